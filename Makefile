@@ -1,0 +1,86 @@
+# Everything a developer and CI type. `make install` needs Python 3.11 or newer, make and git; every other target uses
+# the environment that it builds, and builds it first where it is missing or out of date.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+SERVICES := router email sms push realtime
+DEV_LOCK := requirements/dev.txt
+SERVICE_LOCKS := $(SERVICES:%=requirements/%.txt)
+
+# Locks hold versions and hashes of every platform's files, and no address of an index.
+COMPILE := $(BIN)/uv pip compile --quiet pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install up check check-locks test bench lock upgrade clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(STAMP)  ## build the environment .venv from requirements/dev.txt
+
+$(STAMP): $(DEV_LOCK) pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Carillon needs Python 3.11 or newer; choose one with: make $(or $(MAKECMDGOALS),install) PYTHON=python3.12" >&2; \
+		exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r $(DEV_LOCK)
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+up: $(STAMP)  ## run the whole system on this machine until Ctrl-C
+	@$(BIN)/carillon up
+
+check: $(STAMP) check-locks  ## lint, format, types, imports, locks
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Compiled again with the lock as the preference, a fresh lock does not change.
+check-locks: $(STAMP)
+	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && cp -R requirements "$$fresh/" && \
+	$(COMPILE) --all-extras --group dev --output-file "$$fresh/$(DEV_LOCK)" >/dev/null && \
+	for service in $(SERVICES); do \
+		$(COMPILE) --extra $$service --constraint "$$fresh/$(DEV_LOCK)" \
+			--output-file "$$fresh/requirements/$$service.txt" >/dev/null || exit 1; \
+	done && \
+	diff -ru requirements "$$fresh/requirements" >&2 || { echo "requirements/ is out of date: make lock" >&2; exit 1; }
+
+test: $(STAMP)  ## run the tests (as root on Debian it installs the servers that they need)
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		missing=; for program in mosquitto redis-server chromium; do \
+			PATH="$$PATH:/usr/sbin" command -v $$program >/dev/null || missing="$$missing $$program"; \
+		done; \
+		if [ -n "$$missing" ]; then \
+			apt-get update --quiet=2 && \
+			DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends $$missing >/dev/null; \
+		fi; \
+	fi
+	$(BIN)/pytest
+
+bench: $(STAMP)  ## measure rates and latencies
+	$(BIN)/python -m tests.load
+
+lock: $(VENV)/bin/uv  ## write requirements/*.txt again after a change of pyproject.toml
+	$(COMPILE) --all-extras --group dev --output-file $(DEV_LOCK) >/dev/null
+	@for service in $(SERVICES); do \
+		echo "requirements/$$service.txt"; \
+		$(COMPILE) --extra $$service --constraint $(DEV_LOCK) --output-file requirements/$$service.txt >/dev/null || exit 1; \
+	done
+
+upgrade: $(VENV)/bin/uv  ## the same with the newest versions that pyproject.toml allows
+	rm -f $(DEV_LOCK) $(SERVICE_LOCKS)
+	$(MAKE) lock
+
+# Not through the stamp: that one needs the lock which is to be written.
+$(VENV)/bin/uv:
+	$(MAKE) install
+
+clean:  ## remove the environment, caches and everything that `make up` kept
+	rm -rf $(VENV) var dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -not -path './node_modules/*' -prune -exec rm -rf {} +

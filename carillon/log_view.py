@@ -1,0 +1,82 @@
+"""The logs of several processes as one readable stream: what the services write as JSON lines, for a person's eyes.
+
+Promises that a line which is no JSON is shown as it is, and that the files stay bounded: a file that was read to its
+end and is too long begins again. Does not promise an order between processes finer than the poll.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+
+_FILE_LIMIT_BYTES = 32 * 1024 * 1024
+_READ_BYTES = 1024 * 1024
+_NAME_WIDTH = 9
+# Shown in columns of their own, or of no use to a person.
+_OWN_COLUMN = frozenset({"at", "level", "service", "logger", "event", "exception", "traceback"})
+_RESET, _DIM, _BOLD = "\x1b[0m", "\x1b[2m", "\x1b[1m"
+_LEVEL_COLOURS = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m", "debug": _DIM}
+_NAME_COLOURS = ("\x1b[36m", "\x1b[35m", "\x1b[34m", "\x1b[32m", "\x1b[33m", "\x1b[96m")
+
+
+class LogView:
+    """Follows log files from where they end now."""
+
+    def __init__(self, files: Sequence[tuple[str, Path]], *, colour: bool) -> None:
+        """Take the files to follow.
+
+        Args:
+            files: name and file of each process; a file may appear later.
+            colour: whether the lines carry a terminal's colour codes.
+        """
+        self._files = files
+        self._offsets = {path: path.stat().st_size if path.exists() else 0 for _, path in files}
+        self._rests = dict.fromkeys(self._offsets, b"")
+        self._colour = colour
+        self._name_colours = {name: _NAME_COLOURS[n % len(_NAME_COLOURS)] for n, (name, _) in enumerate(files)}
+
+    def news(self) -> Iterator[str]:
+        """Yield the lines that came since the last call."""
+        for name, path in self._files:
+            for line in self._complete_lines(path):
+                yield self._readable(name, line)
+
+    def _complete_lines(self, path: Path) -> list[str]:
+        if not path.exists():
+            return []
+        size = path.stat().st_size
+        if size < self._offsets[path]:  # Somebody else began it anew.
+            self._offsets[path], self._rests[path] = 0, b""
+        with path.open("r+b") as file:
+            file.seek(self._offsets[path])
+            fresh = file.read(_READ_BYTES)
+            self._offsets[path] += len(fresh)
+            # The writers append, so that the next line lands at the beginning.
+            if self._offsets[path] == size and size > _FILE_LIMIT_BYTES:
+                file.truncate(0)
+                self._offsets[path] = 0
+        *lines, self._rests[path] = (self._rests[path] + fresh).split(b"\n")
+        return [line.decode(errors="replace") for line in lines]
+
+    def _readable(self, name: str, line: str) -> str:
+        column = self._paint(f"{name:<{_NAME_WIDTH}}", self._name_colours[name])
+        try:
+            entry = json.loads(line)
+            moment = datetime.fromisoformat(entry["at"]).astimezone().strftime("%H:%M:%S")
+            event, level = str(entry["event"]), str(entry["level"])
+        except (ValueError, KeyError, TypeError):
+            return f"{'':8} {column} {line}"
+        more = " ".join(
+            f"{key}={value}" for key, value in entry.items() if key not in _OWN_COLUMN and value not in ("", None)
+        )
+        text = self._paint(event, _LEVEL_COLOURS.get(level, "")) + (f"  {self._paint(more, _DIM)}" if more else "")
+        trace = str(entry.get("traceback") or entry.get("exception") or "")
+        return f"{self._paint(moment, _DIM)} {column} {text}" + (f"\n{trace}" if trace else "")
+
+    def _paint(self, text: str, code: str) -> str:
+        return f"{code}{text}{_RESET}" if self._colour and code and text else text
+
+
+def heading(text: str, *, colour: bool) -> str:
+    """Return a line that stands out between the others."""
+    return f"{_BOLD}{text}{_RESET}" if colour else text

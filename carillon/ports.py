@@ -1,0 +1,71 @@
+"""Where the parts of a local system listen, and which ports of this machine are free.
+
+Promises nothing for later: a free port can be taken by somebody else a moment after the answer.
+"""
+
+import random
+import socket
+from collections.abc import Collection
+from dataclasses import astuple, dataclass, replace
+
+LOOPBACK = "127.0.0.1"
+SERVICES = ("router", "email", "sms", "push", "realtime")
+
+# Below the ports that Linux gives to outgoing connections (net.ipv4.ip_local_port_range starts at 32768), so that no
+# client of ours takes a port between the question and the server's start.
+_FREE_PORTS = range(15_000, 32_000)
+_TRIES = 1000
+
+
+def is_free(port: int) -> bool:
+    """Return whether a server of ours could listen on that port of the loopback address."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # Connections of a server that ended a moment ago do not count; a listening server does.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except (OSError, OverflowError):
+            return False
+        return True
+
+
+def free_port(taken: Collection[int] = (), *, in_a_row: int = 1) -> int:
+    """Return a free port, the first of so many in a row, none of them among those already taken."""
+    for _ in range(_TRIES):
+        first = random.choice(_FREE_PORTS)  # noqa: S311 - no secret
+        if all(port not in taken and is_free(port) for port in range(first, first + in_a_row)):
+            return first
+    raise OSError(f"no free port between {_FREE_PORTS.start} and {_FREE_PORTS.stop - 1}")
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where the parts of one system listen; the ops endpoints follow ``ops_base`` in the order of SERVICES."""
+
+    mqtt: int = 1883
+    redis: int = 6379
+    http: int = 8080
+    sandbox: int = 8025
+    smtp: int = 1025
+    apns: int = 2197
+    ops_base: int = 9100
+
+    @classmethod
+    def free(cls) -> "Ports":
+        """Return ports that nobody uses at the moment."""
+        ops_base = free_port(in_a_row=len(SERVICES))
+        ports = cls(ops_base=ops_base)
+        taken = {ops_base + offset for offset in range(len(SERVICES))}
+        for name in ("mqtt", "redis", "http", "sandbox", "smtp", "apns"):
+            port = free_port(taken)
+            taken.add(port)
+            ports = replace(ports, **{name: port})
+        return ports
+
+    def ops(self, service: str) -> int:
+        """Return the port for probes and metrics of the first process of a service."""
+        return self.ops_base + SERVICES.index(service)
+
+    def all(self) -> set[int]:
+        """Return every port that is used."""
+        return {*astuple(self), *(self.ops(service) for service in SERVICES)}

@@ -1,0 +1,62 @@
+"""The journal: one JSON line per effect, on disk before the sender hears about it.
+
+Promises that a line whose write() returned survives the death of this process and of the machine. Lines that
+arrive together share one fsync, so the promise costs a fraction of a sync each. Does not rotate or read back:
+the file is for whoever counts effects after a crash.
+"""
+
+import asyncio
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+
+class Journal:
+    """An append-only file; run() must be a running task for write() to return."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        # Bounded by the open exchanges: each of them waits for its own line.
+        self._waiting: list[tuple[bytes, asyncio.Future[None]]] = []
+        self._wake = asyncio.Event()
+
+    async def write(self, effect: Mapping[str, object]) -> None:
+        """Append one effect and return once it is on disk.
+
+        Raises:
+            OSError: the line could not be written; the sender must not be told that it was.
+        """
+        line = json.dumps(effect, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        done = asyncio.get_running_loop().create_future()
+        self._waiting.append((line, done))
+        self._wake.set()
+        await done
+
+    async def run(self) -> None:
+        """Write what waits, batch by batch, until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            batch, self._waiting = self._waiting, []
+            try:
+                await asyncio.to_thread(self._append, b"".join(line for line, _ in batch))
+            except OSError as error:
+                for _, done in batch:
+                    if not done.done():
+                        done.set_exception(error)
+            else:
+                for _, done in batch:
+                    if not done.done():
+                        done.set_result(None)
+
+    def close(self) -> None:
+        """Close the file; lines still waiting were never confirmed."""
+        os.close(self._file)
+
+    def _append(self, lines: bytes) -> None:
+        written = 0
+        while written < len(lines):
+            written += os.write(self._file, lines[written:])
+        os.fsync(self._file)

@@ -1,0 +1,161 @@
+"""The sandbox as a whole: all providers over one outbox and one script, in the running event loop.
+
+Promises that sandbox.json appears when every port answers, and goes when they stop. Ending it waits for nobody:
+what is being handled is cut off.
+"""
+
+import asyncio
+import json
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from urllib.parse import quote
+
+from aiohttp import web
+
+from sandbox.apns import Apns
+from sandbox.authority import server_context
+from sandbox.credentials import READY_FILE, Credentials, point_fcm_at, prepare
+from sandbox.fcm import Fcm
+from sandbox.files import write_private
+from sandbox.http2 import http2_listener
+from sandbox.journal import Journal
+from sandbox.outbox import Outbox
+from sandbox.page import Page
+from sandbox.script import Script
+from sandbox.smtp import Relay, smtp_listener
+from sandbox.twilio import Twilio
+from sandbox.webpush import WebPush
+
+# What is being handled at the end gets this long to notice; nothing is lost that anybody was told of.
+_SHUTDOWN_S = 0.1
+# Hosts that listen everywhere and cannot be called.
+_EVERY_ADDRESS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104  # compared with, not listened on.
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to run; a port of 0 means any free one."""
+
+    data: Path
+    host: str = "127.0.0.1"
+    http_port: int = 0
+    smtp_port: int = 0
+    apns_port: int = 0
+    smtp_user: str | None = None
+    smtp_password: str | None = None
+    journal: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the running sandbox is reached."""
+
+    pid: int
+    http_port: int
+    smtp_port: int
+    apns_port: int
+    http_url: str
+    smtp_url: str
+    apns_url: str
+
+    def as_json(self) -> dict[str, object]:
+        """The content of sandbox.json."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """A running sandbox, for whoever runs it in his own process."""
+
+    addresses: Addresses
+    credentials: Credentials
+    outbox: Outbox
+    script: Script
+
+
+@asynccontextmanager
+async def running(options: Options) -> AsyncIterator[Sandbox]:
+    """Run the sandbox while the context lasts.
+
+    Raises:
+        OSError: a port is taken, or the data folder cannot be written.
+    """
+    ready_file = options.data / READY_FILE
+    # One that a killed sandbox left behind would tell a starter that this one is ready.
+    ready_file.unlink(missing_ok=True)
+    credentials = prepare(options.data)
+    async with AsyncExitStack() as stack:
+        outbox = Outbox(await _journal(stack, options.journal) if options.journal else None)
+        sandbox = await _start(stack, options, credentials, outbox)
+        write_private(ready_file, json.dumps(sandbox.addresses.as_json(), indent=2).encode())
+        stack.callback(ready_file.unlink, missing_ok=True)
+        yield sandbox
+
+
+async def _journal(stack: AsyncExitStack, path: Path) -> Journal:
+    journal = Journal(path)
+    stack.callback(journal.close)
+    writer = asyncio.get_running_loop().create_task(journal.run(), name="journal")
+
+    async def stop() -> None:
+        writer.cancel()
+        await asyncio.wait([writer])
+
+    stack.push_async_callback(stop)
+    return journal
+
+
+async def _start(stack: AsyncExitStack, options: Options, credentials: Credentials, outbox: Outbox) -> Sandbox:
+    script = Script()
+    host = "127.0.0.1" if options.host in _EVERY_ADDRESS else options.host
+    url_host = f"[{host}]" if ":" in host else host
+    with_tls = partial(server_context, credentials.ca_key_file, credentials.ca_file, host)
+
+    smtp_tls = with_tls() if options.smtp_user is not None else None
+    smtp = smtp_listener(Relay(outbox, script, options.smtp_user, options.smtp_password), smtp_tls)
+    smtp_port = await smtp.start(options.host, options.smtp_port)
+    stack.push_async_callback(smtp.stop)
+
+    apns = http2_listener(Apns(outbox, script, credentials).handle, with_tls())
+    apns_port = await apns.start(options.host, options.apns_port)
+    stack.push_async_callback(apns.stop)
+
+    # The HTTP providers name their own address in their answers, so the port is taken before they are made.
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    listener = socket.create_server((options.host, options.http_port), family=family, backlog=512)
+    stack.callback(listener.close)
+    http_port: int = listener.getsockname()[1]
+    http_url = f"http://{url_host}:{http_port}"
+    point_fcm_at(credentials, http_url)
+    application = web.Application()
+    for part in (
+        Twilio(outbox, script, credentials),
+        Fcm(outbox, script, credentials),
+        WebPush(outbox, script, credentials, http_url),
+        Page(outbox, script),
+    ):
+        application.add_routes(part.routes())
+    # A handler that hangs by script ends when its client goes.
+    runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_S)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    await web.SockSite(runner, listener).start()
+
+    account = ""
+    if options.smtp_user is not None:
+        account = f"{quote(options.smtp_user, safe='')}:{quote(options.smtp_password or '', safe='')}@"
+    addresses = Addresses(
+        pid=os.getpid(),
+        http_port=http_port,
+        smtp_port=smtp_port,
+        apns_port=apns_port,
+        http_url=http_url,
+        smtp_url=f"smtp://{account}{url_host}:{smtp_port}?tls={'starttls' if smtp_tls else 'none'}",
+        apns_url=f"https://{url_host}:{apns_port}",
+    )
+    return Sandbox(addresses, credentials, outbox, script)

@@ -1,0 +1,174 @@
+"""Twilio: the REST call that creates an SMS.
+
+Promises Twilio's answers as its documents show them, and its magic numbers, which always fail in a known way.
+Sends no status callbacks and keeps no message to be fetched later.
+"""
+
+import base64
+import binascii
+import hmac
+import re
+import secrets
+from email.utils import formatdate
+
+from aiohttp import web
+
+from sandbox.credentials import Credentials
+from sandbox.exchange import Reply, http1, is_answered, json_reply, play_after, play_before
+from sandbox.outbox import Effect, Outbox
+from sandbox.script import Script
+
+# E.164: at most 15 digits, no leading zero; below 8 no country assigns a mobile number.
+_E164 = re.compile(r"\+[1-9]\d{7,14}", re.ASCII)
+# Twilio error 21617.
+_BODY_LIMIT_CHARACTERS = 1_600
+# twilio.com/docs/iam/test-credentials, the numbers for the parameter To.
+_MAGIC_NUMBERS = {
+    "+15005550001": 21211,
+    "+15005550002": 21612,
+    "+15005550003": 21408,
+    "+15005550004": 21610,
+    "+15005550009": 21614,
+}
+# twilio.com/docs/api/errors: the texts that go with the codes.
+_TEXTS = {
+    20003: "Authenticate",
+    20404: "The requested resource was not found",
+    20429: "Too Many Requests",
+    20500: "An internal server error has occurred",
+    20503: "Service Unavailable",
+    21211: "The 'To' number is not a valid phone number.",
+    21408: "Permission to send an SMS has not been enabled for the region indicated by the 'To' number.",
+    21602: "Message body is required.",
+    21603: "A 'From' phone number is required.",
+    21604: "A 'To' phone number is required.",
+    21610: "Attempt to send to unsubscribed recipient",
+    21612: "The 'To' phone number is not currently reachable using the 'From' phone number via SMS.",
+    21614: "'To' number is not a valid mobile number",
+    21617: "The concatenated message body exceeds the 1600 character limit.",
+}
+_USUAL_CODES = {400: 21211, 401: 20003, 403: 21408, 404: 20404, 429: 20429, 500: 20500, 503: 20503}
+# 3GPP TS 23.038, 6.2.1; characters of the extension table count twice.
+_GSM7 = frozenset(
+    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§"
+    "¿abcdefghijklmnopqrstuvwxyzäöñüà"
+)
+_GSM7_EXTENSION = frozenset("^{}\\[~]|€\f")
+
+
+class Twilio:
+    """The messages resource of any account."""
+
+    def __init__(self, outbox: Outbox, script: Script, credentials: Credentials) -> None:
+        self._outbox = outbox
+        self._script = script
+        self._token = credentials.twilio_token
+
+    def routes(self) -> list[web.RouteDef]:
+        """What this provider serves."""
+        return [web.post("/2010-04-01/Accounts/{sid}/Messages.json", http1(self._create))]
+
+    def failure(self, status: int, code: int | str | None) -> Reply:
+        """A refusal in Twilio's words."""
+        number = int(code) if code is not None and str(code).isdigit() else _USUAL_CODES.get(status, 20500)
+        return json_reply(
+            status,
+            {
+                "code": number,
+                "message": _TEXTS.get(number, "Scripted refusal"),
+                "more_info": f"https://www.twilio.com/docs/errors/{number}",
+                "status": status,
+            },
+        )
+
+    def operator_failure(self) -> Reply:
+        """The account's credentials are refused."""
+        return self.failure(401, 20003)
+
+    async def _create(self, request: web.Request) -> Reply:
+        if early := await play_before(self._script.take("twilio", (), "request"), self):
+            return early
+        form = {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
+        to = form.get("To", "")
+        fault = self._script.take("twilio", (to,), "request", "answer")
+        if refusal := await play_before(fault, self):
+            return refusal
+        if not self._is_authenticated(request.headers.get("Authorization", "")):
+            return self.failure(401, 20003)
+        if code := _invalid(form):
+            return self.failure(400, code)
+        sid = f"SM{secrets.token_hex(16)}"
+        content = {"title": "", "body": form["Body"], "from": form.get("From") or form.get("MessagingServiceSid")}
+        if callback := form.get("StatusCallback"):
+            content["status_callback"] = callback
+        effect = Effect(
+            channel="sms",
+            provider="twilio",
+            to=to,
+            id=sid,
+            content=content,
+            size_bytes=len(form["Body"].encode()),
+            answered=is_answered(fault),
+        )
+        await self._outbox.keep(effect)
+        await play_after(fault)
+        return json_reply(201, _message(request.match_info["sid"], sid, form))
+
+    def _is_authenticated(self, authorization: str) -> bool:
+        scheme, _, encoded = authorization.partition(" ")
+        try:
+            _, _, token = base64.b64decode(encoded, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            return False
+        return scheme.lower() == "basic" and hmac.compare_digest(token.encode(), self._token.encode())
+
+
+def segments(body: str) -> int:
+    """How many SMS the text takes (3GPP TS 23.038; concatenated parts lose 7 or 3 characters to their header)."""
+    if all(character in _GSM7 or character in _GSM7_EXTENSION for character in body):
+        length, single, part = len(body) + sum(character in _GSM7_EXTENSION for character in body), 160, 153
+    else:
+        length, single, part = len(body.encode("utf-16-le")) // 2, 70, 67
+    return 1 if length <= single else -(-length // part)
+
+
+def _invalid(form: dict[str, str]) -> int | None:
+    """Twilio's code for the first thing that is wrong with a request."""
+    to, body = form.get("To", ""), form.get("Body", "")
+    if not to:
+        return 21604
+    if not _E164.fullmatch(to):
+        return 21211
+    if not (form.get("From") or form.get("MessagingServiceSid")):
+        return 21603
+    if not body:
+        return 21602
+    return 21617 if len(body) > _BODY_LIMIT_CHARACTERS else _MAGIC_NUMBERS.get(to)
+
+
+def _message(account_sid: str, sid: str, form: dict[str, str]) -> dict[str, object]:
+    """The message resource as Twilio shows it right after creation (twilio.com/docs/messaging/api/message-resource)."""
+    uri = f"/2010-04-01/Accounts/{account_sid}/Messages/{sid}"
+    now = formatdate().replace("-0000", "+0000")
+    return {
+        "account_sid": account_sid,
+        "api_version": "2010-04-01",
+        "body": form["Body"],
+        "date_created": now,
+        "date_sent": None,
+        "date_updated": now,
+        "direction": "outbound-api",
+        "error_code": None,
+        "error_message": None,
+        "from": form.get("From"),
+        "messaging_service_sid": form.get("MessagingServiceSid"),
+        "num_media": "0",
+        "num_segments": str(segments(form["Body"])),
+        "price": None,
+        "price_unit": "USD",
+        "sid": sid,
+        "status": "queued",
+        "subresource_uris": {"media": f"{uri}/Media.json"},
+        "to": form["To"],
+        "uri": f"{uri}.json",
+    }

@@ -1,0 +1,1 @@
+"""The five services; they meet only on the wire and never import each other."""

@@ -1,0 +1,1 @@
+"""The push service: phones through APNs and FCM, browsers through Web Push."""

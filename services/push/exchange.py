@@ -1,0 +1,80 @@
+"""One HTTP request to a provider: a bounded answer, no redirect, no second try, errors in our own words.
+
+Promises that an error says whether the request can have been taken: TemporaryFailure where no connection came about,
+OutcomeUnknown afterwards. No error quotes the URL, which for browsers is itself a secret. Waits without end for an
+answer: the deadline is the delivery loop's; only connecting has its own.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import aiohttp
+from yarl import URL
+
+from shared.errors import DeliveryError, OutcomeUnknown, PermanentFailure, Reason, TemporaryFailure
+
+# Shorter than the deadline of an attempt, so that "never reached them" is told from "no answer".
+CONNECT_TIMEOUT_S = 10
+# Longer than any answer that a push service documents; the rest of a longer one is not read.
+_ANSWER_LIMIT_BYTES = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a provider said."""
+
+    status: int
+    body: bytes
+    retry_after: str | None
+
+
+def new_session(concurrency: int) -> aiohttp.ClientSession:
+    """Open a session with as many connections as there are sends in flight; needs a running loop."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=concurrency),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
+        cookie_jar=aiohttp.DummyCookieJar(),
+    )
+
+
+async def post(session: aiohttp.ClientSession, url: URL, headers: Mapping[str, str], body: bytes) -> Answer:
+    """Send one POST request and read the answer.
+
+    Raises:
+        DeliveryError: there is no answer.
+    """
+    try:
+        async with session.post(url, headers=headers, data=body, allow_redirects=False) as response:
+            read = await _beginning(response)
+            return Answer(response.status, read, response.headers.get("Retry-After"))
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        # Without its cause: aiohttp writes whole URLs into some messages.
+        raise verdict(error) from None
+
+
+def verdict(error: Exception) -> DeliveryError:
+    """Say what an exception of aiohttp means for the delivery."""
+    kind = type(error).__name__
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            return TemporaryFailure(Reason.TIMEOUT, "connect")
+        case aiohttp.ClientConnectorError() | aiohttp.ClientConnectorCertificateError():
+            return TemporaryFailure(Reason.NETWORK, kind)
+        case aiohttp.InvalidURL():
+            return PermanentFailure(Reason.REJECTED, kind)
+        case aiohttp.ClientResponseError() | aiohttp.ClientPayloadError():
+            return OutcomeUnknown(Reason.BAD_ANSWER, kind)
+        case TimeoutError():
+            return OutcomeUnknown(Reason.TIMEOUT, kind)
+        case _:
+            return OutcomeUnknown(Reason.NETWORK, kind)
+
+
+async def _beginning(response: aiohttp.ClientResponse) -> bytes:
+    read = bytearray()
+    while len(read) < _ANSWER_LIMIT_BYTES:
+        chunk = await response.content.read(_ANSWER_LIMIT_BYTES - len(read))
+        if not chunk:
+            break
+        read += chunk
+    return bytes(read)

@@ -1,0 +1,230 @@
+"""FCM HTTP v1: pushes to Android devices.
+
+Promises one request for each send and one access token for all of them, renewed before it ends. A repeated push
+replaces the first one on the screen (same tag), but both are delivered.
+"""
+
+import asyncio
+import functools
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import requests
+from google.auth.exceptions import GoogleAuthError, TransportError
+from google.auth.transport.requests import Request
+from google.oauth2.service_account import Credentials
+from yarl import URL
+
+from services.push import payload, retry_after
+from services.push.exchange import Answer, new_session, post
+from services.push.verdicts import Table, failure, look_up
+from shared.clock import Clock
+from shared.errors import (
+    DeliveryError,
+    OutcomeUnknown,
+    PermanentFailure,
+    ProviderMisconfigured,
+    Reason,
+    RecipientGone,
+    TemporaryFailure,
+)
+from shared.model import Attempt, Delivery, MobileToken, Platform, Receipt
+
+# firebase.google.com/docs/cloud-messaging/scale-fcm: without Retry-After, wait 60 s after a 429.
+RATE_LIMITED_WAIT = timedelta(seconds=60)
+# Access tokens live for an hour (developers.google.com/identity/protocols/oauth2/service-account). A new one is
+# fetched while the old one still serves, so that no send waits for it.
+TOKEN_RENEWED_BEFORE_END = timedelta(minutes=5)
+_TOKEN_USABLE_BEFORE_END = timedelta(seconds=30)
+# google-auth tries three times inside, so a hanging endpoint still ends within the deadline of an attempt.
+_TOKEN_TIMEOUT_S = 5
+
+# Our word for the one INVALID_ARGUMENT that is the registration token's.
+BAD_TOKEN = "INVALID_REGISTRATION_TOKEN"  # noqa: S105 - no secret
+_FCM_ERROR = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
+_BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
+
+
+class FcmProvider:
+    """The android devices of one Firebase project."""
+
+    name = "fcm"
+
+    def __init__(self, credentials: Credentials, url: str, concurrency: int, clock: Clock) -> None:
+        self._clock = clock
+        self._tokens = AccessToken(credentials, self._clock)
+        self._url = URL(url) / "v1/projects" / str(credentials.project_id) / "messages:send"
+        self._session = new_session(concurrency)
+        self._proven = False
+
+    def handles(self, delivery: Delivery) -> bool:
+        """Tell whether the address is an Android device."""
+        return isinstance(delivery.address, MobileToken) and delivery.address.platform is Platform.ANDROID
+
+    async def send(self, attempt: Attempt) -> Receipt:
+        """Make exactly one attempt."""
+        address = attempt.delivery.address
+        if not isinstance(address, MobileToken):
+            raise PermanentFailure(Reason.REJECTED, "not a device token")
+        now = self._clock.now()
+        message = payload.fcm(attempt, address.token, now)
+        access_token = await self._tokens.get()
+        headers = {
+            "Authorization": f"Bearer {access_token}",
+            "Content-Type": "application/json; charset=UTF-8",
+        }
+        answer = await post(self._session, self._url, headers, payload.compact(message))
+        if answer.status == 200 and (message_name := _message_name(answer.body)):
+            self._proven = True
+            return Receipt(message_name)
+        if answer.status == 401:
+            self._tokens.drop(access_token)
+        raise verdict(answer, now, proven=self._proven)
+
+    async def close(self) -> None:
+        """Close connections."""
+        await self._tokens.close()
+        await self._session.close()
+
+
+class AccessToken:
+    """The OAuth access token that all sends share.
+
+    google-auth fetches it with blocking calls, so it does so in a thread. There is one fetch at a time, and a send that
+    is cut off does not end the fetch that others wait for.
+    """
+
+    def __init__(self, credentials: Credentials, clock: Clock) -> None:
+        self._credentials = credentials
+        self._clock = clock
+        self._http = requests.Session()
+        self._token = ""
+        self._ends = datetime.min.replace(tzinfo=UTC)
+        self._fetch: asyncio.Task[None] | None = None
+
+    async def get(self) -> str:
+        """Return a token that is good for a while.
+
+        Raises:
+            DeliveryError: Google gives none.
+        """
+        left = self._ends - self._clock.now()
+        if left < TOKEN_RENEWED_BEFORE_END and self._fetch is None:
+            self._fetch = asyncio.create_task(self._renew(), name="fcm access token")
+            self._fetch.add_done_callback(self._fetched)
+        if left < _TOKEN_USABLE_BEFORE_END and self._fetch is not None:
+            await asyncio.shield(self._fetch)
+        return self._token
+
+    def drop(self, refused: str) -> None:
+        """Forget a token that FCM refused, unless another one has taken its place."""
+        if refused == self._token:
+            self._ends = datetime.min.replace(tzinfo=UTC)
+
+    async def close(self) -> None:
+        """Wait for a fetch under way, which a thread does not let be cancelled, and close connections."""
+        if self._fetch is not None:
+            await asyncio.wait({self._fetch})
+        self._http.close()
+
+    async def _renew(self) -> None:
+        request: Callable[..., Any] = functools.partial(Request(self._http), timeout=_TOKEN_TIMEOUT_S)
+        try:
+            await asyncio.to_thread(self._credentials.refresh, request)
+        except GoogleAuthError as error:
+            raise token_verdict(error) from None
+        self._token = str(self._credentials.token)
+        if self._credentials.expiry is not None:  # naive, in UTC
+            self._ends = self._credentials.expiry.replace(tzinfo=UTC)
+
+    def _fetched(self, fetch: asyncio.Task[None]) -> None:
+        self._fetch = None
+        if not fetch.cancelled():
+            # Marks it as seen: an early renewal that failed is nobody's error, the next send starts another one.
+            fetch.exception()
+
+
+def token_verdict(error: GoogleAuthError) -> DeliveryError:
+    """Say what google-auth's failure to get an access token means for the delivery."""
+    kind = type(error).__name__
+    if isinstance(error, TransportError):
+        return TemporaryFailure(Reason.NETWORK, f"access token: {kind}")
+    if error.retryable:
+        return TemporaryFailure(Reason.UNAVAILABLE, f"access token: {kind}")
+    return ProviderMisconfigured(Reason.AUTH, f"access token: {kind}")
+
+
+# firebase.google.com/docs/cloud-messaging/error-codes; the words are FCM's own codes, else the canonical status.
+_VERDICTS: Table = {
+    (200, None): (OutcomeUnknown, Reason.BAD_ANSWER),
+    # Without Google's words it is not Google's verdict, but somebody's in between.
+    (400, ""): (TemporaryFailure, Reason.BAD_ANSWER),
+    (400, BAD_TOKEN): (RecipientGone, Reason.GONE),
+    (401, None): (ProviderMisconfigured, Reason.AUTH),
+    (403, None): (ProviderMisconfigured, Reason.AUTH),
+    (403, "SENDER_ID_MISMATCH"): (PermanentFailure, Reason.REJECTED),
+    (404, None): (ProviderMisconfigured, Reason.REJECTED),
+    (404, "UNREGISTERED"): (RecipientGone, Reason.GONE),
+    (413, None): (PermanentFailure, Reason.TOO_LARGE),
+    (429, None): (TemporaryFailure, Reason.RATE_LIMITED),
+}
+_UNPROVEN: Table = {**_VERDICTS, (403, "SENDER_ID_MISMATCH"): (ProviderMisconfigured, Reason.AUTH)}
+
+
+def verdict(answer: Answer, now: datetime, *, proven: bool) -> DeliveryError:
+    """Say what a refusal of FCM means.
+
+    Args:
+        answer: anything but a 200 with a name.
+        now: to read a Retry-After date by.
+        proven: FCM has taken a push of ours since the start. Before that a sender mismatch is our project's, so
+            that nothing is lost; afterwards it is that one device's, so that a stray token cannot stop the channel.
+    """
+    word = refusal(answer.body)
+    wait = retry_after.parse(answer.retry_after, now)
+    if answer.status == 429 and wait is None:
+        wait = RATE_LIMITED_WAIT
+    row = look_up(_VERDICTS if proven else _UNPROVEN, answer.status, word)
+    return failure(row, f"{answer.status} {word}".strip(), wait)
+
+
+def refusal(body: bytes) -> str:
+    """Read Google's error format (cloud.google.com/apis/design/errors): one word, fit for logs, or nothing."""
+    error = _dict(_dict(_json(body)).get("error"))
+    details = [_dict(each) for each in _list(error.get("details"))]
+    codes = [each.get("errorCode") for each in details if each.get("@type") == _FCM_ERROR]
+    fields = {
+        _dict(violation).get("field")
+        for each in details
+        if each.get("@type") == _BAD_REQUEST
+        for violation in _list(each.get("fieldViolations"))
+    }
+    word = next((str(each) for each in [*codes, error.get("status")] if each), "")
+    # INVALID_ARGUMENT also stands for our own mistakes. A bad token is told from them by the kind of the detail and by
+    # this text (cloud-messaging/error-codes, example 2).
+    names_token = "registration token" in str(error.get("message")).lower() or fields == {"message.token"}
+    if "INVALID_ARGUMENT" in codes and names_token and fields <= {"message.token"}:
+        return BAD_TOKEN
+    return word if word.replace("_", "").isalnum() and len(word) <= 64 else ""
+
+
+def _message_name(body: bytes) -> str | None:
+    name = _dict(_json(body)).get("name")
+    return name if isinstance(name, str) else None
+
+
+def _json(body: bytes) -> object:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _dict(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,214 @@
+"""What a device is shown: pure functions from an attempt to each provider's message.
+
+Promises that a message fits its provider's limit. What does not fit is left out in this order, and said so with
+``"truncated": true``: the end of the text (it then ends in "…"), then the custom data; what is still too large is
+refused. An app that sees ``truncated`` finds the whole notification in the inbox under ``carillon_id``.
+"""
+
+import base64
+import functools
+import hashlib
+import json
+import math
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from shared.clock import from_epoch_ms
+from shared.errors import PermanentFailure, Reason
+from shared.model import Attempt, Priority
+
+# developer.apple.com, "Generating a remote notification": 4 KB (4,096 bytes) for regular remote notifications.
+APNS_LIMIT_BYTES = 4096
+# firebase.google.com/docs/reference/fcm/rest/v1/ErrorCode, INVALID_ARGUMENT, "Message too big".
+FCM_LIMIT_BYTES = 4096
+# RFC 8291, 4: a push service need not take more than 4,096 bytes, which leaves 3,993 of plaintext.
+WEBPUSH_LIMIT_BYTES = 3993
+# RFC 8030, 5.4: a topic has at most 32 characters of base64url; that is the tightest of the three identifiers.
+COLLAPSE_ID_LENGTH = 32
+# At most four weeks for FCM (firebase.google.com/docs/reference/fcm/rest/v1/projects.messages#AndroidConfig, ttl); the
+# others keep a push no longer.
+TTL_MAX_S = 4 * 7 * 86400
+# Custom data stays in only while at least this much of the text stays readable beside it.
+_LEAST_TEXT_CHARS = 120
+_ELLIPSIS = "…"
+# Unicode 15, 23.2: the joiner and the variation selector make one character with what is before them.
+_JOINERS = frozenset("\u200d\ufe0f")
+
+Message = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ApnsPush:
+    """A notification for APNs: its payload and what goes into the headers."""
+
+    message: Message
+    ttl_s: int
+    priority: int
+    collapse_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class WebPush:
+    """A notification for a browser's push service: the plaintext and what goes into the headers."""
+
+    body: bytes
+    ttl_s: int
+    urgency: str
+    topic: str
+
+
+# developer.apple.com, "Sending notification requests to APNs": 10 is at once, 5 minds the device's power.
+_APNS_PRIORITY = {Priority.LOW: 5, Priority.NORMAL: 5, Priority.HIGH: 10, Priority.CRITICAL: 10}
+# developer.apple.com, "Generating a remote notification"; the level "critical" needs Apple's permission for the app.
+_APNS_INTERRUPTION = {
+    Priority.LOW: "passive",
+    Priority.NORMAL: "active",
+    Priority.HIGH: "active",
+    Priority.CRITICAL: "time-sensitive",
+}
+# firebase.google.com/docs/reference/fcm/rest/v1/projects.messages#AndroidMessagePriority.
+_FCM_PRIORITY = {Priority.LOW: "NORMAL", Priority.NORMAL: "NORMAL", Priority.HIGH: "HIGH", Priority.CRITICAL: "HIGH"}
+# RFC 8030, 5.3.
+_WEB_URGENCY = {Priority.LOW: "low", Priority.NORMAL: "normal", Priority.HIGH: "high", Priority.CRITICAL: "high"}
+
+
+def apns(attempt: Attempt, now: datetime) -> ApnsPush:
+    """Write the notification for an iOS device.
+
+    Raises:
+        PermanentFailure: it does not fit, whatever is left out.
+    """
+    content, priority = attempt.content, attempt.delivery.priority
+
+    def render(text: str, custom: Message) -> Message:
+        aps: Message = {
+            "alert": {"title": content.title, "body": text},
+            "interruption-level": _APNS_INTERRUPTION[priority],
+        }
+        if priority is not Priority.LOW:
+            aps["sound"] = "default"
+        if content.category:
+            aps["thread-id"] = content.category
+        return {"aps": aps, **custom}
+
+    message = _fit(attempt, render, _as_aioapns, APNS_LIMIT_BYTES)
+    return ApnsPush(message, ttl_s(attempt, now), _APNS_PRIORITY[priority], collapse_id(attempt))
+
+
+def fcm(attempt: Attempt, token: str, now: datetime) -> Message:
+    """Write the notification for an Android device: the whole body of a ``messages:send`` request.
+
+    Raises:
+        PermanentFailure: it does not fit, whatever is left out.
+    """
+    content = attempt.content
+    android: Message = {
+        "priority": _FCM_PRIORITY[attempt.delivery.priority],
+        "ttl": f"{ttl_s(attempt, now)}s",
+        # FCM ignores a collapse key beside a notification (firebase.google.com/docs/cloud-messaging, "Non-collapsible
+        # and collapsible messages"); the tag makes a repeated one replace the first on the screen (its reference,
+        # projects.messages, AndroidNotification).
+        "notification": {"tag": collapse_id(attempt)},
+    }
+
+    def render(text: str, custom: Message) -> Message:
+        # Values are strings only, see firebase.google.com/docs/reference/fcm/rest/v1/projects.messages, data.
+        data = {name: value if isinstance(value, str) else compact(value).decode() for name, value in custom.items()}
+        return {"notification": {"title": content.title, "body": text}, "data": data, "android": android}
+
+    message = _fit(attempt, render, compact, FCM_LIMIT_BYTES)
+    return {"message": {"token": token, **message}}
+
+
+def web(attempt: Attempt, now: datetime) -> WebPush:
+    """Write the notification for a browser; its service worker reads JSON.
+
+    Raises:
+        PermanentFailure: it does not fit, whatever is left out.
+    """
+    content = attempt.content
+
+    def render(text: str, custom: Message) -> Message:
+        return {"title": content.title, "body": text, "tag": collapse_id(attempt), **custom}
+
+    message = _fit(attempt, render, compact, WEBPUSH_LIMIT_BYTES)
+    urgency = _WEB_URGENCY[attempt.delivery.priority]
+    return WebPush(compact(message), ttl_s(attempt, now), urgency, collapse_id(attempt))
+
+
+def collapse_id(attempt: Attempt) -> str:
+    """Return what makes a repeated push replace the first one: the same for every attempt of a notification."""
+    digest = hashlib.sha256(attempt.notification.id.encode()).digest()
+    return base64.urlsafe_b64encode(digest).decode()[:COLLAPSE_ID_LENGTH]
+
+
+def ttl_s(attempt: Attempt, now: datetime) -> int:
+    """Return for how many seconds the push service may keep trying: until the delivery expires, at most four weeks."""
+    left_s = (from_epoch_ms(attempt.delivery.expires_ms) - now).total_seconds()
+    return min(max(math.ceil(left_s), 0), TTL_MAX_S)
+
+
+def _custom(attempt: Attempt, data: Message, *, truncated: bool) -> Message:
+    content = attempt.content
+    custom: Message = {
+        "carillon_id": attempt.notification.id,
+        "type": content.type,
+        "priority": attempt.delivery.priority.value,
+    }
+    if content.category:
+        custom["category"] = content.category
+    if data:
+        custom["data"] = data
+    if truncated:
+        custom["truncated"] = True
+    return custom
+
+
+def _fit(
+    attempt: Attempt, render: Callable[[str, Message], Message], encode: Callable[[Message], bytes], limit_bytes: int
+) -> Message:
+    content = attempt.content
+    whole = render(content.message, _custom(attempt, content.data, truncated=False))
+    if len(encode(whole)) <= limit_bytes:
+        return whole
+
+    def fits(data: Message, text: str) -> bool:
+        return len(encode(render(text, _custom(attempt, data, truncated=True)))) <= limit_bytes
+
+    for data, least_chars in ((content.data, _LEAST_TEXT_CHARS), ({}, 0)):
+        text = _longest(content.message, limit_bytes, functools.partial(fits, data))
+        if text is not None and (text == content.message or len(text) > least_chars):
+            return render(text, _custom(attempt, data, truncated=True))
+    raise PermanentFailure(Reason.TOO_LARGE, f"over {limit_bytes} bytes without text and data")
+
+
+def _longest(text: str, limit_bytes: int, fits: Callable[[str], bool]) -> str | None:
+    """Return the text, or its longest beginning with an ellipsis, that fits; None if not even the ellipsis does."""
+    if fits(text):
+        return text
+    if not fits(_ELLIPSIS):
+        return None
+    kept, too_many = 0, min(len(text), limit_bytes)  # a character takes at least one byte
+    while too_many - kept > 1:
+        middle = (kept + too_many) // 2
+        if fits(text[:middle] + _ELLIPSIS):
+            kept = middle
+        else:
+            too_many = middle
+    # Not between a letter and what is drawn upon it.
+    while kept > 0 and (unicodedata.combining(text[kept]) or {text[kept - 1], text[kept]} & _JOINERS):
+        kept -= 1
+    return text[:kept].rstrip() + _ELLIPSIS
+
+
+def compact(value: object) -> bytes:
+    """Write JSON without a byte too many."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _as_aioapns(message: Message) -> bytes:
+    # aioapns writes the payload with spaces; counting it without them would let too much through.
+    return json.dumps(message, ensure_ascii=False).encode()

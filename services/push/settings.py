@@ -1,0 +1,128 @@
+"""Settings of the push service.
+
+Promises that a provider is either configured completely or not at all, that at least one is, and that every key file
+can be read and used, so that a wrong setting ends the process at once and not the first delivery.
+"""
+
+from pathlib import Path
+from typing import ClassVar, Self
+
+from pydantic import Field, field_validator, model_validator
+from yarl import URL
+
+from services.push import credentials
+from shared.errors import ConfigError
+from shared.settings import CommonSettings
+
+# developer.apple.com, "Sending notification requests to APNs": the production server.
+APNS_URL = "https://api.push.apple.com"
+# firebase.google.com/docs/reference/fcm/rest: the service endpoint.
+FCM_URL = "https://fcm.googleapis.com"
+# Where browsers are reached: Chrome and its relatives (fcm.googleapis.com), Firefox (*.push.services.mozilla.com), Edge
+# (*.notify.windows.com), see pushpad.xyz/blog/what-are-the-browser-push-services; Safari (*.push.apple.com), see
+# developer.apple.com, "Sending web push notifications in web apps and browsers".
+BROWSER_PUSH_HOSTS = "fcm.googleapis.com,.push.services.mozilla.com,.notify.windows.com,.push.apple.com"
+
+# The settings that stand or fall together: first those that are needed, then those that only refine them.
+_GROUPS = (
+    (
+        ("push_apns_key_file", "push_apns_key_id", "push_apns_team_id", "push_apns_topic"),
+        ("push_apns_url", "push_apns_ca_file"),
+    ),
+    (("push_fcm_credentials_file",), ("push_fcm_url",)),
+    (("push_webpush_vapid_key_file", "push_webpush_subject"), ("push_webpush_allowed_hosts",)),
+)
+
+
+class PushSettings(CommonSettings):
+    """What the push service reads."""
+
+    prefixes: ClassVar[tuple[str, ...]] = (*CommonSettings.prefixes, "PUSH_")
+
+    ops_port: int = Field(9103, ge=0, le=65535, description="port of /healthz, /readyz and /metrics")
+    push_concurrency: int = Field(50, ge=1, le=1000, description="sends in flight")
+    push_apns_key_file: Path | None = Field(None, description="the .p8 file with the provider token signing key")
+    push_apns_key_id: str | None = Field(None, description="the id of that key")
+    push_apns_team_id: str | None = Field(None, description="the developer team that owns the key")
+    push_apns_topic: str | None = Field(None, description="the app's bundle id")
+    push_apns_url: str = Field(APNS_URL, description="only to point at another server")
+    push_apns_ca_file: Path | None = Field(None, description="CA bundle of that server, default the system's")
+    push_fcm_credentials_file: Path | None = Field(None, description="the service account's JSON file")
+    push_fcm_url: str = Field(FCM_URL, description="only to point at another server")
+    push_webpush_vapid_key_file: Path | None = Field(None, description="the application server's private key, PEM")
+    push_webpush_subject: str | None = Field(None, description="whom push services may contact: mailto: or https:")
+    push_webpush_allowed_hosts: str = Field(
+        BROWSER_PUSH_HOSTS, description="hosts that subscriptions may name: exact, or .suffix; comma-separated"
+    )
+
+    @property
+    def has_apns(self) -> bool:
+        """Whether iOS devices can be reached."""
+        return self.push_apns_key_file is not None
+
+    @property
+    def has_fcm(self) -> bool:
+        """Whether Android devices can be reached."""
+        return self.push_fcm_credentials_file is not None
+
+    @property
+    def has_webpush(self) -> bool:
+        """Whether browsers can be reached."""
+        return self.push_webpush_vapid_key_file is not None
+
+    @property
+    def webpush_hosts(self) -> tuple[str, ...]:
+        """The allowed hosts, in lower case; one that begins with a dot stands for all names below it."""
+        return tuple(filter(None, (host.strip().lower() for host in self.push_webpush_allowed_hosts.split(","))))
+
+    @field_validator("push_apns_url")
+    @classmethod
+    def _is_https(cls, value: str) -> str:
+        return _base_url(value, ("https",))
+
+    @field_validator("push_fcm_url")
+    @classmethod
+    def _is_http(cls, value: str) -> str:
+        return _base_url(value, ("https", "http"))
+
+    @field_validator("push_webpush_allowed_hosts")
+    @classmethod
+    def _are_hosts(cls, value: str) -> str:
+        hosts = [host.strip() for host in value.split(",") if host.strip()]
+        if not hosts or any(mark in host for host in hosts for mark in "/*@ ") or "." in hosts:
+            raise ValueError("host names, comma-separated, without scheme, port or path; .example.com for all below it")
+        return value
+
+    @model_validator(mode="after")
+    def _groups_are_whole(self) -> Self:
+        for needed, refining in _GROUPS:
+            given = [name for name in needed + refining if name in self.model_fields_set]
+            missing = [name.upper() for name in needed if name not in self.model_fields_set]
+            if given and missing:
+                raise ConfigError(f"{', '.join(missing)}: required, because {given[0].upper()} is set")
+        if not (self.has_apns or self.has_fcm or self.has_webpush):
+            names = " or ".join(needed[0].upper() for needed, _ in _GROUPS)
+            raise ConfigError(f"no push provider is configured: set {names}, each with what belongs to it")
+        return self
+
+    @model_validator(mode="after")
+    def _keys_are_usable(self) -> Self:
+        if self.push_apns_key_file:
+            credentials.load_apns_key(self.push_apns_key_file)
+        if self.push_apns_ca_file:
+            credentials.load_apns_tls(self.push_apns_ca_file)
+        if self.push_fcm_credentials_file:
+            credentials.load_service_account(self.push_fcm_credentials_file)
+        if self.push_webpush_vapid_key_file:
+            credentials.load_vapid(self.push_webpush_vapid_key_file, self.push_webpush_subject or "")
+        return self
+
+
+def _base_url(value: str, schemes: tuple[str, ...]) -> str:
+    try:
+        url = URL(value)
+    except ValueError:
+        url = URL()
+    if url.scheme not in schemes or not url.host or url.path not in ("", "/") or url.query_string or url.user:
+        raise ValueError(f"a URL of the form {schemes[0]}://host[:port] is required")
+    return str(url.origin())

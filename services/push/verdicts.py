@@ -1,0 +1,35 @@
+"""Tables that say what a provider's refusals mean, and how they are read.
+
+A provider's own table names the status codes and words it documents. What it does not name goes by the class of the
+status: 5xx is temporary, 4xx is a bad message, and anything else is no answer of theirs.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from shared.errors import DeliveryError, PermanentFailure, Reason, RecipientGone, TemporaryFailure
+
+Verdict = tuple[type[DeliveryError], Reason]
+Table = Mapping[tuple[int, str | None], Verdict]
+"""By status and the provider's word for it; None stands for every other word, "" for none at all."""
+
+
+def look_up(table: Table, status: int, word: str) -> Verdict:
+    """Find the row for an answer."""
+    if row := table.get((status, word)) or table.get((status, None)):
+        return row
+    if status >= 500:
+        return TemporaryFailure, Reason.UNAVAILABLE
+    if status >= 400:
+        return PermanentFailure, Reason.REJECTED
+    return TemporaryFailure, Reason.BAD_ANSWER
+
+
+def failure(verdict: Verdict, detail: str, wait: timedelta | None) -> DeliveryError:
+    """Turn a row into the error to raise; ``wait`` counts only where a later attempt makes sense."""
+    kind, reason = verdict
+    if issubclass(kind, TemporaryFailure):
+        return kind(reason, detail, retry_after=wait)
+    if issubclass(kind, RecipientGone):
+        return kind(detail)
+    return kind(reason, detail)

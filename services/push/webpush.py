@@ -1,0 +1,183 @@
+"""Web Push (RFC 8030): pushes to browsers, encrypted for the one that subscribed.
+
+Promises that only hosts the operator allows are ever contacted: an endpoint comes from a user, so an unchecked one
+would let users send requests into our network. A repeated push replaces the first one while that is undelivered
+(same Topic) and on the screen (same tag in the payload).
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Callable
+from datetime import datetime
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from py_vapid import Vapid02  # type: ignore[import-untyped]
+from pywebpush import WebPusher  # type: ignore[import-untyped]
+from yarl import URL
+
+from services.push import payload, retry_after
+from services.push.exchange import Answer, new_session, post
+from services.push.verdicts import Table, failure, look_up
+from shared.clock import Clock
+from shared.errors import (
+    DeliveryError,
+    PermanentFailure,
+    ProviderMisconfigured,
+    Reason,
+    RecipientGone,
+    TemporaryFailure,
+)
+from shared.model import Attempt, Delivery, Receipt, WebSubscription
+
+# RFC 8292, 2: a token must not be valid for more than 24 hours. Half of it leaves room for a clock that is wrong.
+VAPID_LIFETIME_S = 12 * 3600
+# RFC 8291, 2.1: an uncompressed point on P-256, and 16 bytes of authentication secret.
+_POINT_BYTES = 65
+_AUTH_BYTES = 16
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_PRINTABLE = re.compile(r"[!-~]{1,2048}")
+
+
+class WebPushProvider:
+    """All browsers whose push service is allowed."""
+
+    name = "webpush"
+
+    def __init__(
+        self, vapid: Vapid02, subject: str, allowed_hosts: tuple[str, ...], concurrency: int, clock: Clock
+    ) -> None:
+        self._vapid = vapid
+        self._subject = subject
+        self._allowed_hosts = allowed_hosts
+        self._clock = clock
+        self._session = new_session(concurrency)
+        self._proven = False
+
+    def handles(self, delivery: Delivery) -> bool:
+        """Tell whether the address is a browser's subscription."""
+        return isinstance(delivery.address, WebSubscription)
+
+    async def send(self, attempt: Attempt) -> Receipt:
+        """Make exactly one attempt.
+
+        The receipt has no provider id: RFC 8030 gives a push a URL, and whoever knows it can delete the push.
+        """
+        address = attempt.delivery.address
+        if not isinstance(address, WebSubscription):
+            raise PermanentFailure(Reason.REJECTED, "not a subscription")
+        url = endpoint(address.endpoint, self._allowed_hosts)
+        now = self._clock.now()
+        push = payload.web(attempt, now)
+        headers = {
+            "Content-Encoding": "aes128gcm",
+            "Content-Type": "application/octet-stream",
+            "TTL": str(push.ttl_s),
+            "Urgency": push.urgency,
+            "Topic": push.topic,
+            **self._identity(url, now),
+        }
+        answer = await post(self._session, url, headers, encrypt(address, push.body))
+        if 200 <= answer.status < 300:
+            self._proven = True
+            return Receipt()
+        raise verdict(answer, now, proven=self._proven)
+
+    async def close(self) -> None:
+        """Close connections."""
+        await self._session.close()
+
+    def _identity(self, url: URL, now: datetime) -> dict[str, str]:
+        claims = {"aud": str(url.origin()), "sub": self._subject, "exp": int(now.timestamp()) + VAPID_LIFETIME_S}
+        headers: dict[str, str] = self._vapid.sign(claims)
+        return headers
+
+
+def endpoint(text: str, allowed_hosts: tuple[str, ...]) -> URL:
+    """Check a subscription's endpoint.
+
+    Raises:
+        PermanentFailure: it is none, or its host is not allowed.
+    """
+    try:
+        # Encoded as it came: push services sign their URLs, so not a character may change.
+        url = URL(text, encoded=True) if _PRINTABLE.fullmatch(text) else URL()
+        host, _ = (url.host or "").lower(), url.port
+    except ValueError:
+        url, host = URL(), ""
+    # Unencrypted only to this machine: the address is a secret.
+    if not host or url.user is not None or not (url.scheme == "https" or (url.scheme == "http" and host in _LOOPBACK)):
+        raise PermanentFailure(Reason.REJECTED, "the endpoint is not an https URL")
+    if not any(host == allowed or (allowed[:1] == "." and host.endswith(allowed)) for allowed in allowed_hosts):
+        raise PermanentFailure(Reason.REJECTED, "the endpoint's host is not in PUSH_WEBPUSH_ALLOWED_HOSTS")
+    return url
+
+
+def encrypt(address: WebSubscription, plaintext: bytes) -> bytes:
+    """Encrypt for one browser (RFC 8291).
+
+    Raises:
+        PermanentFailure: the subscription's keys are not keys.
+    """
+    try:
+        point, auth = _unbase64url(address.p256dh), _unbase64url(address.auth)
+        if len(point) != _POINT_BYTES or len(auth) != _AUTH_BYTES:
+            raise PermanentFailure(Reason.REJECTED, "the subscription's keys have a wrong length")
+        # pywebpush fails in several ways on a point that is not on the curve; here it is one.
+        ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
+    except (ValueError, binascii.Error):
+        raise PermanentFailure(Reason.REJECTED, "the subscription's keys are malformed") from None
+    keys = {"p256dh": _base64url(point), "auth": _base64url(auth)}
+    encode: Callable[[bytes], dict[str, bytes]] = WebPusher({"endpoint": address.endpoint, "keys": keys}).encode
+    return encode(plaintext)["body"]
+
+
+# How push services say that a subscription was made with another key than ours, seen in web-push-libs/webpush-java
+# issue 212 (Chrome, Edge: 403) and Minishlink/web-push-php-example issue 38 (Firefox: 401).
+_OTHER_KEY_TEXTS = (
+    b"do not correspond to the credentials used to create the subscription",
+    b"vapid public key mismatch",
+)
+OTHER_KEY = "subscribed with another key"
+
+# RFC 8030, 5 and 7; RFC 8292, 4.2.
+_VERDICTS: Table = {
+    (401, None): (ProviderMisconfigured, Reason.AUTH),
+    (401, OTHER_KEY): (PermanentFailure, Reason.REJECTED),
+    (403, None): (ProviderMisconfigured, Reason.AUTH),
+    (403, OTHER_KEY): (PermanentFailure, Reason.REJECTED),
+    (404, None): (RecipientGone, Reason.GONE),
+    # Edge's push service says so when it throttles (learn.microsoft.com, "Push notification service request and
+    # response headers", response codes).
+    (406, None): (TemporaryFailure, Reason.RATE_LIMITED),
+    (408, None): (TemporaryFailure, Reason.TIMEOUT),
+    (410, None): (RecipientGone, Reason.GONE),
+    (413, None): (PermanentFailure, Reason.TOO_LARGE),
+    (429, None): (TemporaryFailure, Reason.RATE_LIMITED),
+}
+
+
+def verdict(answer: Answer, now: datetime, *, proven: bool) -> DeliveryError:
+    """Say what a refusal of a push service means.
+
+    A redirect is no answer: RFC 8030 has none here, and following it would leave the allowed hosts.
+
+    Args:
+        answer: anything but a 2xx.
+        now: to read a Retry-After date by.
+        proven: some push service has taken a push of ours since the start. Afterwards a subscription that was made with
+            another key is that one's fault, so that it cannot stop the channel.
+    """
+    text = answer.body.lower()
+    word = OTHER_KEY if proven and any(each in text for each in _OTHER_KEY_TEXTS) else ""
+    row = look_up(_VERDICTS, answer.status, word)
+    return failure(row, f"{answer.status} {word}".strip(), retry_after.parse(answer.retry_after, now))
+
+
+def _unbase64url(text: str) -> bytes:
+    raw = text.rstrip("=").encode("ascii")
+    return base64.b64decode(raw + b"=" * (-len(raw) % 4), altchars=b"-_", validate=True)
+
+
+def _base64url(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode()

@@ -1,0 +1,39 @@
+// @ts-check
+/**
+ * Elements without markup strings: all text becomes text nodes, so no notification can bring HTML along.
+ *
+ * @module
+ */
+
+/**
+ * @template {keyof HTMLElementTagNameMap} K
+ * @param {K} tag
+ * @param {Record<string, string | boolean | null>} [attributes] True sets an empty attribute, null and false none.
+ * @param {...(Node | string)} children
+ * @returns {HTMLElementTagNameMap[K]}
+ */
+export function element(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === true) made.setAttribute(name, "");
+    else if (typeof value === "string") made.setAttribute(name, value);
+  }
+  made.append(...children);
+  return made;
+}
+
+/**
+ * @param {string} label
+ * @param {string} className
+ * @param {() => void} act
+ * @param {Node} [picture] Shown instead of the label, which then is its accessible name.
+ */
+export function button(label, className, act, picture) {
+  const made = element("button", { type: "button", class: className }, picture ?? label);
+  if (picture) {
+    made.setAttribute("aria-label", label);
+    made.title = label;
+  }
+  made.addEventListener("click", act);
+  return made;
+}

@@ -1,0 +1,132 @@
+// @ts-check
+/**
+ * How one notification looks: its tone, its marks, its row in the list.
+ *
+ * @module
+ */
+
+import { button, element } from "./dom.js";
+import { icon } from "./icons.js";
+import { fullTime, relativeTime } from "./relative-time.js";
+
+/** @import { Labels } from "./labels.js" */
+/** @import { InboxNotification } from "./types.js" */
+
+/**
+ * What a person can do with an entry.
+ *
+ * @typedef {object} EntryActions
+ * @property {(notification: InboxNotification) => void} open
+ * @property {(notification: InboxNotification) => void} archive
+ * @property {(notification: InboxNotification) => void} markUnread
+ * @property {(notification: InboxNotification) => void} acknowledge
+ */
+
+/** @param {InboxNotification} notification */
+export function tone({ priority, type }) {
+  if (priority === "critical" || type === "error") return "critical";
+  if (type === "warning" || priority === "high") return "warning";
+  return type === "success" ? "success" : "info";
+}
+
+/** @param {InboxNotification} notification */
+export function mark(notification) {
+  const name = notification.alert && notification.type === "info" ? "alert" : notification.type;
+  return element("span", { class: "mark" }, icon(name));
+}
+
+/**
+ * Type and priority in words, so that neither rests on colour alone.
+ *
+ * @param {InboxNotification} notification
+ * @param {Labels} labels
+ */
+export function chips({ type, priority, category }, labels) {
+  const words = [labels.priorities[priority] ?? "", type === "info" ? "" : (labels.types[type] ?? type), category];
+  return words.filter((word) => word).map((word) => element("span", { class: "chip" }, String(word)));
+}
+
+/** One row. It shows what it is given and reports what is clicked; it changes nothing by itself. */
+export class EntryRow {
+  #labels;
+  #actions;
+  #time = element("time");
+  #state = element("span", { class: "hidden-text" });
+  #buttons = element("div", { class: "actions" });
+  #wantedAcknowledgement = false;
+  #opener;
+
+  /**
+   * @param {InboxNotification} notification
+   * @param {Labels} labels
+   * @param {EntryActions} actions
+   */
+  constructor(notification, labels, actions) {
+    this.notification = notification;
+    this.#labels = labels;
+    this.#actions = actions;
+    this.#opener = element("button", { type: "button", class: "open", "aria-expanded": "false" }, this.#state);
+    this.#opener.append(notification.title);
+    this.#time.dateTime = new Date(notification.timestamp * 1000).toISOString();
+    this.#time.title = fullTime(notification.timestamp);
+    this.element = element(
+      "li",
+      { class: "entry", "data-tone": tone(notification), part: "entry" },
+      mark(notification),
+      element(
+        "div",
+        { class: "content" },
+        this.#opener,
+        element("p", { class: "message" }, notification.message),
+        element("div", { class: "meta" }, ...chips(notification, labels), this.#time),
+        this.#buttons,
+      ),
+    );
+    // The whole row is a target for the pointer; the title alone is one for the keyboard.
+    this.element.addEventListener("click", (event) => {
+      const target = /** @type {Element} */ (event.target);
+      if (!target.closest(".actions") && !getSelection()?.toString()) this.#open();
+    });
+    this.update({});
+    this.tick();
+  }
+
+  /** @param {Partial<InboxNotification>} change */
+  update(change) {
+    this.notification = { ...this.notification, ...change };
+    const { read, alert } = this.notification;
+    const labels = this.#labels;
+    this.element.toggleAttribute("data-unread", !read);
+    this.#state.textContent = read ? "" : `${labels.unread}: `;
+    /** @type {Node[]} */
+    const buttons = [];
+    if (alert?.requires_acknowledgment) {
+      this.#wantedAcknowledgement = true;
+      buttons.push(button(labels.acknowledge, "primary acknowledge", () => this.#actions.acknowledge(this.notification)));
+    } else if (this.#wantedAcknowledgement) {
+      buttons.push(element("span", { class: "acknowledged" }, icon("check"), labels.acknowledged));
+    }
+    if (read) {
+      buttons.push(
+        button(labels.markUnread, "quiet mark-unread", () => this.#actions.markUnread(this.notification), icon("unread")),
+      );
+    }
+    buttons.push(button(labels.archive, "quiet archive", () => this.#actions.archive(this.notification), icon("archive")));
+    this.#buttons.replaceChildren(...buttons);
+  }
+
+  /** Bring "5 minutes ago" up to date. */
+  tick() {
+    this.#time.textContent = relativeTime(this.notification.timestamp);
+  }
+
+  focus() {
+    this.#opener.focus();
+  }
+
+  #open() {
+    const expanded = this.element.toggleAttribute("data-expanded");
+    this.#opener.setAttribute("aria-expanded", String(expanded));
+    this.#actions.open(this.notification);
+  }
+}

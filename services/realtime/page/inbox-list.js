@@ -1,0 +1,211 @@
+// @ts-check
+/**
+ * The list inside the panel: one view of the inbox, newest first, with older pages on scrolling down.
+ *
+ * It holds what it has read and is told what changed; the element around it talks to the user and the client.
+ *
+ * @module
+ */
+
+import { button, element } from "./dom.js";
+import { EntryRow } from "./entry.js";
+
+/** @import { CarillonClient } from "./carillon.js" */
+/** @import { EntryActions } from "./entry.js" */
+/** @import { Labels } from "./labels.js" */
+/** @import { InboxNotification, InboxState } from "./types.js" */
+
+const PAGE = 20;
+/** What one re-read asks for at most. */
+const REREAD_LIMIT = 100;
+
+export class InboxList {
+  #client;
+  #labels;
+  #actions;
+  /** @type {Map<string, EntryRow>} */
+  #rows = new Map();
+  /** @type {InboxState | undefined} */
+  #view;
+  #reading = 0;
+  #busy = false;
+  #items = element("ul", { role: "list" });
+  #note = element("p", { class: "note", role: "status" });
+  #older;
+  #watcher;
+
+  /**
+   * @param {CarillonClient} client
+   * @param {Labels} labels
+   * @param {EntryActions} actions
+   */
+  constructor(client, labels, actions) {
+    this.#client = client;
+    this.#labels = labels;
+    this.#actions = actions;
+    /** What is shown may be out of date: read it again before it is looked at. */
+    this.stale = true;
+    this.#older = button(labels.older, "older", () => void this.older());
+    this.#older.hidden = true;
+    this.element = element("div", { class: "list" }, this.#items, this.#note, this.#older);
+    this.element.addEventListener("keydown", (event) => this.#move(event));
+    this.#watcher = new IntersectionObserver(
+      ([entry]) => {
+        if (entry?.isIntersecting) void this.older();
+      },
+      { root: this.element, rootMargin: "200px" },
+    );
+    this.#watcher.observe(this.#older);
+  }
+
+  /** Stop watching. The list is of no use afterwards. */
+  close() {
+    this.#watcher.disconnect();
+    this.element.remove();
+  }
+
+  /**
+   * Read the newest entries of the view, as many as are shown.
+   *
+   * @returns {Promise<InboxNotification[]>} Those that were not in the list before; none where reading failed.
+   */
+  async load() {
+    const limit = Math.min(REREAD_LIMIT, Math.max(PAGE, this.#rows.size));
+    const page = await this.#read({ limit });
+    if (!page) return [];
+    this.stale = false;
+    const before = this.#rows;
+    this.#rows = new Map();
+    const focused = [...before.values()].find((row) => row.element.matches(":focus-within"));
+    for (const notification of page) this.#put(notification, before.get(notification.id));
+    this.#items.replaceChildren(...[...this.#rows.values()].map((row) => row.element));
+    if (focused) this.#rows.get(focused.notification.id)?.focus();
+    this.#finish(page.length === limit);
+    return page.filter(({ id }) => !before.has(id));
+  }
+
+  /** Read the page below the last entry. */
+  async older() {
+    const last = [...this.#rows.keys()].at(-1);
+    if (this.#busy || last === undefined) return;
+    const page = await this.#read({ limit: PAGE, before: last });
+    if (!page) return;
+    for (const notification of page) {
+      if (!this.#rows.has(notification.id)) this.#items.append(this.#put(notification).element);
+    }
+    this.#finish(page.length === PAGE);
+    // A sentinel that stays in view tells its observer nothing more.
+    this.#watcher.unobserve(this.#older);
+    this.#watcher.observe(this.#older);
+  }
+
+  /** @param {InboxState | undefined} view */
+  async show(view) {
+    this.#view = view;
+    this.#rows.clear();
+    this.#items.replaceChildren();
+    await this.load();
+  }
+
+  /** @param {InboxNotification} notification */
+  add(notification) {
+    if (this.#view === "archived" || this.#view === "read" || this.#rows.has(notification.id)) return;
+    const older = this.#rows;
+    this.#rows = new Map();
+    this.#items.prepend(this.#put(notification).element);
+    for (const [id, row] of older) this.#rows.set(id, row);
+    this.#finish(!this.#older.hidden);
+  }
+
+  /**
+   * The notification as it stands here now, or undefined if it is not in the list.
+   *
+   * @param {string} id
+   */
+  get(id) {
+    return this.#rows.get(id)?.notification;
+  }
+
+  /**
+   * @param {string} id
+   * @param {Partial<InboxNotification>} change
+   */
+  update(id, change) {
+    this.#rows.get(id)?.update(change);
+  }
+
+  /** @param {Partial<InboxNotification>} change */
+  updateAll(change) {
+    for (const row of this.#rows.values()) row.update(change);
+  }
+
+  /** @param {string} id */
+  remove(id) {
+    const row = this.#rows.get(id);
+    if (!row) return;
+    const rows = [...this.#rows.values()];
+    const neighbour = rows[rows.indexOf(row) + 1] ?? rows[rows.indexOf(row) - 1];
+    const focused = row.element.matches(":focus-within");
+    row.element.remove();
+    this.#rows.delete(id);
+    if (focused) neighbour?.focus();
+    this.#finish(!this.#older.hidden);
+  }
+
+  tick() {
+    for (const row of this.#rows.values()) row.tick();
+  }
+
+  /** @param {{limit: number, before?: string}} query */
+  async #read(query) {
+    const reading = ++this.#reading;
+    this.#busy = true;
+    if (this.#rows.size === 0) this.#note.textContent = this.#labels.loading;
+    try {
+      const state = this.#view;
+      const { notifications } = await this.#client.inbox(state ? { ...query, state } : query);
+      return reading === this.#reading ? notifications : null;
+    } catch {
+      if (reading === this.#reading) this.#fail();
+      return null;
+    } finally {
+      if (reading === this.#reading) this.#busy = false;
+    }
+  }
+
+  #fail() {
+    this.stale = true;
+    const again = button(this.#labels.retry, "retry", () => void (this.#rows.size ? this.older() : this.load()));
+    this.#note.replaceChildren(this.#labels.loadFailed, " ", again);
+    this.#older.hidden = true;
+  }
+
+  /** @param {boolean} more */
+  #finish(more) {
+    this.#older.hidden = !more;
+    const { empty, emptyUnread, emptyArchived } = this.#labels;
+    const words = this.#view === "unread" ? emptyUnread : this.#view === "archived" ? emptyArchived : empty;
+    this.#note.replaceChildren(this.#rows.size === 0 ? words : "");
+  }
+
+  /**
+   * @param {InboxNotification} notification
+   * @param {EntryRow} [row] The one that shows it already.
+   */
+  #put(notification, row) {
+    const used = row ?? new EntryRow(notification, this.#labels, this.#actions);
+    if (row) row.update(notification);
+    this.#rows.set(notification.id, used);
+    return used;
+  }
+
+  /** @param {KeyboardEvent} event */
+  #move(event) {
+    const rows = [...this.#rows.values()];
+    const at = rows.findIndex((row) => row.element.matches(":focus-within"));
+    const to = { ArrowDown: at + 1, ArrowUp: Math.max(at - 1, 0), Home: 0, End: rows.length - 1 }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    rows[to]?.focus();
+  }
+}

@@ -1,0 +1,187 @@
+// @ts-check
+/**
+ * The look of `<carillon-inbox>`, as a constructed sheet: no style element or attribute that a content security
+ * policy would have to allow.
+ *
+ * Every colour and size that a page may want to change is a custom property `--carillon-…` with a default here.
+ *
+ * @module
+ */
+
+export const INBOX_STYLE = new CSSStyleSheet();
+
+INBOX_STYLE.replaceSync(`
+:host {
+  --_accent: var(--carillon-accent, light-dark(#3157c8, #93b1ff));
+  --_on-accent: var(--carillon-on-accent, light-dark(#ffffff, #10182c));
+  --_surface: var(--carillon-surface, light-dark(#ffffff, #191d26));
+  --_raised: var(--carillon-raised, light-dark(#f3f5f9, #232936));
+  --_text: var(--carillon-text, light-dark(#1a2030, #e9edf5));
+  --_muted: var(--carillon-muted, light-dark(#59627a, #a3adc2));
+  --_border: var(--carillon-border, light-dark(#dde2ec, #323a4b));
+  --_info: var(--carillon-info, light-dark(#3157c8, #93b1ff));
+  --_success: var(--carillon-success, light-dark(#19734a, #6fd3a3));
+  --_warning: var(--carillon-warning, light-dark(#935800, #f3bd62));
+  --_critical: var(--carillon-critical, light-dark(#c0272d, #ff8f8b));
+  --_radius: var(--carillon-radius, 12px);
+  --_font: var(--carillon-font, system-ui, sans-serif);
+  color-scheme: light dark;
+  display: inline-block;
+  position: relative;
+  font: 15px/1.45 var(--_font);
+  color: var(--_text);
+}
+:host([theme="light"]) { color-scheme: light; }
+:host([theme="dark"]) { color-scheme: dark; }
+:host([hidden]), [hidden] { display: none !important; }
+*, ::before, ::after { box-sizing: border-box; }
+h2, p, ul { margin: 0; padding: 0; }
+ul { list-style: none; }
+svg { display: block; inline-size: 20px; block-size: 20px; flex: none; }
+.hidden-text {
+  position: absolute; inline-size: 1px; block-size: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap;
+}
+
+button {
+  font: inherit; color: inherit; background: none; border: 0; padding: 0; margin: 0; text-align: start;
+  border-radius: 8px; cursor: pointer; touch-action: manipulation;
+}
+button:focus-visible, .panel:focus-visible { outline: 2px solid var(--_accent); outline-offset: 2px; }
+.panel:focus-visible { outline-offset: -2px; }
+button:disabled { opacity: .45; cursor: default; }
+.quiet { color: var(--_muted); padding: 6px; min-inline-size: 32px; min-block-size: 32px; }
+.quiet:hover:enabled { color: var(--_text); background: color-mix(in srgb, var(--_text) 9%, transparent); }
+.primary {
+  background: var(--_accent); color: var(--_on-accent); font-weight: 600; padding: 6px 14px; min-block-size: 32px;
+}
+.primary:hover { filter: brightness(1.08); }
+
+.bell { display: grid; place-items: center; inline-size: 42px; block-size: 42px; border-radius: 50%; position: relative; }
+.bell svg { inline-size: 24px; block-size: 24px; }
+.bell:hover { background: color-mix(in srgb, currentColor 10%, transparent); }
+.badge {
+  position: absolute; inset-block-start: 1px; inset-inline-start: 22px; min-inline-size: 20px; block-size: 20px;
+  padding: 0 5px; border-radius: 10px; font-size: 12px; line-height: 20px; font-weight: 700; text-align: center;
+  font-variant-numeric: tabular-nums; background: var(--_critical); color: light-dark(#ffffff, #2b0708);
+}
+
+.panel {
+  position: fixed; inset: var(--_top, 60px) var(--_right, 8px) auto auto; margin: 0; padding: 0;
+  inline-size: min(var(--carillon-panel-width, 420px), 100vw - 16px);
+  max-block-size: min(680px, 100dvh - var(--_top, 60px) - 12px);
+  flex-direction: column; overflow: hidden;
+  background: var(--_surface); color: var(--_text); border: 1px solid var(--_border); border-radius: var(--_radius);
+  box-shadow: 0 16px 48px light-dark(#1a203033, #00000099);
+}
+.panel:popover-open { display: flex; }
+.panel header { display: flex; align-items: center; gap: 8px; padding: 10px 8px 6px 16px; }
+h2 { font-size: 17px; font-weight: 650; }
+.connection {
+  display: inline-flex; align-items: center; gap: 6px; margin-inline-end: auto; color: var(--_muted); font-size: 13px;
+}
+.connection::before { content: ""; inline-size: 8px; block-size: 8px; border-radius: 50%; background: currentColor; }
+.connection[data-state="open"]::before { background: var(--_success); }
+:is(.connection[data-state="waiting"], .connection[data-state="connecting"])::before { background: var(--_warning); }
+:is(.connection[data-state="stopped"], .connection[data-state="offline"])::before { background: var(--_critical); }
+.mark-all { font-size: 13px; padding-inline: 8px; white-space: nowrap; }
+.views { display: flex; gap: 4px; padding: 0 12px 8px; border-block-end: 1px solid var(--_border); }
+.view { padding: 4px 12px; min-block-size: 30px; border-radius: 15px; font-size: 13px; color: var(--_muted); }
+.view[aria-pressed="true"] { background: var(--_raised); color: var(--_text); font-weight: 600; }
+.trouble:not(:empty) { padding: 8px 16px; color: var(--_critical); }
+
+[data-tone="info"] { --_tone: var(--_info); }
+[data-tone="success"] { --_tone: var(--_success); }
+[data-tone="warning"] { --_tone: var(--_warning); }
+[data-tone="critical"] { --_tone: var(--_critical); }
+
+.status {
+  display: flex; gap: 10px; padding: 10px 16px; border-block-end: 1px solid var(--_border);
+  background: color-mix(in srgb, var(--_tone) 11%, var(--_surface)); overflow-wrap: anywhere; font-size: 14px;
+}
+.status svg { color: var(--_tone); }
+.status strong { font-weight: 600; }
+.status span { display: block; color: var(--_muted); }
+
+.list { overflow-y: auto; overscroll-behavior: contain; min-block-size: 120px; }
+.entry { position: relative; display: flex; gap: 12px; padding: 12px 12px 8px 16px; cursor: pointer; }
+.entry + .entry { border-block-start: 1px solid var(--_border); }
+.entry:hover { background: color-mix(in srgb, var(--_text) 4%, transparent); }
+.entry[data-unread] { background: color-mix(in srgb, var(--_accent) 7%, transparent); }
+.entry[data-unread]::before {
+  content: ""; position: absolute; inset-block: 0; inset-inline-start: 0; inline-size: 3px; background: var(--_tone);
+}
+.mark {
+  display: grid; place-items: center; flex: none; inline-size: 32px; block-size: 32px; border-radius: 50%;
+  color: var(--_tone); background: color-mix(in srgb, var(--_tone) 14%, transparent);
+}
+.mark svg { inline-size: 18px; block-size: 18px; }
+.content { flex: 1; min-inline-size: 0; position: relative; }
+.open { display: block; inline-size: 100%; font-weight: 500; overflow-wrap: anywhere; border-radius: 4px; }
+.entry[data-unread] .open, .toast .open { font-weight: 650; }
+.message {
+  overflow-wrap: anywhere; white-space: pre-line; color: var(--_muted); display: -webkit-box; overflow: hidden;
+  -webkit-box-orient: vertical; -webkit-line-clamp: 2; line-clamp: 2;
+}
+.entry[data-expanded] .message { display: block; }
+.meta { display: flex; flex-wrap: wrap; align-items: center; gap: 4px 8px; margin-block-start: 6px; min-block-size: 24px; }
+.meta time { color: var(--_muted); font-size: 13px; }
+.chip {
+  padding: 0 8px; border-radius: 10px; font-size: 12px; line-height: 20px; color: var(--_tone);
+  background: color-mix(in srgb, var(--_tone) 12%, transparent); overflow-wrap: anywhere;
+}
+.actions { display: flex; align-items: center; gap: 2px; }
+.entry .actions { justify-content: flex-end; margin-block-start: -28px; pointer-events: none; }
+.entry .actions > * { pointer-events: auto; }
+.entry .actions:has(.acknowledge) { margin-block-start: 6px; }
+.entry .actions:has(.acknowledged) { margin-block-start: 6px; }
+.entry .acknowledged { display: inline-flex; align-items: center; gap: 4px; color: var(--_success); font-size: 14px; }
+.entry :is(.acknowledge, .acknowledged) { margin-inline-end: auto; }
+.note { padding: 28px 16px; text-align: center; color: var(--_muted); }
+.note:empty { display: none; }
+.retry { color: var(--_accent); text-decoration: underline; }
+.older { display: block; inline-size: 100%; padding: 12px; text-align: center; color: var(--_accent); }
+
+.toasts {
+  position: fixed; inset: auto max(16px, env(safe-area-inset-right)) max(16px, env(safe-area-inset-bottom)) auto;
+  margin: 0; padding: 0; border: 0; background: none; overflow: visible; inline-size: min(380px, 100vw - 32px);
+  color: var(--_text); flex-direction: column; gap: 10px;
+}
+.toasts:popover-open { display: flex; }
+.toast {
+  display: flex; gap: 12px; padding: 12px 8px 12px 14px; background: var(--_surface); border: 1px solid var(--_border);
+  border-inline-start: 4px solid var(--_tone); border-radius: var(--_radius);
+  box-shadow: 0 8px 28px light-dark(#1a203029, #00000080);
+}
+.toast[data-tone="critical"] { background: color-mix(in srgb, var(--_critical) 8%, var(--_surface)); }
+.toast .message { -webkit-line-clamp: 3; line-clamp: 3; }
+.toast .meta:empty { display: none; }
+.toast .actions { margin-block-start: 8px; }
+.toast .dismiss { align-self: flex-start; }
+.more { font-size: 13px; text-align: center; color: var(--_muted); }
+.more:empty { display: none; }
+
+@media (max-width: 480px) {
+  .panel {
+    inset: 0; inline-size: 100%; block-size: 100dvh; max-inline-size: none; max-block-size: none; border: 0;
+    border-radius: 0;
+  }
+  .panel header { padding-block-start: max(10px, env(safe-area-inset-top)); }
+  .list { flex: 1; padding-block-end: env(safe-area-inset-bottom); }
+  .toasts { inset-inline: 12px; inline-size: auto; }
+  .quiet { min-inline-size: 40px; min-block-size: 40px; }
+  .entry .actions { margin-block-start: -32px; }
+  .quiet svg { margin: auto; }
+}
+@media (prefers-reduced-motion: no-preference) {
+  .toast { animation: arrive .22s ease-out; }
+  .panel:popover-open { animation: unfold .14s ease-out; }
+  .connection[data-state="connecting"]::before { animation: pulse 1.2s ease-in-out infinite alternate; }
+}
+@media (forced-colors: active) {
+  .entry[data-unread]::before { background: Highlight; }
+  .badge { border: 1px solid; }
+}
+@keyframes arrive { from { opacity: 0; transform: translateY(12px); } }
+@keyframes unfold { from { opacity: 0; transform: translateY(-6px); } }
+@keyframes pulse { to { opacity: .3; } }
+`);

@@ -1,0 +1,110 @@
+// @ts-check
+/**
+ * The shapes that cross the wire, as JSDoc types. Nothing here exists at run time.
+ *
+ * Unknown fields and frame types are allowed everywhere: a newer server may say more than this client knows.
+ *
+ * @module
+ */
+
+/** @typedef {"low" | "normal" | "high" | "critical"} Priority */
+
+/**
+ * What makes a notification an alert.
+ *
+ * @typedef {object} Alert
+ * @property {string} id Goes into `acknowledge()`; not the notification's id.
+ * @property {boolean} requires_acknowledgment
+ */
+
+/**
+ * One entry of a user's inbox.
+ *
+ * @typedef {object} InboxNotification
+ * @property {string} id
+ * @property {string} title
+ * @property {string} message
+ * @property {string} type For example "info", "success", "warning" or "error"; publishers may use words of their own.
+ * @property {Priority} priority
+ * @property {string | null} [category]
+ * @property {Record<string, unknown> | null} [data]
+ * @property {number} timestamp Epoch seconds.
+ * @property {boolean} read
+ * @property {string[]} [channels]
+ * @property {Alert | null} [alert]
+ */
+
+/**
+ * @typedef {object} InboxPage
+ * @property {InboxNotification[]} notifications Newest first.
+ * @property {number} unread
+ * @property {string} cursor
+ */
+
+/** @typedef {"unread" | "read" | "archived"} InboxState */
+
+/**
+ * Which entries of the inbox to read.
+ *
+ * @typedef {object} InboxQuery
+ * @property {number} [limit]
+ * @property {string} [before] The id of the oldest notification read so far.
+ * @property {InboxState} [state] All but the archived ones when left out.
+ */
+
+/** @typedef {{realtime: boolean, email: boolean, sms: boolean, push: boolean}} Preferences */
+
+/** @typedef {{type: "hello", session_id: string, cursor?: string, unread: number}} HelloFrame */
+/** @typedef {{type: "notification", cursor?: string, notification: InboxNotification}} NotificationFrame */
+/** @typedef {{type: "unread", unread: number}} UnreadFrame */
+/** @typedef {{type: "gap"}} GapFrame */
+
+/**
+ * The state of the publisher's system, as its operators describe it.
+ *
+ * @typedef {object} StatusFrame
+ * @property {"status"} type
+ * @property {string} message
+ * @property {string} [status] For example "operational", "degraded" or "outage".
+ * @property {string[] | Record<string, unknown> | null} [services]
+ */
+
+/** @typedef {HelloFrame | NotificationFrame | UnreadFrame | GapFrame | StatusFrame} ServerFrame */
+
+/** @typedef {{type: "read", id: string} | {type: "acknowledge", alert_id: string} | {type: "ping"}} ClientFrame */
+
+/** @typedef {"websocket" | "sse"} TransportName */
+
+/**
+ * - `idle`: not started, or closed by the page.
+ * - `connecting`: an attempt is under way.
+ * - `open`: the server has said hello.
+ * - `waiting`: the next attempt comes by itself.
+ * - `offline`: the browser has no network; the next attempt comes with it.
+ * - `stopped`: the server wants another token; `connect()` tries again.
+ *
+ * @typedef {"idle" | "connecting" | "open" | "waiting" | "offline" | "stopped"} ConnectionState
+ */
+
+/**
+ * @typedef {object} StateChange
+ * @property {ConnectionState} state
+ * @property {TransportName | null} transport The one in use or last tried.
+ * @property {number | null} wait_ms Until the next attempt, in state `waiting`.
+ * @property {number | null} code The close code (RFC 6455) or HTTP status that led here, where one is known.
+ */
+
+/**
+ * The events of `CarillonClient` and what their `detail` holds.
+ *
+ * @typedef {object} ClientEvents
+ * @property {StateChange} state
+ * @property {{session_id: string}} hello
+ * @property {{notification: InboxNotification}} notification Once for each id.
+ * @property {{unread: number}} unread
+ * @property {StatusFrame} status
+ * @property {Record<string, never>} gap History is gone: read the inbox again.
+ * @property {{code: number}} unauthenticated The token was refused twice; the client has stopped.
+ */
+
+export {};

@@ -1,0 +1,88 @@
+"""Run the router: ``python -m services.router`` from the repository root."""
+
+import logging
+
+from services.router.actions import Actions
+from services.router.intake import UNKNOWN, Intake
+from services.router.lanes import IntakeLanes
+from services.router.performer import Performer
+from services.router.planner import Planner
+from services.router.settings import RouterSettings
+from services.router.slots import Slots
+from services.router.sweeper import measure_forever, sweep_forever
+from services.router.tasks import Task
+from shared import metrics
+from shared.feed import Feed, FeedMirror
+from shared.inbox import Inbox
+from shared.ledger import ROUTER_LANE
+from shared.model import Job
+from shared.rejections import Rejections
+from shared.service import LEASE_MARGIN, Context, run, work_until_stopped
+from shared.sessions import Sessions
+from shared.settings import load_or_exit
+from shared.topics import Kind
+from shared.worker import Worker
+
+log = logging.getLogger(__name__)
+
+
+async def route(context: Context[RouterSettings]) -> None:
+    """Take publishes, perform tasks and sweep until told to stop."""
+    settings = context.settings
+    metrics.prepare_router([*(kind.value for kind in Kind), UNKNOWN])
+    planner = Planner(context.directory, context.clock, settings.alert_escalation_after_s)
+    inbox = Inbox(context.store, context.keys, settings.inbox_limit, settings.inbox_retention)
+    mirror = FeedMirror(Feed(context.store, context.keys, settings.inbox_retention))
+    actions = Actions(
+        ledger=context.ledger,
+        directory=context.directory,
+        sessions=Sessions(context.store, context.keys, inbox, context.directory, mirror),
+        topics=context.topics,
+        clock=context.clock,
+    )
+
+    def intake(*, alerts: bool) -> Intake:
+        return Intake(
+            topics=context.topics,
+            ledger=context.ledger,
+            planner=planner,
+            actions=actions,
+            rejections=Rejections(context.store, context.keys, settings.record_retention_s),
+            clock=context.clock,
+            lifetime_s=settings.delivery_lifetime_s,
+            batch=settings.router_batch,
+            alerts=alerts,
+        )
+
+    performer = Performer(planner, context.topics)
+    worker = Worker(
+        ROUTER_LANE,
+        Job[Task],
+        performer.perform,
+        performer.report,
+        ledger=context.ledger,
+        topics=context.topics,
+        address=context.address,
+        client_id=context.instance,
+        concurrency=settings.router_task_concurrency,
+        lease=LEASE_MARGIN,
+    )
+    performer.link = worker.links[-1]
+    slots = Slots(context.store, context.keys.slots, context.instance)
+    await work_until_stopped(
+        context,
+        # In this order they are drained: first no new publishes, then the tasks that follow from the last ones.
+        [IntakeLanes(context, slots, alerts=intake(alerts=True), general=intake(alerts=False)), worker],
+        sweeper=sweep_forever(context.ledger, context.topics, worker.links[0]),
+        gauges=measure_forever(context.ledger),
+    )
+
+
+def main() -> None:
+    """Read the settings and serve until told to stop."""
+    settings = load_or_exit(RouterSettings)
+    run(settings, "router", route)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""Publishes that announce nothing themselves: cancel, acknowledge and resolve, other people's sessions, the directory.
+
+Each is carried out at once and may be repeated: the same acknowledgement, cancellation or record again changes nothing.
+"""
+
+import json
+from collections.abc import Mapping
+
+from services.router.payloads import control
+from services.router.payloads.parse import Publish
+from services.router.payloads.rejection import FieldProblem, Rejected, RejectionCode, invalid_payload
+from shared import metrics
+from shared.clock import Clock, rfc3339
+from shared.directory import Directory
+from shared.errors import Reason
+from shared.jobs import Message
+from shared.ledger import ROUTER_LANE, Ledger
+from shared.model import State
+from shared.mqtt import Incoming
+from shared.people import OnCall, Person
+from shared.sessions import Sessions
+from shared.topics import Topics
+
+Handled = tuple[Mapping[str, object], list[Message]]
+
+
+class Actions:
+    """Carries out what a publish asks for and says what to answer."""
+
+    def __init__(
+        self, *, ledger: Ledger, directory: Directory, sessions: Sessions, topics: Topics, clock: Clock
+    ) -> None:
+        self._ledger = ledger
+        self._directory = directory
+        self._sessions = sessions
+        self._topics = topics
+        self._clock = clock
+
+    async def carry_out(self, publish: Publish, incoming: Incoming) -> Handled:
+        """Carry out one publish.
+
+        Returns:
+            The receipt, and messages to be published beside it.
+
+        Raises:
+            Rejected: it names something that does not exist.
+        """
+        receipt: dict[str, object] = {"status": "accepted", "accepted_at": rfc3339(self._clock.now())}
+        messages: list[Message] = []
+        match publish:
+            case Person():
+                await self._directory.put(publish)
+            case OnCall():
+                await self._directory.put_oncall(publish.alert_type, publish)
+            case control.DeleteUser():
+                await self._directory.delete(publish.user_id)
+            case control.DeleteOnCall():
+                await self._directory.delete_oncall(publish.alert_type)
+            case control.AlertAcknowledge():
+                if not await self._ledger.acknowledge(publish.alert_id, publish.user_id, publish.note or ""):
+                    raise _unknown("alert_id")
+                receipt |= {"notification_id": publish.alert_id, "alert_id": publish.alert_id}
+            case control.AlertResolve():
+                if not await self._ledger.resolve(publish.alert_id, publish.note or ""):
+                    raise _unknown("alert_id")
+                receipt |= {"notification_id": publish.alert_id, "alert_id": publish.alert_id}
+            case control.Cancel():
+                receipt["notification_id"] = publish.notification_id
+                messages += await self._cancel(publish.notification_id)
+            case control.SessionConnect():
+                receipt |= await self._connect(publish, incoming)
+            case control.SessionDisconnect():
+                await self._sessions.close_session(publish.user_id, publish.session_id)
+            case control.SessionHeartbeat():
+                if not await self._sessions.touch_session(publish.user_id, publish.session_id):
+                    raise _unknown("session_id")
+        return receipt, messages
+
+    async def _cancel(self, notification_id: str) -> list[Message]:
+        cancelled = await self._ledger.cancel(notification_id)
+        if cancelled is None:
+            raise _unknown("notification_id")
+        step = {"state": State.SUPPRESSED, "reason": Reason.CANCELLED, "at": rfc3339(self._clock.now())}
+        messages: list[Message] = []
+        for lane, recipient in cancelled.ended:
+            if lane == ROUTER_LANE:
+                continue
+            metrics.deliveries.labels(lane, State.SUPPRESSED, Reason.CANCELLED).inc()
+            if cancelled.events:
+                body = {**step, "channel": lane, "recipient": recipient}
+                messages.append((self._topics.event(notification_id), json.dumps(body)))
+        return messages
+
+    async def _connect(self, publish: control.SessionConnect, incoming: Incoming) -> dict[str, object]:
+        info = publish.device_info
+        opened = await self._sessions.open_session(
+            publish.user_id,
+            publish.session_id,
+            device_info={"name": info} if isinstance(info, str) else info,
+            reply_to=incoming.response_topic,
+            correlation=incoming.correlation.hex() if incoming.correlation is not None else None,
+        )
+        if opened is None:
+            raise Rejected(RejectionCode.RATE_LIMITED, "This user has too many open sessions.")
+        return {
+            "session_id": opened.session_id,
+            "notifications": opened.pending,
+            "unread": opened.unread,
+            "system_status": opened.status,
+        }
+
+
+def _unknown(name: str) -> Rejected:
+    return invalid_payload((FieldProblem(name, "unknown"),))

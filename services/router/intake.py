@@ -1,0 +1,303 @@
+"""Takes publishes in batches: check, plan, write, hand over, answer, and only then acknowledge to the broker.
+
+Promises: a receipt says "accepted" after the ledger holds the notification, and a publish is acknowledged to the broker
+after its receipt was handed over; so a router that dies leaves nothing half done that the broker or the publisher's
+idempotency key does not bring back. What is wrong with one publish disturbs no other. Publishes of one topic keep their
+order within a router.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from services.router.actions import Actions
+from services.router.compose import Draft, compose
+from services.router.payloads import notifications
+from services.router.payloads.parse import Publish, parse
+from services.router.payloads.rejection import Rejected, RejectionCode
+from services.router.planner import Planner
+from shared import metrics
+from shared.clock import Clock, epoch_ms, from_epoch_ms, rfc3339
+from shared.jobs import Message, jobs_of, settled
+from shared.ledger import AlertState, Ledger, NewRecord, NewRow, Verdict, accepted
+from shared.model import Priority, State
+from shared.mqtt import Broker, Incoming
+from shared.rejections import Rejections
+from shared.topics import Kind, Topics
+from shared.worker import until_stored
+
+log = logging.getLogger(__name__)
+
+IDEMPOTENCY_PROPERTY = "idempotency-key"
+
+# Batches whose receipts are on their way while the next is being planned.
+BATCHES_IN_FLIGHT = 4
+
+# A batch whose answers the broker does not confirm is acknowledged all the same: the ledger has it, and a publisher
+# without a receipt asks again.
+HANDOVER_TIMEOUT_S = 5.0
+
+UNKNOWN = "unknown"
+
+
+@dataclass(slots=True)
+class Taken:
+    """One publish on its way through a batch.
+
+    Attributes:
+        publish: the checked payload; None when it was refused.
+        receipt: the answer, once there is one.
+        messages: what is published beside the receipt.
+    """
+
+    incoming: Incoming
+    kind: Kind | None
+    publish: Publish | None = None
+    unstable: frozenset[str] = frozenset()
+    draft: Draft | None = None
+    receipt: Mapping[str, object] = field(default_factory=dict)
+    messages: list[Message] = field(default_factory=list)
+
+
+class Intake:
+    """The intake of one router on one connection at a time.
+
+    Args:
+        alerts: handle alerts and nothing else, or everything else; a lane's wildcard brings what is another's.
+    """
+
+    def __init__(
+        self,
+        *,
+        topics: Topics,
+        ledger: Ledger,
+        planner: Planner,
+        actions: Actions,
+        rejections: Rejections,
+        clock: Clock,
+        lifetime_s: int,
+        batch: int,
+        alerts: bool,
+    ) -> None:
+        self._topics = topics
+        self._ledger = ledger
+        self._planner = planner
+        self._actions = actions
+        self._rejections = rejections
+        self._clock = clock
+        self._lifetime_s = lifetime_s
+        self._batch = batch
+        self._alerts = alerts
+        self._in_flight = asyncio.Semaphore(BATCHES_IN_FLIGHT)
+        self._answering: set[asyncio.Task[None]] = set()
+        self._busy = False
+
+    async def serve(self, broker: Broker) -> None:
+        """Handle what the connection brings until it breaks."""
+        while True:
+            batch = await broker.take(self._batch)
+            self._busy = True
+            try:
+                await self._handle(broker, batch)
+            finally:
+                self._busy = False
+
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether nothing taken is unanswered."""
+        return not self._busy and not self._answering
+
+    def _is_mine(self, topic: str) -> bool:
+        return self._topics.is_alert(topic) == self._alerts and not self._topics.is_event(topic)
+
+    async def _handle(self, broker: Broker, batch: Sequence[Incoming]) -> None:
+        taken = []
+        for incoming in batch:
+            if self._is_mine(incoming.topic):
+                taken.append(self._check(incoming))
+            else:
+                broker.ack(incoming)
+        for wave in _waves(taken):
+            await self._carry_out(wave)
+        refused = [one for one in taken if one.receipt.get("status") == "rejected"]
+        if refused:
+            await until_stored(lambda: self._keep(refused))
+        await self._in_flight.acquire()
+        task = asyncio.create_task(self._answer(broker, taken), name="intake-answer")
+        self._answering.add(task)
+        task.add_done_callback(self._answered)
+
+    def _answered(self, task: asyncio.Task[None]) -> None:
+        self._answering.discard(task)
+        self._in_flight.release()
+
+    def _check(self, incoming: Incoming) -> Taken:
+        """Read one publish; a refusal is already its receipt."""
+        route = self._topics.parse(incoming.topic)
+        taken = Taken(incoming, route.kind if route else None)
+        try:
+            if route is None:
+                raise Rejected(RejectionCode.UNKNOWN_TOPIC, "Nothing listens on this topic.")
+            envelope = _envelope(incoming)
+            taken.unstable = frozenset(envelope) & {"ttl_s"}
+            taken.publish = parse(route.kind, route.params, incoming.payload, envelope=envelope)
+            if isinstance(taken.publish, notifications.Notification):
+                taken.draft = compose(
+                    route.kind,
+                    taken.publish,
+                    now_ms=epoch_ms(self._clock.now()),
+                    lifetime_s=self._lifetime_s,
+                    unstable=taken.unstable,
+                )
+        except Rejected as rejected:
+            self._refuse(taken, rejected)
+        except Exception:
+            # A payload that our own code cannot read must not stop the ones behind it.
+            log.exception("publish could not be read", extra={"kind": taken.kind})
+            self._refuse(taken, Rejected(RejectionCode.INVALID_PAYLOAD, "The payload could not be read."))
+        return taken
+
+    def _refuse(self, taken: Taken, rejected: Rejected) -> None:
+        taken.publish = taken.draft = None
+        taken.receipt = rejected.receipt()
+        self._count(taken, "rejected")
+
+    async def _carry_out(self, wave: Sequence[Taken]) -> None:
+        drafts = [one for one in wave if one.draft is not None]
+        others = [one for one in wave if one.draft is None and one.publish is not None]
+        if drafts:
+            await self._accept(drafts)
+        await asyncio.gather(*(self._act(one) for one in others))
+
+    async def _act(self, taken: Taken) -> None:
+        if taken.kind is None or taken.publish is None:
+            return
+        publish = taken.publish
+        try:
+            taken.receipt, taken.messages = await until_stored(lambda: self._actions.carry_out(publish, taken.incoming))
+            self._count(taken, "accepted")
+        except Rejected as rejected:
+            self._refuse(taken, rejected)
+
+    async def _accept(self, wave: Sequence[Taken]) -> None:
+        drafts = [one.draft for one in wave if one.draft is not None]
+        known = await until_stored(lambda: self._planner.look_up(drafts))
+        records = [_record(draft, self._planner.first_rows(draft, known)) for draft in drafts]
+
+        async def write() -> list[Any]:
+            answers: list[Any] = await asyncio.gather(*[self._ledger.submit_accept(record) for record in records])
+            return answers
+
+        # Repeatable: an id that is there already was accepted by the try before.
+        answers = await until_stored(write)
+        for one, draft, record, answer in zip(wave, drafts, records, answers, strict=True):
+            self._answer_accept(one, draft, record, *accepted(answer))
+
+    def _answer_accept(
+        self, taken: Taken, draft: Draft, record: NewRecord, verdict: Verdict, notification_id: str
+    ) -> None:
+        if verdict is Verdict.CONFLICT:
+            message = "This idempotency key was used for another notification within the last 24 hours."
+            self._refuse(taken, Rejected(RejectionCode.IDEMPOTENCY_CONFLICT, message))
+            return
+        receipt: dict[str, object] = {"status": verdict.value, "notification_id": notification_id}
+        if verdict is Verdict.ACCEPTED:
+            receipt["accepted_at"] = rfc3339(from_epoch_ms(draft.notification.accepted_ms))
+            taken.messages += jobs_of(self._topics, record.content, record.rows)
+            taken.messages += self._events(draft, record.rows)
+            self._count_suppressed(record.rows)
+        if draft.alert_type is not None:
+            receipt["alert_id"] = notification_id
+        taken.receipt = receipt
+        self._count(taken, verdict.value)
+
+    def _events(self, draft: Draft, rows: Sequence[NewRow]) -> Iterator[Message]:
+        if not draft.notification.events:
+            return
+        topic, at = self._topics.event(draft.notification.id), rfc3339(self._clock.now())
+        yield topic, json.dumps({"state": "accepted", "channel": None, "recipient": None, "reason": None, "at": at})
+        for new in rows:
+            if new.state is State.SUPPRESSED:
+                lane, recipient = new.row.lane, getattr(new.row, "recipient", None)
+                step = {"state": new.state, "channel": lane, "recipient": recipient, "reason": new.reason, "at": at}
+                yield topic, json.dumps(step)
+
+    @staticmethod
+    def _count_suppressed(rows: Sequence[NewRow]) -> None:
+        for new in rows:
+            if new.state.is_end:
+                metrics.deliveries.labels(new.row.lane, new.state, new.reason).inc()
+
+    @staticmethod
+    def _count(taken: Taken, outcome: str) -> None:
+        kind = taken.kind.value if taken.kind else UNKNOWN
+        priority = taken.draft.notification.priority if taken.draft else Priority.NORMAL
+        metrics.notifications.labels(kind, priority, outcome).inc()
+
+    async def _keep(self, refused: Sequence[Taken]) -> None:
+        for one in refused:
+            error = one.receipt["error"]
+            if isinstance(error, Mapping):
+                await self._rejections.keep(one.incoming.topic, len(one.incoming.payload), error)
+                log.info("publish refused", extra={"kind": one.kind or UNKNOWN, "code": error["code"]})
+
+    async def _answer(self, broker: Broker, taken: Sequence[Taken]) -> None:
+        """Hand over jobs and receipts, then acknowledge."""
+        handovers = []
+        for one in taken:
+            handovers += [broker.publish(topic, payload) for topic, payload in one.messages]
+            if one.incoming.response_topic:
+                handovers.append(
+                    broker.publish(
+                        one.incoming.response_topic, json.dumps(one.receipt), correlation=one.incoming.correlation
+                    )
+                )
+        try:
+            async with asyncio.timeout(HANDOVER_TIMEOUT_S):
+                await settled(handovers)
+        except TimeoutError:
+            log.warning("broker slow to confirm", extra={"messages": len(handovers)})
+        for one in taken:
+            broker.ack(one.incoming)
+
+
+def _envelope(incoming: Incoming) -> dict[str, object]:
+    """Read what the MQTT properties say in place of payload fields."""
+    envelope: dict[str, object] = {}
+    if incoming.properties is not None:
+        if incoming.expiry_s is not None:
+            envelope["ttl_s"] = incoming.expiry_s
+        key = incoming.user_property(IDEMPOTENCY_PROPERTY)
+        if key is not None:
+            envelope["id"] = key
+    return envelope
+
+
+def _record(draft: Draft, rows: list[NewRow]) -> NewRecord:
+    return NewRecord(
+        notification=draft.notification,
+        rows=rows,
+        fingerprint=draft.fingerprint,
+        idempotency_key=draft.idempotency_key,
+        dedup_key=draft.dedup_key,
+        alert=AlertState.OPEN if draft.alert_type is not None else None,
+    )
+
+
+def _waves(taken: Sequence[Taken]) -> Iterator[list[Taken]]:
+    """Split a batch where order matters: notifications and actions do not overtake each other, nor one topic itself."""
+    wave: list[Taken] = []
+    topics: set[str] = set()
+    for one in taken:
+        is_action = one.draft is None
+        same_sort = not wave or (wave[-1].draft is None) == is_action
+        if not same_sort or (is_action and one.incoming.topic in topics):
+            yield wave
+            wave, topics = [], set()
+        wave.append(one)
+        topics.add(one.incoming.topic)
+    if wave:
+        yield wave

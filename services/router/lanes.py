@@ -1,0 +1,134 @@
+"""The router's intake connections: two sessions of its slot, and those of slots whose router has died.
+
+Alerts have a connection of their own, so that a backlog of other publishes never delays a critical one. Both sessions
+are persistent: what is published while the router restarts waits in them.
+"""
+
+import asyncio
+import logging
+import random
+from contextlib import suppress
+from dataclasses import dataclass
+
+from services.router.intake import Intake
+from services.router.settings import RouterSettings
+from services.router.slots import Slots
+from shared.errors import BrokerUnavailable, StoreUnavailable
+from shared.mqtt import Broker, BrokerLink
+from shared.service import Context
+from shared.worker import until_stored
+
+log = logging.getLogger(__name__)
+
+# How long the broker keeps a session whose router is gone; longer than any outage of all routers we want to survive.
+SESSION_EXPIRY_S = 6 * 3600
+
+# A session counts as drained when nothing has come for this long after the unsubscribe was confirmed.
+DRAINED_AFTER_S = 0.5
+
+ORPHANS_EVERY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One intake and what it subscribes to."""
+
+    name: str
+    filters: tuple[str, ...]
+    intake: Intake
+
+
+class IntakeLanes:
+    """The intake of one router process, over all its connections."""
+
+    def __init__(self, context: Context[RouterSettings], slots: Slots, alerts: Intake, general: Intake) -> None:
+        self._context = context
+        self._slots = slots
+        self._slot = -1
+        self._lanes = (
+            Lane("alerts", context.topics.alert_filters, alerts),
+            Lane("general", context.topics.intake_filters, general),
+        )
+        self._links: list[BrokerLink] = []
+
+    @property
+    def is_up(self) -> bool:
+        """Tell whether every connection stands."""
+        return bool(self._links) and all(link.is_up for link in self._links)
+
+    async def run(self) -> None:
+        """Take a slot and read its sessions until cancelled; drain the sessions of the dead meanwhile."""
+        self._slot = await self._slots.take()
+        log.info("slot taken", extra={"slot": self._slot})
+        self._links = [
+            BrokerLink(
+                self._context.address,
+                self._client_id(self._slot, lane),
+                filters=lane.filters,
+                serve=lane.intake.serve,
+                session_expiry_s=SESSION_EXPIRY_S,
+            )
+            for lane in self._lanes
+        ]
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._slots.keep(self._slot), name="slot-keep")
+            group.create_task(self._adopt_forever(), name="slot-adopt")
+            for link in self._links:
+                group.create_task(link.run(), name=f"intake-{link.client_id}")
+
+    async def stop_intake(self) -> None:
+        """Unsubscribe; what was in flight still arrives and is handled."""
+        await asyncio.gather(*(link.stop_intake() for link in self._links))
+
+    async def idle(self) -> None:
+        """Drain the sessions and have the broker forget them, so that nothing waits there for nobody."""
+        for lane, link in zip(self._lanes, self._links, strict=True):
+            await _quiet(lane.intake, link)
+            await link.forget_session()
+        if self._slot >= 0:
+            await until_stored(lambda: self._slots.release(self._slot))
+
+    async def abandon(self) -> None:
+        """Leave the rest: the sessions stay at the broker, and another router adopts them when the lease has lapsed."""
+
+    def _client_id(self, slot: int, lane: Lane) -> str:
+        prefix = self._context.settings.topic_prefix.strip("/").replace("/", "-")
+        return "-".join(part for part in (prefix, "router", str(slot), lane.name) if part)
+
+    async def _adopt_forever(self) -> None:
+        while True:
+            await asyncio.sleep(ORPHANS_EVERY_S * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
+            with suppress(StoreUnavailable, BrokerUnavailable):
+                orphan = await self._slots.take_orphan()
+                if orphan is not None:
+                    await self._adopt(orphan)
+
+    async def _adopt(self, slot: int) -> None:
+        """Handle what a dead router's sessions hold, and end them."""
+        log.warning("adopting a dead router's slot", extra={"slot": slot})
+        async with asyncio.TaskGroup() as group:
+            renewing = group.create_task(self._slots.keep(slot), name="slot-adopted")
+            for lane in self._lanes:
+                await self._drain(slot, lane)
+            renewing.cancel()
+        await self._slots.release(slot)
+        log.info("adopted", extra={"slot": slot})
+
+    async def _drain(self, slot: int, lane: Lane) -> None:
+        client_id = self._client_id(slot, lane)
+        async with Broker(self._context.address, client_id, session_expiry_s=SESSION_EXPIRY_S) as broker:
+            # A session that the broker has lost meanwhile has no subscription, and unsubscribing is harmless.
+            await broker.unsubscribe(*lane.filters)
+            async with asyncio.TaskGroup() as group:
+                serving = group.create_task(lane.intake.serve(broker), name=f"drain-{client_id}")
+                await _quiet(lane.intake, broker)
+                serving.cancel()
+            await broker.forget_session()
+
+
+async def _quiet(intake: Intake, source: Broker | BrokerLink) -> None:
+    """Return when nothing has arrived and nothing was in hand for a while."""
+    quiet_s, step_s = 0.0, 0.05
+    while quiet_s < DRAINED_AFTER_S:
+        await asyncio.sleep(step_s)
+        quiet_s = quiet_s + step_s if intake.is_idle and not source.waiting else 0.0

@@ -1,0 +1,81 @@
+"""The publishes that announce nothing themselves: they act on a notification, an alert, a session or the directory."""
+
+from typing import Annotated, TypeAlias
+
+from pydantic import Discriminator, Field, Tag
+
+from services.router.payloads.notifications import JsonObject, Payload, text_or_object
+from services.router.payloads.rejection import OBJECT_TAG, TEXT_TAG
+from shared.fields import Identifier, Line
+
+NOTE_CHARS = 1_000
+
+Note = Annotated[str, Field(min_length=1, max_length=NOTE_CHARS)]
+
+
+class Cancel(Payload):
+    """``notifications/cancel/{notification_id}``: end what has not left yet."""
+
+    notification_id: Identifier
+
+
+class AlertAcknowledge(Payload):
+    """``notifications/alerts/acknowledge/{alert_id}``: ``user_id`` has seen it and takes it."""
+
+    alert_id: Identifier
+    user_id: Identifier
+    note: Note | None = None
+
+
+class AlertResolve(Payload):
+    """``notifications/alerts/resolve/{alert_id}``: the trouble is over."""
+
+    alert_id: Identifier
+    note: Note | None = None
+
+
+DeviceInfo = Annotated[
+    Annotated[JsonObject, Tag(OBJECT_TAG)] | Annotated[Line, Tag(TEXT_TAG)],
+    Discriminator(
+        text_or_object, custom_error_type="device_info", custom_error_message="must be an object or a string"
+    ),
+]
+
+
+class _Session(Payload):
+    """A session that somebody else's gateway holds."""
+
+    user_id: Identifier
+    session_id: Identifier | None = None
+    device_info: DeviceInfo | None = None
+
+
+class SessionConnect(_Session):
+    """``websocket/connect/{user_id}``."""
+
+
+class SessionDisconnect(_Session):
+    """``websocket/disconnect/{user_id}``."""
+
+
+class SessionHeartbeat(_Session):
+    """``websocket/heartbeat/{user_id}``."""
+
+
+class DeleteUser(Payload):
+    """An empty payload on ``directory/user/{user_id}``: forget this person."""
+
+    user_id: Identifier
+
+
+class DeleteOnCall(Payload):
+    """An empty payload on ``directory/oncall/{alert_type}``: forget this entry."""
+
+    alert_type: Identifier
+
+
+Delete: TypeAlias = DeleteUser | DeleteOnCall
+
+Control: TypeAlias = (
+    Cancel | AlertAcknowledge | AlertResolve | SessionConnect | SessionDisconnect | SessionHeartbeat | Delete
+)

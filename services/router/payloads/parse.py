@@ -1,0 +1,112 @@
+"""The way from a publish's bytes to its model, or to the reason why not.
+
+Promises to be pure and total: for any bytes it returns a model or raises ``Rejected``, whatever the nesting, the
+numbers or the encoding. It does not know the time, so ``expired`` is not its code, nor who publishes.
+"""
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from services.router.payloads import control, notifications
+from services.router.payloads.rejection import FieldProblem, Rejected, RejectionCode, invalid_payload, rejection_of
+from shared.people import OnCall, Person
+from shared.topics import Kind
+
+# The wire contract's section 2.
+PAYLOAD_BYTES = 64 * 1024
+
+Publish: TypeAlias = notifications.Notification | control.Control | Person | OnCall
+
+_MODELS: Mapping[Kind, type[Publish]] = {
+    Kind.REALTIME_USER: notifications.RealtimeUser,
+    Kind.REALTIME_GROUP: notifications.RealtimeGroup,
+    Kind.REALTIME_BROADCAST: notifications.RealtimeBroadcast,
+    Kind.ALERT_CRITICAL: notifications.CriticalAlert,
+    Kind.ALERT_WARNING: notifications.WarningAlert,
+    Kind.ALERT_INFO: notifications.InfoAlert,
+    Kind.ALERT_ACKNOWLEDGE: control.AlertAcknowledge,
+    Kind.ALERT_RESOLVE: control.AlertResolve,
+    Kind.SYSTEM_STATUS: notifications.SystemStatus,
+    Kind.SYSTEM_MAINTENANCE: notifications.SystemMaintenance,
+    Kind.EMAIL_SEND: notifications.EmailSend,
+    Kind.EMAIL_BATCH: notifications.EmailBatch,
+    Kind.SMS_SEND: notifications.SmsSend,
+    Kind.PUSH_MOBILE: notifications.PushMobile,
+    Kind.CANCEL: control.Cancel,
+    Kind.SESSION_CONNECT: control.SessionConnect,
+    Kind.SESSION_DISCONNECT: control.SessionDisconnect,
+    Kind.SESSION_HEARTBEAT: control.SessionHeartbeat,
+    Kind.DIRECTORY_USER: Person,
+    Kind.DIRECTORY_ONCALL: OnCall,
+}
+
+# What an empty payload means: a deletion in the directory, and an empty object where the topic says all that is needed.
+_WHEN_EMPTY: Mapping[Kind, type[Publish]] = {
+    Kind.ALERT_RESOLVE: control.AlertResolve,
+    Kind.CANCEL: control.Cancel,
+    Kind.SESSION_CONNECT: control.SessionConnect,
+    Kind.SESSION_DISCONNECT: control.SessionDisconnect,
+    Kind.SESSION_HEARTBEAT: control.SessionHeartbeat,
+    Kind.DIRECTORY_USER: control.DeleteUser,
+    Kind.DIRECTORY_ONCALL: control.DeleteOnCall,
+}
+
+
+def parse(
+    kind: Kind, params: Mapping[str, str], payload: bytes, *, envelope: Mapping[str, object] | None = None
+) -> Publish:
+    """Check one publish.
+
+    Args:
+        kind: what its topic said.
+        params: the topic's variable levels by name; they win over fields of the same name.
+        payload: as it came.
+        envelope: what the MQTT properties said of a notification (``id``, ``ttl_s``), under the names and rules of the
+            payload's fields; the payload wins. Ignored for everything else.
+
+    Raises:
+        Rejected: with the code ``too_large``, ``invalid_json`` or ``invalid_payload``.
+    """
+    if len(payload) > PAYLOAD_BYTES:
+        raise Rejected(RejectionCode.TOO_LARGE, f"The payload is larger than {PAYLOAD_BYTES} bytes.")
+    model = _MODELS[kind]
+    document: dict[str, Any] = {}
+    if not payload and kind in _WHEN_EMPTY:
+        model = _WHEN_EMPTY[kind]
+    else:
+        document = _object(payload)
+    if model is Person or model is OnCall:
+        _same_name(document, params)
+    elif envelope and issubclass(model, notifications.Envelope):
+        document = {**envelope, **document}
+    try:
+        return model.model_validate({**document, **params})
+    except ValidationError as error:
+        # From None: pydantic's error holds the document, and a traceback would show it.
+        raise rejection_of(error) from None
+
+
+def _object(payload: bytes) -> dict[str, Any]:
+    """Read a JSON object; a field that is null counts as absent, as publishers in most languages mean it."""
+    if not payload:
+        raise Rejected(RejectionCode.INVALID_JSON, "The payload is empty.")
+    try:
+        # jiter takes UTF-8 only, stops at 200 levels, and refuses NaN and lone surrogates. Only keys are cached: the
+        # cache outlives the payload, and values may be personal.
+        document = from_json(payload, allow_inf_nan=False, cache_strings="keys")
+    except ValueError as error:
+        # jiter's sentence tells a position and what was expected there, nothing of the text.
+        raise Rejected(RejectionCode.INVALID_JSON, f"The payload is not JSON: {error}.") from error
+    if not isinstance(document, dict):
+        raise Rejected(RejectionCode.INVALID_JSON, "The payload is not a JSON object.")
+    return {name: value for name, value in document.items() if value is not None}
+
+
+def _same_name(document: Mapping[str, Any], params: Mapping[str, str]) -> None:
+    """Refuse a directory record that names another person or type than its topic: one of the two is a mistake."""
+    differing = [name for name, value in params.items() if document.get(name, value) != value]
+    if differing:
+        raise invalid_payload(tuple(FieldProblem(name, "differs from the topic") for name in differing))

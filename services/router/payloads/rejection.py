@@ -1,0 +1,149 @@
+"""Why a publish was not accepted, in words that a publisher can act on.
+
+Promises that a rejection names fields and rules only and never repeats a value: it is sent back, counted and logged.
+The name of a field that the publisher made up is the one thing of theirs that it shows, shortened. The words are
+stable; programs may compare them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from shared.errors import CarillonError
+
+# A receipt must not outgrow the publish it answers: a batch of 1,000 wrong mails gets the first problems only.
+PROBLEMS_SHOWN = 20
+FIELD_CHARS = 100
+
+# Tags of unions that are told apart by a function. They turn up in an error's location, where the publisher's document
+# has nothing of that name.
+LIST_TAG = "<list>"
+OBJECT_TAG = "<object>"
+TEXT_TAG = "<text>"
+_TAGS = frozenset({LIST_TAG, OBJECT_TAG, TEXT_TAG})
+
+
+class RejectionCode(StrEnum):
+    """The codes of a rejection receipt (wire contract, section 3)."""
+
+    INVALID_JSON = "invalid_json"
+    INVALID_PAYLOAD = "invalid_payload"
+    TOO_LARGE = "too_large"
+    UNKNOWN_TOPIC = "unknown_topic"
+    IDEMPOTENCY_CONFLICT = "idempotency_conflict"
+    RATE_LIMITED = "rate_limited"
+    UNAUTHORIZED = "unauthorized"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldProblem:
+    """One field and what is wrong with it.
+
+    Attributes:
+        field: the path in the payload (``emails.3.to``) or the name of a topic level; empty for the whole payload.
+        problem: a short stable phrase such as ``required``.
+    """
+
+    field: str
+    problem: str
+
+
+class Rejected(CarillonError):
+    """This publish is not accepted, now or ever; only ``rate_limited`` is worth another try.
+
+    Args:
+        code: the receipt's code.
+        message: one plain sentence for a person; no personal data.
+        fields: what is wrong, field by field.
+    """
+
+    def __init__(self, code: RejectionCode, message: str, fields: tuple[FieldProblem, ...] = ()) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.fields = fields
+
+    def receipt(self) -> dict[str, object]:
+        """Return the receipt for the publisher, ready for JSON."""
+        fields = [{"field": each.field, "problem": each.problem} for each in self.fields]
+        return {"status": "rejected", "error": {"code": self.code.value, "message": self.message, "fields": fields}}
+
+
+def invalid_payload(fields: tuple[FieldProblem, ...], total: int | None = None) -> Rejected:
+    """Build the rejection of a payload that is JSON but not what the topic takes.
+
+    Args:
+        fields: the problems to show.
+        total: how many there are; None is as many as shown.
+    """
+    count = len(fields) if total is None else total
+    message = "One field is not valid." if count == 1 else f"{count} fields are not valid."
+    if count > len(fields):
+        message += f" The first {len(fields)} are listed."
+    return Rejected(RejectionCode.INVALID_PAYLOAD, message, fields)
+
+
+def rejection_of(error: ValidationError) -> Rejected:
+    """Translate what pydantic found into the words of a rejection."""
+    details = error.errors(include_url=False, include_input=False)
+    problems = dict.fromkeys(_problem(each) for each in details[:PROBLEMS_SHOWN])
+    return invalid_payload(tuple(problems), error.error_count() if len(details) > PROBLEMS_SHOWN else None)
+
+
+# pydantic's error types to our words; filled with the error's context. Its own sentences change between releases and
+# some quote the value. Every str and tuple here that has a lower bound has the bound 1.
+_WORDS: Mapping[str, str] = {
+    "missing": "required",
+    "extra_forbidden": "unknown",
+    "string_type": "must be a string",
+    "bool_type": "must be true or false",
+    "float_type": "must be a number",
+    "finite_number": "must be a number",
+    "int_type": "must be a whole number",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "string_too_long": "too long: at most {max_length} characters",
+    "string_too_short": "must not be empty",
+    "too_long": "too many: at most {max_length}",
+    "too_short": "must not be empty",
+    "greater_than": "must be greater than {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than_equal": "must be at most {le:g}",
+    "enum": "must be one of {expected}",
+    "literal_error": "must be one of {expected}",
+    "union_tag_not_found": "required",
+    "union_tag_invalid": "must be one of {expected}",
+}
+
+
+def _problem(detail: ErrorDetails) -> FieldProblem:
+    context = dict(detail.get("ctx", {}))
+    field = _path(detail["loc"])
+    if "discriminator" in context and detail["type"] in ("union_tag_not_found", "union_tag_invalid"):
+        # pydantic blames the object; the field that decides is in the context, in quotes.
+        field = f"{field}.{str(context['discriminator']).strip(chr(39))}".removeprefix(".")
+        context["expected"] = context.get("expected_tags")
+    if "expected" in context:
+        # "'a', 'b' or 'c'", and for tags "'a', 'b', 'c'".
+        context["expected"] = str(context["expected"]).replace("'", "").replace(" or ", ", ")
+    template = _WORDS.get(detail["type"])
+    # A type that is not in the table is one of ours (shared.fields), whose message is already in our words.
+    return FieldProblem(field[:FIELD_CHARS], template.format(**context) if template else detail["msg"])
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    parts = [part for part in location if part not in _TAGS]
+    if parts and parts[-1] == "[key]":
+        # The name itself is wrong: it is the value that must not be repeated.
+        del parts[-2:]
+    if len(parts) > 2 and parts[0] == "devices":
+        # The platform, by which pydantic tells devices apart.
+        del parts[2]
+    return ".".join(str(part) for part in parts)

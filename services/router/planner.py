@@ -1,0 +1,246 @@
+"""Plans notifications with what the directory knows: audience in, rows out.
+
+Everything that is decided about recipients passes through here, whether a notification was just accepted, was scheduled,
+or escalates. It reads the directory and writes nothing.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from services.router.compose import Draft
+from services.router.oncall import Group, Step, User, escalation, on_call
+from services.router.plan import crowd_channels, nobody, plan_feed, plan_person
+from services.router.tasks import Audience, Crowd, Escalation, FanOut, People, Plan, Task
+from shared.clock import Clock
+from shared.directory import Directory, Members
+from shared.ledger import NewRow
+from shared.model import Channel, Notification, Priority
+from shared.people import Person
+from shared.topics import Kind
+
+# How long a task may take until it is given up: its rows have their own deadlines.
+TASK_LIFETIME = timedelta(days=7)
+
+# Users whose records are read and planned in one step of a fan-out: some milliseconds of the router's time, so that a
+# broadcast yields to single notifications.
+FAN_OUT_PAGE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What was looked up for a batch: records of people, and who answers for each type of alert."""
+
+    people: dict[str, Person]
+    escalations: dict[str, tuple[Step, ...]]
+    oncall: dict[str, tuple[str, ...]]
+    admins: tuple[str, ...]
+
+
+class Planner:
+    """Plans on one directory.
+
+    Args:
+        escalation_after_s: when the admins are told again of an alert whose type has no escalation of its own.
+    """
+
+    def __init__(self, directory: Directory, clock: Clock, escalation_after_s: float) -> None:
+        self._directory = directory
+        self._clock = clock
+        self._escalation_after_s = escalation_after_s
+
+    async def look_up(self, drafts: Sequence[Draft]) -> Known:
+        """Read what planning these drafts needs, in as few round trips as there are dependencies."""
+        alert_types = {draft.alert_type for draft in drafts if draft.alert_type is not None}
+        user_ids = {
+            user_id for draft in drafts if isinstance(draft.audience, People) for user_id in draft.audience.user_ids
+        }
+        return await self._look_up(alert_types, user_ids)
+
+    async def _look_up(self, alert_types: set[str], user_ids: set[str]) -> Known:
+        escalations: dict[str, tuple[Step, ...]] = {}
+        oncall: dict[str, tuple[str, ...]] = {}
+        admins: tuple[str, ...] = ()
+        if alert_types:
+            entries, found_admins = await asyncio.gather(self._directory.oncall(alert_types), self._directory.admins())
+            admins = tuple(found_admins)
+            now = self._clock.now()
+            for alert_type in alert_types:
+                entry = entries.get(alert_type)
+                escalations[alert_type] = escalation(entry, self._escalation_after_s)
+                oncall[alert_type] = on_call(entry, now) if entry is not None else ()
+            named = {
+                target.user_id
+                for steps in escalations.values()
+                for step in steps
+                for target in step.targets
+                if isinstance(target, User)
+            }
+            user_ids = user_ids | set(admins) | named | {user_id for users in oncall.values() for user_id in users}
+        people = await self._directory.people(sorted(user_ids)) if user_ids else {}
+        return Known(people, escalations, oncall, admins)
+
+    def first_rows(self, draft: Draft, known: Known) -> list[NewRow]:
+        """Decide what is written when a notification is accepted."""
+        direct = [NewRow(delivery) for delivery in draft.direct]
+        if draft.audience is None and draft.alert_type is None:
+            return direct
+        if draft.send_at_ms:
+            plan = Plan(audience=draft.audience, alert_type=draft.alert_type)
+            task = Task(
+                key="plan",
+                priority=draft.notification.priority,
+                due_ms=draft.send_at_ms,
+                expires_ms=draft.expires_ms,
+                what=plan,
+            )
+            return [*direct, NewRow(task)]
+        return direct + self.rows(draft.notification, draft.audience, draft.alert_type, draft.expires_ms, known)
+
+    async def rows_now(
+        self, notification: Notification, audience: Audience | None, alert_type: str | None, expires_ms: int
+    ) -> list[NewRow]:
+        """Plan one notification with the directory as it is now."""
+        users = set(audience.user_ids) if isinstance(audience, People) else set()
+        known = await self._look_up({alert_type} if alert_type else set(), users)
+        return self.rows(notification, audience, alert_type, expires_ms, known)
+
+    def rows(
+        self,
+        notification: Notification,
+        audience: Audience | None,
+        alert_type: str | None,
+        expires_ms: int,
+        known: Known,
+    ) -> list[NewRow]:
+        """Plan one notification with what was looked up."""
+        if alert_type is not None:
+            return self._alert_rows(notification, alert_type, expires_ms, known)
+        if isinstance(audience, Crowd):
+            return self._crowd_rows(notification, audience, expires_ms)
+        return self._people_rows(notification, audience, expires_ms, known) if audience else []
+
+    def _people_rows(
+        self,
+        notification: Notification,
+        audience: People,
+        expires_ms: int,
+        known: Known,
+        channels: tuple[Channel, ...] | None = None,
+    ) -> list[NewRow]:
+        rows: list[NewRow] = []
+        for user_id in audience.user_ids:
+            person = known.people.get(user_id)
+            rows += plan_person(notification, user_id, person, audience, expires_ms, channels=channels)
+        return rows
+
+    def _crowd_rows(self, notification: Notification, crowd: Crowd, expires_ms: int) -> list[NewRow]:
+        rows = []
+        if Channel.REALTIME in (notification.channels or tuple(Channel)):
+            rows.append(plan_feed(notification, crowd.groups, expires_ms))
+        if crowd_channels(notification) and notification.kind != Kind.SYSTEM_STATUS:
+            indexes = (
+                self._directory.everybody()
+                if crowd.groups is None
+                else tuple(self._directory.group(group) for group in crowd.groups)
+            )
+            rows += [_fan_out(notification, members, "", expires_ms) for members in indexes]
+        return rows
+
+    def _alert_rows(self, notification: Notification, alert_type: str, expires_ms: int, known: Known) -> list[NewRow]:
+        steps = known.escalations[alert_type]
+        if notification.priority is not Priority.CRITICAL:
+            # Warning and info alerts go to the same people, by preference, and need no answer.
+            audience = People(user_ids=_told((Group.ONCALL, Group.ADMINS), known, alert_type))
+            return self._people_rows(notification, audience, expires_ms, known) or [nobody(notification, expires_ms)]
+        return self.escalation_rows(
+            notification,
+            Escalation(alert_type=alert_type, since_ms=notification.accepted_ms, round=0, steps=steps),
+            expires_ms,
+            known,
+        )
+
+    async def escalate(self, notification: Notification, step: Escalation, expires_ms: int) -> list[NewRow]:
+        """Plan one step of an escalation with the directory as it is now."""
+        known = await self._look_up({step.alert_type}, {
+            target.user_id for each in step.steps for target in each.targets if isinstance(target, User)
+        })  # fmt: skip
+        return self.escalation_rows(notification, step, expires_ms, known)
+
+    def escalation_rows(
+        self, notification: Notification, escalation_: Escalation, expires_ms: int, known: Known
+    ) -> list[NewRow]:
+        """Tell the people of the step that is due, and write down the step after it."""
+        step, *later = escalation_.steps
+        audience = People(
+            user_ids=_told(step.targets, known, escalation_.alert_type), regardless=True, round=escalation_.round
+        )
+        rows = self._people_rows(notification, audience, expires_ms, known, step.channels)
+        if not rows:
+            rows = [nobody(notification, expires_ms)]
+        if later:
+            due_ms = escalation_.since_ms + round(later[0].after_s * 1000)
+            following = Escalation(
+                alert_type=escalation_.alert_type,
+                since_ms=escalation_.since_ms,
+                round=escalation_.round + 1,
+                steps=tuple(later),
+            )
+            rows.append(
+                NewRow(
+                    Task(
+                        key=f"escalate:{following.round}",
+                        priority=Priority.CRITICAL,
+                        due_ms=due_ms,
+                        expires_ms=max(expires_ms, due_ms + round(TASK_LIFETIME.total_seconds() * 1000)),
+                        what=following,
+                    )
+                )
+            )
+        return rows
+
+    async def fan_out(self, notification: Notification, page: FanOut, expires_ms: int) -> list[NewRow]:
+        """Plan one page of a crowd, and write down the page after it."""
+        members = Members(page.members, page.group)
+        user_ids = await self._directory.page(members, page.after, FAN_OUT_PAGE)
+        people = await self._directory.people(user_ids) if user_ids else {}
+        channels = crowd_channels(notification)
+        rows: list[NewRow] = []
+        for user_id, person in people.items():
+            # The index may still name somebody who has left; the record is what counts.
+            if page.group is None or page.group in person.groups:
+                planned = plan_person(
+                    notification, user_id, person, People(user_ids=(user_id,)), expires_ms, channels=channels
+                )
+                # Of a crowd only what is sent is written down: a row for each person whom a broadcast does not reach
+                # would be most of the ledger.
+                rows += [new for new in planned if not new.state.is_end]
+        if len(user_ids) == FAN_OUT_PAGE:
+            rows.append(_fan_out(notification, members, user_ids[-1], expires_ms))
+        return rows
+
+
+def _fan_out(notification: Notification, members: Members, after: str, expires_ms: int) -> NewRow:
+    return NewRow(
+        Task(
+            key=f"fan_out:{members.key}:{after}",
+            priority=notification.priority,
+            expires_ms=expires_ms,
+            what=FanOut(members=members.key, group=members.group, after=after),
+        )
+    )
+
+
+def _told(targets: Sequence[Group | User], known: Known, alert_type: str) -> tuple[str, ...]:
+    """Resolve an escalation step's targets to user ids, each once."""
+    user_ids: dict[str, None] = {}
+    for target in targets:
+        match target:
+            case User(user_id):
+                user_ids[user_id] = None
+            case Group.ONCALL:
+                user_ids |= dict.fromkeys(known.oncall[alert_type])
+            case Group.ADMINS:
+                user_ids |= dict.fromkeys(known.admins)
+    return tuple(user_ids)

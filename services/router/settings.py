@@ -1,0 +1,17 @@
+"""The router's settings."""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from shared.settings import CommonSettings
+
+
+class RouterSettings(CommonSettings):
+    """What the router reads beside the common settings."""
+
+    prefixes: ClassVar[tuple[str, ...]] = (*CommonSettings.prefixes, "ROUTER_")
+
+    ops_port: int = Field(9100, ge=0, le=65535)
+    router_batch: int = Field(200, ge=1, le=1000, description="publishes taken at a time")
+    router_task_concurrency: int = Field(8, ge=1, le=100, description="fan-out pages and other tasks in hand")

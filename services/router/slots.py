@@ -1,0 +1,76 @@
+"""Router slots: which broker session a router reads, so that a session always has exactly one owner.
+
+A router's sessions at the broker outlive it (that is what keeps publishes while it restarts), and the broker goes on
+giving a dead router's sessions their turn. So each router leases a numbered slot in the store, its client ids carry the
+number, and whoever finds a slot whose lease has lapsed drains its sessions and has the broker forget them.
+"""
+
+import asyncio
+import logging
+import random
+
+from shared.errors import CarillonError, StoreUnavailable
+from shared.store import Store, load_script
+from shared.worker import until_stored
+
+log = logging.getLogger(__name__)
+
+LEASE_MS = 4_000
+RENEW_S = 1.0
+SLOTS = 1_000
+
+_slot = load_script("slot")
+
+
+class SlotLost(CarillonError):
+    """Another router may own our sessions by now; this process ends and starts again."""
+
+
+class Slots:
+    """The slots on one store.
+
+    Args:
+        base: the base key of slots.
+        owner: a name of this process.
+    """
+
+    def __init__(self, store: Store, base: str, owner: str) -> None:
+        self._store = store
+        self._base = base
+        self._owner = owner
+
+    async def take(self) -> int:
+        """Lease the lowest free slot."""
+        return int(await until_stored(lambda: self._call("take", SLOTS)))
+
+    async def take_orphan(self) -> int | None:
+        """Lease a slot that has sessions at the broker and no living owner, to drain it."""
+        number = int(await self._call("orphan", SLOTS))
+        return number if number >= 0 else None
+
+    async def renew(self, slot: int) -> bool:
+        """Extend a lease; False when it is not ours any more."""
+        return bool(await self._call("renew", slot))
+
+    async def release(self, slot: int) -> None:
+        """Give a slot back whose sessions the broker has forgotten."""
+        await self._call("release", slot)
+
+    async def _call(self, what: str, number: int) -> int:
+        answer: int = await self._store.script(_slot, self._base, what, self._owner, LEASE_MS, number)
+        return answer
+
+    async def keep(self, slot: int) -> None:
+        """Renew a lease until cancelled.
+
+        Raises:
+            SlotLost: the store was away, or we were stopped, for longer than the lease, and another took it.
+        """
+        while True:
+            await asyncio.sleep(RENEW_S * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
+            try:
+                if not await self.renew(slot):
+                    raise SlotLost("router slot lost")
+            except StoreUnavailable:
+                # While the store is away nobody else can take the slot either.
+                continue

@@ -1,0 +1,96 @@
+"""The router's own rows in the ledger: what it does later, in parts, or again.
+
+A scheduled notification, one page of a fan-out and one step of an escalation are all tasks: claimed, performed once and
+finished together with the rows that follow from them, like a delivery.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.router.oncall import Step
+from shared.ledger import ROUTER_LANE
+from shared.model import Platform, Row
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class People(_Frozen):
+    """These users, by id.
+
+    Attributes:
+        regardless: on every channel that can reach them, whatever their preferences (critical alerts).
+        only_push: a push to their devices of this platform and nothing else.
+        round: 0, or the number of the escalation step that tells them again.
+    """
+
+    to: Literal["people"] = "people"
+    user_ids: tuple[str, ...]
+    regardless: bool = False
+    only_push: Platform | None = None
+    round: int = 0
+
+
+class Crowd(_Frozen):
+    """The members of these groups, or everybody."""
+
+    to: Literal["crowd"] = "crowd"
+    groups: tuple[str, ...] | None = None
+
+
+Audience = Annotated[People | Crowd, Field(discriminator="to")]
+
+
+class Plan(_Frozen):
+    """Plan a scheduled notification when its time has come, so that the preferences of that moment count.
+
+    Attributes:
+        audience: None for an alert, whose people its type decides.
+    """
+
+    do: Literal["plan"] = "plan"
+    audience: Audience | None = None
+    alert_type: str | None = None
+
+
+class FanOut(_Frozen):
+    """Plan one page of a crowd's members, and write the task for the next page.
+
+    Attributes:
+        members: the index that is read; ``group`` is checked against each member's record.
+        after: the last user id of the page before.
+    """
+
+    do: Literal["fan_out"] = "fan_out"
+    members: str
+    group: str | None = None
+    after: str = ""
+
+
+class Escalation(_Frozen):
+    """Tell the next people, unless somebody has acknowledged or resolved the alert.
+
+    Attributes:
+        since_ms: when the alert was accepted; steps count from here.
+        round: the number of the step to be made now, counted from 0.
+        steps: this step and the ones after it.
+    """
+
+    do: Literal["escalate"] = "escalate"
+    alert_type: str
+    since_ms: int
+    round: int
+    steps: tuple[Step, ...]
+
+
+class Task(Row):
+    """A row on the router's lane."""
+
+    what: Annotated[Plan | FanOut | Escalation, Field(discriminator="do")]
+
+    @property
+    def lane(self) -> str:
+        """The router's own."""
+        return ROUTER_LANE

@@ -1,0 +1,181 @@
+"""One attempt at a delivery: choose the provider, send under a deadline, say what the answer means.
+
+Everything that providers have in common happens here, once: deadline, classification, the next attempt's time, the
+pause of a provider that refuses us, metrics, the log line, the event. Nothing here sleeps; a later attempt is a time in
+the ledger.
+"""
+
+import logging
+import random
+import time
+from asyncio import timeout
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+from shared import metrics
+from shared.clock import Clock
+from shared.errors import (
+    DeliveryError,
+    DeliveryRefused,
+    OutcomeUnknown,
+    ProviderMisconfigured,
+    Reason,
+    RecipientGone,
+    TemporaryFailure,
+)
+from shared.ledger import Claim, Outcome
+from shared.model import Attempt, Channel, Delivery, Notification, Priority, State
+from shared.provider import Provider
+from shared.retry import RetryPolicy
+
+log = logging.getLogger(__name__)
+
+# A provider that refuses us is asked again at most this often.
+PROBE_INTERVAL_S = 1.0
+
+# When a delivery that found its provider paused is looked at again; spread, so that they do not come back at once.
+PAUSED_WAIT_S = (1.0, 5.0)
+
+
+class Gate:
+    """Keeps deliveries from a provider that refuses us, and lets one probe through now and then."""
+
+    def __init__(self, channel: Channel, provider: str) -> None:
+        self._labels = {"channel": channel.value, "provider": provider}
+        self._next_probe_s: float | None = None
+
+    def lets_through(self) -> bool:
+        """Tell whether an attempt may be made; when closed, one a second may."""
+        if self._next_probe_s is None:
+            return True
+        now_s = time.monotonic()
+        if now_s < self._next_probe_s:
+            return False
+        self._next_probe_s = now_s + PROBE_INTERVAL_S
+        return True
+
+    def note(self, error: Exception | None) -> None:
+        """Take note of an attempt's end: a refusal of us closes the gate, anything else opens it."""
+        if isinstance(error, ProviderMisconfigured):
+            if self._next_probe_s is None:
+                log.error("provider paused", extra={**self._labels, "reason": error.reason, "detail": error.detail})
+                metrics.provider_paused.labels(**self._labels).set(1)
+            self._next_probe_s = time.monotonic() + PROBE_INTERVAL_S
+        elif self._next_probe_s is not None and not isinstance(error, TemporaryFailure | OutcomeUnknown):
+            self._next_probe_s = None
+            metrics.provider_paused.labels(**self._labels).set(0)
+            log.info("provider resumed", extra=self._labels)
+
+
+class Deliverer:
+    """Performs deliveries of one channel.
+
+    Args:
+        providers: asked in order; the first that handles the delivery's address gets it.
+        attempt_deadline: one attempt, connecting included.
+        doubt_wait: how long to wait before repeating an attempt that may have arrived, where a repetition is a second
+            message for the recipient; critical ones are repeated at once, because late is worse than twice.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        providers: Sequence[Provider],
+        *,
+        attempt_deadline: timedelta,
+        retry: RetryPolicy,
+        doubt_wait: timedelta,
+        clock: Clock,
+    ) -> None:
+        self._channel = channel
+        self._providers = providers
+        self._gates = {provider.name: Gate(channel, provider.name) for provider in providers}
+        self._deadline = attempt_deadline
+        self._retry = retry
+        self._doubt_wait = doubt_wait
+        self._clock = clock
+        metrics.prepare_channel(channel, self._gates)
+
+    async def perform(self, notification: Notification, delivery: Delivery, claim: Claim) -> Outcome:
+        """Make one attempt and say how it ended."""
+        provider = next((provider for provider in self._providers if provider.handles(delivery)), None)
+        if provider is None:
+            return Outcome(State.DEAD_LETTERED, Reason.NO_PROVIDER, word="bad", counts=False)
+        gate = self._gates[provider.name]
+        if not gate.lets_through():
+            wait = timedelta(seconds=random.uniform(*PAUSED_WAIT_S))  # noqa: S311 - jitter
+            return Outcome(State.PENDING, Reason.AUTH, wait, counts=False, word="paused", in_doubt=claim.in_doubt)
+        attempt = Attempt(
+            notification, delivery, claim.attempt, claim.in_doubt, deadline=self._clock.now() + self._deadline
+        )
+        started_s = time.perf_counter()
+        outcome, error = await self._attempt(provider, attempt)
+        duration_s = time.perf_counter() - started_s
+        gate.note(error)
+        metrics.attempts.labels(self._channel, provider.name, outcome.word).inc()
+        metrics.attempt_duration.labels(self._channel, provider.name).observe(duration_s)
+        log.log(
+            logging.INFO if error is None else logging.WARNING,
+            "attempt",
+            extra={
+                "notification_id": notification.id, "delivery_id": claim.delivery_id, "channel": self._channel.value,
+                "provider": provider.name, "attempt": claim.attempt, "outcome": outcome.word,
+                "reason": outcome.reason.value, "detail": outcome.detail, "duration_s": round(duration_s, 4),
+            },
+        )  # fmt: skip
+        return outcome
+
+    async def _attempt(self, provider: Provider, attempt: Attempt) -> tuple[Outcome, DeliveryError | None]:
+        try:
+            async with timeout(self._deadline.total_seconds()):
+                receipt = await provider.send(attempt)
+        except TimeoutError:
+            error: DeliveryError = OutcomeUnknown(Reason.TIMEOUT)
+        except DeliveryError as failure:
+            error = failure
+        else:
+            return Outcome(State.DELIVERED, provider=provider.name, provider_id=receipt.provider_id), None
+        return self._failed(provider.name, attempt, error), error
+
+    def _failed(self, provider: str, attempt: Attempt, error: DeliveryError) -> Outcome:
+        """Say what an error means; the order of the cases is from the special to the general."""
+        priority = attempt.delivery.priority
+        match error:
+            case ProviderMisconfigured():
+                state, word, wait = State.PENDING, "operator", timedelta(seconds=PROBE_INTERVAL_S)
+            case OutcomeUnknown():
+                state, word = State.PENDING, "unknown"
+                wait = timedelta(0) if priority is Priority.CRITICAL else self._wait_in_doubt(attempt)
+            case DeliveryRefused():
+                state, word, wait = State.SUPPRESSED, "refused", timedelta(0)
+            case RecipientGone():
+                state, word, wait = State.DEAD_LETTERED, "gone", timedelta(0)
+            case TemporaryFailure():
+                state, word = State.PENDING, "retry"
+                wait = self._retry.wait(attempt.number, priority, error.retry_after)
+            case _:
+                state, word, wait = State.DEAD_LETTERED, "bad", timedelta(0)
+        return Outcome(
+            state,
+            error.reason,
+            wait,
+            counts=not isinstance(error, ProviderMisconfigured),
+            in_doubt=attempt.in_doubt or isinstance(error, OutcomeUnknown),
+            word=word,
+            provider=provider,
+            detail=error.detail,
+        )
+
+    def _wait_in_doubt(self, attempt: Attempt) -> timedelta:
+        return max(self._doubt_wait, self._retry.wait(attempt.number, attempt.delivery.priority))
+
+
+def latency_observer(channel: Channel, clock: Clock) -> Callable[[Notification, Delivery], None]:
+    """Build what records the time from acceptance (or the planned time) to the provider's answer."""
+
+    def observe(notification: Notification, delivery: Delivery) -> None:
+        since_ms = max(notification.accepted_ms, delivery.due_ms)
+        latency_s = max(0.0, clock.now().timestamp() - since_ms / 1000)
+        metrics.delivery_latency.labels(channel, delivery.priority).observe(latency_s)
+
+    return observe

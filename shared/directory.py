@@ -1,0 +1,161 @@
+"""People, groups and on-call entries: who can be told, and how.
+
+Promises that a read after a write sees it, and that the indexes (groups, everybody, admins) hold at least everybody they
+should: a record is swapped atomically, its index entries follow, and whoever reads an index looks at the record before
+relying on it. Times of two writers to one user are last write wins.
+"""
+
+import asyncio
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from shared.keys import SHARDS, Keys
+from shared.people import OnCall, Person
+from shared.store import Store, load_script
+
+_swap = load_script("directory_swap")
+
+# The type whose on-call entry serves the types without one.
+ANY_TYPE = "*"
+
+
+@lru_cache(maxsize=20_000)
+def _parse_person(record: bytes) -> Person:
+    # Keyed by the stored bytes, so it can be neither stale nor wrong; validating a person costs more than reading one.
+    return Person.model_validate_json(record)
+
+
+@lru_cache(maxsize=1_000)
+def _parse_oncall(record: bytes) -> OnCall:
+    return OnCall.model_validate_json(record)
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """A set of user ids that is read in pages: a group, or one part of everybody."""
+
+    key: str
+    group: str | None = None
+
+
+class Directory:
+    """The directory on one store."""
+
+    def __init__(self, store: Store, keys: Keys) -> None:
+        self._store = store
+        self._keys = keys
+
+    def _record(self, user_id: str) -> str:
+        return f"{self._keys.user(user_id)}:record"
+
+    async def person(self, user_id: str) -> Person | None:
+        """Return one user's record, None when there is none."""
+        return (await self.people([user_id])).get(user_id)
+
+    async def people(self, user_ids: Sequence[str]) -> dict[str, Person]:
+        """Return the records of those who have one, in one round trip."""
+        records = await asyncio.gather(*(self._store.submit("GET", self._record(user_id)) for user_id in user_ids))
+        return {
+            user_id: _parse_person(record)
+            for user_id, record in zip(user_ids, records, strict=True)
+            if record is not None
+        }
+
+    async def put(self, person: Person) -> None:
+        """Write one user's record and his places in the indexes."""
+        after = person.model_dump_json(exclude_none=True).encode()
+        _, before = await self._store.script(_swap, self._record(person.user_id), after, "*")
+        await self._reindex(person.user_id, before, after)
+
+    async def delete(self, user_id: str) -> None:
+        """Forget one user; nothing happens when there is no such user."""
+        _, before = await self._store.script(_swap, self._record(user_id), "", "*")
+        await self._reindex(user_id, before, b"")
+
+    async def change(self, user_id: str, change: Callable[[Person], Person]) -> Person | None:
+        """Change one user's record without losing another change made meanwhile.
+
+        Args:
+            change: called with the current record, perhaps more than once.
+
+        Returns:
+            The record as written, None when there is no such user.
+        """
+        while True:
+            before = await self._store.command("GET", self._record(user_id))
+            if before is None:
+                return None
+            changed = change(_parse_person(before))
+            after = changed.model_dump_json(exclude_none=True).encode()
+            swapped, _ = await self._store.script(_swap, self._record(user_id), after, before)
+            if swapped:
+                await self._reindex(user_id, before, after)
+                return changed
+
+    async def _reindex(self, user_id: str, before: bytes, after: bytes) -> None:
+        old = self._index_keys(user_id, before)
+        new = self._index_keys(user_id, after)
+        await asyncio.gather(
+            *(self._store.submit("ZADD", key, 0, user_id) for key in new - old),
+            *(self._store.submit("ZREM", key, user_id) for key in old - new),
+        )
+        # Another writer may have swapped the record in between, and its entries may have been removed just now.
+        current = await self._store.command("GET", self._record(user_id))
+        if (current or b"") != after:
+            keys = self._index_keys(user_id, current or b"")
+            await asyncio.gather(*(self._store.submit("ZADD", key, 0, user_id) for key in keys))
+
+    def _index_keys(self, user_id: str, record: bytes) -> set[str]:
+        if not record:
+            return set()
+        person = _parse_person(record)
+        keys = {self._keys.group(group) for group in person.groups}
+        keys.add(self._keys.everybody(zlib.crc32(user_id.encode()) % SHARDS))
+        if person.is_admin:
+            keys.add(self._keys.admins)
+        return keys
+
+    def group(self, group_id: str) -> Members:
+        """Name a group's members."""
+        return Members(self._keys.group(group_id), group_id)
+
+    def everybody(self) -> tuple[Members, ...]:
+        """Name everybody, in parts that can be read side by side."""
+        return tuple(Members(self._keys.everybody(part)) for part in range(SHARDS))
+
+    async def page(self, members: Members, after: str, most: int) -> list[str]:
+        """Return the next user ids in lexical order.
+
+        Args:
+            after: the last id of the page before, ``""`` for the first page.
+        """
+        start = f"({after}" if after else "-"
+        ids = await self._store.command("ZRANGE", members.key, start, "+", "BYLEX", "LIMIT", 0, most)
+        return [user_id.decode() for user_id in ids]
+
+    async def admins(self) -> list[str]:
+        """Return the user ids with the role admin, in lexical order."""
+        ids = [user_id.decode() for user_id in await self._store.command("ZRANGE", self._keys.admins, 0, -1)]
+        people = await self.people(ids)
+        return [user_id for user_id in ids if user_id in people and people[user_id].is_admin]
+
+    async def oncall(self, alert_types: Iterable[str]) -> dict[str, OnCall]:
+        """Return the on-call entry that serves each of these types; types without any are left out."""
+        types = list(alert_types)
+        if not types:
+            return {}
+        *own, fallback = await self._store.command("HMGET", self._keys.oncall, *types, ANY_TYPE)
+        entries = {alert_type: record or fallback for alert_type, record in zip(types, own, strict=True)}
+        return {alert_type: _parse_oncall(record) for alert_type, record in entries.items() if record is not None}
+
+    async def put_oncall(self, alert_type: str, entry: OnCall) -> None:
+        """Write who answers for one type of alert."""
+        await self._store.command(
+            "HSET", self._keys.oncall, alert_type, entry.model_dump_json(exclude_none=True, by_alias=True)
+        )
+
+    async def delete_oncall(self, alert_type: str) -> None:
+        """Forget who answers for one type of alert."""
+        await self._store.command("HDEL", self._keys.oncall, alert_type)

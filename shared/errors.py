@@ -1,0 +1,113 @@
+"""Why something was not delivered, said so that the caller knows what happens next.
+
+    CarillonError
+    +- ConfigError                refuse to start, name the variable, exit status 2
+    +- StoreUnavailable           Redis is away: nothing is acknowledged, the work is tried again
+    +- BrokerUnavailable          the MQTT broker is away or refused a publish: not handed over
+    +- DeliveryError(reason)      one attempt failed
+       +- TemporaryFailure        again, not before retry_after
+       +- PermanentFailure        stop; dead letter
+       |  +- RecipientGone        stop and forget this address or token
+       |  +- DeliveryRefused      stop; our own rules forbid it: suppressed, not dead-lettered
+       +- ProviderMisconfigured   they refuse us, not the recipient: no attempt is used up
+       +- OutcomeUnknown          sent, no answer: it may have arrived
+
+Messages of these errors never hold an address, a token, a title or a body: they are logged.
+"""
+
+from datetime import timedelta
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a delivery or an attempt ended as it did. A fixed list, because it is a metric label."""
+
+    NONE = ""
+    # An attempt failed.
+    TIMEOUT = "timeout"
+    NETWORK = "network"
+    RATE_LIMITED = "rate_limited"
+    UNAVAILABLE = "unavailable"
+    MAILBOX_FULL = "mailbox_full"
+    AUTH = "auth"
+    QUOTA = "quota"
+    REJECTED = "rejected"
+    GONE = "gone"
+    TOO_LARGE = "too_large"
+    BAD_ANSWER = "bad_answer"
+    LEASE_LAPSED = "lease_lapsed"
+    INTERNAL_ERROR = "internal_error"
+    NO_PROVIDER = "no_provider"
+    # A delivery was never tried, or not any more.
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    ACKNOWLEDGED = "acknowledged"
+    RESOLVED = "resolved"
+    CHANNEL_RULE = "channel_rule"
+    NO_RECIPIENT = "no_recipient"
+    UNKNOWN_RECIPIENT = "unknown_recipient"
+    PREFERENCE_OFF = "preference_off"
+    NO_ADDRESS = "no_address"
+    COUNTRY_NOT_ALLOWED = "country_not_allowed"
+    OPTED_OUT = "opted_out"
+
+
+class CarillonError(Exception):
+    """Anything that Carillon itself raises."""
+
+
+class ConfigError(CarillonError):
+    """A setting is missing, malformed or misspelt; the message names the variable, never its value."""
+
+
+class StoreUnavailable(CarillonError, ConnectionError):
+    """Redis did not answer; whether the last write happened is unknown, so writes must be repeatable."""
+
+
+class BrokerUnavailable(CarillonError, ConnectionError):
+    """The broker is away, or answered that nobody would get the publish."""
+
+
+class DeliveryError(CarillonError):
+    """One attempt failed.
+
+    Args:
+        reason: the word for metrics, logs and the trace.
+        detail: a short technical text such as a status code; no personal data.
+    """
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else str(reason))
+        self.reason = reason
+        self.detail = detail
+
+
+class TemporaryFailure(DeliveryError):
+    """Try again, not before ``retry_after`` when the provider named a time."""
+
+    def __init__(self, reason: Reason, detail: str = "", *, retry_after: timedelta | None = None) -> None:
+        super().__init__(reason, detail)
+        self.retry_after = retry_after
+
+
+class PermanentFailure(DeliveryError):
+    """No later attempt can succeed."""
+
+
+class RecipientGone(PermanentFailure):
+    """The address or token does not exist any more."""
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(Reason.GONE, detail)
+
+
+class DeliveryRefused(PermanentFailure):
+    """Our own rules forbid this delivery (a country, an opt-out); it ends as suppressed."""
+
+
+class ProviderMisconfigured(DeliveryError):
+    """Credentials, quota or configuration: every delivery would fail, so none is counted as failed."""
+
+
+class OutcomeUnknown(DeliveryError):
+    """The provider may have taken it; trying again may deliver twice."""

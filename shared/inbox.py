@@ -1,0 +1,198 @@
+"""Users' inboxes: what stands in them, and what was read.
+
+Promises: an entry is written once for each notification id, however often it is added; the oldest go beyond the limit
+and after the retention, and the unread count stays right; every change tells which sessions must hear of it. One call
+is one round trip, atomic on the user's hash tag. Every call may be repeated after StoreUnavailable.
+
+It writes no broadcasts: those stand in the feed, once for everybody (``shared.feed``).
+"""
+
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+from shared.keys import Keys
+from shared.model import Channel, Notification
+from shared.store import Store, load_script
+from shared.timeline import PENDING_MOST, FeedEntry, FeedLog, Mark, OwnEntry, Snapshot
+
+Change = Literal["read", "unread", "archive"]
+
+_PRELUDE = "inbox_log"
+_add = load_script("inbox_add", _PRELUDE)
+_read = load_script("inbox_read", _PRELUDE)
+_mark = load_script("inbox_mark", _PRELUDE)
+_mark_feed = load_script("inbox_mark_feed", _PRELUDE)
+_read_all = load_script("inbox_read_all", _PRELUDE)
+
+_QUIET = b"q"
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """Where an entry stands after adding it.
+
+    Attributes:
+        before: the sequence before it; -1 when the entry was there already.
+        unread: own entries that are unread.
+        sessions: the records of the user's open sessions, see ``shared.sessions``.
+    """
+
+    is_new: bool
+    epoch: str
+    before: int
+    seq: int
+    unread: int
+    version: int
+    sessions: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """What a change of marks came to; the snapshot holds no entries."""
+
+    changed: bool
+    snapshot: Snapshot
+    sessions: Sequence[bytes]
+
+
+def new_epoch() -> str:
+    """Make the name of a history that begins."""
+    return secrets.token_hex(8)
+
+
+def wire_body(notification: Notification) -> str:
+    """Write a notification as the wire contract's section 5 has it, without ``read``, which differs by user."""
+    content = notification.content
+    body: dict[str, Any] = {
+        "id": notification.id,
+        "title": content.title,
+        "message": content.message,
+        "type": content.type,
+        "priority": notification.priority,
+        "category": content.category,
+        "data": content.data,
+        "timestamp": notification.accepted_ms / 1000,
+        # Where the publisher did not choose, this is the one channel that every notification takes.
+        "channels": notification.channels or [Channel.REALTIME],
+    }
+    if content.alert is not None:
+        alert = content.alert.model_dump(mode="json", exclude_none=True)
+        body["alert"] = {"id": notification.id, **alert}
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+
+
+class Inbox:
+    """The inboxes on one store.
+
+    Args:
+        limit: entries kept per user.
+        retention: how long an entry is kept.
+    """
+
+    def __init__(self, store: Store, keys: Keys, limit: int, retention: timedelta) -> None:
+        self._store = store
+        self._keys = keys
+        self.limit = limit
+        self.retention_s = round(retention.total_seconds())
+
+    async def add(self, user_id: str, notification_id: str, body: str, *, quiet: bool = False) -> Added:
+        """Write an entry, unless it is there.
+
+        Args:
+            body: see ``wire_body``.
+            quiet: not to be shown live; it is found in the inbox and counted as unread.
+        """
+        value = _QUIET + body.encode() if quiet else body.encode()
+        answer = await self._store.script(
+            _add, self._keys.user(user_id), "inbox", notification_id, value, self.limit, self.retention_s, new_epoch()
+        )
+        return read_added(answer)
+
+    async def everything(self, user_id: str) -> Snapshot:
+        """Read a user's inbox with all its entries."""
+        return await self.after(user_id, 0)
+
+    async def after(self, user_id: str, seq: int) -> Snapshot:
+        """Read a user's inbox with the entries after a sequence."""
+        return read_snapshot(
+            await self._store.script(_read, self._keys.user(user_id), *self.wanted(seq), self.limit, self.retention_s)
+        )
+
+    async def pending(self, user_id: str) -> Snapshot:
+        """Read a user's inbox with its newest unread entries."""
+        return read_snapshot(
+            await self._store.script(_read, self._keys.user(user_id), *self.wanted(None), self.limit, self.retention_s)
+        )
+
+    @staticmethod
+    def wanted(seq: int | None) -> tuple[str | int, int]:
+        """Say to a script which entries to return: those after a sequence, or the newest unread ones."""
+        return ("pending" if seq is None else seq, PENDING_MOST)
+
+    async def mark(self, user_id: str, entry_id: str, change: Change) -> Marked | None:
+        """Change the mark of an own entry; None when there is no such entry.
+
+        ``read`` leaves an archived entry archived, ``unread`` brings it back.
+        """
+        answer = await self._store.script(_mark, self._keys.user(user_id), entry_id, change, self.retention_s)
+        return _read_marked(answer) if answer else None
+
+    async def mark_feed(self, user_id: str, entry: FeedEntry, change: Change, feed: FeedLog) -> Marked:
+        """Change one user's mark of a feed entry that he may see."""
+        answer = await self._store.script(
+            _mark_feed, self._keys.user(user_id), entry.id, entry.seq, change, self.retention_s, feed.epoch, feed.floor
+        )
+        return _read_marked(answer)
+
+    async def read_all(self, user_id: str, feed: FeedLog) -> Marked:
+        """Mark every own entry as read, and the feed as far as the caller knows it."""
+        answer = await self._store.script(
+            _read_all, self._keys.user(user_id), self.retention_s, feed.epoch, feed.floor, feed.seq
+        )
+        return _read_marked(answer)
+
+
+def read_added(answer: Sequence[Any]) -> Added:
+    """Read the answer of the ``inbox_add`` script."""
+    is_new, epoch, before, seq, unread, version, sessions = answer
+    return Added(bool(is_new), epoch.decode(), int(before), int(seq), int(unread), int(version), sessions)
+
+
+def read_position(answer: Sequence[Any]) -> Snapshot:
+    """Read a position as the scripts answer it: a snapshot without entries and feed marks."""
+    epoch, seq, floor, unread, version, feed_version, feed_epoch, feed_read = answer
+    return Snapshot(
+        epoch.decode(), int(seq), int(floor), int(unread), int(version), int(feed_version),
+        feed_epoch.decode(), int(feed_read),
+    )  # fmt: skip
+
+
+def read_snapshot(answer: Sequence[Any]) -> Snapshot:
+    """Read a snapshot as the scripts answer it."""
+    position, marks, entries = answer
+    known = read_position(position)
+    return Snapshot(
+        known.epoch, known.seq, known.floor, known.unread, known.version, known.feed_version, known.feed_epoch,
+        known.feed_read, _read_marks(marks),
+        [_own_entry(*entries[index : index + 4]) for index in range(0, len(entries), 4)],
+    )  # fmt: skip
+
+
+def _read_marks(answer: Sequence[bytes]) -> dict[str, tuple[Mark, int]]:
+    pairs = zip(answer[::2], answer[1::2], strict=True)
+    return {entry_id.decode(): (Mark(value[:1].decode()), int(value[1:])) for entry_id, value in pairs}
+
+
+def _own_entry(entry_id: bytes, seq: bytes, mark: bytes, value: bytes) -> OwnEntry:
+    quiet = value.startswith(_QUIET)
+    body = value[len(_QUIET) :] if quiet else value
+    return OwnEntry(int(seq), entry_id.decode(), Mark(mark.decode() or "u"), body.decode(), quiet)
+
+
+def _read_marked(answer: Sequence[Any]) -> Marked:
+    was_changed, position, marks, sessions = answer
+    return Marked(bool(was_changed), read_snapshot((position, marks, ())), sessions)

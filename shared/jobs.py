@@ -1,0 +1,66 @@
+"""Jobs on their way to a lane: rows of one notification, packed into messages of bounded size.
+
+A job may get lost; the ledger then drives its rows again. So publishing one never fails a caller: it says how many
+messages the broker did not hand over, for the log and nothing else.
+"""
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import Protocol
+
+from shared.errors import BrokerUnavailable
+from shared.ledger import DueRow, NewRow
+from shared.model import JOB_VERSION, Priority, State
+from shared.topics import Topics
+
+# A fan-out to 100,000 people is not 100,000 MQTT messages; and one job is not more than a worker has in hand at once.
+JOB_ROWS = 50
+
+
+class Publisher(Protocol):
+    """What can publish: a connection or a link."""
+
+    def publish(self, topic: str, payload: bytes | str, *, correlation: bytes | None = None) -> "asyncio.Future[bool]":
+        """Publish without waiting, see ``shared.mqtt.Broker.publish``."""
+        ...
+
+
+Message = tuple[str, str]
+
+
+def jobs_of(topics: Topics, content: str, rows: Iterable[NewRow]) -> Iterator[Message]:
+    """Pack the rows that are to be done at once into (topic, payload) messages; the others wait in the ledger."""
+    now = [new for new in rows if new.state is State.PENDING and new.row.due_ms == 0]
+    for (lane, priority), group in groupby(now, key=lambda new: (new.row.lane, new.row.priority)):
+        yield from _packed(topics.jobs(lane, priority), content, [new.spec for new in group])
+
+
+def jobs_of_due(topics: Topics, due: Sequence[DueRow]) -> Iterator[Message]:
+    """Pack rows that the ledger handed out again, the most urgent first."""
+    urgency = list(Priority)
+
+    def order(row: DueRow) -> tuple[int, str, str]:
+        return -urgency.index(row.priority), row.notification_id, row.lane
+
+    for _, group in groupby(sorted(due, key=order), key=order):
+        rows = list(group)
+        yield from _packed(topics.jobs(rows[0].lane, rows[0].priority), rows[0].content, [row.spec for row in rows])
+
+
+def _packed(topic: str, content: str, specs: Sequence[str]) -> Iterator[Message]:
+    # Both parts are JSON texts already; building the job from them saves reading and writing them again.
+    for start in range(0, len(specs), JOB_ROWS):
+        rows = ",".join(specs[start : start + JOB_ROWS])
+        yield topic, f'{{"v":{JOB_VERSION},"notification":{content},"rows":[{rows}]}}'
+
+
+async def settled(handovers: Iterable["asyncio.Future[bool]"]) -> int:
+    """Wait for the broker's answers and count the messages that nobody got."""
+    answers = await asyncio.gather(*handovers, return_exceptions=True)
+    lost = 0
+    for answer in answers:
+        if isinstance(answer, BaseException) and not isinstance(answer, BrokerUnavailable):
+            raise answer
+        lost += answer is not True
+    return lost

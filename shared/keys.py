@@ -1,0 +1,119 @@
+"""Every Redis key name, with its lifetime and hash tag, and the ids that carry a shard.
+
+A script touches keys of one hash tag only, so that a Redis Cluster can place the tags where it likes. There are four
+kinds of tag: a ledger shard ``{s07}``, a user ``{u:ID}``, a group ``{g:ID}``, and a few singletons such as ``{feed}``.
+
+A ledger script is given the shard's base key (``carillon:{s07}``) and builds the rest itself, see ``shared/lua``:
+
+    base:n:ID            hash   one notification: content, deliveries (d:KEY), their status (s:KEY), attempts (a:KEY:N);
+                                no expiry while anything is open, RECORD_RETENTION_S after its end
+    base:due:LANE        zset   "ID|KEY" by the time at which somebody must look at it again (schedule and lease in one)
+    base:age:LANE        hash   second of becoming due -> number of open rows; for the age of the oldest
+    base:idem:KEY        string id and fingerprint of the first publish with this key, 24 h
+    base:alert:KEY       string the open alert with this dedup_key, 24 h
+    base:tally:MINUTE    hash   "LANE|STATE" -> count of rows that became due in this minute, 8 days
+    base:dead            zset   "LANE|ID|KEY" by time of the dead letter
+"""
+
+import secrets
+import uuid
+import zlib
+
+from shared.clock import SystemClock, epoch_ms
+
+# A constant, not a setting: ids in flight carry it. 16 spreads well over a few cluster masters and keeps the sweeper's
+# round over all shards at 16 short commands.
+SHARDS = 16
+
+IDEMPOTENCY_WINDOW_S = 24 * 3600
+
+_clock = SystemClock()
+
+
+def shard_of_key(key: str) -> int:
+    """Return the shard that owns an idempotency or deduplication key."""
+    return zlib.crc32(key.encode()) % SHARDS
+
+
+def new_notification_id(shard: int | None = None) -> str:
+    """Make a UUIDv7 (RFC 9562, 5.7) whose 12 bits ``rand_a`` hold the ledger shard.
+
+    Args:
+        shard: 0..SHARDS-1, or None for any.
+    """
+    if shard is None:
+        shard = secrets.randbelow(SHARDS)
+    milliseconds = epoch_ms(_clock.now()) & 0xFFFFFFFFFFFF
+    value = milliseconds << 80 | 0x7 << 76 | shard << 64 | 0b10 << 62 | secrets.randbits(62)
+    return str(uuid.UUID(int=value))
+
+
+def shard_of_id(notification_id: str) -> int:
+    """Return the shard that an id of ours carries.
+
+    Raises:
+        ValueError: it is not an id that this system made.
+    """
+    value = uuid.UUID(notification_id)
+    shard = value.int >> 64 & 0xFFF
+    if value.version != 7 or shard >= SHARDS or str(value) != notification_id:
+        msg = "not a notification id"
+        raise ValueError(msg)
+    return shard
+
+
+class Keys:
+    """Builds key names.
+
+    Args:
+        prefix: the ``TOPIC_PREFIX``: two systems that share a broker may share a Redis too.
+    """
+
+    def __init__(self, prefix: str = "") -> None:
+        stem = prefix.strip("/")
+        self._root = f"carillon:{stem}" if stem else "carillon"
+
+    def shard(self, shard: int) -> str:
+        """The base key of one ledger shard."""
+        return f"{self._root}:{{s{shard:02}}}"
+
+    def shard_of(self, notification_id: str) -> str:
+        """The base key of the shard that holds this notification."""
+        return self.shard(shard_of_id(notification_id))
+
+    def user(self, user_id: str) -> str:
+        """The base key of one user's record, inbox and sessions."""
+        return f"{self._root}:{{u:{user_id}}}"
+
+    def group(self, group_id: str) -> str:
+        """A group's members: zset of user ids, all with score 0, read in lexical order. Kept until empty."""
+        return f"{self._root}:{{g:{group_id}}}:members"
+
+    def everybody(self, part: int) -> str:
+        """One of ``SHARDS`` parts of all user ids: zset with score 0. Kept until empty."""
+        return f"{self._root}:{{all{part:02}}}:members"
+
+    @property
+    def admins(self) -> str:
+        """User ids with the role admin: zset with score 0. Kept."""
+        return f"{self._root}:{{admins}}:members"
+
+    @property
+    def oncall(self) -> str:
+        """On-call entries: hash of alert type -> JSON. Kept."""
+        return f"{self._root}:{{oncall}}"
+
+    @property
+    def feed(self) -> str:
+        """The base key of the broadcast feed and the current system status."""
+        return f"{self._root}:{{feed}}"
+
+    @property
+    def slots(self) -> str:
+        """The base key of router slots and their leases."""
+        return f"{self._root}:{{slots}}"
+
+    @property
+    def rejected(self) -> str:
+        """Refused publishes: stream, the newest ``REJECTED_LIMIT``."""
+        return f"{self._root}:{{rejected}}"

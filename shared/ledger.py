@@ -1,0 +1,387 @@
+"""The ledger: the one place that knows what was accepted and how each part of it ended.
+
+Promises, through the scripts in ``shared/lua`` that each run atomically on one shard:
+
+- a notification, its rows and their schedule are written together or not at all, and once per idempotency key;
+- a row is in one worker's hands at a time; a claim carries a token, and a finish with an older token is refused;
+- a row ends once, in delivered, suppressed, expired or dead_lettered, and its record expires only after that;
+- whatever is due or was dropped by a dead worker is handed out again by ``sweep``, whoever calls it.
+
+Every call may be repeated after StoreUnavailable. It does not talk to the broker: publishing jobs is the caller's work.
+"""
+
+import asyncio
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+from shared.errors import Reason
+from shared.keys import IDEMPOTENCY_WINDOW_S, SHARDS, Keys, shard_of_id
+from shared.model import Channel, Notification, Priority, Row, State
+from shared.store import Store, load_script
+
+ROUTER_LANE = "router"
+LANES: tuple[str, ...] = (ROUTER_LANE, *(channel.value for channel in Channel))
+
+# How long a freshly published job may take to be claimed before the sweeper publishes it again.
+GRACE_MS = {Priority.LOW: 10_000, Priority.NORMAL: 5_000, Priority.HIGH: 3_000, Priority.CRITICAL: 2_000}
+
+# Attempts whose outcome is kept per row; later ones overwrite the oldest, so that a delivery which is tried for a day
+# does not grow without bound.
+ATTEMPTS_KEPT = 20
+
+_STATE_LETTERS = {
+    State.PENDING: "p",
+    State.SENDING: "s",
+    State.DELIVERED: "d",
+    State.SUPPRESSED: "x",
+    State.EXPIRED: "e",
+    State.DEAD_LETTERED: "l",
+}
+STATES_BY_LETTER = {letter: state for state, letter in _STATE_LETTERS.items()}
+
+_accept = load_script("accept", "ledger")
+_claim = load_script("claim", "ledger")
+_finish = load_script("finish", "ledger")
+_sweep = load_script("sweep", "ledger")
+_cancel = load_script("cancel", "ledger")
+_answer_alert = load_script("answer_alert", "ledger")
+_open_work = load_script("open_work", "ledger")
+
+
+class AlertState(StrEnum):
+    """Where an alert stands; the words are also the reasons with which its escalation ends."""
+
+    OPEN = "open"
+    ACKNOWLEDGED = "acknowledged"
+    RESOLVED = "resolved"
+
+
+@dataclass(slots=True)
+class NewRow:
+    """A row to be written: pending, or (a suppression) ended from the start.
+
+    Attributes:
+        spec: the row's JSON, written once for the ledger and for its job.
+    """
+
+    row: Row
+    state: State = State.PENDING
+    reason: Reason = Reason.NONE
+    spec: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.spec = self.row.model_dump_json(exclude_none=True)
+
+
+@dataclass(slots=True)
+class NewRecord:
+    """A notification to be accepted, with its first rows.
+
+    Attributes:
+        fingerprint: tells another body under the same idempotency key.
+        content: the notification's JSON, written once for the ledger and for its jobs.
+    """
+
+    notification: Notification
+    rows: Sequence[NewRow]
+    fingerprint: str = ""
+    idempotency_key: str = ""
+    dedup_key: str = ""
+    alert: AlertState | None = None
+    content: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.content = self.notification.model_dump_json(exclude_none=True)
+
+
+class Verdict(StrEnum):
+    """What became of a try to accept."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The answer to a claim; only with verdict ``claimed`` is the row the caller's.
+
+    Attributes:
+        verdict: claimed, held, early, ended, expired, cancelled or unknown (see ``claim.lua``).
+        attempt: the number of the attempt to be made, counted from 1.
+        in_doubt: an earlier attempt may have arrived.
+        alert: the alert's state, for the rows of an alert.
+    """
+
+    notification_id: str
+    key: str
+    verdict: str
+    token: int = 0
+    attempt: int = 0
+    in_doubt: bool = False
+    alert: str = ""
+
+    @property
+    def delivery_id(self) -> str:
+        """The name of the row in logs."""
+        return f"{self.notification_id}/{self.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended.
+
+    Attributes:
+        state: an end, or PENDING to be tried again after ``wait``.
+        counts: False when no attempt was used up.
+        in_doubt: the provider may have taken it.
+        word: the attempt's outcome for history and metrics (ok, retry, gone, ...).
+        then: rows that follow from a router's task; written together with its end.
+        guard: the alert state that ``then`` needs.
+    """
+
+    state: State
+    reason: Reason = Reason.NONE
+    wait: timedelta = timedelta(0)
+    counts: bool = True
+    in_doubt: bool = False
+    word: str = "ok"
+    provider: str = ""
+    provider_id: str | None = None
+    detail: str = ""
+    then: Sequence[NewRow] = ()
+    guard: AlertState | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DueRow:
+    """A row to be published again; content and spec are the JSON texts as they were written."""
+
+    notification_id: str
+    key: str
+    lane: str
+    priority: Priority
+    content: str
+    spec: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWork:
+    """What is not yet ended on one lane, over all shards."""
+
+    count: int = 0
+    oldest_age_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """What a cancellation ended.
+
+    Attributes:
+        ended: lane and recipient of each row that ended now.
+        still_open: rows that are in somebody's hands, or were too many to end at once; those end when claimed.
+        events: the publisher wanted to be told of each step.
+    """
+
+    ended: tuple[tuple[str, str | None], ...]
+    still_open: int
+    events: bool
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The ledger on one store.
+
+    Args:
+        record_retention_s: how long an ended notification can be traced.
+    """
+
+    store: Store
+    keys: Keys
+    record_retention_s: int = 7 * 86400
+
+    async def accept(self, record: NewRecord) -> tuple[Verdict, str]:
+        """Write a notification; see ``submit_accept``."""
+        return accepted(await self.submit_accept(record))
+
+    def submit_accept(self, record: NewRecord) -> "asyncio.Future[list[Any]]":
+        """Send the write with the next round trip; read its answer with ``accepted``."""
+        notification = record.notification
+        return self.store.submit_script(
+            _accept,
+            self.keys.shard_of(notification.id),
+            notification.id,
+            record.content,
+            record.fingerprint,
+            record.idempotency_key,
+            IDEMPOTENCY_WINDOW_S,
+            record.dedup_key,
+            record.alert or "",
+            self.record_retention_s,
+            *_row_args(record.rows),
+        )
+
+    async def claim(self, rows: Sequence[tuple[str, str]], lease: timedelta) -> list[Claim]:
+        """Take rows, given as (notification id, key), for one attempt each; answers in the same order."""
+        by_shard: dict[str, list[int]] = {}
+        for index, (notification_id, _) in enumerate(rows):
+            by_shard.setdefault(self.keys.shard_of(notification_id), []).append(index)
+        lease_ms = round(lease.total_seconds() * 1000)
+        futures = [
+            self.store.submit_script(
+                _claim,
+                base,
+                lease_ms,
+                self.record_retention_s,
+                *(part for index in indexes for part in rows[index]),
+            )
+            for base, indexes in by_shard.items()
+        ]
+        claims: dict[int, Claim] = {}
+        for indexes, answer in zip(by_shard.values(), await asyncio.gather(*futures), strict=True):
+            for index, (verdict, token, attempt, doubt, alert) in zip(indexes, answer, strict=True):
+                claims[index] = Claim(
+                    *rows[index], verdict.decode(), token, attempt, in_doubt=bool(doubt), alert=alert.decode()
+                )
+        return [claims[index] for index in range(len(rows))]
+
+    async def finish(self, claim: Claim, outcome: Outcome) -> str:
+        """Write an outcome.
+
+        Returns:
+            ``finished``; ``stale`` when somebody else holds the row now and nothing was written; ``void`` when the
+            notification was cancelled or its alert answered meanwhile, so that ``then`` was not added.
+        """
+        history = "|".join((outcome.provider, outcome.word, outcome.reason, outcome.provider_id or "", outcome.detail))
+        answer: bytes = await self.store.script(
+            _finish,
+            self.keys.shard_of(claim.notification_id),
+            claim.notification_id,
+            claim.key,
+            claim.token,
+            _STATE_LETTERS[outcome.state],
+            outcome.reason,
+            round(outcome.wait.total_seconds() * 1000),
+            int(outcome.in_doubt),
+            int(outcome.counts),
+            history,
+            ATTEMPTS_KEPT,
+            self.record_retention_s,
+            outcome.guard or "",
+            *_row_args(outcome.then),
+        )
+        return answer.decode()
+
+    async def sweep(self, most_per_shard: int) -> list[DueRow]:
+        """Take what is due on every lane and shard, atomically, so that many callers share the work."""
+        graces = [GRACE_MS[priority] for priority in Priority]
+        calls = [(lane, shard) for lane in LANES for shard in range(SHARDS)]
+        futures = [
+            self.store.submit_script(_sweep, self.keys.shard(shard), lane, most_per_shard, *graces)
+            for lane, shard in calls
+        ]
+        due: list[DueRow] = []
+        for (lane, _), rows in zip(calls, await asyncio.gather(*futures), strict=True):
+            for notification_id, key, priority, content, spec in rows:
+                due.append(
+                    DueRow(
+                        notification_id.decode(),
+                        key.decode(),
+                        lane,
+                        Priority(priority.decode()),
+                        content.decode(),
+                        spec.decode(),
+                    )
+                )
+        return due
+
+    async def cancel(self, notification_id: str) -> Cancelled | None:
+        """End what has not left yet; None when there is no such notification."""
+        try:
+            base = self.keys.shard_of(notification_id)
+        except ValueError:
+            return None
+        answer = await self.store.script(_cancel, base, notification_id, self.record_retention_s)
+        if answer[0] == b"unknown":
+            return None
+        content, still_open, *ended = answer
+        return Cancelled(
+            tuple(
+                (lane.decode(), json.loads(spec).get("recipient"))
+                for lane, spec in zip(ended[::2], ended[1::2], strict=True)
+            ),
+            int(still_open),
+            events=bool(json.loads(content).get("events")),
+        )
+
+    async def acknowledge(self, alert_id: str, user_id: str, note: str = "", *, must_be_told: bool = False) -> bool:
+        """Write that a person has seen an alert and takes it; ends its escalation.
+
+        Args:
+            must_be_told: refuse a person whom the alert was not sent to.
+
+        Returns:
+            False when there is no such alert (or that person was not told of it).
+        """
+        return await self._answer_alert(alert_id, AlertState.ACKNOWLEDGED, user_id, note, told=must_be_told)
+
+    async def resolve(self, alert_id: str, note: str = "") -> bool:
+        """Write that an alert is over; False when there is no such alert."""
+        return await self._answer_alert(alert_id, AlertState.RESOLVED, "", note, told=False)
+
+    async def _answer_alert(self, alert_id: str, state: AlertState, user_id: str, note: str, *, told: bool) -> bool:
+        try:
+            base = self.keys.shard_of(alert_id)
+        except ValueError:
+            return False
+        answer = await self.store.script(
+            _answer_alert, base, alert_id, state, user_id, note, self.record_retention_s, user_id if told else ""
+        )
+        return bool(answer != b"unknown")
+
+    async def open_work(self) -> dict[str, OpenWork]:
+        """Count what is open on each lane, and the age of the oldest."""
+        futures = [self.store.submit_script(_open_work, self.keys.shard(shard), *LANES) for shard in range(SHARDS)]
+        total = dict.fromkeys(LANES, OpenWork())
+        for answer in await asyncio.gather(*futures):
+            for lane, (count, age_ms) in zip(LANES, answer, strict=True):
+                before = total[lane]
+                age_s = age_ms / 1000 if count else 0.0
+                total[lane] = OpenWork(before.count + count, max(before.oldest_age_s, age_s))
+        return total
+
+
+def accepted(answer: list[Any]) -> tuple[Verdict, str]:
+    """Read the answer of ``Ledger.submit_accept``: the verdict and the (first) notification's id."""
+    return Verdict(answer[0].decode()), answer[1].decode()
+
+
+def is_notification_id(text: str) -> bool:
+    """Tell whether this could be an id of ours."""
+    try:
+        shard_of_id(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _row_args(rows: Iterable[NewRow]) -> list[str | int]:
+    args: list[str | int] = []
+    for new in rows:
+        row = new.row
+        args += (
+            row.lane,
+            row.key,
+            row.priority,
+            _STATE_LETTERS[new.state],
+            new.reason,
+            row.due_ms,
+            row.expires_ms,
+            GRACE_MS[row.priority],
+            new.spec,
+        )
+    return args

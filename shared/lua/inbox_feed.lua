@@ -1,0 +1,16 @@
+-- Reads the feed. ARGV: epoch and sequence that the caller has, limit, retention_s
+-- Returns: epoch, seq, floor, status, entries after the caller's, oldest first (id, sequence, value, ...).
+local base = KEYS[1]
+prune(base, 'log', tonumber(ARGV[3]), tonumber(ARGV[4]))
+local meta = redis.call('HMGET', base .. ':meta', 'epoch', 'seq', 'floor')
+local after = meta[1] == ARGV[1] and ARGV[2] or '0'
+local entries = {}
+if meta[2] and tonumber(meta[2]) ~= tonumber(after) then
+  local found = redis.call('ZRANGEBYSCORE', base .. ':log', '(' .. after, '+inf', 'WITHSCORES')
+  for index = 1, #found, 2 do
+    entries[#entries + 1] = found[index]
+    entries[#entries + 1] = text(tonumber(found[index + 1]))
+    entries[#entries + 1] = redis.call('HGET', base .. ':entries', found[index]) or ''
+  end
+end
+return { meta[1] or '', meta[2] or '0', meta[3] or '0', redis.call('GET', base .. ':status') or '', entries }

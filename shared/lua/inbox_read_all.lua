@@ -1,0 +1,37 @@
+-- Marks everything as read: own entries, and the feed up to what the caller has seen of it.
+-- ARGV: retention_s, feed epoch, feed floor, feed sequence
+-- Returns: 1 if something changed, position, feed states, sessions.
+local base = KEYS[1]
+local retention_s = ARGV[1]
+local up_to = tonumber(ARGV[4])
+local states = base .. ':feed_state'
+
+local own_changed, feed_changed = false, false
+if unread(base) > 0 then
+  for _, id in ipairs(redis.call('ZRANGE', base .. ':inbox', 0, -1)) do
+    redis.call('HSETNX', base .. ':state', id, 'r')
+  end
+  own_changed = true
+end
+
+if up_to > 0 then
+  local read_up_to = settle_feed_state(base, ARGV[2], tonumber(ARGV[3]))
+  if up_to > read_up_to then
+    redis.call('HSET', base .. ':meta', 'feed_read', text(up_to))
+    read_up_to, feed_changed = up_to, true
+  end
+  -- What the mark covers needs no field of its own; archived entries stay archived.
+  local all = redis.call('HGETALL', states)
+  for index = 1, #all, 2 do
+    local letter, sequence = string.sub(all[index + 1], 1, 1), tonumber(string.sub(all[index + 1], 2))
+    if letter ~= 'a' and sequence <= read_up_to then
+      redis.call('HDEL', states, all[index])
+      feed_changed = true
+    end
+  end
+end
+
+if own_changed or feed_changed then
+  changed(base, retention_s, feed_changed)
+end
+return told(base, own_changed or feed_changed)

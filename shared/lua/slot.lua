@@ -1,0 +1,57 @@
+-- Lease router slots.
+--
+-- KEYS[1]: base; base:owners is a hash of slot -> "owner|lease end in ms". A slot that stands there has sessions at the
+-- broker; a free one does not stand there.
+-- ARGV: take | orphan | renew | release, owner, lease ms, slots there are (take, orphan) or the slot.
+-- Answer: the slot, or 1 for renewed or released; -1 (take, orphan) or 0 when there is none or it is not ours.
+
+local owners = KEYS[1] .. ':owners'
+local what, owner, lease_ms, number = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+
+local function lease(slot)
+  redis.call('HSET', owners, slot, owner .. '|' .. string.format('%.0f', now + lease_ms))
+end
+
+local function read(slot)
+  local text = redis.call('HGET', owners, slot)
+  if not text then
+    return nil, 0
+  end
+  local name, lease_end = string.match(text, '^(.*)|(%d+)$')
+  return name, tonumber(lease_end)
+end
+
+if what == 'take' then
+  for slot = 0, number - 1 do
+    local name, lease_end = read(slot)
+    if not name or lease_end <= now then
+      lease(slot)
+      return slot
+    end
+  end
+  return -1
+end
+
+if what == 'orphan' then
+  for _, slot in ipairs(redis.call('HKEYS', owners)) do
+    local _, lease_end = read(slot)
+    if lease_end <= now then
+      lease(slot)
+      return tonumber(slot)
+    end
+  end
+  return -1
+end
+
+local name = read(number)
+if name ~= owner then
+  return 0
+end
+if what == 'renew' then
+  lease(number)
+else
+  redis.call('HDEL', owners, number)
+end
+return 1

@@ -1,0 +1,83 @@
+"""The metrics that the wire contract names, each defined once.
+
+Labels come from fixed lists only: never a user, an address or a notification id. ``prepare_channel`` and
+``prepare_router`` create the series at 0, so that the first failure is a step and not a birth.
+"""
+
+from collections.abc import Iterable
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from shared.errors import Reason
+from shared.model import Channel, Priority, State
+
+# From a hop on one machine to a retry after a provider's bad night.
+_LATENCY_BUCKETS_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 21600)
+_ATTEMPT_BUCKETS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+notifications = Counter(
+    "carillon_notifications", "Publishes by what became of them at intake.", ["kind", "priority", "outcome"]
+)
+deliveries = Counter("carillon_deliveries", "Deliveries by how they ended.", ["channel", "outcome", "reason"])
+attempts = Counter("carillon_attempts", "Attempts by outcome.", ["channel", "provider", "outcome"])
+attempt_duration = Histogram(
+    "carillon_attempt_duration_seconds",
+    "Time of one attempt at the provider.",
+    ["channel", "provider"],
+    buckets=_ATTEMPT_BUCKETS_S,
+)
+delivery_latency = Histogram(
+    "carillon_delivery_latency_seconds",
+    "Time from acceptance (or from the planned time) to the provider's answer.",
+    ["channel", "priority"],
+    buckets=_LATENCY_BUCKETS_S,
+)
+open_deliveries = Gauge("carillon_open_deliveries", "Deliveries that have not ended.", ["channel"])
+oldest_open_delivery_age = Gauge(
+    "carillon_oldest_open_delivery_age_seconds", "Time since the oldest open delivery became due.", ["channel"]
+)
+realtime_sessions = Gauge("carillon_realtime_sessions", "Open realtime sessions of this process.")
+redriven_deliveries = Counter("carillon_redriven_deliveries", "Deliveries published again by the sweeper.", ["channel"])
+provider_paused = Gauge(
+    "carillon_provider_paused", "1 while a provider refuses us and its deliveries wait.", ["channel", "provider"]
+)
+
+INTAKE_OUTCOMES = ("accepted", "duplicate", "rejected")
+ATTEMPT_OUTCOMES = ("ok", "retry", "gone", "bad", "refused", "operator", "unknown", "error")
+
+_SUPPRESSIONS = (
+    Reason.CANCELLED, Reason.CHANNEL_RULE, Reason.NO_RECIPIENT, Reason.UNKNOWN_RECIPIENT, Reason.PREFERENCE_OFF, Reason.NO_ADDRESS, Reason.COUNTRY_NOT_ALLOWED,
+    Reason.OPTED_OUT,
+)  # fmt: skip
+_DEAD_LETTERS = (Reason.REJECTED, Reason.GONE, Reason.TOO_LARGE, Reason.NO_PROVIDER, Reason.INTERNAL_ERROR)
+ENDS: tuple[tuple[State, Reason], ...] = (
+    (State.DELIVERED, Reason.NONE),
+    (State.EXPIRED, Reason.EXPIRED),
+    *((State.SUPPRESSED, reason) for reason in _SUPPRESSIONS),
+    *((State.DEAD_LETTERED, reason) for reason in _DEAD_LETTERS),
+)
+
+
+def prepare_channel(channel: Channel, providers: Iterable[str]) -> None:
+    """Create the series of one channel service at 0."""
+    for state, reason in ENDS:
+        deliveries.labels(channel, state, reason)
+    for provider in providers:
+        attempt_duration.labels(channel, provider)
+        provider_paused.labels(channel, provider)
+        for outcome in ATTEMPT_OUTCOMES:
+            attempts.labels(channel, provider, outcome)
+    for priority in Priority:
+        delivery_latency.labels(channel, priority)
+
+
+def prepare_router(kinds: Iterable[str]) -> None:
+    """Create the router's series at 0."""
+    for kind in kinds:
+        for priority in Priority:
+            for outcome in INTAKE_OUTCOMES:
+                notifications.labels(kind, priority, outcome)
+    for channel in Channel:
+        open_deliveries.labels(channel)
+        oldest_open_delivery_age.labels(channel)
+        redriven_deliveries.labels(channel)

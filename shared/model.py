@@ -1,0 +1,239 @@
+"""The words of the system as types: notification, delivery, attempt, receipt, and the job that carries them.
+
+Everything here is immutable and serialisable; nothing does input or output. ``JOB_VERSION`` is the version of the
+internal wire format: readers accept every version up to theirs and ignore fields they do not know.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+JOB_VERSION = 1
+
+
+class Priority(StrEnum):
+    """How urgent a notification is; every queue, window and worker share is kept apart by it."""
+
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+class Channel(StrEnum):
+    """The ways to reach a person; each is served by the service of that name."""
+
+    REALTIME = "realtime"
+    EMAIL = "email"
+    SMS = "sms"
+    PUSH = "push"
+
+
+class Platform(StrEnum):
+    """What kind of device a push goes to; it decides the provider."""
+
+    IOS = "ios"
+    ANDROID = "android"
+    WEB = "web"
+
+
+class State(StrEnum):
+    """Where a delivery stands; the last four are ends, and each delivery has exactly one of them."""
+
+    PENDING = "pending"
+    SENDING = "sending"
+    DELIVERED = "delivered"
+    SUPPRESSED = "suppressed"
+    EXPIRED = "expired"
+    DEAD_LETTERED = "dead_lettered"
+
+    @property
+    def is_end(self) -> bool:
+        """Tell whether nothing happens after this state."""
+        return self not in (State.PENDING, State.SENDING)
+
+
+class _Frozen(BaseModel):
+    """Written once, never changed; unknown fields of a later version are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class AlertDetails(_Frozen):
+    """What makes a notification an alert."""
+
+    type: str
+    level: Literal["critical", "warning", "info"]
+    source: str | None = None
+    severity: str | None = None
+    affected_systems: tuple[str, ...] = ()
+    requires_acknowledgment: bool = False
+
+
+class Content(_Frozen):
+    """What is said: the same for every channel, each renders it in its own way."""
+
+    title: str
+    message: str
+    html_body: str | None = None
+    type: str = "info"
+    category: str | None = None
+    data: dict[str, Any] = Field(default_factory=dict)
+    alert: AlertDetails | None = None
+
+
+class Notification(_Frozen):
+    """What someone wants said.
+
+    Attributes:
+        id: a UUIDv7 that also carries the ledger shard, see ``shared.keys``.
+        kind: the topic's ``shared.topics.Kind``.
+        accepted_ms: milliseconds since 1970, by the accepting router's clock.
+        channels: only these, when the publisher said so.
+        events: publish each later step on ``notifications/events/{id}``.
+    """
+
+    id: str
+    kind: str
+    priority: Priority
+    accepted_ms: int
+    content: Content
+    channels: tuple[Channel, ...] | None = None
+    events: bool = False
+
+
+class EmailAddress(_Frozen):
+    """A mailbox."""
+
+    to: Literal["email"] = "email"
+    email: str
+    name: str | None = None
+
+
+class PhoneNumber(_Frozen):
+    """A telephone number in E.164."""
+
+    to: Literal["sms"] = "sms"
+    phone: str
+
+
+class MobileToken(_Frozen):
+    """An installation of an app, as APNs or FCM know it."""
+
+    to: Literal["device"] = "device"
+    platform: Literal[Platform.IOS, Platform.ANDROID]
+    token: str
+
+
+class WebSubscription(_Frozen):
+    """A browser's push subscription (W3C Push API)."""
+
+    to: Literal["browser"] = "browser"
+    platform: Literal[Platform.WEB] = Platform.WEB
+    endpoint: str
+    p256dh: str
+    auth: str
+
+
+class UserInbox(_Frozen):
+    """One user's inbox and open sessions; ``live`` is the user's realtime preference."""
+
+    to: Literal["inbox"] = "inbox"
+    user_id: str
+    live: bool = True
+
+
+class Feed(_Frozen):
+    """The broadcast feed: stored once, read by everybody or by the members of ``groups``."""
+
+    to: Literal["feed"] = "feed"
+    groups: tuple[str, ...] | None = None
+
+
+Address = Annotated[
+    EmailAddress | PhoneNumber | MobileToken | WebSubscription | UserInbox | Feed, Field(discriminator="to")
+]
+
+
+class Row(_Frozen):
+    """Something that a service does once, at or after its time, and that the ledger drives until it has ended.
+
+    Attributes:
+        key: unique within the notification, for example ``email:user123``.
+        due_ms: not before this time (0: at once); expires_ms: not after this one. Milliseconds since 1970.
+    """
+
+    key: str
+    priority: Priority
+    due_ms: int = 0
+    expires_ms: int
+
+    @property
+    def lane(self) -> str:
+        """Whose work it is: a channel, or ``router``."""
+        raise NotImplementedError
+
+
+class Delivery(Row):
+    """One notification, one recipient's address, one channel.
+
+    Attributes:
+        recipient: the user id; None when the publisher gave an address instead of a person.
+        content: what is said here instead of the notification's own content (mails of a batch).
+    """
+
+    channel: Channel
+    address: Address
+    recipient: str | None = None
+    content: Content | None = None
+
+    @property
+    def lane(self) -> str:
+        """The channel that carries it."""
+        return self.channel.value
+
+
+RowT = TypeVar("RowT", bound=Row)
+
+
+class Job(_Frozen, Generic[RowT]):
+    """One notification's content with a bounded list of its rows: what travels on an internal topic.
+
+    It is self-contained but disposable: losing it loses nothing, because the ledger drives its rows again.
+    """
+
+    v: int = JOB_VERSION
+    notification: Notification
+    rows: tuple[RowT, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at a delivery: what a provider is given.
+
+    Attributes:
+        number: counted from 1.
+        in_doubt: an earlier attempt may have arrived although nobody saw the provider's answer.
+        deadline: when this attempt is cut off.
+    """
+
+    notification: Notification
+    delivery: Delivery
+    number: int
+    in_doubt: bool
+    deadline: datetime
+
+    @property
+    def content(self) -> Content:
+        """What to say: the delivery's own content, else the notification's."""
+        return self.delivery.content or self.notification.content
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The provider's "accepted"; it does not say that anyone saw it."""
+
+    provider_id: str | None = None

@@ -1,0 +1,418 @@
+"""One connection to the broker, with what aiomqtt lacks: manual ack, reason codes, batches, publishes awaited together.
+
+Promises: a message taken here is acknowledged to the broker only by ``ack``; a publish's future ends with the broker's
+answer or with BrokerUnavailable; ``take`` returns everything that has arrived. At least once: what was not acknowledged
+comes again after a reconnect (of the same session) or is driven again by the ledger. It does not reconnect; ``BrokerLink``
+does.
+
+The underlying paho client is reached through ``_client``: aiomqtt 2.5 acknowledges as soon as a message is in memory,
+drops reason codes, and its message iterator halves the rate. This file is the only one that touches it.
+"""
+
+import asyncio
+import logging
+import math
+import random
+import socket
+import ssl
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import unquote, urlsplit
+
+import aiomqtt
+from paho.mqtt.client import MQTTMessage
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from shared.errors import BrokerUnavailable, ConfigError
+
+log = logging.getLogger(__name__)
+
+KEEPALIVE_S = 20
+
+# Unacknowledged messages that the broker may have in flight towards one connection; it bounds our memory too.
+RECEIVE_MAXIMUM = 500
+
+# Our publishes in flight; the broker may allow fewer (its Receive Maximum, MQTT 5, 3.2.2.3.3), which then holds.
+SEND_MAXIMUM = 500
+
+# MQTT 5, 3.4.2.1: PUBACK reason codes.
+NO_MATCHING_SUBSCRIBERS = 0x10
+
+_FIRST_BACKOFF_S = 0.2
+_LONGEST_BACKOFF_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One received message; ``properties`` are paho's, or None for a publisher without any."""
+
+    topic: str
+    payload: bytes
+    mid: int
+    qos: int
+    properties: Any
+
+    @property
+    def response_topic(self) -> str | None:
+        """Where the publisher wants its receipt."""
+        return getattr(self.properties, "ResponseTopic", None)
+
+    @property
+    def correlation(self) -> bytes | None:
+        """What the publisher wants to see again in its receipt."""
+        return getattr(self.properties, "CorrelationData", None)
+
+    @property
+    def expiry_s(self) -> int | None:
+        """What is left of the message expiry interval, in seconds."""
+        return getattr(self.properties, "MessageExpiryInterval", None)
+
+    def user_property(self, name: str) -> str | None:
+        """Return the first user property of that name."""
+        for key, value in getattr(self.properties, "UserProperty", ()):
+            if key == name:
+                return str(value)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerAddress:
+    """Where the broker is and who we are to it."""
+
+    host: str
+    port: int
+    username: str | None = None
+    password: str | None = None
+    tls: ssl.SSLContext | None = None
+
+    @classmethod
+    def parse(cls, url: str, ca_file: Path | None = None) -> Self:
+        """Read an ``MQTT_URL``.
+
+        Raises:
+            ConfigError: it is not one; the message does not repeat it, for it may hold a password.
+        """
+        parts = urlsplit(url)
+        try:
+            port = parts.port
+        except ValueError:
+            port = -1
+        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or port == -1:
+            raise ConfigError("MQTT_URL: must look like mqtt://[user:pass@]host[:1883] or mqtts://…")
+        secure = parts.scheme == "mqtts"
+        return cls(
+            host=parts.hostname,
+            port=port or (8883 if secure else 1883),
+            username=unquote(parts.username) if parts.username else None,
+            password=unquote(parts.password) if parts.password else None,
+            tls=ssl.create_default_context(cafile=ca_file) if secure else None,
+        )
+
+
+class Broker:
+    """A connection; use it as an async context manager, once.
+
+    Args:
+        client_id: the name of the session at the broker.
+        session_expiry_s: how long the broker keeps the session after the connection; 0 starts clean and ends clean.
+    """
+
+    def __init__(
+        self,
+        address: BrokerAddress,
+        client_id: str,
+        *,
+        session_expiry_s: int = 0,
+        receive_maximum: int = RECEIVE_MAXIMUM,
+    ) -> None:
+        connect = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        connect.ReceiveMaximum = receive_maximum
+        connect.SessionExpiryInterval = session_expiry_s
+        self._client = aiomqtt.Client(
+            address.host,
+            address.port,
+            identifier=client_id,
+            username=address.username,
+            password=address.password,
+            protocol=aiomqtt.ProtocolVersion.V5,
+            clean_start=session_expiry_s == 0,
+            keepalive=KEEPALIVE_S,
+            properties=connect,
+            tls_context=address.tls,
+            # Without it Nagle's algorithm and delayed TCP acks cost 40 ms per awaited publish.
+            socket_options=((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),),
+        )
+        paho: Any = self._client._client  # noqa: SLF001 - see the module docstring
+        paho.manual_ack_set(True)
+        # paho rescans all queued publishes at each PUBACK; the window is kept here instead.
+        paho.max_inflight_messages_set(0)
+        paho.on_message = self._on_message
+        paho.on_publish = self._on_publish
+        self._aiomqtt_on_connect = paho.on_connect
+        paho.on_connect = self._on_connect
+        self._paho = paho
+        self._window = SEND_MAXIMUM
+        self._inbox: deque[Incoming] = deque()
+        self._arrived = asyncio.Event()
+        self._in_flight: dict[int, asyncio.Future[bool]] = {}
+        self._outbox: deque[tuple[str, bytes, Properties | None, asyncio.Future[bool]]] = deque()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._client.__aenter__()
+        except aiomqtt.MqttError as error:
+            raise BrokerUnavailable(str(error)) from None
+        self._closed.add_done_callback(self._on_closed)
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        with suppress(aiomqtt.MqttError):
+            await self._client.__aexit__(None, None, None)
+
+    async def forget_session(self) -> None:
+        """End the connection and have the broker drop the session, for it has been drained."""
+        properties = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = 0
+        self._paho.disconnect(properties=properties)
+        await self.wait_closed()
+
+    @property
+    def _closed(self) -> "asyncio.Future[None]":
+        return self._client._disconnected  # noqa: SLF001 - see the module docstring
+
+    async def wait_closed(self) -> None:
+        """Return when the connection has ended."""
+        await asyncio.wait([self._closed])
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether the connection stands."""
+        return not self._closed.done()
+
+    async def subscribe(self, *filters: str) -> None:
+        """Subscribe at QoS 1; at QoS 2 paho confirms on arrival, so that a kill would lose what was not handled.
+
+        Raises:
+            BrokerUnavailable: the broker refused a filter or went away.
+        """
+        try:
+            for topic_filter in filters:
+                codes = await self._client.subscribe(topic_filter, qos=1)
+                if any(code.is_failure for code in codes if isinstance(code, ReasonCode)):
+                    raise BrokerUnavailable(f"subscription refused: {topic_filter}")
+        except aiomqtt.MqttError as error:
+            raise BrokerUnavailable(str(error)) from None
+
+    async def unsubscribe(self, *filters: str) -> None:
+        """Stop new messages; those already in flight still arrive."""
+        try:
+            for topic_filter in filters:
+                await self._client.unsubscribe(topic_filter)
+        except aiomqtt.MqttError as error:
+            raise BrokerUnavailable(str(error)) from None
+
+    async def take(self, most: int) -> list[Incoming]:
+        """Return what has arrived, at most that many, waiting for the first.
+
+        Raises:
+            BrokerUnavailable: the connection has ended and nothing is left.
+        """
+        while not self._inbox:
+            if self._closed.done():
+                raise BrokerUnavailable("connection lost")
+            self._arrived.clear()
+            await self._arrived.wait()
+        return [self._inbox.popleft() for _ in range(min(most, len(self._inbox)))]
+
+    @property
+    def waiting(self) -> int:
+        """How many messages have arrived and were not taken."""
+        return len(self._inbox)
+
+    def ack(self, incoming: Incoming) -> None:
+        """Tell the broker that this message has been dealt with; a no-op after the connection has ended."""
+        if incoming.qos and not self._closed.done():
+            self._paho.ack(incoming.mid, incoming.qos)
+
+    def publish(
+        self, topic: str, payload: bytes | str, *, correlation: bytes | None = None, expiry_s: int | None = None
+    ) -> "asyncio.Future[bool]":
+        """Publish at QoS 1 without waiting.
+
+        Returns:
+            A future that ends with True when the broker took it for somebody, False when nobody is subscribed (then
+            it is gone), or BrokerUnavailable.
+        """
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        if self._closed.done():
+            future.set_exception(BrokerUnavailable("connection lost"))
+            future.exception()
+            return future
+        properties: Properties | None = None
+        if correlation is not None or expiry_s is not None:
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            if correlation is not None:
+                properties.CorrelationData = correlation
+            if expiry_s is not None:
+                properties.MessageExpiryInterval = expiry_s
+        data = payload.encode() if isinstance(payload, str) else payload
+        if len(self._in_flight) >= self._window:
+            self._outbox.append((topic, data, properties, future))
+        else:
+            self._send(topic, data, properties, future)
+        return future
+
+    def _send(self, topic: str, data: bytes, properties: Properties | None, future: "asyncio.Future[bool]") -> None:
+        info = self._paho.publish(topic, data, 1, False, properties)
+        if info.rc:
+            future.set_exception(BrokerUnavailable(f"publish failed: {info.rc}"))
+            future.exception()
+            return
+        self._in_flight[info.mid] = future
+
+    def _on_connect(self, client: Any, userdata: Any, flags: Any, code: ReasonCode, properties: Any) -> None:  # noqa: ANN401 - paho's
+        self._window = min(SEND_MAXIMUM, getattr(properties, "ReceiveMaximum", SEND_MAXIMUM))
+        if self._aiomqtt_on_connect is not None:
+            self._aiomqtt_on_connect(client, userdata, flags, code, properties)
+
+    def _on_message(self, _client: Any, _userdata: Any, message: MQTTMessage) -> None:  # noqa: ANN401 - paho's
+        # A topic that is not UTF-8 cannot be ours; the broker refuses it, and so it never comes this far.
+        topic = message._topic.decode(errors="replace")  # noqa: SLF001 - the property decodes each time and may raise
+        self._inbox.append(Incoming(topic, bytes(message.payload), message.mid, message.qos, message.properties))
+        self._arrived.set()
+
+    def _on_publish(self, _client: Any, _userdata: Any, mid: int, code: ReasonCode, _properties: Any) -> None:  # noqa: ANN401 - paho's
+        future = self._in_flight.pop(mid, None)
+        if future is not None and not future.done():
+            if code.is_failure:
+                future.set_exception(BrokerUnavailable(f"publish refused: {code.value:#04x}"))
+                future.exception()
+            else:
+                future.set_result(code.value != NO_MATCHING_SUBSCRIBERS)
+        while self._outbox and len(self._in_flight) < self._window:
+            self._send(*self._outbox.popleft())
+
+    def _on_closed(self, closed: "asyncio.Future[None]") -> None:
+        if not closed.cancelled():
+            closed.exception()
+        waiting = [*self._in_flight.values(), *(entry[3] for entry in self._outbox)]
+        self._in_flight.clear()
+        self._outbox.clear()
+        # What arrived on this connection can no longer be acknowledged on it; its session or the ledger brings it back.
+        self._inbox.clear()
+        for future in waiting:
+            if not future.done():
+                future.set_exception(BrokerUnavailable("connection lost"))
+                future.exception()
+        self._arrived.set()
+
+
+Serve = Callable[[Broker], Awaitable[None]]
+
+
+class BrokerLink:
+    """A connection that comes back: connect, subscribe, serve, and again after a back-off when it broke.
+
+    Args:
+        filters: subscribed at every connect, because a broker that lost its state may say "session present" and still
+            not route shared subscriptions.
+        serve: runs while the connection stands and returns only on cancellation or BrokerUnavailable.
+    """
+
+    def __init__(
+        self,
+        address: BrokerAddress,
+        client_id: str,
+        *,
+        filters: Sequence[str] = (),
+        serve: Serve | None = None,
+        session_expiry_s: int = 0,
+        receive_maximum: int = RECEIVE_MAXIMUM,
+    ) -> None:
+        self.client_id = client_id
+        self._address = address
+        self._filters = tuple(filters)
+        self._serve = serve
+        self._session_expiry_s = session_expiry_s
+        self._receive_maximum = receive_maximum
+        self._broker: Broker | None = None
+        self._up = asyncio.Event()
+        self._leaving = False
+
+    @property
+    def is_up(self) -> bool:
+        """Tell whether the connection stands and is subscribed."""
+        return self._broker is not None and self._broker.is_open
+
+    async def wait_up(self) -> None:
+        """Return when the connection stands."""
+        await self._up.wait()
+
+    def publish(
+        self, topic: str, payload: bytes | str, *, correlation: bytes | None = None, expiry_s: int | None = None
+    ) -> "asyncio.Future[bool]":
+        """Publish on the current connection; see ``Broker.publish``."""
+        if self._broker is None:
+            future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            future.set_exception(BrokerUnavailable("not connected"))
+            future.exception()
+            return future
+        return self._broker.publish(topic, payload, correlation=correlation, expiry_s=expiry_s)
+
+    @property
+    def waiting(self) -> int:
+        """How many messages have arrived and were not taken."""
+        return self._broker.waiting if self._broker is not None else 0
+
+    async def stop_intake(self) -> None:
+        """Unsubscribe, so that no new work arrives while the rest is finished."""
+        if self._broker is not None and self._broker.is_open:
+            with suppress(BrokerUnavailable):
+                await self._broker.unsubscribe(*self._filters)
+
+    async def forget_session(self) -> None:
+        """End the connection and its session at the broker, for good; for one that was drained."""
+        self._leaving = True
+        if self._broker is not None and self._broker.is_open:
+            await self._broker.forget_session()
+
+    async def run(self) -> None:
+        """Keep the connection until cancelled or forgotten. Logs once when it goes and once when it is back."""
+        failures = 0
+        while not self._leaving:
+            try:
+                await self._connect_and_serve(failures)
+            except BrokerUnavailable as error:
+                if self._leaving:
+                    return
+                if failures == 0:
+                    log.warning("broker away", extra={"client_id": self.client_id, "error": str(error)})
+                failures = 1 if self._up.is_set() else failures + 1
+            finally:
+                self._broker = None
+                self._up.clear()
+            longest = min(_LONGEST_BACKOFF_S, _FIRST_BACKOFF_S * math.pow(2, min(failures, 10)))
+            await asyncio.sleep(random.uniform(longest / 4, longest))  # noqa: S311 - jitter
+
+    async def _connect_and_serve(self, failures: int) -> None:
+        async with Broker(
+            self._address,
+            self.client_id,
+            session_expiry_s=self._session_expiry_s,
+            receive_maximum=self._receive_maximum,
+        ) as broker:
+            self._broker = broker
+            await broker.subscribe(*self._filters)
+            self._up.set()
+            if failures:
+                log.info("broker back", extra={"client_id": self.client_id})
+            if self._serve is None:
+                await broker.wait_closed()
+                raise BrokerUnavailable("connection lost")
+            await self._serve(broker)

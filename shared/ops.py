@@ -1,0 +1,78 @@
+"""The ops endpoint: is it alive, is it ready, what does it count.
+
+Live = the event loop turns, which answering shows. Ready = broker and store are reachable and the service is not
+draining. Metrics are Prometheus text.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from prometheus_client import REGISTRY
+from prometheus_client.exposition import choose_encoder
+
+from shared.errors import CarillonError, ConfigError
+
+# A probe that waits longer than the kubelet's own second would be a failure anyway.
+CHECK_TIMEOUT_S = 0.9
+
+Check = Callable[[], Awaitable[bool]]
+
+
+@asynccontextmanager
+async def serve_ops(host: str, port: int, checks: dict[str, Check]) -> AsyncIterator[int]:
+    """Serve ``/healthz``, ``/readyz`` and ``/metrics`` while the context stands.
+
+    Args:
+        checks: name -> whether this part is ready; a check that raises or is slow counts as not ready.
+
+    Yields:
+        The port, which the system chose when 0 was asked for.
+
+    Raises:
+        ConfigError: the port cannot be had.
+    """
+    app = web.Application()
+    app.router.add_get("/healthz", _healthz)
+    app.router.add_get("/readyz", _readyz(checks))
+    app.router.add_get("/metrics", _metrics)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise ConfigError(f"OPS_PORT: cannot listen on {port} ({error.strerror})") from None
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+async def _healthz(_request: web.Request) -> web.Response:
+    return web.json_response({"status": "ok"})
+
+
+def _readyz(checks: dict[str, Check]) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def answer(_request: web.Request) -> web.Response:
+        results = await asyncio.gather(*(_passes(check) for check in checks.values()))
+        parts = {name: "ok" if ok else "not ready" for name, ok in zip(checks, results, strict=True)}
+        return web.json_response(
+            {"status": "ready" if all(results) else "not ready", "checks": parts}, status=200 if all(results) else 503
+        )
+
+    return answer
+
+
+async def _passes(check: Check) -> bool:
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT_S):
+            return await check()
+    except (CarillonError, TimeoutError):
+        return False
+
+
+async def _metrics(request: web.Request) -> web.Response:
+    encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+    return web.Response(body=encode(REGISTRY), headers={"Content-Type": content_type})

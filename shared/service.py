@@ -1,0 +1,277 @@
+"""Runs a service: logs, settings, store, ops endpoint, signals, drain, exit status.
+
+A process ends with 0 after SIGTERM or SIGINT, with 2 and one line when a setting is wrong, and with 1 when one of its
+tasks failed unexpectedly, so that its supervisor starts it again. On a signal it stops taking work, finishes what is in
+hand for at most ``DRAIN_S``, and leaves the rest to the ledger.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Generic, Protocol, TypeVar
+
+from shared import metrics
+from shared.clock import Clock, SystemClock, rfc3339
+from shared.delivery import Deliverer, latency_observer
+from shared.directory import Directory
+from shared.errors import ConfigError, StoreUnavailable
+from shared.keys import Keys
+from shared.ledger import Claim, Ledger, Outcome
+from shared.log import configure
+from shared.model import Channel, Delivery, Job, Notification
+from shared.mqtt import BrokerAddress
+from shared.ops import Check, serve_ops
+from shared.provider import Provider
+from shared.retry import RetryPolicy
+from shared.settings import CommonSettings
+from shared.store import Store
+from shared.topics import Topics
+from shared.worker import Worker
+
+log = logging.getLogger(__name__)
+
+SettingsT = TypeVar("SettingsT", bound=CommonSettings)
+
+# How long a draining process finishes what is in hand; pods are given longer than this before SIGKILL.
+DRAIN_S = 25.0
+
+# A claim outlives the attempt's deadline by this much, for the writes around it.
+LEASE_MARGIN = timedelta(seconds=10)
+
+
+@dataclass(slots=True)
+class Context(Generic[SettingsT]):
+    """What a running service stands on.
+
+    Attributes:
+        instance: a name of this process, unique among all that run now; it starts its client ids.
+        checks: what readiness asks, by name; a service adds its own.
+    """
+
+    settings: SettingsT
+    service: str
+    instance: str
+    topics: Topics
+    keys: Keys
+    store: Store
+    ledger: Ledger
+    directory: Directory
+    address: BrokerAddress
+    clock: Clock
+    checks: dict[str, Check] = field(default_factory=dict)
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@asynccontextmanager
+async def open_context(settings: SettingsT, service: str) -> AsyncIterator[Context[SettingsT]]:
+    """Connect to the store and put together what every service needs."""
+    keys = Keys(settings.topic_prefix)
+    address = BrokerAddress.parse(settings.mqtt_url.get_secret_value(), settings.mqtt_ca_file)
+    async with Store(settings.redis_url.get_secret_value()) as store:
+        context = Context(
+            settings=settings,
+            service=service,
+            instance=f"{service}-{socket.gethostname()[:24]}-{os.getpid()}-{secrets.token_hex(3)}",
+            topics=Topics(settings.topic_prefix),
+            keys=keys,
+            store=store,
+            ledger=Ledger(store, keys, settings.record_retention_s),
+            directory=Directory(store, keys),
+            address=address,
+            clock=SystemClock(),
+        )
+
+        async def store_answers() -> bool:
+            await store.ping()
+            return True
+
+        async def not_draining() -> bool:
+            return not context.stopping.is_set()
+
+        context.checks |= {"store": store_answers, "running": not_draining}
+        yield context
+
+
+def run(settings: SettingsT, service: str, main: Callable[[Context[SettingsT]], Coroutine[Any, Any, None]]) -> None:
+    """Run ``main`` until a signal, and end the process with the right exit status.
+
+    Args:
+        main: returns soon after ``context.stopping`` is set, having drained.
+    """
+    configure(settings.log_level, settings.log_format, service)
+    log.info("starting", extra={"settings": settings.masked()})
+    try:
+        asyncio.run(_run(settings, service, main))
+    except* ConfigError as group:
+        sys.stderr.write(f"carillon {service}: {_first(group)}\n")
+        raise SystemExit(2) from None
+    log.info("stopped")
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    found: BaseException = group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found
+
+
+async def _run(
+    settings: SettingsT, service: str, main: Callable[[Context[SettingsT]], Coroutine[Any, Any, None]]
+) -> None:
+    async with open_context(settings, service) as context:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, context.stopping.set)
+        async with serve_ops(settings.ops_host, settings.ops_port, context.checks) as port:
+            log.info("ops endpoint", extra={"port": port})
+            await main(context)
+
+
+# Without slots: Python 3.11 cannot make a frozen generic class with them.
+@dataclass(frozen=True)
+class ChannelService(Generic[SettingsT]):
+    """What makes a channel service: the rest is the same for all.
+
+    Attributes:
+        providers: builds the providers inside the running loop; closed at the end.
+        concurrency: deliveries in flight.
+        attempt_deadline: one attempt, connecting included.
+        doubt_wait: see ``Deliverer``.
+        serve: entered before work is taken and left after the last attempt; realtime's sockets live here.
+    """
+
+    channel: Channel
+    providers: Callable[[Context[SettingsT]], Sequence[Provider]]
+    concurrency: int
+    attempt_deadline: timedelta = timedelta(seconds=30)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    doubt_wait: timedelta = timedelta(0)
+    serve: Callable[[Context[SettingsT]], AbstractAsyncContextManager[None]] | None = None
+
+
+def run_channel(service: ChannelService[SettingsT], settings: SettingsT) -> None:
+    """Run a channel service until a signal."""
+
+    async def main(context: Context[SettingsT]) -> None:
+        async with AsyncExitStack() as stack:
+            providers = service.providers(context)
+            for provider in providers:
+                stack.push_async_callback(provider.close)
+            await stack.enter_async_context(service.serve(context) if service.serve else nullcontext())
+            worker = _channel_worker(service, context, providers)
+            await work_until_stopped(context, [worker])
+
+    run(settings, service.channel.value, main)
+
+
+def _channel_worker(
+    service: ChannelService[SettingsT], context: Context[SettingsT], providers: Sequence[Provider]
+) -> Worker[Delivery]:
+    deliverer = Deliverer(
+        service.channel,
+        providers,
+        attempt_deadline=service.attempt_deadline,
+        retry=service.retry,
+        doubt_wait=service.doubt_wait,
+        clock=context.clock,
+    )
+    observe_latency = latency_observer(service.channel, context.clock)
+
+    def report(notification: Notification, delivery: Delivery, claim: Claim, outcome: Outcome) -> None:
+        if outcome.state.is_end:
+            metrics.deliveries.labels(service.channel, outcome.state, outcome.reason).inc()
+        if outcome.word == "ok" and outcome.state.is_end:
+            observe_latency(notification, delivery)
+        if notification.events:
+            event = event_payload(context.clock, outcome, delivery)
+            worker.publish(context.topics.event(claim.notification_id), event)
+
+    worker = Worker(
+        service.channel.value,
+        Job[Delivery],
+        deliverer.perform,
+        report,
+        ledger=context.ledger,
+        topics=context.topics,
+        address=context.address,
+        client_id=context.instance,
+        concurrency=service.concurrency,
+        lease=service.attempt_deadline + LEASE_MARGIN,
+    )
+    return worker
+
+
+def event_payload(clock: Clock, outcome: Outcome, delivery: Delivery) -> str:
+    """Write one step of a delivery as the wire contract's section 3 has it."""
+    return json.dumps(
+        {
+            "state": outcome.state,
+            "channel": delivery.channel,
+            "recipient": delivery.recipient,
+            "reason": outcome.reason or None,
+            "at": rfc3339(clock.now()),
+        }
+    )
+
+
+class Work(Protocol):
+    """Something that takes work from the broker until it is told to stop: a worker, or the router's intake."""
+
+    @property
+    def is_up(self) -> bool:
+        """Tell whether its connections stand."""
+        ...
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        ...
+
+    async def stop_intake(self) -> None:
+        """Take nothing new."""
+        ...
+
+    async def idle(self) -> None:
+        """Return when what was taken has been dealt with."""
+        ...
+
+    async def abandon(self) -> None:
+        """Leave the rest to others, at once."""
+        ...
+
+
+async def work_until_stopped(context: Context[Any], works: Sequence[Work], **others: Coroutine[Any, Any, None]) -> None:
+    """Run works (and named tasks that run for ever) until the service is told to stop, then drain them in order.
+
+    Raises:
+        ExceptionGroup: a task failed; the process ends with status 1.
+    """
+
+    async def broker_connected() -> bool:
+        return all(work.is_up for work in works)
+
+    context.checks["broker"] = broker_connected
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(work.run(), name=type(work).__name__) for work in works]
+        tasks += [group.create_task(other, name=name) for name, other in others.items()]
+        await context.stopping.wait()
+        log.info("draining")
+        try:
+            async with asyncio.timeout(DRAIN_S):
+                for work in works:
+                    await work.stop_intake()
+                    await work.idle()
+        except (TimeoutError, StoreUnavailable):
+            log.warning("drain cut short; the rest is driven again")
+        for work in works:
+            await work.abandon()
+        for task in tasks:
+            task.cancel()

@@ -1,0 +1,153 @@
+"""Settings: environment variables, read once at start, that refuse what they do not know.
+
+Promises that a missing, malformed or misspelt variable under one of our prefixes stops the process with one line that
+names it and exit status 2, and that no value (it may be a secret) is ever printed. ``NAME_FILE=/path`` stands for
+``NAME``, for every setting.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self, TypeVar
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from shared.errors import ConfigError
+
+SettingsT = TypeVar("SettingsT", bound="CommonSettings")
+
+# The names that Kubernetes injects for a Service called mqtt, redis and so on; they are not ours to judge.
+_SERVICE_LINK_MARKS = ("_SERVICE_HOST", "_SERVICE_PORT", "_PORT_")
+
+
+class CommonSettings(BaseSettings):
+    """What every service reads.
+
+    A subclass adds its own fields and its prefixes; a field's variable is its name in capitals.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True)
+
+    prefixes: ClassVar[tuple[str, ...]] = (
+        "MQTT_", "REDIS_", "TOPIC_", "OPS_", "INBOX_", "RECORD_", "DELIVERY_", "ALERT_", "LOG_",
+    )  # fmt: skip
+
+    mqtt_url: SecretStr = Field(description="mqtt://[user:pass@]host[:1883] or mqtts://…")
+    mqtt_ca_file: Path | None = Field(None, description="CA bundle for mqtts, default the system's")
+    redis_url: SecretStr = Field(description="redis://…, rediss://…, redis+cluster://… or redis+sentinel://…/service")
+    topic_prefix: str = Field("", pattern=r"^[^+#\x00]*$", description="put before every topic")
+    ops_host: str = Field("0.0.0.0", description="address of the ops endpoint")  # noqa: S104 - probes come from outside the pod
+    ops_port: int = Field(0, ge=0, le=65535, description="port of /healthz, /readyz and /metrics")
+    inbox_limit: int = Field(100, ge=1, le=10_000, description="inbox entries kept per user")
+    inbox_retention_s: int = Field(30 * 86400, ge=60, description="how long an inbox entry is kept, seconds")
+    record_retention_s: int = Field(
+        7 * 86400, ge=60, description="how long an ended notification can be traced, seconds"
+    )
+    delivery_lifetime_s: int = Field(
+        86400, ge=1, description="how long a delivery without a deadline is tried, seconds"
+    )
+    alert_escalation_after_s: float = Field(
+        300, gt=0, description="default wait before the admins are told again, seconds"
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "console"] = "json"
+
+    @property
+    def inbox_retention(self) -> timedelta:
+        """How long an inbox entry is kept."""
+        return timedelta(seconds=self.inbox_retention_s)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the environment through our own source, which knows ``NAME_FILE`` and refuses unknown names."""
+        return (init_settings, _StrictEnvironment(settings_cls, os.environ))
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the environment.
+
+        Raises:
+            ConfigError: one line that names the variable.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            raise ConfigError("; ".join(_problem(detail) for detail in error.errors())) from None
+
+    def masked(self) -> dict[str, str]:
+        """Return the settings for the log, secrets and URLs' credentials masked."""
+        return {name: str(value) for name, value in self if value is not None}
+
+
+class _StrictEnvironment(PydanticBaseSettingsSource):
+    """The environment, where every name under a known prefix must be one of ours."""
+
+    def __init__(self, settings_cls: type[BaseSettings], environment: Mapping[str, str]) -> None:
+        super().__init__(settings_cls)
+        self._environment = environment
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ANN401, ARG002 - the base's shape
+        """Return one setting's text, from the variable or from the file that stands for it."""
+        name = field_name.upper()
+        value, path = self._environment.get(name), self._environment.get(f"{name}_FILE")
+        # A setting that is itself a file's name (…_FILE) is never read through another file.
+        if path and not name.endswith("_FILE"):
+            if value:
+                raise ConfigError(f"{name} and {name}_FILE are both set; keep one")
+            try:
+                value = Path(path).read_text().strip()
+            except OSError as error:
+                raise ConfigError(f"{name}_FILE: cannot read the file ({error.strerror})") from None
+        return value or None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """Return every setting that the environment holds."""
+        self._refuse_unknown()
+        values = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def _refuse_unknown(self) -> None:
+        known = {name.upper() for name in self.settings_cls.model_fields}
+        known |= {f"{name}_FILE" for name in known}
+        prefixes: tuple[str, ...] = getattr(self.settings_cls, "prefixes", ())
+        for name in sorted(self._environment):
+            if name.startswith(prefixes) and name not in known and not _is_service_link(name):
+                raise ConfigError(f"{name}: unknown setting{_suggestion(name, known)}")
+
+
+def _is_service_link(name: str) -> bool:
+    return any(mark in name for mark in _SERVICE_LINK_MARKS) or name.endswith("_PORT_")
+
+
+def _suggestion(name: str, known: set[str]) -> str:
+    # Imported here because it is needed only on the way out.
+    import difflib  # noqa: PLC0415
+
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+    return f", did you mean {close[0]}?" if close else ""
+
+
+def _problem(detail: Any) -> str:  # noqa: ANN401 - pydantic's error details
+    name = ".".join(str(part) for part in detail["loc"]).upper() or "settings"
+    if detail["type"] == "missing":
+        return f"{name}: required"
+    return f"{name}: {detail['msg'].removeprefix('Value error, ')}"
+
+
+def load_or_exit(settings_cls: type[SettingsT]) -> SettingsT:
+    """Read the settings, or end the process with one clear line and exit status 2."""
+    try:
+        return settings_cls.load()
+    except ConfigError as error:
+        sys.stderr.write(f"carillon: {error}\n")
+        raise SystemExit(2) from None

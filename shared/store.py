@@ -1,0 +1,209 @@
+"""Redis, with every call that is waiting at the same moment sent in one round trip.
+
+Promises: a call either returns the store's answer or raises StoreUnavailable, after which it is unknown whether it
+happened; so everything written through here is safe to repeat. Calls submitted earlier are sent earlier. It does not
+retry: ``shared.service`` decides when to come back.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Sequence
+from functools import cache
+from importlib import resources
+from typing import Any, Self
+from urllib.parse import urlsplit, urlunsplit
+
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.sentinel import Sentinel
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from shared.errors import ConfigError, StoreUnavailable
+
+log = logging.getLogger(__name__)
+
+# One round trip carries at most this many calls, so that a burst does not hold the store's single thread for long.
+PIPELINE_LIMIT = 500
+
+# A command that takes longer than this is as good as lost; the connection is dropped.
+SOCKET_TIMEOUT_S = 5.0
+
+type_of_arg = str | bytes | int | float
+
+
+class Script:
+    """One Lua script; its source is ``shared/lua/{name}.lua`` after an optional shared prelude."""
+
+    def __init__(self, name: str, source: str) -> None:
+        self.name = name
+        self.source = source
+
+
+@cache
+def load_script(name: str, prelude: str | None = None) -> Script:
+    """Read a script from ``shared/lua``, with the functions of ``prelude`` put before it."""
+    folder = resources.files("shared") / "lua"
+    parts = [folder / f"{part}.lua" for part in (prelude, name) if part]
+    return Script(name, "\n".join(part.read_text() for part in parts))
+
+
+class Store:
+    """A connection to Redis, Redis Cluster or a Sentinel-guarded Redis.
+
+    Use it as an async context manager. ``submit`` and ``submit_script`` return futures at once, so that a batch is
+    sent together; awaiting them in any order is fine.
+    """
+
+    def __init__(self, url: str) -> None:
+        # Redis answers with values of every type, and the client's stubs follow that only in part.
+        self._client: Any = _client(url)
+        self._waiting: list[tuple[asyncio.Future[Any], Script | None, tuple[Any, ...]]] = []
+        self._shas: dict[str, str] = {}
+        self._flusher: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._flusher = asyncio.create_task(self._flush_forever(), name="store-flush")
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        if self._flusher is not None:
+            self._flusher.cancel()
+            await asyncio.gather(self._flusher, return_exceptions=True)
+        for future, _, _ in self._waiting:
+            future.cancel()
+        await self._client.aclose()
+
+    def submit(self, *command: type_of_arg) -> asyncio.Future[Any]:
+        """Send one Redis command with the next round trip."""
+        return self._enqueue(None, command)
+
+    def submit_script(self, script: Script, key: str, *args: type_of_arg) -> asyncio.Future[Any]:
+        """Run a script with the next round trip; ``key`` is its KEYS[1] and decides the cluster node."""
+        return self._enqueue(script, (1, key, *args))
+
+    async def command(self, *command: type_of_arg) -> Any:  # noqa: ANN401 - Redis answers are of every type
+        """Send one Redis command and wait for its answer."""
+        return await self.submit(*command)
+
+    async def script(self, script: Script, key: str, *args: type_of_arg) -> Any:  # noqa: ANN401
+        """Run a script and wait for its answer."""
+        return await self.submit_script(script, key, *args)
+
+    async def ping(self) -> None:
+        """Return when the store answers.
+
+        Raises:
+            StoreUnavailable: it does not.
+        """
+        await self.command("PING")
+
+    def _enqueue(self, script: Script | None, command: tuple[Any, ...]) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append((future, script, command))
+        self._wake.set()
+        return future
+
+    async def _flush_forever(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                calls, self._waiting = self._waiting[:PIPELINE_LIMIT], self._waiting[PIPELINE_LIMIT:]
+                await self._flush(calls)
+
+    async def _flush(self, calls: list[tuple[asyncio.Future[Any], Script | None, tuple[Any, ...]]]) -> None:
+        live = [call for call in calls if not call[0].done()]
+        try:
+            answers = await self._round_trip([(script, command) for _, script, command in live])
+        except (RedisError, OSError, TimeoutError) as error:
+            for future, _, _ in live:
+                if not future.done():
+                    future.set_exception(StoreUnavailable(type(error).__name__))
+                    # A caller that was cancelled meanwhile never looks; that is no news worth a warning.
+                    future.exception()
+            return
+        for (future, _, _), answer in zip(live, answers, strict=True):
+            if future.done():
+                continue
+            if isinstance(answer, ResponseError):
+                future.set_exception(answer)
+            elif isinstance(answer, Exception):
+                future.set_exception(StoreUnavailable(type(answer).__name__))
+                future.exception()
+            else:
+                future.set_result(answer)
+
+    async def _round_trip(self, calls: Sequence[tuple[Script | None, tuple[Any, ...]]]) -> list[Any]:
+        for script, _ in calls:
+            if script is not None and script.name not in self._shas:
+                await self._load(script)
+        answers = await self._pipeline(calls)
+        # After a restart or a failover the store may not know a script; it then ran nothing, so repeating is safe.
+        unknown = [index for index, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+        if unknown:
+            for script in {calls[index][0] for index in unknown}:
+                if script is not None:
+                    await self._load(script)
+            again = await self._pipeline([calls[index] for index in unknown])
+            for index, answer in zip(unknown, again, strict=True):
+                answers[index] = answer
+        return answers
+
+    async def _load(self, script: Script) -> None:
+        sha = await self._client.script_load(script.source)
+        self._shas[script.name] = sha.decode() if isinstance(sha, bytes) else sha
+
+    async def _pipeline(self, calls: Sequence[tuple[Script | None, tuple[Any, ...]]]) -> list[Any]:
+        commands = [
+            command if script is None else ("EVALSHA", self._shas[script.name], *command) for script, command in calls
+        ]
+        if isinstance(self._client, RedisCluster):
+            return await asyncio.gather(
+                *(self._client.execute_command(*command) for command in commands), return_exceptions=True
+            )
+        if len(commands) == 1:
+            try:
+                return [await self._client.execute_command(*commands[0])]
+            except ResponseError as error:
+                return [error]
+        pipeline = self._client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        answer: list[Any] = await pipeline.execute(raise_on_error=False)
+        return answer
+
+
+def _client(url: str) -> Redis | RedisCluster:
+    """Build the client that the URL's scheme asks for."""
+    parts = urlsplit(url)
+    options: dict[str, Any] = {
+        "socket_timeout": SOCKET_TIMEOUT_S,
+        "socket_connect_timeout": SOCKET_TIMEOUT_S,
+        "health_check_interval": 30,
+    }
+    if parts.scheme in ("redis", "rediss"):
+        return Redis.from_url(url, **options)
+    if parts.scheme == "redis+cluster":
+        return RedisCluster.from_url(urlunsplit(parts._replace(scheme="redis")), **options)
+    if parts.scheme == "redis+sentinel":
+        hosts = [_host_port(host) for host in parts.netloc.rpartition("@")[2].split(",")]
+        service = parts.path.strip("/")
+        if not service:
+            raise ConfigError("REDIS_URL: a redis+sentinel URL ends with the name of the service")
+        sentinel: Any = Sentinel(hosts, **options)  # type: ignore[no-untyped-call]
+        master: Redis = sentinel.master_for(service, password=parts.password or None, **options)
+        return master
+    raise ConfigError("REDIS_URL: the scheme must be redis, rediss, redis+cluster or redis+sentinel")
+
+
+def _host_port(text: str) -> tuple[str, int]:
+    host, _, port = text.partition(":")
+    try:
+        return host, int(port or 26379)
+    except ValueError as error:
+        raise ConfigError("REDIS_URL: a sentinel's port is not a number") from error
+
+
+def wait_all(futures: Sequence[Awaitable[Any]]) -> "asyncio.Future[list[Any]]":
+    """Wait for submitted calls together; the first error is raised when all have ended."""
+    return asyncio.gather(*futures)

@@ -1,0 +1,278 @@
+"""The worker: takes jobs of one lane, claims their rows, has each performed once, writes the outcome, and then acks.
+
+Every service is a worker: a channel service performs a delivery by making an attempt (``shared.delivery``), the router
+performs its tasks. Promises at least once: a row is performed after a successful claim only, its outcome is written with
+the claim's token, and a job is acknowledged when all its rows have been dealt with. What dies with a worker is driven
+again by the ledger.
+
+Priorities are kept apart twice: each has its own connection and so its own window at the broker, and shares of the
+worker's capacity are reserved for the more urgent ones, so that critical never waits behind a backlog.
+"""
+
+import asyncio
+import logging
+import math
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Generic, TypeVar
+
+from pydantic import ValidationError
+
+from shared.errors import BrokerUnavailable, Reason, StoreUnavailable
+from shared.ledger import Claim, Ledger, Outcome
+from shared.model import JOB_VERSION, Job, Notification, Priority, RowT, State
+from shared.mqtt import Broker, BrokerAddress, BrokerLink, Incoming
+from shared.topics import Topics
+
+log = logging.getLogger(__name__)
+
+AnswerT = TypeVar("AnswerT")
+
+# Messages taken from a connection at a time.
+TAKE_BATCH = 100
+
+# A failure of our own code is tried a few times, in case it was an accident of the moment, and then kept as a dead
+# letter: a poisonous notification must not run for a day.
+INTERNAL_ERROR_ATTEMPTS = 5
+INTERNAL_ERROR_WAIT = timedelta(seconds=2)
+
+# What part of the capacity a priority may fill; the rest stays free for the more urgent ones.
+SHARES = {Priority.LOW: 0.5, Priority.NORMAL: 0.75, Priority.HIGH: 0.9, Priority.CRITICAL: 1.0}
+
+_STORE_BACKOFF_S = (0.1, 2.0)
+
+
+class Capacity:
+    """How many rows may be in hand, with a reserve for the more urgent priorities.
+
+    Args:
+        total: rows in hand at most, all priorities together.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._limits = {priority: max(1, math.floor(total * share)) for priority, share in SHARES.items()}
+        self._used = 0
+        self._freed = asyncio.Event()
+
+    async def take(self, priority: Priority, most: int) -> int:
+        """Wait until this priority may start something, then take up to ``most`` places and say how many."""
+        while (free := self._limits[priority] - self._used) <= 0:
+            self._freed.clear()
+            await self._freed.wait()
+        taken = min(most, free)
+        self._used += taken
+        return taken
+
+    def give(self, places: int = 1) -> None:
+        """Give places back."""
+        self._used -= places
+        self._freed.set()
+
+    @property
+    def used(self) -> int:
+        """How many places are taken."""
+        return self._used
+
+
+Perform = Callable[[Notification, RowT, Claim], Awaitable[Outcome]]
+Report = Callable[[Notification, RowT, Claim, Outcome], None]
+
+
+@dataclass(slots=True)
+class _JobInHand(Generic[RowT]):
+    """A job whose message is acknowledged when ``left`` reaches zero."""
+
+    broker: Broker
+    incoming: Incoming
+    notification: Notification
+    left: int
+
+    def row_done(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.broker.ack(self.incoming)
+
+
+class Worker(Generic[RowT]):
+    """A worker of one lane.
+
+    Args:
+        lane: a channel's name or ``router``.
+        job_type: the job model of this lane.
+        perform: performs one claimed row; never raises for a failed delivery, but returns its outcome.
+        report: told of every row that ended here, after its outcome was written.
+        lease: for how long a claim holds; longer than ``perform`` may take.
+    """
+
+    def __init__(
+        self,
+        lane: str,
+        job_type: type[Job[RowT]],
+        perform: Perform[RowT],
+        report: Report[RowT],
+        *,
+        ledger: Ledger,
+        topics: Topics,
+        address: BrokerAddress,
+        client_id: str,
+        concurrency: int,
+        lease: timedelta,
+    ) -> None:
+        self._lane = lane
+        self._job_type = job_type
+        self._perform = perform
+        self._report = report
+        self._ledger = ledger
+        self._lease = lease
+        self._capacity = Capacity(concurrency)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._queued = 0
+        self.links = [
+            BrokerLink(
+                address,
+                f"{client_id}-{priority}",
+                filters=[topics.jobs_filter(lane, priority)],
+                serve=self._server(priority),
+            )
+            for priority in Priority
+        ]
+
+    @property
+    def is_up(self) -> bool:
+        """Tell whether every lane is connected."""
+        return all(link.is_up for link in self.links)
+
+    def publish(self, topic: str, payload: str) -> "asyncio.Future[bool]":
+        """Publish on the most urgent lane's connection; see ``Broker.publish``."""
+        return self.links[-1].publish(topic, payload)
+
+    async def run(self) -> None:
+        """Work until cancelled; what is in hand then is left to ``drain``."""
+        async with asyncio.TaskGroup() as group:
+            for link in self.links:
+                group.create_task(link.run(), name=f"lane-{link.client_id}")
+
+    async def stop_intake(self) -> None:
+        """Take no new jobs from the broker."""
+        await asyncio.gather(*(link.stop_intake() for link in self.links))
+
+    async def idle(self) -> None:
+        """Return when nothing is in hand and nothing taken waits."""
+        while self._tasks or self._queued or any(link.waiting for link in self.links):
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=0.1)
+            else:
+                await asyncio.sleep(0.02)
+
+    async def abandon(self) -> None:
+        """Cancel what is still in hand; its leases lapse and it is driven again."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _server(self, priority: Priority) -> Callable[[Broker], Awaitable[None]]:
+        async def serve(broker: Broker) -> None:
+            queue: deque[tuple[_JobInHand[RowT], RowT]] = deque()
+            try:
+                while True:
+                    if not queue:
+                        for incoming in await broker.take(TAKE_BATCH):
+                            self._open(broker, incoming, queue)
+                    await self._start_some(priority, queue)
+            finally:
+                # Rows that were not claimed yet: their jobs come again from the ledger.
+                self._queued -= len(queue)
+
+        return serve
+
+    def _open(self, broker: Broker, incoming: Incoming, queue: deque[tuple[_JobInHand[RowT], RowT]]) -> None:
+        try:
+            job = self._job_type.model_validate_json(incoming.payload)
+        except ValidationError as error:
+            # The ledger still holds the rows; a newer service reads what this one cannot.
+            log.error("unreadable job", extra={"lane": self._lane, "problems": error.error_count()})  # noqa: TRY400 - the payload stays out of the log
+            broker.ack(incoming)
+            return
+        if job.v > JOB_VERSION or not job.rows:
+            broker.ack(incoming)
+            return
+        in_hand = _JobInHand[RowT](broker, incoming, job.notification, len(job.rows))
+        queue.extend((in_hand, row) for row in job.rows)
+        self._queued += len(job.rows)
+
+    async def _start_some(self, priority: Priority, queue: deque[tuple[_JobInHand[RowT], RowT]]) -> None:
+        """Claim as many rows as there are free places, and start them."""
+        if not queue:
+            return
+        places = await self._capacity.take(priority, len(queue))
+        started = 0
+        batch = [queue.popleft() for _ in range(places)]
+        self._queued -= len(batch)
+        try:
+            claims = await self._claim([(job.notification.id, row.key) for job, row in batch])
+            for (job, row), claim in zip(batch, claims, strict=True):
+                if claim.verdict == "claimed":
+                    task = asyncio.create_task(self._work(job, row, claim), name=f"work-{self._lane}")
+                    self._tasks.add(task)
+                    task.add_done_callback(self._tasks.discard)
+                    started += 1
+                else:
+                    self._settle(job, row, claim)
+        finally:
+            self._capacity.give(places - started)
+
+    async def _claim(self, rows: list[tuple[str, str]]) -> list[Claim]:
+        return await until_stored(lambda: self._ledger.claim(rows, self._lease))
+
+    async def _work(self, job: _JobInHand[RowT], row: RowT, claim: Claim) -> None:
+        try:
+            outcome = await self._outcome(job.notification, row, claim)
+            written = await until_stored(lambda: self._ledger.finish(claim, outcome))
+            if written == "finished":
+                self._report(job.notification, row, claim, outcome)
+            else:
+                log.info(
+                    "outcome not written",
+                    extra={"delivery_id": claim.delivery_id, "why": written, "attempt": claim.attempt},
+                )
+            job.row_done()
+        finally:
+            self._capacity.give()
+
+    async def _outcome(self, notification: Notification, row: RowT, claim: Claim) -> Outcome:
+        try:
+            return await self._perform(notification, row, claim)
+        except (StoreUnavailable, BrokerUnavailable) as error:
+            return Outcome(
+                State.PENDING, Reason.UNAVAILABLE, INTERNAL_ERROR_WAIT, counts=False, word="retry", detail=str(error)
+            )
+        except Exception as error:
+            log.exception("task failed", extra={"delivery_id": claim.delivery_id, "attempt": claim.attempt})
+            state = State.PENDING if claim.attempt < INTERNAL_ERROR_ATTEMPTS else State.DEAD_LETTERED
+            return Outcome(
+                state, Reason.INTERNAL_ERROR, INTERNAL_ERROR_WAIT * claim.attempt, word="error",
+                detail=type(error).__name__,
+            )  # fmt: skip
+
+    def _settle(self, job: _JobInHand[RowT], row: RowT, claim: Claim) -> None:
+        """Deal with a row that was not ours to take."""
+        if claim.verdict == "expired":
+            self._report(job.notification, row, claim, Outcome(State.EXPIRED, Reason.EXPIRED, counts=False))
+        elif claim.verdict == "cancelled":
+            self._report(job.notification, row, claim, Outcome(State.SUPPRESSED, Reason.CANCELLED, counts=False))
+        job.row_done()
+
+
+async def until_stored(call: Callable[[], Awaitable[AnswerT]]) -> AnswerT:
+    """Make a repeatable call to the store until it answers, with back-off and jitter."""
+    first_s, longest_s = _STORE_BACKOFF_S
+    wait_s = first_s
+    while True:
+        try:
+            return await call()
+        except StoreUnavailable:
+            await asyncio.sleep(random.uniform(wait_s / 2, wait_s))  # noqa: S311 - jitter
+            wait_s = min(wait_s * 2, longest_s)

@@ -1,0 +1,115 @@
+"""What the tests run against: real servers and processes on free ports with private folders.
+
+``broker`` and ``store`` are mosquitto and redis-server. A machine without them skips the tests that need them, and
+``CARILLON_REQUIRE_REAL=1`` (what CI sets) turns such a skip into a failure.
+"""
+
+import itertools
+import os
+import uuid
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+import redis.asyncio
+
+from carillon.local import LocalServer, find_server, local_broker, local_store
+from carillon.ports import free_port
+
+_DATABASES = 1000
+_NEEDED_BY_MARKER = {"real_broker": "mosquitto", "real_store": "redis-server"}
+
+
+def need(program: str) -> None:
+    """Skip the test on a machine without that server, or fail it where nothing may be skipped."""
+    if find_server(program):
+        return
+    if os.environ.get("CARILLON_REQUIRE_REAL") == "1":
+        pytest.fail(f"{program} is not installed, and CARILLON_REQUIRE_REAL=1 forbids a skip", pytrace=False)
+    pytest.skip(f"{program} is not installed")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker, program in _NEEDED_BY_MARKER.items():
+        if item.get_closest_marker(marker):
+            need(program)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def broker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalServer]:
+    """One mosquitto for all tests: ``broker.url``, ``broker.port``. Use a ``topic_prefix``, and never stop it."""
+    need("mosquitto")
+    server = local_broker(tmp_path_factory.mktemp("broker"), free_port(), embedded=False)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest_asyncio.fixture
+async def new_broker(tmp_path: Path) -> AsyncIterator[Callable[[], LocalServer]]:
+    """A function that describes a mosquitto of the test's own, to start, kill and restart; ended after the test."""
+    servers: list[LocalServer] = []
+
+    def make() -> LocalServer:
+        need("mosquitto")
+        servers.append(local_broker(tmp_path / f"broker-{len(servers)}", free_port(), embedded=False))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        await server.stop()
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """A prefix for the topics and client ids of one test on the common broker; it ends in a slash."""
+    return f"test-{uuid.uuid4().hex[:12]}/"
+
+
+@dataclass(frozen=True)
+class EmptyStore:
+    """A database of its own in the common redis-server."""
+
+    url: str
+    server: LocalServer
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def store_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalServer]:
+    """One redis-server for all tests. Use ``store``, and never stop it."""
+    need("redis-server")
+    server = local_store(tmp_path_factory.mktemp("store"), free_port(), embedded=False, databases=_DATABASES)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+_numbers = itertools.count(1)
+
+
+@pytest_asyncio.fixture
+async def store(store_server: LocalServer) -> EmptyStore:
+    """An empty database for one test: ``store.url``."""
+    number = next(_numbers) % _DATABASES
+    url = f"redis://127.0.0.1:{store_server.port}/{number}"
+    # Our own server, so nobody else's keys: after a thousand tests the numbers come round.
+    async with redis.asyncio.from_url(url) as client:
+        await client.flushdb()
+    return EmptyStore(url, store_server)
+
+
+@pytest_asyncio.fixture
+async def new_store(tmp_path: Path) -> AsyncIterator[Callable[[], LocalServer]]:
+    """A function that describes a redis-server of the test's own, to start, kill and restart; ended after the test."""
+    servers: list[LocalServer] = []
+
+    def make() -> LocalServer:
+        need("redis-server")
+        servers.append(local_store(tmp_path / f"store-{len(servers)}", free_port(), embedded=False))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        await server.stop()

@@ -1,0 +1,279 @@
+"""Rotations across handoffs and clock changes, stand-ins, and escalations laid out as one list."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.router.oncall import Group, Step, User, escalation, on_call
+from shared.model import Channel
+from shared.people import OnCall
+
+PARIS = "Europe/Paris"
+NEW_YORK = "America/New_York"
+
+
+def entry(**fields: object) -> OnCall:
+    return OnCall.model_validate({"alert_type": "system_failure", **fields})
+
+
+def layer(**fields: object) -> dict[str, object]:
+    return {"users": ["ann", "ben", "cem"], "handoff": "09:00", "start": "2026-01-05", "timezone": PARIS, **fields}
+
+
+def local(text: str, zone: str, fold: int = 0) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone), fold=fold)
+
+
+def current(at: datetime, **fields: object) -> tuple[str, ...]:
+    return on_call(entry(layers=[layer(**fields)]), at)
+
+
+def test_plain_list_is_always_on_call_each_user_once() -> None:
+    assert on_call(entry(users=["ann", "ben", "ann"]), datetime(2026, 1, 1, tzinfo=UTC)) == ("ann", "ben")
+
+
+@pytest.mark.parametrize(
+    ("at", "expected"),
+    [
+        ("2026-01-05 08:59:59", ()),
+        ("2026-01-05 09:00:00", ("ann",)),
+        ("2026-01-06 08:59:59", ("ann",)),
+        ("2026-01-06 09:00:00", ("ben",)),
+        ("2026-01-07 23:00:00", ("cem",)),
+        ("2026-01-08 09:00:00", ("ann",)),
+        ("2026-12-31 12:00:00", ("ann",)),  # 360 days later
+    ],
+)
+def test_daily_rotation_hands_over_at_the_local_handoff(at: str, expected: tuple[str, ...]) -> None:
+    assert current(local(at, PARIS), rotation="daily") == expected
+
+
+@pytest.mark.parametrize(
+    ("at", "expected"),
+    [
+        ("2026-01-05 09:00:00", ("ann",)),
+        ("2026-01-12 08:59:59", ("ann",)),
+        ("2026-01-12 09:00:00", ("ben",)),
+        ("2026-01-19 09:00:00", ("cem",)),
+        ("2026-01-26 09:00:00", ("ann",)),
+    ],
+)
+@pytest.mark.parametrize("weekday", [None, "monday"])
+def test_weekly_rotation_hands_over_on_its_weekday(at: str, expected: tuple[str, ...], weekday: str | None) -> None:
+    assert current(local(at, PARIS), rotation="weekly", weekday=weekday) == expected
+
+
+@pytest.mark.parametrize(
+    ("at", "expected"),
+    [
+        ("2026-01-05 08:59:59", ()),  # not before the start, although the week has begun
+        ("2026-01-05 09:00:00", ("ann",)),
+        ("2026-01-09 08:59:59", ("ann",)),
+        ("2026-01-09 09:00:00", ("ben",)),  # Friday
+        ("2026-01-16 09:00:00", ("cem",)),
+    ],
+)
+def test_start_on_another_weekday_makes_the_first_week_short(at: str, expected: tuple[str, ...]) -> None:
+    assert current(local(at, PARIS), rotation="weekly", weekday="friday") == expected
+
+
+@pytest.mark.parametrize(
+    ("at", "expected"),
+    [
+        ("2026-01-05 09:00:00", ("ann",)),
+        ("2026-01-05 20:59:59", ("ann",)),
+        ("2026-01-05 21:00:00", ("ben",)),
+        ("2026-01-06 09:00:00", ("cem",)),
+        ("2026-06-05 09:00:00", ("cem",)),  # 302 half days later, in summer, still at 09:00
+        ("2026-06-05 08:59:59", ("ben",)),
+    ],
+)
+def test_turns_of_hours_stay_on_the_wall_clock(at: str, expected: tuple[str, ...]) -> None:
+    assert current(local(at, PARIS), every_hours=12) == expected
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "turn_hours"),
+    [
+        (PARIS, "2026-03-28", 23),
+        (PARIS, "2026-10-24", 25),
+        (NEW_YORK, "2026-03-07", 23),
+        (NEW_YORK, "2026-10-31", 25),
+        (PARIS, "2026-07-01", 24),
+    ],
+)
+def test_handoff_keeps_its_local_time_when_the_clocks_change(zone: str, day: str, turn_hours: int) -> None:
+    begin = local(f"{day} 09:00", zone).astimezone(UTC)
+    end = begin + timedelta(hours=turn_hours)
+    moment = timedelta(microseconds=1)
+    fields = {"users": ["ann", "ben"], "rotation": "daily", "start": day, "timezone": zone}
+
+    assert current(begin - moment, **fields) == ()
+    assert current(begin, **fields) == current(end - moment, **fields) == ("ann",)
+    assert current(end, **fields) == ("ben",)
+    assert end.astimezone(ZoneInfo(zone)).hour == 9
+
+
+@pytest.mark.parametrize(
+    ("zone", "start", "handoff", "second_turn_utc"),
+    [
+        # The hour that is skipped: read with winter's offset, so one hour later on the clock.
+        (PARIS, "2026-03-28", "02:30", "2026-03-29T01:30:00+00:00"),
+        (NEW_YORK, "2026-03-07", "02:30", "2026-03-08T07:30:00+00:00"),
+        # The hour that comes twice: its first time.
+        (PARIS, "2026-10-24", "02:30", "2026-10-25T00:30:00+00:00"),
+        (NEW_YORK, "2026-10-31", "01:30", "2026-11-01T05:30:00+00:00"),
+    ],
+)
+def test_handoff_within_a_clock_change_happens_once(zone: str, start: str, handoff: str, second_turn_utc: str) -> None:
+    fields = {"users": ["ann", "ben"], "rotation": "daily", "start": start, "handoff": handoff, "timezone": zone}
+    change = datetime.fromisoformat(second_turn_utc)
+    seen = [current(change + timedelta(minutes=minutes), **fields) for minutes in range(-180, 180)]
+    assert seen == [("ann",)] * 180 + [("ben",)] * 180
+
+
+@given(
+    minutes=st.integers(0, 3 * 366 * 24 * 60),
+    zone=st.sampled_from([PARIS, NEW_YORK, "Australia/Lord_Howe", "Asia/Kolkata", "UTC", "America/Sao_Paulo"]),
+    handoff=st.times().map(lambda at: f"{at:%H:%M}"),
+    rhythm=st.sampled_from(
+        [{"rotation": "daily"}, {"rotation": "weekly", "weekday": "thursday"}]
+        + [{"every_hours": hours} for hours in (1, 7, 12, 36)]
+    ),
+)
+def test_turns_follow_each_other_without_a_step_back(
+    minutes: int, zone: str, handoff: str, rhythm: dict[str, Any]
+) -> None:
+    """With so many users that none comes round again, the index of who is on call never falls and never skips far."""
+    users = [f"user{number}" for number in range(100)]
+    rotation = entry(layers=[{"users": users, "start": "2026-01-05", "handoff": handoff, "timezone": zone, **rhythm}])
+    at = datetime(2026, 1, 7, tzinfo=UTC) + timedelta(minutes=minutes)
+    indices = []
+    for step in range(12):
+        (user,) = on_call(rotation, at + timedelta(minutes=20 * step))
+        indices.append(users.index(user))
+    assert all((after - before) % 100 <= 2 for before, after in pairwise(indices))
+
+
+def test_each_layer_gives_one_user_and_nobody_twice() -> None:
+    at = local("2026-01-06 12:00", PARIS)
+    layers = [
+        layer(rotation="daily"),
+        layer(rotation="weekly", users=["dan", "eve"]),
+        layer(users=["ben"], every_hours=1),
+    ]
+    assert on_call(entry(layers=layers), at) == ("ben", "dan")
+
+
+def test_override_of_the_entry_replaces_everybody_for_its_span() -> None:
+    span = {"user": "fay", "from": "2026-01-06T10:00:00Z", "until": "2026-01-06T12:00:00Z"}
+    for fields in ({"users": ["ann", "ben"]}, {"layers": [layer(rotation="daily"), layer(every_hours=1)]}):
+        rota = entry(**fields, overrides=[span])
+        plain = entry(**fields)
+        for text, stands_in in [("09:59:59", False), ("10:00:00", True), ("11:59:59", True), ("12:00:00", False)]:
+            at = datetime.fromisoformat(f"2026-01-06T{text}+00:00")
+            assert on_call(rota, at) == (("fay",) if stands_in else on_call(plain, at))
+
+
+def test_overlapping_overrides_all_stand_in() -> None:
+    span = {"from": "2026-01-06T10:00:00Z", "until": "2026-01-06T12:00:00Z"}
+    rota = entry(users=["ann"], overrides=[{"user": "fay", **span}, {"user": "gus", **span}, {"user": "fay", **span}])
+    assert on_call(rota, datetime(2026, 1, 6, 11, tzinfo=UTC)) == ("fay", "gus")
+
+
+def test_override_of_a_layer_replaces_that_layer_even_before_its_start() -> None:
+    span = {"user": "fay", "from": "2026-01-01T00:00:00Z", "until": "2026-01-06T00:00:00Z"}
+    rota = entry(layers=[layer(rotation="daily", overrides=[span]), layer(users=["dan"], rotation="daily")])
+    assert on_call(rota, datetime(2026, 1, 2, tzinfo=UTC)) == ("fay",)
+    assert on_call(rota, datetime(2026, 1, 5, 12, tzinfo=UTC)) == ("fay", "dan")
+    assert on_call(rota, datetime(2026, 1, 6, 12, tzinfo=UTC)) == ("ben", "dan")
+
+
+AT_ONCE = Step(0, (Group.ONCALL, Group.ADMINS))
+
+
+@pytest.mark.parametrize("known", [None, entry(users=["ann"])])
+def test_default_tells_on_call_and_admins_and_the_admins_again(known: OnCall | None) -> None:
+    assert escalation(known, 300) == (AT_ONCE, Step(300, (Group.ADMINS,)))
+
+
+def test_list_of_its_own_is_sorted_and_typed() -> None:
+    steps = [
+        {"after_s": 600, "notify": ["user:ann", "admins"], "channels": ["sms"]},
+        {"after_s": 0, "notify": ["oncall"]},
+    ]
+    assert escalation(entry(users=["ann"], escalation=steps), 300) == (
+        Step(0, (Group.ONCALL,)),
+        Step(600, (User("ann"), Group.ADMINS), (Channel.SMS,)),
+    )
+
+
+def test_list_without_a_step_at_once_gets_the_default_one_in_the_first_round_only() -> None:
+    rota = entry(users=["ann"], escalation=[{"after_s": 60, "notify": ["user:boss"]}], repeat=2)
+    assert escalation(rota, 300) == (
+        AT_ONCE,
+        *(Step(after_s, (User("boss"),)) for after_s in (60, 120, 180)),
+    )
+
+
+def test_repeat_begins_a_round_when_the_last_step_is_due() -> None:
+    steps = [
+        {"after_s": 0, "notify": ["oncall"], "channels": ["push"]},
+        {"after_s": 300, "notify": ["user:ann"]},
+        {"after_s": 900, "notify": ["admins"]},
+    ]
+    laid_out = escalation(entry(users=["ann"], escalation=steps, repeat=1), 300)
+    assert [(step.after_s, step.targets, step.channels) for step in laid_out] == [
+        (0, (Group.ONCALL,), (Channel.PUSH,)),
+        (300, (User("ann"),), None),
+        (900, (Group.ADMINS,), None),
+        (900, (Group.ONCALL,), (Channel.PUSH,)),
+        (1200, (User("ann"),), None),
+        (1800, (Group.ADMINS,), None),
+    ]
+
+
+def test_steps_of_one_time_and_the_same_channels_are_one() -> None:
+    assert escalation(entry(users=["ann"], repeat=1), 300) == (
+        AT_ONCE,
+        Step(300, (Group.ADMINS, Group.ONCALL)),
+        Step(600, (Group.ADMINS,)),
+    )
+    steps = [
+        {"after_s": 0, "notify": ["oncall"], "channels": ["sms", "push"]},
+        {"after_s": 0, "notify": ["admins", "oncall"], "channels": ["push", "sms"]},
+    ]
+    assert escalation(entry(users=["ann"], escalation=steps), 300) == (
+        Step(0, (Group.ONCALL, Group.ADMINS), (Channel.SMS, Channel.PUSH)),
+    )
+
+
+def test_rounds_of_a_list_at_once_are_the_default_apart() -> None:
+    rota = entry(users=["ann"], escalation=[{"after_s": 0, "notify": ["oncall"]}], repeat=2)
+    assert [step.after_s for step in escalation(rota, 300)] == [0, 300, 600]
+
+
+@pytest.mark.parametrize("after_s", [0, -1])
+def test_default_wait_must_be_positive(after_s: float) -> None:
+    with pytest.raises(ValueError, match="above 0"):
+        escalation(None, after_s)
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries({"after_s": st.integers(0, 7200), "notify": st.just(["oncall"])}), min_size=1, max_size=8
+    ),
+    st.integers(0, 100),
+)
+def test_escalation_begins_at_once_and_its_times_only_grow(steps: list[dict[str, Any]], repeat: int) -> None:
+    laid_out = escalation(entry(users=["ann"], escalation=steps, repeat=repeat), 300)
+    times = [step.after_s for step in laid_out]
+    assert times[0] == 0
+    assert all(before < after for before, after in pairwise(times))
+    longest = max(step["after_s"] for step in steps)
+    assert times[-1] == ((repeat + 1) * longest if longest else repeat * 300)

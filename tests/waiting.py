@@ -1,0 +1,38 @@
+"""Waiting in tests: for a condition, with a deadline, never for a guessed time."""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import TypeVar
+
+AnswerT = TypeVar("AnswerT")
+
+_POLL_S = 0.02
+
+
+async def eventually(
+    condition: Callable[[], AnswerT | Awaitable[AnswerT]], within_s: float = 10, what: str = ""
+) -> AnswerT:
+    """Ask again and again until the condition is true, and return what it answered.
+
+    Args:
+        condition: a plain or an async function; its answer counts as a truth value.
+        within_s: deadline, seconds.
+        what: what was waited for, for the failure's text.
+
+    Raises:
+        AssertionError: it was still not true at the deadline.
+    """
+    deadline = monotonic() + within_s
+    while True:
+        answer = condition()
+        if inspect.isawaitable(answer):
+            answer = await answer
+        if answer:
+            return answer
+        if monotonic() > deadline:
+            raise AssertionError(
+                f"not within {within_s:g} s: {what or 'the condition'}; the last answer was {answer!r}"
+            )
+        await asyncio.sleep(_POLL_S)
