@@ -25,7 +25,7 @@ install: $(STAMP)  ## build the environment .venv from requirements/dev.txt
 
 $(STAMP): $(DEV_LOCK) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-		echo "Carillon needs Python 3.11 or newer; choose one with: make $(or $(MAKECMDGOALS),install) PYTHON=python3.12" >&2; \
+		echo "Carillon needs Python 3.11 or newer; choose one with: make install PYTHON=python3.12" >&2; \
 		exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes -r $(DEV_LOCK)

@@ -92,9 +92,9 @@ def _log_json_lines() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    # These name peers, addresses and commands line by line.
-    for name in ("mail.log", "mail.debug", "aiohttp"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    # aiosmtpd names peers and addresses in its lines, and warns of its own internals at every login.
+    for name in ("mail.log", "mail.debug"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 if __name__ == "__main__":

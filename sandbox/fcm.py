@@ -87,7 +87,8 @@ class Fcm:
         self._secret = credentials.secret
         account = json.loads(credentials.fcm_file.read_bytes())
         self._token_uri = str(account["token_uri"])
-        key = load_pem_private_key(account["private_key"].encode(), None)
+        # The sandbox made the key itself, and checking an RSA key takes most of a start.
+        key = load_pem_private_key(account["private_key"].encode(), None, unsafe_skip_rsa_key_validation=True)
         if not isinstance(key, rsa.RSAPrivateKey):
             raise TypeError("the service account's key is not an RSA key")
         self._public_key = key.public_key()

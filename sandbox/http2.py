@@ -187,11 +187,23 @@ class Http2Connection(asyncio.Protocol):
         """Send bodies in order, as far as the client's windows allow."""
         for _ in range(len(self._held)):
             stream_id, body = self._held.popleft()
+            # A stream that the client has reset meanwhile raises, and its body is dropped.
             with contextlib.suppress(ProtocolError):
-                size = min(self._http2.local_flow_control_window(stream_id), self._http2.max_outbound_frame_size)
-                self._http2.send_data(stream_id, body[:size], end_stream=size >= len(body))
-                if size < len(body):
-                    self._held.append((stream_id, body[size:]))
+                rest = self._send_some(stream_id, body)
+                if rest is not None:
+                    self._held.append((stream_id, rest))
+
+    def _send_some(self, stream_id: int, body: bytes) -> bytes | None:
+        """Send what fits into the window; returns the rest, None if the stream is ended."""
+        while True:
+            size = min(self._http2.local_flow_control_window(stream_id), self._http2.max_outbound_frame_size)
+            if size >= len(body):
+                self._http2.send_data(stream_id, body, end_stream=True)
+                return None
+            if size <= 0:
+                return body
+            self._http2.send_data(stream_id, body[:size])
+            body = body[size:]
 
     def _reset(self, stream_id: int) -> None:
         with contextlib.suppress(ProtocolError):

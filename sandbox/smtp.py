@@ -143,6 +143,8 @@ class Connection(SMTP):
             tls_context=tls,
             require_starttls=tls is not None,
             auth_required=tls is not None,
+            # One mechanism, because clients try the next one when the first is refused: one login is one refusal.
+            auth_exclude_mechanism=["LOGIN"],
             authenticator=relay.authenticate,
             loop=asyncio.get_running_loop(),
         )

@@ -58,11 +58,22 @@ _TIME_OF_DAY = re.compile(r"\d\d:\d\d", re.ASCII)
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+")
 
 _H = TypeVar("_H", bound=Hashable)
+_T = TypeVar("_T")
 
 
 def unique(values: tuple[_H, ...]) -> tuple[_H, ...]:
     """Drop repetitions and keep the order."""
     return tuple(dict.fromkeys(values))
+
+
+def not_empty(values: tuple[_T, ...]) -> tuple[_T, ...]:
+    """Refuse an empty list.
+
+    In place of ``min_length``, which counts the valid elements only: it calls a list with one wrong element empty, too.
+    """
+    if not values:
+        raise PydanticCustomError("empty", "must not be empty")
+    return values
 
 
 def single_line(text: str) -> str:
@@ -262,7 +273,7 @@ P256dh = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_p25
 AuthSecret = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_auth_secret)]
 ZoneName = Annotated[str, Field(min_length=1, max_length=WORD_CHARS), AfterValidator(_zone_name)]
 Locale = Annotated[str, Field(min_length=1, max_length=LOCALE_CHARS), AfterValidator(_locale)]
-Channels = Annotated[tuple[Channel, ...], Field(min_length=1, max_length=16), AfterValidator(unique)]
+Channels = Annotated[tuple[Channel, ...], Field(max_length=16), AfterValidator(not_empty), AfterValidator(unique)]
 
 Moment = Annotated[datetime, BeforeValidator(moment)]
 LocalDate = Annotated[date, BeforeValidator(_local_date)]

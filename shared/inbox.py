@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from shared.keys import Keys
-from shared.model import Channel, Notification
+from shared.model import Channel, Content, Notification
 from shared.store import Store, load_script
 from shared.timeline import PENDING_MOST, FeedEntry, FeedLog, Mark, OwnEntry, Snapshot
 
@@ -64,9 +64,8 @@ def new_epoch() -> str:
     return secrets.token_hex(8)
 
 
-def wire_body(notification: Notification) -> str:
+def wire_body(notification: Notification, content: Content) -> str:
     """Write a notification as the wire contract's section 5 has it, without ``read``, which differs by user."""
-    content = notification.content
     body: dict[str, Any] = {
         "id": notification.id,
         "title": content.title,
@@ -127,6 +126,11 @@ class Inbox:
         return read_snapshot(
             await self._store.script(_read, self._keys.user(user_id), *self.wanted(None), self.limit, self.retention_s)
         )
+
+    async def place(self, user_id: str) -> tuple[str, int]:
+        """Read where a user's own entries end: epoch and sequence."""
+        epoch, seq = await self._store.command("HMGET", f"{self._keys.user(user_id)}:meta", "epoch", "seq")
+        return (epoch or b"").decode(), int(seq or 0)
 
     @staticmethod
     def wanted(seq: int | None) -> tuple[str | int, int]:

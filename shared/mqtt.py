@@ -6,7 +6,9 @@ comes again after a reconnect (of the same session) or is driven again by the le
 does.
 
 The underlying paho client is reached through ``_client``: aiomqtt 2.5 acknowledges as soon as a message is in memory,
-drops reason codes, and its message iterator halves the rate. This file is the only one that touches it.
+drops reason codes, and its message iterator halves the rate. aiomqtt and paho connect, subscribe, ping and own the
+socket; the stream's PUBLISH and PUBACK packets, which are nearly all of it, are read and written here (see
+``shared.packets``). This file is the only one that touches paho.
 """
 
 import asyncio
@@ -15,6 +17,7 @@ import math
 import random
 import socket
 import ssl
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -24,12 +27,24 @@ from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
 import aiomqtt
-from paho.mqtt.client import MQTTMessage
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from shared.errors import BrokerUnavailable, ConfigError
+from shared.packets import (
+    PUBACK,
+    PUBLISH,
+    Framer,
+    Incoming,
+    MalformedPacket,
+    UserProperties,
+    decode_puback,
+    decode_publish,
+    encode_puback,
+    encode_publish,
+)
 
 log = logging.getLogger(__name__)
 
@@ -43,42 +58,12 @@ SEND_MAXIMUM = 500
 
 # MQTT 5, 3.4.2.1: PUBACK reason codes.
 NO_MATCHING_SUBSCRIBERS = 0x10
+_FAILURE = 0x80
+
+_READ_BYTES = 256 * 1024
 
 _FIRST_BACKOFF_S = 0.2
 _LONGEST_BACKOFF_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Incoming:
-    """One received message; ``properties`` are paho's, or None for a publisher without any."""
-
-    topic: str
-    payload: bytes
-    mid: int
-    qos: int
-    properties: Any
-
-    @property
-    def response_topic(self) -> str | None:
-        """Where the publisher wants its receipt."""
-        return getattr(self.properties, "ResponseTopic", None)
-
-    @property
-    def correlation(self) -> bytes | None:
-        """What the publisher wants to see again in its receipt."""
-        return getattr(self.properties, "CorrelationData", None)
-
-    @property
-    def expiry_s(self) -> int | None:
-        """What is left of the message expiry interval, in seconds."""
-        return getattr(self.properties, "MessageExpiryInterval", None)
-
-    def user_property(self, name: str) -> str | None:
-        """Return the first user property of that name."""
-        for key, value in getattr(self.properties, "UserProperty", ()):
-            if key == name:
-                return str(value)
-        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +100,25 @@ class BrokerAddress:
         )
 
 
+@dataclass(slots=True)
+class _Publish:
+    """A publish that waits for its turn."""
+
+    topic: str
+    payload: bytes
+    future: "asyncio.Future[bool]"
+    response_topic: str | None
+    correlation: bytes | None
+    expiry_s: int | None
+    user_properties: UserProperties
+
+
+def _fail(future: "asyncio.Future[bool]", why: str) -> None:
+    future.set_exception(BrokerUnavailable(why))
+    # A publisher that does not look has the ledger to bring the job again; that is no news worth a warning.
+    future.exception()
+
+
 class Broker:
     """A connection; use it as an async context manager, once.
 
@@ -149,19 +153,18 @@ class Broker:
             socket_options=((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),),
         )
         paho: Any = self._client._client  # noqa: SLF001 - see the module docstring
-        paho.manual_ack_set(True)
-        # paho rescans all queued publishes at each PUBACK; the window is kept here instead.
-        paho.max_inflight_messages_set(0)
-        paho.on_message = self._on_message
-        paho.on_publish = self._on_publish
+        paho.loop_read = self._read
         self._aiomqtt_on_connect = paho.on_connect
         paho.on_connect = self._on_connect
         self._paho = paho
+        self._framer = Framer()
         self._window = SEND_MAXIMUM
         self._inbox: deque[Incoming] = deque()
         self._arrived = asyncio.Event()
         self._in_flight: dict[int, asyncio.Future[bool]] = {}
-        self._outbox: deque[tuple[str, bytes, Properties | None, asyncio.Future[bool]]] = deque()
+        self._outbox: deque[_Publish] = deque()
+        # Packets of one turn of the event loop leave in one system call.
+        self._unsent = bytearray()
 
     async def __aenter__(self) -> Self:
         try:
@@ -238,10 +241,17 @@ class Broker:
     def ack(self, incoming: Incoming) -> None:
         """Tell the broker that this message has been dealt with; a no-op after the connection has ended."""
         if incoming.qos and not self._closed.done():
-            self._paho.ack(incoming.mid, incoming.qos)
+            self._write(encode_puback(incoming.mid))
 
     def publish(
-        self, topic: str, payload: bytes | str, *, correlation: bytes | None = None, expiry_s: int | None = None
+        self,
+        topic: str,
+        payload: bytes | str,
+        *,
+        response_topic: str | None = None,
+        correlation: bytes | None = None,
+        expiry_s: int | None = None,
+        user_properties: UserProperties = (),
     ) -> "asyncio.Future[bool]":
         """Publish at QoS 1 without waiting.
 
@@ -251,65 +261,106 @@ class Broker:
         """
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         if self._closed.done():
-            future.set_exception(BrokerUnavailable("connection lost"))
-            future.exception()
+            _fail(future, "connection lost")
             return future
-        properties: Properties | None = None
-        if correlation is not None or expiry_s is not None:
-            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-            if correlation is not None:
-                properties.CorrelationData = correlation
-            if expiry_s is not None:
-                properties.MessageExpiryInterval = expiry_s
         data = payload.encode() if isinstance(payload, str) else payload
+        publish = _Publish(topic, data, future, response_topic, correlation, expiry_s, user_properties)
         if len(self._in_flight) >= self._window:
-            self._outbox.append((topic, data, properties, future))
+            self._outbox.append(publish)
         else:
-            self._send(topic, data, properties, future)
+            self._send(publish)
         return future
 
-    def _send(self, topic: str, data: bytes, properties: Properties | None, future: "asyncio.Future[bool]") -> None:
-        info = self._paho.publish(topic, data, 1, False, properties)
-        if info.rc:
-            future.set_exception(BrokerUnavailable(f"publish failed: {info.rc}"))
-            future.exception()
-            return
-        self._in_flight[info.mid] = future
+    def _send(self, publish: "_Publish") -> None:
+        mid: int = self._paho._mid_generate()  # noqa: SLF001 - shared with paho's SUBSCRIBE packets
+        while mid in self._in_flight:
+            mid = self._paho._mid_generate()  # noqa: SLF001
+        self._in_flight[mid] = publish.future
+        self._write(
+            encode_publish(
+                publish.topic,
+                publish.payload,
+                mid,
+                response_topic=publish.response_topic,
+                correlation=publish.correlation,
+                expiry_s=publish.expiry_s,
+                user_properties=publish.user_properties,
+            )
+        )
+
+    def _write(self, packet: bytes) -> None:
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._unsent += packet
+
+    def _flush(self) -> None:
+        packets, self._unsent = self._unsent, bytearray()
+        if not self._closed.done():
+            # To paho this is one packet whose sending has no consequence.
+            self._paho._packet_queue(PUBACK, packets, 0, 1)  # noqa: SLF001 - see the module docstring
+
+    def _read(self, _max_packets: int = 1) -> int:
+        """Read what the socket has, in place of paho's ``loop_read``."""
+        paho = self._paho
+        try:
+            data = paho._sock_recv(_READ_BYTES)  # noqa: SLF001 - see the module docstring
+        except BlockingIOError:
+            return int(MQTTErrorCode.MQTT_ERR_SUCCESS)
+        except OSError:
+            data = b""
+        if not data:
+            return int(paho._loop_rc_handle(MQTTErrorCode.MQTT_ERR_CONN_LOST))  # noqa: SLF001
+        try:
+            for first_byte, body in self._framer.feed(data):
+                self._handle(first_byte, body)
+        except MalformedPacket:
+            return int(paho._loop_rc_handle(MQTTErrorCode.MQTT_ERR_PROTOCOL))  # noqa: SLF001
+        paho._last_bytes_received = time.monotonic()  # noqa: SLF001 - paho's keepalive looks at it
+        return int(MQTTErrorCode.MQTT_ERR_SUCCESS)
+
+    def _handle(self, first_byte: int, body: bytes) -> None:
+        kind = first_byte & 0xF0
+        if kind == PUBLISH:
+            self._inbox.append(decode_publish(first_byte, body))
+            self._arrived.set()
+        elif kind == PUBACK:
+            self._on_puback(*decode_puback(body))
+        else:
+            self._paho._in_packet |= {  # noqa: SLF001 - what paho's own reader would have left there
+                "command": first_byte,
+                "remaining_length": len(body),
+                "packet": bytearray(body),
+                "pos": 0,
+            }
+            self._paho._packet_handle()  # noqa: SLF001
 
     def _on_connect(self, client: Any, userdata: Any, flags: Any, code: ReasonCode, properties: Any) -> None:  # noqa: ANN401 - paho's
         self._window = min(SEND_MAXIMUM, getattr(properties, "ReceiveMaximum", SEND_MAXIMUM))
         if self._aiomqtt_on_connect is not None:
             self._aiomqtt_on_connect(client, userdata, flags, code, properties)
 
-    def _on_message(self, _client: Any, _userdata: Any, message: MQTTMessage) -> None:  # noqa: ANN401 - paho's
-        # A topic that is not UTF-8 cannot be ours; the broker refuses it, and so it never comes this far.
-        topic = message._topic.decode(errors="replace")  # noqa: SLF001 - the property decodes each time and may raise
-        self._inbox.append(Incoming(topic, bytes(message.payload), message.mid, message.qos, message.properties))
-        self._arrived.set()
-
-    def _on_publish(self, _client: Any, _userdata: Any, mid: int, code: ReasonCode, _properties: Any) -> None:  # noqa: ANN401 - paho's
+    def _on_puback(self, mid: int, code: int) -> None:
         future = self._in_flight.pop(mid, None)
         if future is not None and not future.done():
-            if code.is_failure:
-                future.set_exception(BrokerUnavailable(f"publish refused: {code.value:#04x}"))
-                future.exception()
+            # 3.4.2.1: codes from 0x80 are failures.
+            if code >= _FAILURE:
+                _fail(future, f"publish refused: {code:#04x}")
             else:
-                future.set_result(code.value != NO_MATCHING_SUBSCRIBERS)
+                future.set_result(code != NO_MATCHING_SUBSCRIBERS)
         while self._outbox and len(self._in_flight) < self._window:
-            self._send(*self._outbox.popleft())
+            self._send(self._outbox.popleft())
 
     def _on_closed(self, closed: "asyncio.Future[None]") -> None:
         if not closed.cancelled():
             closed.exception()
-        waiting = [*self._in_flight.values(), *(entry[3] for entry in self._outbox)]
+        waiting = [*self._in_flight.values(), *(publish.future for publish in self._outbox)]
         self._in_flight.clear()
         self._outbox.clear()
         # What arrived on this connection can no longer be acknowledged on it; its session or the ledger brings it back.
         self._inbox.clear()
         for future in waiting:
             if not future.done():
-                future.set_exception(BrokerUnavailable("connection lost"))
-                future.exception()
+                _fail(future, "connection lost")
         self._arrived.set()
 
 
@@ -355,15 +406,28 @@ class BrokerLink:
         await self._up.wait()
 
     def publish(
-        self, topic: str, payload: bytes | str, *, correlation: bytes | None = None, expiry_s: int | None = None
+        self,
+        topic: str,
+        payload: bytes | str,
+        *,
+        response_topic: str | None = None,
+        correlation: bytes | None = None,
+        expiry_s: int | None = None,
+        user_properties: UserProperties = (),
     ) -> "asyncio.Future[bool]":
         """Publish on the current connection; see ``Broker.publish``."""
         if self._broker is None:
             future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-            future.set_exception(BrokerUnavailable("not connected"))
-            future.exception()
+            _fail(future, "not connected")
             return future
-        return self._broker.publish(topic, payload, correlation=correlation, expiry_s=expiry_s)
+        return self._broker.publish(
+            topic,
+            payload,
+            response_topic=response_topic,
+            correlation=correlation,
+            expiry_s=expiry_s,
+            user_properties=user_properties,
+        )
 
     @property
     def waiting(self) -> int:

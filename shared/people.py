@@ -30,6 +30,7 @@ from shared.fields import (
     TimeOfDay,
     ZoneName,
     identifier,
+    not_empty,
     unique,
 )
 from shared.model import Platform
@@ -142,6 +143,9 @@ class Override(_Record):
         return value
 
 
+Users = Annotated[tuple[Identifier, ...], Field(max_length=ONCALL_USERS), AfterValidator(not_empty)]
+
+
 class RotationLayer(_Record):
     """People who take turns; how turns are counted is told in ``services.router.oncall``.
 
@@ -153,7 +157,7 @@ class RotationLayer(_Record):
         overrides: who stands in for this layer alone.
     """
 
-    users: Annotated[tuple[Identifier, ...], Field(min_length=1, max_length=ONCALL_USERS)]
+    users: Users
     every_hours: Annotated[int, Field(strict=True, ge=1, le=EVERY_HOURS)] | None = None
     rotation: Literal["daily", "weekly"] | None = Field(default=None, validate_default=True)
     handoff: TimeOfDay = time(9)
@@ -194,7 +198,9 @@ class EscalationStep(_Record):
     """
 
     after_s: Annotated[float, Field(strict=True, ge=0, le=AFTER_S)]
-    notify: Annotated[tuple[NotifyTarget, ...], Field(min_length=1, max_length=NOTIFY_TARGETS), AfterValidator(unique)]
+    notify: Annotated[
+        tuple[NotifyTarget, ...], Field(max_length=NOTIFY_TARGETS), AfterValidator(not_empty), AfterValidator(unique)
+    ]
     channels: Channels | None = None
 
 
@@ -209,12 +215,14 @@ class OnCall(_Record):
     """
 
     alert_type: Identifier
-    users: Annotated[tuple[Identifier, ...], Field(min_length=1, max_length=ONCALL_USERS)] | None = None
-    layers: Annotated[tuple[RotationLayer, ...], Field(min_length=1, max_length=LAYERS)] | None = Field(
+    users: Users | None = None
+    layers: Annotated[tuple[RotationLayer, ...], Field(max_length=LAYERS), AfterValidator(not_empty)] | None = Field(
         default=None, validate_default=True
     )
     overrides: Annotated[tuple[Override, ...], Field(max_length=OVERRIDES)] = ()
-    escalation: Annotated[tuple[EscalationStep, ...], Field(min_length=1, max_length=ESCALATION_STEPS)] | None = None
+    escalation: (
+        Annotated[tuple[EscalationStep, ...], Field(max_length=ESCALATION_STEPS), AfterValidator(not_empty)] | None
+    ) = None
     repeat: Annotated[int, Field(strict=True, ge=0, le=REPEATS)] = 0
 
     @field_validator("layers", mode="after")

@@ -212,6 +212,7 @@ class Item:
 
     Attributes:
         quiet: see ``OwnEntry``.
+        broadcast: it stands in the feed.
     """
 
     id: str
@@ -219,6 +220,7 @@ class Item:
     mark: Mark
     cursor: Cursor = Cursor()
     quiet: bool = False
+    broadcast: bool = False
 
     @property
     def notification(self) -> str:
@@ -319,12 +321,11 @@ def follow(cursor: Cursor, snapshot: Snapshot, feed: FeedLog, groups: frozenset[
     place = Cursor(snapshot.epoch, min(cursor.user_seq, snapshot.seq), feed.epoch, min(cursor.feed_seq, feed.seq))
     start, items = place, []
     for entry, mark in _merged(own, feed.after(cursor.feed_seq, groups), snapshot, feed):
-        place = (
-            replace(place, feed_seq=entry.seq) if isinstance(entry, FeedEntry) else replace(place, user_seq=entry.seq)
-        )
+        broadcast = isinstance(entry, FeedEntry)
+        place = replace(place, feed_seq=entry.seq) if broadcast else replace(place, user_seq=entry.seq)
         if mark is not Mark.ARCHIVED:
             quiet = isinstance(entry, OwnEntry) and entry.quiet
-            items.append(Item(entry.id, entry.body, mark, place, quiet))
+            items.append(Item(entry.id, entry.body, mark, place, quiet, broadcast))
     return Stream(start, items, _now(snapshot, feed))
 
 

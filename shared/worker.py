@@ -24,7 +24,8 @@ from pydantic import ValidationError
 from shared.errors import BrokerUnavailable, Reason, StoreUnavailable
 from shared.ledger import Claim, Ledger, Outcome
 from shared.model import JOB_VERSION, Job, Notification, Priority, RowT, State
-from shared.mqtt import Broker, BrokerAddress, BrokerLink, Incoming
+from shared.mqtt import Broker, BrokerAddress, BrokerLink
+from shared.packets import Incoming
 from shared.topics import Topics
 
 log = logging.getLogger(__name__)

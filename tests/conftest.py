@@ -1,13 +1,14 @@
 """What the tests run against: real servers and processes on free ports with private folders.
 
 ``broker`` and ``store`` are mosquitto and redis-server. A machine without them skips the tests that need them, and
-``CARILLON_REQUIRE_REAL=1`` (what CI sets) turns such a skip into a failure.
+``CARILLON_REQUIRE_REAL=1`` (what CI sets) turns such a skip into a failure. ``stack`` is the whole system; it runs on
+the embedded broker and store where there are no others. ``CARILLON_EMBEDDED=1`` treats every machine as such.
 """
 
 import itertools
 import os
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,15 +17,18 @@ import pytest_asyncio
 import redis.asyncio
 
 from carillon.local import LocalServer, find_server, local_broker, local_store
-from carillon.ports import free_port
+from carillon.ports import SERVICES, free_port
+from carillon.stack import Stack
+from tests.sandbox_client import SandboxClient
 
 _DATABASES = 1000
 _NEEDED_BY_MARKER = {"real_broker": "mosquitto", "real_store": "redis-server"}
+_EMBEDDED = os.environ.get("CARILLON_EMBEDDED") == "1"
 
 
 def need(program: str) -> None:
     """Skip the test on a machine without that server, or fail it where nothing may be skipped."""
-    if find_server(program):
+    if find_server(program) and not _EMBEDDED:
         return
     if os.environ.get("CARILLON_REQUIRE_REAL") == "1":
         pytest.fail(f"{program} is not installed, and CARILLON_REQUIRE_REAL=1 forbids a skip", pytrace=False)
@@ -113,3 +117,43 @@ async def new_store(tmp_path: Path) -> AsyncIterator[Callable[[], LocalServer]]:
     yield make
     for server in servers:
         await server.stop()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def sandbox_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SandboxClient]:
+    """One sandbox without services for all tests. Use ``sandbox``."""
+    stack = Stack(tmp_path_factory.mktemp("sandbox"))
+    await stack.start_sandbox()
+    yield SandboxClient(stack.sandbox_url, stack.environment)
+    await stack.stop()
+
+
+@pytest_asyncio.fixture
+async def sandbox(sandbox_server: SandboxClient) -> SandboxClient:
+    """An empty sandbox that plays no fault; ``sandbox.environment`` holds the settings that point services at it."""
+    await sandbox_server.clear()
+    return sandbox_server
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """The whole system for all tests. A test that kills a part of it starts that part again."""
+    system = Stack(tmp_path_factory.mktemp("stack"), embedded=_EMBEDDED or None)
+    await system.start()
+    yield system
+    await system.stop()
+
+
+@pytest_asyncio.fixture
+async def new_stack(tmp_path: Path) -> AsyncIterator[Callable[..., Stack]]:
+    """A function that describes a system of the test's own (``services``, ``settings``); stopped after the test."""
+    systems: list[Stack] = []
+
+    def make(services: Iterable[str] = SERVICES, settings: Mapping[str, str] | None = None) -> Stack:
+        data = tmp_path / f"stack-{len(systems)}"
+        systems.append(Stack(data, embedded=_EMBEDDED or None, services=services, settings=settings))
+        return systems[-1]
+
+    yield make
+    for system in systems:
+        await system.stop()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import aiohttp
 
@@ -43,6 +43,18 @@ def ios(token: str = IOS_TOKEN) -> MobileToken:
 
 def android(token: str = ANDROID_TOKEN) -> MobileToken:
     return MobileToken(platform=Platform.ANDROID, token=token)
+
+
+class What(TypedDict, total=False):
+    """What a test says about an attempt; the rest is as usual."""
+
+    title: str
+    message: str
+    data: dict[str, Any] | None
+    category: str | None
+    priority: Priority
+    notification_id: str | None
+    lifetime: timedelta
 
 
 def make_attempt(

@@ -35,7 +35,8 @@ TTL_MAX_S = 4 * 7 * 86400
 _LEAST_TEXT_CHARS = 120
 _ELLIPSIS = "…"
 # Unicode 15, 23.2: the joiner and the variation selector make one character with what is before them.
-_JOINERS = frozenset("\u200d\ufe0f")
+_ZERO_WIDTH_JOINER = "\u200d"
+_JOINERS = frozenset({_ZERO_WIDTH_JOINER, "\ufe0f"})
 
 Message = dict[str, Any]
 
@@ -199,9 +200,13 @@ def _longest(text: str, limit_bytes: int, fits: Callable[[str], bool]) -> str | 
         else:
             too_many = middle
     # Not between a letter and what is drawn upon it.
-    while kept > 0 and (unicodedata.combining(text[kept]) or {text[kept - 1], text[kept]} & _JOINERS):
+    while kept > 0 and _is_drawn_upon(text[kept - 1], text[kept]):
         kept -= 1
     return text[:kept].rstrip() + _ELLIPSIS
+
+
+def _is_drawn_upon(before: str, after: str) -> bool:
+    return unicodedata.combining(after) > 0 or after in _JOINERS or before == _ZERO_WIDTH_JOINER
 
 
 def compact(value: object) -> bytes:

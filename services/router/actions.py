@@ -16,7 +16,7 @@ from shared.errors import Reason
 from shared.jobs import Message
 from shared.ledger import ROUTER_LANE, Ledger
 from shared.model import State
-from shared.mqtt import Incoming
+from shared.packets import Incoming
 from shared.people import OnCall, Person
 from shared.sessions import Sessions
 from shared.topics import Topics

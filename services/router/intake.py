@@ -24,7 +24,8 @@ from shared.clock import Clock, epoch_ms, from_epoch_ms, rfc3339
 from shared.jobs import Message, jobs_of, settled
 from shared.ledger import AlertState, Ledger, NewRecord, NewRow, Verdict, accepted
 from shared.model import Priority, State
-from shared.mqtt import Broker, Incoming
+from shared.mqtt import Broker
+from shared.packets import Incoming
 from shared.rejections import Rejections
 from shared.topics import Kind, Topics
 from shared.worker import until_stored
@@ -267,12 +268,11 @@ class Intake:
 def _envelope(incoming: Incoming) -> dict[str, object]:
     """Read what the MQTT properties say in place of payload fields."""
     envelope: dict[str, object] = {}
-    if incoming.properties is not None:
-        if incoming.expiry_s is not None:
-            envelope["ttl_s"] = incoming.expiry_s
-        key = incoming.user_property(IDEMPOTENCY_PROPERTY)
-        if key is not None:
-            envelope["id"] = key
+    if incoming.expiry_s is not None:
+        envelope["ttl_s"] = incoming.expiry_s
+    key = incoming.user_property(IDEMPOTENCY_PROPERTY)
+    if key is not None:
+        envelope["id"] = key
     return envelope
 
 

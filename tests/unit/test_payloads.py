@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from services.router.payloads import control, notifications
 from services.router.payloads.parse import PAYLOAD_BYTES, Publish, parse
@@ -31,6 +32,8 @@ SUBSCRIPTION = {
     },
     "expirationTime": None,
 }
+STEP = {"after_s": 300, "notify": ["oncall"]}
+TARGET_WORDS = "must be oncall, admins or user:ID"
 MAIL = {"to": "user@example.com", "subject": "Hello", "body": "Text"}
 
 # Kind, the topic's levels, the smallest payload that passes.
@@ -339,8 +342,8 @@ PROBLEMS: list[tuple[Kind, dict[str, Any], str, str]] = [
     (Kind.SYSTEM_STATUS, {"services": {"a\nb": "up"}}, "services", "must not contain control characters"),
     (Kind.SYSTEM_STATUS, {"status": True}, "status", "must be a string"),
     (Kind.SYSTEM_MAINTENANCE, {"services": {"api": "down"}}, "services", "must be a list"),
-    (Kind.SYSTEM_MAINTENANCE, {"starts_at": 2, "ends_at": 1800000000}, "starts_at", "must be between the years 2000 and 2099, in seconds"),
-    (Kind.SYSTEM_MAINTENANCE, {"starts_at": 1800000000, "ends_at": 1799999999}, "ends_at", "must be after starts_at"),
+    (Kind.SYSTEM_MAINTENANCE, {"starts_at": "soon"}, "starts_at", "must be epoch seconds or RFC 3339 with a zone"),
+    (Kind.SYSTEM_MAINTENANCE, {"starts_at": 1800000000, "ends_at": 1800000000}, "ends_at", "must be after starts_at"),
     (Kind.EMAIL_SEND, {"to": ["user@example.com"]}, "to", "must be a string"),
     (Kind.EMAIL_SEND, {"to": "user"}, "to", "not a valid email address"),
     (Kind.EMAIL_SEND, {"to": "a@example.com, b@example.com"}, "to", "not a valid email address"),
@@ -374,9 +377,9 @@ PROBLEMS: list[tuple[Kind, dict[str, Any], str, str]] = [
     (Kind.SESSION_HEARTBEAT, {"device_info": "a\nb"}, "device_info", "must not contain control characters"),
     (Kind.DIRECTORY_USER, {"email": "x"}, "email", "not a valid email address"),
     (Kind.DIRECTORY_USER, {"devices": [{"token": "t"}]}, "devices.0.platform", "required"),
-    (Kind.DIRECTORY_USER, {"devices": [{"platform": "symbian", "token": "t"}]}, "devices.0.platform", "must be one of ios, android, web"),
+    (Kind.DIRECTORY_USER, {"devices": [{"platform": "x"}]}, "devices.0.platform", "must be one of ios, android, web"),
     (Kind.DIRECTORY_USER, {"devices": [{"platform": "ios"}]}, "devices.0.token", "required"),
-    (Kind.DIRECTORY_USER, {"devices": [{"platform": "web", "subscription": {**SUBSCRIPTION, "keys": {}}}]}, "devices.0.subscription.keys.p256dh", "required"),
+    (Kind.DIRECTORY_USER, {"devices": [{"platform": "web"}]}, "devices.0.subscription", "required"),
     (Kind.DIRECTORY_USER, {"devices": ["t"]}, "devices.0", "must be an object"),
     (Kind.DIRECTORY_USER, {"preferences": {"sms": "yes"}}, "preferences.sms", "must be true or false"),
     (Kind.DIRECTORY_USER, {"preferences": []}, "preferences", "must be an object"),
@@ -385,8 +388,9 @@ PROBLEMS: list[tuple[Kind, dict[str, Any], str, str]] = [
     (Kind.DIRECTORY_ONCALL, {"users": []}, "users", "must not be empty"),
     (Kind.DIRECTORY_ONCALL, {"repeat": 1.5}, "repeat", "must be a whole number"),
     (Kind.DIRECTORY_ONCALL, {"repeat": 101}, "repeat", "must be at most 100"),
-    (Kind.DIRECTORY_ONCALL, {"escalation": [{"after_s": -1, "notify": ["oncall"]}]}, "escalation.0.after_s", "must be at least 0"),
-    (Kind.DIRECTORY_ONCALL, {"escalation": [{"after_s": 1, "notify": ["all"]}]}, "escalation.0.notify.0", "must be oncall, admins or user:ID"),
+    (Kind.DIRECTORY_ONCALL, {"escalation": [{**STEP, "after_s": -1}]}, "escalation.0.after_s", "must be at least 0"),
+    (Kind.DIRECTORY_ONCALL, {"escalation": [{**STEP, "notify": []}]}, "escalation.0.notify", "must not be empty"),
+    (Kind.DIRECTORY_ONCALL, {"escalation": [{**STEP, "notify": ["x"]}]}, "escalation.0.notify.0", TARGET_WORDS),
     (Kind.DIRECTORY_ONCALL, {"overrides": [{"user": "a", "from": 1800000000}]}, "overrides.0.until", "required"),
 ]  # fmt: skip
 
@@ -540,41 +544,38 @@ def test_receipt_stays_small_however_much_is_wrong() -> None:
 
 
 SECRET = "s3cr3t-value@@"
+MODELS: list[tuple[Kind, type[BaseModel]]] = [
+    (Kind.REALTIME_USER, notifications.RealtimeUser),
+    (Kind.REALTIME_BROADCAST, notifications.RealtimeBroadcast),
+    (Kind.ALERT_CRITICAL, notifications.CriticalAlert),
+    (Kind.SYSTEM_STATUS, notifications.SystemStatus),
+    (Kind.SYSTEM_MAINTENANCE, notifications.SystemMaintenance),
+    (Kind.EMAIL_SEND, notifications.EmailSend),
+    (Kind.EMAIL_BATCH, notifications.EmailBatch),
+    (Kind.SMS_SEND, notifications.SmsSend),
+    (Kind.PUSH_MOBILE, notifications.PushMobile),
+    (Kind.DIRECTORY_USER, Person),
+    (Kind.DIRECTORY_ONCALL, OnCall),
+]
+# Any string is good content, and names of fields within these are free or, when unknown, shown.
+FREE = {"message", "body", "html_body", "data", "services", "preferences"}
 
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [
-        (kind, name)
-        for kind, model in [
-            (Kind.REALTIME_USER, notifications.RealtimeUser),
-            (Kind.ALERT_CRITICAL, notifications.CriticalAlert),
-            (Kind.SYSTEM_STATUS, notifications.SystemStatus),
-            (Kind.SYSTEM_MAINTENANCE, notifications.SystemMaintenance),
-            (Kind.EMAIL_SEND, notifications.EmailSend),
-            (Kind.EMAIL_BATCH, notifications.EmailBatch),
-            (Kind.SMS_SEND, notifications.SmsSend),
-            (Kind.PUSH_MOBILE, notifications.PushMobile),
-            (Kind.DIRECTORY_USER, Person),
-            (Kind.DIRECTORY_ONCALL, OnCall),
-        ]
-        for name in model.model_fields
-        if name not in SMALLEST[kind][0]
-    ],
+    [(kind, name) for kind, model in MODELS for name in model.model_fields if name not in {*SMALLEST[kind][0], *FREE}],
 )
 @pytest.mark.parametrize(
     "value", [f"{SECRET}\r\n=?", [SECRET + "\n/"], {SECRET + "\n": SECRET + "\n"}, [{"to": SECRET}]]
 )
 def test_refusal_never_repeats_a_value(kind: Kind, name: str, value: object) -> None:
-    if isinstance(value, dict) and name in ("data", "preferences"):
-        pytest.skip("the names of data are free, and an unknown name is shown")
     params, smallest = SMALLEST[kind]
-    try:
+    with pytest.raises(Rejected) as caught:
         parse(kind, params, json.dumps({**smallest, name: value}).encode())
-    except Rejected as rejected:
-        shown = json.dumps(rejected.receipt()) + "".join(traceback.format_exception(rejected))
-        assert SECRET not in shown
-        assert rejected.fields
+    shown = json.dumps(caught.value.receipt()) + "".join(traceback.format_exception(caught.value))
+    assert SECRET not in shown
+    assert caught.value.__cause__ is None
+    assert caught.value.fields
 
 
 def test_models_show_nothing_of_their_content() -> None:
@@ -613,14 +614,16 @@ def test_any_object_gives_a_model_or_problems_in_our_words(kind: Kind, change: d
     params, smallest = SMALLEST[kind]
     try:
         found = parse(kind, params, json.dumps({**smallest, **change}).encode())
-    except Rejected as rejected:
-        assert rejected.code is RejectionCode.INVALID_PAYLOAD
-        assert rejected.fields
-        for each in rejected.fields:
-            # pydantic's own sentences begin like this; each of them should have been translated.
-            assert not each.problem.startswith(("Input", "Value", "String", "Field", "Extra", "Unable"))
+    except Rejected as error:
+        rejected = error
     else:
         found.model_dump_json()
+        return
+    assert rejected.code is RejectionCode.INVALID_PAYLOAD
+    assert rejected.fields
+    # pydantic's own sentences begin like these; each of them should have been translated.
+    foreign = ("Input", "Value", "String", "Tuple", "Dictionary", "Field", "Extra", "Unable")
+    assert not [each for each in rejected.fields if each.problem.startswith(foreign)]
 
 
 @given(st.sampled_from(PRIORITISED), st.text(max_size=220))

@@ -323,15 +323,15 @@ def test_oncall_entry_is_read_as_written() -> None:
     [
         ({}, "layers", "required, or users"),
         ({"users": ["ann"], "layers": [LAYER]}, "layers", "not together with users"),
-        ({"users": []}, "users", "at least 1 item"),
-        ({"layers": []}, "layers", "at least 1 item"),
+        ({"users": []}, "users", "must not be empty"),
+        ({"layers": []}, "layers", "must not be empty"),
         ({"users": ["a/b"]}, "users.0", "must not contain / + or #"),
         ({"users": "ann"}, "users", "valid tuple"),
         ({"users": ["ann"], "rota": 1}, "rota", "not permitted"),
         ({"users": ["ann"], "repeat": True}, "repeat", "valid integer"),
         ({"users": ["ann"], "repeat": -1}, "repeat", "greater than or equal to 0"),
         ({"users": ["ann"], "repeat": 101}, "repeat", "less than or equal to 100"),
-        ({"users": ["ann"], "escalation": []}, "escalation", "at least 1 item"),
+        ({"users": ["ann"], "escalation": []}, "escalation", "must not be empty"),
     ],
 )
 def test_bad_oncall_entry_is_refused_and_named(document: dict[str, Any], field: str, words: str) -> None:
@@ -348,7 +348,7 @@ def test_bad_oncall_entry_is_refused_and_named(document: dict[str, Any], field: 
         ({"rotation": "monthly"}, "rotation", "'daily' or 'weekly'"),
         ({"rotation": None, "every_hours": 0}, "every_hours", "greater than or equal to 1"),
         ({"rotation": None, "every_hours": 1.5}, "every_hours", "valid integer"),
-        ({"users": []}, "users", "at least 1 item"),
+        ({"users": []}, "users", "must not be empty"),
         ({"handoff": "9:00"}, "handoff", "must be a time like 09:00"),
         ({"handoff": "25:00"}, "handoff", "not an existing time"),
         ({"handoff": 900}, "handoff", "must be a time like 09:00"),

@@ -94,24 +94,24 @@ export class EntryRow {
   /** @param {Partial<InboxNotification>} change */
   update(change) {
     this.notification = { ...this.notification, ...change };
-    const { read, alert } = this.notification;
     const labels = this.#labels;
+    const actions = this.#actions;
+    const shown = this.notification;
+    const { read, alert } = shown;
     this.element.toggleAttribute("data-unread", !read);
     this.#state.textContent = read ? "" : `${labels.unread}: `;
     /** @type {Node[]} */
     const buttons = [];
     if (alert?.requires_acknowledgment) {
       this.#wantedAcknowledgement = true;
-      buttons.push(button(labels.acknowledge, "primary acknowledge", () => this.#actions.acknowledge(this.notification)));
+      buttons.push(button(labels.acknowledge, "primary acknowledge", () => actions.acknowledge(shown)));
     } else if (this.#wantedAcknowledgement) {
       buttons.push(element("span", { class: "acknowledged" }, icon("check"), labels.acknowledged));
     }
     if (read) {
-      buttons.push(
-        button(labels.markUnread, "quiet mark-unread", () => this.#actions.markUnread(this.notification), icon("unread")),
-      );
+      buttons.push(button(labels.markUnread, "quiet mark-unread", () => actions.markUnread(shown), icon("unread")));
     }
-    buttons.push(button(labels.archive, "quiet archive", () => this.#actions.archive(this.notification), icon("archive")));
+    buttons.push(button(labels.archive, "quiet archive", () => actions.archive(shown), icon("archive")));
     this.#buttons.replaceChildren(...buttons);
   }
 

@@ -4,41 +4,26 @@
  *
  * Everything it shows of a notification is text, never markup, and it works under
  * `default-src 'self'; style-src 'self'; script-src 'self'`. It follows no link: it says what was opened, and the
- * page decides.
- *
- * Attributes: `url`, `token`, `theme` ("light" or "dark"), `no-toasts`. Properties: `url`, `token`, `getToken`,
- * `labels`, `open`; read-only `client`, `unread`. Events, all bubbling: `carillon-notification`, `carillon-open`
- * (cancelable), `carillon-acknowledged` (detail: the notification), `carillon-unread`, `carillon-state`, `carillon-status`,
- * `carillon-unauthenticated`.
+ * page decides. docs/web.md lists its attributes, properties, events and custom properties.
  *
  * @module
  */
 
 import { CarillonClient } from "./carillon.js";
-import { button, element } from "./dom.js";
-import { icon } from "./icons.js";
 import { InboxList } from "./inbox-list.js";
+import { InboxPanel } from "./inbox-panel.js";
 import { INBOX_STYLE } from "./inbox-style.js";
 import { LABELS } from "./labels.js";
-import { StatusBanner } from "./status-banner.js";
 import { Toasts } from "./toasts.js";
 
 /** @import { TokenSource } from "./api.js" */
 /** @import { EntryActions } from "./entry.js" */
 /** @import { Labels } from "./labels.js" */
-/** @import { InboxNotification, InboxState, StateChange } from "./types.js" */
+/** @import { InboxNotification, StateChange } from "./types.js" */
 
 const TICK_MS = 30_000;
 /** Several changes made elsewhere come as several counts; one re-read answers them all. */
 const REREAD_AFTER_MS = 300;
-const BADGE_LIMIT = 99;
-const ANNOUNCEMENTS_KEPT = 5;
-/** @type {[keyof Labels & ("all" | "unread" | "archived"), InboxState | undefined][]} */
-const VIEWS = [
-  ["all", undefined],
-  ["unread", "unread"],
-  ["archived", "archived"],
-];
 
 export class CarillonInbox extends HTMLElement {
   static observedAttributes = ["url", "token"];
@@ -55,48 +40,25 @@ export class CarillonInbox extends HTMLElement {
   #list = null;
   /** @type {Toasts | null} */
   #toasts = null;
-  #status = new StatusBanner();
-  #placement = new CSSStyleSheet();
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #reread;
   /** @type {AbortController | null} */
   #listening = null;
-
-  #badge = element("span", { class: "badge", part: "badge", "aria-hidden": "true" });
-  #bell = button("", "bell", () => (this.open = !this.open), icon("bell"));
-  #connection = element("span", { class: "connection", "data-state": "idle", role: "status" });
-  #heading = element("h2", { id: "heading" });
-  #markAll = button("", "quiet mark-all", () => void this.#markAllRead());
-  #close = button("", "quiet close", () => this.#leave(), icon("close"));
-  #views = element("div", { class: "views", role: "group" });
-  #trouble = element("p", { class: "trouble", role: "alert" });
-  #polite = element("div", { class: "hidden-text", "aria-live": "polite" });
-  #assertive = element("div", { class: "hidden-text", "aria-live": "assertive" });
-  #panel = element("section", {
-    class: "panel",
-    part: "panel",
-    id: "panel",
-    popover: "manual",
-    role: "dialog",
-    "aria-labelledby": "heading",
-    tabindex: "-1",
+  #panel = new InboxPanel({
+    opened: () => this.#opened(),
+    markAllRead: () => void this.#markAllRead(),
+    view: (view) => void this.#list?.show(view),
   });
 
   constructor() {
     super();
     const shadow = this.attachShadow({ mode: "open" });
-    shadow.adoptedStyleSheets = [INBOX_STYLE, this.#placement];
-    this.#bell.setAttribute("part", "bell");
-    this.#bell.setAttribute("aria-haspopup", "dialog");
-    this.#bell.setAttribute("aria-controls", "panel");
-    this.#bell.append(this.#badge);
-    const top = element("header", {}, this.#heading, this.#connection, this.#markAll, this.#close);
-    this.#panel.append(top, this.#views, this.#status.element, this.#trouble);
-    shadow.append(this.#bell, this.#panel, this.#polite, this.#assertive);
-    shadow.addEventListener("keydown", (event) => this.#key(/** @type {KeyboardEvent} */ (event)));
-    this.#name();
-    this.#showUnread();
-    this.#showOpen();
+    shadow.adoptedStyleSheets = [INBOX_STYLE, this.#panel.placement];
+    shadow.append(...this.#panel.elements);
+    shadow.addEventListener("keydown", (event) => this.#panel.key(/** @type {KeyboardEvent} */ (event)));
+    this.#panel.name(this.#labels);
+    this.#panel.showUnread(0, this.#labels);
+    this.#panel.showState("idle", this.#labels);
   }
 
   connectedCallback() {
@@ -105,7 +67,7 @@ export class CarillonInbox extends HTMLElement {
     this.#listening = new AbortController();
     const { signal } = this.#listening;
     document.addEventListener("pointerdown", (event) => this.#outside(event), { signal });
-    addEventListener("resize", () => this.#place(), { signal });
+    addEventListener("resize", () => this.#panel.place(), { signal });
     const ticking = setInterval(() => this.#list?.tick(), TICK_MS);
     signal.addEventListener("abort", () => clearInterval(ticking));
     this.#restart();
@@ -121,7 +83,7 @@ export class CarillonInbox extends HTMLElement {
     this.#restart();
   }
 
-  /** Where the realtime service answers; the page's own origin when empty. */
+  /** Where the realtime service answers; the root of the page's own origin when empty. */
   get url() {
     return this.getAttribute("url") ?? "";
   }
@@ -157,20 +119,18 @@ export class CarillonInbox extends HTMLElement {
   /** The words to use; those left out stay English. */
   set labels(labels) {
     this.#labels = { ...LABELS, ...labels };
-    this.#name();
+    this.#panel.name(this.#labels);
+    this.#panel.showUnread(this.#unread, this.#labels);
     this.#restart();
   }
 
   /** Whether the panel is shown. */
   get open() {
-    return this.#panel.matches(":popover-open");
+    return this.#panel.open;
   }
 
   set open(open) {
-    if (open === this.open || (open && !this.isConnected)) return;
-    if (open) this.#enter();
-    else this.#panel.hidePopover();
-    this.#showOpen();
+    this.#panel.open = open;
   }
 
   /** The client behind the element, or null while there is no token. */
@@ -209,15 +169,16 @@ export class CarillonInbox extends HTMLElement {
     this.#client = client;
     this.#list = list;
     this.#toasts = new Toasts(this.#labels, this.#actions);
-    this.#panel.append(list.element);
+    this.#panel.hold(list.element);
     this.shadowRoot?.append(this.#toasts.element);
     client.on("state", (change) => this.#showState(change));
     client.on("unread", ({ unread }) => this.#counted(unread));
     client.on("notification", ({ notification }) => this.#arrived(notification));
     client.on("status", (status) => {
-      this.#status.show(status);
+      this.#panel.status.show(status);
       this.#say("carillon-status", status);
     });
+    client.on("error", () => this.#frameRefused());
     client.on("gap", () => void this.#reloadAfterGap());
     client.on("hello", () => void (list.stale && list.load()));
     client.on("unauthenticated", (detail) => this.#say("carillon-unauthenticated", detail));
@@ -228,12 +189,14 @@ export class CarillonInbox extends HTMLElement {
 
   #stop() {
     clearTimeout(this.#reread);
-    this.#client?.close();
+    if (!this.#client) return;
+    this.#client.close();
     this.#list?.close();
     this.#toasts?.close();
-    this.#status.clear();
     this.#client = this.#list = this.#toasts = null;
-    this.#showState({ state: "idle", transport: null, wait_ms: null, code: null });
+    this.#panel.name(this.#labels);
+    this.#panel.status.clear();
+    this.#panel.showTrouble("");
     this.#setUnread(0);
   }
 
@@ -267,20 +230,20 @@ export class CarillonInbox extends HTMLElement {
   }
 
   /** @param {InboxNotification} notification */
-  async #archive(notification) {
-    if (!(await this.#try((client) => client.archive(notification.id)))) return;
-    this.#list?.remove(notification.id);
-    this.#toasts?.dismiss(notification.id);
+  async #archive({ id }) {
+    if (!(await this.#try((client) => client.archive(id)))) return;
+    this.#list?.remove(id);
+    this.#toasts?.dismiss(id);
   }
 
   /** @param {InboxNotification} notification */
   async #acknowledge(notification) {
-    const { alert } = notification;
+    const { alert, id, title } = notification;
     if (!alert || !(await this.#try((client) => client.acknowledge(alert.id)))) return;
-    this.#list?.update(notification.id, { alert: { ...alert, requires_acknowledgment: false } });
-    this.#toasts?.dismiss(notification.id);
+    this.#list?.update(id, { alert: { ...alert, requires_acknowledgment: false } });
+    this.#toasts?.dismiss(id);
     void this.#mark(notification, true);
-    this.#announce(`${this.#labels.acknowledged}: ${notification.title}`, false);
+    this.#panel.announce(`${this.#labels.acknowledged}: ${title}`, false);
     this.#say("carillon-acknowledged", notification);
   }
 
@@ -290,15 +253,19 @@ export class CarillonInbox extends HTMLElement {
     this.#setUnread(0);
   }
 
-  /** @param {(client: CarillonClient) => Promise<void>} request */
+  /**
+   * @param {(client: CarillonClient) => Promise<void>} request
+   * @returns {Promise<boolean>} Whether the server took it.
+   */
   async #try(request) {
-    this.#trouble.textContent = "";
+    this.#panel.showTrouble("");
+    const client = this.#client;
+    if (!client) return false;
     try {
-      if (this.#client) await request(this.#client);
-      return this.#client !== null;
+      await request(client);
+      return client === this.#client;
     } catch {
-      this.#trouble.textContent = this.#labels.failed;
-      if (!this.open) this.#announce(this.#labels.failed, true);
+      if (client === this.#client) this.#panel.showTrouble(this.#labels.failed);
       return false;
     }
   }
@@ -311,12 +278,19 @@ export class CarillonInbox extends HTMLElement {
     if (!notification.read && !this.hasAttribute("no-toasts") && (critical || !this.open)) {
       this.#toasts?.show(notification);
     }
-    this.#announce(`${notification.title}. ${notification.message}`, critical);
+    this.#panel.announce(`${notification.title}. ${notification.message}`, critical);
     this.#say("carillon-notification", notification);
+  }
+
+  /** A change that was shown at once did not happen; which one, only the inbox can tell. */
+  #frameRefused() {
+    this.#panel.showTrouble(this.#labels.failed);
+    void this.#list?.load();
   }
 
   async #reloadAfterGap() {
     const missed = (await this.#list?.load()) ?? [];
+    if (this.hasAttribute("no-toasts")) return;
     for (const notification of missed.reverse()) {
       if (!notification.read && notification.priority === "critical") this.#toasts?.show(notification);
     }
@@ -335,97 +309,28 @@ export class CarillonInbox extends HTMLElement {
 
   /** @param {number} unread */
   #setUnread(unread) {
-    if (unread === this.#unread) return;
-    this.#unread = Math.max(0, unread);
-    this.#showUnread();
-    this.#say("carillon-unread", { unread: this.#unread });
-  }
-
-  #showUnread() {
-    this.#badge.textContent = this.#unread > BADGE_LIMIT ? `${BADGE_LIMIT}+` : String(this.#unread);
-    this.#badge.hidden = this.#unread === 0;
-    this.#bell.setAttribute("aria-label", this.#labels.bell(this.#unread));
-    this.#markAll.disabled = this.#unread === 0;
+    const shown = Math.max(0, unread);
+    if (shown === this.#unread) return;
+    this.#unread = shown;
+    this.#panel.showUnread(shown, this.#labels);
+    this.#say("carillon-unread", { unread: shown });
   }
 
   /** @param {StateChange} change */
   #showState(change) {
-    this.#connection.dataset.state = change.state;
-    this.#connection.textContent = this.#labels.states[change.state];
+    this.#panel.showState(change.state, this.#labels);
     this.#say("carillon-state", change);
   }
 
-  #showOpen() {
-    this.#bell.setAttribute("aria-expanded", String(this.open));
-  }
-
-  #enter() {
-    this.#place();
-    this.#panel.showPopover();
-    this.#panel.focus({ preventScroll: true });
+  #opened() {
     this.#toasts?.clearPassing();
     this.#list?.tick();
     if (this.#list?.stale) void this.#list.load();
   }
 
-  #leave() {
-    this.open = false;
-    this.#bell.focus();
-  }
-
-  /** Put the panel under the bell. A rule in a sheet, since a content security policy may refuse style attributes. */
-  #place() {
-    const { bottom, right } = this.#bell.getBoundingClientRect();
-    const width_px = document.documentElement.clientWidth;
-    this.#placement.replaceSync(`.panel { --_top: ${bottom + 8}px; --_right: ${Math.max(8, width_px - right)}px; }`);
-  }
-
-  /** @param {KeyboardEvent} event */
-  #key(event) {
-    if (event.key === "Escape" && this.open) {
-      event.stopPropagation();
-      this.#leave();
-    }
-  }
-
   /** @param {Event} event */
   #outside(event) {
     if (this.open && !event.composedPath().includes(this)) this.open = false;
-  }
-
-  /**
-   * Tell people who do not see the screen. Added nodes are read out; the last few stay so that none is cut short.
-   *
-   * @param {string} text
-   * @param {boolean} urgent
-   */
-  #announce(text, urgent) {
-    const region = urgent ? this.#assertive : this.#polite;
-    region.append(element("p", {}, text));
-    while (region.childElementCount > ANNOUNCEMENTS_KEPT) region.firstElementChild?.remove();
-  }
-
-  #name() {
-    const labels = this.#labels;
-    this.#heading.textContent = labels.title;
-    this.#markAll.textContent = labels.markAllRead;
-    this.#close.setAttribute("aria-label", labels.close);
-    this.#close.title = labels.close;
-    this.#views.setAttribute("aria-label", labels.views);
-    this.#views.replaceChildren(...VIEWS.map(([name, view]) => this.#viewButton(labels[name], view)));
-  }
-
-  /**
-   * @param {string} label
-   * @param {InboxState | undefined} view
-   */
-  #viewButton(label, view) {
-    const made = button(label, "view", () => {
-      for (const other of this.#views.children) other.setAttribute("aria-pressed", String(other === made));
-      void this.#list?.show(view);
-    });
-    made.setAttribute("aria-pressed", String(view === undefined));
-    return made;
   }
 
   /**

@@ -95,25 +95,25 @@ function enter(token) {
 
 /** @param {string} user */
 function commands(user) {
-  const send = ".venv/bin/carillon send";
+  const mine = `notifications/realtime/user/${user}`;
   return [
-    command("A notification for you", `${send} notifications/realtime/user/${user} '{"title": "Hello", "message": "It works."}'`),
-    command(
-      "A critical one",
-      `${send} notifications/realtime/user/${user} '{"message": "The build is broken.", "type": "error", "priority": "critical"}'`,
-    ),
-    command(
-      "The system status",
-      `${send} notifications/system/status '{"message": "Search is slow.", "status": "degraded", "services": ["search"]}'`,
-    ),
+    command("A notification for you", mine, { title: "Hello", message: "It works." }),
+    command("A critical one", mine, { message: "The build is broken.", type: "error", priority: "critical" }),
+    command("The system status", "notifications/system/status", {
+      message: "Search is slow.",
+      status: "degraded",
+      services: ["search"],
+    }),
   ];
 }
 
 /**
  * @param {string} title
- * @param {string} line
+ * @param {string} topic
+ * @param {Record<string, unknown>} payload Without a single quote, which would end the shell's string.
  */
-function command(title, line) {
+function command(title, topic, payload) {
+  const line = `.venv/bin/carillon send ${topic} '${JSON.stringify(payload)}'`;
   const copy = button("Copy", "plain", async () => {
     await navigator.clipboard.writeText(line);
     part("copied", HTMLElement).textContent = `Copied: ${title}`;
@@ -134,7 +134,8 @@ function command(title, line) {
 /** @param {InboxNotification} notification */
 function showArrival(notification) {
   const { title, message, type, priority, category, timestamp, alert } = notification;
-  const facts = [type, `priority ${priority}`, category, alert?.requires_acknowledgment ? "wants an acknowledgement" : ""];
+  const wish = alert?.requires_acknowledgment ? "wants an acknowledgement" : "";
+  const facts = [type, `priority ${priority}`, category, wish];
   part("waiting", HTMLElement).hidden = true;
   feed.prepend(
     element(
@@ -200,7 +201,8 @@ when("carillon-unread", (/** @type {{unread: number}} */ { unread }) => {
 when("carillon-state", (/** @type {StateChange} */ { state, transport }) => {
   const line = part("connection", HTMLElement);
   line.dataset.state = state;
-  line.textContent = LABELS.states[state] + (state === "open" ? ` over ${transport === "sse" ? "SSE" : "WebSocket"}` : "");
+  const way = transport === "sse" ? "SSE" : "WebSocket";
+  line.textContent = LABELS.states[state] + (state === "open" ? ` over ${way}` : "");
 });
 when("carillon-unauthenticated", () => showEntrance("The server does not take this token, or it has expired."));
 // The same tab may be sent another token: the fragment changes without a reload.

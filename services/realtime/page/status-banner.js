@@ -18,8 +18,8 @@ const TONES = {
 };
 
 /** @param {StatusFrame} status */
-export function statusTone({ status = "" }) {
-  const word = status.toLowerCase().replaceAll(/[\s-]/g, "_");
+export function statusTone({ status }) {
+  const word = String(status ?? "").toLowerCase().replaceAll(/[\s-]/g, "_");
   for (const [tone, words] of Object.entries(TONES)) if (words.includes(word)) return tone;
   return "info";
 }

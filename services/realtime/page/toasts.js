@@ -127,8 +127,9 @@ export class Toasts {
       element("div", { class: "meta" }, ...chips(notification, labels)),
     );
     if (notification.alert?.requires_acknowledgment) {
-      const acknowledge = button(labels.acknowledge, "primary acknowledge", () => this.#actions.acknowledge(notification));
-      content.append(element("div", { class: "actions" }, acknowledge));
+      const acknowledge = () => this.#actions.acknowledge(notification);
+      const seen = button(labels.acknowledge, "primary acknowledge", acknowledge);
+      content.append(element("div", { class: "actions" }, seen));
     }
     const made = element(
       "article",

@@ -65,11 +65,14 @@
  * @typedef {object} StatusFrame
  * @property {"status"} type
  * @property {string} message
- * @property {string} [status] For example "operational", "degraded" or "outage".
+ * @property {string | null} [status] For example "operational", "degraded" or "outage".
  * @property {string[] | Record<string, unknown> | null} [services]
  */
 
-/** @typedef {HelloFrame | NotificationFrame | UnreadFrame | GapFrame | StatusFrame} ServerFrame */
+/** @typedef {{type: "pong"}} PongFrame */
+/** @typedef {{type: "error", code: string, message: string}} ErrorFrame A client frame that could not be done. */
+
+/** @typedef {HelloFrame | NotificationFrame | UnreadFrame | GapFrame | StatusFrame | PongFrame | ErrorFrame} ServerFrame */
 
 /** @typedef {{type: "read", id: string} | {type: "acknowledge", alert_id: string} | {type: "ping"}} ClientFrame */
 
@@ -103,6 +106,7 @@
  * @property {{notification: InboxNotification}} notification Once for each id.
  * @property {{unread: number}} unread
  * @property {StatusFrame} status
+ * @property {{code: string}} error A frame that was sent could not be done.
  * @property {Record<string, never>} gap History is gone: read the inbox again.
  * @property {{code: number}} unauthenticated The token was refused twice; the client has stopped.
  */

@@ -35,6 +35,7 @@ from shared.fields import (
     Moment,
     Phone,
     Word,
+    not_empty,
     single_line,
     unique,
 )
@@ -255,7 +256,8 @@ class EmailBatch(Prioritised):
 
     emails: Annotated[
         tuple[Annotated[EmailSend, BeforeValidator(_without_nulls)], ...],
-        Field(min_length=1, max_length=BATCH_EMAILS),
+        Field(max_length=BATCH_EMAILS),
+        AfterValidator(not_empty),
     ]
 
     @field_validator("emails", mode="after")
@@ -304,7 +306,10 @@ class PushMobile(Prioritised):
     title: Line = "Notification"
     data: JsonObject = Field(default_factory=dict)
     tokens: (
-        Annotated[tuple[PushToken, ...], Field(min_length=1, max_length=PUSH_TOKENS), AfterValidator(unique)] | None
+        Annotated[
+            tuple[PushToken, ...], Field(max_length=PUSH_TOKENS), AfterValidator(not_empty), AfterValidator(unique)
+        ]
+        | None
     ) = None
     user_id: Identifier | None = Field(default=None, validate_default=True)
 

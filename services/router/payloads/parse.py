@@ -65,7 +65,7 @@ def parse(
         params: the topic's variable levels by name; they win over fields of the same name.
         payload: as it came.
         envelope: what the MQTT properties said of a notification (``id``, ``ttl_s``), under the names and rules of the
-            payload's fields; the payload wins. Ignored for everything else.
+            payload's fields; the payload wins. Everything else than a notification ignores it.
 
     Raises:
         Rejected: with the code ``too_large``, ``invalid_json`` or ``invalid_payload``.
@@ -80,12 +80,12 @@ def parse(
         document = _object(payload)
     if model is Person or model is OnCall:
         _same_name(document, params)
-    elif envelope and issubclass(model, notifications.Envelope):
+    elif envelope:
         document = {**envelope, **document}
     try:
         return model.model_validate({**document, **params})
     except ValidationError as error:
-        # From None: pydantic's error holds the document, and a traceback would show it.
+        # From None: pydantic's error holds the whole document, which must not travel with the rejection.
         raise rejection_of(error) from None
 
 

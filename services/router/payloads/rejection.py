@@ -5,6 +5,7 @@ The name of a field that the publisher made up is the one thing of theirs that i
 stable; programs may compare them.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -95,7 +96,7 @@ def rejection_of(error: ValidationError) -> Rejected:
 
 
 # pydantic's error types to our words; filled with the error's context. Its own sentences change between releases and
-# some quote the value. Every str and tuple here that has a lower bound has the bound 1.
+# some quote the value. Every lower bound of a length here is 1.
 _WORDS: Mapping[str, str] = {
     "missing": "required",
     "extra_forbidden": "unknown",
@@ -112,7 +113,6 @@ _WORDS: Mapping[str, str] = {
     "string_too_long": "too long: at most {max_length} characters",
     "string_too_short": "must not be empty",
     "too_long": "too many: at most {max_length}",
-    "too_short": "must not be empty",
     "greater_than": "must be greater than {gt:g}",
     "greater_than_equal": "must be at least {ge:g}",
     "less_than_equal": "must be at most {le:g}",
@@ -121,6 +121,8 @@ _WORDS: Mapping[str, str] = {
     "union_tag_not_found": "required",
     "union_tag_invalid": "must be one of {expected}",
 }
+
+_MEMBER = re.compile(r"<\w+\.\w+: (\w+)>")
 
 
 def _problem(detail: ErrorDetails) -> FieldProblem:
@@ -131,8 +133,9 @@ def _problem(detail: ErrorDetails) -> FieldProblem:
         field = f"{field}.{str(context['discriminator']).strip(chr(39))}".removeprefix(".")
         context["expected"] = context.get("expected_tags")
     if "expected" in context:
-        # "'a', 'b' or 'c'", and for tags "'a', 'b', 'c'".
-        context["expected"] = str(context["expected"]).replace("'", "").replace(" or ", ", ")
+        # "'a', 'b' or 'c'"; for tags "'a', 'b', 'c'", or the repr of an enumeration's members.
+        plain = str(context["expected"]).replace("'", "").replace(" or ", ", ")
+        context["expected"] = _MEMBER.sub(r"\1", plain)
     template = _WORDS.get(detail["type"])
     # A type that is not in the table is one of ours (shared.fields), whose message is already in our words.
     return FieldProblem(field[:FIELD_CHARS], template.format(**context) if template else detail["msg"])

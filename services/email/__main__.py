@@ -1,0 +1,25 @@
+"""Run the email service: ``python -m services.email`` from the repository root."""
+
+from datetime import timedelta
+
+from services.email.providers import SmtpProvider
+from services.email.settings import EmailSettings
+from shared.model import Channel
+from shared.service import ChannelService, run_channel
+from shared.settings import load_or_exit
+
+
+def main() -> None:
+    """Read the settings and serve until told to stop."""
+    settings = load_or_exit(EmailSettings)
+    service = ChannelService[EmailSettings](
+        channel=Channel.EMAIL,
+        providers=lambda _: (SmtpProvider(settings),),
+        concurrency=settings.email_concurrency,
+        attempt_deadline=timedelta(seconds=30),
+    )
+    run_channel(service, settings)
+
+
+if __name__ == "__main__":
+    main()

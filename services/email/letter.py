@@ -1,0 +1,73 @@
+"""The HTML version of a notification that brings none.
+
+Everything is escaped and styled inline, because mail programs drop style sheets; nothing is loaded from elsewhere.
+"""
+
+from collections.abc import Iterator
+from html import escape
+from typing import Any
+
+from shared.model import Content, Priority
+
+_COLOURS = {
+    Priority.LOW: "#64748b",
+    Priority.NORMAL: "#2563eb",
+    Priority.HIGH: "#d97706",
+    Priority.CRITICAL: "#dc2626",
+}
+_FONT = "font-family:-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif"
+# What a maintenance notification says in its data.
+_MAINTENANCE = {"starts_at": "Starts", "ends_at": "Ends", "services": "Services"}
+
+
+def letter(content: Content, priority: Priority) -> str:
+    """Write title, message and details as an HTML document."""
+    colour = _COLOURS[priority]
+    rows = "".join(
+        f'<tr><td style="padding:4px 16px 4px 0;color:#64748b;vertical-align:top">{escape(name)}</td>'
+        f'<td style="padding:4px 0;color:#0f172a">{escape(value)}</td></tr>\n'
+        for name, value in _details(content, priority)
+    )
+    request = ""
+    if content.alert and content.alert.requires_acknowledgment:
+        request = (
+            f'<p style="margin:24px 0 0;font-size:14px;font-weight:600;color:{colour}">'
+            "This alert requires an acknowledgement.</p>\n"
+        )
+    return (
+        "<!DOCTYPE html>\n"
+        f'<html><head><meta charset="utf-8"><title>{escape(content.title)}</title></head>\n'
+        f'<body style="margin:0;padding:24px;background:#f1f5f9;{_FONT}">\n'
+        '<div style="max-width:600px;margin:0 auto;padding:24px 28px;background:#ffffff;border-radius:8px;'
+        f'border-top:4px solid {colour}">\n'
+        f'<h1 style="margin:0 0 16px;font-size:20px;line-height:1.3;color:#0f172a">{escape(content.title)}</h1>\n'
+        f'<div style="font-size:16px;line-height:1.5;color:#1e293b">{_lines(content.message)}</div>\n'
+        f'<table role="presentation" style="margin:24px 0 0;border-collapse:collapse;font-size:14px">\n{rows}</table>\n'
+        f"{request}</div>\n</body></html>\n"
+    )
+
+
+def _lines(text: str) -> str:
+    return "<br>\n".join(escape(line) for line in text.splitlines())
+
+
+def _details(content: Content, priority: Priority) -> Iterator[tuple[str, str]]:
+    yield "Priority", priority.value.capitalize()
+    if alert := content.alert:
+        yield "Alert", alert.type
+        if alert.severity:
+            yield "Severity", alert.severity
+        if alert.source:
+            yield "Source", alert.source
+        if alert.affected_systems:
+            yield "Affected systems", ", ".join(alert.affected_systems)
+    if content.category:
+        yield "Category", content.category
+    if content.type == "maintenance":
+        for key, name in _MAINTENANCE.items():
+            if value := content.data.get(key):
+                yield name, _words(value)
+
+
+def _words(value: Any) -> str:  # noqa: ANN401 - a value of JSON
+    return ", ".join(str(each) for each in value) if isinstance(value, list) else str(value)

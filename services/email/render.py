@@ -1,0 +1,122 @@
+"""From an attempt to the mail that is sent: a pure function.
+
+Promises that neither title nor address can add or change a header field, and that every attempt at a delivery has the
+same Message-ID, so that a mail sent twice is recognised as one by programs that look.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import format_datetime
+
+from services.email.letter import letter
+from services.email.mime import (
+    LINE_LIMIT_CHARACTERS,
+    MIME_FIELDS,
+    alternatives,
+    field_names,
+    mailbox,
+    unstructured,
+)
+from services.email.relays import Sender
+from shared.errors import PermanentFailure, Reason
+from shared.model import Attempt, Content, EmailAddress, Priority
+
+# C0, DEL and C1, and the two separators that str.splitlines knows beside them.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# RFC 5321, 4.1.2: what ends an address on an SMTP command line, or a mailbox in a header.
+_NOT_IN_ADDRESS = re.compile(r'[\s<>()\[\],;:\\"]')
+# Not standardised; these values are what mail programs set and read (RFC 4021, 2.1.53 registers Importance).
+_URGENT = {Priority.HIGH: "2 (High)", Priority.CRITICAL: "1 (Highest)"}
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A mail on its way to one recipient.
+
+    Attributes:
+        sender: the address of the envelope, and so where a relay's report of non-delivery goes.
+        raw: header and body as they are transmitted, without the dots of SMTP.
+    """
+
+    sender: str
+    recipient: str
+    message_id: str
+    raw: bytes
+
+
+def render(attempt: Attempt, sender: Sender, now: datetime) -> Mail:
+    """Write the mail of an attempt.
+
+    Args:
+        attempt: its address is an ``EmailAddress``.
+        sender: who it is from.
+        now: the time for its Date field.
+
+    Raises:
+        PermanentFailure: it cannot be written without harm; no personal data in the text.
+    """
+    delivery, content = attempt.delivery, attempt.content
+    address = delivery.address
+    if not isinstance(address, EmailAddress):
+        raise PermanentFailure(Reason.REJECTED, "not an email address")
+    subject = _subject(content)
+    _refuse_injection(subject=subject, name=address.name or "", address=address.email)
+    message_id = _message_id(attempt, sender)
+    fields = {
+        "From": mailbox(sender.name, sender.address),
+        "To": mailbox(address.name, address.email),
+        "Subject": unstructured("Subject", subject),
+        "Date": format_datetime(now),
+        "Message-ID": message_id,
+        # RFC 3834, 5: keeps vacation responders quiet.
+        "Auto-Submitted": "auto-generated",
+        "X-Carillon-Notification": attempt.notification.id,
+    }
+    if delivery.priority in _URGENT:
+        fields |= {"X-Priority": _URGENT[delivery.priority], "Importance": "high"}
+    try:
+        raw = alternatives(fields, content.message, content.html_body or letter(content, delivery.priority))
+    except UnicodeEncodeError:
+        raise PermanentFailure(Reason.REJECTED, "the text is not valid Unicode") from None
+    _refuse_other_fields(raw, [*fields, *MIME_FIELDS])
+    return Mail(sender.address, address.email, message_id, raw)
+
+
+def _subject(content: Content) -> str:
+    if content.alert is None:
+        return content.title
+    return f"[{content.alert.level.upper()}] {content.title}"
+
+
+def _message_id(attempt: Attempt, sender: Sender) -> str:
+    # The key may hold an address, so only its hash goes out.
+    key = hashlib.sha256(attempt.delivery.key.encode()).hexdigest()[:16]
+    return f"<{attempt.notification.id}.{key}@{sender.domain}>"
+
+
+def _refuse_injection(**texts: str) -> None:
+    for name, text in texts.items():
+        if _CONTROL.search(text):
+            raise PermanentFailure(Reason.REJECTED, f"control character in the {name}")
+        # RFC 2047, 2: an encoded word, which a mail program decodes to who knows what.
+        if "=?" in text:
+            raise PermanentFailure(Reason.REJECTED, f"encoded word in the {name}")
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise PermanentFailure(Reason.REJECTED, f"the {name} is not valid Unicode") from None
+    # Outside ASCII it would take SMTPUTF8 all the way to the recipient; intake refuses such addresses, too.
+    address = texts["address"]
+    local, _, domain = address.rpartition("@")
+    if not local or not domain or not address.isascii() or _NOT_IN_ADDRESS.search(address):
+        raise PermanentFailure(Reason.REJECTED, "malformed address")
+
+
+def _refuse_other_fields(raw: bytes, expected: list[str]) -> None:
+    """Compare what a reader will find with what was meant: the last line against injection."""
+    header, _, _ = raw.partition(b"\r\n\r\n")
+    too_long = any(len(line) > LINE_LIMIT_CHARACTERS for line in header.split(b"\r\n"))
+    if too_long or field_names(raw) != [name.lower() for name in expected]:
+        raise PermanentFailure(Reason.REJECTED, "the header is not what was meant")

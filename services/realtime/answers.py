@@ -1,0 +1,127 @@
+"""What the HTTP side answers when it cannot do what was asked.
+
+Every such answer is ``{"error": {"code", "message", "fields"}}``. Messages are sentences of our own: nothing that the
+client sent, and nothing of what went wrong inside, is repeated in them.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+from pydantic import ValidationError
+
+
+@dataclass(frozen=True, slots=True)
+class FieldProblem:
+    """What is wrong with one field; ``field`` is its path, such as ``keys.auth``."""
+
+    field: str
+    problem: str
+
+
+class Refusal(Exception):
+    """A request that is answered with an error.
+
+    Args:
+        code: a stable word for programs.
+        message: a sentence for people.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        fields: Sequence[FieldProblem] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(code)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.fields = tuple(fields)
+        self.headers = dict(headers or {})
+
+    def response(self) -> web.Response:
+        """Write the answer."""
+        error: dict[str, Any] = {"code": self.code, "message": self.message}
+        if self.fields:
+            error["fields"] = [{"field": problem.field, "problem": problem.problem} for problem in self.fields]
+        return web.json_response({"error": error}, status=self.status, headers=self.headers)
+
+
+def unauthorized() -> Refusal:
+    """Refuse a request without a valid token or ticket (RFC 9110, 11.6.1: with a challenge)."""
+    return Refusal(
+        401, "unauthorized", "A valid token or ticket is required.", headers={"WWW-Authenticate": "Bearer"}
+    )
+
+
+def not_found() -> Refusal:
+    """Refuse what is not there, or not there for this user; the two look alike."""
+    return Refusal(404, "not_found", "There is nothing by that name.")
+
+
+def invalid(*problems: FieldProblem) -> Refusal:
+    """Refuse a request whose fields are wrong."""
+    return Refusal(400, "invalid_request", "Some fields are not valid.", fields=problems)
+
+
+def unavailable() -> Refusal:
+    """Refuse for the moment."""
+    return Refusal(503, "unavailable", "Try again shortly.", headers={"Retry-After": "2"})
+
+
+def from_validation(error: ValidationError) -> Refusal:
+    """Translate pydantic's findings."""
+    return invalid(
+        *(
+            FieldProblem(".".join(map(str, detail["loc"])) or "body", _problem(detail["type"], detail["msg"]))
+            for detail in error.errors(include_url=False, include_context=False, include_input=False)
+        )
+    )
+
+
+def _problem(kind: str, message: str) -> str:
+    if kind == "missing":
+        return "required"
+    if kind == "extra_forbidden":
+        return "unknown"
+    return message.removeprefix("Value error, ")
+
+
+def from_http(error: web.HTTPException) -> Refusal:
+    """Translate what aiohttp itself refuses."""
+    known = {
+        404: ("not_found", "There is nothing by that name."),
+        405: ("method_not_allowed", "This method is not allowed here."),
+        413: ("too_large", "The body is too large."),
+    }
+    code, message = known.get(error.status, ("bad_request", "The request cannot be served."))
+    allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+    return Refusal(error.status, code, message, headers=allow)
+
+
+async def json_object(request: web.Request, *, optional: bool = False) -> dict[str, Any]:
+    """Read a request's body.
+
+    Args:
+        request: of which the body was not read yet.
+        optional: an empty body stands for an empty object.
+
+    Raises:
+        Refusal: it is not a JSON object.
+    """
+    body = await request.read()
+    if optional and not body:
+        return {}
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise invalid(FieldProblem("body", "must be a JSON object"))
+    return value

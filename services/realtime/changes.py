@@ -1,0 +1,128 @@
+"""What this process writes for users, and whom it then tells.
+
+Promises that a call returns after the store has it. This process's own sessions are served first, then messages leave
+to the other processes and gateways: nothing but one round trip to the store stands between a job and its live frame.
+"""
+
+import asyncio
+
+from services.realtime import frames
+from services.realtime.hub import Hub
+from services.realtime.news import CountNews, EntryNews, PersonNews, StatusNews
+from services.realtime.post import Post
+from shared.directory import Directory
+from shared.feed import Feed, FeedNews, Groups, group_set
+from shared.inbox import Change, Inbox, Marked
+from shared.sessions import Sessions, targets
+from shared.timeline import Cursor, FeedEntry, FeedLog, Snapshot, feed_unread, with_read
+
+
+class Changes:
+    """Writes to inboxes, the feed and records.
+
+    Args:
+        log: the feed as the hub's mirror knows it.
+    """
+
+    def __init__(
+        self, inbox: Inbox, feed: Feed, log: FeedLog, *, registry: Sessions, directory: Directory, hub: Hub, post: Post
+    ) -> None:
+        self.log = log
+        self._inbox = inbox
+        self._feed = feed
+        self._registry = registry
+        self._directory = directory
+        self._hub = hub
+        self._post = post
+
+    async def add_entry(self, user_id: str, notification_id: str, body: str, *, live: bool) -> None:
+        """Write an entry into a user's inbox and show it to his sessions."""
+        added = await self._inbox.add(user_id, notification_id, body, quiet=not live)
+        entry = EntryNews.of(user_id, added, body, quiet=not live)
+        self._hub.entry(entry)
+        where = targets(added.sessions)
+        told = self._post.to_nodes(where.nodes, entry)
+        if live and where.gateways:
+            cursor = Cursor(added.epoch, added.seq, self.log.epoch, self.log.seq)
+            told += self._post.to_gateways(where.gateways, frames.notification(with_read(body, read=False), cursor))
+        await self._post.taken(told)
+
+    async def add_broadcast(self, notification_id: str, body: str, groups: Groups) -> None:
+        """Write an entry into the feed and show it to everybody concerned."""
+        added = await self._feed.add(notification_id, body, groups)
+        entry = FeedEntry(added.seq, notification_id, group_set(groups), body)
+        news = FeedNews(added.epoch, added.before, entry)
+        if not self._hub.feed(news):
+            await self._hub.refresh_feed()
+        told = self._post.to_all_nodes(news)
+        shown = with_read(body, read=False)
+        gateways = [
+            session for session in await self._registry.gateways() if session.live and entry.is_for(session.groups)
+        ]
+        places = await asyncio.gather(*(self._inbox.place(session.user_id) for session in gateways))
+        for session, (epoch, seq) in zip(gateways, places, strict=True):
+            cursor = Cursor(epoch, seq, added.epoch, added.seq)
+            told += self._post.to_gateways([session], frames.notification(shown, cursor))
+        await self._post.taken(told)
+
+    async def put_status(self, accepted_ms: int, text: str) -> None:
+        """Keep the system status and show it to everybody."""
+        if not await self._feed.put_status(accepted_ms, text):
+            return
+        news = StatusNews(accepted_ms, text)
+        self._hub.status(news)
+        told = self._post.to_all_nodes(news)
+        told += self._post.to_gateways(await self._registry.gateways(), frames.status(text))
+        await self._post.taken(told)
+
+    async def mark(self, user_id: str, entry_id: str, change: Change) -> bool:
+        """Change a user's mark of an entry; False when he has no such entry."""
+        marked, groups = await asyncio.gather(self._inbox.mark(user_id, entry_id, change), self._groups(user_id))
+        if marked is None:
+            entry = await self._feed_entry(entry_id, groups)
+            if entry is None:
+                return False
+            marked = await self._inbox.mark_feed(user_id, entry, change, self.log)
+        await self._tell_count(user_id, marked, groups)
+        return True
+
+    async def read_all(self, user_id: str) -> None:
+        """Mark everything that a user may see as read."""
+        _, groups = await asyncio.gather(self._hub.refresh_feed(), self._groups(user_id))
+        await self._tell_count(user_id, await self._inbox.read_all(user_id, self.log), groups)
+
+    async def line(self, user_id: str) -> tuple[Snapshot, frozenset[str]]:
+        """Read a user's whole inbox and his groups, with the feed up to date."""
+        snapshot, groups, _ = await asyncio.gather(
+            self._inbox.everything(user_id), self._groups(user_id), self._hub.refresh_feed()
+        )
+        return snapshot, groups
+
+    async def person_changed(self, user_id: str) -> None:
+        """Let every process that holds sessions of a user read his record again."""
+        where = await self._registry.targets_of(user_id)
+        await self._hub.person(PersonNews(user_id))
+        await self._post.taken(self._post.to_nodes(where.nodes, PersonNews(user_id)))
+
+    async def _groups(self, user_id: str) -> frozenset[str]:
+        person = await self._directory.person(user_id)
+        return frozenset(person.groups) if person else frozenset()
+
+    async def _feed_entry(self, entry_id: str, groups: frozenset[str]) -> FeedEntry | None:
+        entry = self.log.visible(entry_id, groups)
+        if entry is None:
+            await self._hub.refresh_feed()
+            entry = self.log.visible(entry_id, groups)
+        return entry
+
+    async def _tell_count(self, user_id: str, marked: Marked, groups: frozenset[str]) -> None:
+        if not marked.changed:
+            return
+        snapshot = marked.snapshot
+        feed = feed_unread(snapshot, self.log, groups)
+        news = CountNews(user_id, snapshot.unread, snapshot.version, feed, snapshot.feed_version, self.log.seq)
+        self._hub.count(news)
+        where = targets(marked.sessions)
+        told = self._post.to_nodes(where.nodes, news)
+        told += self._post.to_gateways(where.gateways, frames.unread(news.own + news.feed))
+        await self._post.taken(told)

@@ -1,0 +1,82 @@
+"""What a client is sent: the server frames of the wire contract's section 5.
+
+Besides those of the contract there are ``pong``, which answers ``ping``, and ``error`` with ``code`` and ``message``,
+which answers a client frame that could not be done. Clients ignore types that they do not know.
+"""
+
+import json
+from dataclasses import dataclass
+
+from shared.timeline import Cursor, Item
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame; in SSE its type is the event name and its cursor the event id."""
+
+    type: str
+    data: bytes
+    cursor: str | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of the JSON text."""
+        return len(self.data)
+
+    @property
+    def event(self) -> bytes:
+        """Write the frame as a server-sent event; the JSON has no line breaks."""
+        lines = b"event: %b\ndata: %b\n\n" % (self.type.encode(), self.data)
+        return b"id: %b\n%b" % (self.cursor.encode(), lines) if self.cursor is not None else lines
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+GAP = Frame("gap", _json({"type": "gap"}))
+PONG = Frame("pong", _json({"type": "pong"}))
+
+
+def hello(session_id: str, cursor: Cursor, unread: int) -> Frame:
+    """Greet a session; the cursor stands before everything that follows."""
+    text = cursor.encode()
+    return Frame("hello", _json({"type": "hello", "session_id": session_id, "cursor": text, "unread": unread}), text)
+
+
+def notification(body: str, cursor: Cursor) -> Frame:
+    """Show a notification, given as its JSON with ``read``."""
+    text = cursor.encode()
+    return Frame("notification", f'{{"type":"notification","cursor":"{text}","notification":{body}}}'.encode(), text)
+
+
+def shown(item: Item) -> Frame:
+    """Show an entry of a user's line."""
+    return notification(item.notification, item.cursor)
+
+
+def unread(count: int) -> Frame:
+    """Tell the number of unread entries."""
+    return Frame("unread", b'{"type":"unread","unread":%d}' % count)
+
+
+def status(text: str) -> Frame:
+    """Tell the system status, given as its frame's JSON."""
+    return Frame("status", text.encode())
+
+
+def status_text(message: str, details: dict[str, object], timestamp_s: float) -> str:
+    """Write a status frame's JSON; ``details`` may hold ``status`` and ``services``."""
+    frame = {
+        "type": "status",
+        "message": message,
+        "status": details.get("status"),
+        "services": details.get("services"),
+        "timestamp": timestamp_s,
+    }
+    return _json(frame).decode()
+
+
+def error(code: str, message: str) -> Frame:
+    """Answer a client frame that could not be done."""
+    return Frame("error", _json({"type": "error", "code": code, "message": message}))

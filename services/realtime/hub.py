@@ -1,0 +1,282 @@
+"""The sessions of one process, by user, and what each is to be told.
+
+Promises: a live session is sent every entry of its user's line once, in order. Whatever arrives out of step (a message
+between processes was lost, came twice or overtook another) is noticed by its sequence, and the session reads what it
+missed from the store before it goes on. Everything but the replay is synchronous, so no two changes interleave.
+"""
+
+import asyncio
+import logging
+
+from services.realtime import frames
+from services.realtime.frames import Frame
+from services.realtime.news import CountNews, EntryNews, PersonNews, StatusNews
+from services.realtime.sessions import Phase, Session, Sink, Spawn, User
+from shared import metrics
+from shared.directory import Directory
+from shared.feed import FeedMirror, FeedNews
+from shared.inbox import Inbox
+from shared.people import Person
+from shared.sessions import Opened, Standing
+from shared.timeline import (
+    Cursor,
+    FeedEntry,
+    Snapshot,
+    Stream,
+    feed_unread,
+    follow,
+    pending,
+    with_read,
+)
+from shared.worker import until_stored
+
+log = logging.getLogger(__name__)
+
+
+class Hub:
+    """All sessions of this process.
+
+    Args:
+        spawn: starts a background task that is kept until its end.
+    """
+
+    def __init__(self, inbox: Inbox, mirror: FeedMirror, directory: Directory, spawn: Spawn) -> None:
+        self.users: dict[str, User] = {}
+        self._inbox = inbox
+        self._mirror = mirror
+        self._directory = directory
+        self._spawn = spawn
+
+    def add(self, session_id: str, user_id: str, sink: Sink) -> Session:
+        """Begin a session: from now on it takes note of news, and shows them after ``admit``."""
+        user = self.users.get(user_id)
+        if user is None:
+            user = self.users[user_id] = User(user_id)
+        session = Session(session_id, user, sink, self._spawn)
+        user.sessions.append(session)
+        metrics.realtime_sessions.inc()
+        return session
+
+    def remove(self, session: Session) -> None:
+        """Forget a session whose connection is over."""
+        session.ended()
+        user = session.user
+        if session in user.sessions:
+            user.sessions.remove(session)
+            metrics.realtime_sessions.dec()
+        if not user.sessions and self.users.get(user.id) is user:
+            del self.users[user.id]
+
+    def sessions(self) -> list[Session]:
+        """Return all sessions."""
+        return [session for user in self.users.values() for session in user.sessions]
+
+    async def admit(self, session: Session, opened: Opened, person: Person | None, cursor: Cursor | None) -> None:
+        """Greet a session, replay what it missed (or its pending entries), and let it go live.
+
+        Args:
+            opened: read after the session was added.
+            person: read after ``opened``.
+            cursor: where the client was; None for a client that comes without one.
+
+        Raises:
+            ConnectionError: the client is gone.
+        """
+        user, snapshot = session.user, opened.snapshot
+        self._describe(user, person, opened.record_digest)
+        self._count(user, snapshot)
+        stream = await self._stream(session, snapshot, cursor)
+        if self._mirror.status is not None:
+            await session.replay(frames.status(self._mirror.status))
+        await session.replay(frames.hello(session.id, stream.start, user.unread))
+        if stream.gap:
+            await session.replay(frames.GAP)
+        for item in stream.items:
+            await session.replay(frames.shown(item))
+        session.place = stream.end
+        await self._catch_up(session)
+
+    async def _stream(self, session: Session, snapshot: Snapshot, cursor: Cursor | None) -> Stream:
+        groups = session.user.groups
+        if cursor is None:
+            return pending(snapshot, self._mirror.log, groups)
+        feed = self._mirror.log
+        if cursor.feed_epoch != feed.epoch or cursor.feed_seq > feed.seq:
+            # Another process told this client of a broadcast whose message has not come here yet.
+            await self.refresh_feed()
+        stream = follow(cursor, snapshot, feed, groups)
+        if stream is None:
+            fresh = await until_stored(lambda: self._inbox.pending(session.user.id))
+            stream = pending(fresh, feed, groups, gap=True)
+        return stream
+
+    def entry(self, news: EntryNews) -> None:
+        """Tell a user's sessions of an own entry."""
+        user = self.users.get(news.user_id)
+        if user is None:
+            return
+        if news.version > user.version:
+            user.version, user.own_unread = news.version, news.unread
+            user.tell_unread()
+        body = ""
+        for session in user.sessions:
+            if session.phase is not Phase.LIVE or not self._follows(session, news):
+                continue
+            session.user_epoch, session.user_seq = news.epoch, news.seq
+            if not news.quiet:
+                body = body or with_read(news.body, read=False)
+                session.offer(frames.notification(body, session.place))
+
+    def _follows(self, session: Session, news: EntryNews) -> bool:
+        """Tell whether a live session is told of this next; when it missed something, begin to catch up."""
+        begins = not session.user_epoch and news.before == session.user_seq == 0
+        if begins or (session.user_epoch == news.epoch and news.before == session.user_seq):
+            return True
+        if session.user_epoch != news.epoch or news.seq > session.user_seq:
+            self.fall_behind(session)
+        return False
+
+    def fall_behind(self, session: Session) -> None:
+        """Let a session read from the store what it has not been told."""
+        session.behind = True
+        if session.phase is Phase.LIVE:
+            session.phase = Phase.REPLAYING
+            self._spawn(self._replay_missed(session), "session-replay")
+
+    def count(self, news: CountNews) -> None:
+        """Tell a user's sessions of a changed count."""
+        user = self.users.get(news.user_id)
+        if user is None:
+            return
+        if news.version > user.version:
+            user.version, user.own_unread = news.version, news.own
+        if news.feed_version > user.feed_version:
+            feed = self._mirror.log
+            user.feed_version = news.feed_version
+            user.feed_unread = news.feed + feed.count_after(news.feed_seq, user.groups)
+            user.feed_counted = max(news.feed_seq, feed.seq)
+        user.tell_unread()
+
+    def feed(self, news: FeedNews) -> bool:
+        """Tell everybody concerned of a broadcast; False when ``refresh_feed`` is needed first."""
+        entries = self._mirror.take(news)
+        if entries is None:
+            return False
+        self._broadcast(entries)
+        return True
+
+    async def refresh_feed(self) -> None:
+        """Read from the store which broadcasts and which status were missed, and tell them."""
+        epoch, status = self._mirror.log.epoch, self._mirror.status
+        missed = await self._mirror.refresh()
+        if epoch and epoch != self._mirror.log.epoch:
+            log.warning("the feed's history begins anew")
+            for session in self.sessions():
+                self.fall_behind(session)
+        else:
+            self._broadcast(missed)
+        if self._mirror.status is not None and self._mirror.status != status:
+            self._tell_all(frames.status(self._mirror.status))
+
+    def status(self, news: StatusNews) -> None:
+        """Tell everybody the system status, unless a later one is known."""
+        if self._mirror.note_status(news.accepted_ms, news.text):
+            self._tell_all(frames.status(news.text))
+
+    def _tell_all(self, frame: Frame) -> None:
+        for session in self.sessions():
+            session.offer(frame)
+
+    def _broadcast(self, entries: list[FeedEntry]) -> None:
+        epoch = self._mirror.log.epoch
+        for entry in entries:
+            body = with_read(entry.body, read=False)
+            for user in self.users.values():
+                is_for = entry.is_for(user.groups)
+                counts = is_for and entry.seq > user.feed_counted
+                if counts:
+                    user.feed_counted = entry.seq
+                    user.feed_unread += 1
+                for session in user.sessions:
+                    if session.phase is not Phase.LIVE:
+                        session.tell_unread()
+                        continue
+                    session.feed_epoch, session.feed_seq = epoch, entry.seq
+                    if is_for and user.live:
+                        session.offer(frames.notification(body, session.place))
+                    if counts:
+                        session.tell_unread()
+
+    async def _replay_missed(self, session: Session) -> None:
+        try:
+            await self._catch_up(session)
+        except ConnectionError:
+            # The task that reads the socket sees the end, too, and cleans up.
+            log.debug("a client left during a replay")
+
+    async def _catch_up(self, session: Session) -> None:
+        """Replay until nothing is missing, then go live; quiet entries are passed over."""
+        feed = self._mirror.log
+        while session.phase is Phase.REPLAYING and (session.behind or session.feed_seq < feed.seq):
+            place, user = session.place, session.user
+            if session.behind:
+                session.behind = False
+                snapshot = await until_stored(lambda: self._inbox.after(user.id, place.user_seq))  # noqa: B023 - awaited here
+            else:
+                snapshot = Snapshot(epoch=place.user_epoch, seq=place.user_seq, feed_epoch=feed.epoch)
+            stream = follow(place, snapshot, feed, user.groups)
+            if stream is None:
+                await session.replay(frames.GAP)
+                stream = Stream(place, (), Cursor(snapshot.epoch, snapshot.seq, feed.epoch, feed.seq))
+            for item in stream.items:
+                if not item.quiet and (user.live or not item.broadcast):
+                    await session.replay(frames.shown(item))
+            session.place = stream.end
+        session.go_live()
+
+    def stands(self, user: User, standing: Standing) -> bool:
+        """Compare a user with the store; True when more must be read with ``reload``."""
+        snapshot = standing.snapshot
+        if snapshot.version > user.version:
+            user.version, user.own_unread = snapshot.version, snapshot.unread
+            user.tell_unread()
+        for session in user.sessions:
+            ahead = snapshot.epoch == session.user_epoch and snapshot.seq <= session.user_seq
+            if session.phase is Phase.LIVE and snapshot.epoch and not ahead:
+                self.fall_behind(session)
+        return (
+            snapshot.version < user.version
+            or snapshot.feed_version != user.feed_version
+            or standing.record_digest != user.record_digest
+        )
+
+    async def reload(self, user: User, record_digest: str | None = None) -> None:
+        """Read a user's record and counts again."""
+        version = user.version
+        snapshot, person = await asyncio.gather(self._inbox.pending(user.id), self._directory.person(user.id))
+        if snapshot.version < version:
+            # The store lost its newest writes, and its versions began to grow from an earlier one.
+            user.version = user.feed_version = -1
+        self._describe(user, person, user.record_digest if record_digest is None else record_digest)
+        self._count(user, snapshot)
+        user.tell_unread()
+
+    async def person(self, news: PersonNews) -> None:
+        """Read a user's record again, if he has sessions here."""
+        user = self.users.get(news.user_id)
+        if user is not None:
+            await self.reload(user)
+
+    def _describe(self, user: User, person: Person | None, record_digest: str) -> None:
+        user.groups = frozenset(person.groups) if person else frozenset()
+        user.live = person is None or person.preferences.realtime
+        user.record_digest = record_digest
+
+    def _count(self, user: User, snapshot: Snapshot) -> None:
+        if snapshot.version >= user.version:
+            user.version, user.own_unread = snapshot.version, snapshot.unread
+        if snapshot.feed_version >= user.feed_version:
+            feed = self._mirror.log
+            user.feed_version = snapshot.feed_version
+            user.feed_unread = feed_unread(snapshot, feed, user.groups)
+            user.feed_counted = feed.seq

@@ -1,0 +1,120 @@
+"""What realtime processes tell each other on ``internal/realtime/…``.
+
+JSON with a ``v``; a version or type that is not known is skipped. Losing a message loses nothing for good: every
+process compares with the store at intervals.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from shared.feed import FeedNews, group_set
+from shared.inbox import Added
+from shared.timeline import FeedEntry
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class EntryNews:
+    """A user has a new own entry; the fields are those of ``shared.inbox.Added``."""
+
+    user_id: str
+    epoch: str
+    before: int
+    seq: int
+    unread: int
+    version: int
+    quiet: bool
+    body: str
+
+    @classmethod
+    def of(cls, user_id: str, added: Added, body: str, *, quiet: bool) -> "EntryNews":
+        """Make the news of an added entry."""
+        return cls(user_id, added.epoch, added.before, added.seq, added.unread, added.version, quiet, body)
+
+
+@dataclass(frozen=True, slots=True)
+class CountNews:
+    """A user has read something.
+
+    Attributes:
+        own: unread own entries, at ``version``.
+        feed: unread feed entries among those up to ``feed_seq``, at ``feed_version``.
+    """
+
+    user_id: str
+    own: int
+    version: int
+    feed: int
+    feed_version: int
+    feed_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class PersonNews:
+    """A user changed his preferences."""
+
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StatusNews:
+    """The system status, as its frame's JSON."""
+
+    accepted_ms: int
+    text: str
+
+
+News = EntryNews | CountNews | PersonNews | StatusNews | FeedNews
+
+_USER_NEWS: dict[str, type[EntryNews | CountNews | PersonNews]] = {
+    "entry": EntryNews,
+    "unread": CountNews,
+    "person": PersonNews,
+}
+_USER_NEWS_NAMES = {news_type: name for name, news_type in _USER_NEWS.items()}
+
+
+def encode(news: News) -> str:
+    """Write news as an internal message."""
+    if isinstance(news, FeedNews):
+        entry = news.entry
+        frame: dict[str, Any] = {
+            "type": "feed",
+            "epoch": news.epoch,
+            "before": news.before,
+            "seq": entry.seq,
+            "id": entry.id,
+            "groups": None if entry.groups is None else sorted(entry.groups),
+            "body": entry.body,
+        }
+        return _dump({"v": VERSION, "frame": frame})
+    if isinstance(news, StatusNews):
+        frame = {"type": "status", "accepted_ms": news.accepted_ms, "text": news.text}
+        return _dump({"v": VERSION, "frame": frame})
+    frame = {"type": _USER_NEWS_NAMES[type(news)]}
+    frame |= {name: getattr(news, name) for name in news.__slots__ if name != "user_id"}
+    return _dump({"v": VERSION, "user_id": news.user_id, "frame": frame})
+
+
+def decode(payload: bytes) -> News | None:
+    """Read an internal message; None when this version cannot."""
+    try:
+        message = json.loads(payload)
+        if message["v"] > VERSION:
+            return None
+        frame = message["frame"]
+        kind = frame.pop("type")
+        if kind == "feed":
+            entry = FeedEntry(frame["seq"], frame["id"], group_set(frame["groups"]), frame["body"])
+            return FeedNews(frame["epoch"], frame["before"], entry)
+        if kind == "status":
+            return StatusNews(**frame)
+        return _USER_NEWS[kind](message["user_id"], **frame)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def _dump(message: dict[str, Any]) -> str:
+    return json.dumps(message, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,285 @@
+// @ts-check
+/**
+ * Staying connected: one link after another, with a fresh ticket for each and a wait between them.
+ *
+ * It knows when to try and when to give up, and nothing of what the frames say, except that a hello makes the
+ * connection good.
+ *
+ * @module
+ */
+
+import { CarillonError } from "./api.js";
+import { Backoff } from "./backoff.js";
+import { openEventSource, openWebSocket } from "./transport.js";
+
+/** @import { InboxApi } from "./api.js" */
+/** @import { Link } from "./transport.js" */
+/** @import { ClientFrame, ConnectionState, ServerFrame, StateChange, TransportName } from "./types.js" */
+
+/** Close codes of the realtime service. The others (1001 going away, 4008 too slow) need no treatment of their own. */
+const UNAUTHENTICATED = 4001;
+const TOO_MANY_SESSIONS = 4009;
+
+/** From opening to hello; a proxy may swallow an upgrade and answer nothing. */
+const HELLO_DEADLINE_MS = 10_000;
+/** A connection that lived this long was a success: the next loss starts with the shortest wait. */
+const STABLE_MS = 5_000;
+/** Shorter than the idle limit of common proxies (nginx: proxy_read_timeout, 60 s). */
+const PING_EVERY_MS = 25_000;
+/** A cursor that the server refuses looks like any failed handshake; after this many it is given up. */
+const FAILURES_BEFORE_CURSOR_IS_DROPPED = 4;
+
+/**
+ * What a connection asks and tells its owner.
+ *
+ * @typedef {object} ConnectionOwner
+ * @property {() => string | null} cursor Where the next link resumes.
+ * @property {() => void} cursorRefused The server may not know that cursor any more.
+ * @property {(change: StateChange) => void} state
+ * @property {(frame: ServerFrame, cursor: string | null) => void} frame
+ * @property {() => void} settled The link has lived long enough to be called stable.
+ * @property {(code: number) => void} unauthenticated It has stopped, and waits for `connect()`.
+ */
+
+export class Connection {
+  #api;
+  #choice;
+  #owner;
+  #backoff = new Backoff();
+  /** @type {ConnectionState} */
+  #state = "idle";
+  /** @type {TransportName} */
+  #transport;
+  /** @type {Link | null} */
+  #link = null;
+  /** Which attempt is current; answers to an earlier one are dropped. */
+  #attempt = 0;
+  #failures = 0;
+  /** Something came since the last ping. */
+  #heard = false;
+  /** This server answers pings, so that silence means a dead link. */
+  #answersPings = false;
+  #tokenRenewed = false;
+  #notBefore_ms = 0;
+  /** @type {Set<ReturnType<typeof setTimeout>>} */
+  #timers = new Set();
+  /** @type {AbortController | null} */
+  #listening = null;
+
+  /**
+   * @param {InboxApi} api
+   * @param {"auto" | TransportName} choice
+   * @param {ConnectionOwner} owner
+   */
+  constructor(api, choice, owner) {
+    this.#api = api;
+    this.#choice = choice;
+    this.#owner = owner;
+    this.#transport = choice === "auto" ? "websocket" : choice;
+  }
+
+  get state() {
+    return this.#state;
+  }
+
+  get transport() {
+    return this.#transport;
+  }
+
+  connect() {
+    if (this.#state !== "idle" && this.#state !== "stopped") return;
+    this.#tokenRenewed = false;
+    this.#listen();
+    void this.#try();
+  }
+
+  close() {
+    this.#drop();
+    this.#listening?.abort();
+    this.#listening = null;
+    this.#become("idle");
+  }
+
+  /** @param {ClientFrame} frame */
+  send(frame) {
+    return this.#state === "open" && (this.#link?.send(frame) ?? false);
+  }
+
+  #listen() {
+    this.#listening ??= new AbortController();
+    const { signal } = this.#listening;
+    globalThis.addEventListener?.("online", () => this.#networkBack(), { signal });
+    globalThis.addEventListener?.("offline", () => this.#networkLost(), { signal });
+    globalThis.document?.addEventListener(
+      "visibilitychange",
+      () => {
+        if (document.visibilityState === "visible") this.#hurry();
+      },
+      { signal },
+    );
+  }
+
+  #networkBack() {
+    // Another network may let WebSockets through.
+    if (this.#choice === "auto" && this.#state !== "open") this.#transport = "websocket";
+    this.#hurry();
+  }
+
+  #networkLost() {
+    if (this.#state === "idle" || this.#state === "stopped") return;
+    // A socket on a lost network would look open for minutes.
+    this.#drop();
+    this.#become("offline");
+  }
+
+  /** End the wait, unless the server asked for it. */
+  #hurry() {
+    const waiting = this.#state === "waiting" || this.#state === "offline";
+    if (!waiting) return;
+    const asked_ms = this.#notBefore_ms - Date.now();
+    if (asked_ms > 0) this.#wait(asked_ms, null);
+    else void this.#try();
+  }
+
+  async #try() {
+    this.#drop();
+    const attempt = this.#attempt;
+    this.#answersPings = false;
+    this.#become("connecting");
+    try {
+      const ticket = await this.#api.ticket();
+      if (attempt !== this.#attempt) return;
+      const websocket = this.#transport === "websocket";
+      const address = this.#api.address(websocket ? "ws" : "events", { ticket, cursor: this.#owner.cursor() });
+      this.#link = (websocket ? openWebSocket : openEventSource)(address, {
+        frame: (frame, cursor) => {
+          this.#heard = true;
+          if (frame.type === "pong") this.#answersPings = true;
+          if (frame.type === "hello") this.#greeted();
+          this.#owner.frame(frame, cursor);
+        },
+        closed: (code) => void this.#closed(code),
+      });
+      this.#after(HELLO_DEADLINE_MS, () => {
+        if (this.#state === "connecting") void this.#closed(null);
+      });
+    } catch (error) {
+      if (attempt === this.#attempt) this.#refused(error);
+    }
+  }
+
+  #greeted() {
+    this.#failures = 0;
+    this.#after(STABLE_MS, () => {
+      this.#backoff.reset();
+      this.#tokenRenewed = false;
+      this.#owner.settled();
+    });
+    this.#keepAlive();
+    this.#become("open");
+  }
+
+  #keepAlive() {
+    this.#after(PING_EVERY_MS, () => {
+      // A lost network that the browser does not notice leaves a socket open for many minutes.
+      if (this.#answersPings && !this.#heard) return void this.#closed(null);
+      this.#heard = !this.#link?.send({ type: "ping" });
+      this.#keepAlive();
+    });
+  }
+
+  /** @param {unknown} error */
+  #refused(error) {
+    const status = error instanceof CarillonError ? error.status : 0;
+    if (status === 401 || status === 403) return this.#stop(status);
+    const asked_ms = (error instanceof CarillonError ? error.retryAfterMs : null) ?? 0;
+    this.#notBefore_ms = Date.now() + asked_ms;
+    this.#wait(asked_ms + this.#backoff.next(), status || null);
+  }
+
+  /** @param {number | null} code */
+  async #closed(code) {
+    const greeted = this.#state === "open";
+    this.#drop();
+    if (!greeted) this.#countFailure();
+    else if (this.#choice === "auto") this.#transport = "websocket";
+    if (code === UNAUTHENTICATED) return this.#renew();
+    if (code === TOO_MANY_SESSIONS) {
+      // At once again would push out another session of this user, which would come back and push out this one.
+      return this.#wait(this.#backoff.longest(), code);
+    }
+    // 1001 comes when a server restarts, after a long life, so the backoff stands at its shortest; a server that
+    // says it to everybody at once must not be hammered. 4008 and all others resume from the cursor.
+    this.#wait(this.#backoff.next(), code);
+  }
+
+  #countFailure() {
+    this.#failures += 1;
+    if (this.#choice === "auto") this.#transport = this.#transport === "websocket" ? "sse" : "websocket";
+    if (this.#failures % FAILURES_BEFORE_CURSOR_IS_DROPPED === 0) this.#owner.cursorRefused();
+  }
+
+  async #renew() {
+    if (this.#tokenRenewed) return this.#stop(UNAUTHENTICATED);
+    const attempt = this.#attempt;
+    this.#tokenRenewed = true;
+    this.#become("connecting");
+    try {
+      const renewed = await this.#api.renewToken();
+      if (attempt !== this.#attempt) return;
+      if (renewed) void this.#try();
+      else this.#stop(UNAUTHENTICATED);
+    } catch (error) {
+      if (attempt === this.#attempt) this.#refused(error);
+    }
+  }
+
+  /** @param {number} code */
+  #stop(code) {
+    this.#drop();
+    this.#become("stopped", { code });
+    this.#owner.unauthenticated(code);
+  }
+
+  /**
+   * @param {number} wait_ms
+   * @param {number | null} code
+   */
+  #wait(wait_ms, code) {
+    this.#drop();
+    if (globalThis.navigator?.onLine === false) return this.#become("offline", { code });
+    this.#after(wait_ms, () => void this.#try());
+    this.#become("waiting", { wait_ms, code });
+  }
+
+  /** End the current attempt or link and everything that waits for it. */
+  #drop() {
+    this.#attempt += 1;
+    for (const timer of this.#timers) clearTimeout(timer);
+    this.#timers.clear();
+    this.#link?.close();
+    this.#link = null;
+  }
+
+  /**
+   * @param {number} wait_ms
+   * @param {() => void} then
+   */
+  #after(wait_ms, then) {
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      then();
+    }, wait_ms);
+    this.#timers.add(timer);
+  }
+
+  /**
+   * @param {ConnectionState} state
+   * @param {{wait_ms?: number, code?: number | null}} [details]
+   */
+  #become(state, { wait_ms, code } = {}) {
+    if (state === this.#state && wait_ms === undefined) return;
+    this.#state = state;
+    this.#owner.state({ state, transport: this.#transport, wait_ms: wait_ms ?? null, code: code ?? null });
+  }
+}

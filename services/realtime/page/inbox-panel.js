@@ -1,0 +1,175 @@
+// @ts-check
+/**
+ * The visible frame of `<carillon-inbox>`: the bell, the panel under it, and what is read out to those who do not
+ * see the screen. It holds no notification.
+ *
+ * @module
+ */
+
+import { button, element } from "./dom.js";
+import { icon } from "./icons.js";
+import { StatusBanner } from "./status-banner.js";
+
+/** @import { Labels } from "./labels.js" */
+/** @import { ConnectionState, InboxState } from "./types.js" */
+
+const BADGE_LIMIT = 99;
+/** Lines kept for a screen reader that is still reading; the oldest goes first. */
+const ANNOUNCEMENTS_KEPT = 5;
+/** @type {["all" | "unread" | "archived", InboxState | undefined][]} */
+const VIEWS = [
+  ["all", undefined],
+  ["unread", "unread"],
+  ["archived", "archived"],
+];
+
+/**
+ * @typedef {object} PanelEvents
+ * @property {() => void} opened
+ * @property {() => void} markAllRead
+ * @property {(view: InboxState | undefined) => void} view
+ */
+
+export class InboxPanel {
+  status = new StatusBanner();
+  /** Where the position of the panel is written. A content security policy may refuse style attributes. */
+  placement = new CSSStyleSheet();
+
+  #events;
+  #badge = element("span", { class: "badge", part: "badge", "aria-hidden": "true" });
+  #bell = button("", "bell", () => (this.open = !this.open), icon("bell"));
+  #connection = element("span", { class: "connection", "data-state": "idle", role: "status" });
+  #heading = element("h2", { id: "heading" });
+  #markAll = button("", "quiet mark-all", () => this.#events.markAllRead());
+  #close = button("", "quiet close", () => this.#leave(), icon("close"));
+  #views = element("div", { class: "views", role: "group" });
+  #trouble = element("p", { class: "trouble", role: "alert" });
+  #polite = element("div", { class: "hidden-text", "aria-live": "polite" });
+  #assertive = element("div", { class: "hidden-text", "aria-live": "assertive" });
+  #panel = element("section", {
+    class: "panel",
+    part: "panel",
+    id: "panel",
+    popover: "manual",
+    role: "dialog",
+    "aria-labelledby": "heading",
+    tabindex: "-1",
+  });
+
+  /** @param {PanelEvents} events */
+  constructor(events) {
+    this.#events = events;
+    this.#bell.setAttribute("part", "bell");
+    this.#bell.setAttribute("aria-haspopup", "dialog");
+    this.#bell.setAttribute("aria-controls", "panel");
+    this.#bell.setAttribute("aria-expanded", "false");
+    this.#bell.append(this.#badge);
+    const top = element("header", {}, this.#heading, this.#connection, this.#markAll, this.#close);
+    this.#panel.append(top, this.#views, this.status.element, this.#trouble);
+    this.elements = [this.#bell, this.#panel, this.#polite, this.#assertive];
+  }
+
+  /** @param {HTMLElement} list */
+  hold(list) {
+    this.#panel.append(list);
+  }
+
+  get open() {
+    return this.#panel.matches(":popover-open");
+  }
+
+  set open(open) {
+    if (open === this.open || (open && !this.#panel.isConnected)) return;
+    if (open) {
+      this.place();
+      this.#panel.showPopover();
+      this.#panel.focus({ preventScroll: true });
+      this.#events.opened();
+    } else {
+      this.#panel.hidePopover();
+    }
+    this.#bell.setAttribute("aria-expanded", String(open));
+  }
+
+  /** Put the panel under the bell, wherever that is now. */
+  place() {
+    const { bottom, right } = this.#bell.getBoundingClientRect();
+    const width_px = document.documentElement.clientWidth;
+    this.placement.replaceSync(`.panel { --_top: ${bottom + 8}px; --_right: ${Math.max(8, width_px - right)}px; }`);
+  }
+
+  /** @param {KeyboardEvent} event */
+  key(event) {
+    if (event.key !== "Escape" || !this.open) return;
+    event.stopPropagation();
+    this.#leave();
+  }
+
+  /** @param {Labels} labels */
+  name(labels) {
+    this.#heading.textContent = labels.title;
+    this.#markAll.textContent = labels.markAllRead;
+    this.#close.setAttribute("aria-label", labels.close);
+    this.#close.title = labels.close;
+    this.#views.setAttribute("aria-label", labels.views);
+    this.#views.replaceChildren(...VIEWS.map(([name, view]) => this.#viewButton(labels[name], view)));
+  }
+
+  /**
+   * @param {number} unread
+   * @param {Labels} labels
+   */
+  showUnread(unread, labels) {
+    this.#badge.textContent = unread > BADGE_LIMIT ? `${BADGE_LIMIT}+` : String(unread);
+    this.#badge.hidden = unread === 0;
+    this.#bell.setAttribute("aria-label", labels.bell(unread));
+    this.#bell.title = labels.title;
+    this.#markAll.disabled = unread === 0;
+  }
+
+  /**
+   * @param {ConnectionState} state
+   * @param {Labels} labels
+   */
+  showState(state, labels) {
+    this.#connection.dataset.state = state;
+    this.#connection.textContent = labels.states[state];
+  }
+
+  /** @param {string} text Empty when the trouble is over. */
+  showTrouble(text) {
+    this.#trouble.textContent = text;
+    // In a closed panel nobody would hear of it.
+    if (text && !this.open) this.announce(text, true);
+  }
+
+  /**
+   * Have a line read out.
+   *
+   * @param {string} text
+   * @param {boolean} urgent
+   */
+  announce(text, urgent) {
+    const region = urgent ? this.#assertive : this.#polite;
+    region.append(element("p", {}, text));
+    while (region.childElementCount > ANNOUNCEMENTS_KEPT) region.firstElementChild?.remove();
+  }
+
+  #leave() {
+    this.open = false;
+    this.#bell.focus();
+  }
+
+  /**
+   * @param {string} label
+   * @param {InboxState | undefined} view
+   */
+  #viewButton(label, view) {
+    const made = button(label, "view", () => {
+      for (const other of this.#views.children) other.setAttribute("aria-pressed", String(other === made));
+      this.#events.view(view);
+    });
+    made.setAttribute("aria-pressed", String(view === undefined));
+    return made;
+  }
+}

@@ -1,0 +1,65 @@
+"""Tells other realtime processes, and the gateways of other people, what happened here.
+
+Promises nothing about arrival: processes compare with the store, and a gateway's client resumes from its cursor. It
+bounds what is under way, because every teller waits (shortly) for the broker to take it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+
+from services.realtime import news
+from services.realtime.frames import Frame
+from services.realtime.news import News
+from shared.mqtt import BrokerLink
+from shared.sessions import GatewaySession
+from shared.topics import Topics
+
+log = logging.getLogger(__name__)
+
+# How long a write waits for the broker to take the messages that follow from it.
+TOLD_S = 1.0
+
+
+class Post:
+    """Messages out of one realtime process.
+
+    Args:
+        node: this process; nothing is sent to it.
+    """
+
+    def __init__(self, link: BrokerLink, topics: Topics, node: str) -> None:
+        self._link = link
+        self._topics = topics
+        self._node = node
+        self._internal = topics.all_nodes.removesuffix("realtime/all")
+
+    def to_nodes(self, nodes: Iterable[str], message: News) -> "list[asyncio.Future[bool]]":
+        """Tell those processes, except this one."""
+        others = [node for node in nodes if node != self._node]
+        if not others:
+            return []
+        payload = news.encode(message)
+        return [self._link.publish(self._topics.node(node), payload) for node in others]
+
+    def to_all_nodes(self, message: News) -> "list[asyncio.Future[bool]]":
+        """Tell every process in one message; it comes back here, too."""
+        return [self._link.publish(self._topics.all_nodes, news.encode(message))]
+
+    def to_gateways(self, sessions: Iterable[GatewaySession], frame: Frame) -> "list[asyncio.Future[bool]]":
+        """Publish a frame for sessions of gateways."""
+        return [
+            self._link.publish(session.reply_to, frame.data, correlation=session.correlation)
+            for session in sessions
+            # A publisher must not reach our internal topics through us.
+            if not session.reply_to.startswith(self._internal)
+        ]
+
+    async def taken(self, told: "Sequence[asyncio.Future[bool]]") -> None:
+        """Wait until the broker took the messages, or has had time enough."""
+        if not told:
+            return
+        done, late = await asyncio.wait(told, timeout=TOLD_S)
+        lost = len(late) + sum(1 for future in done if future.cancelled() or future.exception() is not None)
+        if lost:
+            log.warning("live messages not taken by the broker", extra={"count": lost})

@@ -1,0 +1,41 @@
+"""Delivers into inboxes and to open sessions.
+
+Delivered means that the notification stands in the inbox (or the feed); showing it live follows at once and is made
+good later where it fails. Trying again is harmless: an entry is written once for each notification id.
+"""
+
+from services.realtime.changes import Changes
+from services.realtime.frames import status_text
+from shared.inbox import wire_body
+from shared.model import Attempt, Delivery, Feed, Receipt, UserInbox
+from shared.topics import Kind
+
+
+class InboxProvider:
+    """The inbox as a provider."""
+
+    name = "inbox"
+
+    def __init__(self, changes: Changes) -> None:
+        self._changes = changes
+
+    def handles(self, delivery: Delivery) -> bool:
+        """Tell whether the delivery goes to an inbox or to the feed."""
+        return isinstance(delivery.address, UserInbox | Feed)
+
+    async def send(self, attempt: Attempt) -> Receipt:
+        """Write the notification where it belongs and show it live."""
+        notification, address = attempt.notification, attempt.delivery.address
+        content = attempt.content
+        if isinstance(address, UserInbox):
+            body = wire_body(notification, content)
+            await self._changes.add_entry(address.user_id, notification.id, body, live=address.live)
+        elif isinstance(address, Feed) and notification.kind == Kind.SYSTEM_STATUS:
+            text = status_text(content.message, content.data, notification.accepted_ms / 1000)
+            await self._changes.put_status(notification.accepted_ms, text)
+        elif isinstance(address, Feed):
+            await self._changes.add_broadcast(notification.id, wire_body(notification, content), address.groups)
+        return Receipt()
+
+    async def close(self) -> None:
+        """Nothing is held open here."""

@@ -1,0 +1,214 @@
+"""One open session: its place on the user's line, and its bounded way to the socket.
+
+Promises: frames leave in the order in which they were offered; a session that takes them too slowly is closed with
+``TOO_SLOW`` instead of filling the memory, and its client resumes from its cursor. An idle session holds no task of its
+own beyond the one that reads its socket.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine
+from enum import Enum, auto
+from typing import Any, Protocol
+
+from services.realtime import frames
+from services.realtime.frames import Frame
+from shared.timeline import Cursor
+
+log = logging.getLogger(__name__)
+
+# RFC 6455, 7.4.1, and the wire contract's section 5.
+GOING_AWAY = 1001
+UNSUPPORTED_DATA = 1003
+POLICY_VIOLATION = 1008
+TRY_AGAIN_LATER = 1013
+UNAUTHENTICATED = 4001
+TOO_SLOW = 4008
+TOO_MANY_SESSIONS = 4009
+
+# What waits for a slow client besides the socket's own buffer of 64 KiB: some seconds of heavy traffic.
+QUEUE_FRAMES = 256
+QUEUE_BYTES = 1024 * 1024
+
+# While missed entries are replayed the client decides the pace, but one frame may not take longer than this.
+REPLAY_FRAME_S = 20.0
+
+Spawn = Callable[[Coroutine[Any, Any, None], str], "asyncio.Task[None]"]
+
+
+class Sink(Protocol):
+    """Where a session's frames go."""
+
+    async def send(self, frame: Frame) -> None:
+        """Send one frame, waiting while the client is slow.
+
+        Raises:
+            ConnectionError: the client is gone.
+        """
+        ...
+
+    async def close(self, code: int) -> None:
+        """Say goodbye and end the connection, in bounded time."""
+        ...
+
+
+class Phase(Enum):
+    """What a session is doing."""
+
+    REPLAYING = auto()
+    LIVE = auto()
+    CLOSED = auto()
+
+
+class User:
+    """What one process knows of a user who has sessions here, shared by them.
+
+    Attributes:
+        live: the preference for live notifications; broadcasts ask it here.
+        own_unread: as of ``version``; feed_unread: as of ``feed_version``, among entries up to ``feed_counted``.
+        record_digest: the state of the directory record that ``groups`` and ``live`` come from.
+    """
+
+    __slots__ = (
+        "feed_counted", "feed_unread", "feed_version", "groups", "id", "live", "own_unread", "record_digest",
+        "sessions", "version",
+    )  # fmt: skip
+
+    def __init__(self, user_id: str) -> None:
+        self.id = user_id
+        self.groups: frozenset[str] = frozenset()
+        self.live = True
+        self.own_unread = 0
+        self.version = -1
+        self.feed_unread = 0
+        self.feed_version = -1
+        self.feed_counted = 0
+        self.record_digest = ""
+        self.sessions: list[Session] = []
+
+    @property
+    def unread(self) -> int:
+        """Unread entries, own and the feed's."""
+        return self.own_unread + self.feed_unread
+
+    def tell_unread(self) -> None:
+        """Tell every session the count."""
+        for session in self.sessions:
+            session.tell_unread()
+
+
+class Session:
+    """One open session.
+
+    Attributes:
+        behind: own entries may have come that it was not told of; they are read from the store.
+    """
+
+    __slots__ = (
+        "_queue", "_queued_bytes", "_sink", "_spawn", "_unread_due", "_writer", "behind", "expiry", "feed_epoch",
+        "feed_seq", "id", "phase", "user", "user_epoch", "user_seq",
+    )  # fmt: skip
+
+    def __init__(self, session_id: str, user: User, sink: Sink, spawn: Spawn) -> None:
+        self.id = session_id
+        self.user = user
+        self.phase = Phase.REPLAYING
+        self.behind = False
+        self.expiry: asyncio.TimerHandle | None = None
+        self.place = Cursor()
+        self._sink = sink
+        self._spawn = spawn
+        self._queue: deque[Frame] | None = None
+        self._queued_bytes = 0
+        self._unread_due = False
+        self._writer: asyncio.Task[None] | None = None
+
+    @property
+    def place(self) -> Cursor:
+        """How far this session has been told."""
+        return Cursor(self.user_epoch, self.user_seq, self.feed_epoch, self.feed_seq)
+
+    @place.setter
+    def place(self, cursor: Cursor) -> None:
+        self.user_epoch, self.user_seq = cursor.user_epoch, cursor.user_seq
+        self.feed_epoch, self.feed_seq = cursor.feed_epoch, cursor.feed_seq
+
+    def offer(self, frame: Frame) -> None:
+        """Send a frame soon, or close the session when too much waits already."""
+        if self.phase is Phase.CLOSED:
+            return
+        if self._queue is None:
+            self._queue = deque()
+        self._queue.append(frame)
+        self._queued_bytes += frame.size_bytes
+        if len(self._queue) > QUEUE_FRAMES or self._queued_bytes > QUEUE_BYTES:
+            self.close(TOO_SLOW)
+        else:
+            self._write_soon()
+
+    def tell_unread(self) -> None:
+        """Send the count soon; several changes before that are told at once."""
+        self._unread_due = True
+        self._write_soon()
+
+    def go_live(self) -> None:
+        """Let waiting and later frames out: everything before them has been sent."""
+        if self.phase is Phase.REPLAYING:
+            self.phase = Phase.LIVE
+            if self._queue or self._unread_due:
+                self._write_soon()
+
+    async def replay(self, frame: Frame) -> None:
+        """Send a frame of the past, at the client's pace.
+
+        Raises:
+            ConnectionError: the client is gone, or slower than any client is.
+        """
+        try:
+            async with asyncio.timeout(REPLAY_FRAME_S):
+                await self._sink.send(frame)
+        except TimeoutError:
+            self.close(TOO_SLOW)
+            raise ConnectionAbortedError from None
+
+    def close(self, code: int) -> None:
+        """End the session; nothing is sent any more but the close code."""
+        if self.phase is Phase.CLOSED:
+            return
+        self.ended()
+        self._spawn(self._sink.close(code), "session-close")
+
+    def ended(self) -> None:
+        """Take note that the connection is over."""
+        self.phase = Phase.CLOSED
+        self._queue = None
+        if self.expiry is not None:
+            self.expiry.cancel()
+            self.expiry = None
+        if self._writer is not None:
+            self._writer.cancel()
+            self._writer = None
+
+    def _write_soon(self) -> None:
+        if self.phase is Phase.LIVE and self._writer is None:
+            self._writer = self._spawn(self._write(), "session-write")
+
+    async def _write(self) -> None:
+        try:
+            while True:
+                if self._queue:
+                    frame = self._queue.popleft()
+                    self._queued_bytes -= frame.size_bytes
+                elif self._unread_due:
+                    self._unread_due = False
+                    frame = frames.unread(self.user.unread)
+                else:
+                    break
+                await self._sink.send(frame)
+        except ConnectionError:
+            # The task that reads the socket sees the end, too, and cleans up.
+            self._queue = None
+        self._writer = None
+        # An empty deque holds half a kilobyte, which counts with ten thousand idle sessions.
+        self._queue = None

@@ -1,0 +1,71 @@
+"""Settings of the realtime service."""
+
+from typing import Annotated, ClassVar, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+
+from shared.settings import CommonSettings
+
+# RFC 7518, 3.2: a key of the same size as the hash output or larger must be used with HS256.
+SECRET_BYTES = 32
+
+
+def _origin_list(text: str) -> str:
+    for origin in _split(text):
+        parts = urlsplit(origin)
+        if parts.scheme not in ("http", "https") or not parts.netloc or origin != f"{parts.scheme}://{parts.netloc}":
+            raise ValueError(
+                "every origin must look like https://app.example.com, without a path or a slash at its end"
+            )
+    return text
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _http_url(url: str | None) -> str | None:
+    if url is not None and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
+        raise ValueError("must be an http or https URL")
+    return url
+
+
+def _long_enough(secret: SecretStr | None) -> SecretStr | None:
+    if secret is not None and len(secret.get_secret_value().encode()) < SECRET_BYTES:
+        raise ValueError(f"must be at least {SECRET_BYTES} bytes long")
+    return secret
+
+
+class RealtimeSettings(CommonSettings):
+    """What the realtime service reads."""
+
+    prefixes: ClassVar[tuple[str, ...]] = (*CommonSettings.prefixes, "REALTIME_")
+
+    ops_port: int = Field(9104, ge=0, le=65535, description="port of /healthz, /readyz and /metrics")
+    realtime_host: str = Field("0.0.0.0", description="address of WebSocket, SSE, inbox API and page")  # noqa: S104 - for clients
+    realtime_port: int = Field(8080, ge=0, le=65535, description="port of WebSocket, SSE, inbox API and page")
+    realtime_jwt_secret: Annotated[SecretStr | None, AfterValidator(_long_enough)] = Field(
+        None, description="verifies tokens signed with HS256"
+    )
+    realtime_jwks_url: Annotated[str | None, AfterValidator(_http_url)] = Field(
+        None, description="where the keys are that verify tokens signed with RS, PS or ES algorithms"
+    )
+    realtime_jwt_audience: str | None = Field(None, description="claim aud that a token must have")
+    realtime_jwt_issuer: str | None = Field(None, description="claim iss that a token must have")
+    realtime_allowed_origins: Annotated[str, AfterValidator(_origin_list)] = Field(
+        "", description="origins of pages that may connect besides our own, comma-separated"
+    )
+    realtime_max_sessions_per_user: int = Field(20, ge=1, le=1000, description="open sessions of one user")
+    realtime_concurrency: int = Field(200, ge=1, le=5000, description="deliveries in flight")
+
+    @model_validator(mode="after")
+    def _one_source_of_keys(self) -> Self:
+        if (self.realtime_jwt_secret is None) == (self.realtime_jwks_url is None):
+            raise ValueError("set REALTIME_JWT_SECRET or REALTIME_JWKS_URL, and not both")
+        return self
+
+    @property
+    def allowed_origins(self) -> frozenset[str]:
+        """The origins of ``REALTIME_ALLOWED_ORIGINS``."""
+        return frozenset(_split(self.realtime_allowed_origins))

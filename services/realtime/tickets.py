@@ -1,0 +1,48 @@
+"""One-time tickets: browsers cannot set headers on a WebSocket or an EventSource, and a token in a URL would be logged.
+
+Promises that a ticket works once, within ``TICKET_S``, for the user and from the origin for which it was made, and never
+longer than the token that bought it. The store holds no ticket, only its hash.
+"""
+
+import hashlib
+import json
+import secrets
+
+from services.realtime.auth import Identity, Unauthenticated
+from shared.keys import Keys
+from shared.store import Store
+
+TICKET_S = 30
+
+
+class Tickets:
+    """Tickets on one store, so that any realtime process redeems what another one issued."""
+
+    def __init__(self, store: Store, keys: Keys) -> None:
+        self._store = store
+        self._keys = keys
+
+    def _key(self, ticket: str) -> str:
+        # A hash is a fine hash tag: tickets spread over a cluster.
+        return f"{self._keys.user(hashlib.sha256(ticket.encode()).hexdigest())}:ticket"
+
+    async def issue(self, identity: Identity, origin: str | None) -> str:
+        """Make a ticket for requests from ``origin`` (None: from no browser)."""
+        ticket = secrets.token_urlsafe(32)
+        record = json.dumps({"user_id": identity.user_id, "expires_s": identity.expires_s, "origin": origin})
+        await self._store.command("SET", self._key(ticket), record, "EX", TICKET_S)
+        return ticket
+
+    async def redeem(self, ticket: str, origin: str | None) -> Identity:
+        """Return whom a ticket is for; it is used up, even when it does not fit.
+
+        Raises:
+            Unauthenticated: unknown, used, too old, or made for another origin.
+        """
+        record = await self._store.command("GETDEL", self._key(ticket))
+        if record is None:
+            raise Unauthenticated
+        known = json.loads(record)
+        if known["origin"] != origin:
+            raise Unauthenticated
+        return Identity(known["user_id"], known["expires_s"])

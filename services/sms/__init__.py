@@ -1,0 +1,1 @@
+"""The SMS service: text messages through Twilio."""

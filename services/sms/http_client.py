@@ -1,0 +1,115 @@
+"""The HTTP client that Twilio's SDK sends through.
+
+Promises one request for each call: no second try, no redirect, a bounded answer, and the Retry-After header, which the
+SDK's own client loses. Logs nothing: the SDK's client writes URLs and headers into its log.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+import aiohttp
+from twilio.http import AsyncHttpClient  # type: ignore[import-untyped]
+from twilio.http.response import Response  # type: ignore[import-untyped]
+
+from services.sms.verdict import RefusalError, UnreadableAnswerError
+from shared.clock import Clock
+
+# Shorter than an attempt's deadline, so that "never reached them" is told from "no answer".
+CONNECT_TIMEOUT_S = 10
+# A message resource with a body of 1,600 characters is under 10 KB; what is longer is not an answer of Twilio.
+_ANSWER_LIMIT_BYTES = 64 * 1024
+# twilio.com/docs/messaging/api/message-resource, status values: created, but already known to have failed.
+_FAILED = frozenset({"failed", "undelivered"})
+
+
+class MessageClient(AsyncHttpClient):  # type: ignore[misc]  # The SDK has no types.
+    """Sends the requests that create messages.
+
+    Args:
+        concurrency: connections at most.
+        clock: for a Retry-After that is a date.
+    """
+
+    def __init__(self, concurrency: int, clock: Clock) -> None:
+        logger = logging.getLogger("twilio.carillon")
+        super().__init__(logger, is_async=True)
+        logger.setLevel(logging.WARNING)
+        self._clock = clock
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=concurrency),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    async def request(  # noqa: PLR0917 - the base's signature
+        self,
+        method: str,
+        uri: str,
+        params: Mapping[str, object] | None = None,  # noqa: ARG002 - the base's signature; creating has none
+        data: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+        auth: tuple[str, str] | None = None,
+        timeout: float | None = None,  # noqa: ARG002, ASYNC109 - the base's signature; the deadline is the loop's
+        allow_redirects: bool = False,  # noqa: ARG002 - the base's signature; never
+    ) -> Response:
+        """Send one request and read the answer.
+
+        Raises:
+            RefusalError: the answer is not a created message.
+            UnreadableAnswerError: it may be one.
+            aiohttp.ClientError: there is no answer.
+        """
+        sent = dict(headers or {})
+        if auth is not None:
+            sent["Authorization"] = aiohttp.encode_basic_auth(*auth)
+        async with self._session.request(method, uri, data=data, headers=sent, allow_redirects=False) as response:
+            body = await _beginning(response)
+            answer = _parsed(body)
+            if not 200 <= response.status < 300:
+                retry_after = parse_retry_after(response.headers.get("Retry-After"), self._clock.now())
+                raise RefusalError(response.status, _code(answer, "code"), retry_after)
+            if not isinstance(answer.get("sid"), str):
+                raise UnreadableAnswerError
+            if answer.get("status") in _FAILED:
+                raise RefusalError(400, _code(answer, "error_code"))
+            return Response(response.status, body.decode("utf-8", "replace"))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._session.close()
+
+
+def parse_retry_after(value: str | None, now: datetime) -> timedelta | None:
+    """Read seconds or an HTTP date (RFC 9110, 10.2.3); None where there is nothing to be read."""
+    text = (value or "").strip()
+    try:
+        if text.isascii() and text.isdigit():
+            return timedelta(seconds=int(text))
+        moment = parsedate_to_datetime(text)
+        # A date without a zone is in UTC, as every HTTP date is.
+        return max((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now, timedelta())
+    except (ValueError, OverflowError):
+        return None
+
+
+async def _beginning(response: aiohttp.ClientResponse) -> bytes:
+    read = bytearray()
+    while len(read) < _ANSWER_LIMIT_BYTES and (chunk := await response.content.read(_ANSWER_LIMIT_BYTES - len(read))):
+        read += chunk
+    return bytes(read)
+
+
+def _parsed(body: bytes) -> dict[str, object]:
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _code(answer: dict[str, object], name: str) -> int | None:
+    code = answer.get(name)
+    return code if isinstance(code, int) else None

@@ -1,0 +1,74 @@
+"""The provider of the SMS channel: Twilio's Messages API.
+
+One delivery is one request. Twilio has no idempotency key for it, so an attempt that may have arrived is reported as
+``OutcomeUnknown`` and never repeated here.
+"""
+
+import aiohttp
+from twilio.rest import Client  # type: ignore[import-untyped]
+
+from services.sms.countries import is_allowed
+from services.sms.http_client import MessageClient
+from services.sms.settings import SmsSettings
+from services.sms.text import sms_text
+from services.sms.verdict import RefusalError, UnreadableAnswerError, verdict
+from shared.clock import Clock, SystemClock
+from shared.errors import DeliveryRefused, OutcomeUnknown, PermanentFailure, Reason
+from shared.model import Attempt, Delivery, PhoneNumber, Receipt
+
+_MESSAGING_SERVICE = "MG"
+# The SDK reads TWILIO_* from the process's environment where an argument is empty; an empty mapping would count as none
+# given. Region and edge would change the host.
+_NO_ENVIRONMENT = {"TWILIO_REGION": "", "TWILIO_EDGE": ""}
+
+
+class TwilioProvider:
+    """Hands text messages to Twilio; to be made inside the running loop.
+
+    Args:
+        settings: account, sender, allowed countries and bounds.
+        clock: for a Retry-After that is a date.
+    """
+
+    name = "twilio"
+
+    def __init__(self, settings: SmsSettings, clock: Clock | None = None) -> None:
+        self._countries = settings.countries
+        self._http = MessageClient(settings.sms_concurrency, clock or SystemClock())
+        self._client = Client(
+            settings.sms_twilio_account_sid,
+            settings.sms_twilio_auth_token.get_secret_value(),
+            http_client=self._http,
+            environment=_NO_ENVIRONMENT,
+        )
+        if settings.sms_twilio_base_url:
+            self._client.api.base_url = settings.sms_twilio_base_url
+        sender = settings.sms_twilio_from
+        self._sender = {"messaging_service_sid" if sender.startswith(_MESSAGING_SERVICE) else "from_": sender}
+
+    def handles(self, delivery: Delivery) -> bool:
+        """Tell whether it goes to a telephone number."""
+        return isinstance(delivery.address, PhoneNumber)
+
+    async def send(self, attempt: Attempt) -> Receipt:
+        """Hand one text message to Twilio."""
+        address = attempt.delivery.address
+        if not isinstance(address, PhoneNumber):
+            raise PermanentFailure(Reason.REJECTED, "not a phone number")
+        if not is_allowed(address.phone, self._countries):
+            raise DeliveryRefused(Reason.COUNTRY_NOT_ALLOWED)
+        try:
+            message = await self._client.messages.create_async(
+                to=address.phone, body=sms_text(attempt.content), **self._sender
+            )
+        except (RefusalError, UnreadableAnswerError, aiohttp.ClientError, OSError) as error:
+            # From None: the library's errors hold the URL, which names the account.
+            raise verdict(error) from None
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            # The SDK could not read a message resource that has a SID.
+            raise OutcomeUnknown(Reason.BAD_ANSWER, type(error).__name__) from None
+        return Receipt(provider_id=message.sid)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.close()

@@ -1,0 +1,151 @@
+"""The system on one machine: it starts, continues, keeps its parts running and its credentials apart."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import aiohttp
+import pytest
+import redis.asyncio
+
+from carillon.child import ChildFailed
+from carillon.ports import Ports, is_free
+from carillon.stack import Stack, read_environment
+from carillon.supervisor import GaveUp, Supervisor
+from shared.errors import CarillonError
+from tests.waiting import eventually
+
+NewStack = Callable[..., Stack]
+
+
+@asynccontextmanager
+async def watched(stack: Stack) -> AsyncIterator[tuple[list[str], asyncio.Task[None]]]:
+    said: list[str] = []
+    watch = asyncio.create_task(Supervisor(stack, said.append, first_pause_s=0.05).watch(), name="watch")
+    try:
+        yield said, watch
+    finally:
+        watch.cancel()
+        with suppress(asyncio.CancelledError, GaveUp):
+            await watch
+
+
+async def test_every_part_answers_once_the_stack_has_started(new_stack: NewStack) -> None:
+    stack = new_stack(services=["push"])
+    lines: list[str] = []
+    await stack.start(lines.append)
+    assert [line.partition(":")[0] for line in lines] == ["broker", "store", "sandbox", "services"]
+    async with aiohttp.ClientSession() as session:
+        for url in (f"{stack.ops_url('push')}/readyz", f"{stack.sandbox_url}/healthz"):
+            async with session.get(url) as answer:
+                assert answer.status == 200
+
+
+async def test_a_service_runs_several_times_side_by_side(new_stack: NewStack) -> None:
+    stack = new_stack(services=["push"])
+    await stack.start()
+    second = await stack.start_service("push", index=1)
+    assert second.pid != stack.child("push").pid
+    async with aiohttp.ClientSession() as session, session.get(f"{stack.ops_url('push', 1)}/readyz") as answer:
+        assert answer.status == 200
+    assert await stack.stop_service("push", index=1) == 0
+    assert stack.child("push").alive
+
+
+async def test_a_service_gets_no_credentials_of_another(new_stack: NewStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMS_TWILIO_AUTH_TOKEN", "from-the-outside")
+    stack = new_stack(services=["push"])
+    await stack.start()
+    names = set(stack.child("push").environment or {})
+    assert "PUSH_APNS_KEY_FILE" in names
+    assert not [name for name in names if name.startswith(("EMAIL_", "SMS_", "REALTIME_"))]
+
+
+async def test_a_second_start_continues_with_the_same_data_and_secrets(new_stack: NewStack) -> None:
+    stack = new_stack(services=[])
+    await stack.start()
+    before = dict(stack.environment)
+    async with redis.asyncio.from_url(stack.store.url) as connected:
+        await connected.set("kept", "yes")
+    await stack.stop()
+    await stack.start()
+    async with redis.asyncio.from_url(stack.store.url) as connected:
+        assert await connected.get("kept") == b"yes"
+    assert stack.environment == before
+
+
+async def test_the_settings_can_be_read_back_by_their_owner_alone(new_stack: NewStack) -> None:
+    stack = new_stack(
+        services=[], settings={"ALERT_ESCALATION_AFTER_S": "3", "EMAIL_FROM": 'it\'s "me" <a@example.com>'}
+    )
+    await stack.start()
+    assert read_environment(stack.data) == stack.environment
+    assert stack.environment_file.stat().st_mode & 0o077 == 0
+    assert (stack.data / "jwt_secret").stat().st_mode & 0o077 == 0
+
+
+async def test_a_data_folder_serves_one_stack_at_a_time(new_stack: NewStack) -> None:
+    stack = new_stack(services=[])
+    await stack.start()
+    with pytest.raises(CarillonError, match="another Carillon runs on"):
+        await Stack(stack.data, ports=Ports.free()).start()
+    assert stack.broker.alive
+
+
+async def test_a_service_that_cannot_start_takes_everything_down(new_stack: NewStack) -> None:
+    stack = new_stack(services=["push"], settings={"PUSH_APNS_KYE_ID": "misspelt"})
+    with pytest.raises(ChildFailed, match="push ended at start with status 2") as failed:
+        await stack.start()
+    assert any("PUSH_APNS_KYE_ID" in line for line in failed.value.last_lines)
+    assert not any(child.alive for child in stack.children)
+    assert all(is_free(port) for port in stack.ports.all())
+
+
+@pytest.mark.parametrize("name", ["push", "broker", "store", "sandbox"])
+async def test_what_dies_is_started_again(new_stack: NewStack, name: str) -> None:
+    stack = new_stack(services=["push"] if name == "push" else [])
+    await stack.start()
+    child = stack.child(name)
+    first = child.pid
+    assert first is not None
+    async with watched(stack) as (said, _):
+        os.kill(first, signal.SIGKILL)
+        await eventually(lambda: f"{name} runs again" in said, within_s=20)
+    assert child.alive
+    assert child.pid != first
+    assert said[0] == f"{name} ended with status -9. Its last lines:"
+
+
+async def test_what_keeps_dying_is_given_up(new_stack: NewStack) -> None:
+    stack = new_stack(services=[])
+    await stack.start()
+    stack.broker.command = [sys.executable, "-c", "raise SystemExit('broken')"]
+    assert stack.broker.pid is not None
+    async with watched(stack) as (said, watch):
+        os.kill(stack.broker.pid, signal.SIGKILL)
+        with pytest.raises(GaveUp, match="broker keeps ending"):
+            await asyncio.wait_for(asyncio.shield(watch), 60)
+    assert said.count("    broken") == 4
+    assert sum("is started again" in line for line in said) == 4
+
+
+async def test_what_was_stopped_stays_stopped(new_stack: NewStack) -> None:
+    stack = new_stack(services=[])
+    await stack.start()
+    async with watched(stack) as (said, _):
+        await stack.sandbox.stop()
+        broker = stack.broker.pid
+        assert broker is not None
+        os.kill(broker, signal.SIGKILL)
+        await eventually(lambda: "broker runs again" in said)
+    assert not [line for line in said if line.startswith("sandbox")]
+    assert not stack.sandbox.alive
+
+
+def test_logs_are_kept_with_the_data(tmp_path: Path) -> None:
+    stack = Stack(tmp_path, services=[])
+    assert all(child.log.is_relative_to(tmp_path) for child in stack.children)

@@ -1,0 +1,161 @@
+"""What each push provider is told to show, and that it always fits."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Unpack
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.push import payload
+from shared.errors import PermanentFailure, Reason
+from shared.model import Attempt, Priority
+from tests.push import What, ios, make_attempt
+
+Write = Callable[[Attempt], tuple[dict[str, Any], int]]
+
+NOW = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
+
+
+def attempt(**what: Unpack[What]) -> Attempt:
+    return make_attempt(ios(), now=NOW, **what)
+
+
+def apns(attempt: Attempt) -> tuple[dict[str, Any], int]:
+    """The message as a provider-neutral dict, and its size on the wire."""
+    message = payload.apns(attempt, NOW).message
+    custom = {name: value for name, value in message.items() if name != "aps"}
+    return {**message["aps"]["alert"], **custom}, len(json.dumps(message, ensure_ascii=False).encode())
+
+
+def fcm(attempt: Attempt) -> tuple[dict[str, Any], int]:
+    message = payload.fcm(attempt, "t", NOW)["message"]
+    data = dict(message["data"])
+    if "data" in data:
+        data["data"] = json.loads(data["data"])
+    if "truncated" in data:
+        data["truncated"] = json.loads(data["truncated"])
+    counted = {name: message[name] for name in ("notification", "data", "android")}
+    return {**message["notification"], **data}, len(payload.compact(counted))
+
+
+def web(attempt: Attempt) -> tuple[dict[str, Any], int]:
+    body = payload.web(attempt, NOW).body
+    return json.loads(body), len(body)
+
+
+PROVIDERS = [
+    pytest.param(apns, payload.APNS_LIMIT_BYTES, id="apns"),
+    pytest.param(fcm, payload.FCM_LIMIT_BYTES, id="fcm"),
+    pytest.param(web, payload.WEBPUSH_LIMIT_BYTES, id="webpush"),
+]
+each_provider = pytest.mark.parametrize(("write", "limit_bytes"), PROVIDERS)
+
+texts = st.text(st.characters(codec="utf-8"), max_size=6000)
+datas = st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=20), texts, max_size=3)
+
+
+@each_provider
+@settings(max_examples=60, deadline=None)
+@given(title=st.text(st.characters(codec="utf-8"), max_size=200), message=texts, data=datas)
+def test_whatever_is_said_fits_and_what_is_missing_is_marked(
+    write: Write, limit_bytes: int, title: str, message: str, data: dict[str, str]
+) -> None:
+    shown, size_bytes = write(attempt(title=title, message=message, data=data))
+    assert size_bytes <= limit_bytes
+    assert shown["title"] == title
+    assert shown["carillon_id"]
+    whole = shown["body"] == message and shown.get("data", {}) == data
+    assert shown.get("truncated", False) is not whole
+    if shown["body"] != message:
+        assert shown["body"].endswith("…")
+        assert message.startswith(shown["body"][:-1])
+    assert shown.get("data", {}) in ({}, data)
+
+
+@each_provider
+def test_a_long_text_is_cut_as_late_as_possible_and_the_data_kept(write: Write, limit_bytes: int) -> None:
+    shown, size_bytes = write(attempt(message="x" * 9000, data={"k": "v"}))
+    assert size_bytes == limit_bytes
+    assert shown["data"] == {"k": "v"}
+    assert shown["truncated"] is True
+
+
+@each_provider
+def test_data_that_leaves_no_room_for_the_text_is_dropped_and_said_so(write: Write, limit_bytes: int) -> None:
+    shown, size_bytes = write(attempt(message="short", data={"k": "v" * 5000}))
+    assert (shown["body"], shown.get("data"), shown["truncated"]) == ("short", None, True)
+    assert size_bytes < limit_bytes
+
+
+@each_provider
+def test_data_is_dropped_before_the_text_shrinks_to_a_few_words(write: Write, limit_bytes: int) -> None:
+    for data_chars in range(limit_bytes - 600, limit_bytes, 7):
+        shown, _ = write(attempt(message="w" * 1000, data={"k": "v" * data_chars}))
+        assert len(shown["body"]) > 120 if "data" in shown else shown["body"] == "w" * 1000
+    assert "data" not in shown
+
+
+@each_provider
+def test_a_title_alone_that_is_too_large_is_given_up(write: Write, limit_bytes: int) -> None:
+    with pytest.raises(PermanentFailure) as caught:
+        write(attempt(title="t" * limit_bytes))
+    assert caught.value.reason is Reason.TOO_LARGE
+
+
+@pytest.mark.parametrize("drawn", ["e\u0301", "👩\u200d🚒", "❤\ufe0f"])
+def test_the_cut_never_falls_within_a_drawn_character(drawn: str) -> None:
+    for shift in range(8):
+        shown, _ = web(attempt(message="x" * shift + drawn * 3000))
+        kept = shown["body"].removesuffix("…")
+        assert kept.endswith(drawn)
+
+
+def test_every_attempt_of_a_notification_has_the_same_collapse_id() -> None:
+    first, again = attempt(notification_id="one"), attempt(notification_id="one")
+    assert payload.collapse_id(first) == payload.collapse_id(again) != payload.collapse_id(attempt())
+    assert len(payload.collapse_id(first)) == 32
+    assert payload.collapse_id(first).replace("-", "").replace("_", "").isalnum()
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "expected_s"),
+    [
+        (timedelta(hours=1), 3600),
+        (timedelta(milliseconds=1), 1),
+        (timedelta(seconds=-5), 0),
+        (timedelta(days=365), 28 * 86400),
+    ],
+)
+def test_the_push_services_try_as_long_as_the_delivery_lives(lifetime: timedelta, expected_s: int) -> None:
+    what = attempt(lifetime=lifetime)
+    assert payload.apns(what, NOW).ttl_s == payload.web(what, NOW).ttl_s == expected_s
+    assert payload.fcm(what, "t", NOW)["message"]["android"]["ttl"] == f"{expected_s}s"
+
+
+@pytest.mark.parametrize(
+    ("priority", "apns_priority", "level", "fcm_priority", "urgency"),
+    [
+        (Priority.LOW, 5, "passive", "NORMAL", "low"),
+        (Priority.NORMAL, 5, "active", "NORMAL", "normal"),
+        (Priority.HIGH, 10, "active", "HIGH", "high"),
+        (Priority.CRITICAL, 10, "time-sensitive", "HIGH", "high"),
+    ],
+)
+def test_priority_is_said_in_each_providers_words(
+    priority: Priority, apns_priority: int, level: str, fcm_priority: str, urgency: str
+) -> None:
+    what = attempt(priority=priority)
+    push = payload.apns(what, NOW)
+    assert (push.priority, push.message["aps"]["interruption-level"]) == (apns_priority, level)
+    assert ("sound" in push.message["aps"]) is (priority is not Priority.LOW)
+    assert payload.fcm(what, "t", NOW)["message"]["android"]["priority"] == fcm_priority
+    assert payload.web(what, NOW).urgency == urgency
+
+
+def test_fcm_data_holds_strings_only() -> None:
+    data = payload.fcm(attempt(data={"n": 1, "list": [None, True]}), "t", NOW)["message"]["data"]
+    assert all(isinstance(value, str) for value in data.values())
+    assert data["data"] == '{"n":1,"list":[null,true]}'
