@@ -77,6 +77,7 @@ class Child:
         self._grace_s = grace_s
         self._orphan_signal = orphan_signal
         self._running: subprocess.Popen[bytes] | None = None
+        self._log_begin = 0
 
     @property
     def pid(self) -> int | None:
@@ -148,10 +149,13 @@ class Child:
                 self._running.wait(_KILLED_WITHIN_S)
 
     def last_lines(self, count: int = 15) -> list[str]:
-        """Return the newest lines of the log."""
+        """Return the newest lines of the log since the last start."""
         try:
+            size_bytes = self.log.stat().st_size
+            # Shorter than at the start: it was emptied meanwhile.
+            begin = self._log_begin if self._log_begin <= size_bytes else 0
             with self.log.open("rb") as log:
-                log.seek(max(0, self.log.stat().st_size - _TAIL_BYTES))
+                log.seek(max(begin, size_bytes - _TAIL_BYTES))
                 return log.read().decode(errors="replace").splitlines()[-count:]
         except FileNotFoundError:
             return []
@@ -161,6 +165,7 @@ class Child:
         if self.log.exists() and self.log.stat().st_size > _LOG_LIMIT_BYTES:
             self.log.replace(self.log.with_suffix(".old.log"))
         with self.log.open("ab") as log:
+            self._log_begin = log.tell()
             self._running = subprocess.Popen(  # noqa: S603 - the command is ours, no shell
                 self.command,
                 stdin=subprocess.DEVNULL,

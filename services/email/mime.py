@@ -19,7 +19,7 @@ LINE_LENGTH_CHARACTERS = 78
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 # RFC 2045, 2.7: what may stand in a body without an encoding; here in lines of the recommended length.
-_PLAIN = re.compile(rb"(?:[\t\x20-\x7e]{0,78}\r\n)*")
+_PLAIN = re.compile(rb"(?:[\t\x20-\x7e]{0,78}\r\n)*[\t\x20-\x7e]{0,78}")
 
 MIME_FIELDS = ("MIME-Version", "Content-Type")
 
@@ -73,8 +73,6 @@ def field_names(mail: bytes) -> list[str]:
 
 def _part(subtype: str, text: str) -> bytes:
     content = _LINE_END.sub("\r\n", text).encode()
-    if not content.endswith(b"\r\n"):
-        content += b"\r\n"
     if _PLAIN.fullmatch(content):
         encoding, charset = "7bit", "us-ascii"
     else:
@@ -86,4 +84,5 @@ def _part(subtype: str, text: str) -> bytes:
         else:
             encoding, content = "base64", base64.encodebytes(content).replace(b"\n", b"\r\n")
     head = f'Content-Type: text/{subtype}; charset="{charset}"\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n'
-    return head.encode() + content + (b"" if content.endswith(b"\r\n") else b"\r\n")
+    # RFC 2046, 5.1.1: the line end before a separator is the separator's, not the text's.
+    return head.encode() + content + b"\r\n"

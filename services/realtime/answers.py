@@ -55,9 +55,7 @@ class Refusal(Exception):
 
 def unauthorized() -> Refusal:
     """Refuse a request without a valid token or ticket (RFC 9110, 11.6.1: with a challenge)."""
-    return Refusal(
-        401, "unauthorized", "A valid token or ticket is required.", headers={"WWW-Authenticate": "Bearer"}
-    )
+    return Refusal(401, "unauthorized", "A valid token or ticket is required.", headers={"WWW-Authenticate": "Bearer"})
 
 
 def not_found() -> Refusal:

@@ -2,37 +2,32 @@
 
 Promises: nobody is let in without an identity, and nobody stays longer than it holds. A WebSocket that is refused is
 accepted and closed with a code first, because a browser cannot read the status of a failed handshake; an event stream is
-refused with a status. A client that sends too much, too fast, or in no format of ours is closed or told so.
+refused with a status.
 """
 
 import asyncio
-import json
 import logging
 import time
 import uuid
-from collections.abc import Callable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager, suppress
+from http import HTTPStatus
 
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
-from services.realtime import frames, sessions
+from services.realtime import sessions
 from services.realtime.answers import Refusal, unauthorized, unavailable
-from services.realtime.auth import Identity, TokenVerifier, Unauthenticated, seconds_left
-from services.realtime.jwks import KeysUnavailable
+from services.realtime.auth import Identity, Unauthenticated
+from services.realtime.commands import INBOUND_BYTES, Commands
+from services.realtime.guard import Guard
 from services.realtime.node import RealtimeNode
 from services.realtime.origins import Origins
-from services.realtime.sessions import Session, Sink
+from services.realtime.sessions import Phase, Session, Sink
 from services.realtime.sockets import CLOSE_S, EventStreamSink, WebSocketSink
-from services.realtime.tickets import Tickets
 from shared.errors import StoreUnavailable
 from shared.timeline import Cursor
 
 log = logging.getLogger(__name__)
-
-# Frames of clients are short commands.
-INBOUND_BYTES = 16 * 1024
-INBOUND_RATE = 20.0
-INBOUND_BURST = 40.0
 
 # aiohttp waits half of this for the answer, so a dead connection is found within 38 s.
 PING_EVERY_S = 25.0
@@ -43,94 +38,149 @@ KEEP_ALIVE_S = 15.0
 # How often an event stream looks whether its client is still there.
 _PRESENCE_S = 5.0
 
-# EventSource waits this long before it connects again (HTML, 9.2.6).
+# How long an EventSource waits before it connects again (HTML, 9.2.6).
 _RETRY_MS = 2000
 
-_PLACE_UNKNOWN = Cursor(user_epoch="f" * 16, feed_epoch="f" * 16)
+# Stands for a cursor that we cannot read: it is of no history that we have, so its client is told of a gap.
+_NOWHERE = Cursor(user_epoch="f" * 16, feed_epoch="f" * 16)
 
 
 class Gateway:
-    """Lets clients in."""
+    """Lets clients in, and serves them until they leave."""
 
-    def __init__(self, node: RealtimeNode, verifier: TokenVerifier, tickets: Tickets, origins: Origins) -> None:
+    def __init__(self, node: RealtimeNode, guard: Guard, origins: Origins, commands: Commands) -> None:
         self._node = node
-        self._verifier = verifier
-        self._tickets = tickets
+        self._guard = guard
         self._origins = origins
+        self._commands = commands
+        self._directory = node.context.directory
+        self._stopping = node.context.stopping
         self._sessions_most = node.context.settings.realtime_max_sessions_per_user
-
-    async def identify(self, request: web.Request, *, by_ticket: bool = False) -> Identity:
-        """Return who makes a request.
-
-        Args:
-            request: with an Authorization header.
-            by_ticket: a ``ticket`` in the query will do, too.
-
-        Raises:
-            Unauthenticated: nobody whom we can be sure of.
-            Refusal: not now, or not from that page.
-        """
-        origin = self._origins.of(request)
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        try:
-            if scheme.lower() == "bearer" and token:
-                return await self._verifier.verify(token.strip())
-            ticket = request.query.get("ticket")
-            if by_ticket and ticket:
-                return await self._tickets.redeem(ticket, origin)
-        except (StoreUnavailable, KeysUnavailable):
-            raise unavailable() from None
-        raise Unauthenticated
 
     async def websocket(self, request: web.Request) -> web.WebSocketResponse:
         """Serve ``GET /v1/ws``."""
+        self._origins.of(request)
         socket = web.WebSocketResponse(
             heartbeat=PING_EVERY_S, timeout=CLOSE_S, max_msg_size=INBOUND_BYTES, compress=False
         )
         if not socket.can_prepare(request):
-            raise Refusal(426, "upgrade_required", "This is a WebSocket.", headers={"Upgrade": "websocket"})
-        self._origins.of(request)
+            raise Refusal(
+                HTTPStatus.UPGRADE_REQUIRED,
+                "upgrade_required",
+                "This is a WebSocket.",
+                headers={"Upgrade": "websocket"},
+            )
+        identity, refused = None, sessions.UNAUTHENTICATED
         try:
-            identity = await self.identify(request, by_ticket=True)
-        except (Unauthenticated, Refusal) as error:
+            identity = await self._guard.identify(request, by_ticket=True)
+        except Unauthenticated:
+            pass
+        except Refusal:
+            refused = sessions.TRY_AGAIN_LATER
+        with suppress(ConnectionError):
             await socket.prepare(request)
-            refused = sessions.UNAUTHENTICATED if isinstance(error, Unauthenticated) else sessions.TRY_AGAIN_LATER
-            await WebSocketSink(request, socket).close(refused)
-            return socket
-        await socket.prepare(request)
-        await self._serve(request, identity, WebSocketSink(request, socket), lambda s: self._read(socket, s, identity))
+            sink = WebSocketSink(request, socket)
+            if identity is None:
+                await sink.close(refused)
+            elif self._stopping.is_set():
+                await sink.close(sessions.GOING_AWAY)
+            else:
+                await self._serve_socket(request, socket, sink, identity)
         return socket
+
+    async def _serve_socket(
+        self, request: web.Request, socket: web.WebSocketResponse, sink: WebSocketSink, identity: Identity
+    ) -> None:
+        cursor = _cursor(request)
+        async with self._session(identity, sink) as session:
+            try:
+                if not await self._admit(session, cursor):
+                    session.close(sessions.TOO_MANY_SESSIONS)
+            except StoreUnavailable:
+                session.close(sessions.TRY_AGAIN_LATER)
+            await self._commands.obey(session, socket)
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         """Serve ``GET /v1/events``."""
         try:
-            identity = await self.identify(request, by_ticket=True)
+            identity = await self._guard.identify(request, by_ticket=True)
         except Unauthenticated:
             raise unauthorized() from None
-        response = web.StreamResponse(
-            headers={
-                "Content-Type": "text/event-stream",
-                "Cache-Control": "no-store",
-                # nginx would collect events before it passes them on.
-                "X-Accel-Buffering": "no",
-            }
-        )
-        sink = EventStreamSink(request, response)
-
-        async def wait(_session: Session) -> None:
-            await self._attend(request, sink)
-
-        session = self._begin(identity, sink)
-        try:
-            opened, person = await self._open(session, _cursor(request))
-            if opened is None:
-                raise Refusal(429, "too_many_sessions", "This user has too many open sessions.")
-            await response.prepare(request)
-            await response.write(b"retry: %d\n\n" % _RETRY_MS)
-            await self._node.hub.admit(session, opened, person, _cursor(request))
-            await wait(session)
-        except ConnectionError:
-            log.debug("a client left")
-        finally:
-            self._end(session)
+        if self._stopping.is_set():
+            raise unavailable()
+        headers = {
+            "Content-Type": "text/event-stream",
+            "Cache-Control": "no-store",
+            # nginx would collect events before it passes them on.
+            "X-Accel-Buffering": "no",
+        }
+        response = web.StreamResponse(headers=headers)
+        sink = EventStreamSink(request, response, preamble=b"retry: %d\n\n" % _RETRY_MS)
+        with suppress(ConnectionError):
+            async with self._session(identity, sink) as session:
+                try:
+                    admitted = await self._admit(session, _cursor(request))
+                except StoreUnavailable:
+                    raise unavailable() from None
+                if not admitted:
+                    raise Refusal(
+                        HTTPStatus.TOO_MANY_REQUESTS, "too_many_sessions", "This user has too many open sessions."
+                    )
+                await self._attend(request, session, sink)
         return response
+
+    async def _attend(self, request: web.Request, session: Session, sink: EventStreamSink) -> None:
+        """Return when an event stream is over."""
+        last_s = time.monotonic()
+        while session.phase is not Phase.CLOSED and request.transport is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PRESENCE_S):
+                    await sink.over.wait()
+            if time.monotonic() - last_s >= KEEP_ALIVE_S and session.phase is Phase.LIVE:
+                last_s = time.monotonic()
+                await sink.keep_alive()
+
+    @asynccontextmanager
+    async def _session(self, identity: Identity, sink: Sink) -> AsyncIterator[Session]:
+        """Hold a session until its connection is over, or its identity."""
+        hub, registry = self._node.hub, self._node.registry
+        session = hub.add(str(uuid.uuid4()), identity.user_id, sink)
+        loop = asyncio.get_running_loop()
+        session.expiry = loop.call_later(
+            max(0.0, identity.expires_s - time.time()), session.close, sessions.UNAUTHENTICATED
+        )
+        try:
+            yield session
+        finally:
+            hub.remove(session)
+            self._node.spawn(_forget(registry.close_on_node(identity.user_id, session.id)), "session-forget")
+
+    async def _admit(self, session: Session, cursor: Cursor | None) -> bool:
+        """Open a session in the registry and show it what it missed; False when the user has too many."""
+        user_id = session.user.id
+        opened, person = await asyncio.gather(
+            self._node.registry.open_on_node(
+                user_id,
+                session.id,
+                self._node.id,
+                most=self._sessions_most,
+                after=None if cursor is None else cursor.user_seq,
+            ),
+            self._directory.person(user_id),
+        )
+        if opened is None:
+            return False
+        await self._node.hub.admit(session, opened, person, cursor)
+        return True
+
+
+def _cursor(request: web.Request) -> Cursor | None:
+    """Read where a client was; an EventSource says it in a header when it connects again by itself."""
+    text = request.headers.get("Last-Event-ID") or request.query.get("cursor")
+    return (Cursor.decode(text) or _NOWHERE) if text else None
+
+
+async def _forget(closing: Awaitable[None]) -> None:
+    # Nobody keeps the session alive any more, so it lapses where the store cannot be told.
+    with suppress(StoreUnavailable):
+        await closing

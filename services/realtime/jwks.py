@@ -17,9 +17,7 @@ from services.realtime.auth import Unauthenticated
 log = logging.getLogger(__name__)
 
 # Asymmetric algorithms only: with "none" or an HMAC, whoever knows the public keys could sign.
-ALGORITHMS = frozenset(
-    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
-)
+ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"})
 
 # How long fetched keys are used without asking again.
 FRESH_S = 600.0
@@ -108,4 +106,3 @@ class RemoteKeys:
         usable = [key for key in keys if key.public_key_use in (None, "sig") and key.algorithm_name in ALGORITHMS]
         self._keys = {key.key_id: key for key in usable}
         self._fetched_s = self._asked_s
-

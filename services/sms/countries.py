@@ -25,7 +25,7 @@ def parse_countries(text: str) -> frozenset[str]:
 
 
 def country_of(phone: str) -> str | None:
-    """Return the ISO code of a number in E.164, None for satellites, freephone plans and what is no number.
+    """Return the ISO code of a number in E.164, None for what no country owns (satellites) and what is no number.
 
     A number that several countries share a calling code for and that fits none of them counts as the main one's: the
     others are told by their leading digits, which they have even where the rest of the number is made up.

@@ -16,7 +16,6 @@ from shared.clock import Clock, SystemClock
 from shared.errors import DeliveryRefused, OutcomeUnknown, PermanentFailure, Reason
 from shared.model import Attempt, Delivery, PhoneNumber, Receipt
 
-_MESSAGING_SERVICE = "MG"
 # The SDK reads TWILIO_* from the process's environment where an argument is empty; an empty mapping would count as none
 # given. Region and edge would change the host.
 _NO_ENVIRONMENT = {"TWILIO_REGION": "", "TWILIO_EDGE": ""}
@@ -43,8 +42,7 @@ class TwilioProvider:
         )
         if settings.sms_twilio_base_url:
             self._client.api.base_url = settings.sms_twilio_base_url
-        sender = settings.sms_twilio_from
-        self._sender = {"messaging_service_sid" if sender.startswith(_MESSAGING_SERVICE) else "from_": sender}
+        self._sender = settings.sender
 
     def handles(self, delivery: Delivery) -> bool:
         """Tell whether it goes to a telephone number."""

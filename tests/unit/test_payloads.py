@@ -182,7 +182,7 @@ ENVELOPE_PROBLEMS: list[tuple[dict[str, Any], str, str]] = [
     ({"ttl_s": 0}, "ttl_s", "must be greater than 0"),
     ({"ttl_s": "60"}, "ttl_s", "must be a number"),
     ({"ttl_s": True}, "ttl_s", "must be a number"),
-    ({"ttl_s": 2**32}, "ttl_s", "must be at most 4.29497e+09"),
+    ({"ttl_s": 2**32}, "ttl_s", "must be at most 4294967295"),
     ({"events": "true"}, "events", "must be true or false"),
     ({"events": 1}, "events", "must be true or false"),
 ]

@@ -219,16 +219,15 @@ export class Connection {
     if (this.#failures % FAILURES_BEFORE_CURSOR_IS_DROPPED === 0) this.#owner.cursorRefused();
   }
 
+  /** Try once more with a fresh token. A used or late ticket is refused in the same way, so an unchanged one may do. */
   async #renew() {
     if (this.#tokenRenewed) return this.#stop(UNAUTHENTICATED);
     const attempt = this.#attempt;
     this.#tokenRenewed = true;
     this.#become("connecting");
     try {
-      const renewed = await this.#api.renewToken();
-      if (attempt !== this.#attempt) return;
-      if (renewed) void this.#try();
-      else this.#stop(UNAUTHENTICATED);
+      await this.#api.renewToken();
+      if (attempt === this.#attempt) void this.#try();
     } catch (error) {
       if (attempt === this.#attempt) this.#refused(error);
     }

@@ -72,7 +72,8 @@
 /** @typedef {{type: "pong"}} PongFrame */
 /** @typedef {{type: "error", code: string, message: string}} ErrorFrame A client frame that could not be done. */
 
-/** @typedef {HelloFrame | NotificationFrame | UnreadFrame | GapFrame | StatusFrame | PongFrame | ErrorFrame} ServerFrame */
+/** @typedef {HelloFrame | NotificationFrame | UnreadFrame | GapFrame | StatusFrame} AnnouncingFrame */
+/** @typedef {AnnouncingFrame | PongFrame | ErrorFrame} ServerFrame */
 
 /** @typedef {{type: "read", id: string} | {type: "acknowledge", alert_id: string} | {type: "ping"}} ClientFrame */
 

@@ -1,0 +1,46 @@
+"""Runs the realtime service: ``python -m services.realtime``."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from services.realtime.app import serve_clients
+from services.realtime.node import RealtimeNode
+from services.realtime.provider import InboxProvider
+from services.realtime.settings import RealtimeSettings
+from shared.model import Channel
+from shared.service import ChannelService, Context, run_channel
+from shared.settings import load_or_exit
+
+# One write to the store; a store that is slower than this is away.
+ATTEMPT_DEADLINE = timedelta(seconds=10)
+
+
+def main() -> None:
+    """Read the settings and run until a signal."""
+    settings = load_or_exit(RealtimeSettings)
+    nodes: list[RealtimeNode] = []
+
+    def providers(context: Context[RealtimeSettings]) -> tuple[InboxProvider, ...]:
+        nodes.append(RealtimeNode(context))
+        return (InboxProvider(nodes[0].changes),)
+
+    @asynccontextmanager
+    async def serve(_context: Context[RealtimeSettings]) -> AsyncIterator[None]:
+        async with nodes[0].running(), serve_clients(nodes[0]):
+            yield
+
+    run_channel(
+        ChannelService(
+            channel=Channel.REALTIME,
+            providers=providers,
+            serve=serve,
+            concurrency=settings.realtime_concurrency,
+            attempt_deadline=ATTEMPT_DEADLINE,
+        ),
+        settings,
+    )
+
+
+if __name__ == "__main__":
+    main()

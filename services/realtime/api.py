@@ -1,0 +1,184 @@
+"""The HTTP API: inbox, preferences, devices, acknowledgements, tickets.
+
+Promises that a user reaches nothing but what is his: every call works on the ``sub`` of the token, and what belongs to
+somebody else looks like what does not exist. Answers that are not needed are 204.
+"""
+
+import json
+from collections.abc import Awaitable, Callable
+from itertools import islice
+
+from aiohttp import web
+from pydantic import TypeAdapter, ValidationError
+
+from services.realtime.answers import FieldProblem, Refusal, from_validation, invalid, json_object, not_found
+from services.realtime.changes import Changes
+from services.realtime.guard import Guard
+from services.realtime.tickets import TICKET_S
+from shared.directory import Directory
+from shared.inbox import Change
+from shared.ledger import Ledger
+from shared.people import DEVICES, Device, MobileDevice, Person, Preferences
+from shared.timeline import Cursor, Item, Mark, newest_first, unread
+
+PAGE_DEFAULT = 50
+PAGE_MOST = 100
+NOTE_CHARS = 1000
+
+_devices: TypeAdapter[Device] = TypeAdapter(Device)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Api:
+    """The calls of the API, as handlers."""
+
+    def __init__(self, guard: Guard, changes: Changes, directory: Directory, ledger: Ledger) -> None:
+        self._guard = guard
+        self._changes = changes
+        self._directory = directory
+        self._ledger = ledger
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the calls with their paths."""
+        return [
+            web.get("/v1/inbox", self.inbox),
+            web.post("/v1/inbox/read-all", self.read_all),
+            web.post("/v1/inbox/{id}/read", self.mark("read")),
+            web.post("/v1/inbox/{id}/unread", self.mark("unread")),
+            web.post("/v1/inbox/{id}/archive", self.mark("archive")),
+            web.get("/v1/preferences", self.preferences),
+            web.put("/v1/preferences", self.put_preferences),
+            web.post("/v1/devices", self.add_device),
+            web.delete("/v1/devices/{token}", self.remove_device),
+            web.post("/v1/alerts/{id}/acknowledge", self.acknowledge),
+            web.post("/v1/tickets", self.ticket),
+        ]
+
+    async def inbox(self, request: web.Request) -> web.Response:
+        """List notifications, newest first."""
+        user_id = (await self._guard.user(request)).user_id
+        limit, state = _limit(request), _state(request)
+        snapshot, groups = await self._changes.line(user_id)
+        log = self._changes.log
+        line = newest_first(snapshot, log, groups)
+        before = request.query.get("before")
+        if before is not None and not any(item.id == before for item in line):
+            raise invalid(FieldProblem("before", "must be the id of an entry of this inbox"))
+        texts = (item.notification for item in line if _is_in(item, state))
+        return _json(
+            f'{{"notifications":[{",".join(islice(texts, limit))}],"unread":{unread(snapshot, log, groups)},'
+            f'"cursor":"{Cursor(snapshot.epoch, snapshot.seq, log.epoch, log.seq).encode()}"}}'
+        )
+
+    def mark(self, change: Change) -> Handler:
+        """Make the handler that changes the mark of one entry."""
+
+        async def handle(request: web.Request) -> web.Response:
+            identity = await self._guard.user(request)
+            if not await self._changes.mark(identity.user_id, request.match_info["id"], change):
+                raise not_found()
+            return web.Response(status=204)
+
+        return handle
+
+    async def read_all(self, request: web.Request) -> web.Response:
+        """Mark everything as read."""
+        await self._changes.read_all((await self._guard.user(request)).user_id)
+        return web.Response(status=204)
+
+    async def preferences(self, request: web.Request) -> web.Response:
+        """Show which channels the user wants."""
+        person = await self._directory.person((await self._guard.user(request)).user_id)
+        return _json((person.preferences if person else Preferences()).model_dump_json())
+
+    async def put_preferences(self, request: web.Request) -> web.Response:
+        """Replace the preferences; a channel that is not named gets its default."""
+        user_id = (await self._guard.user(request)).user_id
+        try:
+            preferences = Preferences.model_validate(await json_object(request))
+        except ValidationError as error:
+            raise from_validation(error) from None
+        await self._change_person(user_id, lambda person: person.model_copy(update={"preferences": preferences}))
+        await self._changes.person_changed(user_id)
+        return _json(preferences.model_dump_json())
+
+    async def add_device(self, request: web.Request) -> web.Response:
+        """Add a device that pushes go to; one that is there already stays."""
+        user_id = (await self._guard.user(request)).user_id
+        try:
+            device = _devices.validate_python(await json_object(request))
+        except ValidationError as error:
+            raise from_validation(error) from None
+
+        def with_device(person: Person) -> Person:
+            others = tuple(known for known in person.devices if _token(known) != _token(device))
+            if len(others) >= DEVICES:
+                raise Refusal(409, "too_many_devices", f"A user has at most {DEVICES} devices.")
+            return person.model_copy(update={"devices": (*others, device)})
+
+        await self._change_person(user_id, with_device)
+        return web.Response(status=204)
+
+    async def remove_device(self, request: web.Request) -> web.Response:
+        """Remove a device by its token, a browser by its subscription's endpoint."""
+        user_id = (await self._guard.user(request)).user_id
+        token = request.match_info["token"]
+        person = await self._directory.person(user_id)
+        if person is None or token not in map(_token, person.devices):
+            raise not_found()
+        await self._directory.change(
+            user_id,
+            lambda person: person.model_copy(
+                update={"devices": tuple(known for known in person.devices if _token(known) != token)}
+            ),
+        )
+        return web.Response(status=204)
+
+    async def acknowledge(self, request: web.Request) -> web.Response:
+        """Take an alert: its escalation ends."""
+        user_id = (await self._guard.user(request)).user_id
+        note = (await json_object(request, optional=True)).get("note", "")
+        if not isinstance(note, str) or len(note) > NOTE_CHARS:
+            raise invalid(FieldProblem("note", f"must be a text of at most {NOTE_CHARS} characters"))
+        if not await self._ledger.acknowledge(request.match_info["id"], user_id, note, must_be_told=True):
+            raise not_found()
+        return web.Response(status=204)
+
+    async def ticket(self, request: web.Request) -> web.Response:
+        """Make a one-time ticket."""
+        return _json(json.dumps({"ticket": await self._guard.issue_ticket(request), "expires_in": TICKET_S}))
+
+    async def _change_person(self, user_id: str, change: Callable[[Person], Person]) -> None:
+        if await self._directory.change(user_id, change) is None:
+            # Known by his token, but not in the directory yet.
+            await self._directory.put(change(Person(user_id=user_id)))
+
+
+def _json(text: str) -> web.Response:
+    return web.Response(text=text, content_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+def _token(device: Device) -> str:
+    return device.token if isinstance(device, MobileDevice) else device.subscription.endpoint
+
+
+def _limit(request: web.Request) -> int:
+    text = request.query.get("limit", str(PAGE_DEFAULT))
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= PAGE_MOST):
+        raise invalid(FieldProblem("limit", f"must be a number from 1 to {PAGE_MOST}"))
+    return int(text)
+
+
+def _state(request: web.Request) -> str | None:
+    state = request.query.get("state")
+    if state not in (None, "unread", "read", "archived"):
+        raise invalid(FieldProblem("state", "must be unread, read or archived"))
+    return state
+
+
+def _is_in(item: Item, state: str | None) -> bool:
+    """Tell whether an entry belongs to a state; without one, everything but the archived."""
+    if state is None:
+        return item.mark is not Mark.ARCHIVED
+    return item.mark is {"unread": Mark.UNREAD, "read": Mark.READ, "archived": Mark.ARCHIVED}[state]

@@ -1,0 +1,126 @@
+"""The HTTP server of one realtime process, put together.
+
+Promises that every answer which is not a success is JSON of one shape, that no answer is taken for another type than it
+has, and that at the end every client is told to go elsewhere before the server is gone.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib import resources
+
+from aiohttp import web
+
+from services.realtime.answers import Refusal, from_http, unavailable
+from services.realtime.api import Api
+from services.realtime.auth import Keys, SharedSecret, TokenVerifier
+from services.realtime.commands import Commands
+from services.realtime.gateway import Gateway
+from services.realtime.guard import Guard
+from services.realtime.jwks import RemoteKeys
+from services.realtime.node import RealtimeNode
+from services.realtime.origins import Origins
+from services.realtime.pages import file_handler, page_routes
+from services.realtime.settings import RealtimeSettings
+from services.realtime.tickets import Tickets
+from shared.errors import ConfigError, StoreUnavailable
+
+log = logging.getLogger(__name__)
+
+BODY_BYTES = 64 * 1024
+
+# Connections that wait to be accepted while all clients of another process come over (bounded by net.core.somaxconn).
+BACKLOG = 4096
+
+# Requests that are still being answered when the server ends; sessions have been closed before.
+_SHUTDOWN_S = 2.0
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@asynccontextmanager
+async def serve_clients(node: RealtimeNode) -> AsyncIterator[int]:
+    """Serve WebSocket, SSE, API and page while the context stands.
+
+    Yields:
+        The port, which the system chose when 0 was asked for.
+
+    Raises:
+        ConfigError: the port cannot be had.
+    """
+    settings = node.context.settings
+    async with AsyncExitStack() as stack:
+        keys = await _keys(settings, stack)
+        runner = web.AppRunner(build(node, keys), access_log=None, shutdown_timeout=_SHUTDOWN_S)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        site = web.TCPSite(runner, settings.realtime_host, settings.realtime_port, backlog=BACKLOG)
+        try:
+            await site.start()
+        except OSError as error:
+            raise ConfigError(f"REALTIME_PORT: cannot listen on {settings.realtime_port} ({error.strerror})") from None
+        stack.push_async_callback(node.close_sessions)
+        port = int(runner.addresses[0][1])
+        log.info("serving clients", extra={"port": port})
+        yield port
+
+
+async def _keys(settings: RealtimeSettings, stack: AsyncExitStack) -> Keys:
+    if settings.realtime_jwt_secret is not None:
+        return SharedSecret(settings.realtime_jwt_secret.get_secret_value())
+    return await stack.enter_async_context(RemoteKeys(settings.realtime_jwks_url or ""))
+
+
+def build(node: RealtimeNode, keys: Keys) -> web.Application:
+    """Put the application together."""
+    context = node.context
+    origins = Origins(context.settings.allowed_origins)
+    guard = Guard(TokenVerifier(context.settings, keys), Tickets(context.store, context.keys), origins)
+    gateway = Gateway(node, guard, origins, Commands(node.changes, context.ledger))
+    api = Api(guard, node.changes, context.directory, context.ledger)
+
+    app = web.Application(middlewares=[_answer_errors(origins)], client_max_size=BODY_BYTES)
+    app.on_response_prepare.append(_protect)
+    app.on_response_prepare.append(origins.sign)
+    description = (resources.files("services.realtime") / "openapi.json").read_bytes()
+    app.add_routes(
+        [
+            web.get("/v1/ws", gateway.websocket),
+            web.get("/v1/events", gateway.events, allow_head=False),
+            web.get("/v1/openapi.json", file_handler(description, "application/json")),
+            *api.routes(),
+            *page_routes(),
+        ]
+    )
+    return app
+
+
+def _answer_errors(origins: Origins) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+    @web.middleware
+    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            origins.of(request)
+            return origins.preflight(request) or await handler(request)
+        except Refusal as refusal:
+            return refusal.response()
+        except StoreUnavailable:
+            return unavailable().response()
+        except web.HTTPException as error:
+            return from_http(error).response()
+        except Exception:
+            # The path may hold an id or a token; the method and the route say enough.
+            log.exception("request failed", extra={"method": request.method, "route": _route(request)})
+            return Refusal(500, "internal_error", "Something went wrong here.").response()
+
+    return answer
+
+
+def _route(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else ""
+
+
+async def _protect(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers.setdefault("Cache-Control", "no-store")

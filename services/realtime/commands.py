@@ -1,0 +1,84 @@
+"""What clients say over a WebSocket: the client frames of the wire contract's section 5.
+
+A frame that cannot be done is answered with an ``error`` frame; a client that sends too much, too fast, or binary data
+is closed. Frames are dealt with one after the other, so a client waits for its own work only.
+"""
+
+import json
+import time
+from typing import Any
+
+from aiohttp import WSMsgType, web
+
+from services.realtime import frames, sessions
+from services.realtime.changes import Changes
+from services.realtime.sessions import Phase, Session
+from shared.errors import StoreUnavailable
+from shared.ledger import Ledger
+
+# Frames of clients are short; a larger one is closed with 1009 (RFC 6455, 7.4.1).
+INBOUND_BYTES = 16 * 1024
+
+# Frames per second over time, and at once.
+INBOUND_RATE = 20.0
+INBOUND_BURST = 40.0
+
+_MALFORMED = frames.error("invalid_frame", "Frames are JSON objects with a type, and an id where one belongs.")
+_UNKNOWN = frames.error("unknown_type", "There is no client frame of this type.")
+_NOT_FOUND = frames.error("not_found", "There is nothing by that name.")
+_UNAVAILABLE = frames.error("unavailable", "Try again shortly.")
+
+
+class Commands:
+    """Does what client frames ask for."""
+
+    def __init__(self, changes: Changes, ledger: Ledger) -> None:
+        self._changes = changes
+        self._ledger = ledger
+
+    async def obey(self, session: Session, socket: web.WebSocketResponse) -> None:
+        """Do what a client says until its connection is over."""
+        credit, last_s = INBOUND_BURST, time.monotonic()
+        async for message in socket:
+            if session.phase is Phase.CLOSED:
+                continue
+            now_s = time.monotonic()
+            credit, last_s = min(INBOUND_BURST, credit + (now_s - last_s) * INBOUND_RATE) - 1, now_s
+            if credit < 0:
+                session.close(sessions.POLICY_VIOLATION)
+            elif message.type is WSMsgType.TEXT:
+                answer = await self._do(session, message.data)
+                if answer is not None:
+                    session.offer(answer)
+            elif message.type is WSMsgType.BINARY:
+                session.close(sessions.UNSUPPORTED_DATA)
+
+    async def _do(self, session: Session, text: str) -> frames.Frame | None:
+        try:
+            frame = json.loads(text)
+        except (ValueError, RecursionError):
+            return _MALFORMED
+        kind = frame.get("type") if isinstance(frame, dict) else None
+        if not isinstance(kind, str):
+            return _MALFORMED
+        if kind == "ping":
+            return frames.PONG
+        try:
+            if kind == "read":
+                return await self._read(session, frame.get("id"))
+            if kind == "acknowledge":
+                return await self._acknowledge(session, frame.get("alert_id"))
+        except StoreUnavailable:
+            return _UNAVAILABLE
+        return _UNKNOWN
+
+    async def _read(self, session: Session, entry_id: Any) -> frames.Frame | None:  # noqa: ANN401 - from a client
+        if not isinstance(entry_id, str):
+            return _MALFORMED
+        return None if await self._changes.mark(session.user.id, entry_id, "read") else _NOT_FOUND
+
+    async def _acknowledge(self, session: Session, alert_id: Any) -> frames.Frame | None:  # noqa: ANN401 - from a client
+        if not isinstance(alert_id, str):
+            return _MALFORMED
+        done = await self._ledger.acknowledge(alert_id, session.user.id, must_be_told=True)
+        return None if done else _NOT_FOUND

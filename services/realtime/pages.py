@@ -1,0 +1,70 @@
+"""Serves the page and its modules from ``page/``, under a policy that lets nothing else run.
+
+The files are read when the process starts: what is not in the folder then is not there.
+"""
+
+import hashlib
+import re
+from collections.abc import Awaitable, Callable
+from importlib import resources
+from pathlib import Path
+
+from aiohttp import ETag, web
+
+_TYPES = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".json": "application/json",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".webmanifest": "application/manifest+json",
+}
+
+# What a Host header may look like, so that nothing else gets into the policy.
+_HOST = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def page_routes() -> list[web.RouteDef]:
+    """Return a route for each file, and ``/`` for the page."""
+    folder = Path(str(resources.files("services.realtime") / "page"))
+    routes: list[web.RouteDef] = []
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and path.suffix in _TYPES:
+            handler = file_handler(path.read_bytes(), _TYPES[path.suffix])
+            routes.append(web.get(f"/{name}", handler))
+            if name == "index.html":
+                routes.append(web.get("/", handler))
+    return routes
+
+
+def file_handler(content: bytes, content_type: str) -> Handler:
+    """Make the handler that serves one file; browsers ask each time whether it changed."""
+    tag = hashlib.sha256(content).hexdigest()[:32]
+
+    async def handle(request: web.Request) -> web.Response:
+        headers = {"Cache-Control": "no-cache", "Content-Security-Policy": content_security_policy(request)}
+        known = any(match.value in (tag, "*") for match in request.if_none_match or ())
+        if known:
+            response = web.Response(status=304, headers=headers)
+        else:
+            response = web.Response(body=content, content_type=content_type, charset="utf-8", headers=headers)
+        response.etag = ETag(tag)
+        return response
+
+    return handle
+
+
+def content_security_policy(request: web.Request) -> str:
+    """Write the policy of one answer.
+
+    WebSockets to the same host are named, because not every browser counts them to ``'self'``.
+    """
+    sockets = f" ws://{request.host} wss://{request.host}" if _HOST.fullmatch(request.host) else ""
+    return (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        f"connect-src 'self'{sockets}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )

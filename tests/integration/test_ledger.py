@@ -1,0 +1,324 @@
+"""The ledger's promises against a real Redis."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+import pytest_asyncio
+
+from shared.errors import Reason
+from shared.keys import SHARDS, Keys, new_notification_id, shard_of_key
+from shared.ledger import (
+    GRACE_MS,
+    AlertState,
+    Claim,
+    Ledger,
+    NewRecord,
+    NewRow,
+    Outcome,
+    Verdict,
+)
+from shared.model import Channel, Content, Delivery, EmailAddress, Notification, Priority, State
+from shared.store import Store
+from tests.conftest import EmptyStore
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.real_store
+
+LEASE = timedelta(seconds=30)
+SHORT_LEASE = timedelta(milliseconds=60)
+DELIVERED = Outcome(State.DELIVERED, provider="smtp", provider_id="abc")
+
+
+def now_ms() -> int:
+    return round(time.time() * 1000)
+
+
+@pytest_asyncio.fixture
+async def opened(store: EmptyStore) -> AsyncIterator[Store]:
+    async with Store(store.url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def ledger(opened: Store) -> Ledger:
+    return Ledger(opened, Keys(), record_retention_s=600)
+
+
+def row(key: str = "email:0", *, due_ms: int = 0, lifetime_s: float = 60, priority: Priority = Priority.NORMAL) -> NewRow:
+    return NewRow(
+        Delivery(
+            key=key,
+            channel=Channel.EMAIL,
+            priority=priority,
+            address=EmailAddress(email="user@example.com"),
+            recipient=key.partition(":")[2],
+            due_ms=due_ms,
+            expires_ms=now_ms() + round(lifetime_s * 1000),
+        )
+    )
+
+
+def record(*rows: NewRow, key: str = "", body: str = "", alert: AlertState | None = None, dedup: str = "") -> NewRecord:
+    owner = dedup or key
+    notification = Notification(
+        id=new_notification_id(shard_of_key(owner) if owner else None),
+        kind="email_send",
+        priority=Priority.NORMAL,
+        accepted_ms=now_ms(),
+        content=Content(title="Subject", message="Body", data={"empty": None}),
+    )
+    return NewRecord(notification, rows, fingerprint=body, idempotency_key=key, dedup_key=dedup, alert=alert)
+
+
+async def claim(ledger: Ledger, accepted: NewRecord, key: str = "email:0", lease: timedelta = LEASE) -> Claim:
+    (found,) = await ledger.claim([(accepted.notification.id, key)], lease)
+    return found
+
+
+async def open_rows(ledger: Ledger) -> int:
+    return (await ledger.open_work())["email"].count
+
+
+async def test_the_same_key_is_the_same_notification_and_another_body_is_refused(ledger: Ledger) -> None:
+    first = record(row(), key="order-1", body="a")
+    assert await ledger.accept(first) == (Verdict.ACCEPTED, first.notification.id)
+    assert await ledger.accept(record(row(), key="order-1", body="a")) == (Verdict.DUPLICATE, first.notification.id)
+    assert await ledger.accept(record(row(), key="order-1", body="b")) == (Verdict.CONFLICT, first.notification.id)
+    assert await open_rows(ledger) == 1
+
+
+async def test_accepting_the_same_record_again_changes_nothing(ledger: Ledger) -> None:
+    once = record(row(), key="order-2", body="a")
+    assert await ledger.accept(once) == await ledger.accept(once) == (Verdict.ACCEPTED, once.notification.id)
+    assert await open_rows(ledger) == 1
+
+
+async def test_ten_thousand_tries_with_one_key_make_one_notification(ledger: Ledger) -> None:
+    answers = await asyncio.gather(
+        *(ledger.accept(record(row(), key="order-3", body="a")) for _ in range(10_000))
+    )
+    assert len({notification_id for _, notification_id in answers}) == 1
+    assert [verdict for verdict, _ in answers].count(Verdict.ACCEPTED) == 1
+    assert await open_rows(ledger) == 1
+
+
+async def test_an_open_alert_with_the_same_dedup_key_is_not_told_again_until_it_is_resolved(ledger: Ledger) -> None:
+    first = record(row(), alert=AlertState.OPEN, dedup="db|disk")
+    await ledger.accept(first)
+    again = record(row(), alert=AlertState.OPEN, dedup="db|disk")
+    assert await ledger.accept(again) == (Verdict.DUPLICATE, first.notification.id)
+    assert await ledger.resolve(first.notification.id)
+    assert (await ledger.accept(again))[0] is Verdict.ACCEPTED
+
+
+async def test_a_row_is_in_one_workers_hands_at_a_time(ledger: Ledger) -> None:
+    accepted = record(row())
+    await ledger.accept(accepted)
+    claims = await asyncio.gather(*(claim(ledger, accepted) for _ in range(20)))
+    verdicts = [found.verdict for found in claims]
+    assert verdicts.count("claimed") == 1
+    assert verdicts.count("held") == 19
+
+
+async def test_a_delivered_row_ends_once_and_its_record_expires_only_then(ledger: Ledger, opened: Store) -> None:
+    accepted = record(row("email:0"), row("email:1"))
+    await ledger.accept(accepted)
+    key = f"{Keys().shard_of(accepted.notification.id)}:n:{accepted.notification.id}"
+    first = await claim(ledger, accepted, "email:0")
+    assert (first.attempt, first.in_doubt) == (1, False)
+    assert await ledger.finish(first, DELIVERED) == "finished"
+    assert await opened.command("TTL", key) == -1
+    assert (await claim(ledger, accepted, "email:0")).verdict == "ended"
+    second = await claim(ledger, accepted, "email:1")
+    assert await ledger.finish(second, DELIVERED) == "finished"
+    assert 0 < await opened.command("TTL", key) <= 600
+    assert await open_rows(ledger) == 0
+
+
+async def test_a_lapsed_lease_is_taken_over_in_doubt_and_the_late_finish_is_refused(ledger: Ledger) -> None:
+    accepted = record(row())
+    await ledger.accept(accepted)
+    zombie = await claim(ledger, accepted, lease=SHORT_LEASE)
+
+    async def taken_over() -> Claim | None:
+        found = await claim(ledger, accepted)
+        return found if found.verdict == "claimed" else None
+
+    heir = await eventually(taken_over)
+    assert (heir.attempt, heir.in_doubt) == (2, True)
+    assert heir.token > zombie.token
+    assert await ledger.finish(zombie, DELIVERED) == "stale"
+    assert await ledger.finish(heir, Outcome(State.DEAD_LETTERED, Reason.REJECTED)) == "finished"
+    assert await ledger.finish(heir, DELIVERED) == "stale"
+
+
+async def test_a_retry_is_claimed_not_before_its_time(ledger: Ledger) -> None:
+    accepted = record(row())
+    await ledger.accept(accepted)
+    failed = Outcome(State.PENDING, Reason.NETWORK, timedelta(milliseconds=150))
+    assert await ledger.finish(await claim(ledger, accepted), failed) == "finished"
+    started = time.monotonic()
+    assert (await claim(ledger, accepted)).verdict == "early"
+
+    async def again() -> Claim | None:
+        found = await claim(ledger, accepted)
+        return found if found.verdict == "claimed" else None
+
+    second = await eventually(again)
+    assert time.monotonic() - started >= 0.14
+    assert (second.attempt, second.in_doubt) == (2, False)
+
+
+async def test_an_attempt_that_does_not_count_and_a_doubt_are_remembered(ledger: Ledger) -> None:
+    accepted = record(row())
+    await ledger.accept(accepted)
+    paused = Outcome(State.PENDING, Reason.AUTH, counts=False)
+    await ledger.finish(await claim(ledger, accepted), paused)
+    again = await claim(ledger, accepted)
+    assert (again.attempt, again.in_doubt) == (1, False)
+    await ledger.finish(again, Outcome(State.PENDING, Reason.TIMEOUT, in_doubt=True))
+    third = await claim(ledger, accepted)
+    assert (third.attempt, third.in_doubt) == (2, True)
+
+
+async def test_an_expired_row_ends_at_its_claim_and_a_retry_does_not_outlive_it(ledger: Ledger) -> None:
+    accepted = record(row(lifetime_s=0.15))
+    await ledger.accept(accepted)
+    hour = Outcome(State.PENDING, Reason.NETWORK, timedelta(hours=1))
+    await ledger.finish(await claim(ledger, accepted), hour)
+
+    async def ended() -> bool:
+        return (await claim(ledger, accepted)).verdict == "expired"
+
+    await eventually(ended, within_s=5)
+    assert await open_rows(ledger) == 0
+
+
+async def test_two_sweepers_share_what_is_due_and_a_backlog_is_not_multiplied(ledger: Ledger) -> None:
+    due_ms = now_ms() + 1_500
+    scheduled = [record(row(due_ms=due_ms)) for _ in range(40)]
+    await asyncio.gather(*(ledger.accept(each) for each in scheduled))
+    assert await ledger.sweep(100) == []
+    found: list[str] = []
+
+    async def all_found() -> bool:
+        for due in await asyncio.gather(ledger.sweep(3), ledger.sweep(3)):
+            found.extend(one.notification_id for one in due)
+        return len(found) >= 40
+
+    await eventually(all_found)
+    # Nobody has claimed them, and still they are not handed out again before their grace is over.
+    assert sorted(found) == sorted(each.notification.id for each in scheduled)
+    assert await ledger.sweep(100) == []
+
+
+async def test_a_sweep_gives_back_what_was_written(ledger: Ledger) -> None:
+    due = row(due_ms=now_ms() + 20, priority=Priority.HIGH)
+    accepted = record(due)
+    await ledger.accept(accepted)
+    (swept,) = await eventually(lambda: ledger.sweep(10))
+    assert (swept.lane, swept.priority, swept.key) == ("email", Priority.HIGH, "email:0")
+    assert Notification.model_validate_json(swept.content) == accepted.notification
+    assert Delivery.model_validate_json(swept.spec) == due.row
+
+
+async def test_a_lost_job_is_driven_again_after_its_grace(ledger: Ledger) -> None:
+    accepted = record(row(priority=Priority.CRITICAL))
+    await ledger.accept(accepted)
+    started = time.monotonic()
+    await eventually(lambda: ledger.sweep(10), within_s=10)
+    assert time.monotonic() - started >= GRACE_MS[Priority.CRITICAL] / 1000 - 0.1
+
+
+async def test_a_cancellation_ends_what_has_not_left(ledger: Ledger) -> None:
+    accepted = record(row("email:0"), row("email:1"), row("email:2", due_ms=now_ms() + 60_000))
+    await ledger.accept(accepted)
+    in_hand = await claim(ledger, accepted, "email:0")
+    cancelled = await ledger.cancel(accepted.notification.id)
+    assert cancelled is not None
+    assert sorted(cancelled.ended) == [("email", "1"), ("email", "2")]
+    assert cancelled.still_open == 1
+    assert (await claim(ledger, accepted, "email:1")).verdict == "ended"
+    assert await ledger.finish(in_hand, DELIVERED) == "finished"
+    assert await open_rows(ledger) == 0
+    assert await ledger.cancel(new_notification_id()) is None
+    assert await ledger.cancel("no-such-id") is None
+
+
+async def test_a_retry_of_a_cancelled_notification_is_not_made(ledger: Ledger) -> None:
+    accepted = record(row())
+    await ledger.accept(accepted)
+    in_hand = await claim(ledger, accepted)
+    await ledger.cancel(accepted.notification.id)
+    await ledger.finish(in_hand, Outcome(State.PENDING, Reason.NETWORK))
+    assert (await claim(ledger, accepted)).verdict == "cancelled"
+
+
+async def test_rows_that_follow_are_written_with_the_end_or_not_at_all(ledger: Ledger) -> None:
+    accepted = record(row("email:task"), alert=AlertState.OPEN)
+    await ledger.accept(accepted)
+    task = await claim(ledger, accepted, "email:task")
+    then = [row("email:next"), NewRow(row("email:never").row, State.SUPPRESSED, Reason.NO_ADDRESS)]
+    outcome = Outcome(State.DELIVERED, then=then, guard=AlertState.OPEN)
+    assert await ledger.finish(task, outcome) == "finished"
+    assert (await claim(ledger, accepted, "email:next")).verdict == "claimed"
+    assert (await claim(ledger, accepted, "email:never")).verdict == "ended"
+
+
+async def test_an_acknowledged_alert_takes_no_further_rows(ledger: Ledger) -> None:
+    accepted = record(row("email:task"), alert=AlertState.OPEN)
+    await ledger.accept(accepted)
+    task = await claim(ledger, accepted, "email:task")
+    assert await ledger.acknowledge(accepted.notification.id, "user123")
+    outcome = Outcome(State.DELIVERED, then=[row("email:next")], guard=AlertState.OPEN)
+    assert await ledger.finish(task, outcome) == "void"
+    assert (await claim(ledger, accepted, "email:next")).verdict == "unknown"
+    assert await open_rows(ledger) == 0
+
+
+async def test_only_those_who_were_told_may_acknowledge_when_that_is_asked(ledger: Ledger) -> None:
+    accepted = record(row("realtime:user123"), alert=AlertState.OPEN)
+    await ledger.accept(accepted)
+    alert_id = accepted.notification.id
+    assert not await ledger.acknowledge(alert_id, "stranger", must_be_told=True)
+    assert await ledger.acknowledge(alert_id, "user123", must_be_told=True)
+    assert await ledger.acknowledge(alert_id, "user123", must_be_told=True)
+    assert not await ledger.acknowledge(new_notification_id(), "user123")
+
+
+async def test_counts_agree_with_what_happened(ledger: Ledger, opened: Store) -> None:
+    for state, reason in [
+        (State.DELIVERED, Reason.NONE),
+        (State.DEAD_LETTERED, Reason.REJECTED),
+        (State.SUPPRESSED, Reason.OPTED_OUT),
+    ]:
+        accepted = record(row())
+        await ledger.accept(accepted)
+        await ledger.finish(await claim(ledger, accepted), Outcome(state, reason))
+    await ledger.accept(record(row()))
+    await ledger.accept(record(NewRow(row().row, State.SUPPRESSED, Reason.NO_ADDRESS)))
+    tally: dict[str, int] = {}
+    for shard in range(SHARDS):
+        base = Keys().shard(shard)
+        for key in await opened.command("KEYS", f"{base}:tally:*"):
+            fields = await opened.command("HGETALL", key)
+            pairs = fields.items() if isinstance(fields, dict) else zip(fields[::2], fields[1::2], strict=True)
+            for name, count in pairs:
+                tally[name.decode()] = tally.get(name.decode(), 0) + int(count)
+    assert tally == {"email|created": 5, "email|delivered": 1, "email|dead_lettered": 1, "email|suppressed": 2}
+    assert await open_rows(ledger) == 1
+
+
+async def test_the_age_of_open_work_counts_from_its_due_time(ledger: Ledger) -> None:
+    await ledger.accept(record(row(due_ms=now_ms() + 3_600_000)))
+    work = (await ledger.open_work())["email"]
+    assert (work.count, work.oldest_age_s) == (1, 0.0)
+    await ledger.accept(record(row()))
+    assert await eventually(lambda: _older_than(ledger, 1.0), within_s=5)
+
+
+async def _older_than(ledger: Ledger, age_s: float) -> bool:
+    return (await ledger.open_work())["email"].oldest_age_s > age_s

@@ -1,0 +1,134 @@
+"""``carillon up`` as people run it: a process of its own, its output, its exit status, and what is left when it ends."""
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from carillon.child import Child, ChildFailed
+from carillon.local import ROOT
+from carillon.ports import LOOPBACK, Ports, is_free
+from carillon.up import PORT_OPTIONS, PortOption
+from tests.waiting import eventually
+
+# Seven processes start one after the other and side by side; the machine may be busy.
+_UP_WITHIN_S = 90.0
+
+
+@pytest.fixture
+def ports() -> Ports:
+    return Ports.free()
+
+
+def command(data: Path, ports: Ports) -> list[str]:
+    options = (part for choice in PORT_OPTIONS for part in (choice.option, str(getattr(ports, choice.field))))
+    embedded = ["--embedded"] if os.environ.get("CARILLON_EMBEDDED") == "1" else []
+    return [sys.executable, "-m", "carillon", "up", "--data", str(data), *options, *embedded]
+
+
+@pytest_asyncio.fixture
+async def run_up(tmp_path: Path, ports: Ports) -> AsyncIterator[Callable[[], Child]]:
+    runs: list[Child] = []
+
+    def describe() -> Child:
+        log = tmp_path / f"up-{len(runs)}.log"
+
+        async def ready() -> bool:
+            return "Ctrl-C stops everything." in log.read_text()
+
+        runs.append(
+            Child("up", command(tmp_path / "data", ports), log=log, ready=ready, working_folder=ROOT, grace_s=60)
+        )
+        return runs[-1]
+
+    yield describe
+    for run in runs:
+        await run.stop()
+
+
+def nothing_is_left(ports: Ports) -> bool:
+    return all(is_free(port) for port in ports.all())
+
+
+async def interrupted(run: Child) -> int | None:
+    assert run.pid is not None
+    os.kill(run.pid, signal.SIGINT)
+    await eventually(lambda: not run.alive, within_s=60)
+    return run.exit_status
+
+
+@pytest.mark.parametrize("choice", PORT_OPTIONS, ids=lambda choice: choice.field)
+def test_a_busy_port_is_named_with_the_option_that_changes_it(choice: PortOption, tmp_path: Path, ports: Ports) -> None:
+    port = getattr(ports, choice.field)
+    with socket.create_server((LOOPBACK, port)):
+        ended = subprocess.run(
+            command(tmp_path, ports), cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+        )
+    assert ended.returncode == 2
+    [line] = ended.stderr.splitlines()
+    assert f"port {port} " in line
+    assert choice.option in line
+    assert not (tmp_path / "logs").exists()
+
+
+@pytest.mark.timeout(300)
+async def test_the_system_comes_up_goes_down_and_comes_up_again_with_its_data(
+    run_up: Callable[[], Child], ports: Ports
+) -> None:
+    first = run_up()
+    await first.start(_UP_WITHIN_S)
+    printed = first.log.read_text()
+    assert re.search(r"^broker: (mosquitto|rumqttd)", printed, re.MULTILINE)
+    assert re.search(r"^people: ", printed, re.MULTILINE)
+    found = re.search(r"(http://\S+)/#token=(\S+)", printed)
+    assert found
+    async with aiohttp.ClientSession() as session:
+        for url in re.findall(r"http://\S+/metrics", printed):
+            async with session.get(url) as answer:
+                assert "carillon_" in await answer.text()
+        headers = {"Authorization": f"Bearer {found[2]}"}
+        async with session.get(f"{found[1]}/v1/inbox", headers=headers) as answer:
+            assert answer.status == 200
+    assert await interrupted(first) == 0
+    assert nothing_is_left(ports)
+
+    second = run_up()
+    await second.start(_UP_WITHIN_S)
+    assert "people: " not in second.log.read_text()
+    assert await interrupted(second) == 0
+    assert nothing_is_left(ports)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux's")
+@pytest.mark.timeout(200)
+async def test_nothing_is_left_when_up_itself_is_killed(run_up: Callable[[], Child], ports: Ports) -> None:
+    run = run_up()
+    await run.start(_UP_WITHIN_S)
+    assert run.pid is not None
+    os.kill(run.pid, signal.SIGKILL)
+    await eventually(lambda: nothing_is_left(ports), within_s=20, what="every port free again")
+
+
+async def test_an_interrupted_start_leaves_nothing(run_up: Callable[[], Child], ports: Ports, tmp_path: Path) -> None:
+    run = run_up()
+
+    async def interrupt() -> None:
+        await eventually(lambda: run.log.exists() and "sandbox: " in run.log.read_text(), within_s=60)
+        assert run.pid is not None
+        os.kill(run.pid, signal.SIGINT)
+
+    interrupting = asyncio.create_task(interrupt(), name="interrupt")
+    with pytest.raises(ChildFailed, match="ended at start with status 0"):
+        await run.start(_UP_WITHIN_S)
+    await interrupting
+    assert nothing_is_left(ports)
+    assert (tmp_path / "data" / "jwt_secret").exists()

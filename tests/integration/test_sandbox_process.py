@@ -1,0 +1,155 @@
+"""The sandbox as a process: readiness, end, journal, credentials and settings."""
+
+import asyncio
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from email.message import EmailMessage
+from pathlib import Path
+
+import aiohttp
+import aiosmtplib
+import pytest
+
+from sandbox.credentials import prepare, service_environment
+from sandbox.outbox import Effect, Outbox
+from sandbox.server import Options, running
+
+ROOT = Path(__file__).parents[2]
+
+
+@contextmanager
+def started(data: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `python -m sandbox` on free ports until it is ready."""
+    command = [sys.executable, "-m", "sandbox", "--data", str(data), *arguments]
+    ports = ["--http-port", "0", "--smtp-port", "0", "--apns-port", "0"]
+    with subprocess.Popen([*command, *ports], cwd=ROOT, stderr=subprocess.PIPE) as process:  # noqa: S603
+        try:
+            deadline = time.monotonic() + 15
+            while not (data / "sandbox.json").exists():
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def addresses(data: Path) -> dict[str, object]:
+    loaded: dict[str, object] = json.loads((data / "sandbox.json").read_bytes())
+    return loaded
+
+
+async def send_mail(port: object, to: str = "user@example.com") -> None:
+    mail = EmailMessage()
+    mail["From"], mail["To"], mail["Subject"] = "sender@example.com", to, "Hello"
+    mail["X-Carillon-Notification"] = "notification-1"
+    mail.set_content("Good morning.")
+    await aiosmtplib.send(mail, hostname="127.0.0.1", port=int(str(port)), timeout=5)
+
+
+async def test_it_is_ready_when_sandbox_json_is_there_and_sigterm_ends_it_at_once(tmp_path: Path) -> None:
+    with started(tmp_path) as process:
+        where = addresses(tmp_path)
+        assert where["pid"] == process.pid
+        async with aiohttp.ClientSession() as session, session.get(f"{where['http_url']}/healthz") as answer:
+            assert await answer.json() == {"status": "ok", "entries": 0}
+        async with aiosmtplib.SMTP(hostname="127.0.0.1", port=int(str(where["smtp_port"]))):
+            stopping_from = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            assert await asyncio.to_thread(process.wait, 5) == 0
+    assert time.monotonic() - stopping_from < 2
+    assert not (tmp_path / "sandbox.json").exists()
+    assert process.stderr is not None
+    [line] = process.stderr.read().splitlines()
+    logged = json.loads(line)
+    assert (logged["event"], logged["http_port"]) == ("The sandbox is ready.", where["http_port"])
+
+
+async def test_the_journal_names_every_effect_before_it_is_answered(tmp_path: Path) -> None:
+    journal = tmp_path / "journal" / "effects.jsonl"
+    with started(tmp_path, "--journal", str(journal)) as process:
+        port = addresses(tmp_path)["smtp_port"]
+        await asyncio.gather(*(send_mail(port, f"user{number}@example.com") for number in range(10)))
+        process.kill()
+        process.wait()
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert [line["n"] for line in lines] == list(range(1, 11))
+    assert {line["to"] for line in lines} == {f"user{number}@example.com" for number in range(10)}
+    assert {tuple(line) for line in lines} == {("n", "provider", "to", "id", "at", "notification_id")}
+    assert {(line["provider"], line["notification_id"]) for line in lines} == {("smtp", "notification-1")}
+
+
+async def test_what_a_killed_sandbox_left_behind_does_not_look_ready(tmp_path: Path) -> None:
+    with started(tmp_path) as process:
+        process.kill()
+        process.wait()
+        assert addresses(tmp_path)["pid"] == process.pid
+    async with running(Options(data=tmp_path)):
+        assert addresses(tmp_path)["pid"] == os.getpid()
+
+
+def test_a_taken_port_is_one_clear_line_and_a_failure(tmp_path: Path) -> None:
+    with started(tmp_path) as _:
+        port = str(addresses(tmp_path)["http_port"])
+        command = [sys.executable, "-m", "sandbox", "--data", str(tmp_path / "other"), "--http-port", port]
+        command += ["--smtp-port", "0", "--apns-port", "0"]
+        second = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=15, check=False)  # noqa: S603
+    assert second.returncode == 1
+    [line] = second.stderr.splitlines()
+    assert "in use" in json.loads(line)["event"]
+
+
+def test_credentials_are_made_once_and_for_their_owner_alone(tmp_path: Path) -> None:
+    first = prepare(tmp_path)
+    contents = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert prepare(tmp_path) == first
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == contents
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
+
+
+async def test_the_settings_point_every_channel_at_the_sandbox(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        service_environment(tmp_path)
+    async with running(Options(data=tmp_path)) as box:
+        environment = service_environment(tmp_path)
+        assert environment["EMAIL_SMTP_URL"] == f"smtp://127.0.0.1:{box.addresses.smtp_port}?tls=none"
+        assert environment["PUSH_APNS_URL"] == f"https://127.0.0.1:{box.addresses.apns_port}"
+        assert environment["SMS_TWILIO_BASE_URL"] == environment["PUSH_FCM_URL"] == box.addresses.http_url
+        assert environment["PUSH_WEBPUSH_ALLOWED_HOSTS"] == "127.0.0.1"
+        assert all(Path(path).is_file() for name, path in environment.items() if name.endswith("_FILE"))
+        account = json.loads(Path(environment["PUSH_FCM_CREDENTIALS_FILE"]).read_bytes())
+        assert account["token_uri"] == f"{box.addresses.http_url}/token"
+
+
+@asynccontextmanager
+async def filled(outbox: Outbox, count: int) -> AsyncIterator[Outbox]:
+    for number in range(count):
+        content = {"title": str(number), "body": ""}
+        await outbox.keep(Effect("sms", "twilio", f"+1555{number % 2}", str(number), content, size_bytes=10))
+    yield outbox
+
+
+async def test_the_outbox_drops_the_oldest_beyond_its_bounds() -> None:
+    async with filled(Outbox(max_entries=3), 5) as outbox:
+        assert [entry.n for entry in outbox.select()] == [3, 4, 5]
+        assert outbox.first_n == 3
+    async with filled(Outbox(max_size_bytes=25), 5) as outbox:
+        assert [entry.n for entry in outbox.select()] == [4, 5]
+
+
+async def test_the_outbox_selects_by_number_address_and_count() -> None:
+    async with filled(Outbox(), 6) as outbox:
+        assert [entry.n for entry in outbox.select(since=4)] == [5, 6]
+        assert [entry.n for entry in outbox.select(to="+15551")] == [2, 4, 6]
+        assert [entry.n for entry in outbox.select(to="+15551", limit=2)] == [4, 6]
+        assert outbox.select(channel="email") == []
+        outbox.clear()
+        assert (len(outbox), outbox.first_n) == (0, 7)

@@ -1,0 +1,203 @@
+"""The mail of an attempt: its fields, its two bodies, and what it refuses to become."""
+
+from datetime import UTC, datetime
+from email import message_from_bytes
+from email.header import decode_header, make_header
+from email.message import EmailMessage
+from email.policy import SMTP
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.email.relays import Sender
+from services.email.render import Mail, render
+from shared.errors import PermanentFailure, Reason
+from shared.model import AlertDetails, Attempt, Channel, Content, Delivery, EmailAddress, Notification, Priority
+
+NOW = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
+SENDER = Sender("notifications@example.com", "Carillon")
+ID = "01893e4a-0000-7003-8000-000000000000"
+
+_NOT_IN_A_LINE = st.characters(blacklist_categories=["Cc", "Cs", "Zl", "Zp"])
+_LINES = st.text(_NOT_IN_A_LINE, max_size=200).filter(lambda text: "=?" not in text)
+_TEXTS = st.text(st.characters(blacklist_categories=["Cs"]), max_size=500)
+
+
+def attempt(
+    content: Content,
+    priority: Priority = Priority.NORMAL,
+    to: EmailAddress | None = None,
+    number: int = 1,
+    key: str = "email:user123",
+) -> Attempt:
+    delivery = Delivery(
+        key=key,
+        channel=Channel.EMAIL,
+        priority=priority,
+        address=to or EmailAddress(email="user123@example.com"),
+        due_ms=0,
+        expires_ms=10**13,
+    )
+    notification = Notification(id=ID, kind="email_send", priority=priority, accepted_ms=0, content=content)
+    return Attempt(notification, delivery, number=number, in_doubt=False, deadline=NOW)
+
+
+def written(content: Content, **others: Any) -> Mail:
+    return render(attempt(content, **others), SENDER, NOW)
+
+
+def read(mail: Mail) -> EmailMessage:
+    message = message_from_bytes(mail.raw, policy=SMTP)
+    assert isinstance(message, EmailMessage)
+    return message
+
+
+def body(message: EmailMessage, kind: str) -> str:
+    part = message.get_body((kind,))
+    assert part is not None
+    content = part.get_content()
+    assert isinstance(content, str)
+    return content.replace("\r\n", "\n")
+
+
+def test_a_mail_has_exactly_these_fields() -> None:
+    mail = written(Content(title="Deployed", message="It works."), to=EmailAddress(email="u@example.com", name="Ann Ö"))
+    message = read(mail)
+    assert message.keys() == [
+        "From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "X-Carillon-Notification",
+        "MIME-Version", "Content-Type",
+    ]  # fmt: skip
+    assert message["From"] == "Carillon <notifications@example.com>"
+    assert message["To"] == "Ann Ö <u@example.com>"
+    assert message["Subject"] == "Deployed"
+    assert message["Date"] == "Mon, 05 Jan 2026 09:00:00 +0000"
+    assert message["Auto-Submitted"] == "auto-generated"
+    assert message["X-Carillon-Notification"] == ID
+    assert (mail.sender, mail.recipient) == ("notifications@example.com", "u@example.com")
+
+
+def test_the_message_id_is_the_same_for_every_attempt_and_differs_between_deliveries() -> None:
+    content = Content(title="t", message="m")
+    first, second = written(content), written(content, number=2)
+    assert first.message_id == second.message_id == read(first)["Message-ID"]
+    assert first.message_id.startswith(f"<{ID}.")
+    assert first.message_id.endswith("@example.com>")
+    assert written(content, key="email:user456").message_id != first.message_id
+    assert "user123" not in first.message_id
+
+
+@pytest.mark.parametrize(
+    ("priority", "mark", "importance"),
+    [
+        (Priority.LOW, None, None),
+        (Priority.NORMAL, None, None),
+        (Priority.HIGH, "2 (High)", "high"),
+        (Priority.CRITICAL, "1 (Highest)", "high"),
+    ],
+)
+def test_urgent_mail_is_marked(priority: Priority, mark: str | None, importance: str | None) -> None:
+    message = read(written(Content(title="t", message="m"), priority=priority))
+    assert (message["X-Priority"], message["Importance"]) == (mark, importance)
+
+
+def test_the_publishers_html_is_sent_as_it_is() -> None:
+    message = read(written(Content(title="t", message="plain", html_body="<p>rich &amp; <b>bold</b></p>")))
+    assert body(message, "plain") == "plain\n"
+    assert body(message, "html") == "<p>rich &amp; <b>bold</b></p>\n"
+    assert [part.get_content_type() for part in message.iter_parts()] == ["text/plain", "text/html"]  # type: ignore[attr-defined]
+
+
+def test_an_alert_names_its_level_and_its_details() -> None:
+    alert = AlertDetails(
+        type="disk<full>", level="critical", source="probe", severity="major", affected_systems=("db-1", "db-2"),
+        requires_acknowledgment=True,
+    )  # fmt: skip
+    content = Content(title="Critical alert: disk", message="99 %\nfull", alert=alert)
+    message = read(written(content, priority=Priority.CRITICAL))
+    assert message["Subject"] == "[CRITICAL] Critical alert: disk"
+    html = body(message, "html")
+    for expected in ("disk&lt;full&gt;", "probe", "major", "db-1, db-2", "Critical", "acknowledgement", "99 %<br>"):
+        assert expected in html
+
+
+def test_everything_in_our_own_html_is_escaped() -> None:
+    evil = "<script>alert('1')</script>"
+    alert = AlertDetails(type=evil, level="info", source=evil, severity=evil, affected_systems=(evil,))
+    content = Content(title=evil, message=evil, alert=alert, category=evil)
+    maintenance = Content(title=evil, message=evil, type="maintenance", data={"starts_at": evil, "services": [evil]})
+    for each in (content, maintenance):
+        html = body(read(written(each)), "html")
+        assert "<script" not in html
+        assert html.count("&lt;script&gt;") >= 4
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a\r\nBcc: x@example.com",
+        "a\nb",
+        "a\rb",
+        "a\x00b",
+        "a\x85b",
+        "a\u2028b",
+        "=?utf-8?q?a=0D=0ABcc=3A_x?=",
+        "\ud800",
+    ],
+)
+def test_what_could_become_another_field_is_refused(text: str) -> None:
+    plain = Content(title="t", message="m")
+    for content, to in (
+        (Content.model_construct(title=text, message="m"), EmailAddress(email="u@example.com")),
+        (plain, EmailAddress.model_construct(email="u@example.com", name=text)),
+        (plain, EmailAddress.model_construct(email=f"{text}@example.com", name=None)),
+    ):
+        with pytest.raises(PermanentFailure) as refusal:
+            written(content, to=to)
+        assert refusal.value.reason is Reason.REJECTED
+        assert "Bcc" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", "u", "u@", "@example.com", "jörg@example.com", "u@exa mple.com", "<u@example.com>", "a@b,c@d", "x <u@e.com>"],
+)
+def test_an_address_that_is_more_or_less_than_one_is_refused(address: str) -> None:
+    with pytest.raises(PermanentFailure, match="address"):
+        written(Content(title="t", message="m"), to=EmailAddress(email=address))
+
+
+def test_half_a_surrogate_pair_in_the_message_is_refused() -> None:
+    with pytest.raises(PermanentFailure, match="Unicode"):
+        written(Content.model_construct(title="t", message="\ud800"))
+
+
+@given(title=_LINES, name=_LINES, message=_TEXTS, html=_TEXTS)
+def test_whatever_is_said_arrives_and_changes_no_field(title: str, name: str, message: str, html: str) -> None:
+    content = Content(title=title, message=message, html_body=html or None)
+    mail = written(content, to=EmailAddress(email="user123@example.com", name=name or None))
+    expected = read(written(Content(title="t", message="m"))).keys()
+    found = read(mail)
+    assert found.keys() == expected
+    # The old parser for the texts, because the modern one repairs white space in them.
+    old = message_from_bytes(mail.raw)
+    # White space around a title has no meaning in a field (RFC 5322, 3.6.5 and 2.2.3).
+    assert str(make_header(decode_header(old["Subject"].replace("\r\n", "")))).split() == title.split()
+    assert [address.addr_spec for address in found["To"].addresses] == ["user123@example.com"]
+    parts = [part for part in old.walk() if not part.is_multipart()]
+    assert [_text(part) for part in parts][0] == _lines(message)
+    assert not html or _text(parts[1]) == _lines(html)
+    assert mail.raw.isascii()
+    assert max(map(len, mail.raw.split(b"\r\n"))) <= 998
+    assert b"\n" not in mail.raw.replace(b"\r\n", b"")
+    assert b"\r" not in mail.raw.replace(b"\r\n", b"")
+
+
+def _text(part: Any) -> str:
+    return part.get_payload(decode=True).decode().replace("\r\n", "\n")  # type: ignore[no-any-return]
+
+
+def _lines(text: str) -> str:
+    normal = text.replace("\r\n", "\n").replace("\r", "\n")
+    return normal if normal.endswith("\n") else normal + "\n"

@@ -1,0 +1,117 @@
+"""Twilio's answers as a table."""
+
+import ssl
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from unittest.mock import Mock
+
+import aiohttp
+import pytest
+from aiohttp.client_reqrep import ConnectionKey
+
+from services.sms.http_client import parse_retry_after
+from services.sms.verdict import RefusalError, UnreadableAnswerError, verdict
+from shared.errors import (
+    DeliveryError,
+    DeliveryRefused,
+    OutcomeUnknown,
+    PermanentFailure,
+    ProviderMisconfigured,
+    Reason,
+    RecipientGone,
+    TemporaryFailure,
+)
+
+NOW = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
+# aiohttp builds it from a request; here only the classes matter.
+KEY: Any = Mock(spec=ConnectionKey, host="api.example.com", port=443, ssl=True, is_ssl=True)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind", "reason"),
+    [
+        (429, 20429, TemporaryFailure, Reason.RATE_LIMITED),
+        (429, None, TemporaryFailure, Reason.RATE_LIMITED),
+        (400, 21611, TemporaryFailure, Reason.RATE_LIMITED),
+        (400, 30001, TemporaryFailure, Reason.RATE_LIMITED),
+        (400, 30003, TemporaryFailure, Reason.UNAVAILABLE),
+        (400, 30008, TemporaryFailure, Reason.UNAVAILABLE),
+        (408, None, TemporaryFailure, Reason.TIMEOUT),
+        (400, 21211, RecipientGone, Reason.GONE),
+        (400, 21614, RecipientGone, Reason.GONE),
+        (400, 30005, RecipientGone, Reason.GONE),
+        (400, 30006, RecipientGone, Reason.GONE),
+        (400, 21610, DeliveryRefused, Reason.OPTED_OUT),
+        (400, 21602, PermanentFailure, Reason.REJECTED),
+        (400, 21617, PermanentFailure, Reason.TOO_LARGE),
+        (400, 30007, PermanentFailure, Reason.REJECTED),
+        (400, 99999, PermanentFailure, Reason.REJECTED),
+        (400, None, PermanentFailure, Reason.REJECTED),
+        (401, 20003, ProviderMisconfigured, Reason.AUTH),
+        (401, None, ProviderMisconfigured, Reason.AUTH),
+        (403, 20003, ProviderMisconfigured, Reason.AUTH),
+        (403, None, ProviderMisconfigured, Reason.AUTH),
+        (404, 20404, ProviderMisconfigured, Reason.REJECTED),
+        (400, 21408, ProviderMisconfigured, Reason.REJECTED),
+        (400, 21606, ProviderMisconfigured, Reason.REJECTED),
+        (400, 30002, ProviderMisconfigured, Reason.QUOTA),
+        (400, 30034, ProviderMisconfigured, Reason.REJECTED),
+        (302, None, ProviderMisconfigured, Reason.BAD_ANSWER),
+        (500, 20500, OutcomeUnknown, Reason.UNAVAILABLE),
+        (502, None, OutcomeUnknown, Reason.UNAVAILABLE),
+        (503, 20503, OutcomeUnknown, Reason.UNAVAILABLE),
+        (504, None, OutcomeUnknown, Reason.UNAVAILABLE),
+    ],
+)
+def test_an_answer(status: int, code: int | None, kind: type[DeliveryError], reason: Reason) -> None:
+    found = verdict(RefusalError(status, code))
+    assert (type(found), found.reason) == (kind, reason)
+
+
+def test_a_rate_limit_carries_the_time_that_twilio_asks_for() -> None:
+    found = verdict(RefusalError(429, 20429, timedelta(seconds=7)))
+    assert isinstance(found, TemporaryFailure)
+    assert found.retry_after == timedelta(seconds=7)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "reason"),
+    [
+        (aiohttp.ClientConnectorError(KEY, ConnectionRefusedError()), TemporaryFailure, Reason.NETWORK),
+        (aiohttp.ClientConnectorDNSError(KEY, OSError()), TemporaryFailure, Reason.NETWORK),
+        (aiohttp.ConnectionTimeoutError(), TemporaryFailure, Reason.TIMEOUT),
+        (
+            aiohttp.ClientConnectorCertificateError(KEY, ssl.SSLCertVerificationError()),
+            ProviderMisconfigured,
+            Reason.AUTH,
+        ),
+        (aiohttp.ClientConnectorSSLError(KEY, ssl.SSLError()), ProviderMisconfigured, Reason.AUTH),
+        (aiohttp.InvalidURL("x"), ProviderMisconfigured, Reason.REJECTED),
+        (aiohttp.ServerDisconnectedError(), OutcomeUnknown, Reason.NETWORK),
+        (aiohttp.ClientOSError(104, "reset"), OutcomeUnknown, Reason.NETWORK),
+        (ConnectionResetError(), OutcomeUnknown, Reason.NETWORK),
+        (aiohttp.ClientPayloadError(), OutcomeUnknown, Reason.BAD_ANSWER),
+        (UnreadableAnswerError(), OutcomeUnknown, Reason.BAD_ANSWER),
+    ],
+)
+def test_no_answer(error: Exception, kind: type[DeliveryError], reason: Reason) -> None:
+    found = verdict(error)
+    assert (type(found), found.reason) == (kind, reason)
+
+
+@pytest.mark.parametrize(
+    ("value", "wait_s"),
+    [
+        ("7", 7),
+        (" 0 ", 0),
+        ("Mon, 05 Jan 2026 09:01:00 GMT", 60),
+        ("Mon, 05 Jan 2026 08:00:00 GMT", 0),
+        ("soon", None),
+        ("-1", None),
+        ("9" * 30, None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(value: str | None, wait_s: float | None) -> None:
+    assert parse_retry_after(value, NOW) == (None if wait_s is None else timedelta(seconds=wait_s))
