@@ -38,6 +38,8 @@ class ChildFailed(CarillonError):
         self.name = name
         self.problem = problem
         self.last_lines = list(last_lines)
+        # Shown under a traceback, for instance that of a failed test.
+        self.add_note("\n".join(["Its last lines:", *self.last_lines]))
 
 
 class Child:

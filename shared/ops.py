@@ -56,8 +56,10 @@ async def _healthz(_request: web.Request) -> web.Response:
 
 def _readyz(checks: dict[str, Check]) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def answer(_request: web.Request) -> web.Response:
-        results = await asyncio.gather(*(_passes(check) for check in checks.values()))
-        parts = {name: "ok" if ok else "not ready" for name, ok in zip(checks, results, strict=True)}
+        # A copy, because a starting service is still adding its parts.
+        asked = dict(checks)
+        results = await asyncio.gather(*(_passes(check) for check in asked.values()))
+        parts = {name: "ok" if ok else "not ready" for name, ok in zip(asked, results, strict=True)}
         return web.json_response(
             {"status": "ready" if all(results) else "not ready", "checks": parts}, status=200 if all(results) else 503
         )

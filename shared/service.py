@@ -97,7 +97,11 @@ async def open_context(settings: SettingsT, service: str) -> AsyncIterator[Conte
         async def not_draining() -> bool:
             return not context.stopping.is_set()
 
-        context.checks |= {"store": store_answers, "running": not_draining}
+        async def not_yet() -> bool:
+            # Replaced when the service begins to work.
+            return False
+
+        context.checks |= {"store": store_answers, "running": not_draining, "broker": not_yet}
         yield context
 
 

@@ -5,11 +5,12 @@ has, and that at the end every client is told to go elsewhere before the server 
 """
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import resources
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from services.realtime.answers import Refusal, from_http, unavailable
 from services.realtime.api import Api
@@ -34,8 +35,6 @@ BACKLOG = 4096
 
 # Requests that are still being answered when the server ends; sessions have been closed before.
 _SHUTDOWN_S = 2.0
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @asynccontextmanager
@@ -95,7 +94,7 @@ def build(node: RealtimeNode, keys: Keys) -> web.Application:
     return app
 
 
-def _answer_errors(origins: Origins) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+def _answer_errors(origins: Origins) -> Middleware:
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:

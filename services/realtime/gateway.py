@@ -1,8 +1,8 @@
 """The doors: WebSocket and SSE sessions, from the handshake to the goodbye.
 
 Promises: nobody is let in without an identity, and nobody stays longer than it holds. A WebSocket that is refused is
-accepted and closed with a code first, because a browser cannot read the status of a failed handshake; an event stream is
-refused with a status.
+accepted first and then closed with a code, because a browser cannot read the status of a failed handshake; an event
+stream is refused with a status.
 """
 
 import asyncio

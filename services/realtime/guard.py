@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from services.realtime.answers import Refusal, unauthorized, unavailable
+from services.realtime.answers import unauthorized, unavailable
 from services.realtime.auth import Identity, TokenVerifier, Unauthenticated
 from services.realtime.jwks import KeysUnavailable
 from services.realtime.origins import Origins

@@ -1,7 +1,7 @@
 """One-time tickets: browsers cannot set headers on a WebSocket or an EventSource, and a token in a URL would be logged.
 
-Promises that a ticket works once, within ``TICKET_S``, for the user and from the origin for which it was made, and never
-longer than the token that bought it. The store holds no ticket, only its hash.
+Promises that a ticket works once, within ``TICKET_S``, for the user and from the origin for which it was made, and
+never longer than the token that bought it. The store holds no ticket, only its hash.
 """
 
 import hashlib

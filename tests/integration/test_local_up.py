@@ -1,4 +1,4 @@
-"""``carillon up`` as people run it: a process of its own, its output, its exit status, and what is left when it ends."""
+"""``carillon up`` as people run it: its output, its exit status, and what is left when it ends."""
 
 import asyncio
 import os
@@ -70,7 +70,7 @@ async def interrupted(run: Child) -> int | None:
 def test_a_busy_port_is_named_with_the_option_that_changes_it(choice: PortOption, tmp_path: Path, ports: Ports) -> None:
     port = getattr(ports, choice.field)
     with socket.create_server((LOOPBACK, port)):
-        ended = subprocess.run(
+        ended = subprocess.run(  # noqa: S603 - our own command
             command(tmp_path, ports), cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
         )
     assert ended.returncode == 2

@@ -1,0 +1,144 @@
+"""Realtime processes for tests: real nodes with real sockets, in the test's own process."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import aiohttp
+import jwt
+
+from services.realtime.app import serve_clients
+from services.realtime.node import RealtimeNode
+from services.realtime.provider import InboxProvider
+from services.realtime.settings import RealtimeSettings
+from shared.keys import new_notification_id
+from shared.model import (
+    Address,
+    AlertDetails,
+    Attempt,
+    Channel,
+    Content,
+    Delivery,
+    Feed,
+    Notification,
+    Priority,
+    UserInbox,
+)
+from shared.service import Context, open_context
+from tests.waiting import eventually
+
+SECRET = "a secret of the tests, longer than 32 bytes"
+
+
+def token(user_id: str, *, secret: str = SECRET, valid_s: float = 300, **claims: Any) -> str:
+    """Make a JWT for a user."""
+    return jwt.encode({"sub": user_id, "exp": time.time() + valid_s, **claims}, secret, algorithm="HS256")
+
+
+def bearer(user_id: str, **claims: Any) -> dict[str, str]:
+    """Make the header that presents a user's token."""
+    return {"Authorization": f"Bearer {token(user_id, **claims)}"}
+
+
+def notification(message: str, *, kind: str = "realtime_user", **content: Any) -> Notification:
+    """Make an accepted notification."""
+    details = {"title": "Notification", "message": message, **content}
+    return Notification(
+        id=new_notification_id(),
+        kind=kind,
+        priority=Priority.NORMAL,
+        accepted_ms=round(time.time() * 1000),
+        content=Content(**details),
+    )
+
+
+ALERT = AlertDetails(type="disk", level="critical", requires_acknowledgment=True)
+
+
+@dataclass
+class Realtime:
+    """A running realtime process."""
+
+    context: Context[RealtimeSettings]
+    node: RealtimeNode
+    provider: InboxProvider
+    client: aiohttp.ClientSession
+    url: str
+
+    async def deliver(self, what: Notification | str, address: Address) -> Notification:
+        """Make one attempt at delivering to an inbox or to the feed."""
+        sent = notification(what) if isinstance(what, str) else what
+        delivery = Delivery(
+            key="realtime", channel=Channel.REALTIME, priority=Priority.NORMAL, address=address, due_ms=0, expires_ms=2**53
+        )
+        deadline = datetime.now(UTC) + timedelta(seconds=10)
+        await self.provider.send(Attempt(sent, delivery, 1, in_doubt=False, deadline=deadline))
+        return sent
+
+    async def to_user(self, user_id: str, what: Notification | str, *, live: bool = True) -> Notification:
+        """Deliver to one user."""
+        return await self.deliver(what, UserInbox(user_id=user_id, live=live))
+
+    async def to_all(self, what: Notification | str, groups: tuple[str, ...] | None = None) -> Notification:
+        """Deliver to the feed."""
+        return await self.deliver(what, Feed(groups=groups))
+
+    @asynccontextmanager
+    async def session(self, user_id: str, query: str = "") -> AsyncIterator["Client"]:
+        """Open a WebSocket as a user."""
+        async with self.client.ws_connect(f"{self.url}/v1/ws{query}", headers=bearer(user_id)) as socket:
+            yield Client(socket)
+
+    async def call(self, method: str, path: str, user_id: str, **options: Any) -> tuple[int, Any]:
+        """Make a call of the API as a user, and return status and JSON."""
+        headers = {**bearer(user_id), **options.pop("headers", {})}
+        async with self.client.request(method, f"{self.url}{path}", headers=headers, **options) as response:
+            body = await response.read()
+            return response.status, await response.json() if body else None
+
+
+class Client:
+    """The client's end of a WebSocket."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self.socket = socket
+        self.seen: list[dict[str, Any]] = []
+
+    async def next(self, *types: str, within_s: float = 5) -> dict[str, Any]:
+        """Return the next frame of one of these types (any without), passing over others."""
+        while True:
+            frame: dict[str, Any] = await self.socket.receive_json(timeout=within_s)
+            self.seen.append(frame)
+            if not types or frame["type"] in types:
+                return frame
+
+    async def closed(self, within_s: float = 5) -> int | None:
+        """Read until the server closes, and return its code."""
+        while True:
+            message = await self.socket.receive(timeout=within_s)
+            if message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR):
+                return self.socket.close_code
+
+    async def say(self, **frame: Any) -> None:
+        """Send a frame."""
+        await self.socket.send_json(frame)
+
+
+@asynccontextmanager
+async def realtime_node(
+    store_url: str, broker_url: str, prefix: str, *, heartbeat_s: float = 10, feed_check_s: float = 5, **settings: Any
+) -> AsyncIterator[Realtime]:
+    """Run a realtime process on free ports until the end of the context."""
+    chosen: dict[str, Any] = {"realtime_jwt_secret": SECRET} | settings
+    read = RealtimeSettings(
+        mqtt_url=broker_url, redis_url=store_url, topic_prefix=prefix, ops_port=0, realtime_port=0,
+        realtime_host="127.0.0.1", **chosen,
+    )  # fmt: skip
+    async with open_context(read, "realtime") as context:
+        node = RealtimeNode(context, heartbeat_s=heartbeat_s, feed_check_s=feed_check_s)
+        async with node.running(), serve_clients(node) as port, aiohttp.ClientSession() as client:
+            await eventually(context.checks["node"], what="the node's link to the broker")
+            yield Realtime(context, node, InboxProvider(node.changes), client, f"http://127.0.0.1:{port}")
