@@ -1,19 +1,28 @@
 """The broker that comes with Carillon: ``python -m carillon.embedded_broker PORT``.
 
-rumqttd, from the wheel iotcore, speaking MQTT 5 with shared subscriptions on a loopback port. It runs until it is
-signalled. Keeps everything in memory: a restart forgets sessions, retained messages and queues. Does not speak
-MQTT 3.1.1.
+rumqttd, from the wheel iotcore, behind a door of ours on a loopback port. rumqttd speaks MQTT 5 and 3.1.1 on different
+ports, and confuses shared subscriptions that have the same group name and different filters; the door shows each client
+the right port and gives each shared filter a group of its own. It runs until it is signalled.
+
+Keeps everything in memory: a restart forgets sessions, retained messages and queues. Does not honour a session's expiry
+or a client's Receive Maximum, and answers Success where nobody is subscribed. Cuts off an MQTT 3.1.1 subscriber that
+would get a message with MQTT 5 properties; MQTT 3.1.1 publishers are served.
 """
 
+import asyncio
 import logging
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from iotcore import IotCoreBroker
 
-# rumqttd's TOML. The section [v5.1] makes the listener speak MQTT 5; without a file iotcore speaks 3.1.1 only, and one
-# listener cannot do both. A second listener for 3.1.1 would be cut off by the first message with MQTT 5 properties.
+from carillon.ports import LOOPBACK, free_port
+from carillon.share_groups import LEVEL_5, NotMqtt, Packet
+
+# rumqttd's TOML.
 _CONFIGURATION = """
 id = 0
 
@@ -28,7 +37,7 @@ shared_subscriptions_strategy = "roundrobin"
 
 [v5.1]
 name = "mqtt5"
-listen = "127.0.0.1:{port}"
+listen = "127.0.0.1:{mqtt5}"
 next_connection_delay_ms = 1
 
 [v5.1.connections]
@@ -37,21 +46,91 @@ connection_timeout_ms = 60000
 max_payload_size = 1114112
 max_inflight_count = 1000
 dynamic_filters = true
+
+[v4.1]
+name = "mqtt3"
+listen = "127.0.0.1:{mqtt3}"
+next_connection_delay_ms = 1
+
+[v4.1.connections]
+connection_timeout_ms = 60000
+max_payload_size = 1114112
+max_inflight_count = 1000
+dynamic_filters = true
 """
+
+_CHUNK_BYTES = 64 * 1024
+
+
+class _Door:
+    """Takes the clients' connections and leads each to the port of its protocol version."""
+
+    def __init__(self, *, mqtt5: int, mqtt3: int) -> None:
+        self._mqtt5 = mqtt5
+        self._mqtt3 = mqtt3
+
+    async def serve(self, port: int) -> None:
+        """Listen for ever."""
+        server = await asyncio.start_server(self._pass_on, LOOPBACK, port)
+        async with server:
+            await server.serve_forever()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner: asyncio.StreamWriter | None = None
+        try:
+            connect = await Packet.read(reader)
+            is_5 = connect.protocol_level() == LEVEL_5
+            from_broker, inner = await asyncio.open_connection(LOOPBACK, self._mqtt5 if is_5 else self._mqtt3)
+            inner.write(connect.encoded())
+            there = asyncio.create_task(_packets(reader, inner) if is_5 else _bytes(reader, inner), name="to broker")
+            back = asyncio.create_task(_bytes(from_broker, writer), name="to client")
+            # A connection that ends on one side ends on the other.
+            _, pending = await asyncio.wait((there, back), return_when=asyncio.FIRST_COMPLETED)
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(there, back, return_exceptions=True)
+        except (OSError, NotMqtt, asyncio.IncompleteReadError):
+            logging.getLogger(__name__).debug("a connection ended before its session began")
+        finally:
+            for side in (writer, inner):
+                if side is not None:
+                    side.close()
+                    with suppress(OSError):
+                        await side.wait_closed()
+
+
+async def _packets(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while True:
+        packet = await Packet.read(reader)
+        writer.write(packet.with_own_groups().encoded())
+        await writer.drain()
+
+
+async def _bytes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while chunk := await reader.read(_CHUNK_BYTES):
+        writer.write(chunk)
+        await writer.drain()
+
+
+def _start_rumqttd(*, mqtt5: int, mqtt3: int) -> None:
+    with TemporaryDirectory(prefix="carillon-broker-") as folder:
+        configuration = Path(folder) / "rumqttd.toml"
+        configuration.write_text(_CONFIGURATION.format(mqtt5=mqtt5, mqtt3=mqtt3))
+        # It reads the file here and never again.
+        broker = IotCoreBroker(config_path=str(configuration))
+    # It cannot be stopped; it ends with the process.
+    threading.Thread(target=broker.run_forever, name="rumqttd", daemon=True).start()
 
 
 def main() -> None:
     """Run the broker in this process."""
-    port = int(sys.argv[1])
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # rumqttd hands over a record of level ERROR for every packet, with the client's id and no error in it.
     logging.getLogger("rumqttd").setLevel(logging.CRITICAL)
-    with TemporaryDirectory(prefix="carillon-broker-") as folder:
-        configuration = Path(folder) / "rumqttd.toml"
-        configuration.write_text(_CONFIGURATION.format(port=port))
-        # It reads the file here and never again.
-        broker = IotCoreBroker(config_path=str(configuration))
-    broker.run_forever()
+    mqtt5 = free_port()
+    mqtt3 = free_port({mqtt5})
+    _start_rumqttd(mqtt5=mqtt5, mqtt3=mqtt3)
+    asyncio.run(_Door(mqtt5=mqtt5, mqtt3=mqtt3).serve(int(sys.argv[1])))
 
 
 if __name__ == "__main__":

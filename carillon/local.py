@@ -26,7 +26,7 @@ from shared.errors import CarillonError
 
 ROOT = Path(__file__).resolve().parent.parent
 MOSQUITTO_CONFIGURATION = ROOT / "deploy" / "mosquitto" / "mosquitto.conf"
-_EMBEDDED_BROKER_NOTE = "for trying things out: it forgets everything when it stops, and speaks MQTT 5 only"
+_EMBEDDED_BROKER_NOTE = "for trying things out: it forgets everything when it stops"
 _EMBEDDED_STORE_NOTE = "for trying things out"
 
 # Debian keeps servers where the PATH of an ordinary user does not lead.

@@ -6,6 +6,7 @@ Checks no address and delivers nothing. Bounds: SIZE_LIMIT_BYTES a mail, CONNECT
 
 import asyncio
 import hmac
+import re
 import ssl
 import uuid
 from functools import partial
@@ -22,6 +23,8 @@ from sandbox.script import Fault, Script, Stage
 SIZE_LIMIT_BYTES = 35 * 1024 * 1024
 CONNECTION_LIMIT = 1_000
 
+# A path without quoting, comments or source route, and what may follow it (RFC 5321, 4.1.2).
+_PLAIN_ADDRESS = re.compile(r"<(?P<address>[^\s<>@\"\\,:;()\[\]]+@[^\s<>@\"\\,:;()\[\]]+)>(?P<parameters>(?: .*)?)")
 # RFC 4954, 6.
 _CREDENTIALS_INVALID = "535 5.7.8 Authentication credentials invalid"
 # RFC 5321, 3.8: a server that is too busy says 421 and closes.
@@ -169,6 +172,12 @@ class Connection(SMTP):
         if self.envelope is not None and self.envelope.rcpt_tos:
             await self._relay.before_data(self.envelope)
         await super().smtp_DATA(arg)
+
+    def _getaddr(self, arg: str) -> tuple[str | None, str | None]:
+        """Read the usual form of an address at once; aiosmtpd's parser of all forms takes a fifth of a mail's time."""
+        if plain := _PLAIN_ADDRESS.fullmatch(arg):
+            return plain["address"], plain["parameters"]
+        return super()._getaddr(arg)
 
     async def push(self, status: AnyStr) -> None:
         """Send a reply if anybody listens; after a 421 the connection is closed (RFC 5321, 3.8)."""

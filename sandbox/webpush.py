@@ -64,6 +64,7 @@ class WebPush:
         self._outbox = outbox
         self._script = script
         self._http_url = http_url
+        self._origin = URL(http_url).origin()
         key = load_pem_private_key(credentials.vapid_key_file.read_bytes(), None)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise TypeError("the VAPID key is not an elliptic curve key")
@@ -143,15 +144,15 @@ class WebPush:
         """What is wrong with a request, in the order in which services look."""
         if not _NAME.fullmatch(name):
             return _problem(404, "no such subscription")
-        if refusal := self._vapid_refusal(request.headers.get("Authorization", ""), str(request.url.origin())):
+        if refusal := self._vapid_refusal(request):
             return refusal
         if name in self._removed:
             return _problem(410, "the subscription is gone")
         return _header_refusal(request.headers, len(raw))
 
-    def _vapid_refusal(self, authorization: str, origin: str) -> Reply | None:
+    def _vapid_refusal(self, request: web.Request) -> Reply | None:
         """Check the sender's identity (RFC 8292, 3 and 4)."""
-        scheme, _, rest = authorization.partition(" ")
+        scheme, _, rest = request.headers.get("Authorization", "").partition(" ")
         parameters = dict(part.strip().partition("=")[::2] for part in rest.split(","))
         if scheme.lower() != "vapid" or not {"t", "k"} <= parameters.keys():
             return _problem(401, "Authorization: vapid t=…, k=… is required")
@@ -164,7 +165,8 @@ class WebPush:
         if not 0 < lifetime_s <= _VAPID_LIFETIME_LIMIT_S:
             return _problem(403, "the VAPID token is expired or valid for more than 24 hours")
         # Compared as URLs, so that an explicit default port makes no difference.
-        if str(URL(str(claims["aud"])).origin()) not in {origin, self._http_url}:
+        audience = URL(str(claims["aud"])).origin()
+        if audience != self._origin and audience != request.url.origin():
             return _problem(403, "the VAPID token is for another push service")
         return None
 

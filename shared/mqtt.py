@@ -374,6 +374,9 @@ class BrokerLink:
         filters: subscribed at every connect, because a broker that lost its state may say "session present" and still
             not route shared subscriptions.
         serve: runs while the connection stands and returns only on cancellation or BrokerUnavailable.
+
+    Attributes:
+        problem: why the connection last broke or did not come about.
     """
 
     def __init__(
@@ -394,7 +397,9 @@ class BrokerLink:
         self._receive_maximum = receive_maximum
         self._broker: Broker | None = None
         self._up = asyncio.Event()
+        self._tried = asyncio.Event()
         self._leaving = False
+        self.problem = ""
 
     @property
     def is_up(self) -> bool:
@@ -404,6 +409,10 @@ class BrokerLink:
     async def wait_up(self) -> None:
         """Return when the connection stands."""
         await self._up.wait()
+
+    async def wait_tried(self) -> None:
+        """Return when the first try to connect has ended, either way."""
+        await self._tried.wait()
 
     def publish(
         self,
@@ -455,12 +464,14 @@ class BrokerLink:
             except BrokerUnavailable as error:
                 if self._leaving:
                     return
+                self.problem = str(error)
                 if failures == 0:
                     log.warning("broker away", extra={"client_id": self.client_id, "error": str(error)})
                 failures = 1 if self._up.is_set() else failures + 1
             finally:
                 self._broker = None
                 self._up.clear()
+                self._tried.set()
             longest = min(_LONGEST_BACKOFF_S, _FIRST_BACKOFF_S * math.pow(2, min(failures, 10)))
             await asyncio.sleep(random.uniform(longest / 4, longest))  # noqa: S311 - jitter
 
@@ -474,6 +485,7 @@ class BrokerLink:
             self._broker = broker
             await broker.subscribe(*self._filters)
             self._up.set()
+            self._tried.set()
             if failures:
                 log.info("broker back", extra={"client_id": self.client_id})
             if self._serve is None:

@@ -7,15 +7,26 @@ retry: ``shared.service`` decides when to come back.
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any, Self
 from urllib.parse import urlsplit, urlunsplit
 
+import hiredis
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.sentinel import Sentinel
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import (
+    ClusterDownError,
+    MasterDownError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 
 from shared.errors import ConfigError, StoreUnavailable
 
@@ -26,6 +37,9 @@ PIPELINE_LIMIT = 500
 
 # A command that takes longer than this is as good as lost; the connection is dropped.
 SOCKET_TIMEOUT_S = 5.0
+
+# A server that answers so will be replaced or will recover; to a caller it is away.
+_AWAY = (ClusterDownError, MasterDownError, OutOfMemoryError, ReadOnlyError, TryAgainError)
 
 type_of_arg = str | bytes | int | float
 
@@ -125,7 +139,7 @@ class Store:
         for (future, _, _), answer in zip(live, answers, strict=True):
             if future.done():
                 continue
-            if isinstance(answer, ResponseError):
+            if isinstance(answer, ResponseError) and not isinstance(answer, _AWAY):
                 future.set_exception(answer)
             elif isinstance(answer, Exception):
                 future.set_exception(StoreUnavailable(type(answer).__name__))
@@ -161,16 +175,32 @@ class Store:
             return await asyncio.gather(
                 *(self._client.execute_command(*command) for command in commands), return_exceptions=True
             )
-        if len(commands) == 1:
-            try:
-                return [await self._client.execute_command(*commands[0])]
-            except ResponseError as error:
-                return [error]
-        pipeline = self._client.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command)
-        answer: list[Any] = await pipeline.execute(raise_on_error=False)
-        return answer
+        return await self._exchange(commands)
+
+    async def _exchange(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Send all commands and read all answers on one connection.
+
+        redis-py's own pipeline packs in Python and sets a timer and measures for every single answer; for batches of
+        small scripts that costs more than the scripts.
+        """
+        pool = self._client.connection_pool
+        connection = await pool.get_connection()
+        answers: list[Any] = []
+        try:
+            async with asyncio.timeout(SOCKET_TIMEOUT_S):
+                await connection.send_packed_command([hiredis.pack_command(command) for command in commands])
+                for _ in commands:
+                    try:
+                        answers.append(await connection.read_response(timeout=math.inf))
+                    except ResponseError as error:
+                        answers.append(error)
+        except BaseException:
+            # Answers that are still to come would be taken for those of the next commands.
+            await connection.disconnect(nowait=True)
+            raise
+        finally:
+            await pool.release(connection)
+        return answers
 
 
 def _client(url: str) -> Redis | RedisCluster:

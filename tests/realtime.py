@@ -72,7 +72,12 @@ class Realtime:
         """Make one attempt at delivering to an inbox or to the feed."""
         sent = notification(what) if isinstance(what, str) else what
         delivery = Delivery(
-            key="realtime", channel=Channel.REALTIME, priority=Priority.NORMAL, address=address, due_ms=0, expires_ms=2**53
+            key="realtime",
+            channel=Channel.REALTIME,
+            priority=Priority.NORMAL,
+            address=address,
+            due_ms=0,
+            expires_ms=2**53,
         )
         deadline = datetime.now(UTC) + timedelta(seconds=10)
         await self.provider.send(Attempt(sent, delivery, 1, in_doubt=False, deadline=deadline))

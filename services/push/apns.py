@@ -6,7 +6,6 @@ key. A repeated push replaces the first one on the device (same apns-collapse-id
 
 import base64
 import json
-import logging
 import re
 import ssl
 from datetime import datetime
@@ -19,7 +18,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from yarl import URL
 
 from services.push import payload, retry_after
-from services.push.apns_connection import ApnsAnswer, ApnsPool
+from services.push.apns_connection import ApnsAnswer
+from services.push.apns_pool import ApnsPool
 from services.push.verdicts import Table, failure, look_up
 from shared.clock import Clock, from_epoch_ms, rfc3339
 from shared.errors import (
@@ -56,8 +56,6 @@ class ApnsProvider:
         tls: ssl.SSLContext,
         clock: Clock,
     ) -> None:
-        # aioapns writes an error line for what is raised to the delivery loop, which logs it once and with its reason.
-        logging.getLogger("aioapns").setLevel(logging.CRITICAL)
         self._clock = clock
         server = URL(url)
         token = ProviderToken(key, key_id, team_id, self._clock)
@@ -91,7 +89,7 @@ class ApnsProvider:
 
     async def close(self) -> None:
         """Close connections."""
-        await self._pool.aclose()
+        await self._pool.close()
 
 
 class ProviderToken(AuthorizationHeaderProvider):

@@ -1,8 +1,8 @@
-"""aioapns, made to hold: its connection and its pool with the receiving half done here.
+"""One connection to APNs: aioapns's, made to hold.
 
 aioapns 4.0 builds requests well, but waits for ever where an answer has no body, no ``apns-id`` or is a reset; an empty
-DATA frame kills its connection; it never gives flow-control credit back, leaks an entry for each success, leaves the
-other requests waiting when one that was cut off meets a lost connection, and signs a provider token per connection.
+DATA frame kills its connection; it never gives flow-control credit back, leaks an entry for each success, and leaves
+requests waiting when one that was cut off meets a lost connection. So the receiving half is done here.
 
 Promises that every request ends: with an answer, with the connection, or with the caller's deadline. A connection on
 which a request was cut off, or which the server says is ending, takes no further request and closes when its last one
@@ -11,20 +11,12 @@ has ended. Answers are matched by stream alone.
 
 import asyncio
 import contextlib
-import functools
 import json
-import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from aioapns.common import NotificationRequest, NotificationResult
-from aioapns.connection import (
-    APNsBaseClientProtocol,
-    APNsKeyConnectionPool,
-    APNsTLSClientProtocol,
-    AuthorizationHeaderProvider,
-)
-from aioapns.exceptions import ConnectionError as ConnectionFailed
+from aioapns.connection import APNsTLSClientProtocol, AuthorizationHeaderProvider
 from h2.connection import ConnectionState
 from h2.errors import ErrorCodes
 from h2.events import (
@@ -38,15 +30,10 @@ from h2.events import (
 )
 from h2.exceptions import H2Error, ProtocolError
 
-from shared.errors import DeliveryError, OutcomeUnknown, ProviderMisconfigured, Reason, TemporaryFailure
+from shared.errors import DeliveryError, OutcomeUnknown, Reason, TemporaryFailure
 
-# Shorter than the deadline of an attempt, so that "never reached them" is told from "no answer".
-CONNECT_TIMEOUT_S = 10
-CLOSE_TIMEOUT_S = 1
 # Bounds what a connection can pile up inside the SDK, and spreads the load over Apple's servers anew.
 SENDS_PER_CONNECTION = 10_000
-# More than one only while a connection's streams or its flow-control window are used up.
-MAX_CONNECTIONS = 10
 
 # RFC 9113, 4.1 and 4.2: the frame header, and the largest frame while nobody has allowed larger ones.
 _FRAME_HEADER_BYTES = 9
@@ -86,18 +73,19 @@ class ApnsConnection(APNsTLSClientProtocol):
 
     def __init__(
         self,
+        host: str,
         topic: str,
-        loop: asyncio.AbstractEventLoop,
-        on_lost: Callable[[APNsBaseClientProtocol], None],
         token: AuthorizationHeaderProvider,
-        on_retired: Callable[["ApnsConnection"], None],
+        on_change: Callable[["ApnsConnection"], None],
     ) -> None:
-        super().__init__(topic, loop, on_lost, token)  # type: ignore[arg-type]  # aioapns declares NoReturn.
+        """Args: on_change is called when there is room again, and when the connection is retired or lost."""
+        super().__init__(topic, asyncio.get_running_loop(), None, token)
+        self.APNS_SERVER = host  # the name that aioapns writes into each request
         self.greeted = asyncio.Event()
         self.lost = asyncio.Event()
         self.retired = False
         self.failure: DeliveryError | None = None
-        self._on_retired = on_retired
+        self._on_change = on_change
         self._sends = 0
         self._unread = bytearray()
         self._incoming: dict[int, _Incoming] = {}
@@ -128,7 +116,7 @@ class ApnsConnection(APNsTLSClientProtocol):
         """Take no further request, and close once the last one has ended."""
         if not self.retired:
             self.retired = True
-            self._on_retired(self)
+            self._on_change(self)
         if not self.requests:
             self.close()
 
@@ -145,6 +133,7 @@ class ApnsConnection(APNsTLSClientProtocol):
         self.flush()
         if self._sends >= self.sends_limit or (self.retired and not self.requests):
             self.retire()
+        self._on_change(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End every request that still waits: it may have been taken."""
@@ -157,8 +146,7 @@ class ApnsConnection(APNsTLSClientProtocol):
             self._fail(stream_id, self.failure)
         self.free_channels.destroy(self.failure)
         self.greeted.set()
-        if self.on_connection_lost:
-            self.on_connection_lost(self)
+        self._on_change(self)
 
     def abort(self) -> None:
         """Drop the connection without a farewell."""
@@ -240,101 +228,6 @@ class ApnsConnection(APNsTLSClientProtocol):
         for stream_id in [each for each in self.request_streams if each > (event.last_stream_id or 0)]:
             self._fail(stream_id, TemporaryFailure(Reason.NETWORK, "connection ended before the request"))
         self.retire()
-
-
-class ApnsPool(APNsKeyConnectionPool):
-    """The connections to one server, which share one provider token."""
-
-    def __init__(
-        self, *, host: str, port: int, tls: ssl.SSLContext, topic: str, token: AuthorizationHeaderProvider
-    ) -> None:
-        # The key is the shared token's business; aioapns would sign another token for each connection.
-        super().__init__(
-            key="", key_id="", team_id="", topic=topic, max_connections=MAX_CONNECTIONS,
-            max_connection_attempts=1, ssl_context=tls,
-        )  # fmt: skip
-
-        class Connection(ApnsConnection):
-            APNS_SERVER = host
-            APNS_PORT = port
-
-        self._connection_class = Connection
-        self.protocol_class = Connection  # where aioapns looks for the address
-        self._topic = topic
-        self._token = token
-        self._retired: set[ApnsConnection] = set()
-
-    async def send(self, request: NotificationRequest) -> ApnsAnswer:
-        """Send one request, exactly once.
-
-        Raises:
-            DeliveryError: there is no connection, or no answer.
-        """
-        # Not through aioapns's own send_notification, which waits a second and tries again.
-        connection = await self._acquire()
-        answer = await connection.send_notification(request)
-        assert isinstance(answer, ApnsAnswer)  # noqa: S101 - what ApnsConnection resolves requests with
-        return answer
-
-    async def create_connection(self) -> ApnsConnection:
-        """Connect, and wait for the server's settings, because they say how many requests it takes."""
-        new_connection = functools.partial(
-            self._connection_class, self._topic, self.loop, self.discard_connection, self._token, self._retire
-        )
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            connection = await self._create_connection(new_connection)
-            assert isinstance(connection, ApnsConnection)  # noqa: S101 - what new_connection makes
-            try:
-                await connection.greeted.wait()
-            except asyncio.CancelledError:
-                connection.abort()
-                raise
-        if connection.failure:
-            raise connection.failure
-        return connection
-
-    def discard_connection(self, connection: APNsBaseClientProtocol) -> None:
-        """Forget a connection that is lost; it may never have been handed out."""
-        with contextlib.suppress(ValueError):
-            self.connections.remove(connection)
-        if isinstance(connection, ApnsConnection):
-            self._retired.discard(connection)
-
-    async def aclose(self) -> None:
-        """Close every connection, and wait for it shortly."""
-        open_now = [each for each in [*self.connections, *self._retired] if isinstance(each, ApnsConnection)]
-        for connection in open_now:
-            connection.close()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                for connection in open_now:
-                    await connection.lost.wait()
-        for connection in open_now:
-            connection.abort()
-
-    async def _acquire(self) -> APNsBaseClientProtocol:
-        try:
-            return await self.acquire()
-        except ConnectionFailed as error:
-            raise connect_verdict(error.__context__ or error) from None
-
-    def _retire(self, connection: ApnsConnection) -> None:
-        with contextlib.suppress(ValueError):
-            self.connections.remove(connection)
-            self._retired.add(connection)
-
-
-def connect_verdict(error: BaseException) -> DeliveryError:
-    """Say what a failure to connect means; nothing has been sent."""
-    match error:
-        case DeliveryError():
-            return TemporaryFailure(error.reason, f"connect: {error.detail}")
-        case ssl.SSLCertVerificationError():
-            return ProviderMisconfigured(Reason.AUTH, "the server's certificate is not trusted")
-        case TimeoutError():
-            return TemporaryFailure(Reason.TIMEOUT, "connect")
-        case _:
-            return TemporaryFailure(Reason.NETWORK, f"connect: {type(error).__name__}")
 
 
 def _reason(body: bytes) -> tuple[str, int | None]:

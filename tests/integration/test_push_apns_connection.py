@@ -18,7 +18,7 @@ import pytest
 
 from sandbox.authority import server_context
 from sandbox.credentials import prepare
-from services.push import apns_connection
+from services.push import apns_pool
 from services.push.apns import ApnsProvider
 from services.push.apns_connection import ApnsConnection
 from services.push.providers import build_providers
@@ -65,7 +65,7 @@ async def provider(push_sandbox: PushSandbox) -> AsyncIterator[ApnsProvider]:
 
 
 def connections(provider: ApnsProvider) -> list[ApnsConnection]:
-    return [each for each in provider._pool.connections if isinstance(each, ApnsConnection)]
+    return list(provider._pool.connections)
 
 
 async def outcome(provider: ApnsProvider, token: str = IOS_TOKEN, within_s: float = 10, **what: Unpack[What]) -> object:
@@ -217,11 +217,28 @@ async def test_five_hundred_sends_end_as_they_should_while_some_answers_misbehav
     assert all(arrived[token] == 1 for token in received)
     refused = [token for token, result in ended.items() if isinstance(result, PermanentFailure)]
     assert not any(arrived[token] for token in refused)
-    await eventually(lambda: provider._pool._retired == set(), what="retired connections close")
+    await eventually(lambda: provider._pool.retired == set(), what="retired connections close")
 
 
 def result_is_about_connection(result: object) -> bool:
     return isinstance(result, DeliveryError) and result.reason is Reason.NETWORK
+
+
+async def test_a_send_cut_off_in_the_moment_its_connection_is_lost_harms_no_other(
+    provider: ApnsProvider, push_sandbox: PushSandbox
+) -> None:
+    await push_sandbox.play("apns", {"hang": True}, times=3)
+    sends = [asyncio.create_task(outcome(provider)) for _ in range(3)]
+    connection = await eventually(
+        lambda: next((each for each in connections(provider) if len(each.requests) == 3), None)
+    )
+    assert connection is not None
+    sends[0].cancel()
+    connection.abort()
+    connection.connection_lost(None)
+    cut_off, *others = await asyncio.gather(*sends, return_exceptions=True)
+    assert isinstance(cut_off, asyncio.CancelledError)
+    assert all(isinstance(each, OutcomeUnknown) for each in others)
 
 
 @asynccontextmanager
@@ -282,15 +299,18 @@ async def test_a_server_that_speaks_no_http2_is_told_from_one_that_is_away(
 async def test_a_server_that_accepts_and_says_nothing_was_not_reached(
     push_sandbox: PushSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(apns_connection, "CONNECT_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(apns_pool, "CONNECT_TIMEOUT_S", 0.3)
 
     async def serve(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()
 
     async with tls_server(tmp_path, serve) as changes, apns_provider(push_sandbox.settings, **changes) as provider:
-        for error in await asyncio.gather(*(outcome(provider) for _ in range(3))):
+        # One who does not wait so long does not end it for the others; and they wait once, not one after the other.
+        impatient = asyncio.create_task(outcome(provider, within_s=0.1))
+        for error in await asyncio.gather(*(outcome(provider, within_s=2) for _ in range(50))):
             assert isinstance(error, TemporaryFailure)
             assert error.reason is Reason.TIMEOUT
+        assert isinstance(await impatient, TimeoutError)
 
 
 async def test_a_certificate_of_an_unknown_authority_is_the_operators_business(
@@ -380,16 +400,17 @@ async def test_a_server_that_takes_one_request_at_a_time_gets_more_connections_a
         results = await asyncio.gather(*(outcome(provider) for _ in range(50)))
         assert all(isinstance(result, Receipt) for result in results), results
         assert most == 1
-        assert len(connections(provider)) <= apns_connection.MAX_CONNECTIONS
+        assert len(connections(provider)) <= apns_pool.MAX_CONNECTIONS
 
 
 async def test_more_than_a_window_of_large_payloads_in_flight_all_arrive(
     provider: ApnsProvider, push_sandbox: PushSandbox
 ) -> None:
-    # 50 payloads of 4,096 bytes are three times the flow-control window of a connection.
+    # 50 payloads of 4,096 bytes are three times the flow-control window of a connection (RFC 9113, 6.9.2).
+    await outcome(provider)
     results = await asyncio.gather(*(outcome(provider, message="x" * 4000) for _ in range(50)))
     assert all(isinstance(result, Receipt) for result in results), results
-    assert len(await push_sandbox.outbox()) == 50
+    assert len(await push_sandbox.outbox()) == 51
 
 
 async def test_closing_ends_every_connection(push_sandbox: PushSandbox) -> None:

@@ -287,6 +287,25 @@ async def test_a_host_that_is_not_allowed_is_never_contacted(
     assert not contacted.is_set()
 
 
+async def test_an_answer_that_is_no_http_leaves_the_outcome_open_and_the_endpoint_a_secret(
+    providers: dict[str, Provider], push_sandbox: PushSandbox
+) -> None:
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"garbage\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    subscription = await push_sandbox.subscribe(BROWSER)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        endpoint = f"http://127.0.0.1:{port}/push/{SECRET}"
+        with pytest.raises(OutcomeUnknown) as caught:
+            await providers["webpush"].send(make_attempt(subscription.model_copy(update={"endpoint": endpoint})))
+    assert caught.value.reason is Reason.BAD_ANSWER
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
 async def test_nobody_at_the_other_end_is_a_temporary_failure(push_sandbox: PushSandbox) -> None:
     nowhere = push_sandbox.settings.model_copy(
         update={"push_apns_url": "https://127.0.0.1:1", "push_fcm_url": "http://127.0.0.1:1"}
@@ -326,6 +345,7 @@ async def test_an_access_token_that_hangs_ends_with_the_deadline(
     providers: dict[str, Provider], push_sandbox: PushSandbox
 ) -> None:
     await push_sandbox.play("fcm", {"delay_s": 1, "at": "token"})
+    await push_sandbox.play("fcm", {"operator": True, "at": "token"}, times=None)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
             await providers["fcm"].send(make_attempt(android()))

@@ -1,27 +1,765 @@
 """The realtime service as its clients see it, against a real store and a real broker."""
 
+import asyncio
+import json
+import socket
+import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+from urllib.parse import quote, urlsplit
 
+import aiohttp
 import pytest_asyncio
 
 from carillon.local import LocalServer
+from services.realtime.app import build
+from services.realtime.auth import SharedSecret
+from services.realtime.sessions import (
+    GOING_AWAY,
+    POLICY_VIOLATION,
+    TOO_MANY_SESSIONS,
+    TOO_SLOW,
+    UNAUTHENTICATED,
+    UNSUPPORTED_DATA,
+    Phase,
+)
+from shared.ledger import AlertState, NewRecord, NewRow
+from shared.model import Channel, Delivery, Priority, UserInbox
+from shared.mqtt import Broker
+from shared.people import MobileDevice, Person, Preferences
 from tests.conftest import EmptyStore
-from tests.realtime import Realtime, realtime_node
+from tests.realtime import ALERT, Client, Realtime, bearer, notification, realtime_node, token
 from tests.waiting import eventually
+
+ALLOWED = "https://app.example.com"
 
 
 @pytest_asyncio.fixture
 async def node(store: EmptyStore, broker: LocalServer, topic_prefix: str) -> AsyncIterator[Realtime]:
-    async with realtime_node(store.url, broker.url, topic_prefix) as running:
+    async with realtime_node(
+        store.url, broker.url, topic_prefix, inbox_limit=200, realtime_max_sessions_per_user=3,
+        realtime_allowed_origins=ALLOWED,
+    ) as running:  # fmt: skip
         yield running
+
+
+@pytest_asyncio.fixture
+async def other(node: Realtime, store: EmptyStore, broker: LocalServer, topic_prefix: str) -> AsyncIterator[Realtime]:
+    """A second process of the same system."""
+    async with realtime_node(
+        store.url, broker.url, topic_prefix, inbox_limit=200, realtime_max_sessions_per_user=3
+    ) as running:
+        yield running
+
+
+async def ids_until_quiet(client: Client, count: int) -> list[str]:
+    """Read that many notifications, and see that no more come before the answer to a ping."""
+    ids = [(await client.next("notification"))["notification"]["id"] for _ in range(count)]
+    await client.say(type="ping")
+    while (frame := await client.next())["type"] != "pong":
+        assert frame["type"] != "notification"
+    return ids
+
+
+async def told_unread(client: Client, count: int) -> None:
+    """Return when the count that a client was told last is this one."""
+    counts = [frame["unread"] for frame in client.seen if "unread" in frame]
+    while counts[-1] != count:
+        counts.append((await client.next("unread"))["unread"])
+
+
+# Live.
 
 
 async def test_new_entry_reaches_an_open_session(node: Realtime) -> None:
     async with node.session("ada") as client:
-        hello = await client.next("hello")
-        assert hello["unread"] == 0
-        sent = await node.to_user("ada", "hi")
-        frame = await client.next("notification")
-        assert frame["notification"]["id"] == sent.id
-        assert frame["notification"]["read"] is False
-        assert (await client.next("unread"))["unread"] == 1
+        assert (await client.next())["unread"] == 0
+        sent = await node.to_user("ada", notification("hi", title="Hello", data={"k": [1]}, category="chat"))
+        frame = await client.next()
+        assert frame["type"] == "notification"
+        assert frame["notification"] == {
+            "id": sent.id, "title": "Hello", "message": "hi", "type": "info", "priority": "normal", "category": "chat",
+            "data": {"k": [1]}, "timestamp": sent.accepted_ms / 1000, "channels": ["realtime"], "read": False,
+        }  # fmt: skip
+        assert await client.next() == {"type": "unread", "unread": 1}
+
+
+async def test_alert_names_its_id_and_that_it_wants_an_acknowledgement(node: Realtime) -> None:
+    async with node.session("ada") as client:
+        sent = await node.to_user("ada", notification("disk full", alert=ALERT))
+        alert = (await client.next("notification"))["notification"]["alert"]
+        assert (alert["id"], alert["requires_acknowledgment"]) == (sent.id, True)
+
+
+async def test_delivering_again_shows_nothing_twice(node: Realtime, other: Realtime) -> None:
+    async with node.session("ada") as client, other.session("ada") as elsewhere:
+        await client.next("hello")
+        await elsewhere.next("hello")
+        sent = await node.to_user("ada", "once")
+        await node.to_user("ada", sent)
+        await other.to_user("ada", sent)
+        assert await ids_until_quiet(client, 1) == [sent.id]
+        assert await ids_until_quiet(elsewhere, 1) == [sent.id]
+
+
+async def test_entry_reaches_sessions_on_every_process(node: Realtime, other: Realtime) -> None:
+    async with node.session("ada") as here, other.session("ada") as there, other.session("bob") as stranger:
+        for client in (here, there, stranger):
+            await client.next("hello")
+        sent = [await node.to_user("ada", "one"), await other.to_user("ada", "two")]
+        for client in (here, there):
+            assert await ids_until_quiet(client, 2) == [entry.id for entry in sent]
+        assert await ids_until_quiet(stranger, 0) == []
+
+
+async def test_quiet_entry_is_not_shown_live_but_counted(node: Realtime) -> None:
+    async with node.session("ada") as client:
+        await client.next("hello")
+        quiet = await node.to_user("ada", "quiet", live=False)
+        assert await client.next() == {"type": "unread", "unread": 1}
+        loud = await node.to_user("ada", "loud")
+        assert await ids_until_quiet(client, 1) == [loud.id]
+    _, page = await node.call("GET", "/v1/inbox", "ada")
+    assert [entry["id"] for entry in page["notifications"]] == [loud.id, quiet.id]
+
+
+async def test_broadcast_reaches_its_groups_on_every_process(node: Realtime, other: Realtime) -> None:
+    await node.context.directory.put(Person(user_id="ada", groups=("ops",)))
+    await node.context.directory.put(Person(user_id="mute", preferences=Preferences(realtime=False)))
+    async with node.session("ada") as ada, other.session("bob") as bob, other.session("mute") as mute:
+        for client in (ada, bob, mute):
+            await client.next("hello")
+        everybody = await node.to_all("all")
+        ops = await other.to_all("ops", ("ops",))
+        assert await ids_until_quiet(ada, 2) == [everybody.id, ops.id]
+        assert await ids_until_quiet(bob, 1) == [everybody.id]
+        assert await ids_until_quiet(mute, 0) == []
+        assert mute.seen[1] == {"type": "unread", "unread": 1}
+    status, _ = await node.call("POST", f"/v1/inbox/{ops.id}/read", "bob")
+    assert status == 404
+
+
+async def test_status_is_live_and_what_a_new_session_sees_first(node: Realtime, other: Realtime) -> None:
+    async with other.session("ada") as client:
+        await client.next("hello")
+        sent = notification(
+            "maintenance", kind="system_status", data={"status": "degraded", "services": {"api": "slow"}}
+        )
+        await node.to_all(sent)
+        frame = await client.next("status")
+        assert frame == {
+            "type": "status", "message": "maintenance", "status": "degraded", "services": {"api": "slow"},
+            "timestamp": sent.accepted_ms / 1000,
+        }  # fmt: skip
+    async with node.session("bob") as client:
+        assert await client.next() == frame
+        assert (await client.next())["type"] == "hello"
+    assert (await node.call("GET", "/v1/inbox", "bob"))[1]["notifications"] == []
+
+
+# Resuming.
+
+
+async def test_pending_unread_come_first_and_each_cursor_resumes_behind_it(node: Realtime) -> None:
+    sent = [(await node.to_user("ada", f"{number}")).id for number in range(12)]
+    await node.call("POST", f"/v1/inbox/{sent[5]}/read", "ada")
+    cursors = []
+    async with node.session("ada") as client:
+        hello = await client.next()
+        assert (hello["type"], hello["unread"]) == ("hello", 11)
+        assert await ids_until_quiet(client, 10) == [*sent[1:5], *sent[6:]]
+        cursors = [frame["cursor"] for frame in client.seen if frame["type"] == "notification"]
+    async with node.session("ada", f"?cursor={cursors[7]}") as client:
+        assert await ids_until_quiet(client, 2) == sent[-2:]
+    async with node.session("ada", f"?cursor={cursors[-1]}") as client:
+        assert await ids_until_quiet(client, 0) == []
+
+
+async def test_ten_reconnects_during_a_stream_lose_and_repeat_nothing(node: Realtime, other: Realtime) -> None:
+    sent: list[str] = []
+
+    async def publish() -> None:
+        for number in range(150):
+            process = (node, other)[number % 2]
+            entry = await (process.to_all if number % 3 == 0 else _to_ada(process))(f"{number}")
+            sent.append(entry.id)
+
+    received: list[str] = []
+    cursor = ""
+    task = asyncio.create_task(publish(), name="publish")
+    for turn in range(10):
+        process = (node, other)[turn % 2]
+        async with process.session("ada", f"?cursor={cursor}" if cursor else "") as client:
+            cursor = (await client.next("hello"))["cursor"]
+            for _ in range(10):
+                frame = await client.next("notification", "gap")
+                assert frame["type"] == "notification"
+                received.append(frame["notification"]["id"])
+                cursor = frame["cursor"]
+    await task
+    async with node.session("ada", f"?cursor={cursor}") as client:
+        while len(received) < len(sent):
+            frame = await client.next("notification", "gap")
+            assert frame["type"] == "notification"
+            received.append(frame["notification"]["id"])
+    assert len(set(received)) == len(received)
+    assert set(received) == set(sent)
+
+
+def _to_ada(process: Realtime) -> Any:
+    return lambda text: process.to_user("ada", text)
+
+
+async def test_gap_when_history_is_gone_or_the_cursor_is_not_ours(
+    store: EmptyStore, broker: LocalServer, topic_prefix: str
+) -> None:
+    async with realtime_node(store.url, broker.url, topic_prefix, inbox_limit=20) as node:
+        async with node.session("ada") as client:
+            await client.next("hello")
+            await node.to_user("ada", "seen")
+            cursor = (await client.next("notification"))["cursor"]
+        missed = [(await node.to_user("ada", f"{number}")).id for number in range(25)]
+        for stale in (cursor, "garbage", "x" * 43, "%00"):
+            async with node.session("ada", f"?cursor={stale}") as client:
+                assert (await client.next())["type"] == "hello"
+                assert (await client.next())["type"] == "gap"
+                assert await ids_until_quiet(client, 10) == missed[-10:]
+
+
+async def test_cursor_of_another_user_shows_nothing_of_his(node: Realtime) -> None:
+    sent = await node.to_user("ada", "for ada")
+    _, page = await node.call("GET", "/v1/inbox", "ada")
+    await node.to_user("ada", "also for ada")
+    async with node.session("bob", f"?cursor={page['cursor']}") as client:
+        assert await ids_until_quiet(client, 0) == []
+    assert page["notifications"][0]["id"] == sent.id
+
+
+async def test_inbox_page_and_stream_join_without_a_seam(node: Realtime) -> None:
+    await node.to_user("ada", "in the page")
+    _, page = await node.call("GET", "/v1/inbox", "ada")
+    later = await node.to_user("ada", "in the stream")
+    broadcast = await node.to_all("in the stream, too")
+    async with node.session("ada", f"?cursor={page['cursor']}") as client:
+        assert await ids_until_quiet(client, 2) == [later.id, broadcast.id]
+
+
+async def test_lost_live_messages_are_made_good(store: EmptyStore, broker: LocalServer, topic_prefix: str) -> None:
+    async with (
+        realtime_node(store.url, broker.url, topic_prefix, heartbeat_s=0.4, feed_check_s=0.2) as node,
+        node.session("ada") as client,
+    ):
+        await client.next("hello")
+        # Written by a process that died before it could tell anybody.
+        inbox, feed = node.node.changes._inbox, node.node.changes._feed
+        for name in ("n1", "n2"):
+            await inbox.add("ada", name, f'{{"id":"{name}"}}')
+        await feed.add("f1", '{"id":"f1"}', None)
+        frames = [await client.next("notification") for _ in range(3)]
+        assert sorted(frame["notification"]["id"] for frame in frames) == ["f1", "n1", "n2"]
+        await told_unread(client, 3)
+        await inbox.mark("ada", "n1", "read")
+        await told_unread(client, 2)
+        # A live message that follows on what was lost does not go before it.
+        await inbox.add("ada", "n3", '{"id":"n3"}')
+        sent = await node.to_user("ada", "four")
+        assert await ids_until_quiet(client, 2) == ["n3", sent.id]
+
+
+async def test_changed_groups_are_followed_during_a_session(
+    store: EmptyStore, broker: LocalServer, topic_prefix: str
+) -> None:
+    async with (
+        realtime_node(store.url, broker.url, topic_prefix, heartbeat_s=0.4) as node,
+        node.session("ada") as client,
+    ):
+        await client.next("hello")
+        await node.to_all("before", ("ops",))
+        await node.context.directory.put(Person(user_id="ada", groups=("ops",)))
+        # She may see the broadcast from before her time in the inbox, and it counts.
+        await told_unread(client, 1)
+        after = await node.to_all("after", ("ops",))
+        assert await ids_until_quiet(client, 1) == [after.id]
+
+
+# Reading.
+
+
+async def test_reading_on_one_session_clears_on_all(node: Realtime, other: Realtime) -> None:
+    async with node.session("ada") as here, other.session("ada") as there:
+        for client in (here, there):
+            await client.next("hello")
+        own, broadcast = await node.to_user("ada", "own"), await node.to_all("broadcast")
+        for client in (here, there):
+            await told_unread(client, 2)
+        await here.say(type="read", id=own.id)
+        for client in (here, there):
+            await told_unread(client, 1)
+        assert (await other.call("POST", f"/v1/inbox/{broadcast.id}/read", "ada"))[0] == 204
+        for client in (here, there):
+            await told_unread(client, 0)
+        assert (await node.call("POST", f"/v1/inbox/{broadcast.id}/unread", "ada"))[0] == 204
+        for client in (here, there):
+            await told_unread(client, 1)
+        assert (await other.call("POST", "/v1/inbox/read-all", "ada"))[0] == 204
+        for client in (here, there):
+            await told_unread(client, 0)
+        later = await other.to_all("later")
+        for client in (here, there):
+            assert await ids_until_quiet(client, 1) == [later.id]
+    # What one user reads stays unread for others.
+    assert (await node.call("GET", "/v1/inbox", "bob"))[1]["unread"] == 2
+
+
+async def test_inbox_pages_follow_one_another_and_states_filter(node: Realtime) -> None:
+    sent = []
+    for number in range(6):
+        sent.append((await node.to_user("ada", f"{number}")).id)
+        sent.append((await node.to_all(f"{number} for all")).id)
+    pages: list[str] = []
+    path = "/v1/inbox?limit=5"
+    while True:
+        _, page = await node.call("GET", path, "ada")
+        if not page["notifications"]:
+            break
+        pages += [entry["id"] for entry in page["notifications"]]
+        path = f"/v1/inbox?limit=5&before={pages[-1]}"
+    assert pages == sent[::-1]
+    await node.call("POST", f"/v1/inbox/{sent[0]}/read", "ada")
+    await node.call("POST", f"/v1/inbox/{sent[1]}/archive", "ada")
+
+    async def ids(query: str) -> list[str]:
+        _, page = await node.call("GET", f"/v1/inbox?{query}", "ada")
+        assert page["unread"] == 10
+        return [entry["id"] for entry in page["notifications"]]
+
+    assert await ids("") == [name for name in sent[::-1] if name != sent[1]]
+    assert await ids("state=unread") == sent[:1:-1]
+    assert await ids("state=read") == [sent[0]]
+    assert await ids("state=archived") == [sent[1]]
+    assert await ids(f"before={sent[1]}") == [sent[0]]
+
+
+async def test_wrong_queries_name_their_fields(node: Realtime) -> None:
+    for query, name in (
+        ("limit=0", "limit"), ("limit=101", "limit"), ("limit=x", "limit"), ("limit=%C2%B2", "limit"),
+        ("state=new", "state"), ("before=nothing", "before"),
+    ):  # fmt: skip
+        status, answer = await node.call("GET", f"/v1/inbox?{query}", "ada")
+        assert (status, answer["error"]["code"]) == (400, "invalid_request")
+        assert [problem["field"] for problem in answer["error"]["fields"]] == [name]
+
+
+async def test_nobody_reaches_what_is_another_users(node: Realtime) -> None:
+    sent = await node.to_user("ada", "private")
+    for change in ("read", "unread", "archive"):
+        assert (await node.call("POST", f"/v1/inbox/{sent.id}/{change}", "bob"))[0] == 404
+    async with node.session("bob") as client:
+        await client.next("hello")
+        await client.say(type="read", id=sent.id)
+        assert (await client.next())["code"] == "not_found"
+    assert (await node.call("GET", "/v1/inbox", "ada"))[1]["unread"] == 1
+    assert (await node.call("GET", "/v1/inbox", "bob"))[1]["notifications"] == []
+
+
+# Preferences, devices, alerts.
+
+
+async def test_preferences_are_replaced_and_followed_at_once_on_every_process(node: Realtime, other: Realtime) -> None:
+    defaults = {"realtime": True, "email": True, "sms": False, "push": True}
+    assert await node.call("GET", "/v1/preferences", "ada") == (200, defaults)
+    async with other.session("ada") as client:
+        await client.next("hello")
+        assert await node.call("PUT", "/v1/preferences", "ada", json={"realtime": False, "sms": True}) == (
+            200,
+            defaults | {"realtime": False, "sms": True},
+        )
+        await eventually(lambda: not other.node.hub.users["ada"].live, what="the other process to know")
+        await node.to_all("not shown live")
+        assert await ids_until_quiet(client, 0) == []
+    person = await node.context.directory.person("ada")
+    assert person is not None
+    assert person.preferences.sms
+    for body in ({"realtime": "yes"}, {"fax": True}, []):
+        status, answer = await node.call("PUT", "/v1/preferences", "ada", json=body)
+        assert status == 400
+        assert answer["error"]["fields"]
+
+
+async def test_devices_come_and_go(node: Realtime) -> None:
+    await node.context.directory.put(Person(user_id="ada", email="ada@example.com"))
+    phone = {"platform": "android", "token": "token-1:abc"}
+    browser = {
+        "platform": "web",
+        "subscription": {
+            "endpoint": "https://push.example.com/send/abc?x=1",
+            "keys": {"p256dh": "B" + "A" * 86, "auth": "A" * 22},
+        },
+    }
+    for device in (phone, phone, browser):
+        assert (await node.call("POST", "/v1/devices", "ada", json=device))[0] == 204, device
+    person = await node.context.directory.person("ada")
+    assert person is not None
+    assert len(person.devices) == 2
+    assert person.email == "ada@example.com"
+    assert (await node.call("DELETE", "/v1/devices/token-1:abc", "bob"))[0] == 404
+    assert (await node.call("DELETE", "/v1/devices/token-1:abc", "ada"))[0] == 204
+    assert (await node.call("DELETE", "/v1/devices/token-1:abc", "ada"))[0] == 404
+    endpoint = quote(browser["subscription"]["endpoint"], safe="")  # type: ignore[index]
+    assert (await node.call("DELETE", f"/v1/devices/{endpoint}", "ada"))[0] == 204
+    status, answer = await node.call("POST", "/v1/devices", "ada", json={"platform": "fax"})
+    assert (status, answer["error"]["code"]) == (400, "invalid_request")
+    person = await node.context.directory.person("ada")
+    assert person is not None
+    assert person.devices == ()
+
+
+async def test_device_registered_by_somebody_unknown_to_the_directory_makes_a_record(node: Realtime) -> None:
+    assert (await node.call("POST", "/v1/devices", "new", json={"platform": "ios", "token": "abc"}))[0] == 204
+    person = await node.context.directory.person("new")
+    assert person is not None
+    assert [device.token for device in person.devices if isinstance(device, MobileDevice)] == ["abc"]
+
+
+async def test_alert_is_acknowledged_by_whom_it_was_sent_to_alone(node: Realtime) -> None:
+    alerts = [notification("disk full", kind="alert_critical", alert=ALERT) for _ in range(2)]
+    for alert in alerts:
+        row = Delivery(
+            key="realtime:ada", channel=Channel.REALTIME, priority=Priority.CRITICAL, recipient="ada",
+            address=UserInbox(user_id="ada"), due_ms=round(time.time() * 1000), expires_ms=2**50,
+        )  # fmt: skip
+        await node.context.ledger.accept(NewRecord(alert, [NewRow(row)], alert=AlertState.OPEN))
+    path = f"/v1/alerts/{alerts[0].id}/acknowledge"
+    assert (await node.call("POST", path, "bob"))[0] == 404
+    assert (await node.call("POST", "/v1/alerts/unknown/acknowledge", "ada"))[0] == 404
+    assert (await node.call("POST", path, "ada", json={"note": 5}))[0] == 400
+    assert (await node.call("POST", path, "ada", json={"note": "on it"}))[0] == 204
+    assert (await node.call("POST", path, "ada"))[0] == 204
+    async with node.session("bob") as client:
+        await client.next("hello")
+        await client.say(type="acknowledge", alert_id=alerts[1].id)
+        assert (await client.next())["code"] == "not_found"
+    async with node.session("ada") as client:
+        await client.next("hello")
+        await client.say(type="acknowledge", alert_id=alerts[1].id)
+        assert await ids_until_quiet(client, 0) == []
+        assert "error" not in {frame["type"] for frame in client.seen}
+
+
+# Who may connect, and for how long.
+
+
+async def refused_code(node: Realtime, query: str = "", **options: Any) -> int | None:
+    async with node.client.ws_connect(f"{node.url}/v1/ws{query}", **options) as raw:
+        return await Client(raw).closed()
+
+
+async def test_without_a_valid_token_nobody_gets_in(node: Realtime) -> None:
+    for headers in (
+        {}, {"Authorization": "Bearer nonsense"}, bearer("ada", valid_s=-1), bearer("ada", secret="x" * 32),
+        bearer("a/b"), bearer(""), {"Authorization": "Basic YTpi"},
+    ):  # fmt: skip
+        assert await refused_code(node, headers=headers) == UNAUTHENTICATED
+        for method, path in (("GET", "/v1/inbox"), ("GET", "/v1/events"), ("POST", "/v1/tickets")):
+            async with node.client.request(method, node.url + path, headers=headers) as response:
+                assert response.status == 401
+                assert response.headers["WWW-Authenticate"] == "Bearer"
+                assert (await response.json())["error"]["code"] == "unauthorized"
+
+
+async def test_session_ends_with_its_token(node: Realtime) -> None:
+    async with node.client.ws_connect(f"{node.url}/v1/ws", headers=bearer("ada", valid_s=1)) as raw:
+        client = Client(raw)
+        await client.next("hello")
+        assert await client.closed() == UNAUTHENTICATED
+    async with node.client.get(f"{node.url}/v1/events", headers=bearer("ada", valid_s=1)) as response:
+        assert b"event: hello" in await asyncio.wait_for(response.read(), 5)
+
+
+async def test_ticket_opens_one_session_for_its_user_and_origin(node: Realtime, other: Realtime) -> None:
+    async def ticket(origin: str | None = None, **claims: Any) -> str:
+        headers = {"Origin": origin} if origin else {}
+        async with node.client.post(
+            f"{node.url}/v1/tickets", headers={**bearer("ada", **claims), **headers}
+        ) as response:
+            answer = await response.json()
+            assert (response.status, answer["expires_in"]) == (200, 30)
+            return str(answer["ticket"])
+
+    bought = await ticket()
+    async with other.client.ws_connect(f"{other.url}/v1/ws?ticket={bought}") as raw:
+        await Client(raw).next("hello")
+    assert await refused_code(node, f"?ticket={bought}") == UNAUTHENTICATED
+    # Made on one page, used on another, or taken out of the browser.
+    own = node.url
+    assert await refused_code(node, f"?ticket={await ticket(own)}", origin=ALLOWED) == UNAUTHENTICATED
+    assert await refused_code(node, f"?ticket={await ticket(ALLOWED)}", origin=own) == UNAUTHENTICATED
+    assert await refused_code(node, f"?ticket={await ticket(ALLOWED)}") == UNAUTHENTICATED
+    async with node.client.ws_connect(f"{own}/v1/ws?ticket={await ticket(own)}", origin=own) as raw:
+        await Client(raw).next("hello")
+    # An EventSource of our own page names no origin, but Fetch Metadata says where it comes from.
+    headers = {"Sec-Fetch-Site": "same-origin"}
+    async with node.client.get(f"{own}/v1/events?ticket={await ticket(own)}", headers=headers) as response:
+        assert response.status == 200
+    # A ticket lives no longer than the token that bought it, and buys nothing but a session.
+    brief = await ticket(valid_s=1)
+    async with node.client.ws_connect(f"{node.url}/v1/ws?ticket={brief}") as raw:
+        assert await Client(raw).closed() == UNAUTHENTICATED
+    async with node.client.get(f"{node.url}/v1/inbox?ticket={await ticket()}") as response:
+        assert response.status == 401
+
+
+async def test_pages_of_other_origins_are_refused(node: Realtime) -> None:
+    host = urlsplit(node.url).netloc
+    for origin in ("https://evil.example.com", "null", f"https://{host}.evil.example.com", ALLOWED + ".evil.org"):
+        headers = {**bearer("ada"), "Origin": origin}
+        for path in ("/v1/ws", "/v1/inbox", "/v1/events", "/", "/v1/preferences"):
+            async with node.client.get(node.url + path, headers=headers) as response:
+                assert response.status == 403
+                assert "Access-Control-Allow-Origin" not in response.headers
+        async with node.client.options(
+            f"{node.url}/v1/inbox", headers={"Origin": origin, "Access-Control-Request-Method": "GET"}
+        ) as response:
+            assert response.status == 403
+    async with node.client.options(
+        f"{node.url}/v1/preferences", headers={"Origin": ALLOWED, "Access-Control-Request-Method": "PUT"}
+    ) as response:
+        assert response.status == 204
+        assert response.headers["Access-Control-Allow-Origin"] == ALLOWED
+        assert "Authorization" in response.headers["Access-Control-Allow-Headers"]
+    async with node.client.get(f"{node.url}/v1/inbox", headers={**bearer("ada"), "Origin": ALLOWED}) as response:
+        assert (response.status, response.headers["Access-Control-Allow-Origin"]) == (200, ALLOWED)
+        assert "Access-Control-Allow-Credentials" not in response.headers
+
+
+async def test_user_has_at_most_so_many_sessions_over_all_processes(node: Realtime, other: Realtime) -> None:
+    async with AsyncExitStack() as stack:
+        for process in (node, other, node):
+            client = await stack.enter_async_context(process.session("ada"))
+            await client.next("hello")
+        async with other.session("ada") as refused:
+            assert await refused.closed() == TOO_MANY_SESSIONS
+        status, answer = await other.call("GET", "/v1/events", "ada")
+        assert (status, answer["error"]["code"]) == (429, "too_many_sessions")
+        async with other.session("bob") as somebody_else:
+            await somebody_else.next("hello")
+
+    async def admitted() -> bool:
+        async with other.session("ada") as client:
+            return (await client.socket.receive()).type is aiohttp.WSMsgType.TEXT
+
+    await eventually(admitted, what="the places to be free again")
+
+
+# Clients that behave badly.
+
+
+async def test_client_that_never_reads_is_cut_off_and_delays_nobody(node: Realtime) -> None:
+    parts = urlsplit(node.url)
+    raw = socket.create_connection((parts.hostname, parts.port))
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    request = (
+        f"GET /v1/ws HTTP/1.1\r\nHost: {parts.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
+        f"Authorization: Bearer {token('ada')}\r\n\r\n"
+    )
+    raw.sendall(request.encode())
+    try:
+        await eventually(lambda: "ada" in node.node.hub.users, what="the session")
+        async with node.session("ada") as quick:
+            await quick.next("hello")
+            slow = node.node.hub.users["ada"].sessions[0]
+            for _ in range(1000):
+                # The quick one keeps up all the while.
+                sent = await node.to_user("ada", "x" * 30_000)
+                assert (await quick.next("notification"))["notification"]["id"] == sent.id
+                if slow.phase is Phase.CLOSED:
+                    break
+            assert slow.phase is Phase.CLOSED
+            await eventually(lambda: len(node.node.hub.users["ada"].sessions) == 1, what="the connection to be cut")
+    finally:
+        raw.close()
+
+
+async def test_slow_client_that_wakes_up_reads_the_code(node: Realtime) -> None:
+    async with node.session("ada") as client:
+        await client.next("hello")
+        # The client's task does not read, so its buffers fill up; then it does.
+        for _ in range(400):
+            await node.to_user("ada", "x" * 30_000)
+            if not node.node.hub.users.get("ada"):
+                break
+        assert await client.closed() == TOO_SLOW
+
+
+async def test_hostile_frames_are_answered_or_closed(node: Realtime) -> None:
+    async with node.session("ada") as client:
+        await client.next("hello")
+        for text in ("", "nonsense", "[]", "{}", '{"type":5}', '{"type":"read"}', '{"type":"acknowledge","alert_id":{}}',
+                     "[" * 5000, '{"type":"read","id":null}'):  # fmt: skip
+            await client.socket.send_str(text)
+            assert (await client.next())["code"] == "invalid_frame"
+        await client.say(type="subscribe")
+        assert (await client.next())["code"] == "unknown_type"
+        await client.say(type="ping")
+        assert await client.next() == {"type": "pong"}
+        await client.socket.send_bytes(b"\x00")
+        assert await client.closed() == UNSUPPORTED_DATA
+    async with node.session("ada") as client:
+        await client.next("hello")
+        await client.socket.send_str("x" * 20_000)
+        assert await client.closed() == 1009
+    async with node.session("ada") as client:
+        await client.next("hello")
+        for _ in range(60):
+            await client.say(type="ping")
+        assert await client.closed() == POLICY_VIOLATION
+
+
+async def test_plain_request_to_the_socket_is_told_to_upgrade(node: Realtime) -> None:
+    status, answer = await node.call("GET", "/v1/ws", "ada")
+    assert (status, answer["error"]["code"]) == (426, "upgrade_required")
+
+
+async def test_errors_are_json_of_one_shape(node: Realtime) -> None:
+    assert (await node.call("GET", "/v1/nothing", "ada"))[1]["error"]["code"] == "not_found"
+    assert (await node.call("PATCH", "/v1/inbox", "ada"))[1]["error"]["code"] == "method_not_allowed"
+    status, answer = await node.call("PUT", "/v1/preferences", "ada", data=b"x" * 100_000)
+    assert (status, answer["error"]["code"]) == (413, "too_large")
+    status, answer = await node.call("PUT", "/v1/preferences", "ada", data=b"[" * 50_000)
+    assert (status, answer["error"]["code"]) == (400, "invalid_request")
+
+
+# Server-sent events.
+
+
+async def read_event(response: aiohttp.ClientResponse) -> dict[str, str]:
+    """Read one event; comments are passed over."""
+    event: dict[str, str] = {}
+    while True:
+        line = (await asyncio.wait_for(response.content.readline(), 5)).decode().rstrip("\n")
+        if not line and event:
+            return event
+        name, _, value = line.partition(": ")
+        if name:
+            event[name] = value
+
+
+async def test_event_stream_carries_the_frames_and_resumes(node: Realtime) -> None:
+    async with node.client.get(f"{node.url}/v1/events", headers=bearer("ada")) as response:
+        assert response.headers["Content-Type"].startswith("text/event-stream")
+        assert await read_event(response) == {"retry": "2000"}
+        hello = await read_event(response)
+        assert (hello["event"], bool(hello["id"])) == ("hello", True)
+        sent = await node.to_user("ada", "line one\nline two")
+        shown = await read_event(response)
+        assert shown["event"] == "notification"
+        assert sent.id in shown["data"]
+        assert (await read_event(response))["data"] == '{"type":"unread","unread":1}'
+    missed = await node.to_user("ada", "missed")
+    headers = {**bearer("ada"), "Last-Event-ID": shown["id"]}
+    async with node.client.get(f"{node.url}/v1/events?cursor=old", headers=headers) as response:
+        await read_event(response)
+        await read_event(response)
+        assert missed.id in (await read_event(response))["data"]
+
+
+async def test_end_of_an_event_streams_client_is_noticed(node: Realtime) -> None:
+    async with node.client.get(f"{node.url}/v1/events", headers=bearer("ada")) as response:
+        await read_event(response)
+        assert "ada" in node.node.hub.users
+        response.close()
+    await eventually(lambda: "ada" not in node.node.hub.users, within_s=12, what="the session to end")
+
+
+# Gateways of others.
+
+
+async def test_gateway_gets_live_frames_on_its_reply_topic(node: Realtime, other: Realtime, topic_prefix: str) -> None:
+    await node.context.directory.put(Person(user_id="ada", groups=("ops",)))
+    reply_to = f"{topic_prefix}gate/1"
+    async with Broker(node.context.address, f"{topic_prefix}gate") as gate:
+        await gate.subscribe(reply_to)
+        opened = await node.node.registry.open_session("ada", None, reply_to=reply_to, correlation=b"\x00c1".hex())
+        assert opened is not None
+        own = await other.to_user("ada", "own")
+        ops = await node.to_all("ops", ("ops",))
+        await node.to_all("others", ("sales",))
+        await node.to_all(notification("fine", kind="system_status"))
+        await node.call("POST", "/v1/inbox/read-all", "ada")
+        await node.node.registry.close_session("ada", opened.session_id)
+        await node.to_user("ada", "after the end")
+        frames: list[dict[str, Any]] = []
+        while len(frames) < 4:
+            for incoming in await asyncio.wait_for(gate.take(10), 5):
+                assert incoming.correlation == b"\x00c1"
+                frames.append(json.loads(incoming.payload))
+                gate.ack(incoming)
+        assert [frame["type"] for frame in frames] == ["notification", "notification", "status", "unread"]
+        assert [frame["notification"]["id"] for frame in frames[:2]] == [own.id, ops.id]
+        assert frames[3]["unread"] == 0
+    # The cursor of such a frame is a place on the same line.
+    async with node.session("ada", f"?cursor={frames[0]['cursor']}") as client:
+        assert (await client.next("notification"))["notification"]["id"] == ops.id
+
+
+async def test_gateway_cannot_publish_to_internal_topics_through_us(node: Realtime, topic_prefix: str) -> None:
+    reply_to = f"{topic_prefix}internal/email/critical"
+    async with Broker(node.context.address, f"{topic_prefix}spy") as spy:
+        await spy.subscribe(reply_to, f"{topic_prefix}end")
+        await node.node.registry.open_session("ada", None, reply_to=reply_to)
+        await node.to_user("ada", "x")
+        spy.publish(f"{topic_prefix}end", b"")
+        assert [incoming.topic for incoming in await spy.take(10)] == [f"{topic_prefix}end"]
+
+
+# The end.
+
+
+async def test_drain_sends_clients_elsewhere(store: EmptyStore, broker: LocalServer, topic_prefix: str) -> None:
+    async with (
+        realtime_node(store.url, broker.url, topic_prefix) as stays,
+        stays.client.get(f"{stays.url}/v1/openapi.json") as _,
+    ):
+        async with AsyncExitStack() as stack:
+            going = await stack.enter_async_context(realtime_node(store.url, broker.url, topic_prefix))
+            raw = await stays.client.ws_connect(f"{going.url}/v1/ws", headers=bearer("ada"))
+            client = Client(raw)
+            cursor = (await client.next("hello"))["cursor"]
+            closed = asyncio.create_task(client.closed(), name="closed")
+        assert await closed == GOING_AWAY
+        missed = await stays.to_user("ada", "missed")
+        async with stays.session("ada", f"?cursor={cursor}") as again:
+            assert await ids_until_quiet(again, 1) == [missed.id]
+        assert await stays.node.registry.nodes_of("ada") == frozenset()
+
+
+async def test_page_and_description_are_served_under_a_strict_policy(node: Realtime) -> None:
+    async with node.client.get(f"{node.url}/") as response:
+        assert response.status == 200
+        policy = response.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "script-src 'self';" in policy
+        assert "unsafe" not in policy
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        tag = response.headers["ETag"]
+    async with node.client.get(f"{node.url}/", headers={"If-None-Match": tag}) as response:
+        assert (response.status, await response.read()) == (304, b"")
+    async with node.client.get(f"{node.url}/carillon.js") as response:
+        assert response.headers["Content-Type"].startswith("text/javascript")
+    for path in ("/../settings.py", "/%2e%2e/settings.py", "/__init__.py"):
+        async with node.client.get(node.url + path) as response:
+            assert response.status == 404
+    async with node.client.get(f"{node.url}/v1/openapi.json") as response:
+        described = (await response.json())["paths"]
+    served = {
+        resource.canonical
+        for resource in (route.resource for route in _routes(node))
+        if resource is not None and resource.canonical.startswith("/v1/")
+    }
+    assert set(described) == served
+
+
+def _routes(node: Realtime) -> Any:
+    return build(node.node, SharedSecret("x" * 32)).router.routes()

@@ -33,7 +33,7 @@ def play(box: Sandbox, fault: dict[str, object], to: str | None = None) -> None:
 
 
 async def access_token(box: Sandbox, scope: str = SCOPE) -> str:
-    credentials = service_account.Credentials.from_service_account_file(
+    credentials = service_account.Credentials.from_service_account_file(  # type: ignore[no-untyped-call]
         str(box.credentials.fcm_file), scopes=[scope]
     )
     await asyncio.to_thread(credentials.refresh, Request())
@@ -98,7 +98,9 @@ async def test_an_assertion_by_another_key_or_scope_is_refused(box: Sandbox, tmp
     async with running(Options(data=tmp_path)) as other:
         account = json.loads(other.credentials.fcm_file.read_bytes())
     account["token_uri"] = f"{box.addresses.http_url}/token"
-    credentials = service_account.Credentials.from_service_account_info(account, scopes=[SCOPE])
+    credentials = service_account.Credentials.from_service_account_info(  # type: ignore[no-untyped-call]
+        account, scopes=[SCOPE]
+    )
     with pytest.raises(RefreshError, match="Invalid JWT Signature"):
         await asyncio.to_thread(credentials.refresh, Request())
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from twilio.base.exceptions import TwilioRestException
-from twilio.http.async_http_client import AsyncTwilioHttpClient
-from twilio.rest import Client
-from twilio.rest.api.v2010.account.message import MessageInstance
+from twilio.base.exceptions import TwilioRestException  # type: ignore[import-untyped]
+from twilio.http.async_http_client import AsyncTwilioHttpClient  # type: ignore[import-untyped]
+from twilio.rest import Client  # type: ignore[import-untyped]
+from twilio.rest.api.v2010.account.message import MessageInstance  # type: ignore[import-untyped]
 
 from sandbox.credentials import SMS_FROM
 from sandbox.script import Rule

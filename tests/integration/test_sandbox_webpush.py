@@ -1,6 +1,5 @@
 """The sandbox's Web Push service, spoken to by pywebpush."""
 
-import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from pywebpush import WebPushException, webpush_async
+from pywebpush import WebPushException, webpush_async  # type: ignore[import-untyped]
 
 from sandbox.credentials import WEBPUSH_SUBJECT
 from sandbox.script import Rule
@@ -119,9 +118,7 @@ async def test_another_senders_key_is_refused(box: Sandbox, tmp_path: Path) -> N
     assert await refused(box, await subscribe(box), key_file=key_file) == 403
 
 
-@pytest.mark.parametrize(
-    "claims", [{"aud": "https://push.example.org"}, {"exp": int(time.time()) + 90_000}]
-)
+@pytest.mark.parametrize("claims", [{"aud": "https://push.example.org"}, {"exp": int(time.time()) + 90_000}])
 async def test_vapid_claims_are_checked(box: Sandbox, claims: dict[str, object]) -> None:
     assert await refused(box, await subscribe(box), claims=claims) == 403
 

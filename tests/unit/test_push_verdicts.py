@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from google.auth.exceptions import RefreshError, TransportError
 
-from services.push import apns, apns_connection, fcm, retry_after, webpush
+from services.push import apns, apns_pool, fcm, retry_after, webpush
 from services.push.apns_connection import ApnsAnswer
 from services.push.exchange import Answer
 from shared.errors import (
@@ -104,7 +104,7 @@ def test_an_apns_answer_in_another_format_has_no_reason(body: bytes) -> None:
 def test_what_fails_while_connecting_was_never_sent(
     error: Exception, kind: type[DeliveryError], reason: Reason
 ) -> None:
-    check(apns_connection.connect_verdict(error), kind, reason)
+    check(apns_pool.connect_verdict(error), kind, reason)
 
 
 def google(status: str, message: str = "", *details: object) -> bytes:

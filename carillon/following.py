@@ -1,0 +1,98 @@
+"""Following one notification to its end: what ``carillon send --wait`` does.
+
+Promises that every delivery is told of once, after it has ended. What the router does later (a scheduled notification
+whose time has not come, a step of an escalation) is reported and not waited for: it may be days away.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import monotonic
+
+from shared.ledger import ROUTER_LANE
+from shared.model import State
+from shared.trace import Trace, TracedRecord, TracedRow
+
+_POLL_S = 0.2
+
+# Reading a large fan-out takes the store's time: it is looked at during a fifth of the time at most.
+_PAUSE_PER_READ = 4
+
+# Tasks that wait for their time. A page of a fan-out is none of them: deliveries follow from it at once.
+_TIMED_TASKS = ("plan", "escalate")
+
+
+@dataclass(slots=True)
+class Followed:
+    """How far a notification has come.
+
+    Attributes:
+        ended: deliveries that have ended, by state.
+        open_deliveries: deliveries, and the router's tasks from which deliveries follow, that have not ended.
+        later: the router's tasks that were not waited for.
+    """
+
+    ended: Counter[State] = field(default_factory=Counter)
+    open_deliveries: list[TracedRow] = field(default_factory=list)
+    later: list[TracedRow] = field(default_factory=list)
+
+    @property
+    def all_well(self) -> bool:
+        """Tell whether nothing is open and nothing was lost on the way; a suppression is a decision, not a loss."""
+        lost = self.ended[State.EXPIRED] + self.ended[State.DEAD_LETTERED]
+        return not self.open_deliveries and not lost
+
+
+async def follow(
+    trace: Trace, notification_id: str, tell: Callable[[TracedRow], None], timeout_s: float
+) -> Followed | None:
+    """Wait until the deliveries of a notification have ended, or the time is over.
+
+    Args:
+        tell: is given each delivery once, when it has ended.
+
+    Returns:
+        None when there is no such notification.
+    """
+    deadline = monotonic() + timeout_s
+    followed = Followed()
+    told: set[str] = set()
+    seen: tuple[int, int] | None = None
+    while True:
+        started = monotonic()
+        record = await trace.record(notification_id)
+        if record is None:
+            return None
+        # A row's end changes the first number, a row more the second.
+        now = record.open_rows, record.fields
+        if now != seen:
+            seen = now
+            await _look(trace, record, followed, told, tell)
+            if not followed.open_deliveries:
+                # Rows may have been added while the others were being read; then the numbers are others now.
+                continue
+        elif not followed.open_deliveries:
+            return followed
+        left_s = deadline - monotonic()
+        if left_s <= 0:
+            return followed
+        await asyncio.sleep(min(left_s, max(_POLL_S, _PAUSE_PER_READ * (monotonic() - started))))
+
+
+async def _look(
+    trace: Trace, record: TracedRecord, followed: Followed, told: set[str], tell: Callable[[TracedRow], None]
+) -> None:
+    followed.open_deliveries, followed.later = [], []
+    async for row in trace.rows(record.notification_id):
+        if not row.state.is_end:
+            (followed.later if _is_later(row, record) else followed.open_deliveries).append(row)
+        elif row.lane != ROUTER_LANE and row.key not in told:
+            told.add(row.key)
+            followed.ended[row.state] += 1
+            tell(row)
+
+
+def _is_later(row: TracedRow, record: TracedRecord) -> bool:
+    timed = row.task is not None and row.task.get("do") in _TIMED_TASKS
+    return timed and row.state is State.PENDING and row.until > record.read_at

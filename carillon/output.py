@@ -1,0 +1,48 @@
+"""What commands print: JSON for programs, aligned columns for people, and errors of one line.
+
+Promises that text which somebody else wrote (a topic, a provider's answer) cannot move the terminal's cursor or colour it.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+
+
+class AnswerIsNo(click.ClickException):
+    """The command did its work, and the answer is no: exit status 1."""
+
+    exit_code = 1
+
+
+class CannotWork(click.ClickException):
+    """The command could not do its work (settings, or something does not answer): exit status 2."""
+
+    exit_code = 2
+
+
+def json_option(command: CommandT) -> CommandT:
+    """Give a command the option ``--json``, as the parameter ``as_json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def print_json(document: object) -> None:
+    """Print one document on one line."""
+    click.echo(json.dumps(document, ensure_ascii=False))
+
+
+def print_columns(rows: Iterable[Sequence[str]], indent: str = "") -> None:
+    """Print rows with their cells under each other; the last cell is as long as it is."""
+    lines = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*(line[:-1] for line in lines), strict=True)]
+    for line in lines:
+        cells = [cell.ljust(width) for cell, width in zip(line[:-1], widths, strict=True)]
+        click.echo((indent + "  ".join([*cells, line[-1]])).rstrip())
+
+
+def printable(text: str) -> str:
+    """Replace control characters and others that a terminal does not show as themselves."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

@@ -1,0 +1,304 @@
+"""The ledger's reading side: what became of one notification, and every delivery that ended as a dead letter.
+
+Promises to write nothing, to read large records in pages so that no call holds the store for long, and to hand out no
+title, body, address, token or note: only who, when, how it ended and why. Each row is shown as it stood when its page
+was read; the rows of a notification that is being delivered may be some milliseconds apart.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from shared.clock import epoch_ms, from_epoch_ms
+from shared.keys import SHARDS, Keys
+from shared.ledger import ATTEMPTS_KEPT, ROUTER_LANE, STATES_BY_LETTER, AlertState, is_notification_id
+from shared.model import Priority, State
+from shared.store import Store
+
+# Fields that the store looks at in one call, and rows that are asked for in one round trip.
+_SCAN_COUNT = 1000
+_PAGE_ROWS = 200
+
+# What a task's row says of itself; the rest of it is the planner's.
+_TASK_WORDS = ("do", "group", "after", "round", "alert_type")
+
+
+@dataclass(frozen=True, slots=True)
+class TracedAttempt:
+    """One attempt.
+
+    Attributes:
+        number: counted from 1. An attempt that was not counted has the number of the next one.
+        outcome: ok, or the word for what kind of failure it was (retry, unknown, gone, bad, operator, paused, ...).
+        detail: a short technical text such as a status code.
+    """
+
+    number: int
+    at: datetime
+    provider: str
+    outcome: str
+    reason: str
+    provider_id: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class TracedRow:
+    """A delivery, or a task of the router.
+
+    Attributes:
+        recipient: the user id; None when the publisher gave an address, and for broadcasts and tasks.
+        broadcast: it is the one entry that everybody reads, or the members of ``groups``.
+        reason: of a row that has ended, why; of a pending one, why the last attempt failed.
+        since: when it was first due.
+        until: when it may be tried next (pending), when its lease ends (sending), or when it ended.
+        attempts_made: as counted; ``attempts`` holds the newest that the ledger keeps, oldest first.
+        task: what a task does; None for a delivery.
+    """
+
+    key: str
+    lane: str
+    recipient: str | None
+    priority: Priority
+    state: State
+    reason: str
+    since: datetime
+    until: datetime
+    expires_at: datetime
+    attempts_made: int
+    attempts: tuple[TracedAttempt, ...]
+    broadcast: bool = False
+    groups: tuple[str, ...] | None = None
+    task: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TracedRecord:
+    """A notification without its rows.
+
+    Attributes:
+        open_rows: rows that have not ended.
+        fields: what the store holds of it; grows with every new row and attempt.
+        alert: for an alert, where it stands; ``alert_by`` is who acknowledged it.
+        read_at: the store's clock when this was read.
+    """
+
+    notification_id: str
+    kind: str
+    priority: Priority
+    channels: tuple[str, ...] | None
+    accepted_at: datetime
+    open_rows: int
+    fields: int
+    alert: AlertState | None
+    alert_by: str | None
+    alert_at: datetime | None
+    cancelled_at: datetime | None
+    read_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A delivery (or a task, on the router's lane) that ended undelivered; ``row`` is None once its record expired."""
+
+    at: datetime
+    lane: str
+    notification_id: str
+    key: str
+    row: TracedRow | None
+
+
+class Trace:
+    """Reads the ledger on one store."""
+
+    def __init__(self, store: Store, keys: Keys) -> None:
+        self._store = store
+        self._keys = keys
+
+    def _key(self, notification_id: str) -> str:
+        return f"{self._keys.shard_of(notification_id)}:n:{notification_id}"
+
+    async def record(self, notification_id: str) -> TracedRecord | None:
+        """Return a notification; None when the ledger has none of that id (any more)."""
+        if not is_notification_id(notification_id):
+            return None
+        key = self._key(notification_id)
+        names = ("c", "open", "alert", "alert_by", "alert_at", "cancelled")
+        found, count, clock = await asyncio.gather(
+            self._store.submit("HMGET", key, *names), self._store.submit("HLEN", key), self._store.submit("TIME")
+        )
+        content, open_rows, alert, alert_by, alert_at, cancelled = found
+        if content is None:
+            return None
+        said = json.loads(content)
+        return TracedRecord(
+            notification_id=notification_id,
+            kind=said["kind"],
+            priority=Priority(said["priority"]),
+            channels=tuple(said["channels"]) if said.get("channels") else None,
+            accepted_at=from_epoch_ms(said["accepted_ms"]),
+            open_rows=int(open_rows),
+            fields=count,
+            alert=AlertState(alert.decode()) if alert else None,
+            alert_by=alert_by.decode() if alert_by else None,
+            alert_at=_moment(alert_at),
+            cancelled_at=_moment(cancelled),
+            read_at=from_epoch_ms(clock[0] * 1000 + clock[1] // 1000),
+        )
+
+    async def rows(self, notification_id: str, recipient: str | None = None) -> AsyncIterator[TracedRow]:
+        """Yield a notification's rows, each once, in no order; those that appear meanwhile may be left out.
+
+        Args:
+            recipient: only this user's.
+        """
+        key = self._key(notification_id)
+        # A person's rows are named CHANNEL:USER and more; the row itself is looked at below.
+        pattern = "s:*" if recipient is None else f"s:*:{_escaped(recipient)}*"
+        seen: set[str] = set()
+        cursor = 0
+        while True:
+            answer = await self._store.command("HSCAN", key, cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT)
+            cursor, page = int(answer[0]), _pairs(answer[1])
+            fresh = {name[2:]: status for name, status in page.items() if name[2:] not in seen}
+            seen |= fresh.keys()
+            names = list(fresh)
+            for start in range(0, len(names), _PAGE_ROWS):
+                part = names[start : start + _PAGE_ROWS]
+                rows = await asyncio.gather(*(self._row(key, name, fresh[name]) for name in part))
+                for row in rows:
+                    if recipient is None or row.recipient == recipient:
+                        yield row
+            if cursor == 0:
+                return
+
+    async def _row(self, record_key: str, key: str, status: str) -> TracedRow:
+        # One attempt more than counted: one that does not count leaves its history, too.
+        made = int(status.split("|")[4])
+        slots = range(min(made + 2, ATTEMPTS_KEPT))
+        spec, *history = await self._store.command(
+            "HMGET", record_key, f"d:{key}", *(f"a:{key}:{slot}" for slot in slots)
+        )
+        return _read_row(key, status, json.loads(spec or "{}"), dict(zip(slots, history, strict=True)))
+
+    async def dead_letters(
+        self, most: int, *, lane: str | None = None, reason: str | None = None, before: datetime | None = None
+    ) -> list[DeadLetter]:
+        """Return dead letters of all shards, newest first.
+
+        Args:
+            most: at most so many.
+            lane: only this channel's, or the router's.
+            reason: only those that ended with this word.
+            before: only those that ended at this time or earlier.
+        """
+        newest = "+inf" if before is None else str(epoch_ms(before))
+        shards = [self._dead_letters_of(self._keys.shard(shard), most, lane, reason, newest) for shard in range(SHARDS)]
+        found = [letter for part in await asyncio.gather(*shards) for letter in part]
+        return sorted(found, key=lambda letter: letter.at, reverse=True)[:most]
+
+    async def _dead_letters_of(
+        self, base: str, most: int, lane: str | None, reason: str | None, newest: str
+    ) -> list[DeadLetter]:
+        found: list[DeadLetter] = []
+        offset = 0
+        while len(found) < most:
+            page = await self._store.command(
+                "ZREVRANGEBYSCORE", f"{base}:dead", newest, "-inf", "WITHSCORES", "LIMIT", offset, _PAGE_ROWS
+            )
+            members = _scored(page)
+            wanted = [(member, at_ms) for member, at_ms in members if lane is None or member.startswith(f"{lane}|")]
+            letters = await asyncio.gather(*(self._dead_letter(member, at_ms) for member, at_ms in wanted))
+            found += [letter for letter in letters if _is_dead(letter, reason)]
+            if len(members) < _PAGE_ROWS:
+                break
+            offset += _PAGE_ROWS
+        return found[:most]
+
+    async def _dead_letter(self, member: str, at_ms: int) -> DeadLetter:
+        lane, notification_id, key = member.split("|", 2)
+        record_key = self._key(notification_id)
+        status = await self._store.command("HGET", record_key, f"s:{key}")
+        row = await self._row(record_key, key, status.decode()) if status else None
+        return DeadLetter(from_epoch_ms(at_ms), lane, notification_id, key, row)
+
+
+def _is_dead(letter: DeadLetter, reason: str | None) -> bool:
+    """Tell whether this is one to show: a row that lives again is none, and one without a record has no reason."""
+    if letter.row is None:
+        return reason is None
+    return letter.row.state is State.DEAD_LETTERED and reason in (None, letter.row.reason)
+
+
+def _read_row(key: str, status: str, spec: Mapping[str, Any], history: Mapping[int, bytes | None]) -> TracedRow:
+    """Read a row as ``shared/lua/ledger.lua`` writes it."""
+    letter, lane, priority, _, made, _, until, since, expires, reason = status.split("|", 9)
+    address = spec.get("address") or {}
+    groups = address.get("groups")
+    what = spec.get("what") or {}
+    return TracedRow(
+        key=key,
+        lane=lane,
+        recipient=spec.get("recipient"),
+        priority=Priority(priority),
+        state=STATES_BY_LETTER[letter],
+        reason=reason,
+        since=from_epoch_ms(int(since)),
+        until=from_epoch_ms(int(until)),
+        expires_at=from_epoch_ms(int(expires)),
+        attempts_made=int(made),
+        attempts=read_attempts(history, int(made)),
+        broadcast=address.get("to") == "feed",
+        groups=tuple(groups) if groups is not None else None,
+        task={word: what[word] for word in _TASK_WORDS if what.get(word) is not None} if lane == ROUTER_LANE else None,
+    )
+
+
+def read_attempts(history: Mapping[int, bytes | None], made: int) -> tuple[TracedAttempt, ...]:
+    """Read a row's attempts, oldest first.
+
+    Args:
+        history: by slot. Slots are attempt numbers modulo ``ATTEMPTS_KEPT``, so the numbers follow from the order in
+            time: the newest is at most ``made`` + 1 (one that was not counted), each earlier one is smaller.
+    """
+    entries = sorted(((slot, _split(text)) for slot, text in history.items() if text), key=lambda entry: entry[1][0])
+    attempts: list[TracedAttempt] = []
+    limit = made + 1
+    for slot, (at_ms, provider, outcome, reason, provider_id, detail) in reversed(entries):
+        number = limit - (limit - slot) % ATTEMPTS_KEPT
+        attempts.append(TracedAttempt(number, from_epoch_ms(at_ms), provider, outcome, reason, provider_id, detail))
+        limit = number - 1
+    return tuple(reversed(attempts))
+
+
+def _split(text: bytes) -> tuple[int, str, str, str, str, str]:
+    # The entry of a lapsed lease, written by the claim after it, has no field for a detail.
+    parts = [*text.decode(errors="replace").split("|", 5), ""]
+    at_ms, provider, outcome, reason, provider_id, detail = parts[:6]
+    return int(at_ms), provider, outcome, reason, provider_id, detail
+
+
+def _moment(text: bytes | None) -> datetime | None:
+    return from_epoch_ms(int(text)) if text else None
+
+
+def _escaped(text: str) -> str:
+    """Escape what the store's glob patterns give a meaning."""
+    return "".join(f"\\{char}" if char in "*?[]^\\" else char for char in text)
+
+
+def _pairs(answer: Mapping[bytes, bytes] | Sequence[bytes]) -> dict[str, str]:
+    pairs = answer.items() if isinstance(answer, Mapping) else zip(answer[::2], answer[1::2], strict=True)
+    return {name.decode(): value.decode() for name, value in pairs}
+
+
+def _scored(answer: Sequence[Any]) -> list[tuple[str, int]]:
+    """Read members and scores, which clients hand out flat or in pairs."""
+    if answer and not isinstance(answer[0], bytes):
+        pairs = [(member, score) for member, score in answer]
+    else:
+        pairs = list(zip(answer[::2], answer[1::2], strict=True))
+    return [(member.decode(), round(float(score))) for member, score in pairs]

@@ -1,0 +1,369 @@
+"""Inboxes, the feed and sessions in a real store."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from shared.directory import Directory
+from shared.feed import Feed, FeedMirror, FeedNews, group_set
+from shared.inbox import Inbox
+from shared.keys import Keys
+from shared.people import Person
+from shared.sessions import GATEWAY_TTL_S, NODE_TTL_S, Sessions
+from shared.store import Store
+from shared.timeline import Cursor, FeedEntry, Mark, feed_mark, follow, newest_first, pending, unread
+from tests.conftest import EmptyStore
+
+pytestmark = pytest.mark.real_store
+
+MONTH = timedelta(days=30)
+NO_GROUPS: frozenset[str] = frozenset()
+
+
+@dataclass
+class Desk:
+    """Everything around inboxes on one store, with small limits."""
+
+    store: Store
+    keys: Keys
+    inbox: Inbox
+    feed: Feed
+    mirror: FeedMirror
+    directory: Directory
+    sessions: Sessions
+
+
+def desk_on(store: Store, *, limit: int = 5, feed_limit: int = 6, retention: timedelta = MONTH) -> Desk:
+    keys = Keys(uuid4().hex)
+    inbox = Inbox(store, keys, limit, retention)
+    feed = Feed(store, keys, retention, limit=feed_limit)
+    mirror = FeedMirror(feed)
+    directory = Directory(store, keys)
+    return Desk(store, keys, inbox, feed, mirror, directory, Sessions(store, keys, inbox, directory, mirror))
+
+
+@pytest_asyncio.fixture
+async def connection(store: EmptyStore) -> AsyncIterator[Store]:
+    async with Store(store.url) as connected:
+        yield connected
+
+
+@pytest.fixture
+def desk(connection: Store) -> Desk:
+    return desk_on(connection)
+
+
+def body(name: str) -> str:
+    return f'{{"id":"{name}"}}'
+
+
+async def add(desk: Desk, *names: str, user_id: str = "ada") -> None:
+    for name in names:
+        await desk.inbox.add(user_id, name, body(name))
+
+
+async def test_same_id_again_is_the_same_entry(desk: Desk) -> None:
+    first = await desk.inbox.add("ada", "n1", body("n1"))
+    again = await desk.inbox.add("ada", "n1", body("something else"))
+    assert (again.is_new, again.seq, again.before) == (False, first.seq, -1)
+    [entry] = (await desk.inbox.everything("ada")).entries
+    assert entry.body == body("n1")
+
+
+async def test_oldest_entries_go_beyond_the_limit_and_the_count_stays_right(desk: Desk) -> None:
+    await add(desk, "n0", "n1")
+    await desk.inbox.mark("ada", "n0", "read")
+    await add(desk, *(f"n{number}" for number in range(2, 9)))
+    snapshot = await desk.inbox.everything("ada")
+    assert [entry.id for entry in snapshot.entries] == ["n4", "n5", "n6", "n7", "n8"]
+    assert snapshot.unread == 5
+    assert snapshot.floor < snapshot.entries[0].seq
+    assert await desk.store.command("HLEN", f"{desk.keys.user('ada')}:state") == 0
+
+
+async def test_entries_go_after_the_retention_and_keys_expire_with_it(connection: Store) -> None:
+    desk = desk_on(connection, retention=timedelta(seconds=1))
+    await add(desk, "old")
+    base = desk.keys.user("ada")
+    assert 0 < await desk.store.command("PTTL", f"{base}:entries") <= 1000
+    await asyncio.sleep(0.6)
+    await add(desk, "new")
+    await asyncio.sleep(0.6)
+    snapshot = await desk.inbox.everything("ada")
+    assert ([entry.id for entry in snapshot.entries], snapshot.unread) == (["new"], 1)
+
+
+async def test_marks_change_the_count_once(desk: Desk) -> None:
+    await add(desk, "n1", "n2", "n3")
+    read = await desk.inbox.mark("ada", "n1", "read")
+    again = await desk.inbox.mark("ada", "n1", "read")
+    assert read is not None
+    assert again is not None
+    assert (read.changed, again.changed, again.snapshot.unread) == (True, False, 2)
+    archived = await desk.inbox.mark("ada", "n2", "archive")
+    still_archived = await desk.inbox.mark("ada", "n2", "read")
+    back = await desk.inbox.mark("ada", "n2", "unread")
+    assert archived is not None
+    assert still_archived is not None
+    assert back is not None
+    assert (archived.snapshot.unread, still_archived.changed, back.snapshot.unread) == (1, False, 2)
+    assert await desk.inbox.mark("ada", "missing", "read") is None
+    assert await desk.inbox.mark("bob", "n1", "read") is None
+
+
+async def test_read_all_covers_own_entries_and_the_feed_but_nothing_later(desk: Desk) -> None:
+    await add(desk, "n1", "n2")
+    await desk.feed.add("f1", body("f1"), None)
+    await desk.mirror.refresh()
+    entry = desk.mirror.log.get("f1")
+    assert entry is not None
+    await desk.inbox.mark_feed("ada", entry, "unread", desk.mirror.log)
+    marked = await desk.inbox.read_all("ada", desk.mirror.log)
+    assert unread(marked.snapshot, desk.mirror.log, NO_GROUPS) == 0
+    await desk.feed.add("f2", body("f2"), None)
+    await desk.mirror.refresh()
+    assert unread(marked.snapshot, desk.mirror.log, NO_GROUPS) == 1
+    again = await desk.inbox.mark_feed("ada", entry, "unread", desk.mirror.log)
+    assert unread(again.snapshot, desk.mirror.log, NO_GROUPS) == 2
+
+
+async def test_feed_marks_of_entries_that_are_gone_do_not_pile_up(desk: Desk) -> None:
+    for number in range(20):
+        await desk.feed.add(f"f{number}", body(f"f{number}"), None)
+        await desk.mirror.refresh()
+        entry = desk.mirror.log.get(f"f{number}")
+        assert entry is not None
+        await desk.inbox.mark_feed("ada", entry, "archive", desk.mirror.log)
+    assert await desk.store.command("HLEN", f"{desk.keys.user('ada')}:feed_state") == 6
+
+
+async def test_broadcast_is_stored_once_and_seen_by_its_groups(desk: Desk) -> None:
+    await desk.feed.add("all", body("all"), None)
+    await desk.feed.add("ops", body("ops"), ("ops", "admins"))
+    assert (await desk.feed.add("ops", body("ops"), ("ops",))).is_new is False
+    await desk.mirror.refresh()
+    snapshot = await desk.inbox.everything("ada")
+    seen = [item.id for item in newest_first(snapshot, desk.mirror.log, frozenset({"ops"}))]
+    assert seen == ["ops", "all"]
+    assert [item.id for item in newest_first(snapshot, desk.mirror.log, NO_GROUPS)] == ["all"]
+
+
+async def test_mirror_takes_news_in_order_and_asks_for_what_is_missing(desk: Desk) -> None:
+    first = await desk.feed.add("f1", body("f1"), None)
+    second = await desk.feed.add("f2", body("f2"), ("ops",))
+    news = [
+        FeedNews(added.epoch, added.before, FeedEntry(added.seq, name, group_set(groups), body(name)))
+        for added, name, groups in ((first, "f1", None), (second, "f2", ("ops",)))
+    ]
+    assert desk.mirror.take(news[1]) is None
+    assert desk.mirror.take(news[0]) == [news[0].entry]
+    assert desk.mirror.take(news[0]) == []
+    assert desk.mirror.take(news[1]) == [news[1].entry]
+    assert await desk.mirror.refresh() == []
+    behind = FeedMirror(desk.feed)
+    assert await behind.refresh() == [news[0].entry, news[1].entry]
+
+
+async def test_status_keeps_the_latest(desk: Desk) -> None:
+    assert await desk.feed.put_status(2, '{"message":"later"}')
+    assert not await desk.feed.put_status(1, '{"message":"earlier"}')
+    await desk.mirror.refresh()
+    assert desk.mirror.status == '{"message":"later"}'
+
+
+async def test_positions_are_never_used_twice_after_the_store_lost_writes(desk: Desk) -> None:
+    await add(desk, "n1")
+    base = desk.keys.user("ada")
+    before = await desk.inbox.everything("ada")
+    await add(desk, "n2")
+    known = await desk.inbox.everything("ada")
+    cursor = Cursor(known.epoch, known.seq)
+    # What a store that lost its last second looks like.
+    await desk.store.command("ZREM", f"{base}:inbox", "n2")
+    await desk.store.command("HSET", f"{base}:meta", "seq", before.seq)
+    await add(desk, "n3")
+    after = await desk.inbox.after("ada", cursor.user_seq)
+    stream = follow(cursor, after, desk.mirror.log, NO_GROUPS)
+    assert stream is not None
+    assert [item.id for item in stream.items] == ["n3"]
+
+
+async def test_session_lapses_unless_it_is_kept_alive(desk: Desk) -> None:
+    opened = await desk.sessions.open_on_node("ada", "s1", "node-a", most=2, after=None)
+    assert opened is not None
+    await desk.sessions.open_on_node("ada", "s2", "node-b", most=2, after=None)
+    assert await desk.sessions.nodes_of("ada") == {"node-a", "node-b"}
+    assert await desk.sessions.open_on_node("ada", "s3", "node-c", most=2, after=None) is None
+    base = desk.keys.user("ada")
+    assert await desk.store.command("PTTL", f"{base}:sessions") <= NODE_TTL_S * 1000
+    # What a process that died half a minute ago leaves behind.
+    await desk.store.command("ZADD", f"{base}:sessions", 1, "s1")
+    assert await desk.sessions.nodes_of("ada") == {"node-b"}
+    assert (await desk.inbox.add("ada", "n1", body("n1"))).sessions == [b"node-b"]
+    assert await desk.sessions.open_on_node("ada", "s3", "node-c", most=2, after=None) is not None
+    await desk.sessions.touch_on_node("ada", ["s1"], "node-a")
+    assert "node-a" in await desk.sessions.nodes_of("ada")
+    await desk.sessions.close_on_node("ada", "s1")
+    assert "node-a" not in await desk.sessions.nodes_of("ada")
+
+
+async def test_gateway_session_is_opened_with_its_pending_entries_and_kept_by_heartbeats(desk: Desk) -> None:
+    await desk.directory.put(Person(user_id="ada", groups=("ops",)))
+    await add(desk, "n1")
+    await desk.feed.add("f1", body("f1"), ("ops",))
+    await desk.feed.put_status(1, '{"type":"status","message":"fine"}')
+    opened = await desk.sessions.open_session(
+        "ada", "g1", reply_to="gate/1", correlation="00ff", device_info={"os": "x"}
+    )
+    assert opened is not None
+    assert opened.session_id == "g1"
+    assert [(entry["id"], entry["read"]) for entry in opened.pending] == [("n1", False), ("f1", False)]
+    assert (opened.unread, opened.status) == (2, {"type": "status", "message": "fine"})
+    [gateway] = (await desk.sessions.targets_of("ada")).gateways
+    assert (gateway.reply_to, gateway.correlation, gateway.groups) == ("gate/1", b"\x00\xff", frozenset({"ops"}))
+    assert [session.user_id for session in await desk.sessions.gateways()] == ["ada"]
+    assert await desk.store.command("PTTL", f"{desk.keys.user('ada')}:sessions") > (GATEWAY_TTL_S - 5) * 1000
+    assert await desk.sessions.touch_session("ada", "g1")
+    assert await desk.sessions.touch_session("ada", None)
+    assert not await desk.sessions.touch_session("ada", "unknown")
+    assert await desk.sessions.close_session("ada", None)
+    assert await desk.sessions.gateways() == []
+    assert not await desk.sessions.touch_session("ada", "g1")
+
+
+async def test_gateway_session_without_a_name_gets_one(desk: Desk) -> None:
+    opened = await desk.sessions.open_session("ada", None)
+    assert opened is not None
+    assert await desk.sessions.close_session("ada", opened.session_id)
+
+
+async def test_pending_are_the_ten_newest_unread_and_resuming_between_them_skips_none(connection: Store) -> None:
+    desk = desk_on(connection, limit=100)
+    for number in range(8):
+        await add(desk, f"n{number}")
+        await desk.feed.add(f"f{number}", body(f"f{number}"), None)
+    await desk.inbox.mark("ada", "n6", "read")
+    await desk.mirror.refresh()
+    log = desk.mirror.log
+    snapshot = await desk.inbox.pending("ada")
+    stream = pending(snapshot, log, NO_GROUPS)
+    ids = [item.id for item in stream.items]
+    assert ids == ["f2", "n3", "f3", "n4", "f4", "n5", "f5", "f6", "n7", "f7"]
+    for index, cursor in enumerate([stream.start, *(item.cursor for item in stream.items)]):
+        later = await desk.inbox.after("ada", cursor.user_seq)
+        resumed = follow(cursor, later, log, NO_GROUPS)
+        assert resumed is not None
+        assert [item.id for item in resumed.items if item.mark is Mark.UNREAD] == ids[index:]
+    assert stream.items[-1].cursor == stream.end
+
+
+@dataclass
+class Model:
+    """What a reader of a line must have seen, kept by simple means."""
+
+    told: list[str] = field(default_factory=list)
+    own: list[str] = field(default_factory=list)
+    feed: list[str] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
+    hidden: set[str] = field(default_factory=set)
+
+
+OPERATIONS = st.lists(
+    st.one_of(
+        st.just(("own", 0)),
+        st.just(("own again", 0)),
+        st.just(("feed", 0)),
+        st.just(("feed for us", 0)),
+        st.just(("feed for others", 0)),
+        st.tuples(st.sampled_from(["read", "archive", "unread"]), st.integers(0, 30)),
+        st.tuples(st.just("resume"), st.integers(0, 8)),
+    ),
+    max_size=40,
+)
+
+OUR_GROUPS = frozenset({"us"})
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(operations=OPERATIONS)
+async def test_resuming_never_skips_and_never_repeats(connection: Store, operations: list[tuple[str, int]]) -> None:
+    desk = desk_on(connection)
+    log = desk.mirror.log
+    model, cursor, count = Model(), Cursor(), 0
+    for operation, number in [*operations, ("resume", 99)]:
+        if operation == "resume":
+            await desk.mirror.refresh()
+            snapshot = await desk.inbox.after("ada", cursor.user_seq)
+            stream = follow(cursor, snapshot, log, OUR_GROUPS)
+            if stream is None:
+                # Rightly: something that waited, or that we may not see, is not kept any more.
+                kept = {entry.id for entry in log.after(0, OUR_GROUPS | {"them"})} | set(model.own[-5:])
+                assert set(model.waiting) - kept
+                everything = await desk.inbox.everything("ada")
+                cursor = Cursor(everything.epoch, everything.seq, log.epoch, log.seq)
+                model.waiting.clear()
+                continue
+            expected = [name for name in model.waiting if name not in model.hidden and not name.startswith("others")]
+            assert [item.id for item in stream.items] == expected
+            if number < len(stream.items):
+                # The connection broke after some of them.
+                last = stream.items[number]
+                cursor = last.cursor
+                del model.waiting[: model.waiting.index(last.id) + 1]
+            else:
+                cursor = stream.end
+                model.waiting.clear()
+            assert Cursor.decode(cursor.encode()) == cursor
+        elif operation == "own again":
+            if model.own:
+                await add(desk, model.own[-1])
+        elif operation == "own":
+            count += 1
+            model.own.append(f"own{count}")
+            model.waiting.append(f"own{count}")
+            await add(desk, f"own{count}")
+        elif operation.startswith("feed"):
+            count += 1
+            groups = {"feed": None, "feed for us": ("us", "them"), "feed for others": ("them",)}[operation]
+            name = f"{'others' if groups == ('them',) else 'feed'}{count}"
+            model.feed.append(name)
+            model.waiting.append(name)
+            await desk.feed.add(name, body(name), groups)
+        else:
+            await _mark_some(desk, model, operation, number)
+    await _counts_agree(desk)
+
+
+async def _mark_some(desk: Desk, model: Model, change: str, number: int) -> None:
+    await desk.mirror.refresh()
+    names = model.own[-5:] + [entry.id for entry in desk.mirror.log.after(0, OUR_GROUPS)]
+    if not names:
+        return
+    name = names[number % len(names)]
+    entry = desk.mirror.log.get(name)
+    if entry is not None:
+        await desk.inbox.mark_feed("ada", entry, change, desk.mirror.log)  # type: ignore[arg-type]
+    else:
+        assert await desk.inbox.mark("ada", name, change) is not None  # type: ignore[arg-type]
+    if change == "archive":
+        model.hidden.add(name)
+    elif change == "unread":
+        model.hidden.discard(name)
+
+
+async def _counts_agree(desk: Desk) -> None:
+    """Compare the count with counting."""
+    await desk.mirror.refresh()
+    snapshot, log = await desk.inbox.everything("ada"), desk.mirror.log
+    own = sum(entry.mark is Mark.UNREAD for entry in snapshot.entries)
+    broadcasts = sum(feed_mark(entry, snapshot, log) is Mark.UNREAD for entry in log.after(0, OUR_GROUPS))
+    assert (snapshot.unread, unread(snapshot, log, OUR_GROUPS)) == (own, own + broadcasts)

@@ -1,0 +1,335 @@
+"""The Twilio provider against the sandbox, and against a server that does worse."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+import traceback
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from carillon.ports import free_port
+from sandbox.authority import server_context
+from sandbox.script import Rule
+from sandbox.server import Options, Sandbox, running
+from services.sms import http_client
+from services.sms.providers import TwilioProvider
+from services.sms.settings import SmsSettings
+from shared.errors import (
+    DeliveryError,
+    DeliveryRefused,
+    OutcomeUnknown,
+    PermanentFailure,
+    ProviderMisconfigured,
+    Reason,
+    RecipientGone,
+    TemporaryFailure,
+)
+from shared.model import Attempt, Channel, Content, Delivery, Notification, PhoneNumber, Priority, Receipt
+
+ID = "01893e4a-0000-7003-8000-000000000000"
+PHONE = "+12025550123"
+# Planted in everything personal, and looked for in errors and logs.
+SECRET = "planted7secret"
+SECRET_PHONE = "+12025550199"
+
+Open = Callable[..., TwilioProvider]
+
+
+def attempt(to: str = PHONE, message: str = "Good morning.", title: str = "") -> Attempt:
+    delivery = Delivery(
+        key="sms:0",
+        channel=Channel.SMS,
+        priority=Priority.NORMAL,
+        address=PhoneNumber(phone=to),
+        due_ms=0,
+        expires_ms=10**13,
+    )
+    notification = Notification(
+        id=ID, kind="sms_send", priority=Priority.NORMAL, accepted_ms=0, content=Content(title=title, message=message)
+    )
+    return Attempt(notification, delivery, number=1, in_doubt=False, deadline=datetime.now(UTC))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("sandbox")
+
+
+@pytest.fixture
+async def box(data: Path) -> AsyncIterator[Sandbox]:
+    async with running(Options(data=data)) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+async def provider(box: Sandbox) -> AsyncIterator[Open]:
+    """A function that opens a provider, by default for the sandbox; closed after the test."""
+    opened: list[TwilioProvider] = []
+
+    def open_with(**others: Any) -> TwilioProvider:  # noqa: ANN401 - settings of every type
+        settings = SmsSettings.model_validate(
+            {
+                "mqtt_url": "mqtt://localhost",
+                "redis_url": "redis://localhost",
+                "sms_twilio_account_sid": box.credentials.twilio_sid,
+                "sms_twilio_auth_token": box.credentials.twilio_token,
+                "sms_twilio_from": "+15005550006",
+                "sms_twilio_base_url": box.addresses.http_url,
+                "sms_allowed_countries": "US",
+                **others,
+            }
+        )
+        opened.append(TwilioProvider(settings))
+        return opened[-1]
+
+    yield open_with
+    for each in opened:
+        await each.close()
+
+
+def play(box: Sandbox, fault: dict[str, object]) -> None:
+    box.script.add(Rule.model_validate({"provider": "twilio", "fault": fault}))
+
+
+def outbox(box: Sandbox) -> list[dict[str, Any]]:
+    return [entry.as_json() for entry in box.outbox.select()]
+
+
+async def outcome(provider: TwilioProvider, what: Attempt | None = None, within_s: float = 10) -> Receipt | Exception:
+    """What a send ended with; TimeoutError is the delivery loop's deadline."""
+    try:
+        async with asyncio.timeout(within_s):
+            return await provider.send(what or attempt())
+    except (DeliveryError, TimeoutError) as error:
+        return error
+
+
+@asynccontextmanager
+async def server(answer: bytes | None) -> AsyncIterator[str]:
+    """A server that reads a request and answers with these bytes, or closes without a word."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+        await reader.readexactly(int(length.partition(b":")[2]))
+        if answer is not None:
+            writer.write(answer)
+            await writer.drain()
+        writer.close()
+
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with listener:
+        yield f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+
+
+async def test_an_accepted_sms_is_with_the_provider(box: Sandbox, provider: Open) -> None:
+    receipt = await provider().send(attempt(title="Payment", message="Größe ok & 100 % +1"))
+    [entry] = outbox(box)
+    assert receipt == Receipt(provider_id=entry["id"])
+    assert (entry["to"], entry["from"], entry["body"]) == (PHONE, "+15005550006", "Payment: Größe ok & 100 % +1")
+
+
+async def test_a_messaging_service_is_named_by_its_sid(box: Sandbox, provider: Open) -> None:
+    sid = "MG" + "a" * 32
+    await provider(sms_twilio_from=sid).send(attempt())
+    assert outbox(box)[0]["from"] == sid
+
+
+async def test_a_text_over_the_limit_is_shortened_and_taken(box: Sandbox, provider: Open) -> None:
+    await provider().send(attempt(message="x" * 3000))
+    assert len(outbox(box)[0]["body"]) == 1600
+
+
+@pytest.mark.parametrize("phone", ["+4915112345678", "+12425550123", "+870773111632"])
+async def test_a_country_that_is_not_allowed_costs_nothing(box: Sandbox, provider: Open, phone: str) -> None:
+    error = await outcome(provider(), attempt(to=phone))
+    assert isinstance(error, DeliveryRefused)
+    assert error.reason is Reason.COUNTRY_NOT_ALLOWED
+    assert not outbox(box)
+    assert isinstance(await outcome(provider(sms_allowed_countries="*"), attempt(to=phone)), Receipt)
+
+
+@pytest.mark.parametrize(
+    ("phone", "kind", "reason"),
+    [
+        ("+15005550001", RecipientGone, Reason.GONE),
+        ("+15005550009", RecipientGone, Reason.GONE),
+        ("+15005550004", DeliveryRefused, Reason.OPTED_OUT),
+        ("+15005550002", PermanentFailure, Reason.REJECTED),
+        ("+15005550003", ProviderMisconfigured, Reason.REJECTED),
+    ],
+)
+async def test_twilios_magic_numbers_fail_as_they_say(
+    provider: Open, phone: str, kind: type[DeliveryError], reason: Reason
+) -> None:
+    error = await outcome(provider(), attempt(to=phone))
+    assert isinstance(error, DeliveryError)
+    assert (type(error), error.reason) == (kind, reason)
+
+
+@pytest.mark.parametrize("name", ["sms_twilio_auth_token", "sms_twilio_from"])
+async def test_wrong_credentials_pause_the_channel(box: Sandbox, provider: Open, name: str) -> None:
+    if name == "sms_twilio_from":
+        play(box, {"operator": True})
+        error = await outcome(provider())
+    else:
+        error = await outcome(provider(**{name: "wrong"}))
+    assert isinstance(error, ProviderMisconfigured)
+    assert (error.reason, error.detail) == (Reason.AUTH, "401 20003")
+    assert not outbox(box)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "reason"),
+    [
+        ({"status": 429}, TemporaryFailure, Reason.RATE_LIMITED),
+        ({"status": 400, "code": 21617}, PermanentFailure, Reason.TOO_LARGE),
+        ({"status": 400, "code": 30007}, PermanentFailure, Reason.REJECTED),
+        ({"status": 400, "code": 21606}, ProviderMisconfigured, Reason.REJECTED),
+        ({"status": 404, "body": "<html>not Twilio</html>"}, ProviderMisconfigured, Reason.REJECTED),
+        ({"status": 400, "body": [1, 2]}, PermanentFailure, Reason.REJECTED),
+        ({"status": 500}, OutcomeUnknown, Reason.UNAVAILABLE),
+        ({"status": 503, "headers": {"Retry-After": "2"}}, OutcomeUnknown, Reason.UNAVAILABLE),
+        ({"status": 502, "body": "bad gateway"}, OutcomeUnknown, Reason.UNAVAILABLE),
+        ({"status": 200, "body": "OK"}, OutcomeUnknown, Reason.BAD_ANSWER),
+        ({"status": 201, "body": {"sid": None}}, OutcomeUnknown, Reason.BAD_ANSWER),
+        ({"status": 201, "body": {"sid": "SM1", "date_created": 5}}, OutcomeUnknown, Reason.BAD_ANSWER),
+        (
+            {"status": 201, "body": {"sid": "SM1", "status": "failed", "error_code": 30006}},
+            RecipientGone,
+            Reason.GONE,
+        ),
+        ({"cut": "before"}, OutcomeUnknown, Reason.NETWORK),
+        ({"cut": "after"}, OutcomeUnknown, Reason.NETWORK),
+    ],
+)
+async def test_a_fault_is_classified_and_the_next_sms_goes_out(
+    box: Sandbox, provider: Open, fault: dict[str, object], kind: type[DeliveryError], reason: Reason
+) -> None:
+    sms = provider()
+    play(box, fault)
+    error = await outcome(sms)
+    assert isinstance(error, DeliveryError)
+    assert (type(error), error.reason) == (kind, reason)
+    # No second try behind our back: what was cut off after it was taken is there once.
+    assert len(outbox(box)) == (1 if fault == {"cut": "after"} else 0)
+    assert isinstance(await outcome(sms), Receipt)
+
+
+@pytest.mark.parametrize("form", ["seconds", "date"])
+async def test_a_rate_limit_carries_the_time_that_twilio_asks_for(box: Sandbox, provider: Open, form: str) -> None:
+    value = "60" if form == "seconds" else format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+    play(box, {"status": 429, "headers": {"Retry-After": value}})
+    error = await outcome(provider())
+    assert isinstance(error, TemporaryFailure)
+    assert error.retry_after is not None
+    assert 55 < error.retry_after.total_seconds() <= 60
+
+
+@pytest.mark.parametrize("hang", ["before", "after"])
+async def test_a_cancelled_attempt_leaves_no_connection_to_be_misread(box: Sandbox, provider: Open, hang: str) -> None:
+    sms = provider(sms_concurrency=1)
+    play(box, {"hang": hang})
+    assert isinstance(await outcome(sms, within_s=0.3), TimeoutError)
+    assert isinstance(await outcome(sms, attempt(message="second")), Receipt)
+    assert outbox(box)[-1]["body"] == "second"
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "reason"),
+    [
+        (None, OutcomeUnknown, Reason.NETWORK),
+        (b"220 localhost ESMTP\r\n", OutcomeUnknown, Reason.BAD_ANSWER),
+        (b'HTTP/1.1 201 Created\r\nContent-Length: 500\r\n\r\n{"sid"', OutcomeUnknown, Reason.BAD_ANSWER),
+        (b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n", OutcomeUnknown, Reason.BAD_ANSWER),
+        (b"HTTP/1.1 201 Created\r\n\r\n" + b"[" * 200_000, OutcomeUnknown, Reason.BAD_ANSWER),
+        (
+            b"HTTP/1.1 307 Temporary Redirect\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n",
+            ProviderMisconfigured,
+            Reason.BAD_ANSWER,
+        ),
+    ],
+)
+async def test_a_broken_answer_is_classified(
+    provider: Open, answer: bytes | None, kind: type[DeliveryError], reason: Reason
+) -> None:
+    async with server(answer) as url:
+        error = await outcome(provider(sms_twilio_base_url=url))
+        assert isinstance(error, DeliveryError)
+        assert (type(error), error.reason) == (kind, reason)
+
+
+async def test_nobody_at_the_port_is_temporary(provider: Open) -> None:
+    error = await outcome(provider(sms_twilio_base_url=f"http://127.0.0.1:{free_port()}"))
+    assert isinstance(error, TemporaryFailure)
+    assert error.reason is Reason.NETWORK
+
+
+async def test_a_certificate_that_nobody_vouches_for_pauses_the_channel(box: Sandbox, provider: Open) -> None:
+    tls = server_context(box.credentials.ca_key_file, box.credentials.ca_file, "127.0.0.1")
+    async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=tls) as listener:
+        port = listener.sockets[0].getsockname()[1]
+        error = await outcome(provider(sms_twilio_base_url=f"https://127.0.0.1:{port}"))
+        assert isinstance(error, ProviderMisconfigured)
+        assert "TLS" in error.detail
+
+
+async def test_a_connection_that_never_comes_about_is_temporary(
+    provider: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_client, "CONNECT_TIMEOUT_S", 0.2)
+    with contextlib.ExitStack() as stack:
+        # Nobody accepts, so a full queue leaves further connections neither taken nor refused.
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        error = await outcome(provider(sms_twilio_base_url=f"http://127.0.0.1:{listener.getsockname()[1]}"))
+    assert isinstance(error, TemporaryFailure)
+    assert error.reason is Reason.TIMEOUT
+
+
+async def test_the_process_environment_does_not_redirect_messages(
+    box: Sandbox, provider: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TWILIO_REGION", "au1")
+    monkeypatch.setenv("TWILIO_EDGE", "sydney")
+    await provider().send(attempt())
+    assert len(outbox(box)) == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 400, "body": {"code": 21211, "message": f"{SECRET_PHONE} {SECRET}", "status": 400}},
+        {"status": 503, "body": SECRET},
+        {"status": 201, "body": {"sid": "SM1", "date_created": {SECRET: 1}}},
+        {"cut": "after"},
+        {"operator": True},
+        None,
+    ],
+)
+async def test_nothing_personal_stands_in_an_error_or_in_a_log(
+    box: Sandbox, provider: Open, caplog: pytest.LogCaptureFixture, fault: dict[str, object] | None
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    if fault:
+        play(box, fault)
+    found = await outcome(provider(), attempt(to=SECRET_PHONE, message=f"Body {SECRET}", title=f"Title {SECRET}"))
+    assert isinstance(found, DeliveryError) == bool(fault)
+    shown = repr(found)
+    if isinstance(found, Exception):
+        shown += "".join(traceback.format_exception(found))
+    for text in (shown, caplog.text):
+        assert SECRET not in text
+        assert SECRET_PHONE.removeprefix("+") not in text
+        assert box.credentials.twilio_sid not in text
+        assert box.credentials.twilio_token not in text

@@ -1,0 +1,132 @@
+"""How many user notifications one router accepts, plans and receipts per second, and what the bare loop would do."""
+
+import asyncio
+import json
+import sys
+import time
+from dataclasses import dataclass
+
+from carillon.child import Child
+from carillon.local import ROOT
+from carillon.stack import Stack
+from shared.mqtt import Broker, BrokerAddress
+from shared.topics import Kind, Topics
+
+USERS = 1_000
+
+# What a publisher keeps outstanding at most.
+OUTSTANDING = 500
+
+_BODY = json.dumps(
+    {
+        "title": "New Message",
+        "message": "You have a new message",
+        "type": "message",
+        "priority": "normal",
+        "data": {"message_id": "msg_456", "sender": "john_doe"},
+    }
+)
+_RECEIPTS = "receipts/bench/1"
+_TOPICS = Topics()
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A rate, and the processor time of the measured process per notification."""
+
+    per_second: float
+    cpu_us: float
+
+
+async def measure_intake(stack: Stack, notifications: int) -> Rate:
+    """Publish to the stack's one router and count the receipts."""
+    async with Broker(BrokerAddress.parse(stack.broker.url), "bench") as publisher, _sink(stack):
+        await publisher.subscribe(_RECEIPTS)
+        for number in range(USERS):
+            topic = _TOPICS.publish(Kind.DIRECTORY_USER, f"user{number}")
+            await publisher.publish(topic, json.dumps({"email": f"user{number}@example.com"}))
+        topics = [_TOPICS.publish(Kind.REALTIME_USER, f"user{number}") for number in range(USERS)]
+        # The first ones find caches cold and scripts not loaded.
+        await _exchange(publisher, topics, 500)
+        return await _rate(publisher, topics, notifications, stack.child("router").pid)
+
+
+async def measure_bare_loop(stack: Stack, notifications: int) -> Rate:
+    """Measure the same flow without a ledger: a process that takes, publishes a job and a receipt, and acks."""
+    loop = Child(
+        "bare-loop",
+        [sys.executable, "-m", "tests.load.bare_loop", stack.broker.url, "bare/in", "bare/out", _RECEIPTS],
+        log=stack.data / "logs" / "bare-loop.log",
+        ready=lambda: _subscribed(stack),
+        working_folder=ROOT,
+        grace_s=5,
+    )
+    async with Broker(BrokerAddress.parse(stack.broker.url), "bench") as publisher:
+        await publisher.subscribe(_RECEIPTS)
+        async with Broker(BrokerAddress.parse(stack.broker.url), "bench-sink") as sink:
+            await sink.subscribe("bare/out")
+            async with asyncio.TaskGroup() as group:
+                draining = group.create_task(_drain(sink), name="sink")
+                await loop.start()
+                try:
+                    await _exchange(publisher, ["bare/in"], 500)
+                    rate = await _rate(publisher, ["bare/in"], notifications, loop.pid)
+                finally:
+                    await loop.stop()
+                    draining.cancel()
+    return rate
+
+
+async def _rate(publisher: Broker, topics: list[str], notifications: int, pid: int | None) -> Rate:
+    cpu_before_s, started_s = _cpu_s(pid), time.perf_counter()
+    await _exchange(publisher, topics, notifications)
+    took_s = time.perf_counter() - started_s
+    return Rate(notifications / took_s, (_cpu_s(pid) - cpu_before_s) / notifications * 1e6)
+
+
+async def _exchange(publisher: Broker, topics: list[str], count: int) -> None:
+    """Publish, at most OUTSTANDING ahead of the receipts, until every publish has one."""
+    sent = received = 0
+    while received < count:
+        while sent < count and sent - received < OUTSTANDING:
+            publisher.publish(topics[sent % len(topics)], _BODY, response_topic=_RECEIPTS)
+            sent += 1
+        async with asyncio.timeout(30):
+            for receipt in await publisher.take(1_000):
+                publisher.ack(receipt)
+                received += 1
+
+
+class _sink:  # noqa: N801 - used as a function
+    """Takes the jobs that the router hands over, as the channel services would, and does nothing with them."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._broker = Broker(BrokerAddress.parse(stack.broker.url), "bench-sink")
+
+    async def __aenter__(self) -> None:
+        await self._broker.__aenter__()
+        await self._broker.subscribe("$share/realtime/internal/realtime/#")
+        self._task = asyncio.create_task(_drain(self._broker), name="sink")
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await self._broker.__aexit__(*exc)
+
+
+async def _drain(broker: Broker) -> None:
+    while True:
+        for job in await broker.take(1_000):
+            broker.ack(job)
+
+
+async def _subscribed(stack: Stack) -> bool:
+    async with Broker(BrokerAddress.parse(stack.broker.url), "bench-probe") as probe:
+        return await probe.publish("bare/in", _BODY)
+
+
+def _cpu_s(pid: int | None) -> float:
+    """Read the processor time of a process, user and system, in seconds (proc(5), fields 14 and 15 in 1/100 s)."""
+    with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123 - not a file on disk
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / 100
