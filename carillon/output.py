@@ -1,6 +1,7 @@
 """What commands print: JSON for programs, aligned columns for people, and errors of one line.
 
-Promises that text which somebody else wrote (a topic, a provider's answer) cannot move the terminal's cursor or colour it.
+Promises that text which somebody else wrote (a topic, a provider's answer) cannot move the terminal's cursor or colour
+it.
 """
 
 import json
@@ -34,13 +35,23 @@ def print_json(document: object) -> None:
     click.echo(json.dumps(document, ensure_ascii=False))
 
 
-def print_columns(rows: Iterable[Sequence[str]], indent: str = "") -> None:
-    """Print rows with their cells under each other; the last cell is as long as it is."""
+def print_columns(
+    rows: Iterable[Sequence[str]], *, indent: str = "", notes: Iterable[Sequence[str]] | None = None
+) -> None:
+    """Print rows with their cells under each other; the last cell is as long as it is.
+
+    Args:
+        indent: put before every row.
+        notes: for each row the lines to print below it, further to the right.
+    """
     lines = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*(line[:-1] for line in lines), strict=True)]
-    for line in lines:
+    below = [()] * len(lines) if notes is None else notes
+    for line, note_lines in zip(lines, below, strict=True):
         cells = [cell.ljust(width) for cell, width in zip(line[:-1], widths, strict=True)]
         click.echo((indent + "  ".join([*cells, line[-1]])).rstrip())
+        for note in note_lines:
+            click.echo(f"{indent}    {note}")
 
 
 def printable(text: str) -> str:

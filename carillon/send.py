@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections import Counter
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,12 +14,22 @@ from carillon.durations import Duration
 from carillon.following import Followed, follow
 from carillon.output import AnswerIsNo, json_option, print_columns, print_json, printable
 from carillon.publisher import NoReceipt, Publisher, Receipt, Refused, Status
-from carillon.rows import row_document, task_text, whom
+from carillon.rows import row_document, task_text, when, whom
 from carillon.settings import OperatorSettings
 from shared.clock import rfc3339
-from shared.ledger import ROUTER_LANE
-from shared.model import State
 from shared.trace import Trace, TracedRow
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What was asked for on the command line; ``follow_s`` is None without ``--wait``."""
+
+    topic: str
+    payload: bytes
+    key: str | None
+    timeout_s: float
+    follow_s: float | None
+    as_json: bool
 
 
 @click.command()
@@ -31,11 +42,11 @@ from shared.trace import Trace, TracedRow
 @click.option("--client-id", envvar="CARILLON_CLIENT_ID", help="Name at the broker, where it binds names to logins.")
 @json_option
 def send(
+    *,
     topic: str,
     payload: str,
     key: str | None,
-    timeout: timedelta,  # noqa: ASYNC109 - not a coroutine; the option's name
-    *,
+    timeout: timedelta,
     wait: bool,
     wait_timeout: timedelta,
     client_id: str | None,
@@ -50,8 +61,8 @@ def send(
     With --wait each delivery is printed when it has ended. Steps of an escalation and notifications that are scheduled
     for later are named, and not waited for.
 
-    Exit status: 0 accepted (or known already), 1 rejected, without an answer in time, or (with --wait) expired,
-    dead-lettered or not ended in time, 2 wrong use or settings.
+    Exit status: 0 accepted (or known already); 1 rejected, not answered in time, or with --wait expired, dead-lettered
+    or not ended in time; 2 wrong use or settings.
 
     \b
     Examples:
@@ -59,12 +70,105 @@ def send(
       carillon send --wait notifications/email/send @mail.json
       carillon send notifications/cancel/0197c5a2-7f00-7003-8000-000000000000 ''
       carillon send directory/user/user123 ''
-    """  # noqa: D301 - click's mark for lines that are kept as they are
+    """  # noqa: D301 - click's mark for lines that are to stay as they are
     settings = OperatorSettings.load()
     if wait:
+        # Before anything is published.
         settings.needed("redis_url")
-    data = _read(payload)
-    well = asyncio.run(
-        _send(settings, topic, data, key, timeout, wait_timeout if wait else None, client_id, as_json=as_json)
-    )
-    sys.exit(0 if well else 1)
+    follow_s = wait_timeout.total_seconds() if wait else None
+    order = _Order(topic, _read(payload), key, timeout.total_seconds(), follow_s, as_json)
+    sys.exit(0 if asyncio.run(_send(settings, order, client_id)) else 1)
+
+
+def _read(payload: str) -> bytes:
+    if payload == "-":
+        return sys.stdin.buffer.read()
+    if payload.startswith("@"):
+        try:
+            return Path(payload[1:]).read_bytes()
+        except OSError as error:
+            raise click.UsageError(f"{payload[1:]} cannot be read ({error.strerror})") from None
+    return payload.encode()
+
+
+async def _send(settings: OperatorSettings, order: _Order, client_id: str | None) -> bool:
+    async with open_publisher(settings, client_id) as publisher:
+        receipt = await _receipt(publisher, order)
+    if order.as_json:
+        print_json(receipt.document())
+    else:
+        _print_receipt(receipt)
+    if receipt.status is Status.REJECTED:
+        return False
+    if order.follow_s is None or receipt.notification_id is None:
+        return True
+    return await _follow(settings, receipt.notification_id, order.follow_s, as_json=order.as_json)
+
+
+async def _receipt(publisher: Publisher, order: _Order) -> Receipt:
+    try:
+        return await publisher.publish(order.topic, order.payload, order.key, timeout_s=order.timeout_s)
+    except Refused as refused:
+        return refused.receipt
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    except NoReceipt as error:
+        again = f"with --key {error.key}" if error.key else "with the same id"
+        raise AnswerIsNo(f"{error}; it may have been accepted, so send it again only {again}") from None
+
+
+def _print_receipt(receipt: Receipt) -> None:
+    match receipt.status:
+        case Status.REJECTED if receipt.error is not None:
+            click.echo(printable(f"rejected  {receipt.error.code}: {receipt.error.message}"))
+            if receipt.error.fields:
+                print_columns([(each.field or "(payload)", each.problem) for each in receipt.error.fields], indent="  ")
+            return
+        case Status.DUPLICATE if receipt.sends > 1:
+            click.echo(f"accepted  {receipt.notification_id}, by an earlier one of {receipt.sends} sends")
+        case Status.DUPLICATE:
+            click.echo(f"duplicate  of {receipt.notification_id}, which was accepted before")
+        case _:
+            subject = f"  {receipt.notification_id}" if receipt.notification_id else ""
+            click.echo(f"accepted{subject}" + (f"  {rfc3339(receipt.accepted_at)}" if receipt.accepted_at else ""))
+    if receipt.alert_id:
+        click.echo(f"  alert_id  {receipt.alert_id}")
+    for name in ("session_id", "unread"):
+        if name in (receipt.model_extra or {}):
+            click.echo(printable(f"  {name}  {(receipt.model_extra or {})[name]}"))
+
+
+async def _follow(settings: OperatorSettings, notification_id: str, timeout_s: float, *, as_json: bool) -> bool:
+    def tell(row: TracedRow) -> None:
+        if as_json:
+            print_json(row_document(row))
+        else:
+            text = f"{row.state:<13}  {row.lane:<8}  {whom(row):<20}  {row.reason or 'ok':<18}  {rfc3339(row.until)}"
+            click.echo(printable(text))
+
+    async with open_store(settings) as (store, keys):
+        followed = await follow(Trace(store, keys), notification_id, tell, timeout_s)
+    if followed is None:
+        raise AnswerIsNo("the notification has no record; do MQTT_URL and REDIS_URL name the same system?")
+    if as_json:
+        print_json(_summary(followed))
+    else:
+        _print_summary(followed, timeout_s)
+    return followed.all_well
+
+
+def _summary(followed: Followed) -> dict[str, object]:
+    return {
+        "ended": dict(followed.ended),
+        "open": [row_document(row) for row in followed.open_deliveries],
+        "not_waited_for": [row_document(row) for row in followed.later],
+    }
+
+
+def _print_summary(followed: Followed, timeout_s: float) -> None:
+    ended: Counter[str] = Counter({state.value: count for state, count in followed.ended.items()})
+    click.echo("ended: " + (", ".join(f"{count} {state}" for state, count in ended.most_common()) or "none"))
+    for row in followed.later:
+        click.echo(printable(f"not waited for: {task_text(row)}, {when(row)}"))
+    if followed.open_deliveries:
+        click.echo(f"not ended within {timeout_s:g} s: {len(followed.open_deliveries)}")

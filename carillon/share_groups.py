@@ -1,6 +1,6 @@
 """Gives every shared subscription a group of its own name, in the packets that a client sends.
 
-rumqttd keeps one position per group name, whatever the filters, so that two filters of one group lose messages. MQTT 5.0
+rumqttd keeps one position per group name, whatever the filters: two filters of one group lose messages. MQTT 5.0
 (4.8.2) lets a name stand for different groups under different filters, and Carillon uses it so. What a client sees of
 its subscriptions does not change: no answer of a broker names a group.
 """

@@ -166,6 +166,10 @@ class Stack:
         """Return the base URL of one realtime process; ``realtime_url`` is the first one's."""
         return f"http://{LOOPBACK}:{self._ports_of('realtime', index)[1]}"
 
+    def command_environment(self) -> dict[str, str]:
+        """Return the whole environment of a command that is to talk to this stack."""
+        return _inherited() | self.environment
+
     async def restart(self, child: Child) -> None:
         """Start a process that died, with the settings it had."""
         if child is self.sandbox:

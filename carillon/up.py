@@ -24,11 +24,11 @@ from carillon.child import ChildFailed
 from carillon.local import ROOT
 from carillon.log_view import LogView, heading
 from carillon.ports import SERVICES, Ports, is_free
+from carillon.settings import DATA_VARIABLE, DEFAULT_DATA
 from carillon.stack import Stack
 from carillon.supervisor import Supervisor
 from shared.errors import CarillonError
 
-DEFAULT_DATA = ROOT / "var"
 SAMPLE_DIRECTORY = ROOT / "carillon" / "sample_directory.jsonl"
 SAMPLE_USER = "user123"
 
@@ -219,7 +219,7 @@ class _Run:
         importing = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "carillon", "directory", "import", str(draft)),
             cwd=ROOT,
-            env={**os.environ, **self._stack.environment},
+            env=self._stack.command_environment(),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
@@ -243,7 +243,7 @@ class _Run:
 
     def _welcome(self) -> None:
         stack = self._stack
-        prefix = "" if stack.data == DEFAULT_DATA else f"CARILLON_DATA={shlex.quote(str(stack.data))} "
+        prefix = "" if stack.data == DEFAULT_DATA else f"{DATA_VARIABLE}={shlex.quote(str(stack.data))} "
         command = Path(sys.executable).with_name("carillon")
         shown = command.relative_to(Path.cwd()) if command.is_relative_to(Path.cwd()) else command
         lines = [

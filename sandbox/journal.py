@@ -21,6 +21,7 @@ class Journal:
         # Bounded by the open exchanges: each of them waits for its own line.
         self._waiting: list[tuple[bytes, asyncio.Future[None]]] = []
         self._wake = asyncio.Event()
+        self._stopping = False
 
     async def write(self, effect: Mapping[str, object]) -> None:
         """Append one effect and return once it is on disk.
@@ -35,8 +36,8 @@ class Journal:
         await done
 
     async def run(self) -> None:
-        """Write what waits, batch by batch, until cancelled."""
-        while True:
+        """Write what waits, batch by batch, until stopped."""
+        while self._waiting or not self._stopping:
             await self._wake.wait()
             self._wake.clear()
             batch, self._waiting = self._waiting, []
@@ -51,8 +52,13 @@ class Journal:
                     if not done.done():
                         done.set_result(None)
 
+    def stop(self) -> None:
+        """Let run() return once nothing waits; a thread may be writing, so the file must not be closed before."""
+        self._stopping = True
+        self._wake.set()
+
     def close(self) -> None:
-        """Close the file; lines still waiting were never confirmed."""
+        """Close the file."""
         os.close(self._file)
 
     def _append(self, lines: bytes) -> None:

@@ -103,8 +103,8 @@ async def _journal(stack: AsyncExitStack, path: Path) -> Journal:
     writer = asyncio.get_running_loop().create_task(journal.run(), name="journal")
 
     async def stop() -> None:
-        writer.cancel()
-        await asyncio.wait([writer])
+        journal.stop()
+        await writer
 
     stack.push_async_callback(stop)
     return journal

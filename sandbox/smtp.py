@@ -6,19 +6,22 @@ Checks no address and delivers nothing. Bounds: SIZE_LIMIT_BYTES a mail, CONNECT
 
 import asyncio
 import hmac
+import logging
 import re
 import ssl
 import uuid
 from functools import partial
 from typing import AnyStr
 
-from aiosmtpd.smtp import MISSING, SMTP, AuthResult, Envelope, LoginPassword, Session
+from aiosmtpd.smtp import MISSING, SMTP, AuthResult, Envelope, LoginPassword, Session, TLSSetupException
 
 from sandbox import mail
 from sandbox.exchange import CutConnectionError, is_answered, play_after, play_silence
 from sandbox.listener import Connections, Listener
 from sandbox.outbox import Effect, Outbox
 from sandbox.script import Fault, Script, Stage
+
+_log = logging.getLogger(__name__)
 
 SIZE_LIMIT_BYTES = 35 * 1024 * 1024
 CONNECTION_LIMIT = 1_000
@@ -189,11 +192,13 @@ class Connection(SMTP):
             self.transport.close()
 
     async def handle_exception(self, error: Exception) -> str:
-        """Cut the connection if a fault asks for it; leave every other error to aiosmtpd."""
+        """Cut the connection if a fault asks for it; any other error is ours, and the client may try again."""
         if isinstance(error, CutConnectionError):
             self.abort()
             await asyncio.Event().wait()  # connection_lost comes next and cancels this task.
-        return await super().handle_exception(error)
+        if not isinstance(error, TLSSetupException):  # That one is the client's doing: it refused our certificate.
+            _log.error("An SMTP command failed.", exc_info=error)
+        return "451 4.3.0 Local error in processing"
 
     def abort(self) -> None:
         """End the connection without a word."""

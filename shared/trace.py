@@ -146,7 +146,7 @@ class Trace:
             alert_by=alert_by.decode() if alert_by else None,
             alert_at=_moment(alert_at),
             cancelled_at=_moment(cancelled),
-            read_at=from_epoch_ms(clock[0] * 1000 + clock[1] // 1000),
+            read_at=from_epoch_ms(int(clock[0]) * 1000 + int(clock[1]) // 1000),
         )
 
     async def rows(self, notification_id: str, recipient: str | None = None) -> AsyncIterator[TracedRow]:

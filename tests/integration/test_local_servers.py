@@ -1,11 +1,12 @@
 """The local broker and store: both pairs really run, keep what they promise and end when they are told to."""
 
+import asyncio
 import os
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import aiomqtt
@@ -100,6 +101,44 @@ async def test_a_shared_subscription_gives_each_job_to_one_member(either_broker:
             int(bytes((await received(member)).payload)) for member in (one, two) for _ in range(len(member.messages))
         ]
     assert sorted(numbers) == list(range(10))
+
+
+async def test_one_group_name_serves_several_filters(either_broker: LocalServer) -> None:
+    lanes = ("critical", "normal", "low")
+    async with client(either_broker, "worker") as worker, client(either_broker, "router") as router:
+        for lane in lanes:
+            await worker.subscribe(f"$share/email/internal/email/{lane}", qos=1)
+        for number in range(5):
+            for lane in lanes:
+                await router.publish(f"internal/email/{lane}", f"{lane} {number}".encode(), qos=1)
+        await eventually(lambda: len(worker.messages) == 15)
+        await worker.unsubscribe("$share/email/internal/email/low")
+        await router.publish("internal/email/low", b"for nobody", qos=1)
+        await router.publish("internal/email/critical", b"last", qos=1)
+        arrived = [bytes((await received(worker)).payload).decode() for _ in range(16)]
+    assert sorted(text for text in arrived if text[-1].isdigit()) == sorted(
+        f"{lane} {number}" for lane in lanes for number in range(5)
+    )
+
+
+async def test_a_publisher_of_mqtt_3_is_served_on_the_same_port(either_broker: LocalServer) -> None:
+    async with client(either_broker, "router") as router:
+        await router.subscribe("$share/router/notifications/#", qos=1)
+        async with aiomqtt.Client("127.0.0.1", either_broker.port, protocol=aiomqtt.ProtocolVersion.V311) as publisher:
+            await publisher.publish("notifications/email/send", b"{}", qos=1)
+        assert (await received(router)).payload == b"{}"
+
+
+async def test_what_is_no_mqtt_is_cut_off_and_harms_nobody(either_broker: LocalServer) -> None:
+    for nonsense in (b"GET / HTTP/1.1\r\n\r\n", b"\x10\xff\xff\xff\xff\xff", b"\x10\xff\xff\xff\x7f"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", either_broker.port)
+        writer.write(nonsense)
+        writer.write_eof()
+        with suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), 10) == b""
+        writer.close()
+    async with client(either_broker, "afterwards"):
+        pass
 
 
 async def test_a_job_of_one_mebibyte_passes(either_broker: LocalServer) -> None:

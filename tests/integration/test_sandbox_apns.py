@@ -309,7 +309,7 @@ async def test_a_hanging_request_does_not_hold_up_the_sandbox(data: Path) -> Non
             hanging = asyncio.create_task(other.send(), name="hanging")
             await eventually(lambda: all(scripted.spent for scripted in box.script.rules))
             stopping_from = time.monotonic()
-    assert time.monotonic() - stopping_from < 2
+    assert time.monotonic() - stopping_from < 5
     hanging.cancel()
     await asyncio.wait([hanging])
 

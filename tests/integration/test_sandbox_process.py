@@ -31,7 +31,7 @@ def started(data: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     ports = ["--http-port", "0", "--smtp-port", "0", "--apns-port", "0"]
     with subprocess.Popen([*command, *ports], cwd=ROOT, stderr=subprocess.PIPE) as process:  # noqa: S603
         try:
-            deadline = time.monotonic() + 15
+            deadline = time.monotonic() + 30
             while not (data / "sandbox.json").exists():
                 assert process.poll() is None
                 assert time.monotonic() < deadline
@@ -65,12 +65,17 @@ async def test_it_is_ready_when_sandbox_json_is_there_and_sigterm_ends_it_at_onc
         assert where["pid"] == process.pid
         async with aiohttp.ClientSession() as session, session.get(f"{where['http_url']}/healthz") as answer:
             assert await answer.json() == {"status": "ok", "entries": 0}
+        async with aiohttp.ClientSession(str(where["http_url"])) as session:
+            await session.post("/script", json={"provider": "webpush", "fault": {"hang": True}})
+        _, hanging = await asyncio.open_connection("127.0.0.1", int(str(where["http_port"])))
+        hanging.write(b"POST /webpush/user123 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
         async with aiosmtplib.SMTP(hostname="127.0.0.1", port=int(str(where["smtp_port"]))):
             stopping_from = time.monotonic()
             process.send_signal(signal.SIGTERM)
-            _, logs = await asyncio.to_thread(process.communicate, timeout=5)
+            _, logs = await asyncio.to_thread(process.communicate, timeout=20)
+        hanging.close()
     assert process.returncode == 0
-    assert time.monotonic() - stopping_from < 2
+    assert time.monotonic() - stopping_from < 5
     assert not (tmp_path / "sandbox.json").exists()
     [line] = logs.splitlines()
     logged = json.loads(line)
@@ -105,7 +110,7 @@ def test_a_taken_port_is_one_clear_line_and_a_failure(tmp_path: Path) -> None:
         port = str(addresses(tmp_path)["http_port"])
         command = [sys.executable, "-m", "sandbox", "--data", str(tmp_path / "other"), "--http-port", port]
         command += ["--smtp-port", "0", "--apns-port", "0"]
-        second = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=15, check=False)  # noqa: S603
+        second = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=30, check=False)  # noqa: S603
     assert second.returncode == 1
     [line] = second.stderr.splitlines()
     assert "in use" in json.loads(line)["event"]

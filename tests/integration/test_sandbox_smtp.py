@@ -156,6 +156,22 @@ async def test_a_silent_relay_keeps_what_it_took(box: Sandbox, fault: dict[str, 
         assert entries(box)[0]["answered"] is ("delay_s" in fault)
 
 
+async def test_a_mail_that_cannot_be_journalled_is_not_answered_as_taken(data: Path) -> None:
+    async with running(Options(data=data, journal=Path("/dev/full"))) as box:
+        with pytest.raises(aiosmtplib.SMTPDataError) as caught:
+            await send(box)
+        assert caught.value.code == 451
+
+
+async def test_a_client_that_does_not_know_the_authority_leaves_no_trace(
+    data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(Options(data=data, smtp_user="carillon", smtp_password="right")) as box:
+        with pytest.raises((ssl.SSLError, aiosmtplib.SMTPException)):
+            await aiosmtplib.send(a_mail(), hostname="127.0.0.1", port=box.addresses.smtp_port, start_tls=True)
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 async def test_with_a_user_the_relay_wants_starttls_and_the_right_password(data: Path) -> None:
     async with running(Options(data=data, smtp_user="carillon", smtp_password="right")) as box:
         trusting = ssl.create_default_context(cafile=str(box.credentials.ca_file))

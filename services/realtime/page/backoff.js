@@ -7,6 +7,8 @@
 
 const FIRST_MS = 500;
 const LONGEST_MS = 30_000;
+/** Enough to spread the clients of one server over a restart. */
+const SOON_MS = 1_000;
 
 /** Exponential backoff with full jitter: clients that lost the same server do not return in step. */
 export class Backoff {
@@ -17,6 +19,11 @@ export class Backoff {
     const ceiling_ms = Math.min(LONGEST_MS, FIRST_MS * 2 ** this.#step);
     if (ceiling_ms < LONGEST_MS) this.#step += 1;
     return Math.random() * ceiling_ms;
+  }
+
+  /** Take a short wait that counts as no failure, for a server that announced its leave. */
+  soon() {
+    return Math.random() * SOON_MS;
   }
 
   /** Take a wait from the upper half of the longest one, for a server that asked for fewer of us. */

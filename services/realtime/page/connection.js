@@ -16,7 +16,9 @@ import { openEventSource, openWebSocket } from "./transport.js";
 /** @import { Link } from "./transport.js" */
 /** @import { ClientFrame, ConnectionState, ServerFrame, StateChange, TransportName } from "./types.js" */
 
-/** Close codes of the realtime service. The others (1001 going away, 4008 too slow) need no treatment of their own. */
+/** RFC 6455, 7.4.1. */
+const GOING_AWAY = 1001;
+/** Close codes of the realtime service. 4008 (too slow) needs no treatment of its own: the cursor brings the rest. */
 const UNAUTHENTICATED = 4001;
 const TOO_MANY_SESSIONS = 4009;
 
@@ -208,9 +210,8 @@ export class Connection {
       // At once again would push out another session of this user, which would come back and push out this one.
       return this.#wait(this.#backoff.longest(), code);
     }
-    // 1001 comes when a server restarts, after a long life, so the backoff stands at its shortest; a server that
-    // says it to everybody at once must not be hammered. 4008 and all others resume from the cursor.
-    this.#wait(this.#backoff.next(), code);
+    // Before its hello, a server that is going away has not shown that it works.
+    this.#wait(greeted && code === GOING_AWAY ? this.#backoff.soon() : this.#backoff.next(), code);
   }
 
   #countFailure() {

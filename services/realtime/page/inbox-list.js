@@ -50,8 +50,9 @@ export class InboxList {
     this.element = element("div", { class: "list" }, this.#items, this.#note, this.#older);
     this.element.addEventListener("keydown", (event) => this.#move(event));
     this.#watcher = new IntersectionObserver(
-      ([entry]) => {
-        if (entry?.isIntersecting) void this.older();
+      (sightings) => {
+        // A busy page is handed several at once, oldest first; only the last one says how it is now.
+        if (sightings.at(-1)?.isIntersecting) void this.older();
       },
       { root: this.element, rootMargin: "200px" },
     );
@@ -81,6 +82,7 @@ export class InboxList {
     this.#items.replaceChildren(...[...this.#rows.values()].map((row) => row.element));
     if (focused) this.#rows.get(focused.notification.id)?.focus();
     this.#finish(page.length === limit);
+    this.#lookAgain();
     return page.filter(({ id }) => !before.has(id));
   }
 
@@ -94,9 +96,7 @@ export class InboxList {
       if (!this.#rows.has(notification.id)) this.#items.append(this.#put(notification).element);
     }
     this.#finish(page.length === PAGE);
-    // A sentinel that stays in view tells its observer nothing more.
-    this.#watcher.unobserve(this.#older);
-    this.#watcher.observe(this.#older);
+    this.#lookAgain();
   }
 
   /** @param {InboxState | undefined} view */
@@ -178,6 +178,12 @@ export class InboxList {
     const again = button(this.#labels.retry, "retry", () => void (this.#rows.size ? this.older() : this.load()));
     this.#note.replaceChildren(this.#labels.loadFailed, " ", again);
     this.#older.hidden = true;
+  }
+
+  /** Ask anew whether the end is in view: one that stayed there tells its observer nothing more. */
+  #lookAgain() {
+    this.#watcher.unobserve(this.#older);
+    this.#watcher.observe(this.#older);
   }
 
   /** @param {boolean} more */

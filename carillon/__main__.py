@@ -1,0 +1,94 @@
+"""The command line: ``carillon COMMAND``, or ``python -m carillon COMMAND`` from the repository root.
+
+Promises for every command: exit status 0 when it did what was asked, 1 when the answer is no, 2 for wrong use or
+settings and when broker or store do not answer; an error is one line on standard error; no log line of a library
+reaches the terminal.
+"""
+
+import logging
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from carillon.output import printable
+from shared.errors import CarillonError, ConfigError
+
+# Name, module and what the list of commands says. A command is imported when it is used, so that one that only signs
+# a token does not wait for the others' imports.
+_COMMANDS = {
+    "up": ("carillon.up_command:up", "Run the whole system on this machine."),
+    "send": ("carillon.send:send", "Publish and print the receipt."),
+    "directory": ("carillon.directory:directory", "Put people and on-call entries into the directory."),
+    "token": ("carillon.tokens:token", "Print a token for a user of the realtime service."),
+    "trace": ("carillon.trace:trace", "Show what became of a notification."),
+    "dead-letters": ("carillon.dead_letters:dead_letters", "Look at what ended undelivered."),
+}
+
+# 128 + SIGINT, what shells report of a program that Ctrl-C ended.
+_INTERRUPTED = 130
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, name = _COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, words) for name, (_, words) in _COMMANDS.items()])
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def carillon() -> None:
+    """Run Carillon, send notifications and see what became of them.
+
+    The commands find the system through MQTT_URL, REDIS_URL, TOPIC_PREFIX and REALTIME_JWT_SECRET. Where these are not
+    set, they talk to the system that `carillon up` runs on this machine (its folder is CARILLON_DATA).
+
+    \b
+    Examples:
+      carillon up
+      carillon send notifications/realtime/user/user123 '{"message": "Hello"}' --wait
+      carillon trace 0197c5a2-7f00-7003-8000-000000000000
+    """  # noqa: D301 - click's mark for lines that are to stay as they are
+
+
+def main() -> None:
+    """Run one command and end the process with its exit status."""
+    # Without a handler Python would print warnings of the libraries on standard error.
+    logging.basicConfig(handlers=[logging.NullHandler()])
+    try:
+        status = carillon.main(prog_name="carillon", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        status = error.exit_code
+    except click.ClickException as error:
+        status = _say(error.format_message(), error.exit_code)
+    except click.Abort:
+        status = _INTERRUPTED
+    except ConfigError as error:
+        status = _say(str(error), 2)
+    except CarillonError as error:
+        status = _say(str(error) or type(error).__name__, 2)
+    except BrokenPipeError:
+        # Whoever read has enough. Nothing is left to flush into the closed pipe at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    sys.exit(status or 0)
+
+
+def _say(text: str, status: int) -> int:
+    click.echo(f"carillon: {printable(' '.join(text.split()))}", err=True)
+    return status
+
+
+if __name__ == "__main__":
+    main()

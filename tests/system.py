@@ -1,0 +1,108 @@
+"""A running system as its users see it: a publisher, the sandbox's outbox, people's inboxes and sockets."""
+
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import jwt
+
+from carillon.publisher import Publisher, Receipt, Refused
+from carillon.stack import Stack
+from tests.realtime import Client
+from tests.sandbox_client import SandboxClient
+from tests.waiting import eventually
+
+
+@dataclass
+class System:
+    """One stack, with a publisher that is connected to it."""
+
+    stack: Stack
+    publisher: Publisher
+    sandbox: SandboxClient
+    http: aiohttp.ClientSession
+
+    async def publish(self, topic: str, payload: dict[str, Any] | bytes, **options: Any) -> Receipt:
+        """Publish, and return the receipt whatever it says."""
+        try:
+            return await self.publisher.publish(topic, payload, **options)
+        except Refused as refused:
+            return refused.receipt
+
+    async def person(self, name: str = "user", **record: Any) -> str:
+        """Write somebody new into the directory and return the user id."""
+        user_id = f"{name}-{uuid.uuid4().hex[:10]}"
+        await self.publisher.publish(f"directory/user/{user_id}", record)
+        return user_id
+
+    def address(self, user_id: str) -> str:
+        """A mail address that only this user has."""
+        return f"{user_id}@example.com"
+
+    async def arrived(self, count: int = 1, within_s: float = 10, **wanted: str) -> list[dict[str, Any]]:
+        """Wait until that many entries are in the outbox, and return them."""
+
+        async def enough() -> list[dict[str, Any]] | None:
+            entries = await self.sandbox.outbox(**wanted)
+            return entries if len(entries) >= count else None
+
+        found: list[dict[str, Any]] = await eventually(enough, within_s, f"{count} entries with {wanted}")
+        return found
+
+    def headers(self, user_id: str) -> dict[str, str]:
+        """Make the header that presents a user's token."""
+        secret = self.stack.environment["REALTIME_JWT_SECRET"]
+        token = jwt.encode({"sub": user_id, "exp": time.time() + 600}, secret, algorithm="HS256")
+        return {"Authorization": f"Bearer {token}"}
+
+    async def call(self, method: str, path: str, user_id: str, **options: Any) -> tuple[int, Any]:
+        """Make a call of the realtime API as a user, and return status and JSON."""
+        url = f"{self.stack.realtime_url}{path}"
+        async with self.http.request(method, url, headers=self.headers(user_id), **options) as answer:
+            body = await answer.read()
+            return answer.status, await answer.json() if body else None
+
+    async def inbox(self, user_id: str) -> list[dict[str, Any]]:
+        """Return a user's inbox, newest first."""
+        _, answer = await self.call("GET", "/v1/inbox", user_id)
+        entries: list[dict[str, Any]] = answer["notifications"]
+        return entries
+
+    async def in_inbox(self, user_id: str, notification_id: str, within_s: float = 10) -> dict[str, Any]:
+        """Wait until a notification stands in a user's inbox, and return its entry."""
+
+        async def entry() -> dict[str, Any] | None:
+            return next((one for one in await self.inbox(user_id) if one["id"] == notification_id), None)
+
+        found: dict[str, Any] = await eventually(entry, within_s, "the notification in the inbox")
+        return found
+
+    @asynccontextmanager
+    async def socket(self, user_id: str) -> AsyncIterator[Client]:
+        """Open a WebSocket as a user, and read up to its hello."""
+        url = f"{self.stack.realtime_url}/v1/ws"
+        async with self.http.ws_connect(url, headers=self.headers(user_id)) as socket:
+            client = Client(socket)
+            await client.next("hello")
+            yield client
+
+    @asynccontextmanager
+    async def events(self, user_id: str) -> AsyncIterator[aiohttp.StreamReader]:
+        """Open a stream of server-sent events as a user, and read up to its hello."""
+        url = f"{self.stack.realtime_url}/v1/events"
+        async with self.http.get(url, headers=self.headers(user_id)) as answer:
+            while b"event: hello" not in await answer.content.readline():
+                pass
+            yield answer.content
+
+
+@asynccontextmanager
+async def open_system(stack: Stack) -> AsyncIterator[System]:
+    """Connect to a running stack."""
+    sandbox = SandboxClient(stack.sandbox_url, stack.environment)
+    async with Publisher(stack.broker.url) as publisher, aiohttp.ClientSession() as http:
+        yield System(stack, publisher, sandbox, http)

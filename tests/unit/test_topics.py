@@ -1,0 +1,113 @@
+"""Topic names: what one side builds the other side parses, under any prefix."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.model import Channel, Priority
+from shared.topics import Kind, Route, Topics
+
+_WITHOUT_PARAMETER = {
+    Kind.REALTIME_BROADCAST,
+    Kind.SYSTEM_STATUS,
+    Kind.SYSTEM_MAINTENANCE,
+    Kind.EMAIL_SEND,
+    Kind.EMAIL_BATCH,
+    Kind.SMS_SEND,
+}
+
+# One level of a topic, and the prefixes that the setting TOPIC_PREFIX lets through.
+_levels = st.text(st.characters(exclude_characters="/+#\x00", exclude_categories=["Cs"]), min_size=1, max_size=40)
+_prefixes = st.text(st.characters(exclude_characters="+#{}\x00", exclude_categories=["Cs"]), max_size=20)
+
+
+@given(prefix=_prefixes, level=_levels, kind=st.sampled_from(Kind))
+def test_every_topic_that_is_built_is_parsed_back(prefix: str, level: str, kind: Kind) -> None:
+    topics = Topics(prefix)
+    route = topics.parse(topics.publish(kind, level))
+    assert route is not None
+    assert route.kind is kind
+    assert list(route.params.values()) == ([] if kind in _WITHOUT_PARAMETER else [level])
+
+
+@given(prefix=_prefixes.filter(bool), level=_levels, kind=st.sampled_from(Kind))
+def test_a_topic_of_another_prefix_is_unknown(prefix: str, level: str, kind: Kind) -> None:
+    assert Topics().parse(Topics(prefix).publish(kind, level)) is None
+    assert Topics(prefix).parse(Topics().publish(kind, level)) is None
+
+
+# The wire contract's section 2, word for word: these names are what publishers have written down.
+@pytest.mark.parametrize(
+    ("topic", "route"),
+    [
+        ("notifications/realtime/user/user123", Route(Kind.REALTIME_USER, {"user_id": "user123"})),
+        ("notifications/realtime/group/ops", Route(Kind.REALTIME_GROUP, {"group_id": "ops"})),
+        ("notifications/realtime/broadcast", Route(Kind.REALTIME_BROADCAST, {})),
+        ("notifications/alerts/critical/disk", Route(Kind.ALERT_CRITICAL, {"alert_type": "disk"})),
+        ("notifications/alerts/warning/disk", Route(Kind.ALERT_WARNING, {"alert_type": "disk"})),
+        ("notifications/alerts/info/disk", Route(Kind.ALERT_INFO, {"alert_type": "disk"})),
+        ("notifications/alerts/acknowledge/id1", Route(Kind.ALERT_ACKNOWLEDGE, {"alert_id": "id1"})),
+        ("notifications/alerts/resolve/id1", Route(Kind.ALERT_RESOLVE, {"alert_id": "id1"})),
+        ("notifications/system/status", Route(Kind.SYSTEM_STATUS, {})),
+        ("notifications/system/maintenance", Route(Kind.SYSTEM_MAINTENANCE, {})),
+        ("notifications/email/send", Route(Kind.EMAIL_SEND, {})),
+        ("notifications/email/batch", Route(Kind.EMAIL_BATCH, {})),
+        ("notifications/sms/send", Route(Kind.SMS_SEND, {})),
+        ("notifications/push/mobile/ios", Route(Kind.PUSH_MOBILE, {"platform": "ios"})),
+        ("notifications/cancel/id1", Route(Kind.CANCEL, {"notification_id": "id1"})),
+        ("websocket/connect/user123", Route(Kind.SESSION_CONNECT, {"user_id": "user123"})),
+        ("websocket/disconnect/user123", Route(Kind.SESSION_DISCONNECT, {"user_id": "user123"})),
+        ("websocket/heartbeat/user123", Route(Kind.SESSION_HEARTBEAT, {"user_id": "user123"})),
+        ("directory/user/user123", Route(Kind.DIRECTORY_USER, {"user_id": "user123"})),
+        ("directory/oncall/*", Route(Kind.DIRECTORY_ONCALL, {"alert_type": "*"})),
+    ],
+)
+def test_the_contract_names_these_topics(topic: str, route: Route) -> None:
+    assert Topics().parse(topic) == route
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "",
+        "/",
+        "notifications",
+        "notifications/realtime/user",
+        "notifications/realtime/user/",
+        "notifications/realtime/user/a/b",
+        "notifications/realtime/broadcast/",
+        "notifications/Email/send",
+        "notifications/events/01890000-0000-7000-8000-000000000000",
+        "internal/email/normal",
+        "x/notifications/email/send",
+    ],
+)
+def test_a_topic_that_the_contract_does_not_name_is_unknown(topic: str) -> None:
+    assert Topics().parse(topic) is None
+
+
+def test_alerts_and_events_are_told_from_the_rest_under_the_same_prefix() -> None:
+    topics = Topics("staging/")
+    assert topics.is_alert(topics.publish(Kind.ALERT_CRITICAL, "disk"))
+    assert topics.is_alert(topics.publish(Kind.ALERT_ACKNOWLEDGE, "id1"))
+    assert not topics.is_alert(topics.publish(Kind.REALTIME_USER, "user123"))
+    assert not topics.is_alert(Topics().publish(Kind.ALERT_CRITICAL, "disk"))
+    assert topics.is_event(topics.event("id1"))
+    assert not topics.is_event(topics.publish(Kind.CANCEL, "id1"))
+
+
+@given(prefix=_prefixes, priority=st.sampled_from(Priority), channel=st.sampled_from(Channel))
+def test_a_lane_reads_what_is_published_for_it(prefix: str, priority: Priority, channel: Channel) -> None:
+    topics = Topics(prefix)
+    assert topics.jobs(channel, priority) == f"{prefix}internal/{channel}/{priority}"
+    assert topics.jobs_filter(channel, priority) == f"$share/{channel}/{topics.jobs(channel, priority)}"
+
+
+def test_every_publish_is_read_by_a_lane_of_the_router() -> None:
+    topics = Topics("staging/")
+    general = [name.removeprefix("$share/router/").removesuffix("#") for name in topics.intake_filters]
+    alerts = [name.removeprefix("$share/router/").removesuffix("#") for name in topics.alert_filters]
+    for kind in Kind:
+        topic = topics.publish(kind, "one")
+        readers = alerts if topics.is_alert(topic) else general
+        assert topic.startswith(tuple(readers)), kind
