@@ -8,11 +8,20 @@ STAMP := $(VENV)/.installed
 
 SERVICES := router email sms push realtime
 DEV_LOCK := requirements/dev.txt
-SERVICE_LOCKS := $(SERVICES:%=requirements/%.txt)
 
 # Locks hold versions and hashes of every platform's files, and no address of an index.
 COMPILE := $(BIN)/uv pip compile --quiet pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
+
+# Writes the locks into the folder $(1). The services' versions are those of the developers' lock; a service without an
+# extra of its own in pyproject.toml needs the base alone.
+define write_locks
+$(COMPILE) --all-extras --group dev --output-file $(1)/dev.txt >/dev/null && \
+for service in $(SERVICES); do \
+	extra=; if grep -q "^$$service = \[" pyproject.toml; then extra="--extra $$service"; fi; \
+	$(COMPILE) $$extra --constraint $(1)/dev.txt --output-file $(1)/$$service.txt >/dev/null || exit 1; \
+done
+endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -43,13 +52,9 @@ check: $(STAMP) check-locks  ## lint, format, types, imports, locks
 
 # Compiled again with the lock as the preference, a fresh lock does not change.
 check-locks: $(STAMP)
-	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && cp -R requirements "$$fresh/" && \
-	$(COMPILE) --all-extras --group dev --output-file "$$fresh/$(DEV_LOCK)" >/dev/null && \
-	for service in $(SERVICES); do \
-		$(COMPILE) --extra $$service --constraint "$$fresh/$(DEV_LOCK)" \
-			--output-file "$$fresh/requirements/$$service.txt" >/dev/null || exit 1; \
-	done && \
-	diff -ru requirements "$$fresh/requirements" >&2 || { echo "requirements/ is out of date: make lock" >&2; exit 1; }
+	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && cp requirements/*.txt "$$fresh/" && \
+	{ $(call write_locks,"$$fresh"); } && \
+	diff -u requirements "$$fresh" >&2 || { echo "requirements/ is out of date: make lock" >&2; exit 1; }
 
 test: $(STAMP)  ## run the tests (as root on Debian it installs the servers that they need)
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -66,19 +71,15 @@ test: $(STAMP)  ## run the tests (as root on Debian it installs the servers that
 bench: $(STAMP)  ## measure rates and latencies
 	$(BIN)/python -m tests.load
 
-lock: $(VENV)/bin/uv  ## write requirements/*.txt again after a change of pyproject.toml
-	$(COMPILE) --all-extras --group dev --output-file $(DEV_LOCK) >/dev/null
-	@for service in $(SERVICES); do \
-		echo "requirements/$$service.txt"; \
-		$(COMPILE) --extra $$service --constraint $(DEV_LOCK) --output-file requirements/$$service.txt >/dev/null || exit 1; \
-	done
+lock: $(BIN)/uv  ## write requirements/*.txt again after a change of pyproject.toml
+	@$(call write_locks,requirements)
 
-upgrade: $(VENV)/bin/uv  ## the same with the newest versions that pyproject.toml allows
-	rm -f $(DEV_LOCK) $(SERVICE_LOCKS)
+upgrade: $(BIN)/uv  ## the same with the newest versions that pyproject.toml allows
+	rm -f requirements/*.txt
 	$(MAKE) lock
 
 # Not through the stamp: that one needs the lock which is to be written.
-$(VENV)/bin/uv:
+$(BIN)/uv:
 	$(MAKE) install
 
 clean:  ## remove the environment, caches and everything that `make up` kept

@@ -66,6 +66,9 @@ class LogView:
             event, level = str(entry["event"]), str(entry["level"])
         except (ValueError, KeyError, TypeError):
             return f"{'':8} {column} {line}"
+        if "delivery_id" in entry:
+            # It begins with the notification's.
+            entry.pop("notification_id", None)
         more = " ".join(
             f"{key}={value}" for key, value in entry.items() if key not in _OWN_COLUMN and value not in ("", None)
         )

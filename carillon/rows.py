@@ -68,7 +68,7 @@ def task_text(row: TracedRow) -> str:
 
 def when(row: TracedRow) -> str:
     """Say what a row's time means and what it is."""
-    word = {State.PENDING: "next ", State.SENDING: "until "}.get(row.state, "")
+    word = {State.PENDING: "due ", State.SENDING: "lease until "}.get(row.state, "")
     return word + rfc3339(row.until)
 
 

@@ -170,6 +170,12 @@ class Connection(SMTP):
         self._connections.discard(self)
         super().connection_lost(error)
 
+    async def smtp_STARTTLS(self, arg: str) -> None:  # noqa: N802
+        """Encrypt; a client that leaves in the middle of it is noticed here, because asyncio tells nobody."""
+        await super().smtp_STARTTLS(arg)
+        if self._tls_protocol is not None and self.session is not None and self.session.ssl is None:
+            self.connection_lost(None)
+
     async def smtp_DATA(self, arg: str) -> None:  # noqa: N802
         """Read a mail, unless a fault comes first."""
         if self.envelope is not None and self.envelope.rcpt_tos:

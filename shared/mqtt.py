@@ -83,12 +83,12 @@ class BrokerAddress:
         Raises:
             ConfigError: it is not one; the message does not repeat it, for it may hold a password.
         """
-        parts = urlsplit(url)
         try:
+            parts = urlsplit(url)
             port = parts.port
         except ValueError:
-            port = -1
-        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or port == -1:
+            parts, port = urlsplit(""), None
+        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
             raise ConfigError("MQTT_URL: must look like mqtt://[user:pass@]host[:1883] or mqtts://…")
         secure = parts.scheme == "mqtts"
         return cls(
@@ -96,8 +96,15 @@ class BrokerAddress:
             port=port or (8883 if secure else 1883),
             username=unquote(parts.username) if parts.username else None,
             password=unquote(parts.password) if parts.password else None,
-            tls=ssl.create_default_context(cafile=ca_file) if secure else None,
+            tls=_tls(ca_file) if secure else None,
         )
+
+
+def _tls(ca_file: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:  # An ssl.SSLError is one, too.
+        raise ConfigError(f"MQTT_CA_FILE: cannot be used ({error.strerror})") from None
 
 
 @dataclass(slots=True)

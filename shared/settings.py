@@ -6,6 +6,7 @@ names it and exit status 2, and that no value (it may be a secret) is ever print
 """
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from datetime import timedelta
@@ -19,8 +20,12 @@ from shared.errors import ConfigError
 
 SettingsT = TypeVar("SettingsT", bound="CommonSettings")
 
-# The names that Kubernetes injects for a Service called mqtt, redis and so on; they are not ours to judge.
-_SERVICE_LINK_MARKS = ("_SERVICE_HOST", "_SERVICE_PORT", "_PORT_")
+# What Kubernetes injects for a Service called mqtt, redis, realtime and so on; it is not ours to judge. NAME_PORT looks
+# like a setting and is told by its value (Kubernetes documentation, "Service", environment variables).
+_SERVICE_LINK = re.compile(
+    r".+_SERVICE_HOST|.+_SERVICE_PORT(_[A-Z0-9_]+)?|.+_PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?"
+)
+_SERVICE_LINK_PORT = re.compile(r"(tcp|udp|sctp)://.+")
 
 
 class CommonSettings(BaseSettings):
@@ -38,7 +43,9 @@ class CommonSettings(BaseSettings):
     mqtt_url: SecretStr = Field(description="mqtt://[user:pass@]host[:1883] or mqtts://…")
     mqtt_ca_file: Path | None = Field(None, description="CA bundle for mqtts, default the system's")
     redis_url: SecretStr = Field(description="redis://…, rediss://…, redis+cluster://… or redis+sentinel://…/service")
-    topic_prefix: str = Field("", pattern=r"^[^+#\x00]*$", description="put before every topic")
+    # Without wildcards; without $, which begins topics of the broker's own (MQTT 5, 4.7.2); without braces, which mark
+    # hash tags in Redis keys.
+    topic_prefix: str = Field("", pattern=r"^([^$+#{}\x00][^+#{}\x00]*)?$", description="put before every topic")
     ops_host: str = Field("0.0.0.0", description="address of the ops endpoint")  # noqa: S104 - probes come from outside the pod
     ops_port: int = Field(0, ge=0, le=65535, description="port of /healthz, /readyz and /metrics")
     inbox_limit: int = Field(100, ge=1, le=10_000, description="inbox entries kept per user")
@@ -52,8 +59,8 @@ class CommonSettings(BaseSettings):
     alert_escalation_after_s: float = Field(
         300, gt=0, description="default wait before the admins are told again, seconds"
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    log_format: Literal["json", "console"] = "json"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+    log_format: Literal["json", "console"] = Field("json", description="json, or console for a person to read")
 
     @property
     def inbox_retention(self) -> timedelta:
@@ -94,7 +101,7 @@ class _StrictEnvironment(PydanticBaseSettingsSource):
 
     def __init__(self, settings_cls: type[BaseSettings], environment: Mapping[str, str]) -> None:
         super().__init__(settings_cls)
-        self._environment = environment
+        self._environment = {name: value for name, value in environment.items() if not _is_service_link(name, value)}
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ANN401, ARG002 - the base's shape
         """Return one setting's text, from the variable or from the file that stands for it."""
@@ -108,6 +115,8 @@ class _StrictEnvironment(PydanticBaseSettingsSource):
                 value = Path(path).read_text().strip()
             except OSError as error:
                 raise ConfigError(f"{name}_FILE: cannot read the file ({error.strerror})") from None
+            except UnicodeDecodeError:
+                raise ConfigError(f"{name}_FILE: cannot read the file (not UTF-8)") from None
         return value or None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
@@ -118,15 +127,17 @@ class _StrictEnvironment(PydanticBaseSettingsSource):
 
     def _refuse_unknown(self) -> None:
         known = {name.upper() for name in self.settings_cls.model_fields}
-        known |= {f"{name}_FILE" for name in known}
+        known |= {f"{name}_FILE" for name in known if not name.endswith("_FILE")}
         prefixes: tuple[str, ...] = getattr(self.settings_cls, "prefixes", ())
         for name in sorted(self._environment):
-            if name.startswith(prefixes) and name not in known and not _is_service_link(name):
+            if name.startswith(prefixes) and name not in known:
                 raise ConfigError(f"{name}: unknown setting{_suggestion(name, known)}")
 
 
-def _is_service_link(name: str) -> bool:
-    return any(mark in name for mark in _SERVICE_LINK_MARKS) or name.endswith("_PORT_")
+def _is_service_link(name: str, value: str) -> bool:
+    if name.endswith("_PORT"):
+        return _SERVICE_LINK_PORT.fullmatch(value) is not None
+    return _SERVICE_LINK.fullmatch(name) is not None
 
 
 def _suggestion(name: str, known: set[str]) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any, Self
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 import hiredis
 from redis.asyncio import Redis, RedisCluster
@@ -204,34 +204,49 @@ class Store:
 
 
 def _client(url: str) -> Redis | RedisCluster:
-    """Build the client that the URL's scheme asks for."""
-    parts = urlsplit(url)
-    options: dict[str, Any] = {
-        "socket_timeout": SOCKET_TIMEOUT_S,
-        "socket_connect_timeout": SOCKET_TIMEOUT_S,
-        "health_check_interval": 30,
-    }
-    if parts.scheme in ("redis", "rediss"):
-        return Redis.from_url(url, **options)
-    if parts.scheme == "redis+cluster":
-        return RedisCluster.from_url(urlunsplit(parts._replace(scheme="redis")), **options)
-    if parts.scheme == "redis+sentinel":
-        hosts = [_host_port(host) for host in parts.netloc.rpartition("@")[2].split(",")]
-        service = parts.path.strip("/")
-        if not service:
-            raise ConfigError("REDIS_URL: a redis+sentinel URL ends with the name of the service")
-        sentinel: Any = Sentinel(hosts, **options)  # type: ignore[no-untyped-call]
-        master: Redis = sentinel.master_for(service, password=parts.password or None, **options)
-        return master
+    """Build the client that the URL's scheme asks for; it connects when it is used.
+
+    Raises:
+        ConfigError: it is malformed; the message does not repeat it, for it may hold a password.
+    """
+    try:
+        parts = urlsplit(url)
+        if parts.scheme == "redis+sentinel":
+            return _sentinel_client(parts)
+        if parts.scheme in ("redis", "rediss", "redis+cluster"):
+            return _direct_client(parts)
+    except (ValueError, TypeError):
+        # A port that is not a number, an option that the client does not know or cannot read.
+        raise ConfigError("REDIS_URL: must look like redis://[user:pass@]host[:6379][/database]") from None
     raise ConfigError("REDIS_URL: the scheme must be redis, rediss, redis+cluster or redis+sentinel")
+
+
+def _direct_client(parts: SplitResult) -> Redis | RedisCluster:
+    # The client itself takes a path that is no number for database 0.
+    if not parts.hostname or not _DATABASE.fullmatch(parts.path) or parts.port == 0:
+        raise ValueError("host, port or database")
+    if parts.scheme == "redis+cluster":
+        return RedisCluster.from_url(urlunsplit(parts._replace(scheme="redis")), **_OPTIONS)
+    client = Redis.from_url(urlunsplit(parts), **_OPTIONS)
+    # Made only to see that its options are known; otherwise the first command would tell.
+    client.connection_pool.make_connection()
+    return client
+
+
+def _sentinel_client(parts: SplitResult) -> Redis:
+    hosts = [_host_port(host) for host in parts.netloc.rpartition("@")[2].split(",")]
+    service = parts.path.strip("/")
+    if not service:
+        raise ConfigError("REDIS_URL: a redis+sentinel URL ends with the name of the service")
+    sentinel: Any = Sentinel(hosts, **_OPTIONS)  # type: ignore[no-untyped-call]
+    password = unquote(parts.password) if parts.password else None
+    master: Redis = sentinel.master_for(service, password=password, **_OPTIONS)
+    return master
 
 
 def _host_port(text: str) -> tuple[str, int]:
     host, _, port = text.partition(":")
-    try:
-        return host, int(port or 26379)
-    except ValueError as error:
-        raise ConfigError("REDIS_URL: a sentinel's port is not a number") from error
+    return host, int(port or 26379)
 
 
 def wait_all(futures: Sequence[Awaitable[Any]]) -> "asyncio.Future[list[Any]]":

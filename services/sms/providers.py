@@ -62,7 +62,7 @@ class TwilioProvider:
                 to=address.phone, body=sms_text(attempt.content), **self._sender
             )
         except (RefusalError, UnreadableAnswerError, aiohttp.ClientError, OSError) as error:
-            # From None: the library's errors hold the URL, which names the account.
+            # From None: some of the library's errors hold the URL, which names the account.
             raise verdict(error) from None
         except (ValueError, TypeError, AttributeError, KeyError) as error:
             # What the SDK raises where a field of the answer has another type than it expects.

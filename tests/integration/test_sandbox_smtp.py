@@ -163,6 +163,17 @@ async def test_a_mail_that_cannot_be_journalled_is_not_answered_as_taken(data: P
         assert caught.value.code == 451
 
 
+async def test_a_client_that_leaves_in_the_middle_of_starttls_is_forgotten(data: Path) -> None:
+    async with running(Options(data=data, smtp_user="carillon", smtp_password="right")) as box:
+        reader, writer = await asyncio.open_connection("127.0.0.1", box.addresses.smtp_port)
+        writer.write(b"EHLO client\r\nSTARTTLS\r\n")
+        while not (await reader.readline()).startswith(b"220 Ready"):
+            pass
+        writer.close()
+        await writer.wait_closed()
+    # The end of the sandbox waits for every connection that it still knows.
+
+
 async def test_a_client_that_does_not_know_the_authority_leaves_no_trace(
     data: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
