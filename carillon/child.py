@@ -24,7 +24,8 @@ from shared.errors import CarillonError
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _POLL_S = 0.02
-_READY_WITHIN_S = 30.0
+# Generous, for a busy machine; a child that ends is noticed at once.
+READY_WITHIN_S = 60.0
 _KILLED_WITHIN_S = 5.0
 _LOG_LIMIT_BYTES = 32 * 1024 * 1024
 _TAIL_BYTES = 16 * 1024
@@ -101,7 +102,7 @@ class Child:
         """Whether it ended without having been asked to."""
         return self.wanted and not self.alive
 
-    async def start(self, within_s: float = _READY_WITHIN_S) -> None:
+    async def start(self, within_s: float = READY_WITHIN_S) -> None:
         """Start the process and wait until it answers.
 
         Raises:

@@ -20,7 +20,7 @@ from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
-from carillon.child import Child
+from carillon.child import READY_WITHIN_S, Child
 from carillon.ports import LOOPBACK
 from shared.errors import CarillonError
 
@@ -80,7 +80,7 @@ class LocalServer(Child):
         """Whether this is one of the pair that comes with Carillon."""
         return bool(self.note)
 
-    async def start(self, within_s: float = 30.0) -> None:
+    async def start(self, within_s: float = READY_WITHIN_S) -> None:
         """Make the private folder, start the server and wait until it answers."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         await super().start(within_s)

@@ -107,14 +107,14 @@ class Refused(CarillonError):
 
 
 class NoReceipt(CarillonError):
-    """No answer came in time; the publish may have been accepted, so send it again with ``key`` only.
+    """No answer came; the publish may have been accepted, so send it again with ``key`` only.
 
     Attributes:
         key: the idempotency key that was used, None when the payload has an ``id`` of its own.
     """
 
-    def __init__(self, timeout_s: float, problem: str, key: str | None) -> None:
-        super().__init__(f"no receipt within {timeout_s:g} s: {problem}")
+    def __init__(self, problem: str, key: str | None) -> None:
+        super().__init__(f"no receipt: {problem}")
         self.key = key
 
 
@@ -146,6 +146,7 @@ class Publisher:
         )
         self._room = asyncio.Semaphore(OUTSTANDING)
         self._answers: dict[bytes, asyncio.Future[Receipt]] = {}
+        self._deadlines: set[asyncio.Timeout] = set()
         self._lost: asyncio.Future[None] | None = None
         self._running: asyncio.Task[None] | None = None
 
@@ -189,7 +190,7 @@ class Publisher:
 
         Raises:
             Refused: the router rejected it.
-            NoReceipt: nobody answered in time.
+            NoReceipt: nobody answered in time, or before the publisher was closed.
             ValueError: no broker would take this topic or payload.
         """
         data = payload if isinstance(payload, bytes) else json.dumps(payload, allow_nan=False).encode()
@@ -209,13 +210,14 @@ class Publisher:
         correlation = secrets.token_bytes(16)
         answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         self._answers[correlation] = answer
-        sends, problem = 0, ""
+        sends, problem = 0, "the router does not answer"
+        deadline = asyncio.timeout(timeout_s)
         try:
-            async with asyncio.timeout(timeout_s):
+            async with deadline:
+                self._deadlines.add(deadline)
                 while True:
                     await self._link.wait_up()
                     sends += 1
-                    problem = "the router does not answer"
                     handover = self._link.publish(
                         topic,
                         data,
@@ -223,15 +225,18 @@ class Publisher:
                         correlation=correlation,
                         user_properties=[(IDEMPOTENCY_PROPERTY, key)] if key is not None else (),
                     )
-                    problem = await self._problem_with(handover, answer)
+                    problem = await self._problem_with(handover, answer) or problem
                     if answer.done():
                         return answer.result().model_copy(update={"sends": sends})
                     await asyncio.sleep(_RESEND_PAUSE_S)
         except TimeoutError:
+            if self._running is None or self._running.done():
+                raise NoReceipt("the publisher was closed", key) from None
             if not self._link.is_up:
                 problem = f"the broker is away ({self._link.problem})"
-            raise NoReceipt(timeout_s, problem, key) from None
+            raise NoReceipt(f"{problem} (waited {timeout_s:g} s)", key) from None
         finally:
+            self._deadlines.discard(deadline)
             del self._answers[correlation]
 
     async def _problem_with(self, handover: "asyncio.Future[bool]", answer: "asyncio.Future[Receipt]") -> str:
@@ -269,11 +274,11 @@ class Publisher:
         except ValidationError as error:
             log.warning("unreadable receipt", extra={"problems": error.error_count()})
 
-    def _on_ended(self, running: "asyncio.Task[None]") -> None:
-        error = None if running.cancelled() else running.exception()
-        for answer in self._answers.values():
-            if not answer.done():
-                answer.set_exception(error or BrokerUnavailable("the publisher was closed"))
+    def _on_ended(self, _running: "asyncio.Task[None]") -> None:
+        # Whoever still waits would wait for nothing.
+        for deadline in self._deadlines:
+            if not deadline.expired():
+                deadline.reschedule(asyncio.get_running_loop().time())
 
 
 async def _first(*futures: "asyncio.Future[Any]") -> None:

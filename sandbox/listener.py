@@ -71,5 +71,5 @@ class Listener:
         """Stop listening and end every connection at once."""
         if self._server is not None:
             self._server.close()
+            # Not wait_closed() as well: from Python 3.12 on it would wait for a TLS handshake that nobody finishes.
             await self._connections.abort()
-            await self._server.wait_closed()

@@ -26,7 +26,7 @@ def configure(level: str, style: Literal["json", "console"], service: str) -> No
     logging.basicConfig(level=level, handlers=[output], force=True)
     # Libraries that log addresses or one line per request below WARNING.
     for name in ("mqtt", "twilio", "aiohttp.access", "asyncio", "aioapns", "google", "urllib3", "mail.log"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
 
 
 def _extras(record: logging.LogRecord) -> dict[str, Any]:

@@ -135,9 +135,9 @@ class _StrictEnvironment(PydanticBaseSettingsSource):
 
 
 def _is_service_link(name: str, value: str) -> bool:
-    if name.endswith("_PORT"):
-        return _SERVICE_LINK_PORT.fullmatch(value) is not None
-    return _SERVICE_LINK.fullmatch(name) is not None
+    if _SERVICE_LINK.fullmatch(name):
+        return True
+    return name.endswith("_PORT") and _SERVICE_LINK_PORT.fullmatch(value) is not None
 
 
 def _suggestion(name: str, known: set[str]) -> str:

@@ -8,6 +8,7 @@ retry: ``shared.service`` decides when to come back.
 import asyncio
 import logging
 import math
+import re
 from collections.abc import Awaitable, Sequence
 from functools import cache
 from importlib import resources
@@ -40,6 +41,17 @@ SOCKET_TIMEOUT_S = 5.0
 
 # A server that answers so will be replaced or will recover; to a caller it is away.
 _AWAY = (ClusterDownError, MasterDownError, OutOfMemoryError, ReadOnlyError, TryAgainError)
+# The same, where the client knows no class: a script runs too long, the append-only file cannot be written, too few
+# replicas (Redis, server.c, createSharedObjects).
+_AWAY_WORDS = ("BUSY ", "MISCONF ", "NOREPLICAS ")
+
+_OPTIONS: dict[str, Any] = {
+    "socket_timeout": SOCKET_TIMEOUT_S,
+    "socket_connect_timeout": SOCKET_TIMEOUT_S,
+    "health_check_interval": 30,
+}
+
+_DATABASE = re.compile(r"/?|/[0-9]+")
 
 type_of_arg = str | bytes | int | float
 
@@ -50,6 +62,10 @@ class Script:
     def __init__(self, name: str, source: str) -> None:
         self.name = name
         self.source = source
+
+
+# A call that waits for its round trip: the future of its answer, the script or None, the command or its arguments.
+_Call = tuple["asyncio.Future[Any]", Script | None, tuple[Any, ...]]
 
 
 @cache
@@ -70,7 +86,7 @@ class Store:
     def __init__(self, url: str) -> None:
         # Redis answers with values of every type, and the client's stubs follow that only in part.
         self._client: Any = _client(url)
-        self._waiting: list[tuple[asyncio.Future[Any], Script | None, tuple[Any, ...]]] = []
+        self._waiting: list[_Call] = []
         self._shas: dict[str, str] = {}
         self._flusher: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
@@ -125,27 +141,28 @@ class Store:
                 calls, self._waiting = self._waiting[:PIPELINE_LIMIT], self._waiting[PIPELINE_LIMIT:]
                 await self._flush(calls)
 
-    async def _flush(self, calls: list[tuple[asyncio.Future[Any], Script | None, tuple[Any, ...]]]) -> None:
+    async def _flush(self, calls: list[_Call]) -> None:
         live = [call for call in calls if not call[0].done()]
         try:
             answers = await self._round_trip([(script, command) for _, script, command in live])
         except (RedisError, OSError, TimeoutError) as error:
-            for future, _, _ in live:
-                if not future.done():
-                    future.set_exception(StoreUnavailable(type(error).__name__))
-                    # A caller that was cancelled meanwhile never looks; that is no news worth a warning.
-                    future.exception()
+            _fail(live, StoreUnavailable(type(error).__name__))
             return
-        for (future, _, _), answer in zip(live, answers, strict=True):
-            if future.done():
-                continue
-            if isinstance(answer, ResponseError) and not isinstance(answer, _AWAY):
-                future.set_exception(answer)
-            elif isinstance(answer, Exception):
-                future.set_exception(StoreUnavailable(type(answer).__name__))
-                future.exception()
+        except Exception as error:  # noqa: BLE001 - everybody's calls pass here: it outlives one that cannot be sent
+            if len(live) == 1:
+                _fail(live, error)
+                return
+            for call in live:
+                await self._flush([call])
+            return
+        for call, answer in zip(live, answers, strict=True):
+            if not isinstance(answer, Exception):
+                if not call[0].done():
+                    call[0].set_result(answer)
+            elif isinstance(answer, ResponseError) and not _means_away(answer):
+                _fail([call], answer)
             else:
-                future.set_result(answer)
+                _fail([call], StoreUnavailable(type(answer).__name__))
 
     async def _round_trip(self, calls: Sequence[tuple[Script | None, tuple[Any, ...]]]) -> list[Any]:
         for script, _ in calls:
@@ -201,6 +218,18 @@ class Store:
         finally:
             await pool.release(connection)
         return answers
+
+
+def _fail(calls: Sequence[_Call], error: Exception) -> None:
+    for future, _, _ in calls:
+        if not future.done():
+            future.set_exception(error)
+            # A caller that was cancelled meanwhile never looks; that is no news worth a warning.
+            future.exception()
+
+
+def _means_away(answer: ResponseError) -> bool:
+    return isinstance(answer, _AWAY) or str(answer).startswith(_AWAY_WORDS)
 
 
 def _client(url: str) -> Redis | RedisCluster:

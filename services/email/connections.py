@@ -1,8 +1,8 @@
 """Open connections to one relay, kept and used again.
 
-Promises that a connection carries one mail at a time, that it is closed after any error and at the limits below, and
-that nothing of a mail was sent when ``begin`` fails. There are at most as many connections as mails were in flight at
-once, because an idle one is always taken before another is opened.
+Promises that a connection carries one mail at a time, that it is closed when it is worn or was idle too long, and that
+nothing of a mail was sent when ``begin`` fails. There are at most as many connections as mails were in flight at once,
+because an idle one is always taken before another is opened.
 """
 
 import asyncio
@@ -12,102 +12,16 @@ from time import monotonic
 
 import aiosmtplib
 
-from services.email.relays import Relay, Tls
+from services.email.connection import Connection
+from services.email.relays import Relay
 from services.email.render import Mail
-from services.email.verdict import verdict, verdict_after_data
+from services.email.verdict import verdict
 from shared.errors import TemporaryFailure
 
-# Connecting, TLS and login together. Shorter than an attempt's deadline, so that there is time for the next relay.
-CONNECT_TIMEOUT_S = 10.0
 # RFC 5321, 4.5.3.2.7: servers wait at least five minutes for a command; hosted relays are known to wait far less.
 IDLE_LIMIT_S = 30.0
-# So that a change of the relay's addresses or certificates is noticed, and one connection is not used for ever.
-AGE_LIMIT_S = 300.0
-MAILS_LIMIT = 100
 # A relay that could not be reached is asked last for this long.
 AVOID_S = 30.0
-QUIT_TIMEOUT_S = 2.0
-
-_DATA_EXPECTED = 354  # RFC 5321, 4.2.3
-# A challenge keeps the password off an unprotected connection; aiosmtplib has one try for each method, and with a wrong
-# password three failures in a row look like an attack.
-_METHODS = ("plain", "login", "cram-md5")
-_METHODS_UNPROTECTED = ("cram-md5", "plain", "login")
-
-
-class Connection:
-    """One connection to a relay, logged in."""
-
-    def __init__(self, smtp: aiosmtplib.SMTP) -> None:
-        self._smtp = smtp
-        self._opened_s = monotonic()
-        self._mails = 0
-        self.idle_since_s = self._opened_s
-
-    @property
-    def is_open(self) -> bool:
-        """Whether nobody has closed it, as far as we know."""
-        return self._smtp.is_connected
-
-    @property
-    def is_worn(self) -> bool:
-        """Whether it has served long enough."""
-        return self._mails >= MAILS_LIMIT or monotonic() - self._opened_s >= AGE_LIMIT_S
-
-    async def begin(self, mail: Mail) -> None:
-        """Open a mail transaction."""
-        options = [f"SIZE={len(mail.raw)}"] if self._smtp.supports_extension("size") else []
-        await self._smtp.mail(mail.sender, options=options)
-
-    async def finish(self, mail: Mail) -> str:
-        """Name the recipient, hand the mail over, and return the text of the relay's answer.
-
-        Raises:
-            DeliveryError: it was not accepted, or nobody knows.
-        """
-        protocol = self._smtp.protocol
-        try:
-            if protocol is None:
-                raise aiosmtplib.SMTPServerDisconnected("before RCPT")
-            await self._smtp.rcpt(mail.recipient)
-            # DATA and the content in two steps, unlike aiosmtplib's own method: what fails before the relay asked for
-            # the content has certainly not arrived.
-            reply = await self._smtp.execute_command(b"DATA")
-            if reply.code != _DATA_EXPECTED:
-                raise aiosmtplib.SMTPDataError(reply.code, reply.message)
-            protocol.write(_with_dots(mail.raw))
-        except (aiosmtplib.SMTPException, OSError) as error:
-            # From None, here and below: the library's errors hold addresses and the relay's text.
-            raise verdict(error) from None
-        try:
-            reply = await protocol.read_response()
-            # RFC 5321, 4.2.1: any 2yz is a positive completion.
-            if reply.code // 100 != 2:
-                raise aiosmtplib.SMTPDataError(reply.code, reply.message)
-        except (aiosmtplib.SMTPException, OSError) as error:
-            raise verdict_after_data(error) from None
-        self._mails += 1
-        return reply.message
-
-    def close(self) -> None:
-        """Close at once; for a connection in a state that nobody knows."""
-        self._smtp.close()
-
-    def leave(self) -> None:
-        """Say goodbye and close without waiting for the answer, so that nobody waits who has a result to report."""
-        if self._smtp.protocol is not None and self._smtp.is_connected:
-            self._smtp.protocol.write(b"QUIT\r\n")
-        self._smtp.close()
-
-    async def quit(self) -> None:
-        """Say goodbye and wait for the answer, but not for long."""
-        try:
-            async with asyncio.timeout(QUIT_TIMEOUT_S):
-                await self._smtp.quit()
-        except (aiosmtplib.SMTPException, OSError):
-            pass
-        finally:
-            self._smtp.close()
 
 
 class Connections:
@@ -198,50 +112,15 @@ class Connections:
         return True
 
     async def _open(self) -> Connection:
-        relay = self._relay
-        smtp = aiosmtplib.SMTP(
-            hostname=relay.host,
-            port=relay.port,
-            use_tls=relay.tls is Tls.IMPLICIT,
-            start_tls=relay.tls is Tls.STARTTLS,
-            tls_context=self._tls,
-            local_hostname=self._local_hostname,
-            timeout=None,
-        )
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                await smtp.connect()
-                await smtp.ehlo()
-                await self._log_in(smtp)
-        except (aiosmtplib.SMTPException, OSError) as error:
-            smtp.close()
-            failure = verdict(error)
-            if isinstance(failure, TemporaryFailure):
-                self._avoid_until_s = monotonic() + AVOID_S
-            raise failure from None
-        except BaseException:
-            smtp.close()
+            connection = await Connection.open(self._relay, self._tls, self._local_hostname)
+        except TemporaryFailure:
+            self._avoid_until_s = monotonic() + AVOID_S
             raise
         self._avoid_until_s = 0.0
-        # What aiosmtplib found out: asking the resolver again for every connection would cost a thread each.
-        self._local_hostname = smtp.local_hostname
-        return Connection(smtp)
-
-    async def _log_in(self, smtp: aiosmtplib.SMTP) -> None:
-        if self._relay.username is None or self._relay.password is None:
-            return
-        username, password = self._relay.username, self._relay.password.get_secret_value()
-        preferred = _METHODS_UNPROTECTED if self._relay.tls is Tls.NONE else _METHODS
-        method = next((method for method in preferred if method in smtp.server_auth_methods), None)
-        match method:
-            case "plain":
-                await smtp.auth_plain(username, password)
-            case "login":
-                await smtp.auth_login(username, password)
-            case "cram-md5":
-                await smtp.auth_crammd5(username, password)
-            case _:
-                raise aiosmtplib.SMTPException("no AUTH method in common")
+        # Kept, because asking the resolver again for every connection would cost a thread each.
+        self._local_hostname = connection.local_hostname
+        return connection
 
     def _reap_later(self) -> None:
         if self._idle and self._reaper is None:
@@ -253,8 +132,3 @@ class Connections:
         while self._idle and monotonic() - self._idle[0].idle_since_s >= IDLE_LIMIT_S:
             self._idle.popleft().leave()
         self._reap_later()
-
-
-def _with_dots(raw: bytes) -> bytes:
-    """Add the dots of DATA: one before each that starts a line, and the final one (RFC 5321, 4.5.2)."""
-    return raw.replace(b"\r\n.", b"\r\n..") + b".\r\n"

@@ -5,7 +5,6 @@ Everything is escaped and styled inline, because mail programs drop style sheets
 
 from collections.abc import Iterator
 from html import escape
-from typing import Any
 
 from shared.model import Content, Priority
 
@@ -69,5 +68,6 @@ def _details(content: Content, priority: Priority) -> Iterator[tuple[str, str]]:
                 yield name, _words(value)
 
 
-def _words(value: Any) -> str:  # noqa: ANN401 - a value of JSON
+def _words(value: object) -> str:
+    """Write a value of JSON for people."""
     return ", ".join(str(each) for each in value) if isinstance(value, list) else str(value)

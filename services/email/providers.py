@@ -7,7 +7,8 @@ off before it took anything; a relay that refuses us is not worked around, becau
 import asyncio
 import re
 
-from services.email.connections import Connection, Connections
+from services.email.connection import Connection
+from services.email.connections import Connections
 from services.email.render import Mail, render
 from services.email.settings import EmailSettings
 from shared.clock import Clock, SystemClock

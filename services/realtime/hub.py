@@ -209,6 +209,7 @@ class Hub:
 
     async def _replay_missed(self, session: Session) -> None:
         try:
+            await session.written()
             await self._catch_up(session)
         except ConnectionError:
             # The task that reads the socket sees the end, too, and cleans up.

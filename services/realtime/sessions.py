@@ -159,6 +159,11 @@ class Session:
             if self._queue or self._unread_due:
                 self._write_soon()
 
+    async def written(self) -> None:
+        """Return when nothing waits to be written, so that a replay does not overtake it."""
+        if self._writer is not None:
+            await asyncio.wait([self._writer])
+
     async def replay(self, frame: Frame) -> None:
         """Send a frame of the past, at the client's pace.
 
@@ -186,9 +191,8 @@ class Session:
         if self.expiry is not None:
             self.expiry.cancel()
             self.expiry = None
-        if self._writer is not None:
-            self._writer.cancel()
-            self._writer = None
+        # A writer that waits for the client is left alone: aiohttp's writers wait for one common future, which a
+        # cancellation would take from the close frame, too. It ends with the connection.
 
     def _write_soon(self) -> None:
         if self.phase is Phase.LIVE and self._writer is None:
@@ -196,7 +200,7 @@ class Session:
 
     async def _write(self) -> None:
         try:
-            while True:
+            while self.phase is not Phase.CLOSED:
                 if self._queue:
                     frame = self._queue.popleft()
                     self._queued_bytes -= frame.size_bytes

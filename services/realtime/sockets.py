@@ -28,10 +28,12 @@ class WebSocketSink:
 
     async def close(self, code: int) -> None:
         """Send the close code, and cut the connection when the client does not answer it."""
-        with suppress(TimeoutError, ConnectionError):
-            async with asyncio.timeout(CLOSE_S):
-                await self._socket.close(code=code)
-        _cut(self._request)
+        try:
+            with suppress(TimeoutError, ConnectionError):
+                async with asyncio.timeout(CLOSE_S):
+                    await self._socket.close(code=code)
+        finally:
+            _cut(self._request)
 
 
 class EventStreamSink:
@@ -63,10 +65,13 @@ class EventStreamSink:
     async def close(self, code: int) -> None:  # noqa: ARG002 - see the class
         """Let the stream end, and cut it when the client does not take what is left."""
         self.over.set()
-        if self._response.prepared:
+        if not self._response.prepared:
+            return
+        try:
             with suppress(TimeoutError, ConnectionError):
                 async with asyncio.timeout(CLOSE_S):
                     await self._response.write_eof()
+        finally:
             _cut(self._request)
 
 

@@ -29,7 +29,7 @@ GAUGE_INTERVAL_S = 2.0
 
 async def sweep_forever(ledger: Ledger, topics: Topics, link: BrokerLink) -> None:
     """Publish due rows until cancelled."""
-    away = False
+    away = unheard = False
     while True:
         # Nothing is taken while it could not be handed over.
         await link.wait_up()
@@ -51,8 +51,13 @@ async def sweep_forever(ledger: Ledger, topics: Topics, link: BrokerLink) -> Non
             if lane != ROUTER_LANE:
                 metrics.redriven_deliveries.labels(lane).inc(count)
         lost = await settled([link.publish(topic, payload) for topic, payload in jobs_of_due(topics, due)])
+        if lost and not unheard:
+            lanes = sorted({row.lane for row in due})
+            log.warning("nobody takes jobs; they wait in the ledger", extra={"lanes": lanes, "jobs": lost})
+        elif unheard and not lost:
+            log.info("jobs are taken again")
+        unheard = lost > 0
         if lost:
-            log.warning("jobs not handed over", extra={"jobs": lost})
             await asyncio.sleep(INTERVAL_S)
 
 

@@ -17,7 +17,7 @@ from carillon.ports import free_port
 from sandbox.authority import server_context
 from sandbox.script import Rule
 from sandbox.server import Options, Sandbox, running
-from services.email import connections
+from services.email import connection, connections
 from services.email.providers import SmtpProvider
 from services.email.settings import EmailSettings
 from shared.errors import (
@@ -82,7 +82,7 @@ async def provider() -> AsyncIterator[Open]:
     """A function that opens a provider for relays; closed after the test."""
     opened: list[SmtpProvider] = []
 
-    def open_for(*urls: str, **others: Any) -> SmtpProvider:  # noqa: ANN401 - settings of every type
+    def open_for(*urls: str, **others: Any) -> SmtpProvider:
         settings = EmailSettings.model_validate(
             {
                 "mqtt_url": "mqtt://localhost",
@@ -308,7 +308,7 @@ async def test_nobody_at_the_port_is_temporary(provider: Open) -> None:
 
 
 async def test_a_relay_that_never_greets_is_temporary(provider: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "CONNECT_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(connection, "CONNECT_TIMEOUT_S", 0.2)
 
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -376,7 +376,7 @@ async def test_a_connection_is_closed_after_an_error(provider: Open) -> None:
 
 
 async def test_a_connection_is_replaced_after_so_many_mails(provider: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "MAILS_LIMIT", 2)
+    monkeypatch.setattr(connection, "MAILS_LIMIT", 2)
     async with relay() as scripted:
         smtp = provider(scripted.url)
         for _ in range(4):
@@ -387,7 +387,7 @@ async def test_a_connection_is_replaced_after_so_many_mails(provider: Open, monk
 
 
 async def test_an_old_connection_is_replaced(provider: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "AGE_LIMIT_S", 0.0)
+    monkeypatch.setattr(connection, "AGE_LIMIT_S", 0.0)
     async with relay() as scripted:
         smtp = provider(scripted.url)
         await smtp.send(attempt())

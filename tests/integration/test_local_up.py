@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -17,7 +18,7 @@ import pytest_asyncio
 from carillon.child import Child, ChildFailed
 from carillon.local import ROOT
 from carillon.ports import LOOPBACK, Ports, is_free
-from carillon.up import PORT_OPTIONS, PortOption
+from carillon.up import PORT_OPTIONS, PortOption, up
 from tests.waiting import eventually
 
 # Seven processes start one after the other and side by side; the machine may be busy.
@@ -78,6 +79,13 @@ def test_a_busy_port_is_named_with_the_option_that_changes_it(choice: PortOption
     assert f"port {port} " in line
     assert choice.option in line
     assert not (tmp_path / "logs").exists()
+
+
+def test_a_port_that_is_asked_for_twice_is_refused(
+    tmp_path: Path, ports: Ports, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert up(data=tmp_path, ports=replace(ports, smtp=ports.ops("sms"))) == 2
+    assert "asked for twice, by --smtp-port and --ops-port-base" in capsys.readouterr().err
 
 
 @pytest.mark.timeout(300)

@@ -73,7 +73,7 @@ async def provider(box: Sandbox) -> AsyncIterator[Open]:
     """A function that opens a provider, by default for the sandbox; closed after the test."""
     opened: list[TwilioProvider] = []
 
-    def open_with(**others: Any) -> TwilioProvider:  # noqa: ANN401 - settings of every type
+    def open_with(**others: Any) -> TwilioProvider:
         settings = SmsSettings.model_validate(
             {
                 "mqtt_url": "mqtt://localhost",

@@ -44,7 +44,7 @@ def attempt(
     return Attempt(notification, delivery, number=number, in_doubt=False, deadline=NOW)
 
 
-def written(content: Content, **others: Any) -> Mail:  # noqa: ANN401 - attempt() knows the types
+def written(content: Content, **others: Any) -> Mail:
     return render(attempt(content, **others), SENDER, NOW)
 
 

@@ -64,7 +64,7 @@ def test_any_text_is_an_id_of_ours_or_refused(text: str) -> None:
 
 def tag(key: str) -> str:
     """Return the part of a key that decides its slot (Redis Cluster specification, hash tags)."""
-    before, brace, rest = key.partition("{")
+    _, brace, rest = key.partition("{")
     inside, closing, _ = rest.partition("}")
     return inside if brace and closing and inside else key
 

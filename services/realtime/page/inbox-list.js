@@ -175,7 +175,8 @@ export class InboxList {
 
   #fail() {
     this.stale = true;
-    const again = button(this.#labels.retry, "retry", () => void (this.#rows.size ? this.older() : this.load()));
+    // From the top: the entry that an older page would follow may have left the inbox, and the server refuses it then.
+    const again = button(this.#labels.retry, "retry", () => void this.load());
     this.#note.replaceChildren(this.#labels.loadFailed, " ", again);
     this.#older.hidden = true;
   }

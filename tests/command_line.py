@@ -1,0 +1,81 @@
+"""The command line as people run it: a process of its own."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from carillon.local import ROOT
+from carillon.stack import Stack
+
+# A command needs less than a second; the machine may be busy.
+_ENDS_WITHIN_S = 90.0
+
+_NOT_INHERITED = ("CARILLON_", "MQTT_", "REDIS_", "REALTIME_", "TOPIC_")
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def error_line(self) -> str:
+        """What it said on standard error, which must be one line."""
+        (line,) = self.err.splitlines()
+        return line
+
+
+class CommandLine:
+    """``carillon`` with the settings of one system, or of none."""
+
+    def __init__(self, data: Path, **settings: str) -> None:
+        self.data = data
+        self.settings = settings
+
+    async def __call__(self, *args: str, stdin: str = "", settings: Mapping[str, str] | None = None) -> Ran:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
+        environment |= {"CARILLON_DATA": str(self.data), **self.settings, **(settings or {})}
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "carillon", *args),
+            cwd=ROOT,
+            env=environment,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            async with asyncio.timeout(_ENDS_WITHIN_S):
+                out, err = await process.communicate(stdin.encode())
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        return Ran(process.returncode or 0, out.decode(), err.decode())
+
+    async def send(self, topic: str, payload: object, *options: str, settings: Mapping[str, str] | None = None) -> Ran:
+        """Run ``carillon send`` with an object as the payload."""
+        return await self("send", topic, json.dumps(payload), *options, settings=settings)
+
+
+@asynccontextmanager
+async def running_system(data: Path, *services: str) -> AsyncIterator[tuple[Stack, CommandLine]]:
+    """Run a broker, a store, the sandbox and these services, and hand out the command line that finds them."""
+    stack = Stack(data, services=services)
+    await stack.start()
+    try:
+        yield stack, CommandLine(stack.data)
+    finally:
+        await stack.stop()

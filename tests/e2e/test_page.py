@@ -1,0 +1,257 @@
+"""The page in a real browser, against the whole system: what a person sees, clicks and keeps after a reload."""
+
+import os
+import shutil
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Locator, Page, WebSocketRoute, async_playwright, expect
+
+from carillon.stack import Stack
+from tests.system import System, open_system
+from tests.waiting import eventually
+
+pytestmark = [pytest.mark.real_broker, pytest.mark.real_store, pytest.mark.asyncio(loop_scope="session")]
+
+_DEADLINE_MS = 15_000
+_PAGE = 20
+
+Visit = Callable[[str], Awaitable[Page]]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def system(stack: Stack) -> AsyncIterator[System]:
+    async with open_system(stack) as system:
+        yield system
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """One Chromium for all tests; each visit is a window with a memory of its own."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        if os.environ.get("CARILLON_REQUIRE_REAL") == "1":
+            pytest.fail("chromium is not installed, and CARILLON_REQUIRE_REAL=1 forbids a skip", pytrace=False)
+        pytest.skip("chromium is not installed")
+    arguments = ["--no-sandbox", "--disable-background-networking"]
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium, args=arguments)
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def visit(system: System, browser: Browser) -> AsyncIterator[Visit]:
+    """A function that opens the page as a user; no script may fail and the page's policy may refuse nothing."""
+    expect.set_options(timeout=_DEADLINE_MS)
+    complaints: list[str] = []
+    pages: list[Page] = []
+
+    async def open_page(user: str) -> Page:
+        context = await browser.new_context()
+        page = await context.new_page()
+        pages.append(page)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda line: complaints.append(line.text) if "Content Security" in line.text else None)
+        await page.goto(f"{system.stack.realtime_url}/#token={token(system, user)}")
+        return page
+
+    yield open_page
+    for page in pages:
+        await page.context.close()
+    assert complaints == []
+
+
+def token(system: System, user: str) -> str:
+    return system.headers(user)["Authorization"].removeprefix("Bearer ")
+
+
+async def reader(system: System, name: str = "reader", **record: object) -> str:
+    """Somebody with nothing unread: what other tests broadcast is in everybody's inbox."""
+    user = await system.person(name, **record)
+    await system.call("POST", "/v1/inbox/read-all", user)
+    return user
+
+
+async def live(page: Page, way: str = "WebSocket") -> None:
+    await expect(page.locator("#connection")).to_have_text(f"Live over {way}")
+
+
+def toasts(page: Page) -> Locator:
+    return page.locator("carillon-inbox .toast")
+
+
+def badge(page: Page) -> Locator:
+    return page.locator("carillon-inbox .badge")
+
+
+def entry(page: Page, title: str) -> Locator:
+    return page.locator("carillon-inbox .entry").filter(has_text=title)
+
+
+async def open_inbox(page: Page) -> None:
+    await page.locator("carillon-inbox .bell").click()
+    await expect(page.locator("carillon-inbox .panel")).to_be_visible()
+
+
+async def tell(system: System, user: str, title: str, **content: object) -> None:
+    payload = {"title": title, "message": "Something happened.", **content}
+    receipt = await system.publish(f"notifications/realtime/user/{user}", payload)
+    assert receipt.status == "accepted"
+
+
+async def test_notification_arrives_as_toast_badge_and_feed_entry(system: System, visit: Visit) -> None:
+    user = await reader(system)
+    page = await visit(user)
+    await live(page)
+    await tell(system, user, "Build finished", message="<b>green</b>", type="success")
+    await expect(toasts(page)).to_have_count(1)
+    await expect(toasts(page)).to_contain_text("Build finished")
+    await expect(toasts(page)).to_contain_text("<b>green</b>")
+    await expect(badge(page)).to_have_text("1")
+    await expect(page.locator("#feed h3")).to_have_text("Build finished")
+    await expect(page).to_have_title("(1) Carillon")
+
+
+async def test_reading_clears_the_badge_in_every_window(system: System, visit: Visit) -> None:
+    user = await reader(system)
+    page, other = await visit(user), await visit(user)
+    await live(page)
+    await live(other)
+    await tell(system, user, "Read me")
+    await expect(badge(other)).to_have_text("1")
+    await open_inbox(page)
+    await entry(page, "Read me").click()
+    await expect(badge(page)).to_be_hidden()
+    await expect(badge(other)).to_be_hidden()
+    assert [one["read"] for one in await system.inbox(user) if one["title"] == "Read me"] == [True]
+
+
+async def test_reload_keeps_what_was_read_and_archived_and_shows_no_old_toast(system: System, visit: Visit) -> None:
+    user = await reader(system)
+    for title in ("First", "Second", "Third"):
+        await tell(system, user, title)
+    await eventually(lambda: _count(system, user, 3))
+    page = await visit(user)
+    await live(page)
+    await expect(badge(page)).to_have_text("3")
+    await open_inbox(page)
+    await entry(page, "First").click()
+    await entry(page, "Second").get_by_role("button", name="Archive").click()
+    await expect(entry(page, "Second")).to_have_count(0)
+    await expect(badge(page)).to_have_text("1")
+    await page.reload()
+    await live(page)
+    await expect(badge(page)).to_have_text("1")
+    await expect(toasts(page)).to_have_count(0)
+    await open_inbox(page)
+    await expect(entry(page, "Third")).to_have_attribute("data-unread", "")
+    await expect(entry(page, "First")).to_have_count(1)
+    await expect(entry(page, "Second")).to_have_count(0)
+
+
+async def test_status_is_shown_to_those_who_are_here_and_to_those_who_come_later(system: System, visit: Visit) -> None:
+    message = f"Search is slow {uuid.uuid4().hex[:6]}"
+    page = await visit(await reader(system))
+    await live(page)
+    await system.publish("notifications/system/status", {"message": message, "status": "degraded", "services": ["search"]})
+    await expect(page.locator("#status")).to_contain_text(message)
+    await expect(page.locator("#status")).to_have_attribute("data-tone", "warning")
+    later = await visit(await reader(system))
+    await expect(later.locator("#status")).to_contain_text(message)
+
+
+async def test_acknowledging_in_the_toast_stops_the_alert(system: System, visit: Visit) -> None:
+    user = await reader(system, "oncall")
+    kind = f"disk-{uuid.uuid4().hex[:8]}"
+    await system.publish(f"directory/oncall/{kind}", {"users": [user]})
+    page = await visit(user)
+    await live(page)
+    receipt = await system.publish(f"notifications/alerts/critical/{kind}", {"message": "Disk full"})
+    await expect(toasts(page)).to_contain_text("Disk full")
+    async with page.expect_response(f"**/v1/alerts/{receipt.alert_id}/acknowledge") as answer:
+        await toasts(page).get_by_role("button", name="Acknowledge").click()
+    assert (await answer.value).status == 204
+    await expect(toasts(page)).to_have_count(0)
+    await expect(badge(page)).to_be_hidden()
+    await open_inbox(page)
+    await expect(entry(page, "Disk full").get_by_role("button", name="Acknowledge")).to_have_count(0)
+
+
+async def test_older_entries_come_on_scrolling_down(system: System, visit: Visit) -> None:
+    user = await reader(system)
+    total = 2 * _PAGE + 5
+    for number in range(total):
+        await tell(system, user, f"Notice {number}")
+    await eventually(lambda: _count(system, user, total))
+    page = await visit(user)
+    await live(page)
+    await open_inbox(page)
+    rows = page.locator("carillon-inbox .entry").filter(has_text="Notice")
+    await rows.first.locator(".open").focus()
+
+    async def all_shown() -> bool:
+        await page.keyboard.press("End")
+        return await rows.count() == total
+
+    await eventually(all_shown, _DEADLINE_MS / 1000)
+
+
+async def test_what_was_missed_comes_with_the_connection(new_stack: Callable[..., Stack], browser: Browser) -> None:
+    stack = new_stack()
+    await stack.start()
+    async with open_system(stack) as system:
+        user = await reader(system)
+        page = await (await browser.new_context()).new_page()
+        await page.goto(f"{stack.realtime_url}/#token={token(system, user)}")
+        await live(page)
+        await stack.stop_service("realtime")
+        await expect(page.locator("#connection")).not_to_have_attribute("data-state", "open")
+        await tell(system, user, "While you were away")
+        await stack.start_service("realtime")
+        await expect(page.locator("#feed h3")).to_have_text("While you were away", timeout=40_000)
+        await expect(badge(page)).to_have_text("1")
+        await page.context.close()
+
+
+async def test_events_stream_where_websockets_do_not_get_through(system: System, browser: Browser) -> None:
+    user = await reader(system)
+    page = await (await browser.new_context()).new_page()
+
+    async def refuse(socket: WebSocketRoute) -> None:
+        await socket.close()
+
+    await page.route_web_socket("**/v1/ws*", refuse)
+    await page.goto(f"{system.stack.realtime_url}/#token={token(system, user)}")
+    await live(page, "SSE")
+    await tell(system, user, "Over SSE")
+    await toasts(page).get_by_role("button", name="Over SSE").click()
+    await expect(badge(page)).to_be_hidden()
+    assert [one["read"] for one in await system.inbox(user) if one["title"] == "Over SSE"] == [True]
+    await page.context.close()
+
+
+async def test_token_leaves_the_address_and_a_bad_one_is_refused(system: System, browser: Browser) -> None:
+    page = await (await browser.new_context()).new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    good = token(system, await reader(system))
+    await page.goto(f"{system.stack.realtime_url}/#token={good}")
+    await live(page)
+    assert page.url == f"{system.stack.realtime_url}/"
+    header, payload, signature = good.split(".")
+    await page.goto(f"{system.stack.realtime_url}/#token={header}.{payload}.{signature[::-1]}")
+    await expect(page.locator("#token-error")).to_contain_text("does not take this token")
+    await page.locator("#token").fill(good)
+    await page.get_by_role("button", name="Show my notifications").click()
+    await live(page)
+    # The first address is the one that was typed; nothing the page asked for may carry a token.
+    assert not [url for url in asked if payload in url.partition("#")[0]]
+    await page.context.close()
+
+
+async def _count(system: System, user: str, wanted: int) -> bool:
+    _, answer = await system.call("GET", "/v1/inbox?limit=100&state=unread", user)
+    return len(answer["notifications"]) >= wanted
