@@ -38,30 +38,39 @@ PAUSED_WAIT_S = (1.0, 5.0)
 
 
 class Gate:
-    """Keeps deliveries from a provider that refuses us, and lets one probe through now and then."""
+    """Keeps deliveries from a provider that refuses us, and lets one probe through now and then.
 
-    def __init__(self, channel: Channel, provider: str) -> None:
+    Args:
+        monotonic_s: the clock that probes are counted by.
+    """
+
+    def __init__(self, channel: Channel, provider: str, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._labels = {"channel": channel.value, "provider": provider}
+        self._monotonic_s = monotonic_s
         self._next_probe_s: float | None = None
 
     def lets_through(self) -> bool:
         """Tell whether an attempt may be made; when closed, one a second may."""
         if self._next_probe_s is None:
             return True
-        now_s = time.monotonic()
+        now_s = self._monotonic_s()
         if now_s < self._next_probe_s:
             return False
         self._next_probe_s = now_s + PROBE_INTERVAL_S
         return True
 
     def note(self, error: Exception | None) -> None:
-        """Take note of an attempt's end: a refusal of us closes the gate, anything else opens it."""
+        """Take note of an attempt's end: a refusal of us closes the gate, an answer about the recipient opens it."""
         if isinstance(error, ProviderMisconfigured):
             if self._next_probe_s is None:
                 log.error("provider paused", extra={**self._labels, "reason": error.reason, "detail": error.detail})
                 metrics.provider_paused.labels(**self._labels).set(1)
-            self._next_probe_s = time.monotonic() + PROBE_INTERVAL_S
-        elif self._next_probe_s is not None and not isinstance(error, TemporaryFailure | OutcomeUnknown):
+            self._next_probe_s = self._monotonic_s() + PROBE_INTERVAL_S
+        elif self._next_probe_s is not None and not isinstance(
+            # A refusal by our own rules says nothing either: the provider was not asked.
+            error,
+            TemporaryFailure | OutcomeUnknown | DeliveryRefused,
+        ):
             self._next_probe_s = None
             metrics.provider_paused.labels(**self._labels).set(0)
             log.info("provider resumed", extra=self._labels)
@@ -74,7 +83,8 @@ class Deliverer:
         providers: asked in order; the first that handles the delivery's address gets it.
         attempt_deadline: one attempt, connecting included.
         doubt_wait: how long to wait before repeating an attempt that may have arrived, where a repetition is a second
-            message for the recipient; critical ones are repeated at once, because late is worse than twice.
+            message for the recipient; critical ones are repeated at once, because late is worse than twice, and if
+            that is in doubt too, after the usual wait.
     """
 
     def __init__(
@@ -145,7 +155,7 @@ class Deliverer:
                 state, word, wait = State.PENDING, "operator", timedelta(seconds=PROBE_INTERVAL_S)
             case OutcomeUnknown():
                 state, word = State.PENDING, "unknown"
-                wait = timedelta(0) if priority is Priority.CRITICAL else self._wait_in_doubt(attempt)
+                wait = self._wait_in_doubt(attempt)
             case DeliveryRefused():
                 state, word, wait = State.SUPPRESSED, "refused", timedelta(0)
             case RecipientGone():
@@ -167,7 +177,11 @@ class Deliverer:
         )
 
     def _wait_in_doubt(self, attempt: Attempt) -> timedelta:
-        return max(self._doubt_wait, self._retry.wait(attempt.number, attempt.delivery.priority))
+        wait = self._retry.wait(attempt.number, attempt.delivery.priority)
+        if attempt.delivery.priority is not Priority.CRITICAL:
+            return max(self._doubt_wait, wait)
+        # At once, but only once: a provider that takes and never answers would be asked without a pause.
+        return wait if attempt.in_doubt else timedelta(0)
 
 
 def latency_observer(channel: Channel, clock: Clock) -> Callable[[Notification, Delivery], None]:

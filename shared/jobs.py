@@ -31,8 +31,12 @@ Message = tuple[str, str]
 
 def jobs_of(topics: Topics, content: str, rows: Iterable[NewRow]) -> Iterator[Message]:
     """Pack the rows that are to be done at once into (topic, payload) messages; the others wait in the ledger."""
-    now = [new for new in rows if new.state is State.PENDING and new.row.due_ms == 0]
-    for (lane, priority), group in groupby(now, key=lambda new: (new.row.lane, new.row.priority)):
+
+    def destination(new: NewRow) -> tuple[str, Priority]:
+        return new.row.lane, new.row.priority
+
+    now = sorted((new for new in rows if new.state is State.PENDING and new.row.due_ms == 0), key=destination)
+    for (lane, priority), group in groupby(now, key=destination):
         yield from _packed(topics.jobs(lane, priority), content, [new.spec for new in group])
 
 

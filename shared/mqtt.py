@@ -168,6 +168,9 @@ class Broker:
         self._window = SEND_MAXIMUM
         self._inbox: deque[Incoming] = deque()
         self._arrived = asyncio.Event()
+        # Packet identifiers in the order of arrival, and those of them that have been dealt with out of turn.
+        self._unacknowledged: deque[int] = deque()
+        self._acknowledged: set[int] = set()
         self._in_flight: dict[int, asyncio.Future[bool]] = {}
         self._outbox: deque[_Publish] = deque()
         # Packets of one turn of the event loop leave in one system call.
@@ -246,9 +249,18 @@ class Broker:
         return len(self._inbox)
 
     def ack(self, incoming: Incoming) -> None:
-        """Tell the broker that this message has been dealt with; a no-op after the connection has ended."""
-        if incoming.qos and not self._closed.done():
-            self._write(encode_puback(incoming.mid))
+        """Tell the broker that this message has been dealt with; a no-op after the connection has ended.
+
+        MQTT 5, 4.6: PUBACKs are sent in the order of the PUBLISH packets, so this one leaves when all before it have
+        been dealt with. mosquitto does not mind the order; rumqttd ends the connection.
+        """
+        if not incoming.qos or self._closed.done():
+            return
+        self._acknowledged.add(incoming.mid)
+        while self._unacknowledged and self._unacknowledged[0] in self._acknowledged:
+            mid = self._unacknowledged.popleft()
+            self._acknowledged.discard(mid)
+            self._write(encode_puback(mid))
 
     def publish(
         self,
@@ -328,7 +340,10 @@ class Broker:
     def _handle(self, first_byte: int, body: bytes) -> None:
         kind = first_byte & 0xF0
         if kind == PUBLISH:
-            self._inbox.append(decode_publish(first_byte, body))
+            incoming = decode_publish(first_byte, body)
+            if incoming.qos:
+                self._unacknowledged.append(incoming.mid)
+            self._inbox.append(incoming)
             self._arrived.set()
         elif kind == PUBACK:
             self._on_puback(*decode_puback(body))

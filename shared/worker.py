@@ -1,9 +1,10 @@
-"""The worker: takes jobs of one lane, claims their rows, has each performed once, writes the outcome, and then acks.
+"""The worker: takes jobs of one lane, claims their rows, has each performed once, and writes the outcome.
 
 Every service is a worker: a channel service performs a delivery by making an attempt (``shared.delivery``), the router
 performs its tasks. Promises at least once: a row is performed after a successful claim only, its outcome is written with
-the claim's token, and a job is acknowledged when all its rows have been dealt with. What dies with a worker is driven
-again by the ledger.
+the claim's token, and what dies with a worker is driven again by the ledger when its lease has lapsed. A job is
+acknowledged to the broker when all its rows have been claimed (or need nothing): from then on the ledger knows who has
+them, and what is not acknowledged is exactly the backlog (docs/decisions/0004).
 
 Priorities are kept apart twice: each has its own connection and so its own window at the broker, and shares of the
 worker's capacity are reserved for the more urgent ones, so that critical never waits behind a backlog.
@@ -84,14 +85,14 @@ Report = Callable[[Notification, RowT, Claim, Outcome], None]
 
 @dataclass(slots=True)
 class _JobInHand(Generic[RowT]):
-    """A job whose message is acknowledged when ``left`` reaches zero."""
+    """A job whose message is acknowledged when ``left``, the rows that nobody has claimed, reaches zero."""
 
     broker: Broker
     incoming: Incoming
     notification: Notification
     left: int
 
-    def row_done(self) -> None:
+    def row_claimed(self) -> None:
         self.left -= 1
         if self.left == 0:
             self.broker.ack(self.incoming)
@@ -215,31 +216,31 @@ class Worker(Generic[RowT]):
         try:
             claims = await self._claim([(job.notification.id, row.key) for job, row in batch])
             for (job, row), claim in zip(batch, claims, strict=True):
+                job.row_claimed()
                 if claim.verdict == "claimed":
-                    task = asyncio.create_task(self._work(job, row, claim), name=f"work-{self._lane}")
+                    task = asyncio.create_task(self._work(job.notification, row, claim), name=f"work-{self._lane}")
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
                     started += 1
                 else:
-                    self._settle(job, row, claim)
+                    self._settle(job.notification, row, claim)
         finally:
             self._capacity.give(places - started)
 
     async def _claim(self, rows: list[tuple[str, str]]) -> list[Claim]:
         return await until_stored(lambda: self._ledger.claim(rows, self._lease))
 
-    async def _work(self, job: _JobInHand[RowT], row: RowT, claim: Claim) -> None:
+    async def _work(self, notification: Notification, row: RowT, claim: Claim) -> None:
         try:
-            outcome = await self._outcome(job.notification, row, claim)
+            outcome = await self._outcome(notification, row, claim)
             written = await until_stored(lambda: self._ledger.finish(claim, outcome))
             if written == "finished":
-                self._report(job.notification, row, claim, outcome)
+                self._report(notification, row, claim, outcome)
             else:
                 log.info(
                     "outcome not written",
                     extra={"delivery_id": claim.delivery_id, "why": written, "attempt": claim.attempt},
                 )
-            job.row_done()
         finally:
             self._capacity.give()
 
@@ -258,13 +259,12 @@ class Worker(Generic[RowT]):
                 detail=type(error).__name__,
             )  # fmt: skip
 
-    def _settle(self, job: _JobInHand[RowT], row: RowT, claim: Claim) -> None:
+    def _settle(self, notification: Notification, row: RowT, claim: Claim) -> None:
         """Deal with a row that was not ours to take."""
         if claim.verdict == "expired":
-            self._report(job.notification, row, claim, Outcome(State.EXPIRED, Reason.EXPIRED, counts=False))
+            self._report(notification, row, claim, Outcome(State.EXPIRED, Reason.EXPIRED, counts=False))
         elif claim.verdict == "cancelled":
-            self._report(job.notification, row, claim, Outcome(State.SUPPRESSED, Reason.CANCELLED, counts=False))
-        job.row_done()
+            self._report(notification, row, claim, Outcome(State.SUPPRESSED, Reason.CANCELLED, counts=False))
 
 
 async def until_stored(call: Callable[[], Awaitable[AnswerT]]) -> AnswerT:

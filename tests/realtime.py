@@ -145,5 +145,5 @@ async def realtime_node(
     async with open_context(read, "realtime") as context:
         node = RealtimeNode(context, heartbeat_s=heartbeat_s, feed_check_s=feed_check_s)
         async with node.running(), serve_clients(node) as port, aiohttp.ClientSession() as client:
-            await eventually(context.checks["node"], what="the node's link to the broker")
+            await eventually(lambda: node._link.is_up, what="the node's link to the broker")
             yield Realtime(context, node, InboxProvider(node.changes), client, f"http://127.0.0.1:{port}")

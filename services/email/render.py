@@ -87,7 +87,7 @@ def render(attempt: Attempt, sender: Sender, now: datetime) -> Mail:
 def _subject(content: Content) -> str:
     if content.alert is None:
         return content.title
-    return f"[{content.alert.level.upper()}] {content.title}"
+    return f"[{content.alert.level.upper()}] {content.alert.type}"
 
 
 def _message_id(attempt: Attempt, sender: Sender) -> str:

@@ -14,7 +14,12 @@ SECRET_BYTES = 32
 def _origin_list(text: str) -> str:
     for origin in _split(text):
         parts = urlsplit(origin)
-        if parts.scheme not in ("http", "https") or not parts.netloc or origin != f"{parts.scheme}://{parts.netloc}":
+        if (
+            parts.scheme not in ("http", "https")
+            or origin != f"{parts.scheme}://{parts.netloc}"
+            or not parts.hostname
+            or "*" in origin
+        ):
             raise ValueError(
                 "every origin must look like https://app.example.com, without a path or a slash at its end"
             )

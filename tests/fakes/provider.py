@@ -8,15 +8,19 @@ from shared.model import Attempt, Channel, Delivery, Receipt
 
 
 class ScriptedProvider:
-    """Answers each attempt with the next entry of ``script``: a receipt, an error, or ``HANG``; then it takes everything.
+    """Answers each attempt with the next entry of ``script``: a receipt, an error, or ``HANG``.
 
-    ``attempts`` holds what it was given.
+    At the script's end it takes everything. ``attempts`` holds what it was given.
     """
 
     HANG = "hang"
 
     def __init__(
-        self, script: Iterable[Receipt | Exception | str] = (), *, name: str = "scripted", channel: Channel | None = None
+        self,
+        script: Iterable[Receipt | Exception | str] = (),
+        *,
+        name: str = "scripted",
+        channel: Channel | None = None,
     ) -> None:
         self.name = name
         self.script = deque(script)

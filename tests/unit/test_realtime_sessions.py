@@ -41,8 +41,8 @@ def live_session(sink: HeldSink) -> Session:
 
 
 async def until_idle(session: Session) -> None:
-    while session._writer is not None:
-        await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await session.written()
 
 
 async def test_frames_wait_until_the_session_is_live_and_keep_their_order() -> None:

@@ -222,17 +222,17 @@ def test_a_broker_url_is_read(url: str, host: str, port: int, username: str | No
     ],
 )
 def test_a_malformed_broker_url_is_refused_without_its_password(url: str) -> None:
-    with pytest.raises(ConfigError, match="^MQTT_URL: ") as caught:
+    with pytest.raises(ConfigError, match=r"^MQTT_URL: ") as caught:
         BrokerAddress.parse(url)
     assert SECRET not in str(caught.value)
     assert SECRET not in repr(caught.value.__context__)
 
 
 def test_a_missing_or_broken_authority_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="^MQTT_CA_FILE: "):
+    with pytest.raises(ConfigError, match=r"^MQTT_CA_FILE: "):
         BrokerAddress.parse("mqtts://broker", tmp_path / "missing.pem")
     (tmp_path / "broken.pem").write_text("not a certificate")
-    with pytest.raises(ConfigError, match="^MQTT_CA_FILE: "):
+    with pytest.raises(ConfigError, match=r"^MQTT_CA_FILE: "):
         BrokerAddress.parse("mqtts://broker", tmp_path / "broken.pem")
 
 
@@ -253,7 +253,7 @@ def test_a_missing_or_broken_authority_file_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_a_malformed_store_url_is_refused_without_its_password(url: str) -> None:
-    with pytest.raises(ConfigError, match="^REDIS_URL: ") as caught:
+    with pytest.raises(ConfigError, match=r"^REDIS_URL: ") as caught:
         Store(url)
     assert SECRET not in str(caught.value)
 
@@ -273,7 +273,7 @@ def test_every_setting_says_what_it_means() -> None:
 
 def run_router(environment: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
     mine = {name: value for name, value in os.environ.items() if not name.startswith(RouterSettings.prefixes)}
-    return subprocess.run(  # noqa: S603 - our own program
+    return subprocess.run(
         [sys.executable, "-m", "services.router"],
         cwd=ROOT, env={**mine, **environment}, capture_output=True, text=True, timeout=90, check=False,
     )  # fmt: skip

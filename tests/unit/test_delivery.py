@@ -1,0 +1,352 @@
+"""One attempt: what each answer of a provider means, the pause of one that refuses us, and what the log line tells."""
+
+import json
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from prometheus_client import REGISTRY
+
+from shared import delivery as module
+from shared.clock import epoch_ms
+from shared.delivery import Deliverer, Gate, latency_observer
+from shared.errors import (
+    DeliveryError,
+    DeliveryRefused,
+    OutcomeUnknown,
+    PermanentFailure,
+    ProviderMisconfigured,
+    Reason,
+    RecipientGone,
+    TemporaryFailure,
+)
+from shared.keys import new_notification_id
+from shared.ledger import Claim, Outcome
+from shared.log import configure
+from shared.model import Attempt, Channel, Content, Delivery, EmailAddress, Notification, Priority, Receipt, State
+from shared.provider import Provider
+from shared.retry import RetryPolicy
+from tests.fakes.clock import StandingClock
+from tests.fakes.provider import ScriptedProvider
+
+ADDRESS = "somebody@example.com"
+TITLE = "A title nobody else may read"
+BODY = "A body nobody else may read"
+
+DOUBT_WAIT = timedelta(seconds=120)
+FIRST_WAIT = timedelta(seconds=2)
+CRITICAL_MOST = timedelta(seconds=30)
+
+
+def notification(priority: Priority = Priority.NORMAL, accepted_ms: int = 0) -> Notification:
+    return Notification(
+        id=new_notification_id(),
+        kind="email_send",
+        priority=priority,
+        accepted_ms=accepted_ms,
+        content=Content(title=TITLE, message=BODY),
+    )
+
+
+def mail(priority: Priority = Priority.NORMAL, due_ms: int = 0, content: Content | None = None) -> Delivery:
+    return Delivery(
+        key="email:user123",
+        channel=Channel.EMAIL,
+        priority=priority,
+        address=EmailAddress(email=ADDRESS),
+        recipient="user123",
+        due_ms=due_ms,
+        expires_ms=2**42,
+        content=content,
+    )
+
+
+def claim(attempt: int = 1, *, in_doubt: bool = False) -> Claim:
+    return Claim(new_notification_id(), "email:user123", "claimed", token=1, attempt=attempt, in_doubt=in_doubt)
+
+
+def deliverer(*providers: Provider, deadline_s: float = 30) -> Deliverer:
+    return Deliverer(
+        Channel.EMAIL,
+        providers,
+        attempt_deadline=timedelta(seconds=deadline_s),
+        retry=RetryPolicy(),
+        doubt_wait=DOUBT_WAIT,
+        clock=StandingClock(),
+    )
+
+
+async def outcome_of(
+    answer: Receipt | Exception | str,
+    *,
+    priority: Priority = Priority.NORMAL,
+    attempt: int = 1,
+    in_doubt: bool = False,
+    deadline_s: float = 30,
+) -> Outcome:
+    return await deliverer(ScriptedProvider([answer]), deadline_s=deadline_s).perform(
+        notification(priority), mail(priority), claim(attempt, in_doubt=in_doubt)
+    )
+
+
+async def test_what_the_provider_took_is_delivered_with_its_id() -> None:
+    outcome = await outcome_of(Receipt("queued as 4711"))
+    assert outcome == Outcome(State.DELIVERED, provider="scripted", provider_id="queued as 4711")
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "word", "counts"),
+    [
+        (TemporaryFailure(Reason.UNAVAILABLE, "450"), State.PENDING, "retry", True),
+        (PermanentFailure(Reason.REJECTED, "554"), State.DEAD_LETTERED, "bad", True),
+        (RecipientGone("5.1.1"), State.DEAD_LETTERED, "gone", True),
+        (DeliveryRefused(Reason.COUNTRY_NOT_ALLOWED), State.SUPPRESSED, "refused", True),
+        (ProviderMisconfigured(Reason.AUTH, "535"), State.PENDING, "operator", False),
+        (OutcomeUnknown(Reason.NETWORK, "cut"), State.PENDING, "unknown", True),
+    ],
+)
+async def test_each_class_of_error_has_its_outcome(error: DeliveryError, state: State, word: str, counts: bool) -> None:
+    outcome = await outcome_of(error)
+    assert (outcome.state, outcome.word, outcome.counts) == (state, word, counts)
+    assert (outcome.reason, outcome.detail, outcome.provider) == (error.reason, error.detail, "scripted")
+    assert outcome.in_doubt == isinstance(error, OutcomeUnknown)
+
+
+async def test_a_temporary_failure_waits_at_least_as_long_as_the_provider_asked() -> None:
+    asked = timedelta(minutes=7)
+    outcome = await outcome_of(TemporaryFailure(Reason.RATE_LIMITED, retry_after=asked))
+    assert asked <= outcome.wait <= asked + FIRST_WAIT
+    assert (await outcome_of(TemporaryFailure(Reason.UNAVAILABLE))).wait <= FIRST_WAIT
+
+
+async def test_a_hanging_provider_is_cut_off_in_doubt() -> None:
+    outcome = await outcome_of(ScriptedProvider.HANG, deadline_s=0.05)
+    assert (outcome.state, outcome.word, outcome.reason) == (State.PENDING, "unknown", Reason.TIMEOUT)
+    assert outcome.in_doubt
+
+
+async def test_a_timeout_of_the_providers_own_is_in_doubt_too() -> None:
+    assert (await outcome_of(TimeoutError())).reason is Reason.TIMEOUT
+
+
+async def test_an_unknown_outcome_is_repeated_after_the_wait_for_doubt() -> None:
+    outcome = await outcome_of(OutcomeUnknown(Reason.TIMEOUT))
+    assert outcome.wait >= DOUBT_WAIT
+    assert outcome.in_doubt
+
+
+async def test_a_critical_unknown_outcome_is_repeated_at_once_and_then_backs_off() -> None:
+    unknown = OutcomeUnknown(Reason.TIMEOUT)
+    assert (await outcome_of(unknown, priority=Priority.CRITICAL)).wait == timedelta(0)
+    # Twice is better than late; a provider that never answers would otherwise be asked without a pause for a day.
+    waits = [(await outcome_of(unknown, priority=Priority.CRITICAL, attempt=9, in_doubt=True)).wait for _ in range(20)]
+    assert timedelta(seconds=1) < max(waits) <= CRITICAL_MOST
+
+
+@pytest.mark.parametrize(
+    "error", [TemporaryFailure(Reason.UNAVAILABLE), ProviderMisconfigured(Reason.AUTH), OutcomeUnknown(Reason.TIMEOUT)]
+)
+async def test_a_doubt_is_never_forgotten(error: DeliveryError) -> None:
+    assert (await outcome_of(error, in_doubt=True)).in_doubt
+
+
+async def test_the_provider_is_told_the_attempts_number_its_doubt_and_its_deadline() -> None:
+    provider = ScriptedProvider()
+    said = Content(title="own", message="own")
+    note, to = notification(), mail(content=said)
+    await deliverer(provider).perform(note, to, claim(3, in_doubt=True))
+    (attempt,) = provider.attempts
+    deadline = StandingClock().now() + timedelta(seconds=30)
+    assert attempt == Attempt(note, to, number=3, in_doubt=True, deadline=deadline)
+    assert attempt.content == said
+    await deliverer(provider).perform(note, mail(), claim())
+    assert provider.attempts[-1].content == note.content
+
+
+async def test_the_first_provider_that_handles_the_address_gets_it() -> None:
+    other = ScriptedProvider(name="other", channel=Channel.SMS)
+    first, second = ScriptedProvider(name="first"), ScriptedProvider(name="second")
+    await deliverer(other, first, second).perform(notification(), mail(), claim())
+    assert [len(provider.attempts) for provider in (other, first, second)] == [0, 1, 0]
+
+
+async def test_without_a_provider_for_the_address_it_is_a_dead_letter() -> None:
+    other = ScriptedProvider(channel=Channel.SMS)
+    outcome = await deliverer(other).perform(notification(), mail(), claim())
+    assert (outcome.state, outcome.reason) == (State.DEAD_LETTERED, Reason.NO_PROVIDER)
+
+
+async def test_an_error_that_is_not_ours_passes_through_to_the_worker() -> None:
+    with pytest.raises(ZeroDivisionError):
+        await outcome_of(ZeroDivisionError())
+
+
+def paused(provider: str) -> float | None:
+    return REGISTRY.get_sample_value("carillon_provider_paused", {"channel": "email", "provider": provider})
+
+
+async def test_a_refusal_of_us_pauses_the_provider_and_uses_up_no_attempt() -> None:
+    provider = ScriptedProvider([ProviderMisconfigured(Reason.AUTH, "535")], name="pausing")
+    channel = deliverer(provider)
+    assert paused("pausing") == 0
+    await channel.perform(notification(), mail(), claim())
+    assert paused("pausing") == 1
+    for _ in range(10):
+        outcome = await channel.perform(notification(), mail(), claim(in_doubt=True))
+        assert (outcome.state, outcome.word, outcome.counts) == (State.PENDING, "paused", False)
+        assert outcome.in_doubt
+        assert timedelta(seconds=1) <= outcome.wait <= timedelta(seconds=5)
+    assert len(provider.attempts) == 1
+
+
+async def test_a_paused_provider_leaves_the_other_alone() -> None:
+    broken = ScriptedProvider([ProviderMisconfigured(Reason.AUTH)], name="broken", channel=Channel.EMAIL)
+    channel = deliverer(broken, ScriptedProvider(name="sound"))
+    await channel.perform(notification(), mail(), claim())
+    text = mail().model_copy(update={"channel": Channel.SMS})
+    assert (await channel.perform(notification(), text, claim())).state is State.DELIVERED
+
+
+async def test_a_probe_that_succeeds_resumes_the_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PROBE_INTERVAL_S", 0.0)
+    refused = [ProviderMisconfigured(Reason.QUOTA), ProviderMisconfigured(Reason.QUOTA)]
+    provider = ScriptedProvider(refused, name="resuming")
+    channel = deliverer(provider)
+    words = [(await channel.perform(notification(), mail(), claim())).word for _ in range(4)]
+    assert words == ["operator", "operator", "ok", "ok"]
+    assert paused("resuming") == 0
+
+
+class Seconds:
+    """A monotonic clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def seconds() -> Seconds:
+    return Seconds()
+
+
+@pytest.fixture
+def gate(seconds: Seconds) -> Gate:
+    return Gate(Channel.EMAIL, "gated", seconds)
+
+
+def test_a_closed_gate_lets_one_probe_a_second_through(gate: Gate, seconds: Seconds) -> None:
+    gate.note(ProviderMisconfigured(Reason.AUTH))
+    let_through = 0
+    for _ in range(100):
+        seconds.now_s += 0.1
+        let_through += gate.lets_through()
+    assert 8 <= let_through <= 10
+
+
+@pytest.mark.parametrize("answer", [None, RecipientGone(), PermanentFailure(Reason.REJECTED)])
+def test_an_answer_about_the_recipient_opens_the_gate(gate: Gate, answer: Exception | None) -> None:
+    gate.note(ProviderMisconfigured(Reason.AUTH))
+    assert not gate.lets_through()
+    gate.note(answer)
+    assert gate.lets_through()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ProviderMisconfigured(Reason.AUTH),
+        TemporaryFailure(Reason.NETWORK),
+        OutcomeUnknown(Reason.TIMEOUT),
+        # A rule of ours: the provider was not asked.
+        DeliveryRefused(Reason.COUNTRY_NOT_ALLOWED),
+    ],
+)
+def test_an_answer_that_tells_nothing_about_us_leaves_the_gate_closed(gate: Gate, answer: Exception) -> None:
+    gate.note(ProviderMisconfigured(Reason.AUTH))
+    gate.note(answer)
+    assert not gate.lets_through()
+
+
+def test_a_provider_that_never_refused_us_is_not_paused(gate: Gate) -> None:
+    for answer in (None, TemporaryFailure(Reason.NETWORK), OutcomeUnknown(Reason.TIMEOUT), RecipientGone()):
+        gate.note(answer)
+        assert gate.lets_through()
+
+
+def test_a_pause_is_logged_once_and_its_end_once(gate: Gate, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    for answer in (ProviderMisconfigured(Reason.AUTH), ProviderMisconfigured(Reason.AUTH), None, None):
+        gate.note(answer)
+    assert [record.message for record in caplog.records] == ["provider paused", "provider resumed"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Receipt("queued as 4711"), TemporaryFailure(Reason.UNAVAILABLE, "450"), ProviderMisconfigured(Reason.AUTH, "535")],
+)
+async def test_each_attempt_is_one_log_line_without_personal_data(
+    answer: Receipt | DeliveryError, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = logging.getLogger()
+    before = root.level, root.handlers[:]
+    configure("INFO", "json", "email")
+    try:
+        await outcome_of(answer, attempt=2)
+    finally:
+        root.setLevel(before[0])
+        root.handlers[:] = before[1]
+    output = capsys.readouterr().out
+    attempts = [line for line in map(json.loads, output.splitlines()) if line["event"] == "attempt"]
+    assert len(attempts) == 1
+    fields = {
+        "notification_id", "delivery_id", "channel", "provider", "attempt", "outcome", "reason", "duration_s",
+    }  # fmt: skip
+    assert fields <= attempts[0].keys()
+    for private in (ADDRESS, TITLE, BODY):
+        assert private not in output
+
+
+async def test_attempts_are_counted_by_outcome() -> None:
+    def count(word: str) -> float | None:
+        labels = {"channel": "email", "provider": "counted", "outcome": word}
+        return REGISTRY.get_sample_value("carillon_attempts_total", labels)
+
+    provider = ScriptedProvider([Receipt(), RecipientGone(), Receipt()], name="counted")
+    channel = deliverer(provider)
+    assert (count("ok"), count("gone"), count("bad")) == (0, 0, 0)
+    for _ in range(3):
+        await channel.perform(notification(), mail(), claim())
+    assert (count("ok"), count("gone"), count("bad")) == (2, 1, 0)
+
+
+@pytest.fixture
+def latency_s() -> Callable[[], float]:
+    """How much latency was observed since the last look."""
+    seen = 0.0
+
+    def look() -> float:
+        nonlocal seen
+        labels = {"channel": "push", "priority": "low"}
+        total = REGISTRY.get_sample_value("carillon_delivery_latency_seconds_sum", labels) or 0.0
+        seen, new = total, total - seen
+        return new
+
+    look()
+    return look
+
+
+def test_latency_counts_from_acceptance_or_from_the_planned_time(latency_s: Callable[[], float]) -> None:
+    clock = StandingClock()
+    now_ms = epoch_ms(clock.now())
+    observe = latency_observer(Channel.PUSH, clock)
+    observe(notification(accepted_ms=now_ms - 1_500), mail(Priority.LOW))
+    assert latency_s() == pytest.approx(1.5)
+    observe(notification(accepted_ms=now_ms - 3_600_000), mail(Priority.LOW, due_ms=now_ms - 250))
+    assert latency_s() == pytest.approx(0.25)
+    # Another machine's clock may be ahead of ours.
+    observe(notification(accepted_ms=now_ms + 500), mail(Priority.LOW))
+    assert latency_s() == 0

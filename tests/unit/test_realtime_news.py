@@ -1,0 +1,61 @@
+"""Messages between realtime processes, and cursors."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.realtime.news import CountNews, EntryNews, News, PersonNews, StatusNews, decode, encode
+from shared.feed import FeedNews
+from shared.timeline import Cursor, FeedEntry
+
+NEWS: list[News] = [
+    EntryNews("ada", "e" * 16, 0, 2**51, 3, 7, quiet=True, body='{"id":"ä\\n"}'),
+    CountNews("ada", 1, 2, 3, 4, 2**51),
+    PersonNews("ada"),
+    StatusNews(5, '{"type":"status"}'),
+    FeedNews("f" * 16, 1, FeedEntry(2, "n1", None, "{}")),
+    FeedNews("f" * 16, 1, FeedEntry(2, "n1", frozenset({"ops", "sales"}), "{}")),
+]
+
+
+@pytest.mark.parametrize("news", NEWS)
+def test_what_one_process_writes_another_reads(news: News) -> None:
+    assert decode(encode(news).encode()) == news
+
+
+def test_fields_of_a_user_stand_beside_the_frame() -> None:
+    message = json.loads(encode(NEWS[1]))
+    assert (message["v"], message["user_id"], message["frame"]["type"]) == (1, "ada", "unread")
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"", b"{", b"[]", b"5", b"\xff", b'{"v":2,"frame":{"type":"status"}}', b'{"v":1}', b'{"v":1,"frame":[]}',
+        b'{"v":1,"frame":{"type":"unheard of"},"user_id":"ada"}', b'{"v":1,"frame":{"type":"unread"},"user_id":"ada"}',
+        b'{"v":"1","frame":{}}', b'{"v":1,"frame":{"type":"feed"}}',
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_is_skipped(payload: bytes) -> None:
+    assert decode(payload) is None
+
+
+EPOCHS = st.one_of(st.just(""), st.binary(min_size=8, max_size=8).filter(any).map(bytes.hex))
+SEQUENCES = st.integers(0, 2**53)
+
+
+@given(EPOCHS, SEQUENCES, EPOCHS, SEQUENCES)
+def test_cursor_comes_back_as_it_went(user_epoch: str, user_seq: int, feed_epoch: str, feed_seq: int) -> None:
+    cursor = Cursor(user_epoch, user_seq, feed_epoch, feed_seq)
+    text = cursor.encode()
+    assert Cursor.decode(text) == cursor
+    assert text.isascii()
+    assert not set(text) & set("=+/")
+
+
+@given(st.text(max_size=60))
+def test_text_that_is_no_cursor_is_noticed(text: str) -> None:
+    cursor = Cursor.decode(text)
+    assert cursor is None or len(text) >= 43
