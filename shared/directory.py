@@ -1,8 +1,8 @@
 """People, groups and on-call entries: who can be told, and how.
 
-Promises that a read after a write sees it, and that the indexes (groups, everybody, admins) hold at least everybody they
-should: a record is swapped atomically, its index entries follow, and whoever reads an index looks at the record before
-relying on it. Times of two writers to one user are last write wins.
+Promises that a read after a write sees it, and that the indexes (groups, everybody, admins) hold at least everybody
+they should: a record is swapped atomically, its index entries follow, and whoever reads an index looks at the record
+before relying on it. Of two writers to one user the last one wins.
 """
 
 import asyncio

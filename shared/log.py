@@ -1,7 +1,7 @@
 """Logs: one JSON object per line on stdout, or readable lines on a terminal.
 
-Fields are given with ``extra=``; what is put there is printed. So: ids, words from fixed lists, numbers and times, never
-a title, a body, an address, a token or a URL with a key.
+Fields are given with ``extra=``; what is put there is printed. So: ids, words from fixed lists, numbers and times,
+never a title, a body, an address, a token or a URL with a key.
 """
 
 import json

@@ -46,8 +46,8 @@ INTAKE_OUTCOMES = ("accepted", "duplicate", "rejected")
 ATTEMPT_OUTCOMES = ("ok", "retry", "gone", "bad", "refused", "operator", "unknown", "error")
 
 _SUPPRESSIONS = (
-    Reason.CANCELLED, Reason.CHANNEL_RULE, Reason.NO_RECIPIENT, Reason.UNKNOWN_RECIPIENT, Reason.PREFERENCE_OFF, Reason.NO_ADDRESS, Reason.COUNTRY_NOT_ALLOWED,
-    Reason.OPTED_OUT,
+    Reason.CANCELLED, Reason.CHANNEL_RULE, Reason.NO_RECIPIENT, Reason.UNKNOWN_RECIPIENT, Reason.PREFERENCE_OFF,
+    Reason.NO_ADDRESS, Reason.COUNTRY_NOT_ALLOWED, Reason.OPTED_OUT,
 )  # fmt: skip
 _DEAD_LETTERS = (Reason.REJECTED, Reason.GONE, Reason.TOO_LARGE, Reason.NO_PROVIDER, Reason.INTERNAL_ERROR)
 ENDS: tuple[tuple[State, Reason], ...] = (

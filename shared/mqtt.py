@@ -2,8 +2,8 @@
 
 Promises: a message taken here is acknowledged to the broker only by ``ack``; a publish's future ends with the broker's
 answer or with BrokerUnavailable; ``take`` returns everything that has arrived. At least once: what was not acknowledged
-comes again after a reconnect (of the same session) or is driven again by the ledger. It does not reconnect; ``BrokerLink``
-does.
+comes again after a reconnect (of the same session) or is driven again by the ledger. It does not reconnect;
+``BrokerLink`` does.
 
 The underlying paho client is reached through ``_client``: aiomqtt 2.5 acknowledges as soon as a message is in memory,
 drops reason codes, and its message iterator halves the rate. aiomqtt and paho connect, subscribe, ping and own the

@@ -109,20 +109,15 @@ def decode_publish(first_byte: int, body: bytes) -> Incoming:
         if qos:
             (mid,) = struct.unpack_from("!H", body, at)
             at += 2
-        size = body[at]
-        if size == 0:
-            # Most of our own: no properties at all.
-            return Incoming(topic, body[at + 1 :], mid, qos)
         size, at = _variable_integer(body, at)
-        return _with_properties(topic, body, mid, qos, at, at + size)
+        incoming = Incoming(topic, body[at + size :], mid, qos)
+        _read_properties(incoming, body, at, at + size)
     except (struct.error, IndexError, UnicodeDecodeError) as error:
         raise MalformedPacket("publish") from error
+    return incoming
 
 
-def _with_properties(topic: str, body: bytes, mid: int, qos: int, at: int, end: int) -> Incoming:
-    response_topic: str | None = None
-    correlation: bytes | None = None
-    expiry_s: int | None = None
+def _read_properties(incoming: Incoming, body: bytes, at: int, end: int) -> None:
     user_properties: list[tuple[str, str]] = []
     while at < end:
         identifier = body[at]
@@ -134,12 +129,12 @@ def _with_properties(topic: str, body: bytes, mid: int, qos: int, at: int, end: 
         elif identifier in _LENGTH_PREFIXED:
             value, at = _prefixed(body, at)
             if identifier == _RESPONSE_TOPIC:
-                response_topic = value.decode()
+                incoming.response_topic = value.decode()
             elif identifier == _CORRELATION_DATA:
-                correlation = value
+                incoming.correlation = value
         elif identifier in _FIXED_SIZES:
             if identifier == _MESSAGE_EXPIRY:
-                (expiry_s,) = struct.unpack_from("!I", body, at)
+                (incoming.expiry_s,) = struct.unpack_from("!I", body, at)
             at += _FIXED_SIZES[identifier]
         elif identifier in _VARIABLE_INTEGER:
             _, at = _variable_integer(body, at)
@@ -147,7 +142,7 @@ def _with_properties(topic: str, body: bytes, mid: int, qos: int, at: int, end: 
             raise MalformedPacket("unknown property")
     if at != end:
         raise MalformedPacket("property length")
-    return Incoming(topic, body[end:], mid, qos, response_topic, correlation, expiry_s, user_properties)
+    incoming.user_properties = user_properties
 
 
 def encode_publish(

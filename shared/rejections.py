@@ -1,7 +1,7 @@
 """Refused publishes, kept so that an operator can see who sends what wrongly.
 
-The newest ``LIMIT`` are kept for ``record_retention_s``. Only what names the problem is kept, nothing of the payload but
-its size: it may be personal, and a refused publish has a sender who was told.
+The newest ``LIMIT`` are kept for ``record_retention_s``. Only what names the problem is kept, nothing of the payload
+but its size: it may be personal, and a refused publish has a sender who was told.
 """
 
 import json

@@ -1,8 +1,8 @@
 """The worker: takes jobs of one lane, claims their rows, has each performed once, and writes the outcome.
 
 Every service is a worker: a channel service performs a delivery by making an attempt (``shared.delivery``), the router
-performs its tasks. Promises at least once: a row is performed after a successful claim only, its outcome is written with
-the claim's token, and what dies with a worker is driven again by the ledger when its lease has lapsed. A job is
+performs its tasks. Promises at least once: a row is performed after a successful claim only, its outcome is written
+with the claim's token, and what dies with a worker is driven again by the ledger when its lease has lapsed. A job is
 acknowledged to the broker when all its rows have been claimed (or need nothing): from then on the ledger knows who has
 them, and what is not acknowledged is exactly the backlog (docs/decisions/0004).
 

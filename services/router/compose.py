@@ -3,7 +3,7 @@
 It knows no directory and no store. What it returns is complete except for who the recipients are.
 """
 
-from collections.abc import Callable
+import json
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -58,7 +58,27 @@ class _Said:
 
     content: Content
     audience: Audience | None = None
-    direct: Callable[[int, int], tuple[Delivery, ...]] = lambda _due_ms, _expires_ms: ()
+    direct: tuple[Delivery, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """When something is due and until when it is tried, by what its publisher said."""
+
+    now_ms: int
+    lifetime_s: int
+
+    def due_ms(self, said: p.Envelope) -> int:
+        due_ms = epoch_ms(said.send_at) if said.send_at else 0
+        return due_ms if due_ms > self.now_ms else 0
+
+    def expires_ms(self, said: p.Envelope) -> int:
+        asked = []
+        if said.expires_at is not None:
+            asked.append(epoch_ms(said.expires_at))
+        if said.ttl_s is not None:
+            asked.append(self.now_ms + round(said.ttl_s * 1000))
+        return min(asked) if asked else max(self.now_ms, self.due_ms(said)) + self.lifetime_s * 1000
 
 
 def compose(
@@ -73,19 +93,17 @@ def compose(
     Raises:
         Rejected: with the code ``expired``.
     """
-    send_at_ms = epoch_ms(publish.send_at) if publish.send_at else 0
-    if send_at_ms <= now_ms:
-        send_at_ms = 0
-    expires_ms = _deadline(publish, now_ms, send_at_ms, lifetime_s)
+    times = _Times(now_ms, lifetime_s)
+    send_at_ms, expires_ms = times.due_ms(publish), times.expires_ms(publish)
     if expires_ms <= now_ms:
         raise Rejected(RejectionCode.EXPIRED, "Its deadline has passed.")
+    if expires_ms <= send_at_ms:
+        raise Rejected(RejectionCode.EXPIRED, "Its deadline is before its send_at.")
     key = publish.id or ""
-    dedup_key = (
-        f"{publish.alert_type}|{publish.dedup_key}" if isinstance(publish, p.Alert) and publish.dedup_key else ""
-    )
+    dedup_key = _dedup_key(publish)
     # An alert's deduplication and its idempotency key are looked at on one shard; the first is the stronger bond.
     owner = dedup_key or key
-    said = _say(publish)
+    said = _say(publish, times)
     notification = Notification(
         id=new_notification_id(shard_of_key(owner) if owner else None),
         kind=kind.value,
@@ -98,7 +116,7 @@ def compose(
     return Draft(
         notification=notification,
         audience=said.audience,
-        direct=said.direct(send_at_ms, expires_ms),
+        direct=said.direct,
         send_at_ms=send_at_ms,
         expires_ms=expires_ms,
         fingerprint=_fingerprint(kind, publish, unstable) if key else "",
@@ -108,21 +126,24 @@ def compose(
     )
 
 
-def _deadline(publish: p.Envelope, now_ms: int, send_at_ms: int, lifetime_s: int) -> int:
-    asked = []
-    if publish.expires_at is not None:
-        asked.append(epoch_ms(publish.expires_at))
-    if publish.ttl_s is not None:
-        asked.append(now_ms + round(publish.ttl_s * 1000))
-    return min(asked) if asked else max(now_ms, send_at_ms) + lifetime_s * 1000
+def _dedup_key(publish: p.Notification) -> str:
+    # With the level: a critical alert must not pass for the repetition of an open warning about the same trouble.
+    if isinstance(publish, p.CriticalAlert | p.WarningAlert | p.InfoAlert) and publish.dedup_key:
+        return f"{publish.level}|{publish.alert_type}|{publish.dedup_key}"
+    return ""
 
 
 def _fingerprint(kind: Kind, publish: p.Notification, unstable: frozenset[str]) -> str:
-    body = publish.model_dump_json(exclude={"id", *unstable})
+    document = publish.model_dump(mode="json", exclude={"id"})
+    # What an MQTT property said counts as not said; a batch has handed it down to its mails.
+    for each in (document, *document.get("emails", ())):
+        each.update(dict.fromkeys(unstable))
+    # Sorted, because a publisher that builds its JSON again may write the same object in another order.
+    body = json.dumps(document, sort_keys=True)
     return blake2b(f"{kind}|{body}".encode(), digest_size=16).hexdigest()
 
 
-def _say(publish: p.Notification) -> _Said:
+def _say(publish: p.Notification, times: _Times) -> _Said:
     match publish:
         case p.RealtimeUser():
             return _Said(_realtime(publish), People(user_ids=(publish.user_id,)))
@@ -138,13 +159,13 @@ def _say(publish: p.Notification) -> _Said:
         case p.SystemMaintenance():
             return _Said(_maintenance(publish), Crowd())
         case p.EmailSend():
-            return _emails(publish.category, (publish,))
+            return _emails(publish.category, (publish,), times)
         case p.EmailBatch():
-            return _emails(publish.category, publish.emails)
+            return _emails(publish.category, publish.emails, times)
         case p.SmsSend():
-            return _sms(publish)
+            return _sms(publish, times)
         case p.PushMobile():
-            return _push(publish)
+            return _push(publish, times)
 
 
 def _realtime(publish: p.Realtime) -> Content:
@@ -196,7 +217,7 @@ def _maintenance(publish: p.SystemMaintenance) -> Content:
     )
 
 
-def _emails(category: str | None, mails: tuple[p.EmailSend, ...]) -> _Said:
+def _emails(category: str | None, mails: tuple[p.EmailSend, ...], times: _Times) -> _Said:
     def content(mail: p.EmailSend) -> Content:
         return Content(
             title=mail.subject, message=mail.body, html_body=mail.html_body, type="email", category=mail.category
@@ -204,19 +225,19 @@ def _emails(category: str | None, mails: tuple[p.EmailSend, ...]) -> _Said:
 
     alone = len(mails) == 1
 
-    def direct(due_ms: int, expires_ms: int) -> tuple[Delivery, ...]:
-        return tuple(
-            Delivery(
-                key=f"email:{index}",
-                channel=Channel.EMAIL,
-                priority=mail.priority,
-                address=EmailAddress(email=mail.to),
-                content=None if alone else content(mail),
-                due_ms=max(due_ms, epoch_ms(mail.send_at)) if mail.send_at and not alone else due_ms,
-                expires_ms=min(expires_ms, epoch_ms(mail.expires_at)) if mail.expires_at else expires_ms,
-            )
-            for index, mail in enumerate(mails)
+    # A mail of a batch has inherited what the batch says and it does not, so its own times are all there is to know.
+    direct = tuple(
+        Delivery(
+            key=f"email:{index}",
+            channel=Channel.EMAIL,
+            priority=mail.priority,
+            address=EmailAddress(email=mail.to),
+            content=None if alone else content(mail),
+            due_ms=times.due_ms(mail),
+            expires_ms=times.expires_ms(mail),
         )
+        for index, mail in enumerate(mails)
+    )
 
     if alone:
         return _Said(content(mails[0]), direct=direct)
@@ -224,42 +245,36 @@ def _emails(category: str | None, mails: tuple[p.EmailSend, ...]) -> _Said:
     return _Said(summary, direct=direct)
 
 
-def _sms(publish: p.SmsSend) -> _Said:
-    def direct(due_ms: int, expires_ms: int) -> tuple[Delivery, ...]:
-        return (
-            Delivery(
-                key="sms:0",
-                channel=Channel.SMS,
-                priority=publish.priority,
-                address=PhoneNumber(phone=publish.phone),
-                due_ms=due_ms,
-                expires_ms=expires_ms,
-            ),
-        )
-
+def _sms(publish: p.SmsSend, times: _Times) -> _Said:
+    delivery = Delivery(
+        key="sms:0",
+        channel=Channel.SMS,
+        priority=publish.priority,
+        address=PhoneNumber(phone=publish.phone),
+        due_ms=times.due_ms(publish),
+        expires_ms=times.expires_ms(publish),
+    )
     content = Content(title="", message=publish.message, type="sms", category=publish.category)
-    return _Said(content, direct=direct)
+    return _Said(content, direct=(delivery,))
 
 
-def _push(publish: p.PushMobile) -> _Said:
+def _push(publish: p.PushMobile, times: _Times) -> _Said:
     content = Content(
         title=publish.title, message=publish.message, type="push", category=publish.category, data=publish.data
     )
     audience = People(user_ids=(publish.user_id,), only_push=publish.platform) if publish.user_id else None
 
-    def direct(due_ms: int, expires_ms: int) -> tuple[Delivery, ...]:
-        return tuple(
-            Delivery(
-                key=f"push:{index}",
-                channel=Channel.PUSH,
-                priority=publish.priority,
-                address=device_address(publish.platform, token),
-                due_ms=due_ms,
-                expires_ms=expires_ms,
-            )
-            for index, token in enumerate(publish.tokens or ())
+    direct = tuple(
+        Delivery(
+            key=f"push:{index}",
+            channel=Channel.PUSH,
+            priority=publish.priority,
+            address=device_address(publish.platform, token),
+            due_ms=times.due_ms(publish),
+            expires_ms=times.expires_ms(publish),
         )
-
+        for index, token in enumerate(publish.tokens or ())
+    )
     return _Said(content, audience, direct)
 
 

@@ -141,7 +141,8 @@ class Intake:
         taken = Taken(incoming, route.kind if route else None)
         try:
             if route is None:
-                raise Rejected(RejectionCode.UNKNOWN_TOPIC, "Nothing listens on this topic.")
+                self._refuse(taken, Rejected(RejectionCode.UNKNOWN_TOPIC, "Nothing listens on this topic."))
+                return taken
             envelope = _envelope(incoming)
             taken.unstable = frozenset(envelope) & {"ttl_s"}
             taken.publish = parse(route.kind, route.params, incoming.payload, envelope=envelope)

@@ -1,7 +1,7 @@
 """Plans notifications with what the directory knows: audience in, rows out.
 
-Everything that is decided about recipients passes through here, whether a notification was just accepted, was scheduled,
-or escalates. It reads the directory and writes nothing.
+Everything that is decided about recipients passes through here, whether a notification was just accepted, was
+scheduled, or escalates. It reads the directory and writes nothing.
 """
 
 import asyncio

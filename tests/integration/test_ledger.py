@@ -47,7 +47,9 @@ def ledger(opened: Store) -> Ledger:
     return Ledger(opened, Keys(), record_retention_s=600)
 
 
-def row(key: str = "email:0", *, due_ms: int = 0, lifetime_s: float = 60, priority: Priority = Priority.NORMAL) -> NewRow:
+def row(
+    key: str = "email:0", *, due_ms: int = 0, lifetime_s: float = 60, priority: Priority = Priority.NORMAL
+) -> NewRow:
     return NewRow(
         Delivery(
             key=key,

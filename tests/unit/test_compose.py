@@ -48,9 +48,7 @@ def draft(
     envelope: dict[str, object] = ({"id": key} if key else {}) | ({} if expiry_s is None else {"ttl_s": expiry_s})
     publish = parse(kind, params, json.dumps(body).encode(), envelope=envelope)
     assert isinstance(publish, notifications.Notification)
-    return compose(
-        kind, publish, now_ms=NOW_MS, lifetime_s=LIFETIME_S, unstable=frozenset(envelope) & {"ttl_s"}
-    )
+    return compose(kind, publish, now_ms=NOW_MS, lifetime_s=LIFETIME_S, unstable=frozenset(envelope) & {"ttl_s"})
 
 
 def to_user(expiry_s: int | None = None, key: str = "", **body: object) -> Draft:
@@ -165,9 +163,7 @@ def test_the_message_expiry_is_no_part_of_the_fingerprint() -> None:
 
 def test_the_message_expiry_is_no_part_of_a_batchs_fingerprint() -> None:
     batch = {"emails": [MAIL, MAIL]}
-    prints = {
-        draft(Kind.EMAIL_BATCH, {}, batch, key="k", expiry_s=expiry_s).fingerprint for expiry_s in (60, 59, None)
-    }
+    prints = {draft(Kind.EMAIL_BATCH, {}, batch, key="k", expiry_s=expiry_s).fingerprint for expiry_s in (60, 59, None)}
     assert len(prints) == 1
 
 
