@@ -126,7 +126,7 @@ class PushSandbox:
     async def unsubscribe(self, name: str) -> None:
         await self._call("DELETE", f"/webpush/subscriptions/{name}")
 
-    async def _call(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
+    async def _call(self, method: str, path: str, body: object = None) -> Any:
         async with (
             aiohttp.ClientSession() as session,
             session.request(method, self.http_url + path, json=body) as response,

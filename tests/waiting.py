@@ -4,16 +4,24 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 AnswerT = TypeVar("AnswerT")
 
 _POLL_S = 0.02
 
 
+@overload
 async def eventually(
-    condition: Callable[[], AnswerT | Awaitable[AnswerT]], within_s: float = 10, what: str = ""
-) -> AnswerT:
+    condition: Callable[[], Awaitable[AnswerT | None]], within_s: float = 10, what: str = ""
+) -> AnswerT: ...
+
+
+@overload
+async def eventually(condition: Callable[[], AnswerT | None], within_s: float = 10, what: str = "") -> AnswerT: ...
+
+
+async def eventually(condition: Callable[[], Any], within_s: float = 10, what: str = "") -> Any:
     """Ask again and again until the condition is true, and return what it answered.
 
     Args:

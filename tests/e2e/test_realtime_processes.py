@@ -95,7 +95,8 @@ async def test_a_dying_process_costs_its_clients_nothing_and_leaves_no_ghost(new
         async def no_ghost() -> bool:
             return not await sessions.nodes_of(user)
 
-        await eventually(no_ghost, within_s=NODE_TTL_S + 2, what="the dead process's sessions to lapse")
+        gone: bool = await eventually(no_ghost, within_s=NODE_TTL_S + 2, what="the dead process's sessions to lapse")
+        assert gone
 
 
 def _sessions(store: Store, stack: Stack) -> Sessions:

@@ -127,7 +127,8 @@ async def test_a_broadcast_shows_its_common_entry_and_the_pages_of_its_fan_out(
         tasks = (await command("trace", notification_id, "--json")).json["tasks"]
         return all(task["state"] == "delivered" for task in tasks)
 
-    await eventually(fanned_out, within_s=60)
+    done: bool = await eventually(fanned_out, within_s=60)
+    assert done
     shown = (await command("trace", notification_id, "--json")).json
     (entry,) = shown["deliveries"]
     assert (entry["recipient"], entry["groups"]) == (None, ["engineering"])

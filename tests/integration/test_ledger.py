@@ -99,9 +99,7 @@ async def test_accepting_the_same_record_again_changes_nothing(ledger: Ledger) -
 
 
 async def test_ten_thousand_tries_with_one_key_make_one_notification(ledger: Ledger) -> None:
-    answers = await asyncio.gather(
-        *(ledger.accept(record(row(), key="order-3", body="a")) for _ in range(10_000))
-    )
+    answers = await asyncio.gather(*(ledger.accept(record(row(), key="order-3", body="a")) for _ in range(10_000)))
     assert len({notification_id for _, notification_id in answers}) == 1
     assert [verdict for verdict, _ in answers].count(Verdict.ACCEPTED) == 1
     assert await open_rows(ledger) == 1

@@ -384,9 +384,10 @@ async def test_a_connection_that_is_ending_still_answers_what_it_took(
 
 
 async def test_a_server_that_takes_one_request_at_a_time_gets_more_connections_and_loses_nothing(
-    push_sandbox: PushSandbox, tmp_path: Path
+    push_sandbox: PushSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Apple allows one stream until a provider token was accepted.
+    monkeypatch.setattr(apns_pool, "MAX_CONNECTIONS", 2)
     most = 0
 
     def answer(connection: h2.connection.H2Connection, event: h2.events.Event) -> bytes:

@@ -116,7 +116,7 @@ def test_an_alert_names_its_level_and_its_details() -> None:
     )  # fmt: skip
     content = Content(title="Critical alert: disk", message="99 %\nfull", alert=alert)
     message = read(written(content, priority=Priority.CRITICAL))
-    assert message["Subject"] == "[CRITICAL] disk"
+    assert message["Subject"] == "[CRITICAL] disk<full>"
     html = body(message, "html")
     for expected in ("disk&lt;full&gt;", "probe", "major", "db-1, db-2", "Critical", "acknowledgement", "99 %<br>"):
         assert expected in html

@@ -68,7 +68,7 @@ NOTIFICATIONS = [
 PRIORITISED = [kind for kind in NOTIFICATIONS if not kind.value.startswith(("alert", "system"))]
 
 
-def publish(kind: Kind, change: dict[str, Any] | None = None, params: dict[str, str] | None = None) -> Any:  # noqa: ANN401 - each test knows its model
+def publish(kind: Kind, change: dict[str, Any] | None = None, params: dict[str, str] | None = None) -> Any:
     """Parse the smallest payload of a kind with some fields changed."""
     smallest_params, smallest = SMALLEST[kind]
     return parse(kind, params or smallest_params, json.dumps({**smallest, **(change or {})}).encode())
@@ -224,7 +224,7 @@ def test_mqtt_properties_count_where_the_payload_is_silent() -> None:
     params, smallest = SMALLEST[Kind.REALTIME_USER]
     properties = {"id": "from-property", "ttl_s": 30}
 
-    def parsed(change: dict[str, Any], kind: Kind = Kind.REALTIME_USER) -> Any:  # noqa: ANN401 - as publish
+    def parsed(change: dict[str, Any], kind: Kind = Kind.REALTIME_USER) -> Any:
         return parse(kind, params, json.dumps({**smallest, **change}).encode(), envelope=properties)
 
     assert (parsed({}).id, parsed({}).ttl_s) == ("from-property", 30)

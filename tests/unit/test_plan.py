@@ -1,0 +1,411 @@
+"""The wire contract's table of channels, alerts whatever the preferences, escalation rounds, and crowds."""
+
+from base64 import urlsafe_b64encode
+from itertools import product
+from typing import Any
+
+import pytest
+
+from services.router.compose import Draft
+from services.router.oncall import Group, Step, User
+from services.router.plan import crowd_channels, plan_feed, plan_person
+from services.router.planner import Known, Planner
+from services.router.tasks import Crowd, Escalation, People, Plan, Task
+from shared.directory import Directory
+from shared.errors import Reason
+from shared.keys import Keys, new_notification_id
+from shared.ledger import NewRow
+from shared.model import (
+    AlertDetails,
+    Channel,
+    Content,
+    Delivery,
+    EmailAddress,
+    Feed,
+    MobileToken,
+    Notification,
+    PhoneNumber,
+    Platform,
+    Priority,
+    State,
+    UserInbox,
+    WebSubscription,
+)
+from shared.people import Person
+from shared.store import Store
+from shared.topics import Kind
+from tests.fakes.clock import StandingClock
+
+EXPIRES_MS = 2**41
+ACCEPTED_MS = 2**40
+PHONE = {"platform": "ios", "token": "token-1"}
+TABLET = {"platform": "android", "token": "token-2"}
+BROWSER = {
+    "platform": "web",
+    "subscription": {
+        "endpoint": "https://push.example.com/s/1",
+        "keys": {
+            "p256dh": urlsafe_b64encode(b"\x04" + bytes(64)).decode().rstrip("="),
+            "auth": urlsafe_b64encode(bytes(16)).decode().rstrip("="),
+        },
+    },
+}
+EVERYTHING = {"email": "user@example.com", "phone": "+15005550006", "devices": [PHONE]}
+
+
+def notification(
+    priority: Priority = Priority.NORMAL,
+    channels: tuple[Channel, ...] | None = None,
+    kind: Kind = Kind.REALTIME_USER,
+    alert: AlertDetails | None = None,
+) -> Notification:
+    return Notification(
+        id=new_notification_id(),
+        kind=kind.value,
+        priority=priority,
+        accepted_ms=ACCEPTED_MS,
+        content=Content(title="Title", message="Body", alert=alert),
+        channels=channels,
+    )
+
+
+def person(user_id: str = "user123", **fields: Any) -> Person:  # noqa: ANN401
+    return Person.model_validate({"user_id": user_id, **fields})
+
+
+Verdicts = dict[str, str]
+
+
+def verdicts(rows: list[NewRow]) -> Verdicts:
+    """Say of each channel what was planned: ``send``, or the reason why not."""
+    found: Verdicts = {}
+    for new in rows:
+        assert new.state in (State.PENDING, State.SUPPRESSED)
+        found[new.row.lane] = new.reason.value if new.state is State.SUPPRESSED else "send"
+    return found
+
+
+def planned(
+    one: Notification, who: Person | None, audience: People | None = None, channels: tuple[Channel, ...] | None = None
+) -> list[NewRow]:
+    audience = audience or People(user_ids=("user123",))
+    return plan_person(one, "user123", who, audience, EXPIRES_MS, channels=channels)
+
+
+# The wire contract's section 2, row by row: what must hold, and how a miss is called when the rest would send.
+def expected(
+    channel: Channel, priority: Priority, preference: bool | None, *, reachable: bool
+) -> str | None:
+    urgent = priority in (Priority.HIGH, Priority.CRITICAL)
+    rule = {
+        Channel.REALTIME: True,
+        Channel.PUSH: True,
+        Channel.EMAIL: urgent,
+        Channel.SMS: priority is Priority.CRITICAL,
+    }[channel]
+    wanted = preference if preference is not None else channel is not Channel.SMS
+    if not rule:
+        return None
+    if channel is Channel.REALTIME:
+        return "send"
+    if not wanted:
+        return "preference_off"
+    return "send" if reachable else "no_address"
+
+
+@pytest.mark.parametrize("reachable", [True, False])
+@pytest.mark.parametrize("preference", [None, True, False])
+@pytest.mark.parametrize(("channel", "priority"), list(product(Channel, Priority)))
+def test_the_contracts_table_of_channels(
+    channel: Channel, priority: Priority, preference: bool | None, reachable: bool
+) -> None:
+    preferences = {} if preference is None else {channel.value: preference}
+    who = person(**(EVERYTHING if reachable else {}), preferences=preferences)
+    found = verdicts(planned(notification(priority), who)).get(channel)
+    assert found == expected(channel, priority, preference, reachable=reachable)
+
+
+@pytest.mark.parametrize("priority", Priority)
+def test_realtime_always_stands_in_the_inbox_and_is_live_by_preference(priority: Priority) -> None:
+    for live in (True, False):
+        rows = planned(notification(priority), person(preferences={"realtime": live}))
+        (inbox,) = [new.row for new in rows if new.row.lane == "realtime"]
+        assert isinstance(inbox, Delivery)
+        assert inbox.address == UserInbox(user_id="user123", live=live)
+
+
+def test_addresses_are_those_of_the_directory() -> None:
+    who = person(**{**EVERYTHING, "devices": [PHONE, TABLET, BROWSER]}, name="Ann", preferences={"sms": True})
+    rows = [new.row for new in planned(notification(Priority.CRITICAL), who)]
+    addresses = [row.address for row in rows if isinstance(row, Delivery)]
+    assert EmailAddress(email="user@example.com", name="Ann") in addresses
+    assert PhoneNumber(phone="+15005550006") in addresses
+    assert MobileToken(platform=Platform.IOS, token="token-1") in addresses
+    assert MobileToken(platform=Platform.ANDROID, token="token-2") in addresses
+    assert any(isinstance(address, WebSubscription) for address in addresses)
+    assert len({row.key for row in rows}) == len(rows) == 6
+    assert {row.expires_ms for row in rows} == {EXPIRES_MS}
+
+
+def test_a_key_names_the_person_and_no_token_or_address() -> None:
+    who = person(**{**EVERYTHING, "devices": [PHONE, BROWSER]}, preferences={"sms": True})
+    keys = [new.row.key for new in planned(notification(Priority.CRITICAL), who)]
+    assert all("user123" in key for key in keys)
+    for private in ("token-1", "push.example.com", "user@example.com", "+15005550006"):
+        assert not any(private in key for key in keys)
+
+
+def test_somebody_unknown_is_written_down_and_told_nothing() -> None:
+    (row,) = planned(notification(Priority.CRITICAL), None)
+    assert (row.state, row.reason, row.row.key) == (State.SUPPRESSED, Reason.UNKNOWN_RECIPIENT, "realtime:user123")
+
+
+@pytest.mark.parametrize(
+    ("priority", "channels", "found"),
+    [
+        (Priority.NORMAL, (Channel.PUSH,), {"push": "send"}),
+        (Priority.NORMAL, (Channel.EMAIL,), {"email": "channel_rule"}),
+        (Priority.HIGH, (Channel.EMAIL,), {"email": "send"}),
+        (Priority.HIGH, (Channel.SMS, Channel.REALTIME), {"sms": "channel_rule", "realtime": "send"}),
+        (Priority.CRITICAL, (Channel.SMS,), {"sms": "preference_off"}),
+    ],
+)
+def test_channels_restrict_and_what_the_rules_forbid_is_written_down(
+    priority: Priority, channels: tuple[Channel, ...], found: Verdicts
+) -> None:
+    assert verdicts(planned(notification(priority, channels), person(**EVERYTHING))) == found
+
+
+ALL_OFF = {"realtime": False, "email": False, "sms": False, "push": False}
+REGARDLESS = People(user_ids=("user123",), regardless=True)
+
+
+def test_whoever_must_be_told_is_told_on_every_channel_whatever_the_preferences() -> None:
+    rows = planned(notification(Priority.CRITICAL), person(**EVERYTHING, preferences=ALL_OFF), REGARDLESS)
+    assert verdicts(rows) == {"realtime": "send", "email": "send", "sms": "send", "push": "send"}
+    (inbox,) = [new.row for new in rows if new.row.lane == "realtime"]
+    assert isinstance(inbox, Delivery)
+    assert inbox.address == UserInbox(user_id="user123", live=True)
+
+
+def test_channels_that_cannot_reach_are_written_down() -> None:
+    found = verdicts(planned(notification(Priority.CRITICAL), person(), REGARDLESS))
+    assert found == {"realtime": "send", "email": "no_address", "sms": "no_address", "push": "no_address"}
+
+
+def test_a_step_of_an_escalation_restricts_the_channels_further() -> None:
+    one = notification(Priority.CRITICAL, (Channel.SMS, Channel.EMAIL))
+    rows = planned(one, person(**EVERYTHING), REGARDLESS, (Channel.SMS, Channel.PUSH))
+    assert verdicts(rows) == {"sms": "send"}
+
+
+def test_a_push_to_a_platform_goes_to_its_devices_alone() -> None:
+    who = person(**{**EVERYTHING, "devices": [PHONE, TABLET]})
+    rows = planned(notification(), who, People(user_ids=("user123",), only_push=Platform.ANDROID))
+    (row,) = [new.row for new in rows]
+    assert isinstance(row, Delivery)
+    assert row.address == MobileToken(platform=Platform.ANDROID, token="token-2")
+    off = person(**EVERYTHING, preferences={"push": False})
+    assert verdicts(planned(notification(), off, People(user_ids=("user123",), only_push=Platform.IOS))) == {
+        "push": "preference_off"
+    }
+    assert verdicts(planned(notification(), who, People(user_ids=("user123",), only_push=Platform.WEB))) == {
+        "push": "no_address"
+    }
+
+
+def test_a_round_of_an_escalation_tells_again_but_the_inbox_holds_it_once() -> None:
+    def keys(round_: int) -> set[str]:
+        audience = People(user_ids=("user123",), regardless=True, round=round_)
+        return {new.row.key for new in planned(notification(Priority.CRITICAL), person(**EVERYTHING), audience)}
+
+    assert keys(0) & keys(1) == keys(1) & keys(2) == {"realtime:user123"}
+    assert {"email:user123@1", "sms:user123@1"} <= keys(1)
+
+
+@pytest.mark.parametrize(
+    ("priority", "channels", "found"),
+    [
+        (Priority.LOW, None, {Channel.PUSH}),
+        (Priority.NORMAL, None, {Channel.PUSH}),
+        (Priority.HIGH, None, {Channel.PUSH, Channel.EMAIL}),
+        (Priority.CRITICAL, None, {Channel.PUSH, Channel.EMAIL, Channel.SMS}),
+        (Priority.CRITICAL, (Channel.REALTIME,), set()),
+        (Priority.NORMAL, (Channel.SMS, Channel.PUSH), {Channel.PUSH}),
+        (Priority.HIGH, (Channel.EMAIL, Channel.SMS), {Channel.EMAIL}),
+    ],
+)
+def test_a_crowd_is_planned_person_by_person_for_everything_but_realtime(
+    priority: Priority, channels: tuple[Channel, ...] | None, found: set[Channel]
+) -> None:
+    assert set(crowd_channels(notification(priority, channels))) == found
+
+
+def test_a_broadcast_is_one_realtime_delivery() -> None:
+    row = plan_feed(notification(), ("ops",), EXPIRES_MS).row
+    assert isinstance(row, Delivery)
+    assert (row.key, row.address, row.recipient) == ("realtime:*", Feed(groups=("ops",)), None)
+
+
+# From here on: the planner, with what was looked up.
+
+ALERT = AlertDetails(type="disk", level="critical", requires_acknowledgment=True)
+LIFETIME_MS = EXPIRES_MS - ACCEPTED_MS
+
+
+@pytest.fixture
+def planner() -> Planner:
+    # Planning reads nothing: the store is never opened.
+    return Planner(Directory(Store("redis://localhost"), Keys()), StandingClock(), 300.0)
+
+
+def known(*steps: Step, oncall: tuple[str, ...] = (), admins: tuple[str, ...] = (), people: tuple[str, ...] = ()) -> Known:
+    names = {*oncall, *admins, *people}
+    return Known({name: person(name, **EVERYTHING) for name in names}, {"disk": steps}, {"disk": oncall}, admins)
+
+
+def draft(
+    one: Notification, audience: People | Crowd | None = None, alert_type: str | None = None, **fields: Any  # noqa: ANN401
+) -> Draft:
+    return Draft(
+        **{
+            "notification": one, "audience": audience, "direct": (), "send_at_ms": 0, "expires_ms": EXPIRES_MS,
+            "fingerprint": "", "idempotency_key": "", "dedup_key": "", "alert_type": alert_type, **fields,
+        }
+    )  # fmt: skip
+
+
+NOBODY_KNOWN = Known({}, {}, {}, ())
+AT_ONCE = Step(0, (Group.ONCALL, Group.ADMINS))
+LATER = Step(300, (Group.ADMINS,))
+
+
+def told(rows: list[NewRow]) -> dict[str, set[str]]:
+    """Return recipient -> lanes of the deliveries."""
+    found: dict[str, set[str]] = {}
+    for new in rows:
+        if isinstance(new.row, Delivery) and new.state is State.PENDING:
+            found.setdefault(new.row.recipient or "", set()).add(new.row.lane)
+    return found
+
+
+EVERY_CHANNEL = {"realtime", "email", "sms", "push"}
+
+
+def test_a_critical_alert_tells_each_person_once_on_every_channel(planner: Planner) -> None:
+    one = notification(Priority.CRITICAL, kind=Kind.ALERT_CRITICAL, alert=ALERT)
+    rows = planner.first_rows(
+        draft(one, alert_type="disk"), known(AT_ONCE, oncall=("ann", "ben"), admins=("ben", "cem"))
+    )
+    assert told(rows) == {"ann": EVERY_CHANNEL, "ben": EVERY_CHANNEL, "cem": EVERY_CHANNEL}
+    assert len({new.row.key for new in rows}) == len(rows) == 12
+
+
+@pytest.mark.parametrize(("priority", "lanes"), [(Priority.HIGH, {"realtime", "email", "push"}), (Priority.NORMAL, {"realtime", "push"})])
+def test_warnings_and_infos_tell_the_same_people_by_preference_and_do_not_escalate(
+    planner: Planner, priority: Priority, lanes: set[str]
+) -> None:
+    one = notification(priority, kind=Kind.ALERT_WARNING, alert=ALERT)
+    rows = planner.first_rows(draft(one, alert_type="disk"), known(AT_ONCE, LATER, oncall=("ann",), admins=("ben",)))
+    assert told(rows) == {"ann": lanes, "ben": lanes}
+    assert not [new for new in rows if isinstance(new.row, Task)]
+
+
+@pytest.mark.parametrize("priority", [Priority.CRITICAL, Priority.NORMAL])
+def test_an_alert_for_nobody_is_written_down(planner: Planner, priority: Priority) -> None:
+    one = notification(priority, kind=Kind.ALERT_CRITICAL, alert=ALERT)
+    (row,) = planner.first_rows(draft(one, alert_type="disk"), known(AT_ONCE))
+    assert (row.state, row.reason) == (State.SUPPRESSED, Reason.NO_RECIPIENT)
+
+
+def test_the_next_step_is_a_task_at_its_time(planner: Planner) -> None:
+    one = notification(Priority.CRITICAL, kind=Kind.ALERT_CRITICAL, alert=ALERT)
+    rows = planner.first_rows(draft(one, alert_type="disk"), known(AT_ONCE, LATER, oncall=("ann",), admins=("ben",)))
+    (task,) = [new.row for new in rows if isinstance(new.row, Task)]
+    assert (task.key, task.priority, task.due_ms) == ("escalate:1", Priority.CRITICAL, ACCEPTED_MS + 300_000)
+    assert isinstance(task.what, Escalation)
+    assert (task.what.round, task.what.steps, task.what.since_ms) == (1, (LATER,), ACCEPTED_MS)
+
+
+def test_a_step_tells_its_targets_and_its_deliveries_live_as_long_as_the_first_ones(planner: Planner) -> None:
+    one = notification(Priority.CRITICAL, kind=Kind.ALERT_CRITICAL, alert=ALERT)
+    boss = Step(600, (User("boss"), Group.ADMINS), (Channel.SMS,))
+    who = known(AT_ONCE, LATER, boss, oncall=("ann",), admins=("ben",), people=("boss",))
+    first = planner.first_rows(draft(one, alert_type="disk"), who)
+    (task,) = [new.row for new in first if isinstance(new.row, Task)]
+    assert isinstance(task.what, Escalation)
+    second = planner.escalation_rows(one, task.what, task.expires_ms, who)
+    assert told(second) == {"ben": EVERY_CHANNEL}
+    (task,) = [new.row for new in second if isinstance(new.row, Task)]
+    assert (task.key, task.due_ms) == ("escalate:2", ACCEPTED_MS + 600_000)
+    assert isinstance(task.what, Escalation)
+    third = planner.escalation_rows(one, task.what, task.expires_ms, who)
+    assert told(third) == {"boss": {"sms"}, "ben": {"sms"}}
+    assert not [new for new in third if isinstance(new.row, Task)]
+
+    def deadlines(rows: list[NewRow]) -> set[int]:
+        return {new.row.expires_ms for new in rows if isinstance(new.row, Delivery)}
+
+    assert deadlines(first) == {EXPIRES_MS}
+    assert deadlines(second) == {ACCEPTED_MS + 300_000 + LIFETIME_MS}
+    assert deadlines(third) == {ACCEPTED_MS + 600_000 + LIFETIME_MS}
+    # Realtime once, the others again under a key of their own.
+    shared = {new.row.key for new in first} & {new.row.key for new in second}
+    assert shared == {"realtime:ben"}
+
+
+def test_an_escalation_outlives_the_deadline_of_its_first_deliveries(planner: Planner) -> None:
+    one = notification(Priority.CRITICAL, kind=Kind.ALERT_CRITICAL, alert=ALERT)
+    brief = draft(one, alert_type="disk", expires_ms=ACCEPTED_MS + 60_000)
+    rows = planner.first_rows(brief, known(AT_ONCE, LATER, admins=("ben",)))
+    (task,) = [new.row for new in rows if isinstance(new.row, Task)]
+    assert task.expires_ms > task.due_ms
+
+
+def test_a_scheduled_notification_is_planned_when_it_is_due(planner: Planner) -> None:
+    audience = People(user_ids=("user123",))
+    (row,) = planner.first_rows(draft(notification(), audience, send_at_ms=ACCEPTED_MS + 1), NOBODY_KNOWN)
+    assert isinstance(row.row, Task)
+    assert (row.row.due_ms, row.row.expires_ms) == (ACCEPTED_MS + 1, EXPIRES_MS)
+    assert row.row.what == Plan(audience=audience)
+
+
+def direct_mail() -> Delivery:
+    return Delivery(
+        key="email:0",
+        channel=Channel.EMAIL,
+        priority=Priority.NORMAL,
+        address=EmailAddress(email="user@example.com"),
+        expires_ms=EXPIRES_MS,
+    )
+
+
+@pytest.mark.parametrize(
+    ("channels", "found"),
+    [(None, "send"), ((Channel.EMAIL,), "send"), ((Channel.SMS, Channel.REALTIME), "channel_rule")],
+)
+def test_an_address_that_was_given_is_used_unless_channels_leave_it_out(
+    planner: Planner, channels: tuple[Channel, ...] | None, found: str
+) -> None:
+    one = notification(channels=channels, kind=Kind.EMAIL_SEND)
+    assert verdicts(planner.first_rows(draft(one, direct=(direct_mail(),)), NOBODY_KNOWN)) == {"email": found}
+
+
+def lanes_of(rows: list[NewRow]) -> list[str]:
+    return [new.row.lane for new in rows]
+
+
+def test_a_crowd_is_one_entry_of_the_feed_and_pages_for_the_rest(planner: Planner) -> None:
+    everybody = planner.first_rows(draft(notification(), Crowd()), NOBODY_KNOWN)
+    assert lanes_of(everybody) == ["realtime", *["router"] * 16]
+    groups = planner.first_rows(draft(notification(), Crowd(groups=("a", "b"))), NOBODY_KNOWN)
+    assert lanes_of(groups) == ["realtime", "router", "router"]
+    live = planner.first_rows(draft(notification(channels=(Channel.REALTIME,)), Crowd()), NOBODY_KNOWN)
+    assert lanes_of(live) == ["realtime"]
+    pushed = planner.first_rows(draft(notification(channels=(Channel.PUSH,)), Crowd(groups=("a",))), NOBODY_KNOWN)
+    assert lanes_of(pushed) == ["router"]
+
+
+def test_the_system_status_goes_live_and_nowhere_else(planner: Planner) -> None:
+    status = notification(kind=Kind.SYSTEM_STATUS)
+    assert lanes_of(planner.first_rows(draft(status, Crowd()), NOBODY_KNOWN)) == ["realtime"]
