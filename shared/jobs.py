@@ -29,13 +29,17 @@ class Publisher(Protocol):
 Message = tuple[str, str]
 
 
-def jobs_of(topics: Topics, content: str, rows: Iterable[NewRow]) -> Iterator[Message]:
-    """Pack the rows that are to be done at once into (topic, payload) messages; the others wait in the ledger."""
+def jobs_of(topics: Topics, content: str, rows: Iterable[NewRow], up_to_ms: int = 0) -> Iterator[Message]:
+    """Pack the rows that are to be done at once into (topic, payload) messages; the others wait in the ledger.
+
+    Args:
+        up_to_ms: a time that has come; rows due until then are to be done at once, too.
+    """
 
     def destination(new: NewRow) -> tuple[str, Priority]:
         return new.row.lane, new.row.priority
 
-    now = sorted((new for new in rows if new.state is State.PENDING and new.row.due_ms == 0), key=destination)
+    now = sorted((new for new in rows if new.state is State.PENDING and new.row.due_ms <= up_to_ms), key=destination)
     for (lane, priority), group in groupby(now, key=destination):
         yield from _packed(topics.jobs(lane, priority), content, [new.spec for new in group])
 

@@ -5,6 +5,7 @@ Labels come from fixed lists only: never a user, an address or a notification id
 """
 
 from collections.abc import Iterable
+from functools import cache
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -56,6 +57,18 @@ ENDS: tuple[tuple[State, Reason], ...] = (
     *((State.SUPPRESSED, reason) for reason in _SUPPRESSIONS),
     *((State.DEAD_LETTERED, reason) for reason in _DEAD_LETTERS),
 )
+
+
+@cache
+def notification_series(kind: str, priority: Priority, outcome: str) -> Counter:
+    """Look up one series of ``notifications``; cached, because the look-up costs more than the count."""
+    return notifications.labels(kind, priority, outcome)
+
+
+@cache
+def delivery_series(channel: str, outcome: State, reason: Reason) -> Counter:
+    """Look up one series of ``deliveries``."""
+    return deliveries.labels(channel, outcome, reason)
 
 
 def prepare_channel(channel: Channel, providers: Iterable[str]) -> None:

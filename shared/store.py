@@ -9,7 +9,7 @@ import asyncio
 import logging
 import math
 import re
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from typing import Any, Self
@@ -258,7 +258,7 @@ def _direct_client(parts: SplitResult) -> Redis | RedisCluster:
         return RedisCluster.from_url(urlunsplit(parts._replace(scheme="redis")), **_OPTIONS)
     client = Redis.from_url(urlunsplit(parts), **_OPTIONS)
     # Made only to see that its options are known; otherwise the first command would tell.
-    client.connection_pool.make_connection()
+    client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
     return client
 
 
@@ -276,8 +276,3 @@ def _sentinel_client(parts: SplitResult) -> Redis:
 def _host_port(text: str) -> tuple[str, int]:
     host, _, port = text.partition(":")
     return host, int(port or 26379)
-
-
-def wait_all(futures: Sequence[Awaitable[Any]]) -> "asyncio.Future[list[Any]]":
-    """Wait for submitted calls together; the first error is raised when all have ended."""
-    return asyncio.gather(*futures)

@@ -231,13 +231,13 @@ class Intake:
     def _count_suppressed(rows: Sequence[NewRow]) -> None:
         for new in rows:
             if new.state.is_end:
-                metrics.deliveries.labels(new.row.lane, new.state, new.reason).inc()
+                metrics.delivery_series(new.row.lane, new.state, new.reason).inc()
 
     @staticmethod
     def _count(taken: Taken, outcome: str) -> None:
         kind = taken.kind.value if taken.kind else UNKNOWN
         priority = taken.draft.notification.priority if taken.draft else Priority.NORMAL
-        metrics.notifications.labels(kind, priority, outcome).inc()
+        metrics.notification_series(kind, priority, outcome).inc()
 
     async def _keep(self, refused: Sequence[Taken]) -> None:
         for one in refused:

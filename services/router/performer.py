@@ -3,7 +3,7 @@
 from services.router.planner import Planner
 from services.router.tasks import Escalation, FanOut, Plan, Task
 from shared.jobs import jobs_of
-from shared.ledger import AlertState, Claim, Outcome
+from shared.ledger import AlertState, Claim, NewRow, Outcome
 from shared.model import Notification, State
 from shared.mqtt import BrokerLink
 from shared.topics import Topics
@@ -23,23 +23,32 @@ class Performer:
 
     async def perform(self, notification: Notification, task: Task, claim: Claim) -> Outcome:
         """Plan what the task says."""
-        guard = None
-        match task.what:
-            case Plan(audience=audience, alert_type=alert_type):
-                rows = await self._planner.rows_now(notification, audience, alert_type, task.expires_ms)
-            case FanOut() as page:
-                rows = await self._planner.fan_out(notification, page, task.expires_ms)
-            case Escalation() as step:
-                rows = []
-                if claim.alert == AlertState.OPEN:
-                    rows = await self._planner.escalate(notification, step, task.expires_ms)
-                guard = AlertState.OPEN
-        return Outcome(State.DELIVERED, then=rows, guard=guard, provider="router")
+        what = task.what
+        # Nobody is told of an alert that was answered before its time came.
+        of_alert = isinstance(what, Escalation) or (isinstance(what, Plan) and what.alert_type is not None)
+        if of_alert and claim.alert != AlertState.OPEN:
+            return Outcome(State.DELIVERED, provider="router")
+        match what:
+            case Plan():
+                rows = await self._planner.rows_now(notification, what, task.expires_ms, task.due_ms)
+            case FanOut():
+                rows = await self._planner.fan_out(notification, what, task.expires_ms)
+            case Escalation():
+                rows = await self._planner.escalate(notification, what)
+        then = [_due_since(new, task.due_ms) for new in rows]
+        return Outcome(State.DELIVERED, then=then, guard=AlertState.OPEN if of_alert else None, provider="router")
 
-    def report(self, notification: Notification, _task: Task, _claim: Claim, outcome: Outcome) -> None:
+    def report(self, notification: Notification, task: Task, _claim: Claim, outcome: Outcome) -> None:
         """Publish the jobs of the rows that were written with the task's end."""
         if self.link is None or not outcome.then:
             return
         content = notification.model_dump_json(exclude_none=True)
-        for topic, payload in jobs_of(self._topics, content, outcome.then):
+        for topic, payload in jobs_of(self._topics, content, outcome.then, up_to_ms=task.due_ms):
             self.link.publish(topic, payload)
+
+
+def _due_since(new: NewRow, due_ms: int) -> NewRow:
+    """Write into a row that is to be done at once when the task was due: its latency counts from there."""
+    if new.row.due_ms or not due_ms:
+        return new
+    return NewRow(new.row.model_copy(update={"due_ms": due_ms}), new.state, new.reason)

@@ -4,7 +4,7 @@ The table is the wire contract's section 2. Every channel that the rules would t
 reason, so that a trace answers "why did I not get a mail".
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from hashlib import blake2b
 
 from services.router.compose import device_address, is_urgent
@@ -36,7 +36,7 @@ def plan_person(
     audience: People,
     expires_ms: int,
     *,
-    channels: Iterable[Channel] | None = None,
+    channels: Sequence[Channel] | None = None,
 ) -> list[NewRow]:
     """Decide the deliveries to one person.
 
@@ -48,13 +48,11 @@ def plan_person(
     if person is None:
         return [planner.suppressed(Channel.REALTIME, Reason.UNKNOWN_RECIPIENT)]
     asked = notification.channels
-    allowed = set(ALL_CHANNELS if channels is None else channels) & set(asked or ALL_CHANNELS)
     rows: list[NewRow] = []
     for channel in ALL_CHANNELS:
-        takes = _takes(channel, notification.priority, audience)
-        if channel not in allowed:
+        if (asked is not None and channel not in asked) or (channels is not None and channel not in channels):
             continue
-        if not takes:
+        if not _takes(channel, notification.priority, audience):
             if asked is not None:
                 rows.append(planner.suppressed(channel, Reason.CHANNEL_RULE))
             continue
@@ -157,7 +155,7 @@ class _Planner:
         # The inbox holds a notification once, however often an escalation tells the same person.
         again = f"@{self._round}" if self._round and channel is not Channel.REALTIME else ""
         return Delivery(
-            key=f"{channel}:{self._user_id}{name}{again}",
+            key=f"{channel.value}:{self._user_id}{name}{again}",
             channel=channel,
             priority=self._notification.priority,
             address=address,

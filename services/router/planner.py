@@ -15,8 +15,9 @@ from services.router.plan import crowd_channels, nobody, plan_feed, plan_person
 from services.router.tasks import Audience, Crowd, Escalation, FanOut, People, Plan, Task
 from shared.clock import Clock
 from shared.directory import Directory, Members
+from shared.errors import Reason
 from shared.ledger import NewRow
-from shared.model import Channel, Notification, Priority
+from shared.model import Channel, Delivery, Notification, Priority, State
 from shared.people import Person
 from shared.topics import Kind
 
@@ -83,7 +84,7 @@ class Planner:
 
     def first_rows(self, draft: Draft, known: Known) -> list[NewRow]:
         """Decide what is written when a notification is accepted."""
-        direct = [NewRow(delivery) for delivery in draft.direct]
+        direct = [_direct(delivery, draft.notification) for delivery in draft.direct]
         if draft.audience is None and draft.alert_type is None:
             return direct
         if draft.send_at_ms:
@@ -98,13 +99,11 @@ class Planner:
             return [*direct, NewRow(task)]
         return direct + self.rows(draft.notification, draft.audience, draft.alert_type, draft.expires_ms, known)
 
-    async def rows_now(
-        self, notification: Notification, audience: Audience | None, alert_type: str | None, expires_ms: int
-    ) -> list[NewRow]:
-        """Plan one notification with the directory as it is now."""
-        users = set(audience.user_ids) if isinstance(audience, People) else set()
-        known = await self._look_up({alert_type} if alert_type else set(), users)
-        return self.rows(notification, audience, alert_type, expires_ms, known)
+    async def rows_now(self, notification: Notification, plan: Plan, expires_ms: int, due_ms: int) -> list[NewRow]:
+        """Plan a scheduled notification with the directory as it is now."""
+        users = set(plan.audience.user_ids) if isinstance(plan.audience, People) else set()
+        known = await self._look_up({plan.alert_type} if plan.alert_type else set(), users)
+        return self.rows(notification, plan.audience, plan.alert_type, expires_ms, known, due_ms=due_ms)
 
     def rows(
         self,
@@ -113,10 +112,17 @@ class Planner:
         alert_type: str | None,
         expires_ms: int,
         known: Known,
+        *,
+        due_ms: int | None = None,
     ) -> list[NewRow]:
-        """Plan one notification with what was looked up."""
+        """Plan one notification with what was looked up.
+
+        Args:
+            due_ms: when it was to be sent; None is when it was accepted.
+        """
         if alert_type is not None:
-            return self._alert_rows(notification, alert_type, expires_ms, known)
+            since_ms = notification.accepted_ms if due_ms is None else due_ms
+            return self._alert_rows(notification, alert_type, since_ms, expires_ms, known)
         if isinstance(audience, Crowd):
             return self._crowd_rows(notification, audience, expires_ms)
         return self._people_rows(notification, audience, expires_ms, known) if audience else []
@@ -148,31 +154,33 @@ class Planner:
             rows += [_fan_out(notification, members, "", expires_ms) for members in indexes]
         return rows
 
-    def _alert_rows(self, notification: Notification, alert_type: str, expires_ms: int, known: Known) -> list[NewRow]:
-        steps = known.escalations[alert_type]
+    def _alert_rows(
+        self, notification: Notification, alert_type: str, since_ms: int, expires_ms: int, known: Known
+    ) -> list[NewRow]:
         if notification.priority is not Priority.CRITICAL:
             # Warning and info alerts go to the same people, by preference, and need no answer.
             audience = People(user_ids=_told((Group.ONCALL, Group.ADMINS), known, alert_type))
             return self._people_rows(notification, audience, expires_ms, known) or [nobody(notification, expires_ms)]
-        return self.escalation_rows(
-            notification,
-            Escalation(alert_type=alert_type, since_ms=notification.accepted_ms, round=0, steps=steps),
-            expires_ms,
-            known,
+        escalation_ = Escalation(
+            alert_type=alert_type,
+            since_ms=since_ms,
+            lifetime_ms=expires_ms - since_ms,
+            round=0,
+            steps=known.escalations[alert_type],
         )
+        return self.escalation_rows(notification, escalation_, known)
 
-    async def escalate(self, notification: Notification, step: Escalation, expires_ms: int) -> list[NewRow]:
+    async def escalate(self, notification: Notification, step: Escalation) -> list[NewRow]:
         """Plan one step of an escalation with the directory as it is now."""
         known = await self._look_up({step.alert_type}, {
             target.user_id for each in step.steps for target in each.targets if isinstance(target, User)
         })  # fmt: skip
-        return self.escalation_rows(notification, step, expires_ms, known)
+        return self.escalation_rows(notification, step, known)
 
-    def escalation_rows(
-        self, notification: Notification, escalation_: Escalation, expires_ms: int, known: Known
-    ) -> list[NewRow]:
+    def escalation_rows(self, notification: Notification, escalation_: Escalation, known: Known) -> list[NewRow]:
         """Tell the people of the step that is due, and write down the step after it."""
         step, *later = escalation_.steps
+        expires_ms = escalation_.since_ms + round(step.after_s * 1000) + escalation_.lifetime_ms
         audience = People(
             user_ids=_told(step.targets, known, escalation_.alert_type), regardless=True, round=escalation_.round
         )
@@ -181,19 +189,14 @@ class Planner:
             rows = [nobody(notification, expires_ms)]
         if later:
             due_ms = escalation_.since_ms + round(later[0].after_s * 1000)
-            following = Escalation(
-                alert_type=escalation_.alert_type,
-                since_ms=escalation_.since_ms,
-                round=escalation_.round + 1,
-                steps=tuple(later),
-            )
+            following = escalation_.model_copy(update={"round": escalation_.round + 1, "steps": tuple(later)})
             rows.append(
                 NewRow(
                     Task(
                         key=f"escalate:{following.round}",
                         priority=Priority.CRITICAL,
                         due_ms=due_ms,
-                        expires_ms=max(expires_ms, due_ms + round(TASK_LIFETIME.total_seconds() * 1000)),
+                        expires_ms=due_ms + round(TASK_LIFETIME.total_seconds() * 1000),
                         what=following,
                     )
                 )
@@ -219,6 +222,13 @@ class Planner:
         if len(user_ids) == FAN_OUT_PAGE:
             rows.append(_fan_out(notification, members, user_ids[-1], expires_ms))
         return rows
+
+
+def _direct(delivery: Delivery, notification: Notification) -> NewRow:
+    """Write a delivery to an address that the publisher gave."""
+    if notification.channels is None or delivery.channel in notification.channels:
+        return NewRow(delivery)
+    return NewRow(delivery, State.SUPPRESSED, Reason.CHANNEL_RULE)
 
 
 def _fan_out(notification: Notification, members: Members, after: str, expires_ms: int) -> NewRow:

@@ -73,7 +73,8 @@ class Escalation(_Frozen):
     """Tell the next people, unless somebody has acknowledged or resolved the alert.
 
     Attributes:
-        since_ms: when the alert was accepted; steps count from here.
+        since_ms: when the alert was accepted, or was due; steps count from here.
+        lifetime_ms: how long the deliveries of each step are tried.
         round: the number of the step to be made now, counted from 0.
         steps: this step and the ones after it.
     """
@@ -81,6 +82,7 @@ class Escalation(_Frozen):
     do: Literal["escalate"] = "escalate"
     alert_type: str
     since_ms: int
+    lifetime_ms: int
     round: int
     steps: tuple[Step, ...]
 

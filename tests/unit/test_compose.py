@@ -51,7 +51,7 @@ def draft(
     return compose(kind, publish, now_ms=NOW_MS, lifetime_s=LIFETIME_S, unstable=frozenset(envelope) & {"ttl_s"})
 
 
-def to_user(expiry_s: int | None = None, key: str = "", **body: object) -> Draft:
+def to_user(expiry_s: int | None = None, key: str = "", **body: Any) -> Draft:  # noqa: ANN401
     return draft(Kind.REALTIME_USER, USER, {"message": "m", **body}, expiry_s=expiry_s, key=key)
 
 
@@ -77,7 +77,7 @@ def test_without_times_it_is_due_at_once_and_lives_for_the_common_lifetime() -> 
         ({"send_at": at(2), "expires_at": at(3)}, NOW_MS + 2 * HOUR_MS, NOW_MS + 3 * HOUR_MS),
     ],
 )
-def test_due_time_and_deadline(body: dict[str, object], send_at_ms: int, expires_ms: int) -> None:
+def test_due_time_and_deadline(body: dict[str, Any], send_at_ms: int, expires_ms: int) -> None:
     one = to_user(**body)
     assert (one.send_at_ms, one.expires_ms) == (send_at_ms, expires_ms)
 
@@ -96,7 +96,7 @@ def test_the_message_expiry_counts_as_ttl_and_the_payloads_own_wins() -> None:
         {"send_at": at(2), "ttl_s": 60},
     ],
 )
-def test_what_can_never_be_delivered_in_time_is_refused(body: dict[str, object]) -> None:
+def test_what_can_never_be_delivered_in_time_is_refused(body: dict[str, Any]) -> None:
     with pytest.raises(Rejected) as caught:
         to_user(**body)
     assert caught.value.code is RejectionCode.EXPIRED
@@ -133,12 +133,12 @@ OTHER = [
 
 
 @pytest.mark.parametrize(("one", "other"), SAME)
-def test_the_same_content_has_the_same_fingerprint(one: dict[str, object], other: dict[str, object]) -> None:
+def test_the_same_content_has_the_same_fingerprint(one: dict[str, Any], other: dict[str, Any]) -> None:
     assert to_user(key="k", **one).fingerprint == to_user(key="k", **other).fingerprint != ""
 
 
 @pytest.mark.parametrize("other", OTHER)
-def test_another_content_has_another_fingerprint(other: dict[str, object]) -> None:
+def test_another_content_has_another_fingerprint(other: dict[str, Any]) -> None:
     assert to_user(key="k").fingerprint != to_user(key="k", **other).fingerprint
 
 

@@ -50,7 +50,7 @@ BROWSER = {
         },
     },
 }
-EVERYTHING = {"email": "user@example.com", "phone": "+15005550006", "devices": [PHONE]}
+EVERYTHING: dict[str, Any] = {"email": "user@example.com", "phone": "+15005550006", "devices": [PHONE]}
 
 
 def notification(
@@ -69,7 +69,7 @@ def notification(
     )
 
 
-def person(user_id: str = "user123", **fields: Any) -> Person:  # noqa: ANN401
+def person(user_id: str = "user123", **fields: Any) -> Person:
     return Person.model_validate({"user_id": user_id, **fields})
 
 
@@ -93,9 +93,7 @@ def planned(
 
 
 # The wire contract's section 2, row by row: what must hold, and how a miss is called when the rest would send.
-def expected(
-    channel: Channel, priority: Priority, preference: bool | None, *, reachable: bool
-) -> str | None:
+def expected(channel: Channel, priority: Priority, preference: bool | None, *, reachable: bool) -> str | None:
     urgent = priority in (Priority.HIGH, Priority.CRITICAL)
     rule = {
         Channel.REALTIME: True,
@@ -259,13 +257,15 @@ def planner() -> Planner:
     return Planner(Directory(Store("redis://localhost"), Keys()), StandingClock(), 300.0)
 
 
-def known(*steps: Step, oncall: tuple[str, ...] = (), admins: tuple[str, ...] = (), people: tuple[str, ...] = ()) -> Known:
+def known(
+    *steps: Step, oncall: tuple[str, ...] = (), admins: tuple[str, ...] = (), people: tuple[str, ...] = ()
+) -> Known:
     names = {*oncall, *admins, *people}
     return Known({name: person(name, **EVERYTHING) for name in names}, {"disk": steps}, {"disk": oncall}, admins)
 
 
 def draft(
-    one: Notification, audience: People | Crowd | None = None, alert_type: str | None = None, **fields: Any  # noqa: ANN401
+    one: Notification, audience: People | Crowd | None = None, alert_type: str | None = None, **fields: Any
 ) -> Draft:
     return Draft(
         **{
@@ -301,7 +301,9 @@ def test_a_critical_alert_tells_each_person_once_on_every_channel(planner: Plann
     assert len({new.row.key for new in rows}) == len(rows) == 12
 
 
-@pytest.mark.parametrize(("priority", "lanes"), [(Priority.HIGH, {"realtime", "email", "push"}), (Priority.NORMAL, {"realtime", "push"})])
+@pytest.mark.parametrize(
+    ("priority", "lanes"), [(Priority.HIGH, {"realtime", "email", "push"}), (Priority.NORMAL, {"realtime", "push"})]
+)
 def test_warnings_and_infos_tell_the_same_people_by_preference_and_do_not_escalate(
     planner: Planner, priority: Priority, lanes: set[str]
 ) -> None:
@@ -334,12 +336,12 @@ def test_a_step_tells_its_targets_and_its_deliveries_live_as_long_as_the_first_o
     first = planner.first_rows(draft(one, alert_type="disk"), who)
     (task,) = [new.row for new in first if isinstance(new.row, Task)]
     assert isinstance(task.what, Escalation)
-    second = planner.escalation_rows(one, task.what, task.expires_ms, who)
+    second = planner.escalation_rows(one, task.what, who)
     assert told(second) == {"ben": EVERY_CHANNEL}
     (task,) = [new.row for new in second if isinstance(new.row, Task)]
     assert (task.key, task.due_ms) == ("escalate:2", ACCEPTED_MS + 600_000)
     assert isinstance(task.what, Escalation)
-    third = planner.escalation_rows(one, task.what, task.expires_ms, who)
+    third = planner.escalation_rows(one, task.what, who)
     assert told(third) == {"boss": {"sms"}, "ben": {"sms"}}
     assert not [new for new in third if isinstance(new.row, Task)]
 
@@ -409,3 +411,11 @@ def test_a_crowd_is_one_entry_of_the_feed_and_pages_for_the_rest(planner: Planne
 def test_the_system_status_goes_live_and_nowhere_else(planner: Planner) -> None:
     status = notification(kind=Kind.SYSTEM_STATUS)
     assert lanes_of(planner.first_rows(draft(status, Crowd()), NOBODY_KNOWN)) == ["realtime"]
+
+
+def test_the_steps_of_a_scheduled_alert_count_from_its_time(planner: Planner) -> None:
+    one = notification(Priority.CRITICAL, kind=Kind.ALERT_CRITICAL, alert=ALERT)
+    due_ms = ACCEPTED_MS + 3_600_000
+    rows = planner.rows(one, None, "disk", EXPIRES_MS, known(AT_ONCE, LATER, admins=("ben",)), due_ms=due_ms)
+    (task,) = [new.row for new in rows if isinstance(new.row, Task)]
+    assert task.due_ms == due_ms + 300_000
