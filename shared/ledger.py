@@ -115,6 +115,7 @@ class Claim:
         attempt: the number of the attempt to be made, counted from 1.
         in_doubt: an earlier attempt may have arrived.
         alert: the alert's state, for the rows of an alert.
+        failures: how many attempts have failed by an error of our own.
     """
 
     notification_id: str
@@ -124,6 +125,7 @@ class Claim:
     attempt: int = 0
     in_doubt: bool = False
     alert: str = ""
+    failures: int = 0
 
     @property
     def delivery_id(self) -> str:
@@ -237,15 +239,16 @@ class Ledger:
                 base,
                 lease_ms,
                 self.record_retention_s,
+                ATTEMPTS_KEPT,
                 *(part for index in indexes for part in rows[index]),
             )
             for base, indexes in by_shard.items()
         ]
         claims: dict[int, Claim] = {}
         for indexes, answer in zip(by_shard.values(), await asyncio.gather(*futures), strict=True):
-            for index, (verdict, token, attempt, doubt, alert) in zip(indexes, answer, strict=True):
+            for index, (verdict, token, attempt, doubt, alert, failures) in zip(indexes, answer, strict=True):
                 claims[index] = Claim(
-                    *rows[index], verdict.decode(), token, attempt, in_doubt=bool(doubt), alert=alert.decode()
+                    *rows[index], verdict.decode(), token, attempt, bool(doubt), alert.decode(), int(failures)
                 )
         return [claims[index] for index in range(len(rows))]
 

@@ -175,6 +175,7 @@ class Broker:
         self._outbox: deque[_Publish] = deque()
         # Packets of one turn of the event loop leave in one system call.
         self._unsent = bytearray()
+        self._leaving = False
 
     async def __aenter__(self) -> Self:
         try:
@@ -185,15 +186,30 @@ class Broker:
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
+        # Acknowledgements of this turn of the event loop go before the DISCONNECT.
+        self._flush()
         with suppress(aiomqtt.MqttError):
             await self._client.__aexit__(None, None, None)
 
     async def forget_session(self) -> None:
-        """End the connection and have the broker drop the session, for it has been drained."""
-        properties = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]
-        properties.SessionExpiryInterval = 0
-        self._paho.disconnect(properties=properties)
-        await self.wait_closed()
+        """End the connection and have the broker drop the session, for it has been drained.
+
+        Raises:
+            BrokerUnavailable: the connection broke before that; the broker still has the session.
+        """
+        self._flush()
+        if not self._closed.done():
+            properties = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]
+            properties.SessionExpiryInterval = 0
+            self._leaving = True
+            self._paho.disconnect(properties=properties)
+            await self.wait_closed()
+        if not self._leaving or self._closed.exception() is not None:
+            raise BrokerUnavailable("connection lost")
+
+    def call_when_closed(self, callback: Callable[[], None]) -> None:
+        """Call this once when the connection has ended."""
+        self._closed.add_done_callback(lambda _closed: callback())
 
     @property
     def _closed(self) -> "asyncio.Future[None]":
@@ -314,7 +330,7 @@ class Broker:
 
     def _flush(self) -> None:
         packets, self._unsent = self._unsent, bytearray()
-        if not self._closed.done():
+        if packets and not self._closed.done():
             # To paho this is one packet whose sending has no consequence.
             self._paho._packet_queue(PUBACK, packets, 0, 1)  # noqa: SLF001 - see the module docstring
 
@@ -472,10 +488,15 @@ class BrokerLink:
                 await self._broker.unsubscribe(*self._filters)
 
     async def forget_session(self) -> None:
-        """End the connection and its session at the broker, for good; for one that was drained."""
+        """End the connection and its session at the broker, for good; for one that was drained.
+
+        Raises:
+            BrokerUnavailable: there is no connection; the broker still has the session.
+        """
         self._leaving = True
-        if self._broker is not None and self._broker.is_open:
-            await self._broker.forget_session()
+        if self._broker is None:
+            raise BrokerUnavailable("not connected")
+        await self._broker.forget_session()
 
     async def run(self) -> None:
         """Keep the connection until cancelled or forgotten. Logs once when it goes and once when it is back."""
@@ -487,7 +508,7 @@ class BrokerLink:
                 if self._leaving:
                     return
                 self.problem = str(error)
-                if failures == 0:
+                if failures == 0 or self._up.is_set():
                     log.warning("broker away", extra={"client_id": self.client_id, "error": str(error)})
                 failures = 1 if self._up.is_set() else failures + 1
             finally:

@@ -56,6 +56,12 @@ class CommonSettings(BaseSettings):
     delivery_lifetime_s: int = Field(
         86400, ge=1, description="how long a delivery without a deadline is tried, seconds"
     )
+    delivery_attempt_deadline_s: int = Field(
+        30,
+        ge=1,
+        le=300,
+        description="when one attempt is cut off, seconds; what a dead process had in hand is resumed 10 s later",
+    )
     alert_escalation_after_s: float = Field(
         300, gt=0, description="default wait before the admins are told again, seconds"
     )
@@ -66,6 +72,11 @@ class CommonSettings(BaseSettings):
     def inbox_retention(self) -> timedelta:
         """How long an inbox entry is kept."""
         return timedelta(seconds=self.inbox_retention_s)
+
+    @property
+    def delivery_attempt_deadline(self) -> timedelta:
+        """When one attempt is cut off, connecting included."""
+        return timedelta(seconds=self.delivery_attempt_deadline_s)
 
     @classmethod
     def settings_customise_sources(

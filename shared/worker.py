@@ -23,7 +23,7 @@ from typing import Generic, TypeVar
 from pydantic import ValidationError
 
 from shared.errors import BrokerUnavailable, Reason, StoreUnavailable
-from shared.ledger import Claim, Ledger, Outcome
+from shared.ledger import Claim, Ledger, Outcome, is_notification_id
 from shared.model import JOB_VERSION, Job, Notification, Priority, RowT, State
 from shared.mqtt import Broker, BrokerAddress, BrokerLink
 from shared.packets import Incoming
@@ -59,14 +59,24 @@ class Capacity:
         self._used = 0
         self._freed = asyncio.Event()
 
-    async def take(self, priority: Priority, most: int) -> int:
-        """Wait until this priority may start something, then take up to ``most`` places and say how many."""
+    async def take(self, priority: Priority, most: int, still_wanted: Callable[[], bool] = lambda: True) -> int:
+        """Wait until this priority may start something, then take up to ``most`` places and say how many.
+
+        Args:
+            still_wanted: asked after each ``wake``; when it says no, 0 places are taken.
+        """
         while (free := self._limits[priority] - self._used) <= 0:
+            if not still_wanted():
+                return 0
             self._freed.clear()
             await self._freed.wait()
         taken = min(most, free)
         self._used += taken
         return taken
+
+    def wake(self) -> None:
+        """Have everybody who waits look again."""
+        self._freed.set()
 
     def give(self, places: int = 1) -> None:
         """Give places back."""
@@ -105,7 +115,7 @@ class Worker(Generic[RowT]):
         lane: a channel's name or ``router``.
         job_type: the job model of this lane.
         perform: performs one claimed row; never raises for a failed delivery, but returns its outcome.
-        report: told of every row that ended here, after its outcome was written.
+        report: told of every outcome, after it was written.
         lease: for how long a claim holds; longer than ``perform`` may take.
     """
 
@@ -178,12 +188,15 @@ class Worker(Generic[RowT]):
     def _server(self, priority: Priority) -> Callable[[Broker], Awaitable[None]]:
         async def serve(broker: Broker) -> None:
             queue: deque[tuple[_JobInHand[RowT], RowT]] = deque()
+            # A lane whose rows wait for a place must not wait with reconnecting.
+            broker.call_when_closed(self._capacity.wake)
             try:
                 while True:
-                    if not queue:
+                    # On a connection that has ended this raises.
+                    if not queue or not broker.is_open:
                         for incoming in await broker.take(TAKE_BATCH):
                             self._open(broker, incoming, queue)
-                    await self._start_some(priority, queue)
+                    await self._start_some(priority, broker, queue)
             finally:
                 # Rows that were not claimed yet: their jobs come again from the ledger.
                 self._queued -= len(queue)
@@ -198,21 +211,24 @@ class Worker(Generic[RowT]):
             log.error("unreadable job", extra={"lane": self._lane, "problems": error.error_count()})  # noqa: TRY400 - the payload stays out of the log
             broker.ack(incoming)
             return
-        if job.v > JOB_VERSION or not job.rows:
+        if job.v > JOB_VERSION or not job.rows or not is_notification_id(job.notification.id):
             broker.ack(incoming)
             return
         in_hand = _JobInHand[RowT](broker, incoming, job.notification, len(job.rows))
         queue.extend((in_hand, row) for row in job.rows)
         self._queued += len(job.rows)
 
-    async def _start_some(self, priority: Priority, queue: deque[tuple[_JobInHand[RowT], RowT]]) -> None:
+    async def _start_some(
+        self, priority: Priority, broker: Broker, queue: deque[tuple[_JobInHand[RowT], RowT]]
+    ) -> None:
         """Claim as many rows as there are free places, and start them."""
         if not queue:
             return
-        places = await self._capacity.take(priority, len(queue))
+        places = await self._capacity.take(priority, len(queue), lambda: broker.is_open)
+        if not places:
+            return
         started = 0
         batch = [queue.popleft() for _ in range(places)]
-        self._queued -= len(batch)
         try:
             claims = await self._claim([(job.notification.id, row.key) for job, row in batch])
             for (job, row), claim in zip(batch, claims, strict=True):
@@ -226,6 +242,8 @@ class Worker(Generic[RowT]):
                     self._settle(job.notification, row, claim)
         finally:
             self._capacity.give(places - started)
+            # Not before, so that a drain waits for rows that are just being claimed.
+            self._queued -= places
 
     async def _claim(self, rows: list[tuple[str, str]]) -> list[Claim]:
         return await until_stored(lambda: self._ledger.claim(rows, self._lease))
@@ -241,6 +259,9 @@ class Worker(Generic[RowT]):
                     "outcome not written",
                     extra={"delivery_id": claim.delivery_id, "why": written, "attempt": claim.attempt},
                 )
+        except Exception:
+            # Nobody waits for this task. Its lease lapses, and the row is driven again.
+            log.exception("row left to its lease", extra={"delivery_id": claim.delivery_id, "attempt": claim.attempt})
         finally:
             self._capacity.give()
 
@@ -249,13 +270,17 @@ class Worker(Generic[RowT]):
             return await self._perform(notification, row, claim)
         except (StoreUnavailable, BrokerUnavailable) as error:
             return Outcome(
-                State.PENDING, Reason.UNAVAILABLE, INTERNAL_ERROR_WAIT, counts=False, word="retry", detail=str(error)
-            )
+                State.PENDING, Reason.UNAVAILABLE, INTERNAL_ERROR_WAIT, counts=False, in_doubt=claim.in_doubt,
+                word="retry", detail=str(error),
+            )  # fmt: skip
         except Exception as error:
             log.exception("task failed", extra={"delivery_id": claim.delivery_id, "attempt": claim.attempt})
-            state = State.PENDING if claim.attempt < INTERNAL_ERROR_ATTEMPTS else State.DEAD_LETTERED
+            # Of our own failures only: a delivery that waited through a provider's bad night has many attempts.
+            failures = claim.failures + 1
+            state = State.PENDING if failures < INTERNAL_ERROR_ATTEMPTS else State.DEAD_LETTERED
+            # In doubt, because nobody knows how far it came.
             return Outcome(
-                state, Reason.INTERNAL_ERROR, INTERNAL_ERROR_WAIT * claim.attempt, word="error",
+                state, Reason.INTERNAL_ERROR, INTERNAL_ERROR_WAIT * failures, in_doubt=True, word="error",
                 detail=type(error).__name__,
             )  # fmt: skip
 

@@ -1,7 +1,5 @@
 """Run the email service: ``python -m services.email`` from the repository root."""
 
-from datetime import timedelta
-
 from services.email.providers import SmtpProvider
 from services.email.settings import EmailSettings
 from shared.model import Channel
@@ -16,7 +14,7 @@ def main() -> None:
         channel=Channel.EMAIL,
         providers=lambda _: (SmtpProvider(settings),),
         concurrency=settings.email_concurrency,
-        attempt_deadline=timedelta(seconds=30),
+        attempt_deadline=settings.delivery_attempt_deadline,
     )
     run_channel(service, settings)
 

@@ -1,7 +1,5 @@
 """Run the push service: ``python -m services.push`` from the repository root."""
 
-from datetime import timedelta
-
 from services.push.providers import build_providers
 from services.push.settings import PushSettings
 from shared.model import Channel
@@ -16,7 +14,7 @@ def main() -> None:
         channel=Channel.PUSH,
         providers=lambda context: build_providers(settings, context.clock),
         concurrency=settings.push_concurrency,
-        attempt_deadline=timedelta(seconds=30),
+        attempt_deadline=settings.delivery_attempt_deadline,
     )
     run_channel(service, settings)
 

@@ -36,7 +36,7 @@ def main() -> None:
             providers=providers,
             serve=serve,
             concurrency=settings.realtime_concurrency,
-            attempt_deadline=ATTEMPT_DEADLINE,
+            attempt_deadline=min(ATTEMPT_DEADLINE, settings.delivery_attempt_deadline),
         ),
         settings,
     )

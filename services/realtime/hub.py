@@ -120,7 +120,10 @@ class Hub:
             user.tell_unread()
         body = ""
         for session in user.sessions:
-            if session.phase is not Phase.LIVE or not self._follows(session, news):
+            if session.phase is not Phase.LIVE:
+                session.behind = True
+                continue
+            if not self._follows(session, news):
                 continue
             session.user_epoch, session.user_seq = news.epoch, news.seq
             if not news.quiet:

@@ -18,9 +18,10 @@ from services.router.compose import Draft, compose
 from services.router.payloads import notifications
 from services.router.payloads.parse import Publish, parse
 from services.router.payloads.rejection import Rejected, RejectionCode
-from services.router.planner import Planner
+from services.router.planner import Known, Planner
 from shared import metrics
 from shared.clock import Clock, epoch_ms, from_epoch_ms, rfc3339
+from shared.errors import BrokerUnavailable
 from shared.jobs import Message, jobs_of, settled
 from shared.ledger import AlertState, Ledger, NewRecord, NewRow, Verdict, accepted
 from shared.model import Priority, State
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 
 IDEMPOTENCY_PROPERTY = "idempotency-key"
 
-# Batches whose receipts are on their way while the next is being planned.
+# Batches that are being written or whose receipts are on their way while the next is being checked.
 BATCHES_IN_FLIGHT = 4
 
 # A batch whose answers the broker does not confirm is acknowledged all the same: the ledger has it, and a publisher
@@ -61,6 +62,15 @@ class Taken:
     draft: Draft | None = None
     receipt: Mapping[str, object] = field(default_factory=dict)
     messages: list[Message] = field(default_factory=list)
+
+
+class _Batch:
+    """What was taken together; ``stored`` ends when the store has all of it."""
+
+    def __init__(self, taken: Sequence[Taken]) -> None:
+        self.taken = taken
+        self.acts = any(one.draft is None and one.publish is not None for one in taken)
+        self.stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
 class Intake:
@@ -92,48 +102,76 @@ class Intake:
         self._lifetime_s = lifetime_s
         self._batch = batch
         self._alerts = alerts
-        self._in_flight = asyncio.Semaphore(BATCHES_IN_FLIGHT)
-        self._answering: set[asyncio.Task[None]] = set()
-        self._busy = False
+        self._places = asyncio.Semaphore(BATCHES_IN_FLIGHT)
+        self._before: list[_Batch] = []
+        self._in_hand = 0
 
     async def serve(self, broker: Broker) -> None:
-        """Handle what the connection brings until it breaks."""
-        while True:
-            batch = await broker.take(self._batch)
-            self._busy = True
+        """Handle what the connection brings until it breaks.
+
+        While one batch is written, the next one is checked and planned. Batches of notifications may overtake each
+        other; one that changes the directory, or answers or cancels something, waits for all before it, and all after
+        it wait for it.
+        """
+        lost: BrokerUnavailable | None = None
+        async with asyncio.TaskGroup() as batches:
             try:
-                await self._handle(broker, batch)
-            finally:
-                self._busy = False
+                while True:
+                    await self._take(broker, batches)
+            except BrokerUnavailable as error:
+                # What is in hand is finished; its acknowledgements are lost, and the broker sends it again.
+                lost = error
+        if lost is not None:
+            raise lost
 
-    @property
-    def is_idle(self) -> bool:
-        """Tell whether nothing taken is unanswered."""
-        return not self._busy and not self._answering
+    async def _take(self, broker: Broker, batches: asyncio.TaskGroup) -> None:
+        await self._places.acquire()
+        try:
+            incoming = await broker.take(self._batch)
+        except BaseException:
+            self._places.release()
+            raise
+        self._in_hand += 1
+        task = batches.create_task(self._handle(broker, await self._in_order(broker, incoming)), name="intake-batch")
+        task.add_done_callback(self._handled)
 
-    def _is_mine(self, topic: str) -> bool:
-        return self._topics.is_alert(topic) == self._alerts and not self._topics.is_event(topic)
-
-    async def _handle(self, broker: Broker, batch: Sequence[Incoming]) -> None:
+    async def _in_order(self, broker: Broker, batch: Sequence[Incoming]) -> "_Batch":
         taken = []
         for incoming in batch:
             if self._is_mine(incoming.topic):
                 taken.append(self._check(incoming))
             else:
                 broker.ack(incoming)
-        for wave in _waves(taken):
-            await self._carry_out(wave)
-        refused = [one for one in taken if one.receipt.get("status") == "rejected"]
+        current = _Batch(taken)
+        self._before = [before for before in self._before if not before.stored.done()]
+        if current.acts or any(before.acts for before in self._before):
+            await asyncio.gather(*(before.stored for before in self._before))
+            self._before = []
+        self._before.append(current)
+        return current
+
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether nothing taken is unanswered."""
+        return self._in_hand == 0
+
+    def _is_mine(self, topic: str) -> bool:
+        return self._topics.is_alert(topic) == self._alerts and not self._topics.is_event(topic)
+
+    async def _handle(self, broker: Broker, batch: "_Batch") -> None:
+        try:
+            for wave in _waves(batch.taken):
+                await self._carry_out(wave)
+        finally:
+            batch.stored.set_result(None)
+        refused = [one for one in batch.taken if one.receipt.get("status") == "rejected"]
         if refused:
             await until_stored(lambda: self._keep(refused))
-        await self._in_flight.acquire()
-        task = asyncio.create_task(self._answer(broker, taken), name="intake-answer")
-        self._answering.add(task)
-        task.add_done_callback(self._answered)
+        await self._answer(broker, batch.taken)
 
-    def _answered(self, task: asyncio.Task[None]) -> None:
-        self._answering.discard(task)
-        self._in_flight.release()
+    def _handled(self, _task: asyncio.Task[None]) -> None:
+        self._in_hand -= 1
+        self._places.release()
 
     def _check(self, incoming: Incoming) -> Taken:
         """Read one publish; a refusal is already its receipt."""
@@ -187,16 +225,26 @@ class Intake:
     async def _accept(self, wave: Sequence[Taken]) -> None:
         drafts = [one.draft for one in wave if one.draft is not None]
         known = await until_stored(lambda: self._planner.look_up(drafts))
-        records = [_record(draft, self._planner.first_rows(draft, known)) for draft in drafts]
+        planned = [(one, one.draft, self._planned(one, one.draft, known)) for one in wave if one.draft is not None]
+        records = [(one, draft, _record(draft, rows)) for one, draft, rows in planned if rows is not None]
 
         async def write() -> list[Any]:
-            answers: list[Any] = await asyncio.gather(*[self._ledger.submit_accept(record) for record in records])
+            answers: list[Any] = await asyncio.gather(*[self._ledger.submit_accept(record) for _, _, record in records])
             return answers
 
         # Repeatable: an id that is there already was accepted by the try before.
         answers = await until_stored(write)
-        for one, draft, record, answer in zip(wave, drafts, records, answers, strict=True):
+        for (one, draft, record), answer in zip(records, answers, strict=True):
             self._answer_accept(one, draft, record, *accepted(answer))
+
+    def _planned(self, taken: Taken, draft: Draft, known: Known) -> list[NewRow] | None:
+        try:
+            return self._planner.first_rows(draft, known)
+        except Exception:
+            # As in _check: our own mistake with one notification must not stop the others.
+            log.exception("notification could not be planned", extra={"kind": taken.kind})
+            self._refuse(taken, Rejected(RejectionCode.INVALID_PAYLOAD, "The notification could not be planned."))
+            return None
 
     def _answer_accept(
         self, taken: Taken, draft: Draft, record: NewRecord, verdict: Verdict, notification_id: str

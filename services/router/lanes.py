@@ -7,12 +7,11 @@ are persistent: what is published while the router restarts waits in them.
 import asyncio
 import logging
 import random
-from contextlib import suppress
 from dataclasses import dataclass
 
 from services.router.intake import Intake
 from services.router.settings import RouterSettings
-from services.router.slots import Slots
+from services.router.slots import SlotLost, Slots
 from shared.errors import BrokerUnavailable, StoreUnavailable
 from shared.mqtt import Broker, BrokerLink
 from shared.service import Context
@@ -82,10 +81,9 @@ class IntakeLanes:
 
     async def idle(self) -> None:
         """Drain the sessions and have the broker forget them, so that nothing waits there for nobody."""
-        for lane, link in zip(self._lanes, self._links, strict=True):
-            await _quiet(lane.intake, link)
-            await link.forget_session()
-        if self._slot >= 0:
+        forgotten = [await _leave(lane, link) for lane, link in zip(self._lanes, self._links, strict=True)]
+        # Otherwise the lease is left to lapse, so that another router adopts what the broker still holds for us.
+        if self._slot >= 0 and all(forgotten):
             await until_stored(lambda: self._slots.release(self._slot))
 
     async def abandon(self) -> None:
@@ -98,10 +96,13 @@ class IntakeLanes:
     async def _adopt_forever(self) -> None:
         while True:
             await asyncio.sleep(ORPHANS_EVERY_S * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
-            with suppress(StoreUnavailable, BrokerUnavailable):
+            try:
                 orphan = await self._slots.take_orphan()
                 if orphan is not None:
                     await self._adopt(orphan)
+            except* (StoreUnavailable, BrokerUnavailable, SlotLost):
+                # Its lease lapses again, and whoever sees that first goes on.
+                log.warning("adoption broken off")
 
     async def _adopt(self, slot: int) -> None:
         """Handle what a dead router's sessions hold, and end them."""
@@ -124,6 +125,17 @@ class IntakeLanes:
                 await _quiet(lane.intake, broker)
                 serving.cancel()
             await broker.forget_session()
+
+
+async def _leave(lane: Lane, link: BrokerLink) -> bool:
+    """Drain one of our own sessions and tell whether the broker has forgotten it."""
+    await _quiet(lane.intake, link)
+    try:
+        await link.forget_session()
+    except BrokerUnavailable:
+        log.warning("session left at the broker", extra={"client_id": link.client_id})
+        return False
+    return True
 
 
 async def _quiet(intake: Intake, source: Broker | BrokerLink) -> None:

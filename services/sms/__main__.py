@@ -19,7 +19,7 @@ def main() -> None:
         channel=Channel.SMS,
         providers=lambda _: (TwilioProvider(settings),),
         concurrency=settings.sms_concurrency,
-        attempt_deadline=timedelta(seconds=30),
+        attempt_deadline=settings.delivery_attempt_deadline,
         doubt_wait=DOUBT_WAIT,
     )
     run_channel(service, settings)

@@ -29,17 +29,20 @@ if dedup ~= '' then
   end
 end
 
-redis.call('HSET', record, 'c', content, 'at', number(now), 'open', 0)
-if alert ~= '' then
-  redis.call('HSET', record, 'alert', alert)
-end
 if idem ~= '' then
   redis.call('SET', idem_key, id .. '|' .. fingerprint, 'EX', window_s)
 end
 if dedup ~= '' then
   redis.call('SET', dedup_key, id, 'EX', window_s)
 end
-if add_rows(id, record, 9) == 0 then
+local fields = {'c', content, 'at', number(now)}
+if alert ~= '' then
+  fields[#fields + 1] = 'alert'
+  fields[#fields + 1] = alert
+end
+local opened = add_rows(id, record, 9, true, fields)
+redis.call('HSET', record, 'open', opened)
+if opened == 0 then
   redis.call('EXPIRE', record, retention_s)
 end
 return {'accepted', id}

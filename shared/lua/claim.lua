@@ -1,17 +1,18 @@
 -- Take rows for one attempt each. `sending` is written here, before the provider is called, so that an attempt whose
 -- worker dies is known to be in doubt.
 --
--- ARGV: lease ms, retention s, then pairs of notification id and row key.
--- Answer, per pair: {verdict, token, attempt number, in doubt 0|1, alert state or ''} with the verdict
+-- ARGV: lease ms, retention s, history entries kept, then pairs of notification id and row key.
+-- Answer, per pair: {verdict, token, attempt number, in doubt 0|1, alert state or '', internal errors so far} with the
+-- verdict
 --   claimed | held (somebody has it) | early (its time has not come) | ended | expired | cancelled (ended just now) |
 --   unknown (no such row).
 
-local lease_ms, retention_s = tonumber(ARGV[1]), tonumber(ARGV[2])
+local lease_ms, retention_s, kept = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local answer = {}
-for i = 3, #ARGV, 2 do
+for i = 4, #ARGV, 2 do
   local id, key = ARGV[i], ARGV[i + 1]
   local record = record_key(id)
-  local found = redis.call('HMGET', record, 's:' .. key, 'cancelled', 'alert')
+  local found = redis.call('HMGET', record, 's:' .. key, 'cancelled', 'alert', 'e:' .. key)
   local verdict, token, attempt, doubt = 'unknown', 0, 0, 0
   if found[1] then
     local row = read_row(found[1])
@@ -31,7 +32,7 @@ for i = 3, #ARGV, 2 do
       verdict = 'claimed'
       if row.state == 's' then
         doubt = 1
-        redis.call('HSET', record, 'a:' .. key .. ':' .. number(row.attempts),
+        redis.call('HSET', record, 'a:' .. key .. ':' .. number(row.attempts % kept),
           table.concat({number(row.due), '', 'unknown', 'lease_lapsed', ''}, '|'))
       elseif row.reason == 'in_doubt' then
         doubt = 1
@@ -43,6 +44,6 @@ for i = 3, #ARGV, 2 do
       redis.call('ZADD', base .. ':due:' .. row.lane, row.due, id .. '|' .. key)
     end
   end
-  answer[#answer + 1] = {verdict, token, attempt, doubt, found[3] or ''}
+  answer[#answer + 1] = {verdict, token, attempt, doubt, found[3] or '', found[4] or '0'}
 end
 return answer

@@ -23,6 +23,9 @@ end
 if history ~= '' then
   redis.call('HSET', record, 'a:' .. key .. ':' .. number(row.attempts % kept), number(now) .. '|' .. history)
 end
+if reason == 'internal_error' then
+  redis.call('HINCRBY', record, 'e:' .. key, 1)
+end
 if state == 'p' then
   -- Not beyond the expiry, so that a row which can no longer be delivered ends in time.
   row.state, row.due, row.redrives = 'p', math.min(now + wait_ms, math.max(now, row.expires)), 0
@@ -45,6 +48,8 @@ if new_rows and guard ~= '' and found[3] ~= guard then
   return 'void'
 end
 -- Add before ending, so that the record never looks finished in between.
-add_rows(id, record, 13)
+if new_rows then
+  redis.call('HINCRBY', record, 'open', add_rows(id, record, 13, false, {}))
+end
 end_row(id, record, key, row, state, reason, retention_s)
 return 'finished'

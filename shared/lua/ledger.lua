@@ -7,7 +7,8 @@
 --   state lane priority token attempts redrives due born expires reason
 -- state: p pending, s sending, d delivered, x suppressed, e expired, l dead-lettered. due is when a pending row may be
 -- claimed, or when a sending row's lease ends. born is when it first became due: its minute and second are what the
--- tallies and the age of open work are counted by.
+-- tallies and the age of open work are counted by. Beside it, e:KEY counts the attempts that failed by an error of our
+-- own; most rows have none.
 
 local base = KEYS[1]
 local clock = redis.call('TIME')
@@ -30,18 +31,26 @@ local function read_row(text)
   }
 end
 
-local function write_row(record, key, row)
-  redis.call('HSET', record, 's:' .. key, table.concat({
+local function row_text(row)
+  return table.concat({
     row.state, row.lane, row.priority, number(row.token), number(row.attempts), number(row.redrives),
     number(row.due), number(row.born), number(row.expires), row.reason,
-  }, '|'))
+  }, '|')
+end
+
+local function write_row(record, key, row)
+  redis.call('HSET', record, 's:' .. key, row_text(row))
+end
+
+local function add_tally(minute, field, count)
+  local key = base .. ':tally:' .. minute
+  if redis.call('HINCRBY', key, field, count) == count then
+    redis.call('EXPIRE', key, TALLY_RETENTION_S)
+  end
 end
 
 local function tally(row, word, count)
-  local minute = base .. ':tally:' .. number(math.floor(row.born / 60000))
-  if redis.call('HINCRBY', minute, row.lane .. '|' .. word, count) == count then
-    redis.call('EXPIRE', minute, TALLY_RETENTION_S)
-  end
+  add_tally(number(math.floor(row.born / 60000)), row.lane .. '|' .. word, count)
 end
 
 local function count_open(record, row, step)
@@ -67,34 +76,59 @@ local function end_row(id, record, key, row, state, reason, retention_s)
 end
 
 -- Rows arrive in ARGV from index `at`, nine arguments each. A key that is there already is left as it is, so that a
--- repeated call adds nothing twice.
+-- repeated call adds nothing twice; in a `fresh` record there are none. What many rows have in common is counted first
+-- and written once. `fields` are written to the record together with theirs. Returns how many rows were opened.
 local ROW_ARGS = 9
 
-local function add_rows(id, record, at)
-  local opened = 0
+-- Redis's Lua refuses to unpack a few thousand values at once.
+local MOST_ARGS = 1000
+
+local function add_rows(id, record, at, fresh, fields)
+  local opened, tallies, ages, schedules = 0, {}, {}, {}
+  local function bump(counts, key, field)
+    counts[key] = counts[key] or {}
+    counts[key][field] = (counts[key][field] or 0) + 1
+  end
   for i = at, #ARGV, ROW_ARGS do
     local lane, key, priority, state, reason = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
     local due, expires = tonumber(ARGV[i + 5]), tonumber(ARGV[i + 6])
     local grace, spec = tonumber(ARGV[i + 7]), ARGV[i + 8]
-    if redis.call('HEXISTS', record, 's:' .. key) == 0 then
+    if fresh or redis.call('HEXISTS', record, 's:' .. key) == 0 then
       -- A due time of 0 means now; then a job is published beside this write, and the grace gives it time to arrive.
       local immediate = due <= now
       local born = immediate and now or due
-      local row = {
+      fields[#fields + 1] = 's:' .. key
+      fields[#fields + 1] = row_text({
         state = state, lane = lane, priority = priority, token = 0, attempts = 0, redrives = 0,
         due = born, born = born, expires = expires, reason = reason,
-      }
-      write_row(record, key, row)
-      redis.call('HSET', record, 'd:' .. key, spec)
-      tally(row, 'created', 1)
+      })
+      fields[#fields + 1] = 'd:' .. key
+      fields[#fields + 1] = spec
+      local minute = number(math.floor(born / 60000))
+      bump(tallies, minute, lane .. '|created')
       if state == 'p' then
-        redis.call('ZADD', base .. ':due:' .. lane, immediate and now + grace or due, id .. '|' .. key)
-        count_open(record, row, 1)
+        bump(ages, lane, number(math.floor(born / 1000)))
+        schedules[lane] = schedules[lane] or {}
+        table.insert(schedules[lane], number(immediate and now + grace or due))
+        table.insert(schedules[lane], id .. '|' .. key)
         opened = opened + 1
       else
-        tally(row, STATE_WORDS[state], 1)
+        bump(tallies, minute, lane .. '|' .. STATE_WORDS[state])
       end
     end
+  end
+  local function in_pieces(command, key, values)
+    for first = 1, #values, MOST_ARGS do
+      redis.call(command, key, unpack(values, first, math.min(first + MOST_ARGS - 1, #values)))
+    end
+  end
+  in_pieces('HSET', record, fields)
+  for lane, schedule in pairs(schedules) do in_pieces('ZADD', base .. ':due:' .. lane, schedule) end
+  for lane, seconds in pairs(ages) do
+    for second, count in pairs(seconds) do redis.call('HINCRBY', base .. ':age:' .. lane, second, count) end
+  end
+  for minute, counts in pairs(tallies) do
+    for field, count in pairs(counts) do add_tally(minute, field, count) end
   end
   return opened
 end

@@ -15,6 +15,7 @@ import pytest_asyncio
 from carillon.local import LocalServer
 from services.realtime.app import build
 from services.realtime.auth import SharedSecret
+from services.realtime.frames import Frame
 from services.realtime.sessions import (
     GOING_AWAY,
     POLICY_VIOLATION,
@@ -265,6 +266,78 @@ async def test_lost_live_messages_are_made_good(store: EmptyStore, broker: Local
         await inbox.add("ada", "n3", '{"id":"n3"}')
         sent = await node.to_user("ada", "four")
         assert await ids_until_quiet(client, 2) == ["n3", sent.id]
+
+
+class Collected:
+    """The end of a session's frames, of a client that reads only while ``reading`` is set."""
+
+    def __init__(self) -> None:
+        self.reading = asyncio.Event()
+        self.reading.set()
+        self.frames: list[dict[str, Any]] = []
+
+    async def send(self, frame: Frame) -> None:
+        await self.reading.wait()
+        self.frames.append(json.loads(frame.data))
+
+    async def close(self, code: int) -> None:
+        self.frames.append({"type": "close", "code": code})
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the notifications shown, in their order."""
+        return [frame["notification"]["id"] for frame in self.frames if frame["type"] == "notification"]
+
+
+async def test_what_comes_while_a_session_is_greeted_is_shown_after_the_greeting(node: Realtime) -> None:
+    hub, registry = node.node.hub, node.node.registry
+    early = await node.to_user("ada", "early")
+    sink = Collected()
+    session = hub.add("s1", "ada", sink)
+    opened = await registry.open_on_node("ada", "s1", node.node.id, most=3, after=None)
+    assert opened is not None
+    # Between reading the inbox and the greeting.
+    sent = [await node.to_user("ada", "own"), await node.to_all("broadcast"), await node.to_user("ada", "own again")]
+    await hub.admit(session, opened, None, None)
+    await eventually(lambda: sink.frames[-1]["type"] == "unread", what="the count")
+    assert [frame["type"] for frame in sink.frames[:2]] == ["hello", "notification"]
+    assert sorted(sink.ids) == sorted([early.id, *(entry.id for entry in sent)])
+    assert sink.ids.index(early.id) < sink.ids.index(sent[0].id) < sink.ids.index(sent[2].id)
+    assert sink.frames[-1]["unread"] == 4
+    hub.remove(session)
+
+
+async def test_broadcast_during_a_greeting_is_shown_after_it(node: Realtime) -> None:
+    hub, sink = node.node.hub, Collected()
+    session = hub.add("s1", "ada", sink)
+    opened = await node.node.registry.open_on_node("ada", "s1", node.node.id, most=3, after=None)
+    assert opened is not None
+    sink.reading.clear()
+    greeting = asyncio.create_task(hub.admit(session, opened, None, None), name="greeting")
+    sent = await node.to_all("broadcast")
+    sink.reading.set()
+    await greeting
+    await eventually(lambda: len(sink.frames) == 3, what="the count")
+    assert [frame["type"] for frame in sink.frames] == ["hello", "notification", "unread"]
+    assert sink.ids == [sent.id]
+    hub.remove(session)
+
+
+async def test_what_was_missed_does_not_overtake_what_waits_for_a_slow_client(node: Realtime) -> None:
+    hub, sink = node.node.hub, Collected()
+    session = hub.add("s1", "ada", sink)
+    opened = await node.node.registry.open_on_node("ada", "s1", node.node.id, most=3, after=None)
+    assert opened is not None
+    await hub.admit(session, opened, None, None)
+    sink.reading.clear()
+    waiting = [(await node.to_user("ada", text)).id for text in ("one", "two", "three")]
+    # Written by a process that died before it could tell anybody.
+    await node.node.changes._inbox.add("ada", "lost", '{"id":"lost"}')
+    last = await node.to_user("ada", "last")
+    sink.reading.set()
+    await eventually(lambda: len(sink.ids) == 5, what="everything to be shown")
+    assert sink.ids == [*waiting, "lost", last.id]
+    hub.remove(session)
 
 
 async def test_changed_groups_are_followed_during_a_session(

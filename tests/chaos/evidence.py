@@ -1,0 +1,316 @@
+"""What a run left behind, read back: the publisher's journal, the sandbox's, inboxes, and the ledger.
+
+Promises that a line torn by a kill is left out (nobody was told of it) and that nothing here asks a running service. The
+ledger and the inboxes are read from the store by scanning its keys, not through the code that is under test, and kept as
+files, so that a run can be checked again later.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import redis.asyncio
+
+from tests.chaos.traffic import key_in
+
+PUBLISHED, EFFECTS, LEDGER, INBOXES, FAULTS = (
+    f"{name}.jsonl" for name in ("published", "effects", "ledger", "inboxes", "faults")
+)
+
+_STATES = {
+    "p": "pending", "s": "sending", "d": "delivered", "x": "suppressed", "e": "expired", "l": "dead_lettered",
+}  # fmt: skip
+OPEN_STATES = frozenset({"pending", "sending"})
+
+_RECORD = re.compile(rb".*:n:([0-9a-f-]{36})")
+_INBOX_ENTRIES = re.compile(rb".*\{u:(.+)\}:entries")
+_TALLY = re.compile(rb".*:tally:(\d+)")
+_DUE = re.compile(rb".*:due:(\w+)")
+
+# A hash of a thousand fields comes in a few milliseconds; more at once would only hold the store for longer.
+_SCAN_COUNT = 1_000
+_PAGE = 200
+
+
+@dataclass(slots=True)
+class Receipt:
+    """The answer that the publisher got for a key."""
+
+    status: str
+    notification_id: str | None
+    at: float
+    sends: int = 1
+    code: str | None = None
+
+
+@dataclass(slots=True)
+class Published:
+    """A key, as the publisher's journal has it."""
+
+    key: str
+    topic: str
+    sent_at: float
+    receipts: list[Receipt] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What a provider took; ``notification_id`` where it can be seen."""
+
+    provider: str
+    to: str
+    at: float
+    notification_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InboxEntry:
+    """A notification that stands in somebody's inbox."""
+
+    user_id: str
+    notification_id: str
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One line of a row's history; ``at`` of a lapsed lease is the end of that lease."""
+
+    number: int
+    at: float
+    outcome: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Row:
+    """A delivery or a task, as the ledger has it.
+
+    Attributes:
+        to: the address that a provider is given, or the user of an inbox.
+        is_scheduled: it stands in the schedule, so that somebody will look at it.
+    """
+
+    key: str
+    lane: str
+    state: str
+    reason: str
+    token: int
+    attempts: int
+    to: str = ""
+    ended_at: float = 0.0
+    is_scheduled: bool = False
+    history: list[Attempt] = field(default_factory=list)
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether it has not ended."""
+        return self.state in OPEN_STATES
+
+
+@dataclass(slots=True)
+class Record:
+    """A notification in the ledger.
+
+    Attributes:
+        key: the publisher's, read from the notification's text.
+        open_rows: what the record's own counter says.
+    """
+
+    notification_id: str
+    key: str | None
+    accepted_at: float
+    open_rows: int
+    rows: list[Row] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Everything in the ledger.
+
+    Attributes:
+        tallies: by lane, how many rows were created and how many ended in each state, as the ledger counted them.
+        schedule: ``LANE|ID|KEY`` of everything that somebody is to look at.
+    """
+
+    records: dict[str, Record] = field(default_factory=dict)
+    tallies: dict[str, Counter[str]] = field(default_factory=dict)
+    schedule: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault of the schedule; ``end`` is when what was broken was whole again."""
+
+    what: str
+    target: str
+    begin: float
+    end: float
+
+
+@dataclass(slots=True)
+class Evidence:
+    """All of it."""
+
+    published: dict[str, Published] = field(default_factory=dict)
+    effects: list[Effect] = field(default_factory=list)
+    inboxes: list[InboxEntry] = field(default_factory=list)
+    ledger: Ledger = field(default_factory=Ledger)
+    faults: list[Fault] = field(default_factory=list)
+
+
+def read_evidence(folder: Path) -> Evidence:
+    """Read what a run left in a folder."""
+    return Evidence(
+        published=_read_published(folder / PUBLISHED),
+        effects=[
+            Effect(line["provider"], line["to"], _epoch(line["at"]), line.get("notification_id"))
+            for line in _lines(folder / EFFECTS)
+        ],
+        inboxes=[InboxEntry(**line) for line in _lines(folder / INBOXES)],
+        ledger=_read_ledger(folder / LEDGER),
+        faults=[Fault(**line) for line in _lines(folder / FAULTS)],
+    )
+
+
+async def dump_store(url: str, folder: Path) -> None:
+    """Write ledger and inboxes of a store into the folder."""
+    async with redis.asyncio.from_url(url) as store:
+        ledger, inboxes = await _scan(store)
+    write_ledger(folder / LEDGER, ledger)
+    _write(folder / INBOXES, (asdict(entry) for entry in inboxes))
+
+
+def write_ledger(file: Path, ledger: Ledger) -> None:
+    """Write a ledger so that ``read_evidence`` reads it back."""
+    lines: list[dict[str, Any]] = [{"tallies": ledger.tallies, "schedule": sorted(ledger.schedule)}]
+    lines += [asdict(record) for record in ledger.records.values()]
+    _write(file, iter(lines))
+
+
+def add_fault(folder: Path, fault: Fault) -> None:
+    """Append a fault to the folder's list."""
+    with (folder / FAULTS).open("a") as file:
+        file.write(json.dumps(asdict(fault)) + "\n")
+
+
+def _read_published(file: Path) -> dict[str, Published]:
+    published: dict[str, Published] = {}
+    for line in _lines(file):
+        if "sent" in line:
+            published.setdefault(line["sent"], Published(line["sent"], line["topic"], line["at"]))
+        else:
+            receipt = Receipt(line["status"], line["notification_id"], line["at"], line["sends"], line["code"])
+            published[line["receipt"]].receipts.append(receipt)
+    return published
+
+
+def _read_ledger(file: Path) -> Ledger:
+    ledger = Ledger()
+    for line in _lines(file):
+        if "tallies" in line:
+            ledger.tallies = {lane: Counter(words) for lane, words in line["tallies"].items()}
+            ledger.schedule = set(line["schedule"])
+            continue
+        rows = [
+            Row(**{**row, "history": [Attempt(**attempt) for attempt in row["history"]]}) for row in line.pop("rows")
+        ]
+        ledger.records[line["notification_id"]] = Record(**line, rows=rows)
+    return ledger
+
+
+def _lines(file: Path) -> Iterator[dict[str, Any]]:
+    if not file.exists():
+        return
+    with file.open("rb") as lines:
+        for line in lines:
+            # The last one may be torn: its writer was killed before it told anybody.
+            if line.endswith(b"\n"):
+                yield json.loads(line)
+
+
+def _write(file: Path, lines: Iterator[Mapping[str, Any]]) -> None:
+    with file.open("w") as output:
+        output.writelines(json.dumps(line) + "\n" for line in lines)
+
+
+def _epoch(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+async def _scan(store: "redis.asyncio.Redis") -> tuple[Ledger, list[InboxEntry]]:
+    ledger, inboxes = Ledger(), list[InboxEntry]()
+    records: list[bytes] = []
+    seen: set[bytes] = set()
+    async for key in store.scan_iter(count=_SCAN_COUNT):
+        if key in seen:
+            continue
+        seen.add(key)
+        if _RECORD.fullmatch(key):
+            records.append(key)
+        elif found := _INBOX_ENTRIES.fullmatch(key):
+            entries = await store.hkeys(key)  # type: ignore[misc] - the stubs mix both clients
+            inboxes += [InboxEntry(found[1].decode(), entry.decode()) for entry in entries]
+        elif _TALLY.fullmatch(key):
+            for name, count in (await store.hgetall(key)).items():  # type: ignore[misc]
+                lane, _, word = name.decode().partition("|")
+                ledger.tallies.setdefault(lane, Counter())[word] += int(count)
+        elif found := _DUE.fullmatch(key):
+            members = await store.zrange(key, 0, -1)
+            ledger.schedule |= {f"{found[1].decode()}|{member.decode()}" for member in members}
+    for start in range(0, len(records), _PAGE):
+        page = records[start : start + _PAGE]
+        async with store.pipeline(transaction=False) as pipeline:
+            for key in page:
+                pipeline.hgetall(key)
+            for key, fields in zip(page, await pipeline.execute(), strict=True):
+                record = _record(key.decode().rpartition(":")[2], fields, ledger.schedule)
+                ledger.records[record.notification_id] = record
+    return ledger, inboxes
+
+
+def _record(notification_id: str, fields: Mapping[bytes, bytes], schedule: set[str]) -> Record:
+    said = json.loads(fields[b"c"])
+    record = Record(
+        notification_id,
+        key_in(said["content"]["message"]),
+        said["accepted_ms"] / 1000,
+        int(fields.get(b"open", b"0")),
+    )
+    rows: dict[str, Row] = {}
+    for name, value in fields.items():
+        if name.startswith(b"s:"):
+            key = name[2:].decode()
+            rows[key] = _row(notification_id, key, value.decode(), fields.get(b"d:" + name[2:], b"{}"), schedule)
+    for name, value in fields.items():
+        if name.startswith(b"a:"):
+            key, _, number = name[2:].decode().rpartition(":")
+            at_ms, _, outcome, reason, *_ = value.decode().split("|")
+            if key in rows:
+                rows[key].history.append(Attempt(int(number), int(at_ms) / 1000, outcome, reason))
+    for row in rows.values():
+        row.history.sort(key=lambda attempt: attempt.number)
+    record.rows = list(rows.values())
+    return record
+
+
+def _row(notification_id: str, key: str, status: str, spec: bytes, schedule: set[str]) -> Row:
+    """Read a row as ``shared/lua/ledger.lua`` writes it."""
+    letter, lane, _, token, attempts, _, until, _, _, reason = status.split("|", 9)
+    address = json.loads(spec).get("address") or {}
+    to = next((str(address[name]) for name in ("email", "phone", "token", "user_id") if name in address), "")
+    return Row(
+        key,
+        lane,
+        _STATES[letter],
+        reason,
+        int(token),
+        int(attempts),
+        to=to,
+        ended_at=int(until) / 1000,
+        is_scheduled=f"{lane}|{notification_id}|{key}" in schedule,
+    )

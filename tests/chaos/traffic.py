@@ -1,0 +1,127 @@
+"""What is published in a run: a pure function of the seed and a publish's number.
+
+Promises that every effect can be told from every other: each publish has an idempotency key, which also stands in its
+text; each SMS, each mail to an address and each alert goes to an address of its own. So a count of effects is a count of
+deliveries.
+"""
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+PEOPLE = 200
+
+# How often each sort is published, in a hundred.
+MIX: Mapping[str, int] = {"realtime": 60, "urgent": 14, "email": 11, "sms": 11, "push": 3, "alert": 1}
+
+# What a run without these services leaves out.
+NEEDS: Mapping[str, tuple[str, ...]] = {
+    "realtime": ("realtime",),
+    "urgent": ("realtime", "email"),
+    "email": ("email",),
+    "sms": ("sms",),
+    "push": ("push",),
+    "alert": ("realtime", "email", "sms", "push"),
+}
+
+_TEXT = "Published in a chaos run under the key "
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """One publish."""
+
+    key: str
+    sort: str
+    topic: str
+    payload: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """All publishes of a run.
+
+    Attributes:
+        services: the channel services that run; what needs another is not published.
+        ttl_s: the deadline of every third mail and SMS, or None for none.
+    """
+
+    seed: int
+    count: int
+    services: tuple[str, ...]
+    ttl_s: float | None = None
+
+    def __iter__(self) -> Iterator[Publish]:
+        return (self.publish(number) for number in range(self.count))
+
+    @property
+    def sorts(self) -> list[str]:
+        """The sorts that are published."""
+        return [sort for sort, needed in NEEDS.items() if set(needed) <= set(self.services)]
+
+    def publish(self, number: int) -> Publish:
+        """Return one publish."""
+        draw = random.Random(f"{self.seed}:{number}")  # noqa: S311 - repeatable, and no secret
+        sorts = self.sorts
+        (sort,) = draw.choices(sorts, [MIX[each] for each in sorts])
+        key = f"chaos-{self.seed}-{number}"
+        topic, payload = _build(sort, number, f"{_TEXT}{key}", f"person{draw.randrange(PEOPLE)}")
+        if self.ttl_s is not None and sort in ("email", "sms") and number % 3 == 0:
+            payload = {**payload, "ttl_s": self.ttl_s}
+        return Publish(key, sort, topic, payload)
+
+    def people(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Yield topic and payload of every record that the directory needs before the first publish."""
+        with_push = "push" in self.services
+        for number in range(PEOPLE):
+            devices = [{"platform": "android", "token": f"device-person{number}"}] if with_push else []
+            yield f"directory/user/person{number}", {"email": f"person{number}@example.com", "devices": devices}
+        if "alert" not in self.sorts:
+            return
+        for number in self._alerts():
+            on_call = f"oncall{number}"
+            record = {
+                "email": f"{on_call}@example.com",
+                "phone": _phone(13, number),
+                "devices": [{"platform": "ios", "token": _apple_token(number, "b")}],
+            }
+            yield f"directory/user/{on_call}", record
+            # One step: an escalation that waits for minutes would keep every run open for as long.
+            escalation = [{"after_s": 0, "notify": ["oncall"]}]
+            yield f"directory/oncall/trouble{number}", {"users": [on_call], "escalation": escalation}
+
+    def _alerts(self) -> Sequence[int]:
+        return [number for number in range(self.count) if self.publish(number).sort == "alert"]
+
+
+def key_in(text: str) -> str | None:
+    """Return the key that a notification's text names, None when it is none of a run's."""
+    return text.removeprefix(_TEXT) if text.startswith(_TEXT) else None
+
+
+def _build(sort: str, number: int, text: str, person: str) -> tuple[str, dict[str, Any]]:
+    match sort:
+        case "realtime":
+            return f"notifications/realtime/user/{person}", {"message": text}
+        case "urgent":
+            return f"notifications/realtime/user/{person}", {"message": text, "priority": "high"}
+        case "email":
+            payload = {"to": f"address{number}@example.com", "subject": "Chaos", "body": text}
+            return "notifications/email/send", payload
+        case "sms":
+            return "notifications/sms/send", {"phone": _phone(12, number), "message": text}
+        case "push":
+            payload = {"message": text, "title": "Chaos", "tokens": [_apple_token(number, "a")]}
+            return "notifications/push/mobile/ios", payload
+        case _:
+            return f"notifications/alerts/critical/trouble{number}", {"message": text, "source": "chaos"}
+
+
+def _phone(prefix: int, number: int) -> str:
+    # A French mobile number: 6, eight digits of which the first two are ours.
+    return f"+336{prefix}{number:06}"
+
+
+def _apple_token(number: int, letter: str) -> str:
+    return f"{number:063x}{letter}"

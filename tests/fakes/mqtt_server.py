@@ -1,0 +1,82 @@
+"""A scripted MQTT 5 server for what no real broker can be made to do: withhold answers, answer with a chosen code.
+
+It takes one client at a time, grants every subscription, and answers a ping unless it is ``deaf``.
+"""
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from shared.packets import Framer, Incoming, decode_publish, encode_publish
+
+# MQTT 5, 2.1.2: control packet types.
+_CONNECT, _PUBLISH, _PUBACK, _SUBSCRIBE, _PINGREQ = 0x10, 0x30, 0x40, 0x80, 0xC0
+# MQTT 5, 3.2.2.3.3: the property Receive Maximum.
+_RECEIVE_MAXIMUM = 0x21
+
+
+class ScriptedBroker:
+    """What arrived, and the answers that the test gives."""
+
+    def __init__(self, receive_maximum: int) -> None:
+        self.port = 0
+        self.published: list[Incoming] = []
+        self.acknowledged: list[int] = []
+        self.pings = 0
+        self.deaf = False
+        self._receive_maximum = receive_maximum
+        self._writer: asyncio.StreamWriter | None = None
+
+    @property
+    def url(self) -> str:
+        return f"mqtt://127.0.0.1:{self.port}"
+
+    def puback(self, mid: int, code: int = 0) -> None:
+        """Answer a publish of the client."""
+        self.write(struct.pack("!BBHBB", _PUBACK, 4, mid, code, 0))
+
+    def publish(self, topic: str, payload: bytes, mid: int) -> None:
+        """Send the client a message."""
+        self.write(encode_publish(topic, payload, mid))
+
+    def write(self, data: bytes) -> None:
+        """Send the client any bytes."""
+        assert self._writer is not None
+        self._writer.write(data)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+        framer = Framer()
+        while data := await reader.read(65536):
+            for first_byte, body in framer.feed(data):
+                self._answer(first_byte, body)
+        writer.close()
+
+    def _answer(self, first_byte: int, body: bytes) -> None:
+        kind = first_byte & 0xF0
+        if kind == _CONNECT:
+            properties = struct.pack("!BH", _RECEIVE_MAXIMUM, self._receive_maximum)
+            self.write(struct.pack("!BBBBB", 0x20, 3 + len(properties), 0, 0, len(properties)) + properties)
+        elif kind == _PUBLISH:
+            self.published.append(decode_publish(first_byte, body))
+        elif kind == _PUBACK:
+            self.acknowledged.append(int.from_bytes(body[:2]))
+        elif kind == _SUBSCRIBE:
+            self.write(struct.pack("!BB", 0x90, 4) + body[:2] + b"\x00\x01")
+        elif kind == _PINGREQ:
+            self.pings += 1
+            if not self.deaf:
+                self.write(b"\xd0\x00")
+
+
+@asynccontextmanager
+async def scripted_broker(receive_maximum: int = 100) -> AsyncIterator[ScriptedBroker]:
+    """Serve on a free loopback port."""
+    broker = ScriptedBroker(receive_maximum)
+    server = await asyncio.start_server(broker.serve, "127.0.0.1", 0)
+    broker.port = server.sockets[0].getsockname()[1]
+    try:
+        yield broker
+    finally:
+        server.close()

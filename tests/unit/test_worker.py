@@ -1,0 +1,177 @@
+"""The worker's shares of capacity, how rows are packed into jobs, and waiting for the store."""
+
+import asyncio
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared import worker as module
+from shared.errors import BrokerUnavailable, StoreUnavailable
+from shared.jobs import JOB_ROWS, jobs_of, jobs_of_due, settled
+from shared.keys import new_notification_id
+from shared.ledger import DueRow, NewRow
+from shared.model import (
+    Channel,
+    Content,
+    Delivery,
+    EmailAddress,
+    Job,
+    Notification,
+    PhoneNumber,
+    Priority,
+    State,
+)
+from shared.topics import Topics
+from shared.worker import Capacity, until_stored
+
+TOPICS = Topics("test/")
+NOTIFICATION = Notification(
+    id=new_notification_id(),
+    kind="email_send",
+    priority=Priority.NORMAL,
+    accepted_ms=1,
+    content=Content(title="t", message="ä"),
+)
+CONTENT = NOTIFICATION.model_dump_json(exclude_none=True)
+
+
+@given(total=st.integers(1, 500))
+def test_the_more_urgent_the_more_of_the_capacity_and_critical_may_use_all(total: int) -> None:
+    limits = list(Capacity(total)._limits.values())
+    assert limits == sorted(limits)
+    assert limits[-1] == total
+    assert limits[0] >= 1
+
+
+async def test_each_priority_fills_its_share_and_leaves_the_rest_to_the_more_urgent() -> None:
+    capacity = Capacity(20)
+    assert await capacity.take(Priority.LOW, 100) == 10
+    assert await capacity.take(Priority.NORMAL, 100) == 5
+    assert await capacity.take(Priority.HIGH, 100) == 3
+    assert await capacity.take(Priority.CRITICAL, 100) == 2
+    assert capacity.used == 20
+
+
+async def test_whoever_waits_is_served_when_a_place_is_free_for_him() -> None:
+    capacity = Capacity(4)
+    assert await capacity.take(Priority.LOW, 2) == 2
+    low = asyncio.create_task(capacity.take(Priority.LOW, 1))
+    critical = [asyncio.create_task(capacity.take(Priority.CRITICAL, 1)) for _ in range(3)]
+    done, _ = await asyncio.wait(critical, return_when=asyncio.FIRST_COMPLETED)
+    assert len(done) == 2
+    assert not low.done()
+    capacity.give()
+    assert await asyncio.gather(*critical) == [1, 1, 1]
+    assert not low.done()
+    capacity.give(4)
+    assert await low == 1
+
+
+async def test_a_place_that_is_no_longer_wanted_is_not_waited_for() -> None:
+    capacity = Capacity(1)
+    await capacity.take(Priority.CRITICAL, 1)
+    wanted = True
+    waiting = asyncio.create_task(capacity.take(Priority.CRITICAL, 1, lambda: wanted))
+    capacity.wake()
+    assert not (await asyncio.wait([waiting], timeout=0.01))[0]
+    wanted = False
+    capacity.wake()
+    assert await waiting == 0
+    assert capacity.used == 1
+
+
+def row(
+    number: int, *, channel: Channel = Channel.EMAIL, priority: Priority = Priority.NORMAL, due_ms: int = 0
+) -> NewRow:
+    address = EmailAddress(email="user@example.com") if channel is Channel.EMAIL else PhoneNumber(phone="+15005550006")
+    return NewRow(
+        Delivery(
+            key=f"{channel}:{number}",
+            channel=channel,
+            priority=priority,
+            address=address,
+            due_ms=due_ms,
+            expires_ms=2**41,
+        )
+    )
+
+
+def test_rows_that_are_to_be_done_at_once_travel_in_jobs_of_bounded_size() -> None:
+    rows = [row(number) for number in range(JOB_ROWS + 1)]
+    rows.insert(7, row(0, channel=Channel.SMS, priority=Priority.CRITICAL))
+    jobs = [(topic, Job[Delivery].model_validate_json(payload)) for topic, payload in jobs_of(TOPICS, CONTENT, rows)]
+    sizes: dict[str, list[int]] = {}
+    for topic, job in jobs:
+        assert job.notification == NOTIFICATION
+        sizes.setdefault(topic, []).append(len(job.rows))
+    assert sizes == {"test/internal/email/normal": [JOB_ROWS, 1], "test/internal/sms/critical": [1]}
+    carried = [one for _, job in jobs for one in job.rows]
+    assert sorted(one.key for one in carried) == sorted(new.row.key for new in rows)
+
+
+def test_what_waits_or_has_ended_travels_in_no_job() -> None:
+    rows = [row(1, due_ms=500), NewRow(row(2).row, State.SUPPRESSED), row(3)]
+
+    def keys(up_to_ms: int) -> list[str]:
+        payloads = [json.loads(payload) for _, payload in jobs_of(TOPICS, CONTENT, rows, up_to_ms)]
+        return [one["key"] for payload in payloads for one in payload["rows"]]
+
+    assert keys(0) == keys(499) == ["email:3"]
+    assert keys(500) == ["email:1", "email:3"]
+
+
+def test_rows_that_are_driven_again_travel_by_notification_the_most_urgent_first() -> None:
+    def due(notification_id: str, number: int, priority: Priority) -> DueRow:
+        new = row(number, priority=priority)
+        return DueRow(notification_id, new.row.key, "email", priority, CONTENT, new.spec)
+
+    found = list(
+        jobs_of_due(
+            TOPICS,
+            [
+                due("b", 1, Priority.LOW),
+                due("a", 1, Priority.NORMAL),
+                due("b", 2, Priority.CRITICAL),
+                due("a", 2, Priority.NORMAL),
+            ],
+        )
+    )
+    assert [topic.rpartition("/")[2] for topic, _ in found] == ["critical", "normal", "low"]
+    assert [len(json.loads(payload)["rows"]) for _, payload in found] == [1, 2, 1]
+
+
+async def test_handovers_are_counted_by_what_nobody_got() -> None:
+    def ended(answer: bool | Exception) -> "asyncio.Future[bool]":
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        future.set_exception(answer) if isinstance(answer, Exception) else future.set_result(answer)
+        return future
+
+    assert await settled([ended(True), ended(False), ended(BrokerUnavailable("x")), ended(True)]) == 2
+    assert await settled([]) == 0
+    with pytest.raises(ZeroDivisionError):
+        await settled([ended(True), ended(ZeroDivisionError())])
+
+
+async def test_a_call_to_the_store_is_repeated_until_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_STORE_BACKOFF_S", (0.001, 0.002))
+    tries = 0
+
+    async def call() -> str:
+        nonlocal tries
+        tries += 1
+        if tries < 5:
+            raise StoreUnavailable("ConnectionError")
+        return "answer"
+
+    assert await until_stored(call) == "answer"
+    assert tries == 5
+
+
+async def test_another_error_than_an_absent_store_is_not_repeated() -> None:
+    async def call() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await until_stored(call)
