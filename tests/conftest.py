@@ -19,6 +19,7 @@ import redis.asyncio
 from carillon.local import LocalServer, find_server, local_broker, local_store
 from carillon.ports import SERVICES, free_port
 from carillon.stack import Stack
+from sandbox.server import Options, Sandbox, running
 from tests.sandbox_client import SandboxClient
 
 _DATABASES = 1000
@@ -133,6 +134,19 @@ async def sandbox(sandbox_server: SandboxClient) -> SandboxClient:
     """An empty sandbox that plays no fault; ``sandbox.environment`` holds the settings that point services at it."""
     await sandbox_server.clear()
     return sandbox_server
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the sandboxes of one module: their keys and certificates are made once."""
+    return tmp_path_factory.mktemp("sandbox")
+
+
+@pytest_asyncio.fixture
+async def box(data: Path) -> AsyncIterator[Sandbox]:
+    """A sandbox in the test's own process, whose outbox and script can be looked at."""
+    async with running(Options(data=data)) as sandbox:
+        yield sandbox
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

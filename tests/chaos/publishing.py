@@ -68,9 +68,7 @@ class Publishing:
         return None
 
 
-async def publish_all(
-    url: str, journal_file: Path, traffic: Traffic, *, per_second: float, within_s: float
-) -> int:
+async def publish_all(url: str, journal_file: Path, traffic: Traffic, *, per_second: float, within_s: float) -> int:
     """Publish a run's traffic and return how many publishes have no receipt."""
     deadline_s = time.monotonic() + within_s
     journal = Journal(journal_file)

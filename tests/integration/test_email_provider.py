@@ -30,6 +30,7 @@ from shared.errors import (
     TemporaryFailure,
 )
 from shared.model import Attempt, Channel, Content, Delivery, EmailAddress, Notification, Priority, Receipt
+from tests.attempts import cancel_once, outcome
 from tests.waiting import eventually
 
 ID = "01893e4a-0000-7003-8000-000000000000"
@@ -57,17 +58,6 @@ def attempt(to: str = "user123@example.com", title: str = "Hello", message: str 
         content=Content(title=title, message=message),
     )
     return Attempt(notification, delivery, number=1, in_doubt=False, deadline=datetime.now(UTC))
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("sandbox")
-
-
-@pytest.fixture
-async def box(data: Path) -> AsyncIterator[Sandbox]:
-    async with running(Options(data=data)) as sandbox:
-        yield sandbox
 
 
 @pytest.fixture
@@ -106,23 +96,6 @@ def play(box: Sandbox, fault: dict[str, object], to: str | None = None) -> None:
 
 def outbox(box: Sandbox) -> list[dict[str, Any]]:
     return [entry.as_json() for entry in box.outbox.select()]
-
-
-async def outcome(provider: SmtpProvider, what: Attempt | None = None) -> Receipt | DeliveryError:
-    """What a send ended with."""
-    try:
-        return await provider.send(what or attempt())
-    except DeliveryError as error:
-        return error
-
-
-async def cancel_once(provider: SmtpProvider, condition: Callable[[], object]) -> None:
-    """Begin a send and cancel it when the condition is true, as the delivery loop's deadline does."""
-    send = asyncio.create_task(provider.send(attempt()), name="send")
-    await eventually(condition)
-    send.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await send
 
 
 @dataclass
@@ -199,19 +172,19 @@ async def test_an_accepted_mail_is_with_the_relay(box: Sandbox, provider: Open) 
 
 async def test_starttls_and_password_are_used_where_the_url_says_so(secured: Sandbox, provider: Open) -> None:
     smtp = provider(secured.addresses.smtp_url, email_ca_file=secured.credentials.ca_file)
-    assert isinstance(await outcome(smtp), Receipt)
+    assert isinstance(await outcome(smtp, attempt()), Receipt)
     assert len(outbox(secured)) == 1
 
 
 async def test_a_wrong_password_pauses_the_channel_after_a_single_try(secured: Sandbox, provider: Open) -> None:
     url = f"smtp://user%40example.com:{SECRET}@127.0.0.1:{secured.addresses.smtp_port}?tls=starttls"
-    refusal = await outcome(provider(url, email_ca_file=secured.credentials.ca_file))
+    refusal = await outcome(provider(url, email_ca_file=secured.credentials.ca_file), attempt())
     assert isinstance(refusal, ProviderMisconfigured)
     assert (refusal.reason, refusal.detail) == (Reason.AUTH, "535 5.7.8")
 
 
 async def test_a_certificate_that_nobody_vouches_for_pauses_the_channel(secured: Sandbox, provider: Open) -> None:
-    refusal = await outcome(provider(secured.addresses.smtp_url))
+    refusal = await outcome(provider(secured.addresses.smtp_url), attempt())
     assert isinstance(refusal, ProviderMisconfigured)
     assert "TLS" in refusal.detail
     assert not outbox(secured)
@@ -219,7 +192,7 @@ async def test_a_certificate_that_nobody_vouches_for_pauses_the_channel(secured:
 
 async def test_starttls_that_is_not_offered_pauses_the_channel(box: Sandbox, provider: Open) -> None:
     url = box.addresses.smtp_url.replace("tls=none", "tls=starttls")
-    assert isinstance(await outcome(provider(url)), ProviderMisconfigured)
+    assert isinstance(await outcome(provider(url), attempt()), ProviderMisconfigured)
     assert not outbox(box)
 
 
@@ -227,8 +200,8 @@ async def test_tls_from_the_first_byte(box: Sandbox, provider: Open) -> None:
     credentials = box.credentials
     tls = server_context(credentials.ca_key_file, credentials.ca_file, "127.0.0.1")
     async with relay(tls=tls) as scripted:
-        assert isinstance(await outcome(provider(scripted.url, email_ca_file=credentials.ca_file)), Receipt)
-        assert isinstance(await outcome(provider(scripted.url)), ProviderMisconfigured)
+        assert isinstance(await outcome(provider(scripted.url, email_ca_file=credentials.ca_file), attempt()), Receipt)
+        assert isinstance(await outcome(provider(scripted.url), attempt()), ProviderMisconfigured)
         assert len(scripted.mails) == 1
 
 
@@ -257,19 +230,19 @@ async def test_a_fault_is_classified_and_the_next_mail_goes_out(
 ) -> None:
     smtp = provider(box.addresses.smtp_url)
     play(box, fault)
-    error = await outcome(smtp)
+    error = await outcome(smtp, attempt())
     assert isinstance(error, DeliveryError)
     assert (type(error), error.reason) == (kind, reason)
     # Only what was cut off after the final dot is there without our knowing.
     assert len(outbox(box)) == (1 if kind is OutcomeUnknown else 0)
-    assert isinstance(await outcome(smtp), Receipt)
+    assert isinstance(await outcome(smtp, attempt()), Receipt)
 
 
 @pytest.mark.parametrize("hang", ["before", "after"])
 async def test_a_cancelled_attempt_leaves_no_connection_to_be_misread(box: Sandbox, provider: Open, hang: str) -> None:
     smtp = provider(box.addresses.smtp_url)
     play(box, {"hang": hang})
-    await cancel_once(smtp, lambda: box.script.rules[0].fired)
+    await cancel_once(smtp, attempt(), lambda: box.script.rules[0].fired)
     assert isinstance(await outcome(smtp, attempt(title="second")), Receipt)
     assert outbox(box)[-1]["title"] == "second"
 
@@ -277,10 +250,10 @@ async def test_a_cancelled_attempt_leaves_no_connection_to_be_misread(box: Sandb
 async def test_a_cancelled_attempt_closes_its_connection(provider: Open) -> None:
     # An interim line without an end: the relay is never heard of again.
     async with relay({"CONTENT": "250-wait"}) as scripted:
-        await cancel_once(provider(scripted.url), lambda: scripted.mails)
+        await cancel_once(provider(scripted.url), attempt(), lambda: scripted.mails)
         await eventually(lambda: scripted.open == 0)
     async with relay({"MAIL": "250-wait"}) as scripted:
-        await cancel_once(provider(scripted.url), lambda: "MAIL" in scripted.commands)
+        await cancel_once(provider(scripted.url), attempt(), lambda: "MAIL" in scripted.commands)
         await eventually(lambda: scripted.open == 0)
 
 
@@ -304,13 +277,13 @@ async def test_a_broken_relay_is_classified(
     provider: Open, script: dict[str, str | None], kind: type[DeliveryError], reason: Reason
 ) -> None:
     async with relay(script) as scripted:
-        error = await outcome(provider(scripted.url))
+        error = await outcome(provider(scripted.url), attempt())
         assert isinstance(error, DeliveryError)
         assert (type(error), error.reason) == (kind, reason)
 
 
 async def test_nobody_at_the_port_is_temporary(provider: Open) -> None:
-    error = await outcome(provider(f"smtp://127.0.0.1:{free_port()}"))
+    error = await outcome(provider(f"smtp://127.0.0.1:{free_port()}"), attempt())
     assert isinstance(error, TemporaryFailure)
     assert error.reason is Reason.NETWORK
 
@@ -323,7 +296,7 @@ async def test_a_relay_that_never_greets_is_temporary(provider: Open, monkeypatc
         writer.close()
 
     async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
-        error = await outcome(provider(f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}"))
+        error = await outcome(provider(f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}"), attempt())
         assert isinstance(error, TemporaryFailure)
         assert error.reason is Reason.TIMEOUT
 
@@ -359,7 +332,7 @@ async def test_a_connection_that_the_relay_closed_is_replaced_within_the_attempt
         await smtp.send(attempt())
         scripted.writers[0].write(farewell)
         scripted.writers[0].close()
-        assert isinstance(await outcome(smtp), Receipt)
+        assert isinstance(await outcome(smtp, attempt()), Receipt)
         assert (scripted.connections, len(scripted.mails)) == (2, 2)
 
 
@@ -370,16 +343,16 @@ async def test_an_idle_connection_that_ends_at_mail_is_not_a_failed_attempt(prov
         smtp = provider(scripted.url)
         await smtp.send(attempt())
         first["MAIL"] = answer
-        assert isinstance(await outcome(smtp), Receipt)
+        assert isinstance(await outcome(smtp, attempt()), Receipt)
         assert (scripted.connections, len(scripted.mails)) == (2, 2)
 
 
 async def test_a_connection_is_closed_after_an_error(provider: Open) -> None:
     async with relay({"RCPT": "550 5.1.1 no such user"}) as scripted:
         smtp = provider(scripted.url)
-        assert isinstance(await outcome(smtp), RecipientGone)
+        assert isinstance(await outcome(smtp, attempt()), RecipientGone)
         await eventually(lambda: scripted.open == 0)
-        assert isinstance(await outcome(smtp), Receipt)
+        assert isinstance(await outcome(smtp, attempt()), Receipt)
         assert scripted.connections == 2
 
 
@@ -415,8 +388,8 @@ async def test_an_idle_connection_is_closed(provider: Open, monkeypatch: pytest.
 async def test_the_next_relay_is_asked_and_the_first_one_left_alone_for_a_while(provider: Open) -> None:
     async with relay({"GREETING": "421 4.3.2 too busy"}) as first, relay() as second:
         smtp = provider(first.url, second.url)
-        assert isinstance(await outcome(smtp), Receipt)
-        assert isinstance(await outcome(smtp), Receipt)
+        assert isinstance(await outcome(smtp, attempt()), Receipt)
+        assert isinstance(await outcome(smtp, attempt()), Receipt)
         assert (first.connections, second.connections, len(second.mails)) == (1, 1, 2)
 
 
@@ -431,13 +404,13 @@ async def test_the_preferred_relay_is_asked_again_later(provider: Open, monkeypa
 
 async def test_a_relay_that_refuses_us_is_not_worked_around(provider: Open) -> None:
     async with relay({"EHLO": "550 5.7.1 go away"}) as first, relay() as second:
-        assert isinstance(await outcome(provider(first.url, second.url)), ProviderMisconfigured)
+        assert isinstance(await outcome(provider(first.url, second.url), attempt()), ProviderMisconfigured)
         assert second.connections == 0
 
 
 async def test_what_the_first_relay_may_have_taken_is_not_given_to_the_next(provider: Open) -> None:
     async with relay({"CONTENT": None}) as first, relay() as second:
-        assert isinstance(await outcome(provider(first.url, second.url)), OutcomeUnknown)
+        assert isinstance(await outcome(provider(first.url, second.url), attempt()), OutcomeUnknown)
         assert second.connections == 0
 
 

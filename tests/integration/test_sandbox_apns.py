@@ -25,17 +25,6 @@ from tests.waiting import eventually
 DEVICE = "ab" * 32
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("sandbox")
-
-
-@pytest.fixture
-async def box(data: Path) -> AsyncIterator[Sandbox]:
-    async with running(Options(data=data)) as sandbox:
-        yield sandbox
-
-
 def play(box: Sandbox, fault: dict[str, object], to: str | None = None) -> None:
     box.script.add(Rule.model_validate({"provider": "apns", "to": to, "fault": fault}))
 

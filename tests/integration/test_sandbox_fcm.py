@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import aiohttp
@@ -15,17 +15,6 @@ from sandbox.script import Rule
 from sandbox.server import Options, Sandbox, running
 
 SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("sandbox")
-
-
-@pytest.fixture
-async def box(data: Path) -> AsyncIterator[Sandbox]:
-    async with running(Options(data=data)) as sandbox:
-        yield sandbox
 
 
 def play(box: Sandbox, fault: dict[str, object], to: str | None = None) -> None:

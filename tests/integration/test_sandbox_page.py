@@ -16,17 +16,6 @@ from sandbox.server import Options, Sandbox, running
 CHROMIUM = shutil.which("chromium")
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("sandbox")
-
-
-@pytest.fixture
-async def box(data: Path) -> AsyncIterator[Sandbox]:
-    async with running(Options(data=data)) as sandbox:
-        yield sandbox
-
-
 @pytest.fixture
 async def http(box: Sandbox) -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession(box.addresses.http_url) as session:

@@ -1,8 +1,6 @@
 """The sandbox's Twilio, spoken to by Twilio's own client."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import aiohttp
 import pytest
@@ -13,7 +11,7 @@ from twilio.rest.api.v2010.account.message import MessageInstance  # type: ignor
 
 from sandbox.credentials import SMS_FROM
 from sandbox.script import Rule
-from sandbox.server import Options, Sandbox, running
+from sandbox.server import Sandbox
 from sandbox.twilio import segments
 
 # Twilio's client still signs in the way that aiohttp is about to drop.
@@ -21,17 +19,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:BasicAuth is deprecated:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:The 'auth' parameter is deprecated:DeprecationWarning"),
 ]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("sandbox")
-
-
-@pytest.fixture
-async def box(data: Path) -> AsyncIterator[Sandbox]:
-    async with running(Options(data=data)) as sandbox:
-        yield sandbox
 
 
 def play(box: Sandbox, fault: dict[str, object], to: str | None = None) -> None:

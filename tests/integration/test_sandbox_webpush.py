@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
@@ -14,17 +13,6 @@ from sandbox.script import Rule
 from sandbox.server import Options, Sandbox, running
 
 Subscription = dict[str, object]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("sandbox")
-
-
-@pytest.fixture
-async def box(data: Path) -> AsyncIterator[Sandbox]:
-    async with running(Options(data=data)) as sandbox:
-        yield sandbox
 
 
 def play(box: Sandbox, fault: dict[str, object], to: str | None = None) -> None:

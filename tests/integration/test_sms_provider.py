@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ import pytest
 from carillon.ports import free_port
 from sandbox.authority import server_context
 from sandbox.script import Rule
-from sandbox.server import Options, Sandbox, running
+from sandbox.server import Sandbox
 from services.sms import http_client
 from services.sms.providers import TwilioProvider
 from services.sms.settings import SmsSettings
@@ -32,7 +31,7 @@ from shared.errors import (
     TemporaryFailure,
 )
 from shared.model import Attempt, Channel, Content, Delivery, Notification, PhoneNumber, Priority, Receipt
-from tests.waiting import eventually
+from tests.attempts import cancel_once, outcome
 
 ID = "01893e4a-0000-7003-8000-000000000000"
 PHONE = "+12025550123"
@@ -56,17 +55,6 @@ def attempt(to: str = PHONE, message: str = "Good morning.", title: str = "") ->
         id=ID, kind="sms_send", priority=Priority.NORMAL, accepted_ms=0, content=Content(title=title, message=message)
     )
     return Attempt(notification, delivery, number=1, in_doubt=False, deadline=datetime.now(UTC))
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("sandbox")
-
-
-@pytest.fixture
-async def box(data: Path) -> AsyncIterator[Sandbox]:
-    async with running(Options(data=data)) as sandbox:
-        yield sandbox
 
 
 @pytest.fixture
@@ -101,23 +89,6 @@ def play(box: Sandbox, fault: dict[str, object]) -> None:
 
 def outbox(box: Sandbox) -> list[dict[str, Any]]:
     return [entry.as_json() for entry in box.outbox.select()]
-
-
-async def outcome(provider: TwilioProvider, what: Attempt | None = None) -> Receipt | DeliveryError:
-    """What a send ended with."""
-    try:
-        return await provider.send(what or attempt())
-    except DeliveryError as error:
-        return error
-
-
-async def cancel_once(provider: TwilioProvider, condition: Callable[[], object]) -> None:
-    """Begin a send and cancel it when the condition is true, as the delivery loop's deadline does."""
-    send = asyncio.create_task(provider.send(attempt()), name="send")
-    await eventually(condition)
-    send.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await send
 
 
 @asynccontextmanager
@@ -187,9 +158,9 @@ async def test_twilios_magic_numbers_fail_as_they_say(
 async def test_wrong_credentials_pause_the_channel(box: Sandbox, provider: Open, name: str) -> None:
     if name == "sms_twilio_from":
         play(box, {"operator": True})
-        error = await outcome(provider())
+        error = await outcome(provider(), attempt())
     else:
-        error = await outcome(provider(**{name: "wrong"}))
+        error = await outcome(provider(**{name: "wrong"}), attempt())
     assert isinstance(error, ProviderMisconfigured)
     assert (error.reason, error.detail) == (Reason.AUTH, "401 20003")
     assert not outbox(box)
@@ -224,19 +195,19 @@ async def test_a_fault_is_classified_and_the_next_sms_goes_out(
 ) -> None:
     sms = provider()
     play(box, fault)
-    error = await outcome(sms)
+    error = await outcome(sms, attempt())
     assert isinstance(error, DeliveryError)
     assert (type(error), error.reason) == (kind, reason)
     # No second try behind our back: what was cut off after it was taken is there once.
     assert len(outbox(box)) == (1 if fault == {"cut": "after"} else 0)
-    assert isinstance(await outcome(sms), Receipt)
+    assert isinstance(await outcome(sms, attempt()), Receipt)
 
 
 @pytest.mark.parametrize("form", ["seconds", "date"])
 async def test_a_rate_limit_carries_the_time_that_twilio_asks_for(box: Sandbox, provider: Open, form: str) -> None:
     value = "60" if form == "seconds" else format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
     play(box, {"status": 429, "headers": {"Retry-After": value}})
-    error = await outcome(provider())
+    error = await outcome(provider(), attempt())
     assert isinstance(error, TemporaryFailure)
     assert error.retry_after is not None
     assert 55 < error.retry_after.total_seconds() <= 60
@@ -246,7 +217,7 @@ async def test_a_rate_limit_carries_the_time_that_twilio_asks_for(box: Sandbox, 
 async def test_a_cancelled_attempt_leaves_no_connection_to_be_misread(box: Sandbox, provider: Open, hang: str) -> None:
     sms = provider(sms_concurrency=1)
     play(box, {"hang": hang})
-    await cancel_once(sms, lambda: box.script.rules[0].fired)
+    await cancel_once(sms, attempt(), lambda: box.script.rules[0].fired)
     assert isinstance(await outcome(sms, attempt(message="second")), Receipt)
     assert outbox(box)[-1]["body"] == "second"
 
@@ -270,13 +241,13 @@ async def test_a_broken_answer_is_classified(
     provider: Open, answer: bytes | None, kind: type[DeliveryError], reason: Reason
 ) -> None:
     async with server(answer) as url:
-        error = await outcome(provider(sms_twilio_base_url=url))
+        error = await outcome(provider(sms_twilio_base_url=url), attempt())
         assert isinstance(error, DeliveryError)
         assert (type(error), error.reason) == (kind, reason)
 
 
 async def test_nobody_at_the_port_is_temporary(provider: Open) -> None:
-    error = await outcome(provider(sms_twilio_base_url=f"http://127.0.0.1:{free_port()}"))
+    error = await outcome(provider(sms_twilio_base_url=f"http://127.0.0.1:{free_port()}"), attempt())
     assert isinstance(error, TemporaryFailure)
     assert error.reason is Reason.NETWORK
 
@@ -285,7 +256,7 @@ async def test_a_certificate_that_nobody_vouches_for_pauses_the_channel(box: San
     tls = server_context(box.credentials.ca_key_file, box.credentials.ca_file, "127.0.0.1")
     async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=tls) as listener:
         port = listener.sockets[0].getsockname()[1]
-        error = await outcome(provider(sms_twilio_base_url=f"https://127.0.0.1:{port}"))
+        error = await outcome(provider(sms_twilio_base_url=f"https://127.0.0.1:{port}"), attempt())
         assert isinstance(error, ProviderMisconfigured)
         assert "TLS" in error.detail
 
@@ -301,7 +272,7 @@ async def test_a_connection_that_never_comes_about_is_temporary(
             waiting = stack.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(listener.getsockname())
-        error = await outcome(provider(sms_twilio_base_url=f"http://127.0.0.1:{listener.getsockname()[1]}"))
+        error = await outcome(provider(sms_twilio_base_url=f"http://127.0.0.1:{listener.getsockname()[1]}"), attempt())
     assert isinstance(error, TemporaryFailure)
     assert error.reason is Reason.TIMEOUT
 

@@ -244,11 +244,15 @@ async def test_an_accident_after_many_attempts_is_no_dead_letter(bench: Bench, m
         "{",
         "[]",
         '{"v":1}',
-        '{"v":99,"notification":{"id":"x","kind":"k","priority":"low","accepted_ms":1,'
-        '"content":{"title":"t","message":"m"}},"rows":[]}',
-        '{"v":1,"notification":{"id":"not-an-id","kind":"k","priority":"low","accepted_ms":1,'
-        '"content":{"title":"t","message":"m"}},"rows":[{"key":"email:0","channel":"email","priority":"low",'
-        '"address":{"to":"email","email":"user@example.com"},"expires_ms":1}]}',
+        (
+            '{"v":99,"notification":{"id":"x","kind":"k","priority":"low","accepted_ms":1,'
+            '"content":{"title":"t","message":"m"}},"rows":[]}'
+        ),
+        (
+            '{"v":1,"notification":{"id":"not-an-id","kind":"k","priority":"low","accepted_ms":1,'
+            '"content":{"title":"t","message":"m"}},"rows":[{"key":"email:0","channel":"email","priority":"low",'
+            '"address":{"to":"email","email":"user@example.com"},"expires_ms":1}]}'
+        ),
     ],
 )
 async def test_an_unreadable_job_is_acknowledged_and_disturbs_no_other(bench: Bench, payload: str) -> None:

@@ -51,7 +51,7 @@ def draft(
     return compose(kind, publish, now_ms=NOW_MS, lifetime_s=LIFETIME_S, unstable=frozenset(envelope) & {"ttl_s"})
 
 
-def to_user(expiry_s: int | None = None, key: str = "", **body: Any) -> Draft:  # noqa: ANN401
+def to_user(expiry_s: int | None = None, key: str = "", **body: Any) -> Draft:
     return draft(Kind.REALTIME_USER, USER, {"message": "m", **body}, expiry_s=expiry_s, key=key)
 
 

@@ -1,6 +1,7 @@
 """Our packets against paho's: what one writes the other reads."""
 
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -69,7 +70,7 @@ def test_paho_reads_our_publish_and_so_do_we(
 
 
 def test_reads_every_property_that_paho_can_write() -> None:
-    properties = Properties(PacketTypes.PUBLISH)
+    properties: Any = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
     properties.PayloadFormatIndicator = 1
     properties.MessageExpiryInterval = 60
     properties.ContentType = "application/json"

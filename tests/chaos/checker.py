@@ -1,0 +1,241 @@
+"""The judge of a run: compares what the publisher, the providers and the inboxes saw with what the ledger says.
+
+A pure function of the evidence. It promises to name every kind of harm that the journals can show: something lost,
+something twice, something that nobody will ever finish, accounts that do not add up. It cannot see what no journal holds,
+for instance whether a person read anything.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from tests.chaos.evidence import Evidence, Record, Row
+
+_PROVIDER_LANES = {"smtp": "email", "twilio": "sms", "apns": "push", "fcm": "push", "webpush": "push"}
+_ENDS = ("delivered", "suppressed", "expired", "dead_lettered")
+_REALTIME = "realtime"
+
+# Of each sort of harm so many are named; all are counted.
+_NAMED_MOST = 10
+
+
+class Harm(StrEnum):
+    """What can be wrong."""
+
+    UNRECEIPTED = "published, no receipt"
+    REFUSED = "refused"
+    RECEIPT_WITHOUT_RECORD = "receipted, not in the ledger"
+    WRONG_RECEIPT = "receipted under another notification's id"
+    TWO_IDS = "one key, two notifications"
+    FOREIGN_RECORD = "in the ledger, never published"
+    NO_ROWS = "in the ledger, with nothing to deliver"
+    UNENDED = "never ended"
+    FORGOTTEN = "open, and nobody will look at it"
+    NO_EFFECT = "delivered, but the provider never got it"
+    DUPLICATE = "delivered more than once"
+    UNWANTED_EFFECT = "the provider got it, the ledger says that it was not delivered"
+    FOREIGN_EFFECT = "the provider got what the ledger does not know"
+    DEAD_LETTERED = "dead-lettered"
+    EXPIRED = "expired"
+    SUPPRESSED = "suppressed"
+    NOT_CONSERVED = "the accounts do not balance"
+    STOLEN = "taken over from a worker that lived"
+
+
+# Each of these means that something which was accepted (or sent for so long) did not come about.
+LOSSES = (
+    Harm.UNRECEIPTED, Harm.RECEIPT_WITHOUT_RECORD, Harm.NO_ROWS, Harm.UNENDED, Harm.FORGOTTEN, Harm.NO_EFFECT,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a scenario allows; by default nothing at all.
+
+    Attributes:
+        most: how often each harm may be; one that is not named, never.
+        duplicate_share: beside the number, the greatest share of duplicates among all effects.
+        least: how often it must be at least, so that a fault which did nothing is noticed.
+        takeovers: a lapsed lease is what the scenario is about; otherwise it is a harm.
+    """
+
+    most: dict[Harm, int] = field(default_factory=dict)
+    duplicate_share: float = 1.0
+    least: dict[Harm, int] = field(default_factory=dict)
+    takeovers: bool = True
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What was found.
+
+    Attributes:
+        counts: how often each harm was found.
+        examples: the first few of each.
+        broken: what the limits do not allow, in words; empty for a run that passed.
+    """
+
+    published: int = 0
+    receipted: int = 0
+    notifications: int = 0
+    deliveries: int = 0
+    effects: int = 0
+    retaken: int = 0
+    counts: Counter[Harm] = field(default_factory=Counter)
+    examples: dict[Harm, list[str]] = field(default_factory=lambda: defaultdict(list))
+    broken: list[str] = field(default_factory=list)
+
+    def add(self, harm: Harm, example: str, times: int = 1) -> None:
+        """Count a harm."""
+        self.counts[harm] += times
+        if len(self.examples[harm]) < _NAMED_MOST:
+            self.examples[harm].append(example)
+
+    @property
+    def lost(self) -> int:
+        """How many things that should have come about did not."""
+        return sum(self.counts[harm] for harm in LOSSES)
+
+    @property
+    def twice(self) -> int:
+        """How many keys became more than one notification."""
+        return self.counts[Harm.TWO_IDS]
+
+    @property
+    def duplicates(self) -> int:
+        """How many effects were one too many."""
+        return self.counts[Harm.DUPLICATE]
+
+
+def check(evidence: Evidence, limits: Limits) -> Verdict:
+    """Look for every harm, and compare what there is with the limits."""
+    verdict = Verdict(published=len(evidence.published), effects=len(evidence.effects) + len(evidence.inboxes))
+    by_key = _by_key(evidence)
+    verdict.notifications = sum(len(records) for records in by_key.values())
+    _check_receipts(evidence, by_key, verdict)
+    _check_rows(evidence, verdict)
+    _check_effects(evidence, verdict)
+    _check_accounts(evidence, verdict)
+    if not limits.takeovers and verdict.retaken:
+        verdict.add(Harm.STOLEN, f"{verdict.retaken} claims", verdict.retaken)
+    verdict.broken = list(_broken(verdict, limits))
+    return verdict
+
+
+def _by_key(evidence: Evidence) -> dict[str, list[Record]]:
+    by_key: dict[str, list[Record]] = defaultdict(list)
+    for record in evidence.ledger.records.values():
+        if record.key is not None:
+            by_key[record.key].append(record)
+    return by_key
+
+
+def _check_receipts(evidence: Evidence, by_key: dict[str, list[Record]], verdict: Verdict) -> None:
+    for key, published in evidence.published.items():
+        accepted = [receipt for receipt in published.receipts if receipt.status in ("accepted", "duplicate")]
+        verdict.receipted += bool(accepted)
+        if not published.receipts:
+            verdict.add(Harm.UNRECEIPTED, key)
+        for receipt in published.receipts:
+            if receipt.status == "rejected":
+                verdict.add(Harm.REFUSED, f"{key}: {receipt.code}")
+        records = by_key.get(key, [])
+        if accepted and not records:
+            verdict.add(Harm.RECEIPT_WITHOUT_RECORD, key)
+        known = {record.notification_id for record in records}
+        named = {str(receipt.notification_id) for receipt in accepted}
+        if records and not named <= known:
+            verdict.add(Harm.WRONG_RECEIPT, f"{key}: {', '.join(sorted(named - known))}")
+        if len(known | named) > 1:
+            verdict.add(Harm.TWO_IDS, f"{key}: {', '.join(sorted(known | named))}")
+    for key in by_key.keys() - evidence.published.keys():
+        verdict.add(Harm.FOREIGN_RECORD, key)
+
+
+def _check_rows(evidence: Evidence, verdict: Verdict) -> None:
+    for record, row in _rows(evidence):
+        name = f"{record.notification_id}/{row.key}"
+        verdict.retaken += sum(attempt.reason == "lease_lapsed" for attempt in row.history)
+        if row.is_open:
+            verdict.add(Harm.UNENDED, f"{name}: {row.state}")
+            if not row.is_scheduled:
+                verdict.add(Harm.FORGOTTEN, name)
+        elif row.state == "dead_lettered":
+            verdict.add(Harm.DEAD_LETTERED, f"{name}: {row.reason}")
+        elif row.state == "expired":
+            verdict.add(Harm.EXPIRED, name)
+        elif row.state == "suppressed" and row.reason != "no_address":
+            verdict.add(Harm.SUPPRESSED, f"{name}: {row.reason}")
+    for record in evidence.ledger.records.values():
+        if record.key is not None and not record.rows:
+            verdict.add(Harm.NO_ROWS, record.notification_id)
+
+
+def _check_effects(evidence: Evidence, verdict: Verdict) -> None:
+    """Count what providers and inboxes got for each row, by lane, address and, where it can be seen, notification."""
+    got: Counter[tuple[str, str, str | None]] = Counter(
+        (_PROVIDER_LANES[effect.provider], effect.to, effect.notification_id) for effect in evidence.effects
+    )
+    got.update((_REALTIME, entry.user_id, entry.notification_id) for entry in evidence.inboxes)
+    expected: set[tuple[str, str, str | None]] = set()
+    for record, row in _rows(evidence):
+        if not row.to or row.state == "suppressed":
+            continue
+        verdict.deliveries += 1
+        # An SMS carries no id; its number is that of one publish alone.
+        effect = (row.lane, row.to, None if row.lane == "sms" else record.notification_id)
+        expected.add(effect)
+        name, times = f"{record.notification_id}/{row.key}", got[effect]
+        if row.state == "delivered" and not times:
+            verdict.add(Harm.NO_EFFECT, name)
+        elif row.state in ("expired", "dead_lettered") and times:
+            verdict.add(Harm.UNWANTED_EFFECT, f"{name}: {row.state}")
+        if times > 1:
+            verdict.add(Harm.DUPLICATE, f"{name}: {times}", times - 1)
+    for effect in got.keys() - expected:
+        verdict.add(Harm.FOREIGN_EFFECT, f"{effect[0]}, notification {effect[2]}", got[effect])
+
+
+def _check_accounts(evidence: Evidence, verdict: Verdict) -> None:
+    """Compare what the ledger counted with the rows themselves, and created with ended and open."""
+    rows: dict[str, Counter[str]] = defaultdict(Counter)
+    for record, row in _rows(evidence):
+        rows[row.lane][row.state] += 1
+        rows[row.lane]["created"] += 1
+        rows[row.lane]["open"] += row.is_open
+        del record
+    for lane in rows.keys() | evidence.ledger.tallies.keys():
+        counted, there = evidence.ledger.tallies.get(lane, Counter()), rows[lane]
+        for word in ("created", *_ENDS):
+            if counted[word] != there[word]:
+                verdict.add(Harm.NOT_CONSERVED, f"{lane}: {counted[word]} counted as {word}, {there[word]} are there")
+        ended = sum(counted[word] for word in _ENDS)
+        if counted["created"] != ended + there["open"]:
+            verdict.add(
+                Harm.NOT_CONSERVED, f"{lane}: {counted['created']} created, {ended} ended, {there['open']} open"
+            )
+    for record in evidence.ledger.records.values():
+        still_open = sum(row.is_open for row in record.rows)
+        if record.open_rows != still_open:
+            verdict.add(
+                Harm.NOT_CONSERVED,
+                f"{record.notification_id}: {record.open_rows} open by its own count, {still_open} are",
+            )
+
+
+def _rows(evidence: Evidence) -> Iterator[tuple[Record, Row]]:
+    for record in evidence.ledger.records.values():
+        for row in record.rows:
+            yield record, row
+
+
+def _broken(verdict: Verdict, limits: Limits) -> Iterator[str]:
+    for harm in Harm:
+        count, most, least = verdict.counts[harm], limits.most.get(harm, 0), limits.least.get(harm, 0)
+        if count > most:
+            yield f"{count} {harm} (at most {most})"
+        if count < least:
+            yield f"{count} {harm} (at least {least}, or the fault did nothing)"
+    if verdict.effects and verdict.duplicates / verdict.effects > limits.duplicate_share:
+        yield f"{verdict.duplicates / verdict.effects:.3%} {Harm.DUPLICATE} (at most {limits.duplicate_share:.3%})"
