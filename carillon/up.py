@@ -19,6 +19,7 @@ from typing import Any, TextIO
 
 import aiohttp
 import jwt
+import redis.asyncio
 
 from carillon.child import ChildFailed
 from carillon.local import ROOT
@@ -31,6 +32,7 @@ from shared.errors import CarillonError
 
 SAMPLE_DIRECTORY = ROOT / "carillon" / "sample_directory.jsonl"
 SAMPLE_USER = "user123"
+_LOADED = "carillon:sample_directory"
 
 _REFUSED, _FAILED = 2, 1
 _TOKEN_LIFETIME = timedelta(days=7)
@@ -211,13 +213,18 @@ class _Run:
             await asyncio.sleep(_LOG_POLL_S)
 
     async def _load_people(self) -> None:
-        loaded = self._stack.data / "sample_directory.jsonl"
-        if loaded.exists():
-            return
-        draft = loaded.with_suffix(".draft")
-        draft.write_text(await self._people())
+        # Remembered in the store itself: the folder may be served by another store than the last time.
+        async with redis.asyncio.from_url(self._stack.store.url) as store:
+            if await store.exists(_LOADED):
+                return
+            await self._import_people()
+            await store.set(_LOADED, 1)
+
+    async def _import_people(self) -> None:
+        people = self._stack.data / "sample_directory.jsonl"
+        people.write_text(await self._people())
         importing = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "carillon", "directory", "import", str(draft)),
+            *(sys.executable, "-m", "carillon", "directory", "import", str(people)),
             cwd=ROOT,
             env=self._stack.command_environment(),
             stdout=asyncio.subprocess.PIPE,
@@ -226,8 +233,7 @@ class _Run:
         printed, _ = await importing.communicate()
         if importing.returncode:
             raise CarillonError(f"the sample people could not be loaded: {printed.decode(errors='replace').strip()}")
-        draft.replace(loaded)
-        self._say(f"people: {loaded}")
+        self._say(f"people: {people}")
 
     async def _people(self) -> str:
         """Return the sample directory with a browser's subscription at the sandbox put in."""

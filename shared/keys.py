@@ -11,8 +11,9 @@ A ledger script is given the shard's base key (``carillon:{s07}``) and builds th
     base:age:LANE        hash   second of becoming due -> number of open rows; for the age of the oldest
     base:idem:KEY        string id and fingerprint of the first publish with this key, 24 h
     base:alert:KEY       string the open alert with this dedup_key, 24 h
-    base:tally:MINUTE    hash   "LANE|STATE" -> count of rows that became due in this minute, 8 days
-    base:dead            zset   "LANE|ID|KEY" by time of the dead letter
+    base:tally:MINUTE    hash   "LANE|STATE" -> count of rows that became due in this minute; kept 8 days after it
+    base:born:MINUTE     set    ids of the notifications of these rows, for the audit; kept 25 h after it
+    base:dead            zset   "LANE|ID|KEY" by time of the dead letter; kept RECORD_RETENTION_S
 """
 
 import os
@@ -118,6 +119,11 @@ class Keys:
     def slots(self) -> str:
         """The base key of router slots and their leases."""
         return f"{self._root}:{{slots}}"
+
+    @property
+    def audit(self) -> str:
+        """The base key of the periodic audit: whose turn it is, and what the last one found."""
+        return f"{self._root}:{{audit}}"
 
     @property
     def rejected(self) -> str:

@@ -14,7 +14,9 @@ local base = KEYS[1]
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
+-- Both count from the minute itself, so that the accounts of what is due in a month are not forgotten before.
 local TALLY_RETENTION_S = 8 * 86400
+local BORN_RETENTION_S = 25 * 3600
 local STATE_WORDS = {d = 'delivered', x = 'suppressed', e = 'expired', l = 'dead_lettered'}
 
 local function record_key(id) return base .. ':n:' .. id end
@@ -45,7 +47,9 @@ end
 local function add_tally(minute, field, count)
   local key = base .. ':tally:' .. minute
   if redis.call('HINCRBY', key, field, count) == count then
-    redis.call('EXPIRE', key, TALLY_RETENTION_S)
+    local from_s = math.max(minute * 60, math.floor(now / 1000))
+    redis.call('EXPIREAT', key, number(from_s + TALLY_RETENTION_S))
+    redis.call('EXPIREAT', base .. ':born:' .. minute, number(from_s + BORN_RETENTION_S))
   end
 end
 
@@ -128,6 +132,7 @@ local function add_rows(id, record, at, fresh, fields)
     for second, count in pairs(seconds) do redis.call('HINCRBY', base .. ':age:' .. lane, second, count) end
   end
   for minute, counts in pairs(tallies) do
+    redis.call('SADD', base .. ':born:' .. minute, id)
     for field, count in pairs(counts) do add_tally(minute, field, count) end
   end
   return opened

@@ -1,0 +1,40 @@
+-- Read the rows that became due in one minute from the records themselves, a page of each record.
+--
+-- ARGV: minute, fields per page, then pairs of notification id and cursor ('0' to begin).
+-- Answer, per pair: {next cursor, rows, unscheduled, faults}. rows is a list of "STATE|LANE|KEY"; unscheduled holds the
+--   lanes of open rows of any minute that the schedule does not know; faults are of the record as a whole: 'missing',
+--   'open_count' (it counts its open rows wrongly, so it expires too early or never) or 'expiring' (it will be
+--   forgotten although something is open). A page of several says nothing about the number of open rows.
+
+local minute, fields = tonumber(ARGV[1]), tonumber(ARGV[2])
+local answer = {}
+for i = 3, #ARGV, 2 do
+  local id, cursor = ARGV[i], ARGV[i + 1]
+  local record, rows, unscheduled, faults, open = record_key(id), {}, {}, {}, 0
+  local page = redis.call('HSCAN', record, cursor, 'MATCH', 's:*', 'COUNT', fields)
+  for j = 1, #page[2], 2 do
+    local key, row = string.sub(page[2][j], 3), read_row(page[2][j + 1])
+    if math.floor(row.born / 60000) == minute then
+      rows[#rows + 1] = row.state .. '|' .. row.lane .. '|' .. key
+    end
+    if row.state == 'p' or row.state == 's' then
+      open = open + 1
+      if not redis.call('ZSCORE', base .. ':due:' .. row.lane, id .. '|' .. key) then
+        unscheduled[#unscheduled + 1] = row.lane
+      end
+    end
+  end
+  if cursor == '0' then
+    local counted = redis.call('HGET', record, 'open')
+    if not counted then
+      faults[#faults + 1] = 'missing'
+    elseif page[1] == '0' and tonumber(counted) ~= open then
+      faults[#faults + 1] = 'open_count'
+    end
+  end
+  if open > 0 and redis.call('TTL', record) >= 0 then
+    faults[#faults + 1] = 'expiring'
+  end
+  answer[#answer + 1] = {page[1], rows, unscheduled, faults}
+end
+return answer

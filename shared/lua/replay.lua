@@ -1,0 +1,44 @@
+-- Reopen a dead letter, once: it becomes pending and due at once, and the next sweep drives it. Its minute keeps its
+-- account: one dead letter less, one open row more.
+--
+-- ARGV: lane, id, key, deadline ms (the row keeps a later one; 0 keeps any), spec ('' keeps it), dry run 0|1.
+-- Answer: reopened | already (it lives again, or is not on the list any more) | record_expired | cancelled | expired.
+
+local lane, id, key, deadline, spec, dry = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6] == '1'
+local list, member, record = base .. ':dead', lane .. '|' .. id .. '|' .. key, record_key(id)
+
+if not redis.call('ZSCORE', list, member) then
+  return 'already'
+end
+local found = redis.call('HMGET', record, 's:' .. key, 'cancelled')
+if not found[1] then
+  return 'record_expired'
+end
+local row = read_row(found[1])
+if row.state ~= 'l' then
+  return 'already'
+end
+if found[2] then
+  return 'cancelled'
+end
+row.expires = math.max(row.expires, deadline)
+if row.expires <= now then
+  return 'expired'
+end
+if dry then
+  return 'reopened'
+end
+
+-- Token and attempts go on counting, so that an old claim stays old and the history stays in order.
+row.state, row.reason, row.due, row.redrives = 'p', '', now, 0
+write_row(record, key, row)
+redis.call('HDEL', record, 'e:' .. key)
+if spec ~= '' then
+  redis.call('HSET', record, 'd:' .. key, spec)
+end
+redis.call('ZREM', list, member)
+redis.call('ZADD', base .. ':due:' .. lane, now, id .. '|' .. key)
+tally(row, 'dead_lettered', -1)
+count_open(record, row, 1)
+redis.call('PERSIST', record)
+return 'reopened'
