@@ -1,197 +1,191 @@
 """The audit: is everything that was accepted accounted for, and is anything overdue?
 
-The law, for each minute, channel and the router's own lane:
+``shared.audit_report`` holds the law. Each shard is read by one script per few minutes, so the law must hold at any
+moment, also for a minute that is still moving. The counters are not believed alone: the open rows must be the entries
+of the schedule, open rows are looked at for their deadlines and leases, and ``shared.audit_records`` counts the rows in
+the records themselves.
 
-    accepted = delivered + suppressed + expired + dead_lettered + open
-
-A minute is the one in which a row first became due. Each shard is read by one script per few minutes, so the law must
-hold at any moment, also for a minute that is still moving. The counters are not believed alone: the number of open rows
-must be that of the schedule's entries, open rows are looked at for their deadlines and leases, and
-``shared.audit_records`` counts the rows of the records themselves.
-
-Promises to write nothing and to hold the store for a few milliseconds at a time only. Does not promise to find a row
-that was never written, and looks at the counters of the last ``LONGEST_SPAN`` only.
+Promises to write nothing, and to hold the store for some milliseconds at a time only. It does not find what was never
+written at all, and it knows the counters of the last ``LONGEST_SPAN`` only.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
-from datetime import datetime, timedelta
-from enum import StrEnum
+import random
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+from enum import Enum, auto
 from typing import Any
 
+from shared.audit_records import AuditRecords
+from shared.audit_report import Accounts, Finding, Kind, Report, joined
 from shared.clock import from_epoch_ms
 from shared.keys import SHARDS, Keys
 from shared.ledger import LANES
-from shared.store import Store, load_script
+from shared.store import Script, Store, load_script
 
-# A day less than the ledger keeps its counters (TALLY_RETENTION_S).
+# The ledger keeps its counters a day longer (TALLY_RETENTION_S).
 LONGEST_SPAN = timedelta(days=7)
 
-# How long after its time something may still be waiting: the sweepers come by every second, a restart takes some.
+# How long after its time something may wait: sweepers come by every second, a restart takes some more.
 OVERDUE_AFTER = timedelta(seconds=60)
 
-# Minutes per script, shards asked at the same time, and open rows looked at per script: together some milliseconds.
+# Minutes and open rows that one script reads, and scripts sent together: some milliseconds of the store's time.
 _MINUTES = 15
-_SHARDS_AT_ONCE = 4
 _OPEN_ROWS = 200
+_AT_ONCE = 4
+
+# Of how long ago the minutes are whose records are sampled, and how many records of a minute and shard at most.
+_SAMPLE_SPAN = timedelta(hours=1)
+_SAMPLE_RECORDS = 500
 
 _counters = load_script("audit", "ledger")
 _schedule = load_script("audit_schedule", "ledger")
 _open = load_script("audit_open", "ledger")
 
-Progress = Callable[[int, int], None]
+Progress = Callable[[str, int, int], None]
 
 
-class Kind(StrEnum):
-    """What is wrong; the last three are overdue work, the others are broken accounts."""
+class Depth(Enum):
+    """How far an audit goes beyond the counters and the schedule."""
 
-    TALLY = "tally"
-    """The counters of a minute contradict each other."""
-    SCHEDULE = "schedule"
-    """Open rows and entries of the schedule are not the same: nobody will look at some row."""
-    ROWS = "rows"
-    """The counters of a minute say something else than the rows in the records."""
-    MISSING = "missing"
-    """A notification's record is not there although its time is not over."""
-    OPEN_COUNT = "open_count"
-    """A record miscounts its open rows, so it would expire too early or never."""
-    EXPIRING = "expiring"
-    """A record will be forgotten although something in it is open."""
-    UNSWEPT = "unswept"
-    """Rows were due long ago and no router has taken them up."""
-    LEASE_LAPSED = "lease_lapsed"
-    """A worker died with rows in its hands long ago, and nobody has claimed them since."""
-    PAST_EXPIRY = "past_expiry"
-    """Rows are open long after their deadline: nobody claims them."""
-
-    @property
-    def is_overdue(self) -> bool:
-        """Tell whether this is work that waits too long, and not a broken account."""
-        return self in (Kind.UNSWEPT, Kind.LEASE_LAPSED, Kind.PAST_EXPIRY)
-
-
-@dataclass(frozen=True, slots=True)
-class Accounts:
-    """How many rows were accepted on a lane, and where they are now."""
-
-    accepted: int = 0
-    delivered: int = 0
-    suppressed: int = 0
-    expired: int = 0
-    dead_lettered: int = 0
-    open: int = 0
-
-    def __add__(self, other: "Accounts") -> "Accounts":
-        """Add two accounts, field by field."""
-        return Accounts(*(getattr(self, name) + getattr(other, name) for name in ACCOUNT_NAMES))
-
-    def document(self) -> dict[str, int]:
-        """Return the numbers by name."""
-        return {name: getattr(self, name) for name in ACCOUNT_NAMES}
-
-    @property
-    def difference(self) -> int:
-        """What was accepted and stands nowhere; below 0 what stands somewhere and was never accepted."""
-        return self.accepted - self.delivered - self.suppressed - self.expired - self.dead_lettered - self.open
-
-
-ACCOUNT_NAMES = tuple(each.name for each in fields(Accounts))
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that is wrong.
-
-    Attributes:
-        lane: a channel, or the router.
-        count: how many rows (for ``missing``: notifications) are concerned.
-        minute: when these rows first became due; of overdue work, when the oldest should have been dealt with; None
-            where that cannot be told.
-        numbers: what was compared, by name.
-        notification_ids: of whom, as far as it is known. For an operator's eyes, never for a log or a metric.
-    """
-
-    kind: Kind
-    lane: str
-    count: int
-    minute: datetime | None = None
-    numbers: Mapping[str, int] = field(default_factory=dict)
-    notification_ids: frozenset[str] = frozenset()
-
-    def __add__(self, other: "Finding") -> "Finding":
-        """Join what two shards know of the same thing."""
-        numbers = {
-            name: self.numbers.get(name, 0) + other.numbers.get(name, 0) for name in self.numbers | other.numbers
-        }
-        minutes = [minute for minute in (self.minute, other.minute) if minute is not None]
-        return Finding(
-            self.kind,
-            self.lane,
-            self.count + other.count,
-            min(minutes, default=None),
-            numbers,
-            self.notification_ids | other.notification_ids,
-        )
-
-
-def joined(findings: Iterable[Finding]) -> list[Finding]:
-    """Join the findings of all shards: one for each kind, lane and minute, and of overdue work one for each lane."""
-    found: dict[tuple[Kind, str, datetime | None], Finding] = {}
-    for each in findings:
-        key = (each.kind, each.lane, None if each.kind.is_overdue else each.minute)
-        found[key] = found[key] + each if key in found else each
-    order = list(Kind)
-    return [found[key] for key in sorted(found, key=lambda key: (order.index(key[0]), str(key[2] or ""), key[1]))]
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """The store's clock when an audit began."""
-
-    now_ms: int
-
-    @property
-    def minute(self) -> int:
-        """The current minute since 1970."""
-        return self.now_ms // 60_000
-
-    def minutes_of(self, span: timedelta) -> range:
-        """Return the minutes that lie in a span before now, the current one included."""
-        return range((self.now_ms - round(span.total_seconds() * 1000)) // 60_000, self.minute + 1)
+    COUNTERS = auto()
+    """Open rows only, those that are due first."""
+    SAMPLE = auto()
+    """Beside that, the records of one minute of the last hour in each shard."""
+    RECORDS = auto()
+    """Every open row, and every record that is not too old."""
 
 
 class Audit:
     """Audits the ledger on one store.
 
     Args:
+        record_retention_s: what the services have: a record that has ended may be gone after that.
         overdue_after: how long after its time something is overdue.
     """
 
-    def __init__(self, store: Store, keys: Keys, overdue_after: timedelta = OVERDUE_AFTER) -> None:
+    def __init__(
+        self, store: Store, keys: Keys, record_retention_s: int, overdue_after: timedelta = OVERDUE_AFTER
+    ) -> None:
         self._store = store
         self._bases = [keys.shard(shard) for shard in range(SHARDS)]
+        self._records = AuditRecords(store, record_retention_s)
         self._overdue_ms = round(overdue_after.total_seconds() * 1000)
 
-    async def moment(self) -> Moment:
-        """Ask the store for the time."""
-        seconds, microseconds = await self._store.command("TIME")
-        return Moment(int(seconds) * 1000 + int(microseconds) // 1000)
+    async def run(self, span: timedelta, depth: Depth, progress: Progress = lambda _what, _done, _total: None) -> Report:
+        """Audit what became due in this span before now, and everything that is open.
 
-    async def counters(self, minutes: range, progress: Progress | None = None) -> tuple[list[Accounts], list[Finding]]:
-        """Add up the accounts of these minutes on each of ``LANES``, and find the minutes that do not balance."""
-        totals = [Accounts() for _ in LANES]
-        findings: list[Finding] = []
-        for chunk in _chunks(minutes):
-            answers = await asyncio.gather(
-                *(
-                    self._store.submit_script(_counters, base, chunk.start, chunk.stop - 1, *LANES)
-                    for chunk, base in chunk.of(self._bases)
-                )
-            )
-            for sums, unbalanced in answers:
-                totals = [total + Accounts(*more) for total, more in zip(totals, sums, strict=True)]
-                findings += [_of_minute(*each) for each in unbalanced]
-            if progress is not None:
-                progress(chunk.done, chunk.total)
+        Args:
+            span: at most ``LONGEST_SPAN``.
+            progress: is told what is being read, how much of it is done, and how much there is.
+        """
+        seconds, microseconds = await self._store.command("TIME")
+        now_ms = int(seconds) * 1000 + int(microseconds) // 1000
+        minutes = range((now_ms - round(span.total_seconds() * 1000)) // 60_000, now_ms // 60_000 + 1)
+        accounts, findings = await self._check_counters(minutes, progress)
+        open_rows, more = await self._check_schedule(progress)
+        findings += more
+        seen, more = await self._check_open(progress, everything=depth is Depth.RECORDS)
+        findings += more
+        records_seen, more = await self._check_records(minutes, now_ms, depth, progress)
+        findings += more
+        return Report(
+            since=from_epoch_ms(minutes.start * 60_000),
+            until=from_epoch_ms(now_ms),
+            accounts=accounts,
+            findings=joined(findings),
+            open_rows=open_rows,
+            open_rows_seen=seen,
+            records_seen=records_seen,
+        )
+
+    async def _ask(
+        self, script: Script, calls: Iterable[Sequence[str | int]], tell: Callable[[int, int], None]
+    ) -> list[Any]:
+        """Run a script with each of these arguments on every shard, few at the same time."""
+        every = [(base, args) for args in calls for base in self._bases]
+        answers: list[Any] = []
+        for start in range(0, len(every), _AT_ONCE):
+            some = every[start : start + _AT_ONCE]
+            answers += await asyncio.gather(*(self._store.submit_script(script, base, *args) for base, args in some))
+            tell(len(answers), len(every))
+        return answers
+
+    async def _check_counters(self, minutes: range, progress: Progress) -> tuple[dict[str, Accounts], list[Finding]]:
+        """Add up the accounts of each lane, and find the minutes that do not balance."""
+        calls = [
+            (first, min(first + _MINUTES, minutes.stop) - 1, *LANES)
+            for first in range(minutes.start, minutes.stop, _MINUTES)
+        ]
+        totals = dict.fromkeys(LANES, Accounts())
+        findings = []
+        for sums, unbalanced in await self._ask(_counters, calls, lambda done, of: progress("counters", done, of)):
+            for lane, numbers in zip(LANES, sums, strict=True):
+                totals[lane] += Accounts(*numbers)
+            for minute, lane, *numbers in unbalanced:
+                found = Accounts(*numbers)
+                at = from_epoch_ms(minute * 60_000)
+                findings.append(Finding(Kind.TALLY, lane.decode(), abs(found.difference), at, found.named))
         return totals, findings
+
+    async def _check_schedule(self, progress: Progress) -> tuple[int, list[Finding]]:
+        """Count the open rows, and find those that the schedule does not know and those that nobody sweeps."""
+        calls = [(self._overdue_ms, *LANES)]
+        open_rows, findings = 0, []
+        for answer in await self._ask(_schedule, calls, lambda done, of: progress("schedule", done, of)):
+            for lane, (count, entries, overdue, earliest_ms) in zip(LANES, answer, strict=True):
+                open_rows += count
+                if count != entries:
+                    numbers = {"open": count, "scheduled": entries}
+                    findings.append(Finding(Kind.SCHEDULE, lane, abs(count - entries), numbers=numbers))
+                if overdue:
+                    findings.append(Finding(Kind.UNSWEPT, lane, overdue, from_epoch_ms(earliest_ms)))
+        return open_rows, findings
+
+    async def _check_open(self, progress: Progress, *, everything: bool) -> tuple[int, list[Finding]]:
+        """Look at open rows one by one; where not at everything, at those of each lane and shard that are due first."""
+        seen = 0
+        findings: list[Finding] = []
+        for number, lane in enumerate(LANES):
+            cursors = dict.fromkeys(self._bases, b"0" if everything else b"")
+            while cursors:
+                for base in list(cursors)[:_AT_ONCE]:
+                    arguments = (lane, self._overdue_ms, _OPEN_ROWS, cursors[base])
+                    cursor, count, *problems = await self._store.script(_open, base, *arguments)
+                    seen += count
+                    findings += [_of_open_row(lane, *problem) for problem in problems]
+                    if cursor == b"0":
+                        del cursors[base]
+                    else:
+                        cursors[base] = cursor
+            progress("open rows", number + 1, len(LANES))
+        return seen, findings
+
+    async def _check_records(
+        self, minutes: range, now_ms: int, depth: Depth, progress: Progress
+    ) -> tuple[int, list[Finding]]:
+        if depth is Depth.COUNTERS:
+            return 0, []
+        kept = self._records.kept(minutes, now_ms)
+        most = None
+        units = [(base, minute) for minute in kept for base in self._bases]
+        if depth is Depth.SAMPLE:
+            most = _SAMPLE_RECORDS
+            recent = kept[-round(_SAMPLE_SPAN.total_seconds() / 60) :]
+            units = [(base, random.choice(recent)) for base in self._bases] if recent else []  # noqa: S311 - a sample
+        seen = 0
+        findings: list[Finding] = []
+        for number, (base, minute) in enumerate(units):
+            count, more = await self._records.check(base, minute, most)
+            seen += count
+            findings += more
+            progress("records", number + 1, len(units))
+        return seen, findings
+
+
+def _of_open_row(lane: str, kind: bytes, notification_id: bytes, since_ms: int) -> Finding:
+    word = kind.decode()
+    ids = frozenset((notification_id.decode(),))
+    if word == "stray":
+        return Finding(Kind.SCHEDULE, lane, 1, notification_ids=ids)
+    return Finding(Kind(word), lane, 1, from_epoch_ms(since_ms), notification_ids=ids)

@@ -2,18 +2,24 @@
 
 Promises that a read after a write sees it, and that the indexes (groups, everybody, admins) hold at least everybody
 they should: a record is swapped atomically, its index entries follow, and whoever reads an index looks at the record
-before relying on it. Of two writers to one user the last one wins.
+before relying on it. Of two writers to one user the last one wins. A record that cannot be read counts as none, and is
+logged, so that one of them does not stop what concerns everybody else.
 """
 
 import asyncio
+import logging
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from pydantic import ValidationError
+
 from shared.keys import SHARDS, Keys
 from shared.people import OnCall, Person
 from shared.store import Store, load_script
+
+log = logging.getLogger(__name__)
 
 _swap = load_script("directory_swap")
 
@@ -21,15 +27,26 @@ _swap = load_script("directory_swap")
 ANY_TYPE = "*"
 
 
+# Records are parsed once per stored text: a cache that is keyed by it can be neither stale nor wrong, and validating a
+# person costs more than reading one. A version that is newer than ours may have written fields that we do not know.
+
+
 @lru_cache(maxsize=20_000)
-def _parse_person(record: bytes) -> Person:
-    # Keyed by the stored bytes, so it can be neither stale nor wrong; validating a person costs more than reading one.
-    return Person.model_validate_json(record)
+def _parse_person(record: bytes) -> Person | None:
+    try:
+        return Person.model_validate_json(record, extra="ignore")
+    except ValidationError as error:
+        log.error("unreadable record of a person", extra={"problems": error.error_count()})  # noqa: TRY400 - it is personal
+        return None
 
 
 @lru_cache(maxsize=1_000)
-def _parse_oncall(record: bytes) -> OnCall:
-    return OnCall.model_validate_json(record)
+def _parse_oncall(record: bytes) -> OnCall | None:
+    try:
+        return OnCall.model_validate_json(record, extra="ignore")
+    except ValidationError as error:
+        log.error("unreadable on-call entry", extra={"problems": error.error_count()})  # noqa: TRY400 - it is personal
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +75,9 @@ class Directory:
         """Return the records of those who have one, in one round trip."""
         records = await asyncio.gather(*(self._store.submit("GET", self._record(user_id)) for user_id in user_ids))
         return {
-            user_id: _parse_person(record)
+            user_id: person
             for user_id, record in zip(user_ids, records, strict=True)
-            if record is not None
+            if record is not None and (person := _parse_person(record)) is not None
         }
 
     async def put(self, person: Person) -> None:
@@ -85,9 +102,10 @@ class Directory:
         """
         while True:
             before = await self._store.command("GET", self._record(user_id))
-            if before is None:
+            person = None if before is None else _parse_person(before)
+            if person is None:
                 return None
-            changed = change(_parse_person(before))
+            changed = change(person)
             after = changed.model_dump_json(exclude_none=True).encode()
             swapped, _ = await self._store.script(_swap, self._record(user_id), after, before)
             if swapped:
@@ -108,9 +126,9 @@ class Directory:
             await asyncio.gather(*(self._store.submit("ZADD", key, 0, user_id) for key in keys))
 
     def _index_keys(self, user_id: str, record: bytes) -> set[str]:
-        if not record:
+        person = _parse_person(record) if record else None
+        if person is None:
             return set()
-        person = _parse_person(record)
         keys = {self._keys.group(group) for group in person.groups}
         keys.add(self._keys.everybody(zlib.crc32(user_id.encode()) % SHARDS))
         if person.is_admin:
@@ -148,7 +166,11 @@ class Directory:
             return {}
         *own, fallback = await self._store.command("HMGET", self._keys.oncall, *types, ANY_TYPE)
         entries = {alert_type: record or fallback for alert_type, record in zip(types, own, strict=True)}
-        return {alert_type: _parse_oncall(record) for alert_type, record in entries.items() if record is not None}
+        return {
+            alert_type: entry
+            for alert_type, record in entries.items()
+            if record is not None and (entry := _parse_oncall(record)) is not None
+        }
 
     async def put_oncall(self, alert_type: str, entry: OnCall) -> None:
         """Write who answers for one type of alert."""

@@ -21,7 +21,7 @@ from services.router.payloads.rejection import Rejected, RejectionCode
 from services.router.planner import Known, Planner
 from shared import metrics
 from shared.clock import Clock, epoch_ms, from_epoch_ms, rfc3339
-from shared.errors import BrokerUnavailable
+from shared.errors import BrokerUnavailable, Reason
 from shared.jobs import Message, jobs_of, settled
 from shared.ledger import AlertState, Ledger, NewRecord, NewRow, Verdict, accepted
 from shared.model import Priority, State
@@ -132,7 +132,12 @@ class Intake:
             self._places.release()
             raise
         self._in_hand += 1
-        task = batches.create_task(self._handle(broker, await self._in_order(broker, incoming)), name="intake-batch")
+        try:
+            batch = await self._in_order(broker, incoming)
+        except BaseException:
+            self._handled()
+            raise
+        task = batches.create_task(self._handle(broker, batch), name="intake-batch")
         task.add_done_callback(self._handled)
 
     async def _in_order(self, broker: Broker, batch: Sequence[Incoming]) -> "_Batch":
@@ -169,7 +174,7 @@ class Intake:
             await until_stored(lambda: self._keep(refused))
         await self._answer(broker, batch.taken)
 
-    def _handled(self, _task: asyncio.Task[None]) -> None:
+    def _handled(self, _task: asyncio.Task[None] | None = None) -> None:
         self._in_hand -= 1
         self._places.release()
 
@@ -259,6 +264,9 @@ class Intake:
             taken.messages += jobs_of(self._topics, record.content, record.rows)
             taken.messages += self._events(draft, record.rows)
             self._count_suppressed(record.rows)
+            if any(new.reason is Reason.NO_RECIPIENT for new in record.rows):
+                extra = {"notification_id": notification_id}
+                log.error("an alert reaches nobody: no admin, nobody on call", extra=extra)
         if draft.alert_type is not None:
             receipt["alert_id"] = notification_id
         taken.receipt = receipt

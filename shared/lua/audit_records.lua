@@ -2,7 +2,7 @@
 --
 -- ARGV: minute, fields per page, then pairs of notification id and cursor ('0' to begin).
 -- Answer, per pair: {next cursor, rows, unscheduled, faults}. rows is a list of "STATE|LANE|KEY"; unscheduled holds the
---   lanes of open rows of any minute that the schedule does not know; faults are of the record as a whole: 'missing',
+--   lanes of those of them that are open and unknown to the schedule; faults are of the record as a whole: 'missing',
 --   'open_count' (it counts its open rows wrongly, so it expires too early or never) or 'expiring' (it will be
 --   forgotten although something is open). A page of several says nothing about the number of open rows.
 
@@ -14,12 +14,11 @@ for i = 3, #ARGV, 2 do
   local page = redis.call('HSCAN', record, cursor, 'MATCH', 's:*', 'COUNT', fields)
   for j = 1, #page[2], 2 do
     local key, row = string.sub(page[2][j], 3), read_row(page[2][j + 1])
+    local is_open = row.state == 'p' or row.state == 's'
+    if is_open then open = open + 1 end
     if math.floor(row.born / 60000) == minute then
       rows[#rows + 1] = row.state .. '|' .. row.lane .. '|' .. key
-    end
-    if row.state == 'p' or row.state == 's' then
-      open = open + 1
-      if not redis.call('ZSCORE', base .. ':due:' .. row.lane, id .. '|' .. key) then
+      if is_open and not redis.call('ZSCORE', base .. ':due:' .. row.lane, id .. '|' .. key) then
         unscheduled[#unscheduled + 1] = row.lane
       end
     end

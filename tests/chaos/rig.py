@@ -1,0 +1,280 @@
+"""One run: a system of real processes, a publisher beside it, faults between them, and what all of it left behind.
+
+Promises that it runs mosquitto and redis-server, that the publisher and the providers keep their journals outside the
+system under test, that it ends by itself and ends only processes of its own.
+"""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from carillon.child import Child
+from carillon.local import ROOT
+from carillon.publisher import Publisher
+from carillon.stack import Stack
+from shared.errors import StoreUnavailable
+from shared.keys import Keys
+from shared.ledger import Ledger
+from shared.store import Store
+from tests.chaos.evidence import EFFECTS, PUBLISHED, Evidence, Fault, add_fault, dump_store, read_evidence
+from tests.chaos.proxy import Proxy
+from tests.chaos.traffic import Traffic
+from tests.sandbox_client import SandboxClient
+
+CHANNELS = ("email", "sms", "push", "realtime")
+
+# Short, so that a run needs not wait for half a minute after every kill; what it is in production changes nothing but
+# how long things take.
+ATTEMPT_DEADLINE_S = 3
+# shared/service.py: a claim outlives the attempt by this.
+LEASE_S = ATTEMPT_DEADLINE_S + 10
+
+_POLL_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How large a run is.
+
+    Attributes:
+        faults: how often the scenario does its harm.
+        processes: of each service.
+        services: the channel services that run beside the router.
+    """
+
+    notifications: int = 20_000
+    per_second: float = 100.0
+    faults: int = 20
+    seed: int = 1
+    processes: int = 2
+    services: tuple[str, ...] = CHANNELS
+
+    @property
+    def lasts_s(self) -> float:
+        """How long publishing takes when nothing holds it up."""
+        return self.notifications / self.per_second
+
+
+@dataclass(slots=True)
+class Rig:
+    """A running system; made by ``running``.
+
+    Attributes:
+        proxies: the links by name, ``email-broker`` and so on; empty when the scenario does not ask for them.
+        draw: the seeded source of the schedule.
+    """
+
+    plan: Plan
+    folder: Path
+    stack: Stack
+    proxies: dict[str, Proxy]
+    draw: random.Random
+    ttl_s: float | None = None
+    settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    publisher: Child | None = None
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Router and channels, as many as run."""
+        return ("router", *self.plan.services)
+
+    @property
+    def sandbox(self) -> SandboxClient:
+        """The providers."""
+        return SandboxClient(self.stack.sandbox_url, self.stack.environment)
+
+    @property
+    def traffic(self) -> Traffic:
+        """What is published."""
+        return Traffic(self.plan.seed, self.plan.notifications, self.plan.services, self.ttl_s)
+
+    async def start_service(self, service: str, index: int, more: Mapping[str, str] | None = None) -> None:
+        """Start one process, or start it again, on its links."""
+        await self.stack.start_service(service, index, {**self._links(service), **(more or {})})
+
+    async def bounce(self, name: str, index: int, away_s: float) -> None:
+        """Kill a process, wait, start it again, and note it as a fault."""
+        begin = time.time()
+        await self.stack.kill(name, index)
+        await asyncio.sleep(away_s)
+        if name in self.services:
+            await self.start_service(name, index)
+        else:
+            await self.stack.restart(self.stack.child(name))
+        self.note(f"SIGKILL, {away_s:.1f} s away", f"{name}-{index}", begin)
+
+    def stop_the_clock(self, service: str, index: int, number: signal.Signals) -> None:
+        """Send SIGSTOP or SIGCONT to one process."""
+        pid = self.stack.child(service, index).pid
+        if pid is not None:
+            os.kill(pid, number)
+
+    def note(self, what: str, target: str, begin: float) -> None:
+        """Write down a fault that is over now."""
+        add_fault(self.folder, Fault(what, target, begin, time.time()))
+
+    async def every(self, share: float = 0.85) -> AsyncIterator[int]:
+        """Yield the numbers of the faults, spread over that share of the time in which is published."""
+        started_s, step_s = time.monotonic(), self.plan.lasts_s * share / self.plan.faults
+        for number in range(self.plan.faults):
+            at_s = started_s + (number + self.draw.uniform(0.3, 0.9)) * step_s
+            await asyncio.sleep(max(0.0, at_s - time.monotonic()))
+            yield number
+
+    async def prepare_directory(self) -> None:
+        """Write everybody into the directory."""
+        async with Publisher(self.stack.broker.url) as publisher, asyncio.TaskGroup() as group:
+            for topic, record in self.traffic.people():
+                group.create_task(publisher.publish(topic, record, timeout_s=60), name=topic)
+
+    async def start_publisher(self) -> None:
+        """Start the publisher's process."""
+        plan = {
+            "url": self._links("publisher").get("MQTT_URL", self.stack.broker.url),
+            "journal": str(self.folder / PUBLISHED),
+            "seed": self.plan.seed,
+            "count": self.plan.notifications,
+            "services": self.plan.services,
+            "ttl_s": self.ttl_s,
+            "per_second": self.plan.per_second,
+            "within_s": self.plan.lasts_s * 3 + 120,
+        }
+
+        async def ready() -> bool:
+            return (self.folder / PUBLISHED).exists()
+
+        self.publisher = Child(
+            "publisher",
+            [sys.executable, "-m", "tests.chaos.publishing", json.dumps(plan)],
+            log=self.folder / "publisher.log",
+            ready=ready,
+            working_folder=ROOT,
+            grace_s=5,
+        )
+        await self.publisher.start()
+
+    async def published(self) -> None:
+        """Return when the publisher has ended; it is bounded in time."""
+        while self.publisher is not None and self.publisher.alive:  # noqa: ASYNC110 - a process; nothing tells us
+            await asyncio.sleep(_POLL_S)
+
+    async def settled(self, within_s: float) -> bool:
+        """Wait until nothing is open; False when something still is."""
+        deadline = time.monotonic() + within_s
+        async with Store(self.stack.store.url) as store:
+            ledger = Ledger(store, Keys())
+            while time.monotonic() < deadline:
+                try:
+                    if not any(work.count for work in (await ledger.open_work()).values()):
+                        return True
+                except StoreUnavailable:
+                    pass
+                await asyncio.sleep(_POLL_S)
+        return False
+
+    async def evidence(self) -> Evidence:
+        """Collect what was left behind."""
+        await dump_store(self.stack.store.url, self.folder)
+        return read_evidence(self.folder)
+
+    def logged(self, service: str, *words: str) -> int:
+        """Count the log lines of all processes of a service that hold all these words."""
+        files = [self.stack.child(service, index).log for index in range(self.plan.processes)]
+        return sum(
+            all(word in line for word in words) for file in files for line in file.read_text().splitlines()
+        )
+
+    def _links(self, client: str) -> dict[str, str]:
+        """Return the settings that lead a client through its proxies."""
+        found = {}
+        for name, proxy in self.proxies.items():
+            owner, _, server = name.partition("-")
+            if owner == client:
+                found |= _through(server, proxy.port, self.stack.environment)
+        return found
+
+
+# Which setting holds the address of each server.
+_ADDRESSES = {
+    "broker": "MQTT_URL",
+    "store": "REDIS_URL",
+    "smtp": "EMAIL_SMTP_URL",
+    "twilio": "SMS_TWILIO_BASE_URL",
+    "apns": "PUSH_APNS_URL",
+    "fcm": "PUSH_FCM_URL",
+}
+_PROVIDERS = {"email": ("smtp",), "sms": ("twilio",), "push": ("apns", "fcm")}
+
+
+def _through(server: str, port: int, environment: Mapping[str, str]) -> dict[str, str]:
+    name = _ADDRESSES[server]
+    parts = urlsplit(environment[name])
+    return {name: parts._replace(netloc=f"{parts.hostname}:{port}").geturl()}
+
+
+def _targets(stack: Stack, services: tuple[str, ...]) -> dict[str, int]:
+    """Return every link of a system and the port that it leads to."""
+    links = {"publisher-broker": stack.ports.mqtt}
+    for service in services:
+        links[f"{service}-broker"] = stack.ports.mqtt
+        links[f"{service}-store"] = stack.ports.redis
+        for provider in _PROVIDERS.get(service, ()):
+            links[f"{service}-{provider}"] = urlsplit(stack.environment[_ADDRESSES[provider]]).port or 0
+    return links
+
+
+@asynccontextmanager
+async def running(
+    folder: Path,
+    plan: Plan,
+    *,
+    proxied: bool = False,
+    ttl_s: float | None = None,
+    settings: Mapping[str, str] | None = None,
+    processes: Mapping[tuple[str, int], Mapping[str, str]] | None = None,
+) -> AsyncIterator[Rig]:
+    """Start a system, and stop it at the end.
+
+    Args:
+        folder: takes journals, logs and data; empty.
+        proxied: put a proxy into every link.
+        ttl_s: see ``Traffic``.
+        settings: for every service.
+        processes: more settings for one process, by service and index.
+    """
+    common = {
+        "DELIVERY_ATTEMPT_DEADLINE_S": str(ATTEMPT_DEADLINE_S),
+        # The inboxes are read at the end; none may have dropped an entry.
+        "INBOX_LIMIT": "10000",
+        **(settings or {}),
+    }
+    stack = Stack(folder / "stack", embedded=False, settings=common, services=())
+    stack.sandbox.command += ["--journal", str(folder / EFFECTS)]
+    rig = Rig(plan, folder, stack, {}, random.Random(plan.seed), ttl_s)  # noqa: S311 - repeatable, and no secret
+    async with AsyncExitStack() as cleanup:
+        cleanup.push_async_callback(stack.stop)
+        await stack.start()
+        if proxied:
+            for name, port in _targets(stack, rig.services).items():
+                rig.proxies[name] = await cleanup.enter_async_context(Proxy(name, port))
+        async with asyncio.TaskGroup() as starting:
+            for service in rig.services:
+                for index in range(plan.processes):
+                    more = (processes or {}).get((service, index), {})
+                    starting.create_task(rig.start_service(service, index, more), name=f"start {service}-{index}")
+        try:
+            await rig.prepare_directory()
+            await rig.start_publisher()
+            yield rig
+        finally:
+            if rig.publisher is not None:
+                await rig.publisher.kill()

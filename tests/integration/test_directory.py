@@ -1,0 +1,212 @@
+"""The directory against a real Redis: records, their indexes, and two writers at once."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from shared.directory import Directory, Members
+from shared.keys import Keys
+from shared.people import OnCall, Person, Preferences
+from shared.store import Store
+from tests.conftest import EmptyStore
+
+pytestmark = pytest.mark.real_store
+
+
+@pytest_asyncio.fixture
+async def opened(store: EmptyStore) -> AsyncIterator[Store]:
+    async with Store(store.url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def directory(opened: Store) -> Directory:
+    return Directory(opened, Keys())
+
+
+def person(user_id: str = "user123", **fields: object) -> Person:
+    return Person.model_validate({"user_id": user_id, **fields})
+
+
+async def everything(directory: Directory, members: Members, most: int = 100) -> list[str]:
+    found: list[str] = []
+    while page := await directory.page(members, found[-1] if found else "", most):
+        found += page
+    return found
+
+
+async def everybody(directory: Directory) -> set[str]:
+    parts = await asyncio.gather(*(everything(directory, part) for part in directory.everybody()))
+    assert sum(map(len, parts)) == len(set().union(*parts))
+    return set().union(*parts)
+
+
+async def test_what_was_put_is_read_back(directory: Directory) -> None:
+    written = person(
+        email="user@example.com",
+        phone="+15005550006",
+        name="Ann",
+        locale="de-DE",
+        timezone="Europe/Paris",
+        groups=["ops"],
+        roles=["admin"],
+        preferences={"sms": True, "push": False},
+        devices=[{"platform": "ios", "token": "token-1"}],
+    )
+    await directory.put(written)
+    assert await directory.person("user123") == written
+    assert await directory.person("stranger") is None
+
+
+async def test_many_are_read_at_once_and_those_without_a_record_left_out(directory: Directory) -> None:
+    await asyncio.gather(*(directory.put(person(f"user{number}")) for number in range(20)))
+    found = await directory.people(["stranger", *(f"user{number}" for number in range(20))])
+    assert sorted(found) == sorted(f"user{number}" for number in range(20))
+    assert await directory.people([]) == {}
+
+
+async def test_a_user_stands_in_his_groups_among_everybody_and_as_an_admin(directory: Directory) -> None:
+    await directory.put(person(groups=["a", "b"], roles=["admin"]))
+    assert await everything(directory, directory.group("a")) == ["user123"]
+    assert await everything(directory, directory.group("b")) == ["user123"]
+    assert await everybody(directory) == {"user123"}
+    assert await directory.admins() == ["user123"]
+
+
+async def test_a_change_of_groups_and_roles_moves_him(directory: Directory) -> None:
+    await directory.put(person(groups=["a", "b"], roles=["admin"]))
+    await directory.put(person(groups=["b", "c"]))
+    groups = {name: await everything(directory, directory.group(name)) for name in "abc"}
+    assert groups == {"a": [], "b": ["user123"], "c": ["user123"]}
+    assert await directory.admins() == []
+
+
+async def test_a_deleted_user_is_gone_from_everywhere(directory: Directory, opened: Store) -> None:
+    await directory.put(person(groups=["a"], roles=["admin"]))
+    await directory.delete("user123")
+    await directory.delete("user123")
+    assert await directory.person("user123") is None
+    assert await everybody(directory) == set()
+    assert await opened.command("DBSIZE") == 0
+
+
+async def test_a_large_group_is_read_in_pages(directory: Directory) -> None:
+    names = sorted(f"user{number:04}" for number in range(500))
+    await asyncio.gather(*(directory.put(person(name, groups=["all"])) for name in names))
+    assert await everything(directory, directory.group("all"), most=37) == names
+    assert await everybody(directory) == set(names)
+
+
+@pytest.mark.parametrize("user_id", ["ä ö", "a|b", "a}b", "{a}", "*", "user@example.com", "a:b", "-", "("])
+async def test_any_identifier_is_a_user(directory: Directory, user_id: str) -> None:
+    await directory.put(person(user_id, groups=[user_id]))
+    assert await directory.person(user_id) == person(user_id, groups=[user_id])
+    assert await everything(directory, directory.group(user_id), most=1) == [user_id]
+
+
+async def test_changes_made_at_the_same_time_are_all_kept(directory: Directory) -> None:
+    await directory.put(person())
+
+    def add_device(number: int) -> None:
+        async def change() -> None:
+            def changed(before: Person) -> Person:
+                devices = [device.model_dump(mode="json") for device in before.devices]
+                devices.append({"platform": "ios", "token": f"token-{number}"})
+                return Person.model_validate({**before.model_dump(mode="json", exclude_none=True), "devices": devices})
+
+            await directory.change("user123", changed)
+
+        changes.append(change())
+
+    changes: list[object] = []
+    for number in range(20):
+        add_device(number)
+    await asyncio.gather(*changes)  # type: ignore[call-overload]
+    found = await directory.person("user123")
+    assert found is not None
+    assert len(found.devices) == 20
+    assert await directory.change("stranger", lambda before: before) is None
+
+
+async def test_writers_at_the_same_time_leave_the_indexes_complete(directory: Directory) -> None:
+    for _ in range(20):
+        await asyncio.gather(*(directory.put(person(groups=[group])) for group in ("a", "b", "c", "d")))
+        found = await directory.person("user123")
+        assert found is not None
+        for group in found.groups:
+            assert "user123" in await everything(directory, directory.group(group))
+
+
+async def test_the_on_call_entry_of_a_type_wins_over_the_one_for_any_type(directory: Directory) -> None:
+    disk = OnCall.model_validate({"alert_type": "disk", "users": ["ann"]})
+    fallback = OnCall.model_validate({"alert_type": "*", "users": ["ben"]})
+    await directory.put_oncall("disk", disk)
+    assert await directory.oncall(["disk", "cpu"]) == {"disk": disk}
+    await directory.put_oncall("*", fallback)
+    assert await directory.oncall(["disk", "cpu"]) == {"disk": disk, "cpu": fallback}
+    await directory.delete_oncall("disk")
+    assert await directory.oncall(["disk"]) == {"disk": fallback}
+    assert await directory.oncall([]) == {}
+
+
+async def test_a_rotation_with_overrides_is_read_back(directory: Directory) -> None:
+    entry = OnCall.model_validate(
+        {
+            "alert_type": "disk",
+            "layers": [
+                {
+                    "users": ["ann", "ben"],
+                    "rotation": "weekly",
+                    "start": "2026-01-05",
+                    "handoff": "09:30",
+                    "weekday": "monday",
+                }
+            ],
+            "overrides": [{"user": "cem", "from": "2026-01-05T00:00:00Z", "until": "2026-01-06T00:00:00Z"}],
+            "escalation": [
+                {"after_s": 0, "notify": ["oncall"]},
+                {"after_s": 60.5, "notify": ["user:boss"], "channels": ["sms"]},
+            ],
+            "repeat": 2,
+        }
+    )
+    await directory.put_oncall("disk", entry)
+    assert await directory.oncall(["disk"]) == {"disk": entry}
+
+
+async def test_a_record_of_a_newer_version_is_read(directory: Directory, opened: Store) -> None:
+    key = f"{Keys().user('user123')}:record"
+    newer = (
+        '{"user_id":"user123","email":"user@example.com","shoe_size":44,'
+        '"preferences":{"sms":true,"letters":true},"devices":[{"platform":"ios","token":"token-1","model":"x"}]}'
+    )
+    await opened.command("SET", key, newer)
+    found = await directory.person("user123")
+    assert found is not None
+    assert (found.email, found.preferences, len(found.devices)) == ("user@example.com", Preferences(sms=True), 1)
+
+
+@pytest.mark.parametrize(
+    "record", ["", "{", "null", '{"user_id":"user123","email":"hunter2"}', '{"devices":[{"platform":"watch"}]}']
+)
+async def test_an_unreadable_record_is_nobody_and_does_not_stop_the_others(
+    directory: Directory, opened: Store, record: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await directory.put(person("other"))
+    await opened.command("SET", f"{Keys().user('user123')}:record", record)
+    with caplog.at_level(logging.ERROR):
+        assert list(await directory.people(["user123", "other"])) == ["other"]
+    assert "unreadable" in caplog.text
+    assert "hunter2" not in caplog.text
+    # It is repaired by the next write.
+    await directory.put(person(groups=["a"]))
+    assert await directory.person("user123") == person(groups=["a"])
+    assert await everything(directory, directory.group("a")) == ["user123"]
+
+
+async def test_an_unreadable_on_call_entry_leaves_its_type_to_the_admins(directory: Directory, opened: Store) -> None:
+    await opened.command("HSET", Keys().oncall, "disk", '{"alert_type":"disk"}')
+    assert await directory.oncall(["disk"]) == {}
