@@ -23,7 +23,8 @@ _COMMANDS = {
     "directory": ("carillon.directory:directory", "Put people and on-call entries into the directory."),
     "token": ("carillon.tokens:token", "Print a token for a user of the realtime service."),
     "trace": ("carillon.trace:trace", "Show what became of a notification."),
-    "dead-letters": ("carillon.dead_letters:dead_letters", "Look at what ended undelivered."),
+    "dead-letters": ("carillon.dead_letters:dead_letters", "Look at what ended undelivered; replay or drop it."),
+    "audit": ("carillon.audit:audit", "Check that everything accepted is accounted for."),
 }
 
 # 128 + SIGINT, what shells report of a program that Ctrl-C ended.

@@ -1,4 +1,7 @@
-"""``carillon dead-letters``: what ended undelivered, and what was refused at the door."""
+"""``carillon dead-letters``: what ended undelivered, and what was refused at the door.
+
+The list is here; ``carillon.replay`` and ``carillon.drop`` hold the commands that change something.
+"""
 
 import asyncio
 from collections.abc import Mapping
@@ -8,8 +11,11 @@ from datetime import datetime, timedelta
 import click
 
 from carillon.connections import open_store
+from carillon.dead_letter_filters import INTAKE
+from carillon.drop import drop
 from carillon.durations import Duration
 from carillon.output import json_option, print_columns, print_json
+from carillon.replay import replay
 from carillon.rows import row_document, whom
 from carillon.settings import OperatorSettings
 from shared.clock import SystemClock, rfc3339
@@ -17,9 +23,6 @@ from shared.ledger import LANES
 from shared.rejections import LIMIT as REJECTIONS_KEPT
 from shared.rejections import Rejection, Rejections
 from shared.trace import DeadLetter, Trace
-
-# Refused publishes are listed as if this were a channel.
-INTAKE = "intake"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,11 @@ class _Wanted:
 
 @click.group("dead-letters")
 def dead_letters() -> None:
-    """Look at what ended undelivered."""
+    """Look at what ended undelivered, try it again, or drop it."""
+
+
+dead_letters.add_command(replay)
+dead_letters.add_command(drop)
 
 
 @dead_letters.command("list")

@@ -34,13 +34,16 @@ _MINUTES = 15
 _OPEN_ROWS = 200
 _AT_ONCE = 4
 
-# Of how long ago the minutes are whose records are sampled, and how many records of a minute and shard at most.
-_SAMPLE_SPAN = timedelta(hours=1)
+# How many minutes of some shard a sample holds, and how many records of each at most.
+_SAMPLE_UNITS = 16
 _SAMPLE_RECORDS = 500
 
 _counters = load_script("audit", "ledger")
 _schedule = load_script("audit_schedule", "ledger")
 _open = load_script("audit_open", "ledger")
+
+# The minute of one shard.
+Unit = tuple[str, int]
 
 Progress = Callable[[str, int, int], None]
 
@@ -51,7 +54,7 @@ class Depth(Enum):
     COUNTERS = auto()
     """Open rows only, those that are due first."""
     SAMPLE = auto()
-    """Beside that, the records of one minute of the last hour in each shard."""
+    """Beside that, the records of some minutes in some shards."""
     RECORDS = auto()
     """Every open row, and every record that is not too old."""
 
@@ -72,7 +75,7 @@ class Audit:
         self._records = AuditRecords(store, record_retention_s)
         self._overdue_ms = round(overdue_after.total_seconds() * 1000)
 
-    async def run(self, span: timedelta, depth: Depth, progress: Progress = lambda _what, _done, _total: None) -> Report:
+    async def run(self, span: timedelta, depth: Depth, progress: Progress = lambda _what, _done, _of: None) -> Report:
         """Audit what became due in this span before now, and everything that is open.
 
         Args:
@@ -82,12 +85,13 @@ class Audit:
         seconds, microseconds = await self._store.command("TIME")
         now_ms = int(seconds) * 1000 + int(microseconds) // 1000
         minutes = range((now_ms - round(span.total_seconds() * 1000)) // 60_000, now_ms // 60_000 + 1)
-        accounts, findings = await self._check_counters(minutes, progress)
+        accounts, busy, findings = await self._check_counters(minutes, progress)
         open_rows, more = await self._check_schedule(progress)
         findings += more
         seen, more = await self._check_open(progress, everything=depth is Depth.RECORDS)
         findings += more
-        records_seen, more = await self._check_records(minutes, now_ms, depth, progress)
+        kept = self._records.kept(minutes, now_ms)
+        records_seen, more = await self._check_records([unit for unit in busy if unit[1] in kept], depth, progress)
         findings += more
         return Report(
             since=from_epoch_ms(minutes.start * 60_000),
@@ -101,38 +105,43 @@ class Audit:
 
     async def _ask(
         self, script: Script, calls: Iterable[Sequence[str | int]], tell: Callable[[int, int], None]
-    ) -> list[Any]:
-        """Run a script with each of these arguments on every shard, few at the same time."""
+    ) -> list[tuple[str, Any]]:
+        """Run a script with each of these arguments on every shard, few at the same time; give each answer its shard."""
         every = [(base, args) for args in calls for base in self._bases]
         answers: list[Any] = []
         for start in range(0, len(every), _AT_ONCE):
             some = every[start : start + _AT_ONCE]
             answers += await asyncio.gather(*(self._store.submit_script(script, base, *args) for base, args in some))
             tell(len(answers), len(every))
-        return answers
+        return [(base, answer) for (base, _), answer in zip(every, answers, strict=True)]
 
-    async def _check_counters(self, minutes: range, progress: Progress) -> tuple[dict[str, Accounts], list[Finding]]:
-        """Add up the accounts of each lane, and find the minutes that do not balance."""
-        calls = [
+    async def _check_counters(
+        self, minutes: range, progress: Progress
+    ) -> tuple[dict[str, Accounts], list[Unit], list[Finding]]:
+        """Add up the accounts of each lane, and find the minutes that are not empty and those that do not balance."""
+        calls: list[tuple[str | int, ...]] = [
             (first, min(first + _MINUTES, minutes.stop) - 1, *LANES)
             for first in range(minutes.start, minutes.stop, _MINUTES)
         ]
         totals = dict.fromkeys(LANES, Accounts())
+        busy: list[Unit] = []
         findings = []
-        for sums, unbalanced in await self._ask(_counters, calls, lambda done, of: progress("counters", done, of)):
+        answers = await self._ask(_counters, calls, lambda done, of: progress("counters", done, of))
+        for base, (sums, unbalanced, busy_minutes) in answers:
+            busy += [(base, minute) for minute in busy_minutes]
             for lane, numbers in zip(LANES, sums, strict=True):
                 totals[lane] += Accounts(*numbers)
             for minute, lane, *numbers in unbalanced:
                 found = Accounts(*numbers)
                 at = from_epoch_ms(minute * 60_000)
                 findings.append(Finding(Kind.TALLY, lane.decode(), abs(found.difference), at, found.named))
-        return totals, findings
+        return totals, busy, findings
 
     async def _check_schedule(self, progress: Progress) -> tuple[int, list[Finding]]:
         """Count the open rows, and find those that the schedule does not know and those that nobody sweeps."""
-        calls = [(self._overdue_ms, *LANES)]
+        calls: list[tuple[str | int, ...]] = [(self._overdue_ms, *LANES)]
         open_rows, findings = 0, []
-        for answer in await self._ask(_schedule, calls, lambda done, of: progress("schedule", done, of)):
+        for _, answer in await self._ask(_schedule, calls, lambda done, of: progress("schedule", done, of)):
             for lane, (count, entries, overdue, earliest_ms) in zip(LANES, answer, strict=True):
                 open_rows += count
                 if count != entries:
@@ -147,39 +156,34 @@ class Audit:
         seen = 0
         findings: list[Finding] = []
         for number, lane in enumerate(LANES):
-            cursors = dict.fromkeys(self._bases, b"0" if everything else b"")
-            while cursors:
-                for base in list(cursors)[:_AT_ONCE]:
-                    arguments = (lane, self._overdue_ms, _OPEN_ROWS, cursors[base])
+            for base in self._bases:
+                cursor = b"0" if everything else b""
+                while True:
+                    arguments = (lane, self._overdue_ms, _OPEN_ROWS, cursor)
                     cursor, count, *problems = await self._store.script(_open, base, *arguments)
                     seen += count
-                    findings += [_of_open_row(lane, *problem) for problem in problems]
+                    findings += joined(_of_open_row(lane, *problem) for problem in problems)
                     if cursor == b"0":
-                        del cursors[base]
-                    else:
-                        cursors[base] = cursor
+                        break
             progress("open rows", number + 1, len(LANES))
         return seen, findings
 
-    async def _check_records(
-        self, minutes: range, now_ms: int, depth: Depth, progress: Progress
-    ) -> tuple[int, list[Finding]]:
+    async def _check_records(self, units: list[Unit], depth: Depth, progress: Progress) -> tuple[int, list[Finding]]:
+        """Count the rows in the records of these shards and minutes, or of some of them."""
         if depth is Depth.COUNTERS:
             return 0, []
-        kept = self._records.kept(minutes, now_ms)
         most = None
-        units = [(base, minute) for minute in kept for base in self._bases]
         if depth is Depth.SAMPLE:
             most = _SAMPLE_RECORDS
-            recent = kept[-round(_SAMPLE_SPAN.total_seconds() / 60) :]
-            units = [(base, random.choice(recent)) for base in self._bases] if recent else []  # noqa: S311 - a sample
+            units = random.sample(units, min(_SAMPLE_UNITS, len(units)))
         seen = 0
         findings: list[Finding] = []
-        for number, (base, minute) in enumerate(units):
-            count, more = await self._records.check(base, minute, most)
-            seen += count
-            findings += more
-            progress("records", number + 1, len(units))
+        for start in range(0, len(units), _AT_ONCE):
+            some = units[start : start + _AT_ONCE]
+            for count, more in await asyncio.gather(*(self._records.check(*unit, most) for unit in some)):
+                seen += count
+                findings += joined(more)
+            progress("records", start + len(some), len(units))
         return seen, findings
 
 

@@ -54,6 +54,7 @@ class AuditRecords:
 
         Args:
             base: the shard's base key.
+            minute: one of ``kept``.
             most: where there are more records, look at so many of them, and only at each for itself.
 
         Returns:
@@ -63,8 +64,6 @@ class AuditRecords:
             before, size = await asyncio.gather(
                 self._tally(base, minute), self._store.submit("SCARD", f"{base}:born:{minute}")
             )
-            if not size and not any(accounts.accepted for accounts in before):
-                return 0, []
             sampled = most is not None and size > most
             ids = await (self._some_ids(base, minute, most) if sampled and most else self._ids(base, minute))
             counted, findings = await self._read(base, minute, ids)
@@ -78,7 +77,7 @@ class AuditRecords:
         return len(ids), findings
 
     async def _tally(self, base: str, minute: int) -> list[Accounts]:
-        sums, _ = await self._store.submit_script(_counters, base, minute, minute, *LANES)
+        sums, *_ = await self._store.submit_script(_counters, base, minute, minute, *LANES)
         return [Accounts(*numbers) for numbers in sums]
 
     async def _some_ids(self, base: str, minute: int, most: int) -> set[str]:

@@ -76,6 +76,10 @@ class Accounts:
 ACCOUNT_WORDS = tuple(each.name for each in fields(Accounts))
 
 
+# A finding about more notifications than about twice as many names only some.
+IDS_NAMED = 100
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """Something that is wrong.
@@ -86,7 +90,8 @@ class Finding:
         minute: when the rows first became due; of overdue work, when the oldest should have been dealt with; None
             where that cannot be told.
         numbers: what was compared, by its words.
-        notification_ids: whose, as far as it is known. For an operator's eyes, never for a log or a metric.
+        notification_ids: whose, as far as it is known, and of many only some. For an operator's eyes, never for a log
+            or a metric.
     """
 
     kind: Kind
@@ -99,13 +104,15 @@ class Finding:
     def __add__(self, other: "Finding") -> "Finding":
         """Join what two shards know of the same thing."""
         minutes = [minute for minute in (self.minute, other.minute) if minute is not None]
+        words = {**self.numbers, **other.numbers}
+        enough = len(self.notification_ids) >= IDS_NAMED
         return Finding(
             self.kind,
             self.lane,
             self.count + other.count,
             min(minutes, default=None),
-            {word: self.numbers.get(word, 0) + other.numbers.get(word, 0) for word in {**self.numbers, **other.numbers}},
-            self.notification_ids | other.notification_ids,
+            {word: self.numbers.get(word, 0) + other.numbers.get(word, 0) for word in words},
+            self.notification_ids if enough else self.notification_ids | other.notification_ids,
         )
 
 
@@ -151,7 +158,7 @@ class Report:
 
 
 def joined(findings: Iterable[Finding]) -> list[Finding]:
-    """Join the findings of all shards: one for each kind, lane and minute; of overdue work one for each kind and lane."""
+    """Join findings: to one for each kind, lane and minute; of overdue work, one for each kind and lane."""
     found: dict[tuple[Kind, str, datetime | None], Finding] = {}
     for each in findings:
         key = (each.kind, each.lane, None if each.kind.is_overdue else each.minute)

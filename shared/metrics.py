@@ -43,6 +43,16 @@ provider_paused = Gauge(
     "carillon_provider_paused", "1 while a provider refuses us and its deliveries wait.", ["channel", "provider"]
 )
 
+audit_imbalance = Gauge(
+    "carillon_audit_imbalance", "Rows that the last audit could not account for; router is its own lane.", ["channel"]
+)
+audit_overdue = Gauge(
+    "carillon_audit_overdue", "Rows that the last audit found overdue; router is its own lane.", ["channel"]
+)
+audit_last_success = Gauge(
+    "carillon_audit_last_success_timestamp_seconds", "When an audit was last carried out, whatever it found."
+)
+
 INTAKE_OUTCOMES = ("accepted", "duplicate", "rejected")
 ATTEMPT_OUTCOMES = ("ok", "retry", "gone", "bad", "refused", "operator", "unknown", "error")
 

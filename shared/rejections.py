@@ -4,8 +4,9 @@ The newest ``LIMIT`` are kept for ``record_retention_s``. Only what names the pr
 but its size: it may be personal, and a refused publish has a sender who was told.
 """
 
+import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -22,6 +23,7 @@ TOPIC_CHARS = 200
 class Rejection:
     """One refused publish: where it came, how large it was, and the receipt's ``error``."""
 
+    entry_id: str
     at: datetime
     topic: str
     size_bytes: int
@@ -53,6 +55,7 @@ class Rejections:
             at_ms = int(entry_id.decode().partition("-")[0])
             found.append(
                 Rejection(
+                    entry_id.decode(),
                     from_epoch_ms(at_ms),
                     fields[b"topic"].decode(errors="replace"),
                     int(fields[b"size"]),
@@ -60,3 +63,8 @@ class Rejections:
                 )
             )
         return found
+
+    async def drop(self, rejections: Iterable[Rejection]) -> int:
+        """Forget refusals, and return how many were still there."""
+        removed = await asyncio.gather(*(self._store.submit("XDEL", self._key, each.entry_id) for each in rejections))
+        return sum(removed)

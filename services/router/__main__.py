@@ -3,6 +3,7 @@
 import logging
 
 from services.router.actions import Actions
+from services.router.auditor import Auditor
 from services.router.intake import UNKNOWN, Intake
 from services.router.lanes import IntakeLanes
 from services.router.performer import Performer
@@ -68,6 +69,7 @@ async def route(context: Context[RouterSettings]) -> None:
         lease=LEASE_MARGIN,
     )
     performer.link = worker.links[-1]
+    auditor = Auditor(context.store, context.keys, settings.record_retention_s)
     slots = Slots(context.store, context.keys.slots, context.instance)
     await work_until_stopped(
         context,
@@ -75,6 +77,7 @@ async def route(context: Context[RouterSettings]) -> None:
         [IntakeLanes(context, slots, alerts=intake(alerts=True), general=intake(alerts=False)), worker],
         sweeper=sweep_forever(context.ledger, context.topics, worker.links[0]),
         gauges=measure_forever(context.ledger),
+        auditor=auditor.work_forever(settings.router_audit_interval_s),
     )
 
 

@@ -1,8 +1,9 @@
 -- Compare, for each minute and lane, the rows that were created with those that ended and those that are open.
 --
 -- ARGV: first minute, last minute, then lanes.
--- Answer: {totals, unbalanced}. totals holds for each lane in turn {created, delivered, suppressed, expired,
---         dead_lettered, open}; unbalanced is a list of {minute, lane, the same six numbers}.
+-- Answer: {totals, unbalanced, busy}. totals holds for each lane in turn {created, delivered, suppressed, expired,
+--         dead_lettered, open}; unbalanced is a list of {minute, lane, the same six numbers}; busy are the minutes of
+--         which anything is known.
 
 local WORDS = {'created', 'delivered', 'suppressed', 'expired', 'dead_lettered'}
 local OPEN = #WORDS + 1
@@ -39,10 +40,13 @@ for i = 3, #ARGV do
   open[ARGV[i]] = open_rows(ARGV[i])
 end
 
-local unbalanced = {}
+local unbalanced, busy = {}, {}
 for minute = first, last do
   local counts, flat = {}, redis.call('HGETALL', base .. ':tally:' .. number(minute))
   for i = 1, #flat, 2 do counts[flat[i]] = tonumber(flat[i + 1]) end
+  if #flat > 0 or redis.call('EXISTS', base .. ':born:' .. number(minute)) == 1 then
+    busy[#busy + 1] = minute
+  end
   for _, lane in ipairs(lanes) do
     local numbers, ended, total = {}, 0, totals[lane]
     for i, word in ipairs(WORDS) do
@@ -59,4 +63,4 @@ end
 
 local answer = {}
 for _, lane in ipairs(lanes) do answer[#answer + 1] = totals[lane] end
-return {answer, unbalanced}
+return {answer, unbalanced, busy}

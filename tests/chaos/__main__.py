@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.chaos.runner import Result, examples, play
 from tests.chaos.rig import Plan
+from tests.chaos.runner import Result, examples, play
 from tests.chaos.scenarios import SCENARIOS, sized
 
 _HEAD = (
@@ -39,7 +39,7 @@ def _row(result: Result) -> str:
         _seconds(found.flowing_s),
         _seconds(found.receipt_s),
         _seconds(found.retaken_s),
-        "; ".join(result.broken) or "reached",
+        "; ".join([*result.notes, *(result.broken or ["reached"])]),
     ]
     return f"| {' | '.join(cells)} |"
 

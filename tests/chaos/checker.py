@@ -1,8 +1,8 @@
 """The judge of a run: compares what the publisher, the providers and the inboxes saw with what the ledger says.
 
 A pure function of the evidence. It promises to name every kind of harm that the journals can show: something lost,
-something twice, something that nobody will ever finish, accounts that do not add up. It cannot see what no journal holds,
-for instance whether a person read anything.
+something twice, something that nobody will ever finish, accounts that do not add up. It cannot see what no journal
+holds, for instance whether a person read anything.
 """
 
 from collections import Counter, defaultdict

@@ -1,8 +1,8 @@
 """The publisher of a run, a process of its own: ``python -m tests.chaos.publishing``, see ``--help``.
 
-Promises a journal that outlives every process: one line before a publish leaves, and one when its receipt is there, each
-on disk before the next step. What has no receipt is sent again under the same key until the deadline. Ends with 0 when
-everything has a receipt, with 1 otherwise.
+Promises a journal that outlives every process: one line before a publish leaves, and one when its receipt is there,
+each on disk before the next step. What has no receipt is sent again under the same key until the deadline. Ends with 0
+when everything has a receipt, with 1 otherwise.
 """
 
 import argparse

@@ -1,15 +1,15 @@
 """How long after each fault things went on: a pure function of the evidence.
 
-"Accepting" is the first receipt for something published after the moment, "flowing" the first effect of such a one, at a
-provider or in the ledger's own times for an inbox. Both are counted from when a fault that takes everything away (broker,
-store, links) was over, and from when it set in otherwise. Clocks are those of one machine.
+"Accepting" is the first receipt for something published after the moment, "flowing" the first end of such a one as
+delivered. Both are counted from when a fault that takes everything away (broker, store, links) was over, and from when
+it set in otherwise. Clocks are those of one machine.
 """
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tests.chaos.evidence import Evidence, Fault, Published
+from tests.chaos.evidence import Evidence, Published
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,13 @@ import random
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
+
+import aiohttp
 
 from carillon.child import Child
 from carillon.local import ROOT
@@ -71,6 +73,7 @@ class Rig:
     Attributes:
         proxies: the links by name, ``email-broker`` and so on; empty when the scenario does not ask for them.
         draw: the seeded source of the schedule.
+        notes: what a scenario has to say of its run beside the table's figures.
     """
 
     plan: Plan
@@ -79,8 +82,9 @@ class Rig:
     proxies: dict[str, Proxy]
     draw: random.Random
     ttl_s: float | None = None
-    settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    processes: Mapping[tuple[str, int], Mapping[str, str]] = field(default_factory=dict)
     publisher: Child | None = None
+    notes: list[str] = field(default_factory=list)
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -97,9 +101,10 @@ class Rig:
         """What is published."""
         return Traffic(self.plan.seed, self.plan.notifications, self.plan.services, self.ttl_s)
 
-    async def start_service(self, service: str, index: int, more: Mapping[str, str] | None = None) -> None:
-        """Start one process, or start it again, on its links."""
-        await self.stack.start_service(service, index, {**self._links(service), **(more or {})})
+    async def start_service(self, service: str, index: int) -> None:
+        """Start one process, or start it again, on its links and with its own settings."""
+        settings = {**self._links(service), **self.processes.get((service, index), {})}
+        await self.stack.start_service(service, index, settings)
 
     async def bounce(self, name: str, index: int, away_s: float) -> None:
         """Kill a process, wait, start it again, and note it as a fault."""
@@ -112,8 +117,8 @@ class Rig:
             await self.stack.restart(self.stack.child(name))
         self.note(f"SIGKILL, {away_s:.1f} s away", f"{name}-{index}", begin)
 
-    def stop_the_clock(self, service: str, index: int, number: signal.Signals) -> None:
-        """Send SIGSTOP or SIGCONT to one process."""
+    def send_signal(self, service: str, index: int, number: signal.Signals) -> None:
+        """Send one process a signal."""
         pid = self.stack.child(service, index).pid
         if pid is not None:
             os.kill(pid, number)
@@ -121,6 +126,11 @@ class Rig:
     def note(self, what: str, target: str, begin: float) -> None:
         """Write down a fault that is over now."""
         add_fault(self.folder, Fault(what, target, begin, time.time()))
+
+    async def clear_script(self) -> None:
+        """Have the providers behave again; what they keep is left alone."""
+        async with aiohttp.ClientSession(self.stack.sandbox_url, raise_for_status=True) as session:
+            await session.delete("/script")
 
     async def every(self, share: float = 0.85) -> AsyncIterator[int]:
         """Yield the numbers of the faults, spread over that share of the time in which is published."""
@@ -188,14 +198,12 @@ class Rig:
 
     def logged(self, service: str, *words: str) -> int:
         """Count the log lines of all processes of a service that hold all these words."""
-        files = [self.stack.child(service, index).log for index in range(self.plan.processes)]
-        return sum(
-            all(word in line for word in words) for file in files for line in file.read_text().splitlines()
-        )
+        files = (self.stack.data / "logs").glob(f"{service}*.log")
+        return sum(all(word in line for word in words) for file in files for line in file.read_text().splitlines())
 
     def _links(self, client: str) -> dict[str, str]:
         """Return the settings that lead a client through its proxies."""
-        found = {}
+        found: dict[str, str] = {}
         for name, proxy in self.proxies.items():
             owner, _, server = name.partition("-")
             if owner == client:
@@ -239,8 +247,8 @@ async def running(
     *,
     proxied: bool = False,
     ttl_s: float | None = None,
-    settings: Mapping[str, str] | None = None,
     processes: Mapping[tuple[str, int], Mapping[str, str]] | None = None,
+    prepare: Callable[[Rig], Awaitable[None]] | None = None,
 ) -> AsyncIterator[Rig]:
     """Start a system, and stop it at the end.
 
@@ -248,18 +256,18 @@ async def running(
         folder: takes journals, logs and data; empty.
         proxied: put a proxy into every link.
         ttl_s: see ``Traffic``.
-        settings: for every service.
         processes: more settings for one process, by service and index.
+        prepare: called when everything runs, before anything is published.
     """
     common = {
         "DELIVERY_ATTEMPT_DEADLINE_S": str(ATTEMPT_DEADLINE_S),
         # The inboxes are read at the end; none may have dropped an entry.
         "INBOX_LIMIT": "10000",
-        **(settings or {}),
     }
     stack = Stack(folder / "stack", embedded=False, settings=common, services=())
     stack.sandbox.command += ["--journal", str(folder / EFFECTS)]
-    rig = Rig(plan, folder, stack, {}, random.Random(plan.seed), ttl_s)  # noqa: S311 - repeatable, and no secret
+    draw = random.Random(plan.seed)  # noqa: S311 - repeatable, and no secret
+    rig = Rig(plan, folder, stack, {}, draw, ttl_s, processes or {})
     async with AsyncExitStack() as cleanup:
         cleanup.push_async_callback(stack.stop)
         await stack.start()
@@ -269,10 +277,11 @@ async def running(
         async with asyncio.TaskGroup() as starting:
             for service in rig.services:
                 for index in range(plan.processes):
-                    more = (processes or {}).get((service, index), {})
-                    starting.create_task(rig.start_service(service, index, more), name=f"start {service}-{index}")
+                    starting.create_task(rig.start_service(service, index), name=f"start {service}-{index}")
         try:
             await rig.prepare_directory()
+            if prepare is not None:
+                await prepare(rig)
             await rig.start_publisher()
             yield rig
         finally:

@@ -1,16 +1,35 @@
 """The faults, one scenario each: what is done while notifications flow, and what may come of it."""
 
 import asyncio
+import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import cycle
+from pathlib import Path
+from typing import Any
 
-from tests.chaos.checker import Harm, Limits
-from tests.chaos.recovery import Recovery
+from carillon.publisher import Publisher, Refused
+from sandbox.journal import Journal
+from tests.chaos.checker import Harm, Limits, Verdict
+from tests.chaos.evidence import PUBLISHED, Evidence
+from tests.chaos.recovery import Recovery, percentile_ms
 from tests.chaos.rig import LEASE_S, Plan, Rig
+from tests.chaos.traffic import Publish
 
-Faults = Callable[[Rig], Awaitable[None]]
+Faults = Callable[[Rig], Coroutine[Any, Any, None]]
+Judge = Callable[[Rig, Evidence, Verdict], Iterator[str]]
+
+# How long a relay or a gateway takes for its answer; without it a kill would hardly ever find anything in hand.
+ANSWER_S = 0.05
+
+# How long the links are cut; a run with fewer faults leaves the longer ones out.
+_CUTS_S = (1.0, 3.0, 30.0)
+
+_CLOCK_SHIM = Path(__file__).parent / "clock"
+_CLOCK_SHIFT_S = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +40,14 @@ class Scenario:
         what: for the table.
         times: how often the fault is played in a full run.
         limits: what may come of it, for a run of this size.
+        prepare: called before anything is published.
+        judge: called at the end with the system still running; yields what is wrong beyond the limits.
+        ttl_s: see ``Traffic``.
+        processes: more settings for single processes.
         after_end: recovery counts from the end of each fault.
         recovers_within: names of ``Recovery``'s fields and the figure to reach, seconds.
         drain_s: how long the rest may take once everything is whole again.
+        per_second: slower than asked, where the faults need the time.
     """
 
     what: str
@@ -31,10 +55,15 @@ class Scenario:
     limits: Callable[[Plan], Limits] = lambda _plan: Limits()
     times: int = 20
     services: tuple[str, ...] = ()
+    prepare: Callable[[Rig], Awaitable[None]] | None = None
+    judge: Judge | None = None
+    ttl_s: Callable[[Plan], float] | None = None
+    processes: Mapping[tuple[str, int], Mapping[str, str]] = field(default_factory=dict)
     proxied: bool = False
     after_end: bool = False
     recovers_within: Mapping[str, float] = field(default_factory=dict)
     drain_s: float = 60.0
+    per_second: float | None = None
 
     def too_slow(self, recovery: Recovery) -> list[str]:
         """Say in words which recovery took longer than it may."""
@@ -46,10 +75,22 @@ class Scenario:
         return found
 
 
+async def _slow_providers(rig: Rig, answer_s: float = ANSWER_S) -> None:
+    """Have every provider take at once and answer late, as real ones do."""
+    for provider in ("smtp", "twilio", "apns", "fcm"):
+        await rig.sandbox.play(provider, {"delay_s": answer_s}, times=None)
+
+
 async def _kill(rig: Rig, service: str) -> None:
     """Kill one process of a service at a time, and start it again a moment later."""
     async for _ in rig.every():
         await rig.bounce(service, rig.draw.randrange(rig.plan.processes), rig.draw.uniform(0.0, 1.0))
+
+
+def _killed_channel_limits(service: str, plan: Plan) -> Limits:
+    # The services' own defaults; a repeated inbox entry is no second one.
+    concurrency = {"email": 10, "sms": 10, "push": 50, "realtime": 0}[service]
+    return Limits({Harm.DUPLICATE: plan.faults * concurrency}, duplicate_share=0.001)
 
 
 async def _kill_store(rig: Rig) -> None:
@@ -69,10 +110,212 @@ async def _kill_broker(rig: Rig) -> None:
         rig.note("SIGKILL, state deleted", "broker", begin)
 
 
-def _killed_channel_limits(service: str, plan: Plan) -> Limits:
-    # The services' own defaults; push has connections for fifty sends, realtime's inbox knows what it has.
-    concurrency = {"email": 10, "sms": 10, "push": 50, "realtime": 0}[service]
-    return Limits({Harm.DUPLICATE: plan.faults * concurrency}, duplicate_share=0.001)
+async def _cut_links(rig: Rig) -> None:
+    """Cut every link in turn, by RST and refusal or by a black hole, for each of the lengths."""
+    for length_s in _CUTS_S[: rig.plan.faults]:
+        for name, proxy in rig.proxies.items():
+            await asyncio.sleep(rig.draw.uniform(0.1, 0.5))
+            begin = time.time()
+            if rig.draw.random() < 0.5:
+                await proxy.cut(length_s)
+                rig.note(f"cut for {length_s:g} s", name, begin)
+            else:
+                proxy.black_hole()
+                await asyncio.sleep(length_s)
+                proxy.heal()
+                rig.note(f"black hole for {length_s:g} s", name, begin)
+
+
+async def _stop_worker(rig: Rig) -> None:
+    """Stop a worker for longer than its lease, and let it go on as if nothing had been."""
+    services = cycle([service for service in ("email", "sms", "push") if service in rig.plan.services])
+    async for _ in rig.every(0.8):
+        service, begin = next(services), time.time()
+        rig.send_signal(service, 0, signal.SIGSTOP)
+        await asyncio.sleep(LEASE_S + 2)
+        rig.send_signal(service, 0, signal.SIGCONT)
+        rig.note("SIGSTOP", f"{service}-0", begin)
+
+
+def _judge_stopped(rig: Rig, _evidence: Evidence, verdict: Verdict) -> Iterator[str]:
+    refused = sum(rig.logged(service, "outcome not written", "stale") for service in rig.plan.services)
+    rig.notes.append(f"{refused} late outcomes refused")
+    if verdict.retaken != refused:
+        yield f"{verdict.retaken} taken over, {refused} late outcomes refused"
+    if verdict.duplicates > refused:
+        yield f"{verdict.duplicates} duplicates for {refused} deliveries in hand"
+
+
+async def _stop_router(rig: Rig) -> None:
+    """Stop a router for longer than its slot's lease; it finds its slot gone, ends, and is started again."""
+    async for _ in rig.every(0.8):
+        begin, child = time.time(), rig.stack.child("router", 0)
+        rig.send_signal("router", 0, signal.SIGSTOP)
+        await asyncio.sleep(6)
+        rig.send_signal("router", 0, signal.SIGCONT)
+        deadline_s = time.monotonic() + 5
+        while child.alive and time.monotonic() < deadline_s:  # noqa: ASYNC110 - a process; nothing tells us
+            await asyncio.sleep(0.05)
+        if not child.alive:
+            await rig.start_service("router", 0)
+        rig.note("SIGSTOP", "router-0", begin)
+
+
+async def _provider_down(rig: Rig) -> None:
+    """Take the mail relay away for the middle of the run: at first it cuts every connection, then it defers."""
+    span_s = rig.plan.lasts_s
+    await asyncio.sleep(span_s * 0.35)
+    begin = time.time()
+    for fault in ({"cut": "before"}, {"reply": "451 4.3.0 Try again later", "at": "mail"}):
+        await rig.sandbox.play("smtp", fault, times=None)
+        await asyncio.sleep(span_s * 0.2)
+        await rig.clear_script()
+    rig.note("down", "smtp", begin)
+
+
+def _judge_provider_down(rig: Rig, evidence: Evidence, _verdict: Verdict) -> Iterator[str]:
+    fault = evidence.faults[0]
+    others = ("apns", "fcm")
+    before_ms = percentile_ms(evidence, others, 0, fault.begin, 0.99)
+    during_ms = percentile_ms(evidence, others, fault.begin, fault.end, 0.99)
+    if before_ms is None or during_ms is None:
+        yield "nothing was pushed before or during the outage"
+        return
+    rig.notes.append(f"p99 of push {before_ms:.0f} ms before, {during_ms:.0f} ms during the outage")
+    if during_ms > before_ms * 1.2:
+        yield f"p99 of push rose to {during_ms / before_ms:.2f} times (at most 1.2)"
+
+
+_POISON: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "email": ("smtp", {"reply": "550 5.1.1 No such mailbox", "at": "rcpt"}),
+    "sms": ("twilio", {"status": 400, "code": 21211}),
+    "push": ("apns", {"status": 410, "code": "Unregistered"}),
+}
+
+
+def _poisoned(rig: Rig, one_in: int) -> list[Publish]:
+    """Choose one publish of every so many: the first that goes to an address of its own."""
+    chosen: dict[int, Publish] = {}
+    for number, publish in enumerate(rig.traffic):
+        if publish.sort in _POISON:
+            chosen.setdefault(number // one_in, publish)
+    return list(chosen.values())
+
+
+async def _poison(rig: Rig, one_in: int = 1_000) -> None:
+    """Have the providers refuse these addresses for good."""
+    for publish in _poisoned(rig, one_in):
+        provider, fault = _POISON[publish.sort]
+        await rig.sandbox.play(provider, fault, to=_address(publish), times=None)
+
+
+def _address(publish: Publish) -> str:
+    payload = publish.payload
+    return str(payload.get("to") or payload.get("phone") or payload["tokens"][0])
+
+
+async def _only_poison(rig: Rig) -> None:
+    begin = time.time()
+    await rig.published()
+    rig.note("poison", "providers", begin)
+
+
+def _judge_poison(rig: Rig, evidence: Evidence, _verdict: Verdict) -> Iterator[str]:
+    wanted = {_address(publish) for publish in _poisoned(rig, _one_in(rig.plan))}
+    dead = Counter(
+        row.to for record in evidence.ledger.records.values() for row in record.rows if row.state == "dead_lettered"
+    )
+    rig.notes.append(f"{len(wanted)} poisoned, {dead.total()} dead letters")
+    if dead != Counter(wanted):
+        yield "the dead letters are not the poisoned ones, once each"
+    tried = sum(
+        row.attempts > 1 for record in evidence.ledger.records.values() for row in record.rows if row.to in wanted
+    )
+    if tried:
+        yield f"{tried} poisoned ones were tried again"
+
+
+def _one_in(plan: Plan) -> int:
+    return min(1_000, plan.notifications // 5)
+
+
+async def _rolling(rig: Rig) -> None:
+    """Restart every process once, then go from one process of each service to four and back."""
+    for service in rig.services:
+        for index in range(rig.plan.processes):
+            begin = time.time()
+            status = await rig.stack.stop_service(service, index)
+            await rig.start_service(service, index)
+            rig.note(f"restarted, status {status}", f"{service}-{index}", begin)
+    for service in rig.services:
+        begin = time.time()
+        for index in range(1, rig.plan.processes):
+            await rig.stack.stop_service(service, index)
+        for index in range(1, 4):
+            await rig.start_service(service, index)
+        for index in range(1, 4):
+            await rig.stack.stop_service(service, index)
+        rig.note("scaled 1 to 4 to 1", service, begin)
+
+
+def _judge_rolling(_rig: Rig, evidence: Evidence, _verdict: Verdict) -> Iterator[str]:
+    for fault in evidence.faults:
+        if "status" in fault.what and not fault.what.endswith("status 0"):
+            yield f"{fault.target}: {fault.what}"
+
+
+async def _same_again(rig: Rig) -> None:
+    """Send one publish again and again on two connections, and its key with another body."""
+    publish = Publish(f"chaos-{rig.plan.seed}-same", "realtime", "notifications/realtime/user/person0", {})
+    body = {"message": f"Published in a chaos run under the key {publish.key}"}
+    begin, answers = time.time(), Counter[tuple[str, str]]()
+    journal = Journal(rig.folder / PUBLISHED)
+
+    async def send(publisher: Publisher, times: int) -> None:
+        for _ in range(times):
+            receipt = await publisher.publish(publish.topic, body, publish.key, timeout_s=60)
+            answers[receipt.status, str(receipt.notification_id)] += 1
+
+    async with asyncio.TaskGroup() as journalling:
+        journalling.create_task(journal.run(), name="journal")
+        await journal.write({"sent": publish.key, "topic": publish.topic, "at": begin})
+        async with Publisher(rig.stack.broker.url) as one, Publisher(rig.stack.broker.url) as other:
+            async with asyncio.TaskGroup() as group:
+                for number in range(100):
+                    times = rig.plan.notifications // 200
+                    group.create_task(send((one, other)[number % 2], times), name=f"same-{number}")
+            try:
+                await one.publish(publish.topic, {"message": "Another body"}, publish.key, timeout_s=60)
+                rig.notes.append("another body was accepted")
+            except Refused as refused:
+                code = refused.receipt.error.code if refused.receipt.error else None
+                rig.notes.append(f"another body: {code}")
+        for (status, notification_id), times in answers.items():
+            line = {"receipt": publish.key, "status": status, "notification_id": notification_id}
+            await journal.write({**line, "code": None, "sends": times, "at": time.time()})
+        journal.stop()
+    journal.close()
+    rig.notes.append(", ".join(f"{times:,} {status}" for (status, _), times in sorted(answers.items())))
+    rig.note(f"sent {answers.total()} times", "publisher", begin)
+
+
+def _judge_same(rig: Rig, evidence: Evidence, _verdict: Verdict) -> Iterator[str]:
+    key = f"chaos-{rig.plan.seed}-same"
+    statuses = Counter(receipt.status for receipt in evidence.published[key].receipts for _ in range(receipt.sends))
+    if statuses["accepted"] != 1:
+        yield f"{statuses['accepted']} receipts say accepted"
+    if "another body: idempotency_conflict" not in rig.notes:
+        yield "another body under the key was not refused"
+
+
+def _shifted(shift_s: float) -> Mapping[str, str]:
+    return {"PYTHONPATH": str(_CLOCK_SHIM), "CHAOS_CLOCK_SHIFT_S": str(shift_s)}
+
+
+async def _wrong_clock(rig: Rig) -> None:
+    begin = time.time()
+    await rig.published()
+    rig.note("clock off by 300 s", "one process of each service", begin)
 
 
 SCENARIOS: dict[str, Scenario] = {
@@ -85,6 +328,7 @@ SCENARIOS: dict[str, Scenario] = {
         f"{service}-kill": Scenario(
             f"{service} SIGKILL, two processes",
             partial(_kill, service=service),
+            prepare=_slow_providers,
             limits=partial(_killed_channel_limits, service),
             recovers_within={"retaken_s": 3.0},
         )
@@ -94,7 +338,6 @@ SCENARIOS: dict[str, Scenario] = {
         "Redis SIGKILL (AOF everysec)",
         _kill_store,
         times=5,
-        limits=lambda plan: Limits({Harm.DUPLICATE: plan.faults * 70}),
         after_end=True,
         recovers_within={"flowing_s": 5.0},
     ),
@@ -105,9 +348,86 @@ SCENARIOS: dict[str, Scenario] = {
         after_end=True,
         recovers_within={"flowing_s": 10.0},
     ),
+    "links": Scenario(
+        "every link cut for 1, 3 and 30 s",
+        _cut_links,
+        times=len(_CUTS_S),
+        # What stood in a black hole arrives later, beside the attempt that was made meanwhile.
+        limits=lambda plan: Limits({Harm.DUPLICATE: plan.notifications // 50}),
+        proxied=True,
+        after_end=True,
+        recovers_within={"flowing_s": 10.0},
+        # An SMS in doubt waits for two minutes (services/sms/__main__.py).
+        drain_s=240.0,
+        per_second=38.0,
+    ),
+    "worker-stop": Scenario(
+        f"worker SIGSTOP for {LEASE_S + 2} s (lease {LEASE_S} s)",
+        _stop_worker,
+        times=6,
+        prepare=partial(_slow_providers, answer_s=0.3),
+        limits=lambda plan: Limits({Harm.DUPLICATE: plan.faults * 50}),
+        judge=_judge_stopped,
+    ),
+    "router-stop": Scenario(
+        "router SIGSTOP for 6 s (lease 4 s)",
+        _stop_router,
+        times=6,
+        recovers_within={"accepting_s": 2.0},
+    ),
+    "provider-down": Scenario(
+        "mail relay down for 40 % of the run",
+        _provider_down,
+        times=1,
+        ttl_s=lambda plan: plan.lasts_s * 0.15,
+        limits=lambda plan: Limits({Harm.EXPIRED: plan.notifications}, least={Harm.EXPIRED: 1}),
+        judge=_judge_provider_down,
+        # The wait between attempts grows up to five minutes (shared/retry.py).
+        drain_s=360.0,
+    ),
+    "poison": Scenario(
+        "one poisonous notification in 1,000",
+        _only_poison,
+        times=1,
+        prepare=lambda rig: _poison(rig, _one_in(rig.plan)),
+        limits=lambda plan: Limits({Harm.DEAD_LETTERED: plan.notifications // _one_in(plan)}),
+        judge=_judge_poison,
+    ),
+    "rolling": Scenario(
+        "rolling restart of everything, scale 1 to 4 to 1",
+        _rolling,
+        times=1,
+        judge=_judge_rolling,
+    ),
+    "same-publish": Scenario(
+        "the same publish again and again, then with another body",
+        _same_again,
+        times=1,
+        judge=_judge_same,
+    ),
+    "clock": Scenario(
+        "clock of one process of each service off by 5 minutes",
+        _wrong_clock,
+        times=1,
+        prepare=partial(_slow_providers, answer_s=0.3),
+        processes={
+            ("router", 0): _shifted(_CLOCK_SHIFT_S),
+            ("email", 0): _shifted(_CLOCK_SHIFT_S),
+            ("sms", 0): _shifted(-_CLOCK_SHIFT_S),
+            ("push", 0): _shifted(_CLOCK_SHIFT_S),
+            ("realtime", 0): _shifted(-_CLOCK_SHIFT_S),
+        },
+        limits=lambda _plan: Limits(takeovers=False),
+    ),
 }
 
 
 def sized(scenario: Scenario, plan: Plan) -> Plan:
-    """Return the plan of a run with this scenario's number of faults and services."""
-    return replace(plan, faults=plan.faults or scenario.times, services=scenario.services or plan.services)
+    """Return the plan of a run with this scenario's number of faults, services and speed."""
+    per_second = min(plan.per_second, scenario.per_second or plan.per_second)
+    return replace(
+        plan,
+        faults=plan.faults or scenario.times,
+        services=scenario.services or plan.services,
+        per_second=per_second,
+    )

@@ -1,8 +1,8 @@
 """What is published in a run: a pure function of the seed and a publish's number.
 
 Promises that every effect can be told from every other: each publish has an idempotency key, which also stands in its
-text; each SMS, each mail to an address and each alert goes to an address of its own. So a count of effects is a count of
-deliveries.
+text; each SMS, each mail to an address and each alert goes to an address of its own. So a count of effects is a count
+of deliveries.
 """
 
 import random
@@ -112,8 +112,8 @@ def _build(sort: str, number: int, text: str, person: str) -> tuple[str, dict[st
         case "sms":
             return "notifications/sms/send", {"phone": _phone(12, number), "message": text}
         case "push":
-            payload = {"message": text, "title": "Chaos", "tokens": [_apple_token(number, "a")]}
-            return "notifications/push/mobile/ios", payload
+            push = {"message": text, "title": "Chaos", "tokens": [_apple_token(number, "a")]}
+            return "notifications/push/mobile/ios", push
         case _:
             return f"notifications/alerts/critical/trouble{number}", {"message": text, "source": "chaos"}
 

@@ -98,8 +98,8 @@ async def test_accepting_the_same_record_again_changes_nothing(ledger: Ledger) -
     assert await open_rows(ledger) == 1
 
 
-async def test_ten_thousand_tries_with_one_key_make_one_notification(ledger: Ledger) -> None:
-    answers = await asyncio.gather(*(ledger.accept(record(row(), key="order-3", body="a")) for _ in range(10_000)))
+async def test_a_thousand_tries_with_one_key_make_one_notification(ledger: Ledger) -> None:
+    answers = await asyncio.gather(*(ledger.accept(record(row(), key="order-3", body="a")) for _ in range(1_000)))
     assert len({notification_id for _, notification_id in answers}) == 1
     assert [verdict for verdict, _ in answers].count(Verdict.ACCEPTED) == 1
     assert await open_rows(ledger) == 1

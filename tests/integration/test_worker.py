@@ -272,7 +272,7 @@ async def test_a_report_that_fails_disturbs_no_other_row(bench: Bench, caplog: p
         if delivery.key == "email:bad":
             raise ZeroDivisionError
 
-    bench.report = report  # type: ignore[method-assign]
+    bench.report = report  # type: ignore[method-assign, assignment]
     with caplog.at_level(logging.ERROR, logger="shared.worker"):
         await bench.accept("email:bad", "email:0")
         await eventually(lambda: len(bench.reported) == 2)

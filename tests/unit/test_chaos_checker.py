@@ -39,9 +39,7 @@ def _evidence() -> Evidence:
             Effect("twilio", addresses["sms"], 11.0 + number),
         ]
         evidence.inboxes.append(InboxEntry(addresses["realtime"], notification_id))
-    evidence.ledger.tallies = {
-        lane: Counter(created=5, delivered=5) for lane in ("realtime", "email", "sms")
-    }
+    evidence.ledger.tallies = {lane: Counter(created=5, delivered=5) for lane in ("realtime", "email", "sms")}
     return evidence
 
 
@@ -256,4 +254,5 @@ def test_evidence_is_read_back_without_a_torn_line(tmp_path: Path) -> None:
         "key1": Published("key1", "t", 3.5),
     }
     assert evidence.effects == [Effect("twilio", "+33612000000", 1_767_603_600.5)]
-    assert evidence.inboxes == evidence.faults == []
+    assert not evidence.inboxes
+    assert not evidence.faults

@@ -238,6 +238,7 @@ POINT = ec.generate_private_key(ec.SECP256R1()).public_key().public_bytes(Encodi
         (base64url(POINT), ""),
         (base64url(POINT), base64url(b"s" * 15)),
     ],
+    ids=["empty", "letters", "signs", "short", "off_curve", "compressed", "no_secret", "short_secret"],
 )
 def test_keys_that_are_none_are_given_up(p256dh: str, auth: str) -> None:
     with pytest.raises(PermanentFailure):

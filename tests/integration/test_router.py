@@ -1,0 +1,548 @@
+"""The router as a process: what it answers, in which order, and what is left of a publish when routers die."""
+
+import asyncio
+import itertools
+import json
+import os
+import signal
+import time
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from carillon.stack import Stack
+from services.router.slots import LEASE_MS
+from shared.keys import Keys
+from shared.ledger import Ledger
+from shared.model import State
+from shared.mqtt import Broker, BrokerAddress
+from shared.store import Store
+from shared.trace import Trace, TracedRow
+from tests.waiting import eventually
+
+pytestmark = [pytest.mark.real_broker, pytest.mark.real_store]
+
+ROUTER = ("router",)
+LEASE = timedelta(seconds=30)
+
+
+def unique(word: str) -> str:
+    return f"{word}-{uuid.uuid4().hex[:12]}"
+
+
+class Publisher:
+    """Publishes over a connection of its own and keeps each receipt under its correlation."""
+
+    def __init__(self, broker: Broker, name: str) -> None:
+        self.broker = broker
+        self._topic = f"receipts/{name}"
+        self._numbers = itertools.count()
+        self._waiting: dict[bytes, asyncio.Future[dict[str, Any]]] = {}
+        self.answers: Counter[bytes] = Counter()
+
+    async def read(self) -> None:
+        await self.broker.subscribe(self._topic)
+        while True:
+            for incoming in await self.broker.take(100):
+                self.broker.ack(incoming)
+                assert incoming.correlation is not None
+                self.answers[incoming.correlation] += 1
+                answer = self._waiting[incoming.correlation]
+                if not answer.done():
+                    answer.set_result(json.loads(incoming.payload))
+
+    def ask(
+        self, topic: str, payload: Mapping[str, Any] | str | bytes, **properties: Any
+    ) -> "asyncio.Future[dict[str, Any]]":
+        """Publish without waiting; the future is the receipt."""
+        correlation = str(next(self._numbers)).encode()
+        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._waiting[correlation] = answer
+        body = json.dumps(payload) if isinstance(payload, Mapping) else payload
+        self.broker.publish(topic, body, response_topic=self._topic, correlation=correlation, **properties)
+        return answer
+
+    async def send(self, topic: str, payload: Mapping[str, Any] | str | bytes, **properties: Any) -> dict[str, Any]:
+        """Publish and return the receipt."""
+        async with asyncio.timeout(20):
+            return await self.ask(topic, payload, **properties)
+
+    async def accepted(self, topic: str, payload: Mapping[str, Any], **properties: Any) -> str:
+        """Publish what is to be accepted and return its notification's id."""
+        receipt = await self.send(topic, payload, **properties)
+        assert receipt["status"] == "accepted", receipt
+        return str(receipt.get("notification_id"))
+
+
+class Read:
+    """What the ledger holds."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.ledger = Ledger(store, Keys())
+        self.trace = Trace(store, Keys())
+
+    async def rows(self, notification_id: str) -> dict[str, TracedRow]:
+        return {row.key: row async for row in self.trace.rows(notification_id)}
+
+    async def owners(self) -> dict[str, str]:
+        """Return slot -> owner."""
+        flat = await self.store.command("HGETALL", f"{Keys().slots}:owners")
+        pairs = flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
+        return {slot.decode(): owner.decode().rpartition("|")[0] for slot, owner in pairs}
+
+
+@asynccontextmanager
+async def publishing(stack: Stack) -> AsyncIterator[Publisher]:
+    name = unique("publisher")
+    async with Broker(BrokerAddress.parse(stack.broker.url), name) as broker:
+        publisher = Publisher(broker, name)
+        reading = asyncio.create_task(publisher.read(), name="receipts")
+        await broker.subscribe(f"ready/{name}")
+        try:
+            yield publisher
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
+
+@asynccontextmanager
+async def reading(stack: Stack) -> AsyncIterator[Read]:
+    async with Store(stack.store.url) as store:
+        yield Read(store)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def router(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    """A system with one router and nothing behind it. Its routers are left as they were found."""
+    system = Stack(tmp_path_factory.mktemp("router"), services=ROUTER)
+    await system.start()
+    yield system
+    await system.stop()
+
+
+@pytest_asyncio.fixture
+async def publisher(router: Stack) -> AsyncIterator[Publisher]:
+    async with publishing(router) as made:
+        yield made
+
+
+@pytest_asyncio.fixture
+async def read(router: Stack) -> AsyncIterator[Read]:
+    async with reading(router) as made:
+        yield made
+
+
+MAIL = {"to": "user@example.com", "subject": "Subject", "body": "Body"}
+
+
+# Receipts.
+
+
+async def test_what_is_accepted_is_in_the_ledger_when_the_receipt_arrives(publisher: Publisher, read: Read) -> None:
+    receipt = await publisher.send("notifications/email/send", MAIL)
+    assert receipt.keys() == {"status", "notification_id", "accepted_at"}
+    assert receipt["accepted_at"].endswith("Z")
+    (row,) = (await read.rows(receipt["notification_id"])).values()
+    assert (row.lane, row.state) == ("email", State.PENDING)
+
+
+async def test_an_alerts_receipt_names_the_alert(publisher: Publisher) -> None:
+    receipt = await publisher.send(f"notifications/alerts/info/{unique('type')}", {"message": "m"})
+    assert receipt["alert_id"] == receipt["notification_id"]
+
+
+@pytest.mark.parametrize(
+    ("topic", "payload", "code"),
+    [
+        ("notifications/email/send", "{", "invalid_json"),
+        ("notifications/email/send", "", "invalid_json"),
+        ("notifications/email/send", b"\xff", "invalid_json"),
+        ("notifications/email/send", "[]", "invalid_json"),
+        ("notifications/realtime/user/user123", {}, "invalid_payload"),
+        ("notifications/alerts/critical/disk", {}, "invalid_payload"),
+        ("notifications/cancel/no-such-id", "", "invalid_payload"),
+        ("notifications/alerts/resolve/no-such-id", "", "invalid_payload"),
+        ("notifications/alerts/acknowledge/no-such-id", {"user_id": "user123"}, "invalid_payload"),
+        ("websocket/heartbeat/nobody", {"session_id": "no-such-session"}, "invalid_payload"),
+        ("directory/user/user123", {"shoe_size": 44}, "invalid_payload"),
+        ("notifications/realtime/broadcast", {"message": "m", "data": {"x": "y" * 65_536}}, "too_large"),
+        ("notifications/fax/send", {}, "unknown_topic"),
+        ("notifications/alerts/loud/disk", {"message": "m"}, "unknown_topic"),
+        ("directory/group/ops", {}, "unknown_topic"),
+        ("notifications/email/send", {**MAIL, "expires_at": "2020-01-01T00:00:00Z"}, "expired"),
+    ],
+)
+async def test_a_refused_publish_is_told_why(
+    publisher: Publisher, topic: str, payload: dict[str, Any] | str | bytes, code: str
+) -> None:
+    receipt = await publisher.send(topic, payload)
+    assert (receipt["status"], receipt["error"]["code"]) == ("rejected", code)
+    assert receipt["error"]["message"]
+
+
+async def test_a_refusal_names_every_field(publisher: Publisher) -> None:
+    receipt = await publisher.send("notifications/email/send", {"to": "nobody", "subject": "s"})
+    assert receipt["error"]["fields"] == [
+        {"field": "to", "problem": "not a valid email address"},
+        {"field": "body", "problem": "required"},
+    ]
+
+
+async def test_more_sessions_than_a_gateway_may_have_are_refused(publisher: Publisher) -> None:
+    topic = f"websocket/connect/{unique('user')}"
+    receipts = await asyncio.gather(*(publisher.ask(topic, "") for _ in range(101)))
+    codes = Counter(receipt.get("error", {}).get("code", receipt["status"]) for receipt in receipts)
+    assert codes == {"accepted": 100, "rejected": 0, "rate_limited": 1} - Counter({"rejected": 0})
+
+
+async def test_a_publish_without_a_response_topic_is_carried_out_all_the_same(publisher: Publisher, read: Read) -> None:
+    user_id = unique("user")
+    assert await publisher.broker.publish(f"directory/user/{user_id}", "{}")
+    record = f"{Keys().user(user_id)}:record"
+    await eventually(lambda: read.store.command("EXISTS", record))
+
+
+@pytest.mark.parametrize("response_topic", ["a/#", "+", "", "$SYS/broker", "x" * 60_000, "receipts/\u0001"])
+async def test_a_response_topic_that_nobody_can_publish_on_harms_nobody(
+    router: Stack, read: Read, response_topic: str
+) -> None:
+    user_id = unique("user")
+    async with Broker(BrokerAddress.parse(router.broker.url), unique("hostile")) as hostile:
+        hostile.publish(f"directory/user/{user_id}", "{}", response_topic=response_topic)
+        await asyncio.wait({asyncio.ensure_future(hostile.wait_closed())}, timeout=0.2)
+    async with publishing(router) as publisher:
+        for _ in range(3):
+            await publisher.accepted("notifications/email/send", MAIL)
+        await publisher.accepted(f"notifications/alerts/info/{unique('type')}", {"message": "m"})
+    text = router.child("router").log.read_text()
+    assert "broker away" not in text
+
+
+# Order.
+
+
+async def test_a_notification_sees_the_directory_entry_published_before_it(publisher: Publisher, read: Read) -> None:
+    users = [unique("user") for _ in range(60)]
+    answers = []
+    for number, user_id in enumerate(users):
+        # Every third has a number before he is deleted, and every notification after a write must see that write.
+        publisher.ask(f"directory/user/{user_id}", {"phone": "+15005550006", "preferences": {"sms": True}})
+        if number % 3 == 0:
+            publisher.ask(f"directory/user/{user_id}", "")
+        answers.append(
+            publisher.ask(f"notifications/realtime/user/{user_id}", {"message": "m", "priority": "critical"})
+        )
+    receipts = await asyncio.gather(*answers)
+    for number, receipt in enumerate(receipts):
+        reasons = {row.lane: row.reason for row in (await read.rows(receipt["notification_id"])).values()}
+        if number % 3 == 0:
+            assert reasons == {"realtime": "unknown_recipient"}
+        else:
+            assert reasons == {"realtime": "", "sms": "", "email": "no_address", "push": "no_address"}
+
+
+async def test_what_is_published_on_one_topic_is_carried_out_in_order(publisher: Publisher, read: Read) -> None:
+    user_id = unique("user")
+    answers = [publisher.ask(f"directory/user/{user_id}", {"name": f"Name {number}"}) for number in range(100)]
+    await asyncio.gather(*answers)
+    record = await read.store.command("GET", f"{Keys().user(user_id)}:record")
+    assert json.loads(record)["name"] == "Name 99"
+
+
+async def test_a_cancellation_right_behind_its_notification_finds_it(publisher: Publisher, read: Read) -> None:
+    for _ in range(10):
+        notification_id = await publisher.accepted("notifications/email/send", {**MAIL, "send_at": time.time() + 3600})
+        receipt = await publisher.send(f"notifications/cancel/{notification_id}", "")
+        assert receipt["status"] == "accepted"
+        (row,) = (await read.rows(notification_id)).values()
+        assert (row.state, row.reason) == (State.SUPPRESSED, "cancelled")
+
+
+# Idempotency and expiry.
+
+
+@pytest.mark.parametrize("by_property", [True, False])
+async def test_the_same_key_is_the_same_notification(publisher: Publisher, read: Read, by_property: bool) -> None:
+    key = unique("order")
+    properties = {"user_properties": [("idempotency-key", key)]} if by_property else {}
+    body = MAIL if by_property else {**MAIL, "id": key}
+    topic = "notifications/email/send"
+    receipts = await asyncio.gather(*(publisher.ask(topic, body, **properties) for _ in range(300)))
+    assert Counter(receipt["status"] for receipt in receipts) == {"accepted": 1, "duplicate": 299}
+    (notification_id,) = {receipt["notification_id"] for receipt in receipts}
+    assert len(await read.rows(notification_id)) == 1
+    other = await publisher.send(topic, {**body, "subject": "Other"}, **properties)
+    assert other["error"]["code"] == "idempotency_conflict"
+
+
+async def test_a_key_in_the_payload_and_one_in_a_property_are_the_same_key(publisher: Publisher) -> None:
+    key = unique("order")
+    first = await publisher.accepted("notifications/email/send", {**MAIL, "id": key})
+    again = await publisher.send("notifications/email/send", MAIL, user_properties=[("idempotency-key", key)])
+    assert again == {"status": "duplicate", "notification_id": first}
+
+
+async def test_the_same_publish_with_less_time_left_is_a_duplicate(publisher: Publisher) -> None:
+    body = {**MAIL, "id": unique("order")}
+    first = await publisher.accepted("notifications/email/send", body, expiry_s=600)
+    for again in ({"expiry_s": 300}, {}):
+        receipt = await publisher.send("notifications/email/send", body, **again)
+        assert receipt == {"status": "duplicate", "notification_id": first}
+
+
+async def test_an_open_alert_is_not_told_twice_and_a_graver_one_is(publisher: Publisher) -> None:
+    alert_type, body = unique("type"), {"message": "m", "dedup_key": "db1"}
+    warning = await publisher.accepted(f"notifications/alerts/warning/{alert_type}", body)
+    again = await publisher.send(f"notifications/alerts/warning/{alert_type}", body)
+    assert again == {"status": "duplicate", "notification_id": warning, "alert_id": warning}
+    critical = await publisher.accepted(f"notifications/alerts/critical/{alert_type}", body)
+    assert critical != warning
+    assert (await publisher.send(f"notifications/alerts/resolve/{warning}", ""))["status"] == "accepted"
+    assert await publisher.accepted(f"notifications/alerts/warning/{alert_type}", body) != warning
+
+
+async def test_the_message_expiry_is_the_deliverys_deadline(publisher: Publisher, read: Read) -> None:
+    notification_id = await publisher.accepted("notifications/email/send", MAIL, expiry_s=1)
+
+    async def expired() -> bool:
+        (claim,) = await read.ledger.claim([(notification_id, "email:0")], timedelta(milliseconds=1))
+        return claim.verdict == "expired"
+
+    await eventually(expired)
+    (row,) = (await read.rows(notification_id)).values()
+    assert (row.state, row.reason) == (State.EXPIRED, "expired")
+
+
+# Scheduled.
+
+
+async def test_a_scheduled_notification_is_planned_with_the_directory_of_its_time(
+    publisher: Publisher, read: Read
+) -> None:
+    user_id, send_at = unique("user"), round(time.time() + 1.2, 3)
+    notification_id = await publisher.accepted(
+        f"notifications/realtime/user/{user_id}", {"message": "m", "send_at": send_at, "priority": "high"}
+    )
+    assert list(await read.rows(notification_id)) == ["plan"]
+    await publisher.accepted(f"directory/user/{user_id}", {"email": "user@example.com"})
+
+    async def planned() -> dict[str, TracedRow] | None:
+        rows = await read.rows(notification_id)
+        return rows if len(rows) > 1 else None
+
+    rows = await eventually(planned)
+    assert time.time() >= send_at
+    assert rows["plan"].state is State.DELIVERED
+    assert rows[f"email:{user_id}"].state is State.PENDING
+    # Its latency counts from the planned time.
+    spec = await read.store.command(
+        "HGET", f"{Keys().shard_of(notification_id)}:n:{notification_id}", f"d:email:{user_id}"
+    )
+    assert json.loads(spec)["due_ms"] == round(send_at * 1000)
+
+
+async def test_nobody_is_told_of_a_scheduled_alert_that_was_resolved_before(publisher: Publisher, read: Read) -> None:
+    user_id, alert_type = unique("user"), unique("type")
+    await publisher.accepted(f"directory/user/{user_id}", {})
+    await publisher.accepted(f"directory/oncall/{alert_type}", {"users": [user_id]})
+    body = {"message": "m", "send_at": time.time() + 1}
+    alert_id = await publisher.accepted(f"notifications/alerts/critical/{alert_type}", body)
+    await publisher.accepted(f"notifications/alerts/resolve/{alert_id}", {})
+
+    async def performed() -> bool:
+        return (await read.rows(alert_id))["plan"].state.is_end
+
+    await eventually(performed)
+    assert list(await read.rows(alert_id)) == ["plan"]
+
+
+async def test_a_group_of_more_than_a_page_is_told_completely_and_once_each(publisher: Publisher, read: Read) -> None:
+    group = unique("group")
+    users = [unique("user") for _ in range(450)]
+    answers = [
+        publisher.ask(
+            f"directory/user/{user_id}",
+            {"groups": [group], "devices": [{"platform": "ios", "token": user_id.replace("-", "")}]},
+        )
+        for user_id in users
+    ]
+    await asyncio.gather(*answers)
+    notification_id = await publisher.accepted(f"notifications/realtime/group/{group}", {"message": "m"})
+
+    async def pushed() -> bool:
+        rows = (await read.rows(notification_id)).values()
+        return sum(row.lane == "push" for row in rows) >= len(users)
+
+    await eventually(pushed, within_s=20)
+    rows = (await read.rows(notification_id)).values()
+    assert Counter(row.recipient for row in rows if row.lane == "push") == Counter(users)
+
+
+# More than one router.
+
+
+async def requests_of(stack: Stack, index: int) -> float:
+    """Return how many publishes a router has accepted."""
+    async with aiohttp.ClientSession() as session, session.get(f"{stack.ops_url('router', index)}/metrics") as answer:
+        lines = (await answer.text()).splitlines()
+    wanted = [
+        line for line in lines if line.startswith("carillon_notifications_total") and 'outcome="accepted"' in line
+    ]
+    return sum(float(line.rpartition(" ")[2]) for line in wanted)
+
+
+@asynccontextmanager
+async def second_router(stack: Stack) -> AsyncIterator[int]:
+    await stack.start_service("router", 1)
+    try:
+        yield 1
+    finally:
+        await stack.stop_service("router", 1)
+
+
+async def test_two_routers_share_and_the_one_that_stops_leaves_nothing_behind(
+    router: Stack, publisher: Publisher, read: Read
+) -> None:
+    async with second_router(router) as second:
+        assert set(await read.owners()) == {"0", "1"}
+        before = [await requests_of(router, index) for index in (0, second)]
+        receipts = await asyncio.gather(*(publisher.ask("notifications/email/send", MAIL) for _ in range(200)))
+        assert Counter(receipt["status"] for receipt in receipts) == {"accepted": 200}
+        shares = [await requests_of(router, index) - before[index] for index in (0, second)]
+        assert sum(shares) == 200
+        assert min(shares) >= 50
+        # More is published while the second one drains.
+        stopping = asyncio.create_task(router.stop_service("router", second))
+        answers = []
+        while not stopping.done():
+            answers.append(publisher.ask("notifications/email/send", MAIL))
+            await asyncio.wait({stopping}, timeout=0.01)
+        async with asyncio.timeout(20):
+            receipts = await asyncio.gather(*answers)
+        assert {receipt["status"] for receipt in receipts} == {"accepted"}
+        assert await stopping == 0
+        assert set(await read.owners()) == {"0"}
+        assert max(publisher.answers.values()) == 1
+
+
+def freeze(stack: Stack, index: int) -> int:
+    """Stop a router as a paused machine would; what the broker gives it stays unacknowledged."""
+    pid = stack.child("router", index).pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    return pid
+
+
+async def half_unanswered(publisher: Publisher) -> "list[asyncio.Future[dict[str, Any]]]":
+    """Publish so that a frozen router holds a part, and return all receipts to come."""
+    kinds = ["notifications/email/send", "notifications/alerts/info/disk"]
+    bodies = [MAIL, {"message": "m"}]
+    answers = [publisher.ask(kinds[number % 2], {**bodies[number % 2], "id": unique("order")}) for number in range(100)]
+    await eventually(lambda: sum(answer.done() for answer in answers) >= 20)
+    return answers
+
+
+async def test_what_a_killed_router_held_is_adopted_and_nothing_is_lost(
+    router: Stack, publisher: Publisher, read: Read
+) -> None:
+    async with second_router(router) as second:
+        freeze(router, second)
+        answers = await half_unanswered(publisher)
+        await router.kill("router", second)
+        assert not all(answer.done() for answer in answers)
+        async with asyncio.timeout(LEASE_MS / 1000 + 20):
+            receipts = await asyncio.gather(*answers)
+        assert Counter(receipt["status"] for receipt in receipts) == {"accepted": 100}
+        assert len({receipt["notification_id"] for receipt in receipts}) == 100
+
+        async def released() -> bool:
+            return set(await read.owners()) == {"0"}
+
+        await eventually(released)
+
+
+async def test_a_router_that_lost_its_slot_ends_and_nothing_is_lost(
+    router: Stack, publisher: Publisher, read: Read
+) -> None:
+    async with second_router(router) as second:
+        pid = freeze(router, second)
+        try:
+            answers = await half_unanswered(publisher)
+
+            async def adopted() -> bool:
+                return set(await read.owners()) == {"0"}
+
+            await eventually(adopted, within_s=LEASE_MS / 1000 + 20)
+            async with asyncio.timeout(20):
+                receipts = await asyncio.gather(*answers)
+            assert {receipt["status"] for receipt in receipts} == {"accepted"}
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        child = router.child("router", second)
+        await eventually(lambda: not child.alive, within_s=20)
+        assert child.exit_status == 1
+        assert "SlotLost" in "\n".join(child.last_lines(60))
+        receipts = await asyncio.gather(*(publisher.ask("notifications/email/send", MAIL) for _ in range(20)))
+        assert {receipt["status"] for receipt in receipts} == {"accepted"}
+
+
+async def test_the_last_router_leaves_no_session_and_no_slot(
+    new_stack: Callable[..., Stack],
+) -> None:
+    stack = new_stack(ROUTER)
+    await stack.start()
+    async with publishing(stack) as publisher, reading(stack) as read:
+        await publisher.accepted("notifications/email/send", MAIL)
+        started = time.monotonic()
+        assert await stack.stop_service("router") == 0
+        assert time.monotonic() - started < 15
+        assert await read.owners() == {}
+        for topic in ("notifications/email/send", "notifications/alerts/info/disk", "directory/user/user123"):
+            assert await publisher.broker.publish(topic, "{}") is False
+
+
+async def test_a_router_that_ends_without_a_broker_leaves_its_slot_to_be_adopted(
+    new_stack: Callable[..., Stack],
+) -> None:
+    stack = new_stack(ROUTER)
+    await stack.start()
+    await stack.broker.stop()
+    assert await stack.stop_service("router") == 0
+    async with reading(stack) as read:
+        # The broker still has its sessions, so that somebody has to come for them.
+        assert set(await read.owners()) == {"0"}
+        await stack.broker.start()
+        async with publishing(stack) as publisher:
+            answers = [publisher.ask("notifications/email/send", MAIL) for _ in range(10)]
+            await stack.start_service("router")
+            async with asyncio.timeout(20):
+                receipts = await asyncio.gather(*answers)
+            assert {receipt["status"] for receipt in receipts} == {"accepted"}
+
+
+async def test_an_adoption_that_the_broker_breaks_off_does_not_end_the_adopter(
+    new_stack: Callable[..., Stack],
+) -> None:
+    stack = new_stack(ROUTER)
+    await stack.start()
+    router = stack.child("router")
+    async with reading(stack) as read:
+        # An orphan's slot, and a broker that goes away just when it is adopted.
+        await read.store.command("HSET", f"{Keys().slots}:owners", "7", "router-gone|1")
+        await eventually(lambda: "adopting" in router.log.read_text())
+        await stack.broker.kill()
+        await stack.broker.start()
+
+        async def adopted() -> bool:
+            assert router.alive
+            return set(await read.owners()) == {"0"}
+
+        await eventually(adopted, within_s=LEASE_MS / 1000 + 20)
