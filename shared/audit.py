@@ -106,7 +106,7 @@ class Audit:
     async def _ask(
         self, script: Script, calls: Iterable[Sequence[str | int]], tell: Callable[[int, int], None]
     ) -> list[tuple[str, Any]]:
-        """Run a script with each of these arguments on every shard, few at the same time; give each answer its shard."""
+        """Run a script with each of these arguments on every shard, few at a time, and say which shard answered."""
         every = [(base, args) for args in calls for base in self._bases]
         answers: list[Any] = []
         for start in range(0, len(every), _AT_ONCE):
@@ -141,7 +141,7 @@ class Audit:
         """Count the open rows, and find those that the schedule does not know and those that nobody sweeps."""
         calls: list[tuple[str | int, ...]] = [(self._overdue_ms, *LANES)]
         open_rows, findings = 0, []
-        for _, answer in await self._ask(_schedule, calls, lambda done, of: progress("schedule", done, of)):
+        for _, answer in await self._ask(_schedule, calls, lambda done, of: progress("schedules", done, of)):
             for lane, (count, entries, overdue, earliest_ms) in zip(LANES, answer, strict=True):
                 open_rows += count
                 if count != entries:
@@ -155,17 +155,19 @@ class Audit:
         """Look at open rows one by one; where not at everything, at those of each lane and shard that are due first."""
         seen = 0
         findings: list[Finding] = []
-        for number, lane in enumerate(LANES):
-            for base in self._bases:
-                cursor = b"0" if everything else b""
-                while True:
-                    arguments = (lane, self._overdue_ms, _OPEN_ROWS, cursor)
-                    cursor, count, *problems = await self._store.script(_open, base, *arguments)
-                    seen += count
-                    findings += joined(_of_open_row(lane, *problem) for problem in problems)
-                    if cursor == b"0":
-                        break
-            progress("open rows", number + 1, len(LANES))
+        first = b"0" if everything else b""
+        left = [(base, lane, first) for lane in LANES for base in self._bases]
+        schedules = len(left)
+        while left:
+            some, left = left[-_AT_ONCE:], left[:-_AT_ONCE]
+            arguments = [(base, lane, self._overdue_ms, _OPEN_ROWS, cursor) for base, lane, cursor in some]
+            answers = await asyncio.gather(*(self._store.submit_script(_open, *each) for each in arguments))
+            for (base, lane, _), (cursor, count, *problems) in zip(some, answers, strict=True):
+                seen += count
+                findings += joined(_of_open_row(lane, *problem) for problem in problems)
+                if cursor != b"0":
+                    left.append((base, lane, cursor))
+            progress("schedules", schedules - len(left), schedules)
         return seen, findings
 
     async def _check_records(self, units: list[Unit], depth: Depth, progress: Progress) -> tuple[int, list[Finding]]:

@@ -37,10 +37,12 @@ class Auditor:
 
     Args:
         record_retention_s: how long ended records, and so dead letters, are kept.
+        span: how far an audit looks back.
     """
 
-    def __init__(self, store: Store, keys: Keys, record_retention_s: int) -> None:
+    def __init__(self, store: Store, keys: Keys, record_retention_s: int, span: timedelta = SPAN) -> None:
         self._store = store
+        self._span = span
         self._turn = f"{keys.audit}:turn"
         self._result = f"{keys.audit}:result"
         self._audit = Audit(store, keys, record_retention_s)
@@ -69,16 +71,16 @@ class Auditor:
                 broken = True
 
     async def _work(self) -> None:
-        before = await self._last_result()
-        report = await self._audit.run(SPAN, Depth.SAMPLE)
+        report = await self._audit.run(self._span, Depth.SAMPLE)
         result = {
             "at_s": report.until.timestamp(),
             "holds": report.holds,
             "imbalance": report.imbalance(),
             "overdue": report.overdue(),
         }
-        await self._store.command("SET", self._result, json.dumps(result))
-        _tell(report, held=before is None or bool(before["holds"]))
+        # With the answer of the same step: where two audits overlap, one of them tells of a change.
+        before = await self._store.command("SET", self._result, json.dumps(result), "GET")
+        _tell(report, held=before is None or json.loads(before)["holds"])
         trimmed = await self._dead_letters.trim(self._retention)
         if trimmed:
             log.info("dead letters expired", extra={"dead_letters": trimmed})

@@ -33,34 +33,45 @@ local function open_rows(lane)
   return by_minute
 end
 
-local lanes, totals, open = {}, {}, {}
+local lanes, totals, open, field_of = {}, {}, {}, {}
 for i = 3, #ARGV do
-  lanes[#lanes + 1] = ARGV[i]
-  totals[ARGV[i]] = {0, 0, 0, 0, 0, 0}
-  open[ARGV[i]] = open_rows(ARGV[i])
+  local lane = ARGV[i]
+  lanes[#lanes + 1] = lane
+  totals[#lanes] = {0, 0, 0, 0, 0, 0}
+  open[#lanes] = open_rows(lane)
+  for j, word in ipairs(WORDS) do field_of[lane .. '|' .. word] = {#lanes, j} end
 end
 
 local unbalanced, busy = {}, {}
 for minute = first, last do
-  local counts, flat = {}, redis.call('HGETALL', base .. ':tally:' .. number(minute))
-  for i = 1, #flat, 2 do counts[flat[i]] = tonumber(flat[i + 1]) end
-  if #flat > 0 or redis.call('EXISTS', base .. ':born:' .. number(minute)) == 1 then
+  local text = number(minute)
+  local flat, numbers = redis.call('HGETALL', base .. ':tally:' .. text), {}
+  if #flat > 0 or redis.call('EXISTS', base .. ':born:' .. text) == 1 then
     busy[#busy + 1] = minute
   end
-  for _, lane in ipairs(lanes) do
-    local numbers, ended, total = {}, 0, totals[lane]
-    for i, word in ipairs(WORDS) do
-      numbers[i] = counts[lane .. '|' .. word] or 0
-      if i > 1 then ended = ended + numbers[i] end
+  for i = 1, #flat, 2 do
+    local field = field_of[flat[i]]
+    if field then
+      local lane = field[1]
+      numbers[lane] = numbers[lane] or {0, 0, 0, 0, 0, 0}
+      numbers[lane][field[2]] = tonumber(flat[i + 1])
     end
-    numbers[OPEN] = open[lane][minute] or 0
-    for i = 1, OPEN do total[i] = total[i] + numbers[i] end
-    if numbers[1] ~= ended + numbers[OPEN] then
-      unbalanced[#unbalanced + 1] = {minute, lane, unpack(numbers)}
+  end
+  for lane = 1, #lanes do
+    local opened, of_lane = open[lane][minute], numbers[lane]
+    if opened or of_lane then
+      of_lane = of_lane or {0, 0, 0, 0, 0, 0}
+      of_lane[OPEN] = opened or 0
+      -- Twice what was created, less everything: what was created and stands nowhere.
+      local total, left = totals[lane], 2 * of_lane[1]
+      for i = 1, OPEN do
+        total[i] = total[i] + of_lane[i]
+        left = left - of_lane[i]
+      end
+      if left ~= 0 then
+        unbalanced[#unbalanced + 1] = {minute, lanes[lane], unpack(of_lane)}
+      end
     end
   end
 end
-
-local answer = {}
-for _, lane in ipairs(lanes) do answer[#answer + 1] = totals[lane] end
-return {answer, unbalanced, busy}
+return {totals, unbalanced, busy}

@@ -45,12 +45,15 @@ def recovery(evidence: Evidence, *, after_end: bool) -> Recovery:
     )
 
 
-def percentile_ms(evidence: Evidence, providers: Sequence[str], begin: float, end: float, share: float) -> float | None:
+def percentile_ms(
+    evidence: Evidence, providers: Sequence[str], begin: float, end: float, share: float, *, least: int = 1
+) -> float | None:
     """Return a percentile of the time from publish to effect, over what was published in a span.
 
     Args:
         providers: whose effects count.
         share: for example 0.99.
+        least: None comes back where there are fewer.
     """
     sent = _sent_at_by_id(evidence)
     took_ms = sorted(
@@ -60,7 +63,7 @@ def percentile_ms(evidence: Evidence, providers: Sequence[str], begin: float, en
         and effect.notification_id in sent
         and begin <= sent[effect.notification_id] < end
     )
-    return took_ms[min(len(took_ms) - 1, int(len(took_ms) * share))] if took_ms else None
+    return took_ms[min(len(took_ms) - 1, int(len(took_ms) * share))] if len(took_ms) >= least else None
 
 
 def publishing_ended_at(evidence: Evidence) -> float:

@@ -26,6 +26,7 @@ from carillon.stack import Stack
 from shared.errors import StoreUnavailable
 from shared.keys import Keys
 from shared.ledger import Ledger
+from shared.service import LEASE_MARGIN
 from shared.store import Store
 from tests.chaos.evidence import EFFECTS, PUBLISHED, Evidence, Fault, add_fault, dump_store, read_evidence
 from tests.chaos.proxy import Proxy
@@ -34,11 +35,8 @@ from tests.sandbox_client import SandboxClient
 
 CHANNELS = ("email", "sms", "push", "realtime")
 
-# Short, so that a run needs not wait for half a minute after every kill; what it is in production changes nothing but
-# how long things take.
-ATTEMPT_DEADLINE_S = 3
-# shared/service.py: a claim outlives the attempt by this.
-LEASE_S = ATTEMPT_DEADLINE_S + 10
+# shared/service.py: a claim outlives the attempt's deadline by this.
+_LEASE_MARGIN_S = LEASE_MARGIN.total_seconds()
 
 _POLL_S = 0.1
 
@@ -48,17 +46,27 @@ class Plan:
     """How large a run is.
 
     Attributes:
-        faults: how often the scenario does its harm.
+        faults: how often the scenario does its harm; 0 for as often as it says itself.
         processes: of each service.
         services: the channel services that run beside the router.
+        answer_s: how long a slow provider takes for its answer; without it a kill would hardly find anything in hand.
+        attempt_deadline_s: short, so that a run need not wait for half a minute after every kill; what it is in
+            production changes nothing but how long things take.
     """
 
     notifications: int = 20_000
     per_second: float = 100.0
-    faults: int = 20
+    faults: int = 0
     seed: int = 1
     processes: int = 2
     services: tuple[str, ...] = CHANNELS
+    answer_s: float = 0.05
+    attempt_deadline_s: int = 3
+
+    @property
+    def lease_s(self) -> float:
+        """How long a channel service's claim holds."""
+        return self.attempt_deadline_s + _LEASE_MARGIN_S
 
     @property
     def lasts_s(self) -> float:
@@ -260,7 +268,7 @@ async def running(
         prepare: called when everything runs, before anything is published.
     """
     common = {
-        "DELIVERY_ATTEMPT_DEADLINE_S": str(ATTEMPT_DEADLINE_S),
+        "DELIVERY_ATTEMPT_DEADLINE_S": str(plan.attempt_deadline_s),
         # The inboxes are read at the end; none may have dropped an entry.
         "INBOX_LIMIT": "10000",
     }

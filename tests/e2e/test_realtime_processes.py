@@ -65,7 +65,7 @@ async def test_a_dying_process_costs_its_clients_nothing_and_leaves_no_ghost(new
     await stack.start()
     await stack.start_service("realtime", index=1)
     async with open_system(stack) as system, Store(stack.store.url) as store:
-        user = await system.person("ada")
+        user = await system.person("user1")
         readers = [Reader(system, user) for _ in range(4)]
         readers[1].connections = readers[3].connections = 1
         sent: list[str] = []

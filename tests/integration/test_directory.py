@@ -142,7 +142,7 @@ async def test_writers_at_the_same_time_leave_the_indexes_complete(directory: Di
 
 async def test_the_on_call_entry_of_a_type_wins_over_the_one_for_any_type(directory: Directory) -> None:
     disk = OnCall.model_validate({"alert_type": "disk", "users": ["ann"]})
-    fallback = OnCall.model_validate({"alert_type": "*", "users": ["ben"]})
+    fallback = OnCall.model_validate({"alert_type": "*", "users": ["user2"]})
     await directory.put_oncall("disk", disk)
     assert await directory.oncall(["disk", "cpu"]) == {"disk": disk}
     await directory.put_oncall("*", fallback)
@@ -158,7 +158,7 @@ async def test_a_rotation_with_overrides_is_read_back(directory: Directory) -> N
             "alert_type": "disk",
             "layers": [
                 {
-                    "users": ["ann", "ben"],
+                    "users": ["ann", "user2"],
                     "rotation": "weekly",
                     "start": "2026-01-05",
                     "handoff": "09:30",

@@ -64,58 +64,58 @@ def body(name: str) -> str:
     return f'{{"id":"{name}"}}'
 
 
-async def add(desk: Desk, *names: str, user_id: str = "ada") -> None:
+async def add(desk: Desk, *names: str, user_id: str = "user1") -> None:
     for name in names:
         await desk.inbox.add(user_id, name, body(name))
 
 
 async def test_same_id_again_is_the_same_entry(desk: Desk) -> None:
-    first = await desk.inbox.add("ada", "n1", body("n1"))
-    again = await desk.inbox.add("ada", "n1", body("something else"))
+    first = await desk.inbox.add("user1", "n1", body("n1"))
+    again = await desk.inbox.add("user1", "n1", body("something else"))
     assert (again.is_new, again.seq, again.before) == (False, first.seq, -1)
-    [entry] = (await desk.inbox.everything("ada")).entries
+    [entry] = (await desk.inbox.everything("user1")).entries
     assert entry.body == body("n1")
 
 
 async def test_oldest_entries_go_beyond_the_limit_and_the_count_stays_right(desk: Desk) -> None:
     await add(desk, "n0", "n1")
-    await desk.inbox.mark("ada", "n0", "read")
+    await desk.inbox.mark("user1", "n0", "read")
     await add(desk, *(f"n{number}" for number in range(2, 9)))
-    snapshot = await desk.inbox.everything("ada")
+    snapshot = await desk.inbox.everything("user1")
     assert [entry.id for entry in snapshot.entries] == ["n4", "n5", "n6", "n7", "n8"]
     assert snapshot.unread == 5
     assert snapshot.floor < snapshot.entries[0].seq
-    assert await desk.store.command("HLEN", f"{desk.keys.user('ada')}:state") == 0
+    assert await desk.store.command("HLEN", f"{desk.keys.user('user1')}:state") == 0
 
 
 async def test_entries_go_after_the_retention_and_keys_expire_with_it(connection: Store) -> None:
     desk = desk_on(connection, retention=timedelta(seconds=1))
     await add(desk, "old")
-    base = desk.keys.user("ada")
+    base = desk.keys.user("user1")
     assert 0 < await desk.store.command("PTTL", f"{base}:entries") <= 1000
     await asyncio.sleep(0.6)
     await add(desk, "new")
     await asyncio.sleep(0.6)
-    snapshot = await desk.inbox.everything("ada")
+    snapshot = await desk.inbox.everything("user1")
     assert ([entry.id for entry in snapshot.entries], snapshot.unread) == (["new"], 1)
 
 
 async def test_marks_change_the_count_once(desk: Desk) -> None:
     await add(desk, "n1", "n2", "n3")
-    read = await desk.inbox.mark("ada", "n1", "read")
-    again = await desk.inbox.mark("ada", "n1", "read")
+    read = await desk.inbox.mark("user1", "n1", "read")
+    again = await desk.inbox.mark("user1", "n1", "read")
     assert read is not None
     assert again is not None
     assert (read.changed, again.changed, again.snapshot.unread) == (True, False, 2)
-    archived = await desk.inbox.mark("ada", "n2", "archive")
-    still_archived = await desk.inbox.mark("ada", "n2", "read")
-    back = await desk.inbox.mark("ada", "n2", "unread")
+    archived = await desk.inbox.mark("user1", "n2", "archive")
+    still_archived = await desk.inbox.mark("user1", "n2", "read")
+    back = await desk.inbox.mark("user1", "n2", "unread")
     assert archived is not None
     assert still_archived is not None
     assert back is not None
     assert (archived.snapshot.unread, still_archived.changed, back.snapshot.unread) == (1, False, 2)
-    assert await desk.inbox.mark("ada", "missing", "read") is None
-    assert await desk.inbox.mark("bob", "n1", "read") is None
+    assert await desk.inbox.mark("user1", "missing", "read") is None
+    assert await desk.inbox.mark("user3", "n1", "read") is None
 
 
 async def test_read_all_covers_own_entries_and_the_feed_but_nothing_later(desk: Desk) -> None:
@@ -124,13 +124,13 @@ async def test_read_all_covers_own_entries_and_the_feed_but_nothing_later(desk: 
     await desk.mirror.refresh()
     entry = desk.mirror.log.get("f1")
     assert entry is not None
-    await desk.inbox.mark_feed("ada", entry, "unread", desk.mirror.log)
-    marked = await desk.inbox.read_all("ada", desk.mirror.log)
+    await desk.inbox.mark_feed("user1", entry, "unread", desk.mirror.log)
+    marked = await desk.inbox.read_all("user1", desk.mirror.log)
     assert unread(marked.snapshot, desk.mirror.log, NO_GROUPS) == 0
     await desk.feed.add("f2", body("f2"), None)
     await desk.mirror.refresh()
     assert unread(marked.snapshot, desk.mirror.log, NO_GROUPS) == 1
-    again = await desk.inbox.mark_feed("ada", entry, "unread", desk.mirror.log)
+    again = await desk.inbox.mark_feed("user1", entry, "unread", desk.mirror.log)
     assert unread(again.snapshot, desk.mirror.log, NO_GROUPS) == 2
 
 
@@ -140,8 +140,8 @@ async def test_feed_marks_of_entries_that_are_gone_do_not_pile_up(desk: Desk) ->
         await desk.mirror.refresh()
         entry = desk.mirror.log.get(f"f{number}")
         assert entry is not None
-        await desk.inbox.mark_feed("ada", entry, "archive", desk.mirror.log)
-    assert await desk.store.command("HLEN", f"{desk.keys.user('ada')}:feed_state") == 6
+        await desk.inbox.mark_feed("user1", entry, "archive", desk.mirror.log)
+    assert await desk.store.command("HLEN", f"{desk.keys.user('user1')}:feed_state") == 6
 
 
 async def test_broadcast_is_stored_once_and_seen_by_its_groups(desk: Desk) -> None:
@@ -149,7 +149,7 @@ async def test_broadcast_is_stored_once_and_seen_by_its_groups(desk: Desk) -> No
     await desk.feed.add("ops", body("ops"), ("ops", "admins"))
     assert (await desk.feed.add("ops", body("ops"), ("ops",))).is_new is False
     await desk.mirror.refresh()
-    snapshot = await desk.inbox.everything("ada")
+    snapshot = await desk.inbox.everything("user1")
     seen = [item.id for item in newest_first(snapshot, desk.mirror.log, frozenset({"ops"}))]
     assert seen == ["ops", "all"]
     assert [item.id for item in newest_first(snapshot, desk.mirror.log, NO_GROUPS)] == ["all"]
@@ -180,68 +180,68 @@ async def test_status_keeps_the_latest(desk: Desk) -> None:
 
 async def test_positions_are_never_used_twice_after_the_store_lost_writes(desk: Desk) -> None:
     await add(desk, "n1")
-    base = desk.keys.user("ada")
-    before = await desk.inbox.everything("ada")
+    base = desk.keys.user("user1")
+    before = await desk.inbox.everything("user1")
     await add(desk, "n2")
-    known = await desk.inbox.everything("ada")
+    known = await desk.inbox.everything("user1")
     cursor = Cursor(known.epoch, known.seq)
     # What a store that lost its last second looks like.
     await desk.store.command("ZREM", f"{base}:inbox", "n2")
     await desk.store.command("HSET", f"{base}:meta", "seq", before.seq)
     await add(desk, "n3")
-    after = await desk.inbox.after("ada", cursor.user_seq)
+    after = await desk.inbox.after("user1", cursor.user_seq)
     stream = follow(cursor, after, desk.mirror.log, NO_GROUPS)
     assert stream is not None
     assert [item.id for item in stream.items] == ["n3"]
 
 
 async def test_session_lapses_unless_it_is_kept_alive(desk: Desk) -> None:
-    opened = await desk.sessions.open_on_node("ada", "s1", "node-a", most=2, after=None)
+    opened = await desk.sessions.open_on_node("user1", "s1", "node-a", most=2, after=None)
     assert opened is not None
-    await desk.sessions.open_on_node("ada", "s2", "node-b", most=2, after=None)
-    assert await desk.sessions.nodes_of("ada") == {"node-a", "node-b"}
-    assert await desk.sessions.open_on_node("ada", "s3", "node-c", most=2, after=None) is None
-    base = desk.keys.user("ada")
+    await desk.sessions.open_on_node("user1", "s2", "node-b", most=2, after=None)
+    assert await desk.sessions.nodes_of("user1") == {"node-a", "node-b"}
+    assert await desk.sessions.open_on_node("user1", "s3", "node-c", most=2, after=None) is None
+    base = desk.keys.user("user1")
     assert await desk.store.command("PTTL", f"{base}:sessions") <= NODE_TTL_S * 1000
     # What a process that died half a minute ago leaves behind.
     await desk.store.command("ZADD", f"{base}:sessions", 1, "s1")
-    assert await desk.sessions.nodes_of("ada") == {"node-b"}
-    assert (await desk.inbox.add("ada", "n1", body("n1"))).sessions == [b"node-b"]
-    assert await desk.sessions.open_on_node("ada", "s3", "node-c", most=2, after=None) is not None
-    await desk.sessions.touch_on_node("ada", ["s1"], "node-a")
-    assert "node-a" in await desk.sessions.nodes_of("ada")
-    await desk.sessions.close_on_node("ada", "s1")
-    assert "node-a" not in await desk.sessions.nodes_of("ada")
+    assert await desk.sessions.nodes_of("user1") == {"node-b"}
+    assert (await desk.inbox.add("user1", "n1", body("n1"))).sessions == [b"node-b"]
+    assert await desk.sessions.open_on_node("user1", "s3", "node-c", most=2, after=None) is not None
+    await desk.sessions.touch_on_node("user1", ["s1"], "node-a")
+    assert "node-a" in await desk.sessions.nodes_of("user1")
+    await desk.sessions.close_on_node("user1", "s1")
+    assert "node-a" not in await desk.sessions.nodes_of("user1")
 
 
 async def test_gateway_session_is_opened_with_its_pending_entries_and_kept_by_heartbeats(desk: Desk) -> None:
-    await desk.directory.put(Person(user_id="ada", groups=("ops",)))
+    await desk.directory.put(Person(user_id="user1", groups=("ops",)))
     await add(desk, "n1")
     await desk.feed.add("f1", body("f1"), ("ops",))
     await desk.feed.put_status(1, '{"type":"status","message":"fine"}')
     opened = await desk.sessions.open_session(
-        "ada", "g1", reply_to="gate/1", correlation="00ff", device_info={"os": "x"}
+        "user1", "g1", reply_to="gate/1", correlation="00ff", device_info={"os": "x"}
     )
     assert opened is not None
     assert opened.session_id == "g1"
     assert [(entry["id"], entry["read"]) for entry in opened.pending] == [("n1", False), ("f1", False)]
     assert (opened.unread, opened.status) == (2, {"type": "status", "message": "fine"})
-    [gateway] = (await desk.sessions.targets_of("ada")).gateways
+    [gateway] = (await desk.sessions.targets_of("user1")).gateways
     assert (gateway.reply_to, gateway.correlation, gateway.groups) == ("gate/1", b"\x00\xff", frozenset({"ops"}))
-    assert [session.user_id for session in await desk.sessions.gateways()] == ["ada"]
-    assert await desk.store.command("PTTL", f"{desk.keys.user('ada')}:sessions") > (GATEWAY_TTL_S - 5) * 1000
-    assert await desk.sessions.touch_session("ada", "g1")
-    assert await desk.sessions.touch_session("ada", None)
-    assert not await desk.sessions.touch_session("ada", "unknown")
-    assert await desk.sessions.close_session("ada", None)
+    assert [session.user_id for session in await desk.sessions.gateways()] == ["user1"]
+    assert await desk.store.command("PTTL", f"{desk.keys.user('user1')}:sessions") > (GATEWAY_TTL_S - 5) * 1000
+    assert await desk.sessions.touch_session("user1", "g1")
+    assert await desk.sessions.touch_session("user1", None)
+    assert not await desk.sessions.touch_session("user1", "unknown")
+    assert await desk.sessions.close_session("user1", None)
     assert await desk.sessions.gateways() == []
-    assert not await desk.sessions.touch_session("ada", "g1")
+    assert not await desk.sessions.touch_session("user1", "g1")
 
 
 async def test_gateway_session_without_a_name_gets_one(desk: Desk) -> None:
-    opened = await desk.sessions.open_session("ada", None)
+    opened = await desk.sessions.open_session("user1", None)
     assert opened is not None
-    assert await desk.sessions.close_session("ada", opened.session_id)
+    assert await desk.sessions.close_session("user1", opened.session_id)
 
 
 async def test_pending_are_the_ten_newest_unread_and_resuming_between_them_skips_none(connection: Store) -> None:
@@ -249,15 +249,15 @@ async def test_pending_are_the_ten_newest_unread_and_resuming_between_them_skips
     for number in range(8):
         await add(desk, f"n{number}")
         await desk.feed.add(f"f{number}", body(f"f{number}"), None)
-    await desk.inbox.mark("ada", "n6", "read")
+    await desk.inbox.mark("user1", "n6", "read")
     await desk.mirror.refresh()
     log = desk.mirror.log
-    snapshot = await desk.inbox.pending("ada")
+    snapshot = await desk.inbox.pending("user1")
     stream = pending(snapshot, log, NO_GROUPS)
     ids = [item.id for item in stream.items]
     assert ids == ["f2", "n3", "f3", "n4", "f4", "n5", "f5", "f6", "n7", "f7"]
     for index, cursor in enumerate([stream.start, *(item.cursor for item in stream.items)]):
-        later = await desk.inbox.after("ada", cursor.user_seq)
+        later = await desk.inbox.after("user1", cursor.user_seq)
         resumed = follow(cursor, later, log, NO_GROUPS)
         assert resumed is not None
         assert [item.id for item in resumed.items if item.mark is Mark.UNREAD] == ids[index:]
@@ -302,13 +302,13 @@ async def test_resuming_never_skips_and_never_repeats(connection: Store, operati
     for operation, number in [*operations, ("resume", 99)]:
         if operation == "resume":
             await desk.mirror.refresh()
-            snapshot = await desk.inbox.after("ada", cursor.user_seq)
+            snapshot = await desk.inbox.after("user1", cursor.user_seq)
             stream = follow(cursor, snapshot, log, OUR_GROUPS)
             if stream is None:
                 # Rightly: something that waited, or that we may not see, is not kept any more.
                 kept = {entry.id for entry in log.after(0, OUR_GROUPS | {"them"})} | set(model.own[-5:])
                 assert set(model.waiting) - kept
-                everything = await desk.inbox.everything("ada")
+                everything = await desk.inbox.everything("user1")
                 cursor = Cursor(everything.epoch, everything.seq, log.epoch, log.seq)
                 model.waiting.clear()
                 continue
@@ -351,9 +351,9 @@ async def _mark_some(desk: Desk, model: Model, change: str, number: int) -> None
     name = names[number % len(names)]
     entry = desk.mirror.log.get(name)
     if entry is not None:
-        await desk.inbox.mark_feed("ada", entry, change, desk.mirror.log)  # type: ignore[arg-type]
+        await desk.inbox.mark_feed("user1", entry, change, desk.mirror.log)  # type: ignore[arg-type]
     else:
-        assert await desk.inbox.mark("ada", name, change) is not None  # type: ignore[arg-type]
+        assert await desk.inbox.mark("user1", name, change) is not None  # type: ignore[arg-type]
     if change == "archive":
         model.hidden.add(name)
     elif change == "unread":
@@ -363,7 +363,7 @@ async def _mark_some(desk: Desk, model: Model, change: str, number: int) -> None
 async def _counts_agree(desk: Desk) -> None:
     """Compare the count with counting."""
     await desk.mirror.refresh()
-    snapshot, log = await desk.inbox.everything("ada"), desk.mirror.log
+    snapshot, log = await desk.inbox.everything("user1"), desk.mirror.log
     own = sum(entry.mark is Mark.UNREAD for entry in snapshot.entries)
     broadcasts = sum(feed_mark(entry, snapshot, log) is Mark.UNREAD for entry in log.after(0, OUR_GROUPS))
     assert (snapshot.unread, unread(snapshot, log, OUR_GROUPS)) == (own, own + broadcasts)

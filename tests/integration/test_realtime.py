@@ -74,9 +74,9 @@ async def told_unread(client: Client, count: int) -> None:
 
 
 async def test_new_entry_reaches_an_open_session(node: Realtime) -> None:
-    async with node.session("ada") as client:
+    async with node.session("user1") as client:
         assert (await client.next())["unread"] == 0
-        sent = await node.to_user("ada", notification("hi", title="Hello", data={"k": [1]}, category="chat"))
+        sent = await node.to_user("user1", notification("hi", title="Hello", data={"k": [1]}, category="chat"))
         frame = await client.next()
         assert frame["type"] == "notification"
         assert frame["notification"] == {
@@ -87,62 +87,62 @@ async def test_new_entry_reaches_an_open_session(node: Realtime) -> None:
 
 
 async def test_alert_names_its_id_and_that_it_wants_an_acknowledgement(node: Realtime) -> None:
-    async with node.session("ada") as client:
-        sent = await node.to_user("ada", notification("disk full", alert=ALERT))
+    async with node.session("user1") as client:
+        sent = await node.to_user("user1", notification("disk full", alert=ALERT))
         alert = (await client.next("notification"))["notification"]["alert"]
         assert (alert["id"], alert["requires_acknowledgment"]) == (sent.id, True)
 
 
 async def test_delivering_again_shows_nothing_twice(node: Realtime, other: Realtime) -> None:
-    async with node.session("ada") as client, other.session("ada") as elsewhere:
+    async with node.session("user1") as client, other.session("user1") as elsewhere:
         await client.next("hello")
         await elsewhere.next("hello")
-        sent = await node.to_user("ada", "once")
-        await node.to_user("ada", sent)
-        await other.to_user("ada", sent)
+        sent = await node.to_user("user1", "once")
+        await node.to_user("user1", sent)
+        await other.to_user("user1", sent)
         assert await ids_until_quiet(client, 1) == [sent.id]
         assert await ids_until_quiet(elsewhere, 1) == [sent.id]
 
 
 async def test_entry_reaches_sessions_on_every_process(node: Realtime, other: Realtime) -> None:
-    async with node.session("ada") as here, other.session("ada") as there, other.session("bob") as stranger:
+    async with node.session("user1") as here, other.session("user1") as there, other.session("user3") as stranger:
         for client in (here, there, stranger):
             await client.next("hello")
-        sent = [await node.to_user("ada", "one"), await other.to_user("ada", "two")]
+        sent = [await node.to_user("user1", "one"), await other.to_user("user1", "two")]
         for client in (here, there):
             assert await ids_until_quiet(client, 2) == [entry.id for entry in sent]
         assert await ids_until_quiet(stranger, 0) == []
 
 
 async def test_quiet_entry_is_not_shown_live_but_counted(node: Realtime) -> None:
-    async with node.session("ada") as client:
+    async with node.session("user1") as client:
         await client.next("hello")
-        quiet = await node.to_user("ada", "quiet", live=False)
+        quiet = await node.to_user("user1", "quiet", live=False)
         assert await client.next() == {"type": "unread", "unread": 1}
-        loud = await node.to_user("ada", "loud")
+        loud = await node.to_user("user1", "loud")
         assert await ids_until_quiet(client, 1) == [loud.id]
-    _, page = await node.call("GET", "/v1/inbox", "ada")
+    _, page = await node.call("GET", "/v1/inbox", "user1")
     assert [entry["id"] for entry in page["notifications"]] == [loud.id, quiet.id]
 
 
 async def test_broadcast_reaches_its_groups_on_every_process(node: Realtime, other: Realtime) -> None:
-    await node.context.directory.put(Person(user_id="ada", groups=("ops",)))
+    await node.context.directory.put(Person(user_id="user1", groups=("ops",)))
     await node.context.directory.put(Person(user_id="mute", preferences=Preferences(realtime=False)))
-    async with node.session("ada") as ada, other.session("bob") as bob, other.session("mute") as mute:
-        for client in (ada, bob, mute):
+    async with node.session("user1") as one, other.session("user3") as another, other.session("mute") as mute:
+        for client in (one, another, mute):
             await client.next("hello")
         everybody = await node.to_all("all")
         ops = await other.to_all("ops", ("ops",))
-        assert await ids_until_quiet(ada, 2) == [everybody.id, ops.id]
-        assert await ids_until_quiet(bob, 1) == [everybody.id]
+        assert await ids_until_quiet(one, 2) == [everybody.id, ops.id]
+        assert await ids_until_quiet(another, 1) == [everybody.id]
         assert await ids_until_quiet(mute, 0) == []
         assert mute.seen[1] == {"type": "unread", "unread": 1}
-    status, _ = await node.call("POST", f"/v1/inbox/{ops.id}/read", "bob")
+    status, _ = await node.call("POST", f"/v1/inbox/{ops.id}/read", "user3")
     assert status == 404
 
 
 async def test_status_is_live_and_what_a_new_session_sees_first(node: Realtime, other: Realtime) -> None:
-    async with other.session("ada") as client:
+    async with other.session("user1") as client:
         await client.next("hello")
         sent = notification(
             "maintenance", kind="system_status", data={"status": "degraded", "services": {"api": "slow"}}
@@ -153,27 +153,27 @@ async def test_status_is_live_and_what_a_new_session_sees_first(node: Realtime, 
             "type": "status", "message": "maintenance", "status": "degraded", "services": {"api": "slow"},
             "timestamp": sent.accepted_ms / 1000,
         }  # fmt: skip
-    async with node.session("bob") as client:
+    async with node.session("user3") as client:
         assert await client.next() == frame
         assert (await client.next())["type"] == "hello"
-    assert (await node.call("GET", "/v1/inbox", "bob"))[1]["notifications"] == []
+    assert (await node.call("GET", "/v1/inbox", "user3"))[1]["notifications"] == []
 
 
 # Resuming.
 
 
 async def test_pending_unread_come_first_and_each_cursor_resumes_behind_it(node: Realtime) -> None:
-    sent = [(await node.to_user("ada", f"{number}")).id for number in range(12)]
-    await node.call("POST", f"/v1/inbox/{sent[5]}/read", "ada")
+    sent = [(await node.to_user("user1", f"{number}")).id for number in range(12)]
+    await node.call("POST", f"/v1/inbox/{sent[5]}/read", "user1")
     cursors = []
-    async with node.session("ada") as client:
+    async with node.session("user1") as client:
         hello = await client.next()
         assert (hello["type"], hello["unread"]) == ("hello", 11)
         assert await ids_until_quiet(client, 10) == [*sent[1:5], *sent[6:]]
         cursors = [frame["cursor"] for frame in client.seen if frame["type"] == "notification"]
-    async with node.session("ada", f"?cursor={cursors[7]}") as client:
+    async with node.session("user1", f"?cursor={cursors[7]}") as client:
         assert await ids_until_quiet(client, 2) == sent[-2:]
-    async with node.session("ada", f"?cursor={cursors[-1]}") as client:
+    async with node.session("user1", f"?cursor={cursors[-1]}") as client:
         assert await ids_until_quiet(client, 0) == []
 
 
@@ -191,7 +191,7 @@ async def test_ten_reconnects_during_a_stream_lose_and_repeat_nothing(node: Real
     task = asyncio.create_task(publish(), name="publish")
     for turn in range(10):
         process = (node, other)[turn % 2]
-        async with process.session("ada", f"?cursor={cursor}" if cursor else "") as client:
+        async with process.session("user1", f"?cursor={cursor}" if cursor else "") as client:
             cursor = (await client.next("hello"))["cursor"]
             for _ in range(10):
                 frame = await client.next("notification", "gap")
@@ -199,7 +199,7 @@ async def test_ten_reconnects_during_a_stream_lose_and_repeat_nothing(node: Real
                 received.append(frame["notification"]["id"])
                 cursor = frame["cursor"]
     await task
-    async with node.session("ada", f"?cursor={cursor}") as client:
+    async with node.session("user1", f"?cursor={cursor}") as client:
         while len(received) < len(sent):
             frame = await client.next("notification", "gap")
             assert frame["type"] == "notification"
@@ -209,62 +209,62 @@ async def test_ten_reconnects_during_a_stream_lose_and_repeat_nothing(node: Real
 
 
 def _to_ada(process: Realtime) -> Any:
-    return lambda text: process.to_user("ada", text)
+    return lambda text: process.to_user("user1", text)
 
 
 async def test_gap_when_history_is_gone_or_the_cursor_is_not_ours(
     store: EmptyStore, broker: LocalServer, topic_prefix: str
 ) -> None:
     async with realtime_node(store.url, broker.url, topic_prefix, inbox_limit=20) as node:
-        async with node.session("ada") as client:
+        async with node.session("user1") as client:
             await client.next("hello")
-            await node.to_user("ada", "seen")
+            await node.to_user("user1", "seen")
             cursor = (await client.next("notification"))["cursor"]
-        missed = [(await node.to_user("ada", f"{number}")).id for number in range(25)]
+        missed = [(await node.to_user("user1", f"{number}")).id for number in range(25)]
         for stale in (cursor, "garbage", "x" * 43, "%00"):
-            async with node.session("ada", f"?cursor={stale}") as client:
+            async with node.session("user1", f"?cursor={stale}") as client:
                 assert (await client.next())["type"] == "hello"
                 assert (await client.next())["type"] == "gap"
                 assert await ids_until_quiet(client, 10) == missed[-10:]
 
 
 async def test_cursor_of_another_user_shows_nothing_of_his(node: Realtime) -> None:
-    sent = await node.to_user("ada", "for ada")
-    _, page = await node.call("GET", "/v1/inbox", "ada")
-    await node.to_user("ada", "also for ada")
-    async with node.session("bob", f"?cursor={page['cursor']}") as client:
+    sent = await node.to_user("user1", "for one")
+    _, page = await node.call("GET", "/v1/inbox", "user1")
+    await node.to_user("user1", "also for one")
+    async with node.session("user3", f"?cursor={page['cursor']}") as client:
         assert await ids_until_quiet(client, 0) == []
     assert page["notifications"][0]["id"] == sent.id
 
 
 async def test_inbox_page_and_stream_join_without_a_seam(node: Realtime) -> None:
-    await node.to_user("ada", "in the page")
-    _, page = await node.call("GET", "/v1/inbox", "ada")
-    later = await node.to_user("ada", "in the stream")
+    await node.to_user("user1", "in the page")
+    _, page = await node.call("GET", "/v1/inbox", "user1")
+    later = await node.to_user("user1", "in the stream")
     broadcast = await node.to_all("in the stream, too")
-    async with node.session("ada", f"?cursor={page['cursor']}") as client:
+    async with node.session("user1", f"?cursor={page['cursor']}") as client:
         assert await ids_until_quiet(client, 2) == [later.id, broadcast.id]
 
 
 async def test_lost_live_messages_are_made_good(store: EmptyStore, broker: LocalServer, topic_prefix: str) -> None:
     async with (
         realtime_node(store.url, broker.url, topic_prefix, heartbeat_s=0.4, feed_check_s=0.2) as node,
-        node.session("ada") as client,
+        node.session("user1") as client,
     ):
         await client.next("hello")
         # Written by a process that died before it could tell anybody.
         inbox, feed = node.node.changes._inbox, node.node.changes._feed
         for name in ("n1", "n2"):
-            await inbox.add("ada", name, f'{{"id":"{name}"}}')
+            await inbox.add("user1", name, f'{{"id":"{name}"}}')
         await feed.add("f1", '{"id":"f1"}', None)
         frames = [await client.next("notification") for _ in range(3)]
         assert sorted(frame["notification"]["id"] for frame in frames) == ["f1", "n1", "n2"]
         await told_unread(client, 3)
-        await inbox.mark("ada", "n1", "read")
+        await inbox.mark("user1", "n1", "read")
         await told_unread(client, 2)
         # A live message that follows on what was lost does not go before it.
-        await inbox.add("ada", "n3", '{"id":"n3"}')
-        sent = await node.to_user("ada", "four")
+        await inbox.add("user1", "n3", '{"id":"n3"}')
+        sent = await node.to_user("user1", "four")
         assert await ids_until_quiet(client, 2) == ["n3", sent.id]
 
 
@@ -293,13 +293,17 @@ class Collected:
 
 async def test_what_comes_while_a_session_is_greeted_is_shown_after_the_greeting(node: Realtime) -> None:
     hub, registry = node.node.hub, node.node.registry
-    early = await node.to_user("ada", "early")
+    early = await node.to_user("user1", "early")
     sink = Collected()
-    session = hub.add("s1", "ada", sink)
-    opened = await registry.open_on_node("ada", "s1", node.node.id, most=3, after=None)
+    session = hub.add("s1", "user1", sink)
+    opened = await registry.open_on_node("user1", "s1", node.node.id, most=3, after=None)
     assert opened is not None
     # Between reading the inbox and the greeting.
-    sent = [await node.to_user("ada", "own"), await node.to_all("broadcast"), await node.to_user("ada", "own again")]
+    sent = [
+        await node.to_user("user1", "own"),
+        await node.to_all("broadcast"),
+        await node.to_user("user1", "own again"),
+    ]
     await hub.admit(session, opened, None, None)
     await eventually(lambda: sink.frames[-1]["type"] == "unread", what="the count")
     assert [frame["type"] for frame in sink.frames[:2]] == ["hello", "notification"]
@@ -311,8 +315,8 @@ async def test_what_comes_while_a_session_is_greeted_is_shown_after_the_greeting
 
 async def test_broadcast_during_a_greeting_is_shown_after_it(node: Realtime) -> None:
     hub, sink = node.node.hub, Collected()
-    session = hub.add("s1", "ada", sink)
-    opened = await node.node.registry.open_on_node("ada", "s1", node.node.id, most=3, after=None)
+    session = hub.add("s1", "user1", sink)
+    opened = await node.node.registry.open_on_node("user1", "s1", node.node.id, most=3, after=None)
     assert opened is not None
     sink.reading.clear()
     greeting = asyncio.create_task(hub.admit(session, opened, None, None), name="greeting")
@@ -327,15 +331,15 @@ async def test_broadcast_during_a_greeting_is_shown_after_it(node: Realtime) -> 
 
 async def test_what_was_missed_does_not_overtake_what_waits_for_a_slow_client(node: Realtime) -> None:
     hub, sink = node.node.hub, Collected()
-    session = hub.add("s1", "ada", sink)
-    opened = await node.node.registry.open_on_node("ada", "s1", node.node.id, most=3, after=None)
+    session = hub.add("s1", "user1", sink)
+    opened = await node.node.registry.open_on_node("user1", "s1", node.node.id, most=3, after=None)
     assert opened is not None
     await hub.admit(session, opened, None, None)
     sink.reading.clear()
-    waiting = [(await node.to_user("ada", text)).id for text in ("one", "two", "three")]
+    waiting = [(await node.to_user("user1", text)).id for text in ("one", "two", "three")]
     # Written by a process that died before it could tell anybody.
-    await node.node.changes._inbox.add("ada", "lost", '{"id":"lost"}')
-    last = await node.to_user("ada", "last")
+    await node.node.changes._inbox.add("user1", "lost", '{"id":"lost"}')
+    last = await node.to_user("user1", "last")
     # What the session reads from the store now has been answered when a later question has.
     await asyncio.sleep(0)
     await node.context.store.ping()
@@ -350,11 +354,11 @@ async def test_changed_groups_are_followed_during_a_session(
 ) -> None:
     async with (
         realtime_node(store.url, broker.url, topic_prefix, heartbeat_s=0.4) as node,
-        node.session("ada") as client,
+        node.session("user1") as client,
     ):
         await client.next("hello")
         await node.to_all("before", ("ops",))
-        await node.context.directory.put(Person(user_id="ada", groups=("ops",)))
+        await node.context.directory.put(Person(user_id="user1", groups=("ops",)))
         # She may see the broadcast from before her time in the inbox, and it counts.
         await told_unread(client, 1)
         after = await node.to_all("after", ("ops",))
@@ -365,50 +369,50 @@ async def test_changed_groups_are_followed_during_a_session(
 
 
 async def test_reading_on_one_session_clears_on_all(node: Realtime, other: Realtime) -> None:
-    async with node.session("ada") as here, other.session("ada") as there:
+    async with node.session("user1") as here, other.session("user1") as there:
         for client in (here, there):
             await client.next("hello")
-        own, broadcast = await node.to_user("ada", "own"), await node.to_all("broadcast")
+        own, broadcast = await node.to_user("user1", "own"), await node.to_all("broadcast")
         for client in (here, there):
             await told_unread(client, 2)
         await here.say(type="read", id=own.id)
         for client in (here, there):
             await told_unread(client, 1)
-        assert (await other.call("POST", f"/v1/inbox/{broadcast.id}/read", "ada"))[0] == 204
+        assert (await other.call("POST", f"/v1/inbox/{broadcast.id}/read", "user1"))[0] == 204
         for client in (here, there):
             await told_unread(client, 0)
-        assert (await node.call("POST", f"/v1/inbox/{broadcast.id}/unread", "ada"))[0] == 204
+        assert (await node.call("POST", f"/v1/inbox/{broadcast.id}/unread", "user1"))[0] == 204
         for client in (here, there):
             await told_unread(client, 1)
-        assert (await other.call("POST", "/v1/inbox/read-all", "ada"))[0] == 204
+        assert (await other.call("POST", "/v1/inbox/read-all", "user1"))[0] == 204
         for client in (here, there):
             await told_unread(client, 0)
         later = await other.to_all("later")
         for client in (here, there):
             assert await ids_until_quiet(client, 1) == [later.id]
     # What one user reads stays unread for others.
-    assert (await node.call("GET", "/v1/inbox", "bob"))[1]["unread"] == 2
+    assert (await node.call("GET", "/v1/inbox", "user3"))[1]["unread"] == 2
 
 
 async def test_inbox_pages_follow_one_another_and_states_filter(node: Realtime) -> None:
     sent = []
     for number in range(6):
-        sent.append((await node.to_user("ada", f"{number}")).id)
+        sent.append((await node.to_user("user1", f"{number}")).id)
         sent.append((await node.to_all(f"{number} for all")).id)
     pages: list[str] = []
     path = "/v1/inbox?limit=5"
     while True:
-        _, page = await node.call("GET", path, "ada")
+        _, page = await node.call("GET", path, "user1")
         if not page["notifications"]:
             break
         pages += [entry["id"] for entry in page["notifications"]]
         path = f"/v1/inbox?limit=5&before={pages[-1]}"
     assert pages == sent[::-1]
-    await node.call("POST", f"/v1/inbox/{sent[0]}/read", "ada")
-    await node.call("POST", f"/v1/inbox/{sent[1]}/archive", "ada")
+    await node.call("POST", f"/v1/inbox/{sent[0]}/read", "user1")
+    await node.call("POST", f"/v1/inbox/{sent[1]}/archive", "user1")
 
     async def ids(query: str) -> list[str]:
-        _, page = await node.call("GET", f"/v1/inbox?{query}", "ada")
+        _, page = await node.call("GET", f"/v1/inbox?{query}", "user1")
         assert page["unread"] == 10
         return [entry["id"] for entry in page["notifications"]]
 
@@ -424,21 +428,21 @@ async def test_wrong_queries_name_their_fields(node: Realtime) -> None:
         ("limit=0", "limit"), ("limit=101", "limit"), ("limit=x", "limit"), ("limit=%C2%B2", "limit"),
         ("state=new", "state"), ("before=nothing", "before"),
     ):  # fmt: skip
-        status, answer = await node.call("GET", f"/v1/inbox?{query}", "ada")
+        status, answer = await node.call("GET", f"/v1/inbox?{query}", "user1")
         assert (status, answer["error"]["code"]) == (400, "invalid_request")
         assert [problem["field"] for problem in answer["error"]["fields"]] == [name]
 
 
 async def test_nobody_reaches_what_is_another_users(node: Realtime) -> None:
-    sent = await node.to_user("ada", "private")
+    sent = await node.to_user("user1", "private")
     for change in ("read", "unread", "archive"):
-        assert (await node.call("POST", f"/v1/inbox/{sent.id}/{change}", "bob"))[0] == 404
-    async with node.session("bob") as client:
+        assert (await node.call("POST", f"/v1/inbox/{sent.id}/{change}", "user3"))[0] == 404
+    async with node.session("user3") as client:
         await client.next("hello")
         await client.say(type="read", id=sent.id)
         assert (await client.next())["code"] == "not_found"
-    assert (await node.call("GET", "/v1/inbox", "ada"))[1]["unread"] == 1
-    assert (await node.call("GET", "/v1/inbox", "bob"))[1]["notifications"] == []
+    assert (await node.call("GET", "/v1/inbox", "user1"))[1]["unread"] == 1
+    assert (await node.call("GET", "/v1/inbox", "user3"))[1]["notifications"] == []
 
 
 # Preferences, devices, alerts.
@@ -446,28 +450,28 @@ async def test_nobody_reaches_what_is_another_users(node: Realtime) -> None:
 
 async def test_preferences_are_replaced_and_followed_at_once_on_every_process(node: Realtime, other: Realtime) -> None:
     defaults = {"realtime": True, "email": True, "sms": False, "push": True}
-    assert await node.call("GET", "/v1/preferences", "ada") == (200, defaults)
-    async with other.session("ada") as client:
+    assert await node.call("GET", "/v1/preferences", "user1") == (200, defaults)
+    async with other.session("user1") as client:
         await client.next("hello")
-        assert await node.call("PUT", "/v1/preferences", "ada", json={"realtime": False, "sms": True}) == (
+        assert await node.call("PUT", "/v1/preferences", "user1", json={"realtime": False, "sms": True}) == (
             200,
             defaults | {"realtime": False, "sms": True},
         )
-        await eventually(lambda: not other.node.hub.users["ada"].live, what="the other process to know")
+        await eventually(lambda: not other.node.hub.users["user1"].live, what="the other process to know")
         await node.to_all("not shown live")
         assert await ids_until_quiet(client, 0) == []
-    person = await node.context.directory.person("ada")
+    person = await node.context.directory.person("user1")
     assert person is not None
     assert person.preferences.sms
     wrong: list[Any] = [{"realtime": "yes"}, {"fax": True}, []]
     for body in wrong:
-        status, answer = await node.call("PUT", "/v1/preferences", "ada", json=body)
+        status, answer = await node.call("PUT", "/v1/preferences", "user1", json=body)
         assert status == 400
         assert answer["error"]["fields"]
 
 
 async def test_devices_come_and_go(node: Realtime) -> None:
-    await node.context.directory.put(Person(user_id="ada", email="ada@example.com"))
+    await node.context.directory.put(Person(user_id="user1", email="user1@example.com"))
     phone = {"platform": "android", "token": "token-1:abc"}
     browser = {
         "platform": "web",
@@ -477,19 +481,19 @@ async def test_devices_come_and_go(node: Realtime) -> None:
         },
     }
     for device in (phone, phone, browser):
-        assert (await node.call("POST", "/v1/devices", "ada", json=device))[0] == 204, device
-    person = await node.context.directory.person("ada")
+        assert (await node.call("POST", "/v1/devices", "user1", json=device))[0] == 204, device
+    person = await node.context.directory.person("user1")
     assert person is not None
     assert len(person.devices) == 2
-    assert person.email == "ada@example.com"
-    assert (await node.call("DELETE", "/v1/devices/token-1:abc", "bob"))[0] == 404
-    assert (await node.call("DELETE", "/v1/devices/token-1:abc", "ada"))[0] == 204
-    assert (await node.call("DELETE", "/v1/devices/token-1:abc", "ada"))[0] == 404
+    assert person.email == "user1@example.com"
+    assert (await node.call("DELETE", "/v1/devices/token-1:abc", "user3"))[0] == 404
+    assert (await node.call("DELETE", "/v1/devices/token-1:abc", "user1"))[0] == 204
+    assert (await node.call("DELETE", "/v1/devices/token-1:abc", "user1"))[0] == 404
     endpoint = quote(browser["subscription"]["endpoint"], safe="")  # type: ignore[index]
-    assert (await node.call("DELETE", f"/v1/devices/{endpoint}", "ada"))[0] == 204
-    status, answer = await node.call("POST", "/v1/devices", "ada", json={"platform": "fax"})
+    assert (await node.call("DELETE", f"/v1/devices/{endpoint}", "user1"))[0] == 204
+    status, answer = await node.call("POST", "/v1/devices", "user1", json={"platform": "fax"})
     assert (status, answer["error"]["code"]) == (400, "invalid_request")
-    person = await node.context.directory.person("ada")
+    person = await node.context.directory.person("user1")
     assert person is not None
     assert person.devices == ()
 
@@ -505,21 +509,21 @@ async def test_alert_is_acknowledged_by_whom_it_was_sent_to_alone(node: Realtime
     alerts = [notification("disk full", kind="alert_critical", alert=ALERT) for _ in range(2)]
     for alert in alerts:
         row = Delivery(
-            key="realtime:ada", channel=Channel.REALTIME, priority=Priority.CRITICAL, recipient="ada",
-            address=UserInbox(user_id="ada"), due_ms=round(time.time() * 1000), expires_ms=2**50,
+            key="realtime:user1", channel=Channel.REALTIME, priority=Priority.CRITICAL, recipient="user1",
+            address=UserInbox(user_id="user1"), due_ms=round(time.time() * 1000), expires_ms=2**50,
         )  # fmt: skip
         await node.context.ledger.accept(NewRecord(alert, [NewRow(row)], alert=AlertState.OPEN))
     path = f"/v1/alerts/{alerts[0].id}/acknowledge"
-    assert (await node.call("POST", path, "bob"))[0] == 404
-    assert (await node.call("POST", "/v1/alerts/unknown/acknowledge", "ada"))[0] == 404
-    assert (await node.call("POST", path, "ada", json={"note": 5}))[0] == 400
-    assert (await node.call("POST", path, "ada", json={"note": "on it"}))[0] == 204
-    assert (await node.call("POST", path, "ada"))[0] == 204
-    async with node.session("bob") as client:
+    assert (await node.call("POST", path, "user3"))[0] == 404
+    assert (await node.call("POST", "/v1/alerts/unknown/acknowledge", "user1"))[0] == 404
+    assert (await node.call("POST", path, "user1", json={"note": 5}))[0] == 400
+    assert (await node.call("POST", path, "user1", json={"note": "on it"}))[0] == 204
+    assert (await node.call("POST", path, "user1"))[0] == 204
+    async with node.session("user3") as client:
         await client.next("hello")
         await client.say(type="acknowledge", alert_id=alerts[1].id)
         assert (await client.next())["code"] == "not_found"
-    async with node.session("ada") as client:
+    async with node.session("user1") as client:
         await client.next("hello")
         await client.say(type="acknowledge", alert_id=alerts[1].id)
         assert await ids_until_quiet(client, 0) == []
@@ -536,7 +540,7 @@ async def refused_code(node: Realtime, query: str = "", **options: Any) -> int |
 
 async def test_without_a_valid_token_nobody_gets_in(node: Realtime) -> None:
     for headers in (
-        {}, {"Authorization": "Bearer nonsense"}, bearer("ada", valid_s=-1), bearer("ada", secret="x" * 32),
+        {}, {"Authorization": "Bearer nonsense"}, bearer("user1", valid_s=-1), bearer("user1", secret="x" * 32),
         bearer("a/b"), bearer(""), {"Authorization": "Basic YTpi"},
     ):  # fmt: skip
         assert await refused_code(node, headers=headers) == UNAUTHENTICATED
@@ -548,11 +552,11 @@ async def test_without_a_valid_token_nobody_gets_in(node: Realtime) -> None:
 
 
 async def test_session_ends_with_its_token(node: Realtime) -> None:
-    async with node.client.ws_connect(f"{node.url}/v1/ws", headers=bearer("ada", valid_s=1)) as raw:
+    async with node.client.ws_connect(f"{node.url}/v1/ws", headers=bearer("user1", valid_s=1)) as raw:
         client = Client(raw)
         await client.next("hello")
         assert await client.closed() == UNAUTHENTICATED
-    async with node.client.get(f"{node.url}/v1/events", headers=bearer("ada", valid_s=1)) as response:
+    async with node.client.get(f"{node.url}/v1/events", headers=bearer("user1", valid_s=1)) as response:
         assert b"event: hello" in await asyncio.wait_for(response.read(), 5)
 
 
@@ -560,7 +564,7 @@ async def test_ticket_opens_one_session_for_its_user_and_origin(node: Realtime, 
     async def ticket(origin: str | None = None, **claims: Any) -> str:
         headers = {"Origin": origin} if origin else {}
         async with node.client.post(
-            f"{node.url}/v1/tickets", headers={**bearer("ada", **claims), **headers}
+            f"{node.url}/v1/tickets", headers={**bearer("user1", **claims), **headers}
         ) as response:
             answer = await response.json()
             assert (response.status, answer["expires_in"]) == (200, 30)
@@ -592,7 +596,7 @@ async def test_ticket_opens_one_session_for_its_user_and_origin(node: Realtime, 
 async def test_pages_of_other_origins_are_refused(node: Realtime) -> None:
     host = urlsplit(node.url).netloc
     for origin in ("https://evil.example.com", "null", f"https://{host}.evil.example.com", ALLOWED + ".evil.org"):
-        headers = {**bearer("ada"), "Origin": origin}
+        headers = {**bearer("user1"), "Origin": origin}
         for path in ("/v1/ws", "/v1/inbox", "/v1/events", "/", "/v1/preferences"):
             async with node.client.get(node.url + path, headers=headers) as response:
                 assert response.status == 403
@@ -607,7 +611,7 @@ async def test_pages_of_other_origins_are_refused(node: Realtime) -> None:
         assert response.status == 204
         assert response.headers["Access-Control-Allow-Origin"] == ALLOWED
         assert "Authorization" in response.headers["Access-Control-Allow-Headers"]
-    async with node.client.get(f"{node.url}/v1/inbox", headers={**bearer("ada"), "Origin": ALLOWED}) as response:
+    async with node.client.get(f"{node.url}/v1/inbox", headers={**bearer("user1"), "Origin": ALLOWED}) as response:
         assert (response.status, response.headers["Access-Control-Allow-Origin"]) == (200, ALLOWED)
         assert "Access-Control-Allow-Credentials" not in response.headers
 
@@ -615,18 +619,18 @@ async def test_pages_of_other_origins_are_refused(node: Realtime) -> None:
 async def test_user_has_at_most_so_many_sessions_over_all_processes(node: Realtime, other: Realtime) -> None:
     async with AsyncExitStack() as stack:
         for process in (node, other, node):
-            client = await stack.enter_async_context(process.session("ada"))
+            client = await stack.enter_async_context(process.session("user1"))
             await client.next("hello")
-        async with other.session("ada") as refused:
+        async with other.session("user1") as refused:
             assert await refused.closed() == TOO_MANY_SESSIONS
-        status, answer = await other.call("GET", "/v1/events", "ada")
+        status, answer = await other.call("GET", "/v1/events", "user1")
         assert (status, answer["error"]["code"]) == (429, "too_many_sessions")
-        async with other.session("bob") as somebody_else:
+        async with other.session("user3") as somebody_else:
             await somebody_else.next("hello")
 
     # The places are free again.
     await eventually(lambda: not (node.node.hub.users or other.node.hub.users), what="the sessions to end")
-    async with other.session("ada") as client:
+    async with other.session("user1") as client:
         await client.next("hello")
 
 
@@ -640,39 +644,39 @@ async def test_client_that_never_reads_is_cut_off_and_delays_nobody(node: Realti
     request = (
         f"GET /v1/ws HTTP/1.1\r\nHost: {parts.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         f"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
-        f"Authorization: Bearer {token('ada')}\r\n\r\n"
+        f"Authorization: Bearer {token('user1')}\r\n\r\n"
     )
     raw.sendall(request.encode())
     try:
-        await eventually(lambda: "ada" in node.node.hub.users, what="the session")
-        async with node.session("ada") as quick:
+        await eventually(lambda: "user1" in node.node.hub.users, what="the session")
+        async with node.session("user1") as quick:
             await quick.next("hello")
-            slow = node.node.hub.users["ada"].sessions[0]
+            slow = node.node.hub.users["user1"].sessions[0]
             for _ in range(1000):
                 # The quick one keeps up all the while.
-                sent = await node.to_user("ada", "x" * 30_000)
+                sent = await node.to_user("user1", "x" * 30_000)
                 assert (await quick.next("notification"))["notification"]["id"] == sent.id
                 if slow.phase is Phase.CLOSED:
                     break
             assert slow.phase is Phase.CLOSED
-            await eventually(lambda: len(node.node.hub.users["ada"].sessions) == 1, what="the connection to be cut")
+            await eventually(lambda: len(node.node.hub.users["user1"].sessions) == 1, what="the connection to be cut")
     finally:
         raw.close()
 
 
 async def test_slow_client_that_wakes_up_reads_the_code(node: Realtime) -> None:
-    async with node.session("ada") as client:
+    async with node.session("user1") as client:
         await client.next("hello")
         # The client's task does not read, so its buffers fill up; then it does.
         for _ in range(400):
-            await node.to_user("ada", "x" * 30_000)
-            if not node.node.hub.users.get("ada"):
+            await node.to_user("user1", "x" * 30_000)
+            if not node.node.hub.users.get("user1"):
                 break
         assert await client.closed() == TOO_SLOW
 
 
 async def test_hostile_frames_are_answered_or_closed(node: Realtime) -> None:
-    async with node.session("ada") as client:
+    async with node.session("user1") as client:
         await client.next("hello")
         for text in (
             "", "nonsense", "[]", "{}", '{"type":5}', '{"type":"read"}', '{"type":"read","id":null}', "[" * 5000,
@@ -686,11 +690,11 @@ async def test_hostile_frames_are_answered_or_closed(node: Realtime) -> None:
         assert await client.next() == {"type": "pong"}
         await client.socket.send_bytes(b"\x00")
         assert await client.closed() == UNSUPPORTED_DATA
-    async with node.session("ada") as client:
+    async with node.session("user1") as client:
         await client.next("hello")
         await client.socket.send_str("x" * 20_000)
         assert await client.closed() == 1009
-    async with node.session("ada") as client:
+    async with node.session("user1") as client:
         await client.next("hello")
         for _ in range(60):
             await client.say(type="ping")
@@ -698,16 +702,16 @@ async def test_hostile_frames_are_answered_or_closed(node: Realtime) -> None:
 
 
 async def test_plain_request_to_the_socket_is_told_to_upgrade(node: Realtime) -> None:
-    status, answer = await node.call("GET", "/v1/ws", "ada")
+    status, answer = await node.call("GET", "/v1/ws", "user1")
     assert (status, answer["error"]["code"]) == (426, "upgrade_required")
 
 
 async def test_errors_are_json_of_one_shape(node: Realtime) -> None:
-    assert (await node.call("GET", "/v1/nothing", "ada"))[1]["error"]["code"] == "not_found"
-    assert (await node.call("PATCH", "/v1/inbox", "ada"))[1]["error"]["code"] == "method_not_allowed"
-    status, answer = await node.call("PUT", "/v1/preferences", "ada", data=b"x" * 100_000)
+    assert (await node.call("GET", "/v1/nothing", "user1"))[1]["error"]["code"] == "not_found"
+    assert (await node.call("PATCH", "/v1/inbox", "user1"))[1]["error"]["code"] == "method_not_allowed"
+    status, answer = await node.call("PUT", "/v1/preferences", "user1", data=b"x" * 100_000)
     assert (status, answer["error"]["code"]) == (413, "too_large")
-    status, answer = await node.call("PUT", "/v1/preferences", "ada", data=b"[" * 50_000)
+    status, answer = await node.call("PUT", "/v1/preferences", "user1", data=b"[" * 50_000)
     assert (status, answer["error"]["code"]) == (400, "invalid_request")
 
 
@@ -727,18 +731,18 @@ async def read_event(response: aiohttp.ClientResponse) -> dict[str, str]:
 
 
 async def test_event_stream_carries_the_frames_and_resumes(node: Realtime) -> None:
-    async with node.client.get(f"{node.url}/v1/events", headers=bearer("ada")) as response:
+    async with node.client.get(f"{node.url}/v1/events", headers=bearer("user1")) as response:
         assert response.headers["Content-Type"].startswith("text/event-stream")
         assert await read_event(response) == {"retry": "2000"}
         hello = await read_event(response)
         assert (hello["event"], bool(hello["id"])) == ("hello", True)
-        sent = await node.to_user("ada", "line one\nline two")
+        sent = await node.to_user("user1", "line one\nline two")
         shown = await read_event(response)
         assert shown["event"] == "notification"
         assert sent.id in shown["data"]
         assert (await read_event(response))["data"] == '{"type":"unread","unread":1}'
-    missed = await node.to_user("ada", "missed")
-    headers = {**bearer("ada"), "Last-Event-ID": shown["id"]}
+    missed = await node.to_user("user1", "missed")
+    headers = {**bearer("user1"), "Last-Event-ID": shown["id"]}
     async with node.client.get(f"{node.url}/v1/events?cursor=old", headers=headers) as response:
         await read_event(response)
         await read_event(response)
@@ -746,30 +750,30 @@ async def test_event_stream_carries_the_frames_and_resumes(node: Realtime) -> No
 
 
 async def test_end_of_an_event_streams_client_is_noticed(node: Realtime) -> None:
-    async with node.client.get(f"{node.url}/v1/events", headers=bearer("ada")) as response:
+    async with node.client.get(f"{node.url}/v1/events", headers=bearer("user1")) as response:
         await read_event(response)
-        assert "ada" in node.node.hub.users
+        assert "user1" in node.node.hub.users
         response.close()
-    await eventually(lambda: "ada" not in node.node.hub.users, within_s=12, what="the session to end")
+    await eventually(lambda: "user1" not in node.node.hub.users, within_s=12, what="the session to end")
 
 
 # Gateways of others.
 
 
 async def test_gateway_gets_live_frames_on_its_reply_topic(node: Realtime, other: Realtime, topic_prefix: str) -> None:
-    await node.context.directory.put(Person(user_id="ada", groups=("ops",)))
+    await node.context.directory.put(Person(user_id="user1", groups=("ops",)))
     reply_to = f"{topic_prefix}gate/1"
     async with Broker(node.context.address, f"{topic_prefix}gate") as gate:
         await gate.subscribe(reply_to)
-        opened = await node.node.registry.open_session("ada", None, reply_to=reply_to, correlation=b"\x00c1".hex())
+        opened = await node.node.registry.open_session("user1", None, reply_to=reply_to, correlation=b"\x00c1".hex())
         assert opened is not None
-        own = await other.to_user("ada", "own")
+        own = await other.to_user("user1", "own")
         ops = await node.to_all("ops", ("ops",))
         await node.to_all("others", ("sales",))
         await node.to_all(notification("fine", kind="system_status"))
-        await node.call("POST", "/v1/inbox/read-all", "ada")
-        await node.node.registry.close_session("ada", opened.session_id)
-        await node.to_user("ada", "after the end")
+        await node.call("POST", "/v1/inbox/read-all", "user1")
+        await node.node.registry.close_session("user1", opened.session_id)
+        await node.to_user("user1", "after the end")
         frames: list[dict[str, Any]] = []
         while len(frames) < 4:
             for incoming in await asyncio.wait_for(gate.take(10), 5):
@@ -780,7 +784,7 @@ async def test_gateway_gets_live_frames_on_its_reply_topic(node: Realtime, other
         assert [frame["notification"]["id"] for frame in frames[:2]] == [own.id, ops.id]
         assert frames[3]["unread"] == 0
     # The cursor of such a frame is a place on the same line.
-    async with node.session("ada", f"?cursor={frames[0]['cursor']}") as client:
+    async with node.session("user1", f"?cursor={frames[0]['cursor']}") as client:
         assert (await client.next("notification"))["notification"]["id"] == ops.id
 
 
@@ -788,8 +792,8 @@ async def test_gateway_cannot_publish_to_internal_topics_through_us(node: Realti
     reply_to = f"{topic_prefix}internal/email/critical"
     async with Broker(node.context.address, f"{topic_prefix}spy") as spy:
         await spy.subscribe(reply_to, f"{topic_prefix}end")
-        await node.node.registry.open_session("ada", None, reply_to=reply_to)
-        await node.to_user("ada", "x")
+        await node.node.registry.open_session("user1", None, reply_to=reply_to)
+        await node.to_user("user1", "x")
         spy.publish(f"{topic_prefix}end", b"")
         assert [incoming.topic for incoming in await spy.take(10)] == [f"{topic_prefix}end"]
 
@@ -804,15 +808,15 @@ async def test_drain_sends_clients_elsewhere(store: EmptyStore, broker: LocalSer
     ):
         async with AsyncExitStack() as stack:
             going = await stack.enter_async_context(realtime_node(store.url, broker.url, topic_prefix))
-            raw = await stays.client.ws_connect(f"{going.url}/v1/ws", headers=bearer("ada"))
+            raw = await stays.client.ws_connect(f"{going.url}/v1/ws", headers=bearer("user1"))
             client = Client(raw)
             cursor = (await client.next("hello"))["cursor"]
             closed = asyncio.create_task(client.closed(), name="closed")
         assert await closed == GOING_AWAY
-        missed = await stays.to_user("ada", "missed")
-        async with stays.session("ada", f"?cursor={cursor}") as again:
+        missed = await stays.to_user("user1", "missed")
+        async with stays.session("user1", f"?cursor={cursor}") as again:
             assert await ids_until_quiet(again, 1) == [missed.id]
-        assert await stays.node.registry.nodes_of("ada") == frozenset()
+        assert await stays.node.registry.nodes_of("user1") == frozenset()
 
 
 async def test_page_and_description_are_served_under_a_strict_policy(node: Realtime) -> None:

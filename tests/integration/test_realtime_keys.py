@@ -68,12 +68,12 @@ async def verifier(server: KeyServer) -> AsyncIterator[TokenVerifier]:
 
 def signed(key: Any, algorithm: str, kid: str | None) -> str:
     headers = {"kid": kid} if kid else None
-    return jwt.encode({"sub": "ada", "exp": time.time() + 60}, key, algorithm=algorithm, headers=headers)
+    return jwt.encode({"sub": "user1", "exp": time.time() + 60}, key, algorithm=algorithm, headers=headers)
 
 
 def _hmac_signed(key: bytes, kid: str) -> str:
     """Sign with HS256 and a key that PyJWT itself would not take."""
-    parts = [{"alg": "HS256", "typ": "JWT", "kid": kid}, {"sub": "ada", "exp": time.time() + 60}]
+    parts = [{"alg": "HS256", "typ": "JWT", "kid": kid}, {"sub": "user1", "exp": time.time() + 60}]
     text = b".".join(urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in parts)
     signature = urlsafe_b64encode(hmac.digest(key, text, "sha256")).rstrip(b"=")
     return (text + b"." + signature).decode()
@@ -83,8 +83,8 @@ async def test_tokens_of_both_kinds_of_keys_hold_and_the_set_is_fetched_once(
     server: KeyServer, verifier: TokenVerifier
 ) -> None:
     for _ in range(5):
-        assert (await verifier.verify(signed(RSA_KEY, "RS256", "rsa"))).user_id == "ada"
-        assert (await verifier.verify(signed(EC_KEY, "ES256", "ec"))).user_id == "ada"
+        assert (await verifier.verify(signed(RSA_KEY, "RS256", "rsa"))).user_id == "user1"
+        assert (await verifier.verify(signed(EC_KEY, "ES256", "ec"))).user_id == "user1"
     assert server.asked == 1
 
 
@@ -98,7 +98,7 @@ async def test_foreign_and_confused_keys_are_refused(server: KeyServer, verifier
         # The classic: the public key as an HMAC secret.
         _hmac_signed(public, "rsa"),
         signed(b"secret" * 8, "HS256", "shared"),
-        jwt.encode({"sub": "ada", "exp": time.time() + 60}, "", algorithm="none", headers={"kid": "rsa"}),
+        jwt.encode({"sub": "user1", "exp": time.time() + 60}, "", algorithm="none", headers={"kid": "rsa"}),
     ):
         with pytest.raises(Unauthenticated):
             await verifier.verify(token)
@@ -115,7 +115,7 @@ async def test_unknown_key_ids_do_not_make_us_a_weapon_against_the_key_server(
     # A key that is new there is found when the time has come.
     server.keys.append({**RSAAlgorithm.to_jwk(FOREIGN_KEY.public_key(), as_dict=True), "kid": "new"})
     monkeypatch.setattr(jwks, "REFETCH_AFTER_S", 0.0)
-    assert (await verifier.verify(signed(FOREIGN_KEY, "RS256", "new"))).user_id == "ada"
+    assert (await verifier.verify(signed(FOREIGN_KEY, "RS256", "new"))).user_id == "user1"
     assert server.asked == 2
 
 
@@ -130,4 +130,4 @@ async def test_known_keys_work_on_while_the_server_is_away(
     await verifier.verify(signed(RSA_KEY, "RS256", "rsa"))
     server.status = 500
     monkeypatch.setattr(jwks, "FRESH_S", 0.0)
-    assert (await verifier.verify(signed(RSA_KEY, "RS256", "rsa"))).user_id == "ada"
+    assert (await verifier.verify(signed(RSA_KEY, "RS256", "rsa"))).user_id == "user1"

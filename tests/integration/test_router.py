@@ -200,7 +200,7 @@ async def test_more_sessions_than_a_gateway_may_have_are_refused(publisher: Publ
     topic = f"websocket/connect/{unique('user')}"
     receipts = await asyncio.gather(*(publisher.ask(topic, "") for _ in range(101)))
     codes = Counter(receipt.get("error", {}).get("code", receipt["status"]) for receipt in receipts)
-    assert codes == {"accepted": 100, "rejected": 0, "rate_limited": 1} - Counter({"rejected": 0})
+    assert codes == {"accepted": 100, "rate_limited": 1}
 
 
 async def test_a_publish_without_a_response_topic_is_carried_out_all_the_same(publisher: Publisher, read: Read) -> None:
@@ -211,9 +211,7 @@ async def test_a_publish_without_a_response_topic_is_carried_out_all_the_same(pu
 
 
 @pytest.mark.parametrize("response_topic", ["a/#", "+", "", "$SYS/broker", "x" * 60_000, "receipts/\u0001"])
-async def test_a_response_topic_that_nobody_can_publish_on_harms_nobody(
-    router: Stack, read: Read, response_topic: str
-) -> None:
+async def test_a_response_topic_that_nobody_can_publish_on_harms_nobody(router: Stack, response_topic: str) -> None:
     user_id = unique("user")
     async with Broker(BrokerAddress.parse(router.broker.url), unique("hostile")) as hostile:
         hostile.publish(f"directory/user/{user_id}", "{}", response_topic=response_topic)

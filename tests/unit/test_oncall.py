@@ -22,7 +22,7 @@ def entry(**fields: object) -> OnCall:
 
 
 def layer(**fields: object) -> dict[str, object]:
-    return {"users": ["ann", "ben", "cem"], "handoff": "09:00", "start": "2026-01-05", "timezone": PARIS, **fields}
+    return {"users": ["ann", "user2", "cem"], "handoff": "09:00", "start": "2026-01-05", "timezone": PARIS, **fields}
 
 
 def local(text: str, zone: str, fold: int = 0) -> datetime:
@@ -34,7 +34,7 @@ def current(at: datetime, **fields: object) -> tuple[str, ...]:
 
 
 def test_plain_list_is_always_on_call_each_user_once() -> None:
-    assert on_call(entry(users=["ann", "ben", "ann"]), datetime(2026, 1, 1, tzinfo=UTC)) == ("ann", "ben")
+    assert on_call(entry(users=["ann", "user2", "ann"]), datetime(2026, 1, 1, tzinfo=UTC)) == ("ann", "user2")
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_plain_list_is_always_on_call_each_user_once() -> None:
         ("2026-01-05 08:59:59", ()),
         ("2026-01-05 09:00:00", ("ann",)),
         ("2026-01-06 08:59:59", ("ann",)),
-        ("2026-01-06 09:00:00", ("ben",)),
+        ("2026-01-06 09:00:00", ("user2",)),
         ("2026-01-07 23:00:00", ("cem",)),
         ("2026-01-08 09:00:00", ("ann",)),
         ("2026-12-31 12:00:00", ("ann",)),  # 360 days later
@@ -58,7 +58,7 @@ def test_daily_rotation_hands_over_at_the_local_handoff(at: str, expected: tuple
     [
         ("2026-01-05 09:00:00", ("ann",)),
         ("2026-01-12 08:59:59", ("ann",)),
-        ("2026-01-12 09:00:00", ("ben",)),
+        ("2026-01-12 09:00:00", ("user2",)),
         ("2026-01-19 09:00:00", ("cem",)),
         ("2026-01-26 09:00:00", ("ann",)),
     ],
@@ -74,7 +74,7 @@ def test_weekly_rotation_hands_over_on_its_weekday(at: str, expected: tuple[str,
         ("2026-01-05 08:59:59", ()),  # not before the start, although the week has begun
         ("2026-01-05 09:00:00", ("ann",)),
         ("2026-01-09 08:59:59", ("ann",)),
-        ("2026-01-09 09:00:00", ("ben",)),  # Friday
+        ("2026-01-09 09:00:00", ("user2",)),  # Friday
         ("2026-01-16 09:00:00", ("cem",)),
     ],
 )
@@ -87,10 +87,10 @@ def test_start_on_another_weekday_makes_the_first_week_short(at: str, expected: 
     [
         ("2026-01-05 09:00:00", ("ann",)),
         ("2026-01-05 20:59:59", ("ann",)),
-        ("2026-01-05 21:00:00", ("ben",)),
+        ("2026-01-05 21:00:00", ("user2",)),
         ("2026-01-06 09:00:00", ("cem",)),
         ("2026-06-05 09:00:00", ("cem",)),  # 302 half days later, in summer, still at 09:00
-        ("2026-06-05 08:59:59", ("ben",)),
+        ("2026-06-05 08:59:59", ("user2",)),
     ],
 )
 def test_turns_of_hours_stay_on_the_wall_clock(at: str, expected: tuple[str, ...]) -> None:
@@ -111,11 +111,11 @@ def test_handoff_keeps_its_local_time_when_the_clocks_change(zone: str, day: str
     begin = local(f"{day} 09:00", zone).astimezone(UTC)
     end = begin + timedelta(hours=turn_hours)
     moment = timedelta(microseconds=1)
-    fields = {"users": ["ann", "ben"], "rotation": "daily", "start": day, "timezone": zone}
+    fields = {"users": ["ann", "user2"], "rotation": "daily", "start": day, "timezone": zone}
 
     assert current(begin - moment, **fields) == ()
     assert current(begin, **fields) == current(end - moment, **fields) == ("ann",)
-    assert current(end, **fields) == ("ben",)
+    assert current(end, **fields) == ("user2",)
     assert end.astimezone(ZoneInfo(zone)).hour == 9
 
 
@@ -131,10 +131,10 @@ def test_handoff_keeps_its_local_time_when_the_clocks_change(zone: str, day: str
     ],
 )
 def test_handoff_within_a_clock_change_happens_once(zone: str, start: str, handoff: str, second_turn_utc: str) -> None:
-    fields = {"users": ["ann", "ben"], "rotation": "daily", "start": start, "handoff": handoff, "timezone": zone}
+    fields = {"users": ["ann", "user2"], "rotation": "daily", "start": start, "handoff": handoff, "timezone": zone}
     change = datetime.fromisoformat(second_turn_utc)
     seen = [current(change + timedelta(minutes=minutes), **fields) for minutes in range(-180, 180)]
-    assert seen == [("ann",)] * 180 + [("ben",)] * 180
+    assert seen == [("ann",)] * 180 + [("user2",)] * 180
 
 
 @given(
@@ -164,15 +164,15 @@ def test_each_layer_gives_one_user_and_nobody_twice() -> None:
     at = local("2026-01-06 12:00", PARIS)
     layers = [
         layer(rotation="daily"),
-        layer(rotation="weekly", users=["dan", "eve"]),
-        layer(users=["ben"], every_hours=1),
+        layer(rotation="weekly", users=["user4", "eve"]),
+        layer(users=["user2"], every_hours=1),
     ]
-    assert on_call(entry(layers=layers), at) == ("ben", "dan")
+    assert on_call(entry(layers=layers), at) == ("user2", "user4")
 
 
 def test_override_of_the_entry_replaces_everybody_for_its_span() -> None:
     span = {"user": "fay", "from": "2026-01-06T10:00:00Z", "until": "2026-01-06T12:00:00Z"}
-    for fields in ({"users": ["ann", "ben"]}, {"layers": [layer(rotation="daily"), layer(every_hours=1)]}):
+    for fields in ({"users": ["ann", "user2"]}, {"layers": [layer(rotation="daily"), layer(every_hours=1)]}):
         rota = entry(**fields, overrides=[span])
         plain = entry(**fields)
         for text, stands_in in [("09:59:59", False), ("10:00:00", True), ("11:59:59", True), ("12:00:00", False)]:
@@ -182,16 +182,16 @@ def test_override_of_the_entry_replaces_everybody_for_its_span() -> None:
 
 def test_overlapping_overrides_all_stand_in() -> None:
     span = {"from": "2026-01-06T10:00:00Z", "until": "2026-01-06T12:00:00Z"}
-    rota = entry(users=["ann"], overrides=[{"user": "fay", **span}, {"user": "gus", **span}, {"user": "fay", **span}])
-    assert on_call(rota, datetime(2026, 1, 6, 11, tzinfo=UTC)) == ("fay", "gus")
+    rota = entry(users=["ann"], overrides=[{"user": "fay", **span}, {"user": "user5", **span}, {"user": "fay", **span}])
+    assert on_call(rota, datetime(2026, 1, 6, 11, tzinfo=UTC)) == ("fay", "user5")
 
 
 def test_override_of_a_layer_replaces_that_layer_even_before_its_start() -> None:
     span = {"user": "fay", "from": "2026-01-01T00:00:00Z", "until": "2026-01-06T00:00:00Z"}
-    rota = entry(layers=[layer(rotation="daily", overrides=[span]), layer(users=["dan"], rotation="daily")])
+    rota = entry(layers=[layer(rotation="daily", overrides=[span]), layer(users=["user4"], rotation="daily")])
     assert on_call(rota, datetime(2026, 1, 2, tzinfo=UTC)) == ("fay",)
-    assert on_call(rota, datetime(2026, 1, 5, 12, tzinfo=UTC)) == ("fay", "dan")
-    assert on_call(rota, datetime(2026, 1, 6, 12, tzinfo=UTC)) == ("ben", "dan")
+    assert on_call(rota, datetime(2026, 1, 5, 12, tzinfo=UTC)) == ("fay", "user4")
+    assert on_call(rota, datetime(2026, 1, 6, 12, tzinfo=UTC)) == ("user2", "user4")
 
 
 AT_ONCE = Step(0, (Group.ONCALL, Group.ADMINS))

@@ -51,10 +51,10 @@ ONCALL: dict[str, Any] = {
     "alert_type": "*",
     "layers": [
         {**LAYER, "handoff": "08:30", "weekday": "monday", "timezone": "Europe/Paris"},
-        {"users": ["ben"], "every_hours": 12, "start": "2026-01-05"},
+        {"users": ["user2"], "every_hours": 12, "start": "2026-01-05"},
     ],
     "overrides": [{"user": "cem", "from": "2026-02-01T00:00:00+01:00", "until": 1770000000}],
-    "escalation": [{"after_s": 300, "notify": ["oncall", "admins", "user:dan"], "channels": ["sms", "sms"]}],
+    "escalation": [{"after_s": 300, "notify": ["oncall", "admins", "user:user4"], "channels": ["sms", "sms"]}],
     "repeat": 2,
 }
 
@@ -311,7 +311,7 @@ def test_oncall_entry_is_read_as_written() -> None:
     assert (second.handoff, second.timezone, second.every_hours) == (time(9), "UTC", 12)
     assert entry.overrides[0].starts_at == datetime(2026, 1, 31, 23, tzinfo=UTC)
     assert entry.escalation == (
-        EscalationStep(after_s=300, notify=("oncall", "admins", "user:dan"), channels=(Channel.SMS,)),
+        EscalationStep(after_s=300, notify=("oncall", "admins", "user:user4"), channels=(Channel.SMS,)),
     )
     written = json.loads(entry.model_dump_json())
     assert written["layers"][0]["handoff"] == "08:30"

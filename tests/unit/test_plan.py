@@ -295,9 +295,9 @@ EVERY_CHANNEL = {"realtime", "email", "sms", "push"}
 def test_a_critical_alert_tells_each_person_once_on_every_channel(planner: Planner) -> None:
     one = notification(Priority.CRITICAL, kind=Kind.ALERT_CRITICAL, alert=ALERT)
     rows = planner.first_rows(
-        draft(one, alert_type="disk"), known(AT_ONCE, oncall=("ann", "ben"), admins=("ben", "cem"))
+        draft(one, alert_type="disk"), known(AT_ONCE, oncall=("ann", "user2"), admins=("user2", "cem"))
     )
-    assert told(rows) == {"ann": EVERY_CHANNEL, "ben": EVERY_CHANNEL, "cem": EVERY_CHANNEL}
+    assert told(rows) == {"ann": EVERY_CHANNEL, "user2": EVERY_CHANNEL, "cem": EVERY_CHANNEL}
     assert len({new.row.key for new in rows}) == len(rows) == 12
 
 
@@ -308,8 +308,8 @@ def test_warnings_and_infos_tell_the_same_people_by_preference_and_do_not_escala
     planner: Planner, priority: Priority, lanes: set[str]
 ) -> None:
     one = notification(priority, kind=Kind.ALERT_WARNING, alert=ALERT)
-    rows = planner.first_rows(draft(one, alert_type="disk"), known(AT_ONCE, LATER, oncall=("ann",), admins=("ben",)))
-    assert told(rows) == {"ann": lanes, "ben": lanes}
+    rows = planner.first_rows(draft(one, alert_type="disk"), known(AT_ONCE, LATER, oncall=("ann",), admins=("user2",)))
+    assert told(rows) == {"ann": lanes, "user2": lanes}
     assert not [new for new in rows if isinstance(new.row, Task)]
 
 
@@ -322,7 +322,7 @@ def test_an_alert_for_nobody_is_written_down(planner: Planner, priority: Priorit
 
 def test_the_next_step_is_a_task_at_its_time(planner: Planner) -> None:
     one = notification(Priority.CRITICAL, kind=Kind.ALERT_CRITICAL, alert=ALERT)
-    rows = planner.first_rows(draft(one, alert_type="disk"), known(AT_ONCE, LATER, oncall=("ann",), admins=("ben",)))
+    rows = planner.first_rows(draft(one, alert_type="disk"), known(AT_ONCE, LATER, oncall=("ann",), admins=("user2",)))
     (task,) = [new.row for new in rows if isinstance(new.row, Task)]
     assert (task.key, task.priority, task.due_ms) == ("escalate:1", Priority.CRITICAL, ACCEPTED_MS + 300_000)
     assert isinstance(task.what, Escalation)
@@ -332,17 +332,17 @@ def test_the_next_step_is_a_task_at_its_time(planner: Planner) -> None:
 def test_a_step_tells_its_targets_and_its_deliveries_live_as_long_as_the_first_ones(planner: Planner) -> None:
     one = notification(Priority.CRITICAL, kind=Kind.ALERT_CRITICAL, alert=ALERT)
     boss = Step(600, (User("boss"), Group.ADMINS), (Channel.SMS,))
-    who = known(AT_ONCE, LATER, boss, oncall=("ann",), admins=("ben",), people=("boss",))
+    who = known(AT_ONCE, LATER, boss, oncall=("ann",), admins=("user2",), people=("boss",))
     first = planner.first_rows(draft(one, alert_type="disk"), who)
     (task,) = [new.row for new in first if isinstance(new.row, Task)]
     assert isinstance(task.what, Escalation)
     second = planner.escalation_rows(one, task.what, who)
-    assert told(second) == {"ben": EVERY_CHANNEL}
+    assert told(second) == {"user2": EVERY_CHANNEL}
     (task,) = [new.row for new in second if isinstance(new.row, Task)]
     assert (task.key, task.due_ms) == ("escalate:2", ACCEPTED_MS + 600_000)
     assert isinstance(task.what, Escalation)
     third = planner.escalation_rows(one, task.what, who)
-    assert told(third) == {"boss": {"sms"}, "ben": {"sms"}}
+    assert told(third) == {"boss": {"sms"}, "user2": {"sms"}}
     assert not [new for new in third if isinstance(new.row, Task)]
 
     def deadlines(rows: list[NewRow]) -> set[int]:
@@ -353,13 +353,13 @@ def test_a_step_tells_its_targets_and_its_deliveries_live_as_long_as_the_first_o
     assert deadlines(third) == {ACCEPTED_MS + 600_000 + LIFETIME_MS}
     # Realtime once, the others again under a key of their own.
     shared = {new.row.key for new in first} & {new.row.key for new in second}
-    assert shared == {"realtime:ben"}
+    assert shared == {"realtime:user2"}
 
 
 def test_an_escalation_outlives_the_deadline_of_its_first_deliveries(planner: Planner) -> None:
     one = notification(Priority.CRITICAL, kind=Kind.ALERT_CRITICAL, alert=ALERT)
     brief = draft(one, alert_type="disk", expires_ms=ACCEPTED_MS + 60_000)
-    rows = planner.first_rows(brief, known(AT_ONCE, LATER, admins=("ben",)))
+    rows = planner.first_rows(brief, known(AT_ONCE, LATER, admins=("user2",)))
     (task,) = [new.row for new in rows if isinstance(new.row, Task)]
     assert task.expires_ms > task.due_ms
 
@@ -416,6 +416,6 @@ def test_the_system_status_goes_live_and_nowhere_else(planner: Planner) -> None:
 def test_the_steps_of_a_scheduled_alert_count_from_its_time(planner: Planner) -> None:
     one = notification(Priority.CRITICAL, kind=Kind.ALERT_CRITICAL, alert=ALERT)
     due_ms = ACCEPTED_MS + 3_600_000
-    rows = planner.rows(one, None, "disk", EXPIRES_MS, known(AT_ONCE, LATER, admins=("ben",)), due_ms=due_ms)
+    rows = planner.rows(one, None, "disk", EXPIRES_MS, known(AT_ONCE, LATER, admins=("user2",)), due_ms=due_ms)
     (task,) = [new.row for new in rows if isinstance(new.row, Task)]
     assert task.due_ms == due_ms + 300_000

@@ -25,7 +25,7 @@ def verifier(**settings: Any) -> TokenVerifier:
 
 
 def claims(**changed: Any) -> dict[str, Any]:
-    all_claims = {"sub": "ada", "exp": time.time() + 60} | changed
+    all_claims = {"sub": "user1", "exp": time.time() + 60} | changed
     return {name: value for name, value in all_claims.items() if value is not None}
 
 
@@ -41,7 +41,7 @@ def without_signature() -> str:
 
 def altered() -> str:
     head, _, signature = signed().split(".")
-    _, body, _ = signed("x" * 40, sub="bob").split(".")
+    _, body, _ = signed("x" * 40, sub="user3").split(".")
     return f"{head}.{body}.{signature}"
 
 
@@ -85,9 +85,9 @@ async def test_token_that_does_not_hold_is_refused(token: str) -> None:
 async def test_audience_and_issuer_are_asked_for_when_they_are_set() -> None:
     strict = verifier(realtime_jwt_audience="carillon", realtime_jwt_issuer="https://id.example.com")
     good: dict[str, Any] = {"aud": ["other", "carillon"], "iss": "https://id.example.com"}
-    assert (await strict.verify(signed(**good))).user_id == "ada"
+    assert (await strict.verify(signed(**good))).user_id == "user1"
     wrongs: list[dict[str, Any]] = [{"aud": "other"}, {"aud": None}, {"iss": "https://evil.example.com"}, {"iss": None}]
     for wrong in wrongs:
         with pytest.raises(Unauthenticated):
             await strict.verify(signed(**(good | wrong)))
-    assert (await verifier().verify(signed(**good))).user_id == "ada"
+    assert (await verifier().verify(signed(**good))).user_id == "user1"

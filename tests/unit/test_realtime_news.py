@@ -11,9 +11,9 @@ from shared.feed import FeedNews
 from shared.timeline import Cursor, FeedEntry
 
 NEWS: list[News] = [
-    EntryNews("ada", "e" * 16, 0, 2**51, 3, 7, quiet=True, body='{"id":"ä\\n"}'),
-    CountNews("ada", 1, 2, 3, 4, 2**51),
-    PersonNews("ada"),
+    EntryNews("user1", "e" * 16, 0, 2**51, 3, 7, quiet=True, body='{"id":"ä\\n"}'),
+    CountNews("user1", 1, 2, 3, 4, 2**51),
+    PersonNews("user1"),
     StatusNews(5, '{"type":"status"}'),
     FeedNews("f" * 16, 1, FeedEntry(2, "n1", None, "{}")),
     FeedNews("f" * 16, 1, FeedEntry(2, "n1", frozenset({"ops", "sales"}), "{}")),
@@ -27,14 +27,14 @@ def test_what_one_process_writes_another_reads(news: News) -> None:
 
 def test_fields_of_a_user_stand_beside_the_frame() -> None:
     message = json.loads(encode(NEWS[1]))
-    assert (message["v"], message["user_id"], message["frame"]["type"]) == (1, "ada", "unread")
+    assert (message["v"], message["user_id"], message["frame"]["type"]) == (1, "user1", "unread")
 
 
 @pytest.mark.parametrize(
     "payload",
     [
         b"", b"{", b"[]", b"5", b"\xff", b'{"v":2,"frame":{"type":"status"}}', b'{"v":1}', b'{"v":1,"frame":[]}',
-        b'{"v":1,"frame":{"type":"unheard of"},"user_id":"ada"}', b'{"v":1,"frame":{"type":"unread"},"user_id":"ada"}',
+        b'{"v":1,"frame":{"type":"unheard of"},"user_id":"user1"}', b'{"v":1,"frame":{"type":"unread"},"user_id":"user1"}',
         b'{"v":"1","frame":{}}', b'{"v":1,"frame":{"type":"feed"}}',
     ],
 )  # fmt: skip

@@ -34,7 +34,7 @@ def frame(text: str) -> Frame:
 
 
 def live_session(sink: HeldSink) -> Session:
-    session = Session("s1", User("ada"), sink, spawn)
+    session = Session("s1", User("user1"), sink, spawn)
     session.user.sessions.append(session)
     session.go_live()
     return session
@@ -48,7 +48,7 @@ async def until_idle(session: Session) -> None:
 async def test_frames_wait_until_the_session_is_live_and_keep_their_order() -> None:
     sink = HeldSink()
     sink.open.set()
-    session = Session("s1", User("ada"), sink, spawn)
+    session = Session("s1", User("user1"), sink, spawn)
     session.offer(frame("a"))
     session.offer(frame("b"))
     await asyncio.sleep(0)

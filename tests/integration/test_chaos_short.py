@@ -1,0 +1,44 @@
+"""Nothing is lost, whatever dies: a short version of every scenario that ``make chaos`` plays."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.rig import Plan
+from tests.chaos.runner import examples, play
+from tests.chaos.scenarios import SCENARIOS, sized
+
+pytestmark = [pytest.mark.real_broker, pytest.mark.real_store]
+
+# Providers are slow, so that what is killed has something in hand.
+_SMALL = Plan(notifications=300, per_second=50, seed=7, answer_s=0.25, attempt_deadline_s=2)
+
+_PLANS = {
+    "router-kill": replace(_SMALL, faults=2, services=("realtime",)),
+    "email-kill": replace(_SMALL, faults=2, services=("email",)),
+    "sms-kill": replace(_SMALL, faults=2, services=("sms",)),
+    "push-kill": replace(_SMALL, faults=2, services=("push",)),
+    "realtime-kill": replace(_SMALL, faults=2, services=("realtime",)),
+    "store-kill": replace(_SMALL, faults=2, services=("realtime", "email")),
+    "broker-kill": replace(_SMALL, faults=2, services=("realtime", "email")),
+    "links": replace(_SMALL, faults=1, services=("email",), per_second=40),
+    "worker-stop": replace(_SMALL, faults=1, services=("email",), attempt_deadline_s=1),
+    "router-stop": replace(_SMALL, faults=1, services=("realtime",)),
+    "provider-down": replace(_SMALL, services=("email", "push")),
+    "poison": replace(_SMALL, services=("email", "sms")),
+    "rolling": replace(_SMALL, services=("email",)),
+    "same-publish": replace(_SMALL, services=("realtime",)),
+    "clock": replace(_SMALL, services=("email", "realtime")),
+}
+
+
+def test_every_scenario_has_a_short_version() -> None:
+    assert _PLANS.keys() == SCENARIOS.keys()
+
+
+@pytest.mark.parametrize("name", _PLANS)
+async def test_nothing_is_lost(name: str, tmp_path: Path) -> None:
+    scenario = SCENARIOS[name]
+    result = await play(scenario, sized(scenario, _PLANS[name]), tmp_path)
+    assert result.broken == [], "\n".join(examples(result.verdict))
