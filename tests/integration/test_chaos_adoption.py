@@ -15,11 +15,16 @@ pytestmark = [pytest.mark.real_broker, pytest.mark.real_store]
 
 
 async def _publish_steadily(url: str) -> None:
-    """Leave no half second without a publish, which a router would take for the end of everything."""
-    async with Publisher(url) as publisher, asyncio.TaskGroup() as group:
-        while True:
-            group.create_task(publisher.publish("directory/user/person0", {}, timeout_s=60), name="publish")
-            await asyncio.sleep(0.1)
+    """Leave no half second in which a router has nothing in hand, which it would take for the end of everything."""
+    async with Publisher(url) as publisher:
+
+        async def one_after_the_other(number: int) -> None:
+            while True:
+                await publisher.publish(f"directory/user/person{number}", {}, timeout_s=60)
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(20):
+                group.create_task(one_after_the_other(number), name=f"publish-{number}")
 
 
 async def test_one_dead_router_after_the_other_is_adopted_while_publishes_go_on(

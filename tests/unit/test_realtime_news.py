@@ -34,7 +34,8 @@ def test_fields_of_a_user_stand_beside_the_frame() -> None:
     "payload",
     [
         b"", b"{", b"[]", b"5", b"\xff", b'{"v":2,"frame":{"type":"status"}}', b'{"v":1}', b'{"v":1,"frame":[]}',
-        b'{"v":1,"frame":{"type":"unheard of"},"user_id":"user1"}', b'{"v":1,"frame":{"type":"unread"},"user_id":"user1"}',
+        b'{"v":1,"frame":{"type":"unheard of"},"user_id":"user1"}',
+        b'{"v":1,"frame":{"type":"unread"},"user_id":"user1"}',
         b'{"v":"1","frame":{}}', b'{"v":1,"frame":{"type":"feed"}}',
     ],
 )  # fmt: skip

@@ -1,0 +1,208 @@
+"""``carillon dead-letters replay`` and ``drop`` against a running system."""
+
+import asyncio
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from carillon.local import ROOT
+from carillon.publisher import Publisher, Refused
+from carillon.stack import Stack
+from tests.command_line import CommandLine, running_system
+from tests.sandbox_client import SandboxClient
+from tests.waiting import eventually
+
+MAILS = 20
+REFUSED = {"reply": "550 5.1.1 no such user", "at": "rcpt"}
+
+
+@dataclass
+class Outage:
+    """A system with a publisher, whose mail relay can refuse everything."""
+
+    stack: Stack
+    command: CommandLine
+    publisher: Publisher
+    relay: SandboxClient
+
+    async def dead_mails(self, name: str, count: int = 1) -> set[str]:
+        """Publish mails that the relay refuses, and return their addresses when they are dead letters."""
+        before = await self.listed()
+        addresses = {f"{name}{number}@example.com" for number in range(count)}
+        await self.relay.play("smtp", REFUSED, times=None)
+        mails = [{"to": address, "subject": "Hello", "body": "secret-body"} for address in addresses]
+        await self.publisher.publish("notifications/email/batch", {"emails": mails})
+        await self.until_listed(before + count)
+        await self.relay.clear()
+        return addresses
+
+    async def dead_person(self, name: str) -> None:
+        """Tell a person something urgent that the relay refuses."""
+        before = await self.listed()
+        await self.relay.play("smtp", REFUSED, times=None)
+        await self.publisher.publish(f"directory/user/{name}", {"email": f"{name}@example.com"})
+        await self.publisher.publish(f"notifications/realtime/user/{name}", {"message": "secret", "priority": "high"})
+        await self.until_listed(before + 1)
+        await self.relay.clear()
+
+    async def listed(self) -> int:
+        return len((await self.command("dead-letters", "list", "--channel", "email", "--json")).json)
+
+    async def until_listed(self, count: int) -> None:
+        async def enough() -> bool:
+            return await self.listed() == count
+
+        await eventually(enough, within_s=30)
+
+    async def arrived(self) -> Counter[str]:
+        return Counter(entry["to"] for entry in await self.relay.outbox(channel="email"))
+
+    async def ask(self, answer: str, *args: str) -> tuple[int, str]:
+        """Run a command on a terminal, answer its question, and return its status and what it printed."""
+        ours, theirs = os.openpty()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "carillon", *args),
+                cwd=ROOT,
+                env={**os.environ, "CARILLON_DATA": str(self.stack.data)},
+                stdin=theirs,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+            )
+            os.write(ours, answer.encode() + b"\n")
+            out, _ = await process.communicate()
+        finally:
+            os.close(ours)
+            os.close(theirs)
+        return process.returncode or 0, out.decode()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Stack, CommandLine]]:
+    async with running_system(tmp_path_factory.mktemp("replay"), "router", "email") as system:
+        yield system
+
+
+@pytest_asyncio.fixture
+async def outage(running: tuple[Stack, CommandLine]) -> AsyncIterator[Outage]:
+    stack, command = running
+    async with Publisher(stack.broker.url) as publisher:
+        yield Outage(stack, command, publisher, SandboxClient(stack.sandbox_url, stack.environment))
+    assert (await command("dead-letters", "drop", "--yes")).status == 0
+
+
+def documents(out: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    *each, last = map(json.loads, out.splitlines())
+    return each, last
+
+
+async def test_after_an_outage_every_mail_arrives_once_although_two_people_replay(outage: Outage) -> None:
+    addresses = await outage.dead_mails("once", MAILS)
+    replay = ("dead-letters", "replay", "--channel", "email", "--reason", "rejected", "--yes", "--json")
+    runs = await asyncio.gather(outage.command(*replay), outage.command(*replay))
+    sums = [documents(ran.out)[1] for ran in runs]
+    assert sum(each["replayed"] for each in sums) == MAILS
+    assert {word for each in sums for word in each["left"]} <= {"already"}
+
+    async def all_there() -> bool:
+        return (await outage.arrived()).keys() >= addresses
+
+    await eventually(all_there, within_s=30)
+    assert await outage.arrived() == Counter(addresses)
+    assert "secret" not in "".join(ran.out + ran.err for ran in runs)
+    again = await outage.command(*replay[:-1])
+    assert (again.status, again.out) == (0, "no dead letters\n")
+    audited = await outage.command("audit", "--deep", "--json")
+    assert audited.status == 0
+    assert audited.json["accounts"]["email"]["dead_lettered"] == 0
+
+
+async def test_a_dry_run_says_what_would_happen_and_does_nothing(outage: Outage) -> None:
+    await outage.dead_mails("dry", 2)
+    ran = await outage.command("dead-letters", "replay", "--dry-run")
+    assert (ran.status, ran.out) == (0, "2 would be replayed\n")
+    limited = await outage.command("dead-letters", "replay", "--dry-run", "--limit", "1", "--json")
+    (one,), total = documents(limited.out)
+    assert (one["channel"], one["reason"], one["replay"]) == ("email", "rejected", "reopened")
+    assert total == {"replayed": 1, "left": {}, "dry_run": True}
+    assert await outage.listed() == 2
+
+
+async def test_people_are_asked_again_and_their_new_addresses_used(outage: Outage) -> None:
+    for name in ("moved", "silent", "left"):
+        await outage.dead_person(name)
+    publish = outage.publisher.publish
+    await publish("directory/user/moved", {"email": "moved-away@example.com"})
+    await publish("directory/user/silent", {"email": "silent@example.com", "preferences": {"email": False}})
+    await publish("directory/user/left", b"")
+    ran = await outage.command("dead-letters", "replay", "--channel", "email", "--yes")
+    assert ran.status == 1
+    *left, total = ran.out.splitlines()
+    assert total == "1 replayed"
+    assert sorted(line.split("  ")[0] for line in left) == [
+        "left dead (preference_off)",
+        "left dead (unknown_recipient)",
+    ]
+    assert "2 (" in ran.error_line
+
+    async def mail() -> Counter[str]:
+        return await outage.arrived()
+
+    assert await eventually(mail, within_s=30) == Counter({"moved-away@example.com": 1})
+    assert await outage.listed() == 2
+
+
+async def test_one_notification_is_replayed_and_the_others_are_left(outage: Outage) -> None:
+    await outage.dead_mails("single", 1)
+    await outage.dead_mails("other", 1)
+    letters = (await outage.command("dead-letters", "list", "--channel", "email", "--json")).json
+    chosen = letters[-1]["notification_id"]
+    ran = await outage.command("dead-letters", "replay", "--notification-id", chosen, "--extend", "1h", "--yes")
+    assert (ran.status, ran.out) == (0, "1 replayed\n")
+    assert await eventually(outage.arrived, within_s=30) == Counter({"single0@example.com": 1})
+    assert await outage.listed() == 1
+
+
+async def test_refused_publishes_can_be_dropped_and_not_replayed(outage: Outage) -> None:
+    with pytest.raises(Refused):
+        await outage.publisher.publish("notifications/realtime/user/user123", {"text": "secret"})
+    replayed = await outage.command("dead-letters", "replay", "--channel", "intake", "--yes")
+    assert replayed.status == 2
+    assert "publish them again" in replayed.error_line
+    other = await outage.command("dead-letters", "drop", "--channel", "intake", "--reason", "unknown_topic", "--yes")
+    assert other.out == "no dead letters\n"
+    dropped = await outage.command("dead-letters", "drop", "--channel", "intake", "--yes", "--json")
+    assert dropped.json == {"dropped": 1, "channels": {"intake": 1}}
+    assert (await outage.command("dead-letters", "list", "--json")).json == []
+
+
+async def test_what_is_dropped_stays_in_the_trace_and_in_the_accounts(outage: Outage) -> None:
+    await outage.dead_mails("dropped", 2)
+    letter = (await outage.command("dead-letters", "list", "--json")).json[0]
+    before = (await outage.command("audit", "--json")).json["accounts"]["email"]
+    ran = await outage.command("dead-letters", "drop", "--notification-id", letter["notification_id"], "--yes")
+    assert (ran.status, ran.out) == (0, "dropped 2 (2 email)\n")
+    traced = (await outage.command("trace", letter["notification_id"], "--json")).json
+    assert {row["state"] for row in traced["deliveries"]} == {"dead_lettered"}
+    assert (await outage.command("audit", "--json")).json["accounts"]["email"] == before
+
+
+async def test_nothing_is_touched_without_a_yes(outage: Outage) -> None:
+    await outage.dead_mails("asked", 1)
+    for command in ("replay", "drop"):
+        ran = await outage.command("dead-letters", command, "--channel", "email")
+        assert (ran.status, ran.out) == (2, "")
+        assert "--yes" in ran.error_line
+    status, said = await outage.ask("n", "dead-letters", "drop", "--channel", "email")
+    assert status == 1
+    assert "Drop 1 (1 email) dead letters for good? [y/N]" in said
+    assert await outage.listed() == 1
+    status, said = await outage.ask("y", "dead-letters", "drop", "--channel", "email")
+    assert (status, await outage.listed()) == (0, 0)
