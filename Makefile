@@ -25,7 +25,7 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install up check check-locks test bench lock upgrade clean
+.PHONY: help install up check check-locks test bench chaos chaos-long lock upgrade clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,12 @@ test: $(STAMP)  ## run the tests (as root on Debian it installs the servers that
 
 bench: $(STAMP)  ## measure rates and latencies
 	$(BIN)/python -m tests.load
+
+chaos: $(STAMP)  ## kill, stop and cut everything while 20,000 notifications flow, and count (an hour and a half)
+	$(BIN)/python -m tests.chaos
+
+chaos-long: $(STAMP)  ## the same with 100,000 notifications a fault (five hours)
+	$(BIN)/python -m tests.chaos --notifications 100000
 
 lock: $(BIN)/uv  ## write requirements/*.txt again after a change of pyproject.toml
 	@$(call write_locks,requirements)

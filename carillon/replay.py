@@ -106,11 +106,14 @@ class _Outcome:
     dry_run: bool
     line: ProgressLine = field(default_factory=ProgressLine)
     replayed: int = 0
+    already: int = 0
     left: Counter[str] = field(default_factory=Counter)
 
     def add(self, entry: Entry, answer: Answer) -> None:
         if answer is Answer.REOPENED:
             self.replayed += 1
+        elif answer is Answer.ALREADY:
+            self.already += 1
         else:
             self.left[answer.value] += 1
         if self.as_json:
@@ -123,10 +126,10 @@ class _Outcome:
                     "replay": answer,
                 }
             )
-        elif answer is not Answer.REOPENED:
+        elif answer not in (Answer.REOPENED, Answer.ALREADY):
             self.line.clear()
             click.echo(printable(f"left dead ({answer})  {entry.lane}  {entry.notification_id} {entry.key}"))
-        self.line.show(f"{self.replayed + self.left.total()} of {self.expected}")
+        self.line.show(f"{self.replayed + self.already + self.left.total()} of {self.expected}")
 
     def conclude(self) -> None:
         """Print the sum.
@@ -135,10 +138,12 @@ class _Outcome:
             AnswerIsNo: some were left dead.
         """
         if self.as_json:
-            print_json({"replayed": self.replayed, "left": dict(self.left), "dry_run": self.dry_run})
-        elif not self.replayed and not self.left:
+            sums = {"replayed": self.replayed, "already": self.already, "left": dict(self.left)}
+            print_json({**sums, "dry_run": self.dry_run})
+        elif not (self.replayed or self.already or self.left):
             click.echo("no dead letters")
         else:
-            click.echo(f"{self.replayed} {'would be ' if self.dry_run else ''}replayed")
+            by_others = f"; {self.already} replayed or dropped by somebody else meanwhile" if self.already else ""
+            click.echo(f"{self.replayed} {'would be ' if self.dry_run else ''}replayed{by_others}")
         if self.left:
             raise AnswerIsNo(f"{counts_text(self.left)} {'would be ' if self.dry_run else ''}left dead")

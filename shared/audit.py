@@ -86,12 +86,16 @@ class Audit:
         now_ms = int(seconds) * 1000 + int(microseconds) // 1000
         minutes = range((now_ms - round(span.total_seconds() * 1000)) // 60_000, now_ms // 60_000 + 1)
         accounts, busy, findings = await self._check_counters(minutes, progress)
-        open_rows, more = await self._check_schedule(progress)
+        open_rows, astray, more = await self._check_schedule(progress)
         findings += more
         seen, more = await self._check_open(progress, everything=depth is Depth.RECORDS)
         findings += more
-        kept = self._records.kept(minutes, now_ms)
-        records_seen, more = await self._check_records([unit for unit in busy if unit[1] in kept], depth, progress)
+        if depth is Depth.RECORDS:
+            # So that the rows which the schedule has lost get a name, whenever they were or will be due.
+            busy |= await self._open_minutes(astray)
+        earliest = self._records.earliest(now_ms)
+        units = sorted((base, minute) for base, minute in busy if minute >= earliest)
+        records_seen, more = await self._check_records(units, depth, progress)
         findings += more
         return Report(
             since=from_epoch_ms(minutes.start * 60_000),
@@ -117,18 +121,18 @@ class Audit:
 
     async def _check_counters(
         self, minutes: range, progress: Progress
-    ) -> tuple[dict[str, Accounts], list[Unit], list[Finding]]:
+    ) -> tuple[dict[str, Accounts], set[Unit], list[Finding]]:
         """Add up the accounts of each lane, and find the minutes that are not empty and those that do not balance."""
         calls: list[tuple[str | int, ...]] = [
             (first, min(first + _MINUTES, minutes.stop) - 1, *LANES)
             for first in range(minutes.start, minutes.stop, _MINUTES)
         ]
         totals = dict.fromkeys(LANES, Accounts())
-        busy: list[Unit] = []
+        busy: set[Unit] = set()
         findings = []
         answers = await self._ask(_counters, calls, lambda done, of: progress("counters", done, of))
         for base, (sums, unbalanced, busy_minutes) in answers:
-            busy += [(base, minute) for minute in busy_minutes]
+            busy.update((base, minute) for minute in busy_minutes)
             for lane, numbers in zip(LANES, sums, strict=True):
                 totals[lane] += Accounts(*numbers)
             for minute, lane, *numbers in unbalanced:
@@ -137,19 +141,28 @@ class Audit:
                 findings.append(Finding(Kind.TALLY, lane.decode(), abs(found.difference), at, found.named))
         return totals, busy, findings
 
-    async def _check_schedule(self, progress: Progress) -> tuple[int, list[Finding]]:
-        """Count the open rows, and find those that the schedule does not know and those that nobody sweeps."""
+    async def _check_schedule(self, progress: Progress) -> tuple[int, list[tuple[str, str]], list[Finding]]:
+        """Count the open rows, and find schedules (shard and lane) that differ from them, and what nobody sweeps."""
         calls: list[tuple[str | int, ...]] = [(self._overdue_ms, *LANES)]
-        open_rows, findings = 0, []
-        for _, answer in await self._ask(_schedule, calls, lambda done, of: progress("schedules", done, of)):
+        open_rows, astray, findings = 0, [], []
+        for base, answer in await self._ask(_schedule, calls, lambda done, of: progress("schedules", done, of)):
             for lane, (count, entries, overdue, earliest_ms) in zip(LANES, answer, strict=True):
                 open_rows += count
                 if count != entries:
+                    astray.append((base, lane))
                     numbers = {"open": count, "scheduled": entries}
                     findings.append(Finding(Kind.SCHEDULE, lane, abs(count - entries), numbers=numbers))
                 if overdue:
                     findings.append(Finding(Kind.UNSWEPT, lane, overdue, from_epoch_ms(earliest_ms)))
-        return open_rows, findings
+        return open_rows, astray, findings
+
+    async def _open_minutes(self, schedules: list[tuple[str, str]]) -> set[Unit]:
+        """Return the minutes in which open rows of these shards and lanes became due, or will."""
+        found: set[Unit] = set()
+        for base, lane in schedules:
+            seconds = await self._store.command("HKEYS", f"{base}:age:{lane}")
+            found.update((base, int(second) // 60) for second in seconds)
+        return found
 
     async def _check_open(self, progress: Progress, *, everything: bool) -> tuple[int, list[Finding]]:
         """Look at open rows one by one; where not at everything, at those of each lane and shard that are due first."""
@@ -194,4 +207,5 @@ def _of_open_row(lane: str, kind: bytes, notification_id: bytes, since_ms: int) 
     ids = frozenset((notification_id.decode(),))
     if word == "stray":
         return Finding(Kind.SCHEDULE, lane, 1, notification_ids=ids)
-    return Finding(Kind(word), lane, 1, from_epoch_ms(since_ms), notification_ids=ids)
+    # What nobody sweeps has been counted already; this is its name.
+    return Finding(Kind(word), lane, 0 if word == Kind.UNSWEPT else 1, from_epoch_ms(since_ms), notification_ids=ids)

@@ -44,17 +44,16 @@ class AuditRecords:
         self._store = store
         self._kept_s = min(record_retention_s, round(LONGEST_SPAN.total_seconds())) - _RETENTION_MARGIN_S
 
-    def kept(self, minutes: range, now_ms: int) -> range:
-        """Return those of the minutes whose records must all be there."""
-        earliest = (now_ms // 1000 - self._kept_s) // 60 + 1
-        return range(max(minutes.start, earliest), max(minutes.stop, earliest))
+    def earliest(self, now_ms: int) -> int:
+        """Return the earliest minute whose records must all be there."""
+        return (now_ms // 1000 - self._kept_s) // 60 + 1
 
     async def check(self, base: str, minute: int, most: int | None) -> tuple[int, list[Finding]]:
         """Compare the records of one shard and minute with its counters.
 
         Args:
             base: the shard's base key.
-            minute: one of ``kept``.
+            minute: not before ``earliest``.
             most: where there are more records, look at so many of them, and only at each for itself.
 
         Returns:

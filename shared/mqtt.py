@@ -15,12 +15,13 @@ import asyncio
 import logging
 import math
 import random
+import re
 import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -61,6 +62,21 @@ NO_MATCHING_SUBSCRIBERS = 0x10
 _FAILURE = 0x80
 
 _READ_BYTES = 256 * 1024
+
+# What one may publish on: MQTT 5, 4.7, without what begins with $ (4.7.2), and without what 1.5.4 leaves to the broker
+# to refuse (control characters, code points that are no characters). A response topic is a stranger's choice, and a
+# broker that refuses one may end the connection of whoever publishes on it.
+_NO_TOPIC_NAME = re.compile(
+    "^[$]|[+#\x00-\x1f\x7f-\x9f\ufdd0-\ufdef"
+    + "".join(f"{chr(p << 16 | 0xFFFE)}{chr(p << 16 | 0xFFFF)}" for p in range(17))
+    + "]"
+)
+# EMQX, mqtt.max_topic_levels: 128 by default; mosquitto, TOPIC_HIERARCHY_LIMIT: 200.
+_TOPIC_LEVELS = 128
+_STRING_BYTES = 65_535  # MQTT 5, 1.5.4
+
+# For connecting, subscribing and unsubscribing.
+_ANSWER_S = 10.0
 
 _FIRST_BACKOFF_S = 0.2
 _LONGEST_BACKOFF_S = 5.0
@@ -120,6 +136,28 @@ class _Publish:
     user_properties: UserProperties
 
 
+@asynccontextmanager
+async def _answers() -> AsyncIterator[None]:
+    """Give the broker a while for its answer, and say in our words that it did not come."""
+    try:
+        async with asyncio.timeout(_ANSWER_S):
+            yield
+    except TimeoutError:
+        raise BrokerUnavailable("no answer") from None
+    except aiomqtt.MqttError as error:
+        raise BrokerUnavailable(str(error)) from None
+
+
+def is_topic_name(topic: str) -> bool:
+    """Tell whether every broker lets one publish on this topic, as far as its form goes."""
+    return (
+        bool(topic)
+        and len(topic.encode()) <= _STRING_BYTES
+        and topic.count("/") < _TOPIC_LEVELS
+        and not _NO_TOPIC_NAME.search(topic)
+    )
+
+
 def _fail(future: "asyncio.Future[bool]", why: str) -> None:
     future.set_exception(BrokerUnavailable(why))
     # A publisher that does not look has the ledger to bring the job again; that is no news worth a warning.
@@ -156,6 +194,8 @@ class Broker:
             keepalive=KEEPALIVE_S,
             properties=connect,
             tls_context=address.tls,
+            # Ours is ``_answers``: asyncio.wait_for, which aiomqtt uses, may swallow a cancellation before Python 3.12.
+            timeout=math.inf,
             # Without it Nagle's algorithm and delayed TCP acks cost 40 ms per awaited publish.
             socket_options=((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),),
         )
@@ -163,6 +203,8 @@ class Broker:
         paho.loop_read = self._read
         self._aiomqtt_on_connect = paho.on_connect
         paho.on_connect = self._on_connect
+        paho.on_socket_register_write = self._on_register_write
+        self._loop = asyncio.get_running_loop()
         self._paho = paho
         self._framer = Framer()
         self._window = SEND_MAXIMUM
@@ -179,17 +221,21 @@ class Broker:
 
     async def __aenter__(self) -> Self:
         try:
-            await self._client.__aenter__()
-        except aiomqtt.MqttError as error:
-            raise BrokerUnavailable(str(error)) from None
+            async with _answers():
+                await self._client.__aenter__()
+        except BaseException:
+            # Nobody waits for this connection any more; paho closes the socket behind the DISCONNECT.
+            self._paho.disconnect()
+            raise
         self._closed.add_done_callback(self._on_closed)
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
         # Acknowledgements of this turn of the event loop go before the DISCONNECT.
         self._flush()
-        with suppress(aiomqtt.MqttError):
-            await self._client.__aexit__(None, None, None)
+        with suppress(BrokerUnavailable):
+            async with _answers():
+                await self._client.__aexit__(None, None, None)
 
     async def forget_session(self) -> None:
         """End the connection and have the broker drop the session, for it has been drained.
@@ -230,21 +276,17 @@ class Broker:
         Raises:
             BrokerUnavailable: the broker refused a filter or went away.
         """
-        try:
-            for topic_filter in filters:
+        for topic_filter in filters:
+            async with _answers():
                 codes = await self._client.subscribe(topic_filter, qos=1)
-                if any(code.is_failure for code in codes if isinstance(code, ReasonCode)):
-                    raise BrokerUnavailable(f"subscription refused: {topic_filter}")
-        except aiomqtt.MqttError as error:
-            raise BrokerUnavailable(str(error)) from None
+            if any(code.is_failure for code in codes if isinstance(code, ReasonCode)):
+                raise BrokerUnavailable(f"subscription refused: {topic_filter}")
 
     async def unsubscribe(self, *filters: str) -> None:
         """Stop new messages; those already in flight still arrive."""
-        try:
-            for topic_filter in filters:
+        for topic_filter in filters:
+            async with _answers():
                 await self._client.unsubscribe(topic_filter)
-        except aiomqtt.MqttError as error:
-            raise BrokerUnavailable(str(error)) from None
 
     async def take(self, most: int) -> list[Incoming]:
         """Return what has arrived, at most that many, waiting for the first.
@@ -292,11 +334,14 @@ class Broker:
 
         Returns:
             A future that ends with True when the broker took it for somebody, False when nobody is subscribed (then
-            it is gone), or BrokerUnavailable.
+            it is gone), or BrokerUnavailable, also for what is no topic to publish on.
         """
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         if self._closed.done():
             _fail(future, "connection lost")
+            return future
+        if not is_topic_name(topic):
+            _fail(future, "not a topic name")
             return future
         data = payload.encode() if isinstance(payload, str) else payload
         publish = _Publish(topic, data, future, response_topic, correlation, expiry_s, user_properties)
@@ -377,6 +422,27 @@ class Broker:
         if self._aiomqtt_on_connect is not None:
             self._aiomqtt_on_connect(client, userdata, flags, code, properties)
 
+    def _on_register_write(self, _client: Any, _userdata: Any, sock: Any) -> None:  # noqa: ANN401 - paho's
+        """Wait until the socket can be written, in place of aiomqtt's callback.
+
+        That one keeps the number of the descriptor; when the connection breaks in the same turn of the event loop, the
+        number is closed, or another connection's, by the time it is registered.
+        """
+
+        def register() -> None:
+            if sock.fileno() >= 0:
+                self._loop.add_writer(sock.fileno(), self._on_writable)
+
+        # paho also calls from the thread that connects.
+        self._loop.call_soon_threadsafe(register)
+
+    def _on_writable(self) -> None:
+        try:
+            self._paho.loop_write()
+        except OSError as error:
+            if not self._closed.done():
+                self._closed.set_exception(error)
+
     def _on_puback(self, mid: int, code: int) -> None:
         future = self._in_flight.pop(mid, None)
         if future is not None and not future.done():
@@ -442,7 +508,7 @@ class BrokerLink:
     @property
     def is_up(self) -> bool:
         """Tell whether the connection stands and is subscribed."""
-        return self._broker is not None and self._broker.is_open
+        return self._up.is_set() and self._broker is not None and self._broker.is_open
 
     async def wait_up(self) -> None:
         """Return when the connection stands."""

@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 # Longer than a delivery without a deadline of its own is tried, with the default DELIVERY_LIFETIME_S.
 SPAN = timedelta(hours=25)
 
-# What part of an interval a turn is kept: the router that has it is ready for the next one, the others are, too, soon
-# after it failed to come.
+# What part of an interval a turn is taken for. It is over when the next audit is due, so whichever router comes first
+# makes that one, and a router that died is not waited for.
 _TURN = 0.8
 
 

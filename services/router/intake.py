@@ -9,6 +9,7 @@ order within a router.
 import asyncio
 import json
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,7 +75,7 @@ class _Batch:
 
 
 class Intake:
-    """The intake of one router on one connection at a time.
+    """One lane's intake of one router: on its own connection, and on those of the dead routers that it adopts.
 
     Args:
         alerts: handle alerts and nothing else, or everything else; a lane's wildcard brings what is another's.
@@ -104,7 +105,7 @@ class Intake:
         self._alerts = alerts
         self._places = asyncio.Semaphore(BATCHES_IN_FLIGHT)
         self._before: list[_Batch] = []
-        self._in_hand = 0
+        self._in_hand: Counter[Broker] = Counter()
 
     async def serve(self, broker: Broker) -> None:
         """Handle what the connection brings until it breaks.
@@ -131,14 +132,14 @@ class Intake:
         except BaseException:
             self._places.release()
             raise
-        self._in_hand += 1
+        self._in_hand[broker] += 1
         try:
             batch = await self._in_order(broker, incoming)
         except BaseException:
-            self._handled()
+            self._handled(broker)
             raise
         task = batches.create_task(self._handle(broker, batch), name="intake-batch")
-        task.add_done_callback(self._handled)
+        task.add_done_callback(lambda _task: self._handled(broker))
 
     async def _in_order(self, broker: Broker, batch: Sequence[Incoming]) -> "_Batch":
         taken = []
@@ -155,10 +156,9 @@ class Intake:
         self._before.append(current)
         return current
 
-    @property
-    def is_idle(self) -> bool:
-        """Tell whether nothing taken is unanswered."""
-        return self._in_hand == 0
+    def is_idle(self, broker: Broker | None = None) -> bool:
+        """Tell whether nothing taken is unanswered, on one connection or on all of them."""
+        return broker not in self._in_hand if broker is not None else not self._in_hand
 
     def _is_mine(self, topic: str) -> bool:
         return self._topics.is_alert(topic) == self._alerts and not self._topics.is_event(topic)
@@ -174,8 +174,10 @@ class Intake:
             await until_stored(lambda: self._keep(refused))
         await self._answer(broker, batch.taken)
 
-    def _handled(self, _task: asyncio.Task[None] | None = None) -> None:
-        self._in_hand -= 1
+    def _handled(self, broker: Broker) -> None:
+        self._in_hand[broker] -= 1
+        if not self._in_hand[broker]:
+            del self._in_hand[broker]
         self._places.release()
 
     def _check(self, incoming: Incoming) -> Taken:

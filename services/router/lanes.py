@@ -7,6 +7,7 @@ are persistent: what is published while the router restarts waits in them.
 import asyncio
 import logging
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.router.intake import Intake
@@ -97,7 +98,7 @@ class IntakeLanes:
         while True:
             await asyncio.sleep(ORPHANS_EVERY_S * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
             try:
-                orphan = await self._slots.take_orphan()
+                orphan = await self._slots.take_orphan(self._slot)
                 if orphan is not None:
                     await self._adopt(orphan)
             except* (StoreUnavailable, BrokerUnavailable, SlotLost):
@@ -122,14 +123,15 @@ class IntakeLanes:
             await broker.unsubscribe(*lane.filters)
             async with asyncio.TaskGroup() as group:
                 serving = group.create_task(lane.intake.serve(broker), name=f"drain-{client_id}")
-                await _quiet(lane.intake, broker)
+                # Only this connection counts: on our own one publishes go on, and would keep the adoption from ending.
+                await _quiet(lambda: lane.intake.is_idle(broker), broker)
                 serving.cancel()
             await broker.forget_session()
 
 
 async def _leave(lane: Lane, link: BrokerLink) -> bool:
     """Drain one of our own sessions and tell whether the broker has forgotten it."""
-    await _quiet(lane.intake, link)
+    await _quiet(lane.intake.is_idle, link)
     try:
         await link.forget_session()
     except BrokerUnavailable:
@@ -138,9 +140,9 @@ async def _leave(lane: Lane, link: BrokerLink) -> bool:
     return True
 
 
-async def _quiet(intake: Intake, source: Broker | BrokerLink) -> None:
+async def _quiet(is_idle: Callable[[], bool], source: Broker | BrokerLink) -> None:
     """Return when nothing has arrived and nothing was in hand for a while."""
     quiet_s, step_s = 0.0, 0.05
     while quiet_s < DRAINED_AFTER_S:
         await asyncio.sleep(step_s)
-        quiet_s = quiet_s + step_s if intake.is_idle and not source.waiting else 0.0
+        quiet_s = quiet_s + step_s if is_idle() and not source.waiting else 0.0

@@ -43,9 +43,15 @@ class Slots:
         """Lease the lowest free slot."""
         return int(await until_stored(lambda: self._call("take", SLOTS)))
 
-    async def take_orphan(self) -> int | None:
-        """Lease a slot that has sessions at the broker and no living owner, to drain it."""
-        number = int(await self._call("orphan", SLOTS))
+    async def take_orphan(self, own: int) -> int | None:
+        """Lease a slot that has sessions at the broker and no living owner, to drain it.
+
+        There is none for a while after the store was away for longer than a lease: the living renew theirs first.
+
+        Args:
+            own: the caller's slot.
+        """
+        number = int(await self._call("orphan", own))
         return number if number >= 0 else None
 
     async def renew(self, slot: int) -> bool:
@@ -72,5 +78,5 @@ class Slots:
                 if not await self.renew(slot):
                     raise SlotLost("router slot lost")
             except StoreUnavailable:
-                # While the store is away nobody else can take the slot either.
+                # While the store is away nobody else can take the slot either, and afterwards the living renew first.
                 continue

@@ -1,14 +1,19 @@
 -- Lease router slots.
 --
 -- KEYS[1]: base; base:owners is a hash of slot -> "owner|lease end in ms". A slot that stands there has sessions at the
--- broker; a free one does not stand there.
--- ARGV: take | orphan | renew | release, owner, lease ms, slots there are (take, orphan) or the slot.
+-- broker; a free one does not stand there. base:late is a hash of slot -> when its owner last renewed a lease that had
+-- lapsed, in ms.
+-- ARGV: take | orphan | renew | release, owner, lease ms, slots there are (take), our own slot (orphan) or the slot.
 -- Answer: the slot, or 1 for renewed or released; -1 (take, orphan) or 0 when there is none or it is not ours.
 
-local owners = KEYS[1] .. ':owners'
+local owners, late = KEYS[1] .. ':owners', KEYS[1] .. ':late'
 local what, owner, lease_ms, number = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+
+-- When the store was away, every lease may have lapsed, those of the living, too. Who had to renew late himself waits for
+-- so many leases before he takes anybody for dead.
+local DOUBTFUL_LEASES = 2
 
 local function lease(slot)
   redis.call('HSET', owners, slot, owner .. '|' .. string.format('%.0f', now + lease_ms))
@@ -28,30 +33,40 @@ if what == 'take' then
     local name, lease_end = read(slot)
     if not name or lease_end <= now then
       lease(slot)
+      redis.call('HDEL', late, slot)
       return slot
     end
   end
   return -1
 end
 
+local name, own_end = read(number)
 if what == 'orphan' then
+  local renewed_late = tonumber(redis.call('HGET', late, number) or '0')
+  if name ~= owner or own_end <= now or now < renewed_late + DOUBTFUL_LEASES * lease_ms then
+    return -1
+  end
   for _, slot in ipairs(redis.call('HKEYS', owners)) do
     local _, lease_end = read(slot)
     if lease_end <= now then
       lease(slot)
+      redis.call('HDEL', late, slot)
       return tonumber(slot)
     end
   end
   return -1
 end
 
-local name = read(number)
 if name ~= owner then
   return 0
 end
 if what == 'renew' then
+  if own_end <= now then
+    redis.call('HSET', late, number, string.format('%.0f', now))
+  end
   lease(number)
 else
   redis.call('HDEL', owners, number)
+  redis.call('HDEL', late, number)
 end
 return 1

@@ -71,6 +71,8 @@ class Verdict:
     """What was found.
 
     Attributes:
+        retaken: claims whose lease lapsed.
+        doubted: attempts without an answer, which may have arrived and were made again.
         counts: how often each harm was found.
         examples: the first few of each.
         broken: what the limits do not allow, in words; empty for a run that passed.
@@ -82,6 +84,7 @@ class Verdict:
     deliveries: int = 0
     effects: int = 0
     retaken: int = 0
+    doubted: int = 0
     counts: Counter[Harm] = field(default_factory=Counter)
     examples: dict[Harm, list[str]] = field(default_factory=lambda: defaultdict(list))
     broken: list[str] = field(default_factory=list)
@@ -156,7 +159,9 @@ def _check_receipts(evidence: Evidence, by_key: dict[str, list[Record]], verdict
 def _check_rows(evidence: Evidence, verdict: Verdict) -> None:
     for record, row in _rows(evidence):
         name = f"{record.notification_id}/{row.key}"
-        verdict.retaken += sum(attempt.reason == "lease_lapsed" for attempt in row.history)
+        lapsed = sum(attempt.reason == "lease_lapsed" for attempt in row.history)
+        verdict.retaken += lapsed
+        verdict.doubted += sum(attempt.outcome == "unknown" for attempt in row.history) - lapsed
         if row.is_open:
             verdict.add(Harm.UNENDED, f"{name}: {row.state}")
             if not row.is_scheduled:

@@ -39,6 +39,7 @@ CHANNELS = ("email", "sms", "push", "realtime")
 _LEASE_MARGIN_S = LEASE_MARGIN.total_seconds()
 
 _POLL_S = 0.1
+_AUDIT_WITHIN_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ class Rig:
         proxies: the links by name, ``email-broker`` and so on; empty when the scenario does not ask for them.
         draw: the seeded source of the schedule.
         notes: what a scenario has to say of its run beside the table's figures.
+        ended: processes that ended without having been killed or stopped, each with its exit status.
     """
 
     plan: Plan
@@ -93,6 +95,7 @@ class Rig:
     processes: Mapping[tuple[str, int], Mapping[str, str]] = field(default_factory=dict)
     publisher: Child | None = None
     notes: list[str] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -113,6 +116,15 @@ class Rig:
         """Start one process, or start it again, on its links and with its own settings."""
         settings = {**self._links(service), **self.processes.get((service, index), {})}
         await self.stack.start_service(service, index, settings)
+
+    async def supervise(self) -> None:
+        """Start again what ends by itself, as a cluster would, and keep it in mind; until cancelled."""
+        while True:
+            await asyncio.sleep(_POLL_S)
+            for child in self.stack.children:
+                if child.died:
+                    self.ended.append(f"{child.name} ended with status {child.exit_status}")
+                    await self.stack.restart(child)
 
     async def bounce(self, name: str, index: int, away_s: float) -> None:
         """Kill a process, wait, start it again, and note it as a fault."""
@@ -198,6 +210,24 @@ class Rig:
                     pass
                 await asyncio.sleep(_POLL_S)
         return False
+
+    async def audit(self) -> str:
+        """Run ``carillon audit --deep``, and return what it complains of."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "carillon", "audit", "--deep", "--since", "24h"),
+            cwd=ROOT,
+            env=self.stack.command_environment(),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        try:
+            async with asyncio.timeout(_AUDIT_WITHIN_S):
+                said, _ = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        return said.decode() if process.returncode else ""
 
     async def evidence(self) -> Evidence:
         """Collect what was left behind."""

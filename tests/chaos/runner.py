@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.chaos.checker import Harm, Verdict, check
-from tests.chaos.recovery import Recovery, recovery
+from tests.chaos.recovery import Recovery, publishing_ended_at, recovery
 from tests.chaos.rig import Plan, running
 from tests.chaos.scenarios import Scenario
 
@@ -16,6 +16,7 @@ class Result:
     """What came of a run.
 
     Attributes:
+        faults: how many were played while notifications flowed.
         broken: everything that was not reached, in words.
     """
 
@@ -40,19 +41,29 @@ async def play(scenario: Scenario, plan: Plan, folder: Path) -> Result:
         processes=scenario.processes,
         prepare=scenario.prepare,
     ) as rig:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(rig.published(), name="published")
-            group.create_task(scenario.faults(rig), name="faults")
-        await rig.settled(scenario.drain_s)
+        async with asyncio.TaskGroup() as watch:
+            supervisor = watch.create_task(rig.supervise(), name="supervise")
+            async with asyncio.TaskGroup() as group:
+                group.create_task(rig.published(), name="published")
+                group.create_task(scenario.faults(rig), name="faults")
+            await rig.settled(scenario.drain_s)
+            supervisor.cancel()
+        complaint = await rig.audit()
         evidence = await rig.evidence()
         verdict = check(evidence, scenario.limits(plan))
         broken = list(scenario.judge(rig, evidence, verdict)) if scenario.judge else []
     found = recovery(evidence, after_end=scenario.after_end)
     broken += [*verdict.broken, *scenario.too_slow(found)]
+    if complaint:
+        broken.append(f"carillon audit: {complaint.splitlines()[-1]}")
+    if not scenario.may_end:
+        broken += rig.ended
     if not evidence.faults:
         broken.append("no fault was played")
     took_s = time.monotonic() - started_s
-    return Result(scenario, plan, verdict, found, len(evidence.faults), took_s, rig.notes, broken)
+    # A fault that came when everything was published has shown nothing.
+    played = sum(fault.begin <= publishing_ended_at(evidence) for fault in evidence.faults)
+    return Result(scenario, plan, verdict, found, played, took_s, rig.notes, broken)
 
 
 def examples(verdict: Verdict) -> list[str]:

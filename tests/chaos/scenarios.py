@@ -26,6 +26,9 @@ Judge = Callable[[Rig, Evidence, Verdict], Iterator[str]]
 _LARGE_RUN = 10_000
 _SAMPLES_LEAST = 300
 
+# An SMS in doubt waits for two minutes (services/sms/__main__.py), and may be in doubt again on a busy machine.
+_DOUBT_S = 300.0
+
 # How long the links are cut; a run with fewer faults leaves the longer ones out.
 _CUTS_S = (1.0, 3.0, 30.0)
 
@@ -50,6 +53,7 @@ class Scenario:
         drain_s: how long the rest may take once everything is whole again.
         per_second: slower than asked, where the faults need the time.
         answer_s: how long providers take; None for the plan's figure.
+        may_end: processes may end by themselves; otherwise that is wrong.
     """
 
     what: str
@@ -64,9 +68,10 @@ class Scenario:
     proxied: bool = False
     after_end: bool = False
     recovers_within: Mapping[str, float] = field(default_factory=dict)
-    drain_s: float = 60.0
+    drain_s: float = _DOUBT_S
     per_second: float | None = None
     answer_s: float | None = None
+    may_end: bool = False
 
     def too_slow(self, recovery: Recovery) -> list[str]:
         """Say in words which recovery took longer than it may."""
@@ -90,11 +95,19 @@ async def _kill(rig: Rig, service: str) -> None:
         await rig.bounce(service, rig.draw.randrange(rig.plan.processes), rig.draw.uniform(0.0, 1.0))
 
 
+# The services' own defaults; a repeated inbox entry is no second one.
+_CONCURRENCY = {"email": 10, "sms": 10, "push": 50, "realtime": 0}
+
+
 def _killed_channel_limits(service: str, plan: Plan) -> Limits:
-    # The services' own defaults; a repeated inbox entry is no second one.
-    concurrency = {"email": 10, "sms": 10, "push": 50, "realtime": 0}[service]
     share = 0.001 if plan.notifications >= _LARGE_RUN else 1.0
-    return Limits({Harm.DUPLICATE: plan.faults * concurrency}, duplicate_share=share)
+    return Limits({Harm.DUPLICATE: plan.faults * _CONCURRENCY[service]}, duplicate_share=share)
+
+
+def _cut_links_limits(plan: Plan) -> Limits:
+    """Allow what can be in doubt: what every process had under way to a provider when its link went."""
+    in_hand = plan.processes * sum(_CONCURRENCY[service] for service in plan.services)
+    return Limits({Harm.DUPLICATE: plan.faults * in_hand})
 
 
 async def _kill_store(rig: Rig) -> None:
@@ -144,24 +157,22 @@ async def _stop_worker(rig: Rig) -> None:
 def _judge_stopped(rig: Rig, _evidence: Evidence, verdict: Verdict) -> Iterator[str]:
     refused = sum(rig.logged(service, "outcome not written", "stale") for service in rig.plan.services)
     rig.notes.append(f"{refused} late outcomes refused")
-    if verdict.retaken != refused:
+    # More than were taken over: an outcome that was written, but whose answer came too late, is written again.
+    if verdict.retaken > refused:
         yield f"{verdict.retaken} taken over, {refused} late outcomes refused"
-    if verdict.duplicates > refused:
-        yield f"{verdict.duplicates} duplicates for {refused} deliveries in hand"
+    # On a busy machine an attempt may run into its deadline by itself.
+    in_doubt = refused + verdict.doubted
+    if verdict.duplicates > in_doubt:
+        yield f"{verdict.duplicates} duplicates for {in_doubt} deliveries in doubt"
 
 
 async def _stop_router(rig: Rig) -> None:
     """Stop a router for longer than its slot's lease; it finds its slot gone, ends, and is started again."""
     async for _ in rig.every(0.8):
-        begin, child = time.time(), rig.stack.child("router", 0)
+        begin = time.time()
         rig.send_signal("router", 0, signal.SIGSTOP)
         await asyncio.sleep(6)
         rig.send_signal("router", 0, signal.SIGCONT)
-        deadline_s = time.monotonic() + 5
-        while child.alive and time.monotonic() < deadline_s:  # noqa: ASYNC110 - a process; nothing tells us
-            await asyncio.sleep(0.05)
-        if not child.alive:
-            await rig.start_service("router", 0)
         rig.note("SIGSTOP", "router-0", begin)
 
 
@@ -355,13 +366,10 @@ SCENARIOS: dict[str, Scenario] = {
         "every link cut for 1, 3 and 30 s",
         _cut_links,
         times=len(_CUTS_S),
-        # What stood in a black hole arrives later, beside the attempt that was made meanwhile.
-        limits=lambda plan: Limits({Harm.DUPLICATE: plan.notifications // 50}),
+        limits=_cut_links_limits,
         proxied=True,
         after_end=True,
         recovers_within={"flowing_s": 10.0},
-        # An SMS in doubt waits for two minutes (services/sms/__main__.py).
-        drain_s=240.0,
         per_second=38.0,
     ),
     "worker-stop": Scenario(
@@ -377,6 +385,7 @@ SCENARIOS: dict[str, Scenario] = {
         "router SIGSTOP for 6 s (lease 4 s)",
         _stop_router,
         times=6,
+        may_end=True,
         recovers_within={"accepting_s": 2.0},
     ),
     "provider-down": Scenario(

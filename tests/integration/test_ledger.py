@@ -185,7 +185,7 @@ async def test_an_attempt_that_does_not_count_and_a_doubt_are_remembered(ledger:
 
 
 async def test_an_expired_row_ends_at_its_claim_and_a_retry_does_not_outlive_it(ledger: Ledger) -> None:
-    accepted = record(row(lifetime_s=0.15))
+    accepted = record(row(lifetime_s=2))
     await ledger.accept(accepted)
     hour = Outcome(State.PENDING, Reason.NETWORK, timedelta(hours=1))
     await ledger.finish(await claim(ledger, accepted), hour)

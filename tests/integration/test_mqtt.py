@@ -472,3 +472,60 @@ async def test_a_link_that_left_for_good_stays_away(broker: LocalServer, topic_p
     async with asyncio.timeout(5):
         await run
     assert not heard.link.is_up
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "",
+        "$SYS/a",
+        "$share/a/b",
+        "a/#",
+        "+",
+        "a\x00b",
+        "a\u0001",
+        "a\x7f",
+        "a\ufffe",
+        "a\U0010ffff",
+        "a/" * 200 + "a",
+        "a" * 65_536,
+    ],
+)
+async def test_what_is_no_topic_name_is_refused_and_the_connection_stands(
+    broker: LocalServer, topic_prefix: str, name: str, topic: str
+) -> None:
+    async with Broker(address(broker), name) as connection:
+        with pytest.raises(BrokerUnavailable, match="topic"):
+            await connection.publish(topic, "x")
+        assert await connection.publish(f"{topic_prefix}a", "x") is False
+        assert connection.is_open
+
+
+async def test_a_cancellation_that_meets_the_brokers_answer_is_not_lost() -> None:
+    async with scripted_broker() as server:
+        server.mute = True
+        link = BrokerLink(BrokerAddress.parse(server.url), "one", filters=["a"])
+        task = asyncio.create_task(link.run(), name="link")
+        await eventually(lambda: server.subscribed)
+        assert link._broker is not None
+        (answer,) = link._broker._client._pending_subscribes.values()
+        assert isinstance(answer, asyncio.Future)
+        # In the same turn of the event loop in which the answer arrives.
+        answer.add_done_callback(lambda _answer: task.cancel())
+        server.grant()
+        done, _ = await asyncio.wait({task}, timeout=10)
+        assert done
+        assert task.cancelled()
+
+
+async def test_a_link_is_up_when_it_has_subscribed_and_not_before() -> None:
+    async with scripted_broker() as server:
+        server.mute = True
+        link = BrokerLink(BrokerAddress.parse(server.url), "one", filters=["a"])
+        task = asyncio.create_task(link.run(), name="link")
+        await eventually(lambda: server.subscribed)
+        assert not link.is_up
+        server.grant()
+        await eventually(lambda: link.is_up)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
