@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
 import pytest_asyncio
 import redis.asyncio
@@ -21,6 +22,10 @@ from carillon.ports import SERVICES, free_port
 from carillon.stack import Stack
 from sandbox.server import Options, Sandbox, running
 from tests.sandbox_client import SandboxClient
+
+# A machine that is busy with other tests is slow, and that says nothing about the code.
+hypothesis.settings.register_profile("carillon", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("carillon")
 
 _DATABASES = 1000
 _NEEDED_BY_MARKER = {"real_broker": "mosquitto", "real_store": "redis-server"}
