@@ -1,8 +1,8 @@
 """The command line: ``carillon COMMAND``, or ``python -m carillon COMMAND`` from the repository root.
 
 Promises for every command: exit status 0 when it did what was asked, 1 when the answer is no, 2 for wrong use or
-settings and when broker or store do not answer; an error is one line on standard error; no log line of a library
-reaches the terminal.
+settings and when broker or store do not answer, 3 when ``send`` has kept it in an outbox; an error is one line on
+standard error; no log line of a library reaches the terminal.
 """
 
 import logging

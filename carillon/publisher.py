@@ -5,8 +5,14 @@
 
 Promises that ``publish`` returns only after the router has stored what was published, that a publish whose answer was
 lost with the connection is sent again under the same idempotency key, and that many publishes may be in flight at once.
-It keeps nothing on disk: what has no receipt when the process ends, or when the timeout is over, may or may not have
-been accepted.
+Without an outbox it keeps nothing on disk: what has no receipt when the process ends, or when the timeout is over, may
+or may not have been accepted. With one, each publish is in a local file before it is sent and until it has its receipt:
+
+    async with Publisher("mqtt://broker.example.com", outbox=Path("/var/lib/shop/outbox")) as publisher:
+        await publisher.submit("notifications/realtime/user/user123", {"message": "Hello"})
+
+It is sent again under its key while a publisher has that file open, in this process or a later one, however both ended.
+No order is promised. Only the disk can lose it.
 """
 
 import asyncio
@@ -16,15 +22,29 @@ import secrets
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import ValidationError
 
-from shared.clock import rfc3339
-from shared.errors import BrokerUnavailable, CarillonError
+from carillon.outbox import OUTBOX_ENTRIES, Entry, Outbox
+from carillon.payload_terms import read_object
+from carillon.receipts import FieldProblem, NoReceipt, Receipt, Refusal, Refused, Status
+from carillon.resending import Resending
+from shared.errors import BrokerUnavailable
 from shared.mqtt import Broker, BrokerAddress, BrokerLink
+
+__all__ = [
+    "IDEMPOTENCY_PROPERTY",
+    "OUTSTANDING",
+    "FieldProblem",
+    "NoReceipt",
+    "Publisher",
+    "Receipt",
+    "Refusal",
+    "Refused",
+    "Status",
+]
 
 log = logging.getLogger(__name__)
 
@@ -44,78 +64,8 @@ _NOT_IN_TOPICS = "+#\x00"
 
 _RESEND_PAUSE_S = 0.25
 _TAKE_BATCH = 500
-
-
-class Status(StrEnum):
-    """What a receipt says."""
-
-    ACCEPTED = "accepted"
-    DUPLICATE = "duplicate"
-    REJECTED = "rejected"
-
-
-class FieldProblem(BaseModel):
-    """One field of a payload and what is wrong with it."""
-
-    model_config = ConfigDict(frozen=True)
-
-    field: str
-    problem: str
-
-
-class Refusal(BaseModel):
-    """Why a publish was rejected."""
-
-    model_config = ConfigDict(frozen=True)
-
-    code: str
-    message: str
-    fields: tuple[FieldProblem, ...] = ()
-
-    def __str__(self) -> str:
-        problems = "; ".join(f"{each.field}: {each.problem}" if each.field else each.problem for each in self.fields)
-        return f"{self.code}: {self.message}{f' {problems}' if problems else ''}"
-
-
-class Receipt(BaseModel):
-    """The router's answer to one publish; what it says beyond these fields is in ``model_extra``.
-
-    Attributes:
-        sends: how often it was sent until this answer came. A duplicate with more than one is usually the same publish.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    status: Status
-    notification_id: str | None = None
-    alert_id: str | None = None
-    accepted_at: Annotated[AwareDatetime, PlainSerializer(rfc3339)] | None = None
-    error: Refusal | None = None
-    sends: int = Field(default=1, exclude=True)
-
-    def document(self) -> dict[str, Any]:
-        """Return the receipt as the router wrote it."""
-        return self.model_dump(mode="json", exclude_unset=True)
-
-
-class Refused(CarillonError):
-    """The router rejected a publish; sending it again would not help, except for the code ``rate_limited``."""
-
-    def __init__(self, receipt: Receipt) -> None:
-        super().__init__(str(receipt.error or receipt.status))
-        self.receipt = receipt
-
-
-class NoReceipt(CarillonError):
-    """No answer came; the publish may have been accepted, so send it again with ``key`` only.
-
-    Attributes:
-        key: the idempotency key that was used, None when the payload has an ``id`` of its own.
-    """
-
-    def __init__(self, problem: str, key: str | None) -> None:
-        super().__init__(f"no receipt: {problem}")
-        self.key = key
+_NUMBER_BYTES = 8
+_NOBODY_ANSWERS = "the router does not answer"
 
 
 class Publisher:
@@ -126,14 +76,26 @@ class Publisher:
         client_id: the name at the broker, for one that binds names to logins; None for a random one.
         topic_prefix: put before every topic, like ``TOPIC_PREFIX``.
         ca_file: CA bundle for ``mqtts``; None for the system's.
+        outbox: the file that keeps what has no receipt, made where there is none; None keeps nothing.
+        outbox_limit: how many entries it may hold.
 
     Raises:
         ConfigError: the URL is not one.
-        BrokerUnavailable: on entering, when the first connection does not come about. Later ones are tried again.
+        BrokerUnavailable: on entering without an outbox, when the first connection does not come about. Later ones are
+            tried again, and so is the first one with an outbox.
+        OutboxInUse: on entering, when another process has the file.
+        OutboxUnusable: on entering, when the file is damaged, something else, or cannot be opened.
     """
 
     def __init__(
-        self, url: str, client_id: str | None = None, topic_prefix: str = "", *, ca_file: Path | None = None
+        self,
+        url: str,
+        client_id: str | None = None,
+        topic_prefix: str = "",
+        *,
+        ca_file: Path | None = None,
+        outbox: Path | None = None,
+        outbox_limit: int = OUTBOX_ENTRIES,
     ) -> None:
         # MQTT 5, 3.1.3.1: every broker takes 23 letters and digits; the hyphen is taken by those that we know.
         self._client_id = client_id or f"carillon-{secrets.token_hex(6)}"
@@ -149,10 +111,32 @@ class Publisher:
         self._deadlines: set[asyncio.Timeout] = set()
         self._lost: asyncio.Future[None] | None = None
         self._running: asyncio.Task[None] | None = None
+        # The receipt for an entry of another process must not be taken for that of the entry with the same number here.
+        self._mark = secrets.token_bytes(8)
+        self._resending: Resending | None = None
+        if outbox is not None:
+            kept = Outbox(outbox, limit=outbox_limit)
+            self._resending = Resending(kept, ready=self._link.wait_up, send=self._send_once, most=OUTSTANDING)
+        self._resending_task: asyncio.Task[None] | None = None
+
+    @property
+    def outbox(self) -> Outbox:
+        """The outbox, to look at what was refused or is stale; ValueError when there is none."""
+        return self._with_outbox().outbox
 
     async def __aenter__(self) -> Self:
+        if self._resending is not None:
+            await self._resending.outbox.__aenter__()
+            try:
+                await self._resending.take_up()
+            except BaseException:
+                await self._end()
+                raise
         self._running = asyncio.create_task(self._link.run(), name="publisher-link")
         self._running.add_done_callback(self._on_ended)
+        if self._resending is not None:
+            self._resending_task = asyncio.create_task(self._resending.run(), name="publisher-outbox")
+            return self
         try:
             await self._link.wait_tried()
         except BaseException:
@@ -167,10 +151,15 @@ class Publisher:
         await self._end()
 
     async def _end(self) -> None:
-        if self._running is not None:
-            self._running.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._running
+        try:
+            for task in (self._resending_task, self._running):
+                if task is not None:
+                    task.cancel()
+                    with suppress(asyncio.CancelledError):
+                        await task
+        finally:
+            if self._resending is not None:
+                await self._resending.outbox.__aexit__()
 
     async def publish(
         self,
@@ -186,31 +175,110 @@ class Publisher:
             topic: without the prefix.
             payload: an object to be written as JSON, or the bytes as they are (``b""`` is the empty payload).
             key: the idempotency key; None makes one, unless the payload has an ``id``.
-            timeout_s: counted from the first try to send, not from the wait for a place among the outstanding ones.
+            timeout_s: counted from the first try to send, not from the wait for a place among the outstanding ones;
+                with an outbox from when it is on disk.
 
         Raises:
             Refused: the router rejected it.
-            NoReceipt: nobody answered in time, or before the publisher was closed.
+            NoReceipt: nobody answered in time, or before the publisher was closed. With an outbox it is kept and sent
+                again, so the caller need not.
+            OutboxError: it is not in the outbox, and was not sent.
             ValueError: no broker would take this topic or payload.
         """
+        full_topic, data = self._checked(topic, payload)
+        if self._resending is not None:
+            receipt = await self._kept_and_answered(self._resending, full_topic, data, key, timeout_s)
+        else:
+            if key is None and read_object(data).get("id") is None:
+                key = str(uuid.uuid4())
+            async with self._room:
+                receipt = await self._answered(full_topic, data, key, timeout_s)
+        if receipt.status is Status.REJECTED:
+            raise Refused(receipt)
+        return receipt
+
+    async def submit(self, topic: str, payload: Mapping[str, object] | bytes, key: str | None = None) -> str:
+        """Return the idempotency key once the publish is in the outbox; it is sent without the caller.
+
+        What the router rejects is found in ``outbox.refused()``. Arguments are those of ``publish``.
+
+        Raises:
+            OutboxFull: the outbox holds as much as it may.
+            OutboxError: it is not in the outbox for another reason.
+            ValueError: no broker would take this topic or payload, or there is no outbox.
+        """
+        resending = self._with_outbox()
+        full_topic, data = self._checked(topic, payload)
+        key, _ = await resending.keep(full_topic, data, key, sending=self._link.is_up)
+        return key
+
+    async def flush(self, timeout_s: float = RECEIPT_TIMEOUT_S) -> int:
+        """Wait until nothing in the outbox waits for a receipt; return how many entries still do after the timeout.
+
+        Raises:
+            ValueError: there is no outbox.
+        """
+        return await self._with_outbox().wait_empty(timeout_s)
+
+    def _with_outbox(self) -> Resending:
+        if self._resending is None:
+            raise ValueError("this publisher has no outbox")
+        return self._resending
+
+    def _checked(self, topic: str, payload: Mapping[str, object] | bytes) -> tuple[str, bytes]:
         data = payload if isinstance(payload, bytes) else json.dumps(payload, allow_nan=False).encode()
         full_topic = self._prefix + topic
         _check_topic(full_topic)
         if len(data) > PAYLOAD_BYTES:
             raise ValueError(f"the payload is larger than {PAYLOAD_BYTES} bytes")
-        if key is None and not _has_id(data):
-            key = str(uuid.uuid4())
-        async with self._room:
-            receipt = await self._answered(full_topic, data, key, timeout_s)
-        if receipt.status is Status.REJECTED:
-            raise Refused(receipt)
-        return receipt
+        return full_topic, data
+
+    async def _kept_and_answered(
+        self, resending: Resending, topic: str, data: bytes, key: str | None, timeout_s: float
+    ) -> Receipt:
+        key, number = await resending.keep(topic, data, key, sending=self._link.is_up)
+        outcome = resending.outcome(number)
+        await asyncio.wait([outcome], timeout=timeout_s)
+        if not outcome.done():
+            raise self._no_receipt(resending.problem(number) or _NOBODY_ANSWERS, key, timeout_s)
+        answer = outcome.result()
+        if isinstance(answer, str):
+            raise NoReceipt(answer, key)
+        return answer
+
+    async def _send_once(self, entry: Entry, answer: "asyncio.Future[Receipt]") -> str:
+        """Send an entry of the outbox, and return why there is no answer when there is none in time."""
+        correlation = self._mark + entry.number.to_bytes(_NUMBER_BYTES)
+        if correlation not in self._answers:
+            # Until there is an answer: one that comes after the timeout is as good.
+            self._answers[correlation] = answer
+            answer.add_done_callback(lambda _answer: self._answers.pop(correlation))
+        try:
+            async with asyncio.timeout(RECEIPT_TIMEOUT_S):
+                handover = self._publish(entry.topic, entry.payload, entry.key, correlation)
+                return await self._problem_with(handover, answer) or _NOBODY_ANSWERS
+        except TimeoutError:
+            return _NOBODY_ANSWERS
+
+    def _publish(self, topic: str, data: bytes, key: str | None, correlation: bytes) -> "asyncio.Future[bool]":
+        return self._link.publish(
+            topic,
+            data,
+            response_topic=self._response_topic,
+            correlation=correlation,
+            user_properties=[(IDEMPOTENCY_PROPERTY, key)] if key is not None else (),
+        )
+
+    def _no_receipt(self, problem: str, key: str | None, timeout_s: float) -> NoReceipt:
+        if not self._link.is_up:
+            problem = f"the broker is away ({self._link.problem})"
+        return NoReceipt(f"{problem} (waited {timeout_s:g} s)", key)
 
     async def _answered(self, topic: str, data: bytes, key: str | None, timeout_s: float) -> Receipt:
         correlation = secrets.token_bytes(16)
         answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         self._answers[correlation] = answer
-        sends, problem = 0, "the router does not answer"
+        sends, problem = 0, _NOBODY_ANSWERS
         deadline = asyncio.timeout(timeout_s)
         try:
             async with deadline:
@@ -218,13 +286,7 @@ class Publisher:
                 while True:
                     await self._link.wait_up()
                     sends += 1
-                    handover = self._link.publish(
-                        topic,
-                        data,
-                        response_topic=self._response_topic,
-                        correlation=correlation,
-                        user_properties=[(IDEMPOTENCY_PROPERTY, key)] if key is not None else (),
-                    )
+                    handover = self._publish(topic, data, key, correlation)
                     problem = await self._problem_with(handover, answer) or problem
                     if answer.done():
                         return answer.result().model_copy(update={"sends": sends})
@@ -232,9 +294,7 @@ class Publisher:
         except TimeoutError:
             if self._running is None or self._running.done():
                 raise NoReceipt("the publisher was closed", key) from None
-            if not self._link.is_up:
-                problem = f"the broker is away ({self._link.problem})"
-            raise NoReceipt(f"{problem} (waited {timeout_s:g} s)", key) from None
+            raise self._no_receipt(problem, key, timeout_s) from None
         finally:
             self._deadlines.discard(deadline)
             del self._answers[correlation]
@@ -256,6 +316,8 @@ class Publisher:
 
     async def _receive(self, broker: Broker) -> None:
         self._lost = asyncio.get_running_loop().create_future()
+        if self._resending is not None:
+            self._resending.connected()
         try:
             while True:
                 for incoming in await broker.take(_TAKE_BATCH):
@@ -288,12 +350,3 @@ async def _first(*futures: "asyncio.Future[Any]") -> None:
 def _check_topic(topic: str) -> None:
     if not topic or any(forbidden in topic for forbidden in _NOT_IN_TOPICS) or len(topic.encode()) > _TOPIC_BYTES:
         raise ValueError("a topic to publish on is not empty and holds no +, # or NUL")
-
-
-def _has_id(data: bytes) -> bool:
-    try:
-        document = json.loads(data)
-    except (ValueError, RecursionError):
-        # The router says what is wrong with it.
-        return False
-    return isinstance(document, dict) and document.get("id") is not None

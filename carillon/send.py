@@ -1,4 +1,7 @@
-"""``carillon send``: publish, print the receipt, and follow the notification to its end when asked to."""
+"""``carillon send``: publish, print the receipt, and follow the notification to its end when asked to.
+
+With ``--outbox`` the publish is in a local file before it is sent; what is in that file is ``carillon.kept``'s.
+"""
 
 import asyncio
 import sys
@@ -12,6 +15,7 @@ import click
 from carillon.connections import open_publisher, open_store
 from carillon.durations import Duration
 from carillon.following import Followed, follow
+from carillon.kept import StillKept, drop, flush, keeping_publisher, list_entries
 from carillon.output import AnswerIsNo, json_option, print_columns, print_json, printable
 from carillon.publisher import NoReceipt, Publisher, Receipt, Refused, Status
 from carillon.rows import row_document, task_text, when, whom
@@ -22,34 +26,45 @@ from shared.trace import Trace, TracedRow
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """What was asked for on the command line; ``follow_s`` is None without ``--wait``."""
+    """What was asked for on the command line; ``outbox`` and ``follow_s`` are None without their options."""
 
     topic: str
     payload: bytes
     key: str | None
     timeout_s: float
+    outbox: Path | None
     follow_s: float | None
     as_json: bool
 
 
 @click.command()
-@click.argument("topic")
-@click.argument("payload")
+@click.argument("topic", required=False)
+@click.argument("payload", required=False)
 @click.option("--key", help="Idempotency key; made up when the payload has no id.")
 @click.option("--timeout", type=Duration(), default="10s", show_default=True, help="How long to wait for the receipt.")
 @click.option("--wait", is_flag=True, help="Follow the notification until its deliveries have ended.")
 @click.option("--wait-timeout", type=Duration(), default="60s", show_default=True, help="How long to follow it.")
 @click.option("--client-id", envvar="CARILLON_CLIENT_ID", help="Name at the broker, where it binds names to logins.")
+@click.option(
+    "--outbox", type=click.Path(path_type=Path, dir_okay=False), help="Keep it in this file until it has its receipt."
+)
+@click.option("--flush", "flushing", is_flag=True, help="Send what is kept in the outbox.")
+@click.option("--list", "listing", is_flag=True, help="List what is kept in the outbox.")
+@click.option("--drop", "dropping", metavar="KEY", multiple=True, help="Forget a refused or stale entry of the outbox.")
 @json_option
 def send(
     *,
-    topic: str,
-    payload: str,
+    topic: str | None,
+    payload: str | None,
     key: str | None,
     timeout: timedelta,
     wait: bool,
     wait_timeout: timedelta,
     client_id: str | None,
+    outbox: Path | None,
+    flushing: bool,
+    listing: bool,
+    dropping: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Publish PAYLOAD on TOPIC and print the receipt.
@@ -61,8 +76,11 @@ def send(
     With --wait each delivery is printed when it has ended. Steps of an escalation and notifications that are scheduled
     for later are named, and not waited for.
 
+    With --outbox the publish is written to a file first, and removed when its receipt is there. Without a receipt it
+    stays, and is sent again by the next command with this file. The file holds payloads as they are.
+
     Exit status: 0 accepted (or known already); 1 rejected, not answered in time, or with --wait expired, dead-lettered
-    or not ended in time; 2 wrong use or settings.
+    or not ended in time; 2 wrong use or settings; 3 no receipt yet, and kept in the outbox.
 
     \b
     Examples:
@@ -70,13 +88,29 @@ def send(
       carillon send --wait notifications/email/send @mail.json
       carillon send notifications/cancel/0197c5a2-7f00-7003-8000-000000000000 ''
       carillon send directory/user/user123 ''
+      carillon send --outbox kept.db notifications/email/send @mail.json
+      carillon send --outbox kept.db --flush
     """  # noqa: D301 - click's mark for lines that are to stay as they are
+    if flushing or listing or dropping:
+        if outbox is None:
+            raise click.UsageError("--flush, --list and --drop need --outbox FILE")
+        if topic is not None or flushing + listing + bool(dropping) > 1:
+            raise click.UsageError("--flush, --list, --drop and a publish exclude each other")
+        if listing:
+            list_entries(outbox, as_json=as_json)
+        elif dropping:
+            drop(outbox, dropping)
+        else:
+            flush(OperatorSettings.load(), client_id, outbox, timeout.total_seconds(), as_json=as_json)
+        return
+    if topic is None or payload is None:
+        raise click.UsageError(f"Missing argument '{'TOPIC' if topic is None else 'PAYLOAD'}'.")
     settings = OperatorSettings.load()
     if wait:
         # Before anything is published.
         settings.needed("redis_url")
     follow_s = wait_timeout.total_seconds() if wait else None
-    order = _Order(topic, _read(payload), key, timeout.total_seconds(), follow_s, as_json)
+    order = _Order(topic, _read(payload), key, timeout.total_seconds(), outbox, follow_s, as_json)
     sys.exit(0 if asyncio.run(_send(settings, order, client_id)) else 1)
 
 
@@ -92,8 +126,12 @@ def _read(payload: str) -> bytes:
 
 
 async def _send(settings: OperatorSettings, order: _Order, client_id: str | None) -> bool:
-    async with open_publisher(settings, client_id) as publisher:
-        receipt = await _receipt(publisher, order)
+    if order.outbox is not None:
+        async with keeping_publisher(settings, client_id, order.outbox) as publisher:
+            receipt = await _receipt(publisher, order)
+    else:
+        async with open_publisher(settings, client_id) as publisher:
+            receipt = await _receipt(publisher, order)
     if order.as_json:
         print_json(receipt.document())
     else:
@@ -113,6 +151,8 @@ async def _receipt(publisher: Publisher, order: _Order) -> Receipt:
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     except NoReceipt as error:
+        if order.outbox is not None:
+            raise StillKept(str(error), order.outbox) from None
         again = f"with --key {error.key}" if error.key else "with the same id"
         raise AnswerIsNo(f"{error}; it may have been accepted, so send it again only {again}") from None
 
