@@ -66,7 +66,7 @@ test: $(STAMP)  ## run the tests (as root on Debian it installs the servers that
 			DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends $$missing >/dev/null; \
 		fi; \
 	fi
-	$(BIN)/pytest --numprocesses 3 --dist loadfile
+	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 bench: $(STAMP)  ## measure rates and latencies
 	$(BIN)/python -m tests.load

@@ -44,9 +44,6 @@ SettingsT = TypeVar("SettingsT", bound=CommonSettings)
 # How long a draining process finishes what is in hand; pods are given longer than this before SIGKILL.
 DRAIN_S = 25.0
 
-# A claim outlives the attempt's deadline by this much, for the writes around it.
-LEASE_MARGIN = timedelta(seconds=10)
-
 
 @dataclass(slots=True)
 class Context(Generic[SettingsT]):
@@ -209,7 +206,7 @@ def _channel_worker(
         address=context.address,
         client_id=context.instance,
         concurrency=service.concurrency,
-        lease=service.attempt_deadline + LEASE_MARGIN,
+        lease=service.attempt_deadline + context.settings.delivery_lease_margin,
     )
     return worker
 

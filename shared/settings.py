@@ -60,7 +60,14 @@ class CommonSettings(BaseSettings):
         30,
         ge=1,
         le=300,
-        description="when one attempt is cut off, seconds; what a dead process had in hand is resumed 10 s later",
+        description="when one attempt is cut off, seconds",
+    )
+    delivery_lease_margin_s: int = Field(
+        10,
+        ge=1,
+        le=300,
+        description="what is in hand is taken over so long after its attempt should have ended, seconds; longer than a"
+        " failover of the store takes",
     )
     alert_escalation_after_s: float = Field(
         300, gt=0, description="default wait before the admins are told again, seconds"
@@ -77,6 +84,11 @@ class CommonSettings(BaseSettings):
     def delivery_attempt_deadline(self) -> timedelta:
         """When one attempt is cut off, connecting included."""
         return timedelta(seconds=self.delivery_attempt_deadline_s)
+
+    @property
+    def delivery_lease_margin(self) -> timedelta:
+        """By how much a claim outlives the deadline of its attempt."""
+        return timedelta(seconds=self.delivery_lease_margin_s)
 
     @classmethod
     def settings_customise_sources(

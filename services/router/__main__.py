@@ -18,7 +18,7 @@ from shared.inbox import Inbox
 from shared.ledger import ROUTER_LANE
 from shared.model import Job
 from shared.rejections import Rejections
-from shared.service import LEASE_MARGIN, Context, run, work_until_stopped
+from shared.service import Context, run, work_until_stopped
 from shared.sessions import Sessions
 from shared.settings import load_or_exit
 from shared.topics import Kind
@@ -66,7 +66,7 @@ async def route(context: Context[RouterSettings]) -> None:
         address=context.address,
         client_id=context.instance,
         concurrency=settings.router_task_concurrency,
-        lease=LEASE_MARGIN,
+        lease=settings.delivery_lease_margin,
     )
     performer.link = worker.links[-1]
     auditor = Auditor(context.store, context.keys, settings.record_retention_s)

@@ -26,7 +26,6 @@ from carillon.stack import Stack
 from shared.errors import StoreUnavailable
 from shared.keys import Keys
 from shared.ledger import Ledger
-from shared.service import LEASE_MARGIN
 from shared.store import Store
 from tests.chaos.evidence import EFFECTS, PUBLISHED, Evidence, Fault, add_fault, dump_store, read_evidence
 from tests.chaos.proxy import Proxy
@@ -34,9 +33,6 @@ from tests.chaos.traffic import Traffic
 from tests.sandbox_client import SandboxClient
 
 CHANNELS = ("email", "sms", "push", "realtime")
-
-# shared/service.py: a claim outlives the attempt's deadline by this.
-_LEASE_MARGIN_S = LEASE_MARGIN.total_seconds()
 
 _POLL_S = 0.1
 _AUDIT_WITHIN_S = 120.0
@@ -53,6 +49,7 @@ class Plan:
         answer_s: how long a slow provider takes for its answer; without it a kill would hardly find anything in hand.
         attempt_deadline_s: short, so that a run need not wait for half a minute after every kill; what it is in
             production changes nothing but how long things take.
+        lease_margin_s: the same holds for it where the store stays.
     """
 
     notifications: int = 20_000
@@ -63,11 +60,12 @@ class Plan:
     services: tuple[str, ...] = CHANNELS
     answer_s: float = 0.05
     attempt_deadline_s: int = 3
+    lease_margin_s: int = 10
 
     @property
     def lease_s(self) -> float:
         """How long a channel service's claim holds."""
-        return self.attempt_deadline_s + _LEASE_MARGIN_S
+        return self.attempt_deadline_s + self.lease_margin_s
 
     @property
     def lasts_s(self) -> float:
@@ -299,6 +297,7 @@ async def running(
     """
     common = {
         "DELIVERY_ATTEMPT_DEADLINE_S": str(plan.attempt_deadline_s),
+        "DELIVERY_LEASE_MARGIN_S": str(plan.lease_margin_s),
         # The inboxes are read at the end; none may have dropped an entry.
         "INBOX_LIMIT": "10000",
     }

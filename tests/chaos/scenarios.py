@@ -4,7 +4,7 @@ import asyncio
 import signal
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import cycle
@@ -263,13 +263,16 @@ async def _rolling(rig: Rig) -> None:
             rig.note(f"restarted, status {status}", f"{service}-{index}", begin)
     for service in rig.services:
         begin = time.time()
-        for index in range(1, rig.plan.processes):
-            await rig.stack.stop_service(service, index)
-        for index in range(1, 4):
-            await rig.start_service(service, index)
-        for index in range(1, 4):
-            await rig.stack.stop_service(service, index)
+        await _at_once(rig.stack.stop_service(service, index) for index in range(1, rig.plan.processes))
+        await _at_once(rig.start_service(service, index) for index in range(1, 4))
+        await _at_once(rig.stack.stop_service(service, index) for index in range(1, 4))
         rig.note("scaled 1 to 4 to 1", service, begin)
+
+
+async def _at_once(steps: Iterable[Coroutine[Any, Any, object]]) -> None:
+    async with asyncio.TaskGroup() as group:
+        for step in steps:
+            group.create_task(step, name="step")
 
 
 def _judge_rolling(_rig: Rig, evidence: Evidence, _verdict: Verdict) -> Iterator[str]:
