@@ -80,6 +80,8 @@ _ANSWER_S = 10.0
 
 _FIRST_BACKOFF_S = 0.2
 _LONGEST_BACKOFF_S = 5.0
+# A connection that breaks earlier has not ended the trouble: another client has our id, or the broker refuses what we do.
+_STEADY_AFTER_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -503,6 +505,7 @@ class BrokerLink:
         self._up = asyncio.Event()
         self._tried = asyncio.Event()
         self._leaving = False
+        self._up_since_s = math.inf
         self.problem = ""
 
     @property
@@ -568,6 +571,7 @@ class BrokerLink:
         """Keep the connection until cancelled or forgotten. Logs once when it goes and once when it is back."""
         failures = 0
         while not self._leaving:
+            self._up_since_s = math.inf
             try:
                 await self._connect_and_serve(failures)
             except BrokerUnavailable as error:
@@ -576,7 +580,8 @@ class BrokerLink:
                 self.problem = str(error)
                 if failures == 0 or self._up.is_set():
                     log.warning("broker away", extra={"client_id": self.client_id, "error": str(error)})
-                failures = 1 if self._up.is_set() else failures + 1
+                is_steady = time.monotonic() - self._up_since_s >= _STEADY_AFTER_S
+                failures = 1 if is_steady else failures + 1
             finally:
                 self._broker = None
                 self._up.clear()
@@ -594,6 +599,7 @@ class BrokerLink:
             self._broker = broker
             await broker.subscribe(*self._filters)
             self._up.set()
+            self._up_since_s = time.monotonic()
             self._tried.set()
             if failures:
                 log.info("broker back", extra={"client_id": self.client_id})

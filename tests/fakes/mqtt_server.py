@@ -63,6 +63,11 @@ class ScriptedBroker:
                     self._answer(first_byte, body)
         writer.close()
 
+    def hang_up(self) -> None:
+        """End the client's connection."""
+        assert self._writer is not None
+        self._writer.close()
+
     async def close(self) -> None:
         """End every connection."""
         for writer in self._serving:

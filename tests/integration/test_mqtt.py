@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import subprocess
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -527,5 +528,19 @@ async def test_a_link_is_up_when_it_has_subscribed_and_not_before() -> None:
         assert not link.is_up
         server.grant()
         await eventually(lambda: link.is_up)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_connection_that_breaks_whenever_it_has_come_about_is_tried_less_and_less_often() -> None:
+    async with scripted_broker() as server:
+        link = BrokerLink(BrokerAddress.parse(server.url), "one", filters=["a"])
+        began_s = time.monotonic()
+        task = asyncio.create_task(link.run(), name="link")
+        for connections in range(1, 7):
+            await eventually(lambda: len(server.subscribed) == connections)  # noqa: B023 - awaited here
+            server.hang_up()
+        # Five waits of at least a quarter of 0.4, 0.8, 1.6, 3.2 and 5 s.
+        assert time.monotonic() - began_s > 2.7
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
