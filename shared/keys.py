@@ -10,6 +10,7 @@ A ledger script is given the shard's base key (``carillon:{s07}``) and builds th
     base:due:LANE        zset   "ID|KEY" by the time at which somebody must look at it again (schedule and lease in one)
     base:age:LANE        hash   second of becoming due -> number of open rows; for the age of the oldest
     base:idem:KEY        string id and fingerprint of the first publish with this key, 24 h
+    base:packet:KEY      string the same for a publish without a key: the broker's packet, 1 h
     base:alert:KEY       string the open alert with this dedup_key, 24 h
     base:tally:MINUTE    hash   "LANE|STATE" -> count of rows that became due in this minute; kept 8 days after it
     base:born:MINUTE     set    ids of the notifications of these rows, for the audit; kept 25 h after it
@@ -27,6 +28,9 @@ from shared.clock import SystemClock, epoch_ms
 SHARDS = 16
 
 IDEMPOTENCY_WINDOW_S = 24 * 3600
+
+# A broker sends again what was not acknowledged, when its session is taken up: after a router's restart or adoption.
+PACKET_WINDOW_S = 3600
 
 # RFC 9562, 5.7 and 4: version 7, variant 10; the group is rand_a.
 _ID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-7([0-9a-f]{3})-[89ab][0-9a-f]{3}-[0-9a-f]{12}")

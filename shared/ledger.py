@@ -19,7 +19,7 @@ from enum import StrEnum
 from typing import Any
 
 from shared.errors import Reason
-from shared.keys import IDEMPOTENCY_WINDOW_S, SHARDS, Keys, shard_of_id
+from shared.keys import IDEMPOTENCY_WINDOW_S, PACKET_WINDOW_S, SHARDS, Keys, shard_of_id
 from shared.model import Channel, Notification, Priority, Row, State
 from shared.store import Store, load_script
 
@@ -83,6 +83,8 @@ class NewRecord:
 
     Attributes:
         fingerprint: tells another body under the same idempotency key.
+        packet: names what the broker handed over, for a publish without an idempotency key.
+        is_repeated: the broker may have handed it over before, under the same name.
         content: the notification's JSON, written once for the ledger and for its jobs.
     """
 
@@ -90,6 +92,8 @@ class NewRecord:
     rows: Sequence[NewRow]
     fingerprint: str = ""
     idempotency_key: str = ""
+    packet: str = ""
+    is_repeated: bool = False
     dedup_key: str = ""
     alert: AlertState | None = None
     content: str = field(init=False)
@@ -219,9 +223,9 @@ class Ledger:
             notification.id,
             record.content,
             record.fingerprint,
-            record.idempotency_key,
-            IDEMPOTENCY_WINDOW_S,
+            *_known_by(record),
             record.dedup_key,
+            IDEMPOTENCY_WINDOW_S,
             record.alert or "",
             self.record_retention_s,
             *_row_args(record.rows),
@@ -356,6 +360,16 @@ class Ledger:
                 age_s = age_ms / 1000 if count else 0.0
                 total[lane] = OpenWork(before.count + count, max(before.oldest_age_s, age_s))
         return total
+
+
+def _known_by(record: NewRecord) -> tuple[str, int, int]:
+    """Return the key that is remembered, for how long in seconds, and whether it may be there already."""
+    if record.idempotency_key:
+        return f"idem:{record.idempotency_key}", IDEMPOTENCY_WINDOW_S, 1
+    if record.packet:
+        # Packet identifiers begin again: only the broker knows whether this one is the same publish.
+        return f"packet:{record.packet}", PACKET_WINDOW_S, int(record.is_repeated)
+    return "", 0, 0
 
 
 def accepted(answer: list[Any]) -> tuple[Verdict, str]:

@@ -80,7 +80,7 @@ _ANSWER_S = 10.0
 
 _FIRST_BACKOFF_S = 0.2
 _LONGEST_BACKOFF_S = 5.0
-# A connection that breaks earlier has not ended the trouble: another client has our id, or the broker refuses what we do.
+# A connection that breaks earlier has not ended the trouble: another client has our id, or the broker refuses us.
 _STEADY_AFTER_S = 10.0
 
 
@@ -182,6 +182,7 @@ class Broker:
         session_expiry_s: int = 0,
         receive_maximum: int = RECEIVE_MAXIMUM,
     ) -> None:
+        self.client_id = client_id
         connect = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         connect.ReceiveMaximum = receive_maximum
         connect.SessionExpiryInterval = session_expiry_s

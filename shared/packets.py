@@ -14,6 +14,7 @@ PUBLISH = 0x30
 PUBACK = 0x40
 
 _QOS_1 = 0x02
+_DUP = 0x08  # 3.3.1.1
 
 # 2.2.2.2: identifiers of the properties that a PUBLISH may carry.
 _MESSAGE_EXPIRY = 0x02
@@ -44,6 +45,7 @@ class Incoming:
         response_topic: where the publisher wants its receipt.
         correlation: what the publisher wants to see again in its receipt.
         expiry_s: what is left of the message expiry interval.
+        is_repeated: the broker has sent it before on this session, under the same packet identifier (3.3.1.1, DUP).
     """
 
     topic: str
@@ -54,6 +56,7 @@ class Incoming:
     correlation: bytes | None = None
     expiry_s: int | None = None
     user_properties: UserProperties = ()
+    is_repeated: bool = False
 
     def user_property(self, name: str) -> str | None:
         """Return the first user property of that name."""
@@ -110,7 +113,7 @@ def decode_publish(first_byte: int, body: bytes) -> Incoming:
             (mid,) = struct.unpack_from("!H", body, at)
             at += 2
         size, at = _variable_integer(body, at)
-        incoming = Incoming(topic, body[at + size :], mid, qos)
+        incoming = Incoming(topic, body[at + size :], mid, qos, is_repeated=bool(first_byte & _DUP))
         _read_properties(incoming, body, at, at + size)
     except (struct.error, IndexError, UnicodeDecodeError) as error:
         raise MalformedPacket("publish") from error

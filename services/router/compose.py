@@ -48,6 +48,7 @@ class Draft:
     expires_ms: int
     fingerprint: str
     idempotency_key: str
+    packet: str
     dedup_key: str
     alert_type: str | None = None
 
@@ -82,13 +83,20 @@ class _Times:
 
 
 def compose(
-    kind: Kind, publish: p.Notification, *, now_ms: int, lifetime_s: int, unstable: frozenset[str] = frozenset()
+    kind: Kind,
+    publish: p.Notification,
+    *,
+    now_ms: int,
+    lifetime_s: int,
+    unstable: frozenset[str] = frozenset(),
+    packet: str = "",
 ) -> Draft:
     """Turn a checked publish into a draft.
 
     Args:
         lifetime_s: how long a notification without a deadline of its own is tried.
         unstable: fields that came from MQTT properties and may differ between two sends of the same publish.
+        packet: names what the broker handed over; stands in for the key of a publish that has none.
 
     Raises:
         Rejected: with the code ``expired``.
@@ -101,8 +109,8 @@ def compose(
         raise Rejected(RejectionCode.EXPIRED, "Its deadline is before its send_at.")
     key = publish.id or ""
     dedup_key = _dedup_key(publish)
-    # An alert's deduplication and its idempotency key are looked at on one shard; the first is the stronger bond.
-    owner = dedup_key or key
+    # What a publish is known by and an alert's deduplication are looked at on one shard; the last is the stronger bond.
+    owner = dedup_key or key or packet
     said = _say(publish, times)
     notification = Notification(
         id=new_notification_id(shard_of_key(owner) if owner else None),
@@ -121,6 +129,7 @@ def compose(
         expires_ms=expires_ms,
         fingerprint=_fingerprint(kind, publish, unstable) if key else "",
         idempotency_key=key,
+        packet="" if key else packet,
         dedup_key=dedup_key,
         alert_type=publish.alert_type if isinstance(publish, p.Alert) else None,
     )

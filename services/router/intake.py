@@ -1,9 +1,9 @@
 """Takes publishes in batches: check, plan, write, hand over, answer, and only then acknowledge to the broker.
 
 Promises: a receipt says "accepted" after the ledger holds the notification, and a publish is acknowledged to the broker
-after its receipt was handed over; so a router that dies leaves nothing half done that the broker or the publisher's
-idempotency key does not bring back. What is wrong with one publish disturbs no other. Publishes of one topic keep their
-order within a router.
+after its receipt was handed over; so a router that dies leaves nothing half done that the broker does not bring back.
+What it brings back is known by the publisher's idempotency key, or else by the packet that it came in. What is wrong
+with one publish disturbs no other. Publishes of one topic keep their order within a router.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
 
 from services.router.actions import Actions
@@ -71,6 +72,8 @@ class _Batch:
     def __init__(self, taken: Sequence[Taken]) -> None:
         self.taken = taken
         self.acts = any(one.draft is None and one.publish is not None for one in taken)
+        # The first sending may still be on its way to the store, in a batch of the connection before.
+        self.waits = self.acts or any(one.incoming.is_repeated for one in taken)
         self.stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
@@ -145,12 +148,12 @@ class Intake:
         taken = []
         for incoming in batch:
             if self._is_mine(incoming.topic):
-                taken.append(self._check(incoming))
+                taken.append(self._check(incoming, broker.client_id))
             else:
                 broker.ack(incoming)
         current = _Batch(taken)
         self._before = [before for before in self._before if not before.stored.done()]
-        if current.acts or any(before.acts for before in self._before):
+        if current.waits or any(before.acts for before in self._before):
             await asyncio.gather(*(before.stored for before in self._before))
             self._before = []
         self._before.append(current)
@@ -180,8 +183,12 @@ class Intake:
             del self._in_hand[broker]
         self._places.release()
 
-    def _check(self, incoming: Incoming) -> Taken:
-        """Read one publish; a refusal is already its receipt."""
+    def _check(self, incoming: Incoming, session: str) -> Taken:
+        """Read one publish; a refusal is already its receipt.
+
+        Args:
+            session: the name at the broker of the session that brought it.
+        """
         route = self._topics.parse(incoming.topic)
         taken = Taken(incoming, route.kind if route else None)
         try:
@@ -198,6 +205,7 @@ class Intake:
                     now_ms=epoch_ms(self._clock.now()),
                     lifetime_s=self._lifetime_s,
                     unstable=taken.unstable,
+                    packet=_packet(incoming, session),
                 )
         except Rejected as rejected:
             self._refuse(taken, rejected)
@@ -233,7 +241,7 @@ class Intake:
         drafts = [one.draft for one in wave if one.draft is not None]
         known = await until_stored(lambda: self._planner.look_up(drafts))
         planned = [(one, one.draft, self._planned(one, one.draft, known)) for one in wave if one.draft is not None]
-        records = [(one, draft, _record(draft, rows)) for one, draft, rows in planned if rows is not None]
+        records = [(one, draft, _record(one.incoming, draft, rows)) for one, draft, rows in planned if rows is not None]
 
         async def write() -> list[Any]:
             answers: list[Any] = await asyncio.gather(*[self._ledger.submit_accept(record) for _, _, record in records])
@@ -335,12 +343,23 @@ def _envelope(incoming: Incoming) -> dict[str, object]:
     return envelope
 
 
-def _record(draft: Draft, rows: list[NewRow]) -> NewRecord:
+def _packet(incoming: Incoming, session: str) -> str:
+    """Name what the broker hands over, so that it is known when it comes again; nothing at QoS 0, which does not."""
+    if not incoming.qos:
+        return ""
+    # Identifiers begin again after 65,535 packets of a session, so the rest of it counts, too.
+    digest = blake2b(f"{incoming.mid} {incoming.topic}\n".encode() + incoming.payload, digest_size=12)
+    return f"{session} {digest.hexdigest()}"
+
+
+def _record(incoming: Incoming, draft: Draft, rows: list[NewRow]) -> NewRecord:
     return NewRecord(
         notification=draft.notification,
         rows=rows,
         fingerprint=draft.fingerprint,
         idempotency_key=draft.idempotency_key,
+        packet=draft.packet,
+        is_repeated=incoming.is_repeated,
         dedup_key=draft.dedup_key,
         alert=AlertState.OPEN if draft.alert_type is not None else None,
     )

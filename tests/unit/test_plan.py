@@ -270,7 +270,7 @@ def draft(
     return Draft(
         **{
             "notification": one, "audience": audience, "direct": (), "send_at_ms": 0, "expires_ms": EXPIRES_MS,
-            "fingerprint": "", "idempotency_key": "", "dedup_key": "", "alert_type": alert_type, **fields,
+            "fingerprint": "", "idempotency_key": "", "packet": "", "dedup_key": "", "alert_type": alert_type, **fields,
         }
     )  # fmt: skip
 
