@@ -99,10 +99,14 @@ class SentinelSet:
         await eventually(partial(is_master, self.replica), within_s=10, what="the replica being master")
 
     async def rejoin(self) -> None:
-        """Start the old master again, as a replica of the new one; left to themselves Sentinels take ten seconds."""
+        """Make the old master the new one's replica, and run it if it does not run.
+
+        Left to themselves Sentinels take ten seconds for it.
+        """
         await self.master.start()
         await ask(self.master, "REPLICAOF", LOOPBACK, self.replica.port)
         await eventually(partial(follows, self.master), within_s=20, what="the old master following")
+        self.master, self.replica = self.replica, self.master
 
     def _sentinel(self, data: Path) -> LocalServer:
         port = free_port()
@@ -182,6 +186,12 @@ class ClusterSet:
         """Return when the replica of that master has taken its place, for every node that runs."""
         await eventually(partial(is_master, self.replicas[number]), within_s=30, what="the promotion")
         await self._everybody(_is_whole, "a cluster that is whole")
+
+    async def rejoin(self, number: int) -> None:
+        """Start a master that was replaced, as the replica of the one that replaced it."""
+        await self.masters[number].start()
+        await eventually(partial(follows, self.masters[number]), within_s=20, what="the old master following")
+        self.masters[number], self.replicas[number] = self.replicas[number], self.masters[number]
 
     async def _everybody(self, condition: Callable[[LocalServer], Awaitable[bool]], what: str) -> None:
         for node in self.children:

@@ -50,7 +50,9 @@ async def test_everything_goes_on_when_a_replica_takes_over(
         people = [await system.person(groups=["ops"], email=f"user{number}@example.com") for number in range(8)]
 
         async def everybody_is_told() -> None:
-            receipt = await system.publish("notifications/realtime/group/ops", {"message": "To all of you"}, timeout_s=60)
+            receipt = await system.publish(
+                "notifications/realtime/group/ops", {"message": "To all of you"}, timeout_s=60
+            )
             assert receipt.status == "accepted"
             for person in people:
                 await system.in_inbox(person, str(receipt.notification_id), within_s=30)
@@ -70,7 +72,7 @@ async def test_everything_goes_on_when_a_replica_takes_over(
         await everybody_is_told()
         await eventually(lambda: _is(system, store="ok", replicas="ok"), within_s=20, what="a router that is ready")
         await eventually(lambda: _up(system), within_s=20, what="the metric")
-        audited = await CommandLine(stack.data).run("audit", "--deep")
+        audited = await CommandLine(stack.data)("audit", "--deep")
         assert audited.status == 0, audited
 
 

@@ -176,7 +176,7 @@ async def test_a_master_that_was_demoted_is_left(sentinel_set: SentinelSet, capl
             group.create_task(until_stored(lambda: store.command("SET", "a", 2, lasting=True)), name="write")
             await eventually(lambda: said(caplog) == ["store away"])
             await sentinel_set.rejoin()
-        assert await ask(sentinel_set.replica, "GET", "a") == b"2"
+        assert await ask(sentinel_set.master, "GET", "a") == b"2"
 
 
 async def test_sentinels_that_are_away_are_passed_over(sentinel_set: SentinelSet) -> None:
@@ -222,7 +222,7 @@ async def test_what_was_answered_outlives_a_master_of_a_cluster(
             await grows(receipts, 200)
             await cluster_set.masters[0].kill()
             await cluster_set.promoted(0)
-            await cluster_set.masters[0].start()
+            await cluster_set.rejoin(0)
             # Every shard again, those of the promoted one included.
             before = len(receipts)
             await eventually(
