@@ -5,7 +5,6 @@ other, and that a map which has proved wrong is asked for again at once, from wh
 """
 
 import asyncio
-import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
@@ -18,8 +17,6 @@ from redis.exceptions import MovedError, RedisError, ResponseError
 from shared.errors import StoreUnavailable
 from shared.keys import barrier_marker
 from shared.store_link import Barrier, Call, Pool, Server, Standing
-
-log = logging.getLogger(__name__)
 
 # Redis Cluster specification, "Key distribution model".
 SLOTS = 16384
@@ -59,6 +56,7 @@ class Cluster:
         self._owners: list[Server | None] = [None] * SLOTS
         self._homeless: list[tuple[Call, bool]] = []
         self._ask_first: Address | None = None
+        self._why = _NOBODY
         self._stale = asyncio.Event()
         self._follower: asyncio.Task[None] | None = None
 
@@ -144,8 +142,8 @@ class Cluster:
                 if server is not None:
                     server.put(call, lasting=lasting)
                 else:
-                    self._standing.failed(_NOBODY, 1)
-                    call.fail(StoreUnavailable(_NOBODY))
+                    self._standing.failed(self._why, 1)
+                    call.fail(StoreUnavailable(self._why))
             await asyncio.sleep(random.uniform(*_PAUSE_S))  # noqa: S311 - jitter
 
     async def _ask(self) -> list[tuple[range, Address]] | None:
@@ -161,11 +159,15 @@ class Cluster:
                     connection = await pool.get_connection()
                     try:
                         await connection.send_command("CLUSTER", "SLOTS")
-                        return list(_read_slots(await connection.read_response(), address))
+                        ranges = list(_read_slots(await connection.read_response(), address))
                     finally:
                         await pool.release(connection)
             except (RedisError, OSError, TimeoutError) as error:
-                log.debug("server of the cluster does not answer", extra={"why": type(error).__name__})
+                # In its own words, for a server that is none of a cluster.
+                self._why = str(error) if isinstance(error, ResponseError) else type(error).__name__
+            else:
+                self._why = _NOBODY
+                return ranges
             finally:
                 await pool.aclose()
         return None

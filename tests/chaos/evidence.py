@@ -250,6 +250,7 @@ async def _client(url: str) -> Any:
     if parts.scheme == "redis+cluster":
         return redis.asyncio.RedisCluster.from_url(f"redis://{parts.netloc.split(',')[0]}")
     if parts.scheme == "redis+sentinel":
+        sentinel: Any
         async with redis.asyncio.from_url(f"redis://{parts.netloc.split(',')[0]}") as sentinel:
             host, port = await sentinel.sentinel_get_master_addr_by_name(parts.path.strip("/"))
         return redis.asyncio.Redis(host=host, port=port)

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from carillon.local import local_store
+from carillon.ports import free_port
 from shared import store_link
 from shared.audit import Audit, Depth
 from shared.directory import Directory
@@ -22,7 +24,7 @@ from shared.model import Channel, Content, Delivery, EmailAddress, Notification,
 from shared.people import Person
 from shared.store import Script, Store
 from shared.worker import until_stored
-from tests.conftest import need
+from tests.conftest import EmptyStore, need
 from tests.redis_sets import ClusterSet, SentinelSet, ask
 from tests.waiting import eventually
 
@@ -138,6 +140,28 @@ async def test_a_lasting_write_is_answered_only_when_the_replica_has_it(
     assert said(caplog) == ["store away", "store back"]
 
 
+async def test_a_repeated_write_that_finds_everything_written_waits_too(tmp_path: Path) -> None:
+    """WAIT alone would not: Valkey counts up to what the connection wrote last, and a new one has written nothing."""
+    master = local_store(tmp_path / "master", free_port(), embedded=True)
+    replica = local_store(tmp_path / "replica", free_port(), embedded=True)
+    replica.command += ["--replicaof", f"127.0.0.1 {master.port}"]
+    once = Script("test_once", "return redis.call('SETNX', KEYS[1], '')")
+    try:
+        await master.start()
+        await replica.start()
+        async with Store(master.url, 1, 200) as store:
+            await until_stored(store.replicated)
+            assert replica.pid is not None
+            os.kill(replica.pid, signal.SIGSTOP)
+            for _ in range(3):
+                with pytest.raises(StoreUnavailable, match="TooFewReplicas"):
+                    await store.script(once, "written", lasting=True)
+            assert await store.command("EXISTS", "written")
+    finally:
+        await replica.kill()
+        await master.kill()
+
+
 async def test_without_a_wait_a_write_does_not_ask_for_replicas(sentinel_set: SentinelSet) -> None:
     await sentinel_set.replica.kill()
     async with Store(sentinel_set.url) as store:
@@ -232,6 +256,12 @@ async def test_what_was_answered_outlives_a_master_of_a_cluster(
         await store.replicated()
     assert said(caplog)[0] == "store away"
     assert len(said(caplog)) <= 2
+
+
+async def test_a_server_that_is_none_of_a_cluster_says_so(store: EmptyStore) -> None:
+    async with Store(f"redis+cluster://127.0.0.1:{store.server.port}") as opened:
+        with pytest.raises(StoreUnavailable, match="cluster support disabled"):
+            await opened.ping()
 
 
 async def test_a_hanging_node_holds_up_its_own_calls_only(cluster_set: ClusterSet) -> None:
