@@ -16,7 +16,7 @@ from redis.exceptions import MovedError, RedisError, ResponseError
 
 from shared.errors import StoreUnavailable
 from shared.keys import barrier_marker
-from shared.store_link import Barrier, Call, Pool, Server, Standing
+from shared.store_link import CLOSED, Barrier, Call, Pool, Server, Standing
 
 # Redis Cluster specification, "Key distribution model".
 SLOTS = 16384
@@ -59,9 +59,13 @@ class Cluster:
         self._why = _NOBODY
         self._stale = asyncio.Event()
         self._follower: asyncio.Task[None] | None = None
+        self._closed = False
 
     def put(self, call: Call, *, lasting: bool) -> None:
         """Send a call to the server that has its key, as soon as that is known."""
+        if self._closed:
+            call.fail(StoreUnavailable(CLOSED))
+            return
         server = self._owner(call)
         if server is not None:
             server.put(call, lasting=lasting)
@@ -83,11 +87,12 @@ class Cluster:
 
     async def close(self) -> None:
         """End everything."""
+        self._closed = True
         if self._follower is not None:
             self._follower.cancel()
             await asyncio.gather(self._follower, return_exceptions=True)
         for call, _ in self._homeless:
-            call.fail(StoreUnavailable("closed"))
+            call.fail(StoreUnavailable(CLOSED))
         await asyncio.gather(*(server.close() for server in self._servers.values()))
 
     def _owner(self, call: Call) -> Server | None:

@@ -50,6 +50,7 @@ _AWAY = (AskError, ClusterDownError, MasterDownError, OutOfMemoryError, ReadOnly
 _AWAY_WORDS = ("BUSY ", "MISCONF ", "NOREPLICAS ")
 
 _TOO_FEW_REPLICAS = "TooFewReplicas"
+CLOSED = "closed"
 
 type_of_arg = str | bytes | int | float
 
@@ -175,21 +176,26 @@ class Link:
         self._in_hand: Sequence[Call] = ()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._closed = False
 
     def put(self, call: Call) -> None:
         """Send a call with the next exchange."""
+        if self._closed:
+            call.fail(StoreUnavailable(CLOSED))
+            return
         self._waiting.append(call)
         self._wake.set()
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name="store-link")
 
     async def close(self) -> None:
-        """Send nothing more; whoever still waits is told that the store is away."""
+        """Send nothing more; whoever still waits, or comes later, is told that the store is away."""
+        self._closed = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         for call in (*self._in_hand, *self._waiting):
-            call.fail(StoreUnavailable("closed"))
+            call.fail(StoreUnavailable(CLOSED))
 
     async def _run(self) -> None:
         while True:
@@ -198,7 +204,8 @@ class Link:
             while self._waiting:
                 calls, self._waiting = self._waiting[:PIPELINE_LIMIT], self._waiting[PIPELINE_LIMIT:]
                 self._in_hand = [call for call in calls if not call.future.done()]
-                await self._flush(self._in_hand)
+                if self._in_hand:
+                    await self._flush(self._in_hand)
                 self._in_hand = ()
 
     async def _flush(self, calls: Sequence[Call]) -> None:

@@ -147,6 +147,14 @@ async def test_a_store_that_is_busy_is_away(new_store: NewStore) -> None:
         await other.ping()
 
 
+async def test_whoever_comes_after_the_end_is_told(store: EmptyStore) -> None:
+    for url in (store.url, f"redis+cluster://127.0.0.1:{store.server.port}"):
+        async with Store(url) as opened:
+            pass
+        with pytest.raises(StoreUnavailable):
+            await opened.ping()
+
+
 async def test_an_absent_store_is_told_at_once(new_store: NewStore) -> None:
     async with Store(new_store().url) as opened:
         started = time.monotonic()
