@@ -5,8 +5,10 @@ other, and that a map which has proved wrong is asked for again at once, from wh
 """
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import cache
 from itertools import count
 from typing import Any
@@ -17,6 +19,8 @@ from redis.exceptions import MovedError, RedisError, ResponseError
 from shared.errors import StoreUnavailable
 from shared.keys import barrier_marker
 from shared.store_link import CLOSED, Barrier, Call, Pool, Server, Standing
+
+log = logging.getLogger(__name__)
 
 # Redis Cluster specification, "Key distribution model".
 SLOTS = 16384
@@ -88,6 +92,7 @@ class Cluster:
     async def close(self) -> None:
         """End everything."""
         self._closed = True
+        self._stale.set()
         if self._follower is not None:
             self._follower.cancel()
             await asyncio.gather(self._follower, return_exceptions=True)
@@ -135,12 +140,16 @@ class Cluster:
         return server
 
     async def _follow(self) -> None:
-        while True:
+        while not self._closed:
             await self._stale.wait()
             self._stale.clear()
-            ranges = await self._ask()
-            if ranges is not None:
-                await self._adopt(ranges)
+            try:
+                ranges = await self._ask()
+                if ranges is not None:
+                    await self._adopt(ranges)
+            except Exception:
+                # Without a map nothing goes on; the next call asks again.
+                log.exception("map of the cluster not read")
             homeless, self._homeless = self._homeless, []
             for call, lasting in homeless:
                 server = self._owner(call)
@@ -174,7 +183,8 @@ class Cluster:
                 self._why = _NOBODY
                 return ranges
             finally:
-                await pool.aclose()
+                with suppress(RedisError, OSError, TimeoutError):
+                    await pool.aclose()
         return None
 
     async def _adopt(self, ranges: list[tuple[range, Address]]) -> None:

@@ -191,21 +191,28 @@ class Link:
     async def close(self) -> None:
         """Send nothing more; whoever still waits, or comes later, is told that the store is away."""
         self._closed = True
+        self._wake.set()
         if self._task is not None:
+            # Python 3.11's wait_for may swallow it; then the task sees that it is over.
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         for call in (*self._in_hand, *self._waiting):
             call.fail(StoreUnavailable(CLOSED))
 
     async def _run(self) -> None:
-        while True:
+        while not self._closed:
             await self._wake.wait()
             self._wake.clear()
-            while self._waiting:
+            while self._waiting and not self._closed:
                 calls, self._waiting = self._waiting[:PIPELINE_LIMIT], self._waiting[PIPELINE_LIMIT:]
                 self._in_hand = [call for call in calls if not call.future.done()]
-                if self._in_hand:
-                    await self._flush(self._in_hand)
+                try:
+                    if self._in_hand:
+                        await self._flush(self._in_hand)
+                except Exception:
+                    # Everybody's calls pass here: it goes on, whatever happened to these.
+                    log.exception("exchange failed")
+                    self._fail_all(self._in_hand, "internal")
                 self._in_hand = ()
 
     async def _flush(self, calls: Sequence[Call]) -> None:
@@ -258,7 +265,8 @@ class Link:
         redis-py's own pipeline packs in Python and sets a timer and measures for every single answer; for batches of
         small scripts that costs more than the scripts.
         """
-        connection = await self._pool.get_connection()
+        async with asyncio.timeout(SOCKET_TIMEOUT_S):
+            connection = await self._pool.get_connection()
         reusable = False
         try:
             async with asyncio.timeout(SOCKET_TIMEOUT_S + self._wait_s):
