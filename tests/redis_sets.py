@@ -54,8 +54,18 @@ async def is_master(server: LocalServer) -> bool:
     return (await info(server, "replication")).get("role") == "master"
 
 
+_given_out: set[int] = set()
+
+
+def _port() -> int:
+    """Return a free port that no other server of this process was given, for none of them may run yet."""
+    port = free_port(_given_out)
+    _given_out.add(port)
+    return port
+
+
 def _server(data: Path, *options: str | int) -> LocalServer:
-    server = local_store(data, free_port(), embedded=False)
+    server = local_store(data, _port(), embedded=False)
     server.command += [*_FOLLOW_AT_ONCE, *map(str, options)]
     return server
 
@@ -109,7 +119,7 @@ class SentinelSet:
         self.master, self.replica = self.replica, self.master
 
     def _sentinel(self, data: Path) -> LocalServer:
-        port = free_port()
+        port = _port()
         folder = data / "sentinel"
         folder.mkdir(parents=True)
         configuration = folder / "sentinel.conf"
@@ -203,7 +213,7 @@ class ClusterSet:
         # Its nodes.conf is in its folder. The bus has a port of its own; by default it is 10,000 above.
         return _server(
             data,
-            *("--cluster-enabled", "yes", "--cluster-port", free_port()),
+            *("--cluster-enabled", "yes", "--cluster-port", _port()),
             *("--cluster-node-timeout", _DEAD_AFTER_MS, "--cluster-replica-validity-factor", 0),
         )
 
