@@ -34,7 +34,8 @@ async def open_store(settings: OperatorSettings) -> AsyncIterator[tuple[Store, K
         CannotWork: it does not answer, now or later in the block.
     """
     try:
-        async with Store(settings.needed("redis_url")) as store:
+        wait = (settings.redis_wait_replicas, settings.redis_wait_timeout_ms)
+        async with Store(settings.needed("redis_url"), *wait) as store:
             await store.ping()
             yield store, Keys(settings.topic_prefix)
     except StoreUnavailable as error:

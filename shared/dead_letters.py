@@ -210,6 +210,7 @@ class DeadLetters:
             deadline_ms,
             "" if spec == json.loads(text) else json.dumps(spec, ensure_ascii=False, separators=(",", ":")),
             int(dry_run),
+            lasting=True,
         )
         return Answer(answer.decode())
 
@@ -217,7 +218,9 @@ class DeadLetters:
         """Take dead letters from the list, and return how many were still there."""
         removed = await asyncio.gather(
             *(
-                self._store.submit("ZREM", f"{self._keys.shard_of(entry.notification_id)}:dead", entry.member)
+                self._store.submit(
+                    "ZREM", f"{self._keys.shard_of(entry.notification_id)}:dead", entry.member, lasting=True
+                )
                 for entry in entries
             )
         )

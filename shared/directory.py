@@ -83,12 +83,12 @@ class Directory:
     async def put(self, person: Person) -> None:
         """Write one user's record and his places in the indexes."""
         after = person.model_dump_json(exclude_none=True).encode()
-        _, before = await self._store.script(_swap, self._record(person.user_id), after, "*")
+        _, before = await self._store.script(_swap, self._record(person.user_id), after, "*", lasting=True)
         await self._reindex(person.user_id, before, after)
 
     async def delete(self, user_id: str) -> None:
         """Forget one user; nothing happens when there is no such user."""
-        _, before = await self._store.script(_swap, self._record(user_id), "", "*")
+        _, before = await self._store.script(_swap, self._record(user_id), "", "*", lasting=True)
         await self._reindex(user_id, before, b"")
 
     async def change(self, user_id: str, change: Callable[[Person], Person]) -> Person | None:
@@ -107,7 +107,7 @@ class Directory:
                 return None
             changed = change(person)
             after = changed.model_dump_json(exclude_none=True).encode()
-            swapped, _ = await self._store.script(_swap, self._record(user_id), after, before)
+            swapped, _ = await self._store.script(_swap, self._record(user_id), after, before, lasting=True)
             if swapped:
                 await self._reindex(user_id, before, after)
                 return changed
@@ -115,15 +115,17 @@ class Directory:
     async def _reindex(self, user_id: str, before: bytes, after: bytes) -> None:
         old = self._index_keys(user_id, before)
         new = self._index_keys(user_id, after)
+        # All that he should have, not only the new ones: a write that is repeated finds its own record there, and
+        # the first one may have been cut off before the indexes.
         await asyncio.gather(
-            *(self._store.submit("ZADD", key, 0, user_id) for key in new - old),
-            *(self._store.submit("ZREM", key, user_id) for key in old - new),
+            *(self._store.submit("ZADD", key, 0, user_id, lasting=True) for key in new),
+            *(self._store.submit("ZREM", key, user_id, lasting=True) for key in old - new),
         )
         # Another writer may have swapped the record in between, and its entries may have been removed just now.
         current = await self._store.command("GET", self._record(user_id))
         if (current or b"") != after:
             keys = self._index_keys(user_id, current or b"")
-            await asyncio.gather(*(self._store.submit("ZADD", key, 0, user_id) for key in keys))
+            await asyncio.gather(*(self._store.submit("ZADD", key, 0, user_id, lasting=True) for key in keys))
 
     def _index_keys(self, user_id: str, record: bytes) -> set[str]:
         person = _parse_person(record) if record else None
@@ -175,9 +177,13 @@ class Directory:
     async def put_oncall(self, alert_type: str, entry: OnCall) -> None:
         """Write who answers for one type of alert."""
         await self._store.command(
-            "HSET", self._keys.oncall, alert_type, entry.model_dump_json(exclude_none=True, by_alias=True)
+            "HSET",
+            self._keys.oncall,
+            alert_type,
+            entry.model_dump_json(exclude_none=True, by_alias=True),
+            lasting=True,
         )
 
     async def delete_oncall(self, alert_type: str) -> None:
         """Forget who answers for one type of alert."""
-        await self._store.command("HDEL", self._keys.oncall, alert_type)
+        await self._store.command("HDEL", self._keys.oncall, alert_type, lasting=True)

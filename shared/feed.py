@@ -46,15 +46,14 @@ class Feed:
             body: see ``shared.inbox.wire_body``.
         """
         value = f"{json.dumps(groups)}\n{body}"
-        return read_added(
-            await self._store.script(
-                _add, self._base, "log", notification_id, value, self.limit, self._retention_s, new_epoch()
-            )
+        answer = await self._store.script(
+            _add, self._base, "log", notification_id, value, self.limit, self._retention_s, new_epoch(), lasting=True
         )
+        return read_added(answer)
 
     async def put_status(self, accepted_ms: int, frame: str) -> bool:
         """Keep the system status that new sessions see first; False when a later one is known."""
-        return bool(await self._store.script(_put_status, self._base, accepted_ms, frame))
+        return bool(await self._store.script(_put_status, self._base, accepted_ms, frame, lasting=True))
 
     async def load(self, mirror: "FeedMirror") -> list[FeedEntry]:
         """Bring a mirror up to date, and return the entries that it did not know, oldest first."""

@@ -107,8 +107,9 @@ class Inbox:
         """
         value = _QUIET + body.encode() if quiet else body.encode()
         answer = await self._store.script(
-            _add, self._keys.user(user_id), "inbox", notification_id, value, self.limit, self.retention_s, new_epoch()
-        )
+            _add, self._keys.user(user_id), "inbox", notification_id, value, self.limit, self.retention_s, new_epoch(),
+            lasting=True,
+        )  # fmt: skip
         return read_added(answer)
 
     async def everything(self, user_id: str) -> Snapshot:
@@ -142,20 +143,23 @@ class Inbox:
 
         ``read`` leaves an archived entry archived, ``unread`` brings it back.
         """
-        answer = await self._store.script(_mark, self._keys.user(user_id), entry_id, change, self.retention_s)
+        answer = await self._store.script(
+            _mark, self._keys.user(user_id), entry_id, change, self.retention_s, lasting=True
+        )
         return _read_marked(answer) if answer else None
 
     async def mark_feed(self, user_id: str, entry: FeedEntry, change: Change, feed: FeedLog) -> Marked:
         """Change one user's mark of a feed entry that he may see."""
         answer = await self._store.script(
-            _mark_feed, self._keys.user(user_id), entry.id, entry.seq, change, self.retention_s, feed.epoch, feed.floor
-        )
+            _mark_feed, self._keys.user(user_id), entry.id, entry.seq, change, self.retention_s, feed.epoch, feed.floor,
+            lasting=True,
+        )  # fmt: skip
         return _read_marked(answer)
 
     async def read_all(self, user_id: str, feed: FeedLog) -> Marked:
         """Mark every own entry as read, and the feed as far as the caller knows it."""
         answer = await self._store.script(
-            _read_all, self._keys.user(user_id), self.retention_s, feed.epoch, feed.floor, feed.seq
+            _read_all, self._keys.user(user_id), self.retention_s, feed.epoch, feed.floor, feed.seq, lasting=True
         )
         return _read_marked(answer)
 

@@ -73,6 +73,15 @@ def shard_of_id(notification_id: str) -> int:
     return shard
 
 
+def barrier_marker(number: int = 0) -> str:
+    """A key that is written before ``WAIT`` so that there is something to wait for: empty string. Kept.
+
+    Args:
+        number: makes it a key of another slot; a cluster needs one on each master.
+    """
+    return f"carillon:{{wait{number}}}"
+
+
 class Keys:
     """Builds key names.
 

@@ -7,7 +7,9 @@ Promises, through the scripts in ``shared/lua`` that each run atomically on one 
 - a row ends once, in delivered, suppressed, expired or dead_lettered, and its record expires only after that;
 - whatever is due or was dropped by a dead worker is handed out again by ``sweep``, whoever calls it.
 
-Every call may be repeated after StoreUnavailable. It does not talk to the broker: publishing jobs is the caller's work.
+Every call may be repeated after StoreUnavailable. What is answered to somebody (accept, cancel, acknowledge, resolve)
+is lasting, see ``shared.store``; a claim or an outcome that is lost with a master is made again. It does not talk to
+the broker: publishing jobs is the caller's work.
 """
 
 import asyncio
@@ -229,6 +231,7 @@ class Ledger:
             record.alert or "",
             self.record_retention_s,
             *_row_args(record.rows),
+            lasting=True,
         )
 
     async def claim(self, rows: Sequence[tuple[str, str]], lease: timedelta) -> list[Claim]:
@@ -312,7 +315,7 @@ class Ledger:
             base = self.keys.shard_of(notification_id)
         except ValueError:
             return None
-        answer = await self.store.script(_cancel, base, notification_id, self.record_retention_s)
+        answer = await self.store.script(_cancel, base, notification_id, self.record_retention_s, lasting=True)
         if answer[0] == b"unknown":
             return None
         content, still_open, *ended = answer
@@ -346,8 +349,9 @@ class Ledger:
         except ValueError:
             return False
         answer = await self.store.script(
-            _answer_alert, base, alert_id, state, user_id, note, self.record_retention_s, user_id if told else ""
-        )
+            _answer_alert, base, alert_id, state, user_id, note, self.record_retention_s, user_id if told else "",
+            lasting=True,
+        )  # fmt: skip
         return bool(answer != b"unknown")
 
     async def open_work(self) -> dict[str, OpenWork]:

@@ -53,6 +53,13 @@ audit_last_success = Gauge(
     "carillon_audit_last_success_timestamp_seconds", "When an audit was last carried out, whatever it found."
 )
 
+store_up = Gauge(
+    "carillon_store_up", "0 while the store does not answer this process, or too few replicas have what was written."
+)
+store_short_writes = Counter(
+    "carillon_store_short_writes", "Calls that were not answered because too few replicas had them in time."
+)
+
 INTAKE_OUTCOMES = ("accepted", "duplicate", "rejected")
 ATTEMPT_OUTCOMES = ("ok", "retry", "gone", "bad", "refused", "operator", "unknown", "error")
 

@@ -42,7 +42,7 @@ class Rejections:
         """Write down one refusal."""
         await self._store.command(
             "XADD", self._key, "MAXLEN", "~", LIMIT, "*",
-            "topic", topic[:TOPIC_CHARS], "size", size_bytes, "error", json.dumps(error),
+            "topic", topic[:TOPIC_CHARS], "size", size_bytes, "error", json.dumps(error), lasting=True,
         )  # fmt: skip
         await self._store.command("EXPIRE", self._key, self._retention_s)
 

@@ -73,7 +73,8 @@ async def open_context(settings: SettingsT, service: str) -> AsyncIterator[Conte
     """Connect to the store and put together what every service needs."""
     keys = Keys(settings.topic_prefix)
     address = BrokerAddress.parse(settings.mqtt_url.get_secret_value(), settings.mqtt_ca_file)
-    async with Store(settings.redis_url.get_secret_value()) as store:
+    wait = (settings.redis_wait_replicas, settings.redis_wait_timeout_ms)
+    async with Store(settings.redis_url.get_secret_value(), *wait) as store:
         context = Context(
             settings=settings,
             service=service,
@@ -91,6 +92,10 @@ async def open_context(settings: SettingsT, service: str) -> AsyncIterator[Conte
             await store.ping()
             return True
 
+        async def replicas_follow() -> bool:
+            await store.replicated()
+            return True
+
         async def not_draining() -> bool:
             return not context.stopping.is_set()
 
@@ -99,6 +104,8 @@ async def open_context(settings: SettingsT, service: str) -> AsyncIterator[Conte
             return False
 
         context.checks |= {"store": store_answers, "running": not_draining, "broker": not_yet}
+        if settings.redis_wait_replicas:
+            context.checks["replicas"] = replicas_follow
         yield context
 
 

@@ -43,6 +43,10 @@ class CommonSettings(BaseSettings):
     mqtt_url: SecretStr = Field(description="mqtt://[user:pass@]host[:1883] or mqtts://…")
     mqtt_ca_file: Path | None = Field(None, description="CA bundle for mqtts, default the system's")
     redis_url: SecretStr = Field(description="redis://…, rediss://…, redis+cluster://… or redis+sentinel://…/service")
+    redis_wait_replicas: int = Field(
+        0, ge=0, le=10, description="replicas that must have a write before it is relied upon; see redis.md"
+    )
+    redis_wait_timeout_ms: int = Field(1000, ge=1, le=10_000, description="how long they may take, milliseconds")
     # Without wildcards; without $, which begins topics of the broker's own (MQTT 5, 4.7.2); without braces, which mark
     # hash tags in Redis keys.
     topic_prefix: str = Field("", pattern=r"^([^$+#{}\x00][^+#{}\x00]*)?$", description="put before every topic")

@@ -9,6 +9,7 @@ import itertools
 import os
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from carillon.local import LocalServer, find_server, local_broker, local_store
 from carillon.ports import SERVICES, free_port
 from carillon.stack import Stack
 from sandbox.server import Options, Sandbox, running
+from tests.redis_sets import ClusterSet
 from tests.sandbox_client import SandboxClient
 
 # A machine that is busy with other tests is slow, and that says nothing about the code.
@@ -156,11 +158,23 @@ async def box(data: Path) -> AsyncIterator[Sandbox]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    """The whole system for all tests. A test that kills a part of it starts that part again."""
-    system = Stack(tmp_path_factory.mktemp("stack"), embedded=_EMBEDDED or None)
-    await system.start()
-    yield system
-    await system.stop()
+    """The whole system for all tests. A test that kills a part of it starts that part again.
+
+    With ``CARILLON_TEST_STORE=cluster`` it stands on a Redis Cluster, and its own store is idle.
+    """
+    data = tmp_path_factory.mktemp("stack")
+    async with AsyncExitStack() as cleanup:
+        settings: dict[str, str] = {}
+        if os.environ.get("CARILLON_TEST_STORE") == "cluster":
+            need("redis-server")
+            cluster = ClusterSet(data / "cluster")
+            cleanup.push_async_callback(cluster.stop)
+            await cluster.start()
+            settings = {"REDIS_URL": cluster.url, "REDIS_WAIT_REPLICAS": "1"}
+        system = Stack(data, embedded=_EMBEDDED or None, settings=settings)
+        cleanup.push_async_callback(system.stop)
+        await system.start()
+        yield system
 
 
 @pytest_asyncio.fixture

@@ -17,6 +17,9 @@ from pathlib import Path
 from tests.chaos.rig import Plan
 from tests.chaos.runner import Result, examples, play
 from tests.chaos.scenarios import SCENARIOS, sized
+from tests.chaos.store_scenarios import STORE_SCENARIOS
+
+_ALL = SCENARIOS | STORE_SCENARIOS
 
 _HEAD = (
     "| fault | played | published | lost | twice | duplicates at providers | taken over | accepting again "
@@ -52,7 +55,7 @@ async def _play_all(names: Sequence[str], plan: Plan, keep: Path | None) -> bool
     reached = True
     sys.stdout.write(f"{_HEAD}\n")
     for name in names:
-        scenario = SCENARIOS[name]
+        scenario = _ALL[name]
         folder = Path(tempfile.mkdtemp(prefix=f"carillon-chaos-{name}-", dir=keep))
         try:
             result = await play(scenario, sized(scenario, plan), folder)
@@ -76,7 +79,7 @@ def main() -> None:
     parser.add_argument("--per-second", type=float, default=100.0, help="how fast")
     parser.add_argument("--faults", type=int, default=0, help="how often each fault is played; 0: as the table says")
     parser.add_argument("--seed", type=int, default=1, help="of traffic and schedule")
-    parser.add_argument("--scenario", action="append", choices=list(SCENARIOS), help="one of them; may be repeated")
+    parser.add_argument("--scenario", action="append", choices=list(_ALL), help="one of them; may be repeated")
     parser.add_argument("--keep", type=Path, help="leave journals, logs and data in this folder")
     options = parser.parse_args()
     plan = Plan(options.notifications, options.per_second, options.faults, options.seed)
@@ -87,7 +90,7 @@ def main() -> None:
         f"{os.getloadavg()[0]:.1f}, seed {plan.seed}, {plan.notifications:,} notifications at "
         f"{plan.per_second:g} / s each\n\n"
     )
-    reached = asyncio.run(_play_all(options.scenario or list(SCENARIOS), plan, options.keep))
+    reached = asyncio.run(_play_all(options.scenario or list(_ALL), plan, options.keep))
     raise SystemExit(0 if reached else 1)
 
 

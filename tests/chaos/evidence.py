@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import redis.asyncio
 
@@ -179,7 +180,7 @@ def read_evidence(folder: Path) -> Evidence:
 
 async def dump_store(url: str, folder: Path) -> None:
     """Write ledger and inboxes of a store into the folder."""
-    async with redis.asyncio.from_url(url) as store:
+    async with await _client(url) as store:
         ledger, inboxes = await _scan(store)
     write_ledger(folder / LEDGER, ledger)
     _write(folder / INBOXES, (asdict(entry) for entry in inboxes))
@@ -243,6 +244,19 @@ def _epoch(text: str) -> float:
 
 
 # Any: the client's stubs mix answers of every type and both of its kinds.
+async def _client(url: str) -> Any:
+    """Return redis-py's own client for a URL as the services read it."""
+    parts = urlsplit(url)
+    if parts.scheme == "redis+cluster":
+        return redis.asyncio.RedisCluster.from_url(f"redis://{parts.netloc.split(',')[0]}")
+    if parts.scheme == "redis+sentinel":
+        sentinel: Any
+        async with redis.asyncio.from_url(f"redis://{parts.netloc.split(',')[0]}") as sentinel:
+            host, port = await sentinel.sentinel_get_master_addr_by_name(parts.path.strip("/"))
+        return redis.asyncio.Redis(host=host, port=port)
+    return redis.asyncio.from_url(url)
+
+
 async def _scan(store: Any) -> tuple[Ledger, list[InboxEntry]]:
     ledger, inboxes = Ledger(), list[InboxEntry]()
     records: list[bytes] = []

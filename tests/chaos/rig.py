@@ -30,6 +30,7 @@ from shared.store import Store
 from tests.chaos.evidence import EFFECTS, PUBLISHED, Evidence, Fault, add_fault, dump_store, read_evidence
 from tests.chaos.proxy import Proxy
 from tests.chaos.traffic import Traffic
+from tests.redis_sets import ClusterSet, SentinelSet
 from tests.sandbox_client import SandboxClient
 
 CHANNELS = ("email", "sms", "push", "realtime")
@@ -73,6 +74,9 @@ class Plan:
         return self.notifications / self.per_second
 
 
+StoreSet = ClusterSet | SentinelSet
+
+
 @dataclass(slots=True)
 class Rig:
     """A running system; made by ``running``.
@@ -82,6 +86,7 @@ class Rig:
         draw: the seeded source of the schedule.
         notes: what a scenario has to say of its run beside the table's figures.
         ended: processes that ended without having been killed or stopped, each with its exit status.
+        store_set: the servers of a store with replicas, in the place of the stack's own, which is idle then.
     """
 
     plan: Plan
@@ -94,6 +99,12 @@ class Rig:
     publisher: Child | None = None
     notes: list[str] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
+    store_set: StoreSet | None = None
+
+    @property
+    def store_url(self) -> str:
+        """The store that the services use."""
+        return self.stack.environment["REDIS_URL"]
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -198,7 +209,7 @@ class Rig:
     async def settled(self, within_s: float) -> bool:
         """Wait until nothing is open; False when something still is."""
         deadline = time.monotonic() + within_s
-        async with Store(self.stack.store.url) as store:
+        async with Store(self.store_url) as store:
             ledger = Ledger(store, Keys())
             while time.monotonic() < deadline:
                 try:
@@ -229,7 +240,7 @@ class Rig:
 
     async def evidence(self) -> Evidence:
         """Collect what was left behind."""
-        await dump_store(self.stack.store.url, self.folder)
+        await dump_store(self.store_url, self.folder)
         return read_evidence(self.folder)
 
     def logged(self, service: str, *words: str) -> int:
@@ -285,6 +296,7 @@ async def running(
     ttl_s: float | None = None,
     processes: Mapping[tuple[str, int], Mapping[str, str]] | None = None,
     prepare: Callable[[Rig], Awaitable[None]] | None = None,
+    store_set: Callable[[Path], StoreSet] | None = None,
 ) -> AsyncIterator[Rig]:
     """Start a system, and stop it at the end.
 
@@ -294,6 +306,7 @@ async def running(
         ttl_s: see ``Traffic``.
         processes: more settings for one process, by service and index.
         prepare: called when everything runs, before anything is published.
+        store_set: describes a store with replicas; the services wait for one of them.
     """
     common = {
         "DELIVERY_ATTEMPT_DEADLINE_S": str(plan.attempt_deadline_s),
@@ -301,11 +314,17 @@ async def running(
         # The inboxes are read at the end; none may have dropped an entry.
         "INBOX_LIMIT": "10000",
     }
+    replicated = store_set(folder / "store") if store_set else None
+    if replicated is not None:
+        common |= {"REDIS_URL": replicated.url, "REDIS_WAIT_REPLICAS": "1"}
     stack = Stack(folder / "stack", embedded=False, settings=common, services=())
     stack.sandbox.command += ["--journal", str(folder / EFFECTS)]
     draw = random.Random(plan.seed)  # noqa: S311 - repeatable, and no secret
-    rig = Rig(plan, folder, stack, {}, draw, ttl_s, processes or {})
+    rig = Rig(plan, folder, stack, {}, draw, ttl_s, processes or {}, store_set=replicated)
     async with AsyncExitStack() as cleanup:
+        if replicated is not None:
+            cleanup.push_async_callback(replicated.stop)
+            await replicated.start()
         cleanup.push_async_callback(stack.stop)
         await stack.start()
         if proxied:

@@ -40,6 +40,7 @@ async def play(scenario: Scenario, plan: Plan, folder: Path) -> Result:
         ttl_s=scenario.ttl_s(plan) if scenario.ttl_s else None,
         processes=scenario.processes,
         prepare=scenario.prepare,
+        store_set=scenario.store_set,
     ) as rig:
         async with asyncio.TaskGroup() as watch:
             supervisor = watch.create_task(rig.supervise(), name="supervise")

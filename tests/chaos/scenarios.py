@@ -16,7 +16,7 @@ from sandbox.journal import Journal
 from tests.chaos.checker import Harm, Limits, Verdict
 from tests.chaos.evidence import PUBLISHED, Evidence
 from tests.chaos.recovery import Recovery, percentile_ms
-from tests.chaos.rig import Plan, Rig
+from tests.chaos.rig import Plan, Rig, StoreSet
 from tests.chaos.traffic import Publish
 
 Faults = Callable[[Rig], Coroutine[Any, Any, None]]
@@ -56,6 +56,7 @@ class Scenario:
         per_second: slower than asked, where the faults need the time.
         answer_s: how long providers take; None for the plan's figure.
         may_end: processes may end by themselves; otherwise that is wrong.
+        store_set: describes the servers of a store with replicas; None for one server.
     """
 
     what: str
@@ -74,6 +75,7 @@ class Scenario:
     per_second: float | None = None
     answer_s: float | None = None
     may_end: bool = False
+    store_set: Callable[[Path], StoreSet] | None = None
 
     def too_slow(self, recovery: Recovery) -> list[str]:
         """Say in words which recovery took longer than it may."""
@@ -98,12 +100,12 @@ async def _kill(rig: Rig, service: str) -> None:
 
 
 # The services' own defaults; a repeated inbox entry is no second one.
-_CONCURRENCY = {"email": 10, "sms": 10, "push": 50, "realtime": 0}
+CONCURRENCY = {"email": 10, "sms": 10, "push": 50, "realtime": 0}
 
 
 def _killed_channel_limits(service: str, plan: Plan) -> Limits:
     share = 0.001 if plan.notifications >= _LARGE_RUN else 1.0
-    return Limits({Harm.DUPLICATE: plan.faults * _CONCURRENCY[service]}, duplicate_share=share)
+    return Limits({Harm.DUPLICATE: plan.faults * CONCURRENCY[service]}, duplicate_share=share)
 
 
 async def _kill_store(rig: Rig) -> None:

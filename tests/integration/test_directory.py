@@ -93,6 +93,17 @@ async def test_a_deleted_user_is_gone_from_everywhere(directory: Directory, open
     assert await opened.command("DBSIZE") == 0
 
 
+async def test_a_put_that_is_repeated_completes_what_the_first_one_could_not(
+    directory: Directory, opened: Store
+) -> None:
+    await directory.put(person(groups=["ops"], roles=["admin"]))
+    # The record was written, and the store went away before the indexes were.
+    await asyncio.gather(*(opened.command("DEL", key) for key in (Keys().group("ops"), Keys().admins)))
+    await directory.put(person(groups=["ops"], roles=["admin"]))
+    assert await everything(directory, directory.group("ops")) == ["user123"]
+    assert await directory.admins() == ["user123"]
+
+
 async def test_a_large_group_is_read_in_pages(directory: Directory) -> None:
     names = sorted(f"user{number:04}" for number in range(500))
     await asyncio.gather(*(directory.put(person(name, groups=["all"])) for name in names))

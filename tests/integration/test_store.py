@@ -5,13 +5,14 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
+from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
 from redis.exceptions import ResponseError
 
 from carillon.local import LocalServer
-from shared import store as module
+from shared import store_link as module
 from shared.errors import StoreUnavailable
 from shared.keys import Keys, new_notification_id
 from shared.ledger import Ledger, NewRecord, NewRow, Verdict
@@ -42,11 +43,11 @@ async def test_commands_and_scripts_answer_in_the_order_of_their_submission(open
     assert await opened.command("LRANGE", "list", 0, 2) == [b"0", b"1", b"2"]
 
 
-async def test_what_is_submitted_together_travels_together(opened: Store) -> None:
+async def test_what_is_submitted_together_travels_together(opened: Store, store: EmptyStore) -> None:
     await asyncio.gather(*(opened.submit("PING") for _ in range(200)))
     # On one connection, so that nothing overtakes.
     clients = (await opened.command("CLIENT", "LIST")).decode().splitlines()
-    database = f"db={opened._client.connection_pool.connection_kwargs['db']} "
+    database = f"db={urlsplit(store.url).path[1:]} "
     assert sum(database in line for line in clients) == 1
 
 
@@ -144,6 +145,14 @@ async def test_a_store_that_is_busy_is_away(new_store: NewStore) -> None:
         with pytest.raises(ResponseError):
             await endless
         await other.ping()
+
+
+async def test_whoever_comes_after_the_end_is_told(store: EmptyStore) -> None:
+    for url in (store.url, f"redis+cluster://127.0.0.1:{store.server.port}"):
+        async with Store(url) as opened:
+            pass
+        with pytest.raises(StoreUnavailable):
+            await opened.ping()
 
 
 async def test_an_absent_store_is_told_at_once(new_store: NewStore) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from carillon.stack import Stack
 from tests.load.intake import measure_bare_loop, measure_intake
 from tests.load.latency import measure_latency
+from tests.load.wait import measure_wait
 
 
 async def measure(notifications: int, seconds: int) -> list[str]:
@@ -52,13 +53,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.load", description=__doc__)
     parser.add_argument("--notifications", type=int, default=20_000, help="user notifications for the rates")
     parser.add_argument("--seconds", type=int, default=20, help="length of the latency measurement")
+    parser.add_argument("--wait", action="store_true", help="only what REDIS_WAIT_REPLICAS costs, on a Sentinel set")
     options = parser.parse_args()
     load = os.getloadavg()[0]
     sys.stdout.write(
         f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, Python {platform.python_version()}, "
         f"load before: {load:.1f}\n\n"
     )
-    lines = asyncio.run(measure(options.notifications, options.seconds))
+    if options.wait:
+        lines = asyncio.run(measure_wait(options.notifications))
+    else:
+        lines = asyncio.run(measure(options.notifications, options.seconds))
     sys.stdout.write("\n".join(lines) + "\n")
 
 
