@@ -85,6 +85,19 @@ class Content(_Frozen):
     alert: AlertDetails | None = None
 
 
+class TemplateUse(_Frozen):
+    """Which template a notification's texts are written with; its variables are the content's ``data``.
+
+    Attributes:
+        locale: the language of readers of whom the directory does not know one; None is the template's own.
+        timezone: their time zone; None is UTC.
+    """
+
+    name: str
+    locale: str | None = None
+    timezone: str | None = None
+
+
 class Notification(_Frozen):
     """What someone wants said.
 
@@ -94,6 +107,7 @@ class Notification(_Frozen):
         accepted_ms: milliseconds since 1970, by the accepting router's clock.
         channels: only these, when the publisher said so.
         events: publish each later step on ``notifications/events/{id}``.
+        template: what the texts of each recipient are written with when they are planned.
     """
 
     id: str
@@ -103,6 +117,7 @@ class Notification(_Frozen):
     content: Content
     channels: tuple[Channel, ...] | None = None
     events: bool = False
+    template: TemplateUse | None = None
 
 
 class EmailAddress(_Frozen):
@@ -182,7 +197,7 @@ class Delivery(Row):
 
     Attributes:
         recipient: the user id; None when the publisher gave an address instead of a person.
-        content: what is said here instead of the notification's own content (mails of a batch).
+        content: what is said here instead of the notification's own content (mails of a batch, texts of a template).
     """
 
     channel: Channel

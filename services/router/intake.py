@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.router.actions import Actions
-from services.router.compose import Draft, compose
+from services.router.compose import NO_TEMPLATES, Draft, compose
 from services.router.payloads import notifications
 from services.router.payloads.parse import Publish, parse
 from services.router.payloads.rejection import Rejected, RejectionCode
 from services.router.planner import Known, Planner
+from services.router.templates.folder import Templates
 from shared import metrics
 from shared.clock import Clock, epoch_ms, from_epoch_ms, rfc3339
 from shared.errors import BrokerUnavailable, Reason
@@ -93,7 +94,9 @@ class Intake:
         lifetime_s: int,
         batch: int,
         alerts: bool,
+        templates: Templates = NO_TEMPLATES,
     ) -> None:
+        self._templates = templates
         self._topics = topics
         self._ledger = ledger
         self._planner = planner
@@ -198,6 +201,7 @@ class Intake:
                     now_ms=epoch_ms(self._clock.now()),
                     lifetime_s=self._lifetime_s,
                     unstable=taken.unstable,
+                    templates=self._templates,
                 )
         except Rejected as rejected:
             self._refuse(taken, rejected)

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from services.router.compose import Draft
+from services.router.compose import NO_TEMPLATES, Draft
 from services.router.oncall import Group, Step, User, escalation, on_call
 from services.router.plan import crowd_channels, nobody, plan_feed, plan_person
 from services.router.tasks import Audience, Crowd, Escalation, FanOut, People, Plan, Task
+from services.router.templates.folder import Templates
+from services.router.words import Writer
 from shared.clock import Clock
 from shared.directory import Directory, Members
 from shared.errors import Reason
@@ -44,10 +46,14 @@ class Planner:
 
     Args:
         escalation_after_s: when the admins are told again of an alert whose type has no escalation of its own.
+        templates: what the texts of notifications that name one are written with.
     """
 
-    def __init__(self, directory: Directory, clock: Clock, escalation_after_s: float) -> None:
+    def __init__(
+        self, directory: Directory, clock: Clock, escalation_after_s: float, templates: Templates = NO_TEMPLATES
+    ) -> None:
         self._directory = directory
+        self._templates = templates
         self._clock = clock
         self._escalation_after_s = escalation_after_s
 
@@ -136,9 +142,10 @@ class Planner:
         channels: tuple[Channel, ...] | None = None,
     ) -> list[NewRow]:
         rows: list[NewRow] = []
+        words = Writer(notification, self._templates).for_person
         for user_id in audience.user_ids:
             person = known.people.get(user_id)
-            rows += plan_person(notification, user_id, person, audience, expires_ms, channels=channels)
+            rows += plan_person(notification, user_id, person, audience, expires_ms, channels=channels, words=words)
         return rows
 
     def _crowd_rows(self, notification: Notification, crowd: Crowd, expires_ms: int) -> list[NewRow]:
@@ -209,12 +216,19 @@ class Planner:
         user_ids = await self._directory.page(members, page.after, FAN_OUT_PAGE)
         people = await self._directory.people(user_ids) if user_ids else {}
         channels = crowd_channels(notification)
+        words = Writer(notification, self._templates).for_person
         rows: list[NewRow] = []
         for user_id, person in people.items():
             # The index may still name somebody who has left; the record is what counts.
             if page.group is None or page.group in person.groups:
                 planned = plan_person(
-                    notification, user_id, person, People(user_ids=(user_id,)), expires_ms, channels=channels
+                    notification,
+                    user_id,
+                    person,
+                    People(user_ids=(user_id,)),
+                    expires_ms,
+                    channels=channels,
+                    words=words,
                 )
                 # Of a crowd only what is sent is written down: a row for each person whom a broadcast does not reach
                 # would be most of the ledger.
