@@ -30,6 +30,7 @@ _OWN_PREFIXES = tuple(_OWN_PREFIX.values())
 _SERVICE_GRACE_S = 35.0
 _PROBE_TIMEOUT_S = 2.0
 _ENVIRONMENT_FILE = "environment"
+_SAMPLE_TEMPLATES = ROOT / "carillon" / "sample_templates"
 
 
 class Stack:
@@ -124,6 +125,7 @@ class Stack:
             "REDIS_URL": self.store.url,
             "OPS_HOST": LOOPBACK,
             **service_environment(self.data / "sandbox"),
+            "TEMPLATES_DIR": os.environ.get("TEMPLATES_DIR") or str(_SAMPLE_TEMPLATES),
             "REALTIME_JWT_SECRET": self._jwt_secret(),
             "REALTIME_ALLOWED_ORIGINS": f"{self.realtime_url},http://localhost:{self.ports.http}",
             **self._settings,
