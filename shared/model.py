@@ -107,6 +107,7 @@ class Notification(_Frozen):
         accepted_ms: milliseconds since 1970, by the accepting router's clock.
         channels: only these, when the publisher said so.
         events: publish each later step on ``notifications/events/{id}``.
+        deadline_ms: after this nobody is to be told, when the publisher said so; milliseconds since 1970.
         template: what the texts of each recipient are written with when they are planned.
     """
 
@@ -117,6 +118,7 @@ class Notification(_Frozen):
     content: Content
     channels: tuple[Channel, ...] | None = None
     events: bool = False
+    deadline_ms: int | None = None
     template: TemplateUse | None = None
 
 

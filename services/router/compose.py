@@ -88,13 +88,19 @@ class _Times:
         due_ms = epoch_ms(said.send_at) if said.send_at else 0
         return due_ms if due_ms > self.now_ms else 0
 
-    def expires_ms(self, said: Envelope) -> int:
+    def deadline_ms(self, said: Envelope) -> int | None:
         asked = []
         if said.expires_at is not None:
             asked.append(epoch_ms(said.expires_at))
         if said.ttl_s is not None:
             asked.append(self.now_ms + round(said.ttl_s * 1000))
-        return min(asked) if asked else max(self.now_ms, self.due_ms(said)) + self.lifetime_s * 1000
+        return min(asked, default=None)
+
+    def expires_ms(self, said: Envelope) -> int:
+        deadline_ms = self.deadline_ms(said)
+        if deadline_ms is not None:
+            return deadline_ms
+        return max(self.now_ms, self.due_ms(said)) + self.lifetime_s * 1000
 
 
 def compose(
@@ -135,6 +141,7 @@ def compose(
         content=said.content,
         channels=publish.channels,
         events=publish.events,
+        deadline_ms=times.deadline_ms(publish),
         template=said.template,
     )
     return Draft(

@@ -41,6 +41,10 @@ class Known:
     admins: tuple[str, ...]
 
 
+# Later than any time that a publish may name.
+NEVER_MS = 2**53
+
+
 class Planner:
     """Plans on one directory.
 
@@ -185,17 +189,23 @@ class Planner:
         return self.escalation_rows(notification, step, known)
 
     def escalation_rows(self, notification: Notification, escalation_: Escalation, known: Known) -> list[NewRow]:
-        """Tell the people of the step that is due, and write down the step after it."""
+        """Tell the people of the step that is due, and write down the step after it.
+
+        After the alert's own deadline nobody is told; where it has none, each step's deliveries are tried as long as
+        the first ones.
+        """
         step, *later = escalation_.steps
-        expires_ms = escalation_.since_ms + round(step.after_s * 1000) + escalation_.lifetime_ms
+        deadline_ms = NEVER_MS if notification.deadline_ms is None else notification.deadline_ms
+        step_ms = escalation_.since_ms + round(step.after_s * 1000)
+        expires_ms = min(step_ms + escalation_.lifetime_ms, deadline_ms)
         audience = People(
             user_ids=_told(step.targets, known, escalation_.alert_type), regardless=True, round=escalation_.round
         )
         rows = self._people_rows(notification, audience, expires_ms, known, step.channels)
         if not rows:
             rows = [nobody(notification, expires_ms)]
-        if later:
-            due_ms = escalation_.since_ms + round(later[0].after_s * 1000)
+        due_ms = escalation_.since_ms + round(later[0].after_s * 1000) if later else NEVER_MS
+        if due_ms < deadline_ms:
             following = escalation_.model_copy(update={"round": escalation_.round + 1, "steps": tuple(later)})
             rows.append(
                 NewRow(
@@ -203,7 +213,7 @@ class Planner:
                         key=f"escalate:{following.round}",
                         priority=Priority.CRITICAL,
                         due_ms=due_ms,
-                        expires_ms=due_ms + round(TASK_LIFETIME.total_seconds() * 1000),
+                        expires_ms=min(due_ms + round(TASK_LIFETIME.total_seconds() * 1000), deadline_ms),
                         what=following,
                     )
                 )
