@@ -18,7 +18,8 @@ from jinja2.utils import missing
 from services.router.templates.filters import FILTERS, READER, Reader
 from services.router.templates.problems import BrokenTemplate
 
-# Turns of loops and calls in one text: 10 to 20 ms of the router's time. No mail that somebody reads has as many rows.
+# Turns of loops and calls in one text: some milliseconds of the router's time (3 ms when they are empty, measured). No
+# mail that somebody reads has as many rows.
 STEPS = 5_000
 
 _COUNTED = "each turn counted"
