@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.router.templates.folder import Templates, load, read
 from services.router.templates.problems import Unrenderable
@@ -14,6 +16,7 @@ from shared.errors import ConfigError
 from shared.model import Channel
 
 SAMPLE = Path(__file__).parents[2] / "carillon" / "sample_templates"
+SAMPLE_TEMPLATE = load(SAMPLE)["welcome"]
 MAIL = "<mjml><mj-body><mj-section><mj-column>{}</mj-column></mj-section></mj-body></mjml>"
 
 
@@ -203,6 +206,29 @@ def test_what_cannot_be_written_is_refused_without_repeating_it(
     assert field == "data"
     assert found.startswith(f"template one, text: {problem}")
     assert "secret" not in found
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(name=_JSON, url=_JSON)
+def test_any_data_is_written_safely_or_refused(name: object, url: object) -> None:
+    harmless = {"name": "name", "url": "url", "joined": "2026-11-02", "tasks": 1}
+    try:
+        texts = SAMPLE_TEMPLATE.texts(Channel.EMAIL, {**harmless, "name": name, "url": url}, "fr", "Europe/Paris")
+    except Unrenderable:
+        return
+    assert len(texts.title.splitlines()) == 1
+    assert "=?" not in texts.title
+    plain = SAMPLE_TEMPLATE.texts(Channel.EMAIL, harmless, "fr", "Europe/Paris")
+    # Not one tag or attribute more than with harmless data.
+    assert [(texts.html_body or "").count(sign) for sign in '<>"'] == [
+        (plain.html_body or "").count(sign) for sign in '<>"'
+    ]
 
 
 @pytest.mark.parametrize(
