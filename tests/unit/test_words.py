@@ -186,6 +186,13 @@ def test_a_problem_in_a_batch_says_which_mail(templates: Templates) -> None:
     assert [each.problem for each in caught.value.fields] == ["too many with a template: at most 100"]
 
 
+def test_a_mail_of_a_batch_that_says_more_than_is_known_is_refused(templates: Templates) -> None:
+    mail = {"to": "user@example.com", "subject": "s", "body": "b"}
+    with pytest.raises(Rejected) as caught:
+        batch(templates, mail, {**mail, "cc": "other@example.com", "reply_to": None})
+    assert [(each.field, each.problem) for each in caught.value.fields] == [("emails.1.cc", "unknown")]
+
+
 @pytest.mark.parametrize("name", ["id", "channels", "events"])
 def test_a_mail_of_a_batch_cannot_say_what_is_the_batchs(templates: Templates, name: str) -> None:
     value = {"id": "k", "channels": ["email"], "events": True}[name]

@@ -7,6 +7,7 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
+    ConfigDict,
     Discriminator,
     Field,
     StrictBool,
@@ -40,6 +41,8 @@ def _of_the_batch(_value: object) -> object:
 
 
 _OfTheBatch = BeforeValidator(_of_the_batch)
+# Among a thousand mails, what is ignored in one of them would go unnoticed.
+_NOTHING_ELSE = ConfigDict(extra="forbid")
 
 
 class _InBatch(BaseModel):
@@ -53,9 +56,13 @@ class _InBatch(BaseModel):
 class BatchMail(_InBatch, EmailSend):
     """A mail of a batch."""
 
+    model_config = _NOTHING_ELSE
+
 
 class TemplatedBatchMail(_InBatch, TemplatedEmail):
     """A mail of a batch that names a template."""
+
+    model_config = _NOTHING_ELSE
 
 
 def _without_nulls(value: object) -> object:
