@@ -246,7 +246,13 @@ class Attempt:
     @property
     def content(self) -> Content:
         """What to say: the delivery's own content, else the notification's."""
-        return self.delivery.content or self.notification.content
+        own = self.delivery.content
+        if own is None:
+            return self.notification.content
+        if self.notification.template is None:
+            return own
+        # Written once for all deliveries: the texts are each reader's, the data is everybody's.
+        return own.model_copy(update={"data": self.notification.content.data})
 
 
 @dataclass(frozen=True, slots=True)

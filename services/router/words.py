@@ -71,7 +71,10 @@ class Writer:
             log.error("template is gone", extra={"notification_id": notification.id, "template": self._use.name})
 
     def for_person(self, channel: Channel, person: Person) -> Content | None:
-        """Return what is said to somebody in place of the notification's own content; None for nothing else."""
+        """Return what is said to somebody in place of the notification's own content; None for nothing else.
+
+        Without the data, which a delivery takes from its notification (``shared.model.Attempt.content``).
+        """
         if self._template is None or self._use is None:
             return None
         key = channel, person.locale or self._use.locale, person.timezone or self._use.timezone
@@ -86,4 +89,4 @@ class Writer:
             # Without its text: that names the publisher's fields.
             log.error("template does not fit any more", extra={"template": template.name, "channel": channel})  # noqa: TRY400
             return None
-        return None if written == self._base else written
+        return None if written == self._base else written.model_copy(update={"data": {}})

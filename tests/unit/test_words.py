@@ -19,13 +19,14 @@ from shared.clock import epoch_ms
 from shared.directory import Directory
 from shared.keys import Keys
 from shared.ledger import NewRow
-from shared.model import Channel, Content, Delivery, TemplateUse
+from shared.model import Attempt, Channel, Content, Delivery, TemplateUse
 from shared.people import Person
 from shared.store import Store
 from shared.topics import Kind
 from tests.fakes.clock import StandingClock
 
-NOW_MS = epoch_ms(datetime(2026, 1, 5, 9, tzinfo=UTC))
+NOW = datetime(2026, 1, 5, 9, tzinfo=UTC)
+NOW_MS = epoch_ms(NOW)
 DATA = {"name": "User 123", "at": "2026-01-05T23:30:00Z"}
 USER = {"user_id": "user123"}
 TOKEN = "0" * 64
@@ -67,7 +68,7 @@ def problems(templates: Templates, kind: Kind, params: Mapping[str, str], **body
 
 def contents(rows: list[NewRow], one: Draft) -> dict[tuple[str | None, Channel], Content]:
     return {
-        (row.row.recipient, row.row.channel): row.row.content or one.notification.content
+        (row.row.recipient, row.row.channel): Attempt(one.notification, row.row, 1, False, NOW).content
         for row in rows
         if isinstance(row.row, Delivery) and not row.state.is_end
     }
@@ -103,6 +104,8 @@ def test_a_person_is_told_in_their_language_and_time_on_every_channel(templates:
     told = {channel: content for (_, channel), content in contents(rows, one).items()}
     assert (told[Channel.REALTIME].title, told[Channel.REALTIME].message) == ("Hello User 123", "At 00:30.")
     assert told[Channel.REALTIME].data == told[Channel.PUSH].data == DATA
+    # The data is written once, not once a delivery.
+    assert not any(row.row.content.data for row in rows if isinstance(row.row, Delivery) and row.row.content)
     assert told[Channel.EMAIL].html_body == "<p>en User 123</p>"
     assert (told[Channel.SMS].title, told[Channel.SMS].message) == ("", "00:30")
     assert told[Channel.PUSH].message == "Now"
