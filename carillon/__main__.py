@@ -24,6 +24,7 @@ _COMMANDS = {
     "token": ("carillon.tokens:token", "Print a token for a user of the realtime service."),
     "trace": ("carillon.trace:trace", "Show what became of a notification."),
     "dead-letters": ("carillon.dead_letters:dead_letters", "Look at what ended undelivered; replay or drop it."),
+    "template": ("carillon.templates:template", "Look at the texts of templates before anybody gets them."),
     "audit": ("carillon.audit:audit", "Check that everything accepted is accounted for."),
 }
 

@@ -34,6 +34,7 @@ class OperatorSettings(CommonSettings):
     realtime_jwt_secret: SecretStr = Field(_UNSET, description="signs tokens with HS256")
     realtime_jwt_audience: str | None = Field(None, description="claim aud of a token")
     realtime_jwt_issuer: str | None = Field(None, description="claim iss of a token")
+    templates_dir: Path | None = Field(None, description="folder of the templates that notifications may name")
 
     @classmethod
     def settings_customise_sources(

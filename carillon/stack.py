@@ -30,6 +30,7 @@ _OWN_PREFIXES = tuple(_OWN_PREFIX.values())
 _SERVICE_GRACE_S = 35.0
 _PROBE_TIMEOUT_S = 2.0
 _ENVIRONMENT_FILE = "environment"
+_SAMPLE_TEMPLATES = ROOT / "carillon" / "sample_templates"
 
 
 class Stack:
@@ -124,6 +125,7 @@ class Stack:
             "REDIS_URL": self.store.url,
             "OPS_HOST": LOOPBACK,
             **service_environment(self.data / "sandbox"),
+            "TEMPLATES_DIR": str(_templates_folder()),
             "REALTIME_JWT_SECRET": self._jwt_secret(),
             "REALTIME_ALLOWED_ORIGINS": f"{self.realtime_url},http://localhost:{self.ports.http}",
             **self._settings,
@@ -276,6 +278,12 @@ def read_environment(data: Path) -> dict[str, str]:
         return {}
     pairs = (line.partition("=") for line in lines)
     return {name: "".join(shlex.split(value)) for name, _, value in pairs}
+
+
+def _templates_folder() -> Path:
+    # Absolute, because services and commands run in different folders.
+    asked = os.environ.get("TEMPLATES_DIR")
+    return Path(asked).resolve() if asked else _SAMPLE_TEMPLATES
 
 
 def _inherited() -> dict[str, str]:

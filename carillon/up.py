@@ -71,6 +71,16 @@ _EXAMPLES: tuple[tuple[str, str, dict[str, object]], ...] = (
             "priority": "high",
         },
     ),
+    (
+        "a mail in the reader's language, from carillon/sample_templates/welcome",
+        "notifications/email/send",
+        {
+            "to": "user@example.com",
+            "template": "welcome",
+            "locale": "fr-CA",
+            "data": {"name": "User 123", "joined": "2026-11-02", "tasks": 3},
+        },
+    ),
 )
 
 

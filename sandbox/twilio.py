@@ -101,6 +101,8 @@ class Twilio:
         content = {"title": "", "body": form["Body"], "from": form.get("From") or form.get("MessagingServiceSid")}
         if callback := form.get("StatusCallback"):
             content["status_callback"] = callback
+        if validity := form.get("ValidityPeriod"):
+            content["validity_period"] = validity
         effect = Effect(
             channel="sms",
             provider="twilio",

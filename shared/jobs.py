@@ -16,6 +16,9 @@ from shared.topics import Topics
 
 # A fan-out to 100,000 people is not 100,000 MQTT messages; and one job is not more than a worker has in hand at once.
 JOB_ROWS = 50
+# Rows with texts of their own are long. The brokers take packets of a little over 1 MiB (deploy/mosquitto), and a
+# character may be three bytes.
+JOB_CHARS = 256 * 1024
 
 
 class Publisher(Protocol):
@@ -58,9 +61,19 @@ def jobs_of_due(topics: Topics, due: Sequence[DueRow]) -> Iterator[Message]:
 
 def _packed(topic: str, content: str, specs: Sequence[str]) -> Iterator[Message]:
     # Both parts are JSON texts already; building the job from them saves reading and writing them again.
-    for start in range(0, len(specs), JOB_ROWS):
-        rows = ",".join(specs[start : start + JOB_ROWS])
-        yield topic, f'{{"v":{JOB_VERSION},"notification":{content},"rows":[{rows}]}}'
+    for part in _parts(specs):
+        yield topic, f'{{"v":{JOB_VERSION},"notification":{content},"rows":[{",".join(part)}]}}'
+
+
+def _parts(specs: Sequence[str]) -> Iterator[Sequence[str]]:
+    start = chars = 0
+    for end, spec in enumerate(specs):
+        if end > start and (end - start == JOB_ROWS or chars + len(spec) > JOB_CHARS):
+            yield specs[start:end]
+            start, chars = end, 0
+        chars += len(spec)
+    if start < len(specs):
+        yield specs[start:]
 
 
 async def settled(handovers: Iterable["asyncio.Future[bool]"]) -> int:

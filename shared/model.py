@@ -85,6 +85,19 @@ class Content(_Frozen):
     alert: AlertDetails | None = None
 
 
+class TemplateUse(_Frozen):
+    """Which template a notification's texts are written with; its variables are the content's ``data``.
+
+    Attributes:
+        locale: the language of readers of whom the directory does not know one; None is the template's own.
+        timezone: their time zone; None is UTC.
+    """
+
+    name: str
+    locale: str | None = None
+    timezone: str | None = None
+
+
 class Notification(_Frozen):
     """What someone wants said.
 
@@ -94,6 +107,8 @@ class Notification(_Frozen):
         accepted_ms: milliseconds since 1970, by the accepting router's clock.
         channels: only these, when the publisher said so.
         events: publish each later step on ``notifications/events/{id}``.
+        deadline_ms: after this nobody is to be told, when the publisher said so; milliseconds since 1970.
+        template: what the texts of each recipient are written with when they are planned.
     """
 
     id: str
@@ -103,6 +118,8 @@ class Notification(_Frozen):
     content: Content
     channels: tuple[Channel, ...] | None = None
     events: bool = False
+    deadline_ms: int | None = None
+    template: TemplateUse | None = None
 
 
 class EmailAddress(_Frozen):
@@ -182,7 +199,7 @@ class Delivery(Row):
 
     Attributes:
         recipient: the user id; None when the publisher gave an address instead of a person.
-        content: what is said here instead of the notification's own content (mails of a batch).
+        content: what is said here instead of the notification's own content (mails of a batch, texts of a template).
     """
 
     channel: Channel
@@ -229,7 +246,13 @@ class Attempt:
     @property
     def content(self) -> Content:
         """What to say: the delivery's own content, else the notification's."""
-        return self.delivery.content or self.notification.content
+        own = self.delivery.content
+        if own is None:
+            return self.notification.content
+        if self.notification.template is None:
+            return own
+        # Written once for all deliveries: the texts are each reader's, the data is everybody's.
+        return own.model_copy(update={"data": self.notification.content.data})
 
 
 @dataclass(frozen=True, slots=True)

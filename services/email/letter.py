@@ -1,6 +1,7 @@
-"""The HTML version of a notification that brings none.
+"""The two versions of a mail: the HTML of a notification that brings none, and a plain text that says as much.
 
-Everything is escaped and styled inline, because mail programs drop style sheets; nothing is loaded from elsewhere.
+In HTML everything is escaped and styled inline, because mail programs drop style sheets; nothing is loaded from
+elsewhere.
 """
 
 from collections.abc import Iterator
@@ -16,7 +17,21 @@ _COLOURS = {
 }
 _FONT = "font-family:-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif"
 # What a maintenance notification says in its data.
-_MAINTENANCE = {"starts_at": "Starts", "ends_at": "Ends", "services": "Services"}
+_MAINTENANCE_DETAILS = {"starts_at": "Starts", "ends_at": "Ends", "services": "Services"}
+
+
+_REQUEST = "This alert requires an acknowledgement."
+
+
+def plain(content: Content, priority: Priority) -> str:
+    """Write the message; of an alert and a maintenance with the details that it is read for."""
+    if content.html_body or not (content.alert or content.type == "maintenance"):
+        # Two versions of the publisher's own are left as they are.
+        return content.message
+    parts = [content.message.rstrip(), "\n".join(f"{name}: {value}" for name, value in _details(content, priority))]
+    if _is_request(content):
+        parts.append(_REQUEST)
+    return "\n\n".join(parts) + "\n"
 
 
 def letter(content: Content, priority: Priority) -> str:
@@ -28,11 +43,8 @@ def letter(content: Content, priority: Priority) -> str:
         for name, value in _details(content, priority)
     )
     request = ""
-    if content.alert and content.alert.requires_acknowledgment:
-        request = (
-            f'<p style="margin:24px 0 0;font-size:14px;font-weight:600;color:{colour}">'
-            "This alert requires an acknowledgement.</p>\n"
-        )
+    if _is_request(content):
+        request = f'<p style="margin:24px 0 0;font-size:14px;font-weight:600;color:{colour}">{_REQUEST}</p>\n'
     return (
         "<!DOCTYPE html>\n"
         f'<html><head><meta charset="utf-8"><title>{escape(content.title)}</title></head>\n'
@@ -44,6 +56,10 @@ def letter(content: Content, priority: Priority) -> str:
         f'<table role="presentation" style="margin:24px 0 0;border-collapse:collapse;font-size:14px">\n{rows}</table>\n'
         f"{request}</div>\n</body></html>\n"
     )
+
+
+def _is_request(content: Content) -> bool:
+    return content.alert is not None and content.alert.requires_acknowledgment
 
 
 def _lines(text: str) -> str:
@@ -63,7 +79,7 @@ def _details(content: Content, priority: Priority) -> Iterator[tuple[str, str]]:
     if content.category:
         yield "Category", content.category
     if content.type == "maintenance":
-        for key, name in _MAINTENANCE.items():
+        for key, name in _MAINTENANCE_DETAILS.items():
             if value := content.data.get(key):
                 yield name, _words(value)
 

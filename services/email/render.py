@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
 
-from services.email.letter import letter
+from services.email.letter import letter, plain
 from services.email.mime import (
     LINE_LIMIT_CHARACTERS,
     MIME_FIELDS,
@@ -77,7 +77,8 @@ def render(attempt: Attempt, sender: Sender, now: datetime) -> Mail:
     if delivery.priority in _URGENT:
         fields |= {"X-Priority": _URGENT[delivery.priority], "Importance": "high"}
     try:
-        raw = alternatives(fields, content.message, content.html_body or letter(content, delivery.priority))
+        html = content.html_body or letter(content, delivery.priority)
+        raw = alternatives(fields, plain(content, delivery.priority), html)
     except UnicodeEncodeError:
         raise PermanentFailure(Reason.REJECTED, "the text is not valid Unicode") from None
     _refuse_other_fields(raw, [*fields, *MIME_FIELDS])

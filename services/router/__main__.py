@@ -12,6 +12,7 @@ from services.router.settings import RouterSettings
 from services.router.slots import Slots
 from services.router.sweeper import measure_forever, sweep_forever
 from services.router.tasks import Task
+from services.router.templates.folder import load
 from shared import metrics
 from shared.feed import Feed, FeedMirror
 from shared.inbox import Inbox
@@ -31,7 +32,9 @@ async def route(context: Context[RouterSettings]) -> None:
     """Take publishes, perform tasks and sweep until told to stop."""
     settings = context.settings
     metrics.prepare_router([*(kind.value for kind in Kind), UNKNOWN])
-    planner = Planner(context.directory, context.clock, settings.alert_escalation_after_s)
+    templates = load(settings.templates_dir) if settings.templates_dir else {}
+    log.info("templates", extra={"templates": sorted(templates)})
+    planner = Planner(context.directory, context.clock, settings.alert_escalation_after_s, templates)
     inbox = Inbox(context.store, context.keys, settings.inbox_limit, settings.inbox_retention)
     mirror = FeedMirror(Feed(context.store, context.keys, settings.inbox_retention))
     actions = Actions(
@@ -53,6 +56,7 @@ async def route(context: Context[RouterSettings]) -> None:
             lifetime_s=settings.delivery_lifetime_s,
             batch=settings.router_batch,
             alerts=alerts,
+            templates=templates,
         )
 
     performer = Performer(planner, context.topics)

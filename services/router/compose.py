@@ -9,8 +9,16 @@ from hashlib import blake2b
 from typing import Any
 
 from services.router.payloads import notifications as p
+from services.router.payloads import templated as t
+from services.router.payloads.envelope import Envelope
+from services.router.payloads.mails import EmailBatch, EmailSend
+from services.router.payloads.push_to import PushTo
 from services.router.payloads.rejection import Rejected, RejectionCode
 from services.router.tasks import Audience, Crowd, People
+from services.router.templates.folder import Templates
+from services.router.templates.problems import Unrenderable
+from services.router.words import content as words
+from services.router.words import refusal, template_of
 from shared.clock import epoch_ms
 from shared.keys import new_notification_id, shard_of_key
 from shared.model import (
@@ -24,6 +32,7 @@ from shared.model import (
     PhoneNumber,
     Platform,
     Priority,
+    TemplateUse,
     WebSubscription,
 )
 from shared.people import PushSubscription
@@ -53,6 +62,12 @@ class Draft:
     alert_type: str | None = None
 
 
+NO_TEMPLATES: Templates = {}
+
+# What clients are told that a direct notification is.
+_TYPES = {Channel.REALTIME: "info", Channel.EMAIL: "email", Channel.SMS: "sms", Channel.PUSH: "push"}
+
+
 @dataclass(frozen=True, slots=True)
 class _Said:
     """What one kind of publish says, and to whom."""
@@ -60,6 +75,7 @@ class _Said:
     content: Content
     audience: Audience | None = None
     direct: tuple[Delivery, ...] = ()
+    template: TemplateUse | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +85,23 @@ class _Times:
     now_ms: int
     lifetime_s: int
 
-    def due_ms(self, said: p.Envelope) -> int:
+    def due_ms(self, said: Envelope) -> int:
         due_ms = epoch_ms(said.send_at) if said.send_at else 0
         return due_ms if due_ms > self.now_ms else 0
 
-    def expires_ms(self, said: p.Envelope) -> int:
+    def deadline_ms(self, said: Envelope) -> int | None:
         asked = []
         if said.expires_at is not None:
             asked.append(epoch_ms(said.expires_at))
         if said.ttl_s is not None:
             asked.append(self.now_ms + round(said.ttl_s * 1000))
-        return min(asked) if asked else max(self.now_ms, self.due_ms(said)) + self.lifetime_s * 1000
+        return min(asked, default=None)
+
+    def expires_ms(self, said: Envelope) -> int:
+        deadline_ms = self.deadline_ms(said)
+        if deadline_ms is not None:
+            return deadline_ms
+        return max(self.now_ms, self.due_ms(said)) + self.lifetime_s * 1000
 
 
 def compose(
@@ -90,6 +112,7 @@ def compose(
     lifetime_s: int,
     unstable: frozenset[str] = frozenset(),
     packet: str = "",
+    templates: Templates = NO_TEMPLATES,
 ) -> Draft:
     """Turn a checked publish into a draft.
 
@@ -99,7 +122,8 @@ def compose(
         packet: names what the broker handed over; stands in for the key of a publish that has none.
 
     Raises:
-        Rejected: with the code ``expired``.
+        Rejected: with the code ``expired``, or ``invalid_payload`` where there is no such template or the
+            data does not fit it.
     """
     times = _Times(now_ms, lifetime_s)
     send_at_ms, expires_ms = times.due_ms(publish), times.expires_ms(publish)
@@ -111,7 +135,7 @@ def compose(
     dedup_key = _dedup_key(publish)
     # What a publish is known by and an alert's deduplication are looked at on one shard; the last is the stronger bond.
     owner = dedup_key or key or packet
-    said = _say(publish, times)
+    said = _say(publish, times, templates)
     notification = Notification(
         id=new_notification_id(shard_of_key(owner) if owner else None),
         kind=kind.value,
@@ -120,6 +144,8 @@ def compose(
         content=said.content,
         channels=publish.channels,
         events=publish.events,
+        deadline_ms=times.deadline_ms(publish),
+        template=said.template,
     )
     return Draft(
         notification=notification,
@@ -152,7 +178,7 @@ def _fingerprint(kind: Kind, publish: p.Notification, unstable: frozenset[str]) 
     return blake2b(f"{kind}|{body}".encode(), digest_size=16).hexdigest()
 
 
-def _say(publish: p.Notification, times: _Times) -> _Said:
+def _say(publish: p.Notification, times: _Times, templates: Templates) -> _Said:
     match publish:
         case p.RealtimeUser():
             return _Said(_realtime(publish), People(user_ids=(publish.user_id,)))
@@ -167,14 +193,16 @@ def _say(publish: p.Notification, times: _Times) -> _Said:
             return _Said(_status(publish), Crowd())
         case p.SystemMaintenance():
             return _Said(_maintenance(publish), Crowd())
-        case p.EmailSend():
-            return _emails(publish.category, (publish,), times)
-        case p.EmailBatch():
-            return _emails(publish.category, publish.emails, times)
+        case EmailSend():
+            return _Said(_mail(publish), direct=(_mail_delivery(publish, 0, times),))
+        case EmailBatch():
+            return _batch(publish, times, templates)
         case p.SmsSend():
             return _sms(publish, times)
         case p.PushMobile():
             return _push(publish, times)
+        case _:
+            return _say_templated(publish, times, templates)
 
 
 def _realtime(publish: p.Realtime) -> Content:
@@ -226,36 +254,49 @@ def _maintenance(publish: p.SystemMaintenance) -> Content:
     )
 
 
-def _emails(category: str | None, mails: tuple[p.EmailSend, ...], times: _Times) -> _Said:
-    def content(mail: p.EmailSend) -> Content:
-        return Content(
-            title=mail.subject, message=mail.body, html_body=mail.html_body, type="email", category=mail.category
-        )
-
-    alone = len(mails) == 1
-
-    # A mail of a batch has inherited what the batch says and it does not, so its own times are all there is to know.
-    direct = tuple(
-        Delivery(
-            key=f"email:{index}",
-            channel=Channel.EMAIL,
-            priority=mail.priority,
-            address=EmailAddress(email=mail.to),
-            content=None if alone else content(mail),
-            due_ms=times.due_ms(mail),
-            expires_ms=times.expires_ms(mail),
-        )
-        for index, mail in enumerate(mails)
+def _mail(mail: EmailSend) -> Content:
+    return Content(
+        title=mail.subject, message=mail.body, html_body=mail.html_body, type="email", category=mail.category
     )
 
-    if alone:
-        return _Said(content(mails[0]), direct=direct)
-    summary = Content(title="", message="", type="email", category=category, data={"emails": len(mails)})
-    return _Said(summary, direct=direct)
+
+def _mail_delivery(
+    mail: EmailSend | t.TemplatedEmail, index: int, times: _Times, content: Content | None = None
+) -> Delivery:
+    return Delivery(
+        key=f"email:{index}",
+        channel=Channel.EMAIL,
+        priority=mail.priority,
+        address=EmailAddress(email=mail.to),
+        content=content,
+        due_ms=times.due_ms(mail),
+        expires_ms=times.expires_ms(mail),
+    )
+
+
+def _batch(publish: EmailBatch, times: _Times, templates: Templates) -> _Said:
+    # A mail of a batch has inherited what the batch says and it does not, so its own times are all there is to know.
+    contents = [
+        _mail(mail) if isinstance(mail, EmailSend) else _written(templates, mail, Channel.EMAIL, f"emails.{index}.")
+        for index, mail in enumerate(publish.emails)
+    ]
+    if len(contents) == 1:
+        return _Said(contents[0], direct=(_mail_delivery(publish.emails[0], 0, times),))
+    direct = tuple(
+        _mail_delivery(mail, index, times, content)
+        for index, (mail, content) in enumerate(zip(publish.emails, contents, strict=True))
+    )
+    data = {"emails": len(contents)}
+    return _Said(Content(title="", message="", type="email", category=publish.category, data=data), direct=direct)
 
 
 def _sms(publish: p.SmsSend, times: _Times) -> _Said:
-    delivery = Delivery(
+    content = Content(title="", message=publish.message, type="sms", category=publish.category)
+    return _Said(content, direct=(_sms_delivery(publish, times),))
+
+
+def _sms_delivery(publish: p.SmsSend | t.TemplatedSms, times: _Times) -> Delivery:
+    return Delivery(
         key="sms:0",
         channel=Channel.SMS,
         priority=publish.priority,
@@ -263,16 +304,17 @@ def _sms(publish: p.SmsSend, times: _Times) -> _Said:
         due_ms=times.due_ms(publish),
         expires_ms=times.expires_ms(publish),
     )
-    content = Content(title="", message=publish.message, type="sms", category=publish.category)
-    return _Said(content, direct=(delivery,))
 
 
 def _push(publish: p.PushMobile, times: _Times) -> _Said:
     content = Content(
         title=publish.title, message=publish.message, type="push", category=publish.category, data=publish.data
     )
-    audience = People(user_ids=(publish.user_id,), only_push=publish.platform) if publish.user_id else None
+    return _Said(content, *_push_to(publish, times))
 
+
+def _push_to(publish: PushTo, times: _Times) -> tuple[Audience | None, tuple[Delivery, ...]]:
+    audience = People(user_ids=(publish.user_id,), only_push=publish.platform) if publish.user_id else None
     direct = tuple(
         Delivery(
             key=f"push:{index}",
@@ -284,7 +326,51 @@ def _push(publish: p.PushMobile, times: _Times) -> _Said:
         )
         for index, token in enumerate(publish.tokens or ())
     )
-    return _Said(content, audience, direct)
+    return audience, direct
+
+
+def _say_templated(publish: t.TemplatedNotification, times: _Times, templates: Templates) -> _Said:
+    match publish:
+        case t.TemplatedEmail():
+            content = _written(templates, publish, Channel.EMAIL)
+            return _Said(content, direct=(_mail_delivery(publish, 0, times),))
+        case t.TemplatedSms():
+            return _Said(_written(templates, publish, Channel.SMS), direct=(_sms_delivery(publish, times),))
+        case t.TemplatedPush():
+            audience, direct = _push_to(publish, times)
+            content = _written(templates, publish, Channel.PUSH, for_people=audience is not None)
+        case t.TemplatedUser():
+            audience, direct = People(user_ids=(publish.user_id,)), ()
+            content = _written(templates, publish, Channel.REALTIME, for_people=True)
+        case t.TemplatedGroup():
+            audience, direct = Crowd(groups=(publish.group_id,)), ()
+            content = _written(templates, publish, Channel.REALTIME, for_people=True)
+        case t.TemplatedBroadcast():
+            audience, direct = Crowd(groups=publish.target_groups or None), ()
+            content = _written(templates, publish, Channel.REALTIME, for_people=True)
+    use = TemplateUse(name=publish.template, locale=publish.locale, timezone=publish.timezone)
+    return _Said(content, audience, direct, use)
+
+
+def _written(
+    templates: Templates, publish: t.Templated, channel: Channel, field: str = "", *, for_people: bool = False
+) -> Content:
+    """Write what a channel says to readers of whom nothing is known.
+
+    Args:
+        field: the publish's place in the payload, with a dot behind it.
+        for_people: it goes to people of the directory, too; then every language must fit, because any may be wanted.
+    """
+    template = template_of(templates, publish, field)
+    base = Content(title="", message="", type=_TYPES[channel], category=publish.category, data=publish.data)
+    if isinstance(publish, t.TemplatedRealtime):
+        base = base.model_copy(update={"type": publish.type})
+    try:
+        if for_people:
+            template.check(publish.data)
+        return words(template, channel, base, publish.locale, publish.timezone)
+    except Unrenderable as error:
+        raise refusal(error, field) from None
 
 
 def device_address(platform: Platform, token: str | PushSubscription) -> MobileToken | WebSubscription:

@@ -16,11 +16,12 @@ from hashlib import blake2b
 from typing import Any
 
 from services.router.actions import Actions
-from services.router.compose import Draft, compose
+from services.router.compose import NO_TEMPLATES, Draft, compose
 from services.router.payloads import notifications
 from services.router.payloads.parse import Publish, parse
 from services.router.payloads.rejection import Rejected, RejectionCode
 from services.router.planner import Known, Planner
+from services.router.templates.folder import Templates
 from shared import metrics
 from shared.clock import Clock, epoch_ms, from_epoch_ms, rfc3339
 from shared.errors import BrokerUnavailable, Reason
@@ -96,7 +97,9 @@ class Intake:
         lifetime_s: int,
         batch: int,
         alerts: bool,
+        templates: Templates = NO_TEMPLATES,
     ) -> None:
+        self._templates = templates
         self._topics = topics
         self._ledger = ledger
         self._planner = planner
@@ -206,6 +209,7 @@ class Intake:
                     lifetime_s=self._lifetime_s,
                     unstable=taken.unstable,
                     packet=_packet(incoming, session),
+                    templates=self._templates,
                 )
         except Rejected as rejected:
             self._refuse(taken, rejected)

@@ -4,7 +4,7 @@ The table is the wire contract's section 2. Every channel that the rules would t
 reason, so that a trace answers "why did I not get a mail".
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 
 from services.router.compose import device_address, is_urgent
@@ -14,6 +14,7 @@ from shared.ledger import NewRow
 from shared.model import (
     Address,
     Channel,
+    Content,
     Delivery,
     EmailAddress,
     Feed,
@@ -28,6 +29,9 @@ from shared.people import Device, Person, WebDevice
 
 ALL_CHANNELS = tuple(Channel)
 
+Words = Callable[[Channel, Person], Content | None]
+"""Says what a channel says to somebody in place of the notification's own content; None for nothing else."""
+
 
 def plan_person(
     notification: Notification,
@@ -37,12 +41,14 @@ def plan_person(
     expires_ms: int,
     *,
     channels: Sequence[Channel] | None = None,
+    words: Words = lambda _channel, _person: None,
 ) -> list[NewRow]:
     """Decide the deliveries to one person.
 
     Args:
         person: the directory's record, None for somebody unknown.
         channels: only these, beside what the publisher said (an escalation step's, or a fan-out's).
+        words: the person's own texts, of a notification with a template.
     """
     planner = _Planner(notification, user_id, audience.round, expires_ms)
     if person is None:
@@ -60,9 +66,11 @@ def plan_person(
             rows.append(planner.suppressed(channel, Reason.PREFERENCE_OFF))
             continue
         addresses = _addresses(channel, person, audience)
-        rows += [planner.delivery(channel, name, address) for name, address in addresses]
         if not addresses:
             rows.append(planner.suppressed(channel, Reason.NO_ADDRESS))
+            continue
+        content = words(channel, person)
+        rows += [planner.delivery(channel, name, address, content) for name, address in addresses]
     return rows
 
 
@@ -145,13 +153,13 @@ class _Planner:
         self._round = round_
         self._expires_ms = expires_ms
 
-    def delivery(self, channel: Channel, name: str, address: Address) -> NewRow:
-        return NewRow(self._row(channel, name, address))
+    def delivery(self, channel: Channel, name: str, address: Address, content: Content | None) -> NewRow:
+        return NewRow(self._row(channel, name, address, content))
 
     def suppressed(self, channel: Channel, reason: Reason) -> NewRow:
         return NewRow(self._row(channel, "", UserInbox(user_id=self._user_id)), State.SUPPRESSED, reason)
 
-    def _row(self, channel: Channel, name: str, address: Address) -> Delivery:
+    def _row(self, channel: Channel, name: str, address: Address, content: Content | None = None) -> Delivery:
         # The inbox holds a notification once, however often an escalation tells the same person.
         again = f"@{self._round}" if self._round and channel is not Channel.REALTIME else ""
         return Delivery(
@@ -160,5 +168,6 @@ class _Planner:
             priority=self._notification.priority,
             address=address,
             recipient=self._user_id,
+            content=content,
             expires_ms=self._expires_ms,
         )

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from services.router.compose import Draft
+from services.router.compose import NO_TEMPLATES, Draft
 from services.router.oncall import Group, Step, User, escalation, on_call
 from services.router.plan import crowd_channels, nobody, plan_feed, plan_person
 from services.router.tasks import Audience, Crowd, Escalation, FanOut, People, Plan, Task
+from services.router.templates.folder import Templates
+from services.router.words import Writer
 from shared.clock import Clock
 from shared.directory import Directory, Members
 from shared.errors import Reason
@@ -39,15 +41,23 @@ class Known:
     admins: tuple[str, ...]
 
 
+# Later than any time that a publish may name.
+NEVER_MS = 2**53
+
+
 class Planner:
     """Plans on one directory.
 
     Args:
         escalation_after_s: when the admins are told again of an alert whose type has no escalation of its own.
+        templates: what the texts of notifications that name one are written with.
     """
 
-    def __init__(self, directory: Directory, clock: Clock, escalation_after_s: float) -> None:
+    def __init__(
+        self, directory: Directory, clock: Clock, escalation_after_s: float, templates: Templates = NO_TEMPLATES
+    ) -> None:
         self._directory = directory
+        self._templates = templates
         self._clock = clock
         self._escalation_after_s = escalation_after_s
 
@@ -136,9 +146,10 @@ class Planner:
         channels: tuple[Channel, ...] | None = None,
     ) -> list[NewRow]:
         rows: list[NewRow] = []
+        words = Writer(notification, self._templates).for_person
         for user_id in audience.user_ids:
             person = known.people.get(user_id)
-            rows += plan_person(notification, user_id, person, audience, expires_ms, channels=channels)
+            rows += plan_person(notification, user_id, person, audience, expires_ms, channels=channels, words=words)
         return rows
 
     def _crowd_rows(self, notification: Notification, crowd: Crowd, expires_ms: int) -> list[NewRow]:
@@ -178,17 +189,23 @@ class Planner:
         return self.escalation_rows(notification, step, known)
 
     def escalation_rows(self, notification: Notification, escalation_: Escalation, known: Known) -> list[NewRow]:
-        """Tell the people of the step that is due, and write down the step after it."""
+        """Tell the people of the step that is due, and write down the step after it.
+
+        After the alert's own deadline nobody is told; where it has none, each step's deliveries are tried as long as
+        the first ones.
+        """
         step, *later = escalation_.steps
-        expires_ms = escalation_.since_ms + round(step.after_s * 1000) + escalation_.lifetime_ms
+        deadline_ms = NEVER_MS if notification.deadline_ms is None else notification.deadline_ms
+        step_ms = escalation_.since_ms + round(step.after_s * 1000)
+        expires_ms = min(step_ms + escalation_.lifetime_ms, deadline_ms)
         audience = People(
             user_ids=_told(step.targets, known, escalation_.alert_type), regardless=True, round=escalation_.round
         )
         rows = self._people_rows(notification, audience, expires_ms, known, step.channels)
         if not rows:
             rows = [nobody(notification, expires_ms)]
-        if later:
-            due_ms = escalation_.since_ms + round(later[0].after_s * 1000)
+        due_ms = escalation_.since_ms + round(later[0].after_s * 1000) if later else NEVER_MS
+        if due_ms < deadline_ms:
             following = escalation_.model_copy(update={"round": escalation_.round + 1, "steps": tuple(later)})
             rows.append(
                 NewRow(
@@ -196,7 +213,7 @@ class Planner:
                         key=f"escalate:{following.round}",
                         priority=Priority.CRITICAL,
                         due_ms=due_ms,
-                        expires_ms=due_ms + round(TASK_LIFETIME.total_seconds() * 1000),
+                        expires_ms=min(due_ms + round(TASK_LIFETIME.total_seconds() * 1000), deadline_ms),
                         what=following,
                     )
                 )
@@ -209,12 +226,19 @@ class Planner:
         user_ids = await self._directory.page(members, page.after, FAN_OUT_PAGE)
         people = await self._directory.people(user_ids) if user_ids else {}
         channels = crowd_channels(notification)
+        words = Writer(notification, self._templates).for_person
         rows: list[NewRow] = []
         for user_id, person in people.items():
             # The index may still name somebody who has left; the record is what counts.
             if page.group is None or page.group in person.groups:
                 planned = plan_person(
-                    notification, user_id, person, People(user_ids=(user_id,)), expires_ms, channels=channels
+                    notification,
+                    user_id,
+                    person,
+                    People(user_ids=(user_id,)),
+                    expires_ms,
+                    channels=channels,
+                    words=words,
                 )
                 # Of a crowd only what is sent is written down: a row for each person whom a broadcast does not reach
                 # would be most of the ledger.

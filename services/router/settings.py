@@ -1,5 +1,6 @@
 """The router's settings."""
 
+from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field
@@ -10,9 +11,10 @@ from shared.settings import CommonSettings
 class RouterSettings(CommonSettings):
     """What the router reads beside the common settings."""
 
-    prefixes: ClassVar[tuple[str, ...]] = (*CommonSettings.prefixes, "ROUTER_")
+    prefixes: ClassVar[tuple[str, ...]] = (*CommonSettings.prefixes, "ROUTER_", "TEMPLATES_")
 
     ops_port: int = Field(9100, ge=0, le=65535)
     router_batch: int = Field(200, ge=1, le=1000, description="publishes taken at a time")
     router_audit_interval_s: float = Field(60, ge=1, le=3600, description="time from one audit to the next, seconds")
     router_task_concurrency: int = Field(8, ge=1, le=100, description="fan-out pages and other tasks in hand")
+    templates_dir: Path | None = Field(None, description="folder of the templates that notifications may name")

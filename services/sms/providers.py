@@ -4,6 +4,9 @@ One delivery is one request. Twilio has no idempotency key for it, so an attempt
 ``OutcomeUnknown`` and never repeated here.
 """
 
+import math
+from datetime import datetime
+
 import aiohttp
 from twilio.rest import Client  # type: ignore[import-untyped]
 
@@ -12,9 +15,12 @@ from services.sms.http_client import MessageClient
 from services.sms.settings import SmsSettings
 from services.sms.text import sms_text
 from services.sms.verdict import RefusalError, UnreadableAnswerError, verdict
-from shared.clock import Clock, SystemClock
+from shared.clock import Clock, SystemClock, from_epoch_ms
 from shared.errors import DeliveryRefused, OutcomeUnknown, PermanentFailure, Reason
 from shared.model import Attempt, Delivery, PhoneNumber, Receipt
+
+# twilio.com/docs/messaging/api/message-resource, ValidityPeriod: 1 to 36,000 seconds in Twilio's queue.
+VALIDITY_MAX_S = 36_000
 
 # The SDK reads TWILIO_* from the process's environment where an argument is empty; an empty mapping would count as none
 # given. Region and edge would change the host.
@@ -26,14 +32,15 @@ class TwilioProvider:
 
     Args:
         settings: account, sender, allowed countries and bounds.
-        clock: for a Retry-After that is a date.
+        clock: for the time that is left of a delivery, and a Retry-After that is a date.
     """
 
     name = "twilio"
 
     def __init__(self, settings: SmsSettings, clock: Clock | None = None) -> None:
         self._countries = settings.countries
-        self._http = MessageClient(settings.sms_concurrency, clock or SystemClock())
+        self._clock = clock or SystemClock()
+        self._http = MessageClient(settings.sms_concurrency, self._clock)
         client = Client(
             settings.sms_twilio_account_sid,
             settings.sms_twilio_auth_token.get_secret_value(),
@@ -59,7 +66,10 @@ class TwilioProvider:
             raise DeliveryRefused(Reason.COUNTRY_NOT_ALLOWED)
         try:
             message = await self._messages.create_async(
-                to=address.phone, body=sms_text(attempt.content), **self._sender
+                to=address.phone,
+                body=sms_text(attempt.content),
+                validity_period=validity_s(attempt.delivery, self._clock.now()),
+                **self._sender,
             )
         except (RefusalError, UnreadableAnswerError, aiohttp.ClientError, OSError) as error:
             # From None: some of the library's errors hold the URL, which names the account.
@@ -72,3 +82,9 @@ class TwilioProvider:
     async def close(self) -> None:
         """Close the connections."""
         await self._http.close()
+
+
+def validity_s(delivery: Delivery, now: datetime) -> int:
+    """Return for how many seconds Twilio may keep trying: until the delivery expires, as far as Twilio goes."""
+    left_s = (from_epoch_ms(delivery.expires_ms) - now).total_seconds()
+    return min(max(math.ceil(left_s), 1), VALIDITY_MAX_S)

@@ -5,12 +5,14 @@ import itertools
 import json
 import os
 import signal
+import sys
 import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -151,6 +153,50 @@ async def test_what_is_accepted_is_in_the_ledger_when_the_receipt_arrives(publis
     assert receipt["accepted_at"].endswith("Z")
     (row,) = (await read.rows(receipt["notification_id"])).values()
     assert (row.lane, row.state) == ("email", State.PENDING)
+
+
+async def test_a_template_speaks_to_each_reader_in_their_language(publisher: Publisher, read: Read) -> None:
+    data = {"name": "User 123", "joined": "2026-11-02", "tasks": 2}
+    group = unique("group")
+    locales = {unique(locale): locale for locale in ("en", "fr-CA")}
+    for user_id, locale in locales.items():
+        record = {"email": "user@example.com", "locale": locale, "groups": [group]}
+        assert (await publisher.send(f"directory/user/{user_id}", record))["status"] == "accepted"
+    payload = {"template": "welcome", "data": data, "priority": "high", "channels": ["email"]}
+    notification_id = await publisher.accepted(f"notifications/realtime/group/{group}", payload)
+
+    async def planned() -> dict[str | None, str] | None:
+        rows = (await read.rows(notification_id)).values()
+        flat = await read.store.command("HGETALL", f"{Keys().shard_of(notification_id)}:n:{notification_id}")
+        specs = dict(flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True))
+        mails = [json.loads(specs[f"d:{row.key}".encode()]) for row in rows if row.lane == "email"]
+        titles = {mail["recipient"]: mail.get("content", {}).get("title") for mail in mails}
+        return titles if len(titles) == len(locales) else None
+
+    welcome = {"en": "Welcome, User 123", "fr-CA": "Bienvenue, User 123"}
+    assert await eventually(planned, 10, "both mails") == {user: welcome[locale] for user, locale in locales.items()}
+
+
+async def test_data_that_does_not_fit_a_template_is_refused_by_name(publisher: Publisher) -> None:
+    mail = {"to": "user@example.com", "template": "welcome", "data": {"name": "User 123", "tasks": 2}}
+    receipt = await publisher.send("notifications/email/send", mail)
+    assert receipt["error"]["fields"] == [{"field": "data.joined", "problem": "required by template welcome"}]
+    receipt = await publisher.send("notifications/email/send", {**mail, "template": "unknown"})
+    assert receipt["error"]["fields"] == [{"field": "template", "problem": "unknown"}]
+
+
+async def test_a_broken_template_stops_the_router_with_file_and_line(router: Stack, tmp_path: Path) -> None:
+    (tmp_path / "bad" / "en").mkdir(parents=True)
+    (tmp_path / "bad" / "en" / "text.txt").write_text("Hello\n{{ name")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "services.router"),
+        env=router.command_environment() | {"TEMPLATES_DIR": str(tmp_path), "OPS_PORT": "0"},
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, said = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 2
+    assert "bad/en/text.txt:2: unexpected end of template" in said.decode().splitlines()[-1]
 
 
 async def test_an_alerts_receipt_names_the_alert(publisher: Publisher) -> None:

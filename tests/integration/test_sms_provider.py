@@ -20,6 +20,7 @@ from sandbox.server import Sandbox
 from services.sms import http_client
 from services.sms.providers import TwilioProvider
 from services.sms.settings import SmsSettings
+from shared.clock import Clock, epoch_ms
 from shared.errors import (
     DeliveryError,
     DeliveryRefused,
@@ -32,6 +33,7 @@ from shared.errors import (
 )
 from shared.model import Attempt, Channel, Content, Delivery, Notification, PhoneNumber, Priority, Receipt
 from tests.attempts import cancel_once, outcome
+from tests.fakes.clock import StandingClock
 
 ID = "01893e4a-0000-7003-8000-000000000000"
 PHONE = "+12025550123"
@@ -42,14 +44,14 @@ SECRET_PHONE = "+12025550199"
 Open = Callable[..., TwilioProvider]
 
 
-def attempt(to: str = PHONE, message: str = "Good morning.", title: str = "") -> Attempt:
+def attempt(to: str = PHONE, message: str = "Good morning.", title: str = "", expires_ms: int = 10**13) -> Attempt:
     delivery = Delivery(
         key="sms:0",
         channel=Channel.SMS,
         priority=Priority.NORMAL,
         address=PhoneNumber(phone=to),
         due_ms=0,
-        expires_ms=10**13,
+        expires_ms=expires_ms,
     )
     notification = Notification(
         id=ID, kind="sms_send", priority=Priority.NORMAL, accepted_ms=0, content=Content(title=title, message=message)
@@ -62,7 +64,7 @@ async def provider(box: Sandbox) -> AsyncIterator[Open]:
     """A function that opens a provider, by default for the sandbox; closed after the test."""
     opened: list[TwilioProvider] = []
 
-    def open_with(**others: Any) -> TwilioProvider:
+    def open_with(*, clock: Clock | None = None, **others: Any) -> TwilioProvider:
         settings = SmsSettings.model_validate(
             {
                 "mqtt_url": "mqtt://localhost",
@@ -75,7 +77,7 @@ async def provider(box: Sandbox) -> AsyncIterator[Open]:
                 **others,
             }
         )
-        opened.append(TwilioProvider(settings))
+        opened.append(TwilioProvider(settings, clock))
         return opened[-1]
 
     yield open_with
@@ -114,6 +116,16 @@ async def test_an_accepted_sms_is_with_the_provider(box: Sandbox, provider: Open
     [entry] = outbox(box)
     assert receipt == Receipt(provider_id=entry["id"])
     assert (entry["to"], entry["from"], entry["body"]) == (PHONE, "+15005550006", "Payment: Größe ok & 100 % +1")
+
+
+@pytest.mark.parametrize(("left_s", "validity_s"), [(-5, 1), (0, 1), (90.2, 91), (36_000, 36_000), (10**6, 36_000)])
+async def test_twilio_is_told_until_when_an_sms_is_of_use(
+    box: Sandbox, provider: Open, left_s: float, validity_s: int
+) -> None:
+    clock = StandingClock()
+    expires_ms = epoch_ms(clock.now()) + round(left_s * 1000)
+    await provider(clock=clock).send(attempt(expires_ms=expires_ms))
+    assert outbox(box)[0]["validity_period"] == str(validity_s)
 
 
 async def test_a_messaging_service_is_named_by_its_sid(box: Sandbox, provider: Open) -> None:

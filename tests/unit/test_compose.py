@@ -82,6 +82,12 @@ def test_due_time_and_deadline(body: dict[str, Any], send_at_ms: int, expires_ms
     assert (one.send_at_ms, one.expires_ms) == (send_at_ms, expires_ms)
 
 
+def test_only_a_publishers_own_deadline_is_the_notifications() -> None:
+    assert to_user().notification.deadline_ms is None
+    assert to_user(ttl_s=60).notification.deadline_ms == NOW_MS + 60_000
+    assert to_user(expires_at=at(1)).notification.deadline_ms == NOW_MS + HOUR_MS
+
+
 def test_the_message_expiry_counts_as_ttl_and_the_payloads_own_wins() -> None:
     assert to_user(expiry_s=60).expires_ms == NOW_MS + 60_000
     assert to_user(expiry_s=60, ttl_s=30).expires_ms == NOW_MS + 30_000

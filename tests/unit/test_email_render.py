@@ -202,3 +202,46 @@ def _text(part: Message) -> str:
 
 def _lines(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def test_the_text_part_tells_what_the_html_tells_of_an_alert() -> None:
+    alert = AlertDetails(
+        type="disk",
+        level="critical",
+        source="monitor",
+        severity="high",
+        affected_systems=("db1", "db2"),
+        requires_acknowledgment=True,
+    )
+    content = Content(
+        title="Critical alert: disk", message="It is full.\n", type="alert", category="storage", alert=alert
+    )
+    assert body(read(written(content, priority=Priority.CRITICAL)), "plain").splitlines() == [
+        "It is full.",
+        "",
+        "Priority: Critical",
+        "Alert: disk",
+        "Severity: high",
+        "Source: monitor",
+        "Affected systems: db1, db2",
+        "Category: storage",
+        "",
+        "This alert requires an acknowledgement.",
+    ]
+
+
+def test_the_text_part_tells_the_times_of_a_maintenance() -> None:
+    data = {"starts_at": "2026-11-03T02:00:00+00:00", "services": ["api", "web"]}
+    content = Content(title="Scheduled maintenance", message="Soon.", type="maintenance", data=data)
+    assert body(read(written(content, priority=Priority.HIGH)), "plain").splitlines() == [
+        "Soon.",
+        "",
+        "Priority: High",
+        "Starts: 2026-11-03T02:00:00+00:00",
+        "Services: api, web",
+    ]
+
+
+def test_the_text_part_of_any_other_mail_is_what_was_written() -> None:
+    content = Content(title="Title", message="Message", category="news", data={"starts_at": "now"})
+    assert body(read(written(content)), "plain").rstrip() == "Message"

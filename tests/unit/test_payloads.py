@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from services.router.payloads import control, notifications
+from services.router.payloads import control, mails, notifications
 from services.router.payloads.parse import PAYLOAD_BYTES, Publish, parse
 from services.router.payloads.rejection import (
     FIELD_CHARS,
@@ -550,8 +550,8 @@ MODELS: list[tuple[Kind, type[BaseModel]]] = [
     (Kind.ALERT_CRITICAL, notifications.CriticalAlert),
     (Kind.SYSTEM_STATUS, notifications.SystemStatus),
     (Kind.SYSTEM_MAINTENANCE, notifications.SystemMaintenance),
-    (Kind.EMAIL_SEND, notifications.EmailSend),
-    (Kind.EMAIL_BATCH, notifications.EmailBatch),
+    (Kind.EMAIL_SEND, mails.EmailSend),
+    (Kind.EMAIL_BATCH, mails.EmailBatch),
     (Kind.SMS_SEND, notifications.SmsSend),
     (Kind.PUSH_MOBILE, notifications.PushMobile),
     (Kind.DIRECTORY_USER, Person),

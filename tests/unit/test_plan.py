@@ -364,6 +364,25 @@ def test_an_escalation_outlives_the_deadline_of_its_first_deliveries(planner: Pl
     assert task.expires_ms > task.due_ms
 
 
+def test_after_the_alerts_own_deadline_nobody_is_told(planner: Planner) -> None:
+    deadline_ms = ACCEPTED_MS + 400_000
+    one = notification(Priority.CRITICAL, kind=Kind.ALERT_CRITICAL, alert=ALERT).model_copy(
+        update={"deadline_ms": deadline_ms}
+    )
+    too_late = Step(400, (Group.ADMINS,))
+    who = known(AT_ONCE, LATER, too_late, oncall=("ann",), admins=("user2",))
+    first = planner.first_rows(draft(one, alert_type="disk", expires_ms=deadline_ms), who)
+    assert told(first).keys() == {"ann", "user2"}
+    (task,) = [new.row for new in first if isinstance(new.row, Task)]
+    assert (task.due_ms, task.expires_ms) == (ACCEPTED_MS + 300_000, deadline_ms)
+    assert isinstance(task.what, Escalation)
+    second = planner.escalation_rows(one, task.what, who)
+    assert told(second).keys() == {"user2"}
+    assert {new.row.expires_ms for new in second} == {deadline_ms}
+    # The step at 400 s would be the next one.
+    assert not [new for new in second if isinstance(new.row, Task)]
+
+
 def test_a_scheduled_notification_is_planned_when_it_is_due(planner: Planner) -> None:
     audience = People(user_ids=("user123",))
     (row,) = planner.first_rows(draft(notification(), audience, send_at_ms=ACCEPTED_MS + 1), NOBODY_KNOWN)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from shared import worker as module
 from shared.errors import BrokerUnavailable, StoreUnavailable
-from shared.jobs import JOB_ROWS, jobs_of, jobs_of_due, settled
+from shared.jobs import JOB_CHARS, JOB_ROWS, jobs_of, jobs_of_due, settled
 from shared.keys import new_notification_id
 from shared.ledger import DueRow, NewRow
 from shared.model import (
@@ -109,6 +109,16 @@ def test_rows_that_are_to_be_done_at_once_travel_in_jobs_of_bounded_size() -> No
     assert sizes == {"test/internal/email/normal": [JOB_ROWS, 1], "test/internal/sms/critical": [1]}
     carried = [one for _, job in jobs for one in job.rows]
     assert sorted(one.key for one in carried) == sorted(new.row.key for new in rows)
+
+
+def test_rows_with_long_texts_of_their_own_travel_in_smaller_jobs() -> None:
+    content = Content(title="t", message="m", html_body="x" * (JOB_CHARS // 3))
+    long = [NewRow(row(number).row.model_copy(update={"content": content})) for number in range(5)]
+    longest = NewRow(row(5).row.model_copy(update={"content": Content(title="", message="x" * 2 * JOB_CHARS)}))
+    rows = [*long, longest, row(6)]
+    jobs = [Job[Delivery].model_validate_json(payload) for _, payload in jobs_of(TOPICS, CONTENT, rows)]
+    assert [len(job.rows) for job in jobs] == [2, 2, 1, 1, 1]
+    assert [one.key for job in jobs for one in job.rows] == [new.row.key for new in rows]
 
 
 def test_what_waits_or_has_ended_travels_in_no_job() -> None:

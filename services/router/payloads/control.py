@@ -4,7 +4,8 @@ from typing import Annotated, TypeAlias
 
 from pydantic import Discriminator, Field, Tag
 
-from services.router.payloads.notifications import JsonObject, Payload, text_or_object
+from services.router.payloads.envelope import JsonObject, Payload
+from services.router.payloads.push_to import text_or_object
 from services.router.payloads.rejection import OBJECT_TAG, TEXT_TAG
 from shared.fields import Identifier, Line
 

@@ -8,122 +8,28 @@ Limits of a single channel (4,096 bytes of push, segments of an SMS) are the cha
 """
 
 from collections.abc import Mapping
-from math import isfinite
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    StrictBool,
-    Tag,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from services.router.payloads.rejection import LIST_TAG, OBJECT_TAG, TEXT_TAG
-from shared.fields import (
-    Channels,
-    DeviceToken,
-    Email,
-    Identifier,
-    Line,
-    Moment,
-    Phone,
-    Word,
-    not_empty,
-    single_line,
-    unique,
+from services.router.payloads.envelope import (
+    SMS_CHARS,
+    SYSTEMS,
+    Envelope,
+    JsonObject,
+    Key,
+    Message,
+    Names,
+    Prioritised,
 )
-from shared.model import Platform, Priority
-from shared.people import GROUPS, PushSubscription
-
-KEY_CHARS = 128
-# Read on a phone or a page; whatever is longer is a document and belongs behind a link.
-MESSAGE_CHARS = 10_000
-# Never reached: the payload ends at 64 KiB. It bounds a body that comes by another way.
-BODY_CHARS = 65_536
-# Twilio, Message resource, parameter Body: at most 1,600 characters, error 21617 beyond.
-SMS_CHARS = 1_600
-BATCH_EMAILS = 1_000
-PUSH_TOKENS = 500
-SYSTEMS = 200
-# System.Text.Json reads 64 levels by default (JsonSerializerOptions.MaxDepth); our own jobs add a few around it.
-DATA_DEPTH = 32
-# MQTT 5, 3.3.2.3.3: the message expiry, which counts as ttl_s, is a four-byte number of seconds.
-TTL_S = 2**32 - 1
-
-
-def _bounded(data: dict[str, Any]) -> dict[str, Any]:
-    """Refuse what is JSON to one reader only: deep nesting, and 1e999, which Python reads as infinity."""
-    level: list[dict[str, Any] | list[Any]] = [data]
-    for _ in range(DATA_DEPTH):
-        below: list[dict[str, Any] | list[Any]] = []
-        for container in level:
-            for value in container.values() if isinstance(container, dict) else container:
-                if isinstance(value, (dict, list)):
-                    below.append(value)
-                elif isinstance(value, float) and not isfinite(value):
-                    raise PydanticCustomError("number_range", "holds a number that is out of range")
-        if not below:
-            return data
-        level = below
-    raise PydanticCustomError("depth", "nested too deep: at most {levels} levels", {"levels": DATA_DEPTH})
-
-
-JsonObject = Annotated[dict[str, Any], AfterValidator(_bounded)]
-Key = Annotated[str, Field(min_length=1, max_length=KEY_CHARS), AfterValidator(single_line)]
-Message = Annotated[str, Field(min_length=1, max_length=MESSAGE_CHARS)]
-Body = Annotated[str, Field(min_length=1, max_length=BODY_CHARS)]
-Names = Annotated[tuple[Line, ...], Field(max_length=SYSTEMS), AfterValidator(unique)]
-
-
-class Payload(BaseModel):
-    """Frozen, tolerant of unknown fields, and silent about its content where it is printed."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
-
-    def __repr_args__(self) -> list[tuple[str | None, Any]]:
-        # Titles, bodies and addresses would otherwise stand in every traceback that shows a model.
-        return []
-
-
-class Envelope(Payload):
-    """What every notification may say beside its content.
-
-    Attributes:
-        id: the publisher's idempotency key.
-        channels: only these.
-        send_at: not before.
-        expires_at: not after; so does ``ttl_s``, counted from the acceptance, and the earlier of both counts.
-        events: publish each later step.
-    """
-
-    id: Key | None = None
-    category: Word | None = None
-    channels: Channels | None = None
-    send_at: Moment | None = None
-    expires_at: Moment | None = None
-    ttl_s: Annotated[float, Field(strict=True, gt=0, le=TTL_S)] | None = None
-    events: StrictBool = False
-
-    @field_validator("expires_at", mode="after")
-    @classmethod
-    def _expires_after_sending(cls, value: Moment | None, info: ValidationInfo) -> Moment | None:
-        send_at = info.data.get("send_at")
-        if value is not None and send_at is not None and value <= send_at:
-            raise PydanticCustomError("order", "must be after send_at")
-        return value
-
-
-class Prioritised(Envelope):
-    """A notification whose publisher says how urgent it is."""
-
-    priority: Priority = Priority.NORMAL
+from services.router.payloads.mails import EmailBatch, EmailSend
+from services.router.payloads.push_to import PushTo
+from services.router.payloads.rejection import LIST_TAG, OBJECT_TAG
+from services.router.payloads.templated import TemplatedNotification
+from shared.fields import Identifier, Line, Moment, Phone, Word, unique
+from shared.model import Priority
+from shared.people import GROUPS
 
 
 class Realtime(Prioritised):
@@ -228,54 +134,6 @@ class SystemMaintenance(Envelope):
         return value
 
 
-class EmailSend(Prioritised):
-    """``notifications/email/send``: one mail to one address."""
-
-    to: Email
-    subject: Line
-    body: Body
-    html_body: Body | None = None
-
-
-def _without_nulls(value: object) -> object:
-    return {name: each for name, each in value.items() if each is not None} if isinstance(value, dict) else value
-
-
-class EmailBatch(Prioritised):
-    """``notifications/email/batch``: what it says of sending counts for each mail that does not say otherwise."""
-
-    inherited: ClassVar[tuple[str, ...]] = (
-        "category",
-        "channels",
-        "send_at",
-        "expires_at",
-        "ttl_s",
-        "events",
-        "priority",
-    )
-
-    emails: Annotated[
-        tuple[Annotated[EmailSend, BeforeValidator(_without_nulls)], ...],
-        Field(max_length=BATCH_EMAILS),
-        AfterValidator(not_empty),
-    ]
-
-    @field_validator("emails", mode="after")
-    @classmethod
-    def _inherit(cls, emails: tuple[EmailSend, ...], info: ValidationInfo) -> tuple[EmailSend, ...]:
-        said = {
-            name: info.data[name]
-            for name in cls.inherited
-            if name in info.data and info.data[name] != cls.model_fields[name].default
-        }
-        if not said:
-            return emails
-        return tuple(
-            mail.model_copy(update={name: said[name] for name in said.keys() - mail.model_fields_set})
-            for mail in emails
-        )
-
-
 class SmsSend(Prioritised):
     """``notifications/sms/send``."""
 
@@ -283,55 +141,12 @@ class SmsSend(Prioritised):
     message: Annotated[str, Field(min_length=1, max_length=SMS_CHARS)]
 
 
-def text_or_object(value: object) -> str | None:
-    """Tell the two forms of a field apart: a string or an object; None is neither."""
-    if isinstance(value, (Mapping, PushSubscription)):
-        return OBJECT_TAG
-    return TEXT_TAG if isinstance(value, str) else None
-
-
-PushToken = Annotated[
-    Annotated[DeviceToken, Tag(TEXT_TAG)] | Annotated[PushSubscription, Tag(OBJECT_TAG)],
-    Discriminator(
-        text_or_object, custom_error_type="token", custom_error_message="must be a string or a subscription object"
-    ),
-]
-
-
-class PushMobile(Prioritised):
+class PushMobile(PushTo):
     """``notifications/push/mobile/{platform}``: to a person's devices of that platform, to these tokens, or to both."""
 
-    platform: Platform
     message: Message
     title: Line = "Notification"
     data: JsonObject = Field(default_factory=dict)
-    tokens: (
-        Annotated[
-            tuple[PushToken, ...], Field(max_length=PUSH_TOKENS), AfterValidator(not_empty), AfterValidator(unique)
-        ]
-        | None
-    ) = None
-    user_id: Identifier | None = Field(default=None, validate_default=True)
-
-    @field_validator("tokens", mode="after")
-    @classmethod
-    def _fit_platform(cls, value: tuple[PushToken, ...] | None, info: ValidationInfo) -> tuple[PushToken, ...] | None:
-        platform = info.data.get("platform")
-        if value is None or platform is None:
-            return value
-        wanted = PushSubscription if platform is Platform.WEB else str
-        if not all(isinstance(token, wanted) for token in value):
-            if platform is Platform.WEB:
-                raise PydanticCustomError("token", "must be subscription objects for web")
-            raise PydanticCustomError("token", "must be strings for ios and android")
-        return value
-
-    @field_validator("user_id", mode="after")
-    @classmethod
-    def _user_or_tokens(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is None and info.data.get("tokens", ()) is None:
-            raise PydanticCustomError("alternative", "required, or tokens")
-        return value
 
 
 Notification: TypeAlias = (
@@ -347,4 +162,5 @@ Notification: TypeAlias = (
     | EmailBatch
     | SmsSend
     | PushMobile
+    | TemplatedNotification
 )

@@ -10,7 +10,8 @@ from typing import Any, TypeAlias
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from services.router.payloads import control, notifications
+from services.router.payloads import control, mails, notifications, templated
+from services.router.payloads.envelope import Envelope
 from services.router.payloads.rejection import FieldProblem, Rejected, RejectionCode, invalid_payload, rejection_of
 from shared.people import OnCall, Person
 from shared.topics import Kind
@@ -31,8 +32,8 @@ _MODELS: Mapping[Kind, type[Publish]] = {
     Kind.ALERT_RESOLVE: control.AlertResolve,
     Kind.SYSTEM_STATUS: notifications.SystemStatus,
     Kind.SYSTEM_MAINTENANCE: notifications.SystemMaintenance,
-    Kind.EMAIL_SEND: notifications.EmailSend,
-    Kind.EMAIL_BATCH: notifications.EmailBatch,
+    Kind.EMAIL_SEND: mails.EmailSend,
+    Kind.EMAIL_BATCH: mails.EmailBatch,
     Kind.SMS_SEND: notifications.SmsSend,
     Kind.PUSH_MOBILE: notifications.PushMobile,
     Kind.CANCEL: control.Cancel,
@@ -41,6 +42,16 @@ _MODELS: Mapping[Kind, type[Publish]] = {
     Kind.SESSION_HEARTBEAT: control.SessionHeartbeat,
     Kind.DIRECTORY_USER: Person,
     Kind.DIRECTORY_ONCALL: OnCall,
+}
+
+# What is read where the payload names a template.
+_TEMPLATED: Mapping[Kind, type[Publish]] = {
+    Kind.REALTIME_USER: templated.TemplatedUser,
+    Kind.REALTIME_GROUP: templated.TemplatedGroup,
+    Kind.REALTIME_BROADCAST: templated.TemplatedBroadcast,
+    Kind.EMAIL_SEND: templated.TemplatedEmail,
+    Kind.SMS_SEND: templated.TemplatedSms,
+    Kind.PUSH_MOBILE: templated.TemplatedPush,
 }
 
 # What an empty payload means: a deletion in the directory, and an empty object where the topic says all that is needed.
@@ -82,6 +93,10 @@ def parse(
         _same_name(document, params)
     elif envelope:
         document = {**envelope, **document}
+    if "template" in document and issubclass(model, Envelope):
+        if kind not in _TEMPLATED:
+            raise invalid_payload((FieldProblem("template", "not on this topic"),))
+        model = _TEMPLATED[kind]
     try:
         return model.model_validate({**document, **params})
     except ValidationError as error:

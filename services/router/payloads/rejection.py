@@ -24,7 +24,8 @@ FIELD_CHARS = 100
 LIST_TAG = "<list>"
 OBJECT_TAG = "<object>"
 TEXT_TAG = "<text>"
-_TAGS = frozenset({LIST_TAG, OBJECT_TAG, TEXT_TAG})
+TEMPLATE_TAG = "<template>"
+_TAGS = frozenset({LIST_TAG, OBJECT_TAG, TEXT_TAG, TEMPLATE_TAG})
 
 
 class RejectionCode(StrEnum):
