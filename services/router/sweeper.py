@@ -29,21 +29,15 @@ GAUGE_INTERVAL_S = 2.0
 
 async def sweep_forever(ledger: Ledger, topics: Topics, link: BrokerLink) -> None:
     """Publish due rows until cancelled."""
-    away = unheard = False
+    unheard = False
     while True:
         # Nothing is taken while it could not be handed over.
         await link.wait_up()
         try:
             due = await ledger.sweep(MOST_PER_SHARD)
         except StoreUnavailable:
-            if not away:
-                log.warning("store away, sweeping paused")
-            away = True
             await asyncio.sleep(random.uniform(0.5, 2.0))  # noqa: S311 - jitter
             continue
-        if away:
-            away = False
-            log.info("store back, sweeping again")
         if not due:
             await asyncio.sleep(INTERVAL_S * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
             continue

@@ -142,8 +142,8 @@ async def test_counters_that_agree_with_each_other_and_not_with_the_records_are_
 
 
 async def test_a_deleted_row_is_found_by_its_notification(books: Books) -> None:
-    notification_id = await accept(books.ledger, delivery("email:0"), delivery("email:1"))
-    await accept(books.ledger, delivery())
+    notification_id = await accept(books.ledger, delivery("email:0"), delivery("email:1"), shard=1)
+    await accept(books.ledger, delivery(), shard=2)
     await books.store.command("HDEL", record_key(notification_id), "s:email:1", "d:email:1")
     report = await books.audit(Depth.RECORDS)
     assert {each.kind for each in report.findings} == {Kind.SCHEDULE, Kind.ROWS, Kind.OPEN_COUNT}
