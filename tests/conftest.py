@@ -23,6 +23,8 @@ from carillon.stack import Stack
 from sandbox.server import Options, Sandbox, running
 from tests.sandbox_client import SandboxClient
 
+pytest.register_assert_rewrite("tests.provider_contract")
+
 # A machine that is busy with other tests is slow, and that says nothing about the code.
 hypothesis.settings.register_profile("carillon", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("carillon")
