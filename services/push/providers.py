@@ -23,7 +23,7 @@ def build_providers(settings: PushSettings, clock: Clock) -> tuple[Provider, ...
                 key_id=settings.push_apns_key_id or "",
                 team_id=settings.push_apns_team_id or "",
                 topic=settings.push_apns_topic or "",
-                url=settings.push_apns_url,
+                urls=settings.apns_urls,
                 tls=credentials.load_apns_tls(settings.push_apns_ca_file),
                 clock=clock,
             )

@@ -12,10 +12,13 @@ from yarl import URL
 
 from services.push import credentials
 from shared.errors import ConfigError
+from shared.model import AppEnvironment
 from shared.settings import CommonSettings
 
 # developer.apple.com, "Sending notification requests to APNs": the production server.
 APNS_URL = "https://api.push.apple.com"
+# The same page: the development server, for apps that developers run and test.
+APNS_SANDBOX_URL = "https://api.sandbox.push.apple.com"
 # firebase.google.com/docs/reference/fcm/rest: the service endpoint.
 FCM_URL = "https://fcm.googleapis.com"
 # Where browsers are reached: Chrome and its relatives (fcm.googleapis.com), Firefox (*.push.services.mozilla.com), Edge
@@ -27,7 +30,7 @@ BROWSER_PUSH_HOSTS = "fcm.googleapis.com,.push.services.mozilla.com,.notify.wind
 _GROUPS = (
     (
         ("push_apns_key_file", "push_apns_key_id", "push_apns_team_id", "push_apns_topic"),
-        ("push_apns_url", "push_apns_ca_file"),
+        ("push_apns_url", "push_apns_sandbox_url", "push_apns_ca_file"),
     ),
     (("push_fcm_credentials_file",), ("push_fcm_url",)),
     (("push_webpush_vapid_key_file", "push_webpush_subject"), ("push_webpush_allowed_hosts",)),
@@ -45,7 +48,11 @@ class PushSettings(CommonSettings):
     push_apns_key_id: str | None = Field(None, description="the id of that key")
     push_apns_team_id: str | None = Field(None, description="the developer team that owns the key")
     push_apns_topic: str | None = Field(None, description="the app's bundle id")
-    push_apns_url: str = Field(APNS_URL, description="only to point at another server")
+    push_apns_url: str = Field(APNS_URL, description="only to point at another server, for both environments")
+    push_apns_sandbox_url: str = Field(
+        APNS_SANDBOX_URL,
+        description="server for devices of the environment sandbox, unless `PUSH_APNS_URL` is set",
+    )
     push_apns_ca_file: Path | None = Field(None, description="CA bundle of that server, default the system's")
     push_fcm_credentials_file: Path | None = Field(None, description="the service account's JSON file")
     push_fcm_url: str = Field(FCM_URL, description="only to point at another server")
@@ -59,6 +66,13 @@ class PushSettings(CommonSettings):
     def has_apns(self) -> bool:
         """Whether iOS devices can be reached."""
         return self.push_apns_key_file is not None
+
+    @property
+    def apns_urls(self) -> dict[AppEnvironment, str]:
+        """Where the devices of each environment are reached."""
+        only_one = "push_apns_url" in self.model_fields_set and "push_apns_sandbox_url" not in self.model_fields_set
+        sandbox = self.push_apns_url if only_one else self.push_apns_sandbox_url
+        return {AppEnvironment.PRODUCTION: self.push_apns_url, AppEnvironment.SANDBOX: sandbox}
 
     @property
     def has_fcm(self) -> bool:
@@ -75,7 +89,7 @@ class PushSettings(CommonSettings):
         """The allowed hosts, in lower case; one that begins with a dot stands for all names below it."""
         return tuple(filter(None, (host.strip().lower() for host in self.push_webpush_allowed_hosts.split(","))))
 
-    @field_validator("push_apns_url")
+    @field_validator("push_apns_url", "push_apns_sandbox_url")
     @classmethod
     def _is_https(cls, value: str) -> str:
         return _base_url(value, ("https",))

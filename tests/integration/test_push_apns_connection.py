@@ -64,7 +64,7 @@ async def provider(push_sandbox: PushSandbox) -> AsyncIterator[ApnsProvider]:
 
 
 def connections(provider: ApnsProvider) -> list[ApnsConnection]:
-    return list(provider._pool.connections)
+    return [connection for pool in provider._pools.values() for connection in pool.connections]
 
 
 async def outcome(provider: ApnsProvider, token: str = IOS_TOKEN, within_s: float = 10, **what: Unpack[What]) -> object:
@@ -220,7 +220,9 @@ async def test_five_hundred_sends_end_as_they_should_while_some_answers_misbehav
     for token, result in ended.items():
         assert arrived[token] >= 1 if isinstance(result, Receipt) else arrived[token] == 0
         assert arrived[token] <= 1 or token in in_doubt
-    await eventually(lambda: not provider._pool.retired, what="retired connections close")
+    await eventually(
+        lambda: not any(pool.retired for pool in provider._pools.values()), what="retired connections close"
+    )
 
 
 def is_about_the_connection(result: object) -> bool:
