@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from yarl import URL
 
 from services.push import credentials
+from services.push.allowed_hosts import AllowedHosts
 from shared.errors import ConfigError
 from shared.model import AppEnvironment
 from shared.settings import CommonSettings
@@ -59,7 +60,8 @@ class PushSettings(CommonSettings):
     push_webpush_vapid_key_file: Path | None = Field(None, description="the application server's private key, PEM")
     push_webpush_subject: str | None = Field(None, description="whom push services may contact: mailto: or https:")
     push_webpush_allowed_hosts: str = Field(
-        BROWSER_PUSH_HOSTS, description="hosts that subscriptions may name: exact, or .suffix; comma-separated"
+        BROWSER_PUSH_HOSTS,
+        description="hosts that subscriptions may name: host, host:port or .suffix; comma-separated",
     )
 
     @property
@@ -85,9 +87,9 @@ class PushSettings(CommonSettings):
         return self.push_webpush_vapid_key_file is not None
 
     @property
-    def webpush_hosts(self) -> tuple[str, ...]:
-        """The allowed hosts, in lower case; one that begins with a dot stands for all names below it."""
-        return tuple(filter(None, (host.strip().lower() for host in self.push_webpush_allowed_hosts.split(","))))
+    def webpush_hosts(self) -> AllowedHosts:
+        """The allowed hosts."""
+        return AllowedHosts.parse(self.push_webpush_allowed_hosts)
 
     @field_validator("push_apns_url", "push_apns_sandbox_url")
     @classmethod
@@ -102,9 +104,7 @@ class PushSettings(CommonSettings):
     @field_validator("push_webpush_allowed_hosts")
     @classmethod
     def _are_hosts(cls, value: str) -> str:
-        hosts = [host.strip() for host in value.split(",") if host.strip()]
-        if not hosts or any(mark in host for host in hosts for mark in "/*@ ") or "." in hosts:
-            raise ValueError("host names, comma-separated, without scheme, port or path; .example.com for all below it")
+        AllowedHosts.parse(value)
         return value
 
     @model_validator(mode="after")
