@@ -22,6 +22,8 @@ APNS_URL = "https://api.push.apple.com"
 APNS_SANDBOX_URL = "https://api.sandbox.push.apple.com"
 # firebase.google.com/docs/reference/fcm/rest: the service endpoint.
 FCM_URL = "https://fcm.googleapis.com"
+# firebase.google.com/docs/cloud-messaging/throttling-and-quotas: 600,000 messages a minute.
+FCM_PER_SECOND = 10_000
 # Where browsers are reached: Chrome and its relatives (fcm.googleapis.com), Firefox (*.push.services.mozilla.com), Edge
 # (*.notify.windows.com), see pushpad.xyz/blog/what-are-the-browser-push-services; Safari (*.push.apple.com), see
 # developer.apple.com, "Sending web push notifications in web apps and browsers".
@@ -33,7 +35,7 @@ _GROUPS = (
         ("push_apns_key_file", "push_apns_key_id", "push_apns_team_id", "push_apns_topic"),
         ("push_apns_url", "push_apns_sandbox_url", "push_apns_ca_file"),
     ),
-    (("push_fcm_credentials_file",), ("push_fcm_url",)),
+    (("push_fcm_credentials_file",), ("push_fcm_url", "push_fcm_per_second")),
     (("push_webpush_vapid_key_file", "push_webpush_subject"), ("push_webpush_allowed_hosts",)),
 )
 
@@ -57,6 +59,7 @@ class PushSettings(CommonSettings):
     push_apns_ca_file: Path | None = Field(None, description="CA bundle of that server, default the system's")
     push_fcm_credentials_file: Path | None = Field(None, description="the service account's JSON file")
     push_fcm_url: str = Field(FCM_URL, description="only to point at another server")
+    push_fcm_per_second: int = Field(FCM_PER_SECOND, ge=1, description="sends a second, of this process")
     push_webpush_vapid_key_file: Path | None = Field(None, description="the application server's private key, PEM")
     push_webpush_subject: str | None = Field(None, description="whom push services may contact: mailto: or https:")
     push_webpush_allowed_hosts: str = Field(

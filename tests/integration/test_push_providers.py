@@ -27,6 +27,7 @@ from shared.model import Address, Attempt, Priority, Receipt
 from shared.provider import Provider
 from tests.attempts import outcome
 from tests.push import ANDROID_TOKEN, IOS_TOKEN, PushSandbox, What, android, ios, make_attempt, running_sandbox
+from tests.waiting import eventually
 
 BROWSER = "browser-1"
 SECRET = "planted-SECRET-4711"
@@ -258,6 +259,45 @@ async def test_nobody_at_the_other_end_is_a_temporary_failure(push_sandbox: Push
             await provider.send(make_attempt(address))
         assert caught.value.reason is Reason.NETWORK
         await provider.close()
+
+
+async def test_a_limit_of_fcm_holds_every_device_back_without_a_request(
+    providers: dict[str, Provider], push_sandbox: PushSandbox
+) -> None:
+    await push_sandbox.play("fcm", {"status": 429, "headers": {"Retry-After": "1"}})
+    assert isinstance(await outcome(providers["fcm"], make_attempt(android())), TemporaryFailure)
+    held = await outcome(providers["fcm"], make_attempt(android("another-token")))
+    assert isinstance(held, TemporaryFailure)
+    assert (held.reason, held.detail) == (Reason.RATE_LIMITED, "held back after a 429")
+    assert timedelta(0) < (held.retry_after or timedelta(0)) <= timedelta(seconds=1)
+    assert await push_sandbox.outbox() == []
+
+    async def goes_on() -> bool:
+        return isinstance(await outcome(providers["fcm"], make_attempt(android())), Receipt)
+
+    await eventually(goes_on)
+
+
+async def test_a_limit_of_one_device_holds_no_other_back(
+    providers: dict[str, Provider], push_sandbox: PushSandbox
+) -> None:
+    failure = {
+        "@type": "type.googleapis.com/google.rpc.QuotaFailure",
+        "violations": [{"description": "Device message rate exceeded"}],
+    }
+    await push_sandbox.play("fcm", {"status": 429, "body": {"error": {"code": 429, "details": [failure]}}})
+    assert isinstance(await outcome(providers["fcm"], make_attempt(android())), TemporaryFailure)
+    assert isinstance(await outcome(providers["fcm"], make_attempt(android("another-token"))), Receipt)
+
+
+async def test_apns_and_browsers_are_held_back_one_by_one(
+    providers: dict[str, Provider], push_sandbox: PushSandbox
+) -> None:
+    addresses: dict[str, Address] = {"apns": ios(), "webpush": await push_sandbox.subscribe(BROWSER)}
+    for name, address in addresses.items():
+        await push_sandbox.play(name, {"status": 429, "headers": {"Retry-After": "60"}})
+        assert isinstance(await outcome(providers[name], make_attempt(address)), TemporaryFailure)
+        assert isinstance(await outcome(providers[name], make_attempt(address)), Receipt)
 
 
 async def test_fcm_sends_share_one_access_token(providers: dict[str, Provider], push_sandbox: PushSandbox) -> None:

@@ -225,6 +225,23 @@ def test_a_google_error_of_another_shape_has_no_word(body: bytes) -> None:
     assert fcm.refusal(body) == ""
 
 
+@pytest.mark.parametrize(
+    ("violations", "one_device"),
+    [
+        (None, False),
+        ([], False),
+        ([{"subject": "project:1", "description": "Message rate exceeded"}], False),
+        ([{"subject": "device", "description": "Device message rate exceeded"}], True),
+        ([{"description": "device message rate"}, {"description": "message rate"}], False),
+        ("nonsense", False),
+    ],
+)
+def test_an_fcm_limit_is_of_one_device_only_where_it_says_so(violations: object, one_device: bool) -> None:
+    failure = {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": violations}
+    body = google("RESOURCE_EXHAUSTED", "", {**FCM_ERROR, "errorCode": "QUOTA_EXCEEDED"}, failure)
+    assert fcm.is_of_one_device(body) is one_device
+
+
 def test_fcm_without_retry_after_waits_a_minute() -> None:
     waits = [fcm.verdict(Answer(429, b"", header), NOW, proven=True) for header in (None, "5")]
     assert [error.retry_after for error in waits if isinstance(error, TemporaryFailure)] == [
