@@ -51,10 +51,10 @@ class PushSettings(CommonSettings):
     push_apns_key_id: str | None = Field(None, description="the id of that key")
     push_apns_team_id: str | None = Field(None, description="the developer team that owns the key")
     push_apns_topic: str | None = Field(None, description="the app's bundle id")
-    push_apns_url: str = Field(APNS_URL, description="only to point at another server, for both environments")
+    push_apns_url: str = Field(APNS_URL, description="only to point at another server")
     push_apns_sandbox_url: str = Field(
         APNS_SANDBOX_URL,
-        description="server for devices of the environment sandbox, unless `PUSH_APNS_URL` is set",
+        description="server for the environment sandbox; a `PUSH_APNS_URL` alone serves both",
     )
     push_apns_ca_file: Path | None = Field(None, description="CA bundle of that server, default the system's")
     push_fcm_credentials_file: Path | None = Field(None, description="the service account's JSON file")
