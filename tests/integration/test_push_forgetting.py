@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import aiohttp
 import pytest
 
 from sandbox.credentials import service_environment
@@ -18,7 +19,7 @@ from shared.clock import SystemClock, epoch_ms
 from shared.directory import Directory
 from shared.errors import RecipientGone
 from shared.keys import Keys
-from shared.model import Attempt, Channel, MobileToken, Receipt
+from shared.model import Attempt, Channel, MobileToken, Receipt, WebSubscription
 from shared.people import Person
 from shared.store import Store
 from tests.attempts import outcome
@@ -87,6 +88,25 @@ async def test_a_token_that_is_gone_leaves_its_owners_record(
     assert isinstance(await outcome(apns, make_attempt(registered())), RecipientGone)
     assert await tokens(directory) == [OTHER]
     assert isinstance(await outcome(apns, make_attempt(registered(OTHER))), Receipt)
+
+
+async def test_a_browser_that_unsubscribed_leaves_its_owners_record(
+    box: Sandbox, directory: Directory, stops: Brake
+) -> None:
+    async with aiohttp.ClientSession(box.addresses.http_url, raise_for_status=True) as http:
+        async with http.post("/webpush/subscriptions", json={"name": "browser"}) as answer:
+            subscription = await answer.json()
+        async with http.delete("/webpush/subscriptions/browser"):
+            pass
+    browser = {"platform": "web", "subscription": subscription, "registered_at": REGISTERED}
+    await directory.put(Person.model_validate({"user_id": "user123", "devices": [browser]}))
+    address = WebSubscription(endpoint=subscription["endpoint"], **subscription["keys"])
+    built = build_providers(settings_from(service_environment(box.credentials.data)), SystemClock())
+    forgetting = Forgetting(built[2], directory, stops, SystemClock())
+    assert isinstance(await outcome(forgetting, make_attempt(address)), RecipientGone)
+    assert await tokens(directory) == []
+    for each in built:
+        await each.close()
 
 
 async def test_a_device_that_registered_again_meanwhile_keeps_its_place(
