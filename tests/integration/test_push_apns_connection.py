@@ -166,7 +166,7 @@ async def test_all_connections_carry_the_same_provider_token(provider: ApnsProvi
 async def test_a_thousand_sends_end_as_they_should_while_some_answers_misbehave(
     provider: ApnsProvider, push_sandbox: PushSandbox
 ) -> None:
-    report = await soak(provider, push_sandbox, 1_000, every=10)
+    report = await soak(provider, push_sandbox, 1_000, every=20)
     assert report.wrong == []
     assert report.ends == report.expected
     pools = provider._pools.values()
