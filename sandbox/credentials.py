@@ -136,7 +136,8 @@ def service_environment(data: Path) -> dict[str, str]:
         "PUSH_FCM_URL": http_url,
         "PUSH_WEBPUSH_VAPID_KEY_FILE": str(credentials.vapid_key_file),
         "PUSH_WEBPUSH_SUBJECT": WEBPUSH_SUBJECT,
-        "PUSH_WEBPUSH_ALLOWED_HOSTS": urlsplit(http_url).hostname or "",
+        # With the port: the address is not public, so nothing else on this machine is to be reached by it.
+        "PUSH_WEBPUSH_ALLOWED_HOSTS": urlsplit(http_url).netloc,
     }
 
 

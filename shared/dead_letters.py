@@ -272,16 +272,28 @@ def _readdress(spec: dict[str, Any], notification: dict[str, Any], person: Perso
     return None
 
 
-def _device_now(address: dict[str, Any], person: Person) -> dict[str, str | None]:
+def _device_now(address: dict[str, Any], person: Person) -> dict[str, Any]:
     for device in person.devices:
         match device:
             case MobileDevice():
                 if (address["platform"], address.get("token")) == (device.platform, device.token):
-                    return {"token": device.token}
+                    return _as_registered(address, device)
             case WebDevice(subscription=subscription):
                 if address.get("endpoint") == str(subscription.endpoint):
                     return {"p256dh": subscription.keys.p256dh, "auth": subscription.keys.auth}
     return {"token": None}
+
+
+def _as_registered(address: dict[str, Any], device: MobileDevice) -> dict[str, Any]:
+    """Return what the directory says of an app now, and take out of the address what it no longer says."""
+    for name in ("environment", "registered_ms"):
+        address.pop(name, None)
+    known: dict[str, Any] = {"token": device.token}
+    if device.environment is not None:
+        known["environment"] = device.environment.value
+    if device.registered_at is not None:
+        known["registered_ms"] = epoch_ms(device.registered_at)
+    return known
 
 
 def _scored(answer: list[Any]) -> list[tuple[int, str]]:

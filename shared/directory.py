@@ -11,12 +11,14 @@ import logging
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 
 from pydantic import ValidationError
 
+from shared.clock import Clock, SystemClock
 from shared.keys import SHARDS, Keys
-from shared.people import OnCall, Person
+from shared.people import Device, OnCall, Person
 from shared.store import Store, load_script
 
 log = logging.getLogger(__name__)
@@ -25,6 +27,9 @@ _swap = load_script("directory_swap")
 
 # The type whose on-call entry serves the types without one.
 ANY_TYPE = "*"
+
+# People looked at in each part of everybody to estimate how much there is of something in all records.
+_SAMPLE_PER_PART = 20
 
 
 # Records are parsed once per stored text: a cache that is keyed by it can be neither stale nor wrong, and validating a
@@ -58,11 +63,16 @@ class Members:
 
 
 class Directory:
-    """The directory on one store."""
+    """The directory on one store.
 
-    def __init__(self, store: Store, keys: Keys) -> None:
+    Args:
+        clock: says when a device is registered.
+    """
+
+    def __init__(self, store: Store, keys: Keys, clock: Clock | None = None) -> None:
         self._store = store
         self._keys = keys
+        self._clock = clock or SystemClock()
 
     def _record(self, user_id: str) -> str:
         return f"{self._keys.user(user_id)}:record"
@@ -81,9 +91,22 @@ class Directory:
         }
 
     async def put(self, person: Person) -> None:
-        """Write one user's record and his places in the indexes."""
-        after = person.model_dump_json(exclude_none=True).encode()
-        _, before = await self._store.script(_swap, self._record(person.user_id), after, "*", lasting=True)
+        """Write one user's record and his places in the indexes.
+
+        A device without a time of registration keeps the one that the record before had, or is registered now.
+        """
+        expected: bytes | str = "*"
+        swapped = False
+        while not swapped:
+            if all(device.registered_at for device in person.devices):
+                stamped = person
+            else:
+                expected = await self._store.command("GET", self._record(person.user_id)) or b""
+                stamped = _stamped(person, _parse_person(expected) if expected else None, self._clock.now())
+            after = stamped.model_dump_json(exclude_none=True).encode()
+            swapped, before = await self._store.script(
+                _swap, self._record(person.user_id), after, expected, lasting=True
+            )
         await self._reindex(person.user_id, before, after)
 
     async def delete(self, user_id: str) -> None:
@@ -111,6 +134,41 @@ class Directory:
             if swapped:
                 await self._reindex(user_id, before, after)
                 return changed
+
+    async def forget_device(self, user_id: str, identity: str, gone_at: datetime) -> bool:
+        """Take a device out of a user's record, unless it was registered after it was found gone.
+
+        Args:
+            identity: the token, or a subscription's endpoint.
+
+        Returns:
+            Whether it stood there.
+        """
+        found = False
+
+        def without(person: Person) -> Person:
+            nonlocal found
+            kept = tuple(
+                device
+                for device in person.devices
+                if device.identity != identity or (device.registered_at is not None and device.registered_at > gone_at)
+            )
+            found = len(kept) < len(person.devices)
+            return person.model_copy(update={"devices": kept}) if found else person
+
+        await self.change(user_id, without)
+        return found
+
+    async def estimate(self, amount: Callable[[Person], int]) -> int:
+        """Estimate a sum over everybody's records from a sample; exact while there are few people."""
+        total = 0.0
+        for part in self.everybody():
+            known = await self._store.command("ZCARD", part.key)
+            sample = [each.decode() for each in await self._store.command("ZRANDMEMBER", part.key, _SAMPLE_PER_PART)]
+            if sample:
+                people = await self.people(sample)
+                total += known * sum(map(amount, people.values())) / len(sample)
+        return round(total)
 
     async def _reindex(self, user_id: str, before: bytes, after: bytes) -> None:
         old = self._index_keys(user_id, before)
@@ -187,3 +245,13 @@ class Directory:
     async def delete_oncall(self, alert_type: str) -> None:
         """Forget who answers for one type of alert."""
         await self._store.command("HDEL", self._keys.oncall, alert_type, lasting=True)
+
+
+def _stamped(person: Person, before: Person | None, now: datetime) -> Person:
+    """Say when each device was registered where nobody has said so."""
+    known = {device.identity: device.registered_at for device in before.devices} if before else {}
+
+    def stamped(device: Device) -> Device:
+        return device.model_copy(update={"registered_at": device.registered_at or known.get(device.identity) or now})
+
+    return person.model_copy(update={"devices": tuple(map(stamped, person.devices))})

@@ -15,7 +15,7 @@
 Messages of these errors never hold an address, a token, a title or a body: they are logged.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 
@@ -95,10 +95,15 @@ class PermanentFailure(DeliveryError):
 
 
 class RecipientGone(PermanentFailure):
-    """The address or token does not exist any more."""
+    """The address or token does not exist any more.
 
-    def __init__(self, detail: str = "") -> None:
+    Args:
+        since: when the provider last found it gone, where that is not now; what was registered later is another matter.
+    """
+
+    def __init__(self, detail: str = "", *, since: datetime | None = None) -> None:
         super().__init__(Reason.GONE, detail)
+        self.since = since
 
 
 class DeliveryRefused(PermanentFailure):

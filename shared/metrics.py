@@ -42,6 +42,14 @@ redriven_deliveries = Counter("carillon_redriven_deliveries", "Deliveries publis
 provider_paused = Gauge(
     "carillon_provider_paused", "1 while a provider refuses us and its deliveries wait.", ["channel", "provider"]
 )
+forgetting_stopped = Gauge(
+    "carillon_forgetting_stopped",
+    "1 while so many addresses look gone that none is forgotten, because the fault may be ours.",
+    ["channel"],
+)
+forgotten_addresses = Counter(
+    "carillon_forgotten_addresses", "Addresses forgotten because their provider said that they are gone.", ["channel"]
+)
 
 audit_imbalance = Gauge(
     "carillon_audit_imbalance", "Rows that the last audit could not account for; router is its own lane.", ["channel"]
@@ -97,6 +105,7 @@ def prepare_channel(channel: Channel, providers: Iterable[str]) -> None:
         provider_paused.labels(channel, provider)
         for outcome in ATTEMPT_OUTCOMES:
             attempts.labels(channel, provider, outcome)
+    forgotten_addresses.labels(channel)
     for priority in Priority:
         delivery_latency.labels(channel, priority)
 

@@ -40,6 +40,13 @@ class Platform(StrEnum):
     WEB = "web"
 
 
+class AppEnvironment(StrEnum):
+    """Which of Apple's push services knows an iOS app's token: that of the store's builds, or of the developers'."""
+
+    PRODUCTION = "production"
+    SANDBOX = "sandbox"
+
+
 class State(StrEnum):
     """Where a delivery stands; the last four are ends, and each delivery has exactly one of them."""
 
@@ -138,11 +145,18 @@ class PhoneNumber(_Frozen):
 
 
 class MobileToken(_Frozen):
-    """An installation of an app, as APNs or FCM know it."""
+    """An installation of an app, as APNs or FCM know it.
+
+    Attributes:
+        environment: of an iOS app, None where nobody said; then production is tried.
+        registered_ms: when the directory learnt of it, milliseconds since 1970; None where it does not know.
+    """
 
     to: Literal["device"] = "device"
     platform: Literal[Platform.IOS, Platform.ANDROID]
     token: str
+    environment: AppEnvironment | None = None
+    registered_ms: int | None = None
 
 
 class WebSubscription(_Frozen):

@@ -33,7 +33,7 @@ from shared.fields import (
     not_empty,
     unique,
 )
-from shared.model import Platform
+from shared.model import AppEnvironment, Platform
 
 DEVICES = 50
 GROUPS = 500
@@ -89,20 +89,54 @@ class PushSubscription(_Record):
 
 
 class MobileDevice(_Record):
-    """An installation of an app."""
+    """An installation of an app.
+
+    Attributes:
+        environment: of an iOS app: which of Apple's push services knows the token.
+        registered_at: when the device last told us its token; the directory fills it in.
+    """
 
     platform: Literal[Platform.IOS, Platform.ANDROID]
     token: DeviceToken = Field(repr=False)
+    environment: AppEnvironment | None = None
+    registered_at: Moment | None = None
+
+    @field_validator("environment", mode="after")
+    @classmethod
+    def _is_an_ios_app(cls, value: AppEnvironment | None, info: ValidationInfo) -> AppEnvironment | None:
+        if value is not None and info.data.get("platform", Platform.IOS) is not Platform.IOS:
+            raise PydanticCustomError("environment", "only for ios")
+        return value
+
+    @property
+    def identity(self) -> str:
+        """What tells this device from every other one: a secret."""
+        return self.token
 
 
 class WebDevice(_Record):
-    """A browser."""
+    """A browser.
+
+    Attributes:
+        registered_at: when the browser last told us its subscription; the directory fills it in.
+    """
 
     platform: Literal[Platform.WEB]
     subscription: PushSubscription = Field(repr=False)
+    registered_at: Moment | None = None
+
+    @property
+    def identity(self) -> str:
+        """What tells this device from every other one: a secret."""
+        return str(self.subscription.endpoint)
 
 
 Device = Annotated[MobileDevice | WebDevice, Field(discriminator="platform")]
+
+
+def _one_each(devices: tuple[Device, ...]) -> tuple[Device, ...]:
+    """Keep what was said last of a device that is there twice, so that it gets one push."""
+    return tuple({device.identity: device for device in devices}.values())
 
 
 class Person(_Record):
@@ -117,7 +151,7 @@ class Person(_Record):
     groups: Annotated[tuple[Identifier, ...], Field(max_length=GROUPS), AfterValidator(unique)] = ()
     roles: Annotated[tuple[Literal["admin"], ...], Field(max_length=16), AfterValidator(unique)] = ()
     preferences: Preferences = Preferences()
-    devices: Annotated[tuple[Device, ...], Field(max_length=DEVICES), AfterValidator(unique)] = Field(
+    devices: Annotated[tuple[Device, ...], Field(max_length=DEVICES), AfterValidator(_one_each)] = Field(
         default=(), repr=False
     )
 

@@ -7,7 +7,7 @@ To add a provider:
 2. Translate every answer and every error of the SDK in one pure function ``verdict`` and raise what it returns
    (``shared.errors`` says which class means what). Cut off nothing yourself: the delivery loop holds the deadline.
 3. Add one line to the channel's ``__main__.py``. The first provider whose ``handles`` says yes gets the delivery.
-4. Add it to the provider contract tests, which then run over it as over every other.
+4. Add it to the provider contract tests (``tests/provider_contract.py``), which then run over it as over every other.
 """
 
 from typing import Protocol

@@ -72,6 +72,7 @@ class Context(Generic[SettingsT]):
 async def open_context(settings: SettingsT, service: str) -> AsyncIterator[Context[SettingsT]]:
     """Connect to the store and put together what every service needs."""
     keys = Keys(settings.topic_prefix)
+    clock = SystemClock()
     address = BrokerAddress.parse(settings.mqtt_url.get_secret_value(), settings.mqtt_ca_file)
     wait = (settings.redis_wait_replicas, settings.redis_wait_timeout_ms)
     async with Store(settings.redis_url.get_secret_value(), *wait) as store:
@@ -83,9 +84,9 @@ async def open_context(settings: SettingsT, service: str) -> AsyncIterator[Conte
             keys=keys,
             store=store,
             ledger=Ledger(store, keys, settings.record_retention_s),
-            directory=Directory(store, keys),
+            directory=Directory(store, keys, clock),
             address=address,
-            clock=SystemClock(),
+            clock=clock,
         )
 
         async def store_answers() -> bool:

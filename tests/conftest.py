@@ -22,8 +22,11 @@ from carillon.local import LocalServer, find_server, local_broker, local_store
 from carillon.ports import SERVICES, free_port
 from carillon.stack import Stack
 from sandbox.server import Options, Sandbox, running
+from tests.node_packages import NotInstalled, install
 from tests.redis_sets import ClusterSet
 from tests.sandbox_client import SandboxClient
+
+pytest.register_assert_rewrite("tests.provider_contract")
 
 # A machine that is busy with other tests is slow, and that says nothing about the code.
 hypothesis.settings.register_profile("carillon", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -141,6 +144,17 @@ async def sandbox(sandbox_server: SandboxClient) -> SandboxClient:
     """An empty sandbox that plays no fault; ``sandbox.environment`` holds the settings that point services at it."""
     await sandbox_server.clear()
     return sandbox_server
+
+
+@pytest.fixture(scope="session")
+def node_packages(pytestconfig: pytest.Config) -> Path:
+    """The folder that holds ``node_modules`` with what tests/node pins; run it with ``tests.node_packages.NODE``."""
+    try:
+        return install(pytestconfig.rootpath / ".pytest_cache" / "node")
+    except NotInstalled as error:
+        if os.environ.get("CARILLON_REQUIRE_REAL") == "1":
+            pytest.fail(f"{error}, and CARILLON_REQUIRE_REAL=1 forbids a skip", pytrace=False)
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")

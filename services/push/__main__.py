@@ -1,20 +1,35 @@
 """Run the push service: ``python -m services.push`` from the repository root."""
 
+from contextlib import AbstractAsyncContextManager
+
+from services.push.forgetting import Forgetting, counting
 from services.push.providers import build_providers
 from services.push.settings import PushSettings
+from shared.brake import Brake
 from shared.model import Channel
-from shared.service import ChannelService, run_channel
+from shared.provider import Provider
+from shared.service import ChannelService, Context, run_channel
 from shared.settings import load_or_exit
 
 
 def main() -> None:
     """Read the settings and serve until told to stop."""
     settings = load_or_exit(PushSettings)
+    brake = Brake(Channel.PUSH)
+
+    def providers(context: Context[PushSettings]) -> list[Provider]:
+        built = build_providers(settings, context.clock)
+        return [Forgetting(each, context.directory, brake, context.clock) for each in built]
+
+    def serve(context: Context[PushSettings]) -> AbstractAsyncContextManager[None]:
+        return counting(context.directory, brake)
+
     service = ChannelService[PushSettings](
         channel=Channel.PUSH,
-        providers=lambda context: build_providers(settings, context.clock),
+        providers=providers,
         concurrency=settings.push_concurrency,
         attempt_deadline=settings.delivery_attempt_deadline,
+        serve=serve,
     )
     run_channel(service, settings)
 

@@ -1,13 +1,15 @@
-"""APNs: pushes to iOS devices.
+"""APNs: pushes to iOS devices, each at the service that knows its app's environment.
 
 Promises one request for each send and one provider token for all connections, and for all processes with the same
 key. A repeated push replaces the first one on the device (same apns-collapse-id).
 """
 
+import asyncio
 import base64
 import json
 import re
 import ssl
+from collections.abc import Mapping
 from datetime import datetime
 
 from aioapns.common import NotificationRequest, PushType
@@ -21,7 +23,7 @@ from services.push import payload, retry_after
 from services.push.apns_connection import ApnsAnswer
 from services.push.apns_pool import ApnsPool
 from services.push.verdicts import Table, failure, look_up
-from shared.clock import Clock, from_epoch_ms, rfc3339
+from shared.clock import Clock, epoch_ms, from_epoch_ms, rfc3339
 from shared.errors import (
     DeliveryError,
     PermanentFailure,
@@ -30,7 +32,7 @@ from shared.errors import (
     RecipientGone,
     TemporaryFailure,
 )
-from shared.model import Attempt, Delivery, MobileToken, Platform, Receipt
+from shared.model import AppEnvironment, Attempt, Delivery, MobileToken, Platform, Receipt
 
 # developer.apple.com, "Establishing a token-based connection to APNs": renewed at most every 20 minutes, and at least
 # every 60.
@@ -52,15 +54,18 @@ class ApnsProvider:
         key_id: str,
         team_id: str,
         topic: str,
-        url: str,
+        urls: Mapping[AppEnvironment, str],
         tls: ssl.SSLContext,
         clock: Clock,
     ) -> None:
         self._clock = clock
-        server = URL(url)
         token = ProviderToken(key, key_id, team_id, self._clock)
-        self._pool = ApnsPool(host=server.host or "", port=server.port or 443, tls=tls, topic=topic, token=token)
-        self._proven = False
+        self._pools = {
+            url: ApnsPool(host=URL(url).host or "", port=URL(url).port or 443, tls=tls, topic=topic, token=token)
+            for url in set(urls.values())
+        }
+        self._urls = urls
+        self._proven: set[AppEnvironment] = set()
 
     def handles(self, delivery: Delivery) -> bool:
         """Tell whether the address is an iOS device."""
@@ -81,15 +86,22 @@ class ApnsProvider:
             collapse_key=push.collapse_id,
             push_type=PushType.ALERT,
         )
-        answer = await self._pool.send(request)
+        environment = address.environment or AppEnvironment.PRODUCTION
+        answer = await self._pools[self._urls[environment]].send(request)
         if answer.is_successful:
-            self._proven = True
+            self._proven.add(environment)
             return Receipt(answer.notification_id)
-        raise verdict(answer, now, proven=self._proven)
+        raise verdict(
+            answer,
+            now,
+            proven=environment in self._proven,
+            sure=address.environment is not None,
+            registered_ms=address.registered_ms,
+        )
 
     async def close(self) -> None:
         """Close connections."""
-        await self._pool.close()
+        await asyncio.gather(*(pool.close() for pool in self._pools.values()))
 
 
 class ProviderToken(AuthorizationHeaderProvider):
@@ -142,35 +154,43 @@ _VERDICTS: Table = {
     (429, None): (TemporaryFailure, Reason.RATE_LIMITED),
     (429, "TooManyProviderTokenUpdates"): (ProviderMisconfigured, Reason.AUTH),
 }
-_UNPROVEN: Table = {
-    **_VERDICTS,
-    # Perhaps a sound token of the other environment (development, production); perhaps our topic is wrong.
-    (400, "BadDeviceToken"): (PermanentFailure, Reason.REJECTED),
-    (400, "DeviceTokenNotForTopic"): (ProviderMisconfigured, Reason.REJECTED),
-}
+_UNPROVEN: Table = {**_VERDICTS, (400, "DeviceTokenNotForTopic"): (ProviderMisconfigured, Reason.REJECTED)}
 
 
-def verdict(answer: ApnsAnswer, now: datetime, *, proven: bool) -> DeliveryError:
+def verdict(
+    answer: ApnsAnswer, now: datetime, *, proven: bool, sure: bool, registered_ms: int | None = None
+) -> DeliveryError:
     """Say what a refusal of APNs means.
 
     Args:
         answer: anything but a 200.
         now: to read a Retry-After date by.
-        proven: APNs has taken a push of ours since the start, so server, key and topic belong together. Before that a
-            strange token accuses our settings; afterwards only itself, so that it cannot stop the channel.
+        proven: this service has taken a push of ours since the start, so server, key and topic belong together. Before
+            that a strange token accuses our settings; afterwards only itself, so that it cannot stop the channel.
+        sure: somebody said that the token belongs to this service. Otherwise one that it calls bad may be a sound
+            token of the other environment.
+        registered_ms: when we last heard of the token.
     """
     status = int(answer.status) if answer.status.isdecimal() else 0
-    row = look_up(_VERDICTS if proven else _UNPROVEN, status, answer.description or "")
-    words = [answer.status, answer.description or "", _since(answer.timestamp)]
-    return failure(row, " ".join(filter(None, words)), retry_after.parse(answer.retry_after, now))
+    since = _moment(answer.timestamp)
+    words = [answer.status, answer.description or "", f"since {rfc3339(since)}" if since else ""]
+    detail = " ".join(filter(None, words))
+    kind, reason = look_up(_VERDICTS if proven else _UNPROVEN, status, answer.description or "")
+    if not issubclass(kind, RecipientGone):
+        return failure((kind, reason), detail, retry_after.parse(answer.retry_after, now))
+    if status == 400 and not (proven and sure):
+        return PermanentFailure(Reason.REJECTED, detail)
+    if since and registered_ms is not None and registered_ms >= epoch_ms(since):
+        # Apple: stop pushing until the device registers a token with a later timestamp. It has; the news is on its way.
+        return TemporaryFailure(Reason.UNAVAILABLE, detail)
+    return RecipientGone(detail, since=since)
 
 
-def _since(timestamp_ms: int | None) -> str:
-    """Say since when a token is invalid; compared with its registration that tells whether it came back."""
+def _moment(timestamp_ms: int | None) -> datetime | None:
     try:
-        return f"since {rfc3339(from_epoch_ms(timestamp_ms))}" if timestamp_ms is not None else ""
+        return None if timestamp_ms is None else from_epoch_ms(timestamp_ms)
     except (ValueError, OverflowError, OSError):
-        return ""
+        return None
 
 
 def _base64url(raw: bytes) -> str:

@@ -5,12 +5,15 @@ OutcomeUnknown afterwards. No error quotes the URL, which for browsers is itself
 answer: the deadline is the delivery loop's; only connecting has its own.
 """
 
-from collections.abc import Mapping
+import socket
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 from yarl import URL
 
+from services.push.allowed_hosts import NotPublicError
 from shared.errors import DeliveryError, OutcomeUnknown, PermanentFailure, Reason, TemporaryFailure
 
 # Shorter than the deadline of an attempt, so that "never reached them" is told from "no answer".
@@ -28,10 +31,16 @@ class Answer:
     retry_after: str | None
 
 
-def new_session(concurrency: int) -> aiohttp.ClientSession:
-    """Open a session with as many connections as there are sends in flight; needs a running loop."""
+def new_session(
+    concurrency: int, new_socket: Callable[[tuple[Any, ...]], socket.socket] | None = None
+) -> aiohttp.ClientSession:
+    """Open a session with as many connections as there are sends in flight; needs a running loop.
+
+    Args:
+        new_socket: makes the socket for an address, or refuses to.
+    """
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=concurrency),
+        connector=aiohttp.TCPConnector(limit=concurrency, socket_factory=new_socket),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
         cookie_jar=aiohttp.DummyCookieJar(),
     )
@@ -56,6 +65,8 @@ def verdict(error: Exception) -> DeliveryError:
     """Say what an exception of aiohttp means for the delivery."""
     kind = type(error).__name__
     match error:
+        case aiohttp.ClientConnectorError(os_error=NotPublicError()):
+            return PermanentFailure(Reason.REJECTED, "the host's address is not public")
         case aiohttp.ConnectionTimeoutError():
             return TemporaryFailure(Reason.TIMEOUT, "connect")
         case aiohttp.ClientConnectorError() | aiohttp.ClientConnectorCertificateError():

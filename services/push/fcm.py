@@ -1,7 +1,8 @@
 """FCM HTTP v1: pushes to Android devices.
 
-Promises one request for each send and one access token for all of them, renewed before it ends. A repeated push
-replaces the first one on the screen (same tag), but both are delivered.
+Promises one request for each send and one access token for all of them, renewed before it ends, an even pace, and no
+request while FCM asks us to wait (docs/decisions/0006). A repeated push replaces the first one on the screen (same
+tag), but both are delivered.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from yarl import URL
 
 from services.push import payload, retry_after
 from services.push.exchange import Answer, new_session, post
+from services.push.pace import Pace
 from services.push.verdicts import Table, failure, look_up
 from shared.clock import Clock
 from shared.errors import (
@@ -31,6 +33,7 @@ from shared.errors import (
     TemporaryFailure,
 )
 from shared.model import Attempt, Delivery, MobileToken, Platform, Receipt
+from shared.retry import RETRY_AFTER_MAX
 
 # firebase.google.com/docs/cloud-messaging/scale-fcm: without Retry-After, wait 60 s after a 429.
 RATE_LIMITED_WAIT = timedelta(seconds=60)
@@ -44,6 +47,7 @@ _TOKEN_TIMEOUT_S = 5
 # Our word for the one INVALID_ARGUMENT that is the registration token's.
 BAD_TOKEN = "INVALID_REGISTRATION_TOKEN"  # noqa: S105 - no secret
 _FCM_ERROR = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
+_QUOTA_FAILURE = "type.googleapis.com/google.rpc.QuotaFailure"
 _BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
 
 
@@ -52,8 +56,9 @@ class FcmProvider:
 
     name = "fcm"
 
-    def __init__(self, credentials: Credentials, url: str, concurrency: int, clock: Clock) -> None:
+    def __init__(self, credentials: Credentials, url: str, concurrency: int, pace: Pace, clock: Clock) -> None:
         self._clock = clock
+        self._pace = pace
         self._tokens = AccessToken(credentials, self._clock)
         self._url = URL(url) / "v1/projects" / str(credentials.project_id) / "messages:send"
         self._session = new_session(concurrency)
@@ -68,8 +73,11 @@ class FcmProvider:
         address = attempt.delivery.address
         if not isinstance(address, MobileToken):
             raise PermanentFailure(Reason.REJECTED, "not a device token")
+        if held := self._pace.held:
+            raise TemporaryFailure(Reason.RATE_LIMITED, "held back after a 429", retry_after=held)
         now = self._clock.now()
         message = payload.fcm(attempt, address.token, now)
+        await asyncio.sleep(self._pace.take())
         access_token = await self._tokens.get()
         headers = {
             "Authorization": f"Bearer {access_token}",
@@ -81,7 +89,10 @@ class FcmProvider:
             return Receipt(message_name)
         if answer.status == 401:
             self._tokens.drop(access_token)
-        raise verdict(answer, now, proven=self._proven)
+        error = verdict(answer, now, proven=self._proven)
+        if isinstance(error, TemporaryFailure) and answer.status == 429 and not is_of_one_device(answer.body):
+            self._pace.hold(min(error.retry_after or RATE_LIMITED_WAIT, RETRY_AFTER_MAX))
+        raise error
 
     async def close(self) -> None:
         """Close connections."""
@@ -208,6 +219,19 @@ def refusal(body: bytes) -> str:
     if "INVALID_ARGUMENT" in codes and names_token and fields <= {"message.token"}:
         return BAD_TOKEN
     return word if word.replace("_", "").isalnum() and len(word) <= 64 else ""
+
+
+def is_of_one_device(body: bytes) -> bool:
+    """Tell whether a 429 is about the rate of one device and not of the project: google.rpc.QuotaFailure names it."""
+    details = [_dict(each) for each in _list(_dict(_dict(_json(body)).get("error")).get("details"))]
+    violations = [
+        _dict(violation)
+        for each in details
+        if each.get("@type") == _QUOTA_FAILURE
+        for violation in _list(each.get("violations"))
+    ]
+    texts = [f"{violation.get('subject')} {violation.get('description')}".lower() for violation in violations]
+    return bool(texts) and all("device" in text for text in texts)
 
 
 def _message_name(body: bytes) -> str | None:

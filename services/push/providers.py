@@ -3,6 +3,7 @@
 from services.push import credentials
 from services.push.apns import ApnsProvider
 from services.push.fcm import FcmProvider
+from services.push.pace import Pace
 from services.push.settings import PushSettings
 from services.push.webpush import WebPushProvider
 from shared.clock import Clock
@@ -23,14 +24,15 @@ def build_providers(settings: PushSettings, clock: Clock) -> tuple[Provider, ...
                 key_id=settings.push_apns_key_id or "",
                 team_id=settings.push_apns_team_id or "",
                 topic=settings.push_apns_topic or "",
-                url=settings.push_apns_url,
+                urls=settings.apns_urls,
                 tls=credentials.load_apns_tls(settings.push_apns_ca_file),
                 clock=clock,
             )
         )
     if settings.push_fcm_credentials_file:
         account = credentials.load_service_account(settings.push_fcm_credentials_file)
-        providers.append(FcmProvider(account, settings.push_fcm_url, settings.push_concurrency, clock))
+        pace = Pace(settings.push_fcm_per_second)
+        providers.append(FcmProvider(account, settings.push_fcm_url, settings.push_concurrency, pace, clock))
     if settings.push_webpush_vapid_key_file:
         subject = settings.push_webpush_subject or ""
         vapid = credentials.load_vapid(settings.push_webpush_vapid_key_file, subject)

@@ -11,13 +11,19 @@ from pydantic import Field, field_validator, model_validator
 from yarl import URL
 
 from services.push import credentials
+from services.push.allowed_hosts import AllowedHosts
 from shared.errors import ConfigError
+from shared.model import AppEnvironment
 from shared.settings import CommonSettings
 
 # developer.apple.com, "Sending notification requests to APNs": the production server.
 APNS_URL = "https://api.push.apple.com"
+# The same page: the development server, for apps that developers run and test.
+APNS_SANDBOX_URL = "https://api.sandbox.push.apple.com"
 # firebase.google.com/docs/reference/fcm/rest: the service endpoint.
 FCM_URL = "https://fcm.googleapis.com"
+# firebase.google.com/docs/cloud-messaging/throttling-and-quotas: 600,000 messages a minute.
+FCM_PER_SECOND = 10_000
 # Where browsers are reached: Chrome and its relatives (fcm.googleapis.com), Firefox (*.push.services.mozilla.com), Edge
 # (*.notify.windows.com), see pushpad.xyz/blog/what-are-the-browser-push-services; Safari (*.push.apple.com), see
 # developer.apple.com, "Sending web push notifications in web apps and browsers".
@@ -27,9 +33,9 @@ BROWSER_PUSH_HOSTS = "fcm.googleapis.com,.push.services.mozilla.com,.notify.wind
 _GROUPS = (
     (
         ("push_apns_key_file", "push_apns_key_id", "push_apns_team_id", "push_apns_topic"),
-        ("push_apns_url", "push_apns_ca_file"),
+        ("push_apns_url", "push_apns_sandbox_url", "push_apns_ca_file"),
     ),
-    (("push_fcm_credentials_file",), ("push_fcm_url",)),
+    (("push_fcm_credentials_file",), ("push_fcm_url", "push_fcm_per_second")),
     (("push_webpush_vapid_key_file", "push_webpush_subject"), ("push_webpush_allowed_hosts",)),
 )
 
@@ -46,19 +52,32 @@ class PushSettings(CommonSettings):
     push_apns_team_id: str | None = Field(None, description="the developer team that owns the key")
     push_apns_topic: str | None = Field(None, description="the app's bundle id")
     push_apns_url: str = Field(APNS_URL, description="only to point at another server")
+    push_apns_sandbox_url: str = Field(
+        APNS_SANDBOX_URL,
+        description="server for the environment sandbox; a `PUSH_APNS_URL` alone serves both",
+    )
     push_apns_ca_file: Path | None = Field(None, description="CA bundle of that server, default the system's")
     push_fcm_credentials_file: Path | None = Field(None, description="the service account's JSON file")
     push_fcm_url: str = Field(FCM_URL, description="only to point at another server")
+    push_fcm_per_second: int = Field(FCM_PER_SECOND, ge=1, description="sends a second, of this process")
     push_webpush_vapid_key_file: Path | None = Field(None, description="the application server's private key, PEM")
     push_webpush_subject: str | None = Field(None, description="whom push services may contact: mailto: or https:")
     push_webpush_allowed_hosts: str = Field(
-        BROWSER_PUSH_HOSTS, description="hosts that subscriptions may name: exact, or .suffix; comma-separated"
+        BROWSER_PUSH_HOSTS,
+        description="hosts that subscriptions may name: host, host:port or .suffix; comma-separated",
     )
 
     @property
     def has_apns(self) -> bool:
         """Whether iOS devices can be reached."""
         return self.push_apns_key_file is not None
+
+    @property
+    def apns_urls(self) -> dict[AppEnvironment, str]:
+        """Where the devices of each environment are reached."""
+        only_one = "push_apns_url" in self.model_fields_set and "push_apns_sandbox_url" not in self.model_fields_set
+        sandbox = self.push_apns_url if only_one else self.push_apns_sandbox_url
+        return {AppEnvironment.PRODUCTION: self.push_apns_url, AppEnvironment.SANDBOX: sandbox}
 
     @property
     def has_fcm(self) -> bool:
@@ -71,11 +90,11 @@ class PushSettings(CommonSettings):
         return self.push_webpush_vapid_key_file is not None
 
     @property
-    def webpush_hosts(self) -> tuple[str, ...]:
-        """The allowed hosts, in lower case; one that begins with a dot stands for all names below it."""
-        return tuple(filter(None, (host.strip().lower() for host in self.push_webpush_allowed_hosts.split(","))))
+    def webpush_hosts(self) -> AllowedHosts:
+        """The allowed hosts."""
+        return AllowedHosts.parse(self.push_webpush_allowed_hosts)
 
-    @field_validator("push_apns_url")
+    @field_validator("push_apns_url", "push_apns_sandbox_url")
     @classmethod
     def _is_https(cls, value: str) -> str:
         return _base_url(value, ("https",))
@@ -88,9 +107,7 @@ class PushSettings(CommonSettings):
     @field_validator("push_webpush_allowed_hosts")
     @classmethod
     def _are_hosts(cls, value: str) -> str:
-        hosts = [host.strip() for host in value.split(",") if host.strip()]
-        if not hosts or any(mark in host for host in hosts for mark in "/*@ ") or "." in hosts:
-            raise ValueError("host names, comma-separated, without scheme, port or path; .example.com for all below it")
+        AllowedHosts.parse(value)
         return value
 
     @model_validator(mode="after")

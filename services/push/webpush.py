@@ -1,8 +1,7 @@
 """Web Push (RFC 8030): pushes to browsers, encrypted for the one that subscribed.
 
-Promises that only hosts the operator allows are ever contacted: an endpoint comes from a user, so an unchecked one
-would let users send requests into our network. A repeated push replaces the first one while that is undelivered
-(same Topic) and on the screen (same tag in the payload).
+Promises that only hosts the operator allows are ever contacted (see ``allowed_hosts``). A repeated push replaces the
+first one while that is undelivered (same Topic) and on the screen (same tag in the payload).
 """
 
 import base64
@@ -17,6 +16,7 @@ from pywebpush import WebPusher  # type: ignore[import-untyped]
 from yarl import URL
 
 from services.push import payload, retry_after
+from services.push.allowed_hosts import AllowedHosts
 from services.push.exchange import Answer, new_session, post
 from services.push.verdicts import Table, failure, look_up
 from shared.clock import Clock
@@ -45,13 +45,13 @@ class WebPushProvider:
     name = "webpush"
 
     def __init__(
-        self, vapid: Vapid02, subject: str, allowed_hosts: tuple[str, ...], concurrency: int, clock: Clock
+        self, vapid: Vapid02, subject: str, allowed_hosts: AllowedHosts, concurrency: int, clock: Clock
     ) -> None:
         self._vapid = vapid
         self._subject = subject
         self._allowed_hosts = allowed_hosts
         self._clock = clock
-        self._session = new_session(concurrency)
+        self._session = new_session(concurrency, allowed_hosts.new_socket)
         self._proven = False
 
     def handles(self, delivery: Delivery) -> bool:
@@ -93,7 +93,7 @@ class WebPushProvider:
         return headers
 
 
-def endpoint(text: str, allowed_hosts: tuple[str, ...]) -> URL:
+def endpoint(text: str, allowed_hosts: AllowedHosts) -> URL:
     """Check a subscription's endpoint.
 
     Raises:
@@ -102,13 +102,13 @@ def endpoint(text: str, allowed_hosts: tuple[str, ...]) -> URL:
     try:
         # Encoded as it came: push services sign their URLs, so not a character may change.
         url = URL(text, encoded=True) if _PRINTABLE.fullmatch(text) else URL()
-        host, _ = (url.host or "").lower(), url.port
+        host, port = (url.host or "").lower(), url.port
     except ValueError:
-        url, host = URL(), ""
+        url, host, port = URL(), "", None
     # Unencrypted only to this machine: the address is a secret.
     if not host or url.user is not None or not (url.scheme == "https" or (url.scheme == "http" and host in _LOOPBACK)):
         raise PermanentFailure(Reason.REJECTED, "the endpoint is not an https URL")
-    if not any(host == allowed or (allowed[:1] == "." and host.endswith(allowed)) for allowed in allowed_hosts):
+    if not allowed_hosts.allows(host, port):
         raise PermanentFailure(Reason.REJECTED, "the endpoint's host is not in PUSH_WEBPUSH_ALLOWED_HOSTS")
     return url
 

@@ -15,10 +15,11 @@ from services.realtime.answers import FieldProblem, Refusal, from_validation, in
 from services.realtime.changes import Changes
 from services.realtime.guard import Guard
 from services.realtime.tickets import TICKET_S
+from shared.clock import Clock
 from shared.directory import Directory
 from shared.inbox import Change
 from shared.ledger import Ledger
-from shared.people import DEVICES, Device, MobileDevice, Person, Preferences
+from shared.people import DEVICES, Device, Person, Preferences
 from shared.timeline import Cursor, Item, Mark, newest_first, unread
 
 PAGE_DEFAULT = 50
@@ -33,11 +34,12 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Api:
     """The calls of the API, as handlers."""
 
-    def __init__(self, guard: Guard, changes: Changes, directory: Directory, ledger: Ledger) -> None:
+    def __init__(self, guard: Guard, changes: Changes, directory: Directory, ledger: Ledger, clock: Clock) -> None:
         self._guard = guard
         self._changes = changes
         self._directory = directory
         self._ledger = ledger
+        self._clock = clock
 
     def routes(self) -> list[web.RouteDef]:
         """Return the calls with their paths."""
@@ -104,15 +106,17 @@ class Api:
         return _json(preferences.model_dump_json())
 
     async def add_device(self, request: web.Request) -> web.Response:
-        """Add a device that pushes go to; one that is there already stays."""
+        """Add a device that pushes go to; one that is there already counts as registered now."""
         user_id = (await self._guard.user(request)).user_id
         try:
-            device = _devices.validate_python(await json_object(request))
+            named = _devices.validate_python(await json_object(request))
         except ValidationError as error:
             raise from_validation(error) from None
+        # The device itself says so now, whatever was known of it before.
+        device = named.model_copy(update={"registered_at": self._clock.now()})
 
         def with_device(person: Person) -> Person:
-            others = tuple(known for known in person.devices if _token(known) != _token(device))
+            others = tuple(known for known in person.devices if known.identity != device.identity)
             if len(others) >= DEVICES:
                 raise Refusal(409, "too_many_devices", f"A user has at most {DEVICES} devices.")
             return person.model_copy(update={"devices": (*others, device)})
@@ -125,12 +129,12 @@ class Api:
         user_id = (await self._guard.user(request)).user_id
         token = request.match_info["token"]
         person = await self._directory.person(user_id)
-        if person is None or token not in map(_token, person.devices):
+        if person is None or all(known.identity != token for known in person.devices):
             raise not_found()
         await self._directory.change(
             user_id,
             lambda person: person.model_copy(
-                update={"devices": tuple(known for known in person.devices if _token(known) != token)}
+                update={"devices": tuple(known for known in person.devices if known.identity != token)}
             ),
         )
         return web.Response(status=204)
@@ -157,10 +161,6 @@ class Api:
 
 def _json(text: str) -> web.Response:
     return web.Response(text=text, content_type="application/json", headers={"Cache-Control": "no-store"})
-
-
-def _token(device: Device) -> str:
-    return device.token if isinstance(device, MobileDevice) else device.subscription.endpoint
 
 
 def _limit(request: web.Request) -> int:

@@ -9,6 +9,7 @@ from hashlib import blake2b
 
 from services.router.compose import device_address, is_urgent
 from services.router.tasks import People
+from shared.clock import epoch_ms
 from shared.errors import Reason
 from shared.ledger import NewRow
 from shared.model import (
@@ -135,13 +136,14 @@ def _addresses(channel: Channel, person: Person, audience: People) -> list[tuple
 
 
 def _device(device: Device) -> tuple[str, Address]:
+    registered_ms = None if device.registered_at is None else epoch_ms(device.registered_at)
     if isinstance(device, WebDevice):
         address: Address = device_address(Platform.WEB, device.subscription)
-        secret = str(device.subscription.endpoint)
     else:
-        address, secret = device_address(device.platform, device.token), device.token
+        mobile = device_address(device.platform, device.token)
+        address = mobile.model_copy(update={"environment": device.environment, "registered_ms": registered_ms})
     # A delivery's key is logged; a token is not.
-    return ":" + blake2b(secret.encode(), digest_size=5).hexdigest(), address
+    return ":" + blake2b(device.identity.encode(), digest_size=5).hexdigest(), address
 
 
 class _Planner:

@@ -332,6 +332,27 @@ async def test_push_mobile_reaches_tokens_and_a_users_devices_of_that_platform(s
         assert (entry["provider"], entry["title"], entry["body"]) == (provider, "Hello", "Pushed")
 
 
+async def test_a_device_that_is_gone_is_not_asked_for_again(system: System, events: Events) -> None:
+    gone, sound = f"android-{uuid.uuid4().hex}", f"android-{uuid.uuid4().hex}"
+    devices = [{"platform": "android", "token": gone}, {"platform": "android", "token": sound}]
+    user = await system.person(devices=devices)
+    await system.sandbox.play("fcm", {"status": 404}, to=gone, times=1)
+    push = {"message": "Pushed", "events": True, "user_id": user}
+    first = await system.publish("notifications/push/mobile/android", push)
+    steps = await events.of(first.notification_id, 3)
+    assert sorted((step["state"], step["reason"] or "") for step in steps if step["channel"] == "push") == [
+        ("dead_lettered", "gone"),
+        ("delivered", ""),
+    ]
+    second = await system.publish("notifications/push/mobile/android", push)
+    await events.of(second.notification_id, 1)
+    await system.arrived(2, to=sound)
+    assert await system.sandbox.outbox(to=gone) == []
+    # It would be taken now, had it been asked for.
+    status, _ = await system.call("DELETE", f"/v1/devices/{gone}", user)
+    assert status == 404
+
+
 async def test_a_scheduled_notification_waits_and_takes_the_preferences_of_that_moment(system: System) -> None:
     user = await system.person()
     send_at = time.time() + 2

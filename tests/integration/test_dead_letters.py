@@ -21,6 +21,7 @@ from shared.ledger import Claim, DueRow, Ledger, NewRow, Outcome
 from shared.model import (
     Address,
     AlertDetails,
+    AppEnvironment,
     EmailAddress,
     MobileToken,
     PhoneNumber,
@@ -187,6 +188,8 @@ MAIL = EmailAddress(email="old@example.com", name="Old Name")
 PHONE = PhoneNumber(phone="+14155550100")
 IOS_DEVICE = {"platform": "ios", "token": "a" * 64}
 WEB_DEVICE = {"platform": "web", "subscription": {"endpoint": "https://push.example.com/1", "keys": KEY}}
+REGISTERED = {**IOS_DEVICE, "environment": "sandbox", "registered_at": "2026-01-05T09:00:00Z"}
+REPLACED = IOS.model_copy(update={"environment": AppEnvironment.PRODUCTION})
 INBOX = UserInbox(user_id="user123")
 
 
@@ -222,7 +225,11 @@ async def test_a_person_who_cannot_or_does_not_want_to_be_reached_any_more_is_le
          {"to": "email", "email": "new@example.com", "name": "New"}),
         ("sms:user123", PHONE, {"phone": "+14155550199", "preferences": {"sms": True}},
          {"to": "sms", "phone": "+14155550199"}),
-        ("push:user123:1", IOS, {"devices": [WEB_DEVICE, IOS_DEVICE]}, IOS.model_dump(mode="json")),
+        ("push:user123:1", IOS, {"devices": [WEB_DEVICE, REGISTERED]},
+         {"to": "device", "platform": "ios", "token": "a" * 64, "environment": "sandbox",
+          "registered_ms": 1_767_603_600_000}),
+        ("push:user123:1", REPLACED, {"devices": [{**REGISTERED, "environment": None}]},
+         {"to": "device", "platform": "ios", "token": "a" * 64, "registered_ms": 1_767_603_600_000}),
         ("push:user123:1", WEB, {"devices": [WEB_DEVICE]}, WEB.model_dump(mode="json")),
         ("realtime:user123", INBOX, {"preferences": {"realtime": False}},
          {"to": "inbox", "user_id": "user123", "live": False}),

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import pytest_asyncio
@@ -56,8 +57,14 @@ async def test_what_was_put_is_read_back(directory: Directory) -> None:
         preferences={"sms": True, "push": False},
         devices=[{"platform": "ios", "token": "token-1"}],
     )
+    before = datetime.now(UTC)
     await directory.put(written)
-    assert await directory.person("user123") == written
+    read = await directory.person("user123")
+    assert read is not None
+    [device] = read.devices
+    assert device.registered_at is not None
+    assert before <= device.registered_at <= datetime.now(UTC)
+    assert read == written.model_copy(update={"devices": (device,)})
     assert await directory.person("stranger") is None
 
 
@@ -149,6 +156,57 @@ async def test_writers_at_the_same_time_leave_the_indexes_complete(directory: Di
         assert found is not None
         for group in found.groups:
             assert "user123" in await everything(directory, directory.group(group))
+
+
+EARLIER = datetime(2026, 1, 5, 9, tzinfo=UTC)
+LATER = EARLIER + timedelta(hours=1)
+
+
+def phone(token: str, registered_at: datetime | None = None) -> dict[str, object]:
+    return {"platform": "ios", "token": token, **({"registered_at": registered_at} if registered_at else {})}
+
+
+async def test_a_record_that_is_written_again_keeps_when_its_devices_were_registered(directory: Directory) -> None:
+    await directory.put(person(devices=[phone("old", EARLIER)]))
+    await directory.put(person(devices=[phone("new"), phone("old")], name="Ann"))
+    read = await directory.person("user123")
+    assert read is not None
+    new, old = read.devices
+    assert old.registered_at == EARLIER
+    assert new.registered_at is not None
+    assert new.registered_at > LATER
+    await directory.put(person(devices=[phone("old", LATER)]))
+    read = await directory.person("user123")
+    assert read is not None
+    assert read.devices[0].registered_at == LATER
+
+
+async def test_a_device_is_forgotten_unless_it_was_registered_after_it_was_found_gone(directory: Directory) -> None:
+    await directory.put(person(devices=[phone("gone", EARLIER), phone("stays", EARLIER), phone("back", LATER)]))
+    found_gone = EARLIER + timedelta(minutes=1)
+    assert await directory.forget_device("user123", "gone", found_gone)
+    assert not await directory.forget_device("user123", "back", found_gone)
+    assert not await directory.forget_device("user123", "unknown", found_gone)
+    assert not await directory.forget_device("nobody", "gone", found_gone)
+    read = await directory.person("user123")
+    assert read is not None
+    assert [device.identity for device in read.devices] == ["stays", "back"]
+
+
+async def test_a_device_of_a_record_from_before_times_were_kept_is_forgotten(
+    directory: Directory, opened: Store
+) -> None:
+    old = person(devices=[phone("gone")]).model_dump_json(exclude_none=True)
+    await opened.command("SET", f"{Keys().user('user123')}:record", old)
+    assert await directory.forget_device("user123", "gone", EARLIER)
+
+
+async def test_an_estimate_over_few_people_is_exact(directory: Directory) -> None:
+    assert await directory.estimate(lambda person: len(person.devices)) == 0
+    await asyncio.gather(
+        *(directory.put(person(f"user{n}", devices=[phone(f"{n}-{m}") for m in range(n % 3)])) for n in range(60))
+    )
+    assert await directory.estimate(lambda person: len(person.devices)) == 60
 
 
 async def test_the_on_call_entry_of_a_type_wins_over_the_one_for_any_type(directory: Directory) -> None:

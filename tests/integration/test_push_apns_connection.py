@@ -1,7 +1,6 @@
 """APNs connections on bad days: what aioapns alone does not survive, against the sandbox and against worse servers."""
 
 import asyncio
-import collections
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -26,14 +25,13 @@ from shared.clock import SystemClock
 from shared.errors import (
     DeliveryError,
     OutcomeUnknown,
-    PermanentFailure,
     ProviderMisconfigured,
     Reason,
-    RecipientGone,
     TemporaryFailure,
 )
 from shared.model import Receipt
 from tests.push import IOS_TOKEN, PushSandbox, What, ios, make_attempt, running_sandbox
+from tests.push_soak import soak
 from tests.waiting import eventually
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -64,7 +62,7 @@ async def provider(push_sandbox: PushSandbox) -> AsyncIterator[ApnsProvider]:
 
 
 def connections(provider: ApnsProvider) -> list[ApnsConnection]:
-    return list(provider._pool.connections)
+    return [connection for pool in provider._pools.values() for connection in pool.connections]
 
 
 async def outcome(provider: ApnsProvider, token: str = IOS_TOKEN, within_s: float = 10, **what: Unpack[What]) -> object:
@@ -165,66 +163,16 @@ async def test_all_connections_carry_the_same_provider_token(provider: ApnsProvi
     assert len(tokens) == 1
 
 
-async def test_five_hundred_sends_end_as_they_should_while_some_answers_misbehave(
+async def test_a_thousand_sends_end_as_they_should_while_some_answers_misbehave(
     provider: ApnsProvider, push_sandbox: PushSandbox
 ) -> None:
-    faults: list[tuple[dict[str, Any], tuple[type, ...]]] = [
-        ({"apns": "no_id"}, (Receipt,)),
-        ({"apns": "empty_data"}, (Receipt,)),
-        ({"apns": "no_body", "status": 503}, (TemporaryFailure,)),
-        ({"apns": "rst"}, (OutcomeUnknown,)),
-        ({"status": 429, "headers": {"Retry-After": "3"}}, (TemporaryFailure,)),
-        ({"status": 410}, (RecipientGone,)),
-        ({"status": 413}, (PermanentFailure,)),
-        ({"operator": True}, (ProviderMisconfigured,)),
-        ({"hang": True}, (TimeoutError, OutcomeUnknown)),
-        ({"apns": "goaway"}, (TemporaryFailure, OutcomeUnknown)),
-        ({"cut": "before"}, (OutcomeUnknown,)),
-        ({"cut": "after"}, (OutcomeUnknown,)),
-    ]
-    expected: dict[str, tuple[type, ...]] = {}
-    for number in range(500):
-        token = f"{number:064x}"
-        if number % 10:
-            expected[token] = (Receipt,)
-        else:
-            fault, kinds = faults[number // 10 % len(faults)]
-            final = issubclass(kinds[0], PermanentFailure)
-            await push_sandbox.play("apns", fault, to=token, times=None if final else 1)
-            expected[token] = kinds
-    gate = asyncio.Semaphore(50)
-    ended: dict[str, object] = {}
-    in_doubt: set[str] = set()
-
-    async def send(token: str) -> None:
-        async with gate:
-            ended[token] = await outcome(provider, token, within_s=4)
-        if isinstance(ended[token], OutcomeUnknown | TimeoutError):
-            in_doubt.add(token)
-
-    await asyncio.gather(*(send(token) for token in expected))
-    # GOAWAY and a cut end the connection for those beside them too: not taken, or unknown.
-    wrong = {
-        token: result
-        for token, result in ended.items()
-        if not isinstance(result, expected[token]) and not is_about_the_connection(result)
-    }
-    assert wrong == {}
-    # What is not final is played once, so trying again, as the delivery loop does, comes to an end.
-    for _ in range(15):
-        again = [token for token, result in ended.items() if not isinstance(result, Receipt | PermanentFailure)]
-        await asyncio.gather(*(send(token) for token in again))
-    counts = collections.Counter(type(result) for result in ended.values())
-    assert counts == {Receipt: 492, RecipientGone: 4, PermanentFailure: 4}
-    arrived = collections.Counter(entry["to"] for entry in await push_sandbox.outbox())
-    for token, result in ended.items():
-        assert arrived[token] >= 1 if isinstance(result, Receipt) else arrived[token] == 0
-        assert arrived[token] <= 1 or token in in_doubt
-    await eventually(lambda: not provider._pool.retired, what="retired connections close")
-
-
-def is_about_the_connection(result: object) -> bool:
-    return isinstance(result, DeliveryError) and result.reason is Reason.NETWORK
+    report = await soak(provider, push_sandbox, 1_000, every=20)
+    assert report.wrong == []
+    assert report.ends == report.expected
+    pools = provider._pools.values()
+    await eventually(lambda: not any(pool.retired for pool in pools), what="retired connections close")
+    for connection in connections(provider):
+        assert (connection.requests, connection.request_streams, connection._incoming) == ({}, {}, {})
 
 
 async def test_a_send_cut_off_in_the_moment_its_connection_is_lost_harms_no_other(

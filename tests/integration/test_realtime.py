@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -480,11 +481,15 @@ async def test_devices_come_and_go(node: Realtime) -> None:
             "keys": {"p256dh": "B" + "A" * 86, "auth": "A" * 22},
         },
     }
-    for device in (phone, phone, browser):
+    apple = {"platform": "ios", "token": "token-2", "environment": "sandbox"}
+    for device in (phone, phone, browser, apple):
         assert (await node.call("POST", "/v1/devices", "user1", json=device))[0] == 204, device
     person = await node.context.directory.person("user1")
     assert person is not None
-    assert len(person.devices) == 2
+    assert len(person.devices) == 3
+    assert all(device.registered_at for device in person.devices)
+    assert [device.environment for device in person.devices if isinstance(device, MobileDevice)] == [None, "sandbox"]
+    assert (await node.call("DELETE", "/v1/devices/token-2", "user1"))[0] == 204
     assert person.email == "user1@example.com"
     assert (await node.call("DELETE", "/v1/devices/token-1:abc", "user3"))[0] == 404
     assert (await node.call("DELETE", "/v1/devices/token-1:abc", "user1"))[0] == 204
@@ -496,6 +501,18 @@ async def test_devices_come_and_go(node: Realtime) -> None:
     person = await node.context.directory.person("user1")
     assert person is not None
     assert person.devices == ()
+
+
+async def test_a_device_that_tells_its_token_again_is_registered_anew(node: Realtime) -> None:
+    stale = {"platform": "android", "token": "token-1", "registered_at": "2026-01-05T09:00:00Z"}
+    await node.context.directory.put(Person.model_validate({"user_id": "user1", "devices": [stale]}))
+    before = datetime.now(UTC)
+    assert (await node.call("POST", "/v1/devices", "user1", json=stale))[0] == 204
+    person = await node.context.directory.person("user1")
+    assert person is not None
+    [device] = person.devices
+    assert device.registered_at is not None
+    assert device.registered_at >= before
 
 
 async def test_device_registered_by_somebody_unknown_to_the_directory_makes_a_record(node: Realtime) -> None:

@@ -133,7 +133,7 @@ async def test_the_settings_point_every_channel_at_the_sandbox(tmp_path: Path) -
         assert environment["EMAIL_SMTP_URL"] == f"smtp://127.0.0.1:{box.addresses.smtp_port}?tls=none"
         assert environment["PUSH_APNS_URL"] == f"https://127.0.0.1:{box.addresses.apns_port}"
         assert environment["SMS_TWILIO_BASE_URL"] == environment["PUSH_FCM_URL"] == box.addresses.http_url
-        assert environment["PUSH_WEBPUSH_ALLOWED_HOSTS"] == "127.0.0.1"
+        assert environment["PUSH_WEBPUSH_ALLOWED_HOSTS"] == f"127.0.0.1:{box.addresses.http_port}"
         files = {path for name, path in environment.items() if name.endswith("_FILE")}
         assert files < files_in(tmp_path)
         assert account["token_uri"] == f"{box.addresses.http_url}/token"

@@ -15,7 +15,10 @@ from pathlib import Path
 from carillon.stack import Stack
 from tests.load.intake import measure_bare_loop, measure_intake
 from tests.load.latency import measure_latency
+from tests.load.push import measure_push
 from tests.load.wait import measure_wait
+
+PUSHES = 10_000
 
 
 async def measure(notifications: int, seconds: int) -> list[str]:
@@ -45,6 +48,12 @@ async def measure(notifications: int, seconds: int) -> list[str]:
             f"| publish to WebSocket at 50 / s | p50 {latency.p50_ms:.1f} ms, p99 {latency.p99_ms:.1f} ms, "
             f"{latency.received} of {latency.sent} |"
         )
+        push = await measure_push(Path(tempfile.mkdtemp(dir=folder)), PUSHES)
+        what = f"{push.sends:,} pushes to an APNs that misbehaves in 1 of 50 answers, 50 in flight"
+        lines += [
+            f"| {what} | {push.wrong} ended wrong, {push.sends / push.seconds:,.0f} / s |",
+            f"| memory after the first 1,000 and the last of them | {push.first_mib:.1f} and {push.last_mib:.1f} MiB |",
+        ]
     return lines
 
 

@@ -41,7 +41,7 @@ PERSON: dict[str, Any] = {
     "roles": ["admin"],
     "preferences": {"sms": True},
     "devices": [
-        {"platform": "ios", "token": "ab" * 32},
+        {"platform": "ios", "token": "ab" * 32, "environment": "sandbox", "registered_at": 1767603600},
         {"platform": "android", "token": "cX9:APA91b-_"},
         {"platform": "web", "subscription": {**SUBSCRIPTION, "expirationTime": None}},
     ],
@@ -66,6 +66,14 @@ def problem(model: type[BaseModel], document: dict[str, Any]) -> tuple[str, str]
     assert "input_value" not in str(caught.value)
     first = caught.value.errors()[0]
     return ".".join(str(part) for part in first["loc"]), first["msg"]
+
+
+def test_a_device_that_is_there_twice_is_one_and_what_was_said_last_counts() -> None:
+    phone = {"platform": "ios", "token": "t"}
+    person = Person.model_validate({"user_id": "u", "devices": [phone, {**phone, "environment": "sandbox"}]})
+    [device] = person.devices
+    assert isinstance(device, MobileDevice)
+    assert device.environment == "sandbox"
 
 
 def test_full_person_is_read_and_normalised() -> None:
@@ -122,6 +130,11 @@ def test_records_show_nothing_personal() -> None:
         ({"groups": ["a/b"]}, "groups.0", "must not contain / + or #"),
         ({"groups": [f"g{n}" for n in range(GROUPS + 1)]}, "groups", f"at most {GROUPS} items"),
         ({"devices": [{"platform": "ios", "token": f"t{n}"} for n in range(DEVICES + 1)]}, "devices", "at most 50"),
+        (
+            {"devices": [{"platform": "android", "token": "t", "environment": "sandbox"}]},
+            "devices.0.android.environment",
+            "only for ios",
+        ),
         ({"devices": [{"platform": "ios", "token": "a/b"}]}, "devices.0.ios.token", "not a valid device token"),
         ({"devices": [{"platform": "ios", "token": "../x"}]}, "devices.0.ios.token", "not a valid device token"),
         ({"devices": [{"platform": "ios", "token": "a b"}]}, "devices.0.ios.token", "not a valid device token"),

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from sandbox.credentials import prepare
 from services.push import credentials, webpush
+from services.push.allowed_hosts import AllowedHosts
 from services.push.apns import TOKEN_PERIOD_S, ProviderToken
 from services.push.settings import PushSettings
 from shared.errors import ConfigError, PermanentFailure
@@ -91,6 +92,7 @@ def test_a_refinement_without_its_provider_is_refused(
         ("PUSH_WEBPUSH_ALLOWED_HOSTS", "https://push.example.com"),
         ("PUSH_WEBPUSH_ALLOWED_HOSTS", " , "),
         ("PUSH_WEBPUSH_ALLOWED_HOSTS", "."),
+        ("PUSH_WEBPUSH_ALLOWED_HOSTS", "push.example.com:none"),
         ("PUSH_CONCURRENCY", "0"),
         ("PUSH_WEBPUSH_SUBJECT", "operator@example.com"),
         ("PUSH_APNS_KEY_FILE", "/nonexistent"),
@@ -168,7 +170,7 @@ def test_the_provider_token_lives_for_half_an_hour_and_is_the_same_in_every_proc
     assert all(seen.count(token) == 30 for token in seen)
 
 
-HOSTS = ("fcm.googleapis.com", ".push.services.mozilla.com", "127.0.0.1")
+HOSTS = AllowedHosts.parse("fcm.googleapis.com, .Push.services.mozilla.com,127.0.0.1:8025")
 
 
 @pytest.mark.parametrize(
@@ -195,7 +197,7 @@ def test_an_allowed_endpoint_is_used_as_it_came(url: str) -> None:
         "https://example.com\\@fcm.googleapis.com/", "http://fcm.googleapis.com/x", "ftp://fcm.googleapis.com/x",
         "https://fcm.googleapis.com./x", "https://fcm.googleapis.com:99999/x", "https://fcm.googleapis.com/a b",
         "https://fcm.googleapis.com/\r\nX: y", "https://169.254.169.254/latest", "https://[::1]/x", "https://[::1/x",
-        "//fcm.googleapis.com/x", "/x", "https://fcm.googleapis.com/" + "x" * 3000,
+        "//fcm.googleapis.com/x", "/x", "https://fcm.googleapis.com/" + "x" * 3000, "http://127.0.0.1:8026/webpush/x", "http://127.0.0.1/webpush/x",
     ],
 )  # fmt: skip
 def test_any_other_endpoint_is_refused(url: str) -> None:

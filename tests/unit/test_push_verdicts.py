@@ -9,6 +9,7 @@ from google.auth.exceptions import RefreshError, TransportError
 from services.push import apns, apns_pool, fcm, retry_after, webpush
 from services.push.apns_connection import ApnsAnswer
 from services.push.exchange import Answer
+from shared.clock import epoch_ms, from_epoch_ms
 from shared.errors import (
     DeliveryError,
     OutcomeUnknown,
@@ -20,6 +21,7 @@ from shared.errors import (
 )
 
 NOW = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
+GONE_MS = epoch_ms(NOW) - 3_600_000
 FCM_ERROR = {"@type": "type.googleapis.com/google.firebase.fcm.v1.FcmError"}
 BAD_REQUEST = {"@type": "type.googleapis.com/google.rpc.BadRequest"}
 
@@ -31,15 +33,27 @@ def apns_answer(
     return ApnsAnswer("id", str(status), body, wait)
 
 
+def apns_verdict(
+    answer: ApnsAnswer, *, proven: bool = True, sure: bool = True, registered_ms: int | None = None
+) -> DeliveryError:
+    return apns.verdict(answer, NOW, proven=proven, sure=sure, registered_ms=registered_ms)
+
+
 def check(error: DeliveryError, kind: type[DeliveryError], reason: Reason) -> None:
     assert (type(error), error.reason) == (kind, reason)
 
 
+# developer.apple.com, "Handling notification responses from APNs", the two tables of status codes and reasons.
 @pytest.mark.parametrize(
     ("status", "word", "kind", "reason"),
     [
         (400, "BadCollapseId", PermanentFailure, Reason.REJECTED),
         (400, "BadExpirationDate", PermanentFailure, Reason.REJECTED),
+        (400, "BadMessageId", PermanentFailure, Reason.REJECTED),
+        (400, "BadPriority", PermanentFailure, Reason.REJECTED),
+        (400, "DuplicateHeaders", PermanentFailure, Reason.REJECTED),
+        (400, "InvalidPushType", PermanentFailure, Reason.REJECTED),
+        (400, "MissingDeviceToken", PermanentFailure, Reason.REJECTED),
         (400, "PayloadEmpty", PermanentFailure, Reason.REJECTED),
         (400, "SomethingNew", PermanentFailure, Reason.REJECTED),
         (400, None, TemporaryFailure, Reason.BAD_ANSWER),
@@ -47,7 +61,13 @@ def check(error: DeliveryError, kind: type[DeliveryError], reason: Reason) -> No
         (400, "MissingTopic", ProviderMisconfigured, Reason.REJECTED),
         (400, "TopicDisallowed", ProviderMisconfigured, Reason.REJECTED),
         (400, "IdleTimeout", TemporaryFailure, Reason.NETWORK),
+        (403, "BadCertificate", ProviderMisconfigured, Reason.AUTH),
+        (403, "BadCertificateEnvironment", ProviderMisconfigured, Reason.AUTH),
         (403, "ExpiredProviderToken", ProviderMisconfigured, Reason.AUTH),
+        (403, "Forbidden", ProviderMisconfigured, Reason.AUTH),
+        (403, "MissingProviderToken", ProviderMisconfigured, Reason.AUTH),
+        (403, "UnrelatedKeyIdInToken", ProviderMisconfigured, Reason.AUTH),
+        (403, "BadEnvironmentKeyIdInToken", ProviderMisconfigured, Reason.AUTH),
         (403, "InvalidProviderToken", ProviderMisconfigured, Reason.AUTH),
         (403, None, ProviderMisconfigured, Reason.AUTH),
         (404, "BadPath", PermanentFailure, Reason.REJECTED),
@@ -60,6 +80,7 @@ def check(error: DeliveryError, kind: type[DeliveryError], reason: Reason) -> No
         (429, None, TemporaryFailure, Reason.RATE_LIMITED),
         (429, "TooManyProviderTokenUpdates", ProviderMisconfigured, Reason.AUTH),
         (500, "InternalServerError", TemporaryFailure, Reason.UNAVAILABLE),
+        (503, "ServiceUnavailable", TemporaryFailure, Reason.UNAVAILABLE),
         (503, "Shutdown", TemporaryFailure, Reason.UNAVAILABLE),
         (503, None, TemporaryFailure, Reason.UNAVAILABLE),
         (302, None, TemporaryFailure, Reason.BAD_ANSWER),
@@ -67,23 +88,55 @@ def check(error: DeliveryError, kind: type[DeliveryError], reason: Reason) -> No
 )
 @pytest.mark.parametrize("proven", [True, False])
 def test_apns(status: int, word: str | None, kind: type[DeliveryError], reason: Reason, proven: bool) -> None:
-    check(apns.verdict(apns_answer(status, word), NOW, proven=proven), kind, reason)
+    check(apns_verdict(apns_answer(status, word), proven=proven), kind, reason)
 
 
 def test_apns_says_since_when_a_token_is_gone() -> None:
-    error = apns.verdict(apns_answer(410, "Unregistered", timestamp=1767603600000), NOW, proven=False)
-    assert error.detail == "410 Unregistered since 2026-01-05T09:00:00.000Z"
-    assert (
-        apns.verdict(apns_answer(410, "Unregistered", timestamp=10**30), NOW, proven=False).detail == "410 Unregistered"
-    )
+    error = apns_verdict(apns_answer(410, "Unregistered", timestamp=GONE_MS))
+    assert isinstance(error, RecipientGone)
+    assert (error.detail, error.since) == ("410 Unregistered since 2026-01-05T08:00:00.000Z", from_epoch_ms(GONE_MS))
+    unreadable = apns_verdict(apns_answer(410, "Unregistered", timestamp=10**30))
+    assert isinstance(unreadable, RecipientGone)
+    assert (unreadable.detail, unreadable.since) == ("410 Unregistered", None)
 
 
-def test_a_strange_apns_token_accuses_the_settings_until_one_push_was_taken() -> None:
-    bad, other_app = apns_answer(400, "BadDeviceToken"), apns_answer(400, "DeviceTokenNotForTopic")
-    check(apns.verdict(bad, NOW, proven=False), PermanentFailure, Reason.REJECTED)
-    check(apns.verdict(bad, NOW, proven=True), RecipientGone, Reason.GONE)
-    check(apns.verdict(other_app, NOW, proven=False), ProviderMisconfigured, Reason.REJECTED)
-    check(apns.verdict(other_app, NOW, proven=True), PermanentFailure, Reason.REJECTED)
+@pytest.mark.parametrize(
+    ("registered_ms", "timestamp", "kind", "reason"),
+    [
+        (GONE_MS - 1, GONE_MS, RecipientGone, Reason.GONE),
+        (None, GONE_MS, RecipientGone, Reason.GONE),
+        (GONE_MS + 1, None, RecipientGone, Reason.GONE),
+        (GONE_MS, GONE_MS, TemporaryFailure, Reason.UNAVAILABLE),
+        (GONE_MS + 1, GONE_MS, TemporaryFailure, Reason.UNAVAILABLE),
+    ],
+)
+@pytest.mark.parametrize("word", ["Unregistered", "ExpiredToken"])
+def test_an_apns_token_that_was_registered_after_it_was_found_gone_is_not_gone(
+    registered_ms: int | None, timestamp: int | None, kind: type[DeliveryError], reason: Reason, word: str
+) -> None:
+    answer = apns_answer(410, word, timestamp=timestamp)
+    check(apns_verdict(answer, registered_ms=registered_ms), kind, reason)
+
+
+@pytest.mark.parametrize(
+    ("proven", "sure", "kind", "reason"),
+    [
+        (False, False, PermanentFailure, Reason.REJECTED),
+        (True, False, PermanentFailure, Reason.REJECTED),
+        (False, True, PermanentFailure, Reason.REJECTED),
+        (True, True, RecipientGone, Reason.GONE),
+    ],
+)
+def test_a_bad_apns_token_is_gone_only_where_its_environment_is_sure(
+    proven: bool, sure: bool, kind: type[DeliveryError], reason: Reason
+) -> None:
+    check(apns_verdict(apns_answer(400, "BadDeviceToken"), proven=proven, sure=sure), kind, reason)
+
+
+def test_an_apns_token_of_another_app_accuses_the_settings_until_one_push_was_taken() -> None:
+    other_app = apns_answer(400, "DeviceTokenNotForTopic")
+    check(apns_verdict(other_app, proven=False), ProviderMisconfigured, Reason.REJECTED)
+    check(apns_verdict(other_app, proven=True), PermanentFailure, Reason.REJECTED)
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[1]", b'{"reason": 5}', b'{"reason": "two words"}', b"[" * 4000])
@@ -118,6 +171,7 @@ def fcm_code(code: str, message: str = "") -> bytes:
 BAD_TOKEN = "The registration token is not a valid FCM registration token"
 
 
+# firebase.google.com/docs/cloud-messaging/error-codes; the reference's ErrorCode (projects.messages, FcmError).
 @pytest.mark.parametrize(
     ("status", "body", "kind", "reason"),
     [
@@ -171,6 +225,23 @@ def test_a_google_error_of_another_shape_has_no_word(body: bytes) -> None:
     assert fcm.refusal(body) == ""
 
 
+@pytest.mark.parametrize(
+    ("violations", "one_device"),
+    [
+        (None, False),
+        ([], False),
+        ([{"subject": "project:1", "description": "Message rate exceeded"}], False),
+        ([{"subject": "device", "description": "Device message rate exceeded"}], True),
+        ([{"description": "device message rate"}, {"description": "message rate"}], False),
+        ("nonsense", False),
+    ],
+)
+def test_an_fcm_limit_is_of_one_device_only_where_it_says_so(violations: object, one_device: bool) -> None:
+    failure = {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": violations}
+    body = google("RESOURCE_EXHAUSTED", "", {**FCM_ERROR, "errorCode": "QUOTA_EXCEEDED"}, failure)
+    assert fcm.is_of_one_device(body) is one_device
+
+
 def test_fcm_without_retry_after_waits_a_minute() -> None:
     waits = [fcm.verdict(Answer(429, b"", header), NOW, proven=True) for header in (None, "5")]
     assert [error.retry_after for error in waits if isinstance(error, TemporaryFailure)] == [
@@ -191,6 +262,7 @@ def test_access_token(error: RefreshError, kind: type[DeliveryError]) -> None:
     assert isinstance(fcm.token_verdict(error), kind)
 
 
+# RFC 8030, 5 and 7; RFC 8292, 4.2; learn.microsoft.com, "Push notification service request and response headers".
 @pytest.mark.parametrize(
     ("status", "kind", "reason"),
     [

@@ -1,0 +1,99 @@
+"""Forgetting devices: a token that its push service says is gone leaves its owner's record.
+
+Promises that only what was registered before it was found gone is removed, so that a device which registered again
+meanwhile keeps its place, and that nothing is removed while the brake is on: a wrong setting must not erase the address
+book. Whether forgetting works changes nothing about how the delivery ends. A token that a publisher gave instead of a
+person stands in no record.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+from shared import metrics
+from shared.brake import Brake
+from shared.clock import Clock
+from shared.directory import Directory
+from shared.errors import PermanentFailure, RecipientGone, StoreUnavailable
+from shared.model import Attempt, Channel, Delivery, MobileToken, Receipt, WebSubscription
+from shared.provider import Provider
+
+log = logging.getLogger(__name__)
+
+# How often the brake learns how many devices there are in all.
+COUNT_INTERVAL_S = 600.0
+
+
+class Forgetting:
+    """A provider that has the directory forget what another provider says is gone."""
+
+    def __init__(self, provider: Provider, directory: Directory, brake: Brake, clock: Clock) -> None:
+        self._provider = provider
+        self._directory = directory
+        self._brake = brake
+        self._clock = clock
+
+    @property
+    def name(self) -> str:
+        """The other provider's name."""
+        return self._provider.name
+
+    def handles(self, delivery: Delivery) -> bool:
+        """Ask the other provider."""
+        return self._provider.handles(delivery)
+
+    async def send(self, attempt: Attempt) -> Receipt:
+        """Make exactly one attempt, and forget the device if that says it is gone."""
+        asked_at = self._clock.now()
+        try:
+            receipt = await self._provider.send(attempt)
+        except RecipientGone as error:
+            # Counted even where there is nothing to remove: it says as much about our settings.
+            if self._brake.may_forget():
+                await self._forget(attempt.delivery, error.since or asked_at)
+            raise
+        except PermanentFailure:
+            self._brake.answered()
+            raise
+        self._brake.answered()
+        return receipt
+
+    async def close(self) -> None:
+        """Close the other provider."""
+        await self._provider.close()
+
+    async def _forget(self, delivery: Delivery, gone_at: datetime) -> None:
+        match delivery.address:
+            case MobileToken(token=identity) | WebSubscription(endpoint=identity):
+                pass
+            case _:
+                return
+        if delivery.recipient is None:
+            return
+        try:
+            if await self._directory.forget_device(delivery.recipient, identity, gone_at):
+                metrics.forgotten_addresses.labels(Channel.PUSH).inc()
+        except StoreUnavailable:
+            log.warning("device not forgotten, the store is away")
+
+
+@asynccontextmanager
+async def counting(directory: Directory, brake: Brake, interval_s: float = COUNT_INTERVAL_S) -> AsyncIterator[None]:
+    """Keep telling the brake how many devices there are."""
+
+    async def count() -> None:
+        while True:
+            try:
+                brake.known = await directory.estimate(lambda person: len(person.devices))
+            except StoreUnavailable:
+                log.warning("devices not counted, the store is away")
+            await asyncio.sleep(interval_s)
+
+    async with asyncio.TaskGroup() as group:
+        counter = group.create_task(count(), name="count devices")
+        try:
+            yield
+        finally:
+            counter.cancel()

@@ -1,0 +1,43 @@
+"""How fast a provider may be asked: at an even rate, and not at all while it asks us to wait.
+
+Promises no more than the rate on average and a tenth of a second's worth at once. It counts for one process; several
+with the same account divide its quota.
+"""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+# What may go out at once after a pause: enough not to slow a trickle down, too little for a spike.
+_BURST_S = 0.1
+
+
+class Pace:
+    """The pace of one provider.
+
+    Args:
+        per_second: sends a second.
+        monotonic_s: the clock.
+    """
+
+    def __init__(self, per_second: int, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+        self._interval_s = 1 / per_second
+        self._monotonic_s = monotonic_s
+        # When the next send would be due if they all came evenly.
+        self._next_s = monotonic_s()
+        self._held_until_s = monotonic_s()
+
+    def hold(self, wait: timedelta) -> None:
+        """Send nothing for so long."""
+        self._held_until_s = max(self._held_until_s, self._monotonic_s() + wait.total_seconds())
+
+    @property
+    def held(self) -> timedelta:
+        """For how long nothing is to be sent."""
+        return timedelta(seconds=max(0.0, self._held_until_s - self._monotonic_s()))
+
+    def take(self) -> float:
+        """Take the next place, and return the seconds to wait for it."""
+        now_s = self._monotonic_s()
+        self._next_s = max(self._next_s, now_s - _BURST_S) + self._interval_s
+        return max(0.0, self._next_s - self._interval_s - now_s)

@@ -1,0 +1,139 @@
+"""The provider contract over APNs, FCM and Web Push."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, ClassVar
+
+import pytest
+
+from sandbox.credentials import service_environment
+from sandbox.server import Sandbox
+from services.push.providers import build_providers
+from services.push.settings import PushSettings
+from shared.clock import SystemClock
+from shared.errors import (
+    OutcomeUnknown,
+    PermanentFailure,
+    ProviderMisconfigured,
+    Reason,
+    RecipientGone,
+    TemporaryFailure,
+)
+from shared.model import WebSubscription
+from shared.provider import Provider
+from tests.provider_contract import SECRET, Ends, Expected, Fault, NotApplicable, ProviderContract, SandboxRig
+from tests.push import android, ios, make_attempt, settings_from
+from tests.sandbox_client import SandboxClient
+
+# Hexadecimal, because APNs refuses other tokens without looking further.
+IOS_SECRET = "5ec4e7" * 11
+ANDROID_SECRET = f"android-{SECRET}"
+BROWSER_SECRET = f"browser-{SECRET}"
+CREDENTIALS = ("Bearer ey", "bearer ey", "ya29.", "vapid t=")
+
+FAULTS: Mapping[Fault, Mapping[str, Any]] = {
+    Fault.REFUSED_RECIPIENT: {"status": 410},
+    Fault.BAD_CONTENT: {"status": 413},
+    Fault.BAD_CREDENTIALS: {"operator": True},
+    Fault.UNAVAILABLE: {"status": 503},
+    Fault.CUT_BEFORE: {"cut": "before"},
+    Fault.CUT_AFTER: {"cut": "after"},
+    Fault.GARBAGE: {"status": 400, "body": f"<html>{SECRET}</html>"},
+    Fault.HANG_BEFORE: {"hang": "before"},
+    Fault.HANG_AFTER: {"hang": "after"},
+}
+
+EXPECTED: Expected = {
+    Fault.REFUSED_RECIPIENT: Ends(RecipientGone, Reason.GONE),
+    Fault.BAD_CONTENT: Ends(PermanentFailure, Reason.TOO_LARGE),
+    Fault.BAD_CREDENTIALS: Ends(ProviderMisconfigured, Reason.AUTH),
+    Fault.RATE_LIMITED: Ends(TemporaryFailure, Reason.RATE_LIMITED),
+    Fault.RATE_LIMITED_SECONDS: Ends(TemporaryFailure, Reason.RATE_LIMITED),
+    Fault.RATE_LIMITED_DATE: Ends(TemporaryFailure, Reason.RATE_LIMITED),
+    Fault.UNAVAILABLE: Ends(TemporaryFailure, Reason.UNAVAILABLE),
+    # The request has begun, so nobody knows how far it came.
+    Fault.CUT_BEFORE: Ends(OutcomeUnknown, Reason.NETWORK),
+    Fault.CUT_AFTER: Ends(OutcomeUnknown, Reason.NETWORK, arrives=True),
+    # A refusal without the provider's words is somebody's in between, so nothing was taken.
+    Fault.GARBAGE: Ends(TemporaryFailure, Reason.BAD_ANSWER),
+    Fault.HANG_BEFORE: Ends(OutcomeUnknown, Reason.TIMEOUT),
+    Fault.HANG_AFTER: Ends(OutcomeUnknown, Reason.TIMEOUT, arrives=True),
+}
+
+
+@pytest.fixture
+def settings(box: Sandbox) -> PushSettings:
+    """What points the service at the running sandbox."""
+    return settings_from(service_environment(box.credentials.data))
+
+
+def provider_named(name: str, settings: PushSettings) -> Provider:
+    """Build one provider as the service would, were it the only one that is configured."""
+    only = settings.model_copy(update={key: None for key in KEYS.values() if key != KEYS[name]})
+    [provider] = build_providers(only, SystemClock())
+    return provider
+
+
+KEYS = {
+    "apns": "push_apns_key_file",
+    "fcm": "push_fcm_credentials_file",
+    "webpush": "push_webpush_vapid_key_file",
+}
+
+
+class TestApns(ProviderContract):
+    expected: ClassVar[Expected] = EXPECTED
+
+    @pytest.fixture
+    def rig(self, box: Sandbox, settings: PushSettings) -> SandboxRig:
+        return SandboxRig(
+            box,
+            "apns",
+            open=partial(provider_named, "apns", settings),
+            make_attempt=partial(make_attempt, ios(IOS_SECRET)),
+            secrets=[IOS_SECRET, *CREDENTIALS],
+            faults=FAULTS,
+        )
+
+
+class TestFcm(ProviderContract):
+    expected: ClassVar[Expected] = {
+        **EXPECTED,
+        Fault.RATE_LIMITED: Ends(TemporaryFailure, Reason.RATE_LIMITED, wait_s=60),
+        Fault.GARBAGE: Ends(OutcomeUnknown, Reason.BAD_ANSWER),
+    }
+
+    @pytest.fixture
+    def rig(self, box: Sandbox, settings: PushSettings) -> SandboxRig:
+        return SandboxRig(
+            box,
+            "fcm",
+            open=partial(provider_named, "fcm", settings),
+            make_attempt=partial(make_attempt, android(ANDROID_SECRET)),
+            secrets=[ANDROID_SECRET, *CREDENTIALS],
+            faults={
+                **FAULTS,
+                Fault.REFUSED_RECIPIENT: {"status": 404},
+                Fault.GARBAGE: {"status": 200, "body": f"<html>{SECRET}</html>"},
+            },
+        )
+
+
+class TestWebPush(ProviderContract):
+    expected: ClassVar[Expected] = {
+        **EXPECTED,
+        Fault.GARBAGE: NotApplicable("RFC 8030, 5: the status says it all, and no answer has a body to be wrong"),
+    }
+
+    @pytest.fixture
+    async def rig(self, box: Sandbox, settings: PushSettings) -> SandboxRig:
+        subscription = await SandboxClient(box.addresses.http_url, {}).subscription(BROWSER_SECRET)
+        browser = WebSubscription(endpoint=subscription["endpoint"], **subscription["keys"])
+        return SandboxRig(
+            box,
+            "webpush",
+            open=partial(provider_named, "webpush", settings),
+            make_attempt=partial(make_attempt, browser),
+            secrets=[BROWSER_SECRET, browser.auth, browser.p256dh, *CREDENTIALS],
+            faults=FAULTS,
+        )
