@@ -42,6 +42,11 @@ redriven_deliveries = Counter("carillon_redriven_deliveries", "Deliveries publis
 provider_paused = Gauge(
     "carillon_provider_paused", "1 while a provider refuses us and its deliveries wait.", ["channel", "provider"]
 )
+forgetting_stopped = Gauge(
+    "carillon_forgetting_stopped",
+    "1 while so many addresses look gone that none is forgotten, because the fault may be ours.",
+    ["channel"],
+)
 
 audit_imbalance = Gauge(
     "carillon_audit_imbalance", "Rows that the last audit could not account for; router is its own lane.", ["channel"]
