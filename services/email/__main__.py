@@ -1,6 +1,6 @@
 """Run the email service: ``python -m services.email`` from the repository root."""
 
-from services.email.providers import SmtpProvider
+from services.email.providers import smtp_providers
 from services.email.settings import EmailSettings
 from shared.model import Channel
 from shared.service import ChannelService, run_channel
@@ -12,7 +12,7 @@ def main() -> None:
     settings = load_or_exit(EmailSettings)
     service = ChannelService[EmailSettings](
         channel=Channel.EMAIL,
-        providers=lambda _: (SmtpProvider(settings),),
+        providers=lambda _: smtp_providers(settings),
         concurrency=settings.email_concurrency,
         attempt_deadline=settings.delivery_attempt_deadline,
     )
