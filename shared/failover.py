@@ -12,7 +12,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from shared.errors import DeliveryError, OutcomeUnknown, ProviderMisconfigured, Reason, TemporaryFailure
+from shared.errors import (
+    DeliveryError,
+    DeliveryRefused,
+    OutcomeUnknown,
+    ProviderMisconfigured,
+    Reason,
+    TemporaryFailure,
+)
 from shared.retry import RETRY_AFTER_MAX, RETRY_AFTER_MIN
 
 # How long an urgent delivery, or a probe, waits for a route to be reached while a healthy one stands by.
@@ -146,6 +153,9 @@ class Failover:
             case TemporaryFailure(reason=Reason.RATE_LIMITED, retry_after=asked) if asked is not None:
                 wait = min(max(asked, RETRY_AFTER_MIN), RETRY_AFTER_MAX)
                 health.held_until_s = max(health.held_until_s, now_s + wait.total_seconds())
+                health.probed_at_s = None
+            case DeliveryRefused():
+                # A rule of ours: nobody was asked.
                 health.probed_at_s = None
             case TemporaryFailure(reason=Reason.MAILBOX_FULL):
                 self._recover(health)
