@@ -42,6 +42,7 @@ class SmtpProvider:
     def __init__(self, settings: EmailSettings, relay: Relay, name: str = "smtp", clock: Clock | None = None) -> None:
         self.name = name
         self._sender = settings.sender
+        self._unsubscribe = settings.unsubscribe
         self._connections = Connections(relay, settings.tls_context())
         self._in_flight = asyncio.Semaphore(settings.email_concurrency)
         self._clock = clock or SystemClock()
@@ -52,7 +53,7 @@ class SmtpProvider:
 
     async def send(self, attempt: Attempt) -> Receipt:
         """Hand one mail to the relay."""
-        mail = render(attempt, self._sender, self._clock.now())
+        mail = render(attempt, self._sender, self._clock.now(), self._unsubscribe)
         async with self._in_flight:
             connection = await self._announced(mail, attempt)
             try:

@@ -220,7 +220,7 @@ def _maintenance(publish: p.SystemMaintenance) -> Content:
 def _emails(category: str | None, mails: tuple[p.EmailSend, ...], times: _Times) -> _Said:
     def content(mail: p.EmailSend) -> Content:
         return Content(
-            title=mail.subject, message=mail.body, html_body=mail.html_body, type="email", category=mail.category
+            title=mail.subject, message=mail.body or "", html_body=mail.html_body, type="email", category=mail.category
         )
 
     alone = len(mails) == 1

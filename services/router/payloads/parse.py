@@ -41,6 +41,7 @@ _MODELS: Mapping[Kind, type[Publish]] = {
     Kind.SESSION_HEARTBEAT: control.SessionHeartbeat,
     Kind.DIRECTORY_USER: Person,
     Kind.DIRECTORY_ONCALL: OnCall,
+    Kind.DIRECTORY_SUPPRESS: control.Suppress,
 }
 
 # What an empty payload means: a deletion in the directory, and an empty object where the topic says all that is needed.
