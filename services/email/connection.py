@@ -23,6 +23,7 @@ AGE_LIMIT_S = 300.0
 MAILS_LIMIT = 100
 QUIT_TIMEOUT_S = 2.0
 
+_NO_EHLO = frozenset({500, 502})  # RFC 5321, 3.2: a server without extensions, to be greeted with HELO
 _DATA_EXPECTED = 354  # RFC 5321, 4.2.3
 # A challenge keeps the password off an unprotected connection. Chosen here, because aiosmtplib's own login tries one
 # method after the other, and three failures in a row for one wrong password look like an attack.
@@ -63,7 +64,7 @@ class Connection:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await smtp.connect()
-                await smtp.ehlo()
+                await _introduce(smtp)
                 await _log_in(smtp, relay)
         except (aiosmtplib.SMTPException, OSError) as error:
             smtp.close()
@@ -152,6 +153,15 @@ class Connection:
             pass
         finally:
             self._smtp.close()
+
+
+async def _introduce(smtp: aiosmtplib.SMTP) -> None:
+    try:
+        await smtp.ehlo()
+    except aiosmtplib.SMTPHeloError as error:
+        if error.code not in _NO_EHLO:
+            raise
+        await smtp.helo()
 
 
 async def _log_in(smtp: aiosmtplib.SMTP, relay: Relay) -> None:
