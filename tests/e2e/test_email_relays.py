@@ -4,6 +4,8 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from email import message_from_bytes
+from email.policy import SMTP
 from pathlib import Path
 
 import pytest
@@ -208,3 +210,36 @@ async def test_critical_mail_takes_the_second_relay_when_the_first_goes_away(
         assert len(relays.second.mails) >= 70
         assert latest_s <= FAILOVER_S
         assert (await metrics(system))["dead_lettered"] == 0
+
+
+async def ended(system: System, count: int, outcome: str) -> bool:
+    return (await metrics(system))[outcome] == count
+
+
+async def test_a_suppressed_mailbox_gets_nothing_but_what_is_critical(new_stack: NewStack, relays: Relays) -> None:
+    stack = new_stack(("router", "email", "realtime"), relays.settings | {"EMAIL_SMTP_URL": relays.first.url})
+    async with email_system(stack) as system:
+        user = await system.person("user1", email="user1@example.com")
+        urgent = {"message": "m", "priority": "high"}
+        await system.publish(f"notifications/realtime/user/{user}", urgent)
+        await eventually(lambda: len(relays.first.mails) == 1)
+        message = message_from_bytes(relays.first.mails[0][1], policy=SMTP)
+        link = message["List-Unsubscribe"].strip("<>")
+        async with system.http.post(link, data={"List-Unsubscribe": "One-Click"}) as answer:
+            assert answer.status == 200
+
+        await system.publish(f"notifications/realtime/user/{user}", urgent)
+        await eventually(lambda: ended(system, 1, "suppressed"))
+        await system.publish(f"notifications/realtime/user/{user}", urgent | {"priority": "critical"})
+        await eventually(lambda: len(relays.first.mails) == 2)
+
+        report = {"address": "user1@example.com", "reason": "bounce", "detail": "550 5.1.1"}
+        for _ in range(2):
+            assert (await system.publish("directory/suppress/email", report)).status == "accepted"
+        await system.publish(f"notifications/realtime/user/{user}", urgent | {"priority": "critical"})
+        await eventually(lambda: ended(system, 2, "suppressed"))
+
+        lifted = {"address": "User1@example.com", "remove": True}
+        assert (await system.publish("directory/suppress/email", lifted)).status == "accepted"
+        await system.publish(f"notifications/realtime/user/{user}", urgent)
+        await eventually(lambda: len(relays.first.mails) == 3)
