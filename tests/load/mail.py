@@ -19,6 +19,7 @@ from carillon.stack import Stack
 from shared.keys import Keys
 from shared.ledger import Ledger
 from shared.store import Store
+from tests.load.intake import Rate, cpu_s
 
 CONNECTIONS = 10
 # A batch is one publish of at most 64 KiB.
@@ -57,22 +58,24 @@ async def sink() -> AsyncIterator[int | None]:
         await relay.wait()
 
 
-async def measure_mail(stack: Stack, mails: int) -> float:
+async def measure_mail(stack: Stack, mails: int) -> Rate:
     """Publish mails in batches and return the rate at which the stack's one email service delivers them."""
+    pid = stack.child("email").pid
     async with Publisher(stack.broker.url) as publisher, Store(stack.store.url) as store:
         # Asked instead of the service's metrics, which would cost the measured process time.
         ledger = Ledger(store, Keys(), 600)
         # The first ones find connections closed and scripts not loaded.
         await publisher.publish("notifications/email/batch", _batch(0, CONNECTIONS))
         await _until_all_have_ended(ledger)
-        began_s = time.perf_counter()
+        cpu_before_s, began_s = cpu_s(pid), time.perf_counter()
         for first in range(0, mails, BATCH):
             await publisher.publish("notifications/email/batch", _batch(first, min(BATCH, mails - first)))
         await _until_all_have_ended(ledger)
-        return mails / (time.perf_counter() - began_s)
+        took_s = time.perf_counter() - began_s
+    return Rate(mails / took_s, (cpu_s(pid) - cpu_before_s) / mails * 1e6)
 
 
-async def measure_bare_mail(port: int, mails: int) -> float:
+async def measure_bare_mail(port: int, mails: int) -> Rate:
     """Send mails of the same size with aiosmtplib's own method, and return the rate."""
     raw = (
         "From: Carillon <notifications@example.com>\r\nTo: user@example.com\r\nSubject: Deployed\r\n"
@@ -84,11 +87,12 @@ async def measure_bare_mail(port: int, mails: int) -> float:
             for number in range(count):
                 await smtp.sendmail("notifications@example.com", [f"user{number}@example.com"], raw)
 
-    began_s = time.perf_counter()
+    cpu_before_s, began_s = time.process_time(), time.perf_counter()
     async with asyncio.TaskGroup() as sends:
         for number in range(CONNECTIONS):
             sends.create_task(send(mails // CONNECTIONS), name=f"bare-{number}")
-    return mails / (time.perf_counter() - began_s)
+    took_s = time.perf_counter() - began_s
+    return Rate(mails / took_s, (time.process_time() - cpu_before_s) / mails * 1e6)
 
 
 def _batch(first: int, count: int) -> Mapping[str, object]:
