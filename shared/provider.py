@@ -45,7 +45,7 @@ class Provider(Protocol):
 class Screen(Protocol):
     """What a channel knows about addresses that no provider of it should be asked about."""
 
-    async def check(self, delivery: Delivery) -> None:
+    async def check(self, delivery: Delivery, /) -> None:
         """Let a delivery pass, before any provider is asked.
 
         Raises:
@@ -54,6 +54,6 @@ class Screen(Protocol):
         """
         ...
 
-    async def learn(self, delivery: Delivery, error: DeliveryError | None) -> None:
+    async def learn(self, delivery: Delivery, error: DeliveryError | None, /) -> None:
         """Take note of what a provider answered; None is "accepted". It never raises."""
         ...

@@ -310,11 +310,11 @@ class Notes:
         self._refusal = refusal
         self.learnt: list[DeliveryError | None] = []
 
-    async def check(self, delivery: Delivery) -> None:
+    async def check(self, _delivery: Delivery, /) -> None:
         if self._refusal:
             raise self._refusal
 
-    async def learn(self, delivery: Delivery, error: DeliveryError | None) -> None:
+    async def learn(self, _delivery: Delivery, error: DeliveryError | None, /) -> None:
         self.learnt.append(error)
 
 

@@ -136,6 +136,12 @@ def test_suppression_is_of_a_channel_that_asks_the_list() -> None:
     assert publish(Kind.DIRECTORY_SUPPRESS, {"reason": None, "remove": True}).remove
 
 
+@pytest.mark.parametrize("kind", [Kind.DIRECTORY_USER, Kind.DIRECTORY_ONCALL, Kind.DIRECTORY_SUPPRESS])
+def test_what_mqtt_says_of_notifications_is_no_field_of_the_directory(kind: Kind) -> None:
+    params, smallest = SMALLEST[kind]
+    assert parse(kind, params, json.dumps(smallest).encode(), envelope={"id": "k1", "ttl_s": 60.0}) == publish(kind)
+
+
 def test_unknown_platform_is_named_with_the_known_ones() -> None:
     assert problems(Kind.PUSH_MOBILE, params={"platform": "symbian"}) == {
         "platform": "must be one of ios, android, web"

@@ -81,7 +81,7 @@ def parse(
         document = _object(payload)
     if model is Person or model is OnCall:
         _same_name(document, params)
-    elif envelope:
+    elif envelope and model is not control.Suppress:
         document = {**envelope, **document}
     try:
         return model.model_validate({**document, **params})
