@@ -61,8 +61,10 @@ test: $(STAMP)  ## run the tests (as root on Debian it installs the servers that
 		missing=; for program in mosquitto redis-server chromium; do \
 			PATH="$$PATH:/usr/sbin" command -v $$program >/dev/null || missing="$$missing $$program"; \
 		done; \
+		PATH="$$PATH:/usr/sbin" command -v smtp-sink >/dev/null || missing="$$missing postfix"; \
 		if [ -n "$$missing" ]; then \
 			apt-get update --quiet=2 && \
+			echo "postfix postfix/main_mailer_type select No configuration" | debconf-set-selections && \
 			DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends $$missing >/dev/null; \
 		fi; \
 	fi

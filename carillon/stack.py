@@ -22,9 +22,11 @@ from carillon.ports import LOOPBACK, SERVICES, Ports, free_port
 from sandbox.credentials import service_environment
 from shared.errors import CarillonError
 
-# What one service alone reads. No service gets the credentials of another.
+# What one service alone reads. No service gets the credentials of another; links to unsubscribe are made by email and
+# served by realtime.
 _OWN_PREFIX = {"email": "EMAIL_", "sms": "SMS_", "push": "PUSH_", "realtime": "REALTIME_"}
 _OWN_PREFIXES = tuple(_OWN_PREFIX.values())
+_SHARED_BY = {"email": "EMAIL_UNSUBSCRIBE_", "realtime": "EMAIL_UNSUBSCRIBE_"}
 
 # Longer than the grace period in which a service finishes what it has in hand.
 _SERVICE_GRACE_S = 35.0
@@ -126,7 +128,9 @@ class Stack:
             "OPS_HOST": LOOPBACK,
             **service_environment(self.data / "sandbox"),
             "TEMPLATES_DIR": str(_templates_folder()),
-            "REALTIME_JWT_SECRET": self._jwt_secret(),
+            "REALTIME_JWT_SECRET": self._secret("jwt_secret"),
+            "EMAIL_UNSUBSCRIBE_SECRET": self._secret("unsubscribe_secret"),
+            "EMAIL_UNSUBSCRIBE_URL": self.realtime_url,
             "REALTIME_ALLOWED_ORIGINS": f"{self.realtime_url},http://localhost:{self.ports.http}",
             **self._settings,
         }
@@ -231,7 +235,12 @@ class Stack:
 
     def _environment_of(self, service: str, index: int, settings: Mapping[str, str]) -> dict[str, str]:
         others = tuple(prefix for owner, prefix in _OWN_PREFIX.items() if owner != service)
-        ours = {name: value for name, value in self.environment.items() if not name.startswith(others)}
+        shared = _SHARED_BY.get(service, "\0")
+        ours = {
+            name: value
+            for name, value in self.environment.items()
+            if name.startswith(shared) or not name.startswith(others)
+        }
         ops_port, http_port = self._ports_of(service, index)
         ours["OPS_PORT"] = str(ops_port)
         if service == "realtime":
@@ -259,8 +268,9 @@ class Stack:
             raise CarillonError(f"another Carillon runs on {self.data}") from None
         self._lock = lock
 
-    def _jwt_secret(self) -> str:
-        file = self.data / "jwt_secret"
+    def _secret(self, name: str) -> str:
+        """Return a secret of this stack, which is made at its first start."""
+        file = self.data / name
         if not file.exists():
             _write_private(file, secrets.token_urlsafe(32))
         return file.read_text()

@@ -9,10 +9,10 @@ from pydantic_core import PydanticCustomError
 from carillon.durations import Duration
 from carillon.output import json_option, print_json
 from carillon.settings import OperatorSettings
-from services.realtime.settings import SECRET_BYTES
 from shared.clock import SystemClock, rfc3339
 from shared.errors import ConfigError
 from shared.fields import IDENTIFIER_CHARS, identifier
+from shared.settings import SECRET_BYTES
 
 
 @click.command()

@@ -203,6 +203,11 @@ class Directory:
         """Name everybody, in parts that can be read side by side."""
         return tuple(Members(self._keys.everybody(part)) for part in range(SHARDS))
 
+    async def count(self) -> int:
+        """Return how many users there are."""
+        counts = await asyncio.gather(*(self._store.submit("ZCARD", part.key) for part in self.everybody()))
+        return sum(counts)
+
     async def page(self, members: Members, after: str, most: int) -> list[str]:
         """Return the next user ids in lexical order.
 

@@ -1,7 +1,8 @@
 """Every Redis key name, with its lifetime and hash tag, and the ids that carry a shard.
 
-A script touches keys of one hash tag only, so that a Redis Cluster can place the tags where it likes. There are four
-kinds of tag: a ledger shard ``{s07}``, a user ``{u:ID}``, a group ``{g:ID}``, and a few singletons such as ``{feed}``.
+A script touches keys of one hash tag only, so that a Redis Cluster can place the tags where it likes. There are five
+kinds of tag: a ledger shard ``{s07}``, a user ``{u:ID}``, a group ``{g:ID}``, a suppressed address ``{x:DIGEST}``,
+and a few singletons such as ``{feed}``.
 
 A ledger script is given the shard's base key (``carillon:{s07}``) and builds the rest itself, see ``shared/lua``:
 
@@ -108,6 +109,10 @@ class Keys:
     def group(self, group_id: str) -> str:
         """A group's members: zset of user ids, all with score 0, read in lexical order. Kept until empty."""
         return f"{self._root}:{{g:{group_id}}}:members"
+
+    def suppressed(self, channel: str, digest: str) -> str:
+        """The reasons against an address of one channel: hash of cause -> JSON. Kept until lifted."""
+        return f"{self._root}:{{x:{digest}}}:{channel}"
 
     def everybody(self, part: int) -> str:
         """One of ``SHARDS`` parts of all user ids: zset with score 0. Kept until empty."""

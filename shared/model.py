@@ -5,7 +5,7 @@ internal wire format: readers accept every version up to theirs and ignore field
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
@@ -249,6 +249,8 @@ class Attempt:
         number: counted from 1.
         in_doubt: an earlier attempt may have arrived although nobody saw the provider's answer.
         deadline: when this attempt is cut off.
+        reach_within: how long the provider may take until it is about to hand over what is said, because another one
+            stands by; None: as long as it thinks right. When it is over, that is a ``TemporaryFailure``.
     """
 
     notification: Notification
@@ -256,6 +258,7 @@ class Attempt:
     number: int
     in_doubt: bool
     deadline: datetime
+    reach_within: timedelta | None = None
 
     @property
     def content(self) -> Content:

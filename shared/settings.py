@@ -11,9 +11,10 @@ import sys
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from urllib.parse import SplitResult, urlsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from shared.errors import ConfigError
@@ -121,6 +122,56 @@ class CommonSettings(BaseSettings):
     def masked(self) -> dict[str, str]:
         """Return the settings for the log, secrets and URLs' credentials masked."""
         return {name: str(value) for name, value in self if value is not None}
+
+
+# RFC 2104, 3: at least as long as the hash is, which is SHA-256 everywhere here.
+SECRET_BYTES = 32
+# So that a header line with it stays below the limit of 998 characters (RFC 5322, 2.1.1).
+_URL_CHARS = 500
+_LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
+
+
+def long_enough(secret: SecretStr | None) -> SecretStr | None:
+    """Refuse a signing secret that could be guessed; for ``AfterValidator``."""
+    if secret is not None and len(secret.get_secret_value().encode()) < SECRET_BYTES:
+        raise ValueError(f"must be at least {SECRET_BYTES} bytes long")
+    return secret
+
+
+def _public_url(url: str | None) -> str | None:
+    """Refuse what mail programs would not call (RFC 8058, 3.1: an HTTPS URI), except on this machine."""
+    if url is None:
+        return None
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        parts, host, port = SplitResult("", "", "", "", ""), None, None
+    del port
+    allowed = parts.scheme == "https" or (parts.scheme == "http" and host in _LOOPBACK_HOSTS)
+    plain = url.isascii() and not set(url) & set(' <>"\\') and url.isprintable()
+    if not allowed or not host or parts.query or parts.fragment or "@" in parts.netloc or not plain:
+        raise ValueError("a URL such as https://notify.example.com is required, without a query")
+    if len(url) > _URL_CHARS:
+        raise ValueError(f"must be at most {_URL_CHARS} characters long")
+    return url
+
+
+class UnsubscribeSettings(CommonSettings):
+    """What the email service, which makes links to unsubscribe, and the realtime service, which serves them, share."""
+
+    email_unsubscribe_secret: Annotated[SecretStr | None, AfterValidator(long_enough)] = Field(
+        None, description="signs the links to unsubscribe; the same for email and realtime"
+    )
+    email_unsubscribe_url: Annotated[str | None, AfterValidator(_public_url)] = Field(
+        None, description="where those links reach the realtime service: https://…"
+    )
+
+    @model_validator(mode="after")
+    def _unsubscribe_settings_go_together(self) -> Self:
+        if (self.email_unsubscribe_secret is None) != (self.email_unsubscribe_url is None):
+            raise ValueError("EMAIL_UNSUBSCRIBE_SECRET and EMAIL_UNSUBSCRIBE_URL go together")
+        return self
 
 
 class _StrictEnvironment(PydanticBaseSettingsSource):

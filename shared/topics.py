@@ -33,6 +33,7 @@ class Kind(StrEnum):
     SESSION_HEARTBEAT = "session_heartbeat"
     DIRECTORY_USER = "directory_user"
     DIRECTORY_ONCALL = "directory_oncall"
+    DIRECTORY_SUPPRESS = "directory_suppress"
 
 
 _PATTERNS: dict[Kind, str] = {
@@ -56,6 +57,7 @@ _PATTERNS: dict[Kind, str] = {
     Kind.SESSION_HEARTBEAT: "websocket/heartbeat/{user_id}",
     Kind.DIRECTORY_USER: "directory/user/{user_id}",
     Kind.DIRECTORY_ONCALL: "directory/oncall/{alert_type}",
+    Kind.DIRECTORY_SUPPRESS: "directory/suppress/{channel}",
 }
 
 

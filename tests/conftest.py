@@ -33,7 +33,7 @@ hypothesis.settings.register_profile("carillon", deadline=None, suppress_health_
 hypothesis.settings.load_profile("carillon")
 
 _DATABASES = 1000
-_NEEDED_BY_MARKER = {"real_broker": "mosquitto", "real_store": "redis-server"}
+_NEEDED_BY_MARKER = {"real_broker": "mosquitto", "real_store": "redis-server", "smtp_sink": "smtp-sink"}
 _EMBEDDED = os.environ.get("CARILLON_EMBEDDED") == "1"
 
 

@@ -15,13 +15,15 @@ from services.email.relays import Relay, Tls
 from services.email.render import Mail
 from services.email.verdict import verdict, verdict_after_data
 
-# Connecting, TLS and login together. Shorter than an attempt's deadline, so that there is time for the next relay.
+# Connecting, TLS and login together. Shorter than an attempt's deadline, so that there is time for the next relay; the
+# delivery loop hurries us where another one stands by.
 CONNECT_TIMEOUT_S = 10.0
 # So that a change of the relay's addresses or certificates is noticed, and one connection is not used for ever.
 AGE_LIMIT_S = 300.0
 MAILS_LIMIT = 100
 QUIT_TIMEOUT_S = 2.0
 
+_NO_EHLO = frozenset({500, 502})  # RFC 5321, 3.2: a server without extensions, to be greeted with HELO
 _DATA_EXPECTED = 354  # RFC 5321, 4.2.3
 # A challenge keeps the password off an unprotected connection. Chosen here, because aiosmtplib's own login tries one
 # method after the other, and three failures in a row for one wrong password look like an attack.
@@ -62,7 +64,7 @@ class Connection:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await smtp.connect()
-                await smtp.ehlo()
+                await _introduce(smtp)
                 await _log_in(smtp, relay)
         except (aiosmtplib.SMTPException, OSError) as error:
             smtp.close()
@@ -93,22 +95,32 @@ class Connection:
         options = [f"SIZE={len(mail.raw)}"] if self._smtp.supports_extension("size") else []
         await self._smtp.mail(mail.sender, options=options)
 
-    async def finish(self, mail: Mail) -> str:
-        """Name the recipient, hand the mail over, and return the text of the relay's answer.
+    async def announce(self, mail: Mail) -> None:
+        """Name the recipient and ask to hand the mail over; nothing of it has been sent when this fails.
 
         Raises:
-            DeliveryError: it was not accepted, or nobody knows.
+            DeliveryError: the relay does not want it.
         """
-        protocol = self._smtp.protocol
         try:
-            if protocol is None:
-                raise aiosmtplib.SMTPServerDisconnected("before RCPT")
             await self._smtp.rcpt(mail.recipient)
             # DATA and the content in two steps, unlike aiosmtplib's own method: what fails before the relay asked for
             # the content has certainly not arrived.
             reply = await self._smtp.execute_command(b"DATA")
             if reply.code != _DATA_EXPECTED:
                 raise aiosmtplib.SMTPDataError(reply.code, reply.message)
+        except (aiosmtplib.SMTPException, OSError) as error:
+            raise verdict(error) from None
+
+    async def hand_over(self, mail: Mail) -> str:
+        """Send the mail that was announced, and return the text of the relay's answer.
+
+        Raises:
+            DeliveryError: it was not accepted, or nobody knows.
+        """
+        protocol = self._smtp.protocol
+        if protocol is None:
+            raise verdict(aiosmtplib.SMTPServerDisconnected("before the content"))
+        try:
             protocol.write(_with_dots(mail.raw))
         except (aiosmtplib.SMTPException, OSError) as error:
             raise verdict(error) from None
@@ -141,6 +153,15 @@ class Connection:
             pass
         finally:
             self._smtp.close()
+
+
+async def _introduce(smtp: aiosmtplib.SMTP) -> None:
+    try:
+        await smtp.ehlo()
+    except aiosmtplib.SMTPHeloError as error:
+        if error.code not in _NO_EHLO:
+            raise
+        await smtp.helo()
 
 
 async def _log_in(smtp: aiosmtplib.SMTP, relay: Relay) -> None:

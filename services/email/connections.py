@@ -16,12 +16,9 @@ from services.email.connection import Connection
 from services.email.relays import Relay
 from services.email.render import Mail
 from services.email.verdict import verdict
-from shared.errors import TemporaryFailure
 
 # RFC 5321, 4.5.3.2.7: servers wait at least five minutes for a command; hosted relays are known to wait far less.
 IDLE_LIMIT_S = 30.0
-# A relay that could not be reached is asked last for this long.
-AVOID_S = 30.0
 
 
 class Connections:
@@ -38,13 +35,7 @@ class Connections:
         # The longest idle one is on the left, the next to be used on the right: what is not needed can grow cold.
         self._idle: deque[Connection] = deque()
         self._reaper: asyncio.TimerHandle | None = None
-        self._avoid_until_s = 0.0
         self._local_hostname: str | None = None
-
-    @property
-    def is_avoided(self) -> bool:
-        """Whether the relay could not be reached a moment ago."""
-        return monotonic() < self._avoid_until_s
 
     async def begin(self, mail: Mail) -> Connection:
         """Open a mail transaction on an idle connection, or else on another one.
@@ -112,12 +103,7 @@ class Connections:
         return True
 
     async def _open(self) -> Connection:
-        try:
-            connection = await Connection.open(self._relay, self._tls, self._local_hostname)
-        except TemporaryFailure:
-            self._avoid_until_s = monotonic() + AVOID_S
-            raise
-        self._avoid_until_s = 0.0
+        connection = await Connection.open(self._relay, self._tls, self._local_hostname)
         # Kept, because asking the resolver again for every connection would cost a thread each.
         self._local_hostname = connection.local_hostname
         return connection

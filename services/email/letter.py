@@ -7,6 +7,7 @@ elsewhere.
 from collections.abc import Iterator
 from html import escape
 
+from services.email.plain import text_of
 from shared.model import Content, Priority
 
 _COLOURS = {
@@ -26,8 +27,8 @@ _REQUEST = "This alert requires an acknowledgement."
 def plain(content: Content, priority: Priority) -> str:
     """Write the message; of an alert and a maintenance with the details that it is read for."""
     if content.html_body or not (content.alert or content.type == "maintenance"):
-        # Two versions of the publisher's own are left as they are.
-        return content.message
+        # Two versions of the publisher's own are left as they are; of one, the other is made.
+        return content.message or (text_of(content.html_body) if content.html_body else "")
     parts = [content.message.rstrip(), "\n".join(f"{name}: {value}" for name, value in _details(content, priority))]
     if _is_request(content):
         parts.append(_REQUEST)

@@ -1,7 +1,8 @@
-"""The provider of the email channel: SMTP relays, in the operator's order of preference.
+"""The providers of the email channel: SMTP relays, in the operator's order of preference.
 
-One delivery is one recipient, one mail and one attempt. The next relay is asked when one cannot be reached or puts us
-off before it took anything; a relay that refuses us is not worked around, because the operator must hear of it.
+One delivery is one recipient, one mail and one attempt. Each relay is a provider of its own, so that one that cannot be
+reached, refuses us or puts us off before it took anything is followed by the next (``shared.failover``), and that the
+operator sees which one it is.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import re
 
 from services.email.connection import Connection
 from services.email.connections import Connections
+from services.email.relays import Relay
 from services.email.render import Mail, render
 from services.email.settings import EmailSettings
 from shared.clock import Clock, SystemClock
@@ -19,20 +21,29 @@ from shared.model import Attempt, Delivery, EmailAddress, Receipt
 _QUEUE_ID = re.compile(r"\b(?:queued as|id=)\s*([\w.+/-]{4,64})", re.ASCII | re.IGNORECASE)
 
 
+def smtp_providers(settings: EmailSettings, clock: Clock | None = None) -> tuple["SmtpProvider", ...]:
+    """Make a provider for each relay: ``smtp``, ``smtp-2`` and so on, because a host is no metric label."""
+    return tuple(
+        SmtpProvider(settings, relay, f"smtp-{position}" if position > 1 else "smtp", clock)
+        for position, relay in enumerate(settings.relays, 1)
+    )
+
+
 class SmtpProvider:
     """Hands mail to a relay.
 
     Args:
-        settings: relays, sender and bounds.
+        settings: sender and bounds.
+        relay: whom to hand it to.
+        name: the metric label.
         clock: for the Date field.
     """
 
-    name = "smtp"
-
-    def __init__(self, settings: EmailSettings, clock: Clock | None = None) -> None:
-        tls = settings.tls_context()
+    def __init__(self, settings: EmailSettings, relay: Relay, name: str = "smtp", clock: Clock | None = None) -> None:
+        self.name = name
         self._sender = settings.sender
-        self._relays = [Connections(relay, tls) for relay in settings.relays]
+        self._unsubscribe = settings.unsubscribe
+        self._connections = Connections(relay, settings.tls_context())
         self._in_flight = asyncio.Semaphore(settings.email_concurrency)
         self._clock = clock or SystemClock()
 
@@ -41,31 +52,35 @@ class SmtpProvider:
         return isinstance(delivery.address, EmailAddress)
 
     async def send(self, attempt: Attempt) -> Receipt:
-        """Hand one mail to the first relay that takes it."""
-        mail = render(attempt, self._sender, self._clock.now())
+        """Hand one mail to the relay."""
+        mail = render(attempt, self._sender, self._clock.now(), self._unsubscribe)
         async with self._in_flight:
-            relay, connection = await self._begin(mail)
+            connection = await self._announced(mail, attempt)
             try:
-                answer = await connection.finish(mail)
+                answer = await connection.hand_over(mail)
             except BaseException:
                 # Cancelled, too: what the relay still answers must not be read as the answer to the next mail.
                 connection.close()
                 raise
-            relay.give_back(connection)
+            self._connections.give_back(connection)
         found = _QUEUE_ID.search(answer)
         return Receipt(provider_id=found[1] if found else mail.message_id)
 
     async def close(self) -> None:
         """Close the connections."""
-        for relay in self._relays:
-            await relay.close()
+        await self._connections.close()
 
-    async def _begin(self, mail: Mail) -> tuple[Connections, Connection]:
-        failure = TemporaryFailure(Reason.NETWORK, "no relay")
-        # Sorting is stable: the order of preference, those that could not be reached a moment ago last.
-        for relay in sorted(self._relays, key=lambda relay: relay.is_avoided):
-            try:
-                return relay, await relay.begin(mail)
-            except TemporaryFailure as error:
-                failure = error
-        raise failure
+    async def _announced(self, mail: Mail, attempt: Attempt) -> Connection:
+        """Return a connection on which the relay has asked for the content."""
+        reach_s = attempt.reach_within.total_seconds() if attempt.reach_within is not None else None
+        try:
+            async with asyncio.timeout(reach_s):
+                connection = await self._connections.begin(mail)
+                try:
+                    await connection.announce(mail)
+                except BaseException:
+                    connection.close()
+                    raise
+        except TimeoutError:
+            raise TemporaryFailure(Reason.TIMEOUT, "not reached") from None
+        return connection

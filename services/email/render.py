@@ -20,8 +20,9 @@ from services.email.mime import (
     unstructured,
 )
 from services.email.relays import Sender
+from services.email.unsubscribe import Unsubscribe
 from shared.errors import PermanentFailure, Reason
-from shared.model import Attempt, Content, EmailAddress, Priority
+from shared.model import Attempt, Content, Delivery, EmailAddress, Priority
 
 # C0, DEL and C1, and the two separators that str.splitlines knows beside them.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -46,13 +47,14 @@ class Mail:
     raw: bytes
 
 
-def render(attempt: Attempt, sender: Sender, now: datetime) -> Mail:
+def render(attempt: Attempt, sender: Sender, now: datetime, unsubscribe: Unsubscribe | None = None) -> Mail:
     """Write the mail of an attempt.
 
     Args:
         attempt: its address is an ``EmailAddress``.
         sender: who it is from.
         now: the time for its Date field.
+        unsubscribe: makes the links of RFC 8058; None for no such link.
 
     Raises:
         PermanentFailure: it cannot be written without harm; no personal data in the text.
@@ -76,6 +78,8 @@ def render(attempt: Attempt, sender: Sender, now: datetime) -> Mail:
     }
     if delivery.priority in _URGENT:
         fields |= {"X-Priority": _URGENT[delivery.priority], "Importance": "high"}
+    if unsubscribe and is_a_subscription(delivery, content):
+        fields |= unsubscribe.fields(address.email)
     try:
         html = content.html_body or letter(content, delivery.priority)
         raw = alternatives(fields, plain(content, delivery.priority), html)
@@ -83,6 +87,17 @@ def render(attempt: Attempt, sender: Sender, now: datetime) -> Mail:
         raise PermanentFailure(Reason.REJECTED, "the text is not valid Unicode") from None
     _refuse_other_fields(raw, [*fields, *MIME_FIELDS])
     return Mail(sender.address, address.email, message_id, raw)
+
+
+def is_a_subscription(delivery: Delivery, content: Content) -> bool:
+    """Tell whether its recipient may unsubscribe from mails like this one.
+
+    A person of the directory may, from everything but what is critical. A mail to an address that the publisher gave is
+    the answer to something its recipient did (a password, an invoice), unless a category says what series it is of.
+    """
+    if delivery.priority is Priority.CRITICAL:
+        return False
+    return delivery.recipient is not None or content.category is not None
 
 
 def _subject(content: Content) -> str:

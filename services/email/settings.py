@@ -11,10 +11,11 @@ from typing import ClassVar
 from pydantic import Field, SecretStr, field_validator
 
 from services.email.relays import Relay, Sender, parse_relays, parse_sender
-from shared.settings import CommonSettings
+from services.email.unsubscribe import Unsubscribe
+from shared.settings import CommonSettings, UnsubscribeSettings
 
 
-class EmailSettings(CommonSettings):
+class EmailSettings(UnsubscribeSettings):
     """What the email service reads."""
 
     prefixes: ClassVar[tuple[str, ...]] = (*CommonSettings.prefixes, "EMAIL_")
@@ -36,6 +37,13 @@ class EmailSettings(CommonSettings):
     def sender(self) -> Sender:
         """Who the mail is from."""
         return parse_sender(self.email_from)
+
+    @property
+    def unsubscribe(self) -> Unsubscribe | None:
+        """How recipients unsubscribe with one click; None where they cannot."""
+        if self.email_unsubscribe_url is None or self.email_unsubscribe_secret is None:
+            return None
+        return Unsubscribe(self.email_unsubscribe_url.rstrip("/"), self.email_unsubscribe_secret.get_secret_value())
 
     def tls_context(self) -> ssl.SSLContext:
         """Build what verifies the relays' certificates; reads files."""

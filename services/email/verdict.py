@@ -81,41 +81,48 @@ def _of_reply(error: aiosmtplib.SMTPResponseException) -> DeliveryError:
     found = _ENHANCED.match(error.message)
     enhanced = found[0] if found and found[1] != "2" else ""
     detail = f"{error.code} {enhanced}".rstrip()
-    refuses_us = isinstance(
-        error, aiosmtplib.SMTPAuthenticationError | aiosmtplib.SMTPSenderRefused | aiosmtplib.SMTPHeloError
-    )
-    known = _of_recipient(enhanced, detail) if not refuses_us else None
-    if known := known or _of_enhanced(enhanced, detail):
-        return known
-    if (enhanced or str(error.code)).startswith("4"):
-        return TemporaryFailure(Reason.UNAVAILABLE, detail)
-    if error.code in _AUTH_REPLIES or isinstance(error, aiosmtplib.SMTPAuthenticationError):
-        return ProviderMisconfigured(Reason.AUTH, detail)
-    if error.code == _TOO_MUCH_STORAGE:
-        return PermanentFailure(Reason.TOO_LARGE, detail)
-    if refuses_us:
-        return ProviderMisconfigured(Reason.REJECTED, detail)
-    return RecipientGone(detail) if error.code == _NO_MAIL_THERE else PermanentFailure(Reason.REJECTED, detail)
-
-
-def _of_recipient(enhanced: str, detail: str) -> DeliveryError | None:
-    """Read a code about an address; in an answer to MAIL or AUTH the address would be ours."""
-    if enhanced in _GONE:
-        return RecipientGone(detail)
-    # RFC 6647, 2.1: greylisting; sending limits come with codes of this group, too.
-    return TemporaryFailure(Reason.RATE_LIMITED, detail) if enhanced.startswith("4.7.") else None
-
-
-def _of_enhanced(enhanced: str, detail: str) -> DeliveryError | None:
     if enhanced in _MAILBOX_FULL:
         return TemporaryFailure(Reason.MAILBOX_FULL, detail)
     if enhanced in _TOO_LARGE:
         return PermanentFailure(Reason.TOO_LARGE, detail)
-    if enhanced.startswith("5.7."):
-        # RFC 3463, 3.8: security or policy; RFC 4954, 6: 5.7.8, 5.7.9 and 5.7.11 are about credentials.
-        return ProviderMisconfigured(Reason.AUTH, detail)
-    # RFC 3463, 3.7: the content or its encoding.
-    return PermanentFailure(Reason.REJECTED, detail) if enhanced.startswith("5.6.") else None
+    if isinstance(error, aiosmtplib.SMTPRecipientRefused | aiosmtplib.SMTPDataError):
+        return _about_this_mail(error.code, enhanced, detail)
+    return _about_us(error, enhanced, detail)
+
+
+def _about_this_mail(code: int, enhanced: str, detail: str) -> DeliveryError:
+    """Read an answer to RCPT, to DATA or to the content: it judges this recipient and this mail, and nothing else.
+
+    A 5.7.1 too, which every spam filter and closed mailing list says (RFC 3463, 3.8: "the sender is not authorized to
+    send to the destination"): one such recipient must not stop the mail of all others.
+    """
+    if enhanced in _GONE:
+        return RecipientGone(detail)
+    # RFC 6647, 2.1: greylisting; sending limits come with codes of this group, too.
+    if enhanced.startswith("4.7."):
+        return TemporaryFailure(Reason.RATE_LIMITED, detail)
+    if (enhanced or str(code)).startswith("4"):
+        return TemporaryFailure(Reason.UNAVAILABLE, detail)
+    if code == _NO_MAIL_THERE:
+        return RecipientGone(detail)
+    # Of these, 552 is older than its finer codes.
+    return PermanentFailure(Reason.TOO_LARGE if code == _TOO_MUCH_STORAGE and not enhanced else Reason.REJECTED, detail)
+
+
+def _about_us(error: aiosmtplib.SMTPResponseException, enhanced: str, detail: str) -> DeliveryError:
+    """Read an answer to EHLO, STARTTLS, AUTH or MAIL: no recipient was named yet, and an address in it is ours."""
+    if (enhanced or str(error.code)).startswith("4"):
+        return TemporaryFailure(Reason.UNAVAILABLE, detail)
+    if enhanced.startswith("5.6."):
+        # RFC 3463, 3.7: the content or its encoding, which MAIL announces.
+        return PermanentFailure(Reason.REJECTED, detail)
+    if error.code == _TOO_MUCH_STORAGE:
+        # RFC 1870, 6.1: the answer to a SIZE that the relay does not take.
+        return PermanentFailure(Reason.TOO_LARGE, detail)
+    # RFC 3463, 3.8: security or policy; RFC 4954, 6: 5.7.8, 5.7.9 and 5.7.11 are about credentials.
+    is_auth = enhanced.startswith("5.7.") or error.code in _AUTH_REPLIES
+    is_auth |= isinstance(error, aiosmtplib.SMTPAuthenticationError)
+    return ProviderMisconfigured(Reason.AUTH if is_auth else Reason.REJECTED, detail)
 
 
 def _root(error: BaseException) -> BaseException:

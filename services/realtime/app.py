@@ -24,7 +24,11 @@ from services.realtime.origins import Origins
 from services.realtime.pages import file_handler, page_routes
 from services.realtime.settings import RealtimeSettings
 from services.realtime.tickets import Tickets
+from services.realtime.unsubscribe import Unsubscription
 from shared.errors import ConfigError, StoreUnavailable
+from shared.model import Channel
+from shared.suppression import Suppressions
+from shared.unsubscribe import PATH as UNSUBSCRIBE_PATH
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +82,10 @@ def build(node: RealtimeNode, keys: Keys) -> web.Application:
     gateway = Gateway(node, guard, origins, Commands(node.changes, context.ledger))
     api = Api(guard, node.changes, context.directory, context.ledger, context.clock)
 
+    secret = context.settings.email_unsubscribe_secret
+    links = Suppressions(context.store, context.keys, Channel.EMAIL, context.clock)
+    unsubscription = Unsubscription(secret.get_secret_value(), links).routes() if secret is not None else []
+
     app = web.Application(middlewares=[_answer_errors(origins)], client_max_size=BODY_BYTES)
     app.on_response_prepare.append(_protect)
     app.on_response_prepare.append(origins.sign)
@@ -88,6 +96,7 @@ def build(node: RealtimeNode, keys: Keys) -> web.Application:
             web.get("/v1/events", gateway.events, allow_head=False),
             web.get("/v1/openapi.json", file_handler(description, "application/json")),
             *api.routes(),
+            *unsubscription,
             *page_routes(),
         ]
     )
@@ -98,7 +107,9 @@ def _answer_errors(origins: Origins) -> Middleware:
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
-            origins.of(request)
+            if request.path != UNSUBSCRIBE_PATH:
+                # There the link alone decides; mail programs show its page under an origin of their own.
+                origins.of(request)
             return origins.preflight(request) or await handler(request)
         except Refusal as refusal:
             return refusal.response()

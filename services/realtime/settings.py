@@ -5,10 +5,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from shared.settings import CommonSettings
-
-# RFC 7518, 3.2: a key of the same size as the hash output or larger must be used with HS256.
-SECRET_BYTES = 32
+from shared.settings import CommonSettings, UnsubscribeSettings, long_enough
 
 
 def _origin_list(text: str) -> str:
@@ -36,21 +33,16 @@ def _http_url(url: str | None) -> str | None:
     return url
 
 
-def _long_enough(secret: SecretStr | None) -> SecretStr | None:
-    if secret is not None and len(secret.get_secret_value().encode()) < SECRET_BYTES:
-        raise ValueError(f"must be at least {SECRET_BYTES} bytes long")
-    return secret
-
-
-class RealtimeSettings(CommonSettings):
+class RealtimeSettings(UnsubscribeSettings):
     """What the realtime service reads."""
 
-    prefixes: ClassVar[tuple[str, ...]] = (*CommonSettings.prefixes, "REALTIME_")
+    prefixes: ClassVar[tuple[str, ...]] = (*CommonSettings.prefixes, "REALTIME_", "EMAIL_UNSUBSCRIBE_")
 
     ops_port: int = Field(9104, ge=0, le=65535, description="port of /healthz, /readyz and /metrics")
     realtime_host: str = Field("0.0.0.0", description="address of WebSocket, SSE, inbox API and page")  # noqa: S104 - for clients
     realtime_port: int = Field(8080, ge=0, le=65535, description="port of WebSocket, SSE, inbox API and page")
-    realtime_jwt_secret: Annotated[SecretStr | None, AfterValidator(_long_enough)] = Field(
+    # RFC 7518, 3.2: a key of the same size as the hash output or larger must be used with HS256.
+    realtime_jwt_secret: Annotated[SecretStr | None, AfterValidator(long_enough)] = Field(
         None, description="verifies tokens signed with HS256"
     )
     realtime_jwks_url: Annotated[str | None, AfterValidator(_http_url)] = Field(

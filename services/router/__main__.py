@@ -17,11 +17,12 @@ from shared import metrics
 from shared.feed import Feed, FeedMirror
 from shared.inbox import Inbox
 from shared.ledger import ROUTER_LANE
-from shared.model import Job
+from shared.model import Channel, Job
 from shared.rejections import Rejections
 from shared.service import Context, run, work_until_stopped
 from shared.sessions import Sessions
 from shared.settings import load_or_exit
+from shared.suppression import Suppressions
 from shared.topics import Kind
 from shared.worker import Worker
 
@@ -40,6 +41,7 @@ async def route(context: Context[RouterSettings]) -> None:
     actions = Actions(
         ledger=context.ledger,
         directory=context.directory,
+        suppressions=Suppressions(context.store, context.keys, Channel.EMAIL, context.clock),
         sessions=Sessions(context.store, context.keys, inbox, context.directory, mirror),
         topics=context.topics,
         clock=context.clock,

@@ -1,6 +1,7 @@
-"""Publishes that announce nothing themselves: cancel, acknowledge and resolve, other people's sessions, the directory.
+"""Publishes that announce nothing themselves: cancel, acknowledge, resolve, other people's sessions, the directory.
 
-Each is carried out at once and may be repeated: the same acknowledgement, cancellation or record again changes nothing.
+The directory's suppression list is among them. Each is carried out at once and may be repeated: the same
+acknowledgement, cancellation or record again changes nothing.
 """
 
 import json
@@ -19,6 +20,7 @@ from shared.model import State
 from shared.packets import Incoming
 from shared.people import OnCall, Person
 from shared.sessions import Sessions
+from shared.suppression import Cause, Suppressions, digest
 from shared.topics import Topics
 
 Handled = tuple[Mapping[str, object], list[Message]]
@@ -28,11 +30,19 @@ class Actions:
     """Carries out what a publish asks for and says what to answer."""
 
     def __init__(
-        self, *, ledger: Ledger, directory: Directory, sessions: Sessions, topics: Topics, clock: Clock
+        self,
+        *,
+        ledger: Ledger,
+        directory: Directory,
+        sessions: Sessions,
+        suppressions: Suppressions,
+        topics: Topics,
+        clock: Clock,
     ) -> None:
         self._ledger = ledger
         self._directory = directory
         self._sessions = sessions
+        self._suppressions = suppressions
         self._topics = topics
         self._clock = clock
 
@@ -56,6 +66,8 @@ class Actions:
                 await self._directory.delete(publish.user_id)
             case control.DeleteOnCall():
                 await self._directory.delete_oncall(publish.alert_type)
+            case control.Suppress():
+                await self._suppress(publish)
             case control.AlertAcknowledge():
                 if not await self._ledger.acknowledge(publish.alert_id, publish.user_id, publish.note or ""):
                     raise _unknown("alert_id")
@@ -75,6 +87,13 @@ class Actions:
                 if not await self._sessions.touch_session(publish.user_id, publish.session_id):
                     raise _unknown("session_id")
         return receipt, messages
+
+    async def _suppress(self, publish: control.Suppress) -> None:
+        cause = Cause(publish.reason) if publish.reason else None
+        if publish.remove:
+            await self._suppressions.lift(digest(publish.address), cause)
+        elif cause is not None:
+            await self._suppressions.add(digest(publish.address), cause, publish.detail or "")
 
     async def _cancel(self, notification_id: str) -> list[Message]:
         cancelled = await self._ledger.cancel(notification_id)

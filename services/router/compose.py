@@ -256,7 +256,7 @@ def _maintenance(publish: p.SystemMaintenance) -> Content:
 
 def _mail(mail: EmailSend) -> Content:
     return Content(
-        title=mail.subject, message=mail.body, html_body=mail.html_body, type="email", category=mail.category
+        title=mail.subject, message=mail.body or "", html_body=mail.html_body, type="email", category=mail.category
     )
 
 

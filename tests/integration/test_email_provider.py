@@ -2,12 +2,8 @@
 
 import asyncio
 import logging
-import ssl
 import traceback
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +15,6 @@ from sandbox.script import Rule
 from sandbox.server import Options, Sandbox, running
 from services.email import connection, connections
 from services.email.providers import SmtpProvider
-from services.email.settings import EmailSettings
 from shared.errors import (
     DeliveryError,
     OutcomeUnknown,
@@ -29,35 +24,16 @@ from shared.errors import (
     RecipientGone,
     TemporaryFailure,
 )
-from shared.model import Attempt, Channel, Content, Delivery, EmailAddress, Notification, Priority, Receipt
+from shared.model import Receipt
 from tests.attempts import cancel_once, outcome
+from tests.smtp import ID, attempt, email_settings, relay
 from tests.waiting import eventually
 
-ID = "01893e4a-0000-7003-8000-000000000000"
 PASSWORD = "s3cret,pass/word"
 # Planted in everything personal, and looked for in errors and logs.
 SECRET = "planted7secret"
 
 Open = Callable[..., SmtpProvider]
-
-
-def attempt(to: str = "user123@example.com", title: str = "Hello", message: str = "Good morning.") -> Attempt:
-    delivery = Delivery(
-        key="email:user123",
-        channel=Channel.EMAIL,
-        priority=Priority.NORMAL,
-        address=EmailAddress(email=to),
-        due_ms=0,
-        expires_ms=10**13,
-    )
-    notification = Notification(
-        id=ID,
-        kind="email_send",
-        priority=Priority.NORMAL,
-        accepted_ms=0,
-        content=Content(title=title, message=message),
-    )
-    return Attempt(notification, delivery, number=1, in_doubt=False, deadline=datetime.now(UTC))
 
 
 @pytest.fixture
@@ -69,20 +45,12 @@ async def secured(data: Path) -> AsyncIterator[Sandbox]:
 
 @pytest.fixture
 async def provider() -> AsyncIterator[Open]:
-    """A function that opens a provider for relays; closed after the test."""
+    """A function that opens a provider for a relay; closed after the test."""
     opened: list[SmtpProvider] = []
 
-    def open_for(*urls: str, **others: Any) -> SmtpProvider:
-        settings = EmailSettings.model_validate(
-            {
-                "mqtt_url": "mqtt://localhost",
-                "redis_url": "redis://localhost",
-                "email_smtp_url": ",".join(urls),
-                "email_from": "Carillon <notifications@example.com>",
-                **others,
-            }
-        )
-        opened.append(SmtpProvider(settings))
+    def open_for(url: str, **others: Any) -> SmtpProvider:
+        settings = email_settings(url, **others)
+        opened.append(SmtpProvider(settings, settings.relays[0]))
         return opened[-1]
 
     yield open_for
@@ -96,65 +64,6 @@ def play(box: Sandbox, fault: dict[str, object], to: str | None = None) -> None:
 
 def outbox(box: Sandbox) -> list[dict[str, Any]]:
     return [entry.as_json() for entry in box.outbox.select()]
-
-
-@dataclass
-class Relay:
-    """A relay that answers each command from a script, and counts.
-
-    Attributes:
-        script: for each connection in turn, the answers that differ from a polite relay's, by the command's first word;
-            GREETING and CONTENT stand for the two that follow no command, None for closing without a word.
-    """
-
-    script: list[dict[str, str | None]] = field(default_factory=list)
-    connections: int = 0
-    open: int = 0
-    commands: list[str] = field(default_factory=list)
-    mails: list[bytes] = field(default_factory=list)
-    writers: list[asyncio.StreamWriter] = field(default_factory=list)
-    url: str = ""
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        special = self.script[self.connections] if self.connections < len(self.script) else {}
-        self.connections += 1
-        self.open += 1
-        self.writers.append(writer)
-        usual = {
-            "GREETING": "220 localhost", "EHLO": "250-localhost\r\n250 SIZE 1000000", "DATA": "354 go on",
-            "CONTENT": "250 2.0.0 Ok: queued as 4bQ7xyz", "QUIT": "221 bye",
-        }  # fmt: skip
-        word = "GREETING"
-        try:
-            while (answer := {**usual, **special}.get(word, "250 2.0.0 Ok")) is not None:
-                writer.write(f"{answer}\r\n".encode())
-                await writer.drain()
-                if answer.startswith("354"):
-                    self.mails.append(await reader.readuntil(b"\r\n.\r\n"))
-                    word = "CONTENT"
-                elif word == "QUIT" or answer.startswith("421"):
-                    break
-                else:
-                    word = (await reader.readuntil(b"\r\n")).split()[0].decode()
-                    self.commands.append(word)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            self.open -= 1
-            writer.close()
-
-
-@asynccontextmanager
-async def relay(*script: dict[str, str | None], tls: ssl.SSLContext | None = None) -> AsyncIterator[Relay]:
-    scripted = Relay(list(script))
-    server = await asyncio.start_server(scripted.serve, "127.0.0.1", 0, ssl=tls)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
-        scripted.url = f"smtp://127.0.0.1:{port}?tls={'implicit' if tls else 'none'}"
-        yield scripted
-        for writer in scripted.writers:
-            writer.transport.abort()
-        await eventually(lambda: scripted.open == 0)
 
 
 async def test_an_accepted_mail_is_with_the_relay(box: Sandbox, provider: Open) -> None:
@@ -215,6 +124,9 @@ async def test_tls_from_the_first_byte(box: Sandbox, provider: Open) -> None:
         ({"reply": "421 4.3.2 closing", "at": "mail"}, TemporaryFailure, Reason.UNAVAILABLE),
         ({"reply": "550 5.1.8 not your domain", "at": "mail"}, ProviderMisconfigured, Reason.REJECTED),
         ({"reply": "530 5.7.0 log in first", "at": "mail"}, ProviderMisconfigured, Reason.AUTH),
+        ({"reply": "550 5.7.1 relaying denied", "at": "rcpt"}, PermanentFailure, Reason.REJECTED),
+        ({"reply": "554 5.7.1 spam", "at": "data"}, PermanentFailure, Reason.REJECTED),
+        ({"reply": "550 5.7.1 not your sender", "at": "mail"}, ProviderMisconfigured, Reason.AUTH),
         ({"reply": "554 5.6.0 bad content", "at": "data"}, PermanentFailure, Reason.REJECTED),
         ({"reply": "552 5.3.4 too big", "at": "data"}, PermanentFailure, Reason.TOO_LARGE),
         ({"reply": "451 4.3.0 later", "at": "data"}, TemporaryFailure, Reason.UNAVAILABLE),
@@ -383,35 +295,6 @@ async def test_an_idle_connection_is_closed(provider: Open, monkeypatch: pytest.
         assert scripted.open == 1
         await eventually(lambda: scripted.open == 0)
         assert scripted.commands[-1] == "QUIT"
-
-
-async def test_the_next_relay_is_asked_and_the_first_one_left_alone_for_a_while(provider: Open) -> None:
-    async with relay({"GREETING": "421 4.3.2 too busy"}) as first, relay() as second:
-        smtp = provider(first.url, second.url)
-        assert isinstance(await outcome(smtp, attempt()), Receipt)
-        assert isinstance(await outcome(smtp, attempt()), Receipt)
-        assert (first.connections, second.connections, len(second.mails)) == (1, 1, 2)
-
-
-async def test_the_preferred_relay_is_asked_again_later(provider: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "AVOID_S", 0.0)
-    async with relay({"GREETING": "421 4.3.2 too busy"}) as first, relay() as second:
-        smtp = provider(first.url, second.url)
-        await smtp.send(attempt())
-        await smtp.send(attempt())
-        assert (len(first.mails), len(second.mails)) == (1, 1)
-
-
-async def test_a_relay_that_refuses_us_is_not_worked_around(provider: Open) -> None:
-    async with relay({"EHLO": "550 5.7.1 go away"}) as first, relay() as second:
-        assert isinstance(await outcome(provider(first.url, second.url), attempt()), ProviderMisconfigured)
-        assert second.connections == 0
-
-
-async def test_what_the_first_relay_may_have_taken_is_not_given_to_the_next(provider: Open) -> None:
-    async with relay({"CONTENT": None}) as first, relay() as second:
-        assert isinstance(await outcome(provider(first.url, second.url), attempt()), OutcomeUnknown)
-        assert second.connections == 0
 
 
 @pytest.mark.parametrize(

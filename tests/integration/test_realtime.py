@@ -30,6 +30,9 @@ from shared.ledger import AlertState, NewRecord, NewRow
 from shared.model import Channel, Delivery, Priority, UserInbox
 from shared.mqtt import Broker
 from shared.people import MobileDevice, Person, Preferences
+from shared.suppression import Cause, Suppressions, digest
+from shared.unsubscribe import PATH as UNSUBSCRIBE_PATH
+from shared.unsubscribe import token as link_token
 from tests.conftest import EmptyStore
 from tests.realtime import ALERT, Client, Realtime, bearer, notification, realtime_node, token
 from tests.waiting import eventually
@@ -836,6 +839,43 @@ async def test_drain_sends_clients_elsewhere(store: EmptyStore, broker: LocalSer
         assert await stays.node.registry.nodes_of("user1") == frozenset()
 
 
+UNSUBSCRIBE: dict[str, Any] = {
+    "email_unsubscribe_secret": "a secret of at least thirty-two bytes",
+    "email_unsubscribe_url": "https://notify.example.com",
+}
+
+
+async def test_the_link_of_a_mail_unsubscribes_its_mailbox_with_a_post_alone(
+    store: EmptyStore, broker: LocalServer, topic_prefix: str
+) -> None:
+    address = digest("user123@example.com")
+    good = link_token(UNSUBSCRIBE["email_unsubscribe_secret"], address)
+    async with realtime_node(store.url, broker.url, topic_prefix, **UNSUBSCRIBE) as node:
+        context = node.context
+        suppressions = Suppressions(context.store, context.keys, Channel.EMAIL, context.clock)
+
+        async def call(method: str, link: str, **options: Any) -> tuple[int, str]:
+            async with node.client.request(method, f"{node.url}/v1/unsubscribe{link}", **options) as answer:
+                return answer.status, await answer.text()
+
+        status, page = await call("GET", f"?token={good}")
+        assert (status, '<form method="post">' in page) == (200, True)
+        for link in ("", "?token=", f"?token={good[:-1]}", f"?token={'A' * 64}"):
+            assert [(await call(method, link))[0] for method in ("GET", "POST")] == [400, 400]
+        assert await suppressions.entries(address) == []
+
+        # As a mail program does it, and as its own page does in a browser that hides where it comes from.
+        one_click = {"data": {"List-Unsubscribe": "One-Click"}}
+        for options in (one_click, {**one_click, "headers": {"Origin": "null"}}):
+            assert (await call("POST", f"?token={good}", **options))[0] == 200
+        assert [entry.cause for entry in await suppressions.entries(address)] == [Cause.UNSUBSCRIBED]
+
+
+async def test_without_a_secret_there_is_nothing_to_unsubscribe_from(node: Realtime) -> None:
+    async with node.client.post(f"{node.url}/v1/unsubscribe?token=x") as answer:
+        assert answer.status == 404
+
+
 async def test_page_and_description_are_served_under_a_strict_policy(node: Realtime) -> None:
     async with node.client.get(f"{node.url}/") as response:
         assert response.status == 200
@@ -859,7 +899,7 @@ async def test_page_and_description_are_served_under_a_strict_policy(node: Realt
         for resource in (route.resource for route in _routes(node))
         if resource is not None and resource.canonical.startswith("/v1/")
     }
-    assert set(described) == served
+    assert set(described) - {UNSUBSCRIBE_PATH} == served
 
 
 def _routes(node: Realtime) -> Any:

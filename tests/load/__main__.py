@@ -15,6 +15,7 @@ from pathlib import Path
 from carillon.stack import Stack
 from tests.load.intake import measure_bare_loop, measure_intake
 from tests.load.latency import measure_latency
+from tests.load.mail import CONNECTIONS, measure_bare_mail, measure_mail, settings, sink
 from tests.load.push import measure_push
 from tests.load.wait import measure_wait
 
@@ -48,6 +49,7 @@ async def measure(notifications: int, seconds: int) -> list[str]:
             f"| publish to WebSocket at 50 / s | p50 {latency.p50_ms:.1f} ms, p99 {latency.p99_ms:.1f} ms, "
             f"{latency.received} of {latency.sent} |"
         )
+        lines += await measure_relay(Path(folder) / "mail", notifications // 5)
         push = await measure_push(Path(tempfile.mkdtemp(dir=folder)), PUSHES)
         what = f"{push.sends:,} pushes to an APNs that misbehaves in 1 of 50 answers, 50 in flight"
         lines += [
@@ -55,6 +57,25 @@ async def measure(notifications: int, seconds: int) -> list[str]:
             f"| memory after the first 1,000 and the last of them | {push.first_mib:.1f} and {push.last_mib:.1f} MiB |",
         ]
     return lines
+
+
+async def measure_relay(folder: Path, mails: int) -> list[str]:
+    """Measure the mail rate, where there is a relay to measure it with."""
+    async with sink() as port:
+        if port is None:
+            return [f"| mails to a relay over {CONNECTIONS} connections | needs smtp-sink (Debian package postfix) |"]
+        stack = Stack(folder, services=("router", "email"), settings=settings(port))
+        await stack.start()
+        try:
+            bare = await measure_bare_mail(port, mails)
+            mail = await measure_mail(stack, mails)
+        finally:
+            await stack.stop()
+    return [
+        f"| mails to a relay over {CONNECTIONS} connections, one email service | {mail.per_second:,.0f} / s |",
+        f"| email service's own time per mail | {mail.cpu_us:,.0f} µs |",
+        f"| the bare loop: aiosmtplib's sendmail | {bare.per_second:,.0f} / s, {bare.cpu_us:,.0f} µs |",
+    ]
 
 
 def main() -> None:

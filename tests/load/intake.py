@@ -78,10 +78,10 @@ async def measure_bare_loop(stack: Stack, notifications: int) -> Rate:
 
 
 async def _rate(publisher: Broker, topics: list[str], notifications: int, pid: int | None) -> Rate:
-    cpu_before_s, started_s = _cpu_s(pid), time.perf_counter()
+    cpu_before_s, started_s = cpu_s(pid), time.perf_counter()
     await _exchange(publisher, topics, notifications)
     took_s = time.perf_counter() - started_s
-    return Rate(notifications / took_s, (_cpu_s(pid) - cpu_before_s) / notifications * 1e6)
+    return Rate(notifications / took_s, (cpu_s(pid) - cpu_before_s) / notifications * 1e6)
 
 
 async def _exchange(publisher: Broker, topics: list[str], count: int) -> None:
@@ -125,7 +125,7 @@ async def _subscribed(stack: Stack) -> bool:
         return await probe.publish("bare/in", _BODY)
 
 
-def _cpu_s(pid: int | None) -> float:
+def cpu_s(pid: int | None) -> float:
     """Read the processor time of a process, user and system, in seconds (proc(5), fields 14 and 15 in 1/100 s)."""
     with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123 - not a file on disk
         fields = file.read().rpartition(")")[2].split()

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from services.email.relays import Sender
 from services.email.render import Mail, render
+from services.email.unsubscribe import Unsubscribe
 from shared.errors import PermanentFailure, Reason
 from shared.model import AlertDetails, Attempt, Channel, Content, Delivery, EmailAddress, Notification, Priority
 
@@ -31,12 +32,14 @@ def attempt(
     to: EmailAddress | None = None,
     number: int = 1,
     key: str = "email:user123",
+    recipient: str | None = None,
 ) -> Attempt:
     delivery = Delivery(
         key=key,
         channel=Channel.EMAIL,
         priority=priority,
         address=to or EmailAddress(email="user123@example.com"),
+        recipient=recipient,
         due_ms=0,
         expires_ms=10**13,
     )
@@ -100,6 +103,49 @@ def test_the_message_id_is_the_same_for_every_attempt_and_differs_between_delive
 def test_urgent_mail_is_marked(priority: Priority, mark: str | None, importance: str | None) -> None:
     message = read(written(Content(title="t", message="m"), priority=priority))
     assert (message["X-Priority"], message["Importance"]) == (mark, importance)
+
+
+@pytest.mark.parametrize(
+    ("recipient", "category", "priority", "offered"),
+    [
+        ("user123", None, Priority.NORMAL, True),
+        ("user123", None, Priority.HIGH, True),
+        ("user123", "news", Priority.CRITICAL, False),
+        (None, None, Priority.NORMAL, False),
+        (None, "news", Priority.NORMAL, True),
+        (None, "news", Priority.CRITICAL, False),
+    ],
+)
+def test_who_may_unsubscribe_is_offered_it_in_one_click(
+    recipient: str | None, category: str | None, priority: Priority, offered: bool
+) -> None:
+    links = Unsubscribe("https://notify.example.com", "a secret of at least thirty-two bytes")
+    content = Content(title="t", message="m", category=category)
+    message = read(render(attempt(content, priority, recipient=recipient), SENDER, NOW, links))
+    assert ("List-Unsubscribe" in message, "List-Unsubscribe-Post" in message) == (offered, offered)
+    if offered:
+        assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+        assert message["List-Unsubscribe"].startswith("<https://notify.example.com/v1/unsubscribe?token=")
+        assert "user123" not in message["List-Unsubscribe"]
+    assert "List-Unsubscribe" not in read(written(content, priority=priority, recipient=recipient))
+
+
+def test_without_a_text_it_is_made_from_the_html() -> None:
+    html = "<style>b{}</style><h1>Hello</h1><p>See <a href='https://example.com/x'>here</a> &amp; there.</p><hr>"
+    message = read(written(Content(title="t", message="", html_body=html)))
+    assert body(message, "plain").strip() == "Hello\n\nSee [here](https://example.com/x) & there."
+    assert body(message, "html") == html
+
+
+@pytest.mark.parametrize("html", ["<img src='https://example.com/x.png'>", "<b>" * 20_000 + "deep", " ", "<!-- -->"])
+def test_html_that_says_nothing_in_words_says_so(html: str) -> None:
+    message = read(written(Content(title="t", message="", html_body=html)))
+    assert "no plain version" in body(message, "plain")
+
+
+@given(_TEXTS.filter(bool))
+def test_any_html_has_a_text(html: str) -> None:
+    assert body(read(written(Content(title="t", message="", html_body=html))), "plain").strip()
 
 
 def test_the_publishers_html_is_sent_as_it_is() -> None:
@@ -186,7 +232,7 @@ def test_whatever_is_said_arrives_and_changes_no_field(title: str, name: str, me
     assert str(make_header(decode_header(old["Subject"].replace("\r\n", "")))).split() == title.split()
     assert [address.addr_spec for address in found["To"].addresses] == ["user123@example.com"]
     plain, rich = (_text(part) for part in old.walk() if not part.is_multipart())
-    assert plain == _lines(message)
+    assert not message or plain == _lines(message)
     assert not html or rich == _lines(html)
     assert mail.raw.isascii()
     assert max(map(len, mail.raw.split(b"\r\n"))) <= 998

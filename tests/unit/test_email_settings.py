@@ -112,3 +112,42 @@ def test_a_ca_file_that_is_not_pem_is_refused(environment: pytest.MonkeyPatch, t
 def test_the_log_shows_no_password(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("EMAIL_SMTP_URL", "smtp://user:hunter2@mail.example.com:587")
     assert "hunter2" not in str(EmailSettings.load().masked())
+
+
+SECRET = "a secret of at least thirty-two bytes"
+
+
+@pytest.mark.parametrize("url", ["https://notify.example.com", "https://example.com/notify/", "http://127.0.0.1:8080"])
+def test_links_to_unsubscribe_begin_with_the_url(environment: pytest.MonkeyPatch, url: str) -> None:
+    assert EmailSettings.load().unsubscribe is None
+    environment.setenv("EMAIL_UNSUBSCRIBE_URL", url)
+    environment.setenv("EMAIL_UNSUBSCRIBE_SECRET", SECRET)
+    settings = EmailSettings.load()
+    assert settings.unsubscribe is not None
+    link = settings.unsubscribe.fields("user123@example.com")["List-Unsubscribe"]
+    assert link.startswith(f"<{url.rstrip('/')}/v1/unsubscribe?token=")
+    assert SECRET not in repr(settings) + repr(settings.unsubscribe)
+
+
+@pytest.mark.parametrize(
+    ("url", "secret", "named"),
+    [
+        ("http://notify.example.com", SECRET, "EMAIL_UNSUBSCRIBE_URL"),
+        ("https://", SECRET, "EMAIL_UNSUBSCRIBE_URL"),
+        ("https://notify.example.com:port", SECRET, "EMAIL_UNSUBSCRIBE_URL"),
+        ("https://notify.example.com/?a=b", SECRET, "EMAIL_UNSUBSCRIBE_URL"),
+        ("https://user:password@notify.example.com", SECRET, "EMAIL_UNSUBSCRIBE_URL"),
+        ("https://notify.example.com/>x", SECRET, "EMAIL_UNSUBSCRIBE_URL"),
+        (f"https://notify.example.com/{'x' * 500}", SECRET, "EMAIL_UNSUBSCRIBE_URL"),
+        ("https://notify.example.com", "short", "EMAIL_UNSUBSCRIBE_SECRET"),
+        ("https://notify.example.com", "", "go together"),
+        ("", SECRET, "go together"),
+    ],
+)
+def test_wrong_settings_of_unsubscription_are_refused(
+    environment: pytest.MonkeyPatch, url: str, secret: str, named: str
+) -> None:
+    environment.setenv("EMAIL_UNSUBSCRIBE_URL", url)
+    environment.setenv("EMAIL_UNSUBSCRIBE_SECRET", secret)
+    with pytest.raises(ConfigError, match=named):
+        EmailSettings.load()

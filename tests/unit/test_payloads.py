@@ -58,6 +58,12 @@ SMALLEST: dict[Kind, tuple[dict[str, str], dict[str, Any]]] = {
     Kind.SESSION_HEARTBEAT: ({"user_id": "user123"}, {}),
     Kind.DIRECTORY_USER: ({"user_id": "user123"}, {}),
     Kind.DIRECTORY_ONCALL: ({"alert_type": "*"}, {"users": ["user123"]}),
+    Kind.DIRECTORY_SUPPRESS: ({"channel": "email"}, {"address": "user@example.com", "reason": "bounce"}),
+}
+# What stands in for a required field that is missing.
+ALTERNATIVES = {
+    (Kind.PUSH_MOBILE, "user_id"): "required, or tokens",
+    (Kind.DIRECTORY_SUPPRESS, "reason"): "required, or remove",
 }
 NOTIFICATIONS = [
     kind
@@ -101,7 +107,7 @@ def test_smallest_payload_of_every_topic_passes_with_its_levels(kind: Kind) -> N
 def test_required_field_is_required_and_null_is_no_value(kind: Kind, missing: str) -> None:
     params, smallest = SMALLEST[kind]
     without = {name: value for name, value in smallest.items() if name != missing}
-    words = "required, or tokens" if missing == "user_id" and kind is Kind.PUSH_MOBILE else "required"
+    words = ALTERNATIVES.get((kind, missing), "required")
     for document in (without, {**smallest, missing: None}):
         with pytest.raises(Rejected) as caught:
             parse(kind, params, json.dumps(document).encode())
@@ -115,6 +121,26 @@ def test_bad_topic_level_is_named(kind: Kind, level: str) -> None:
     assert list(problems(kind, params={name: level})) == [name]
 
 
+def test_mail_may_be_html_alone() -> None:
+    found = publish(Kind.EMAIL_SEND, {"body": None, "html_body": "<p>Hello</p>"})
+    assert (found.body, found.html_body) == (None, "<p>Hello</p>")
+    assert problems(Kind.EMAIL_SEND, {"body": None, "html_body": 1}) == {"html_body": "must be a string"}
+    assert problems(Kind.EMAIL_SEND, {"body": ""}) == {"body": "must not be empty"}
+    batch = [MAIL, {**MAIL, "body": None}]
+    assert problems(Kind.EMAIL_BATCH, {"emails": batch}) == {"emails.1.body": "required"}
+
+
+def test_suppression_is_of_a_channel_that_asks_the_list() -> None:
+    assert problems(Kind.DIRECTORY_SUPPRESS, params={"channel": "push"}) == {"channel": "must be one of email"}
+    assert publish(Kind.DIRECTORY_SUPPRESS, {"reason": None, "remove": True}).remove
+
+
+@pytest.mark.parametrize("kind", [Kind.DIRECTORY_USER, Kind.DIRECTORY_ONCALL, Kind.DIRECTORY_SUPPRESS])
+def test_what_mqtt_says_of_notifications_is_no_field_of_the_directory(kind: Kind) -> None:
+    params, smallest = SMALLEST[kind]
+    assert parse(kind, params, json.dumps(smallest).encode(), envelope={"id": "k1", "ttl_s": 60.0}) == publish(kind)
+
+
 def test_unknown_platform_is_named_with_the_known_ones() -> None:
     assert problems(Kind.PUSH_MOBILE, params={"platform": "symbian"}) == {
         "platform": "must be one of ios, android, web"
@@ -126,7 +152,7 @@ def test_unknown_field_is_ignored_in_everything_but_the_directory(kind: Kind) ->
     assert publish(kind, {"from_a_newer_publisher": 1}) == publish(kind)
 
 
-@pytest.mark.parametrize("kind", [Kind.DIRECTORY_USER, Kind.DIRECTORY_ONCALL])
+@pytest.mark.parametrize("kind", [Kind.DIRECTORY_USER, Kind.DIRECTORY_ONCALL, Kind.DIRECTORY_SUPPRESS])
 def test_unknown_field_is_refused_in_the_directory(kind: Kind) -> None:
     assert problems(kind, {"nickname": "x"}) == {"nickname": "unknown"}
 
@@ -384,6 +410,8 @@ PROBLEMS: list[tuple[Kind, dict[str, Any], str, str]] = [
     (Kind.DIRECTORY_USER, {"preferences": {"sms": "yes"}}, "preferences.sms", "must be true or false"),
     (Kind.DIRECTORY_USER, {"preferences": []}, "preferences", "must be an object"),
     (Kind.DIRECTORY_USER, {"roles": ["root"]}, "roles.0", "must be one of admin"),
+    (Kind.DIRECTORY_SUPPRESS, {"address": "nobody"}, "address", "not a valid email address"),
+    (Kind.DIRECTORY_SUPPRESS, {"reason": "boredom"}, "reason", "must be one of bounce, complaint, unsubscribed"),
     (Kind.DIRECTORY_ONCALL, {"users": None}, "layers", "required, or users"),
     (Kind.DIRECTORY_ONCALL, {"users": []}, "users", "must not be empty"),
     (Kind.DIRECTORY_ONCALL, {"repeat": 1.5}, "repeat", "must be a whole number"),
@@ -556,6 +584,7 @@ MODELS: list[tuple[Kind, type[BaseModel]]] = [
     (Kind.PUSH_MOBILE, notifications.PushMobile),
     (Kind.DIRECTORY_USER, Person),
     (Kind.DIRECTORY_ONCALL, OnCall),
+    (Kind.DIRECTORY_SUPPRESS, control.Suppress),
 ]
 # Any string is good content, and names of fields within these are free or, when unknown, shown.
 FREE = {"message", "body", "html_body", "data", "services", "preferences"}

@@ -1,13 +1,14 @@
 """The publishes that announce nothing themselves: they act on a notification, an alert, a session or the directory."""
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import ConfigDict, Discriminator, Field, StrictBool, Tag, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from services.router.payloads.envelope import JsonObject, Payload
 from services.router.payloads.push_to import text_or_object
 from services.router.payloads.rejection import OBJECT_TAG, TEXT_TAG
-from shared.fields import Identifier, Line
+from shared.fields import Email, Identifier, Line
 
 NOTE_CHARS = 1_000
 
@@ -77,6 +78,33 @@ class DeleteOnCall(Payload):
 
 Delete: TypeAlias = DeleteUser | DeleteOnCall
 
+
+class Suppress(Payload):
+    """``directory/suppress/{channel}``: an address that bounced, complained or unsubscribed, or is to be used again.
+
+    Attributes:
+        reason: required, except to take back all reasons.
+        detail: what the report says, for example a status code.
+        remove: take it back.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    # The one channel whose service asks the list.
+    channel: Literal["email"]
+    address: Email
+    remove: StrictBool = False
+    reason: Literal["bounce", "complaint", "unsubscribed"] | None = Field(default=None, validate_default=True)
+    detail: Line | None = None
+
+    @field_validator("reason", mode="after")
+    @classmethod
+    def _is_said(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None and not info.data.get("remove", True):
+            raise PydanticCustomError("alternative", "required, or remove")
+        return value
+
+
 Control: TypeAlias = (
-    Cancel | AlertAcknowledge | AlertResolve | SessionConnect | SessionDisconnect | SessionHeartbeat | Delete
+    Cancel | AlertAcknowledge | AlertResolve | SessionConnect | SessionDisconnect | SessionHeartbeat | Delete | Suppress
 )

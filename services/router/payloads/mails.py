@@ -28,12 +28,20 @@ BATCH_TEMPLATED = 100
 
 
 class EmailSend(Prioritised):
-    """``notifications/email/send``: one mail to one address."""
+    """``notifications/email/send``: one mail to one address; without a ``body`` its text is made from ``html_body``."""
 
     to: Email
     subject: Line
-    body: Body
     html_body: Body | None = None
+    body: Body | None = Field(default=None, validate_default=True)
+
+    @field_validator("body", mode="after")
+    @classmethod
+    def _text_or_html(cls, value: str | None, info: ValidationInfo) -> str | None:
+        # An html_body that is not valid is missing here, and is a problem of its own.
+        if value is None and info.data.get("html_body", "") is None:
+            raise PydanticCustomError("alternative", "required")
+        return value
 
 
 def _of_the_batch(_value: object) -> object:

@@ -42,6 +42,7 @@ _MODELS: Mapping[Kind, type[Publish]] = {
     Kind.SESSION_HEARTBEAT: control.SessionHeartbeat,
     Kind.DIRECTORY_USER: Person,
     Kind.DIRECTORY_ONCALL: OnCall,
+    Kind.DIRECTORY_SUPPRESS: control.Suppress,
 }
 
 # What is read where the payload names a template.
@@ -91,7 +92,7 @@ def parse(
         document = _object(payload)
     if model is Person or model is OnCall:
         _same_name(document, params)
-    elif envelope:
+    elif envelope and model is not control.Suppress:
         document = {**envelope, **document}
     if "template" in document and issubclass(model, Envelope):
         if kind not in _TEMPLATED:

@@ -1,0 +1,58 @@
+"""Keeps mail from addresses that bounced or unsubscribed, and adds those that a relay says do not exist.
+
+The brake of ``shared.brake`` keeps a wrong setting from suppressing everybody: what it holds back ends as a dead letter
+like the others, and is tried again when somebody writes to that address.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from shared.brake import Brake
+from shared.errors import DeliveryError, PermanentFailure, RecipientGone, StoreUnavailable
+from shared.model import Channel, Delivery, EmailAddress
+from shared.suppression import Cause, Suppressions, digest
+
+log = logging.getLogger(__name__)
+
+
+class MailScreen:
+    """The screen of the email channel.
+
+    Args:
+        suppressions: the list that is asked and added to.
+        count: how many people there are whose addresses could be lost.
+        brake: counts what the relays answer about addresses.
+    """
+
+    def __init__(
+        self, suppressions: Suppressions, count: Callable[[], Awaitable[int]], brake: Brake | None = None
+    ) -> None:
+        self._suppressions = suppressions
+        self._count = count
+        self._brake = brake or Brake(Channel.EMAIL)
+
+    async def check(self, delivery: Delivery) -> None:
+        """Let a mail pass unless its address is suppressed.
+
+        Raises:
+            DeliveryRefused: it is.
+        """
+        if isinstance(delivery.address, EmailAddress):
+            await self._suppressions.check(digest(delivery.address.email), delivery.priority)
+
+    async def learn(self, delivery: Delivery, error: DeliveryError | None) -> None:
+        """Suppress an address that does not exist, unless too many seem not to."""
+        if isinstance(error, RecipientGone) and isinstance(delivery.address, EmailAddress):
+            await self._consider(delivery.address, error.detail)
+        elif error is None or isinstance(error, PermanentFailure):
+            self._brake.answered()
+
+    async def _consider(self, address: EmailAddress, detail: str) -> None:
+        try:
+            # With an empty directory all addresses are publishers' own, and nobody knows how many there are.
+            self._brake.known = await self._count() or None
+            if self._brake.may_forget():
+                await self._suppressions.add(digest(address.email), Cause.BOUNCE, detail)
+        except StoreUnavailable:
+            # The next mail to it is refused in the same way.
+            log.warning("address not suppressed, the store is away")

@@ -1,0 +1,134 @@
+"""The suppression list on a real store, and what the email service does with it."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from services.email.screen import MailScreen
+from shared.brake import FREE_IN_WINDOW
+from shared.errors import DeliveryError, DeliveryRefused, PermanentFailure, Reason, RecipientGone, TemporaryFailure
+from shared.keys import Keys
+from shared.model import Channel, Delivery, Priority
+from shared.store import Store
+from shared.suppression import Cause, Entry, Suppressions, digest
+from tests.conftest import EmptyStore
+from tests.fakes.clock import StandingClock
+from tests.smtp import attempt
+
+pytestmark = pytest.mark.real_store
+
+ADDRESS = digest("user123@example.com")
+
+
+@pytest.fixture
+def clock() -> StandingClock:
+    return StandingClock()
+
+
+@pytest_asyncio.fixture
+async def open_store(store: EmptyStore) -> AsyncIterator[Store]:
+    async with Store(store.url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def suppressions(open_store: Store, clock: StandingClock) -> Suppressions:
+    return Suppressions(open_store, Keys(), Channel.EMAIL, clock)
+
+
+@pytest.fixture
+def screen(suppressions: Suppressions) -> MailScreen:
+    async def count() -> int:
+        return 0
+
+    return MailScreen(suppressions, count)
+
+
+def mail(to: str = "user123@example.com", priority: Priority = Priority.NORMAL) -> Delivery:
+    return attempt(to).delivery.model_copy(update={"priority": priority})
+
+
+async def refusal(screen: MailScreen, delivery: Delivery) -> Reason | None:
+    try:
+        await screen.check(delivery)
+    except DeliveryRefused as error:
+        return error.reason
+    return None
+
+
+@pytest.mark.parametrize(
+    ("cause", "normal", "critical"),
+    [
+        (Cause.BOUNCE, Reason.BOUNCED, Reason.BOUNCED),
+        (Cause.UNSUBSCRIBED, Reason.OPTED_OUT, None),
+        (Cause.COMPLAINT, Reason.OPTED_OUT, None),
+    ],
+)
+async def test_each_cause_keeps_from_what_it_is_about(
+    suppressions: Suppressions, screen: MailScreen, cause: Cause, normal: Reason, critical: Reason | None
+) -> None:
+    assert await refusal(screen, mail()) is None
+    await suppressions.add(ADDRESS, cause)
+    assert await refusal(screen, mail()) is normal
+    assert await refusal(screen, mail(priority=Priority.HIGH)) is normal
+    assert await refusal(screen, mail(priority=Priority.CRITICAL)) is critical
+    assert await refusal(screen, mail("user124@example.com")) is None
+
+
+async def test_case_makes_no_other_mailbox(suppressions: Suppressions, screen: MailScreen) -> None:
+    await suppressions.add(digest("USER123@Example.COM"), Cause.BOUNCE)
+    assert await refusal(screen, mail()) is Reason.BOUNCED
+
+
+async def test_each_cause_is_lifted_by_itself(suppressions: Suppressions, screen: MailScreen) -> None:
+    for cause in (Cause.BOUNCE, Cause.UNSUBSCRIBED):
+        await suppressions.add(ADDRESS, cause)
+    assert await suppressions.lift(ADDRESS, Cause.BOUNCE)
+    assert await refusal(screen, mail()) is Reason.OPTED_OUT
+    assert await suppressions.lift(ADDRESS)
+    assert await refusal(screen, mail()) is None
+    assert not await suppressions.lift(ADDRESS)
+    assert not await suppressions.lift(ADDRESS, Cause.BOUNCE)
+
+
+async def test_the_first_report_of_a_cause_stands(suppressions: Suppressions, clock: StandingClock) -> None:
+    first = clock.now()
+    assert await suppressions.add(ADDRESS, Cause.BOUNCE, "550 5.1.1")
+    clock.move(3600)
+    assert not await suppressions.add(ADDRESS, Cause.BOUNCE, "550 5.1.1 again")
+    assert await suppressions.entries(ADDRESS) == [Entry(Cause.BOUNCE, first, "550 5.1.1")]
+
+
+async def test_no_address_is_kept(suppressions: Suppressions, open_store: Store) -> None:
+    await suppressions.add(ADDRESS, Cause.BOUNCE)
+    keys = [key.decode() for key in await open_store.command("KEYS", "*")]
+    assert keys == [f"carillon:{{x:{ADDRESS}}}:email"]
+    assert await open_store.command("TTL", keys[0]) == -1
+
+
+async def test_a_cause_of_a_later_version_is_left_alone(suppressions: Suppressions, open_store: Store) -> None:
+    await suppressions.add(ADDRESS, Cause.BOUNCE)
+    await open_store.command("HSET", Keys().suppressed("email", ADDRESS), "later", "whatever")
+    assert [entry.cause for entry in await suppressions.entries(ADDRESS)] == [Cause.BOUNCE]
+
+
+async def test_an_address_that_does_not_exist_is_suppressed_when_a_relay_says_so(screen: MailScreen) -> None:
+    others: tuple[DeliveryError | None, ...] = (
+        None,
+        TemporaryFailure(Reason.UNAVAILABLE),
+        PermanentFailure(Reason.REJECTED),
+    )
+    for error in others:
+        await screen.learn(mail(), error)
+    assert await refusal(screen, mail()) is None
+    await screen.learn(mail(), RecipientGone("550 5.1.1"))
+    assert await refusal(screen, mail()) is Reason.BOUNCED
+
+
+async def test_a_mass_of_addresses_that_seem_gone_is_not_suppressed(screen: MailScreen) -> None:
+    addresses = [f"user{number}@example.com" for number in range(200)]
+    for address in addresses:
+        await screen.learn(mail(address), RecipientGone("550 5.1.1"))
+    refused = [address for address in addresses if await refusal(screen, mail(address))]
+    assert refused == addresses[:FREE_IN_WINDOW]

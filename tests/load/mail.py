@@ -1,0 +1,109 @@
+"""How many mails one email service hands to a relay per second, and what a bare loop over aiosmtplib would do.
+
+The relay is Postfix's ``smtp-sink``, which costs least of what can be had; both use the same number of connections.
+"""
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import aiosmtplib
+
+from carillon.local import find_server
+from carillon.ports import LOOPBACK, free_port
+from carillon.publisher import Publisher
+from carillon.stack import Stack
+from shared.keys import Keys
+from shared.ledger import Ledger
+from shared.store import Store
+from tests.load.intake import Rate, cpu_s
+
+CONNECTIONS = 10
+# A batch is one publish of at most 64 KiB.
+BATCH = 300
+_TEXT = "Good morning. Your deployment has finished without an error; the details are in the log."
+_POLL_S = 0.02
+
+
+def settings(port: int) -> Mapping[str, str]:
+    """Return what points the email service at the relay."""
+    return {"EMAIL_SMTP_URL": f"smtp://{LOOPBACK}:{port}?tls=none", "EMAIL_CONCURRENCY": str(CONNECTIONS)}
+
+
+@asynccontextmanager
+async def sink() -> AsyncIterator[int | None]:
+    """Run the relay and say its port; None on a machine that has no ``smtp-sink``."""
+    program = find_server("smtp-sink")
+    if program is None:
+        yield None
+        return
+    port = free_port()
+    rights = ("-u", "nobody") if os.getuid() == 0 else ()
+    relay = await asyncio.create_subprocess_exec(str(program), *rights, f"{LOOPBACK}:{port}", "100")
+    try:
+        while True:
+            try:
+                _, writer = await asyncio.open_connection(LOOPBACK, port)
+            except OSError:
+                await asyncio.sleep(_POLL_S)
+                continue
+            writer.close()
+            break
+        yield port
+    finally:
+        relay.kill()
+        await relay.wait()
+
+
+async def measure_mail(stack: Stack, mails: int) -> Rate:
+    """Publish mails in batches and return the rate at which the stack's one email service delivers them."""
+    pid = stack.child("email").pid
+    async with Publisher(stack.broker.url) as publisher, Store(stack.store.url) as store:
+        # Asked instead of the service's metrics, which would cost the measured process time.
+        ledger = Ledger(store, Keys(), 600)
+        # The first ones find connections closed and scripts not loaded.
+        await publisher.publish("notifications/email/batch", _batch(0, CONNECTIONS))
+        await _until_all_have_ended(ledger)
+        cpu_before_s, began_s = cpu_s(pid), time.perf_counter()
+        for first in range(0, mails, BATCH):
+            await publisher.publish("notifications/email/batch", _batch(first, min(BATCH, mails - first)))
+        await _until_all_have_ended(ledger)
+        took_s = time.perf_counter() - began_s
+    return Rate(mails / took_s, (cpu_s(pid) - cpu_before_s) / mails * 1e6)
+
+
+async def measure_bare_mail(port: int, mails: int) -> Rate:
+    """Send mails of the same size with aiosmtplib's own method, and return the rate."""
+    raw = (
+        "From: Carillon <notifications@example.com>\r\nTo: user@example.com\r\nSubject: Deployed\r\n"
+        f"Message-ID: <1@example.com>\r\n\r\n{'x' * 70}\r\n" + (("y" * 70 + "\r\n") * 20)
+    ).encode()
+
+    async def send(count: int) -> None:
+        async with aiosmtplib.SMTP(hostname=LOOPBACK, port=port, start_tls=False) as smtp:
+            for number in range(count):
+                await smtp.sendmail("notifications@example.com", [f"user{number}@example.com"], raw)
+
+    cpu_before_s, began_s = time.process_time(), time.perf_counter()
+    async with asyncio.TaskGroup() as sends:
+        for number in range(CONNECTIONS):
+            sends.create_task(send(mails // CONNECTIONS), name=f"bare-{number}")
+    took_s = time.perf_counter() - began_s
+    return Rate(mails / took_s, (time.process_time() - cpu_before_s) / mails * 1e6)
+
+
+def _batch(first: int, count: int) -> Mapping[str, object]:
+    emails = [
+        {"to": f"user{number}@example.com", "subject": "Deployed", "body": _TEXT}
+        for number in range(first, first + count)
+    ]
+    assert len(json.dumps({"emails": emails})) < 64 * 1024
+    return {"emails": emails}
+
+
+async def _until_all_have_ended(ledger: Ledger) -> None:
+    while (await ledger.open_work())["email"].count:  # noqa: ASYNC110 - another process's work has no event
+        await asyncio.sleep(_POLL_S)
