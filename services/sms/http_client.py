@@ -7,14 +7,13 @@ SDK's own client loses. Logs nothing: the SDK's client writes URLs and headers i
 import json
 import logging
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 
 import aiohttp
 from twilio.http import AsyncHttpClient  # type: ignore[import-untyped]
 from twilio.http.response import Response  # type: ignore[import-untyped]
 
 from services.sms.verdict import RefusalError, UnreadableAnswerError
+from shared import retry_after
 from shared.clock import Clock
 
 # Shorter than an attempt's deadline, so that "never reached them" is told from "no answer".
@@ -69,8 +68,8 @@ class MessageClient(AsyncHttpClient):  # type: ignore[misc]  # The SDK has no ty
             body = await _beginning(response)
             answer = _parsed(body)
             if not 200 <= response.status < 300:
-                retry_after = parse_retry_after(response.headers.get("Retry-After"), self._clock.now())
-                raise RefusalError(response.status, _code(answer, "code"), retry_after)
+                wait = retry_after.parse(response.headers.get("Retry-After"), self._clock.now())
+                raise RefusalError(response.status, _code(answer, "code"), wait)
             if not isinstance(answer.get("sid"), str):
                 raise UnreadableAnswerError
             if answer.get("status") in _FAILED:
@@ -80,19 +79,6 @@ class MessageClient(AsyncHttpClient):  # type: ignore[misc]  # The SDK has no ty
     async def close(self) -> None:
         """Close the connections."""
         await self._session.close()
-
-
-def parse_retry_after(value: str | None, now: datetime) -> timedelta | None:
-    """Read seconds or an HTTP date (RFC 9110, 10.2.3); None where there is nothing to be read."""
-    text = (value or "").strip()
-    try:
-        if text.isascii() and text.isdigit():
-            return timedelta(seconds=int(text))
-        moment = parsedate_to_datetime(text)
-        # A date without a zone is in UTC, as every HTTP date is.
-        return max((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now, timedelta())
-    except (ValueError, OverflowError):
-        return None
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> bytes:

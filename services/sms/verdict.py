@@ -29,7 +29,13 @@ _GONE = frozenset(
         30006,  # landline or unreachable carrier
     }
 )
-_OPTED_OUT = 21610  # the recipient answered STOP
+# Our own side forbids these, for this number alone: nothing to pause for, nothing that a retry mends.
+_REFUSED = {
+    # The account's geographic permissions leave this country out. It says nothing about the next number, so the channel
+    # goes on: one message to one blocked country must not stop all SMS.
+    21408: Reason.COUNTRY_NOT_ALLOWED,
+    21610: Reason.OPTED_OUT,  # the recipient answered STOP
+}
 _PERMANENT = {
     21602: Reason.REJECTED,  # the body is missing
     21612: Reason.REJECTED,  # To is not reachable from this From
@@ -47,7 +53,6 @@ _OPERATOR = {
     20003: Reason.AUTH,  # wrong account or token
     20005: Reason.AUTH,  # the account is not active
     21212: Reason.REJECTED,  # invalid From number
-    21408: Reason.REJECTED,  # the account may not send to this region
     21603: Reason.REJECTED,  # From is missing
     21606: Reason.REJECTED,  # From cannot send SMS
     21659: Reason.REJECTED,  # From is not a number of this account
@@ -97,8 +102,8 @@ def _of_code(refusal: RefusalError) -> DeliveryError | None:
     code, detail = refusal.code, _detail(refusal)
     if code in _GONE:
         return RecipientGone(detail)
-    if code == _OPTED_OUT:
-        return DeliveryRefused(Reason.OPTED_OUT, detail)
+    if code in _REFUSED:
+        return DeliveryRefused(_REFUSED[code], detail)
     if code in _PERMANENT:
         return PermanentFailure(_PERMANENT[code], detail)
     if code in _TEMPORARY:

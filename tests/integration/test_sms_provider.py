@@ -143,7 +143,7 @@ async def test_a_country_that_is_not_allowed_costs_nothing(box: Sandbox, provide
         ("+15005550009", RecipientGone, Reason.GONE),
         ("+15005550004", DeliveryRefused, Reason.OPTED_OUT),
         ("+15005550002", PermanentFailure, Reason.REJECTED),
-        ("+15005550003", ProviderMisconfigured, Reason.REJECTED),
+        ("+15005550003", DeliveryRefused, Reason.COUNTRY_NOT_ALLOWED),
     ],
 )
 async def test_twilios_magic_numbers_fail_as_they_say(
