@@ -1,8 +1,12 @@
 """One attempt at a delivery: choose the provider, send under a deadline, say what the answer means.
 
 Everything that providers have in common happens here, once: deadline, classification, the next attempt's time, the
-pause of a provider that refuses us, metrics, the log line, the event. Nothing here sleeps; a later attempt is a time in
-the ledger.
+pause of a provider that refuses us, going on to another one, metrics, the log line, the event. Nothing here sleeps; a
+later attempt is a time in the ledger.
+
+Where several providers can carry a delivery, one that failed before it took anything (it cannot be reached, refuses us,
+limits us or puts us off) is followed by the next within the same attempt. What one of them may have taken is never
+given to another in the same attempt.
 """
 
 import logging
@@ -10,6 +14,7 @@ import random
 import time
 from asyncio import timeout
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from shared import metrics
@@ -23,6 +28,7 @@ from shared.errors import (
     RecipientGone,
     TemporaryFailure,
 )
+from shared.failover import REACH_S, Choice, Failover
 from shared.ledger import Claim, Outcome
 from shared.model import Attempt, Channel, Delivery, Notification, Priority, State
 from shared.provider import Provider
@@ -80,7 +86,7 @@ class Deliverer:
     """Performs deliveries of one channel.
 
     Args:
-        providers: asked in order; the first that handles the delivery's address gets it.
+        providers: in the operator's order of preference; those that handle a delivery's address are its routes.
         attempt_deadline: one attempt, connecting included.
         doubt_wait: how long to wait before repeating an attempt that may have arrived, where a repetition is a second
             message for the recipient; critical ones are repeated at once, because late is worse than twice, and if
@@ -98,7 +104,8 @@ class Deliverer:
         clock: Clock,
     ) -> None:
         self._channel = channel
-        self._providers = providers
+        self._providers = {provider.name: provider for provider in providers}
+        self._failover = Failover(list(self._providers))
         self._gates = {provider.name: Gate(channel, provider.name) for provider in providers}
         self._deadline = attempt_deadline
         self._retry = retry
@@ -108,43 +115,77 @@ class Deliverer:
 
     async def perform(self, notification: Notification, delivery: Delivery, claim: Claim) -> Outcome:
         """Make one attempt and say how it ended."""
-        provider = next((provider for provider in self._providers if provider.handles(delivery)), None)
-        if provider is None:
+        routes = [name for name, provider in self._providers.items() if provider.handles(delivery)]
+        if not routes:
             return Outcome(State.DEAD_LETTERED, Reason.NO_PROVIDER, word="bad", counts=False)
-        gate = self._gates[provider.name]
-        if not gate.lets_through():
-            wait = timedelta(seconds=random.uniform(*PAUSED_WAIT_S))  # noqa: S311 - jitter
-            return Outcome(State.PENDING, Reason.AUTH, wait, counts=False, word="paused", in_doubt=claim.in_doubt)
-        attempt = Attempt(
-            notification, delivery, claim.attempt, claim.in_doubt, deadline=self._clock.now() + self._deadline
-        )
+        choices = self._failover.choose(routes, urgent=delivery.priority is Priority.CRITICAL)
+        if not choices:
+            wait = timedelta(seconds=self._failover.held_s(routes) + random.uniform(*PAUSED_WAIT_S))  # noqa: S311 - jitter
+            return _not_asked(Reason.RATE_LIMITED, wait, claim)
+        ended = await self._ask(choices, routes, notification, delivery, claim)
+        if not ended:
+            return _not_asked(Reason.AUTH, timedelta(seconds=random.uniform(*PAUSED_WAIT_S)), claim)  # noqa: S311 - jitter
+        return _summary(ended)
+
+    async def _ask(
+        self, choices: Sequence[Choice], routes: Sequence[str], notification: Notification, delivery: Delivery,
+        claim: Claim,
+    ) -> list[Outcome]:  # fmt: skip
+        """Ask one route after the other until one has taken the delivery, may have, or has judged it."""
+        ended: list[Outcome] = []
+        deadline = self._clock.now() + self._deadline
+        cut_off_s = time.monotonic() + self._deadline.total_seconds()
+        for position, choice in enumerate(choices):
+            if not self._gates[choice.name].lets_through():
+                continue
+            left_s = cut_off_s - time.monotonic()
+            reach_within = None
+            if len(choices) > 1:
+                reach_s = REACH_S if choice.hurry else left_s / (len(choices) - position)
+                # A little less than what is left, so that "not reached" is known before the attempt is cut off.
+                reach_within = timedelta(seconds=min(reach_s, left_s * 0.9))
+            attempt = Attempt(notification, delivery, claim.attempt, claim.in_doubt, deadline, reach_within)
+            outcome, error = await self._try(self._providers[choice.name], attempt, left_s, routes, claim)
+            ended.append(outcome)
+            if not _may_be_tried_elsewhere(error) or time.monotonic() >= cut_off_s:
+                break
+        return ended
+
+    async def _try(
+        self, provider: Provider, attempt: Attempt, left_s: float, routes: Sequence[str], claim: Claim
+    ) -> tuple[Outcome, DeliveryError | None]:
+        """Ask one route, and take note of how it ended."""
         started_s = time.perf_counter()
-        outcome, error = await self._attempt(provider, attempt)
+        outcome, error = await self._send(provider, attempt, left_s)
         duration_s = time.perf_counter() - started_s
-        gate.note(error)
+        self._gates[provider.name].note(error)
+        self._failover.note(provider.name, routes, error, duration_s)
         metrics.attempts.labels(self._channel, provider.name, outcome.word).inc()
         metrics.attempt_duration.labels(self._channel, provider.name).observe(duration_s)
         log.log(
             logging.INFO if error is None else logging.WARNING,
             "attempt",
             extra={
-                "notification_id": notification.id, "delivery_id": claim.delivery_id, "channel": self._channel.value,
-                "provider": provider.name, "attempt": claim.attempt, "outcome": outcome.word,
-                "reason": outcome.reason.value, "detail": outcome.detail, "duration_s": round(duration_s, 4),
+                "notification_id": attempt.notification.id, "delivery_id": claim.delivery_id,
+                "channel": self._channel.value, "provider": provider.name, "attempt": claim.attempt,
+                "outcome": outcome.word, "reason": outcome.reason.value, "detail": outcome.detail,
+                "duration_s": round(duration_s, 4),
             },
         )  # fmt: skip
-        return outcome
+        return outcome, error
 
-    async def _attempt(self, provider: Provider, attempt: Attempt) -> tuple[Outcome, DeliveryError | None]:
+    async def _send(self, provider: Provider, attempt: Attempt, left_s: float) -> tuple[Outcome, DeliveryError | None]:
         try:
-            async with timeout(self._deadline.total_seconds()):
+            async with timeout(left_s):
                 receipt = await provider.send(attempt)
         except TimeoutError:
             error: DeliveryError = OutcomeUnknown(Reason.TIMEOUT)
         except DeliveryError as failure:
             error = failure
         else:
-            return Outcome(State.DELIVERED, provider=provider.name, provider_id=receipt.provider_id), None
+            return Outcome(
+                State.DELIVERED, provider=provider.name, provider_id=receipt.provider_id, detail=receipt.detail
+            ), None
         return self._failed(provider.name, attempt, error), error
 
     def _failed(self, provider: str, attempt: Attempt, error: DeliveryError) -> Outcome:
@@ -182,6 +223,29 @@ class Deliverer:
             return max(self._doubt_wait, wait)
         # At once, but only once: a provider that takes and never answers would be asked without a pause.
         return wait if attempt.in_doubt else timedelta(0)
+
+
+def _may_be_tried_elsewhere(error: DeliveryError | None) -> bool:
+    """Tell whether nothing was taken, and another route may say something else."""
+    if isinstance(error, ProviderMisconfigured):
+        return True
+    # A full mailbox is as full by every way to it.
+    return isinstance(error, TemporaryFailure) and error.reason is not Reason.MAILBOX_FULL
+
+
+def _not_asked(reason: Reason, wait: timedelta, claim: Claim) -> Outcome:
+    return Outcome(State.PENDING, reason, wait, counts=False, word="paused", in_doubt=claim.in_doubt)
+
+
+def _summary(ended: Sequence[Outcome]) -> Outcome:
+    """Make one outcome of what the routes said, the last one last, and tell of the others in its detail."""
+    result = ended[-1]
+    if result.word in ("retry", "operator"):
+        # Nobody took it. It uses up no attempt only where all of them refuse us; and who comes back first decides when.
+        retries = [outcome for outcome in ended if outcome.word == "retry"]
+        result = min(retries or ended, key=lambda outcome: outcome.wait)
+    others = [f"{other.provider} {other.reason} {other.detail}".rstrip() for other in ended if other is not result]
+    return replace(result, detail="; ".join([*filter(None, [result.detail]), *others])) if others else result
 
 
 def latency_observer(channel: Channel, clock: Clock) -> Callable[[Notification, Delivery], None]:

@@ -50,6 +50,8 @@ class Reason(StrEnum):
     NO_ADDRESS = "no_address"
     COUNTRY_NOT_ALLOWED = "country_not_allowed"
     OPTED_OUT = "opted_out"
+    BOUNCED = "bounced"
+    RATE_CAPPED = "rate_capped"
 
 
 class CarillonError(Exception):

@@ -5,7 +5,7 @@ internal wire format: readers accept every version up to theirs and ignore field
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
@@ -218,6 +218,8 @@ class Attempt:
         number: counted from 1.
         in_doubt: an earlier attempt may have arrived although nobody saw the provider's answer.
         deadline: when this attempt is cut off.
+        reach_within: how long the provider may take until it is about to hand over what is said, because another one
+            stands by; None: as long as it thinks right. When it is over, that is a ``TemporaryFailure``.
     """
 
     notification: Notification
@@ -225,6 +227,7 @@ class Attempt:
     number: int
     in_doubt: bool
     deadline: datetime
+    reach_within: timedelta | None = None
 
     @property
     def content(self) -> Content:
@@ -234,6 +237,11 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The provider's "accepted"; it does not say that anyone saw it."""
+    """The provider's "accepted"; it does not say that anyone saw it.
+
+    Attributes:
+        detail: a short technical text for the trace; no personal data.
+    """
 
     provider_id: str | None = None
+    detail: str = ""

@@ -6,7 +6,10 @@ SDK's own client loses. Logs nothing: the SDK's client writes URLs and headers i
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import timedelta
 
 import aiohttp
 from twilio.http import AsyncHttpClient  # type: ignore[import-untyped]
@@ -24,6 +27,10 @@ _ANSWER_LIMIT_BYTES = 64 * 1024
 _FAILED = frozenset({"failed", "undelivered"})
 
 
+# How long the request that is being made may take to find its way out; of the task, because the SDK stands in between.
+_reach_within: ContextVar[timedelta | None] = ContextVar("reach_within", default=None)
+
+
 class MessageClient(AsyncHttpClient):  # type: ignore[misc]  # The SDK has no types.
     """Sends the requests that create messages.
 
@@ -37,9 +44,9 @@ class MessageClient(AsyncHttpClient):  # type: ignore[misc]  # The SDK has no ty
         super().__init__(logger, is_async=True)
         logger.setLevel(logging.WARNING)
         self._clock = clock
+        self._timeout = _timeout(CONNECT_TIMEOUT_S)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=concurrency),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
 
@@ -64,7 +71,11 @@ class MessageClient(AsyncHttpClient):  # type: ignore[misc]  # The SDK has no ty
         sent = dict(headers or {})
         if auth is not None:
             sent["Authorization"] = aiohttp.encode_basic_auth(*auth)
-        async with self._session.request(method, uri, data=data, headers=sent, allow_redirects=False) as response:
+        reach = _reach_within.get()
+        timeout_ = self._timeout if reach is None else _timeout(reach.total_seconds())
+        async with self._session.request(
+            method, uri, data=data, headers=sent, allow_redirects=False, timeout=timeout_
+        ) as response:
             body = await _beginning(response)
             answer = _parsed(body)
             if not 200 <= response.status < 300:
@@ -76,9 +87,22 @@ class MessageClient(AsyncHttpClient):  # type: ignore[misc]  # The SDK has no ty
                 raise RefusalError(400, _code(answer, "error_code"))
             return Response(response.status, body.decode("utf-8", "replace"))
 
+    @contextmanager
+    def reached_within(self, limit: timedelta | None) -> Iterator[None]:
+        """Bound what a request in this context may wait for a connection; None is the usual bound."""
+        token = _reach_within.set(limit)
+        try:
+            yield
+        finally:
+            _reach_within.reset(token)
+
     async def close(self) -> None:
         """Close the connections."""
         await self._session.close()
+
+
+def _timeout(connect_s: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=min(connect_s, CONNECT_TIMEOUT_S))
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> bytes:

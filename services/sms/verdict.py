@@ -21,7 +21,7 @@ from shared.errors import (
 )
 
 # All codes: twilio.com/docs/api/errors/CODE.
-_GONE = frozenset(
+GONE_CODES = frozenset(
     {
         21211,  # invalid To number
         21614,  # To is not a mobile number
@@ -29,12 +29,13 @@ _GONE = frozenset(
         30006,  # landline or unreachable carrier
     }
 )
+OPTED_OUT_CODE = 21610  # the recipient answered STOP
 # Our own side forbids these, for this number alone: nothing to pause for, nothing that a retry mends.
 _REFUSED = {
     # The account's geographic permissions leave this country out. It says nothing about the next number, so the channel
     # goes on: one message to one blocked country must not stop all SMS.
     21408: Reason.COUNTRY_NOT_ALLOWED,
-    21610: Reason.OPTED_OUT,  # the recipient answered STOP
+    OPTED_OUT_CODE: Reason.OPTED_OUT,
 }
 _PERMANENT = {
     21602: Reason.REJECTED,  # the body is missing
@@ -100,7 +101,7 @@ def verdict(error: Exception) -> DeliveryError:
 
 def _of_code(refusal: RefusalError) -> DeliveryError | None:
     code, detail = refusal.code, _detail(refusal)
-    if code in _GONE:
+    if code in GONE_CODES:
         return RecipientGone(detail)
     if code in _REFUSED:
         return DeliveryRefused(_REFUSED[code], detail)

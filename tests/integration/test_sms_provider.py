@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import time
 import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,14 +13,15 @@ from email.utils import format_datetime
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from carillon.ports import free_port
 from sandbox.authority import server_context
 from sandbox.script import Rule
 from sandbox.server import Sandbox
 from services.sms import http_client
-from services.sms.providers import TwilioProvider
 from services.sms.settings import SmsSettings
+from services.sms.twilio import TwilioProvider, twilio_providers
 from shared.errors import (
     DeliveryError,
     DeliveryRefused,
@@ -31,6 +33,7 @@ from shared.errors import (
     TemporaryFailure,
 )
 from shared.model import Attempt, Channel, Content, Delivery, Notification, PhoneNumber, Priority, Receipt
+from shared.topics import Kind
 from tests.attempts import cancel_once, outcome
 
 ID = "01893e4a-0000-7003-8000-000000000000"
@@ -42,19 +45,37 @@ SECRET_PHONE = "+12025550199"
 Open = Callable[..., TwilioProvider]
 
 
-def attempt(to: str = PHONE, message: str = "Good morning.", title: str = "") -> Attempt:
+def attempt(
+    to: str = PHONE, message: str = "Good morning.", title: str = "", *, kind: Kind = Kind.SMS_SEND, ttl_s: float = 3600
+) -> Attempt:
     delivery = Delivery(
         key="sms:0",
         channel=Channel.SMS,
         priority=Priority.NORMAL,
         address=PhoneNumber(phone=to),
         due_ms=0,
-        expires_ms=10**13,
+        expires_ms=round((time.time() + ttl_s) * 1000),
     )
     notification = Notification(
-        id=ID, kind="sms_send", priority=Priority.NORMAL, accepted_ms=0, content=Content(title=title, message=message)
+        id=ID, kind=kind, priority=Priority.NORMAL, accepted_ms=0, content=Content(title=title, message=message)
     )
     return Attempt(notification, delivery, number=1, in_doubt=False, deadline=datetime.now(UTC))
+
+
+def settings_for(box: Sandbox, **others: Any) -> SmsSettings:
+    """The settings that point at the sandbox."""
+    return SmsSettings.model_validate(
+        {
+            "mqtt_url": "mqtt://localhost",
+            "redis_url": "redis://localhost",
+            "sms_twilio_account_sid": box.credentials.twilio_sid,
+            "sms_twilio_auth_token": box.credentials.twilio_token,
+            "sms_twilio_from": "+15005550006",
+            "sms_twilio_base_url": box.addresses.http_url,
+            "sms_allowed_countries": "US",
+            **others,
+        }
+    )
 
 
 @pytest.fixture
@@ -63,19 +84,8 @@ async def provider(box: Sandbox) -> AsyncIterator[Open]:
     opened: list[TwilioProvider] = []
 
     def open_with(**others: Any) -> TwilioProvider:
-        settings = SmsSettings.model_validate(
-            {
-                "mqtt_url": "mqtt://localhost",
-                "redis_url": "redis://localhost",
-                "sms_twilio_account_sid": box.credentials.twilio_sid,
-                "sms_twilio_auth_token": box.credentials.twilio_token,
-                "sms_twilio_from": "+15005550006",
-                "sms_twilio_base_url": box.addresses.http_url,
-                "sms_allowed_countries": "US",
-                **others,
-            }
-        )
-        opened.append(TwilioProvider(settings))
+        settings = settings_for(box, **others)
+        opened.append(TwilioProvider(settings, settings.senders[0]))
         return opened[-1]
 
     yield open_with
@@ -110,10 +120,10 @@ async def server(answer: bytes | None) -> AsyncIterator[str]:
 
 
 async def test_an_accepted_sms_is_with_the_provider(box: Sandbox, provider: Open) -> None:
-    receipt = await provider().send(attempt(title="Payment", message="Größe ok & 100 % +1"))
+    receipt = await provider().send(attempt(message="Größe ok & 100 % +1"))
     [entry] = outbox(box)
-    assert receipt == Receipt(provider_id=entry["id"])
-    assert (entry["to"], entry["from"], entry["body"]) == (PHONE, "+15005550006", "Payment: Größe ok & 100 % +1")
+    assert receipt == Receipt(provider_id=entry["id"], detail="1 gsm7")
+    assert (entry["to"], entry["from"], entry["body"]) == (PHONE, "+15005550006", "Größe ok & 100 % +1")
 
 
 async def test_a_messaging_service_is_named_by_its_sid(box: Sandbox, provider: Open) -> None:
@@ -122,18 +132,50 @@ async def test_a_messaging_service_is_named_by_its_sid(box: Sandbox, provider: O
     assert outbox(box)[0]["from"] == sid
 
 
-async def test_a_text_over_the_limit_is_shortened_and_taken(box: Sandbox, provider: Open) -> None:
-    await provider().send(attempt(message="x" * 3000))
-    assert len(outbox(box)[0]["body"]) == 1600
+async def test_a_composed_text_over_the_limit_is_shortened_and_taken(box: Sandbox, provider: Open) -> None:
+    composed = attempt(title="Payment", message="it failed " * 300, kind=Kind.REALTIME_USER)
+    await provider(sms_max_segments=50).send(composed)
+    await provider().send(composed)
+    bodies = [entry["body"] for entry in outbox(box)]
+    assert [body[:19] for body in bodies] == ["Payment: it failed "] * 2
+    assert 1590 < len(bodies[0]) <= 1600
+    assert 1520 < len(bodies[1]) <= 10 * 153
 
 
-@pytest.mark.parametrize("phone", ["+4915112345678", "+12425550123", "+870773111632"])
-async def test_a_country_that_is_not_allowed_costs_nothing(box: Sandbox, provider: Open, phone: str) -> None:
-    error = await outcome(provider(), attempt(to=phone))
-    assert isinstance(error, DeliveryRefused)
-    assert error.reason is Reason.COUNTRY_NOT_ALLOWED
+async def test_a_written_text_over_the_limit_is_refused_before_it_costs(box: Sandbox, provider: Open) -> None:
+    error = await outcome(provider(sms_max_segments=2), attempt(message="x" * 307))
+    assert isinstance(error, PermanentFailure)
+    assert error.reason is Reason.TOO_LARGE
     assert not outbox(box)
-    assert isinstance(await outcome(provider(sms_allowed_countries="*"), attempt(to=phone)), Receipt)
+
+
+async def test_segments_are_counted_when_they_are_taken(box: Sandbox, provider: Open) -> None:
+    def counted() -> float:
+        return REGISTRY.get_sample_value("carillon_sms_segments_total", {"encoding": "ucs2"}) or 0.0
+
+    sms, before = provider(), counted()
+    await sms.send(attempt(message="\N{BELL}" * 40))
+    play(box, {"status": 400, "code": 30007})
+    await outcome(sms, attempt(message="\N{BELL}" * 40))
+    assert counted() - before == 2
+
+
+@pytest.mark.parametrize(("ttl_s", "validity_s"), [(900, 900), (0.2, 1), (86_400, 36_000)])
+async def test_twilio_is_told_how_long_it_is_worth_sending(
+    box: Sandbox, provider: Open, ttl_s: float, validity_s: int
+) -> None:
+    await provider().send(attempt(ttl_s=ttl_s))
+    # Some of it is gone before it is sent.
+    assert validity_s - 60 <= outbox(box)[0]["validity_period_s"] <= validity_s
+
+
+async def test_each_sender_is_a_provider_of_its_own(box: Sandbox) -> None:
+    first, second = twilio_providers(settings_for(box, sms_twilio_from="+15005550006,Carillon"))
+    assert (first.name, second.name) == ("twilio", "twilio-2")
+    for each in (first, second):
+        await each.send(attempt())
+        await each.close()
+    assert [entry["from"] for entry in outbox(box)] == ["+15005550006", "Carillon"]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 
 import pytest
@@ -21,6 +21,7 @@ from shared.errors import (
     RecipientGone,
     TemporaryFailure,
 )
+from shared.failover import REACH_S
 from shared.keys import new_notification_id
 from shared.ledger import Claim, Outcome
 from shared.log import configure
@@ -206,6 +207,99 @@ async def test_a_paused_provider_leaves_the_other_alone() -> None:
     await channel.perform(notification(), mail(), claim())
     text = mail().model_copy(update={"channel": Channel.SMS})
     assert (await channel.perform(notification(), text, claim())).state is State.DELIVERED
+
+
+def two(
+    first: Iterable[Receipt | Exception | str], second: Iterable[Receipt | Exception | str] = ()
+) -> tuple[ScriptedProvider, ScriptedProvider]:
+    return ScriptedProvider(first, name="first"), ScriptedProvider(second, name="second")
+
+
+@pytest.mark.parametrize("priority", [Priority.NORMAL, Priority.CRITICAL])
+@pytest.mark.parametrize(
+    "error",
+    [
+        TemporaryFailure(Reason.NETWORK),
+        TemporaryFailure(Reason.UNAVAILABLE, "421"),
+        TemporaryFailure(Reason.RATE_LIMITED, retry_after=timedelta(minutes=10)),
+        ProviderMisconfigured(Reason.AUTH, "535"),
+    ],
+)
+async def test_what_the_first_route_did_not_take_the_next_one_gets_at_once(
+    error: DeliveryError, priority: Priority
+) -> None:
+    first, second = two([error])
+    outcome = await deliverer(first, second).perform(notification(priority), mail(priority), claim())
+    assert (outcome.state, outcome.provider) == (State.DELIVERED, "second")
+    assert outcome.detail == f"first {error.reason} {error.detail}".rstrip()
+    assert paused("first") == isinstance(error, ProviderMisconfigured)
+    assert paused("second") == 0
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OutcomeUnknown(Reason.NETWORK),
+        TemporaryFailure(Reason.MAILBOX_FULL),
+        RecipientGone(),
+        PermanentFailure(Reason.REJECTED),
+        DeliveryRefused(Reason.COUNTRY_NOT_ALLOWED),
+    ],
+)
+async def test_what_the_first_route_may_have_taken_or_has_judged_no_other_gets(error: DeliveryError) -> None:
+    first, second = two([error])
+    to = mail(Priority.CRITICAL)
+    await deliverer(first, second).perform(notification(Priority.CRITICAL), to, claim())
+    assert not second.attempts
+
+
+async def test_a_hanging_route_is_in_doubt_and_the_next_attempt_goes_elsewhere() -> None:
+    first, second = two([ScriptedProvider.HANG])
+    channel = deliverer(first, second, deadline_s=0.05)
+    outcome = await channel.perform(notification(), mail(), claim())
+    assert (outcome.word, second.attempts) == ("unknown", [])
+    assert (await channel.perform(notification(), mail(), claim(2, in_doubt=True))).provider == "second"
+
+
+async def test_only_when_all_routes_refuse_us_no_attempt_is_used_up() -> None:
+    refused = ProviderMisconfigured(Reason.AUTH, "535")
+    outcome = await deliverer(*two([refused], [refused])).perform(notification(), mail(), claim())
+    assert (outcome.word, outcome.counts) == ("operator", False)
+    assert (paused("first"), paused("second")) == (1, 1)
+    one_is_away = two([TemporaryFailure(Reason.NETWORK)], [refused])
+    outcome = await deliverer(*one_is_away).perform(notification(), mail(), claim())
+    assert (outcome.word, outcome.counts, outcome.provider) == ("retry", True, "first")
+
+
+async def test_when_all_routes_are_paused_the_delivery_waits_unasked() -> None:
+    first, second = two([ProviderMisconfigured(Reason.AUTH)], [ProviderMisconfigured(Reason.AUTH)])
+    channel = deliverer(first, second)
+    for _ in range(10):
+        outcome = await channel.perform(notification(), mail(), claim())
+    assert (outcome.word, outcome.counts) == ("paused", False)
+    assert (len(first.attempts), len(second.attempts)) == (1, 1)
+
+
+async def test_when_all_routes_limit_us_the_delivery_waits_until_the_first_comes_back() -> None:
+    asked = [timedelta(minutes=10), timedelta(minutes=5)]
+    channel = deliverer(*two(*([TemporaryFailure(Reason.RATE_LIMITED, retry_after=each)] for each in asked)))
+    outcome = await channel.perform(notification(), mail(), claim())
+    assert (outcome.word, outcome.provider) == ("retry", "second")
+    outcome = await channel.perform(notification(), mail(), claim())
+    assert (outcome.word, outcome.counts, outcome.reason) == ("paused", False, Reason.RATE_LIMITED)
+    assert timedelta(minutes=4) < outcome.wait < timedelta(minutes=6)
+
+
+async def test_a_critical_delivery_does_not_wait_long_for_a_route_to_be_reached() -> None:
+    first, second = two([TemporaryFailure(Reason.TIMEOUT)])
+    await deliverer(first, second).perform(notification(), mail(Priority.CRITICAL), claim())
+    assert [each.attempts[0].reach_within for each in (first, second)] == [
+        timedelta(seconds=REACH_S),
+        pytest.approx(timedelta(seconds=27), abs=timedelta(seconds=1)),
+    ]
+    alone = ScriptedProvider()
+    await deliverer(alone).perform(notification(), mail(Priority.CRITICAL), claim())
+    assert alone.attempts[0].reach_within is None
 
 
 async def test_a_probe_that_succeeds_resumes_the_provider(monkeypatch: pytest.MonkeyPatch) -> None:
