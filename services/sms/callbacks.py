@@ -15,6 +15,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
 
+from services.sms import reference
 from services.sms.confirmations import Outcome
 from services.sms.confirming import Confirming
 from services.sms.inbound import Inbound
@@ -76,8 +77,9 @@ class Callbacks:
             # Signed, so it is Twilio's: a status of a later day, which nobody gains by refusing.
             log.warning("callback not understood")
             return web.Response(status=204)
-        notification_id, _, key = request.query.get(DELIVERY_PARAMETER, "").partition("/")
-        await self._confirming.confirm(notification_id, key, outcome, code, sid)
+        delivery = reference.read(request.query.get(DELIVERY_PARAMETER, ""))
+        if delivery is not None:
+            await self._confirming.confirm(*delivery, outcome, code, sid)
         return web.Response(status=204)
 
     async def _answer(self, request: web.Request) -> web.Response:

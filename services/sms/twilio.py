@@ -5,12 +5,10 @@ One delivery is one request. Twilio has no idempotency key for it, so an attempt
 the next one as it does between providers.
 """
 
-import math
-from urllib.parse import quote
-
 import aiohttp
 from twilio.rest import Client  # type: ignore[import-untyped]
 
+from services.sms import reference
 from services.sms.http_client import MessageClient
 from services.sms.settings import SmsSettings, sender_parameter
 from services.sms.text import Texts
@@ -97,12 +95,12 @@ class TwilioProvider:
         await self._http.close()
 
     def _validity_s(self, delivery: Delivery) -> int:
-        left_s = math.ceil(delivery.expires_ms / 1000 - self._clock.now().timestamp())
+        left_s = int(delivery.expires_ms / 1000 - self._clock.now().timestamp())
         return min(max(left_s, _VALIDITY_S[0]), _VALIDITY_S[1])
 
     def _callback(self, attempt: Attempt) -> dict[str, str]:
         if self._callbacks is None:
             return {}
         # Twilio signs the URL too, so nobody can make a callback speak of another delivery.
-        delivery = quote(f"{attempt.notification.id}/{attempt.delivery.key}", safe="")
+        delivery = reference.write(attempt.notification.id, attempt.delivery.key)
         return {"status_callback": f"{self._callbacks.url}{STATUS_PATH}?{DELIVERY_PARAMETER}={delivery}"}

@@ -301,6 +301,9 @@ async def running(
         "DELIVERY_ATTEMPT_DEADLINE_S": str(plan.attempt_deadline_s),
         # The inboxes are read at the end; none may have dropped an entry.
         "INBOX_LIMIT": "10000",
+        # All its SMS go to one block of numbers.
+        "SMS_CAP_PER_NUMBER": "0",
+        "SMS_CAP_PER_PREFIX": "0",
     }
     stack = Stack(folder / "stack", embedded=False, settings=common, services=())
     stack.sandbox.command += ["--journal", str(folder / EFFECTS)]

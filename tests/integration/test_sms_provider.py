@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import socket
-import time
 import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -20,7 +19,6 @@ from sandbox.authority import server_context
 from sandbox.script import Rule
 from sandbox.server import Sandbox
 from services.sms import http_client
-from services.sms.settings import SmsSettings
 from services.sms.twilio import TwilioProvider, twilio_providers
 from shared.errors import (
     DeliveryError,
@@ -32,50 +30,16 @@ from shared.errors import (
     RecipientGone,
     TemporaryFailure,
 )
-from shared.model import Attempt, Channel, Content, Delivery, Notification, PhoneNumber, Priority, Receipt
+from shared.model import Receipt
 from shared.topics import Kind
 from tests.attempts import cancel_once, outcome
+from tests.sms import PHONE, attempt, outbox, settings_for
 
-ID = "01893e4a-0000-7003-8000-000000000000"
-PHONE = "+12025550123"
 # Planted in everything personal, and looked for in errors and logs.
 SECRET = "planted7secret"
 SECRET_PHONE = "+12025550199"
 
 Open = Callable[..., TwilioProvider]
-
-
-def attempt(
-    to: str = PHONE, message: str = "Good morning.", title: str = "", *, kind: Kind = Kind.SMS_SEND, ttl_s: float = 3600
-) -> Attempt:
-    delivery = Delivery(
-        key="sms:0",
-        channel=Channel.SMS,
-        priority=Priority.NORMAL,
-        address=PhoneNumber(phone=to),
-        due_ms=0,
-        expires_ms=round((time.time() + ttl_s) * 1000),
-    )
-    notification = Notification(
-        id=ID, kind=kind, priority=Priority.NORMAL, accepted_ms=0, content=Content(title=title, message=message)
-    )
-    return Attempt(notification, delivery, number=1, in_doubt=False, deadline=datetime.now(UTC))
-
-
-def settings_for(box: Sandbox, **others: Any) -> SmsSettings:
-    """The settings that point at the sandbox."""
-    return SmsSettings.model_validate(
-        {
-            "mqtt_url": "mqtt://localhost",
-            "redis_url": "redis://localhost",
-            "sms_twilio_account_sid": box.credentials.twilio_sid,
-            "sms_twilio_auth_token": box.credentials.twilio_token,
-            "sms_twilio_from": "+15005550006",
-            "sms_twilio_base_url": box.addresses.http_url,
-            "sms_allowed_countries": "US",
-            **others,
-        }
-    )
 
 
 @pytest.fixture
@@ -95,10 +59,6 @@ async def provider(box: Sandbox) -> AsyncIterator[Open]:
 
 def play(box: Sandbox, fault: dict[str, object]) -> None:
     box.script.add(Rule.model_validate({"provider": "twilio", "fault": fault}))
-
-
-def outbox(box: Sandbox) -> list[dict[str, Any]]:
-    return [entry.as_json() for entry in box.outbox.select()]
 
 
 @asynccontextmanager
