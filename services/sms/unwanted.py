@@ -6,7 +6,7 @@ them. Numbers are not given up in masses, see ``shared.brake``.
 
 from shared.brake import Brake
 from shared.clock import Clock
-from shared.errors import DeliveryError, DeliveryRefused, Reason, RecipientGone
+from shared.errors import DeliveryError, DeliveryRefused, PermanentFailure, Reason, RecipientGone
 from shared.keys import Keys
 from shared.model import Channel, Priority
 from shared.store import Store
@@ -49,5 +49,5 @@ class Unwanted:
                 await self.gone(phone, error.detail)
             case DeliveryRefused(reason=Reason.OPTED_OUT):
                 await self.opt_out(phone, error.detail)
-            case None:
+            case None | PermanentFailure():
                 self._brake.answered()
