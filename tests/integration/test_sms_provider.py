@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import logging
 import socket
+import time
 import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -20,6 +22,8 @@ from sandbox.script import Rule
 from sandbox.server import Sandbox
 from services.sms import http_client
 from services.sms.twilio import TwilioProvider, twilio_providers
+from shared.clock import SystemClock
+from shared.delivery import Deliverer
 from shared.errors import (
     DeliveryError,
     DeliveryRefused,
@@ -30,7 +34,9 @@ from shared.errors import (
     RecipientGone,
     TemporaryFailure,
 )
-from shared.model import Receipt
+from shared.ledger import Claim
+from shared.model import Channel, Priority, Receipt, State
+from shared.retry import RetryPolicy
 from shared.topics import Kind
 from tests.attempts import cancel_once, outcome
 from tests.sms import PHONE, attempt, outbox, settings_for
@@ -127,6 +133,27 @@ async def test_twilio_is_told_how_long_it_is_worth_sending(
     await provider().send(attempt(ttl_s=ttl_s))
     # Some of it is gone before it is sent.
     assert validity_s - 60 <= outbox(box)[0]["validity_period_s"] <= validity_s
+
+
+@pytest.mark.parametrize("code", [21606, 21611, 20429])
+async def test_what_one_sender_cannot_send_goes_out_by_the_next(box: Sandbox, code: int) -> None:
+    providers = twilio_providers(settings_for(box, sms_twilio_from="+15005550006,Carillon"))
+    deliverer = Deliverer(
+        Channel.SMS,
+        providers,
+        attempt_deadline=timedelta(seconds=10),
+        retry=RetryPolicy(),
+        doubt_wait=timedelta(0),
+        clock=SystemClock(),
+    )
+    play(box, {"status": 429 if code == 20429 else 400, "code": code})
+    sent = attempt(priority=Priority.CRITICAL)
+    claim = Claim(sent.notification.id, sent.delivery.key, "claimed", token=1, attempt=1)
+    ended = await deliverer.perform(sent.notification, sent.delivery, claim)
+    for provider in providers:
+        await provider.close()
+    assert (ended.state, ended.provider) == (State.DELIVERED, "twilio-2")
+    assert [entry["from"] for entry in outbox(box)] == ["Carillon"]
 
 
 async def test_each_sender_is_a_provider_of_its_own(box: Sandbox) -> None:
@@ -263,10 +290,16 @@ async def test_a_certificate_that_nobody_vouches_for_pauses_the_channel(box: San
         assert "TLS" in error.detail
 
 
+@pytest.mark.parametrize("another_stands_by", [False, True])
 async def test_a_connection_that_never_comes_about_is_temporary(
-    provider: Open, monkeypatch: pytest.MonkeyPatch
+    provider: Open, monkeypatch: pytest.MonkeyPatch, another_stands_by: bool
 ) -> None:
-    monkeypatch.setattr(http_client, "CONNECT_TIMEOUT_S", 0.2)
+    hurried = attempt()
+    if another_stands_by:
+        hurried = replace(hurried, reach_within=timedelta(seconds=0.2))
+    else:
+        monkeypatch.setattr(http_client, "CONNECT_TIMEOUT_S", 0.2)
+    started_s = time.monotonic()
     with contextlib.ExitStack() as stack:
         # Nobody accepts, so a full queue leaves further connections neither taken nor refused.
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
@@ -274,7 +307,8 @@ async def test_a_connection_that_never_comes_about_is_temporary(
             waiting = stack.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(listener.getsockname())
-        error = await outcome(provider(sms_twilio_base_url=f"http://127.0.0.1:{listener.getsockname()[1]}"), attempt())
+        error = await outcome(provider(sms_twilio_base_url=f"http://127.0.0.1:{listener.getsockname()[1]}"), hurried)
+    assert time.monotonic() - started_s < 5
     assert isinstance(error, TemporaryFailure)
     assert error.reason is Reason.TIMEOUT
 
