@@ -17,7 +17,8 @@ TEXTS = 10_000
 INSTALL_DEADLINE_S = 100
 COUNT_DEADLINE_S = 120
 
-# Each is what one press of a key may write. Characters are drawn from a few of these pools at a time.
+# Each is what one press of a key may write: signs come with what they stand on, because the calculator takes two signs
+# on a flag apart. Characters are drawn from a few of these pools at a time.
 POOLS: tuple[list[str], ...] = (
     list("abcdefgh XYZ.,?!12"),
     list("^{}\\[~]|€\f"),
@@ -29,7 +30,7 @@ POOLS: tuple[list[str], ...] = (
     ["e\u0301", "a\u0308", "o\u0302\u0323"],
     ["한", "국", "어", "\u1112\u1161\u11ab"],
     ["क", "ष", "क्ष", "नि", "स्ते"],
-    ["ก", "ำ", "ที่"],
+    ["ก", "กำ", "ที่"],
     ["\u200b", "\u2013", "\u201c", "\u2019", "…"],
 )
 # Where a segment more begins.
