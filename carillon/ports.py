@@ -48,6 +48,7 @@ class Ports:
     sandbox: int = 8025
     smtp: int = 1025
     apns: int = 2197
+    sms_callback: int = 8082
     ops_base: int = 9100
 
     @classmethod
@@ -56,7 +57,7 @@ class Ports:
         ops_base = free_port(in_a_row=len(SERVICES))
         ports = cls(ops_base=ops_base)
         taken = {ops_base + offset for offset in range(len(SERVICES))}
-        for name in ("mqtt", "redis", "http", "sandbox", "smtp", "apns"):
+        for name in ("mqtt", "redis", "http", "sandbox", "smtp", "apns", "sms_callback"):
             port = free_port(taken)
             taken.add(port)
             ports = replace(ports, **{name: port})

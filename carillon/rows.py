@@ -3,7 +3,7 @@
 from carillon.output import printable
 from shared.clock import rfc3339
 from shared.model import State
-from shared.trace import TracedAttempt, TracedRow
+from shared.trace import Confirmation, TracedAttempt, TracedRow
 
 
 def row_document(row: TracedRow) -> dict[str, object]:
@@ -23,6 +23,13 @@ def row_document(row: TracedRow) -> dict[str, object]:
         "attempts_made": row.attempts_made,
         "attempts": [_attempt_document(attempt) for attempt in row.attempts],
     }
+    if row.confirmation is not None:
+        document["confirmation"] = {
+            "outcome": row.confirmation.outcome,
+            "code": row.confirmation.code or None,
+            "provider_id": row.confirmation.provider_id,
+            "at": rfc3339(row.confirmation.at),
+        }
     if row.broadcast:
         document["groups"] = row.groups
     if row.task is not None:
@@ -70,6 +77,12 @@ def when(row: TracedRow) -> str:
     """Say what a row's time means and what it is."""
     word = {State.PENDING: "due ", State.SENDING: "lease until "}.get(row.state, "")
     return word + rfc3339(row.until)
+
+
+def confirmation_line(confirmation: Confirmation) -> str:
+    """Write in one line what the provider said later."""
+    parts = ["confirmed", rfc3339(confirmation.at), confirmation.outcome, confirmation.code, confirmation.provider_id]
+    return printable(" ".join(part for part in parts if part))
 
 
 def attempt_line(attempt: TracedAttempt) -> str:

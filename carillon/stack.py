@@ -85,6 +85,11 @@ class Stack:
         return f"http://{LOOPBACK}:{self.ports.sandbox}"
 
     @property
+    def sms_callback_url(self) -> str:
+        """Where the sandbox's Twilio calls the first SMS process."""
+        return f"http://{LOOPBACK}:{self.ports.sms_callback}"
+
+    @property
     def environment_file(self) -> Path:
         """The settings of this stack as ``NAME=value`` lines, for the command line; readable by its owner only."""
         return self.data / _ENVIRONMENT_FILE
@@ -128,6 +133,9 @@ class Stack:
             "OPS_HOST": LOOPBACK,
             **service_environment(self.data / "sandbox"),
             "TEMPLATES_DIR": str(_templates_folder()),
+            "SMS_CALLBACK_HOST": LOOPBACK,
+            "SMS_CALLBACK_PORT": str(self.ports.sms_callback),
+            "SMS_CALLBACK_URL": self.sms_callback_url,
             "REALTIME_JWT_SECRET": self._secret("jwt_secret"),
             "EMAIL_UNSUBSCRIBE_SECRET": self._secret("unsubscribe_secret"),
             "EMAIL_UNSUBSCRIBE_URL": self.realtime_url,
@@ -198,6 +206,7 @@ class Stack:
         for name in ("http", "smtp", "apns"):
             port = self.ports.sandbox if name == "http" else getattr(self.ports, name)
             command += [f"--{name}-port", str(port)]
+        command += ["--sms-inbound-url", f"{self.sms_callback_url}/v1/twilio/inbound"]
 
         async def ready() -> bool:
             return (folder / "sandbox.json").exists()
@@ -245,6 +254,9 @@ class Stack:
         ours["OPS_PORT"] = str(ops_port)
         if service == "realtime":
             ours["REALTIME_PORT"] = str(http_port)
+        if service == "sms" and index:
+            # Callbacks go to the first process, whichever sent the message.
+            ours["SMS_CALLBACK_PORT"] = str(http_port)
         return _inherited() | ours | dict(settings)
 
     def _ports_of(self, service: str, index: int) -> tuple[int, int]:

@@ -8,7 +8,7 @@ import click
 from carillon.connections import open_store
 from carillon.durations import spoken
 from carillon.output import AnswerIsNo, json_option, print_columns, print_json
-from carillon.rows import attempt_line, row_document, when, whom
+from carillon.rows import attempt_line, confirmation_line, row_document, when, whom
 from carillon.settings import OperatorSettings
 from shared.clock import rfc3339
 from shared.ledger import ROUTER_LANE
@@ -117,5 +117,9 @@ def _print(record: TracedRecord, rows: list[TracedRow], limit: int) -> None:
 def _print_rows(rows: list[TracedRow]) -> None:
     cells = [("CHANNEL", "RECIPIENT", "STATE", "REASON", "AT")]
     cells += [(row.lane, whom(row), row.state.value, row.reason or "-", when(row)) for row in rows]
-    notes = [[], *([attempt_line(attempt) for attempt in row.attempts] for row in rows)]
-    print_columns(cells, notes=notes)
+    print_columns(cells, notes=[[], *(_notes(row) for row in rows)])
+
+
+def _notes(row: TracedRow) -> list[str]:
+    later = [confirmation_line(row.confirmation)] if row.confirmation else []
+    return [*(attempt_line(attempt) for attempt in row.attempts), *later]

@@ -101,6 +101,7 @@ PORT_OPTIONS = (
     PortOption("sandbox", "--sandbox-port", "CARILLON_SANDBOX_PORT", "the sandbox's page and HTTP providers"),
     PortOption("smtp", "--smtp-port", "CARILLON_SMTP_PORT", "the sandbox's SMTP"),
     PortOption("apns", "--apns-port", "CARILLON_APNS_PORT", "the sandbox's APNs"),
+    PortOption("sms_callback", "--sms-callback-port", "SMS_CALLBACK_PORT", "Twilio's callbacks"),
     PortOption("ops_base", "--ops-port-base", "CARILLON_OPS_PORT_BASE", "probes and metrics, one port per service"),
 )
 

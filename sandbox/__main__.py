@@ -75,6 +75,7 @@ def _options() -> Options:
     parser.add_argument("--smtp-user", metavar="USER", help="require STARTTLS and this user for SMTP")
     parser.add_argument("--smtp-password", metavar="PASSWORD", help="that user's password")
     parser.add_argument("--journal", type=Path, metavar="FILE", help="append every effect here before it is answered")
+    parser.add_argument("--sms-inbound-url", metavar="URL", help="where POST /twilio/inbound hands messages over")
     arguments = parser.parse_args()
     if (arguments.smtp_user is None) != (arguments.smtp_password is None):
         parser.error("--smtp-user and --smtp-password go together")

@@ -22,6 +22,9 @@ is auth or mail, whichever comes first. FCM has token (the OAuth exchange). Ever
 body is not read) and answer.
 """
 
+# Faults of which there is one at a time.
+_KINDS = ("status", "hang", "cut", "reply", "apns", "callback")
+
 _STAGES_TO_NAME: dict[str, frozenset[str]] = {
     "smtp": frozenset({"auth", "mail", "rcpt", "data"}),
     "fcm": frozenset({"token", "send"}),
@@ -56,19 +59,22 @@ class Fault(BaseModel):
     at: Literal["mail", "rcpt", "data", "auth", "token", "send"] | None = None
     apns: Literal["rst", "no_id", "no_body", "empty_data", "goaway"] | None = None
     operator: bool = False
+    callback: Literal["undelivered", "failed", "none"] | None = None
 
     @model_validator(mode="after")
     def _is_one_thing(self) -> Self:
-        kinds = [name for name in ("status", "hang", "cut", "reply", "apns") if getattr(self, name) is not None]
+        kinds = [name for name in _KINDS if getattr(self, name) is not None]
         kinds += ["operator"] if self.operator else []
         if "status" in kinds and self.apns == "no_body":
             kinds.remove("status")
         if len(kinds) > 1:
             raise ValueError(f"{' and '.join(kinds)} exclude each other")
         if not kinds and not self.delay_s:
-            raise ValueError("one of status, hang, cut, delay_s, reply, apns, operator is required")
-        if self.status is None and (self.code is not None or self.headers or self.body is not None):
-            raise ValueError("code, headers and body belong to a status")
+            raise ValueError("one of status, hang, cut, delay_s, reply, apns, operator, callback is required")
+        if self.status is None and (self.headers or self.body is not None):
+            raise ValueError("headers and body belong to a status")
+        if self.code is not None and self.status is None and self.callback in {None, "none"}:
+            raise ValueError("code belongs to a status, or to a callback that tells of a failure")
         return self
 
 
@@ -89,6 +95,8 @@ class Rule(BaseModel):
             raise ValueError("reply is for smtp")
         if fault.apns is not None and self.provider != "apns":
             raise ValueError("apns is for apns")
+        if fault.callback is not None and self.provider != "twilio":
+            raise ValueError("callback is for twilio")
         if self.provider == "smtp" and fault.status is not None and fault.status < 400:
             raise ValueError("an SMTP refusal is 400 or above")
         if fault.at is not None and fault.at not in _STAGES_TO_NAME.get(self.provider, ()):

@@ -29,6 +29,7 @@ from sandbox.page import Page
 from sandbox.script import Script
 from sandbox.smtp import Relay, smtp_listener
 from sandbox.twilio import Twilio
+from sandbox.twilio_calls import TwilioCalls
 from sandbox.webpush import WebPush
 
 # What is being handled at the end gets this long to notice; nothing is lost that anybody was told of.
@@ -49,6 +50,7 @@ class Options:
     smtp_user: str | None = None
     smtp_password: str | None = None
     journal: Path | None = None
+    sms_inbound_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +134,11 @@ async def _start(stack: AsyncExitStack, options: Options, credentials: Credentia
     http_port: int = listener.getsockname()[1]
     http_url = f"http://{url_host}:{http_port}"
     point_fcm_at(credentials, http_url)
+    calls = TwilioCalls(credentials.twilio_token, options.sms_inbound_url)
+    stack.push_async_callback(calls.close)
     application = web.Application()
     for part in (
-        Twilio(outbox, script, credentials),
+        Twilio(outbox, script, credentials, calls),
         Fcm(outbox, script, credentials),
         WebPush(outbox, script, credentials, http_url),
         Page(outbox, script),

@@ -1,7 +1,7 @@
-"""Twilio: the REST call that creates an SMS.
+"""Twilio: the REST call that creates an SMS, the status callbacks that follow, and messages that people send.
 
-Promises Twilio's answers as its documents show them, and its magic numbers, which always fail in a known way.
-Sends no status callbacks and keeps no message to be fetched later.
+Promises Twilio's answers as its documents show them, and its magic numbers, which always fail in a known way. A
+message that is taken is told of as sent and delivered, or as a fault says. Keeps no message to be fetched later.
 """
 
 import base64
@@ -11,15 +11,21 @@ import re
 import secrets
 from email.utils import formatdate
 
+import aiohttp
 from aiohttp import web
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sandbox.credentials import Credentials
+from sandbox.credentials import SMS_FROM, Credentials
 from sandbox.exchange import Reply, http1, is_answered, json_reply, play_after, play_before
 from sandbox.outbox import Effect, Outbox
-from sandbox.script import Script
+from sandbox.page import from_here
+from sandbox.script import Fault, Script
+from sandbox.twilio_calls import Message, TwilioCalls
 
 # E.164: at most 15 digits, no leading zero; below 8 no country assigns a mobile number.
 _E164 = re.compile(r"\+[1-9]\d{7,14}", re.ASCII)
+# twilio.com/docs/messaging/api/message-resource, ValidityPeriod: 1 to 36,000 seconds.
+_VALIDITY = re.compile(r"[1-9]\d{0,3}|[12]\d{4}|3[0-5]\d{3}|36000", re.ASCII)
 # Twilio error 21617.
 _BODY_LIMIT_CHARACTERS = 1_600
 # twilio.com/docs/iam/test-credentials, the numbers for the parameter To.
@@ -56,17 +62,32 @@ _GSM7 = frozenset(
 _GSM7_EXTENSION = frozenset("^{}\\[~]|€\f")
 
 
+class InboundMessage(BaseModel):
+    """What POST /twilio/inbound takes: somebody sends an SMS."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sender: str
+    to: str = SMS_FROM
+    body: str
+
+
 class Twilio:
     """The messages resource of any account."""
 
-    def __init__(self, outbox: Outbox, script: Script, credentials: Credentials) -> None:
+    def __init__(self, outbox: Outbox, script: Script, credentials: Credentials, calls: TwilioCalls) -> None:
         self._outbox = outbox
         self._script = script
         self._token = credentials.twilio_token
+        self._sid = credentials.twilio_sid
+        self._calls = calls
 
     def routes(self) -> list[web.RouteDef]:
         """What this provider serves."""
-        return [web.post("/2010-04-01/Accounts/{sid}/Messages.json", http1(self._create))]
+        return [
+            web.post("/2010-04-01/Accounts/{sid}/Messages.json", http1(self._create)),
+            web.post("/twilio/inbound", from_here(self._send_inbound)),
+        ]
 
     def failure(self, status: int, code: int | str | None) -> Reply:
         """A refusal in Twilio's words."""
@@ -98,11 +119,12 @@ class Twilio:
         if code := _invalid(form):
             return self.failure(400, code)
         sid = f"SM{secrets.token_hex(16)}"
-        content = {"title": "", "body": form["Body"], "from": form.get("From") or form.get("MessagingServiceSid")}
+        sender = form.get("From") or form.get("MessagingServiceSid") or ""
+        content: dict[str, object] = {"title": "", "body": form["Body"], "from": sender}
         if callback := form.get("StatusCallback"):
             content["status_callback"] = callback
         if validity := form.get("ValidityPeriod"):
-            content["validity_period"] = validity
+            content["validity_period_s"] = int(validity)
         effect = Effect(
             channel="sms",
             provider="twilio",
@@ -113,8 +135,24 @@ class Twilio:
             answered=is_answered(fault),
         )
         await self._outbox.keep(effect)
+        if callback:
+            statuses, failure = _later(fault)
+            self._calls.tell(callback, Message(sid, request.match_info["sid"], sender, to), statuses, failure)
         await play_after(fault)
         return json_reply(201, _message(request.match_info["sid"], sid, form))
+
+    async def _send_inbound(self, request: web.Request) -> web.Response:
+        try:
+            message = InboundMessage.model_validate_json(await request.read())
+        except ValidationError:
+            return web.json_response({"problem": "sender and body are required, to is optional"}, status=400)
+        if self._calls.inbound_url is None:
+            return web.json_response({"problem": "nobody takes inbound messages"}, status=409)
+        try:
+            status = await self._calls.send_inbound(self._sid, message.sender, message.to, message.body)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            return web.json_response({"problem": type(error).__name__}, status=502)
+        return web.json_response({"status": status})
 
     def _is_authenticated(self, authorization: str) -> bool:
         scheme, _, encoded = authorization.partition(" ")
@@ -134,6 +172,15 @@ def segments(body: str) -> int:
     return 1 if length <= single else -(-length // part)
 
 
+def _later(fault: Fault | None) -> tuple[tuple[str, ...], str | None]:
+    """What is told of a message that was taken, and the error code that goes with the end."""
+    if fault is None or fault.callback is None:
+        return ("sent", "delivered"), None
+    if fault.callback == "none":
+        return (), None
+    return ("sent", fault.callback), str(fault.code) if fault.code is not None else None
+
+
 def _invalid(form: dict[str, str]) -> int | None:
     """Twilio's code for the first thing that is wrong with a request."""
     to, body = form.get("To", ""), form.get("Body", "")
@@ -145,6 +192,8 @@ def _invalid(form: dict[str, str]) -> int | None:
         return 21603
     if not body:
         return 21602
+    if not _VALIDITY.fullmatch(form.get("ValidityPeriod", "1")):
+        return 21623
     return 21617 if len(body) > _BODY_LIMIT_CHARACTERS else _MAGIC_NUMBERS.get(to)
 
 

@@ -196,7 +196,9 @@ class Deliverer:
         except DeliveryError as failure:
             error = failure
         else:
-            return Outcome(State.DELIVERED, provider=provider.name, provider_id=receipt.provider_id), None
+            return Outcome(
+                State.DELIVERED, provider=provider.name, provider_id=receipt.provider_id, detail=receipt.detail
+            ), None
         return self._failed(provider.name, attempt, error), error
 
     def _failed(self, provider: str, attempt: Attempt, error: DeliveryError) -> Outcome:

@@ -51,6 +51,7 @@ class Reason(StrEnum):
     COUNTRY_NOT_ALLOWED = "country_not_allowed"
     OPTED_OUT = "opted_out"
     BOUNCED = "bounced"
+    RATE_CAPPED = "rate_capped"
 
 
 class CarillonError(Exception):

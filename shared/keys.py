@@ -1,12 +1,13 @@
 """Every Redis key name, with its lifetime and hash tag, and the ids that carry a shard.
 
-A script touches keys of one hash tag only, so that a Redis Cluster can place the tags where it likes. There are five
+A script touches keys of one hash tag only, so that a Redis Cluster can place the tags where it likes. There are six
 kinds of tag: a ledger shard ``{s07}``, a user ``{u:ID}``, a group ``{g:ID}``, a suppressed address ``{x:DIGEST}``,
-and a few singletons such as ``{feed}``.
+what SMS need ``{sms:…}``, and a few singletons such as ``{feed}``.
 
 A ledger script is given the shard's base key (``carillon:{s07}``) and builds the rest itself, see ``shared/lua``:
 
-    base:n:ID            hash   one notification: content, deliveries (d:KEY), their status (s:KEY), attempts (a:KEY:N);
+    base:n:ID            hash   one notification: content, deliveries (d:KEY), their status (s:KEY), attempts (a:KEY:N),
+                                later confirmation (k:KEY);
                                 no expiry while anything is open, RECORD_RETENTION_S after its end
     base:due:LANE        zset   "ID|KEY" by the time at which somebody must look at it again (schedule and lease in one)
     base:age:LANE        hash   second of becoming due -> number of open rows; for the age of the oldest
@@ -21,6 +22,7 @@ A ledger script is given the shard's base key (``carillon:{s07}``) and builds th
 import os
 import re
 import zlib
+from hashlib import sha256
 
 from shared.clock import SystemClock, epoch_ms
 
@@ -142,6 +144,18 @@ class Keys:
     def audit(self) -> str:
         """The base key of the periodic audit: whose turn it is, and what the last one found."""
         return f"{self._root}:{{audit}}"
+
+    def sms_number(self, phone: str) -> str:
+        """The base key of what the SMS service remembers of one number, which itself does not stand in it."""
+        return f"{self._root}:{{sms:{sha256(phone.encode()).hexdigest()[:32]}}}"
+
+    def sms_prefix(self, prefix: str) -> str:
+        """The base key of a block of numbers, named by the digits that they have in common."""
+        return f"{self._root}:{{sms:p{prefix}}}"
+
+    def sms_inbound(self, message_id: str) -> str:
+        """The mark that an inbound SMS has been dealt with. Kept a day."""
+        return f"{self._root}:{{sms:in{message_id}}}"
 
     @property
     def rejected(self) -> str:

@@ -51,6 +51,13 @@ forgotten_addresses = Counter(
     "carillon_forgotten_addresses", "Addresses forgotten because their provider said that they are gone.", ["channel"]
 )
 
+sms_segments = Counter("carillon_sms_segments", "Segments of the SMS that Twilio took; it bills by them.", ["encoding"])
+sms_capped = Counter("carillon_sms_capped", "SMS held back by the caps, by the cap.", ["cap"])
+sms_confirmations = Counter(
+    "carillon_sms_confirmations", "What became of SMS that Twilio had taken, by its status callbacks.", ["outcome"]
+)
+sms_inbound = Counter("carillon_sms_inbound", "SMS that people sent us, by what they asked for.", ["request"])
+
 audit_imbalance = Gauge(
     "carillon_audit_imbalance", "Rows that the last audit could not account for; router is its own lane.", ["channel"]
 )
@@ -68,12 +75,17 @@ store_short_writes = Counter(
     "carillon_store_short_writes", "Calls that were not answered because too few replicas had them in time."
 )
 
+SMS_ENCODINGS = ("gsm7", "ucs2")
+SMS_CAPS = ("number", "prefix")
+SMS_CONFIRMATIONS = ("taken", "sent", "delivered", "failed")
+SMS_REQUESTS = ("stop", "start", "acknowledge", "other", "repeated")
 INTAKE_OUTCOMES = ("accepted", "duplicate", "rejected")
 ATTEMPT_OUTCOMES = ("ok", "retry", "gone", "bad", "refused", "operator", "unknown", "error")
 
 _SUPPRESSIONS = (
     Reason.CANCELLED, Reason.CHANNEL_RULE, Reason.NO_RECIPIENT, Reason.UNKNOWN_RECIPIENT, Reason.PREFERENCE_OFF,
     Reason.NO_ADDRESS, Reason.COUNTRY_NOT_ALLOWED, Reason.OPTED_OUT, Reason.BOUNCED,
+    Reason.RATE_CAPPED,
 )  # fmt: skip
 _DEAD_LETTERS = (Reason.REJECTED, Reason.GONE, Reason.TOO_LARGE, Reason.NO_PROVIDER, Reason.INTERNAL_ERROR)
 ENDS: tuple[tuple[State, Reason], ...] = (
@@ -108,6 +120,18 @@ def prepare_channel(channel: Channel, providers: Iterable[str]) -> None:
     forgotten_addresses.labels(channel)
     for priority in Priority:
         delivery_latency.labels(channel, priority)
+
+
+def prepare_sms() -> None:
+    """Create the SMS service's own series at 0."""
+    for counter, values in (
+        (sms_segments, SMS_ENCODINGS),
+        (sms_capped, SMS_CAPS),
+        (sms_confirmations, SMS_CONFIRMATIONS),
+        (sms_inbound, SMS_REQUESTS),
+    ):
+        for value in values:
+            counter.labels(value)
 
 
 def prepare_router(kinds: Iterable[str]) -> None:

@@ -274,6 +274,11 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The provider's "accepted"; it does not say that anyone saw it."""
+    """The provider's "accepted"; it does not say that anyone saw it.
+
+    Attributes:
+        detail: a short technical text for the trace; no personal data.
+    """
 
     provider_id: str | None = None
+    detail: str = ""

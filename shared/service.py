@@ -45,6 +45,12 @@ SettingsT = TypeVar("SettingsT", bound=CommonSettings)
 DRAIN_S = 25.0
 
 
+def _publish_nowhere(_topic: str, _payload: str) -> "asyncio.Future[bool]":
+    nowhere: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    nowhere.set_result(False)
+    return nowhere
+
+
 @dataclass(slots=True)
 class Context(Generic[SettingsT]):
     """What a running service stands on.
@@ -52,6 +58,7 @@ class Context(Generic[SettingsT]):
     Attributes:
         instance: a name of this process, unique among all that run now; it starts its client ids.
         checks: what readiness asks, by name; a service adds its own.
+        publish: publishes on a channel service's most urgent connection; see ``Worker.publish``.
     """
 
     settings: SettingsT
@@ -65,6 +72,7 @@ class Context(Generic[SettingsT]):
     address: BrokerAddress
     clock: Clock
     checks: dict[str, Check] = field(default_factory=dict)
+    publish: Callable[[str, str], "asyncio.Future[bool]"] = _publish_nowhere
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -177,8 +185,9 @@ def run_channel(service: ChannelService[SettingsT], settings: SettingsT) -> None
             providers = service.providers(context)
             for provider in providers:
                 stack.push_async_callback(provider.close)
-            await stack.enter_async_context(service.serve(context) if service.serve else nullcontext())
             worker = _channel_worker(service, context, providers)
+            context.publish = worker.publish
+            await stack.enter_async_context(service.serve(context) if service.serve else nullcontext())
             await work_until_stopped(context, [worker])
 
     run(settings, service.channel.value, main)

@@ -8,7 +8,7 @@ was read; the rows of a notification that is being delivered may be some millise
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -46,6 +46,21 @@ class TracedAttempt:
 
 
 @dataclass(frozen=True, slots=True)
+class Confirmation:
+    """What the provider said later of a delivery that it had taken.
+
+    Attributes:
+        outcome: taken, sent, delivered or failed.
+        code: the provider's number for a failure, or empty.
+    """
+
+    outcome: str
+    code: str
+    provider_id: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class TracedRow:
     """A delivery, or a task of the router.
 
@@ -73,6 +88,7 @@ class TracedRow:
     broadcast: bool = False
     groups: tuple[str, ...] | None = None
     task: Mapping[str, Any] | None = None
+    confirmation: Confirmation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,10 +195,11 @@ class Trace:
         # One attempt more than counted: one that does not count leaves its history, too.
         made = int(status.split("|")[4])
         slots = range(min(made + 2, ATTEMPTS_KEPT))
-        spec, *history = await self._store.command(
-            "HMGET", record_key, f"d:{key}", *(f"a:{key}:{slot}" for slot in slots)
+        spec, confirmation, *history = await self._store.command(
+            "HMGET", record_key, f"d:{key}", f"k:{key}", *(f"a:{key}:{slot}" for slot in slots)
         )
-        return _read_row(key, status, json.loads(spec or "{}"), dict(zip(slots, history, strict=True)))
+        row = _read_row(key, status, json.loads(spec or "{}"), dict(zip(slots, history, strict=True)))
+        return replace(row, confirmation=_read_confirmation(confirmation)) if confirmation else row
 
     async def dead_letters(
         self, most: int, *, lane: str | None = None, reason: str | None = None, before: datetime | None = None
@@ -255,6 +272,12 @@ def _read_row(key: str, status: str, spec: Mapping[str, Any], history: Mapping[i
         groups=tuple(groups) if groups is not None else None,
         task={word: what[word] for word in _TASK_WORDS if what.get(word) is not None} if lane == ROUTER_LANE else None,
     )
+
+
+def _read_confirmation(text: bytes) -> Confirmation:
+    """Read what ``shared/lua/confirm.lua`` writes."""
+    outcome, code, provider_id, at_ms = text.decode(errors="replace").split("|", 3)
+    return Confirmation(outcome, code, provider_id, from_epoch_ms(int(at_ms)))
 
 
 def read_attempts(history: Mapping[int, bytes | None], made: int) -> tuple[TracedAttempt, ...]:

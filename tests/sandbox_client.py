@@ -27,6 +27,13 @@ class SandboxClient:
         async with self._session() as session, session.post("/script", json=rule):
             pass
 
+    async def inbound_sms(self, sender: str, body: str) -> int:
+        """Have somebody send an SMS, and return the status of the answer that it got."""
+        message = {"sender": sender, "body": body}
+        async with self._session() as session, session.post("/twilio/inbound", json=message) as answer:
+            status: int = (await answer.json())["status"]
+            return status
+
     async def clear(self) -> None:
         """Forget what arrived and what was to be played."""
         async with self._session() as session:

@@ -19,10 +19,11 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from yarl import URL
 
-from services.push import payload, retry_after
+from services.push import payload
 from services.push.apns_connection import ApnsAnswer
 from services.push.apns_pool import ApnsPool
 from services.push.verdicts import Table, failure, look_up
+from shared import retry_after
 from shared.clock import Clock, epoch_ms, from_epoch_ms, rfc3339
 from shared.errors import (
     DeliveryError,

@@ -18,10 +18,11 @@ from google.auth.transport.requests import Request
 from google.oauth2.service_account import Credentials
 from yarl import URL
 
-from services.push import payload, retry_after
+from services.push import payload
 from services.push.exchange import Answer, new_session, post
 from services.push.pace import Pace
 from services.push.verdicts import Table, failure, look_up
+from shared import retry_after
 from shared.clock import Clock
 from shared.errors import (
     DeliveryError,

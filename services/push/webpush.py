@@ -15,10 +15,11 @@ from py_vapid import Vapid02  # type: ignore[import-untyped]
 from pywebpush import WebPusher  # type: ignore[import-untyped]
 from yarl import URL
 
-from services.push import payload, retry_after
+from services.push import payload
 from services.push.allowed_hosts import AllowedHosts
 from services.push.exchange import Answer, new_session, post
 from services.push.verdicts import Table, failure, look_up
+from shared import retry_after
 from shared.clock import Clock
 from shared.errors import (
     DeliveryError,

@@ -6,15 +6,17 @@ SDK's own client loses. Logs nothing: the SDK's client writes URLs and headers i
 
 import json
 import logging
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import timedelta
 
 import aiohttp
 from twilio.http import AsyncHttpClient  # type: ignore[import-untyped]
 from twilio.http.response import Response  # type: ignore[import-untyped]
 
 from services.sms.verdict import RefusalError, UnreadableAnswerError
+from shared import retry_after
 from shared.clock import Clock
 
 # Shorter than an attempt's deadline, so that "never reached them" is told from "no answer".
@@ -23,6 +25,10 @@ CONNECT_TIMEOUT_S = 10
 _ANSWER_LIMIT_BYTES = 64 * 1024
 # twilio.com/docs/messaging/api/message-resource, status values: created, but already known to have failed.
 _FAILED = frozenset({"failed", "undelivered"})
+
+
+# How long the request that is being made may take to find its way out; of the task, because the SDK stands in between.
+_reach_within: ContextVar[timedelta | None] = ContextVar("reach_within", default=None)
 
 
 class MessageClient(AsyncHttpClient):  # type: ignore[misc]  # The SDK has no types.
@@ -38,9 +44,9 @@ class MessageClient(AsyncHttpClient):  # type: ignore[misc]  # The SDK has no ty
         super().__init__(logger, is_async=True)
         logger.setLevel(logging.WARNING)
         self._clock = clock
+        self._timeout = _timeout(CONNECT_TIMEOUT_S)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=concurrency),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
 
@@ -65,34 +71,38 @@ class MessageClient(AsyncHttpClient):  # type: ignore[misc]  # The SDK has no ty
         sent = dict(headers or {})
         if auth is not None:
             sent["Authorization"] = aiohttp.encode_basic_auth(*auth)
-        async with self._session.request(method, uri, data=data, headers=sent, allow_redirects=False) as response:
+        reach = _reach_within.get()
+        timeout_ = self._timeout if reach is None else _timeout(reach.total_seconds())
+        async with self._session.request(
+            method, uri, data=data, headers=sent, allow_redirects=False, timeout=timeout_
+        ) as response:
             body = await _beginning(response)
             answer = _parsed(body)
             if not 200 <= response.status < 300:
-                retry_after = parse_retry_after(response.headers.get("Retry-After"), self._clock.now())
-                raise RefusalError(response.status, _code(answer, "code"), retry_after)
+                wait = retry_after.parse(response.headers.get("Retry-After"), self._clock.now())
+                raise RefusalError(response.status, _code(answer, "code"), wait)
             if not isinstance(answer.get("sid"), str):
                 raise UnreadableAnswerError
             if answer.get("status") in _FAILED:
                 raise RefusalError(400, _code(answer, "error_code"))
             return Response(response.status, body.decode("utf-8", "replace"))
 
+    @contextmanager
+    def reached_within(self, limit: timedelta | None) -> Iterator[None]:
+        """Bound what a request in this context may wait for a connection; None is the usual bound."""
+        token = _reach_within.set(limit)
+        try:
+            yield
+        finally:
+            _reach_within.reset(token)
+
     async def close(self) -> None:
         """Close the connections."""
         await self._session.close()
 
 
-def parse_retry_after(value: str | None, now: datetime) -> timedelta | None:
-    """Read seconds or an HTTP date (RFC 9110, 10.2.3); None where there is nothing to be read."""
-    text = (value or "").strip()
-    try:
-        if text.isascii() and text.isdigit():
-            return timedelta(seconds=int(text))
-        moment = parsedate_to_datetime(text)
-        # A date without a zone is in UTC, as every HTTP date is.
-        return max((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now, timedelta())
-    except (ValueError, OverflowError):
-        return None
+def _timeout(connect_s: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=min(connect_s, CONNECT_TIMEOUT_S))
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> bytes:

@@ -1,22 +1,85 @@
-"""From content to the text of an SMS: a pure function."""
+"""From content to the text of an SMS: a pure function.
 
-from shared.model import Content
+Promises that a text composed here is within the bounds, shortened at the end of a word where it is not. What a
+publisher wrote as an SMS goes out as it is or not at all: half a message may say the opposite.
+"""
+
+from services.sms.segments import Segments, clusters, count_segments
+from shared.errors import PermanentFailure, Reason
+from shared.model import Attempt, Content
+from shared.topics import Kind
 
 # Twilio error 21617: "The concatenated message body exceeds the 1600 character limit".
 LIMIT_CHARACTERS = 1600
 # Three dots, and not the one character …: that one is not in GSM 03.38 and would make every part of the message UCS-2,
 # with 67 characters in place of 153.
 _ELLIPSIS = "..."
+# A word that is longer than this (a link, a hash, a text without spaces) is cut.
+_LONGEST_WORD = 40
 # What the wire contract gives a notification without a title; it tells a reader nothing.
 _DEFAULT_TITLE = "Notification"
 
 
-def sms_text(content: Content) -> str:
-    """Join title and message, or what an alert says, within the limit."""
+class Texts:
+    """Says what an attempt sends.
+
+    Args:
+        max_segments: what one text may cost.
+    """
+
+    def __init__(self, max_segments: int) -> None:
+        self._max_segments = max_segments
+
+    def of(self, attempt: Attempt) -> tuple[str, Segments]:
+        """Return the text and what it is sent as.
+
+        Raises:
+            PermanentFailure: a publisher wrote an SMS that is too long.
+        """
+        written = attempt.notification.kind == Kind.SMS_SEND
+        text = (written_text if written else composed_text)(attempt.content, self._max_segments)
+        return text, count_segments(text)
+
+
+def written_text(content: Content, max_segments: int) -> str:
+    """Return what a publisher wrote as an SMS.
+
+    Raises:
+        PermanentFailure: it takes more segments than are allowed.
+    """
+    segments = count_segments(content.message)
+    if segments.count > max_segments or len(content.message) > LIMIT_CHARACTERS:
+        raise PermanentFailure(Reason.TOO_LARGE, f"{segments.count} segments, at most {max_segments}")
+    return content.message
+
+
+def composed_text(content: Content, max_segments: int) -> str:
+    """Join title and message, or what an alert says, within the limits."""
     text = _alert_text(content) if content.alert else _titled(content)
-    if len(text) <= LIMIT_CHARACTERS:
+    # Nothing beyond can count, and a message may be far longer.
+    if len(text) <= LIMIT_CHARACTERS and _fits(text, max_segments):
         return text
-    return text[: LIMIT_CHARACTERS - len(_ELLIPSIS)].rstrip() + _ELLIPSIS
+    return _shortened(text[: LIMIT_CHARACTERS + 1], max_segments)
+
+
+def _fits(text: str, max_segments: int) -> bool:
+    return len(text) <= LIMIT_CHARACTERS and count_segments(text).count <= max_segments
+
+
+def _shortened(text: str, max_segments: int) -> str:
+    """Return the longest beginning that fits with the dots, cut between words if one ends near."""
+    pieces = clusters(text)
+    fits, too_long = 0, len(pieces)
+    while too_long - fits > 1:
+        middle = (fits + too_long) // 2
+        if _fits("".join(pieces[:middle]) + _ELLIPSIS, max_segments):
+            fits = middle
+        else:
+            too_long = middle
+    if not pieces[fits].isspace():
+        word = next((n for n in range(min(fits, _LONGEST_WORD)) if pieces[fits - 1 - n].isspace()), 0)
+        fits -= word
+    return "".join(pieces[:fits]).rstrip() + _ELLIPSIS
 
 
 def _titled(content: Content) -> str:

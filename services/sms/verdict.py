@@ -21,7 +21,7 @@ from shared.errors import (
 )
 
 # All codes: twilio.com/docs/api/errors/CODE.
-_GONE = frozenset(
+GONE_CODES = frozenset(
     {
         21211,  # invalid To number
         21614,  # To is not a mobile number
@@ -29,7 +29,14 @@ _GONE = frozenset(
         30006,  # landline or unreachable carrier
     }
 )
-_OPTED_OUT = 21610  # the recipient answered STOP
+OPTED_OUT_CODE = 21610  # the recipient answered STOP
+# Our own side forbids these, for this number alone: nothing to pause for, nothing that a retry mends.
+_REFUSED = {
+    # The account's geographic permissions leave this country out. It says nothing about the next number, so the channel
+    # goes on: one message to one blocked country must not stop all SMS.
+    21408: Reason.COUNTRY_NOT_ALLOWED,
+    OPTED_OUT_CODE: Reason.OPTED_OUT,
+}
 _PERMANENT = {
     21602: Reason.REJECTED,  # the body is missing
     21612: Reason.REJECTED,  # To is not reachable from this From
@@ -47,7 +54,6 @@ _OPERATOR = {
     20003: Reason.AUTH,  # wrong account or token
     20005: Reason.AUTH,  # the account is not active
     21212: Reason.REJECTED,  # invalid From number
-    21408: Reason.REJECTED,  # the account may not send to this region
     21603: Reason.REJECTED,  # From is missing
     21606: Reason.REJECTED,  # From cannot send SMS
     21659: Reason.REJECTED,  # From is not a number of this account
@@ -95,10 +101,10 @@ def verdict(error: Exception) -> DeliveryError:
 
 def _of_code(refusal: RefusalError) -> DeliveryError | None:
     code, detail = refusal.code, _detail(refusal)
-    if code in _GONE:
+    if code in GONE_CODES:
         return RecipientGone(detail)
-    if code == _OPTED_OUT:
-        return DeliveryRefused(Reason.OPTED_OUT, detail)
+    if code in _REFUSED:
+        return DeliveryRefused(_REFUSED[code], detail)
     if code in _PERMANENT:
         return PermanentFailure(_PERMANENT[code], detail)
     if code in _TEMPORARY:

@@ -8,7 +8,7 @@
 -- state: p pending, s sending, d delivered, x suppressed, e expired, l dead-lettered. due is when a pending row may be
 -- claimed, or when a sending row's lease ends. born is when it first became due: its minute and second are what the
 -- tallies and the age of open work are counted by. Beside it, e:KEY counts the attempts that failed by an error of our
--- own; most rows have none.
+-- own; most rows have none. k:KEY is what a provider said later of a delivery that it has taken, see confirm.lua.
 
 local base = KEYS[1]
 local clock = redis.call('TIME')

@@ -32,7 +32,8 @@ end
 -- Token and attempts go on counting, so that an old claim stays old and the history stays in order.
 row.state, row.reason, row.due, row.redrives = 'p', '', now, 0
 write_row(record, key, row)
-redis.call('HDEL', record, 'e:' .. key)
+-- What a provider said of earlier attempts says nothing of the next ones.
+redis.call('HDEL', record, 'e:' .. key, 'k:' .. key)
 if spec ~= '' then
   redis.call('HSET', record, 'd:' .. key, spec)
 end

@@ -313,6 +313,9 @@ async def running(
         "DELIVERY_LEASE_MARGIN_S": str(plan.lease_margin_s),
         # The inboxes are read at the end; none may have dropped an entry.
         "INBOX_LIMIT": "10000",
+        # All its SMS go to one block of numbers.
+        "SMS_CAP_PER_NUMBER": "0",
+        "SMS_CAP_PER_PREFIX": "0",
     }
     replicated = store_set(folder / "store") if store_set else None
     if replicated is not None:

@@ -40,7 +40,7 @@ def _seconds_since(entry: dict[str, Any], value: str) -> float:
 
 # Until when the provider keeps trying, in epoch seconds, from what the sandbox kept.
 UNTIL: dict[str, Callable[[dict[str, Any]], float]] = {
-    "twilio": lambda entry: _seconds_since(entry, entry["validity_period"]),
+    "twilio": lambda entry: _seconds_since(entry, entry["validity_period_s"]),
     "apns": lambda entry: int(_header(entry, "apns-expiration")),
     "fcm": lambda entry: _seconds_since(entry, re.sub("s$", "", entry["payload"]["android"]["ttl"])),
     "webpush": lambda entry: _seconds_since(entry, _header(entry, "ttl")),

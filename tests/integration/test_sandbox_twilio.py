@@ -1,18 +1,25 @@
 """The sandbox's Twilio, spoken to by Twilio's own client."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp import web
+from pydantic import ValidationError
+from twilio.base import values  # type: ignore[import-untyped]
 from twilio.base.exceptions import TwilioRestException  # type: ignore[import-untyped]
 from twilio.http.async_http_client import AsyncTwilioHttpClient  # type: ignore[import-untyped]
+from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
 from twilio.rest import Client  # type: ignore[import-untyped]
 from twilio.rest.api.v2010.account.message import MessageInstance  # type: ignore[import-untyped]
 
 from sandbox.credentials import SMS_FROM
 from sandbox.script import Rule
-from sandbox.server import Sandbox
+from sandbox.server import Options, Sandbox, running
 from sandbox.twilio import segments
+from tests.waiting import eventually
 
 # Twilio's client still signs in the way that aiohttp is about to drop.
 pytestmark = [
@@ -26,13 +33,20 @@ def play(box: Sandbox, fault: dict[str, object], to: str | None = None) -> None:
 
 
 async def send(
-    box: Sandbox, to: str = "+15551234567", body: str = "Hello", token: str | None = None, timeout_s: float = 5
+    box: Sandbox,
+    to: str = "+15551234567",
+    body: str = "Hello",
+    token: str | None = None,
+    timeout_s: float = 5,
+    callback: str | None = None,
 ) -> MessageInstance:
     # The client's own timeout does not reach its requests.
     async with asyncio.timeout(timeout_s), AsyncTwilioHttpClient() as http:
         client = Client(box.credentials.twilio_sid, token or box.credentials.twilio_token, http_client=http)
         client.api.base_url = box.addresses.http_url
-        return await client.messages.create_async(to=to, from_=SMS_FROM, body=body)
+        return await client.messages.create_async(
+            to=to, from_=SMS_FROM, body=body, status_callback=callback or values.unset
+        )
 
 
 def entries(box: Sandbox) -> list[dict[str, object]]:
@@ -130,3 +144,74 @@ async def test_a_late_answer_is_still_an_answer(box: Sandbox) -> None:
 )
 def test_segments_are_counted_as_the_networks_do(body: str, count: int) -> None:
     assert segments(body) == count
+
+
+class Customer:
+    """Takes Twilio's calls, and checks their signatures with Twilio's SDK."""
+
+    def __init__(self, token: str) -> None:
+        self.calls: list[dict[str, str]] = []
+        self.url = ""
+        self._validator = RequestValidator(token)
+
+    async def handle(self, request: web.Request) -> web.Response:
+        form = {name: str(value) for name, value in (await request.post()).items()}
+        signature = request.headers["X-Twilio-Signature"]
+        assert self._validator.validate(f"{self.url}{request.raw_path}", form, signature)
+        self.calls.append(form)
+        return web.Response(status=204)
+
+
+@pytest.fixture
+async def customer(box: Sandbox) -> AsyncIterator[Customer]:
+    made = Customer(box.credentials.twilio_token)
+    app = web.Application()
+    app.router.add_post("/{path:.*}", made.handle)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield made
+    await runner.cleanup()
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (None, [("sent", None), ("delivered", None)]),
+        ({"callback": "undelivered", "code": 30005}, [("sent", None), ("undelivered", "30005")]),
+        ({"callback": "failed"}, [("sent", None), ("failed", None)]),
+    ],
+)
+async def test_a_message_is_followed_by_signed_callbacks(
+    box: Sandbox, customer: Customer, fault: dict[str, object] | None, told: list[tuple[str, str | None]]
+) -> None:
+    if fault:
+        play(box, fault)
+    message = await send(box, callback=f"{customer.url}/status?delivery=abc_1-2")
+    await eventually(lambda: len(customer.calls) == len(told))
+    assert [(call["MessageStatus"], call.get("ErrorCode")) for call in customer.calls] == told
+    assert {call["MessageSid"] for call in customer.calls} == {message.sid}
+
+
+async def test_somebody_sends_an_sms(data: Path) -> None:
+    async with running(Options(data=data)) as deaf, aiohttp.ClientSession(deaf.addresses.http_url) as http:
+        message = {"sender": "+12025550123", "body": "ACK"}
+        async with http.post("/twilio/inbound", json=message) as answer:
+            assert answer.status == 409
+        async with http.post("/twilio/inbound", json={"sender": "+12025550123"}) as answer:
+            assert answer.status == 400
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"provider": "apns", "fault": {"callback": "failed"}},
+        {"provider": "twilio", "fault": {"callback": "none", "code": 30005}},
+        {"provider": "twilio", "fault": {"callback": "failed", "hang": "after"}},
+        {"provider": "twilio", "fault": {"callback": "delivered"}},
+    ],
+)
+def test_a_callback_fault_that_cannot_be_played_is_refused(rule: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Rule.model_validate(rule)

@@ -4,23 +4,26 @@ import asyncio
 import contextlib
 import logging
 import socket
+import time
 import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from carillon.ports import free_port
 from sandbox.authority import server_context
 from sandbox.script import Rule
 from sandbox.server import Sandbox
 from services.sms import http_client
-from services.sms.providers import TwilioProvider
-from services.sms.settings import SmsSettings
-from shared.clock import Clock, epoch_ms
+from services.sms.twilio import TwilioProvider, twilio_providers
+from shared.clock import SystemClock
+from shared.delivery import Deliverer
 from shared.errors import (
     DeliveryError,
     DeliveryRefused,
@@ -31,12 +34,13 @@ from shared.errors import (
     RecipientGone,
     TemporaryFailure,
 )
-from shared.model import Attempt, Channel, Content, Delivery, Notification, PhoneNumber, Priority, Receipt
+from shared.ledger import Claim
+from shared.model import Channel, Priority, Receipt, State
+from shared.retry import RetryPolicy
+from shared.topics import Kind
 from tests.attempts import cancel_once, outcome
-from tests.fakes.clock import StandingClock
+from tests.sms import PHONE, attempt, outbox, settings_for
 
-ID = "01893e4a-0000-7003-8000-000000000000"
-PHONE = "+12025550123"
 # Planted in everything personal, and looked for in errors and logs.
 SECRET = "planted7secret"
 SECRET_PHONE = "+12025550199"
@@ -44,40 +48,14 @@ SECRET_PHONE = "+12025550199"
 Open = Callable[..., TwilioProvider]
 
 
-def attempt(to: str = PHONE, message: str = "Good morning.", title: str = "", expires_ms: int = 10**13) -> Attempt:
-    delivery = Delivery(
-        key="sms:0",
-        channel=Channel.SMS,
-        priority=Priority.NORMAL,
-        address=PhoneNumber(phone=to),
-        due_ms=0,
-        expires_ms=expires_ms,
-    )
-    notification = Notification(
-        id=ID, kind="sms_send", priority=Priority.NORMAL, accepted_ms=0, content=Content(title=title, message=message)
-    )
-    return Attempt(notification, delivery, number=1, in_doubt=False, deadline=datetime.now(UTC))
-
-
 @pytest.fixture
 async def provider(box: Sandbox) -> AsyncIterator[Open]:
     """A function that opens a provider, by default for the sandbox; closed after the test."""
     opened: list[TwilioProvider] = []
 
-    def open_with(*, clock: Clock | None = None, **others: Any) -> TwilioProvider:
-        settings = SmsSettings.model_validate(
-            {
-                "mqtt_url": "mqtt://localhost",
-                "redis_url": "redis://localhost",
-                "sms_twilio_account_sid": box.credentials.twilio_sid,
-                "sms_twilio_auth_token": box.credentials.twilio_token,
-                "sms_twilio_from": "+15005550006",
-                "sms_twilio_base_url": box.addresses.http_url,
-                "sms_allowed_countries": "US",
-                **others,
-            }
-        )
-        opened.append(TwilioProvider(settings, clock))
+    def open_with(**others: Any) -> TwilioProvider:
+        settings = settings_for(box, **others)
+        opened.append(TwilioProvider(settings, settings.senders[0]))
         return opened[-1]
 
     yield open_with
@@ -87,10 +65,6 @@ async def provider(box: Sandbox) -> AsyncIterator[Open]:
 
 def play(box: Sandbox, fault: dict[str, object]) -> None:
     box.script.add(Rule.model_validate({"provider": "twilio", "fault": fault}))
-
-
-def outbox(box: Sandbox) -> list[dict[str, Any]]:
-    return [entry.as_json() for entry in box.outbox.select()]
 
 
 @asynccontextmanager
@@ -112,20 +86,10 @@ async def server(answer: bytes | None) -> AsyncIterator[str]:
 
 
 async def test_an_accepted_sms_is_with_the_provider(box: Sandbox, provider: Open) -> None:
-    receipt = await provider().send(attempt(title="Payment", message="Größe ok & 100 % +1"))
+    receipt = await provider().send(attempt(message="Größe ok & 100 % +1"))
     [entry] = outbox(box)
-    assert receipt == Receipt(provider_id=entry["id"])
-    assert (entry["to"], entry["from"], entry["body"]) == (PHONE, "+15005550006", "Payment: Größe ok & 100 % +1")
-
-
-@pytest.mark.parametrize(("left_s", "validity_s"), [(-5, 1), (0, 1), (90.2, 91), (36_000, 36_000), (10**6, 36_000)])
-async def test_twilio_is_told_until_when_an_sms_is_of_use(
-    box: Sandbox, provider: Open, left_s: float, validity_s: int
-) -> None:
-    clock = StandingClock()
-    expires_ms = epoch_ms(clock.now()) + round(left_s * 1000)
-    await provider(clock=clock).send(attempt(expires_ms=expires_ms))
-    assert outbox(box)[0]["validity_period"] == str(validity_s)
+    assert receipt == Receipt(provider_id=entry["id"], detail="1 gsm7")
+    assert (entry["to"], entry["from"], entry["body"]) == (PHONE, "+15005550006", "Größe ok & 100 % +1")
 
 
 async def test_a_messaging_service_is_named_by_its_sid(box: Sandbox, provider: Open) -> None:
@@ -134,18 +98,71 @@ async def test_a_messaging_service_is_named_by_its_sid(box: Sandbox, provider: O
     assert outbox(box)[0]["from"] == sid
 
 
-async def test_a_text_over_the_limit_is_shortened_and_taken(box: Sandbox, provider: Open) -> None:
-    await provider().send(attempt(message="x" * 3000))
-    assert len(outbox(box)[0]["body"]) == 1600
+async def test_a_composed_text_over_the_limit_is_shortened_and_taken(box: Sandbox, provider: Open) -> None:
+    composed = attempt(title="Payment", message="it failed " * 300, kind=Kind.REALTIME_USER)
+    await provider(sms_max_segments=50).send(composed)
+    await provider().send(composed)
+    bodies = [entry["body"] for entry in outbox(box)]
+    assert [body[:19] for body in bodies] == ["Payment: it failed "] * 2
+    assert 1590 < len(bodies[0]) <= 1600
+    assert 1520 < len(bodies[1]) <= 10 * 153
 
 
-@pytest.mark.parametrize("phone", ["+4915112345678", "+12425550123", "+870773111632"])
-async def test_a_country_that_is_not_allowed_costs_nothing(box: Sandbox, provider: Open, phone: str) -> None:
-    error = await outcome(provider(), attempt(to=phone))
-    assert isinstance(error, DeliveryRefused)
-    assert error.reason is Reason.COUNTRY_NOT_ALLOWED
+async def test_a_written_text_over_the_limit_is_refused_before_it_costs(box: Sandbox, provider: Open) -> None:
+    error = await outcome(provider(sms_max_segments=2), attempt(message="x" * 307))
+    assert isinstance(error, PermanentFailure)
+    assert error.reason is Reason.TOO_LARGE
     assert not outbox(box)
-    assert isinstance(await outcome(provider(sms_allowed_countries="*"), attempt(to=phone)), Receipt)
+
+
+async def test_segments_are_counted_when_they_are_taken(box: Sandbox, provider: Open) -> None:
+    def counted() -> float:
+        return REGISTRY.get_sample_value("carillon_sms_segments_total", {"encoding": "ucs2"}) or 0.0
+
+    sms, before = provider(), counted()
+    await sms.send(attempt(message="\N{BELL}" * 40))
+    play(box, {"status": 400, "code": 30007})
+    await outcome(sms, attempt(message="\N{BELL}" * 40))
+    assert counted() - before == 2
+
+
+@pytest.mark.parametrize(("ttl_s", "validity_s"), [(900, 900), (0.2, 1), (86_400, 36_000)])
+async def test_twilio_is_told_how_long_it_is_worth_sending(
+    box: Sandbox, provider: Open, ttl_s: float, validity_s: int
+) -> None:
+    await provider().send(attempt(ttl_s=ttl_s))
+    # Some of it is gone before it is sent.
+    assert validity_s - 60 <= outbox(box)[0]["validity_period_s"] <= validity_s
+
+
+@pytest.mark.parametrize("code", [21606, 21611, 20429])
+async def test_what_one_sender_cannot_send_goes_out_by_the_next(box: Sandbox, code: int) -> None:
+    providers = twilio_providers(settings_for(box, sms_twilio_from="+15005550006,Carillon"))
+    deliverer = Deliverer(
+        Channel.SMS,
+        providers,
+        attempt_deadline=timedelta(seconds=10),
+        retry=RetryPolicy(),
+        doubt_wait=timedelta(0),
+        clock=SystemClock(),
+    )
+    play(box, {"status": 429 if code == 20429 else 400, "code": code})
+    sent = attempt(priority=Priority.CRITICAL)
+    claim = Claim(sent.notification.id, sent.delivery.key, "claimed", token=1, attempt=1)
+    ended = await deliverer.perform(sent.notification, sent.delivery, claim)
+    for provider in providers:
+        await provider.close()
+    assert (ended.state, ended.provider) == (State.DELIVERED, "twilio-2")
+    assert [entry["from"] for entry in outbox(box)] == ["Carillon"]
+
+
+async def test_each_sender_is_a_provider_of_its_own(box: Sandbox) -> None:
+    first, second = twilio_providers(settings_for(box, sms_twilio_from="+15005550006,Carillon"))
+    assert (first.name, second.name) == ("twilio", "twilio-2")
+    for each in (first, second):
+        await each.send(attempt())
+        await each.close()
+    assert [entry["from"] for entry in outbox(box)] == ["+15005550006", "Carillon"]
 
 
 @pytest.mark.parametrize(
@@ -155,7 +172,7 @@ async def test_a_country_that_is_not_allowed_costs_nothing(box: Sandbox, provide
         ("+15005550009", RecipientGone, Reason.GONE),
         ("+15005550004", DeliveryRefused, Reason.OPTED_OUT),
         ("+15005550002", PermanentFailure, Reason.REJECTED),
-        ("+15005550003", ProviderMisconfigured, Reason.REJECTED),
+        ("+15005550003", DeliveryRefused, Reason.COUNTRY_NOT_ALLOWED),
     ],
 )
 async def test_twilios_magic_numbers_fail_as_they_say(
@@ -273,10 +290,16 @@ async def test_a_certificate_that_nobody_vouches_for_pauses_the_channel(box: San
         assert "TLS" in error.detail
 
 
+@pytest.mark.parametrize("another_stands_by", [False, True])
 async def test_a_connection_that_never_comes_about_is_temporary(
-    provider: Open, monkeypatch: pytest.MonkeyPatch
+    provider: Open, monkeypatch: pytest.MonkeyPatch, another_stands_by: bool
 ) -> None:
-    monkeypatch.setattr(http_client, "CONNECT_TIMEOUT_S", 0.2)
+    hurried = attempt()
+    if another_stands_by:
+        hurried = replace(hurried, reach_within=timedelta(seconds=0.2))
+    else:
+        monkeypatch.setattr(http_client, "CONNECT_TIMEOUT_S", 0.2)
+    started_s = time.monotonic()
     with contextlib.ExitStack() as stack:
         # Nobody accepts, so a full queue leaves further connections neither taken nor refused.
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
@@ -284,7 +307,8 @@ async def test_a_connection_that_never_comes_about_is_temporary(
             waiting = stack.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(listener.getsockname())
-        error = await outcome(provider(sms_twilio_base_url=f"http://127.0.0.1:{listener.getsockname()[1]}"), attempt())
+        error = await outcome(provider(sms_twilio_base_url=f"http://127.0.0.1:{listener.getsockname()[1]}"), hurried)
+    assert time.monotonic() - started_s < 5
     assert isinstance(error, TemporaryFailure)
     assert error.reason is Reason.TIMEOUT
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from google.auth.exceptions import RefreshError, TransportError
 
-from services.push import apns, apns_pool, fcm, retry_after, webpush
+from services.push import apns, apns_pool, fcm, webpush
 from services.push.apns_connection import ApnsAnswer
 from services.push.exchange import Answer
 from shared.clock import epoch_ms, from_epoch_ms
@@ -296,15 +296,3 @@ def test_a_subscription_made_with_another_key_stops_only_itself_once_a_push_was_
     answer = Answer(status, body, None)
     check(webpush.verdict(answer, NOW, proven=False), ProviderMisconfigured, Reason.AUTH)
     check(webpush.verdict(answer, NOW, proven=True), PermanentFailure, Reason.REJECTED)
-
-
-@pytest.mark.parametrize(
-    ("value", "expected_s"),
-    [
-        ("120", 120), (" 0 ", 0), ("Mon, 05 Jan 2026 09:01:00 GMT", 60), ("Mon, 05 Jan 2026 08:00:00 GMT", 0),
-        ("", None), (None, None), ("soon", None), ("-5", None), ("1.5", None), ("9" * 400, None), ("٣", None),
-    ],
-)  # fmt: skip
-def test_retry_after(value: str | None, expected_s: int | None) -> None:
-    expected = None if expected_s is None else timedelta(seconds=expected_s)
-    assert retry_after.parse(value, NOW) == expected

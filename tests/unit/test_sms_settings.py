@@ -3,7 +3,7 @@
 import pytest
 
 from services.sms.countries import country_of, is_allowed, parse_countries
-from services.sms.settings import SmsSettings
+from services.sms.settings import SmsSettings, sender_parameter
 from shared.errors import ConfigError
 
 _REQUIRED = {
@@ -55,6 +55,13 @@ def test_each_one_is_required(environment: pytest.MonkeyPatch, name: str) -> Non
         ("SMS_TWILIO_BASE_URL", "https://user:hunter2@api.example.com"),
         ("SMS_TWILIO_BASE_URL", "https://api.example.com:99999"),
         ("SMS_CONCURRENCY", "0"),
+        ("SMS_TWILIO_FROM", "+15005550006,+49 151"),
+        ("SMS_TWILIO_FROM", "+15005550006,+15005550006"),
+        ("SMS_TWILIO_FROM", "+15005550006,"),
+        ("SMS_MAX_SEGMENTS", "0"),
+        ("SMS_CAP_PER_NUMBER", "-1"),
+        ("SMS_CALLBACK_URL", "sms.example.com"),
+        ("SMS_CALLBACK_URL", "https://sms.example.com/?a=b"),
     ],
 )
 def test_a_malformed_one_is_refused(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -68,7 +75,23 @@ def test_a_malformed_one_is_refused(environment: pytest.MonkeyPatch, name: str, 
 def test_every_kind_of_sender_may_be_set(environment: pytest.MonkeyPatch, sender: str) -> None:
     environment.setenv("SMS_TWILIO_FROM", sender)
     name = "messaging_service_sid" if sender.startswith("MG") else "from_"
-    assert SmsSettings.load().sender == {name: sender}
+    assert [sender_parameter(each) for each in SmsSettings.load().senders] == [{name: sender}]
+
+
+def test_several_senders_keep_their_order(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("SMS_TWILIO_FROM", "+15005550006, Carillon,12345")
+    assert SmsSettings.load().senders == ("+15005550006", "Carillon", "12345")
+
+
+def test_the_callback_endpoint_is_set_whole_or_not_at_all(environment: pytest.MonkeyPatch) -> None:
+    assert SmsSettings.load().callbacks is None
+    environment.setenv("SMS_CALLBACK_PORT", "8081")
+    with pytest.raises(ConfigError, match="SMS_CALLBACK_PORT and SMS_CALLBACK_URL"):
+        SmsSettings.load()
+    environment.setenv("SMS_CALLBACK_URL", "https://sms.example.com/carillon/")
+    callbacks = SmsSettings.load().callbacks
+    assert callbacks is not None
+    assert (callbacks.port, callbacks.url) == (8081, "https://sms.example.com/carillon")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 import pytest
 
-from services.sms.text import sms_text
+from services.sms.segments import count_segments
+from services.sms.text import composed_text, written_text
+from shared.errors import PermanentFailure, Reason
 from shared.model import AlertDetails, Content
 
 
@@ -18,7 +20,7 @@ from shared.model import AlertDetails, Content
     ],
 )
 def test_title_and_message_are_joined(title: str, message: str, text: str) -> None:
-    assert sms_text(Content(title=title, message=message)) == text
+    assert said(Content(title=title, message=message)) == text
 
 
 @pytest.mark.parametrize(
@@ -27,10 +29,39 @@ def test_title_and_message_are_joined(title: str, message: str, text: str) -> No
 )
 def test_an_alert_says_its_level_and_the_systems(systems: tuple[str, ...], text: str) -> None:
     alert = AlertDetails(type="disk", level="critical", affected_systems=systems)
-    assert sms_text(Content(title="Critical alert: disk", message="Disk full", alert=alert)) == text
+    assert said(Content(title="Critical alert: disk", message="Disk full", alert=alert)) == text
 
 
 def test_a_long_text_ends_in_dots_at_the_limit() -> None:
-    assert sms_text(Content(title="", message="x" * 1600)) == "x" * 1600
-    assert sms_text(Content(title="", message="x" * 1601)) == "x" * 1597 + "..."
-    assert sms_text(Content(title="", message="x" * 1596 + " " + "y" * 100)) == "x" * 1596 + "..."
+    assert said(Content(title="", message="x" * 1600)) == "x" * 1600
+    assert said(Content(title="", message="x" * 1601)) == "x" * 1597 + "..."
+
+
+def test_a_composed_text_is_cut_at_the_end_of_a_word() -> None:
+    text = composed_text(Content(title="Storm", message="wind and rain " * 50), max_segments=2)
+    assert text == "Storm: " + ("wind and rain " * 21).rstrip() + "..."
+    assert count_segments(text).count == 2
+    # A word that has no end in sight is cut.
+    long_word = composed_text(Content(title="", message="at last " + "x" * 2000), max_segments=1)
+    assert long_word == "at last " + "x" * 149 + "..."
+
+
+@pytest.mark.parametrize("cluster", ["\N{WOMAN}\u200d\N{ROCKET}", "e\u0301", "\N{GRINNING FACE}"])
+def test_nothing_that_stands_together_is_torn_apart(cluster: str) -> None:
+    text = composed_text(Content(title="", message="a" + cluster * 100), max_segments=1)
+    kept = text.removesuffix("...")
+    assert kept == "a" + cluster * ((len(kept) - 1) // len(cluster))
+    assert count_segments(text).count == 1
+    assert count_segments(text + cluster).count == 2
+
+
+def test_what_a_publisher_wrote_is_sent_as_it_is_or_refused() -> None:
+    assert written_text(Content(title="", message="x" * 306), max_segments=2) == "x" * 306
+    with pytest.raises(PermanentFailure) as refusal:
+        written_text(Content(title="", message="x" * 307), max_segments=2)
+    assert (refusal.value.reason, refusal.value.detail) == (Reason.TOO_LARGE, "3 segments, at most 2")
+
+
+def said(content: Content) -> str:
+    """A composed text where only Twilio's own limit counts."""
+    return composed_text(content, max_segments=50)

@@ -1,7 +1,7 @@
 """Twilio's answers as a table."""
 
 import ssl
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from unittest.mock import Mock
 
@@ -9,7 +9,6 @@ import aiohttp
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
-from services.sms.http_client import parse_retry_after
 from services.sms.verdict import RefusalError, UnreadableAnswerError, verdict
 from shared.errors import (
     DeliveryError,
@@ -22,7 +21,6 @@ from shared.errors import (
     TemporaryFailure,
 )
 
-NOW = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 # aiohttp builds it from a request; here only the classes matter.
 KEY: Any = Mock(spec=ConnectionKey, host="api.example.com", port=443, ssl=True, is_ssl=True)
 
@@ -42,6 +40,8 @@ KEY: Any = Mock(spec=ConnectionKey, host="api.example.com", port=443, ssl=True, 
         (400, 30005, RecipientGone, Reason.GONE),
         (400, 30006, RecipientGone, Reason.GONE),
         (400, 21610, DeliveryRefused, Reason.OPTED_OUT),
+        (400, 21408, DeliveryRefused, Reason.COUNTRY_NOT_ALLOWED),
+        (403, 21408, DeliveryRefused, Reason.COUNTRY_NOT_ALLOWED),
         (400, 21602, PermanentFailure, Reason.REJECTED),
         (400, 21617, PermanentFailure, Reason.TOO_LARGE),
         (400, 30007, PermanentFailure, Reason.REJECTED),
@@ -52,7 +52,6 @@ KEY: Any = Mock(spec=ConnectionKey, host="api.example.com", port=443, ssl=True, 
         (403, 20003, ProviderMisconfigured, Reason.AUTH),
         (403, None, ProviderMisconfigured, Reason.AUTH),
         (404, 20404, ProviderMisconfigured, Reason.REJECTED),
-        (400, 21408, ProviderMisconfigured, Reason.REJECTED),
         (400, 21606, ProviderMisconfigured, Reason.REJECTED),
         (400, 30002, ProviderMisconfigured, Reason.QUOTA),
         (400, 30034, ProviderMisconfigured, Reason.REJECTED),
@@ -97,21 +96,3 @@ def test_a_rate_limit_carries_the_time_that_twilio_asks_for() -> None:
 def test_no_answer(error: Exception, kind: type[DeliveryError], reason: Reason) -> None:
     found = verdict(error)
     assert (type(found), found.reason) == (kind, reason)
-
-
-@pytest.mark.parametrize(
-    ("value", "wait_s"),
-    [
-        ("7", 7),
-        (" 0 ", 0),
-        ("Mon, 05 Jan 2026 09:01:00 GMT", 60),
-        ("Mon, 05 Jan 2026 08:00:00 GMT", 0),
-        ("soon", None),
-        ("-1", None),
-        ("9" * 30, None),
-        ("", None),
-        (None, None),
-    ],
-)
-def test_retry_after_is_seconds_or_a_date(value: str | None, wait_s: float | None) -> None:
-    assert parse_retry_after(value, NOW) == (None if wait_s is None else timedelta(seconds=wait_s))

@@ -1,0 +1,67 @@
+"""Caps against SMS pumping: how many SMS may go to one number, and to one block of numbers, within a window.
+
+Promises that no more than the caps go out in any window, over all processes of the service, and that a delivery counts
+once, however often it is tried. Fraudsters have codes and alarms sent to numbers that they earn by, and such numbers
+come in blocks. A critical notification to a person of the directory passes the cap of the block, and has a higher one
+for its number: the directory's numbers are known, and an alarm must get through.
+"""
+
+from dataclasses import dataclass
+
+from shared import metrics
+from shared.errors import DeliveryRefused, Reason
+from shared.keys import Keys
+from shared.model import Attempt, PhoneNumber, Priority
+from shared.store import Store, load_script
+
+_cap = load_script("sms_cap")
+
+# Numbers are given to carriers, and rented out, in blocks of 10,000.
+BLOCK_DIGITS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class CapLimits:
+    """How many SMS within the window; 0 is no limit.
+
+    Attributes:
+        per_number: to one number.
+        per_number_critical: to one number, where a critical notification for a person of the directory still passes.
+        per_prefix: to the numbers that differ in their last ``BLOCK_DIGITS`` digits alone.
+    """
+
+    window_s: int
+    per_number: int
+    per_number_critical: int
+    per_prefix: int
+
+
+class Caps:
+    """Counts in the store."""
+
+    def __init__(self, store: Store, keys: Keys, limits: CapLimits) -> None:
+        self._store = store
+        self._keys = keys
+        self._limits = limits
+
+    async def count(self, attempt: Attempt, address: PhoneNumber) -> None:
+        """Count a delivery against the caps.
+
+        Raises:
+            DeliveryRefused: a cap is reached.
+            StoreUnavailable: nobody can tell.
+        """
+        delivery = attempt.delivery
+        known = delivery.recipient is not None and delivery.priority is Priority.CRITICAL
+        name = f"{attempt.notification.id}/{delivery.key}"
+        limits = self._limits
+        per_number = limits.per_number_critical if known else limits.per_number
+        await self._take("number", self._keys.sms_number(address.phone), name, per_number)
+        if not known:
+            prefix = address.phone[:-BLOCK_DIGITS].lstrip("+")
+            await self._take("prefix", self._keys.sms_prefix(prefix), name, limits.per_prefix)
+
+    async def _take(self, cap: str, key: str, name: str, most: int) -> None:
+        if most and not await self._store.script(_cap, f"{key}:cap", name, most, self._limits.window_s * 1000):
+            metrics.sms_capped.labels(cap).inc()
+            raise DeliveryRefused(Reason.RATE_CAPPED, f"more than {most} for one {cap}")

@@ -1,0 +1,69 @@
+"""What becomes of SMS after Twilio has taken them: its status callbacks, written into the ledger.
+
+Promises that callbacks may come late, twice and in any order, and that none of them ends a delivery: it ended when the
+provider took it (docs/decisions/0005). Of one delivery that was sent twice, because the first time was in doubt, the
+better outcome counts.
+"""
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+
+from shared.keys import Keys
+from shared.ledger import is_notification_id
+from shared.model import Delivery, Notification
+from shared.store import Store, load_script
+
+_confirm = load_script("confirm", "ledger")
+
+
+class Outcome(StrEnum):
+    """How far a message has come; the words are metric labels."""
+
+    TAKEN = "taken"
+    SENT = "sent"
+    FAILED = "failed"
+    DELIVERED = "delivered"
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """A delivery that a callback was about.
+
+    Attributes:
+        news: nothing as good was known before.
+        events: the publisher wants to be told of each step.
+    """
+
+    delivery: Delivery
+    news: bool
+    events: bool
+
+
+class Confirmations:
+    """The confirmations on one store."""
+
+    def __init__(self, store: Store, keys: Keys) -> None:
+        self._store = store
+        self._keys = keys
+
+    async def write(
+        self, notification_id: str, key: str, outcome: Outcome, code: str, provider_id: str
+    ) -> Confirmed | None:
+        """Write down what a callback says; None when there is no such delivery (any more)."""
+        if not is_notification_id(notification_id):
+            return None
+        base = self._keys.shard_of(notification_id)
+        answer = await self._store.script(_confirm, base, notification_id, key, outcome, code, provider_id)
+        if answer[0] == b"unknown":
+            return None
+        said = json.loads(answer[1])
+        return Confirmed(
+            Delivery.model_validate_json(answer[2]), news=answer[0] == b"news", events=bool(said.get("events"))
+        )
+
+    async def taken(self, notification: Notification, delivery: Delivery) -> str | None:
+        """Return the provider's id of a message of this delivery that is known to have been taken."""
+        record = f"{self._keys.shard_of(notification.id)}:n:{notification.id}"
+        found: bytes | None = await self._store.command("HGET", record, f"k:{delivery.key}")
+        return found.decode().split("|")[2] if found else None

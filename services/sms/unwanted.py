@@ -1,0 +1,53 @@
+"""Numbers that get no SMS: people who answered STOP, and numbers that reach nobody.
+
+Promises that STOP holds until START, for critical notifications too: there are laws about it, and Twilio would refuse
+them. Numbers are not given up in masses, see ``shared.brake``.
+"""
+
+from shared.brake import Brake
+from shared.clock import Clock
+from shared.errors import DeliveryError, DeliveryRefused, PermanentFailure, Reason, RecipientGone
+from shared.keys import Keys
+from shared.model import Channel, Priority
+from shared.store import Store
+from shared.suppression import Cause, Suppressions, digest
+
+
+class Unwanted:
+    """The suppression list as the SMS service uses it."""
+
+    def __init__(self, store: Store, keys: Keys, clock: Clock) -> None:
+        self._list = Suppressions(store, keys, Channel.SMS, clock)
+        self._brake = Brake(Channel.SMS)
+
+    async def check(self, phone: str) -> None:
+        """Let an SMS go to a number.
+
+        Raises:
+            DeliveryRefused: the number is on the list.
+        """
+        # Whatever the delivery's own priority is: no exception is made.
+        await self._list.check(digest(phone), Priority.NORMAL)
+
+    async def opt_out(self, phone: str, detail: str = "") -> None:
+        """Take note that somebody wants no SMS."""
+        await self._list.add(digest(phone), Cause.UNSUBSCRIBED, detail)
+
+    async def opt_in(self, phone: str) -> None:
+        """Take note that somebody wants SMS; a number that writes reaches somebody, too."""
+        await self._list.lift(digest(phone))
+
+    async def gone(self, phone: str, detail: str) -> None:
+        """Take note that a number reaches nobody, unless too many seem to."""
+        if self._brake.may_forget():
+            await self._list.add(digest(phone), Cause.BOUNCE, detail)
+
+    async def note(self, phone: str, error: DeliveryError | None) -> None:
+        """Take note of how an attempt ended."""
+        match error:
+            case RecipientGone():
+                await self.gone(phone, error.detail)
+            case DeliveryRefused(reason=Reason.OPTED_OUT):
+                await self.opt_out(phone, error.detail)
+            case None | PermanentFailure():
+                self._brake.answered()

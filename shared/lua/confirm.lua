@@ -1,0 +1,27 @@
+-- Write down what a provider later says of a delivery that it has taken: k:KEY holds outcome, code, provider id and time,
+-- joined by "|". Outcomes only rise (taken, sent, failed, delivered), so callbacks may come in any order and again. It
+-- ends nothing: a delivery that waits in doubt becomes due at once, and whoever claims it finds that it was taken.
+--
+-- ARGV: id, key, outcome, code or '', provider id.
+-- Answer: {'unknown'} (no such row), or {'news' | 'again', the notification's content, the row's spec}.
+
+local id, key, outcome, code, provider_id = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local RANKS = {taken = 1, sent = 2, failed = 3, delivered = 4}
+local record = record_key(id)
+
+local found = redis.call('HMGET', record, 's:' .. key, 'k:' .. key, 'c', 'd:' .. key)
+if not found[1] then
+  return {'unknown'}
+end
+local before = found[2] and string.match(found[2], '^(%a+)|')
+if before and RANKS[before] >= RANKS[outcome] then
+  return {'again', found[3], found[4]}
+end
+redis.call('HSET', record, 'k:' .. key, table.concat({outcome, code, provider_id, number(now)}, '|'))
+local row = read_row(found[1])
+if row.state == 'p' and row.reason == 'in_doubt' then
+  row.due = math.min(row.due, now)
+  write_row(record, key, row)
+  redis.call('ZADD', base .. ':due:' .. row.lane, row.due, id .. '|' .. key)
+end
+return {'news', found[3], found[4]}

@@ -1,0 +1,61 @@
+"""The provider contract over Twilio."""
+
+from functools import partial
+from typing import ClassVar
+
+import pytest
+
+from sandbox.server import Sandbox
+from services.sms.twilio import TwilioProvider
+from shared.errors import (
+    OutcomeUnknown,
+    PermanentFailure,
+    ProviderMisconfigured,
+    Reason,
+    RecipientGone,
+    TemporaryFailure,
+)
+from tests.provider_contract import SECRET, Ends, Expected, Fault, ProviderContract, SandboxRig
+from tests.sms import attempt, settings_for
+
+PHONE = "+12025550199"
+
+
+class TestTwilio(ProviderContract):
+    expected: ClassVar[Expected] = {
+        Fault.REFUSED_RECIPIENT: Ends(RecipientGone, Reason.GONE),
+        Fault.BAD_CONTENT: Ends(PermanentFailure, Reason.TOO_LARGE),
+        Fault.BAD_CREDENTIALS: Ends(ProviderMisconfigured, Reason.AUTH),
+        Fault.RATE_LIMITED: Ends(TemporaryFailure, Reason.RATE_LIMITED),
+        Fault.RATE_LIMITED_SECONDS: Ends(TemporaryFailure, Reason.RATE_LIMITED),
+        Fault.RATE_LIMITED_DATE: Ends(TemporaryFailure, Reason.RATE_LIMITED),
+        # A second SMS costs money, and Twilio may have taken the first before it failed.
+        Fault.UNAVAILABLE: Ends(OutcomeUnknown, Reason.UNAVAILABLE),
+        Fault.CUT_BEFORE: Ends(OutcomeUnknown, Reason.NETWORK),
+        Fault.CUT_AFTER: Ends(OutcomeUnknown, Reason.NETWORK, arrives=True),
+        Fault.GARBAGE: Ends(OutcomeUnknown, Reason.BAD_ANSWER),
+        Fault.HANG_BEFORE: Ends(OutcomeUnknown, Reason.TIMEOUT),
+        Fault.HANG_AFTER: Ends(OutcomeUnknown, Reason.TIMEOUT, arrives=True),
+    }
+
+    @pytest.fixture
+    def rig(self, box: Sandbox) -> SandboxRig:
+        settings = settings_for(box)
+        return SandboxRig(
+            box,
+            "twilio",
+            open=partial(TwilioProvider, settings, settings.senders[0]),
+            make_attempt=partial(attempt, PHONE),
+            secrets=[PHONE.removeprefix("+"), box.credentials.twilio_sid, box.credentials.twilio_token],
+            faults={
+                Fault.REFUSED_RECIPIENT: {"status": 400, "code": 21211},
+                Fault.BAD_CONTENT: {"status": 400, "code": 21617},
+                Fault.BAD_CREDENTIALS: {"operator": True},
+                Fault.UNAVAILABLE: {"status": 503},
+                Fault.CUT_BEFORE: {"cut": "before"},
+                Fault.CUT_AFTER: {"cut": "after"},
+                Fault.GARBAGE: {"status": 200, "body": f"<html>{SECRET}</html>"},
+                Fault.HANG_BEFORE: {"hang": "before"},
+                Fault.HANG_AFTER: {"hang": "after"},
+            },
+        )
