@@ -1,4 +1,4 @@
-"""The plain version of a mail that brings HTML alone (docs/decisions/0005).
+"""The plain version of a mail that brings HTML alone (docs/decisions/0009).
 
 Promises a text that is not empty, for any HTML, with the targets of its links; it takes 50 ms at most for the largest
 payload that Carillon takes (measured).
