@@ -31,7 +31,7 @@ from shared.errors import (
 from shared.failover import REACH_S, Choice, Failover
 from shared.ledger import Claim, Outcome
 from shared.model import Attempt, Channel, Delivery, Notification, Priority, State
-from shared.provider import Provider, Screen
+from shared.provider import Provider
 from shared.retry import RetryPolicy
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,6 @@ class Deliverer:
         doubt_wait: how long to wait before repeating an attempt that may have arrived, where a repetition is a second
             message for the recipient; critical ones are repeated at once, because late is worse than twice, and if
             that is in doubt too, after the usual wait.
-        screen: what is asked before the providers, and told what they answered.
     """
 
     def __init__(
@@ -103,10 +102,8 @@ class Deliverer:
         retry: RetryPolicy,
         doubt_wait: timedelta,
         clock: Clock,
-        screen: Screen | None = None,
     ) -> None:
         self._channel = channel
-        self._screen = screen
         self._providers = {provider.name: provider for provider in providers}
         self._failover = Failover(list(self._providers))
         self._gates = {provider.name: Gate(channel, provider.name) for provider in providers}
@@ -121,14 +118,6 @@ class Deliverer:
         routes = [name for name, provider in self._providers.items() if provider.handles(delivery)]
         if not routes:
             return Outcome(State.DEAD_LETTERED, Reason.NO_PROVIDER, word="bad", counts=False)
-        if self._screen is not None:
-            try:
-                await self._screen.check(delivery)
-            except DeliveryRefused as refusal:
-                return Outcome(
-                    State.SUPPRESSED, refusal.reason, counts=False, in_doubt=claim.in_doubt, word="refused",
-                    detail=refusal.detail,
-                )  # fmt: skip
         choices = self._failover.choose(routes, urgent=delivery.priority is Priority.CRITICAL)
         if not choices:
             wait = timedelta(seconds=self._failover.held_s(routes) + random.uniform(*PAUSED_WAIT_S))  # noqa: S311 - jitter
@@ -171,8 +160,6 @@ class Deliverer:
         duration_s = time.perf_counter() - started_s
         self._gates[provider.name].note(error)
         self._failover.note(provider.name, routes, error, duration_s)
-        if self._screen is not None:
-            await self._screen.learn(attempt.delivery, error)
         metrics.attempts.labels(self._channel, provider.name, outcome.word).inc()
         metrics.attempt_duration.labels(self._channel, provider.name).observe(duration_s)
         log.log(

@@ -12,7 +12,6 @@ To add a provider:
 
 from typing import Protocol
 
-from shared.errors import DeliveryError
 from shared.model import Attempt, Delivery, Receipt
 
 
@@ -39,21 +38,4 @@ class Provider(Protocol):
 
     async def close(self) -> None:
         """Close connections; called once, after the last attempt."""
-        ...
-
-
-class Screen(Protocol):
-    """What a channel knows about addresses that no provider of it should be asked about."""
-
-    async def check(self, delivery: Delivery, /) -> None:
-        """Let a delivery pass, before any provider is asked.
-
-        Raises:
-            DeliveryRefused: its address is not to be used; it ends as suppressed.
-            StoreUnavailable: nobody knows; it waits.
-        """
-        ...
-
-    async def learn(self, delivery: Delivery, error: DeliveryError | None, /) -> None:
-        """Take note of what a provider answered; None is "accepted". It never raises."""
         ...

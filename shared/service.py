@@ -30,7 +30,7 @@ from shared.log import configure
 from shared.model import Channel, Delivery, Job, Notification
 from shared.mqtt import BrokerAddress
 from shared.ops import Check, serve_ops
-from shared.provider import Provider, Screen
+from shared.provider import Provider
 from shared.retry import RetryPolicy
 from shared.settings import CommonSettings
 from shared.store import Store
@@ -163,7 +163,6 @@ class ChannelService(Generic[SettingsT]):
         concurrency: deliveries in flight.
         attempt_deadline: one attempt, connecting included.
         doubt_wait: see ``Deliverer``.
-        screen: builds what is asked before the providers, see ``Screen``.
         serve: entered before work is taken and left after the last attempt; realtime's sockets live here.
     """
 
@@ -173,7 +172,6 @@ class ChannelService(Generic[SettingsT]):
     attempt_deadline: timedelta = timedelta(seconds=30)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     doubt_wait: timedelta = timedelta(0)
-    screen: Callable[[Context[SettingsT]], Screen] | None = None
     serve: Callable[[Context[SettingsT]], AbstractAsyncContextManager[None]] | None = None
 
 
@@ -203,7 +201,6 @@ def _channel_worker(
         retry=service.retry,
         doubt_wait=service.doubt_wait,
         clock=context.clock,
-        screen=service.screen(context) if service.screen else None,
     )
     observe_latency = latency_observer(service.channel, context.clock)
 

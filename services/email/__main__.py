@@ -1,10 +1,14 @@
 """Run the email service: ``python -m services.email`` from the repository root."""
 
+from collections.abc import Sequence
+
 from services.email.providers import smtp_providers
-from services.email.screen import MailScreen
+from services.email.rules import MailRules
 from services.email.settings import EmailSettings
+from shared.guarded import guarded
 from shared.model import Channel
-from shared.service import ChannelService, run_channel
+from shared.provider import Provider
+from shared.service import ChannelService, Context, run_channel
 from shared.settings import load_or_exit
 from shared.suppression import Suppressions
 
@@ -12,12 +16,14 @@ from shared.suppression import Suppressions
 def main() -> None:
     """Read the settings and serve until told to stop."""
     settings = load_or_exit(EmailSettings)
+
+    def providers(context: Context[EmailSettings]) -> Sequence[Provider]:
+        suppressions = Suppressions(context.store, context.keys, Channel.EMAIL, context.clock)
+        return guarded(MailRules(suppressions, context.directory.count), smtp_providers(settings))
+
     service = ChannelService[EmailSettings](
         channel=Channel.EMAIL,
-        screen=lambda context: MailScreen(
-            Suppressions(context.store, context.keys, Channel.EMAIL, context.clock), context.directory.count
-        ),
-        providers=lambda _: smtp_providers(settings),
+        providers=providers,
         concurrency=settings.email_concurrency,
         attempt_deadline=settings.delivery_attempt_deadline,
     )

@@ -5,9 +5,9 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from services.sms.desk import Desk
-from services.sms.guarded import Guarded, guarded
 from services.sms.settings import SmsSettings
 from services.sms.twilio import twilio_providers
+from shared.guarded import Guarded, guarded
 from shared.model import Channel
 from shared.service import ChannelService, Context, run_channel
 from shared.settings import load_or_exit

@@ -8,8 +8,8 @@ from services.sms.callbacks import Callbacks, serve_callbacks
 from services.sms.caps import Caps
 from services.sms.confirmations import Confirmations
 from services.sms.confirming import Confirming
-from services.sms.guarded import Rules
 from services.sms.inbound import Inbound
+from services.sms.rules import SmsRules
 from services.sms.settings import SmsSettings
 from services.sms.unwanted import Unwanted
 from shared import metrics
@@ -25,7 +25,7 @@ class Desk:
         self._unwanted = Unwanted(store, keys, context.clock)
         self._confirmations = Confirmations(store, keys)
         self._alerts = SentAlerts(store, keys, context.ledger, settings.record_retention_s)
-        self.rules = Rules(
+        self.rules = SmsRules(
             settings.countries,
             self._unwanted,
             Caps(store, keys, settings.cap_limits),

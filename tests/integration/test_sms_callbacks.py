@@ -16,11 +16,11 @@ from carillon.ports import free_port
 from sandbox.server import Sandbox
 from services.sms import reference
 from services.sms.desk import Desk
-from services.sms.guarded import Guarded, guarded
 from services.sms.settings import SmsSettings
 from services.sms.twilio import twilio_providers
 from shared.dead_letters import Answer, DeadLetters, Wanted
 from shared.errors import DeliveryRefused, Reason
+from shared.guarded import Guarded, guarded
 from shared.ledger import AlertState, NewRecord, NewRow, Outcome
 from shared.model import AlertDetails, Attempt, Receipt, State
 from shared.service import Context, open_context

@@ -10,9 +10,9 @@ from prometheus_client import REGISTRY
 from sandbox.script import Rule
 from sandbox.server import Sandbox
 from services.sms.desk import Desk
-from services.sms.guarded import Guarded, guarded
 from services.sms.twilio import twilio_providers
 from shared.errors import DeliveryRefused, Reason, RecipientGone
+from shared.guarded import Guarded, guarded
 from shared.model import Priority, Receipt
 from shared.service import open_context
 from tests.attempts import outcome

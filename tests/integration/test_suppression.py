@@ -1,15 +1,16 @@
 """The suppression list on a real store, and what the email service does with it."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 import pytest_asyncio
 
-from services.email.screen import MailScreen
+from services.email.rules import MailRules
 from shared.brake import FREE_IN_WINDOW
 from shared.errors import DeliveryError, DeliveryRefused, PermanentFailure, Reason, RecipientGone, TemporaryFailure
 from shared.keys import Keys
-from shared.model import Channel, Delivery, Priority
+from shared.model import Attempt, Channel, Priority
 from shared.store import Store
 from shared.suppression import Cause, Entry, Suppressions, digest
 from tests.conftest import EmptyStore
@@ -38,20 +39,21 @@ def suppressions(open_store: Store, clock: StandingClock) -> Suppressions:
 
 
 @pytest.fixture
-def screen(suppressions: Suppressions) -> MailScreen:
+def rules(suppressions: Suppressions) -> MailRules:
     async def count() -> int:
         return 0
 
-    return MailScreen(suppressions, count)
+    return MailRules(suppressions, count)
 
 
-def mail(to: str = "user123@example.com", priority: Priority = Priority.NORMAL) -> Delivery:
-    return attempt(to).delivery.model_copy(update={"priority": priority})
+def mail(to: str = "user123@example.com", priority: Priority = Priority.NORMAL) -> Attempt:
+    made = attempt(to)
+    return replace(made, delivery=made.delivery.model_copy(update={"priority": priority}))
 
 
-async def refusal(screen: MailScreen, delivery: Delivery) -> Reason | None:
+async def refusal(rules: MailRules, tried: Attempt) -> Reason | None:
     try:
-        await screen.check(delivery)
+        await rules.check(tried)
     except DeliveryRefused as error:
         return error.reason
     return None
@@ -66,28 +68,28 @@ async def refusal(screen: MailScreen, delivery: Delivery) -> Reason | None:
     ],
 )
 async def test_each_cause_keeps_from_what_it_is_about(
-    suppressions: Suppressions, screen: MailScreen, cause: Cause, normal: Reason, critical: Reason | None
+    suppressions: Suppressions, rules: MailRules, cause: Cause, normal: Reason, critical: Reason | None
 ) -> None:
-    assert await refusal(screen, mail()) is None
+    assert await refusal(rules, mail()) is None
     await suppressions.add(ADDRESS, cause)
-    assert await refusal(screen, mail()) is normal
-    assert await refusal(screen, mail(priority=Priority.HIGH)) is normal
-    assert await refusal(screen, mail(priority=Priority.CRITICAL)) is critical
-    assert await refusal(screen, mail("user124@example.com")) is None
+    assert await refusal(rules, mail()) is normal
+    assert await refusal(rules, mail(priority=Priority.HIGH)) is normal
+    assert await refusal(rules, mail(priority=Priority.CRITICAL)) is critical
+    assert await refusal(rules, mail("user124@example.com")) is None
 
 
-async def test_case_makes_no_other_mailbox(suppressions: Suppressions, screen: MailScreen) -> None:
+async def test_case_makes_no_other_mailbox(suppressions: Suppressions, rules: MailRules) -> None:
     await suppressions.add(digest("USER123@Example.COM"), Cause.BOUNCE)
-    assert await refusal(screen, mail()) is Reason.BOUNCED
+    assert await refusal(rules, mail()) is Reason.BOUNCED
 
 
-async def test_each_cause_is_lifted_by_itself(suppressions: Suppressions, screen: MailScreen) -> None:
+async def test_each_cause_is_lifted_by_itself(suppressions: Suppressions, rules: MailRules) -> None:
     for cause in (Cause.BOUNCE, Cause.UNSUBSCRIBED):
         await suppressions.add(ADDRESS, cause)
     assert await suppressions.lift(ADDRESS, Cause.BOUNCE)
-    assert await refusal(screen, mail()) is Reason.OPTED_OUT
+    assert await refusal(rules, mail()) is Reason.OPTED_OUT
     assert await suppressions.lift(ADDRESS)
-    assert await refusal(screen, mail()) is None
+    assert await refusal(rules, mail()) is None
     assert not await suppressions.lift(ADDRESS)
     assert not await suppressions.lift(ADDRESS, Cause.BOUNCE)
 
@@ -113,22 +115,22 @@ async def test_a_cause_of_a_later_version_is_left_alone(suppressions: Suppressio
     assert [entry.cause for entry in await suppressions.entries(ADDRESS)] == [Cause.BOUNCE]
 
 
-async def test_an_address_that_does_not_exist_is_suppressed_when_a_relay_says_so(screen: MailScreen) -> None:
+async def test_an_address_that_does_not_exist_is_suppressed_when_a_relay_says_so(rules: MailRules) -> None:
     others: tuple[DeliveryError | None, ...] = (
         None,
         TemporaryFailure(Reason.UNAVAILABLE),
         PermanentFailure(Reason.REJECTED),
     )
     for error in others:
-        await screen.learn(mail(), error)
-    assert await refusal(screen, mail()) is None
-    await screen.learn(mail(), RecipientGone("550 5.1.1"))
-    assert await refusal(screen, mail()) is Reason.BOUNCED
+        await rules.learn(mail(), error)
+    assert await refusal(rules, mail()) is None
+    await rules.learn(mail(), RecipientGone("550 5.1.1"))
+    assert await refusal(rules, mail()) is Reason.BOUNCED
 
 
-async def test_a_mass_of_addresses_that_seem_gone_is_not_suppressed(screen: MailScreen) -> None:
+async def test_a_mass_of_addresses_that_seem_gone_is_not_suppressed(rules: MailRules) -> None:
     addresses = [f"user{number}@example.com" for number in range(200)]
     for address in addresses:
-        await screen.learn(mail(address), RecipientGone("550 5.1.1"))
-    refused = [address for address in addresses if await refusal(screen, mail(address))]
+        await rules.learn(mail(address), RecipientGone("550 5.1.1"))
+    refused = [address for address in addresses if await refusal(rules, mail(address))]
     assert refused == addresses[:FREE_IN_WINDOW]

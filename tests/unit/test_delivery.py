@@ -26,7 +26,7 @@ from shared.keys import new_notification_id
 from shared.ledger import Claim, Outcome
 from shared.log import configure
 from shared.model import Attempt, Channel, Content, Delivery, EmailAddress, Notification, Priority, Receipt, State
-from shared.provider import Provider, Screen
+from shared.provider import Provider
 from shared.retry import RetryPolicy
 from tests.fakes.clock import StandingClock
 from tests.fakes.provider import ScriptedProvider
@@ -67,7 +67,7 @@ def claim(attempt: int = 1, *, in_doubt: bool = False) -> Claim:
     return Claim(new_notification_id(), "email:user123", "claimed", token=1, attempt=attempt, in_doubt=in_doubt)
 
 
-def deliverer(*providers: Provider, deadline_s: float = 30, screen: Screen | None = None) -> Deliverer:
+def deliverer(*providers: Provider, deadline_s: float = 30) -> Deliverer:
     return Deliverer(
         Channel.EMAIL,
         providers,
@@ -75,7 +75,6 @@ def deliverer(*providers: Provider, deadline_s: float = 30, screen: Screen | Non
         retry=RetryPolicy(),
         doubt_wait=DOUBT_WAIT,
         clock=StandingClock(),
-        screen=screen,
     )
 
 
@@ -301,35 +300,6 @@ async def test_a_critical_delivery_does_not_wait_long_for_a_route_to_be_reached(
     alone = ScriptedProvider()
     await deliverer(alone).perform(notification(), mail(Priority.CRITICAL), claim())
     assert alone.attempts[0].reach_within is None
-
-
-class Notes:
-    """A screen that refuses when told to, and keeps what it is told."""
-
-    def __init__(self, refusal: DeliveryRefused | None = None) -> None:
-        self._refusal = refusal
-        self.learnt: list[DeliveryError | None] = []
-
-    async def check(self, _delivery: Delivery, /) -> None:
-        if self._refusal:
-            raise self._refusal
-
-    async def learn(self, _delivery: Delivery, error: DeliveryError | None, /) -> None:
-        self.learnt.append(error)
-
-
-async def test_what_the_screen_refuses_is_suppressed_and_no_provider_is_asked() -> None:
-    provider, screen = ScriptedProvider(), Notes(DeliveryRefused(Reason.BOUNCED))
-    outcome = await deliverer(provider, screen=screen).perform(notification(), mail(), claim(in_doubt=True))
-    assert (outcome.state, outcome.reason, outcome.counts) == (State.SUPPRESSED, Reason.BOUNCED, False)
-    assert outcome.in_doubt
-    assert (provider.attempts, screen.learnt) == ([], [])
-
-
-async def test_the_screen_learns_what_every_route_answered() -> None:
-    away, screen = TemporaryFailure(Reason.NETWORK), Notes()
-    await deliverer(*two([away], [RecipientGone()]), screen=screen).perform(notification(), mail(), claim())
-    assert [type(error) for error in screen.learnt] == [TemporaryFailure, RecipientGone]
 
 
 async def test_a_probe_that_succeeds_resumes_the_provider(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,14 +9,14 @@ from collections.abc import Awaitable, Callable
 
 from shared.brake import Brake
 from shared.errors import DeliveryError, PermanentFailure, RecipientGone, StoreUnavailable
-from shared.model import Channel, Delivery, EmailAddress
+from shared.model import Attempt, Channel, EmailAddress, Receipt
 from shared.suppression import Cause, Suppressions, digest
 
 log = logging.getLogger(__name__)
 
 
-class MailScreen:
-    """The screen of the email channel.
+class MailRules:
+    """The rules of the email channel.
 
     Args:
         suppressions: the list that is asked and added to.
@@ -31,19 +31,22 @@ class MailScreen:
         self._count = count
         self._brake = brake or Brake(Channel.EMAIL)
 
-    async def check(self, delivery: Delivery) -> None:
+    async def check(self, attempt: Attempt) -> Receipt | None:
         """Let a mail pass unless its address is suppressed.
 
         Raises:
             DeliveryRefused: it is.
         """
+        delivery = attempt.delivery
         if isinstance(delivery.address, EmailAddress):
             await self._suppressions.check(digest(delivery.address.email), delivery.priority)
+        return None
 
-    async def learn(self, delivery: Delivery, error: DeliveryError | None) -> None:
+    async def learn(self, attempt: Attempt, error: DeliveryError | None) -> None:
         """Suppress an address that does not exist, unless too many seem not to."""
-        if isinstance(error, RecipientGone) and isinstance(delivery.address, EmailAddress):
-            await self._consider(delivery.address, error.detail)
+        address = attempt.delivery.address
+        if isinstance(error, RecipientGone) and isinstance(address, EmailAddress):
+            await self._consider(address, error.detail)
         elif error is None or isinstance(error, PermanentFailure):
             self._brake.answered()
 
