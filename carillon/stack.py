@@ -13,6 +13,7 @@ import shlex
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -30,6 +31,7 @@ _OWN_PREFIXES = tuple(_OWN_PREFIX.values())
 _SERVICE_GRACE_S = 35.0
 _PROBE_TIMEOUT_S = 2.0
 _ENVIRONMENT_FILE = "environment"
+_PREFIX = "TOPIC_PREFIX"
 
 
 class Stack:
@@ -56,7 +58,13 @@ class Stack:
         """
         self.data = data.resolve()
         self.ports = ports or Ports.free()
-        self.broker: LocalServer = local_broker(self.data, self.ports.mqtt, embedded=embedded)
+        self.broker: LocalServer = local_broker(
+            self.data,
+            self.ports.mqtt,
+            embedded=embedded,
+            logins=SERVICES,
+            topic_prefix=(settings or {}).get(_PREFIX, os.environ.get(_PREFIX, "")),
+        )
         self.store: LocalServer = local_store(self.data, self.ports.redis, embedded=embedded)
         self.sandbox = self._describe_sandbox()
         self.environment: dict[str, str] = {}
@@ -234,7 +242,9 @@ class Stack:
         ours["OPS_PORT"] = str(ops_port)
         if service == "realtime":
             ours["REALTIME_PORT"] = str(http_port)
-        return _inherited() | ours | dict(settings)
+        environment = _inherited() | ours | dict(settings)
+        environment["MQTT_URL"] = with_login(environment["MQTT_URL"], self.broker.credentials_of(service))
+        return environment
 
     def _ports_of(self, service: str, index: int) -> tuple[int, int]:
         """Return the ports of one process: ops, and HTTP (realtime only)."""
@@ -266,6 +276,14 @@ class Stack:
     def _write_environment(self) -> None:
         lines = (f"{name}={shlex.quote(value)}\n" for name, value in sorted(self.environment.items()))
         _write_private(self.environment_file, "".join(lines))
+
+
+def with_login(url: str, credentials: str) -> str:
+    """Return a server's address with ``login:password`` put in, unless it has a login already or there is none."""
+    parts = urlsplit(url)
+    if not credentials or parts.username:
+        return url
+    return parts._replace(netloc=f"{credentials}@{parts.netloc}").geturl()
 
 
 def read_environment(data: Path) -> dict[str, str]:
