@@ -31,7 +31,7 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install up check check-locks check-manifests test bench chaos chaos-long lock upgrade clean
+.PHONY: help install up check check-locks check-manifests test images bench chaos chaos-long lock upgrade clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -89,6 +89,10 @@ test: $(STAMP)  ## run the tests (as root on Debian it installs the servers that
 		fi; \
 	fi
 	$(BIN)/pytest --numprocesses 3 --dist loadfile
+
+images: $(STAMP)  ## build the five images on this Debian machine, as root, and start each once
+	@deploy/images/build.sh
+	@$(BIN)/python -m tests.images var/images
 
 bench: $(STAMP)  ## measure rates and latencies
 	$(BIN)/python -m tests.load

@@ -212,7 +212,7 @@ class Stack:
         return self._child(
             service if index == 0 else f"{service}-{index}",
             [sys.executable, "-m", f"services.{service}"],
-            lambda: _is_ready(f"{self.ops_url(service, index)}/readyz"),
+            lambda: is_ready(f"{self.ops_url(service, index)}/readyz"),
             grace_s=_SERVICE_GRACE_S,
         )
 
@@ -306,7 +306,8 @@ def _inherited() -> dict[str, str]:
     return mine | {"PYTHONUNBUFFERED": "1"}
 
 
-async def _is_ready(url: str) -> bool:
+async def is_ready(url: str) -> bool:
+    """Tell whether an endpoint answers with 200."""
     timeout = aiohttp.ClientTimeout(total=_PROBE_TIMEOUT_S)
     try:
         async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as answer:
