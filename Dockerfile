@@ -10,11 +10,6 @@ FROM ${BASE_IMAGE} AS base
 # Pods have a read-only root: nothing is written at run time, and the bytecode is made here.
 ENV PATH=/opt/carillon/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /app
-ARG VERSION=0.1.0
-ARG REVISION=unknown
-LABEL org.opencontainers.image.title="Carillon" \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
 
 # An environment of its own, so that the final images get the packages and not what installed them.
 FROM base AS packages
@@ -49,6 +44,12 @@ RUN pip install --quiet $PIP_OPTIONS --require-hashes -r requirements.txt && pip
 FROM base AS code
 COPY services/__init__.py services/
 COPY shared shared/
+# Here and not in the base: a commit leaves the packages' layers alone.
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Carillon" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
 
 FROM code AS router
 COPY --from=router-packages /opt/carillon /opt/carillon
