@@ -9,23 +9,29 @@ STAMP := $(VENV)/.installed
 SERVICES := router email sms push realtime
 DEV_LOCK := requirements/dev.txt
 
+# checkov needs older versions of what we need: it gets an environment of its own.
+CHECKOV := $(VENV)/checkov
+CHECKOV_LOCK := requirements/checkov.txt
+OVERLAYS := dev prod prod-keda
+
 # Locks hold versions and hashes of every platform's files, and no address of an index.
-COMPILE := $(BIN)/uv pip compile --quiet pyproject.toml --universal --python-version 3.11 --generate-hashes \
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
 # Writes the locks into the folder $(1). The services' versions are those of the developers' lock; a service without an
 # extra of its own in pyproject.toml needs the base alone.
 define write_locks
-$(COMPILE) --all-extras --group dev --output-file $(1)/dev.txt >/dev/null && \
+$(COMPILE) pyproject.toml --all-extras --group dev --output-file $(1)/dev.txt >/dev/null && \
+$(COMPILE) --group pyproject.toml:checkov --output-file $(1)/checkov.txt >/dev/null && \
 for service in $(SERVICES); do \
 	extra=; if grep -q "^$$service = \[" pyproject.toml; then extra="--extra $$service"; fi; \
-	$(COMPILE) $$extra --constraint $(1)/dev.txt --output-file $(1)/$$service.txt >/dev/null || exit 1; \
+	$(COMPILE) pyproject.toml $$extra --constraint $(1)/dev.txt --output-file $(1)/$$service.txt >/dev/null || exit 1; \
 done
 endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install up check check-locks test bench chaos chaos-long lock upgrade clean
+.PHONY: help install up check check-locks check-manifests test images bench chaos chaos-long lock upgrade clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,7 +50,7 @@ $(STAMP): $(DEV_LOCK) pyproject.toml
 up: $(STAMP)  ## run the whole system on this machine until Ctrl-C
 	@$(BIN)/carillon up
 
-check: $(STAMP) check-locks  ## lint, format, types, imports, locks
+check: $(STAMP) check-locks check-manifests  ## lint, format, types, imports, locks, manifests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -55,6 +61,22 @@ check-locks: $(STAMP)
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && cp requirements/*.txt "$$fresh/" && \
 	{ $(call write_locks,"$$fresh"); } && \
 	diff -u requirements "$$fresh" >&2 || { echo "requirements/ is out of date: make lock" >&2; exit 1; }
+
+# Rendered as `kubectl apply -k` would, held against the schemas of Kubernetes, then against checkov's rules; exceptions
+# and their reasons are in deploy/k8s/checkov.yaml.
+check-manifests: $(STAMP) $(CHECKOV)/.installed
+	@rendered=$$(mktemp -d) && trap 'rm -rf "$$rendered"' EXIT && \
+	for overlay in $(OVERLAYS); do \
+		$(BIN)/kubectl kustomize deploy/k8s/overlays/$$overlay >"$$rendered/$$overlay.yaml" || exit 1; \
+	done && \
+	$(BIN)/kubernetes-validate --strict --quiet --no-warn "$$rendered"/*.yaml && \
+	$(CHECKOV)/bin/checkov --config-file deploy/k8s/checkov.yaml --directory "$$rendered" && \
+	echo "manifests: $(OVERLAYS) are valid"
+
+$(CHECKOV)/.installed: $(CHECKOV_LOCK) | $(STAMP)
+	$(BIN)/python -m venv --clear $(CHECKOV)
+	$(CHECKOV)/bin/python -m pip install --quiet --require-hashes -r $(CHECKOV_LOCK)
+	@touch $@
 
 test: $(STAMP)  ## run the tests (as root on Debian it installs the servers that they need)
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -69,6 +91,10 @@ test: $(STAMP)  ## run the tests (as root on Debian it installs the servers that
 		fi; \
 	fi
 	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+
+images: $(STAMP)  ## build the five images on this Debian machine, as root, and start each once
+	@deploy/images/build.sh
+	@$(BIN)/python -m tests.images var/images
 
 bench: $(STAMP)  ## measure rates and latencies
 	$(BIN)/python -m tests.load

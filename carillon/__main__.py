@@ -26,6 +26,7 @@ _COMMANDS = {
     "dead-letters": ("carillon.dead_letters:dead_letters", "Look at what ended undelivered; replay or drop it."),
     "template": ("carillon.templates:template", "Look at the texts of templates before anybody gets them."),
     "audit": ("carillon.audit:audit", "Check that everything accepted is accounted for."),
+    "broker-roles": ("carillon.broker_command:broker_roles", "Print the broker's rules for a file of logins."),
 }
 
 # 128 + SIGINT, what shells report of a program that Ctrl-C ended.

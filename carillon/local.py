@@ -15,13 +15,16 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
+from carillon.broker_roles import Login
+from carillon.broker_rules import dynamic_security, new_password
 from carillon.child import READY_WITHIN_S, Child
 from carillon.ports import LOOPBACK
+from sandbox.files import write_private
 from shared.errors import CarillonError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,6 +35,17 @@ _EMBEDDED_STORE_NOTE = "for trying things out"
 # Debian keeps servers where the PATH of an ordinary user does not lead.
 _MORE_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin", "/usr/local/bin", "/opt/homebrew/bin")
 _ANSWER_WITHIN_S = 2.0
+
+# The plugin's file: Debian keeps it in the folder of an architecture, Homebrew and a build from source elsewhere.
+_PLUGIN_PLACES = (
+    "usr/lib/*",
+    "usr/lib",
+    "usr/lib64",
+    "usr/local/lib",
+    "opt/homebrew/lib",
+    "opt/homebrew/opt/mosquitto/lib",
+)
+_PLUGIN = "mosquitto_dynamic_security.so"
 
 # MQTT 5.0, 3.1: protocol name and level 5, clean start, keep alive 10 s, no properties, client id "carillon-probe".
 _MQTT_CONNECT = b"\x10\x1b\x00\x04MQTT\x05\x02\x00\x0a\x00\x00\x0ecarillon-probe"
@@ -53,6 +67,7 @@ class LocalServer(Child):
         log: Path,
         port: int,
         note: str = "",
+        passwords: Mapping[str, str] | None = None,
     ) -> None:
         """Describe the server; nothing runs yet.
 
@@ -65,6 +80,7 @@ class LocalServer(Child):
             log: the file that takes its output.
             port: the loopback port it listens on.
             note: what people should know about an embedded server, nothing for the others.
+            passwords: of the logins that it knows, by their names.
         """
         probe = _answers_mqtt if name == "broker" else _answers_ping
         # SIGTERM lets them write what they hold even when whoever started them was killed.
@@ -74,6 +90,12 @@ class LocalServer(Child):
         self.folder = folder
         self.port = port
         self.note = note
+        self._passwords = dict(passwords or {})
+
+    def credentials_of(self, login: str) -> str:
+        """Return a login and its password as an address has them, nothing for a client that needs none."""
+        password = self._passwords.get(login)
+        return f"{login}:{password}" if password else ""
 
     @property
     def embedded(self) -> bool:
@@ -92,20 +114,25 @@ def find_server(program: str) -> Path | None:
     return Path(found) if found else None
 
 
-def local_broker(data: Path, port: int, *, embedded: bool | None = None) -> LocalServer:
+def local_broker(
+    data: Path, port: int, *, embedded: bool | None = None, logins: Sequence[str] = (), topic_prefix: str = ""
+) -> LocalServer:
     """Return the broker of this machine, not started yet.
 
     Args:
         data: folder that takes its files and its log.
         port: loopback port for MQTT 5 (and 3.1.1 with mosquitto).
         embedded: True for the one that comes with Carillon, False for mosquitto, None for mosquitto where there is one.
+        logins: services that get a login and its role (``carillon.broker_roles``); what is between the services is
+            then closed to clients without one. Without any, and on the embedded broker, everybody may do everything.
+        topic_prefix: what stands before the services' topics.
 
     Raises:
         CarillonError: mosquitto was asked for and is not there, or the wheel is not.
     """
     program = None if embedded else find_server("mosquitto")
     if program:
-        return _mosquitto(program, data, port)
+        return _mosquitto(program, data, port, logins, topic_prefix)
     if embedded is False:
         raise CarillonError("mosquitto is not installed")
     return _embedded_broker(data, port)
@@ -147,8 +174,11 @@ def local_store(data: Path, port: int, *, embedded: bool | None = None, database
     )
 
 
-def _mosquitto(program: Path, data: Path, port: int) -> LocalServer:
+def _mosquitto(program: Path, data: Path, port: int, logins: Sequence[str], topic_prefix: str) -> LocalServer:
     folder = data / "mosquitto"
+    plugin = _find_plugin() if logins else None
+    passwords = {login: new_password() for login in logins if plugin}
+    roles_file = folder / "dynamic-security.json"
     configuration = folder / "mosquitto.conf"
     # The default listens on every address; an unprivileged user is not there on every machine, and a change of user
     # would take away the signal that ends mosquitto with its starter (prctl(2), PR_SET_PDEATHSIG).
@@ -159,8 +189,12 @@ def _mosquitto(program: Path, data: Path, port: int) -> LocalServer:
         "log_dest stderr",
         "log_timestamp_format %Y-%m-%dT%H:%M:%S",
         *(["user root"] if os.geteuid() == 0 else []),
+        *([f"plugin {plugin}", f"plugin_opt_config_file {roles_file}"] if plugin else []),
     ]
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if plugin:
+        known = [Login(name, password, role=name) for name, password in passwords.items()]
+        write_private(roles_file, dynamic_security(known, topic_prefix, anybody=True).encode())
     configuration.write_text(MOSQUITTO_CONFIGURATION.read_text() + "\n" + "\n".join(place) + "\n")
     return LocalServer(
         "broker",
@@ -170,7 +204,13 @@ def _mosquitto(program: Path, data: Path, port: int) -> LocalServer:
         folder=folder,
         log=data / "logs" / "broker.log",
         port=port,
+        passwords=passwords,
     )
+
+
+def _find_plugin() -> Path | None:
+    """Return where mosquitto's plugin for roles is, None where mosquitto was built without it."""
+    return next((file for place in _PLUGIN_PLACES for file in sorted(Path("/").glob(f"{place}/{_PLUGIN}"))), None)
 
 
 def _embedded_broker(data: Path, port: int) -> LocalServer:

@@ -13,6 +13,7 @@ import shlex
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -33,6 +34,7 @@ _SERVICE_GRACE_S = 35.0
 _PROBE_TIMEOUT_S = 2.0
 _ENVIRONMENT_FILE = "environment"
 _SAMPLE_TEMPLATES = ROOT / "carillon" / "sample_templates"
+_PREFIX = "TOPIC_PREFIX"
 
 
 class Stack:
@@ -59,7 +61,13 @@ class Stack:
         """
         self.data = data.resolve()
         self.ports = ports or Ports.free()
-        self.broker: LocalServer = local_broker(self.data, self.ports.mqtt, embedded=embedded)
+        self.broker: LocalServer = local_broker(
+            self.data,
+            self.ports.mqtt,
+            embedded=embedded,
+            logins=SERVICES,
+            topic_prefix=(settings or {}).get(_PREFIX, os.environ.get(_PREFIX, "")),
+        )
         self.store: LocalServer = local_store(self.data, self.ports.redis, embedded=embedded)
         self.sandbox = self._describe_sandbox()
         self.environment: dict[str, str] = {}
@@ -219,7 +227,7 @@ class Stack:
         return self._child(
             service if index == 0 else f"{service}-{index}",
             [sys.executable, "-m", f"services.{service}"],
-            lambda: _is_ready(f"{self.ops_url(service, index)}/readyz"),
+            lambda: is_ready(f"{self.ops_url(service, index)}/readyz"),
             grace_s=_SERVICE_GRACE_S,
         )
 
@@ -257,7 +265,9 @@ class Stack:
         if service == "sms" and index:
             # Callbacks go to the first process, whichever sent the message.
             ours["SMS_CALLBACK_PORT"] = str(http_port)
-        return _inherited() | ours | dict(settings)
+        environment = _inherited() | ours | dict(settings)
+        environment["MQTT_URL"] = with_login(environment["MQTT_URL"], self.broker.credentials_of(service))
+        return environment
 
     def _ports_of(self, service: str, index: int) -> tuple[int, int]:
         """Return the ports of one process: ops, and HTTP (realtime only)."""
@@ -292,6 +302,14 @@ class Stack:
         _write_private(self.environment_file, "".join(lines))
 
 
+def with_login(url: str, credentials: str) -> str:
+    """Return a server's address with ``login:password`` put in, unless it has a login already or there is none."""
+    parts = urlsplit(url)
+    if not credentials or parts.username:
+        return url
+    return parts._replace(netloc=f"{credentials}@{parts.netloc}").geturl()
+
+
 def read_environment(data: Path) -> dict[str, str]:
     """Return the settings of the stack that last ran on a data folder, nothing when none did."""
     try:
@@ -318,7 +336,8 @@ def _inherited() -> dict[str, str]:
     return mine | {"PYTHONUNBUFFERED": "1"}
 
 
-async def _is_ready(url: str) -> bool:
+async def is_ready(url: str) -> bool:
+    """Tell whether an endpoint answers with 200."""
     timeout = aiohttp.ClientTimeout(total=_PROBE_TIMEOUT_S)
     try:
         async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as answer:

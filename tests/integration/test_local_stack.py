@@ -16,7 +16,10 @@ from carillon.child import ChildFailed
 from carillon.ports import Ports, is_free
 from carillon.stack import Stack, read_environment
 from carillon.supervisor import GaveUp, Supervisor
-from shared.errors import CarillonError
+from shared.errors import BrokerUnavailable, CarillonError
+from shared.model import Channel, Priority
+from shared.mqtt import Broker, BrokerAddress
+from shared.topics import Kind, Topics
 from tests.waiting import eventually
 
 NewStack = Callable[..., Stack]
@@ -149,3 +152,17 @@ async def test_what_was_stopped_stays_stopped(new_stack: NewStack) -> None:
 def test_logs_are_kept_with_the_data(tmp_path: Path) -> None:
     stack = Stack(tmp_path, services=[])
     assert all(child.log.is_relative_to(tmp_path) for child in stack.children)
+
+
+@pytest.mark.real_broker
+async def test_what_is_between_the_services_is_closed_to_whoever_has_no_login(new_stack: NewStack) -> None:
+    stack, topics = new_stack(services=["router"]), Topics()
+    await stack.start()
+    stranger = BrokerAddress.parse(stack.broker.url)
+    async with Broker(stranger, "stranger") as connection:
+        with pytest.raises(BrokerUnavailable, match="0x87"):
+            await connection.publish(topics.jobs(Channel.SMS, Priority.CRITICAL), "{}")
+        with pytest.raises(BrokerUnavailable, match="refused"):
+            await connection.subscribe(topics.jobs_filter(Channel.SMS, Priority.CRITICAL))
+        assert await connection.publish(topics.publish(Kind.EMAIL_SEND), "{}") is True
+    assert all("@" not in text for text in (stack.environment["MQTT_URL"], stack.broker.url))

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from carillon.child import Child
 from carillon.local import ROOT
-from carillon.stack import Stack
+from carillon.stack import Stack, with_login
+from shared.model import Channel, Priority
 from shared.mqtt import Broker, BrokerAddress
 from shared.topics import Kind, Topics
 
@@ -101,11 +102,12 @@ class _sink:  # noqa: N801 - used as a function
     """Takes the jobs that the router hands over, as the channel services would, and does nothing with them."""
 
     def __init__(self, stack: Stack) -> None:
-        self._broker = Broker(BrokerAddress.parse(stack.broker.url), "bench-sink")
+        url = with_login(stack.broker.url, stack.broker.credentials_of("realtime"))
+        self._broker = Broker(BrokerAddress.parse(url), "bench-sink")
 
     async def __aenter__(self) -> None:
         await self._broker.__aenter__()
-        await self._broker.subscribe("$share/realtime/internal/realtime/#")
+        await self._broker.subscribe(*(_TOPICS.jobs_filter(Channel.REALTIME, priority) for priority in Priority))
         self._task = asyncio.create_task(_drain(self._broker), name="sink")
 
     async def __aexit__(self, *exc: object) -> None:

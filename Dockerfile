@@ -1,0 +1,92 @@
+# One target per service: `docker build --target email .`, or all five with `make images`. Each image holds one service's
+# code, what every service stands on, and that service's locked packages; a change in sms leaves the layers of email alone.
+
+# Any Debian-like image with Python 3.11 or newer and its venv module.
+ARG BASE_IMAGE=docker.io/library/python:3.13-slim
+# For a build without an index: "--no-index --find-links=FOLDER" of the locked packages.
+ARG PIP_OPTIONS=""
+
+FROM ${BASE_IMAGE} AS base
+# Pods have a read-only root: nothing is written at run time, and the bytecode is made here.
+ENV PATH=/opt/carillon/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+WORKDIR /app
+
+# An environment of its own, so that the final images get the packages and not what installed them.
+FROM base AS packages
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python3 -m venv /opt/carillon
+
+FROM packages AS router-packages
+ARG PIP_OPTIONS
+COPY requirements/router.txt requirements.txt
+RUN pip install --quiet $PIP_OPTIONS --require-hashes -r requirements.txt && pip uninstall --quiet --yes setuptools pip
+
+FROM packages AS email-packages
+ARG PIP_OPTIONS
+COPY requirements/email.txt requirements.txt
+RUN pip install --quiet $PIP_OPTIONS --require-hashes -r requirements.txt && pip uninstall --quiet --yes setuptools pip
+
+FROM packages AS sms-packages
+ARG PIP_OPTIONS
+COPY requirements/sms.txt requirements.txt
+RUN pip install --quiet $PIP_OPTIONS --require-hashes -r requirements.txt && pip uninstall --quiet --yes setuptools pip
+
+FROM packages AS push-packages
+ARG PIP_OPTIONS
+COPY requirements/push.txt requirements.txt
+RUN pip install --quiet $PIP_OPTIONS --require-hashes -r requirements.txt && pip uninstall --quiet --yes setuptools pip
+
+FROM packages AS realtime-packages
+ARG PIP_OPTIONS
+COPY requirements/realtime.txt requirements.txt
+RUN pip install --quiet $PIP_OPTIONS --require-hashes -r requirements.txt && pip uninstall --quiet --yes setuptools pip
+
+FROM base AS code
+COPY services/__init__.py services/
+COPY shared shared/
+# Here and not in the base: a commit leaves the packages' layers alone.
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Carillon" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+
+FROM code AS router
+COPY --from=router-packages /opt/carillon /opt/carillon
+COPY services/router services/router/
+RUN python -m compileall -q shared services
+USER 10001:10001
+EXPOSE 9100
+ENTRYPOINT ["python", "-m", "services.router"]
+
+FROM code AS email
+COPY --from=email-packages /opt/carillon /opt/carillon
+COPY services/email services/email/
+RUN python -m compileall -q shared services
+USER 10001:10001
+EXPOSE 9101
+ENTRYPOINT ["python", "-m", "services.email"]
+
+FROM code AS sms
+COPY --from=sms-packages /opt/carillon /opt/carillon
+COPY services/sms services/sms/
+RUN python -m compileall -q shared services
+USER 10001:10001
+EXPOSE 9102
+ENTRYPOINT ["python", "-m", "services.sms"]
+
+FROM code AS push
+COPY --from=push-packages /opt/carillon /opt/carillon
+COPY services/push services/push/
+RUN python -m compileall -q shared services
+USER 10001:10001
+EXPOSE 9103
+ENTRYPOINT ["python", "-m", "services.push"]
+
+FROM code AS realtime
+COPY --from=realtime-packages /opt/carillon /opt/carillon
+COPY services/realtime services/realtime/
+RUN python -m compileall -q shared services
+USER 10001:10001
+EXPOSE 8080 9104
+ENTRYPOINT ["python", "-m", "services.realtime"]
