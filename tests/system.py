@@ -5,6 +5,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
@@ -67,9 +68,9 @@ class System:
             return answer.status, await answer.json() if body else None
 
     async def inbox(self, user_id: str) -> list[dict[str, Any]]:
-        """Return a user's inbox, newest first."""
-        _, answer = await self.call("GET", "/v1/inbox", user_id)
-        entries: list[dict[str, Any]] = answer["notifications"]
+        """Return a user's inbox, newest first; nothing while its store fails over."""
+        status, answer = await self.call("GET", "/v1/inbox", user_id)
+        entries: list[dict[str, Any]] = [] if status == HTTPStatus.SERVICE_UNAVAILABLE else answer["notifications"]
         return entries
 
     async def in_inbox(self, user_id: str, notification_id: str, within_s: float = 10) -> dict[str, Any]:

@@ -38,9 +38,9 @@ def dumps(tmp_path: Path) -> Path:
     folder = tmp_path / "dumps"
     folder.mkdir()
     folder.chmod(0o777)
-    # Pytest's own folders are closed to others.
+    # The folders of pytest and of its workers are closed to others.
     for parent in folder.parents:
-        if parent.stat().st_uid == os.getuid() and parent.name.startswith("pytest-"):
+        if parent.stat().st_uid == os.getuid() and parent.name.startswith(("pytest-", "popen-")):
             parent.chmod(parent.stat().st_mode | 0o011)
     tmp_path.chmod(0o711)
     return folder
