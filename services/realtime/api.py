@@ -11,6 +11,7 @@ from itertools import islice
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
+from services.realtime.alerts import Alerts
 from services.realtime.answers import FieldProblem, Refusal, from_validation, invalid, json_object, not_found
 from services.realtime.changes import Changes
 from services.realtime.guard import Guard
@@ -38,6 +39,7 @@ class Api:
         self._changes = changes
         self._directory = directory
         self._ledger = ledger
+        self._alerts = Alerts(ledger)
 
     def routes(self) -> list[web.RouteDef]:
         """Return the calls with their paths."""
@@ -65,9 +67,10 @@ class Api:
         before = request.query.get("before")
         if before is not None and not any(item.id == before for item in line):
             raise invalid(FieldProblem("before", "must be the id of an entry of this inbox"))
-        texts = (item.notification for item in line if _is_in(item, state))
+        page = islice((item for item in line if _is_in(item, state)), limit)
+        texts = [item.notification for item in await self._alerts.shown(page)]
         return _json(
-            f'{{"notifications":[{",".join(islice(texts, limit))}],"unread":{unread(snapshot, log, groups)},'
+            f'{{"notifications":[{",".join(texts)}],"unread":{unread(snapshot, log, groups)},'
             f'"cursor":"{Cursor(snapshot.epoch, snapshot.seq, log.epoch, log.seq).encode()}"}}'
         )
 
