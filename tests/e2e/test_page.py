@@ -203,6 +203,11 @@ async def test_acknowledging_in_the_toast_stops_the_alert(system: System, visit:
     await expect(badge(page)).to_be_hidden()
     await open_inbox(page)
     await expect(entry(page, "Disk full").get_by_role("button", name="Acknowledge")).to_have_count(0)
+    await page.reload()
+    await live(page)
+    await open_inbox(page)
+    await expect(entry(page, "Disk full")).to_contain_text("Acknowledged")
+    await expect(entry(page, "Disk full").get_by_role("button", name="Acknowledge")).to_have_count(0)
     # A second alert that nobody answers shows that the time of the first one's escalation has passed.
     other = await system.publish(f"notifications/alerts/critical/{kind}", {"message": "Again"})
     await system.in_inbox(next_one, str(other.alert_id), within_s=20)

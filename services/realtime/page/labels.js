@@ -21,6 +21,7 @@ export const LABELS = {
   markUnread: "Mark unread",
   acknowledge: "Acknowledge",
   acknowledged: "Acknowledged",
+  alertStates: { open: "", acknowledged: "Acknowledged", resolved: "Resolved", ended: "Over" },
   older: "Show older",
   loading: "Loading…",
   empty: "Nothing here yet.",

@@ -134,7 +134,7 @@ function command(title, topic, payload) {
 /** @param {InboxNotification} notification */
 function showArrival(notification) {
   const { title, message, type, priority, category, timestamp, alert } = notification;
-  const wish = alert?.requires_acknowledgment ? "wants an acknowledgement" : "";
+  const wish = alert?.requires_acknowledgment && alert.state !== "acknowledged" ? "wants an acknowledgement" : "";
   const facts = [type, `priority ${priority}`, category, wish];
   part("waiting", HTMLElement).hidden = true;
   feed.prepend(

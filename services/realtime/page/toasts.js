@@ -9,7 +9,7 @@
  */
 
 import { button, element } from "./dom.js";
-import { chips, mark, tone } from "./entry.js";
+import { chips, mark, tone, wantsAcknowledgement } from "./entry.js";
 import { icon } from "./icons.js";
 
 /** @import { EntryActions } from "./entry.js" */
@@ -59,6 +59,11 @@ export class Toasts {
       signal: this.#stopWatching.signal,
     });
     this.#hold("hidden", document.hidden);
+  }
+
+  /** The ids of those that are shown or wait for room. */
+  get ids() {
+    return [...this.#shown.map(({ notification }) => notification.id), ...this.#waiting.map(({ id }) => id)];
   }
 
   /** @param {InboxNotification} notification */
@@ -126,7 +131,7 @@ export class Toasts {
       element("p", { class: "message" }, notification.message),
       element("div", { class: "meta" }, ...chips(notification, labels)),
     );
-    if (notification.alert?.requires_acknowledgment) {
+    if (wantsAcknowledgement(notification)) {
       const acknowledge = () => this.#actions.acknowledge(notification);
       const seen = button(labels.acknowledge, "primary acknowledge", acknowledge);
       content.append(element("div", { class: "actions" }, seen));
