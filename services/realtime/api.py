@@ -34,12 +34,15 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Api:
     """The calls of the API, as handlers."""
 
-    def __init__(self, guard: Guard, changes: Changes, directory: Directory, ledger: Ledger) -> None:
+    def __init__(
+        self, guard: Guard, changes: Changes, directory: Directory, ledger: Ledger, *, webpush_key: str | None = None
+    ) -> None:
         self._guard = guard
         self._changes = changes
         self._directory = directory
         self._ledger = ledger
         self._alerts = Alerts(ledger)
+        self._webpush_key = webpush_key
 
     def routes(self) -> list[web.RouteDef]:
         """Return the calls with their paths."""
@@ -53,6 +56,7 @@ class Api:
             web.put("/v1/preferences", self.put_preferences),
             web.post("/v1/devices", self.add_device),
             web.delete("/v1/devices/{token}", self.remove_device),
+            web.get("/v1/webpush", self.webpush),
             web.post("/v1/alerts/{id}/acknowledge", self.acknowledge),
             web.post("/v1/tickets", self.ticket),
         ]
@@ -137,6 +141,13 @@ class Api:
             ),
         )
         return web.Response(status=204)
+
+    async def webpush(self, request: web.Request) -> web.Response:
+        """Show the key that browsers subscribe with."""
+        await self._guard.user(request)
+        if self._webpush_key is None:
+            raise not_found()
+        return _json(json.dumps({"public_key": self._webpush_key}))
 
     async def acknowledge(self, request: web.Request) -> web.Response:
         """Take an alert: its escalation ends."""

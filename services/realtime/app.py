@@ -76,7 +76,10 @@ def build(node: RealtimeNode, keys: Keys) -> web.Application:
     origins = Origins(context.settings.allowed_origins)
     guard = Guard(TokenVerifier(context.settings, keys), Tickets(context.store, context.keys), origins)
     gateway = Gateway(node, guard, origins, Commands(node.changes, context.ledger))
-    api = Api(guard, node.changes, context.directory, context.ledger)
+    api = Api(
+        guard, node.changes, context.directory, context.ledger,
+        webpush_key=context.settings.realtime_webpush_public_key,
+    )  # fmt: skip
 
     app = web.Application(middlewares=[_answer_errors(origins)], client_max_size=BODY_BYTES)
     app.on_response_prepare.append(_protect)

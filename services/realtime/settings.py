@@ -1,5 +1,7 @@
 """Settings of the realtime service."""
 
+import binascii
+from base64 import urlsafe_b64decode
 from typing import Annotated, ClassVar, Self
 from urllib.parse import urlsplit
 
@@ -9,6 +11,10 @@ from shared.settings import CommonSettings
 
 # RFC 7518, 3.2: a key of the same size as the hash output or larger must be used with HS256.
 SECRET_BYTES = 32
+
+# RFC 8292, 3.2: a point on P-256 in uncompressed form (X9.62), which begins with a four.
+_POINT_BYTES = 65
+_UNCOMPRESSED = b"\x04"
 
 
 def _origin_list(text: str) -> str:
@@ -42,6 +48,19 @@ def _long_enough(secret: SecretStr | None) -> SecretStr | None:
     return secret
 
 
+def _public_key(text: str | None) -> str | None:
+    if text is None:
+        return None
+    bare = text.rstrip("=")
+    try:
+        point = urlsafe_b64decode(bare + "=" * (-len(bare) % 4))
+    except (binascii.Error, ValueError):
+        point = b""
+    if len(point) != _POINT_BYTES or not point.startswith(_UNCOMPRESSED):
+        raise ValueError(f"must be the {_POINT_BYTES} bytes of an uncompressed P-256 public key in base64url")
+    return bare
+
+
 class RealtimeSettings(CommonSettings):
     """What the realtime service reads."""
 
@@ -62,6 +81,9 @@ class RealtimeSettings(CommonSettings):
         "", description="origins of pages that may connect besides our own, comma-separated"
     )
     realtime_max_sessions_per_user: int = Field(20, ge=1, le=1000, description="open sessions of one user")
+    realtime_webpush_public_key: Annotated[str | None, AfterValidator(_public_key)] = Field(
+        None, description="what browsers subscribe with: the public half of PUSH_WEBPUSH_VAPID_KEY_FILE, base64url"
+    )
     realtime_concurrency: int = Field(200, ge=1, le=5000, description="deliveries in flight")
 
     @model_validator(mode="after")

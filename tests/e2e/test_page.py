@@ -1,22 +1,19 @@
 """The page in a real browser, against the whole system: what a person sees, clicks and keeps after a reload."""
 
 import asyncio
-import os
-import shutil
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Locator, Page, WebSocketRoute, async_playwright, expect
+from playwright.async_api import Browser, Page, WebSocketRoute, expect
 
 from carillon.stack import Stack
+from tests.page import DEADLINE_MS, badge, entry, live, open_inbox, reader, stored, tell, toasts, token
 from tests.system import System, open_system
-from tests.waiting import eventually
 
 pytestmark = [pytest.mark.real_broker, pytest.mark.real_store, pytest.mark.asyncio(loop_scope="session")]
 
-_DEADLINE_MS = 15_000
 _PAGE = 20
 
 Visit = Callable[[str], Awaitable[Page]]
@@ -38,25 +35,10 @@ async def system(stack: Stack) -> AsyncIterator[System]:
         yield system
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def browser() -> AsyncIterator[Browser]:
-    """One Chromium for all tests; each visit is a window with a memory of its own."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        if os.environ.get("CARILLON_REQUIRE_REAL") == "1":
-            pytest.fail("chromium is not installed, and CARILLON_REQUIRE_REAL=1 forbids a skip", pytrace=False)
-        pytest.skip("chromium is not installed")
-    arguments = ["--no-sandbox", "--disable-background-networking"]
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=arguments)
-        yield browser
-        await browser.close()
-
-
 @pytest_asyncio.fixture(loop_scope="session")
 async def visit(system: System, browser: Browser) -> AsyncIterator[Visit]:
     """A function that opens the page as a user; no script may fail and the page's policy may refuse nothing."""
-    expect.set_options(timeout=_DEADLINE_MS)
+    expect.set_options(timeout=DEADLINE_MS)
     complaints: list[str] = []
     pages: list[Page] = []
 
@@ -73,55 +55,6 @@ async def visit(system: System, browser: Browser) -> AsyncIterator[Visit]:
     for page in pages:
         await page.context.close()
     assert complaints == []
-
-
-def token(system: System, user: str) -> str:
-    return system.headers(user)["Authorization"].removeprefix("Bearer ")
-
-
-async def reader(system: System, name: str = "reader", **record: object) -> str:
-    """Somebody with nothing unread: what other tests broadcast is in everybody's inbox."""
-    user = await system.person(name, **record)
-    await system.call("POST", "/v1/inbox/read-all", user)
-    return user
-
-
-async def live(page: Page, way: str = "WebSocket") -> None:
-    await expect(page.locator("#connection")).to_have_text(f"Live over {way}")
-
-
-def toasts(page: Page) -> Locator:
-    return page.locator("carillon-inbox .toast")
-
-
-def badge(page: Page) -> Locator:
-    return page.locator("carillon-inbox .badge")
-
-
-def entry(page: Page, title: str) -> Locator:
-    return page.locator("carillon-inbox .entry").filter(has_text=title)
-
-
-async def open_inbox(page: Page) -> None:
-    await page.locator("carillon-inbox .bell").click()
-    await expect(page.locator("carillon-inbox .panel")).to_be_visible()
-
-
-async def tell(system: System, user: str, title: str, **content: object) -> None:
-    payload = {"title": title, "message": "Something happened.", **content}
-    receipt = await system.publish(f"notifications/realtime/user/{user}", payload)
-    assert receipt.status == "accepted"
-
-
-async def stored(system: System, user: str, count: int) -> None:
-    """Wait until that many unread entries stand in a user's inbox."""
-
-    async def enough() -> list[object] | None:
-        _, answer = await system.call("GET", "/v1/inbox?limit=100&state=unread", user)
-        entries: list[object] = answer["notifications"]
-        return entries if len(entries) >= count else None
-
-    _entries: list[object] | None = await eventually(enough)
 
 
 async def test_notification_arrives_as_toast_badge_and_feed_entry(system: System, visit: Visit) -> None:
@@ -227,7 +160,7 @@ async def test_older_entries_come_on_scrolling_down(system: System, visit: Visit
     await open_inbox(page)
     rows = page.locator("carillon-inbox .entry").filter(has_text="Notice")
     await rows.first.locator(".open").focus()
-    async with asyncio.timeout(_DEADLINE_MS / 1000):
+    async with asyncio.timeout(DEADLINE_MS / 1000):
         while await rows.count() < total:
             await page.keyboard.press("End")
     assert await rows.count() == total

@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 import time
+from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -503,6 +504,15 @@ async def test_device_registered_by_somebody_unknown_to_the_directory_makes_a_re
     person = await node.context.directory.person("new")
     assert person is not None
     assert [device.token for device in person.devices if isinstance(device, MobileDevice)] == ["abc"]
+
+
+async def test_key_for_browsers_is_told_where_there_is_one(
+    node: Realtime, store: EmptyStore, broker: LocalServer, topic_prefix: str
+) -> None:
+    assert (await node.call("GET", "/v1/webpush", "user1"))[0] == 404
+    point = urlsafe_b64encode(b"\x04" + bytes(64)).decode()
+    async with realtime_node(store.url, broker.url, topic_prefix, realtime_webpush_public_key=point) as keyed:
+        assert await keyed.call("GET", "/v1/webpush", "user1") == (200, {"public_key": point.rstrip("=")})
 
 
 async def accepted_alert(node: Realtime) -> Notification:

@@ -49,7 +49,11 @@ export class CarillonClient extends EventTarget {
    * @type {string | null}
    */
   #helloCursor = null;
-  /** @type {InboxNotification[] | null} Arrivals that wait until those before them have been read, null when none do. */
+  /**
+   * Arrivals that wait until those before them have been read, null when none do.
+   *
+   * @type {InboxNotification[] | null}
+   */
   #held = null;
   /** What a gap swallowed could not be read yet. */
   #owing = false;

@@ -9,6 +9,7 @@
  * @module
  */
 
+import { BASE_STYLE } from "./base-style.js";
 import { CarillonClient } from "./carillon.js";
 import { InboxList } from "./inbox-list.js";
 import { InboxPanel } from "./inbox-panel.js";
@@ -53,7 +54,7 @@ export class CarillonInbox extends HTMLElement {
   constructor() {
     super();
     const shadow = this.attachShadow({ mode: "open" });
-    shadow.adoptedStyleSheets = [INBOX_STYLE, this.#panel.placement];
+    shadow.adoptedStyleSheets = [BASE_STYLE, INBOX_STYLE, this.#panel.placement];
     shadow.append(...this.#panel.elements);
     shadow.addEventListener("keydown", (event) => this.#panel.key(/** @type {KeyboardEvent} */ (event)));
     this.#panel.name(this.#labels);
@@ -68,6 +69,7 @@ export class CarillonInbox extends HTMLElement {
     const { signal } = this.#listening;
     document.addEventListener("pointerdown", (event) => this.#outside(event), { signal });
     addEventListener("resize", () => this.#panel.place(), { signal });
+    navigator.serviceWorker?.addEventListener("message", (event) => this.#pushed(event.data), { signal });
     const ticking = setInterval(() => this.#list?.tick(), TICK_MS);
     signal.addEventListener("abort", () => clearInterval(ticking));
     this.#restart();
@@ -297,7 +299,8 @@ export class CarillonInbox extends HTMLElement {
     if (unread < this.#unread && this.#list) {
       this.#list.stale = true;
       clearTimeout(this.#reread);
-      if (this.open || this.#toasts?.ids.length) this.#reread = setTimeout(() => void this.#catchUp(), REREAD_AFTER_MS);
+      const inView = this.open || (this.#toasts?.ids.length ?? 0) > 0;
+      if (inView) this.#reread = setTimeout(() => void this.#catchUp(), REREAD_AFTER_MS);
     }
     this.#setUnread(unread);
   }
@@ -328,6 +331,18 @@ export class CarillonInbox extends HTMLElement {
     this.#list?.tick();
     // Somebody else may have taken an alert that is still open here.
     if (this.#list?.stale || this.#list?.hasOpenAlerts) void this.#list.load();
+  }
+
+  /**
+   * The service worker says that a notification of the system was clicked.
+   *
+   * @param {{type?: string, id?: string | null} | null} message
+   */
+  #pushed(message) {
+    if (message?.type !== "carillon-open") return;
+    const notification = this.#list?.get(message.id ?? "");
+    if (notification) this.#actions.open(notification);
+    else this.open = true;
   }
 
   /** @param {Event} event */
