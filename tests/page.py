@@ -57,3 +57,8 @@ async def stored(system: System, user: str, count: int) -> None:
         return entries if len(entries) >= count else None
 
     _entries: list[object] | None = await eventually(enough)
+
+
+async def until(page: Page, expression: str, within_s: float = DEADLINE_MS / 1000) -> None:
+    """Wait until an expression is true; Playwright's own way needs ``eval``, which the page's policy refuses."""
+    await eventually(lambda: page.evaluate(expression), within_s, expression)

@@ -36,7 +36,8 @@ _CORES = (
 _ADDRESSES = (
     f"javascript:{_CALL}", f"JaVaScRiPt:{_CALL}", f" javascript:{_CALL}", f"java\tscript:{_CALL}",
     f"java\nscript:{_CALL}", f"javascript\n:{_CALL}", f"\u0001javascript:{_CALL}",
-    f"javascript:/*--></title></style>*/{_CALL}", f"javascript://example.com/%0a{_CALL}", f"javascript&colon;{_CALL}", f"&#106;avascript:{_CALL}",
+    f"javascript:/*--></title></style>*/{_CALL}",
+    f"javascript://example.com/%0a{_CALL}", f"javascript&colon;{_CALL}", f"&#106;avascript:{_CALL}",
     f"jav&#x09;ascript:{_CALL}", f"vbscript:{_CALL}", f"livescript:{_CALL}", f"data:text/html,<script>{_CALL}</script>",
     f"data:text/html;base64,PHNjcmlwdD54c3MoKTwvc2NyaXB0Pg==#{_CALL}", f"data:image/svg+xml,<svg onload={_CALL}>",
     f"data:text/javascript,{_CALL}", f"blob:https://example.com/{_CALL}", f"view-source:javascript:{_CALL}",

@@ -12,7 +12,7 @@ from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from carillon.stack import Stack
 from tests.chaos.proxy import Proxy
-from tests.page import DEADLINE_MS, badge, entry, live, open_inbox, tell, token
+from tests.page import DEADLINE_MS, badge, entry, live, open_inbox, tell, token, until
 from tests.system import System, open_system
 from tests.waiting import eventually
 
@@ -145,14 +145,14 @@ async def test_thousand_notifications_during_ten_reconnects_arrive_once_each_in_
         await page.evaluate(
             "opened = 0; addEventListener('carillon-state', ({detail}) => { opened += detail.state === 'open'; })"
         )
-        publishing = asyncio.create_task(publish_all(system, user, _NOTIFICATIONS, sent), name="publish")
-        for round_ in range(1, _RECONNECTS + 1):
-            arrived = _NOTIFICATIONS * (round_ - 1) // _RECONNECTS
-            await page.wait_for_function(f"seen.length > {arrived}", timeout=60_000)
-            proxy.reset()
-            await page.wait_for_function(f"opened >= {round_}", timeout=30_000)
-        await publishing
-        await page.wait_for_function(f"seen.length >= {_NOTIFICATIONS}", timeout=60_000)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(publish_all(system, user, _NOTIFICATIONS, sent), name="publish")
+            for round_ in range(1, _RECONNECTS + 1):
+                arrived = _NOTIFICATIONS * (round_ - 1) // _RECONNECTS
+                await until(page, f"seen.length > {arrived}", 60)
+                proxy.reset()
+                await until(page, f"opened >= {round_}", 30)
+        await until(page, f"seen.length >= {_NOTIFICATIONS}", 60)
         got = await seen(page)
         assert len(got) == _NOTIFICATIONS
         assert set(got) == set(sent)
@@ -168,17 +168,17 @@ async def test_browser_of_a_killed_process_is_back_on_another_in_seconds(system:
     # Stands for the one address that several processes have in a cluster.
     async with Proxy("browser", port(stack.http_url(0))) as address:
         page = await visit(user, f"http://127.0.0.1:{address.port}")
-        publishing = asyncio.create_task(publish_all(system, user, _NOTIFICATIONS // 2, sent), name="publish")
-        await page.wait_for_function("seen.length > 50", timeout=60_000)
-        killed_s = time.monotonic()
-        address.target_port = port(stack.http_url(1))
-        await stack.kill("realtime", 0)
-        connection = page.locator("#connection")
-        await expect(connection).not_to_have_attribute("data-state", "open")
-        await expect(connection).to_have_attribute("data-state", "open")
-        assert time.monotonic() - killed_s < _BACK_WITHIN_S
-        await publishing
-        await page.wait_for_function(f"seen.length >= {len(sent)}", timeout=60_000)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(publish_all(system, user, _NOTIFICATIONS // 2, sent), name="publish")
+            await until(page, "seen.length > 50", 60)
+            killed_s = time.monotonic()
+            address.target_port = port(stack.http_url(1))
+            await stack.kill("realtime", 0)
+            connection = page.locator("#connection")
+            await expect(connection).not_to_have_attribute("data-state", "open")
+            await expect(connection).to_have_attribute("data-state", "open")
+            assert time.monotonic() - killed_s < _BACK_WITHIN_S
+        await until(page, f"seen.length >= {len(sent)}", 60)
 
         async def stored() -> bool:
             return len(await line(system, user, stack.http_url(1))) == len(sent)
