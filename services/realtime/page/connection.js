@@ -169,6 +169,7 @@ export class Connection {
   }
 
   #greeted() {
+    this.#backoff.ease();
     this.#after(STABLE_MS, () => {
       this.#backoff.reset();
       this.#tokenRenewed = false;
