@@ -147,6 +147,43 @@ async def test_acknowledging_in_the_toast_stops_the_alert(system: System, visit:
     assert receipt.alert_id not in {one["id"] for one in await system.inbox(next_one)}
 
 
+async def test_keyboard_alone_acknowledges_and_finds_its_way_back_to_the_bell(system: System, visit: Visit) -> None:
+    user = await reader(system, "oncall")
+    kind = f"disk-{uuid.uuid4().hex[:8]}"
+    await system.publish(f"directory/oncall/{kind}", {"users": [user]})
+    page = await visit(user)
+    await live(page)
+    await system.publish(f"notifications/alerts/critical/{kind}", {"message": "Disk full"})
+    await tell(system, user, "Later one")
+    await expect(badge(page)).to_have_text("2")
+    bell = page.locator("carillon-inbox .bell")
+    await bell.press("Enter")
+    await expect(page.locator("carillon-inbox .panel")).to_be_focused()
+    await page.locator("carillon-inbox .entry .open").first.focus()
+    await page.keyboard.press("End")
+    alert = entry(page, "Disk full")
+    await expect(alert.locator(".open")).to_be_focused()
+    await page.keyboard.press("Tab")
+    await page.keyboard.press("Enter")
+    await expect(alert).to_contain_text("Acknowledged")
+    # The button is gone; the focus is still in its entry.
+    await expect(alert.locator(".open")).to_be_focused()
+    await page.keyboard.press("Home")
+    await page.keyboard.press("Tab")
+    await page.keyboard.press("Enter")
+    await expect(entry(page, "Later one")).to_have_count(0)
+    await expect(alert.locator(".open")).to_be_focused()
+    await page.keyboard.press("Tab")
+    await expect(alert.get_by_role("button", name="Mark unread")).to_be_focused()
+    await page.keyboard.press("Enter")
+    await expect(badge(page)).to_have_text("1")
+    await page.get_by_role("button", name="Mark all read").press("Enter")
+    await expect(badge(page)).to_be_hidden()
+    await page.keyboard.press("Escape")
+    await expect(page.locator("carillon-inbox .panel")).to_be_hidden()
+    await expect(bell).to_be_focused()
+
+
 async def test_older_entries_come_on_scrolling_down(system: System, visit: Visit) -> None:
     user = await reader(system)
     total = 2 * _PAGE + 5

@@ -115,6 +115,9 @@ export class CarillonClient extends EventTarget {
   /** Leave. Nothing arrives after this. */
   close() {
     this.#connection.close();
+    if (!this.#held) return;
+    this.#held = null;
+    this.#owing = true;
   }
 
   /**
@@ -259,10 +262,14 @@ export class CarillonClient extends EventTarget {
   async #readMissed() {
     this.#owing = true;
     if (this.#held) return;
-    this.#held = [];
+    /** @type {InboxNotification[]} */
+    const held = [];
+    this.#held = held;
     while (this.#owing) {
       this.#owing = false;
       const page = await this.#api.inbox({ limit: MISSED_LIMIT }).catch(() => null);
+      // Closed meanwhile: the next connection begins with it.
+      if (this.#held !== held) return;
       if (!page) {
         this.#owing = true;
         break;
@@ -272,7 +279,6 @@ export class CarillonClient extends EventTarget {
       for (const notification of missed.reverse()) this.#announce(notification, true);
       this.#say(page.unread);
     }
-    const held = this.#held;
     this.#held = null;
     for (const notification of held) this.#announce(notification, false);
   }

@@ -134,7 +134,10 @@ export class EntryRow {
       buttons.push(button(labels.markUnread, "quiet mark-unread", () => actions.markUnread(shown), icon("unread")));
     }
     buttons.push(button(labels.archive, "quiet archive", () => actions.archive(shown), icon("archive")));
+    // A button that was pressed may be gone now; the focus stays in the entry.
+    const focused = this.#buttons.matches(":focus-within");
     this.#buttons.replaceChildren(...buttons);
+    if (focused) this.focus();
   }
 
   /** Bring "5 minutes ago" up to date. */

@@ -153,7 +153,8 @@ export class InboxList {
     const focused = row.element.matches(":focus-within");
     row.element.remove();
     this.#rows.delete(id);
-    if (focused) neighbour?.focus();
+    if (focused && neighbour) neighbour.focus();
+    else if (focused) this.element.closest(/** @type {"section"} */ (".panel"))?.focus();
     this.#finish(!this.#older.hidden);
   }
 

@@ -124,6 +124,8 @@ export class InboxPanel {
     this.#badge.hidden = unread === 0;
     this.#bell.setAttribute("aria-label", labels.bell(unread));
     this.#bell.title = labels.title;
+    // A disabled button has no focus, and keys would go nowhere.
+    if (unread === 0 && this.#markAll.matches(":focus")) this.#panel.focus({ preventScroll: true });
     this.#markAll.disabled = unread === 0;
   }
 

@@ -163,7 +163,9 @@ export class Toasts {
   #remove(toast) {
     clearTimeout(toast.timer);
     this.#shown = this.#shown.filter((other) => other !== toast);
+    const focused = toast.element.matches(":focus-within");
     toast.element.remove();
+    if (focused) this.#shown[0]?.element.querySelector("button")?.focus();
     // An element that vanishes under the pointer or the focus says nothing about it.
     if (this.#shown.length === 0) this.#holds.delete("pointer");
     if (!this.element.matches(":focus-within")) this.#hold("focus", false);
