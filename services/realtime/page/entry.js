@@ -5,7 +5,7 @@
  * @module
  */
 
-import { button, element } from "./dom.js";
+import { button, element, focusSoon } from "./dom.js";
 import { icon } from "./icons.js";
 import { fullTime, relativeTime } from "./relative-time.js";
 
@@ -137,7 +137,7 @@ export class EntryRow {
     // A button that was pressed may be gone now; the focus stays in the entry.
     const focused = this.#buttons.matches(":focus-within");
     this.#buttons.replaceChildren(...buttons);
-    if (focused) this.focus();
+    if (focused) focusSoon(this.#opener);
   }
 
   /** Bring "5 minutes ago" up to date. */

@@ -8,7 +8,7 @@
  * @module
  */
 
-import { button, element } from "./dom.js";
+import { button, element, focusSoon } from "./dom.js";
 import { chips, mark, tone, wantsAcknowledgement } from "./entry.js";
 import { icon } from "./icons.js";
 
@@ -165,7 +165,7 @@ export class Toasts {
     this.#shown = this.#shown.filter((other) => other !== toast);
     const focused = toast.element.matches(":focus-within");
     toast.element.remove();
-    if (focused) this.#shown[0]?.element.querySelector("button")?.focus();
+    if (focused) focusSoon(this.#shown[0]?.element.querySelector("button"));
     // An element that vanishes under the pointer or the focus says nothing about it.
     if (this.#shown.length === 0) this.#holds.delete("pointer");
     if (!this.element.matches(":focus-within")) this.#hold("focus", false);
