@@ -1,8 +1,9 @@
 """The whole system on this machine: broker, store, sandbox and the five services, each a process of its own.
 
 Promises that every part answers once ``start`` has returned, that every port is on the loopback address, that the
-providers are the sandbox's (nothing leaves this machine), that a data folder serves one stack at a time and that a
-second start on it continues where the first one stopped. Does not watch the processes: who does looks at ``children``.
+providers are the sandbox's (nothing leaves this machine, unless ``browser_push_hosts`` lets pushes to browsers out),
+that a data folder serves one stack at a time and that a second start on it continues where the first one stopped. Does
+not watch the processes: who does looks at ``children``.
 """
 
 import asyncio
@@ -48,6 +49,7 @@ class Stack:
         embedded: bool | None = None,
         settings: Mapping[str, str] | None = None,
         services: Iterable[str] = SERVICES,
+        browser_push_hosts: str = "",
     ) -> None:
         """Describe the system; nothing runs yet.
 
@@ -58,6 +60,7 @@ class Stack:
                 where there are any.
             settings: more settings for every service, above those of the stack.
             services: which services to start, one process each.
+            browser_push_hosts: where browsers that a person subscribes on the page may be reached, besides the sandbox.
         """
         self.data = data.resolve()
         self.ports = ports or Ports.free()
@@ -73,6 +76,7 @@ class Stack:
         self.environment: dict[str, str] = {}
         self._settings = dict(settings or {})
         self._first = tuple(services)
+        self._browser_push_hosts = browser_push_hosts
         self._services: dict[tuple[str, int], Child] = {}
         self._service_ports: dict[tuple[str, int], tuple[int, int]] = {}
         self._lock: int | None = None
@@ -150,6 +154,8 @@ class Stack:
             "REALTIME_ALLOWED_ORIGINS": f"{self.realtime_url},http://localhost:{self.ports.http}",
             **self._settings,
         }
+        if self._browser_push_hosts:
+            self.environment["PUSH_WEBPUSH_ALLOWED_HOSTS"] += f",{self._browser_push_hosts}"
         self._write_environment()
 
     async def start_service(self, service: str, index: int = 0, settings: Mapping[str, str] | None = None) -> Child:

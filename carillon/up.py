@@ -28,6 +28,7 @@ from carillon.ports import SERVICES, Ports, is_free
 from carillon.settings import DATA_VARIABLE, DEFAULT_DATA
 from carillon.stack import Stack
 from carillon.supervisor import Supervisor
+from services.push.settings import BROWSER_PUSH_HOSTS
 from shared.errors import CarillonError
 
 SAMPLE_DIRECTORY = ROOT / "carillon" / "sample_directory.jsonl"
@@ -125,7 +126,7 @@ def up(*, data: Path = DEFAULT_DATA, ports: Ports | None = None, embedded: bool 
     try:
         # Folders that are made here hold keys.
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        stack = Stack(data, ports=ports, embedded=embedded or None)
+        stack = Stack(data, ports=ports, embedded=embedded or None, browser_push_hosts=BROWSER_PUSH_HOSTS)
     except (CarillonError, OSError) as error:
         sys.stderr.write(f"carillon: {error}\n")
         return _REFUSED

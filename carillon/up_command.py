@@ -40,7 +40,8 @@ def up(*, data: Path, embedded: bool, **ports: int) -> None:
     """Run the whole system on this machine until Ctrl-C.
 
     Broker, store, sandbox providers and the five services start on loopback ports, with sample people. Nothing leaves
-    this machine: mails, SMS and pushes end in the sandbox. A second run on the same folder continues.
+    this machine: mails, SMS and pushes end in the sandbox, but for the pushes to a browser that somebody subscribes on
+    the page. A second run on the same folder continues.
 
     Exit status: 0 told to end; 1 a part could not be kept running; 2 it could not begin.
 

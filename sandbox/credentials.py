@@ -5,6 +5,7 @@ subscriptions outlive a restart of the sandbox; only the server certificate is m
 is readable by its owner alone. The keys are worth nothing outside the sandbox.
 """
 
+import base64
 import json
 import secrets
 import string
@@ -126,6 +127,7 @@ def service_environment(data: Path) -> dict[str, str]:
         "SMS_TWILIO_FROM": SMS_FROM,
         "SMS_TWILIO_BASE_URL": http_url,
         "SMS_ALLOWED_COUNTRIES": "*",
+        "REALTIME_WEBPUSH_PUBLIC_KEY": vapid_public_key(credentials),
         "PUSH_APNS_KEY_FILE": str(credentials.apns_key_file),
         "PUSH_APNS_KEY_ID": credentials.apns_key_id,
         "PUSH_APNS_TEAM_ID": credentials.apns_team_id,
@@ -139,6 +141,13 @@ def service_environment(data: Path) -> dict[str, str]:
         # With the port: the address is not public, so nothing else on this machine is to be reached by it.
         "PUSH_WEBPUSH_ALLOWED_HOSTS": urlsplit(http_url).netloc,
     }
+
+
+def vapid_public_key(credentials: Credentials) -> str:
+    """Return what browsers subscribe with (RFC 8292, 3.2)."""
+    key = serialization.load_pem_private_key(credentials.vapid_key_file.read_bytes(), None)
+    point = key.public_key().public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
+    return base64.urlsafe_b64encode(point).rstrip(b"=").decode()
 
 
 def _accounts(path: Path) -> dict[str, str]:

@@ -80,7 +80,7 @@ def wire_body(notification: Notification, content: Content) -> str:
     }
     if content.alert is not None:
         alert = content.alert.model_dump(mode="json", exclude_none=True)
-        body["alert"] = {"id": notification.id, **alert}
+        body["alert"] = {"id": notification.id, **alert, "state": "open"}
     return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
 
 

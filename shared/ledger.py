@@ -343,6 +343,11 @@ class Ledger:
         """Write that an alert is over; False when there is no such alert."""
         return await self._answer_alert(alert_id, AlertState.RESOLVED, "", note, told=False)
 
+    async def alert_states(self, alert_ids: Sequence[str]) -> list[AlertState | None]:
+        """Tell where alerts stand, in their order; None for one that the ledger does not have (any more)."""
+        found = [self.store.submit("HGET", f"{self.keys.shard_of(each)}:n:{each}", "alert") for each in alert_ids]
+        return [AlertState(state.decode()) if state else None for state in await asyncio.gather(*found)]
+
     async def _answer_alert(self, alert_id: str, state: AlertState, user_id: str, note: str, *, told: bool) -> bool:
         try:
             base = self.keys.shard_of(alert_id)

@@ -7,11 +7,13 @@ the embedded broker and store where there are no others. ``CARILLON_EMBEDDED=1``
 
 import itertools
 import os
+import shutil
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
@@ -27,6 +29,8 @@ from tests.redis_sets import ClusterSet
 from tests.sandbox_client import SandboxClient
 
 pytest.register_assert_rewrite("tests.provider_contract")
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
 
 # A machine that is busy with other tests is slow, and that says nothing about the code.
 hypothesis.settings.register_profile("carillon", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -204,3 +208,20 @@ async def new_stack(tmp_path: Path) -> AsyncIterator[Callable[..., Stack]]:
     yield make
     for system in systems:
         await system.stop()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator["Browser"]:
+    """One Chromium for all tests; each visit is a window with a memory of its own."""
+    from playwright.async_api import async_playwright  # noqa: PLC0415 - for the few tests that have a browser
+
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        if os.environ.get("CARILLON_REQUIRE_REAL") == "1":
+            pytest.fail("chromium is not installed, and CARILLON_REQUIRE_REAL=1 forbids a skip", pytrace=False)
+        pytest.skip("chromium is not installed")
+    arguments = ["--no-sandbox", "--disable-background-networking"]
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium, args=arguments)
+        yield browser
+        await browser.close()

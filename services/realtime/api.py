@@ -11,6 +11,7 @@ from itertools import islice
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
+from services.realtime.alerts import Alerts
 from services.realtime.answers import FieldProblem, Refusal, from_validation, invalid, json_object, not_found
 from services.realtime.changes import Changes
 from services.realtime.guard import Guard
@@ -34,12 +35,23 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Api:
     """The calls of the API, as handlers."""
 
-    def __init__(self, guard: Guard, changes: Changes, directory: Directory, ledger: Ledger, clock: Clock) -> None:
+    def __init__(
+        self,
+        guard: Guard,
+        changes: Changes,
+        directory: Directory,
+        ledger: Ledger,
+        clock: Clock,
+        *,
+        webpush_key: str | None = None,
+    ) -> None:
         self._guard = guard
         self._changes = changes
         self._directory = directory
         self._ledger = ledger
         self._clock = clock
+        self._alerts = Alerts(ledger)
+        self._webpush_key = webpush_key
 
     def routes(self) -> list[web.RouteDef]:
         """Return the calls with their paths."""
@@ -53,6 +65,7 @@ class Api:
             web.put("/v1/preferences", self.put_preferences),
             web.post("/v1/devices", self.add_device),
             web.delete("/v1/devices/{token}", self.remove_device),
+            web.get("/v1/webpush", self.webpush),
             web.post("/v1/alerts/{id}/acknowledge", self.acknowledge),
             web.post("/v1/tickets", self.ticket),
         ]
@@ -67,9 +80,10 @@ class Api:
         before = request.query.get("before")
         if before is not None and not any(item.id == before for item in line):
             raise invalid(FieldProblem("before", "must be the id of an entry of this inbox"))
-        texts = (item.notification for item in line if _is_in(item, state))
+        page = islice((item for item in line if _is_in(item, state)), limit)
+        texts = [item.notification for item in await self._alerts.shown(page)]
         return _json(
-            f'{{"notifications":[{",".join(islice(texts, limit))}],"unread":{unread(snapshot, log, groups)},'
+            f'{{"notifications":[{",".join(texts)}],"unread":{unread(snapshot, log, groups)},'
             f'"cursor":"{Cursor(snapshot.epoch, snapshot.seq, log.epoch, log.seq).encode()}"}}'
         )
 
@@ -138,6 +152,13 @@ class Api:
             ),
         )
         return web.Response(status=204)
+
+    async def webpush(self, request: web.Request) -> web.Response:
+        """Show the key that browsers subscribe with."""
+        await self._guard.user(request)
+        if self._webpush_key is None:
+            raise not_found()
+        return _json(json.dumps({"public_key": self._webpush_key}))
 
     async def acknowledge(self, request: web.Request) -> web.Response:
         """Take an alert: its escalation ends."""

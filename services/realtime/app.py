@@ -80,7 +80,10 @@ def build(node: RealtimeNode, keys: Keys) -> web.Application:
     origins = Origins(context.settings.allowed_origins)
     guard = Guard(TokenVerifier(context.settings, keys), Tickets(context.store, context.keys), origins)
     gateway = Gateway(node, guard, origins, Commands(node.changes, context.ledger))
-    api = Api(guard, node.changes, context.directory, context.ledger, context.clock)
+    api = Api(
+        guard, node.changes, context.directory, context.ledger, context.clock,
+        webpush_key=context.settings.realtime_webpush_public_key,
+    )  # fmt: skip
 
     secret = context.settings.email_unsubscribe_secret
     links = Suppressions(context.store, context.keys, Channel.EMAIL, context.clock)

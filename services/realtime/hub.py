@@ -9,6 +9,7 @@ import asyncio
 import logging
 
 from services.realtime import frames
+from services.realtime.alerts import Alerts
 from services.realtime.frames import Frame
 from services.realtime.news import CountNews, EntryNews, PersonNews, StatusNews
 from services.realtime.sessions import Phase, Session, Sink, Spawn, User
@@ -40,11 +41,12 @@ class Hub:
         spawn: starts a background task that is kept until its end.
     """
 
-    def __init__(self, inbox: Inbox, mirror: FeedMirror, directory: Directory, spawn: Spawn) -> None:
+    def __init__(self, inbox: Inbox, mirror: FeedMirror, directory: Directory, alerts: Alerts, spawn: Spawn) -> None:
         self.users: dict[str, User] = {}
         self._inbox = inbox
         self._mirror = mirror
         self._directory = directory
+        self._alerts = alerts
         self._spawn = spawn
 
     def add(self, session_id: str, user_id: str, sink: Sink) -> Session:
@@ -81,17 +83,19 @@ class Hub:
 
         Raises:
             ConnectionError: the client is gone.
+            StoreUnavailable: nothing has been sent yet.
         """
         user, snapshot = session.user, opened.snapshot
         self._describe(user, person, opened.record_digest)
         self._count(user, snapshot)
         stream = await self._stream(session, snapshot, cursor)
+        missed = await self._alerts.shown(stream.items)
         if self._mirror.status is not None:
             await session.replay(frames.status(self._mirror.status))
         await session.replay(frames.hello(session.id, stream.start, user.unread))
         if stream.gap:
             await session.replay(frames.GAP)
-        for item in stream.items:
+        for item in missed:
             await session.replay(frames.shown(item))
         session.place = stream.end
         await self._catch_up(session)
@@ -232,7 +236,7 @@ class Hub:
             if stream is None:
                 await session.replay(frames.GAP)
                 stream = Stream(place, (), Cursor(snapshot.epoch, snapshot.seq, feed.epoch, feed.seq))
-            for item in stream.items:
+            for item in await until_stored(lambda: self._alerts.shown(stream.items)):  # noqa: B023 - awaited here
                 if not item.quiet and (user.live or not item.broadcast):
                     await session.replay(frames.shown(item))
             session.place = stream.end

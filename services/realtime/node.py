@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from services.realtime.alerts import Alerts
 from services.realtime.changes import Changes
 from services.realtime.hub import Hub
 from services.realtime.news import CountNews, EntryNews, News, PersonNews, StatusNews, decode
@@ -63,7 +64,7 @@ class RealtimeNode:
         feed = Feed(context.store, context.keys, settings.inbox_retention)
         mirror = FeedMirror(feed)
         self.registry = Sessions(context.store, context.keys, inbox, context.directory, mirror)
-        self.hub = Hub(inbox, mirror, context.directory, self.spawn)
+        self.hub = Hub(inbox, mirror, context.directory, Alerts(context.ledger), self.spawn)
         self._link = BrokerLink(
             context.address,
             f"{context.instance}-node",

@@ -1,11 +1,17 @@
 """Settings of the realtime service."""
 
+import binascii
+from base64 import urlsafe_b64decode
 from typing import Annotated, ClassVar, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from shared.settings import CommonSettings, UnsubscribeSettings, long_enough
+
+# RFC 8292, 3.2: a point on P-256 in uncompressed form (X9.62), which begins with a four.
+_POINT_BYTES = 65
+_UNCOMPRESSED = b"\x04"
 
 
 def _origin_list(text: str) -> str:
@@ -33,6 +39,19 @@ def _http_url(url: str | None) -> str | None:
     return url
 
 
+def _public_key(text: str | None) -> str | None:
+    if text is None:
+        return None
+    bare = text.rstrip("=")
+    try:
+        point = urlsafe_b64decode(bare + "=" * (-len(bare) % 4))
+    except (binascii.Error, ValueError):
+        point = b""
+    if len(point) != _POINT_BYTES or not point.startswith(_UNCOMPRESSED):
+        raise ValueError(f"must be the {_POINT_BYTES} bytes of an uncompressed P-256 public key in base64url")
+    return bare
+
+
 class RealtimeSettings(UnsubscribeSettings):
     """What the realtime service reads."""
 
@@ -54,6 +73,9 @@ class RealtimeSettings(UnsubscribeSettings):
         "", description="origins of pages that may connect besides our own, comma-separated"
     )
     realtime_max_sessions_per_user: int = Field(20, ge=1, le=1000, description="open sessions of one user")
+    realtime_webpush_public_key: Annotated[str | None, AfterValidator(_public_key)] = Field(
+        None, description="what browsers subscribe with: the public half of PUSH_WEBPUSH_VAPID_KEY_FILE, base64url"
+    )
     realtime_concurrency: int = Field(200, ge=1, le=5000, description="deliveries in flight")
 
     @model_validator(mode="after")

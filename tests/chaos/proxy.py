@@ -24,14 +24,14 @@ class Proxy:
 
     Args:
         name: which link, for the fault journal.
-        target_port: the server's port on the loopback address.
+        target_port: the server's port on the loopback address; another one may be set later, for new connections.
     """
 
     def __init__(self, name: str, target_port: int) -> None:
         self.name = name
         self.port = free_port()
         self.delay_s = 0.0
-        self._target_port = target_port
+        self.target_port = target_port
         self._server: asyncio.Server | None = None
         self._passing = asyncio.Event()
         self._passing.set()
@@ -100,7 +100,7 @@ class Proxy:
         ours = [writer]
         try:
             await self._passing.wait()
-            far_reader, far_writer = await asyncio.open_connection(LOOPBACK, self._target_port, limit=_READ_BYTES)
+            far_reader, far_writer = await asyncio.open_connection(LOOPBACK, self.target_port, limit=_READ_BYTES)
             self._writers.add(far_writer)
             ours.append(far_writer)
             pumps = [

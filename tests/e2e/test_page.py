@@ -1,22 +1,19 @@
 """The page in a real browser, against the whole system: what a person sees, clicks and keeps after a reload."""
 
 import asyncio
-import os
-import shutil
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Locator, Page, WebSocketRoute, async_playwright, expect
+from playwright.async_api import Browser, Page, WebSocketRoute, expect
 
 from carillon.stack import Stack
+from tests.page import DEADLINE_MS, badge, entry, live, open_inbox, reader, stored, tell, toasts, token
 from tests.system import System, open_system
-from tests.waiting import eventually
 
 pytestmark = [pytest.mark.real_broker, pytest.mark.real_store, pytest.mark.asyncio(loop_scope="session")]
 
-_DEADLINE_MS = 15_000
 _PAGE = 20
 
 Visit = Callable[[str], Awaitable[Page]]
@@ -38,25 +35,10 @@ async def system(stack: Stack) -> AsyncIterator[System]:
         yield system
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def browser() -> AsyncIterator[Browser]:
-    """One Chromium for all tests; each visit is a window with a memory of its own."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        if os.environ.get("CARILLON_REQUIRE_REAL") == "1":
-            pytest.fail("chromium is not installed, and CARILLON_REQUIRE_REAL=1 forbids a skip", pytrace=False)
-        pytest.skip("chromium is not installed")
-    arguments = ["--no-sandbox", "--disable-background-networking"]
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=arguments)
-        yield browser
-        await browser.close()
-
-
 @pytest_asyncio.fixture(loop_scope="session")
 async def visit(system: System, browser: Browser) -> AsyncIterator[Visit]:
     """A function that opens the page as a user; no script may fail and the page's policy may refuse nothing."""
-    expect.set_options(timeout=_DEADLINE_MS)
+    expect.set_options(timeout=DEADLINE_MS)
     complaints: list[str] = []
     pages: list[Page] = []
 
@@ -73,55 +55,6 @@ async def visit(system: System, browser: Browser) -> AsyncIterator[Visit]:
     for page in pages:
         await page.context.close()
     assert complaints == []
-
-
-def token(system: System, user: str) -> str:
-    return system.headers(user)["Authorization"].removeprefix("Bearer ")
-
-
-async def reader(system: System, name: str = "reader", **record: object) -> str:
-    """Somebody with nothing unread: what other tests broadcast is in everybody's inbox."""
-    user = await system.person(name, **record)
-    await system.call("POST", "/v1/inbox/read-all", user)
-    return user
-
-
-async def live(page: Page, way: str = "WebSocket") -> None:
-    await expect(page.locator("#connection")).to_have_text(f"Live over {way}")
-
-
-def toasts(page: Page) -> Locator:
-    return page.locator("carillon-inbox .toast")
-
-
-def badge(page: Page) -> Locator:
-    return page.locator("carillon-inbox .badge")
-
-
-def entry(page: Page, title: str) -> Locator:
-    return page.locator("carillon-inbox .entry").filter(has_text=title)
-
-
-async def open_inbox(page: Page) -> None:
-    await page.locator("carillon-inbox .bell").click()
-    await expect(page.locator("carillon-inbox .panel")).to_be_visible()
-
-
-async def tell(system: System, user: str, title: str, **content: object) -> None:
-    payload = {"title": title, "message": "Something happened.", **content}
-    receipt = await system.publish(f"notifications/realtime/user/{user}", payload)
-    assert receipt.status == "accepted"
-
-
-async def stored(system: System, user: str, count: int) -> None:
-    """Wait until that many unread entries stand in a user's inbox."""
-
-    async def enough() -> list[object] | None:
-        _, answer = await system.call("GET", "/v1/inbox?limit=100&state=unread", user)
-        entries: list[object] = answer["notifications"]
-        return entries if len(entries) >= count else None
-
-    _entries: list[object] | None = await eventually(enough)
 
 
 async def test_notification_arrives_as_toast_badge_and_feed_entry(system: System, visit: Visit) -> None:
@@ -203,10 +136,52 @@ async def test_acknowledging_in_the_toast_stops_the_alert(system: System, visit:
     await expect(badge(page)).to_be_hidden()
     await open_inbox(page)
     await expect(entry(page, "Disk full").get_by_role("button", name="Acknowledge")).to_have_count(0)
+    await page.reload()
+    await live(page)
+    await open_inbox(page)
+    await expect(entry(page, "Disk full")).to_contain_text("Acknowledged")
+    await expect(entry(page, "Disk full").get_by_role("button", name="Acknowledge")).to_have_count(0)
     # A second alert that nobody answers shows that the time of the first one's escalation has passed.
     other = await system.publish(f"notifications/alerts/critical/{kind}", {"message": "Again"})
     await system.in_inbox(next_one, str(other.alert_id), within_s=20)
     assert receipt.alert_id not in {one["id"] for one in await system.inbox(next_one)}
+
+
+async def test_keyboard_alone_acknowledges_and_finds_its_way_back_to_the_bell(system: System, visit: Visit) -> None:
+    user = await reader(system, "oncall")
+    kind = f"disk-{uuid.uuid4().hex[:8]}"
+    await system.publish(f"directory/oncall/{kind}", {"users": [user]})
+    page = await visit(user)
+    await live(page)
+    await system.publish(f"notifications/alerts/critical/{kind}", {"message": "Disk full"})
+    await tell(system, user, "Later one")
+    await expect(badge(page)).to_have_text("2")
+    bell = page.locator("carillon-inbox .bell")
+    await bell.press("Enter")
+    await expect(page.locator("carillon-inbox .panel")).to_be_focused()
+    await page.locator("carillon-inbox .entry .open").first.focus()
+    await page.keyboard.press("End")
+    alert = entry(page, "Disk full")
+    await expect(alert.locator(".open")).to_be_focused()
+    await page.keyboard.press("Tab")
+    await page.keyboard.press("Enter")
+    await expect(alert).to_contain_text("Acknowledged")
+    # The button is gone; the focus is still in its entry.
+    await expect(alert.locator(".open")).to_be_focused()
+    await page.keyboard.press("Home")
+    await page.keyboard.press("Tab")
+    await page.keyboard.press("Enter")
+    await expect(entry(page, "Later one")).to_have_count(0)
+    await expect(alert.locator(".open")).to_be_focused()
+    await page.keyboard.press("Tab")
+    await expect(alert.get_by_role("button", name="Mark unread")).to_be_focused()
+    await page.keyboard.press("Enter")
+    await expect(badge(page)).to_have_text("1")
+    await page.get_by_role("button", name="Mark all read").press("Enter")
+    await expect(badge(page)).to_be_hidden()
+    await page.keyboard.press("Escape")
+    await expect(page.locator("carillon-inbox .panel")).to_be_hidden()
+    await expect(bell).to_be_focused()
 
 
 async def test_older_entries_come_on_scrolling_down(system: System, visit: Visit) -> None:
@@ -222,7 +197,7 @@ async def test_older_entries_come_on_scrolling_down(system: System, visit: Visit
     await open_inbox(page)
     rows = page.locator("carillon-inbox .entry").filter(has_text="Notice")
     await rows.first.locator(".open").focus()
-    async with asyncio.timeout(_DEADLINE_MS / 1000):
+    async with asyncio.timeout(DEADLINE_MS / 1000):
         while await rows.count() < total:
             await page.keyboard.press("End")
     assert await rows.count() == total

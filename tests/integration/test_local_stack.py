@@ -16,6 +16,7 @@ from carillon.child import ChildFailed
 from carillon.ports import Ports, is_free
 from carillon.stack import Stack, read_environment
 from carillon.supervisor import GaveUp, Supervisor
+from services.push.settings import BROWSER_PUSH_HOSTS
 from shared.errors import BrokerUnavailable, CarillonError
 from shared.model import Channel, Priority
 from shared.mqtt import Broker, BrokerAddress
@@ -66,6 +67,21 @@ async def test_a_service_gets_no_credentials_of_another(new_stack: NewStack, mon
     names = set(stack.child("push").environment or {})
     assert "PUSH_APNS_KEY_FILE" in names
     assert not [name for name in names if name.startswith(("EMAIL_", "SMS_", "REALTIME_"))]
+
+
+async def test_pushes_to_browsers_are_let_out_only_on_purpose(tmp_path: Path, new_stack: NewStack) -> None:
+    kept_in = new_stack(services=[])
+    await kept_in.start()
+    assert "fcm.googleapis.com" not in kept_in.environment["PUSH_WEBPUSH_ALLOWED_HOSTS"]
+    await kept_in.stop()
+    let_out = Stack(tmp_path / "let-out", services=["push"], browser_push_hosts=BROWSER_PUSH_HOSTS)
+    try:
+        # The push service starts: it understands both the sandbox's address and theirs.
+        await let_out.start()
+        assert let_out.environment["PUSH_WEBPUSH_ALLOWED_HOSTS"].startswith("127.0.0.1")
+        assert let_out.environment["PUSH_WEBPUSH_ALLOWED_HOSTS"].endswith(f",{BROWSER_PUSH_HOSTS}")
+    finally:
+        await let_out.stop()
 
 
 async def test_a_second_start_continues_with_the_same_data_and_secrets(new_stack: NewStack) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 import time
+from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -27,7 +28,7 @@ from services.realtime.sessions import (
     Phase,
 )
 from shared.ledger import AlertState, NewRecord, NewRow
-from shared.model import Channel, Delivery, Priority, UserInbox
+from shared.model import Channel, Delivery, Notification, Priority, UserInbox
 from shared.mqtt import Broker
 from shared.people import MobileDevice, Person, Preferences
 from shared.suppression import Cause, Suppressions, digest
@@ -525,14 +526,52 @@ async def test_device_registered_by_somebody_unknown_to_the_directory_makes_a_re
     assert [device.token for device in person.devices if isinstance(device, MobileDevice)] == ["abc"]
 
 
+async def test_key_for_browsers_is_told_where_there_is_one(
+    node: Realtime, store: EmptyStore, broker: LocalServer, topic_prefix: str
+) -> None:
+    assert (await node.call("GET", "/v1/webpush", "user1"))[0] == 404
+    point = urlsafe_b64encode(b"\x04" + bytes(64)).decode()
+    async with realtime_node(store.url, broker.url, topic_prefix, realtime_webpush_public_key=point) as keyed:
+        assert await keyed.call("GET", "/v1/webpush", "user1") == (200, {"public_key": point.rstrip("=")})
+
+
+async def accepted_alert(node: Realtime) -> Notification:
+    """An alert that the ledger knows, sent to user1."""
+    alert = notification("disk full", kind="alert_critical", alert=ALERT)
+    row = Delivery(
+        key="realtime:user1", channel=Channel.REALTIME, priority=Priority.CRITICAL, recipient="user1",
+        address=UserInbox(user_id="user1"), due_ms=round(time.time() * 1000), expires_ms=2**50,
+    )  # fmt: skip
+    await node.context.ledger.accept(NewRecord(alert, [NewRow(row)], alert=AlertState.OPEN))
+    return alert
+
+
+async def alert_states(node: Realtime) -> dict[str, str]:
+    _, answer = await node.call("GET", "/v1/inbox", "user1")
+    return {entry["id"]: entry["alert"]["state"] for entry in answer["notifications"] if "alert" in entry}
+
+
+async def test_entry_says_where_its_alert_stands(node: Realtime) -> None:
+    alerts = [await accepted_alert(node) for _ in range(3)]
+    forgotten = notification("a disk was full", kind="alert_critical", alert=ALERT)
+    async with node.session("user1") as client:
+        await client.next("hello")
+        for alert in (forgotten, *alerts):
+            await node.to_user("user1", alert)
+            assert (await client.next("notification"))["notification"]["alert"]["state"] == "open"
+    await node.to_user("user1", notification("no alert", data={"alert": {"id": alerts[0].id}}))
+    assert (await node.call("POST", f"/v1/alerts/{alerts[0].id}/acknowledge", "user1"))[0] == 204
+    await node.context.ledger.resolve(alerts[1].id)
+    states = {alerts[0].id: "acknowledged", alerts[1].id: "resolved", alerts[2].id: "open", forgotten.id: "ended"}
+    assert await alert_states(node) == states
+    async with node.session("user1") as client:
+        shown = [(await client.next("notification"))["notification"] for _ in range(5)]
+        assert {entry["id"]: entry["alert"]["state"] for entry in shown if "alert" in entry} == states
+        assert shown[-1]["data"] == {"alert": {"id": alerts[0].id}}
+
+
 async def test_alert_is_acknowledged_by_whom_it_was_sent_to_alone(node: Realtime) -> None:
-    alerts = [notification("disk full", kind="alert_critical", alert=ALERT) for _ in range(2)]
-    for alert in alerts:
-        row = Delivery(
-            key="realtime:user1", channel=Channel.REALTIME, priority=Priority.CRITICAL, recipient="user1",
-            address=UserInbox(user_id="user1"), due_ms=round(time.time() * 1000), expires_ms=2**50,
-        )  # fmt: skip
-        await node.context.ledger.accept(NewRecord(alert, [NewRow(row)], alert=AlertState.OPEN))
+    alerts = [await accepted_alert(node) for _ in range(2)]
     path = f"/v1/alerts/{alerts[0].id}/acknowledge"
     assert (await node.call("POST", path, "user3"))[0] == 404
     assert (await node.call("POST", "/v1/alerts/unknown/acknowledge", "user1"))[0] == 404

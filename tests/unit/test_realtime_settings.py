@@ -36,6 +36,7 @@ def test_origins_are_read_as_a_list(environment: pytest.MonkeyPatch) -> None:
         ("REALTIME_ALLOWED_ORIGINS", "https://*"),
         ("REALTIME_ALLOWED_ORIGINS", "https://app.example.org/"),
         ("REALTIME_ALLOWED_ORIGINS", "app.example.org"),
+        ("REALTIME_WEBPUSH_PUBLIC_KEY", "BNcRdreALRFXTkOOUHK1EtK2wtaz5Ry4"),
         ("REALTIME_PORT", "99999"),
         ("REALTIME_PROT", "8123"),
     ],

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * The HTTP side of Carillon: tickets, inbox, preferences, acknowledgements.
+ * The HTTP side of Carillon: tickets, inbox, preferences, devices, acknowledgements.
  *
  * Each call is one request under a deadline, and one more with a renewed token after a 401. Nothing else is
  * repeated: the caller knows whether that is safe. Errors carry no token, address or text of a notification.
@@ -8,7 +8,7 @@
  * @module
  */
 
-/** @import { InboxPage, InboxQuery, Preferences } from "./types.js" */
+/** @import { Device, InboxPage, InboxQuery, Preferences } from "./types.js" */
 
 const DEADLINE_MS = 10_000;
 /** A longer Retry-After than this is taken for a mistake. */
@@ -109,6 +109,30 @@ export class InboxApi {
   /** @param {Preferences} preferences */
   async setPreferences(preferences) {
     await this.#request("PUT", "preferences", { body: preferences });
+  }
+
+  /** @param {Device} device */
+  async addDevice(device) {
+    await this.#request("POST", "devices", { body: device });
+  }
+
+  /** @param {string} token An app's token, or the endpoint of a browser's subscription. */
+  async removeDevice(token) {
+    await this.#request("DELETE", `devices/${encodeURIComponent(token)}`);
+  }
+
+  /**
+   * Read the key that browsers subscribe with, or null where the operator has set none.
+   *
+   * @returns {Promise<string | null>}
+   */
+  async webPushKey() {
+    try {
+      return (await this.#json("GET", "webpush")).public_key;
+    } catch (error) {
+      if (error instanceof CarillonError && error.status === 404) return null;
+      throw error;
+    }
   }
 
   /**

@@ -7,6 +7,8 @@
 
 const FIRST_MS = 500;
 const LONGEST_MS = 30_000;
+/** Where the waits of a connection go on that works but keeps breaking: short, and not shorter each time. */
+const EASED_STEP = 1;
 /** Enough to spread the clients of one server over a restart. */
 const SOON_MS = 1_000;
 
@@ -29,6 +31,11 @@ export class Backoff {
   /** Take a wait from the upper half of the longest one, for a server that asked for fewer of us. */
   longest() {
     return LONGEST_MS * (0.5 + Math.random() / 2);
+  }
+
+  /** Forget most failures: the server has answered, if only for a moment. The next wait is at most a second. */
+  ease() {
+    this.#step = Math.min(this.#step, EASED_STEP);
   }
 
   /** Begin again with the shortest wait. */

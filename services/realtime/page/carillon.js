@@ -3,8 +3,9 @@
  * Carillon's browser client: live notifications and the inbox of one user.
  *
  * Each notification is announced once by each client, also across reconnects: the client keeps its position (the
- * cursor), resumes from it, and drops ids it has seen. What it does not promise: that a `read` sent over a socket
- * that dies in the same moment arrives. Calls over HTTP reject if they were not taken.
+ * cursor), resumes from it, and drops ids it has seen. Where the server's history does not reach back that far, it
+ * reads from the inbox what was missed and announces that first. What it does not promise: that a `read` sent over a
+ * socket that dies in the same moment arrives. Calls over HTTP reject if they were not taken.
  *
  * @module
  */
@@ -14,13 +15,15 @@ import { Connection } from "./connection.js";
 import { UnreadCount } from "./unread-count.js";
 
 /** @import { TokenSource } from "./api.js" */
-/** @import { ClientEvents, ClientFrame, HelloFrame, InboxNotification, InboxPage, InboxQuery } from "./types.js" */
-/** @import { Preferences, ServerFrame, TransportName } from "./types.js" */
+/** @import { ClientEvents, ClientFrame, Device, HelloFrame, InboxNotification, InboxPage } from "./types.js" */
+/** @import { InboxQuery, Preferences, ServerFrame, TransportName } from "./types.js" */
 
 export { CarillonError };
 
 /** Ids remembered against duplicates. A resume repeats far less. */
 const SEEN_LIMIT = 1_000;
+/** Entries read after a gap: the most that one page of the inbox holds. */
+const MISSED_LIMIT = 100;
 
 /**
  * @typedef {object} ClientOptions
@@ -46,7 +49,14 @@ export class CarillonClient extends EventTarget {
    * @type {string | null}
    */
   #helloCursor = null;
-  #cursorRefused = false;
+  /**
+   * Arrivals that wait until those before them have been read, null when none do.
+   *
+   * @type {InboxNotification[] | null}
+   */
+  #held = null;
+  /** What a gap swallowed could not be read yet. */
+  #owing = false;
 
   /** @param {ClientOptions} options */
   constructor({ url = "", getToken, transport = "auto", cursorKey }) {
@@ -54,14 +64,13 @@ export class CarillonClient extends EventTarget {
     this.#api = new InboxApi(url, getToken);
     this.#connection = new Connection(this.#api, transport, {
       cursor: () => this.#cursor,
-      cursorRefused: () => this.#forgetCursor(),
       state: (change) => this.#emit("state", change),
       frame: (frame, cursor) => this.#receive(frame, cursor),
       settled: () => this.#settled(),
       unauthenticated: (code) => this.#emit("unauthenticated", { code }),
     });
     this.#cursorKey = cursorKey;
-    if (cursorKey) this.#cursor = globalThis.sessionStorage?.getItem(cursorKey) ?? null;
+    if (cursorKey) this.#cursor = storage()?.getItem(cursorKey) ?? null;
   }
 
   get state() {
@@ -106,6 +115,9 @@ export class CarillonClient extends EventTarget {
   /** Leave. Nothing arrives after this. */
   close() {
     this.#connection.close();
+    if (!this.#held) return;
+    this.#held = null;
+    this.#owing = true;
   }
 
   /**
@@ -177,6 +189,29 @@ export class CarillonClient extends EventTarget {
     await this.#api.setPreferences(preferences);
   }
 
+  /**
+   * Let pushes come to a device; saying it again does no harm.
+   *
+   * @param {Device} device
+   */
+  async addDevice(device) {
+    await this.#api.addDevice(device);
+  }
+
+  /** @param {string} token An app's token, or the endpoint of a browser's subscription. */
+  async removeDevice(token) {
+    await this.#api.removeDevice(token);
+  }
+
+  /**
+   * Read the key that browsers subscribe with, or null where the operator has set none.
+   *
+   * @returns {Promise<string | null>}
+   */
+  async webPushKey() {
+    return this.#api.webPushKey();
+  }
+
   /** @param {() => Promise<void>} request */
   async #change(request) {
     await request();
@@ -195,7 +230,7 @@ export class CarillonClient extends EventTarget {
    */
   #receive(frame, cursor) {
     if (frame.type === "hello") return this.#greeted(frame, cursor);
-    if (frame.type === "notification") this.#announce(frame.notification);
+    if (frame.type === "notification") this.#arrived(frame.notification);
     else if (frame.type === "unread") this.#say(frame.unread);
     else if (frame.type === "status") this.#emit("status", frame);
     else if (frame.type === "gap") this.#missed();
@@ -213,36 +248,65 @@ export class CarillonClient extends EventTarget {
     if (this.#cursor === null) this.#moveTo(this.#helloCursor);
     this.#emit("hello", { session_id: hello.session_id });
     this.#say(hello.unread);
-    if (this.#cursorRefused) this.#missed();
+    if (this.#owing) void this.#readMissed();
   }
 
   /** Say that history is gone, and stand where the hello stood: an inbox read from now on holds all before it. */
   #missed() {
-    this.#cursorRefused = false;
     this.#moveTo(this.#helloCursor);
     this.#emit("gap", {});
+    void this.#readMissed();
   }
 
-  #forgetCursor() {
-    if (this.#cursor === null) return;
-    this.#cursorRefused = true;
-    this.#moveTo(null);
+  /** Announce what the inbox still holds of what was missed, and then what arrived meanwhile. */
+  async #readMissed() {
+    this.#owing = true;
+    if (this.#held) return;
+    /** @type {InboxNotification[]} */
+    const held = [];
+    this.#held = held;
+    while (this.#owing) {
+      this.#owing = false;
+      const page = await this.#api.inbox({ limit: MISSED_LIMIT }).catch(() => null);
+      // Closed meanwhile: the next connection begins with it.
+      if (this.#held !== held) return;
+      if (!page) {
+        this.#owing = true;
+        break;
+      }
+      const known = page.notifications.findIndex(({ id }) => this.#seen.has(id));
+      const missed = known < 0 ? page.notifications : page.notifications.slice(0, known);
+      for (const notification of missed.reverse()) this.#announce(notification, true);
+      this.#say(page.unread);
+    }
+    this.#held = null;
+    for (const notification of held) this.#announce(notification, false);
   }
 
   #settled() {
+    if (this.#owing) void this.#readMissed();
     // Entries read elsewhere while this client was away hide arrivals in the hello's count, unless a count followed.
     if (!this.#count.confirmed) void this.#recount();
   }
 
   /** @param {InboxNotification} notification */
-  #announce(notification) {
+  #arrived(notification) {
+    if (this.#held) this.#held.push(notification);
+    else this.#announce(notification, false);
+  }
+
+  /**
+   * @param {InboxNotification} notification
+   * @param {boolean} late
+   */
+  #announce(notification, late) {
     if (typeof notification?.id !== "string" || this.#seen.has(notification.id)) return;
     this.#remember(notification.id);
     if (!notification.read) {
       this.#count.arrived();
       this.#emit("unread", { unread: this.#count.value ?? 0 });
     }
-    this.#emit("notification", { notification });
+    this.#emit("notification", { notification, late });
   }
 
   /** @param {string} id */
@@ -265,8 +329,8 @@ export class CarillonClient extends EventTarget {
   #moveTo(cursor) {
     this.#cursor = cursor;
     if (!this.#cursorKey) return;
-    if (cursor === null) globalThis.sessionStorage?.removeItem(this.#cursorKey);
-    else globalThis.sessionStorage?.setItem(this.#cursorKey, cursor);
+    if (cursor === null) storage()?.removeItem(this.#cursorKey);
+    else storage()?.setItem(this.#cursorKey, cursor);
   }
 
   /**
@@ -276,5 +340,14 @@ export class CarillonClient extends EventTarget {
    */
   #emit(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}
+
+/** The tab's storage, or null where the browser withholds it: a sandboxed frame may only look at the name. */
+function storage() {
+  try {
+    return globalThis.sessionStorage ?? null;
+  } catch {
+    return null;
   }
 }

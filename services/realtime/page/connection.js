@@ -21,6 +21,8 @@ const GOING_AWAY = 1001;
 /** Close codes of the realtime service. 4008 (too slow) needs no treatment of its own: the cursor brings the rest. */
 const UNAUTHENTICATED = 4001;
 const TOO_MANY_SESSIONS = 4009;
+/** What only the server says, so that a WebSocket got through to it: those, 1013 (try again later), 4008. */
+const SPOKEN_BY_SERVER = new Set([GOING_AWAY, UNAUTHENTICATED, TOO_MANY_SESSIONS, 1013, 4008]);
 
 /** From opening to hello; a proxy may swallow an upgrade and answer nothing. */
 const HELLO_DEADLINE_MS = 10_000;
@@ -28,15 +30,14 @@ const HELLO_DEADLINE_MS = 10_000;
 const STABLE_MS = 5_000;
 /** Shorter than the idle limit of common proxies (nginx: proxy_read_timeout, 60 s). */
 const PING_EVERY_MS = 25_000;
-/** A cursor that the server refuses looks like any failed handshake; after this many it is given up. */
-const FAILURES_BEFORE_CURSOR_IS_DROPPED = 4;
+/** What a ping waits for its answer. */
+const PONG_DEADLINE_MS = 10_000;
 
 /**
  * What a connection asks and tells its owner.
  *
  * @typedef {object} ConnectionOwner
  * @property {() => string | null} cursor Where the next link resumes.
- * @property {() => void} cursorRefused The server may not know that cursor any more.
  * @property {(change: StateChange) => void} state
  * @property {(frame: ServerFrame, cursor: string | null) => void} frame
  * @property {() => void} settled The link has lived long enough to be called stable.
@@ -56,11 +57,8 @@ export class Connection {
   #link = null;
   /** Which attempt is current; answers to an earlier one are dropped. */
   #attempt = 0;
-  #failures = 0;
   /** Something came since the last ping. */
   #heard = false;
-  /** This server answers pings, so that silence means a dead link. */
-  #answersPings = false;
   #tokenRenewed = false;
   #notBefore_ms = 0;
   /** @type {Set<ReturnType<typeof setTimeout>>} */
@@ -115,7 +113,9 @@ export class Connection {
     globalThis.document?.addEventListener(
       "visibilitychange",
       () => {
-        if (document.visibilityState === "visible") this.#hurry();
+        if (document.visibilityState !== "visible") return;
+        if (this.#state === "open") this.#ping();
+        else this.#hurry();
       },
       { signal },
     );
@@ -146,7 +146,6 @@ export class Connection {
   async #try() {
     this.#drop();
     const attempt = this.#attempt;
-    this.#answersPings = false;
     this.#become("connecting");
     try {
       const ticket = await this.#api.ticket();
@@ -156,7 +155,6 @@ export class Connection {
       this.#link = (websocket ? openWebSocket : openEventSource)(address, {
         frame: (frame, cursor) => {
           this.#heard = true;
-          if (frame.type === "pong") this.#answersPings = true;
           if (frame.type === "hello") this.#greeted();
           this.#owner.frame(frame, cursor);
         },
@@ -171,7 +169,7 @@ export class Connection {
   }
 
   #greeted() {
-    this.#failures = 0;
+    this.#backoff.ease();
     this.#after(STABLE_MS, () => {
       this.#backoff.reset();
       this.#tokenRenewed = false;
@@ -183,10 +181,17 @@ export class Connection {
 
   #keepAlive() {
     this.#after(PING_EVERY_MS, () => {
-      // A lost network that the browser does not notice leaves a socket open for many minutes.
-      if (this.#answersPings && !this.#heard) return void this.#closed(null);
-      this.#heard = !this.#link?.send({ type: "ping" });
+      this.#ping();
       this.#keepAlive();
+    });
+  }
+
+  /** Give the link up unless it shows a sign of life: a lost network may leave a socket open for many minutes. */
+  #ping() {
+    if (!this.#link?.send({ type: "ping" })) return;
+    this.#heard = false;
+    this.#after(PONG_DEADLINE_MS, () => {
+      if (!this.#heard) void this.#closed(null);
     });
   }
 
@@ -203,8 +208,11 @@ export class Connection {
   async #closed(code) {
     const greeted = this.#state === "open";
     this.#drop();
-    if (!greeted) this.#countFailure();
-    else if (this.#choice === "auto") this.#transport = "websocket";
+    if (this.#choice === "auto") {
+      // A WebSocket that is never greeted may have a proxy in between that lets none through.
+      const through = greeted || this.#transport === "sse" || SPOKEN_BY_SERVER.has(code ?? 0);
+      this.#transport = through ? "websocket" : "sse";
+    }
     if (code === UNAUTHENTICATED) return this.#renew();
     if (code === TOO_MANY_SESSIONS) {
       // At once again would push out another session of this user, which would come back and push out this one.
@@ -212,12 +220,6 @@ export class Connection {
     }
     // Before its hello, a server that is going away has not shown that it works.
     this.#wait(greeted && code === GOING_AWAY ? this.#backoff.soon() : this.#backoff.next(), code);
-  }
-
-  #countFailure() {
-    this.#failures += 1;
-    if (this.#choice === "auto") this.#transport = this.#transport === "websocket" ? "sse" : "websocket";
-    if (this.#failures % FAILURES_BEFORE_CURSOR_IS_DROPPED === 0) this.#owner.cursorRefused();
   }
 
   /** Try once more with a fresh token. A used or late ticket is refused in the same way, so an unchanged one may do. */

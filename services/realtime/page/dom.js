@@ -23,6 +23,16 @@ export function element(tag, attributes = {}, ...children) {
 }
 
 /**
+ * Give the focus to an element once the present event is over: within it, the key that pressed one button would press
+ * the next one, too.
+ *
+ * @param {HTMLElement | null | undefined} target
+ */
+export function focusSoon(target) {
+  setTimeout(() => target?.focus({ preventScroll: true }));
+}
+
+/**
  * @param {string} label
  * @param {string} className
  * @param {() => void} act

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { button, element } from "./dom.js";
+import { button, element, focusSoon } from "./dom.js";
 import { icon } from "./icons.js";
 import { fullTime, relativeTime } from "./relative-time.js";
 
@@ -46,6 +46,28 @@ export function chips({ type, priority, category }, labels) {
   return words.filter((word) => word).map((word) => element("span", { class: "chip" }, String(word)));
 }
 
+/**
+ * Whether somebody still has to take this alert.
+ *
+ * @param {InboxNotification} notification
+ */
+export function wantsAcknowledgement({ alert }) {
+  return Boolean(alert?.requires_acknowledgment) && (alert?.state ?? "open") === "open";
+}
+
+/**
+ * The link that a notification brings in `data.url`, or null. Only http and https: other schemes may run something.
+ *
+ * @param {InboxNotification} notification
+ */
+export function link({ data }) {
+  if (typeof data?.url !== "string" || !URL.canParse(data.url)) return null;
+  const url = new URL(data.url);
+  if (url.protocol !== "https:" && url.protocol !== "http:") return null;
+  // The host is the text, so that nobody is told of one place and led to another.
+  return element("a", { class: "link", href: url.href, target: "_blank", rel: "noopener noreferrer" }, url.host);
+}
+
 /** One row. It shows what it is given and reports what is clicked; it changes nothing by itself. */
 export class EntryRow {
   #labels;
@@ -53,7 +75,6 @@ export class EntryRow {
   #time = element("time");
   #state = element("span", { class: "hidden-text" });
   #buttons = element("div", { class: "actions" });
-  #wantedAcknowledgement = false;
   #opener;
 
   /**
@@ -78,6 +99,7 @@ export class EntryRow {
         { class: "content" },
         this.#opener,
         element("p", { class: "message" }, notification.message),
+        ...[link(notification)].filter((made) => made !== null),
         element("div", { class: "meta" }, ...chips(notification, labels), this.#time),
         this.#buttons,
       ),
@@ -85,7 +107,7 @@ export class EntryRow {
     // The whole row is a target for the pointer; the title alone is one for the keyboard.
     this.element.addEventListener("click", (event) => {
       const target = /** @type {Element} */ (event.target);
-      if (!target.closest(".actions") && !getSelection()?.toString()) this.#open();
+      if (!target.closest(".actions, .link") && !getSelection()?.toString()) this.#open();
     });
     this.update({});
     this.tick();
@@ -102,17 +124,20 @@ export class EntryRow {
     this.#state.textContent = read ? "" : `${labels.unread}: `;
     /** @type {Node[]} */
     const buttons = [];
-    if (alert?.requires_acknowledgment) {
-      this.#wantedAcknowledgement = true;
+    if (wantsAcknowledgement(shown)) {
       buttons.push(button(labels.acknowledge, "primary acknowledge", () => actions.acknowledge(shown)));
-    } else if (this.#wantedAcknowledgement) {
-      buttons.push(element("span", { class: "acknowledged" }, icon("check"), labels.acknowledged));
+    } else if (alert?.requires_acknowledgment) {
+      const words = labels.alertStates[alert.state ?? "open"];
+      buttons.push(element("span", { class: "acknowledged" }, icon("check"), words));
     }
     if (read) {
       buttons.push(button(labels.markUnread, "quiet mark-unread", () => actions.markUnread(shown), icon("unread")));
     }
     buttons.push(button(labels.archive, "quiet archive", () => actions.archive(shown), icon("archive")));
+    // A button that was pressed may be gone now; the focus stays in the entry.
+    const focused = this.#buttons.matches(":focus-within");
     this.#buttons.replaceChildren(...buttons);
+    if (focused) focusSoon(this.#opener);
   }
 
   /** Bring "5 minutes ago" up to date. */

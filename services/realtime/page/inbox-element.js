@@ -9,6 +9,7 @@
  * @module
  */
 
+import { BASE_STYLE } from "./base-style.js";
 import { CarillonClient } from "./carillon.js";
 import { InboxList } from "./inbox-list.js";
 import { InboxPanel } from "./inbox-panel.js";
@@ -53,7 +54,7 @@ export class CarillonInbox extends HTMLElement {
   constructor() {
     super();
     const shadow = this.attachShadow({ mode: "open" });
-    shadow.adoptedStyleSheets = [INBOX_STYLE, this.#panel.placement];
+    shadow.adoptedStyleSheets = [BASE_STYLE, INBOX_STYLE, this.#panel.placement];
     shadow.append(...this.#panel.elements);
     shadow.addEventListener("keydown", (event) => this.#panel.key(/** @type {KeyboardEvent} */ (event)));
     this.#panel.name(this.#labels);
@@ -68,6 +69,7 @@ export class CarillonInbox extends HTMLElement {
     const { signal } = this.#listening;
     document.addEventListener("pointerdown", (event) => this.#outside(event), { signal });
     addEventListener("resize", () => this.#panel.place(), { signal });
+    navigator.serviceWorker?.addEventListener("message", (event) => this.#pushed(event.data), { signal });
     const ticking = setInterval(() => this.#list?.tick(), TICK_MS);
     signal.addEventListener("abort", () => clearInterval(ticking));
     this.#restart();
@@ -173,13 +175,13 @@ export class CarillonInbox extends HTMLElement {
     this.shadowRoot?.append(this.#toasts.element);
     client.on("state", (change) => this.#showState(change));
     client.on("unread", ({ unread }) => this.#counted(unread));
-    client.on("notification", ({ notification }) => this.#arrived(notification));
+    client.on("notification", ({ notification, late }) => this.#arrived(notification, late));
     client.on("status", (status) => {
       this.#panel.status.show(status);
       this.#say("carillon-status", status);
     });
     client.on("error", () => this.#frameRefused());
-    client.on("gap", () => void this.#reloadAfterGap());
+    client.on("gap", () => void list.load());
     client.on("hello", () => void (list.stale && list.load()));
     client.on("unauthenticated", (detail) => this.#say("carillon-unauthenticated", detail));
     // First the inbox and then the stream: what is in the list already is no news and gets no toast.
@@ -240,7 +242,7 @@ export class CarillonInbox extends HTMLElement {
   async #acknowledge(notification) {
     const { alert, id, title } = notification;
     if (!alert || !(await this.#try((client) => client.acknowledge(alert.id)))) return;
-    this.#list?.update(id, { alert: { ...alert, requires_acknowledgment: false } });
+    this.#list?.update(id, { alert: { ...alert, state: "acknowledged" } });
     this.#toasts?.dismiss(id);
     void this.#mark(notification, true);
     this.#panel.announce(`${this.#labels.acknowledged}: ${title}`, false);
@@ -270,15 +272,18 @@ export class CarillonInbox extends HTMLElement {
     }
   }
 
-  /** @param {InboxNotification} notification */
-  #arrived(notification) {
+  /**
+   * @param {InboxNotification} notification
+   * @param {boolean} late
+   */
+  #arrived(notification, late) {
     this.#list?.add(notification);
     const critical = notification.priority === "critical";
-    // With the list in view, a second copy in the corner is noise, unless somebody must act on it.
-    if (!notification.read && !this.hasAttribute("no-toasts") && (critical || !this.open)) {
-      this.#toasts?.show(notification);
-    }
-    this.#panel.announce(`${notification.title}. ${notification.message}`, critical);
+    // With the list in view, a second copy in the corner is noise, unless somebody must act on it. So are a hundred
+    // copies of what was missed.
+    const passing = !late && !this.open;
+    if (!notification.read && !this.hasAttribute("no-toasts") && (critical || passing)) this.#toasts?.show(notification);
+    if (critical || !late) this.#panel.announce(`${notification.title}. ${notification.message}`, critical);
     this.#say("carillon-notification", notification);
   }
 
@@ -288,23 +293,22 @@ export class CarillonInbox extends HTMLElement {
     void this.#list?.load();
   }
 
-  async #reloadAfterGap() {
-    const missed = (await this.#list?.load()) ?? [];
-    if (this.hasAttribute("no-toasts")) return;
-    for (const notification of missed.reverse()) {
-      if (!notification.read && notification.priority === "critical") this.#toasts?.show(notification);
-    }
-  }
-
   /** @param {number} unread */
   #counted(unread) {
     // Fewer than are shown here: somebody read some in another window or on another device.
     if (unread < this.#unread && this.#list) {
       this.#list.stale = true;
       clearTimeout(this.#reread);
-      if (this.open) this.#reread = setTimeout(() => void this.#list?.load(), REREAD_AFTER_MS);
+      const inView = this.open || (this.#toasts?.ids.length ?? 0) > 0;
+      if (inView) this.#reread = setTimeout(() => void this.#catchUp(), REREAD_AFTER_MS);
     }
     this.#setUnread(unread);
+  }
+
+  /** Show what was done elsewhere: in the list, and by taking away the toasts of what was read. */
+  async #catchUp() {
+    await this.#list?.load();
+    for (const id of this.#toasts?.ids ?? []) if (this.#list?.get(id)?.read) this.#toasts?.dismiss(id);
   }
 
   /** @param {number} unread */
@@ -325,7 +329,20 @@ export class CarillonInbox extends HTMLElement {
   #opened() {
     this.#toasts?.clearPassing();
     this.#list?.tick();
-    if (this.#list?.stale) void this.#list.load();
+    // Somebody else may have taken an alert that is still open here.
+    if (this.#list?.stale || this.#list?.hasOpenAlerts) void this.#list.load();
+  }
+
+  /**
+   * The service worker says that a notification of the system was clicked.
+   *
+   * @param {{type?: string, id?: string | null} | null} message
+   */
+  #pushed(message) {
+    if (message?.type !== "carillon-open") return;
+    const notification = this.#list?.get(message.id ?? "");
+    if (notification) this.#actions.open(notification);
+    else this.open = true;
   }
 
   /** @param {Event} event */

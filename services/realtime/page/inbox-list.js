@@ -8,7 +8,7 @@
  */
 
 import { button, element } from "./dom.js";
-import { EntryRow } from "./entry.js";
+import { EntryRow, wantsAcknowledgement } from "./entry.js";
 
 /** @import { CarillonClient } from "./carillon.js" */
 /** @import { EntryActions } from "./entry.js" */
@@ -29,6 +29,8 @@ export class InboxList {
   #view;
   #reading = 0;
   #busy = false;
+  /** @type {InboxNotification[]} What was added while a page was read that may not hold it yet. */
+  #addedMeanwhile = [];
   #items = element("ul", { role: "list" });
   #note = element("p", { class: "note", role: "status" });
   #older;
@@ -67,13 +69,11 @@ export class InboxList {
 
   /**
    * Read the newest entries of the view, as many as are shown.
-   *
-   * @returns {Promise<InboxNotification[]>} Those that were not in the list before; none where reading failed.
    */
   async load() {
     const limit = Math.min(REREAD_LIMIT, Math.max(PAGE, this.#rows.size));
     const page = await this.#read({ limit });
-    if (!page) return [];
+    if (!page) return;
     this.stale = false;
     const before = this.#rows;
     this.#rows = new Map();
@@ -82,8 +82,8 @@ export class InboxList {
     this.#items.replaceChildren(...[...this.#rows.values()].map((row) => row.element));
     if (focused) this.#rows.get(focused.notification.id)?.focus();
     this.#finish(page.length === limit);
+    for (const notification of this.#addedMeanwhile.splice(0)) this.add(notification);
     this.#lookAgain();
-    return page.filter(({ id }) => !before.has(id));
   }
 
   /** Read the page below the last entry. */
@@ -107,8 +107,13 @@ export class InboxList {
     await this.load();
   }
 
+  get hasOpenAlerts() {
+    return [...this.#rows.values()].some((row) => wantsAcknowledgement(row.notification));
+  }
+
   /** @param {InboxNotification} notification */
   add(notification) {
+    if (this.#busy) this.#addedMeanwhile.push(notification);
     if (this.#view === "archived" || this.#view === "read" || this.#rows.has(notification.id)) return;
     const older = this.#rows;
     this.#rows = new Map();
@@ -148,7 +153,8 @@ export class InboxList {
     const focused = row.element.matches(":focus-within");
     row.element.remove();
     this.#rows.delete(id);
-    if (focused) neighbour?.focus();
+    if (focused && neighbour) neighbour.focus();
+    else if (focused) this.element.closest(/** @type {"section"} */ (".panel"))?.focus();
     this.#finish(!this.#older.hidden);
   }
 
@@ -160,6 +166,7 @@ export class InboxList {
   async #read(query) {
     const reading = ++this.#reading;
     this.#busy = true;
+    this.#addedMeanwhile = [];
     if (this.#rows.size === 0) this.#note.textContent = this.#labels.loading;
     try {
       const state = this.#view;

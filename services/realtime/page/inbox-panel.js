@@ -6,7 +6,7 @@
  * @module
  */
 
-import { button, element } from "./dom.js";
+import { button, element, focusSoon } from "./dom.js";
 import { icon } from "./icons.js";
 import { StatusBanner } from "./status-banner.js";
 
@@ -124,6 +124,8 @@ export class InboxPanel {
     this.#badge.hidden = unread === 0;
     this.#bell.setAttribute("aria-label", labels.bell(unread));
     this.#bell.title = labels.title;
+    // A disabled button has no focus, and keys would go nowhere.
+    if (unread === 0 && this.#markAll.matches(":focus")) focusSoon(this.#panel);
     this.#markAll.disabled = unread === 0;
   }
 

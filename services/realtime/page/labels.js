@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * The words of `<carillon-inbox>`. Give the element's `labels` property another set to translate it.
+ * The words of the elements. Give an element's `labels` property another set to translate it.
  *
  * @module
  */
@@ -21,6 +21,7 @@ export const LABELS = {
   markUnread: "Mark unread",
   acknowledge: "Acknowledge",
   acknowledged: "Acknowledged",
+  alertStates: { open: "", acknowledged: "Acknowledged", resolved: "Resolved", ended: "Over" },
   older: "Show older",
   loading: "Loading…",
   empty: "Nothing here yet.",
@@ -50,3 +51,30 @@ export const LABELS = {
 };
 
 /** @typedef {typeof LABELS} Labels */
+
+export const PREFERENCES_LABELS = {
+  title: "How to reach me",
+  channels: {
+    realtime: { name: "Live", about: "In open windows, at once. The inbox has everything in any case." },
+    push: { name: "Push", about: "On phones and browsers that you have allowed." },
+    email: { name: "E-mail", about: "High and critical notifications." },
+    sms: { name: "SMS", about: "Critical notifications." },
+  },
+  note: "Critical alerts come on every channel that can reach you.",
+  saved: "Saved",
+  saveFailed: "That could not be saved. Please try again.",
+  loadFailed: "The settings could not be read.",
+  browserTitle: "This browser",
+  browser: {
+    unsupported: "This browser cannot show notifications while the page is closed.",
+    unavailable: "This server does not push to browsers.",
+    denied: "Notifications of this site are blocked. Your browser's settings change that.",
+    off: "Show notifications here while the page is closed.",
+    on: "Notifications come to this browser while the page is closed.",
+  },
+  enable: "Turn on",
+  disable: "Turn off",
+  browserFailed: "That did not work: the browser or its push service refused.",
+};
+
+/** @typedef {typeof PREFERENCES_LABELS} PreferencesLabels */

@@ -8,6 +8,7 @@
  */
 
 import "./inbox-element.js";
+import "./preferences-element.js";
 import { button, element } from "./dom.js";
 import { tone } from "./entry.js";
 import { icon } from "./icons.js";
@@ -15,6 +16,7 @@ import { LABELS } from "./labels.js";
 import { StatusBanner } from "./status-banner.js";
 
 /** @import { CarillonInbox } from "./inbox-element.js" */
+/** @import { CarillonPreferences } from "./preferences-element.js" */
 /** @import { InboxNotification, StateChange, StatusFrame } from "./types.js" */
 
 const TOKEN_KEY = "carillon.token";
@@ -37,6 +39,7 @@ function part(id, kind) {
 }
 
 const inbox = /** @type {CarillonInbox} */ (part("inbox", HTMLElement));
+const preferences = /** @type {CarillonPreferences} */ (part("preferences", HTMLElement));
 const feed = part("feed", HTMLElement);
 const status = new StatusBanner();
 const time = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
@@ -69,6 +72,7 @@ function subject(token) {
 function showEntrance(trouble = "") {
   sessionStorage.removeItem(TOKEN_KEY);
   inbox.token = "";
+  preferences.token = "";
   inbox.hidden = true;
   feed.replaceChildren();
   showStatus(null);
@@ -91,6 +95,7 @@ function enter(token) {
   part("commands", HTMLElement).replaceChildren(...commands(PLAIN_ID.test(user) ? user : "USER_ID"));
   inbox.hidden = false;
   inbox.token = token;
+  preferences.token = token;
 }
 
 /** @param {string} user */
@@ -134,7 +139,7 @@ function command(title, topic, payload) {
 /** @param {InboxNotification} notification */
 function showArrival(notification) {
   const { title, message, type, priority, category, timestamp, alert } = notification;
-  const wish = alert?.requires_acknowledgment ? "wants an acknowledgement" : "";
+  const wish = alert?.requires_acknowledgment && alert.state !== "acknowledged" ? "wants an acknowledgement" : "";
   const facts = [type, `priority ${priority}`, category, wish];
   part("waiting", HTMLElement).hidden = true;
   feed.prepend(
@@ -163,8 +168,8 @@ function showStatus(frame) {
 /** @param {string} theme */
 function setTheme(theme) {
   localStorage.setItem(THEME_KEY, theme);
-  for (const themed of [document.documentElement, inbox]) {
-    const name = themed === inbox ? "theme" : "data-theme";
+  for (const themed of [document.documentElement, inbox, preferences]) {
+    const name = themed === document.documentElement ? "data-theme" : "theme";
     if (theme === "auto") themed.removeAttribute(name);
     else themed.setAttribute(name, theme);
   }
@@ -188,7 +193,11 @@ part("theme", HTMLElement).addEventListener("click", () => {
   const current = THEMES.findIndex((theme) => theme === localStorage.getItem(THEME_KEY));
   setTheme(THEMES[(current + 1) % THEMES.length] ?? "auto");
 });
-part("leave", HTMLElement).addEventListener("click", () => showEntrance());
+part("leave", HTMLElement).addEventListener("click", async () => {
+  // The next person at this browser must not be shown this one's pushes.
+  await preferences.webPush?.disable().catch(() => undefined);
+  showEntrance();
+});
 part("token-form", HTMLElement).addEventListener("submit", (event) => {
   event.preventDefault();
   enter(part("token", HTMLTextAreaElement).value.trim());

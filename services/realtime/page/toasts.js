@@ -8,8 +8,8 @@
  * @module
  */
 
-import { button, element } from "./dom.js";
-import { chips, mark, tone } from "./entry.js";
+import { button, element, focusSoon } from "./dom.js";
+import { chips, mark, tone, wantsAcknowledgement } from "./entry.js";
 import { icon } from "./icons.js";
 
 /** @import { EntryActions } from "./entry.js" */
@@ -59,6 +59,11 @@ export class Toasts {
       signal: this.#stopWatching.signal,
     });
     this.#hold("hidden", document.hidden);
+  }
+
+  /** The ids of those that are shown or wait for room. */
+  get ids() {
+    return [...this.#shown.map(({ notification }) => notification.id), ...this.#waiting.map(({ id }) => id)];
   }
 
   /** @param {InboxNotification} notification */
@@ -126,7 +131,7 @@ export class Toasts {
       element("p", { class: "message" }, notification.message),
       element("div", { class: "meta" }, ...chips(notification, labels)),
     );
-    if (notification.alert?.requires_acknowledgment) {
+    if (wantsAcknowledgement(notification)) {
       const acknowledge = () => this.#actions.acknowledge(notification);
       const seen = button(labels.acknowledge, "primary acknowledge", acknowledge);
       content.append(element("div", { class: "actions" }, seen));
@@ -158,7 +163,9 @@ export class Toasts {
   #remove(toast) {
     clearTimeout(toast.timer);
     this.#shown = this.#shown.filter((other) => other !== toast);
+    const focused = toast.element.matches(":focus-within");
     toast.element.remove();
+    if (focused) focusSoon(this.#shown[0]?.element.querySelector("button"));
     // An element that vanishes under the pointer or the focus says nothing about it.
     if (this.#shown.length === 0) this.#holds.delete("pointer");
     if (!this.element.matches(":focus-within")) this.#hold("focus", false);

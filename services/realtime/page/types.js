@@ -15,7 +15,10 @@
  * @typedef {object} Alert
  * @property {string} id Goes into `acknowledge()`; not the notification's id.
  * @property {boolean} requires_acknowledgment
+ * @property {AlertState} [state] Where it stood when the entry was read; "open" when left out.
  */
+
+/** @typedef {"open" | "acknowledged" | "resolved" | "ended"} AlertState "ended": too long ago to be known. */
 
 /**
  * One entry of a user's inbox.
@@ -53,6 +56,14 @@
  */
 
 /** @typedef {{realtime: boolean, email: boolean, sms: boolean, push: boolean}} Preferences */
+
+/** @typedef {{endpoint: string, keys: {p256dh: string, auth: string}}} PushSubscriptionKeys */
+
+/**
+ * Where pushes go: an app's token, or a browser's subscription.
+ *
+ * @typedef {{platform: "ios" | "android", token: string} | {platform: "web", subscription: PushSubscriptionKeys}} Device
+ */
 
 /** @typedef {{type: "hello", session_id: string, cursor?: string, unread: number}} HelloFrame */
 /** @typedef {{type: "notification", cursor?: string, notification: InboxNotification}} NotificationFrame */
@@ -104,11 +115,13 @@
  * @typedef {object} ClientEvents
  * @property {StateChange} state
  * @property {{session_id: string}} hello
- * @property {{notification: InboxNotification}} notification Once for each id.
+ * @property {{notification: InboxNotification, late: boolean}} notification Once for each id, in the server's order;
+ *   `late` for one that was read from the inbox after a gap.
  * @property {{unread: number}} unread
  * @property {StatusFrame} status
  * @property {{code: string}} error A frame that was sent could not be done.
- * @property {Record<string, never>} gap History is gone: read the inbox again.
+ * @property {Record<string, never>} gap Some history is gone: what the inbox still holds of it follows as `notification`
+ *   events, and a list that was drawn earlier is to be drawn again.
  * @property {{code: number}} unauthenticated The token was refused twice; the client has stopped.
  */
 

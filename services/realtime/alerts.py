@@ -1,0 +1,42 @@
+"""Where the alerts among a user's entries stand.
+
+The text of an entry is written once, while its alert is open; whether somebody has taken it since, only the ledger
+knows. Entries without an alert cost nothing here, and those with one cost one round trip together.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+
+from shared.ledger import Ledger
+from shared.timeline import Item
+
+# The state of an alert whose record is gone: too long ago for an acknowledgement to change anything.
+ENDED = "ended"
+
+# What the text of every alert holds (and perhaps that of another entry, which is then looked at in vain).
+_SIGN = '"alert":{'
+
+
+class Alerts:
+    """The alerts of one ledger."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    async def shown(self, items: Iterable[Item]) -> list[Item]:
+        """Return the items with the state of each alert as it is now.
+
+        Raises:
+            StoreUnavailable: the ledger cannot be asked.
+        """
+        shown = list(items)
+        texts = {index: json.loads(item.body) for index, item in enumerate(shown) if _SIGN in item.body}
+        alerts = {index: text for index, text in texts.items() if isinstance(text.get("alert"), dict)}
+        if not alerts:
+            return shown
+        states = await self._ledger.alert_states([text["alert"]["id"] for text in alerts.values()])
+        for (index, text), state in zip(alerts.items(), states, strict=True):
+            text["alert"]["state"] = ENDED if state is None else state.value
+            shown[index] = replace(shown[index], body=json.dumps(text, ensure_ascii=False, separators=(",", ":")))
+        return shown

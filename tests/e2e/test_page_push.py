@@ -1,0 +1,178 @@
+"""Preferences and Web Push on the page: what a person chooses is what the server does.
+
+No push service of a browser's maker is asked: the browser's subscription is the sandbox's, and what the sandbox got is
+handed to the real service worker.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, Page, expect
+
+from carillon.stack import Stack
+from tests.page import DEADLINE_MS, live, reader, tell, token
+from tests.system import System, open_system
+from tests.waiting import eventually
+
+pytestmark = [pytest.mark.real_broker, pytest.mark.real_store, pytest.mark.asyncio(loop_scope="session")]
+
+# Stands for the maker's push service, which a test cannot ask: what PushManager answers, with the sandbox's address.
+_PUSH_MANAGER = """(() => {
+  const made = %s;
+  const kept = () => sessionStorage.getItem("subscribed");
+  const subscription = (key) => ({
+    endpoint: made.endpoint,
+    options: { applicationServerKey: Uint8Array.from(key.split(","), Number).buffer },
+    toJSON: () => ({ ...made, expirationTime: null }),
+    unsubscribe: async () => { sessionStorage.removeItem("subscribed"); return true; },
+  });
+  PushManager.prototype.getSubscription = async () => (kept() ? subscription(kept()) : null);
+  PushManager.prototype.subscribe = async ({ applicationServerKey, userVisibleOnly }) => {
+    if (!userVisibleOnly) throw new DOMException("silent pushes are refused", "NotAllowedError");
+    sessionStorage.setItem("subscribed", [...applicationServerKey].join(","));
+    return subscription(kept());
+  };
+})()"""
+
+
+@asynccontextmanager
+async def visit(system: System, browser: Browser, user: str, *, allowed: bool = True) -> AsyncIterator[Page]:
+    """Open the page as a user whose browser subscribes at the sandbox."""
+    expect.set_options(timeout=DEADLINE_MS)
+    async with system.http.post(f"{system.stack.sandbox_url}/webpush/subscriptions", json={"name": user}) as answer:
+        subscription = await answer.json()
+    context = await browser.new_context()
+    if allowed:
+        await context.grant_permissions(["notifications"], origin=system.stack.realtime_url)
+    await context.add_init_script(_PUSH_MANAGER % json.dumps(subscription))
+    page = await context.new_page()
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda line: complaints.append(line.text) if "Content Security" in line.text else None)
+    await page.goto(f"{system.stack.realtime_url}/#token={token(system, user)}")
+    await live(page)
+    yield page
+    await context.close()
+    assert complaints == []
+
+
+async def registration(page: Page) -> dict[str, Any]:
+    """Return the page's service worker as the browser's own tools see it."""
+    tools = await page.context.new_cdp_session(page)
+    found: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+
+    def note(event: dict[str, Any]) -> None:
+        if event["registrations"] and not found.done():
+            found.set_result({"tools": tools, **event["registrations"][0]})
+
+    tools.on("ServiceWorker.workerRegistrationUpdated", note)
+    await tools.send("ServiceWorker.enable")
+    return await asyncio.wait_for(found, DEADLINE_MS / 1000)
+
+
+async def shown(page: Page) -> list[dict[str, Any]]:
+    """Return the system's notifications that the service worker shows."""
+    notes: list[dict[str, Any]] = await page.evaluate(
+        """async () => {
+          const registration = await navigator.serviceWorker.ready;
+          const notes = await registration.getNotifications();
+          return notes.map(({ title, body, tag, requireInteraction, data }) =>
+            ({ title, body, tag, requireInteraction, data }));
+        }"""
+    )
+    return notes
+
+
+async def test_choices_are_saved_and_there_after_a_reload(stack: Stack, browser: Browser) -> None:
+    async with open_system(stack) as system:
+        user = await reader(system, "chooser")
+        async with visit(system, browser, user) as page:
+            sms, email = (page.get_by_role("switch", name=name) for name in ("SMS", "E-mail"))
+            await expect(sms).not_to_be_checked()
+            await expect(email).to_be_checked()
+            await sms.press("Space")
+            await expect(page.locator("carillon-preferences").get_by_role("status")).to_have_text("Saved")
+            await expect(sms).to_be_focused()
+            assert (await system.call("GET", "/v1/preferences", user))[1]["sms"] is True
+            await page.reload()
+            await expect(sms).to_be_checked()
+
+
+async def test_a_choice_that_is_not_saved_is_taken_back_and_said_so(stack: Stack, browser: Browser) -> None:
+    async with open_system(stack) as system, visit(system, browser, await reader(system, "chooser")) as page:
+        sms = page.get_by_role("switch", name="SMS")
+        await expect(sms).to_be_enabled()
+        await page.route("**/v1/preferences", lambda route: route.abort())
+        await sms.click()
+        await expect(page.locator("carillon-preferences").get_by_role("alert")).to_contain_text("could not be saved")
+        await expect(sms).not_to_be_checked()
+        await expect(sms).to_be_enabled()
+
+
+async def test_push_reaches_the_service_worker_and_a_click_the_page(stack: Stack, browser: Browser) -> None:
+    async with open_system(stack) as system:
+        user = await reader(system, "subscriber")
+        async with visit(system, browser, user) as page:
+            await page.get_by_role("button", name="Turn on").click()
+            await expect(page.get_by_role("button", name="Turn off")).to_be_focused()
+            await tell(system, user, "Pushed", priority="critical", data={"page": "orders"})
+            pushed = (await system.arrived(1, provider="webpush", to=user))[0]["payload"]
+            assert pushed["title"] == "Pushed"
+            worker = await registration(page)
+            message = {
+                "origin": stack.realtime_url,
+                "registrationId": worker["registrationId"],
+                "data": json.dumps(pushed),
+            }
+            # The same push twice, as after an attempt whose answer was lost, is shown once.
+            for _ in range(2):
+                await worker["tools"].send("ServiceWorker.deliverPushMessage", message)
+            notes = await eventually(lambda: shown(page), what="the push on the screen")
+            assert len(notes) == 1
+            assert notes[0]["title"] == "Pushed"
+            assert notes[0]["requireInteraction"] is True
+            assert notes[0]["data"] == {"id": pushed["carillon_id"], "data": {"page": "orders"}}
+            opened = page.evaluate(
+                "new Promise((done) => addEventListener('carillon-open', ({detail}) => done(detail.id)))"
+            )
+            waiting = asyncio.create_task(opened, name="opened")
+            await page.context.service_workers[0].evaluate(
+                """async () => {
+                  const [notification] = await registration.getNotifications();
+                  dispatchEvent(new NotificationEvent("notificationclick", { notification }));
+                }"""
+            )
+            assert await asyncio.wait_for(waiting, DEADLINE_MS / 1000) == pushed["carillon_id"]
+            await expect(page.locator("carillon-inbox .panel")).to_be_visible()
+            await page.keyboard.press("Escape")
+
+            await page.reload()
+            await page.get_by_role("button", name="Turn off").click()
+            await expect(page.get_by_role("button", name="Turn on")).to_be_visible()
+
+
+async def test_push_that_cannot_be_read_is_shown_all_the_same(stack: Stack, browser: Browser) -> None:
+    async with open_system(stack) as system, visit(system, browser, await reader(system, "subscriber")) as page:
+        await page.get_by_role("button", name="Turn on").click()
+        await expect(page.get_by_role("button", name="Turn off")).to_be_visible()
+        worker = await registration(page)
+        message = {"origin": stack.realtime_url, "registrationId": worker["registrationId"], "data": "not JSON"}
+        await worker["tools"].send("ServiceWorker.deliverPushMessage", message)
+        notes = await eventually(lambda: shown(page), what="the push on the screen")
+        assert notes[0]["title"] == "New notification"
+
+
+async def test_signing_out_ends_the_pushes(stack: Stack, browser: Browser) -> None:
+    async with open_system(stack) as system:
+        user = await reader(system, "subscriber")
+        async with visit(system, browser, user) as page:
+            await page.get_by_role("button", name="Turn on").click()
+            await expect(page.get_by_role("button", name="Turn off")).to_be_visible()
+            async with page.expect_response(lambda answer: answer.request.method == "DELETE") as removed:
+                await page.get_by_role("button", name="Sign out").click()
+            assert (await removed.value).status == 204
+            await expect(page.locator("#entrance")).to_be_visible()
