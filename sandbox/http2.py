@@ -43,7 +43,7 @@ class ResetStreamError(Exception):
 
 
 class GoAwayError(Exception):
-    """The connection has to end with GOAWAY, this stream unprocessed."""
+    """The connection has to end, and the client to learn that this stream was not processed."""
 
 
 @dataclass(slots=True)
@@ -77,6 +77,7 @@ class Http2Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._requests: dict[int, Request] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._last_started = 0
         # Bodies that the client's flow control holds back; at most one a stream.
         self._held: deque[tuple[int, bytes]] = deque()
 
@@ -151,6 +152,7 @@ class Http2Connection(asyncio.Protocol):
             self._http2.reset_stream(event.stream_id, ErrorCodes.ENHANCE_YOUR_CALM)
 
     def _start(self, stream_id: int, request: Request) -> None:
+        self._last_started = max(self._last_started, stream_id)
         task = asyncio.get_running_loop().create_task(self._answer(stream_id, request), name=f"http2-{stream_id}")
         self._tasks[stream_id] = task
         task.add_done_callback(lambda _: self._tasks.pop(stream_id, None))
@@ -163,10 +165,7 @@ class Http2Connection(asyncio.Protocol):
         except ResetStreamError:
             self._reset(stream_id)
         except GoAwayError:
-            # The streams before this one count as processed, this one does not (RFC 9113, 6.8).
-            self._http2.close_connection(ErrorCodes.NO_ERROR, b'{"reason":"Shutdown"}', max(stream_id - 2, 0))
-            self._flush()
-            self.close()
+            self._go_away(stream_id)
         except Exception:  # noqa: BLE001  # the top of a task: it logs, and the client hears of it.
             _log.exception("An HTTP/2 request failed.")
             self._reset(stream_id)
@@ -209,6 +208,19 @@ class Http2Connection(asyncio.Protocol):
         with contextlib.suppress(ProtocolError):
             self._http2.reset_stream(stream_id, ErrorCodes.INTERNAL_ERROR)
         self._flush()
+
+    def _go_away(self, stream_id: int) -> None:
+        # RFC 9113, 6.8: GOAWAY denies every stream above its last one, so none of those may have been taken. When a
+        # later stream may have been, this one is refused by itself (8.7).
+        last = max(stream_id - 2, 0)
+        # A connection that is already ending has said its last stream.
+        with contextlib.suppress(ProtocolError):
+            if self._last_started > stream_id:
+                self._http2.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
+                last = self._last_started
+            self._http2.close_connection(ErrorCodes.NO_ERROR, b'{"reason":"Shutdown"}', last)
+        self._flush()
+        self.close()
 
     def _flush(self) -> None:
         if self._transport is not None and (outgoing := self._http2.data_to_send()):

@@ -52,8 +52,8 @@ class Soak:
     """What came of it.
 
     Attributes:
-        wrong: sends that ended otherwise than what was played, or that arrived never, or twice without having been in
-            doubt.
+        wrong: sends that ended otherwise than what was played, or that arrived never, or more often than once and once
+            more for each try that was in doubt.
         ends: how many ended how, after all tries; to be compared with ``expected``.
     """
 
@@ -78,11 +78,11 @@ async def soak(provider: ApnsProvider, sandbox: PushSandbox, sends: int, *, ever
         # What is not final is played once, so trying again comes to a receipt.
         final = expected[token][0] if issubclass(expected[token][0], PermanentFailure) else Receipt
         report.expected[final.__name__] += 1
-    ended, in_doubt = await _send_all(provider, expected, report)
+    ended, doubts = await _send_all(provider, expected, report)
     report.ends.update(type(end).__name__ for end in ended.values())
     arrived = collections.Counter(entry["to"] for entry in await sandbox.outbox())
     for token, end in ended.items():
-        least, most = (1, len(ended) if token in in_doubt else 1) if isinstance(end, Receipt) else (0, 0)
+        least, most = (1, 1 + doubts[token]) if isinstance(end, Receipt) else (0, doubts[token])
         if not least <= arrived[token] <= most:
             report.wrong.append(f"{type(end).__name__} arrived {arrived[token]} times")
     return report
@@ -90,16 +90,16 @@ async def soak(provider: ApnsProvider, sandbox: PushSandbox, sends: int, *, ever
 
 async def _send_all(
     provider: ApnsProvider, expected: Mapping[str, tuple[type, ...]], report: Soak
-) -> tuple[dict[str, object], set[str]]:
+) -> tuple[dict[str, object], collections.Counter[str]]:
     gate = asyncio.Semaphore(IN_FLIGHT)
     ended: dict[str, object] = {}
-    in_doubt: set[str] = set()
+    doubts: collections.Counter[str] = collections.Counter()
 
     async def send(token: str) -> None:
         async with gate:
             ended[token] = await send_one(provider, token, _DEADLINE_S)
         if isinstance(ended[token], OutcomeUnknown | TimeoutError):
-            in_doubt.add(token)
+            doubts[token] += 1
 
     await asyncio.gather(*(send(token) for token in expected))
     for token, end in ended.items():
@@ -110,7 +110,7 @@ async def _send_all(
     for _ in range(_TRIES):
         again = [token for token, end in ended.items() if not isinstance(end, Receipt | PermanentFailure)]
         await asyncio.gather(*(send(token) for token in again))
-    return ended, in_doubt
+    return ended, doubts
 
 
 async def send_one(provider: ApnsProvider, token: str, within_s: float) -> object:

@@ -86,6 +86,24 @@ class Client:
         method: str = "POST",
     ) -> Seen:
         """Send one request and read until its stream, or the connection, is over; None leaves a header out."""
+        self.begin(payload, headers, path, method)
+        seen = Seen()
+        while not (seen.ended or seen.reset is not None or seen.goaway is not None or seen.closed):
+            self._writer.write(self._http2.data_to_send())
+            incoming = await self._receive()
+            seen.closed = not incoming
+            for event in self._http2.receive_data(incoming):
+                seen.note(event)
+        return seen
+
+    def begin(
+        self,
+        payload: object = None,
+        headers: Mapping[str, str | None] | None = None,
+        path: str = f"/3/device/{DEVICE}",
+        method: str = "POST",
+    ) -> int:
+        """Add one request to what is sent next, and return its stream."""
         usual: dict[str, str | None] = {
             ":method": method,
             ":scheme": "https",
@@ -99,17 +117,23 @@ class Client:
         self._http2.send_headers(stream_id, wanted)
         body = payload if isinstance(payload, bytes) else json.dumps(payload or a_payload()).encode()
         self._http2.send_data(stream_id, body, end_stream=True)
-        seen = Seen()
-        while not (seen.ended or seen.reset is not None or seen.goaway is not None or seen.closed):
+        return stream_id
+
+    async def read_until_closed(self) -> list[Event]:
+        """Send what has been begun, and read until the server closes the connection."""
+        events: list[Event] = []
+        while True:
             self._writer.write(self._http2.data_to_send())
-            try:
-                incoming = await self._reader.read(65_536)
-            except ConnectionResetError:
-                incoming = b""
-            seen.closed = not incoming
-            for event in self._http2.receive_data(incoming):
-                seen.note(event)
-        return seen
+            incoming = await self._receive()
+            if not incoming:
+                return events
+            events += self._http2.receive_data(incoming)
+
+    async def _receive(self) -> bytes:
+        try:
+            return await self._reader.read(65_536)
+        except ConnectionResetError:
+            return b""
 
 
 @asynccontextmanager
@@ -277,6 +301,23 @@ async def test_the_misbehaviour_that_clients_mishandle_can_be_played(box: Sandbo
         # Streams are 1, 3, 5, ...: this is the fifth, and only the four before it count as processed.
         assert (await client.send()).goaway == 7
         assert len(entries(box)) == 2
+
+
+async def test_goaway_never_denies_a_request_that_was_taken(box: Sandbox) -> None:
+    devices = [f"{number:064x}" for number in range(9)]
+    play(box, {"apns": "goaway"}, to=devices[4])
+    async with connected(box) as client:
+        streams = {client.begin(path=f"/3/device/{device}"): device for device in devices}
+        events = await client.read_until_closed()
+    goaway = next(event for event in events if isinstance(event, ConnectionTerminated))
+    refused = {
+        event.stream_id
+        for event in events
+        if isinstance(event, StreamReset) and event.error_code == ErrorCodes.REFUSED_STREAM
+    }
+    denied = {streams[each] for each in {*refused, *(each for each in streams if each > (goaway.last_stream_id or 0))}}
+    assert devices[4] in denied
+    assert not denied & {entry["to"] for entry in entries(box)}
 
 
 @pytest.mark.parametrize(("fault", "kept"), [({"cut": "before"}, 0), ({"cut": "after"}, 1)])
