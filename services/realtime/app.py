@@ -17,6 +17,7 @@ from aiohttp.typedefs import Handler, Middleware
 from services.realtime.addresses import Addresses, AddressLimits
 from services.realtime.answers import Refusal, from_http, unavailable
 from services.realtime.api import Api
+from services.realtime.api_page import api_page_routes
 from services.realtime.auth import Keys, SharedSecret, TokenVerifier
 from services.realtime.commands import Commands
 from services.realtime.connections import Connection
@@ -111,6 +112,7 @@ def build(node: RealtimeNode, keys: Keys, addresses: Addresses, limits: AddressL
             web.get("/v1/events", gateway.events, allow_head=False),
             web.get("/v1/openapi.json", file_handler(description, "application/json")),
             *api.routes(),
+            *api_page_routes(description),
             *page_routes(),
         ]
     )
