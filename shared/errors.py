@@ -50,6 +50,7 @@ class Reason(StrEnum):
     NO_ADDRESS = "no_address"
     COUNTRY_NOT_ALLOWED = "country_not_allowed"
     OPTED_OUT = "opted_out"
+    SEEN = "seen"
 
 
 class CarillonError(Exception):

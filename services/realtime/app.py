@@ -99,7 +99,9 @@ def build(node: RealtimeNode, keys: Keys, addresses: Addresses, limits: AddressL
     context = node.context
     origins = Origins(context.settings.allowed_origins)
     guard = Guard(TokenVerifier(context.settings, keys), Tickets(context.store, context.keys), origins)
-    gateway = Gateway(node, guard, origins, Commands(node.changes, context.ledger), addresses=addresses, limits=limits)
+    gateway = Gateway(
+        node, guard, origins, Commands(node.changes, context.ledger, node.presence), addresses=addresses, limits=limits
+    )
     api = Api(guard, node.changes, context.directory, context.ledger)
 
     app = web.Application(middlewares=[_answer_errors(origins)], client_max_size=BODY_BYTES)

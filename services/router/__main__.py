@@ -17,6 +17,7 @@ from shared.feed import Feed, FeedMirror
 from shared.inbox import Inbox
 from shared.ledger import ROUTER_LANE
 from shared.model import Job
+from shared.presence import Presence
 from shared.rejections import Rejections
 from shared.service import Context, run, work_until_stopped
 from shared.sessions import Sessions
@@ -31,7 +32,13 @@ async def route(context: Context[RouterSettings]) -> None:
     """Take publishes, perform tasks and sweep until told to stop."""
     settings = context.settings
     metrics.prepare_router([*(kind.value for kind in Kind), UNKNOWN])
-    planner = Planner(context.directory, context.clock, settings.alert_escalation_after_s)
+    planner = Planner(
+        context.directory,
+        context.clock,
+        settings.alert_escalation_after_s,
+        presence=Presence(context.store, context.keys),
+        push_hold_s=settings.router_push_hold_s,
+    )
     inbox = Inbox(context.store, context.keys, settings.inbox_limit, settings.inbox_retention)
     mirror = FeedMirror(Feed(context.store, context.keys, settings.inbox_retention))
     actions = Actions(
