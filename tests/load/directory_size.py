@@ -37,25 +37,25 @@ async def measure_broadcast_writes(stack: Stack, sizes: list[int]) -> list[tuple
         await publisher.publish(topic, body)
         await _feed_has(store, 1)
         for size in sizes:
-            await _fill(store, users, size)
+            await fill_directory(store, users, size)
             users = size
-            standing = await _writes(store)
+            standing = await count_writes(store)
             await asyncio.sleep(2)
-            idle_per_s = (await _writes(store) - standing) / 2
+            idle_per_s = (await count_writes(store) - standing) / 2
             entries = await _feed_length(store)
-            before, started_s = await _writes(store), time.perf_counter()
+            before, started_s = await count_writes(store), time.perf_counter()
             for number in range(BROADCASTS):
                 await publisher.publish(topic, body)
                 await _feed_has(store, entries + number + 1)
             # What follows the last one, such as the end of its delivery in the ledger.
             await asyncio.sleep(1)
             took_s = time.perf_counter() - started_s
-            writes = await _writes(store) - before - idle_per_s * took_s
+            writes = await count_writes(store) - before - idle_per_s * took_s
             figures.append((size, writes / BROADCASTS))
     return figures
 
 
-async def _fill(store: "redis.asyncio.Redis", first: int, last: int) -> None:
+async def fill_directory(store: "redis.asyncio.Redis", first: int, last: int) -> None:
     """Write records and the list of everybody as the directory would, but many at a time."""
     keys = Keys()
     for start in range(first, last, _CHUNK):
@@ -71,7 +71,7 @@ async def _fill(store: "redis.asyncio.Redis", first: int, last: int) -> None:
         await pipeline.execute()
 
 
-async def _writes(store: "redis.asyncio.Redis") -> int:
+async def count_writes(store: "redis.asyncio.Redis") -> int:
     """Read how many changes the store has made (Redis INFO, persistence; this store saves no snapshots)."""
     return int((await store.info("persistence"))["rdb_changes_since_last_save"])
 
