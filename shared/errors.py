@@ -52,6 +52,7 @@ class Reason(StrEnum):
     OPTED_OUT = "opted_out"
     BOUNCED = "bounced"
     RATE_CAPPED = "rate_capped"
+    SEEN = "seen"
 
 
 class CarillonError(Exception):

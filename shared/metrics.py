@@ -85,7 +85,7 @@ ATTEMPT_OUTCOMES = ("ok", "retry", "gone", "bad", "refused", "operator", "unknow
 _SUPPRESSIONS = (
     Reason.CANCELLED, Reason.CHANNEL_RULE, Reason.NO_RECIPIENT, Reason.UNKNOWN_RECIPIENT, Reason.PREFERENCE_OFF,
     Reason.NO_ADDRESS, Reason.COUNTRY_NOT_ALLOWED, Reason.OPTED_OUT, Reason.BOUNCED,
-    Reason.RATE_CAPPED,
+    Reason.RATE_CAPPED, Reason.SEEN,
 )  # fmt: skip
 _DEAD_LETTERS = (Reason.REJECTED, Reason.GONE, Reason.TOO_LARGE, Reason.NO_PROVIDER, Reason.INTERNAL_ERROR)
 ENDS: tuple[tuple[State, Reason], ...] = (

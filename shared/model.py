@@ -214,12 +214,15 @@ class Delivery(Row):
     Attributes:
         recipient: the user id; None when the publisher gave an address instead of a person.
         content: what is said here instead of the notification's own content (mails of a batch, texts of a template).
+        unless_seen: not sent any more when the recipient has read the notification in the inbox meanwhile.
     """
 
     channel: Channel
     address: Address
     recipient: str | None = None
     content: Content | None = None
+    # None and not False, so that most rows are not written longer for it.
+    unless_seen: bool | None = None
 
     @property
     def lane(self) -> str:

@@ -23,13 +23,14 @@ from shared import metrics
 from shared.clock import Clock, SystemClock, rfc3339
 from shared.delivery import Deliverer, latency_observer
 from shared.directory import Directory
-from shared.errors import ConfigError, StoreUnavailable
+from shared.errors import ConfigError, Reason, StoreUnavailable
 from shared.keys import Keys
 from shared.ledger import Claim, Ledger, Outcome
 from shared.log import configure
-from shared.model import Channel, Delivery, Job, Notification
+from shared.model import Channel, Delivery, Job, Notification, State
 from shared.mqtt import BrokerAddress
 from shared.ops import Check, serve_ops
+from shared.presence import Presence
 from shared.provider import Provider
 from shared.retry import RetryPolicy
 from shared.settings import CommonSettings
@@ -203,6 +204,12 @@ def _channel_worker(
         clock=context.clock,
     )
     observe_latency = latency_observer(service.channel, context.clock)
+    presence = Presence(context.store, context.keys)
+
+    async def perform(notification: Notification, delivery: Delivery, claim: Claim) -> Outcome:
+        if delivery.unless_seen and delivery.recipient and await presence.has_seen(delivery.recipient, notification.id):
+            return Outcome(State.SUPPRESSED, Reason.SEEN, counts=False, word="seen")
+        return await deliverer.perform(notification, delivery, claim)
 
     def report(notification: Notification, delivery: Delivery, claim: Claim, outcome: Outcome) -> None:
         if outcome.state.is_end:
@@ -216,7 +223,7 @@ def _channel_worker(
     worker = Worker(
         service.channel.value,
         Job[Delivery],
-        deliverer.perform,
+        perform,
         report,
         ledger=context.ledger,
         topics=context.topics,

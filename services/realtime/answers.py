@@ -4,6 +4,7 @@ Every such answer is ``{"error": {"code", "message", "fields"}}``. Messages are 
 client sent, and nothing of what went wrong inside, is repeated in them.
 """
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from typing import Any
 
 from aiohttp import web
 from pydantic import ValidationError
+
+# For the whole of a body, which is small.
+BODY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +115,13 @@ async def json_object(request: web.Request, *, optional: bool = False) -> dict[s
         optional: an empty body stands for an empty object.
 
     Raises:
-        Refusal: it is not a JSON object.
+        Refusal: it is not a JSON object, or it does not come.
     """
-    body = await request.read()
+    try:
+        async with asyncio.timeout(BODY_S):
+            body = await request.read()
+    except TimeoutError:
+        raise Refusal(408, "too_slow", "The body did not come in time.", headers={"Connection": "close"}) from None
     if optional and not body:
         return {}
     try:

@@ -176,8 +176,8 @@ class Api:
 
     async def _change_person(self, user_id: str, change: Callable[[Person], Person]) -> None:
         if await self._directory.change(user_id, change) is None:
-            # Known by his token, but not in the directory yet.
-            await self._directory.put(change(Person(user_id=user_id)))
+            # A token alone makes nobody a recipient: it may outlive a record that was deleted on purpose.
+            raise Refusal(404, "unknown_user", "The directory does not know this user.")
 
 
 def _json(text: str) -> web.Response:

@@ -4,18 +4,23 @@ Promises that every answer which is not a success is JSON of one shape, that no 
 has, and that at the end every client is told to go elsewhere before the server is gone.
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import resources
+from typing import cast
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from services.realtime.addresses import Addresses, AddressLimits
 from services.realtime.answers import Refusal, from_http, unavailable
 from services.realtime.api import Api
+from services.realtime.api_page import api_page_routes
 from services.realtime.auth import Keys, SharedSecret, TokenVerifier
 from services.realtime.commands import Commands
+from services.realtime.connections import Connection
 from services.realtime.gateway import Gateway
 from services.realtime.guard import Guard
 from services.realtime.jwks import RemoteKeys
@@ -54,18 +59,37 @@ async def serve_clients(node: RealtimeNode) -> AsyncIterator[int]:
     settings = node.context.settings
     async with AsyncExitStack() as stack:
         keys = await _keys(settings, stack)
-        runner = web.AppRunner(build(node, keys), access_log=None, shutdown_timeout=_SHUTDOWN_S)
+        addresses = Addresses(settings.trusted_proxies)
+        limits = AddressLimits(
+            settings.realtime_max_sessions_per_address, settings.realtime_new_sessions_per_address_per_s
+        )
+        runner = web.AppRunner(build(node, keys, addresses, limits), shutdown_timeout=_SHUTDOWN_S)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        site = web.TCPSite(runner, settings.realtime_host, settings.realtime_port, backlog=BACKLOG)
-        try:
-            await site.start()
-        except OSError as error:
-            raise ConfigError(f"REALTIME_PORT: cannot listen on {settings.realtime_port} ({error.strerror})") from None
+        listening = await _listen(settings, runner, addresses, limits)
         stack.push_async_callback(node.close_sessions)
-        port = int(runner.addresses[0][1])
+        stack.callback(listening.close)
+        port = int(listening.sockets[0].getsockname()[1])
         log.info("serving clients", extra={"port": port})
         yield port
+
+
+async def _listen(
+    settings: RealtimeSettings, runner: web.AppRunner, addresses: Addresses, limits: AddressLimits
+) -> asyncio.Server:
+    """Accept connections of our own kind; a site of aiohttp's knows only its own."""
+    loop = asyncio.get_running_loop()
+    # There is one after the runner's setup.
+    server = cast("web.Server", runner.server)
+    try:
+        return await loop.create_server(
+            lambda: Connection(server, addresses, limits, loop),
+            settings.realtime_host,
+            settings.realtime_port,
+            backlog=BACKLOG,
+        )
+    except OSError as error:
+        raise ConfigError(f"REALTIME_PORT: cannot listen on {settings.realtime_port} ({error.strerror})") from None
 
 
 async def _keys(settings: RealtimeSettings, stack: AsyncExitStack) -> Keys:
@@ -74,12 +98,14 @@ async def _keys(settings: RealtimeSettings, stack: AsyncExitStack) -> Keys:
     return await stack.enter_async_context(RemoteKeys(settings.realtime_jwks_url or ""))
 
 
-def build(node: RealtimeNode, keys: Keys) -> web.Application:
+def build(node: RealtimeNode, keys: Keys, addresses: Addresses, limits: AddressLimits) -> web.Application:
     """Put the application together."""
     context = node.context
     origins = Origins(context.settings.allowed_origins)
     guard = Guard(TokenVerifier(context.settings, keys), Tickets(context.store, context.keys), origins)
-    gateway = Gateway(node, guard, origins, Commands(node.changes, context.ledger))
+    gateway = Gateway(
+        node, guard, origins, Commands(node.changes, context.ledger, node.presence), addresses=addresses, limits=limits
+    )
     api = Api(
         guard, node.changes, context.directory, context.ledger, context.clock,
         webpush_key=context.settings.realtime_webpush_public_key,
@@ -100,6 +126,7 @@ def build(node: RealtimeNode, keys: Keys) -> web.Application:
             web.get("/v1/openapi.json", file_handler(description, "application/json")),
             *api.routes(),
             *unsubscription,
+            *api_page_routes(description),
             *page_routes(),
         ]
     )
@@ -109,6 +136,8 @@ def build(node: RealtimeNode, keys: Keys) -> web.Application:
 def _answer_errors(origins: Origins) -> Middleware:
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if isinstance(request.protocol, Connection):
+            request.protocol.asked()
         try:
             if request.path != UNSUBSCRIBE_PATH:
                 # There the link alone decides; mail programs show its page under an origin of their own.

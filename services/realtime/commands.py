@@ -15,6 +15,7 @@ from services.realtime.changes import Changes
 from services.realtime.sessions import Phase, Session
 from shared.errors import StoreUnavailable
 from shared.ledger import Ledger
+from shared.presence import Presence
 
 # Frames of clients are short; a larger one is closed with 1009 (RFC 6455, 7.4.1).
 INBOUND_BYTES = 16 * 1024
@@ -32,9 +33,10 @@ _UNAVAILABLE = frames.error("unavailable", "Try again shortly.")
 class Commands:
     """Does what client frames ask for."""
 
-    def __init__(self, changes: Changes, ledger: Ledger) -> None:
+    def __init__(self, changes: Changes, ledger: Ledger, presence: Presence) -> None:
         self._changes = changes
         self._ledger = ledger
+        self._presence = presence
 
     async def obey(self, session: Session, socket: web.WebSocketResponse) -> None:
         """Do what a client says until its connection is over."""
@@ -68,6 +70,8 @@ class Commands:
                 return await self._read(session, frame.get("id"))
             if kind == "acknowledge":
                 return await self._acknowledge(session, frame.get("alert_id"))
+            if kind == "focus":
+                return await self._focus(session, frame.get("focused"))
         except StoreUnavailable:
             return _UNAVAILABLE
         return _UNKNOWN
@@ -82,3 +86,13 @@ class Commands:
             return _MALFORMED
         done = await self._ledger.acknowledge(alert_id, session.user.id, must_be_told=True)
         return None if done else _NOT_FOUND
+
+    async def _focus(self, session: Session, focused: Any) -> frames.Frame | None:  # noqa: ANN401 - from a client
+        if not isinstance(focused, bool):
+            return _MALFORMED
+        session.focused = focused
+        if focused:
+            await self._presence.keep(session.user.id, [session.id])
+        else:
+            await self._presence.leave(session.user.id, session.id)
+        return None

@@ -16,6 +16,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from services.realtime import sessions
+from services.realtime.addresses import Addresses, AddressLimits
 from services.realtime.answers import Refusal, unauthorized, unavailable
 from services.realtime.auth import Identity, Unauthenticated
 from services.realtime.commands import INBOUND_BYTES, Commands
@@ -48,11 +49,22 @@ _NOWHERE = Cursor(user_epoch="f" * 16, feed_epoch="f" * 16)
 class Gateway:
     """Lets clients in, and serves them until they leave."""
 
-    def __init__(self, node: RealtimeNode, guard: Guard, origins: Origins, commands: Commands) -> None:
+    def __init__(
+        self,
+        node: RealtimeNode,
+        guard: Guard,
+        origins: Origins,
+        commands: Commands,
+        *,
+        addresses: Addresses,
+        limits: AddressLimits,
+    ) -> None:
         self._node = node
         self._guard = guard
         self._origins = origins
         self._commands = commands
+        self._addresses = addresses
+        self._limits = limits
         self._directory = node.context.directory
         self._stopping = node.context.stopping
         self._sessions_most = node.context.settings.realtime_max_sessions_per_user
@@ -70,6 +82,8 @@ class Gateway:
                 "This is a WebSocket.",
                 headers={"Upgrade": "websocket"},
             )
+        address = self._addresses.of(request)
+        self._limits.begin(address)
         identity, refused = None, sessions.UNAUTHENTICATED
         try:
             identity = await self._guard.identify(request, by_ticket=True)
@@ -77,13 +91,15 @@ class Gateway:
             pass
         except Refusal:
             refused = sessions.TRY_AGAIN_LATER
-        with suppress(ConnectionError):
+        with suppress(ConnectionError), self._limits.session(address) as has_place:
             await socket.prepare(request)
             sink = WebSocketSink(request, socket)
             if identity is None:
                 await sink.close(refused)
             elif self._stopping.is_set():
                 await sink.close(sessions.GOING_AWAY)
+            elif not has_place:
+                await sink.close(sessions.TOO_MANY_SESSIONS)
             else:
                 await self._serve_socket(request, socket, sink, identity)
         return socket
@@ -102,6 +118,8 @@ class Gateway:
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         """Serve ``GET /v1/events``."""
+        address = self._addresses.of(request)
+        self._limits.begin(address)
         try:
             identity = await self._guard.identify(request, by_ticket=True)
         except Unauthenticated:
@@ -116,16 +134,16 @@ class Gateway:
         }
         response = web.StreamResponse(headers=headers)
         sink = EventStreamSink(request, response, preamble=b"retry: %d\n\n" % _RETRY_MS)
-        with suppress(ConnectionError):
+        with suppress(ConnectionError), self._limits.session(address) as has_place:
+            if not has_place:
+                raise _too_many_sessions("address")
             async with self._session(identity, sink) as session:
                 try:
                     admitted = await self._admit(session, _cursor(request))
                 except StoreUnavailable:
                     raise unavailable() from None
                 if not admitted:
-                    raise Refusal(
-                        HTTPStatus.TOO_MANY_REQUESTS, "too_many_sessions", "This user has too many open sessions."
-                    )
+                    raise _too_many_sessions("user")
                 await self._attend(request, session, sink)
         return response
 
@@ -172,6 +190,10 @@ class Gateway:
             return False
         await self._node.hub.admit(session, opened, person, cursor)
         return True
+
+
+def _too_many_sessions(whose: str) -> Refusal:
+    return Refusal(HTTPStatus.TOO_MANY_REQUESTS, "too_many_sessions", f"This {whose} has too many open sessions.")
 
 
 def _cursor(request: web.Request) -> Cursor | None:

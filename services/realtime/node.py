@@ -23,6 +23,7 @@ from shared.errors import StoreUnavailable
 from shared.feed import Feed, FeedMirror
 from shared.inbox import Inbox
 from shared.mqtt import Broker, BrokerLink
+from shared.presence import Presence
 from shared.service import Context
 from shared.sessions import NODE_HEARTBEAT_S, Sessions
 from shared.worker import until_stored
@@ -63,6 +64,7 @@ class RealtimeNode:
         inbox = Inbox(context.store, context.keys, settings.inbox_limit, settings.inbox_retention)
         feed = Feed(context.store, context.keys, settings.inbox_retention)
         mirror = FeedMirror(feed)
+        self.presence = Presence(context.store, context.keys)
         self.registry = Sessions(context.store, context.keys, inbox, context.directory, mirror)
         self.hub = Hub(inbox, mirror, context.directory, Alerts(context.ledger), self.spawn)
         self._link = BrokerLink(
@@ -162,12 +164,20 @@ class RealtimeNode:
 
     async def _compare(self, users: Sequence[User]) -> None:
         present = [user for user in users if user.sessions]
-        answers = await asyncio.gather(
-            *(
-                self.registry.touch_on_node(user.id, [session.id for session in user.sessions], self.id)
-                for user in present
+        looking = [(user, [session.id for session in user.sessions if session.focused]) for user in present]
+        answers, _ = await asyncio.gather(
+            asyncio.gather(
+                *(
+                    self.registry.touch_on_node(user.id, [session.id for session in user.sessions], self.id)
+                    for user in present
+                ),
+                return_exceptions=True,
             ),
-            return_exceptions=True,
+            asyncio.gather(
+                *(self.presence.keep(user.id, sessions) for user, sessions in looking if sessions),
+                # It is repeated in the next round.
+                return_exceptions=True,
+            ),
         )
         for user, answer in zip(present, answers, strict=True):
             try:

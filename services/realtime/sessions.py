@@ -103,11 +103,12 @@ class Session:
 
     Attributes:
         behind: own entries may have come that it was not told of; they are read from the store.
+        focused: the client says that its user is looking.
     """
 
     __slots__ = (
         "_queue", "_queued_bytes", "_sink", "_spawn", "_unread_due", "_writer", "behind", "expiry", "feed_epoch",
-        "feed_seq", "id", "phase", "user", "user_epoch", "user_seq",
+        "feed_seq", "focused", "id", "phase", "user", "user_epoch", "user_seq",
     )  # fmt: skip
 
     def __init__(self, session_id: str, user: User, sink: Sink, spawn: Spawn) -> None:
@@ -115,6 +116,7 @@ class Session:
         self.user = user
         self.phase = Phase.REPLAYING
         self.behind = False
+        self.focused = False
         self.expiry: asyncio.TimerHandle | None = None
         self.place = Cursor()
         self._sink = sink

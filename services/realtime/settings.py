@@ -2,6 +2,7 @@
 
 import binascii
 from base64 import urlsafe_b64decode
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, ClassVar, Self
 from urllib.parse import urlsplit
 
@@ -31,6 +32,15 @@ def _origin_list(text: str) -> str:
 
 def _split(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _network_list(text: str) -> str:
+    for network in _split(text):
+        try:
+            ip_network(network)
+        except ValueError:
+            raise ValueError("every proxy must look like 10.0.0.7, 10.0.0.0/8 or fd00::/8") from None
+    return text
 
 
 def _http_url(url: str | None) -> str | None:
@@ -73,6 +83,15 @@ class RealtimeSettings(UnsubscribeSettings):
         "", description="origins of pages that may connect besides our own, comma-separated"
     )
     realtime_max_sessions_per_user: int = Field(20, ge=1, le=1000, description="open sessions of one user")
+    realtime_max_sessions_per_address: int = Field(
+        500, ge=1, le=1_000_000, description="open sessions from one address (IPv6: one /64), in one process"
+    )
+    realtime_new_sessions_per_address_per_s: float = Field(
+        50, gt=0, le=100_000, description="sessions begun from one address per second; ten times as many at once"
+    )
+    realtime_trusted_proxies: Annotated[str, AfterValidator(_network_list)] = Field(
+        "", description="addresses or networks of proxies whose X-Forwarded-For is believed, comma-separated"
+    )
     realtime_webpush_public_key: Annotated[str | None, AfterValidator(_public_key)] = Field(
         None, description="what browsers subscribe with: the public half of PUSH_WEBPUSH_VAPID_KEY_FILE, base64url"
     )
@@ -88,3 +107,8 @@ class RealtimeSettings(UnsubscribeSettings):
     def allowed_origins(self) -> frozenset[str]:
         """The origins of ``REALTIME_ALLOWED_ORIGINS``."""
         return frozenset(_split(self.realtime_allowed_origins))
+
+    @property
+    def trusted_proxies(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The networks of ``REALTIME_TRUSTED_PROXIES``."""
+        return tuple(map(ip_network, _split(self.realtime_trusted_proxies)))

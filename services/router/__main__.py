@@ -18,6 +18,7 @@ from shared.feed import Feed, FeedMirror
 from shared.inbox import Inbox
 from shared.ledger import ROUTER_LANE
 from shared.model import Channel, Job
+from shared.presence import Presence
 from shared.rejections import Rejections
 from shared.service import Context, run, work_until_stopped
 from shared.sessions import Sessions
@@ -35,7 +36,14 @@ async def route(context: Context[RouterSettings]) -> None:
     metrics.prepare_router([*(kind.value for kind in Kind), UNKNOWN])
     templates = load(settings.templates_dir) if settings.templates_dir else {}
     log.info("templates", extra={"templates": sorted(templates)})
-    planner = Planner(context.directory, context.clock, settings.alert_escalation_after_s, templates)
+    planner = Planner(
+        context.directory,
+        context.clock,
+        settings.alert_escalation_after_s,
+        templates,
+        presence=Presence(context.store, context.keys),
+        push_hold_s=settings.router_push_hold_s,
+    )
     inbox = Inbox(context.store, context.keys, settings.inbox_limit, settings.inbox_retention)
     mirror = FeedMirror(Feed(context.store, context.keys, settings.inbox_retention))
     actions = Actions(

@@ -30,6 +30,8 @@ from shared.people import Device, Person, WebDevice
 
 ALL_CHANNELS = tuple(Channel)
 
+# Whose push may wait a moment for somebody who sees the notification on his screen anyhow.
+MAY_WAIT = frozenset({Priority.LOW, Priority.NORMAL})
 Words = Callable[[Channel, Person], Content | None]
 """Says what a channel says to somebody in place of the notification's own content; None for nothing else."""
 
@@ -43,6 +45,7 @@ def plan_person(
     *,
     channels: Sequence[Channel] | None = None,
     words: Words = lambda _channel, _person: None,
+    hold_until_ms: int = 0,
 ) -> list[NewRow]:
     """Decide the deliveries to one person.
 
@@ -50,11 +53,13 @@ def plan_person(
         person: the directory's record, None for somebody unknown.
         channels: only these, beside what the publisher said (an escalation step's, or a fan-out's).
         words: the person's own texts, of a notification with a template.
+        hold_until_ms: until when a push that may wait does, because the person is looking; 0 for somebody who is not.
     """
     planner = _Planner(notification, user_id, audience.round, expires_ms)
     if person is None:
         return [planner.suppressed(Channel.REALTIME, Reason.UNKNOWN_RECIPIENT)]
     asked = notification.channels
+    held_ms = hold_until_ms if hold_until_ms < expires_ms and _may_wait(notification, person, audience) else 0
     rows: list[NewRow] = []
     for channel in ALL_CHANNELS:
         if (asked is not None and channel not in asked) or (channels is not None and channel not in channels):
@@ -71,7 +76,8 @@ def plan_person(
             rows.append(planner.suppressed(channel, Reason.NO_ADDRESS))
             continue
         content = words(channel, person)
-        rows += [planner.delivery(channel, name, address, content) for name, address in addresses]
+        due_ms = held_ms if channel is Channel.PUSH else 0
+        rows += [planner.delivery(channel, name, address, content, due_ms) for name, address in addresses]
     return rows
 
 
@@ -122,6 +128,12 @@ def _wants(channel: Channel, person: Person) -> bool:
     return channel is Channel.REALTIME or bool(getattr(person.preferences, channel.value))
 
 
+def _may_wait(notification: Notification, person: Person, audience: People) -> bool:
+    """Tell whether a push may wait until the notification was read: it must be shown live, and not be urgent."""
+    is_shown = audience.only_push is None and Channel.REALTIME in (notification.channels or ALL_CHANNELS)
+    return notification.priority in MAY_WAIT and is_shown and person.preferences.realtime and not audience.regardless
+
+
 def _addresses(channel: Channel, person: Person, audience: People) -> list[tuple[str, Address]]:
     match channel:
         case Channel.REALTIME:
@@ -155,13 +167,15 @@ class _Planner:
         self._round = round_
         self._expires_ms = expires_ms
 
-    def delivery(self, channel: Channel, name: str, address: Address, content: Content | None) -> NewRow:
-        return NewRow(self._row(channel, name, address, content))
+    def delivery(self, channel: Channel, name: str, address: Address, content: Content | None, held_ms: int) -> NewRow:
+        return NewRow(self._row(channel, name, address, content, held_ms))
 
     def suppressed(self, channel: Channel, reason: Reason) -> NewRow:
         return NewRow(self._row(channel, "", UserInbox(user_id=self._user_id)), State.SUPPRESSED, reason)
 
-    def _row(self, channel: Channel, name: str, address: Address, content: Content | None = None) -> Delivery:
+    def _row(
+        self, channel: Channel, name: str, address: Address, content: Content | None = None, held_ms: int = 0
+    ) -> Delivery:
         # The inbox holds a notification once, however often an escalation tells the same person.
         again = f"@{self._round}" if self._round and channel is not Channel.REALTIME else ""
         return Delivery(
@@ -171,5 +185,7 @@ class _Planner:
             address=address,
             recipient=self._user_id,
             content=content,
+            due_ms=held_ms,
             expires_ms=self._expires_ms,
+            unless_seen=True if held_ms else None,
         )

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from services.router.compose import NO_TEMPLATES, Draft
 from services.router.oncall import Group, Step, User, escalation, on_call
-from services.router.plan import crowd_channels, nobody, plan_feed, plan_person
+from services.router.plan import MAY_WAIT, crowd_channels, nobody, plan_feed, plan_person
 from services.router.tasks import Audience, Crowd, Escalation, FanOut, People, Plan, Task
 from services.router.templates.folder import Templates
 from services.router.words import Writer
@@ -21,6 +21,7 @@ from shared.errors import Reason
 from shared.ledger import NewRow
 from shared.model import Channel, Delivery, Notification, Priority, State
 from shared.people import Person
+from shared.presence import Presence
 from shared.topics import Kind
 
 # How long a task may take until it is given up: its rows have their own deadlines.
@@ -33,12 +34,13 @@ FAN_OUT_PAGE = 200
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What was looked up for a batch: records of people, and who answers for each type of alert."""
+    """What was looked up for a batch: records of people, who answers for each type of alert, and who is looking."""
 
     people: dict[str, Person]
     escalations: dict[str, tuple[Step, ...]]
     oncall: dict[str, tuple[str, ...]]
     admins: tuple[str, ...]
+    focused: frozenset[str] = frozenset()
 
 
 # Later than any time that a publish may name.
@@ -51,15 +53,26 @@ class Planner:
     Args:
         escalation_after_s: when the admins are told again of an alert whose type has no escalation of its own.
         templates: what the texts of notifications that name one are written with.
+        presence: who is looking; None holds no push back.
+        push_hold_s: how long a push waits for somebody who is looking; 0 holds none back.
     """
 
     def __init__(
-        self, directory: Directory, clock: Clock, escalation_after_s: float, templates: Templates = NO_TEMPLATES
+        self,
+        directory: Directory,
+        clock: Clock,
+        escalation_after_s: float,
+        templates: Templates = NO_TEMPLATES,
+        *,
+        presence: Presence | None = None,
+        push_hold_s: float = 0,
     ) -> None:
         self._directory = directory
         self._templates = templates
         self._clock = clock
         self._escalation_after_s = escalation_after_s
+        self._presence = presence if push_hold_s else None
+        self._push_hold_ms = round(push_hold_s * 1000)
 
     async def look_up(self, drafts: Sequence[Draft]) -> Known:
         """Read what planning these drafts needs, in as few round trips as there are dependencies."""
@@ -67,9 +80,9 @@ class Planner:
         user_ids = {
             user_id for draft in drafts if isinstance(draft.audience, People) for user_id in draft.audience.user_ids
         }
-        return await self._look_up(alert_types, user_ids)
+        return await self._look_up(alert_types, user_ids, [draft.notification for draft in drafts])
 
-    async def _look_up(self, alert_types: set[str], user_ids: set[str]) -> Known:
+    async def _look_up(self, alert_types: set[str], user_ids: set[str], notifications: Sequence[Notification]) -> Known:
         escalations: dict[str, tuple[Step, ...]] = {}
         oncall: dict[str, tuple[str, ...]] = {}
         admins: tuple[str, ...] = ()
@@ -89,8 +102,21 @@ class Planner:
                 if isinstance(target, User)
             }
             user_ids = user_ids | set(admins) | named | {user_id for users in oncall.values() for user_id in users}
-        people = await self._directory.people(sorted(user_ids)) if user_ids else {}
-        return Known(people, escalations, oncall, admins)
+        people, focused = await self._people(sorted(user_ids), notifications)
+        return Known(people, escalations, oncall, admins, focused)
+
+    async def _people(
+        self, user_ids: Sequence[str], notifications: Sequence[Notification]
+    ) -> tuple[dict[str, Person], frozenset[str]]:
+        """Read records and, where it matters, who is looking, in one round trip."""
+        if not user_ids:
+            return {}, frozenset()
+        if self._presence is None or not any(one.priority in MAY_WAIT for one in notifications):
+            return await self._directory.people(user_ids), frozenset()
+        return await asyncio.gather(self._directory.people(user_ids), self._presence.focused(user_ids))
+
+    def _hold_until_ms(self, user_id: str, focused: frozenset[str]) -> int:
+        return round(self._clock.now().timestamp() * 1000) + self._push_hold_ms if user_id in focused else 0
 
     def first_rows(self, draft: Draft, known: Known) -> list[NewRow]:
         """Decide what is written when a notification is accepted."""
@@ -112,7 +138,7 @@ class Planner:
     async def rows_now(self, notification: Notification, plan: Plan, expires_ms: int, due_ms: int) -> list[NewRow]:
         """Plan a scheduled notification with the directory as it is now."""
         users = set(plan.audience.user_ids) if isinstance(plan.audience, People) else set()
-        known = await self._look_up({plan.alert_type} if plan.alert_type else set(), users)
+        known = await self._look_up({plan.alert_type} if plan.alert_type else set(), users, [notification])
         return self.rows(notification, plan.audience, plan.alert_type, expires_ms, known, due_ms=due_ms)
 
     def rows(
@@ -148,8 +174,16 @@ class Planner:
         rows: list[NewRow] = []
         words = Writer(notification, self._templates).for_person
         for user_id in audience.user_ids:
-            person = known.people.get(user_id)
-            rows += plan_person(notification, user_id, person, audience, expires_ms, channels=channels, words=words)
+            rows += plan_person(
+                notification,
+                user_id,
+                known.people.get(user_id),
+                audience,
+                expires_ms,
+                channels=channels,
+                words=words,
+                hold_until_ms=self._hold_until_ms(user_id, known.focused),
+            )
         return rows
 
     def _crowd_rows(self, notification: Notification, crowd: Crowd, expires_ms: int) -> list[NewRow]:
@@ -185,7 +219,7 @@ class Planner:
         """Plan one step of an escalation with the directory as it is now."""
         known = await self._look_up({step.alert_type}, {
             target.user_id for each in step.steps for target in each.targets if isinstance(target, User)
-        })  # fmt: skip
+        }, [notification])  # fmt: skip
         return self.escalation_rows(notification, step, known)
 
     def escalation_rows(self, notification: Notification, escalation_: Escalation, known: Known) -> list[NewRow]:
@@ -224,7 +258,7 @@ class Planner:
         """Plan one page of a crowd, and write down the page after it."""
         members = Members(page.members, page.group)
         user_ids = await self._directory.page(members, page.after, FAN_OUT_PAGE)
-        people = await self._directory.people(user_ids) if user_ids else {}
+        people, focused = await self._people(user_ids, [notification])
         channels = crowd_channels(notification)
         words = Writer(notification, self._templates).for_person
         rows: list[NewRow] = []
@@ -239,6 +273,7 @@ class Planner:
                     expires_ms,
                     channels=channels,
                     words=words,
+                    hold_until_ms=self._hold_until_ms(user_id, focused),
                 )
                 # Of a crowd only what is sent is written down: a row for each person whom a broadcast does not reach
                 # would be most of the ledger.

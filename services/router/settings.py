@@ -16,5 +16,8 @@ class RouterSettings(CommonSettings):
     ops_port: int = Field(9100, ge=0, le=65535)
     router_batch: int = Field(200, ge=1, le=1000, description="publishes taken at a time")
     router_audit_interval_s: float = Field(60, ge=1, le=3600, description="time from one audit to the next, seconds")
+    router_push_hold_s: float = Field(
+        3, ge=0, le=60, description="a low or normal push to somebody who is looking waits so long, seconds; 0: never"
+    )
     router_task_concurrency: int = Field(8, ge=1, le=100, description="fan-out pages and other tasks in hand")
     templates_dir: Path | None = Field(None, description="folder of the templates that notifications may name")

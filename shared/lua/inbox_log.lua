@@ -6,6 +6,7 @@
 --   base:meta           hash  epoch, seq, floor; version; feed_epoch, feed_read, feed_version
 --   base:sessions       zset  open session ids by the millisecond at which they lapse
 --   base:session_nodes  hash  session id -> node id, or the JSON of a gateway's session
+--   base:focus          zset  ids of sessions that have the user's focus by the millisecond at which they lapse
 -- The feed has base:log, base:entries and base:meta (epoch, seq, floor), and base:status.
 --
 -- A sequence is the microsecond of the entry, or one more than the last: it grows even when the store lost its newest

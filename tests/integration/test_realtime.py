@@ -15,6 +15,7 @@ import aiohttp
 import pytest_asyncio
 
 from carillon.local import LocalServer
+from services.realtime.addresses import Addresses, AddressLimits
 from services.realtime.app import build
 from services.realtime.auth import SharedSecret
 from services.realtime.frames import Frame
@@ -455,6 +456,7 @@ async def test_nobody_reaches_what_is_another_users(node: Realtime) -> None:
 
 async def test_preferences_are_replaced_and_followed_at_once_on_every_process(node: Realtime, other: Realtime) -> None:
     defaults = {"realtime": True, "email": True, "sms": False, "push": True}
+    await node.context.directory.put(Person(user_id="user1"))
     assert await node.call("GET", "/v1/preferences", "user1") == (200, defaults)
     async with other.session("user1") as client:
         await client.next("hello")
@@ -519,11 +521,14 @@ async def test_a_device_that_tells_its_token_again_is_registered_anew(node: Real
     assert device.registered_at >= before
 
 
-async def test_device_registered_by_somebody_unknown_to_the_directory_makes_a_record(node: Realtime) -> None:
-    assert (await node.call("POST", "/v1/devices", "new", json={"platform": "ios", "token": "abc"}))[0] == 204
-    person = await node.context.directory.person("new")
-    assert person is not None
-    assert [device.token for device in person.devices if isinstance(device, MobileDevice)] == ["abc"]
+async def test_user_unknown_to_the_directory_gets_no_record_by_asking(node: Realtime) -> None:
+    for method, path, body in (
+        ("PUT", "/v1/preferences", {"push": False}),
+        ("POST", "/v1/devices", {"platform": "ios", "token": "abc"}),
+    ):
+        status, answer = await node.call(method, path, "new", json=body)
+        assert (status, answer["error"]["code"]) == (404, "unknown_user")
+    assert await node.context.directory.person("new") is None
 
 
 async def test_key_for_browsers_is_told_where_there_is_one(
@@ -942,4 +947,4 @@ async def test_page_and_description_are_served_under_a_strict_policy(node: Realt
 
 
 def _routes(node: Realtime) -> Any:
-    return build(node.node, SharedSecret("x" * 32)).router.routes()
+    return build(node.node, SharedSecret("x" * 32), Addresses(), AddressLimits(1, 1)).router.routes()

@@ -9,92 +9,154 @@ import os
 import platform
 import sys
 import tempfile
+from argparse import Namespace
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from carillon.stack import Stack
+from tests.load.directory_size import measure_broadcast_writes
 from tests.load.intake import measure_bare_loop, measure_intake
-from tests.load.latency import measure_latency
+from tests.load.latency import Latency, measure_half_rate, measure_latency
 from tests.load.mail import CONNECTIONS, measure_bare_mail, measure_mail, settings, sink
 from tests.load.push import measure_push
+from tests.load.sessions import SETTINGS, measure_sessions, raise_file_limit
 from tests.load.wait import measure_wait
 
 PUSHES = 10_000
 
 
-async def measure(notifications: int, seconds: int) -> list[str]:
-    """Run every measurement and return the table's lines."""
-    lines = ["| what | figure |", "| --- | --- |"]
+@asynccontextmanager
+async def running(*services: str, settings: Mapping[str, str] | None = None) -> AsyncIterator[Stack]:
+    """Run these services, with a broker and a store of their own, until the end of the context."""
     with tempfile.TemporaryDirectory(prefix="carillon-bench-") as folder:
-        router_only = Stack(Path(folder) / "intake", services=("router",))
-        await router_only.start()
+        stack = Stack(Path(folder), services=services, settings=SETTINGS if "realtime" in services else settings)
+        await stack.start()
         try:
-            bare = await measure_bare_loop(router_only, notifications)
-            intake = await measure_intake(router_only, notifications)
+            yield stack
         finally:
-            await router_only.stop()
-        lines += [
-            f"| user notifications accepted, planned and receipted, one router | {intake.per_second:,.0f} / s |",
-            f"| router's own time per notification | {intake.cpu_us:,.0f} µs |",
-            f"| the bare loop: take, publish twice, await, ack | {bare.per_second:,.0f} / s |",
-            f"| router to bare loop | {intake.per_second / bare.per_second:.2f} |",
-        ]
-        realtime = Stack(Path(folder) / "latency", services=("router", "realtime"))
-        await realtime.start()
-        try:
-            latency = await measure_latency(realtime, per_second=50, seconds=seconds)
-        finally:
-            await realtime.stop()
-        lines.append(
-            f"| publish to WebSocket at 50 / s | p50 {latency.p50_ms:.1f} ms, p99 {latency.p99_ms:.1f} ms, "
-            f"{latency.received} of {latency.sent} |"
-        )
-        lines += await measure_relay(Path(folder) / "mail", notifications // 5)
-        push = await measure_push(Path(tempfile.mkdtemp(dir=folder)), PUSHES)
-        what = f"{push.sends:,} pushes to an APNs that misbehaves in 1 of 50 answers, 50 in flight"
-        lines += [
-            f"| {what} | {push.wrong} ended wrong, {push.sends / push.seconds:,.0f} / s |",
-            f"| memory after the first 1,000 and the last of them | {push.first_mib:.1f} and {push.last_mib:.1f} MiB |",
-        ]
-    return lines
+            await stack.stop()
 
 
-async def measure_relay(folder: Path, mails: int) -> list[str]:
+async def intake(options: Namespace) -> list[str]:
+    """Measure the router."""
+    async with running("router") as stack:
+        bare = await measure_bare_loop(stack, options.notifications)
+        rate = await measure_intake(stack, options.notifications)
+    return [
+        f"| user notifications accepted, planned and receipted, one router | {rate.per_second:,.0f} / s |",
+        f"| router's own time per notification | {rate.cpu_us:,.0f} µs |",
+        f"| the bare loop: take, publish twice, await, ack | {bare.per_second:,.0f} / s |",
+        f"| router to bare loop | {rate.per_second / bare.per_second:.2f} |",
+    ]
+
+
+async def latency(options: Namespace) -> list[str]:
+    """Measure the way to one WebSocket."""
+    async with running("router", "realtime") as stack:
+        found = await measure_latency(stack, per_second=50, seconds=options.seconds)
+    return [_row("at 50 / s", found)]
+
+
+def _row(rate: str, found: Latency) -> str:
+    percentiles = f"p50 {found.p50_ms:.1f} ms, p99 {found.p99_ms:.1f} ms"
+    return f"| publish to WebSocket {rate} | {percentiles}, {found.received} of {found.sent} |"
+
+
+async def half_rate(options: Namespace) -> list[str]:
+    """Measure the highest rate to WebSockets, and the way at half of it."""
+    async with running("router", "realtime") as stack:
+        most, found = await measure_half_rate(stack, seconds=options.seconds)
+    return [f"| publish to WebSocket, highest rate, 100 users | {most:,.0f} / s |", _row("at half of it", found)]
+
+
+async def sessions(options: Namespace) -> list[str]:
+    """Measure many sessions on one process."""
+    raise_file_limit(options.sessions)
+    async with running("router", "realtime") as stack:
+        found = await measure_sessions(stack, options.sessions)
+    storm = f"{found.storm_s:.1f} s, {found.gaps} gaps, {found.wrong} sessions that missed or repeated one"
+    return [
+        f"| memory of an idle session, {found.sessions:,} on one process | {found.kib_per_session:.1f} KiB |",
+        f"| a broadcast to all of them, publish to the last socket | {found.broadcast_s:.2f} s |",
+        f"| all cut off and back, with broadcasts meanwhile | {storm} |",
+    ]
+
+
+async def broadcast(options: Namespace) -> list[str]:
+    """Measure what a broadcast writes."""
+    async with running("router", "realtime") as stack:
+        found = await measure_broadcast_writes(stack, options.users)
+    return [
+        f"| store writes of a broadcast, {users:,} users in the directory | {writes:.1f} |" for users, writes in found
+    ]
+
+
+async def mail(options: Namespace) -> list[str]:
     """Measure the mail rate, where there is a relay to measure it with."""
     async with sink() as port:
         if port is None:
             return [f"| mails to a relay over {CONNECTIONS} connections | needs smtp-sink (Debian package postfix) |"]
-        stack = Stack(folder, services=("router", "email"), settings=settings(port))
-        await stack.start()
-        try:
+        mails = options.notifications // 5
+        async with running("router", "email", settings=settings(port)) as stack:
             bare = await measure_bare_mail(port, mails)
-            mail = await measure_mail(stack, mails)
-        finally:
-            await stack.stop()
+            found = await measure_mail(stack, mails)
     return [
-        f"| mails to a relay over {CONNECTIONS} connections, one email service | {mail.per_second:,.0f} / s |",
-        f"| email service's own time per mail | {mail.cpu_us:,.0f} µs |",
+        f"| mails to a relay over {CONNECTIONS} connections, one email service | {found.per_second:,.0f} / s |",
+        f"| email service's own time per mail | {found.cpu_us:,.0f} µs |",
         f"| the bare loop: aiosmtplib's sendmail | {bare.per_second:,.0f} / s, {bare.cpu_us:,.0f} µs |",
     ]
+
+
+async def push(_options: Namespace) -> list[str]:
+    """Measure whether pushes end right, and what they leave in memory, at an APNs that misbehaves."""
+    with tempfile.TemporaryDirectory(prefix="carillon-bench-") as folder:
+        found = await measure_push(Path(folder), PUSHES)
+    what = f"{found.sends:,} pushes to an APNs that misbehaves in 1 of 50 answers, 50 in flight"
+    return [
+        f"| {what} | {found.wrong} ended wrong, {found.sends / found.seconds:,.0f} / s |",
+        f"| memory after the first 1,000 and the last of them | {found.first_mib:.1f} and {found.last_mib:.1f} MiB |",
+    ]
+
+
+async def wait(options: Namespace) -> list[str]:
+    """Measure what REDIS_WAIT_REPLICAS costs, on a Sentinel set."""
+    return await measure_wait(options.notifications // 4)
+
+
+PARTS: dict[str, Callable[[Namespace], Awaitable[list[str]]]] = {
+    "intake": intake, "latency": latency, "half_rate": half_rate, "sessions": sessions, "broadcast": broadcast,
+    "mail": mail, "push": push, "wait": wait,
+}  # fmt: skip
+
+
+async def measure(options: Namespace) -> None:
+    """Run the chosen measurements and write the table's lines as they come."""
+    sys.stdout.write("| what | figure |\n| --- | --- |\n")
+    for name in options.only or PARTS:
+        for line in await PARTS[name](options):
+            sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
 
 
 def main() -> None:
     """Measure and write the table to stdout."""
     parser = argparse.ArgumentParser(prog="python -m tests.load", description=__doc__)
+    parser.add_argument("--only", action="append", choices=PARTS, metavar="PART", help=f"one of {', '.join(PARTS)}")
     parser.add_argument("--notifications", type=int, default=20_000, help="user notifications for the rates")
-    parser.add_argument("--seconds", type=int, default=20, help="length of the latency measurement")
-    parser.add_argument("--wait", action="store_true", help="only what REDIS_WAIT_REPLICAS costs, on a Sentinel set")
+    parser.add_argument("--seconds", type=int, default=20, help="length of each latency measurement")
+    parser.add_argument("--sessions", type=int, default=10_000, help="WebSocket sessions on one process")
+    parser.add_argument(
+        "--users", type=int, nargs="+", default=[1_000, 100_000], help="sizes of the directory for the broadcasts"
+    )
     options = parser.parse_args()
     load = os.getloadavg()[0]
     sys.stdout.write(
         f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, Python {platform.python_version()}, "
         f"load before: {load:.1f}\n\n"
     )
-    if options.wait:
-        lines = asyncio.run(measure_wait(options.notifications))
-    else:
-        lines = asyncio.run(measure(options.notifications, options.seconds))
-    sys.stdout.write("\n".join(lines) + "\n")
+    asyncio.run(measure(options))
 
 
 if __name__ == "__main__":

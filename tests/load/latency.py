@@ -3,6 +3,8 @@
 import asyncio
 import json
 import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import aiohttp
@@ -11,8 +13,16 @@ import jwt
 from carillon.stack import Stack
 from shared.mqtt import Broker, BrokerAddress
 from shared.topics import Kind, Topics
+from tests.waiting import eventually
 
 _USER = "user1"
+
+# Users with a session each, for the highest rate; and what is published to find it.
+_USERS = 100
+_FLOOD = 10_000
+
+# Published and not yet out of a socket, while the highest rate is looked for.
+_OUTSTANDING = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,5 +64,65 @@ async def measure_latency(stack: Stack, *, per_second: int, seconds: int) -> Lat
                 sent_s[number] = time.perf_counter()
                 body = json.dumps({"message": "measured", "data": {"n": number}})
                 publisher.publish(topics.publish(Kind.REALTIME_USER, _USER), body)
+    return _latency(took_ms, count)
+
+
+def _latency(took_ms: Sequence[float], sent: int) -> Latency:
     ordered = sorted(took_ms)
-    return Latency(ordered[len(ordered) // 2], ordered[int(len(ordered) * 0.99)], len(ordered), count)
+    return Latency(ordered[len(ordered) // 2], ordered[int(len(ordered) * 0.99)], len(ordered), sent)
+
+
+async def measure_half_rate(stack: Stack, *, seconds: int) -> tuple[float, Latency]:
+    """Find the highest rate from publish to socket, then measure the way at half of it.
+
+    Returns:
+        The highest rate per second, and the latency at half of it.
+    """
+    topics = Topics()
+    secret = stack.environment["REALTIME_JWT_SECRET"]
+    users = [f"user{number}" for number in range(_USERS)]
+    took_ms: list[float] = []
+    room = asyncio.Semaphore(_OUTSTANDING)
+
+    async def listen(socket: aiohttp.ClientWebSocketResponse) -> None:
+        while True:
+            frame = await socket.receive_json()
+            if frame["type"] == "notification":
+                took_ms.append((time.perf_counter() - frame["notification"]["data"]["sent_s"]) * 1000)
+                room.release()
+
+    async with AsyncExitStack() as opened, asyncio.TaskGroup() as group:
+        publisher = await opened.enter_async_context(Broker(BrokerAddress.parse(stack.broker.url), "bench"))
+        client = await opened.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
+        listening = []
+        for user in users:
+            await publisher.publish(topics.publish(Kind.DIRECTORY_USER, user), json.dumps({"groups": []}))
+            token = jwt.encode({"sub": user, "exp": time.time() + 3600}, secret, "HS256")
+            socket = await opened.enter_async_context(
+                client.ws_connect(f"{stack.realtime_url}/v1/ws", headers={"Authorization": f"Bearer {token}"})
+            )
+            listening.append(group.create_task(listen(socket), name=f"listen {user}"))
+
+        def publish(number: int) -> None:
+            body = json.dumps({"message": "measured", "data": {"sent_s": time.perf_counter()}})
+            publisher.publish(topics.publish(Kind.REALTIME_USER, users[number % _USERS]), body)
+
+        async def arrived(count: int) -> None:
+            await eventually(lambda: len(took_ms) >= count, within_s=60, what="everything out of the sockets")
+
+        started_s = time.perf_counter()
+        for number in range(_FLOOD):
+            await room.acquire()
+            publish(number)
+        await arrived(_FLOOD)
+        most = _FLOOD / (time.perf_counter() - started_s)
+
+        took_ms.clear()
+        count, started_s = round(most / 2 * seconds), time.perf_counter()
+        for number in range(count):
+            await asyncio.sleep(max(0.0, started_s + number / (most / 2) - time.perf_counter()))
+            publish(number)
+        await arrived(count)
+        for task in listening:
+            task.cancel()
+    return most, _latency(took_ms, count)

@@ -92,6 +92,38 @@ def planned(
     return plan_person(one, "user123", who, audience, EXPIRES_MS, channels=channels)
 
 
+def push_row(one: Notification, *, hold_until_ms: int, audience: People | None = None, **fields: Any) -> Delivery:
+    who = person(devices=[PHONE], **fields)
+    rows = plan_person(
+        one, "user123", who, audience or People(user_ids=("user123",)), EXPIRES_MS, hold_until_ms=hold_until_ms
+    )
+    (push,) = [new.row for new in rows if new.row.lane == "push"]
+    assert isinstance(push, Delivery)
+    return push
+
+
+HOLD_MS = ACCEPTED_MS + 3000
+
+
+@pytest.mark.parametrize("priority", Priority)
+def test_push_to_somebody_who_looks_waits_unless_it_is_urgent(priority: Priority) -> None:
+    waits = priority in (Priority.LOW, Priority.NORMAL)
+    push = push_row(notification(priority), hold_until_ms=HOLD_MS)
+    assert (push.due_ms, push.unless_seen) == ((HOLD_MS, True) if waits else (0, None))
+
+
+def test_push_waits_for_nothing_where_the_notification_is_not_shown() -> None:
+    unwaiting = (
+        push_row(notification(), hold_until_ms=0),
+        push_row(notification(), hold_until_ms=EXPIRES_MS),
+        push_row(notification(), hold_until_ms=HOLD_MS, preferences={"realtime": False}),
+        push_row(notification(channels=(Channel.PUSH,)), hold_until_ms=HOLD_MS),
+        push_row(notification(), hold_until_ms=HOLD_MS, audience=People(user_ids=("user123",), regardless=True)),
+        push_row(notification(), hold_until_ms=HOLD_MS, audience=People(user_ids=("user123",), only_push=Platform.IOS)),
+    )
+    assert [(push.due_ms, push.unless_seen) for push in unwaiting] == [(0, None)] * len(unwaiting)
+
+
 # The wire contract's section 2, row by row: what must hold, and how a miss is called when the rest would send.
 def expected(channel: Channel, priority: Priority, preference: bool | None, *, reachable: bool) -> str | None:
     urgent = priority in (Priority.HIGH, Priority.CRITICAL)

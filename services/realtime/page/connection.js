@@ -110,6 +110,9 @@ export class Connection {
     const { signal } = this.#listening;
     globalThis.addEventListener?.("online", () => this.#networkBack(), { signal });
     globalThis.addEventListener?.("offline", () => this.#networkLost(), { signal });
+    for (const event of ["focus", "blur"]) {
+      globalThis.addEventListener?.(event, () => this.#tellFocus(event === "focus"), { signal });
+    }
     globalThis.document?.addEventListener(
       "visibilitychange",
       () => {
@@ -176,7 +179,17 @@ export class Connection {
       this.#owner.settled();
     });
     this.#keepAlive();
+    if (globalThis.document?.hasFocus()) this.#tellFocus(true);
     this.#become("open");
+  }
+
+  /**
+   * Somebody who is looking needs no push beside it.
+   *
+   * @param {boolean} focused
+   */
+  #tellFocus(focused) {
+    this.#link?.send({ type: "focus", focused });
   }
 
   #keepAlive() {

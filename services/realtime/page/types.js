@@ -86,7 +86,7 @@
 /** @typedef {HelloFrame | NotificationFrame | UnreadFrame | GapFrame | StatusFrame} AnnouncingFrame */
 /** @typedef {AnnouncingFrame | PongFrame | ErrorFrame} ServerFrame */
 
-/** @typedef {{type: "read", id: string} | {type: "acknowledge", alert_id: string} | {type: "ping"}} ClientFrame */
+/** @typedef {{type: "read", id: string} | {type: "acknowledge", alert_id: string} | {type: "focus", focused: boolean} | {type: "ping"}} ClientFrame */
 
 /** @typedef {"websocket" | "sse"} TransportName */
 

@@ -1,0 +1,72 @@
+"""The server's end of each client's connection, before and beside what HTTP says on it.
+
+Promises that a connection on which nobody asks anything is cut after ``HANDSHAKE_S``, however slowly its first request
+drips in, and after ``IDLE_S`` between requests; and that one address does not hold more connections than it may. A
+session's socket is not idle: its pings look after it.
+"""
+
+import asyncio
+import logging
+from typing import cast
+
+from aiohttp import web
+
+from services.realtime.addresses import Addresses, AddressLimits, counted_as
+
+# From the connection to the end of its first request's headers.
+HANDSHAKE_S = 10.0
+
+# From an answer to the end of the next request's headers; longer than common proxies keep an idle connection to us
+# (nginx: keepalive_timeout of an upstream, 60 s), so that they are the ones who close.
+IDLE_S = 75.0
+
+# For the rest of a body that nobody wanted.
+_LINGERING_S = 5.0
+
+
+class Connection(web.RequestHandler):
+    """One client's connection."""
+
+    __slots__ = ("_addresses", "_counted", "_deadline", "_limits")
+
+    def __init__(
+        self, server: web.Server, addresses: Addresses, limits: AddressLimits, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        # aiohttp's annotation forgets that None turns its access log off.
+        no_log = cast("logging.Logger", None)
+        super().__init__(server, loop=loop, keepalive_timeout=IDLE_S, lingering_time=_LINGERING_S, access_log=no_log)
+        self._addresses = addresses
+        self._limits = limits
+        self._counted: str | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Let a client in, or cut him off when his address has too many connections."""
+        super().connection_made(transport)
+        peer = str((transport.get_extra_info("peername") or ("",))[0])
+        # A proxy's connections are many clients'.
+        if not self._addresses.is_trusted(peer):
+            address = counted_as(peer)
+            if not self._limits.connect(address):
+                self._cut()
+                return
+            self._counted = address
+        self._deadline = asyncio.get_running_loop().call_later(HANDSHAKE_S, self._cut)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Take note of the end."""
+        self.asked()
+        if self._counted is not None:
+            self._limits.disconnect(self._counted)
+            self._counted = None
+        super().connection_lost(exc)
+
+    def asked(self) -> None:
+        """Take note that a whole request has come."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _cut(self) -> None:
+        if isinstance(self.transport, asyncio.Transport):
+            self.transport.abort()
