@@ -5,13 +5,16 @@ messages the broker did not hand over, for the log and nothing else.
 """
 
 import asyncio
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Protocol
 
+from shared import tracing
 from shared.errors import BrokerUnavailable
 from shared.ledger import DueRow, NewRow
-from shared.model import JOB_VERSION, Priority, State
+from shared.model import JOB_VERSION, Priority, State, TraceContext
+from shared.packets import UserProperties
 from shared.topics import Topics
 
 # A fan-out to 100,000 people is not 100,000 MQTT messages; and one job is not more than a worker has in hand at once.
@@ -30,6 +33,7 @@ class Publisher(Protocol):
 
 
 Message = tuple[str, str]
+TracedMessage = tuple[str, str, UserProperties]
 
 
 def jobs_of(topics: Topics, content: str, rows: Iterable[NewRow], up_to_ms: int = 0) -> Iterator[Message]:
@@ -47,8 +51,8 @@ def jobs_of(topics: Topics, content: str, rows: Iterable[NewRow], up_to_ms: int 
         yield from _packed(topics.jobs(lane, priority), content, [new.spec for new in group])
 
 
-def jobs_of_due(topics: Topics, due: Sequence[DueRow]) -> Iterator[Message]:
-    """Pack rows that the ledger handed out again, the most urgent first."""
+def jobs_of_due(topics: Topics, due: Sequence[DueRow]) -> Iterator[TracedMessage]:
+    """Pack rows that the ledger handed out again, the most urgent first, with the user properties of their trace."""
     urgency = list(Priority)
 
     def order(row: DueRow) -> tuple[int, str, str]:
@@ -56,7 +60,16 @@ def jobs_of_due(topics: Topics, due: Sequence[DueRow]) -> Iterator[Message]:
 
     for _, group in groupby(sorted(due, key=order), key=order):
         rows = list(group)
-        yield from _packed(topics.jobs(rows[0].lane, rows[0].priority), rows[0].content, [row.spec for row in rows])
+        topic, content = topics.jobs(rows[0].lane, rows[0].priority), rows[0].content
+        trace = tracing.user_properties(_trace_of(content))
+        for _, payload in _packed(topic, content, [row.spec for row in rows]):
+            yield topic, payload, trace
+
+
+def _trace_of(content: str) -> TraceContext | None:
+    # What has none, which is most where nobody traces, is not read for it.
+    trace = json.loads(content).get("trace") if f'"{tracing.TRACEPARENT}"' in content else None
+    return TraceContext.model_validate(trace) if trace is not None else None
 
 
 def _packed(topic: str, content: str, specs: Sequence[str]) -> Iterator[Message]:

@@ -105,6 +105,13 @@ class TemplateUse(_Frozen):
     timezone: str | None = None
 
 
+class TraceContext(_Frozen):
+    """The W3C trace context that a notification belongs to; see ``shared.tracing``."""
+
+    traceparent: str
+    tracestate: str | None = None
+
+
 class Notification(_Frozen):
     """What someone wants said.
 
@@ -116,6 +123,7 @@ class Notification(_Frozen):
         events: publish each later step on ``notifications/events/{id}``.
         deadline_ms: after this nobody is to be told, when the publisher said so; milliseconds since 1970.
         template: what the texts of each recipient are written with when they are planned.
+        trace: the step of a trace that accepted it, or that published it where the router makes no spans.
     """
 
     id: str
@@ -127,6 +135,7 @@ class Notification(_Frozen):
     events: bool = False
     deadline_ms: int | None = None
     template: TemplateUse | None = None
+    trace: TraceContext | None = None
 
 
 class EmailAddress(_Frozen):
