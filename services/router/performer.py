@@ -51,7 +51,7 @@ class Performer:
         """Publish the jobs of the rows that were written with the task's end."""
         if self.link is None or not outcome.then:
             return
-        content = notification.model_dump_json(exclude_none=True)
+        content = notification.written()
         trace = tracing.user_properties(notification.trace)
         for topic, payload in jobs_of(self._topics, content, outcome.then, up_to_ms=task.due_ms):
             self.link.publish(topic, payload, user_properties=trace)

@@ -112,7 +112,7 @@ async def test_later_attempts_belong_to_the_trace_of_their_notification(
         await shop.publish("notifications/email/send", mail, user_properties=CONTEXT)
         first, *_ = await spans(collector, TRACE_ID, "attempt")
         assert first.failed
-        assert (first.attributes["carillon.outcome"], first.attributes["error.type"]) == ("retry", "unavailable")
+        assert (first.attributes["carillon.outcome"], first.attributes["error.type"]) == ("retry", "network")
         await stack.stop_service("email")
         await stack.start_service("email")
         await system.arrived(channel="email")
