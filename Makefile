@@ -19,11 +19,11 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
 # Writes the locks into the folder $(1). The services' versions are those of the developers' lock; a service without an
-# extra of its own in pyproject.toml needs the base alone.
+# extra of its own in pyproject.toml needs the base alone. What tracing needs is installed beside a service's.
 define write_locks
 $(COMPILE) pyproject.toml --all-extras --group dev --output-file $(1)/dev.txt >/dev/null && \
 $(COMPILE) --group pyproject.toml:checkov --output-file $(1)/checkov.txt >/dev/null && \
-for service in $(SERVICES); do \
+for service in $(SERVICES) tracing; do \
 	extra=; if grep -q "^$$service = \[" pyproject.toml; then extra="--extra $$service"; fi; \
 	$(COMPILE) pyproject.toml $$extra --constraint $(1)/dev.txt --output-file $(1)/$$service.txt >/dev/null || exit 1; \
 done

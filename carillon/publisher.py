@@ -31,7 +31,9 @@ from carillon.outbox import OUTBOX_ENTRIES, Entry, Outbox
 from carillon.payload_terms import read_object
 from carillon.receipts import FieldProblem, NoReceipt, Receipt, Refusal, Refused, Status
 from carillon.resending import Resending
+from shared import tracing
 from shared.errors import BrokerUnavailable
+from shared.model import TraceContext
 from shared.mqtt import Broker, BrokerAddress, BrokerLink
 
 __all__ = [
@@ -101,6 +103,7 @@ class Publisher:
         self._client_id = client_id or f"carillon-{secrets.token_hex(6)}"
         if any(forbidden in self._client_id for forbidden in _NOT_IN_TOPICS):
             raise ValueError("a client id holds no +, # or NUL, because it stands in the topic of the receipts")
+        tracing.join_application()
         self._prefix = topic_prefix
         self._response_topic = f"{topic_prefix}receipts/{self._client_id}/publishes"
         self._link = BrokerLink(
@@ -192,7 +195,9 @@ class Publisher:
             if key is None and read_object(data).get("id") is None:
                 key = str(uuid.uuid4())
             async with self._room:
-                receipt = await self._answered(full_topic, data, key, timeout_s)
+                with tracing.span("publish", "producer") as span:
+                    receipt = await self._answered(full_topic, data, key, timeout_s, span.context)
+                    span.set(outcome=receipt.status.value)
         if receipt.status is Status.REJECTED:
             raise Refused(receipt)
         return receipt
@@ -260,13 +265,18 @@ class Publisher:
         except TimeoutError:
             return _NOBODY_ANSWERS
 
-    def _publish(self, topic: str, data: bytes, key: str | None, correlation: bytes) -> "asyncio.Future[bool]":
+    def _publish(
+        self, topic: str, data: bytes, key: str | None, correlation: bytes, trace: TraceContext | None = None
+    ) -> "asyncio.Future[bool]":
+        properties = tracing.user_properties(trace)
+        if key is not None:
+            properties.append((IDEMPOTENCY_PROPERTY, key))
         return self._link.publish(
             topic,
             data,
             response_topic=self._response_topic,
             correlation=correlation,
-            user_properties=[(IDEMPOTENCY_PROPERTY, key)] if key is not None else (),
+            user_properties=properties,
         )
 
     def _no_receipt(self, problem: str, key: str | None, timeout_s: float) -> NoReceipt:
@@ -274,7 +284,9 @@ class Publisher:
             problem = f"the broker is away ({self._link.problem})"
         return NoReceipt(f"{problem} (waited {timeout_s:g} s)", key)
 
-    async def _answered(self, topic: str, data: bytes, key: str | None, timeout_s: float) -> Receipt:
+    async def _answered(
+        self, topic: str, data: bytes, key: str | None, timeout_s: float, trace: TraceContext | None
+    ) -> Receipt:
         correlation = secrets.token_bytes(16)
         answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         self._answers[correlation] = answer
@@ -286,7 +298,7 @@ class Publisher:
                 while True:
                     await self._link.wait_up()
                     sends += 1
-                    handover = self._publish(topic, data, key, correlation)
+                    handover = self._publish(topic, data, key, correlation, trace)
                     problem = await self._problem_with(handover, answer) or problem
                     if answer.done():
                         return answer.result().model_copy(update={"sends": sends})

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from shared import metrics
+from shared import metrics, tracing
 from shared.clock import Clock
 from shared.errors import (
     DeliveryError,
@@ -115,6 +115,15 @@ class Deliverer:
 
     async def perform(self, notification: Notification, delivery: Delivery, claim: Claim) -> Outcome:
         """Make one attempt and say how it ended."""
+        with tracing.span(
+            "deliver", "consumer", notification.trace,
+            channel=self._channel.value, attempt=claim.attempt, notification_id=notification.id,
+        ) as span:  # fmt: skip
+            outcome = await self._perform(notification, delivery, claim)
+            span.set(outcome=outcome.state.value, reason=outcome.reason.value)
+            return outcome
+
+    async def _perform(self, notification: Notification, delivery: Delivery, claim: Claim) -> Outcome:
         routes = [name for name, provider in self._providers.items() if provider.handles(delivery)]
         if not routes:
             return Outcome(State.DEAD_LETTERED, Reason.NO_PROVIDER, word="bad", counts=False)
@@ -155,9 +164,15 @@ class Deliverer:
         self, provider: Provider, attempt: Attempt, left_s: float, routes: Sequence[str], claim: Claim
     ) -> tuple[Outcome, DeliveryError | None]:
         """Ask one route, and take note of how it ended."""
-        started_s = time.perf_counter()
-        outcome, error = await self._send(provider, attempt, left_s)
-        duration_s = time.perf_counter() - started_s
+        with tracing.span(
+            "attempt", "client", channel=self._channel.value, provider=provider.name, attempt=claim.attempt
+        ) as span:
+            started_s = time.perf_counter()
+            outcome, error = await self._send(provider, attempt, left_s)
+            duration_s = time.perf_counter() - started_s
+            span.set(outcome=outcome.word)
+            if error is not None:
+                span.fail(error.reason.value)
         self._gates[provider.name].note(error)
         self._failover.note(provider.name, routes, error, duration_s)
         metrics.attempts.labels(self._channel, provider.name, outcome.word).inc()

@@ -1,17 +1,34 @@
-"""Jobs on their way to a lane: rows of one notification, packed into messages of bounded size.
+"""Jobs on their way to a lane: rows of one notification, packed into messages of bounded size, and opened again.
 
 A job may get lost; the ledger then drives its rows again. So publishing one never fails a caller: it says how many
-messages the broker did not hand over, for the log and nothing else.
+messages the broker did not hand over, for the log and nothing else. Nor does a row that a service cannot read disturb
+the others: it stays in the ledger, for a service that can.
 """
 
 import asyncio
+import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
-from typing import Protocol
+from typing import Any, Generic, Protocol
 
+from pydantic import ValidationError
+
+from shared import tracing
 from shared.errors import BrokerUnavailable
 from shared.ledger import DueRow, NewRow
-from shared.model import JOB_VERSION, Priority, State
+from shared.model import (
+    FIRST_VERSION,
+    JOB_VERSION,
+    READABLE_VERSION,
+    Job,
+    Notification,
+    Priority,
+    RowT,
+    State,
+    TraceContext,
+)
+from shared.packets import UserProperties
 from shared.topics import Topics
 
 # A fan-out to 100,000 people is not 100,000 MQTT messages; and one job is not more than a worker has in hand at once.
@@ -30,6 +47,7 @@ class Publisher(Protocol):
 
 
 Message = tuple[str, str]
+TracedMessage = tuple[str, str, UserProperties]
 
 
 def jobs_of(topics: Topics, content: str, rows: Iterable[NewRow], up_to_ms: int = 0) -> Iterator[Message]:
@@ -47,8 +65,8 @@ def jobs_of(topics: Topics, content: str, rows: Iterable[NewRow], up_to_ms: int 
         yield from _packed(topics.jobs(lane, priority), content, [new.spec for new in group])
 
 
-def jobs_of_due(topics: Topics, due: Sequence[DueRow]) -> Iterator[Message]:
-    """Pack rows that the ledger handed out again, the most urgent first."""
+def jobs_of_due(topics: Topics, due: Sequence[DueRow]) -> Iterator[TracedMessage]:
+    """Pack rows that the ledger handed out again, the most urgent first, with the user properties of their trace."""
     urgency = list(Priority)
 
     def order(row: DueRow) -> tuple[int, str, str]:
@@ -56,7 +74,16 @@ def jobs_of_due(topics: Topics, due: Sequence[DueRow]) -> Iterator[Message]:
 
     for _, group in groupby(sorted(due, key=order), key=order):
         rows = list(group)
-        yield from _packed(topics.jobs(rows[0].lane, rows[0].priority), rows[0].content, [row.spec for row in rows])
+        topic, content = topics.jobs(rows[0].lane, rows[0].priority), rows[0].content
+        trace = tracing.user_properties(_trace_of(content))
+        for _, payload in _packed(topic, content, [row.spec for row in rows]):
+            yield topic, payload, trace
+
+
+def _trace_of(content: str) -> TraceContext | None:
+    # What has none, which is most where nobody traces, is not read for it.
+    trace = json.loads(content).get("trace") if f'"{tracing.TRACEPARENT}"' in content else None
+    return TraceContext.model_validate(trace) if trace is not None else None
 
 
 def _packed(topic: str, content: str, specs: Sequence[str]) -> Iterator[Message]:
@@ -85,3 +112,62 @@ async def settled(handovers: Iterable["asyncio.Future[bool]"]) -> int:
             raise answer
         lost += answer is not True
     return lost
+
+
+# Without slots: Python 3.11 cannot make a frozen generic class with them.
+@dataclass(frozen=True)
+class Opened(Generic[RowT]):
+    """What this service can do of a job.
+
+    Attributes:
+        notification: None where ``rows`` is empty because nothing could be read.
+        newer: how many rows are in a version above ``READABLE_VERSION``.
+        unreadable: how many rows are none of ours, or damaged; a job that is no job counts as one.
+    """
+
+    notification: Notification | None = None
+    rows: tuple[RowT, ...] = ()
+    newer: int = 0
+    unreadable: int = 0
+
+
+def open_job(job_type: type[Job[RowT]], payload: bytes | str) -> Opened[RowT]:
+    """Read a job, without what is not for us to read."""
+    try:
+        job = job_type.model_validate_json(payload)
+    except ValidationError:
+        return _open_in_parts(job_type, payload)
+    newest = max(job.v, job.notification.v, *(row.v for row in job.rows), FIRST_VERSION)
+    return Opened(job.notification, job.rows) if newest <= READABLE_VERSION else _open_in_parts(job_type, payload)
+
+
+def _open_in_parts(job_type: type[Job[RowT]], payload: bytes | str) -> Opened[RowT]:
+    try:
+        document = json.loads(payload)
+    except ValueError:
+        return Opened(unreadable=1)
+    rows = document.get("rows") if isinstance(document, dict) else None
+    if not isinstance(rows, list):
+        return Opened(unreadable=1)
+    if _is_newer(document) or _is_newer(document.get("notification")):
+        return Opened(newer=len(rows))
+    notification: Notification | None = None
+    readable: list[RowT] = []
+    newer = 0
+    for row in rows:
+        if _is_newer(row):
+            newer += 1
+            continue
+        try:
+            # As JSON again, because that is read by other rules than Python's objects.
+            job = job_type.model_validate_json(json.dumps(document | {"rows": [row]}))
+        except ValidationError:
+            continue
+        notification = job.notification
+        readable += job.rows
+    return Opened(notification, tuple(readable), newer, len(rows) - newer - len(readable))
+
+
+def _is_newer(part: Any) -> bool:  # noqa: ANN401 - whatever a job may hold
+    version = part.get("v", FIRST_VERSION) if isinstance(part, dict) else FIRST_VERSION
+    return isinstance(version, int) and version > READABLE_VERSION

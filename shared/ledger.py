@@ -76,7 +76,7 @@ class NewRow:
     spec: str = field(init=False)
 
     def __post_init__(self) -> None:
-        self.spec = self.row.model_dump_json(exclude_none=True)
+        self.spec = self.row.written()
 
 
 @dataclass(slots=True)
@@ -101,7 +101,7 @@ class NewRecord:
     content: str = field(init=False)
 
     def __post_init__(self) -> None:
-        self.content = self.notification.model_dump_json(exclude_none=True)
+        self.content = self.notification.written()
 
 
 class Verdict(StrEnum):

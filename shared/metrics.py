@@ -39,6 +39,11 @@ oldest_open_delivery_age = Gauge(
 )
 realtime_sessions = Gauge("carillon_realtime_sessions", "Open realtime sessions of this process.")
 redriven_deliveries = Counter("carillon_redriven_deliveries", "Deliveries published again by the sweeper.", ["channel"])
+left_rows = Counter(
+    "carillon_left_rows",
+    "Rows met and not claimed, because they are in a newer version or unreadable; router is its own lane.",
+    ["channel", "why"],
+)
 provider_paused = Gauge(
     "carillon_provider_paused", "1 while a provider refuses us and its deliveries wait.", ["channel", "provider"]
 )
@@ -80,6 +85,7 @@ SMS_CAPS = ("number", "prefix")
 SMS_CONFIRMATIONS = ("taken", "sent", "delivered", "failed")
 SMS_REQUESTS = ("stop", "start", "acknowledge", "other", "repeated")
 INTAKE_OUTCOMES = ("accepted", "duplicate", "rejected")
+LEFT_ROWS = ("newer", "unreadable")
 ATTEMPT_OUTCOMES = ("ok", "retry", "gone", "bad", "refused", "operator", "unknown", "error")
 
 _SUPPRESSIONS = (
@@ -120,6 +126,12 @@ def prepare_channel(channel: Channel, providers: Iterable[str]) -> None:
     forgotten_addresses.labels(channel)
     for priority in Priority:
         delivery_latency.labels(channel, priority)
+
+
+def prepare_lane(lane: str) -> None:
+    """Create the series that every worker has at 0."""
+    for why in LEFT_ROWS:
+        left_rows.labels(lane, why)
 
 
 def prepare_sms() -> None:

@@ -1,7 +1,9 @@
 """The words of the system as types: notification, delivery, attempt, receipt, and the job that carries them.
 
-Everything here is immutable and serialisable; nothing does input or output. ``JOB_VERSION`` is the version of the
-internal wire format: readers accept every version up to theirs and ignore fields they do not know.
+Everything here is immutable and serialisable; nothing does input or output. Notifications and rows are kept in the
+ledger and travel in jobs, and processes of two releases work on them side by side. So each carries the version of its
+form: readers ignore fields they do not know, read every version up to ``READABLE_VERSION``, and leave what is newer to
+a newer release (docs/upgrading.md).
 """
 
 from dataclasses import dataclass
@@ -11,7 +13,16 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+# The version that is written. Raised when a reader that ignores what is new would do something wrong; a field that may
+# be ignored raises nothing.
 JOB_VERSION = 1
+
+# The newest version that is read. Raised at least one release before JOB_VERSION, so that no service meets what it
+# cannot read while a release is rolled out.
+READABLE_VERSION = 1
+
+# What is written without a version is in the first one.
+FIRST_VERSION = 1
 
 
 class Priority(StrEnum):
@@ -105,6 +116,18 @@ class TemplateUse(_Frozen):
     timezone: str | None = None
 
 
+def _written(model: BaseModel) -> str:
+    # Whatever version it was read in: what is written is in the form of ours.
+    return f'{{"v":{JOB_VERSION},{model.model_dump_json(exclude_none=True)[1:]}'
+
+
+class TraceContext(_Frozen):
+    """The W3C trace context that a notification belongs to; see ``shared.tracing``."""
+
+    traceparent: str
+    tracestate: str | None = None
+
+
 class Notification(_Frozen):
     """What someone wants said.
 
@@ -116,6 +139,8 @@ class Notification(_Frozen):
         events: publish each later step on ``notifications/events/{id}``.
         deadline_ms: after this nobody is to be told, when the publisher said so; milliseconds since 1970.
         template: what the texts of each recipient are written with when they are planned.
+        trace: the step of a trace that accepted it, or that published it where the router makes no spans.
+        v: the version that it was written in.
     """
 
     id: str
@@ -127,6 +152,12 @@ class Notification(_Frozen):
     events: bool = False
     deadline_ms: int | None = None
     template: TemplateUse | None = None
+    trace: TraceContext | None = None
+    v: int = Field(FIRST_VERSION, exclude=True)
+
+    def written(self) -> str:
+        """Write it as JSON, in our version."""
+        return _written(self)
 
 
 class EmailAddress(_Frozen):
@@ -195,12 +226,18 @@ class Row(_Frozen):
     Attributes:
         key: unique within the notification, for example ``email:user123``.
         due_ms: not before this time (0: at once); expires_ms: not after this one. Milliseconds since 1970.
+        v: the version that it was written in.
     """
 
     key: str
     priority: Priority
     due_ms: int = 0
     expires_ms: int
+    v: int = Field(FIRST_VERSION, exclude=True)
+
+    def written(self) -> str:
+        """Write it as JSON, in our version."""
+        return _written(self)
 
     @property
     def lane(self) -> str:
@@ -239,7 +276,7 @@ class Job(_Frozen, Generic[RowT]):
     It is self-contained but disposable: losing it loses nothing, because the ledger drives its rows again.
     """
 
-    v: int = JOB_VERSION
+    v: int = FIRST_VERSION
     notification: Notification
     rows: tuple[RowT, ...]
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
-from shared import metrics
+from shared import metrics, tracing
 from shared.clock import Clock, SystemClock, rfc3339
 from shared.delivery import Deliverer, latency_observer
 from shared.directory import Directory
@@ -128,10 +128,13 @@ def run(settings: SettingsT, service: str, main: Callable[[Context[SettingsT]], 
     configure(settings.log_level, settings.log_format, service)
     log.info("starting", extra={"settings": settings.masked()})
     try:
+        tracing.start(service)
         asyncio.run(_run(settings, service, main))
     except* ConfigError as group:
         sys.stderr.write(f"carillon {service}: {_first(group)}\n")
         raise SystemExit(2) from None
+    finally:
+        tracing.stop()
     log.info("stopped")
 
 

@@ -4,7 +4,8 @@ Every service is a worker: a channel service performs a delivery by making an at
 performs its tasks. Promises at least once: a row is performed after a successful claim only, its outcome is written
 with the claim's token, and what dies with a worker is driven again by the ledger when its lease has lapsed. A job is
 acknowledged to the broker when all its rows have been claimed (or need nothing): from then on the ledger knows who has
-them, and what is not acknowledged is exactly the backlog (docs/decisions/0004).
+them, and what is not acknowledged is exactly the backlog (docs/decisions/0004). Rows in a version that this release
+does not know are not claimed, and so wait in the ledger for one that does (docs/upgrading.md).
 
 Priorities are kept apart twice: each has its own connection and so its own window at the broker, and shares of the
 worker's capacity are reserved for the more urgent ones, so that critical never waits behind a backlog.
@@ -20,11 +21,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Generic, TypeVar
 
-from pydantic import ValidationError
-
+from shared import metrics
 from shared.errors import BrokerUnavailable, Reason, StoreUnavailable
+from shared.jobs import open_job
 from shared.ledger import Claim, Ledger, Outcome, is_notification_id
-from shared.model import JOB_VERSION, Job, Notification, Priority, RowT, State
+from shared.model import Job, Notification, Priority, RowT, State
 from shared.mqtt import Broker, BrokerAddress, BrokerLink
 from shared.packets import Incoming
 from shared.topics import Topics
@@ -142,6 +143,8 @@ class Worker(Generic[RowT]):
         self._capacity = Capacity(concurrency)
         self._tasks: set[asyncio.Task[None]] = set()
         self._queued = 0
+        self._told: set[str] = set()
+        metrics.prepare_lane(lane)
         self.links = [
             BrokerLink(
                 address,
@@ -204,19 +207,24 @@ class Worker(Generic[RowT]):
         return serve
 
     def _open(self, broker: Broker, incoming: Incoming, queue: deque[tuple[_JobInHand[RowT], RowT]]) -> None:
-        try:
-            job = self._job_type.model_validate_json(incoming.payload)
-        except ValidationError as error:
-            # The ledger still holds the rows; a newer service reads what this one cannot.
-            log.error("unreadable job", extra={"lane": self._lane, "problems": error.error_count()})  # noqa: TRY400 - the payload stays out of the log
-            broker.ack(incoming)
-            return
-        if job.v > JOB_VERSION or not job.rows or not is_notification_id(job.notification.id):
+        job = open_job(self._job_type, incoming.payload)
+        self._leave("newer", job.newer)
+        self._leave("unreadable", job.unreadable)
+        if job.notification is None or not job.rows or not is_notification_id(job.notification.id):
             broker.ack(incoming)
             return
         in_hand = _JobInHand[RowT](broker, incoming, job.notification, len(job.rows))
         queue.extend((in_hand, row) for row in job.rows)
         self._queued += len(job.rows)
+
+    def _leave(self, why: str, rows: int) -> None:
+        """Count rows that are not claimed here: they stay open in the ledger, which drives them again."""
+        if not rows:
+            return
+        metrics.left_rows.labels(self._lane, why).inc(rows)
+        if why not in self._told:
+            self._told.add(why)
+            log.error("rows left to another release", extra={"lane": self._lane, "why": why, "rows": rows})
 
     async def _start_some(
         self, priority: Priority, broker: Broker, queue: deque[tuple[_JobInHand[RowT], RowT]]

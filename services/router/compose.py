@@ -33,6 +33,7 @@ from shared.model import (
     Platform,
     Priority,
     TemplateUse,
+    TraceContext,
     WebSubscription,
 )
 from shared.people import PushSubscription
@@ -113,6 +114,7 @@ def compose(
     unstable: frozenset[str] = frozenset(),
     packet: str = "",
     templates: Templates = NO_TEMPLATES,
+    trace: TraceContext | None = None,
 ) -> Draft:
     """Turn a checked publish into a draft.
 
@@ -120,6 +122,7 @@ def compose(
         lifetime_s: how long a notification without a deadline of its own is tried.
         unstable: fields that came from MQTT properties and may differ between two sends of the same publish.
         packet: names what the broker handed over; stands in for the key of a publish that has none.
+        trace: the trace that it belongs to; no part of what a repetition must share.
 
     Raises:
         Rejected: with the code ``expired``, or ``invalid_payload`` where there is no such template or the
@@ -146,6 +149,7 @@ def compose(
         events=publish.events,
         deadline_ms=times.deadline_ms(publish),
         template=said.template,
+        trace=trace,
     )
     return Draft(
         notification=notification,

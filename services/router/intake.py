@@ -22,7 +22,7 @@ from services.router.payloads.parse import Publish, parse
 from services.router.payloads.rejection import Rejected, RejectionCode
 from services.router.planner import Known, Planner
 from services.router.templates.folder import Templates
-from shared import metrics
+from shared import metrics, tracing
 from shared.clock import Clock, epoch_ms, from_epoch_ms, rfc3339
 from shared.errors import BrokerUnavailable, Reason
 from shared.jobs import Message, jobs_of, settled
@@ -56,6 +56,7 @@ class Taken:
         publish: the checked payload; None when it was refused.
         receipt: the answer, once there is one.
         messages: what is published beside the receipt.
+        span: the accepting of it, in the trace that the publish belongs to.
     """
 
     incoming: Incoming
@@ -65,6 +66,7 @@ class Taken:
     draft: Draft | None = None
     receipt: Mapping[str, object] = field(default_factory=dict)
     messages: list[Message] = field(default_factory=list)
+    span: tracing.Span = tracing.UNTRACED
 
 
 class _Batch:
@@ -194,6 +196,7 @@ class Intake:
         """
         route = self._topics.parse(incoming.topic)
         taken = Taken(incoming, route.kind if route else None)
+        taken.span = tracing.span("accept", "consumer", tracing.read(incoming.user_properties))
         try:
             if route is None:
                 self._refuse(taken, Rejected(RejectionCode.UNKNOWN_TOPIC, "Nothing listens on this topic."))
@@ -210,6 +213,7 @@ class Intake:
                     unstable=taken.unstable,
                     packet=_packet(incoming, session),
                     templates=self._templates,
+                    trace=taken.span.context,
                 )
         except Rejected as rejected:
             self._refuse(taken, rejected)
@@ -258,7 +262,10 @@ class Intake:
 
     def _planned(self, taken: Taken, draft: Draft, known: Known) -> list[NewRow] | None:
         try:
-            return self._planner.first_rows(draft, known)
+            with tracing.span("plan", "internal", taken.span.context) as span:
+                rows = self._planner.first_rows(draft, known)
+                span.set(rows=len(rows))
+                return rows
         except Exception:
             # As in _check: our own mistake with one notification must not stop the others.
             log.exception("notification could not be planned", extra={"kind": taken.kind})
@@ -283,6 +290,7 @@ class Intake:
                 log.error("an alert reaches nobody: no admin, nobody on call", extra=extra)
         if draft.alert_type is not None:
             receipt["alert_id"] = notification_id
+        taken.span.set(notification_id=notification_id)
         taken.receipt = receipt
         self._count(taken, verdict.value)
 
@@ -308,6 +316,7 @@ class Intake:
         kind = taken.kind.value if taken.kind else UNKNOWN
         priority = taken.draft.notification.priority if taken.draft else Priority.NORMAL
         metrics.notification_series(kind, priority, outcome).inc()
+        taken.span.set(kind=kind, priority=priority.value, outcome=outcome)
 
     async def _keep(self, refused: Sequence[Taken]) -> None:
         for one in refused:
@@ -320,11 +329,15 @@ class Intake:
         """Hand over jobs and receipts, then acknowledge."""
         handovers = []
         for one in taken:
-            handovers += [broker.publish(topic, payload) for topic, payload in one.messages]
+            trace = tracing.user_properties(one.span.context)
+            handovers += [broker.publish(topic, payload, user_properties=trace) for topic, payload in one.messages]
             if one.incoming.response_topic:
                 handovers.append(
                     broker.publish(
-                        one.incoming.response_topic, json.dumps(one.receipt), correlation=one.incoming.correlation
+                        one.incoming.response_topic,
+                        json.dumps(one.receipt),
+                        correlation=one.incoming.correlation,
+                        user_properties=trace,
                     )
                 )
         try:
@@ -334,6 +347,7 @@ class Intake:
             log.warning("broker slow to confirm", extra={"messages": len(handovers)})
         for one in taken:
             broker.ack(one.incoming)
+            one.span.end()
 
 
 def _envelope(incoming: Incoming) -> dict[str, object]:

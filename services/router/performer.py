@@ -2,6 +2,7 @@
 
 from services.router.planner import Planner
 from services.router.tasks import Escalation, FanOut, Plan, Task
+from shared import tracing
 from shared.jobs import jobs_of
 from shared.ledger import AlertState, Claim, NewRow, Outcome
 from shared.model import Notification, State
@@ -23,6 +24,14 @@ class Performer:
 
     async def perform(self, notification: Notification, task: Task, claim: Claim) -> Outcome:
         """Plan what the task says."""
+        with tracing.span(
+            "plan", "internal", notification.trace, task=task.what.do, notification_id=notification.id
+        ) as span:
+            outcome = await self._plan(notification, task, claim)
+            span.set(rows=len(outcome.then))
+            return outcome
+
+    async def _plan(self, notification: Notification, task: Task, claim: Claim) -> Outcome:
         what = task.what
         # Nobody is told of an alert that was answered before its time came.
         of_alert = isinstance(what, Escalation) or (isinstance(what, Plan) and what.alert_type is not None)
@@ -42,9 +51,10 @@ class Performer:
         """Publish the jobs of the rows that were written with the task's end."""
         if self.link is None or not outcome.then:
             return
-        content = notification.model_dump_json(exclude_none=True)
+        content = notification.written()
+        trace = tracing.user_properties(notification.trace)
         for topic, payload in jobs_of(self._topics, content, outcome.then, up_to_ms=task.due_ms):
-            self.link.publish(topic, payload)
+            self.link.publish(topic, payload, user_properties=trace)
 
 
 def _due_since(new: NewRow, due_ms: int) -> NewRow:

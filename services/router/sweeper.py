@@ -44,7 +44,8 @@ async def sweep_forever(ledger: Ledger, topics: Topics, link: BrokerLink) -> Non
         for lane, count in Counter(row.lane for row in due).items():
             if lane != ROUTER_LANE:
                 metrics.redriven_deliveries.labels(lane).inc(count)
-        lost = await settled([link.publish(topic, payload) for topic, payload in jobs_of_due(topics, due)])
+        jobs = jobs_of_due(topics, due)
+        lost = await settled([link.publish(topic, payload, user_properties=trace) for topic, payload, trace in jobs])
         if lost and not unheard:
             lanes = sorted({row.lane for row in due})
             log.warning("nobody takes jobs; they wait in the ledger", extra={"lanes": lanes, "jobs": lost})

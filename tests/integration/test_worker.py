@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from carillon.local import LocalServer
 from services.router.sweeper import sweep_forever
+from shared import jobs
 from shared import worker as module
 from shared.errors import Reason
 from shared.jobs import jobs_of, settled
@@ -261,6 +262,28 @@ async def test_an_unreadable_job_is_acknowledged_and_disturbs_no_other(bench: Be
     await bench.accept("email:0")
     await eventually(lambda: bench.ends()["email:0", State.DELIVERED])
     assert bench.unacknowledged() == 0
+
+
+async def test_rows_in_a_newer_version_stay_open_for_a_service_that_knows_it(
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.open_gate.set()
+    record = bench.record("email:newer", "email:0")
+    newer, known = record.rows
+    newer.spec = newer.spec.replace('"v":1', '"v":99')
+    await bench.ledger.accept(record)
+    with caplog.at_level(logging.ERROR, logger="shared.worker"):
+        for _ in range(3):
+            await bench.publish(record)
+        await eventually(lambda: bench.ends()["email:0", State.DELIVERED])
+        await eventually(lambda: bench.unacknowledged() == 0)
+    assert bench.times() == {known.row.key: 1}
+    assert await bench.open_rows() == 1
+    assert caplog.text.count("rows left to another release") == 1
+    monkeypatch.setattr(jobs, "READABLE_VERSION", 99)
+    await bench.publish(record)
+    await eventually(lambda: bench.ends()["email:newer", State.DELIVERED])
+    assert await bench.open_rows() == 0
 
 
 async def test_a_report_that_fails_disturbs_no_other_row(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:

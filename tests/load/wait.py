@@ -42,9 +42,7 @@ async def measure_wait(notifications: int) -> list[str]:
         rate = f"{median(per_second):,.0f} / s ({per_second[0]:,.0f} to {per_second[-1]:,.0f})"
         own = f"{median(one.cpu_us for one in found):,.0f} µs"
         alone = f"one write alone p50 {median(writes_ms[replicas]):.2f} ms"
-        lines.append(
-            f"| intake with REDIS_WAIT_REPLICAS={replicas}, median of {_ROUNDS} in turn | {rate}, {own}, {alone} |"
-        )
+        lines.append(f"| intake with REDIS_WAIT_REPLICAS={replicas}, median of {_ROUNDS} | {rate}, {own}, {alone} |")
     return lines
 
 

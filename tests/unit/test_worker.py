@@ -148,8 +148,8 @@ def test_rows_that_are_driven_again_travel_by_notification_the_most_urgent_first
             ],
         )
     )
-    assert [topic.rpartition("/")[2] for topic, _ in found] == ["critical", "normal", "low"]
-    assert [len(json.loads(payload)["rows"]) for _, payload in found] == [1, 2, 1]
+    assert [topic.rpartition("/")[2] for topic, _, _ in found] == ["critical", "normal", "low"]
+    assert [len(json.loads(payload)["rows"]) for _, payload, _ in found] == [1, 2, 1]
 
 
 async def test_handovers_are_counted_by_what_nobody_got() -> None:

@@ -1,0 +1,37 @@
+"""Exports this process's spans by OTLP, for ``shared.tracing`` alone, as OpenTelemetry's standard variables say.
+
+Exporting happens in a thread and in batches; a collector that is away costs spans, and never a notification.
+"""
+
+import os
+
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+from shared.errors import ConfigError
+
+# OpenTelemetry's specification, "OpenTelemetry Protocol Exporter": what OTEL_EXPORTER_OTLP_PROTOCOL should default to.
+_PROTOCOL = "http/protobuf"
+
+
+def export(service: str) -> TracerProvider:
+    """Make the provider of this process's spans, and export them until it is shut down.
+
+    Raises:
+        ConfigError: a variable asks for a protocol that is not offered.
+    """
+    for name in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
+        if os.environ.get(name, _PROTOCOL) not in ("", _PROTOCOL):
+            raise ConfigError(f"{name}: only {_PROTOCOL} is offered")
+    resource = Resource.create()
+    # Resource semantic conventions, service.name: what an unnamed one begins with.
+    if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):
+        resource = resource.merge(Resource({SERVICE_NAME: f"carillon-{service}"}))
+    # The end is ours to order: after the drain.
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(provider)
+    return provider
