@@ -90,6 +90,39 @@ async def test_what_a_service_exports_is_as_prometheus_wants_it(stack: Stack, se
     promtool("check", "metrics", given=text)
 
 
+@pytest.mark.asyncio(loop_scope="session")
+async def test_an_escalation_is_exhausted_when_its_last_step_comes_and_nobody_has_answered(stack: Stack) -> None:
+    async with open_system(stack) as system:
+        before = await exhausted(system)
+        user = await system.person("oncall")
+        for kind in ("answered", "unanswered"):
+            entry = {"users": [user], "escalation": [{"after_s": 0, "notify": ["oncall"]},
+                                                     {"after_s": 2, "notify": ["oncall"]}]}  # fmt: skip
+            await system.publish(f"directory/oncall/{kind}", entry)
+            receipt = await system.publish(f"notifications/alerts/critical/{kind}", {"message": "Database down"})
+            if kind == "answered":
+                await system.publish(f"notifications/alerts/acknowledge/{receipt.alert_id}", {"user_id": user})
+
+        async def counted() -> bool:
+            return await exhausted(system) > before
+
+        # The one that was answered was accepted first, so its last step has come as well.
+        await eventually(counted, 15)
+        assert await exhausted(system) == before + 1
+
+
+async def exhausted(system: System) -> float:
+    """Return how many escalations nobody answered."""
+    async with system.http.get(f"{system.stack.ops_url('router')}/metrics") as answer:
+        families = text_string_to_metric_families(await answer.text())
+    return sum(
+        sample.value
+        for family in families
+        for sample in family.samples
+        if sample.name == "carillon_exhausted_escalations_total"
+    )
+
+
 async def some_traffic(system: System) -> None:
     """Have every kind of series born: an inbox entry, a mail, an SMS, an audit."""
     user = await system.person()
@@ -152,7 +185,7 @@ async def test_a_refused_login_and_a_dead_store_are_alerts_while_they_last(
     await stack.start()
     async with open_system(stack) as system, watching(stack, tmp_path) as watch:
         await eventually(lambda: _all_answer(watch), 30, "every service scraped and audited")
-        assert await watch.ask('ALERTS{alertstate="firing"}') == []
+        await eventually(lambda: _silent(watch), 30, "nothing that fires")
 
         await system.sandbox.play("smtp", {"reply": "535 5.7.8 refused", "at": "auth"}, times=None)
         await system.publish("notifications/email/send", {"to": "a@example.com", "subject": "One", "body": "Two"})
@@ -168,11 +201,17 @@ async def test_a_refused_login_and_a_dead_store_are_alerts_while_they_last(
         await stack.store.start()
         await eventually(lambda: _silent(watch, "StoreAway"), 60)
 
+        assert stack.broker.pid is not None
+        os.kill(stack.broker.pid, signal.SIGKILL)
+        await eventually(lambda: watch.fires("BrokerAway", service="push"), 30)
+        await stack.broker.start()
+        await eventually(lambda: _silent(watch, "BrokerAway"), 60)
+
 
 async def _all_answer(watch: Watch) -> bool:
     audited = await watch.ask("carillon_audit_last_success_timestamp_seconds > 0")
     return len(await watch.ask('up{job="carillon"} == 1')) == len(SERVICES) and bool(audited)
 
 
-async def _silent(watch: Watch, alert: str) -> bool:
-    return not await watch.fires(alert)
+async def _silent(watch: Watch, alert: str = "") -> bool:
+    return not await watch.ask(f'ALERTS{{alertname=~"Carillon{alert}.*", alertstate="firing"}}')
