@@ -288,7 +288,7 @@ class _Run:
             f"  inbox of admin1   {stack.realtime_url}/#token={_token(stack, 'admin1')}",
             f"  outbox            {stack.sandbox_url}/",
             *(f"  metrics {name:<9} {stack.ops_url(name)}/metrics" for name in SERVICES),
-            *([f"  Prometheus        {prometheus_url(stack.ports.prometheus)}/alerts"] if self._prometheus else []),
+            *([f"  Prometheus        {prometheus_url(stack.ports.prometheus)}/graph"] if self._prometheus else []),
             f"  logs and data     {stack.data}",
             "",
             heading("Try it, in another terminal:", colour=self._colour),
