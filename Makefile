@@ -80,7 +80,7 @@ $(CHECKOV)/.installed: $(CHECKOV_LOCK) | $(STAMP)
 
 test: $(STAMP)  ## run the tests (as root on Debian it installs the servers that they need)
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		missing=; for program in mosquitto redis-server chromium; do \
+		missing=; for program in mosquitto redis-server chromium prometheus; do \
 			PATH="$$PATH:/usr/sbin" command -v $$program >/dev/null || missing="$$missing $$program"; \
 		done; \
 		PATH="$$PATH:/usr/sbin" command -v smtp-sink >/dev/null || missing="$$missing postfix"; \

@@ -50,6 +50,7 @@ class Ports:
     apns: int = 2197
     sms_callback: int = 8082
     ops_base: int = 9100
+    prometheus: int = 9190
 
     @classmethod
     def free(cls) -> "Ports":
@@ -57,7 +58,7 @@ class Ports:
         ops_base = free_port(in_a_row=len(SERVICES))
         ports = cls(ops_base=ops_base)
         taken = {ops_base + offset for offset in range(len(SERVICES))}
-        for name in ("mqtt", "redis", "http", "sandbox", "smtp", "apns", "sms_callback"):
+        for name in ("mqtt", "redis", "http", "sandbox", "smtp", "apns", "sms_callback", "prometheus"):
             port = free_port(taken)
             taken.add(port)
             ports = replace(ports, **{name: port})

@@ -21,8 +21,9 @@ import aiohttp
 import jwt
 import redis.asyncio
 
-from carillon.child import ChildFailed
+from carillon.child import Child, ChildFailed
 from carillon.local import ROOT
+from carillon.local_prometheus import local_prometheus, prometheus_url
 from carillon.log_view import LogView, heading
 from carillon.ports import SERVICES, Ports, is_free
 from carillon.settings import DATA_VARIABLE, DEFAULT_DATA
@@ -104,6 +105,7 @@ PORT_OPTIONS = (
     PortOption("apns", "--apns-port", "CARILLON_APNS_PORT", "the sandbox's APNs"),
     PortOption("sms_callback", "--sms-callback-port", "SMS_CALLBACK_PORT", "Twilio's callbacks"),
     PortOption("ops_base", "--ops-port-base", "CARILLON_OPS_PORT_BASE", "probes and metrics, one port per service"),
+    PortOption("prometheus", "--prometheus-port", "CARILLON_PROMETHEUS_PORT", "Prometheus, where it is installed"),
 )
 
 
@@ -159,6 +161,7 @@ class _Run:
         self._out = out
         self._colour = out.isatty() and "NO_COLOR" not in os.environ
         self._told_to_stop = asyncio.Event()
+        self._prometheus: Child | None = None
 
     async def until_told_to_stop(self) -> int:
         loop = asyncio.get_running_loop()
@@ -177,6 +180,8 @@ class _Run:
             return _FAILED
         finally:
             self._say("stopping: services, sandbox, broker, store")
+            if self._prometheus:
+                await self._prometheus.stop()
             await self._stack.stop()
         self._say("stopped")
         return 0
@@ -184,7 +189,7 @@ class _Run:
     def _on_signal(self) -> None:
         if self._told_to_stop.is_set():
             # Asked twice: no more patience.
-            for child in self._stack.children:
+            for child in (*self._stack.children, *filter(None, [self._prometheus])):
                 child.end_now()
         self._told_to_stop.set()
 
@@ -205,6 +210,7 @@ class _Run:
     async def _start(self) -> None:
         await self._stack.start(self._say)
         await self._load_people()
+        await self._start_prometheus()
         self._welcome()
 
     async def _follow(self) -> None:
@@ -223,6 +229,18 @@ class _Run:
             if news:
                 self._say(news)
             await asyncio.sleep(_LOG_POLL_S)
+
+    async def _start_prometheus(self) -> None:
+        targets = {service: self._stack.ops_url(service) for service in SERVICES}
+        self._prometheus = local_prometheus(self._stack.data, self._stack.ports.prometheus, targets)
+        if self._prometheus is None:
+            return
+        try:
+            await self._prometheus.start()
+        except ChildFailed as failed:
+            # The system works without it.
+            self._say(f"{failed}; its log is {self._prometheus.log}")
+            self._prometheus = None
 
     async def _load_people(self) -> None:
         # Remembered in the store itself: the folder may be served by another store than the last time.
@@ -271,6 +289,7 @@ class _Run:
             f"  inbox of admin1   {stack.realtime_url}/#token={_token(stack, 'admin1')}",
             f"  outbox            {stack.sandbox_url}/",
             *(f"  metrics {name:<9} {stack.ops_url(name)}/metrics" for name in SERVICES),
+            *([f"  Prometheus        {prometheus_url(stack.ports.prometheus)}/graph"] if self._prometheus else []),
             f"  logs and data     {stack.data}",
             "",
             heading("Try it, in another terminal:", colour=self._colour),

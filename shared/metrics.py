@@ -63,6 +63,10 @@ sms_confirmations = Counter(
 )
 sms_inbound = Counter("carillon_sms_inbound", "SMS that people sent us, by what they asked for.", ["request"])
 
+exhausted_escalations = Counter(
+    "carillon_exhausted_escalations", "Escalations whose last step was made, because nobody had answered the alert."
+)
+
 audit_imbalance = Gauge(
     "carillon_audit_imbalance", "Rows that the last audit could not account for; router is its own lane.", ["channel"]
 )
@@ -73,6 +77,7 @@ audit_last_success = Gauge(
     "carillon_audit_last_success_timestamp_seconds", "When an audit was last carried out, whatever it found."
 )
 
+broker_up = Gauge("carillon_broker_up", "1 while every connection of this process's work to the broker stands.")
 store_up = Gauge(
     "carillon_store_up", "0 while the store does not answer this process, or too few replicas have what was written."
 )

@@ -283,10 +283,15 @@ async def work_until_stopped(context: Context[Any], works: Sequence[Work], **oth
         ExceptionGroup: a task failed; the process ends with status 1.
     """
 
-    async def broker_connected() -> bool:
+    def connected() -> bool:
         return all(work.is_up for work in works)
 
+    async def broker_connected() -> bool:
+        return connected()
+
     context.checks["broker"] = broker_connected
+    # Read at each scrape, as readiness is at each probe.
+    metrics.broker_up.set_function(connected)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(work.run(), name=type(work).__name__) for work in works]
         tasks += [group.create_task(other, name=name) for name, other in others.items()]

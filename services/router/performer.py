@@ -2,7 +2,7 @@
 
 from services.router.planner import Planner
 from services.router.tasks import Escalation, FanOut, Plan, Task
-from shared import tracing
+from shared import metrics, tracing
 from shared.jobs import jobs_of
 from shared.ledger import AlertState, Claim, NewRow, Outcome
 from shared.model import Notification, State
@@ -48,13 +48,19 @@ class Performer:
         return Outcome(State.DELIVERED, then=then, guard=AlertState.OPEN if of_alert else None, provider="router")
 
     def report(self, notification: Notification, task: Task, _claim: Claim, outcome: Outcome) -> None:
-        """Publish the jobs of the rows that were written with the task's end."""
+        """Publish the jobs of the rows that were written with the task's end, and count what has no step left."""
+        if isinstance(task.what, Escalation) and outcome.guard and not any(_is_step(new) for new in outcome.then):
+            metrics.exhausted_escalations.inc()
         if self.link is None or not outcome.then:
             return
         content = notification.written()
         trace = tracing.user_properties(notification.trace)
         for topic, payload in jobs_of(self._topics, content, outcome.then, up_to_ms=task.due_ms):
             self.link.publish(topic, payload, user_properties=trace)
+
+
+def _is_step(new: NewRow) -> bool:
+    return isinstance(new.row, Task) and isinstance(new.row.what, Escalation)
 
 
 def _due_since(new: NewRow, due_ms: int) -> NewRow:

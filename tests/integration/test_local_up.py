@@ -16,8 +16,8 @@ import pytest
 import pytest_asyncio
 
 from carillon.child import Child, ChildFailed
-from carillon.local import ROOT
-from carillon.ports import LOOPBACK, Ports, is_free
+from carillon.local import ROOT, find_server
+from carillon.ports import LOOPBACK, SERVICES, Ports, is_free
 from carillon.up import PORT_OPTIONS, PortOption, up
 from tests.waiting import eventually
 
@@ -58,6 +58,12 @@ async def run_up(tmp_path: Path, ports: Ports) -> AsyncIterator[Callable[[], Chi
 
 def nothing_is_left(ports: Ports) -> bool:
     return all(is_free(port) for port in ports.all())
+
+
+async def watched(session: aiohttp.ClientSession, ports: Ports) -> bool:
+    async with session.get(f"http://{LOOPBACK}:{ports.prometheus}/api/v1/targets") as answer:
+        targets = (await answer.json())["data"]["activeTargets"]
+    return {target["labels"]["service"] for target in targets} == set(SERVICES)
 
 
 async def interrupted(run: Child) -> int | None:
@@ -106,6 +112,9 @@ async def test_the_system_comes_up_goes_down_and_comes_up_again_with_its_data(
         headers = {"Authorization": f"Bearer {found[2]}"}
         async with session.get(f"{found[1]}/v1/inbox", headers=headers) as answer:
             assert answer.status == 200
+        if find_server("prometheus"):
+            # It reads its list of targets some seconds after it is ready.
+            await eventually(lambda: watched(session, ports), 30, "every service watched")
     assert await interrupted(first) == 0
     assert nothing_is_left(ports)
 

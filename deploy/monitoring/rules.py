@@ -1,0 +1,236 @@
+"""Prometheus' recording and alerting rules.
+
+Two severities: ``page`` wakes somebody, because people are not told what they should be told or soon will not be;
+``ticket`` waits for the next working day. Every alert has a runbook of its name in docs/runbooks.
+
+Every series carries ``service`` (the scrape configuration puts it there). What all routers measure of the store they
+say alike, so ``max`` over processes is the number, and a sum would be a multiple of it.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from carillon.ports import SERVICES
+from deploy.monitoring.slo import ENOUGH, FAST, OBJECTIVES, SLOW, WINDOWS, BurnRate
+from shared.model import Priority
+
+JOB = "carillon"
+RUNBOOKS = "docs/runbooks"
+
+_LATENCY = "carillon_delivery_latency_seconds"
+# Inboxes are our own store: nobody else's bad night keeps them waiting.
+_REALTIME_WAITS_S = 60
+_CHANNEL_WAITS_S = 1800
+_AUDITOR_SILENT_S = 300
+
+
+@dataclass(frozen=True)
+class Alert:
+    """One alert.
+
+    Attributes:
+        name: without the prefix ``Carillon``; the runbook has it in lower case with dashes.
+        lasts: how long it must hold before anybody is told.
+        summary: one line with Prometheus' own templates.
+    """
+
+    name: str
+    expression: str
+    lasts: str
+    severity: Literal["page", "ticket"]
+    summary: str
+
+    @property
+    def full_name(self) -> str:
+        """The name that is shown."""
+        return f"Carillon{self.name}"
+
+    @property
+    def runbook(self) -> str:
+        """The runbook's path in the repository."""
+        words = "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in self.name)
+        return f"{RUNBOOKS}/{words.removeprefix('-')}.md"
+
+    def rule(self) -> dict[str, Any]:
+        """Return the alert as Prometheus reads it."""
+        return {
+            "alert": self.full_name,
+            "expr": self.expression,
+            "for": self.lasts,
+            "labels": {"severity": self.severity},
+            "annotations": {"summary": self.summary, "runbook": self.runbook},
+        }
+
+
+def _late(priority: Priority, window: str) -> str:
+    objective = OBJECTIVES[priority]
+    within = f'{_LATENCY}_bucket{{priority="{priority}", le="{objective.within_s:.1f}"}}'
+    every = f'{_LATENCY}_count{{priority="{priority}"}}'
+    return (
+        f"(1 - sum by (channel) (rate({within}[{window}]))"
+        f" / sum by (channel) (rate({every}[{window}]))) / {objective.budget:g}"
+    )
+
+
+def _burn_rate(window: str) -> str:
+    return f"carillon:late_deliveries:burn_rate{window}"
+
+
+def _burns(*rates: BurnRate) -> str:
+    def one(rate: BurnRate) -> str:
+        enough = f"sum by (channel, priority) (increase({_LATENCY}_count[{rate.long}])) >= {ENOUGH}"
+        return (
+            f"({_burn_rate(rate.long)} > {rate.factor:g} and {_burn_rate(rate.short)} > {rate.factor:g} and {enough})"
+        )
+
+    return " or ".join(map(one, rates))
+
+
+def _ended(outcome: str, by: str) -> str:
+    return f'sum by ({by}) (increase(carillon_deliveries_total{{outcome="{outcome}"}}[15m]))'
+
+
+def _part_ends_as(outcome: str, part: float) -> str:
+    count = _ended(outcome, "channel")
+    ends = 'sum by (channel) (increase(carillon_deliveries_total{outcome!="suppressed"}[15m]))'
+    return f"({count} >= 10 and {count} > {part:g} * {ends})"
+
+
+def _gone() -> str:
+    answers = f'max by (service) (up{{job="{JOB}"}}) == 0'
+    absent = (f'absent(up{{job="{JOB}", service="{service}"}})' for service in SERVICES)
+    return " or ".join([answers, *absent])
+
+
+ALERTS = (
+    Alert(
+        "DeliveriesLate",
+        _burns(*FAST),
+        "2m",
+        "page",
+        "{{ $labels.priority }} deliveries over {{ $labels.channel }} are late: the month's budget is being spent "
+        '{{ $value | printf "%.0f" }} times too fast.',
+    ),
+    Alert(
+        "DeliveriesSlow",
+        _burns(*SLOW),
+        "15m",
+        "ticket",
+        "For a day too many {{ $labels.priority }} deliveries over {{ $labels.channel }} have been late.",
+    ),
+    Alert(
+        "DeliveriesWait",
+        f'max by (channel) (carillon_oldest_open_delivery_age_seconds{{channel="realtime"}}) > {_REALTIME_WAITS_S} '
+        f"or max by (channel) (carillon_oldest_open_delivery_age_seconds) > {_CHANNEL_WAITS_S}",
+        "5m",
+        "page",
+        "A delivery over {{ $labels.channel }} has waited for {{ $value | humanizeDuration }}.",
+    ),
+    Alert(
+        "DeliveriesExpire",
+        _part_ends_as("expired", 0.05),
+        "5m",
+        "page",
+        '{{ $value | printf "%.0f" }} deliveries over {{ $labels.channel }} expired in 15 minutes.',
+    ),
+    Alert(
+        "DeadLetters",
+        f"{_part_ends_as('dead_lettered', 0.05)} or "
+        'sum by (channel) (increase(carillon_deliveries_total{reason=~"internal_error|no_provider"}[15m])) > 0',
+        "0m",
+        "ticket",
+        '{{ $value | printf "%.0f" }} deliveries over {{ $labels.channel }} became dead letters in 15 minutes.',
+    ),
+    Alert(
+        "ProviderPaused",
+        "max by (channel, provider) (carillon_provider_paused) == 1",
+        "1m",
+        "page",
+        "{{ $labels.provider }} refuses us; deliveries over {{ $labels.channel }} wait or take another way.",
+    ),
+    Alert(
+        "ForgettingStopped",
+        "max by (channel) (carillon_forgetting_stopped) == 1",
+        "5m",
+        "ticket",
+        "So many addresses of {{ $labels.channel }} look gone that none is forgotten any more.",
+    ),
+    Alert(
+        "AuditImbalance",
+        "max by (channel) (carillon_audit_imbalance) > 0",
+        "3m",
+        "page",
+        "The audit cannot account for {{ $value }} deliveries of {{ $labels.channel }}.",
+    ),
+    Alert(
+        "AuditOverdue",
+        "max by (channel) (carillon_audit_overdue) > 0",
+        "5m",
+        "page",
+        "{{ $value }} deliveries of {{ $labels.channel }} are overdue, and nobody works on them.",
+    ),
+    Alert(
+        "AuditorSilent",
+        f"time() - max(carillon_audit_last_success_timestamp_seconds) > {_AUDITOR_SILENT_S}",
+        "2m",
+        "ticket",
+        "No audit has been made for {{ $value | humanizeDuration }}.",
+    ),
+    Alert(
+        "BrokerAway",
+        "min by (service) (carillon_broker_up) == 0",
+        "1m",
+        "page",
+        "A process of {{ $labels.service }} has no connection to the broker.",
+    ),
+    Alert(
+        "StoreAway",
+        "min by (service) (carillon_store_up) == 0",
+        "1m",
+        "page",
+        "The store does not answer {{ $labels.service }}, or too few replicas have what was written.",
+    ),
+    Alert("ServiceGone", _gone(), "2m", "page", "No process of {{ $labels.service }} answers."),
+    Alert(
+        "EscalationExhausted",
+        "sum(increase(carillon_exhausted_escalations_total[10m])) > 0",
+        "0m",
+        "page",
+        "An alert went through its whole escalation, and nobody has answered it.",
+    ),
+)
+
+_RECORDED = (
+    ("carillon:open_deliveries", "max by (channel) (carillon_open_deliveries)"),
+    ("carillon:realtime_sessions", "sum(carillon_realtime_sessions)"),
+    (
+        "carillon:attempt_duration_seconds:p99_5m",
+        "histogram_quantile(0.99, sum by (channel, provider, le) (rate(carillon_attempt_duration_seconds_bucket[5m])))",
+    ),
+    (
+        "carillon:delivery_latency_seconds:p99_5m",
+        f"histogram_quantile(0.99, sum by (channel, priority, le) (rate({_LATENCY}_bucket[5m])))",
+    ),
+)
+
+
+def groups() -> dict[str, Any]:
+    """Return all rules as a rule file of Prometheus holds them."""
+    burn_rates = [
+        {"record": _burn_rate(window), "expr": _late(priority, window), "labels": {"priority": str(priority)}}
+        for window in WINDOWS
+        for priority in OBJECTIVES
+    ]
+    recorded = [{"record": name, "expr": expression} for name, expression in _RECORDED]
+    return {
+        "groups": [
+            {"name": "carillon-burn-rates", "rules": burn_rates},
+            {"name": "carillon-recorded", "rules": recorded},
+            {"name": "carillon-alerts", "rules": [alert.rule() for alert in ALERTS]},
+        ]
+    }
+
+
+def expressions() -> list[str]:
+    """Return every expression of the rules."""
+    return [rule["expr"] for group in groups()["groups"] for rule in group["rules"]]
