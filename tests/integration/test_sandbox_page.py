@@ -87,7 +87,7 @@ async def test_rules_are_taken_shown_and_cleared(box: Sandbox, http: aiohttp.Cli
         ({"provider": "smtp", "fault": {"cut": "after", "at": "rcpt"}}, "nothing to take"),
         ({"provider": "smtp", "fault": {"reply": "OK"}}, "pattern"),
         ({"provider": "apns", "times": 0, "fault": {"hang": True}}, "greater than 0"),
-        ({"provider": "apns", "fault": {"code": "Unregistered", "hang": True}}, "belong to a status"),
+        ({"provider": "apns", "fault": {"code": "Unregistered", "hang": True}}, "belongs to a status"),
         ({"provider": "apns", "fault": {"explode": True}}, "not permitted"),
     ],
 )
