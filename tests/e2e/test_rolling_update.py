@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from carillon.child import Child
 from carillon.local import ROOT
 from carillon.ports import free_port
-from carillon.stack import Stack
+from carillon.stack import Stack, with_login
 from shared.keys import Keys
 from shared.model import JOB_VERSION, READABLE_VERSION
 from shared.store import Store
@@ -52,12 +52,14 @@ class Newer:
         environment = {
             name: value for name, value in stack.command_environment().items() if not name.startswith(tuple(own))
         }
+        url = with_login(stack.broker.url, stack.broker.credentials_of(service))
+        ours = {"MQTT_URL": url, "OPS_PORT": str(self.port), "PYTHONPATH": str(code)}
         self.child = Child(
             f"{service}-next",
             [sys.executable, "-m", f"services.{service}"],
             log=stack.data / "logs" / f"{service}-next.log",
             ready=self._is_ready,
-            environment=environment | {"OPS_PORT": str(self.port), "PYTHONPATH": str(code)} | settings,
+            environment=environment | ours | settings,
             working_folder=code,
             grace_s=35,
         )

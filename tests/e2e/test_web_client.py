@@ -11,6 +11,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, Route
 
 from carillon.local import LocalServer
+from shared.people import Person
 from tests.conftest import EmptyStore
 from tests.page import until
 from tests.realtime import Realtime, realtime_node, token
@@ -155,6 +156,7 @@ async def test_one_session_too_many_waits_long_so_that_windows_do_not_push_each_
 
 
 async def test_calls_reach_the_server_and_refusals_say_why(node: Realtime, page: Page) -> None:
+    await node.context.directory.put(Person(user_id="user1"))
     sent = [await node.to_user("user1", message) for message in ("one", "two", "three")]
     ids = json.dumps([each.id for each in sent])
     await make(page, token("user1"))
