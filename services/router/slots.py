@@ -38,10 +38,13 @@ class Slots:
         self._store = store
         self._base = base
         self._owner = owner
+        self._released: set[int] = set()
 
     async def take(self) -> int:
         """Lease the lowest free slot."""
-        return int(await until_stored(lambda: self._call("take", SLOTS)))
+        slot = int(await until_stored(lambda: self._call("take", SLOTS)))
+        self._released.discard(slot)
+        return slot
 
     async def take_orphan(self, own: int) -> int | None:
         """Lease a slot that has sessions at the broker and no living owner, to drain it.
@@ -52,6 +55,7 @@ class Slots:
             own: the caller's slot.
         """
         number = int(await self._call("orphan", own))
+        self._released.discard(number)
         return number if number >= 0 else None
 
     async def renew(self, slot: int) -> bool:
@@ -59,7 +63,8 @@ class Slots:
         return bool(await self._call("renew", slot))
 
     async def release(self, slot: int) -> None:
-        """Give a slot back whose sessions the broker has forgotten."""
+        """Give a slot back whose sessions the broker has forgotten; whoever keeps it stops then."""
+        self._released.add(slot)
         await self._call("release", slot)
 
     async def _call(self, what: str, number: int) -> int:
@@ -67,7 +72,7 @@ class Slots:
         return answer
 
     async def keep(self, slot: int) -> None:
-        """Renew a lease until cancelled.
+        """Renew a lease until cancelled, or until the slot is given back.
 
         Raises:
             SlotLost: the store was away, or we were stopped, for longer than the lease, and another took it.
@@ -75,8 +80,10 @@ class Slots:
         while True:
             await asyncio.sleep(RENEW_S * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
             try:
-                if not await self.renew(slot):
+                if not await self.renew(slot) and slot not in self._released:
                     raise SlotLost("router slot lost")
+                if slot in self._released:
+                    return
             except StoreUnavailable:
                 # While the store is away nobody else can take the slot either, and afterwards the living renew first.
                 continue
