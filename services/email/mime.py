@@ -18,6 +18,7 @@ LINE_LIMIT_CHARACTERS = 998
 LINE_LENGTH_CHARACTERS = 78
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
+_LONE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 # RFC 2045, 2.7: what may stand in a body without an encoding; here in lines of the recommended length.
 _PLAIN = re.compile(rb"(?:[\t\x20-\x7e]{0,78}\r\n)*[\t\x20-\x7e]{0,78}")
 
@@ -77,7 +78,8 @@ def _part(subtype: str, text: str) -> bytes:
         encoding, charset = "7bit", "us-ascii"
     else:
         charset = "utf-8"
-        quoted = binascii.b2a_qp(content, istext=True)
+        # It breaks long lines with the line end that the text has, and with LF where the text has none.
+        quoted = _LONE_LINE_FEED.sub(b"\r\n", binascii.b2a_qp(content, istext=True))
         # Base64 takes four characters for three, and is the shorter one in most scripts but the Latin.
         if len(quoted) * 3 <= len(content) * 4:
             encoding, content = "quoted-printable", quoted

@@ -219,6 +219,14 @@ def test_half_a_surrogate_pair_in_the_message_is_refused() -> None:
         written(Content.model_construct(title="t", message="\ud800"))
 
 
+@pytest.mark.parametrize("text", ["é" + "a" * 200, "é" * 200, "a" * 200, "é" + "a" * 200 + "\n" + "b" * 200])
+def test_a_long_line_is_broken_with_crlf(text: str) -> None:
+    # Relays refuse a bare line feed (RFC 5321, 2.3.8).
+    raw = written(Content(title="t", message=text, html_body=text)).raw
+    assert b"\n" not in raw.replace(b"\r\n", b"")
+    assert [_text(part) for part in message_from_bytes(raw).walk() if not part.is_multipart()] == [_lines(text)] * 2
+
+
 @given(title=_LINES, name=_LINES, message=_TEXTS, html=_TEXTS)
 def test_whatever_is_said_arrives_and_changes_no_field(title: str, name: str, message: str, html: str) -> None:
     content = Content(title=title, message=message, html_body=html or None)
