@@ -175,8 +175,8 @@ class Deliverer:
                 span.fail(error.reason.value)
         self._gates[provider.name].note(error)
         self._failover.note(provider.name, routes, error, duration_s)
-        metrics.attempts.labels(self._channel, provider.name, outcome.word).inc()
-        metrics.attempt_duration.labels(self._channel, provider.name).observe(duration_s)
+        metrics.series(metrics.attempts, self._channel, provider.name, outcome.word).inc()
+        metrics.series(metrics.attempt_duration, self._channel, provider.name).observe(duration_s)
         log.log(
             logging.INFO if error is None else logging.WARNING,
             "attempt",
@@ -269,6 +269,6 @@ def latency_observer(channel: Channel, clock: Clock) -> Callable[[Notification, 
     def observe(notification: Notification, delivery: Delivery) -> None:
         since_ms = max(notification.accepted_ms, delivery.due_ms)
         latency_s = max(0.0, clock.now().timestamp() - since_ms / 1000)
-        metrics.delivery_latency.labels(channel, delivery.priority).observe(latency_s)
+        metrics.series(metrics.delivery_latency, channel, delivery.priority).observe(latency_s)
 
     return observe

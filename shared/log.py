@@ -12,6 +12,9 @@ from typing import Any, Literal
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
+# Kept, because json.dumps makes one for every call with options.
+_ENCODER = json.JSONEncoder(default=str, ensure_ascii=False)
+
 _LEVEL_MARKS = {"DEBUG": "·", "INFO": " ", "WARNING": "!", "ERROR": "✗", "CRITICAL": "✗"}
 
 
@@ -50,7 +53,7 @@ class _JsonLines(logging.Formatter):
         }
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(entry, default=str, ensure_ascii=False)
+        return _ENCODER.encode(entry)
 
 
 class _ReadableLines(logging.Formatter):

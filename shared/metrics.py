@@ -6,11 +6,15 @@ Labels come from fixed lists only: never a user, an address or a notification id
 
 from collections.abc import Iterable
 from functools import cache
+from typing import TypeVar
 
 from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client.metrics import MetricWrapperBase
 
 from shared.errors import Reason
 from shared.model import Channel, Priority, State
+
+MetricT = TypeVar("MetricT", bound=MetricWrapperBase)
 
 # From a hop on one machine to a retry after a provider's bad night.
 _LATENCY_BUCKETS_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 21600)
@@ -108,15 +112,9 @@ ENDS: tuple[tuple[State, Reason], ...] = (
 
 
 @cache
-def notification_series(kind: str, priority: Priority, outcome: str) -> Counter:
-    """Look up one series of ``notifications``; cached, because the look-up costs more than the count."""
-    return notifications.labels(kind, priority, outcome)
-
-
-@cache
-def delivery_series(channel: str, outcome: State, reason: Reason) -> Counter:
-    """Look up one series of ``deliveries``."""
-    return deliveries.labels(channel, outcome, reason)
+def series(metric: MetricT, *labels: str) -> MetricT:
+    """Look up one series of a metric; cached, because the look-up costs more than the count."""
+    return metric.labels(*labels)
 
 
 def prepare_channel(channel: Channel, providers: Iterable[str]) -> None:

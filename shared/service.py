@@ -216,7 +216,7 @@ def _channel_worker(
 
     def report(notification: Notification, delivery: Delivery, claim: Claim, outcome: Outcome) -> None:
         if outcome.state.is_end:
-            metrics.deliveries.labels(service.channel, outcome.state, outcome.reason).inc()
+            metrics.series(metrics.deliveries, service.channel, outcome.state, outcome.reason).inc()
         if outcome.word == "ok" and outcome.state.is_end:
             observe_latency(notification, delivery)
         if notification.events:

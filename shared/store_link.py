@@ -174,6 +174,9 @@ class Link:
         self._loaded: set[str] = set()
         self._waiting: list[Call] = []
         self._in_hand: Sequence[Call] = ()
+        # Kept while there is more to send. Before the pool hands a connection out it looks whether the server has
+        # closed it meanwhile, which costs as much as sending a few scripts.
+        self._connection: Any = None
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
@@ -214,6 +217,7 @@ class Link:
                     log.exception("exchange failed")
                     self._fail_all(self._in_hand, "internal")
                 self._in_hand = ()
+            await self._give_back()
 
     async def _flush(self, calls: Sequence[Call]) -> None:
         try:
@@ -265,8 +269,10 @@ class Link:
         redis-py's own pipeline packs in Python and sets a timer and measures for every single answer; for batches of
         small scripts that costs more than the scripts.
         """
-        async with asyncio.timeout(SOCKET_TIMEOUT_S):
-            connection = await self._pool.get_connection()
+        if self._connection is None:
+            async with asyncio.timeout(SOCKET_TIMEOUT_S):
+                self._connection = await self._pool.get_connection()
+        connection = self._connection
         reusable = False
         try:
             async with asyncio.timeout(SOCKET_TIMEOUT_S + self._wait_s):
@@ -284,8 +290,13 @@ class Link:
             if not reusable:
                 # Answers that are still to come would be taken for those of the next commands.
                 await connection.disconnect(nowait=True)
-            await self._pool.release(connection)
+                await self._give_back()
         return answers, short
+
+    async def _give_back(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await self._pool.release(connection)
 
     @property
     def _wait_s(self) -> float:

@@ -18,7 +18,8 @@ _REDIS_PORT = 6379
 _SENTINEL_PORT = 26379
 
 _OPTIONS: dict[str, Any] = {
-    "socket_timeout": SOCKET_TIMEOUT_S,
+    # A link has a deadline for each exchange; the client's own starts a task for every write.
+    "socket_timeout": None,
     "socket_connect_timeout": SOCKET_TIMEOUT_S,
     "health_check_interval": 30,
 }

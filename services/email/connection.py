@@ -6,11 +6,13 @@ Promises that every failure says whether the mail can have arrived. After a fail
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from time import monotonic
 from typing import Self
 
 import aiosmtplib
 
+from services.email.dialogue import Dialogue
 from services.email.relays import Relay, Tls
 from services.email.render import Mail
 from services.email.verdict import verdict, verdict_after_data
@@ -24,7 +26,24 @@ MAILS_LIMIT = 100
 QUIT_TIMEOUT_S = 2.0
 
 _NO_EHLO = frozenset({500, 502})  # RFC 5321, 3.2: a server without extensions, to be greeted with HELO
-_DATA_EXPECTED = 354  # RFC 5321, 4.2.3
+_QUIT = b"QUIT\r\n"
+
+
+def _recipient_refused(code: int, text: str) -> aiosmtplib.SMTPRecipientRefused:
+    # Without the address, which an error is not to hold.
+    return aiosmtplib.SMTPRecipientRefused(code, text, "")
+
+
+def _sender_refused(code: int, text: str) -> aiosmtplib.SMTPSenderRefused:
+    return aiosmtplib.SMTPSenderRefused(code, text, "")
+
+
+# The class of the reply that MAIL, RCPT and DATA want (RFC 5321, 4.2.1), and what another one means.
+_STEPS: tuple[tuple[int, Callable[[int, str], aiosmtplib.SMTPResponseException]], ...] = (
+    (2, _sender_refused),
+    (2, _recipient_refused),
+    (3, aiosmtplib.SMTPDataError),
+)
 # A challenge keeps the password off an unprotected connection. Chosen here, because aiosmtplib's own login tries one
 # method after the other, and three failures in a row for one wrong password look like an attack.
 _METHODS = ("plain", "login", "cram-md5")
@@ -35,9 +54,12 @@ class Connection:
     """One connection to a relay, logged in."""
 
     def __init__(self, smtp: aiosmtplib.SMTP) -> None:
-        self._smtp = smtp
+        self._dialogue = Dialogue.take_over(smtp)
+        self._pipelines = smtp.supports_extension("pipelining")
+        self._takes_size = smtp.supports_extension("size")
         self._opened_s = monotonic()
         self._mails = 0
+        self.local_hostname = smtp.local_hostname
         self.idle_since_s = self._opened_s
 
     @classmethod
@@ -66,6 +88,7 @@ class Connection:
                 await smtp.connect()
                 await _introduce(smtp)
                 await _log_in(smtp, relay)
+            return cls(smtp)
         except (aiosmtplib.SMTPException, OSError) as error:
             smtp.close()
             # From None, here and below: the library's errors hold addresses and the relay's text.
@@ -73,43 +96,39 @@ class Connection:
         except BaseException:
             smtp.close()
             raise
-        return cls(smtp)
-
-    @property
-    def local_hostname(self) -> str | None:
-        """How we introduced ourselves."""
-        return self._smtp.local_hostname
 
     @property
     def is_open(self) -> bool:
         """Whether nobody has closed it, as far as we know."""
-        return self._smtp.is_connected
+        return self._dialogue.is_open
 
     @property
     def is_worn(self) -> bool:
         """Whether it has served long enough."""
         return self._mails >= MAILS_LIMIT or monotonic() - self._opened_s >= AGE_LIMIT_S
 
-    async def begin(self, mail: Mail) -> None:
-        """Open a mail transaction."""
-        options = [f"SIZE={len(mail.raw)}"] if self._smtp.supports_extension("size") else []
-        await self._smtp.mail(mail.sender, options=options)
-
     async def announce(self, mail: Mail) -> None:
-        """Name the recipient and ask to hand the mail over; nothing of it has been sent when this fails.
+        """Name sender and recipient, and ask to hand the mail over; nothing of it has been sent when this fails.
 
         Raises:
-            DeliveryError: the relay does not want it.
+            SMTPException: the relay does not want it, or has gone.
         """
-        try:
-            await self._smtp.rcpt(mail.recipient)
-            # DATA and the content in two steps, unlike aiosmtplib's own method: what fails before the relay asked for
-            # the content has certainly not arrived.
-            reply = await self._smtp.execute_command(b"DATA")
-            if reply.code != _DATA_EXPECTED:
-                raise aiosmtplib.SMTPDataError(reply.code, reply.message)
-        except (aiosmtplib.SMTPException, OSError) as error:
-            raise verdict(error) from None
+        size = b" SIZE=%d" % len(mail.raw) if self._takes_size else b""
+        commands = (
+            b"MAIL FROM:<%s>%s\r\n" % (mail.sender.encode("ascii"), size),
+            b"RCPT TO:<%s>\r\n" % mail.recipient.encode("ascii"),
+            b"DATA\r\n",
+        )
+        # RFC 2920, 3.1: DATA may end a group, because nothing is sent after it before its reply.
+        groups = [commands] if self._pipelines else [(command,) for command in commands]
+        steps = iter(_STEPS)
+        for group in groups:
+            replies = await self._dialogue.ask(*group)
+            for reply, (wanted, refusal) in zip(replies, steps, strict=False):
+                if reply.code // 100 != wanted:
+                    raise refusal(reply.code, reply.message)
+            if len(replies) < len(group):
+                raise aiosmtplib.SMTPServerDisconnected("before the content")
 
     async def hand_over(self, mail: Mail) -> str:
         """Send the mail that was announced, and return the text of the relay's answer.
@@ -117,16 +136,10 @@ class Connection:
         Raises:
             DeliveryError: it was not accepted, or nobody knows.
         """
-        protocol = self._smtp.protocol
-        if protocol is None:
+        if not self.is_open:
             raise verdict(aiosmtplib.SMTPServerDisconnected("before the content"))
         try:
-            protocol.write(_with_dots(mail.raw))
-        except (aiosmtplib.SMTPException, OSError) as error:
-            raise verdict(error) from None
-        try:
-            reply = await protocol.read_response()
-            # RFC 5321, 4.2.1: any 2yz is a positive completion.
+            (reply,) = await self._dialogue.ask(_with_dots(mail.raw))
             if reply.code // 100 != 2:
                 raise aiosmtplib.SMTPDataError(reply.code, reply.message)
         except (aiosmtplib.SMTPException, OSError) as error:
@@ -136,23 +149,22 @@ class Connection:
 
     def close(self) -> None:
         """Close at once; for a connection in a state that nobody knows."""
-        self._smtp.close()
+        self._dialogue.close()
 
     def leave(self) -> None:
         """Say goodbye and close without waiting for the answer, so that nobody waits who has a result to report."""
-        if self._smtp.protocol is not None and self._smtp.is_connected:
-            self._smtp.protocol.write(b"QUIT\r\n")
-        self._smtp.close()
+        self._dialogue.say(_QUIT)
+        self._dialogue.close()
 
     async def quit(self) -> None:
         """Say goodbye and wait for the answer, but not for long."""
         try:
             async with asyncio.timeout(QUIT_TIMEOUT_S):
-                await self._smtp.quit()
+                await self._dialogue.ask(_QUIT)
         except (aiosmtplib.SMTPException, OSError):
             pass
         finally:
-            self._smtp.close()
+            self._dialogue.close()
 
 
 async def _introduce(smtp: aiosmtplib.SMTP) -> None:

@@ -1,8 +1,8 @@
 """Open connections to one relay, kept and used again.
 
 Promises that a connection carries one mail at a time, that it is closed when it is worn or was idle too long, and that
-nothing of a mail was sent when ``begin`` fails. There are at most as many connections as mails were in flight at once,
-because an idle one is always taken before another is opened.
+nothing of a mail was sent when ``announce`` fails. There are at most as many connections as mails were in flight at
+once, because an idle one is always taken before another is opened.
 """
 
 import asyncio
@@ -19,6 +19,8 @@ from services.email.verdict import verdict
 
 # RFC 5321, 4.5.3.2.7: servers wait at least five minutes for a command; hosted relays are known to wait far less.
 IDLE_LIMIT_S = 30.0
+
+_CLOSING = 421
 
 
 class Connections:
@@ -37,25 +39,18 @@ class Connections:
         self._reaper: asyncio.TimerHandle | None = None
         self._local_hostname: str | None = None
 
-    async def begin(self, mail: Mail) -> Connection:
-        """Open a mail transaction on an idle connection, or else on another one.
+    async def announce(self, mail: Mail) -> Connection:
+        """Return a connection on which the relay has asked for this mail: an idle one, or else another.
 
         An idle connection that the relay has closed meanwhile is replaced once; nothing was sent yet.
 
         Raises:
-            DeliveryError: the relay cannot be reached, or does not want us.
+            DeliveryError: the relay cannot be reached, or does not want us, or not this mail.
         """
-        if (idle := self._take()) and await self._begun(idle, mail):
+        if (idle := self._take()) and await self._announced(idle, mail, may_be_stale=True):
             return idle
         connection = await self._open()
-        try:
-            await connection.begin(mail)
-        except (aiosmtplib.SMTPException, OSError) as error:
-            connection.close()
-            raise verdict(error) from None
-        except BaseException:
-            connection.close()
-            raise
+        await self._announced(connection, mail)
         return connection
 
     def give_back(self, connection: Connection) -> None:
@@ -84,17 +79,13 @@ class Connections:
         return None
 
     @staticmethod
-    async def _begun(connection: Connection, mail: Mail) -> bool:
-        """Tell whether a connection that was idle still works."""
+    async def _announced(connection: Connection, mail: Mail, *, may_be_stale: bool = False) -> bool:
+        """Tell whether a connection still works; when it does not, or the mail is refused, it is closed."""
         try:
-            await connection.begin(mail)
-        except (aiosmtplib.SMTPServerDisconnected, OSError):
+            await connection.announce(mail)
+        except (aiosmtplib.SMTPException, OSError) as error:
             connection.close()
-            return False
-        except aiosmtplib.SMTPException as error:
-            connection.close()
-            # RFC 5321, 3.8: 421 says that the server closes, for example because we were idle too long.
-            if isinstance(error, aiosmtplib.SMTPResponseException) and error.code == 421:
+            if may_be_stale and _is_gone(error):
                 return False
             raise verdict(error) from None
         except BaseException:
@@ -118,3 +109,11 @@ class Connections:
         while self._idle and monotonic() - self._idle[0].idle_since_s >= IDLE_LIMIT_S:
             self._idle.popleft().leave()
         self._reap_later()
+
+
+def _is_gone(error: Exception) -> bool:
+    """Tell whether the relay had closed the connection, or was about to."""
+    if isinstance(error, aiosmtplib.SMTPSenderRefused):
+        # RFC 5321, 3.8: 421 says that the server closes, for example because we were idle too long.
+        return error.code == _CLOSING
+    return isinstance(error, OSError)

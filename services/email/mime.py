@@ -17,8 +17,6 @@ from email.utils import formataddr
 LINE_LIMIT_CHARACTERS = 998
 LINE_LENGTH_CHARACTERS = 78
 
-_LINE_END = re.compile(r"\r\n|\r|\n")
-_LONE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 # RFC 2045, 2.7: what may stand in a body without an encoding; here in lines of the recommended length.
 _PLAIN = re.compile(rb"(?:[\t\x20-\x7e]{0,78}\r\n)*[\t\x20-\x7e]{0,78}")
 
@@ -55,6 +53,8 @@ def alternatives(fields: Mapping[str, str], text: str, html: str) -> bytes:
 
 def unstructured(name: str, text: str) -> str:
     """Fold a text, and encode it where it is not ASCII (RFC 2047), as the value of the field ``name``."""
+    if text.isascii() and len(name) + len(": ") + len(text) <= LINE_LENGTH_CHARACTERS:
+        return text
     charset = "us-ascii" if text.isascii() else "utf-8"
     return Header(text, charset, maxlinelen=LINE_LENGTH_CHARACTERS, header_name=name).encode(linesep="\r\n")
 
@@ -68,18 +68,18 @@ def field_names(mail: bytes) -> list[str]:
     """List the header fields that a reader of these bytes will find, in lower case and in order."""
     header, _, _ = mail.partition(b"\r\n\r\n")
     # Every line end that some reader takes for one counts, not only the one that is written here.
-    lines = re.split(rb"\r\n|\r|\n", header)
+    lines = header.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
     return [line.partition(b":")[0].decode("latin-1").lower() for line in lines if line[:1] not in (b" ", b"\t")]
 
 
 def _part(subtype: str, text: str) -> bytes:
-    content = _LINE_END.sub("\r\n", text).encode()
+    content = text.replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\r\n").encode()
     if _PLAIN.fullmatch(content):
         encoding, charset = "7bit", "us-ascii"
     else:
         charset = "utf-8"
         # It breaks long lines with the line end that the text has, and with LF where the text has none.
-        quoted = _LONE_LINE_FEED.sub(b"\r\n", binascii.b2a_qp(content, istext=True))
+        quoted = binascii.b2a_qp(content, istext=True).replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
         # Base64 takes four characters for three, and is the shorter one in most scripts but the Latin.
         if len(quoted) * 3 <= len(content) * 4:
             encoding, content = "quoted-printable", quoted

@@ -72,15 +72,10 @@ class SmtpProvider:
 
     async def _announced(self, mail: Mail, attempt: Attempt) -> Connection:
         """Return a connection on which the relay has asked for the content."""
-        reach_s = attempt.reach_within.total_seconds() if attempt.reach_within is not None else None
+        if attempt.reach_within is None:
+            return await self._connections.announce(mail)
         try:
-            async with asyncio.timeout(reach_s):
-                connection = await self._connections.begin(mail)
-                try:
-                    await connection.announce(mail)
-                except BaseException:
-                    connection.close()
-                    raise
+            async with asyncio.timeout(attempt.reach_within.total_seconds()):
+                return await self._connections.announce(mail)
         except TimeoutError:
             raise TemporaryFailure(Reason.TIMEOUT, "not reached") from None
-        return connection

@@ -309,13 +309,13 @@ class Intake:
     def _count_suppressed(rows: Sequence[NewRow]) -> None:
         for new in rows:
             if new.state.is_end:
-                metrics.delivery_series(new.row.lane, new.state, new.reason).inc()
+                metrics.series(metrics.deliveries, new.row.lane, new.state, new.reason).inc()
 
     @staticmethod
     def _count(taken: Taken, outcome: str) -> None:
         kind = taken.kind.value if taken.kind else UNKNOWN
         priority = taken.draft.notification.priority if taken.draft else Priority.NORMAL
-        metrics.notification_series(kind, priority, outcome).inc()
+        metrics.series(metrics.notifications, kind, priority, outcome).inc()
         taken.span.set(kind=kind, priority=priority.value, outcome=outcome)
 
     async def _keep(self, refused: Sequence[Taken]) -> None:
