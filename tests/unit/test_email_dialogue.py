@@ -42,7 +42,7 @@ async def asked(pieces: list[bytes], commands: int) -> tuple[list[tuple[int, str
     for piece in pieces:
         dialogue.data_received(piece)
     dialogue.connection_lost(None)
-    return [tuple(reply) for reply in await asking], wire
+    return [(reply.code, reply.message) for reply in await asking], wire
 
 
 @given(cuts=st.sets(st.integers(0, len(_REPLIES))))
