@@ -5,6 +5,7 @@ The relay is Postfix's ``smtp-sink``, which costs least of what can be had; both
 
 import asyncio
 import json
+import math
 import os
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -18,19 +19,25 @@ from carillon.publisher import Publisher
 from carillon.stack import Stack
 from shared.keys import Keys
 from shared.ledger import Ledger
+from shared.model import Priority
 from shared.store import Store
+from shared.worker import SHARES
 from tests.load.intake import Rate, cpu_s
 
 CONNECTIONS = 10
+# Of which mails of normal priority take as many as there are connections; the rest is kept for more urgent ones.
+_CONCURRENCY = math.ceil(CONNECTIONS / SHARES[Priority.NORMAL])
 # A batch is one publish of at most 64 KiB.
 BATCH = 300
 _TEXT = "Good morning. Your deployment has finished without an error; the details are in the log."
 _POLL_S = 0.02
+# Every look costs the store a hundred look-ups.
+_LOOK_S = 0.1
 
 
 def settings(port: int) -> Mapping[str, str]:
     """Return what points the email service at the relay."""
-    return {"EMAIL_SMTP_URL": f"smtp://{LOOPBACK}:{port}?tls=none", "EMAIL_CONCURRENCY": str(CONNECTIONS)}
+    return {"EMAIL_SMTP_URL": f"smtp://{LOOPBACK}:{port}?tls=none", "EMAIL_CONCURRENCY": str(_CONCURRENCY)}
 
 
 @asynccontextmanager
@@ -106,4 +113,4 @@ def _batch(first: int, count: int) -> Mapping[str, object]:
 
 async def _until_all_have_ended(ledger: Ledger) -> None:
     while (await ledger.open_work())["email"].count:  # noqa: ASYNC110 - another process's work has no event
-        await asyncio.sleep(_POLL_S)
+        await asyncio.sleep(_LOOK_S)
