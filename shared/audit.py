@@ -86,9 +86,11 @@ class Audit:
         now_ms = int(seconds) * 1000 + int(microseconds) // 1000
         minutes = range((now_ms - round(span.total_seconds() * 1000)) // 60_000, now_ms // 60_000 + 1)
         accounts, busy, findings = await self._check_counters(minutes, progress)
-        open_rows, astray, more = await self._check_schedule(progress)
+        # One moment for both: what is counted is what gets a name.
+        overdue_at_ms = now_ms - self._overdue_ms
+        open_rows, astray, more = await self._check_schedule(overdue_at_ms, progress)
         findings += more
-        seen, more = await self._check_open(progress, everything=depth is Depth.RECORDS)
+        seen, more = await self._check_open(overdue_at_ms, progress, everything=depth is Depth.RECORDS)
         findings += more
         if depth is Depth.RECORDS:
             # So that the rows which the schedule has lost get a name, whenever they were or will be due.
@@ -141,9 +143,11 @@ class Audit:
                 findings.append(Finding(Kind.TALLY, lane.decode(), abs(found.difference), at, found.named))
         return totals, busy, findings
 
-    async def _check_schedule(self, progress: Progress) -> tuple[int, list[tuple[str, str]], list[Finding]]:
+    async def _check_schedule(
+        self, overdue_at_ms: int, progress: Progress
+    ) -> tuple[int, list[tuple[str, str]], list[Finding]]:
         """Count the open rows, and find schedules (shard and lane) that differ from them, and what nobody sweeps."""
-        calls: list[tuple[str | int, ...]] = [(self._overdue_ms, *LANES)]
+        calls: list[tuple[str | int, ...]] = [(overdue_at_ms, *LANES)]
         open_rows, astray, findings = 0, [], []
         for base, answer in await self._ask(_schedule, calls, lambda done, of: progress("schedules", done, of)):
             for lane, (count, entries, overdue, earliest_ms) in zip(LANES, answer, strict=True):
@@ -164,7 +168,9 @@ class Audit:
             found.update((base, int(second) // 60) for second in seconds)
         return found
 
-    async def _check_open(self, progress: Progress, *, everything: bool) -> tuple[int, list[Finding]]:
+    async def _check_open(
+        self, overdue_at_ms: int, progress: Progress, *, everything: bool
+    ) -> tuple[int, list[Finding]]:
         """Look at open rows one by one; where not at everything, at those of each lane and shard that are due first."""
         seen = 0
         findings: list[Finding] = []
@@ -173,7 +179,7 @@ class Audit:
         schedules = len(left)
         while left:
             some, left = left[-_AT_ONCE:], left[:-_AT_ONCE]
-            arguments = [(base, lane, self._overdue_ms, _OPEN_ROWS, cursor) for base, lane, cursor in some]
+            arguments = [(base, lane, overdue_at_ms, _OPEN_ROWS, cursor) for base, lane, cursor in some]
             answers = await asyncio.gather(*(self._store.submit_script(_open, *each) for each in arguments))
             for (base, lane, _), (cursor, count, *problems) in zip(some, answers, strict=True):
                 seen += count

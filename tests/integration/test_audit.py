@@ -11,6 +11,7 @@ from datetime import timedelta
 
 import pytest
 import pytest_asyncio
+import redis
 from prometheus_client import REGISTRY
 
 from services.router.auditor import Auditor
@@ -213,6 +214,28 @@ async def test_what_nobody_sweeps_is_overdue_until_somebody_does(books: Books) -
         return (await books.audit(overdue_after=AT_ONCE)).holds
 
     assert await eventually(swept)
+
+
+async def test_what_becomes_overdue_while_the_audit_reads_is_for_the_next_one_to_find(
+    books: Books, store: EmptyStore
+) -> None:
+    late = await accept(books.ledger, delivery(due_ms=now_ms() + 3_600_000))
+    schedule = f"{Keys().shard_of(late)}:due:email"
+
+    with redis.Redis.from_url(store.url) as client:
+
+        def become_due_once_counted(what: str, done: int, of: int) -> None:
+            due_ms = now_ms()
+            if (what, done) == ("schedules", of) and client.zscore(schedule, f"{late}|email:0") > due_ms:
+                client.zadd(schedule, {f"{late}|email:0": due_ms})
+                while now_ms() <= due_ms + 1:
+                    pass
+
+        audit = Audit(books.store, Keys(), 86400, AT_ONCE)
+        report = await audit.run(MINUTES, Depth.COUNTERS, become_due_once_counted)
+    assert report.findings == []
+    found = await books.audit(overdue_after=AT_ONCE)
+    assert [(each.kind, each.count, each.notification_ids) for each in found.findings] == [(Kind.UNSWEPT, 1, {late})]
 
 
 async def _first_overdue(books: Books, overdue_after: timedelta) -> Finding | None:
