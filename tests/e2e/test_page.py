@@ -184,6 +184,25 @@ async def test_keyboard_alone_acknowledges_and_finds_its_way_back_to_the_bell(sy
     await expect(bell).to_be_focused()
 
 
+async def test_marking_an_entry_unread_does_not_open_it_and_so_read_it_again(system: System, visit: Visit) -> None:
+    user = await reader(system)
+    await tell(system, user, "Once more")
+    await stored(system, user, 1)
+    page = await visit(user)
+    await live(page)
+    await open_inbox(page)
+    opener = entry(page, "Once more").locator(".open")
+    await opener.click()
+    await opener.click()
+    await expect(opener).to_have_attribute("aria-expanded", "false")
+    async with page.expect_response("**/unread") as answer:
+        await entry(page, "Once more").get_by_role("button", name="Mark unread").click()
+    assert (await answer.value).status == 204
+    await expect(opener).to_have_attribute("aria-expanded", "false")
+    await expect(badge(page)).to_have_text("1")
+    assert [one["read"] for one in await system.inbox(user) if one["title"] == "Once more"] == [False]
+
+
 async def test_older_entries_come_on_scrolling_down(system: System, visit: Visit) -> None:
     user = await reader(system)
     total = 2 * _PAGE + 5

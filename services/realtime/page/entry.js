@@ -90,6 +90,7 @@ export class EntryRow {
     this.#opener.append(notification.title);
     this.#time.dateTime = new Date(notification.timestamp * 1000).toISOString();
     this.#time.title = fullTime(notification.timestamp);
+    const url = link(notification);
     this.element = element(
       "li",
       { class: "entry", "data-tone": tone(notification), part: "entry" },
@@ -99,15 +100,16 @@ export class EntryRow {
         { class: "content" },
         this.#opener,
         element("p", { class: "message" }, notification.message),
-        ...[link(notification)].filter((made) => made !== null),
+        ...(url ? [url] : []),
         element("div", { class: "meta" }, ...chips(notification, labels), this.#time),
         this.#buttons,
       ),
     );
     // The whole row is a target for the pointer; the title alone is one for the keyboard.
     this.element.addEventListener("click", (event) => {
-      const target = /** @type {Element} */ (event.target);
-      if (!target.closest(".actions, .link") && !getSelection()?.toString()) this.#open();
+      // By the way it came: a button that was pressed may have left the row by now.
+      const elsewhere = event.composedPath().some((node) => node === this.#buttons || node === url);
+      if (!elsewhere && !getSelection()?.toString()) this.#open();
     });
     this.update({});
     this.tick();
