@@ -203,6 +203,26 @@ async def test_marking_an_entry_unread_does_not_open_it_and_so_read_it_again(sys
     assert [one["read"] for one in await system.inbox(user) if one["title"] == "Once more"] == [False]
 
 
+async def test_focus_stays_where_it_is_when_the_list_is_read_again(system: System, visit: Visit) -> None:
+    user = await reader(system)
+    for title in ("First", "Second", "Third"):
+        await tell(system, user, title)
+    await stored(system, user, 3)
+    page = await visit(user)
+    await live(page)
+    await open_inbox(page)
+    archive = entry(page, "Second").get_by_role("button", name="Archive")
+    await archive.focus()
+    ids = {one["title"]: one["id"] for one in await system.inbox(user)}
+    # As from another window; the list is read again when the count of the unread falls.
+    await system.call("POST", f"/v1/inbox/{ids['Third']}/read", user)
+    await expect(entry(page, "Third")).not_to_have_attribute("data-unread", "")
+    await expect(archive).to_be_focused()
+    await system.call("POST", f"/v1/inbox/{ids['Second']}/archive", user)
+    await expect(entry(page, "Second")).to_have_count(0)
+    await expect(entry(page, "First").locator(".open")).to_be_focused()
+
+
 async def test_older_entries_come_on_scrolling_down(system: System, visit: Visit) -> None:
     user = await reader(system)
     total = 2 * _PAGE + 5

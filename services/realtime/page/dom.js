@@ -33,6 +33,21 @@ export function focusSoon(target) {
 }
 
 /**
+ * Make these the children of an element. Those that stay are not touched: what is taken out for a moment loses the
+ * focus, and a key that is held down on it is lost.
+ *
+ * @param {Element} parent
+ * @param {Element[]} wanted
+ */
+export function arrange(parent, wanted) {
+  for (const shown of [...parent.children]) if (!wanted.includes(shown)) shown.remove();
+  wanted.forEach((child, at) => {
+    const there = parent.children[at] ?? null;
+    if (there !== child) parent.insertBefore(child, there);
+  });
+}
+
+/**
  * @param {string} label
  * @param {string} className
  * @param {() => void} act

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { button, element, focusSoon } from "./dom.js";
+import { arrange, button, element, focusSoon } from "./dom.js";
 import { icon } from "./icons.js";
 import { fullTime, relativeTime } from "./relative-time.js";
 
@@ -71,11 +71,15 @@ export function link({ data }) {
 /** One row. It shows what it is given and reports what is clicked; it changes nothing by itself. */
 export class EntryRow {
   #labels;
-  #actions;
   #time = element("time");
   #state = element("span", { class: "hidden-text" });
   #buttons = element("div", { class: "actions" });
+  #acknowledge;
+  #acknowledged = element("span", { class: "acknowledged" });
+  #markUnread;
+  #archive;
   #opener;
+  #actions;
 
   /**
    * @param {InboxNotification} notification
@@ -86,6 +90,11 @@ export class EntryRow {
     this.notification = notification;
     this.#labels = labels;
     this.#actions = actions;
+    this.#acknowledge = button(labels.acknowledge, "primary acknowledge", () => actions.acknowledge(this.notification));
+    const markUnread = () => actions.markUnread(this.notification);
+    this.#markUnread = button(labels.markUnread, "quiet mark-unread", markUnread, icon("unread"));
+    const archive = () => actions.archive(this.notification);
+    this.#archive = button(labels.archive, "quiet archive", archive, icon("archive"));
     this.#opener = element("button", { type: "button", class: "open", "aria-expanded": "false" }, this.#state);
     this.#opener.append(notification.title);
     this.#time.dateTime = new Date(notification.timestamp * 1000).toISOString();
@@ -119,27 +128,23 @@ export class EntryRow {
   update(change) {
     this.notification = { ...this.notification, ...change };
     const labels = this.#labels;
-    const actions = this.#actions;
-    const shown = this.notification;
-    const { read, alert } = shown;
+    const { read, alert } = this.notification;
     this.element.toggleAttribute("data-unread", !read);
     this.#state.textContent = read ? "" : `${labels.unread}: `;
-    /** @type {Node[]} */
-    const buttons = [];
-    if (wantsAcknowledgement(shown)) {
-      buttons.push(button(labels.acknowledge, "primary acknowledge", () => actions.acknowledge(shown)));
+    /** @type {Element[]} */
+    const shown = [];
+    if (wantsAcknowledgement(this.notification)) {
+      shown.push(this.#acknowledge);
     } else if (alert?.requires_acknowledgment) {
-      const words = labels.alertStates[alert.state ?? "open"];
-      buttons.push(element("span", { class: "acknowledged" }, icon("check"), words));
+      this.#acknowledged.replaceChildren(icon("check"), labels.alertStates[alert.state ?? "open"]);
+      shown.push(this.#acknowledged);
     }
-    if (read) {
-      buttons.push(button(labels.markUnread, "quiet mark-unread", () => actions.markUnread(shown), icon("unread")));
-    }
-    buttons.push(button(labels.archive, "quiet archive", () => actions.archive(shown), icon("archive")));
+    if (read) shown.push(this.#markUnread);
+    shown.push(this.#archive);
     // A button that was pressed may be gone now; the focus stays in the entry.
     const focused = this.#buttons.matches(":focus-within");
-    this.#buttons.replaceChildren(...buttons);
-    if (focused) focusSoon(this.#opener);
+    arrange(this.#buttons, shown);
+    if (focused && !this.#buttons.matches(":focus-within")) focusSoon(this.#opener);
   }
 
   /** Bring "5 minutes ago" up to date. */

@@ -7,7 +7,7 @@
  * @module
  */
 
-import { button, element } from "./dom.js";
+import { arrange, button, element } from "./dom.js";
 import { EntryRow, wantsAcknowledgement } from "./entry.js";
 
 /** @import { CarillonClient } from "./carillon.js" */
@@ -75,12 +75,15 @@ export class InboxList {
     const page = await this.#read({ limit });
     if (!page) return;
     this.stale = false;
+    const there = new Set(page.map(({ id }) => id));
+    for (const id of [...this.#rows.keys()]) if (!there.has(id)) this.remove(id);
     const before = this.#rows;
     this.#rows = new Map();
-    const focused = [...before.values()].find((row) => row.element.matches(":focus-within"));
     for (const notification of page) this.#put(notification, before.get(notification.id));
-    this.#items.replaceChildren(...[...this.#rows.values()].map((row) => row.element));
-    if (focused) this.#rows.get(focused.notification.id)?.focus();
+    arrange(
+      this.#items,
+      [...this.#rows.values()].map((row) => row.element),
+    );
     this.#finish(page.length === limit);
     for (const notification of this.#addedMeanwhile.splice(0)) this.add(notification);
     this.#lookAgain();
