@@ -14,7 +14,7 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from carillon.stack import Stack
-from tests.page import DEADLINE_MS, live, reader, tell, token
+from tests.page import DEADLINE_MS, live, reader, tell, token, until
 from tests.system import System, open_system
 from tests.waiting import eventually
 
@@ -136,17 +136,14 @@ async def test_push_reaches_the_service_worker_and_a_click_the_page(stack: Stack
             assert notes[0]["title"] == "Pushed"
             assert notes[0]["requireInteraction"] is True
             assert notes[0]["data"] == {"id": pushed["carillon_id"], "data": {"page": "orders"}}
-            opened = page.evaluate(
-                "new Promise((done) => addEventListener('carillon-open', ({detail}) => done(detail.id)))"
-            )
-            waiting = asyncio.create_task(opened, name="opened")
+            await page.evaluate("addEventListener('carillon-open', ({detail}) => (globalThis.opened = detail.id))")
             await page.context.service_workers[0].evaluate(
                 """async () => {
                   const [notification] = await registration.getNotifications();
                   dispatchEvent(new NotificationEvent("notificationclick", { notification }));
                 }"""
             )
-            assert await asyncio.wait_for(waiting, DEADLINE_MS / 1000) == pushed["carillon_id"]
+            await until(page, f"globalThis.opened === '{pushed['carillon_id']}'")
             await expect(page.locator("carillon-inbox .panel")).to_be_visible()
             await page.keyboard.press("Escape")
 
