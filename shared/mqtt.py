@@ -291,8 +291,8 @@ class Broker:
             async with _answers():
                 await self._client.unsubscribe(topic_filter)
 
-    async def take(self, most: int) -> list[Incoming]:
-        """Return what has arrived, at most that many, waiting for the first.
+    async def arrived(self) -> None:
+        """Return when something has arrived that was not taken.
 
         Raises:
             BrokerUnavailable: the connection has ended and nothing is left.
@@ -302,6 +302,14 @@ class Broker:
                 raise BrokerUnavailable("connection lost")
             self._arrived.clear()
             await self._arrived.wait()
+
+    async def take(self, most: int) -> list[Incoming]:
+        """Return what has arrived, at most that many, waiting for the first.
+
+        Raises:
+            BrokerUnavailable: the connection has ended and nothing is left.
+        """
+        await self.arrived()
         return [self._inbox.popleft() for _ in range(min(most, len(self._inbox)))]
 
     @property

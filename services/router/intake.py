@@ -134,6 +134,8 @@ class Intake:
             raise lost
 
     async def _take(self, broker: Broker, batches: asyncio.TaskGroup) -> None:
+        # A connection that brings nothing holds no place, or the sessions that are drained would keep others waiting.
+        await broker.arrived()
         await self._places.acquire()
         try:
             incoming = await broker.take(self._batch)

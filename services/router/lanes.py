@@ -26,7 +26,10 @@ SESSION_EXPIRY_S = 6 * 3600
 # A session counts as drained when nothing has come for this long after the unsubscribe was confirmed.
 DRAINED_AFTER_S = 0.5
 
-ORPHANS_EVERY_S = 1.0
+# How long a lapsed slot waits for somebody to look, and how many one router drains at the same time: each is two
+# connections, and what the broker has in flight on them is in memory.
+ORPHANS_EVERY_S = 0.5
+ADOPTIONS_MOST = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,26 +98,38 @@ class IntakeLanes:
         return "-".join(part for part in (prefix, "router", str(slot), lane.name) if part)
 
     async def _adopt_forever(self) -> None:
-        while True:
-            await asyncio.sleep(ORPHANS_EVERY_S * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
-            try:
-                orphan = await self._slots.take_orphan(self._slot)
-                if orphan is not None:
-                    await self._adopt(orphan)
-            except* (StoreUnavailable, BrokerUnavailable, SlotLost):
-                # Its lease lapses again, and whoever sees that first goes on.
-                log.warning("adoption broken off")
+        """Adopt whatever is found, side by side: none waits for another's end, which may be slow to come."""
+        adopting: set[asyncio.Task[None]] = set()
+        async with asyncio.TaskGroup() as group:
+            while True:
+                while len(adopting) < ADOPTIONS_MOST and (orphan := await self._orphan()) is not None:
+                    task = group.create_task(self._adopt(orphan), name=f"adopt-{orphan}")
+                    adopting.add(task)
+                    task.add_done_callback(adopting.discard)
+                await asyncio.sleep(ORPHANS_EVERY_S * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
+
+    async def _orphan(self) -> int | None:
+        try:
+            return await self._slots.take_orphan(self._slot)
+        except StoreUnavailable:
+            return None
 
     async def _adopt(self, slot: int) -> None:
         """Handle what a dead router's sessions hold, and end them."""
         log.warning("adopting a dead router's slot", extra={"slot": slot})
-        async with asyncio.TaskGroup() as group:
-            renewing = group.create_task(self._slots.keep(slot), name="slot-adopted")
-            for lane in self._lanes:
-                await self._drain(slot, lane)
-            renewing.cancel()
-        await self._slots.release(slot)
-        log.info("adopted", extra={"slot": slot})
+        try:
+            async with asyncio.TaskGroup() as group:
+                renewing = group.create_task(self._slots.keep(slot), name="slot-adopted")
+                async with asyncio.TaskGroup() as draining:
+                    for lane in self._lanes:
+                        draining.create_task(self._drain(slot, lane), name=f"drain-{slot}-{lane.name}")
+                renewing.cancel()
+            await self._slots.release(slot)
+        except* (StoreUnavailable, BrokerUnavailable, SlotLost):
+            # Its lease lapses again, and whoever sees that first goes on.
+            log.warning("adoption broken off", extra={"slot": slot})
+        else:
+            log.info("adopted", extra={"slot": slot})
 
     async def _drain(self, slot: int, lane: Lane) -> None:
         client_id = self._client_id(slot, lane)
@@ -122,7 +137,7 @@ class IntakeLanes:
             # A session that the broker has lost meanwhile has no subscription, and unsubscribing is harmless.
             await broker.unsubscribe(*lane.filters)
             async with asyncio.TaskGroup() as group:
-                serving = group.create_task(lane.intake.serve(broker), name=f"drain-{client_id}")
+                serving = group.create_task(lane.intake.serve(broker), name=f"serve-{client_id}")
                 # Only this connection counts: on our own one publishes go on, and would keep the adoption from ending.
                 await _quiet(lambda: lane.intake.is_idle(broker), broker)
                 serving.cancel()

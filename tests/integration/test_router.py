@@ -584,3 +584,20 @@ async def test_an_adoption_that_the_broker_breaks_off_does_not_end_the_adopter(r
 
     await eventually(adopted, within_s=LEASE_MS / 1000 + 20)
     assert "adoption broken off" in child.log.read_text()
+
+
+async def test_the_slots_of_several_dead_routers_are_adopted_side_by_side(router: Stack, read: Read) -> None:
+    before = await read.owners()
+    child = router.child("router")
+    seen = len(child.log.read_text().splitlines())
+    gone = {"7": "router-gone|1", "8": "router-gone|1", "9": "router-gone|1"}
+    await read.store.command("HSET", f"{Keys().slots}:owners", *(part for pair in gone.items() for part in pair))
+
+    def steps() -> list[str]:
+        lines = (json.loads(line) for line in child.log.read_text().splitlines()[seen:])
+        return [line["event"] for line in lines if line["event"] in ("adopting a dead router's slot", "adopted")]
+
+    await eventually(lambda: steps().count("adopted") == len(gone), within_s=LEASE_MS / 1000 + 20)
+    # Draining takes a while, so that whoever begins with all of them has ended none yet.
+    assert steps() == ["adopting a dead router's slot"] * 3 + ["adopted"] * 3
+    assert await read.owners() == before

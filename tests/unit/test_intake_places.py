@@ -1,0 +1,51 @@
+"""How many batches a router's intake has in hand, over all its connections."""
+
+import asyncio
+from typing import Any, cast
+
+from services.router.intake import BATCHES_IN_FLIGHT, Intake
+from shared.mqtt import Broker
+from shared.packets import Incoming
+from shared.topics import Topics
+
+# A general intake leaves it to the lane for alerts: it is acknowledged, and nothing else is done.
+_NOT_MINE = Incoming(topic="notifications/alerts/info/disk", payload=b"{}", qos=1, mid=1)
+
+
+class _Connection:
+    """A connection on which one message arrives, or none."""
+
+    client_id = "router-0-general"
+
+    def __init__(self, *arriving: Incoming) -> None:
+        self._arriving = list(arriving)
+        self.acknowledged = asyncio.Event()
+
+    async def arrived(self) -> None:
+        while not self._arriving:
+            await asyncio.Event().wait()
+
+    async def take(self, _most: int) -> list[Incoming]:
+        await self.arrived()
+        taken, self._arriving = self._arriving, []
+        return taken
+
+    def ack(self, _incoming: Incoming) -> None:
+        self.acknowledged.set()
+
+
+async def test_sessions_that_bring_nothing_do_not_hold_up_others() -> None:
+    unused: Any = None
+    intake = Intake(
+        topics=Topics(), ledger=unused, planner=unused, actions=unused, rejections=unused, clock=unused,
+        lifetime_s=60, batch=10, alerts=False,
+    )  # fmt: skip
+    idle, busy = [_Connection() for _ in range(BATCHES_IN_FLIGHT)], _Connection(_NOT_MINE)
+    tasks = [asyncio.create_task(intake.serve(cast("Broker", each)), name="serve") for each in (*idle, busy)]
+    try:
+        async with asyncio.timeout(10):
+            await busy.acknowledged.wait()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
