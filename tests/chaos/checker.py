@@ -75,6 +75,7 @@ class Verdict:
         doubted: attempts without an answer, which may have arrived and were made again.
         counts: how often each harm was found.
         examples: the first few of each.
+        repeated: how many effects were too many, by delivery.
         broken: what the limits do not allow, in words; empty for a run that passed.
     """
 
@@ -87,6 +88,7 @@ class Verdict:
     doubted: int = 0
     counts: Counter[Harm] = field(default_factory=Counter)
     examples: dict[Harm, list[str]] = field(default_factory=lambda: defaultdict(list))
+    repeated: Counter[str] = field(default_factory=Counter)
     broken: list[str] = field(default_factory=list)
 
     def add(self, harm: Harm, example: str, times: int = 1) -> None:
@@ -198,6 +200,7 @@ def _check_effects(evidence: Evidence, verdict: Verdict) -> None:
             verdict.add(Harm.UNWANTED_EFFECT, f"{name}: {row.state}")
         if times > 1:
             verdict.add(Harm.DUPLICATE, f"{name}: {times}", times - 1)
+            verdict.repeated[name] += times - 1
     for effect in got.keys() - expected:
         verdict.add(Harm.FOREIGN_EFFECT, f"{effect[0]}, notification {effect[2]}", got[effect])
 

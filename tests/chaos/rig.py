@@ -11,10 +11,11 @@ import random
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -243,10 +244,12 @@ class Rig:
         await dump_store(self.store_url, self.folder)
         return read_evidence(self.folder)
 
-    def logged(self, service: str, *words: str) -> int:
-        """Count the log lines of all processes of a service that hold all these words."""
-        files = (self.stack.data / "logs").glob(f"{service}*.log")
-        return sum(all(word in line for word in words) for file in files for line in file.read_text().splitlines())
+    def log_lines(self, service: str, index: int) -> Iterator[dict[str, Any]]:
+        """Read what one process has logged, all its starts together."""
+        for line in self.stack.child(service, index).log.read_text().splitlines():
+            # Beside its lines stands what the interpreter says when a process fails.
+            if line.startswith("{"):
+                yield json.loads(line)
 
     def _links(self, client: str) -> dict[str, str]:
         """Return the settings that lead a client through its proxies."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from carillon.publisher import Publisher, Refused
 from sandbox.journal import Journal
+from tests.chaos import stopped
 from tests.chaos.checker import Harm, Limits, Verdict
 from tests.chaos.evidence import PUBLISHED, Evidence
 from tests.chaos.recovery import Recovery, percentile_ms
@@ -152,25 +153,30 @@ def _judge_links(_rig: Rig, _evidence: Evidence, verdict: Verdict) -> Iterator[s
 
 async def _stop_worker(rig: Rig) -> None:
     """Stop a worker for longer than its lease, and let it go on as if nothing had been."""
-    services = cycle([service for service in ("email", "sms", "push") if service in rig.plan.services])
+    services = cycle(_stopped_services(rig))
     async for _ in rig.every(0.8):
         service, begin = next(services), time.time()
         rig.send_signal(service, 0, signal.SIGSTOP)
         await asyncio.sleep(rig.plan.lease_s + 2)
         rig.send_signal(service, 0, signal.SIGCONT)
         rig.note("SIGSTOP", f"{service}-0", begin)
+    await rig.published()
+    # When a worker has ended it has said what became of everything that it had in its hands.
+    for service in _stopped_services(rig):
+        await rig.stack.stop_service(service, 0)
 
 
-def _judge_stopped(rig: Rig, _evidence: Evidence, verdict: Verdict) -> Iterator[str]:
-    refused = sum(rig.logged(service, "outcome not written", "stale") for service in rig.plan.services)
-    rig.notes.append(f"{refused} late outcomes refused")
-    # More than were taken over: an outcome that was written, but whose answer came too late, is written again.
-    if verdict.retaken > refused:
-        yield f"{verdict.retaken} taken over, {refused} late outcomes refused"
-    # On a busy machine an attempt may run into its deadline by itself.
-    in_doubt = refused + verdict.doubted
-    if verdict.duplicates > in_doubt:
-        yield f"{verdict.duplicates} duplicates for {in_doubt} deliveries in doubt"
+def _stopped_services(rig: Rig) -> list[str]:
+    return [service for service in ("email", "sms", "push") if service in rig.plan.services]
+
+
+def _judge_stopped(rig: Rig, evidence: Evidence, verdict: Verdict) -> Iterator[str]:
+    found = stopped.hands(evidence, (line for service in _stopped_services(rig) for line in rig.log_lines(service, 0)))
+    rig.notes.append(
+        f"{len(found.held)} in the hands of stopped workers, {len(found.taken_over)} of them taken over, "
+        f"{len(found.refused)} late outcomes refused"
+    )
+    yield from stopped.judge(found, verdict.repeated)
 
 
 async def _stop_router(rig: Rig) -> None:
