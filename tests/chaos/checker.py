@@ -72,10 +72,10 @@ class Verdict:
 
     Attributes:
         retaken: claims whose lease lapsed.
-        doubted: attempts without an answer, which may have arrived and were made again.
         counts: how often each harm was found.
         examples: the first few of each.
         repeated: how many effects were too many, by delivery.
+        doubts: how many attempts may have arrived without an answer, by delivery.
         broken: what the limits do not allow, in words; empty for a run that passed.
     """
 
@@ -85,10 +85,10 @@ class Verdict:
     deliveries: int = 0
     effects: int = 0
     retaken: int = 0
-    doubted: int = 0
     counts: Counter[Harm] = field(default_factory=Counter)
     examples: dict[Harm, list[str]] = field(default_factory=lambda: defaultdict(list))
     repeated: Counter[str] = field(default_factory=Counter)
+    doubts: Counter[str] = field(default_factory=Counter)
     broken: list[str] = field(default_factory=list)
 
     def add(self, harm: Harm, example: str, times: int = 1) -> None:
@@ -161,9 +161,8 @@ def _check_receipts(evidence: Evidence, by_key: dict[str, list[Record]], verdict
 def _check_rows(evidence: Evidence, verdict: Verdict) -> None:
     for record, row in _rows(evidence):
         name = f"{record.notification_id}/{row.key}"
-        lapsed = sum(attempt.reason == "lease_lapsed" for attempt in row.history)
-        verdict.retaken += lapsed
-        verdict.doubted += sum(attempt.outcome == "unknown" for attempt in row.history) - lapsed
+        verdict.retaken += sum(attempt.reason == "lease_lapsed" for attempt in row.history)
+        verdict.doubts[name] += sum(attempt.outcome == "unknown" for attempt in row.history)
         if row.is_open:
             verdict.add(Harm.UNENDED, f"{name}: {row.state}")
             if not row.is_scheduled:
