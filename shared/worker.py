@@ -258,7 +258,12 @@ class Worker(Generic[RowT]):
 
     async def _work(self, notification: Notification, row: RowT, claim: Claim) -> None:
         try:
-            outcome = await self._outcome(notification, row, claim)
+            try:
+                outcome = await self._outcome(notification, row, claim)
+            finally:
+                # Before the outcome is written, so that it goes to the store together with the next claim. While the
+                # store is away nothing is claimed either, so no more than a capacity of outcomes waits.
+                self._capacity.give()
             written = await until_stored(lambda: self._ledger.finish(claim, outcome))
             if written == "finished":
                 self._report(notification, row, claim, outcome)
@@ -270,8 +275,6 @@ class Worker(Generic[RowT]):
         except Exception:
             # Nobody waits for this task. Its lease lapses, and the row is driven again.
             log.exception("row left to its lease", extra={"delivery_id": claim.delivery_id, "attempt": claim.attempt})
-        finally:
-            self._capacity.give()
 
     async def _outcome(self, notification: Notification, row: RowT, claim: Claim) -> Outcome:
         try:

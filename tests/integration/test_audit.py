@@ -235,7 +235,9 @@ async def test_what_becomes_overdue_while_the_audit_reads_is_for_the_next_one_to
         report = await audit.run(MINUTES, Depth.COUNTERS, become_due_once_counted)
     assert report.findings == []
     found = await books.audit(overdue_after=AT_ONCE)
-    assert [(each.kind, each.count, each.notification_ids) for each in found.findings] == [(Kind.UNSWEPT, 1, frozenset({late}))]
+    assert [(each.kind, each.count, each.notification_ids) for each in found.findings] == [
+        (Kind.UNSWEPT, 1, frozenset({late}))
+    ]
 
 
 async def _first_overdue(books: Books, overdue_after: timedelta) -> Finding | None:
