@@ -46,24 +46,30 @@ def recovery(evidence: Evidence, *, after_end: bool) -> Recovery:
 
 
 def percentile_ms(
-    evidence: Evidence, providers: Sequence[str], begin: float, end: float, share: float, *, least: int = 1
+    evidence: Evidence, providers: Sequence[str], spans: Iterable[tuple[float, float]], share: float, *, least: int = 1
 ) -> float | None:
-    """Return a percentile of the time from publish to effect, over what was published in a span.
+    """Return a percentile of the time from publish to effect, over what was published in some spans of time.
 
     Args:
         providers: whose effects count.
+        spans: begin and end of each.
         share: for example 0.99.
         least: None comes back where there are fewer.
     """
-    sent = _sent_at_by_id(evidence)
+    sent, spans = _sent_at_by_id(evidence), list(spans)
     took_ms = sorted(
         (effect.at - sent[effect.notification_id]) * 1000
         for effect in evidence.effects
         if effect.provider in providers
         and effect.notification_id in sent
-        and begin <= sent[effect.notification_id] < end
+        and any(begin <= sent[effect.notification_id] < end for begin, end in spans)
     )
     return took_ms[min(len(took_ms) - 1, int(len(took_ms) * share))] if len(took_ms) >= least else None
+
+
+def publishing_began_at(evidence: Evidence) -> float:
+    """Return when the first publish left."""
+    return min((one.sent_at for one in evidence.published.values()), default=0.0)
 
 
 def publishing_ended_at(evidence: Evidence) -> float:

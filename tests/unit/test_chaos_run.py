@@ -7,8 +7,8 @@ import pytest
 
 from services.router.payloads.parse import parse
 from shared.topics import Topics
-from tests.chaos.evidence import Attempt, Evidence, Fault, Ledger, Published, Receipt, Record, Row
-from tests.chaos.recovery import publishing_ended_at, recovery
+from tests.chaos.evidence import Attempt, Effect, Evidence, Fault, Ledger, Published, Receipt, Record, Row
+from tests.chaos.recovery import percentile_ms, publishing_began_at, publishing_ended_at, recovery
 from tests.chaos.traffic import Traffic, key_in
 
 ALL = ("email", "sms", "push", "realtime")
@@ -85,3 +85,17 @@ def test_a_fault_with_nothing_after_it_has_no_recovery() -> None:
     evidence.faults = [Fault("SIGKILL", "store", 90.0, 91.0)]
     assert recovery(evidence, after_end=True).accepting_s is None
     assert publishing_ended_at(evidence) == 4.5
+
+
+def test_a_percentile_is_that_of_the_spans_alone() -> None:
+    evidence = _evidence()
+    evidence.effects = [
+        Effect("apns", "device", one.sent_at + (0.5 if one.sent_at < 2 else 1.5), one.key)
+        for one in evidence.published.values()
+    ]
+    began, ended = publishing_began_at(evidence), publishing_ended_at(evidence)
+    assert (began, ended) == (0.0, 4.5)
+    assert percentile_ms(evidence, ["apns"], [(0, 2)], 0.99) == 500
+    assert percentile_ms(evidence, ["apns"], [(0, 1), (2, 3)], 0.99) == 1500
+    assert percentile_ms(evidence, ["apns"], [(0, 1), (2, 3)], 0.99, least=5) is None
+    assert percentile_ms(evidence, ["fcm"], [(0, 5)], 0.99) is None
