@@ -76,7 +76,7 @@ def main() -> None:
         prog="python -m tests.chaos", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--notifications", type=int, default=20_000, help="published in each scenario")
-    parser.add_argument("--per-second", type=float, default=100.0, help="how fast")
+    parser.add_argument("--per-second", type=float, default=Plan().per_second, help="how fast at most")
     parser.add_argument("--faults", type=int, default=0, help="how often each fault is played; 0: as the table says")
     parser.add_argument("--seed", type=int, default=1, help="of traffic and schedule")
     parser.add_argument("--scenario", action="append", choices=list(_ALL), help="one of them; may be repeated")
@@ -87,8 +87,8 @@ def main() -> None:
         options.keep.mkdir(parents=True, exist_ok=True)
     sys.stdout.write(
         f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, Python {platform.python_version()}, load before: "
-        f"{os.getloadavg()[0]:.1f}, seed {plan.seed}, {plan.notifications:,} notifications at "
-        f"{plan.per_second:g} / s each\n\n"
+        f"{os.getloadavg()[0]:.1f}, seed {plan.seed}, {plan.notifications:,} notifications, "
+        f"at most {plan.per_second:g} / s each\n\n"
     )
     reached = asyncio.run(_play_all(options.scenario or list(_ALL), plan, options.keep))
     raise SystemExit(0 if reached else 1)

@@ -55,7 +55,7 @@ class Plan:
     """
 
     notifications: int = 20_000
-    per_second: float = 100.0
+    per_second: float = 150.0
     faults: int = 0
     seed: int = 1
     processes: int = 2

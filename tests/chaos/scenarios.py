@@ -27,6 +27,10 @@ Judge = Callable[[Rig, Evidence, Verdict], Iterator[str]]
 _LARGE_RUN = 10_000
 _SAMPLES_LEAST = 300
 
+# Twenty kills and their recoveries, six long stops, fifteen restarts: they need the time, and one process left alone
+# must cope.
+_UNHURRIED = 100.0
+
 # An SMS in doubt waits for two minutes (services/sms/__main__.py), and may be in doubt again on a busy machine.
 _DOUBT_S = 300.0
 
@@ -132,9 +136,8 @@ async def _cut_links(rig: Rig) -> None:
         for together in _links_together(rig.proxies):
             await asyncio.sleep(rig.draw.uniform(0.1, 0.5))
             await _at_once(_cut_link(rig, name, length_s) for name in together)
-            if together[0].startswith(_FOR_ALL):
-                # How fast it recovers is seen before the next link goes.
-                await asyncio.sleep(min(length_s, _RECOVERY_S))
+            # How fast it recovers is seen before the next link goes.
+            await asyncio.sleep(min(length_s, _RECOVERY_S))
 
 
 async def _cut_link(rig: Rig, name: str, length_s: float) -> None:
@@ -150,16 +153,14 @@ async def _cut_link(rig: Rig, name: str, length_s: float) -> None:
         rig.note(f"black hole for {length_s:g} s", name, begin)
 
 
-# Through the links of these everything goes.
-_FOR_ALL = ("publisher", "router")
-
-
 def _links_together(names: Iterable[str]) -> list[list[str]]:
-    """Group the channel services' links by what they lead to, and leave each of the others alone."""
+    """Group the channel services' links by what they lead to, and leave alone those through which everything goes."""
     groups: dict[str, list[str]] = {}
     for name in names:
         service, _, server = name.partition("-")
-        kind = name if service in _FOR_ALL else server if server in ("broker", "store") else "providers"
+        kind = server if server in ("broker", "store") else "providers"
+        if service in ("publisher", "router"):
+            kind = name
         groups.setdefault(kind, []).append(name)
     return list(groups.values())
 
@@ -382,6 +383,7 @@ SCENARIOS: dict[str, Scenario] = {
         "router SIGKILL, two routers",
         partial(_kill, service="router"),
         recovers_within={"accepting_s": 2.0},
+        per_second=_UNHURRIED,
     ),
     **{
         f"{service}-kill": Scenario(
@@ -392,6 +394,7 @@ SCENARIOS: dict[str, Scenario] = {
             # Most notifications of a run become a push: as many are in hand as an answer takes long.
             answer_s=0.02 if service == "push" else None,
             recovers_within={"retaken_s": 3.0},
+            per_second=_UNHURRIED,
         )
         for service in ("email", "sms", "push", "realtime")
     },
@@ -418,7 +421,7 @@ SCENARIOS: dict[str, Scenario] = {
         proxied=True,
         after_end=True,
         recovers_within={"flowing_s": _RECOVERY_S},
-        per_second=60.0,
+        per_second=65.0,
     ),
     "worker-stop": Scenario(
         "worker SIGSTOP for its lease and 2 s more",
@@ -428,6 +431,7 @@ SCENARIOS: dict[str, Scenario] = {
         answer_s=0.3,
         limits=lambda plan: Limits({Harm.DUPLICATE: plan.faults * 50}),
         judge=_judge_stopped,
+        per_second=_UNHURRIED,
     ),
     "router-stop": Scenario(
         "router SIGSTOP for 6 s (lease 4 s)",
@@ -445,6 +449,7 @@ SCENARIOS: dict[str, Scenario] = {
         judge=_judge_provider_down,
         # The wait between attempts grows up to five minutes (shared/retry.py).
         drain_s=360.0,
+        per_second=_UNHURRIED,
     ),
     "poison": Scenario(
         "one poisonous notification in 1,000",
@@ -459,6 +464,7 @@ SCENARIOS: dict[str, Scenario] = {
         _rolling,
         times=1,
         judge=_judge_rolling,
+        per_second=_UNHURRIED,
     ),
     "same-publish": Scenario(
         "the same publish again and again, then with another body",

@@ -24,9 +24,10 @@ _PLANS = {
     "realtime-kill": replace(_BRISK, faults=2, services=("realtime",)),
     "store-kill": replace(_SMALL, faults=2, services=("realtime", "email")),
     "broker-kill": replace(_SMALL, faults=2, services=("realtime", "email")),
-    "links": replace(_SMALL, faults=1, services=("email",)),
+    # As slow as it takes to cut every link once.
+    "links": replace(_SMALL, faults=1, services=("email",), per_second=15),
     # Attempts that run into their deadline by themselves, on a busy machine, would be duplicates of another kind.
-    "worker-stop": replace(_BRISK, faults=1, services=("email",), attempt_deadline_s=4),
+    "worker-stop": replace(_BRISK, faults=1, services=("email",), attempt_deadline_s=3),
     "router-stop": replace(_BRISK, faults=1, services=("realtime",)),
     "provider-down": replace(_SMALL, services=("email", "push")),
     "poison": replace(_SMALL, services=("email", "sms")),
