@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 LEASE_MS = 4_000
 RENEW_S = 1.0
+# Sooner when the store did not answer: once it is back, the living must be the first.
+RENEW_AGAIN_S = 0.25
 SLOTS = 1_000
 
 _slot = load_script("slot")
@@ -49,7 +51,7 @@ class Slots:
     async def take_orphan(self, own: int) -> int | None:
         """Lease a slot that has sessions at the broker and no living owner, to drain it.
 
-        There is none for a while after the store was away for longer than a lease: the living renew theirs first.
+        There is none for a while after the store was away for half a lease or longer: the living renew theirs first.
 
         Args:
             own: the caller's slot.
@@ -77,13 +79,15 @@ class Slots:
         Raises:
             SlotLost: the store was away, or we were stopped, for longer than the lease, and another took it.
         """
+        wait_s = RENEW_S
         while True:
-            await asyncio.sleep(RENEW_S * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
+            await asyncio.sleep(wait_s * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
             try:
                 if not await self.renew(slot) and slot not in self._released:
                     raise SlotLost("router slot lost")
                 if slot in self._released:
                     return
+                wait_s = RENEW_S
             except StoreUnavailable:
                 # While the store is away nobody else can take the slot either, and afterwards the living renew first.
-                continue
+                wait_s = RENEW_AGAIN_S

@@ -1,8 +1,7 @@
 -- Lease router slots.
 --
 -- KEYS[1]: base; base:owners is a hash of slot -> "owner|lease end in ms". A slot that stands there has sessions at the
--- broker; a free one does not stand there. base:late is a hash of slot -> when its owner last renewed a lease that had
--- lapsed, in ms.
+-- broker; a free one does not stand there. base:late is a hash of slot -> when its owner last renewed late, in ms.
 -- ARGV: take | orphan | renew | release, owner, lease ms, slots there are (take), our own slot (orphan) or the slot.
 -- Answer: the slot, or 1 for renewed or released; -1 (take, orphan) or 0 when there is none or it is not ours.
 
@@ -11,9 +10,10 @@ local what, owner, lease_ms, number = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonum
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
--- When the store was away, every lease may have lapsed, those of the living, too. Who had to renew late himself waits for
--- so many leases before he takes anybody for dead.
+-- When the store was away, leases may have lapsed, or lapse at once, whose owners live and renew in a moment. Who could
+-- not renew for half a lease himself waits for so many leases before he takes anybody for dead.
 local DOUBTFUL_LEASES = 2
+local late_from = now + lease_ms / 2
 
 local function lease(slot)
   redis.call('HSET', owners, slot, owner .. '|' .. string.format('%.0f', now + lease_ms))
@@ -43,7 +43,7 @@ end
 local name, own_end = read(number)
 if what == 'orphan' then
   local renewed_late = tonumber(redis.call('HGET', late, number) or '0')
-  if name ~= owner or own_end <= now or now < renewed_late + DOUBTFUL_LEASES * lease_ms then
+  if name ~= owner or own_end <= late_from or now < renewed_late + DOUBTFUL_LEASES * lease_ms then
     return -1
   end
   for _, slot in ipairs(redis.call('HKEYS', owners)) do
@@ -61,7 +61,7 @@ if name ~= owner then
   return 0
 end
 if what == 'renew' then
-  if own_end <= now then
+  if own_end <= late_from then
     redis.call('HSET', late, number, string.format('%.0f', now))
   end
   lease(number)

@@ -1,11 +1,12 @@
 """Leases of router slots on a real store."""
 
 import asyncio
+import time
 
 import pytest
 
 from services.router import slots as module
-from services.router.slots import SlotLost, Slots
+from services.router.slots import LEASE_MS, SlotLost, Slots
 from shared.keys import Keys
 from shared.store import Store
 from tests.conftest import EmptyStore
@@ -36,3 +37,28 @@ async def test_who_finds_his_slot_taken_has_lost_it(store: EmptyStore) -> None:
         async with asyncio.timeout(10):
             with pytest.raises(SlotLost):
                 await slots.keep(slot)
+
+
+async def _leave_left(store: Store, slot: int, owner: str, left_ms: int) -> None:
+    """Write a lease that has so long to go; less than nothing: it has lapsed."""
+    await store.command("HSET", f"{Keys().slots}:owners", str(slot), f"{owner}|{round(time.time() * 1000) + left_ms}")
+
+
+async def test_a_lapsed_lease_is_taken_by_who_has_renewed_his_own_in_time(store: EmptyStore) -> None:
+    async with Store(store.url) as opened:
+        slots = Slots(opened, Keys().slots, "one")
+        own = await slots.take()
+        await _leave_left(opened, 7, "two", -1)
+        assert await slots.take_orphan(own) == 7
+
+
+async def test_who_could_not_renew_for_a_while_takes_nobody_for_dead(store: EmptyStore) -> None:
+    """The store was away for less than a lease: some have lapsed since, though their owners live."""
+    async with Store(store.url) as opened:
+        slots = Slots(opened, Keys().slots, "one")
+        own = await slots.take()
+        await _leave_left(opened, 7, "two", -1)
+        await _leave_left(opened, own, "one", LEASE_MS // 4)
+        assert await slots.take_orphan(own) is None
+        assert await slots.renew(own)
+        assert await slots.take_orphan(own) is None
