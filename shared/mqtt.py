@@ -227,7 +227,9 @@ class Broker:
             async with _answers():
                 await self._client.__aenter__()
         except BaseException:
-            # Nobody waits for this connection any more; paho closes the socket behind the DISCONNECT.
+            # Nobody waits for this connection any more; paho closes the socket behind the DISCONNECT. aiomqtt's
+            # callback would ask a future that was cancelled, and fail before the socket is closed.
+            self._paho.on_disconnect = None
             self._paho.disconnect()
             raise
         self._closed.add_done_callback(self._on_closed)

@@ -223,6 +223,32 @@ async def test_answers_are_not_mixed_up_when_packet_identifiers_begin_again(
             assert await asyncio.gather(*answers) == [topic == heard for topic in topics]
 
 
+async def test_a_connection_that_was_given_up_is_closed_and_says_nothing_more() -> None:
+    """The broker takes the connection and does not answer."""
+    connecting, closed = asyncio.Event(), asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        connecting.set()
+        while await reader.read(1024):
+            pass
+        closed.set()
+        writer.close()
+
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context))
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        broker = Broker(BrokerAddress("127.0.0.1", server.sockets[0].getsockname()[1]), "given-up")
+        opening = asyncio.create_task(broker.__aenter__(), name="opening")
+        async with asyncio.timeout(20):
+            await connecting.wait()
+            opening.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await opening
+            await closed.wait()
+    assert complaints == []
+
+
 async def test_what_was_in_flight_fails_when_the_connection_breaks() -> None:
     async with scripted_broker(receive_maximum=2) as server, Broker(BrokerAddress.parse(server.url), "one") as client:
         answers = [client.publish("t", "x") for _ in range(5)]
