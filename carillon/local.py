@@ -176,7 +176,7 @@ def local_store(data: Path, port: int, *, embedded: bool | None = None, database
 
 def _mosquitto(program: Path, data: Path, port: int, logins: Sequence[str], topic_prefix: str) -> LocalServer:
     folder = data / "mosquitto"
-    plugin = _find_plugin() if logins else None
+    plugin = find_plugin() if logins else None
     passwords = {login: new_password() for login in logins if plugin}
     roles_file = folder / "dynamic-security.json"
     configuration = folder / "mosquitto.conf"
@@ -208,7 +208,7 @@ def _mosquitto(program: Path, data: Path, port: int, logins: Sequence[str], topi
     )
 
 
-def _find_plugin() -> Path | None:
+def find_plugin() -> Path | None:
     """Return where mosquitto's plugin for roles is, None where mosquitto was built without it."""
     return next((file for place in _PLUGIN_PLACES for file in sorted(Path("/").glob(f"{place}/{_PLUGIN}"))), None)
 

@@ -8,6 +8,7 @@ import datetime as dt
 import ipaddress
 import ssl
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from cryptography import x509
@@ -37,16 +38,29 @@ def make_authority() -> tuple[bytes, bytes]:
 
 def server_context(ca_key_file: Path, ca_file: Path, host: str) -> ssl.SSLContext:
     """A TLS server context with a fresh certificate for localhost, the loopback addresses and the host."""
+    key, certificate = make_server(ca_key_file, ca_file, ["localhost", "127.0.0.1", "::1", host])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # OpenSSL loads a chain from a file only; the key is not needed on disk after that.
+    with tempfile.NamedTemporaryFile(dir=ca_file.parent, suffix=".pem") as chain:
+        chain.write(key + certificate)
+        chain.flush()
+        context.load_cert_chain(chain.name)
+    return context
+
+
+def make_server(ca_key_file: Path, ca_file: Path, hosts: Iterable[str]) -> tuple[bytes, bytes]:
+    """A server's private key and its certificate for these names and addresses, both PEM."""
     ca_key = serialization.load_pem_private_key(ca_key_file.read_bytes(), None)
     ca_certificate = x509.load_pem_x509_certificate(ca_file.read_bytes())
     if not isinstance(ca_key, ec.EllipticCurvePrivateKey):
         raise TypeError(f"{ca_key_file.name} is not an elliptic curve key")
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Carillon sandbox")])
-    names = dict.fromkeys(["localhost", "127.0.0.1", "::1", host])
+    names = [_general_name(each) for each in dict.fromkeys(hosts)]
     certificate = (
         _builder(name, ca_certificate.subject, key.public_key(), _SERVER_LIFETIME)
-        .add_extension(x509.SubjectAlternativeName([_general_name(each) for each in names]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -54,14 +68,7 @@ def server_context(ca_key_file: Path, ca_file: Path, host: str) -> ssl.SSLContex
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
         .sign(ca_key, hashes.SHA256())
     )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # OpenSSL loads a chain from a file only; the key is not needed on disk after that.
-    with tempfile.NamedTemporaryFile(dir=ca_file.parent, suffix=".pem") as chain:
-        chain.write(_key_pem(key) + certificate.public_bytes(serialization.Encoding.PEM))
-        chain.flush()
-        context.load_cert_chain(chain.name)
-    return context
+    return _key_pem(key), certificate.public_bytes(serialization.Encoding.PEM)
 
 
 def _builder(

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -19,9 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from carillon.broker_roles import Login
-from carillon.broker_rules import dynamic_security
-from carillon.local import MOSQUITTO_CONFIGURATION, ROOT, LocalServer, find_server, local_broker
+from carillon.local import LocalServer, find_server
 from carillon.ports import free_port
 from shared import mqtt
 from shared.errors import BrokerUnavailable
@@ -372,49 +370,6 @@ async def test_mqtts_trusts_the_given_authority_alone(mqtts_url: str) -> None:
     with pytest.raises(BrokerUnavailable, match="certificate verify failed"):
         async with Broker(BrokerAddress.parse(mqtts_url), "one"):
             pass
-
-
-async def test_the_clusters_configuration_serves_logins_over_tls_and_nobody_else(
-    tmp_path: Path, certificate: Path
-) -> None:
-    server = local_broker(tmp_path, free_port(), embedded=False, logins=("email",))
-    file = server.folder / "mosquitto.conf"
-    plugin = next(line for line in file.read_text().splitlines() if line.startswith("plugin "))
-    text = (ROOT / "deploy" / "k8s" / "overlays" / "dev" / "mosquitto.conf").read_text()
-    # This machine's places for the pod's.
-    for pod, here in {
-        "listener 8883": f"listener {server.port} 127.0.0.1",
-        "/run/secrets/mosquitto/tls.crt": f"{certificate}/certificate.pem",
-        "/run/secrets/mosquitto/tls.key": f"{certificate}/key.pem",
-        "/run/secrets/mosquitto/dynamic-security.json": f"{server.folder}/dynamic-security.json",
-        "/mosquitto/config/common": str(MOSQUITTO_CONFIGURATION.parent),
-        "/mosquitto/data/": f"{server.folder}/",
-        "plugin /usr/lib/mosquitto_dynamic_security.so": plugin,
-    }.items():
-        assert pod in text
-        text = text.replace(pod, here)
-    file.write_text(text + ("user root\n" if os.geteuid() == 0 else ""))
-    (server.folder / "dynamic-security.json").write_text(dynamic_security([Login("email", "password", "email")]))
-    # Its own probe speaks without TLS.
-    process = await asyncio.create_subprocess_exec(*server.command, stderr=asyncio.subprocess.DEVNULL)
-    try:
-        ca_file = certificate / "certificate.pem"
-        right = BrokerAddress.parse(f"mqtts://email:password@127.0.0.1:{server.port}", ca_file)
-
-        async def connected() -> bool:
-            with suppress(BrokerUnavailable):
-                async with Broker(right, "email-1") as connection:
-                    await connection.subscribe("$share/email/internal/email/critical")
-                    return True
-            return False
-
-        await eventually(connected, 10, "the broker serves a login")
-        with pytest.raises(BrokerUnavailable, match=r"authori[sz]ed"):
-            async with Broker(BrokerAddress.parse(f"mqtts://127.0.0.1:{server.port}", ca_file), "one"):
-                pass
-    finally:
-        process.terminate()
-        await process.wait()
 
 
 # Away and back.

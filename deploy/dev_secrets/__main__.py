@@ -1,0 +1,88 @@
+"""Prints the Secrets that ``deploy/k8s/overlays/dev`` needs, with fresh passwords, keys and certificates.
+
+Promises that they fit each other: every service's login is known to the broker and the store, and the broker's
+certificate is signed by the authority that the services are told of. What only a provider hands out is taken from the
+environment under the setting's own name; without it the channel starts, and its deliveries wait.
+"""
+
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+from carillon.broker_roles import SERVICES, Login
+from carillon.broker_rules import dynamic_security, new_password
+from sandbox.authority import make_server
+from sandbox.credentials import prepare
+
+NAMESPACE = "carillon"
+# Logins of a publisher and of somebody who writes the directory, for whoever tries it out.
+CLIENTS = {"publisher": "publisher", "operator": "admin"}
+# What nobody here can make up, and what stands in for it: it has the right form and is let in nowhere.
+PROVIDERS = {
+    "email": {"EMAIL_SMTP_URL": "smtp://smtp.example.com:587"},
+    "sms": {"SMS_TWILIO_ACCOUNT_SID": f"AC{'0' * 32}", "SMS_TWILIO_AUTH_TOKEN": "none"},
+}
+_INGRESS_HOST = "notifications.example.com"
+
+Secrets = dict[str, dict[str, str]]
+
+
+def dev_secrets(environment: Mapping[str, str]) -> Secrets:
+    """Return the contents of each Secret by its name.
+
+    Args:
+        environment: has the providers' accounts, where there are any.
+    """
+    logins = [Login(name, new_password(), name) for name in SERVICES]
+    clients = [Login(name, new_password(), role) for name, role in CLIENTS.items()]
+    store_password = new_password()
+    found: Secrets = {
+        f"{login.name}-secrets": {"MQTT_URL": _broker(login), "REDIS_URL": f"redis://:{store_password}@redis:6379/0"}
+        for login in logins
+    }
+    for service, accounts in PROVIDERS.items():
+        found[f"{service}-secrets"] |= {name: environment.get(name) or stand_in for name, stand_in in accounts.items()}
+    found["realtime-secrets"]["REALTIME_JWT_SECRET"] = new_password() + new_password()
+    with tempfile.TemporaryDirectory() as folder:
+        made = prepare(Path(folder))
+        found["push-secrets"]["vapid.pem"] = made.vapid_key_file.read_text()
+        found["broker-ca"] = {"ca.crt": made.ca_file.read_text()}
+
+        def certificate(*hosts: str) -> dict[str, str]:
+            key, chain = make_server(made.ca_key_file, made.ca_file, hosts)
+            return {"tls.crt": chain.decode(), "tls.key": key.decode()}
+
+        # Short and long within the cluster, and through `kubectl port-forward`.
+        names = ("mosquitto", f"mosquitto.{NAMESPACE}.svc", f"mosquitto.{NAMESPACE}.svc.cluster.local")
+        found["mosquitto-secrets"] = certificate(*names, "localhost", "127.0.0.1")
+        found["realtime-tls"] = certificate(_INGRESS_HOST)
+    found["mosquitto-secrets"]["dynamic-security.json"] = dynamic_security([*logins, *clients])
+    found["redis-secrets"] = {"users.acl": f"user default on >{store_password} ~* &* +@all\n"}
+    found["client-logins"] = {login.name: _broker(login) for login in clients}
+    return found
+
+
+def _broker(login: Login) -> str:
+    return f"mqtts://{login.name}:{login.password}@mosquitto:8883"
+
+
+def main() -> None:
+    """Print them as ``kubectl create -f -`` reads them."""
+    manifests = [
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": name, "namespace": NAMESPACE},
+            "stringData": content,
+        }
+        for name, content in dev_secrets(os.environ).items()
+    ]
+    yaml.safe_dump_all(manifests, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""The Secrets that are made up for the dev overlay are those that it needs, and fit each other."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from deploy.dev_secrets.__main__ import CLIENTS, PROVIDERS, Secrets, dev_secrets
+from tests.manifests import ROOT, SECRETS, Pod, of_kind, rendered
+
+
+@pytest.fixture(scope="module")
+def made() -> Secrets:
+    return dev_secrets({})
+
+
+def secrets_named_in(part: Any) -> Iterator[str]:
+    """Return the names of all Secrets that a manifest refers to, at any depth."""
+    if isinstance(part, dict):
+        if isinstance(part.get("secretName"), str):
+            yield part["secretName"]
+        if isinstance(part.get("secret"), dict) and "name" in part["secret"]:
+            yield part["secret"]["name"]
+        part = list(part.values())
+    if isinstance(part, list):
+        for each in part:
+            yield from secrets_named_in(each)
+
+
+def test_every_secret_that_the_overlay_names_is_made_and_no_other(made: Secrets) -> None:
+    named = {name for each in rendered("dev") for name in secrets_named_in(each)}
+    assert made.keys() - {"client-logins"} == named
+    assert made["client-logins"].keys() == CLIENTS.keys()
+
+
+@pytest.mark.parametrize("service", of_kind("dev", "HorizontalPodAutoscaler"))
+def test_every_file_that_a_pod_is_told_of_is_a_key(service: str, made: Secrets) -> None:
+    pod = Pod("dev", service)
+    for path in (value for value in pod.environment.values() if value.startswith(f"{SECRETS}/")):
+        secret = pod.secret_files.get(path) or pod.secret_files[f"{SECRETS}/*"]
+        key = "ca.crt" if secret == "broker-ca" else path.removeprefix(f"{SECRETS}/")
+        assert made[secret][key]
+
+
+def test_the_files_of_broker_and_store_are_keys(made: Secrets) -> None:
+    for secret, configuration in (("mosquitto-secrets", "mosquitto.conf"), ("redis-secrets", "redis.conf")):
+        text = (ROOT / "deploy" / "k8s" / "overlays" / "dev" / configuration).read_text()
+        assert made[secret].keys() == set(re.findall(r"/run/secrets/[a-z]+/(\S+)", text))
+
+
+def test_a_providers_account_is_taken_from_the_environment() -> None:
+    given = {name: f"our {name}" for accounts in PROVIDERS.values() for name in accounts}
+    made = dev_secrets(given)
+    assert {name: made[f"{service}-secrets"][name] for service, names in PROVIDERS.items() for name in names} == given
+
+
+def test_every_password_and_key_is_made_anew(made: Secrets) -> None:
+    again = dev_secrets({})
+    stand_ins = {name for accounts in PROVIDERS.values() for name in accounts}
+    same = [key for name, keys in made.items() for key in keys if keys[key] == again[name][key]]
+    assert set(same) == stand_ins
