@@ -10,6 +10,7 @@ from deploy.monitoring.panels import dashboards
 from deploy.monitoring.rules import groups
 
 FOLDER = Path(__file__).parent
+COMPONENT = FOLDER.parent / "k8s" / "components" / "monitoring"
 _NOTE = "# Written by `python -m deploy.monitoring`.\n"
 
 
@@ -27,7 +28,7 @@ def files() -> dict[Path, str]:
         FOLDER / "dashboards" / f"{name}.json": json.dumps(dashboard, indent=2, sort_keys=True) + "\n"
         for name, dashboard in dashboards().items()
     }
-    return {FOLDER / "rules.yaml": _yaml(rules), FOLDER / "prometheusrule.yaml": _yaml(resource), **drawn}
+    return {FOLDER / "rules.yaml": _yaml(rules), COMPONENT / "prometheusrule.yaml": _yaml(resource), **drawn}
 
 
 def _yaml(content: dict[str, Any]) -> str:

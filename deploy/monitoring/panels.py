@@ -230,7 +230,7 @@ ROUTER = (
     Panel(
         "Since the last audit",
         "About a minute.",
-        (("time() - max(carillon_audit_last_success_timestamp_seconds)", "age"),),
+        (("time() - max(carillon_audit_last_success_timestamp_seconds > 0)", "age"),),
         unit="s",
     ),
     Panel(
@@ -269,6 +269,7 @@ REALTIME = (
         "Processor time of a process",
         "Below its limit.",
         ((f'rate(process_cpu_seconds_total{{job="carillon", service="realtime"}}[{_RATE}])', "{{instance}}"),),
+        unit="percentunit",
     ),
     Panel(
         "Memory of a process",

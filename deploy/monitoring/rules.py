@@ -16,6 +16,9 @@ from shared.model import Priority
 
 JOB = "carillon"
 RUNBOOKS = "docs/runbooks"
+# What stands before a runbook's path in the annotation: the address at which whoever is paged can read this repository,
+# such as "https://git.example.com/carillon/blob/main/". Without it the path is that in the repository.
+RUNBOOKS_AT = ""
 
 _LATENCY = "carillon_delivery_latency_seconds"
 # Inboxes are our own store: nobody else's bad night keeps them waiting.
@@ -58,7 +61,7 @@ class Alert:
             "expr": self.expression,
             "for": self.lasts,
             "labels": {"severity": self.severity},
-            "annotations": {"summary": self.summary, "runbook": self.runbook},
+            "annotations": {"summary": self.summary, "runbook_url": f"{RUNBOOKS_AT}{self.runbook}"},
         }
 
 
@@ -174,7 +177,7 @@ ALERTS = (
         f"time() - max(carillon_audit_last_success_timestamp_seconds) > {_AUDITOR_SILENT_S}",
         "2m",
         "ticket",
-        "No audit has been made for {{ $value | humanizeDuration }}.",
+        "No audit has been made for more than five minutes.",
     ),
     Alert(
         "BrokerAway",

@@ -18,13 +18,21 @@ from carillon.ports import SERVICES, free_port
 from carillon.stack import Stack
 from deploy.monitoring import panels, rules
 from tests.conftest import need
+from tests.manifests import of_kind
 from tests.prometheus import promtool
 from tests.system import System, open_system
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.real_broker, pytest.mark.real_store]
 
-_EXPRESSIONS = [*rules.expressions(), *panels.expressions()]
+# What scales the pods in production.
+_TRIGGERS = [
+    trigger["metadata"]["query"]
+    for scaled in of_kind("prod-keda", "ScaledObject").values()
+    for trigger in scaled["spec"]["triggers"]
+    if trigger["type"] == "prometheus"
+]
+_EXPRESSIONS = [*rules.expressions(), *panels.expressions(), *_TRIGGERS]
 # Made by Prometheus itself, not by what it scrapes: the target's labels and its own series.
 _TARGET_LABELS = {"job", "service", "instance"}
 _OWN = {"up": _TARGET_LABELS, "ALERTS": {"alertname", "alertstate", "severity"}}
