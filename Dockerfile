@@ -5,6 +5,8 @@
 ARG BASE_IMAGE=docker.io/library/python:3.13-slim
 # For a build without an index: "--no-index --find-links=FOLDER" of the locked packages.
 ARG PIP_OPTIONS=""
+# Anything at all: with what OpenTelemetry needs to send spans, see docs/tracing.md.
+ARG TRACING=""
 
 FROM ${BASE_IMAGE} AS base
 # Pods have a read-only root: nothing is written at run time, and the bytecode is made here.
@@ -18,28 +20,38 @@ RUN python3 -m venv /opt/carillon
 
 FROM packages AS router-packages
 ARG PIP_OPTIONS
-COPY requirements/router.txt requirements.txt
-RUN pip install --quiet $PIP_OPTIONS --require-hashes -r requirements.txt && pip uninstall --quiet --yes setuptools pip
+ARG TRACING
+COPY requirements/router.txt requirements/tracing.txt ./
+RUN pip install --quiet $PIP_OPTIONS --require-hashes -r router.txt ${TRACING:+-r tracing.txt} && \
+    pip uninstall --quiet --yes setuptools pip
 
 FROM packages AS email-packages
 ARG PIP_OPTIONS
-COPY requirements/email.txt requirements.txt
-RUN pip install --quiet $PIP_OPTIONS --require-hashes -r requirements.txt && pip uninstall --quiet --yes setuptools pip
+ARG TRACING
+COPY requirements/email.txt requirements/tracing.txt ./
+RUN pip install --quiet $PIP_OPTIONS --require-hashes -r email.txt ${TRACING:+-r tracing.txt} && \
+    pip uninstall --quiet --yes setuptools pip
 
 FROM packages AS sms-packages
 ARG PIP_OPTIONS
-COPY requirements/sms.txt requirements.txt
-RUN pip install --quiet $PIP_OPTIONS --require-hashes -r requirements.txt && pip uninstall --quiet --yes setuptools pip
+ARG TRACING
+COPY requirements/sms.txt requirements/tracing.txt ./
+RUN pip install --quiet $PIP_OPTIONS --require-hashes -r sms.txt ${TRACING:+-r tracing.txt} && \
+    pip uninstall --quiet --yes setuptools pip
 
 FROM packages AS push-packages
 ARG PIP_OPTIONS
-COPY requirements/push.txt requirements.txt
-RUN pip install --quiet $PIP_OPTIONS --require-hashes -r requirements.txt && pip uninstall --quiet --yes setuptools pip
+ARG TRACING
+COPY requirements/push.txt requirements/tracing.txt ./
+RUN pip install --quiet $PIP_OPTIONS --require-hashes -r push.txt ${TRACING:+-r tracing.txt} && \
+    pip uninstall --quiet --yes setuptools pip
 
 FROM packages AS realtime-packages
 ARG PIP_OPTIONS
-COPY requirements/realtime.txt requirements.txt
-RUN pip install --quiet $PIP_OPTIONS --require-hashes -r requirements.txt && pip uninstall --quiet --yes setuptools pip
+ARG TRACING
+COPY requirements/realtime.txt requirements/tracing.txt ./
+RUN pip install --quiet $PIP_OPTIONS --require-hashes -r realtime.txt ${TRACING:+-r tracing.txt} && \
+    pip uninstall --quiet --yes setuptools pip
 
 FROM base AS code
 COPY services/__init__.py services/

@@ -12,7 +12,7 @@ DEV_LOCK := requirements/dev.txt
 # checkov needs older versions of what we need: it gets an environment of its own.
 CHECKOV := $(VENV)/checkov
 CHECKOV_LOCK := requirements/checkov.txt
-OVERLAYS := dev prod prod-keda
+OVERLAYS := dev prod prod-keda example
 
 # Locks hold versions and hashes of every platform's files, and no address of an index.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

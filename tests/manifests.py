@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-OVERLAYS = ("dev", "prod", "prod-keda")
+OVERLAYS = ("dev", "prod", "prod-keda", "example")
 SECRETS = "/run/secrets/carillon"
 
 Manifest = dict[str, Any]

@@ -4,12 +4,14 @@
 # the Dockerfile; images that are deployed are built on the base that it names, by whatever engine there is.
 #
 #   BUILD=var/images   where the base and the packages are kept from one build to the next
+#   TRACING=           not empty: with what OpenTelemetry needs
 #   PYTHON=python3     whose pip fetches the packages; of the base's version, so that they fit
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 build=${BUILD:-var/images}
 python=${PYTHON:-.venv/bin/python}
+tracing=${TRACING:-}
 services=(router email sms push realtime)
 base=localhost/carillon-base
 # A layer store of our own, gone with the folder.
@@ -42,7 +44,7 @@ fi
 
 # Fetched outside, where the index is set up. Without the locks' markers, which are judged in the image: its Python may be
 # older than this one. setuptools builds the few that come as source.
-for service in "${services[@]}"; do
+for service in "${services[@]}" ${tracing:+tracing}; do
     sed -E 's/ ; .*\\$/ \\/' "requirements/$service.txt" >"$build/$service.txt"
     "$python" -m pip download --quiet --no-deps --require-hashes --dest "$build/packages" -r "$build/$service.txt"
 done
@@ -53,7 +55,7 @@ revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 for service in "${services[@]}"; do
     "${buildah[@]}" build --quiet --isolation chroot --layers --pull-never --target "$service" \
         --build-arg "BASE_IMAGE=$base" --build-arg "PIP_OPTIONS=--no-index --find-links=/packages" \
-        --build-arg "VERSION=$version" --build-arg "REVISION=$revision" --volume "$PWD/$build/packages:/packages:ro" \
+        --build-arg "TRACING=$tracing" --build-arg "VERSION=$version" --build-arg "REVISION=$revision" --volume "$PWD/$build/packages:/packages:ro" \
         --tag "localhost/carillon/$service:$version" . >/dev/null
     echo "built localhost/carillon/$service:$version"
 done

@@ -23,8 +23,10 @@ def test_an_image_holds_its_own_service_and_packages_alone(service: str) -> None
             "shared shared/",
         ]
     )
-    assert re.findall(r"requirements/(\S+)", STAGES[f"{service}-packages"]) == [f"{service}.txt"]
-    assert "--require-hashes" in STAGES[f"{service}-packages"]
+    packages = STAGES[f"{service}-packages"]
+    assert re.findall(r"requirements/(\S+)", packages) == [f"{service}.txt", "tracing.txt"]
+    # What OpenTelemetry needs is there for whoever asks for it alone.
+    assert f"--require-hashes -r {service}.txt ${{TRACING:+-r tracing.txt}}" in packages
 
 
 @services
