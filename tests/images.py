@@ -48,37 +48,54 @@ async def main(build: Path) -> None:
         stack = Stack(Path(folder) / "stack", services=())
         await stack.start()
         try:
-            files = _readable_copy(stack.data / "sandbox", Path(folder))
+            files = Files(stack, Path(folder))
             for service in SERVICES:
                 print(await _started_once(buildah, stack, service, files))  # noqa: T201 - what make shows
         finally:
             await stack.stop()
 
 
-def _readable_copy(source: Path, folder: Path) -> Path:
-    """Copy key files so that the image's user may read them, as a pod's group may."""
-    target = folder / "files"
-    shutil.copytree(source, target)
-    for each in (folder, target):
-        each.chmod(0o755)
-    for file in target.rglob("*"):
-        file.chmod(0o755 if file.is_dir() else 0o644)
-    return target
+class Files:
+    """The files and folders that the stack's settings name, where an image's user may read them, as a pod's may."""
+
+    def __init__(self, stack: Stack, folder: Path) -> None:
+        self._stack = stack
+        self.folder = folder / "files"
+        folder.chmod(0o755)
+        self.folder.mkdir()
+        named = {Path(value) for value in stack.environment.values() if value.startswith("/")}
+        self._copies = {path: self.folder / path.name for path in named}
+        assert len(set(self._copies.values())) == len(named), named
+        for path, copy in self._copies.items():
+            (shutil.copytree if path.is_dir() else shutil.copyfile)(path, copy)
+        for each in (self.folder, *self.folder.rglob("*")):
+            each.chmod(0o755 if each.is_dir() else 0o644)
+
+    def environment(self, service: str) -> dict[str, str]:
+        """Return the stack's settings of one service; what they name is in the folder."""
+        others = tuple(prefix for owner, prefix in _OWN_PREFIX.items() if owner != service)
+        ours = {name: value for name, value in self._stack.environment.items() if not name.startswith(others)}
+        url = with_login(self._stack.broker.url, self._stack.broker.credentials_of(service))
+        copies = {str(path): str(copy) for path, copy in self._copies.items()}
+        return {name: copies.get(value, value) for name, value in (ours | {"MQTT_URL": url}).items()}
 
 
-async def _started_once(buildah: Buildah, stack: Stack, service: str, files: Path) -> str:
+async def _started_once(buildah: Buildah, stack: Stack, service: str, files: Files) -> str:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     container = await buildah("from", "--pull-never", f"localhost/carillon/{service}:{version}")
     try:
         config = json.loads(await buildah("inspect", container))["OCIv1"]["config"]
         assert config["User"] == USER, config["User"]
         port = free_port(stack.ports.all())
+        settings = files.environment(service) | {"OPS_PORT": str(port)}
+        if service == "realtime":
+            settings["REALTIME_PORT"] = str(free_port({*stack.ports.all(), port}))
         process = Child(
             service,
             [
                 *buildah.command,
-                *("run", "--isolation", "chroot", "--user", USER, "--volume", f"{files}:{files}:ro"),
-                *(part for pair in _environment(stack, service, port, files) for part in ("--env", pair)),
+                *("run", "--isolation", "chroot", "--user", USER, "--volume", f"{files.folder}:{files.folder}:ro"),
+                *(part for name, value in settings.items() for part in ("--env", f"{name}={value}")),
                 *(container, "--", *config["Entrypoint"]),
             ],
             log=stack.data / "logs" / f"image-{service}.log",
@@ -100,16 +117,6 @@ async def _started_once(buildah: Buildah, stack: Stack, service: str, files: Pat
 
 async def _ended(process: Child) -> str | None:
     return None if process.exit_status is None else str(process.exit_status)
-
-
-def _environment(stack: Stack, service: str, port: int, files: Path) -> list[str]:
-    others = tuple(prefix for owner, prefix in _OWN_PREFIX.items() if owner != service)
-    ours = {name: value for name, value in stack.environment.items() if not name.startswith(others)}
-    ours |= {"MQTT_URL": with_login(stack.broker.url, stack.broker.credentials_of(service)), "OPS_PORT": str(port)}
-    if service == "realtime":
-        ours["REALTIME_PORT"] = str(free_port({*stack.ports.all(), port}))
-    sandbox = str(stack.data / "sandbox")
-    return [f"{name}={value.replace(sandbox, str(files))}" for name, value in ours.items()]
 
 
 def _pid_of(service: str, root: Path) -> int:
