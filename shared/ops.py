@@ -1,7 +1,8 @@
 """The ops endpoint: is it alive, is it ready, what does it count.
 
 Live = the event loop turns, which answering shows. Ready = broker and store are reachable and the service is not
-draining. Metrics are Prometheus text.
+draining. Metrics are Prometheus text; a scrape asks first what a probe asks, so that they are true of a process that
+has nothing to do.
 """
 
 import asyncio
@@ -36,7 +37,7 @@ async def serve_ops(host: str, port: int, checks: dict[str, Check]) -> AsyncIter
     app = web.Application()
     app.router.add_get("/healthz", _healthz)
     app.router.add_get("/readyz", _readyz(checks))
-    app.router.add_get("/metrics", _metrics)
+    app.router.add_get("/metrics", _metrics(checks))
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
@@ -56,15 +57,21 @@ async def _healthz(_request: web.Request) -> web.Response:
 
 def _readyz(checks: dict[str, Check]) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def answer(_request: web.Request) -> web.Response:
-        # A copy, because a starting service is still adding its parts.
-        asked = dict(checks)
-        results = await asyncio.gather(*(_passes(check) for check in asked.values()))
-        parts = {name: "ok" if ok else "not ready" for name, ok in zip(asked, results, strict=True)}
+        passed = await _ask(checks)
+        parts = {name: "ok" if ok else "not ready" for name, ok in passed.items()}
+        ready = all(passed.values())
         return web.json_response(
-            {"status": "ready" if all(results) else "not ready", "checks": parts}, status=200 if all(results) else 503
+            {"status": "ready" if ready else "not ready", "checks": parts}, status=200 if ready else 503
         )
 
     return answer
+
+
+async def _ask(checks: dict[str, Check]) -> dict[str, bool]:
+    # A copy, because a starting service is still adding its parts.
+    asked = dict(checks)
+    results = await asyncio.gather(*(_passes(check) for check in asked.values()))
+    return dict(zip(asked, results, strict=True))
 
 
 async def _passes(check: Check) -> bool:
@@ -75,6 +82,10 @@ async def _passes(check: Check) -> bool:
         return False
 
 
-async def _metrics(request: web.Request) -> web.Response:
-    encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-    return web.Response(body=encode(REGISTRY), headers={"Content-Type": content_type})
+def _metrics(checks: dict[str, Check]) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def answer(request: web.Request) -> web.Response:
+        await _ask(checks)
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return web.Response(body=encode(REGISTRY), headers={"Content-Type": content_type})
+
+    return answer
