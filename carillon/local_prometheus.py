@@ -15,6 +15,9 @@ from carillon.local import ROOT, find_server
 from carillon.ports import LOOPBACK
 
 RULES = ROOT / "deploy" / "monitoring" / "rules.yaml"
+# One page with the dashboards, as links into the expression browser.
+CONSOLES = ROOT / "deploy" / "monitoring" / "consoles"
+DASHBOARDS = "consoles/carillon.html"
 
 _INTERVAL_S = 15.0
 _RETENTION = ("--storage.tsdb.retention.time=2d", "--storage.tsdb.retention.size=256MB")
@@ -49,6 +52,7 @@ def local_prometheus(
             f"--storage.tsdb.path={folder / 'data'}",
             *_RETENTION,
             f"--web.listen-address={LOOPBACK}:{port}",
+            f"--web.console.templates={CONSOLES}",
             "--log.level=warn",
         ],
         log=data / "logs" / "prometheus.log",

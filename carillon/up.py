@@ -23,7 +23,7 @@ import redis.asyncio
 
 from carillon.child import Child, ChildFailed
 from carillon.local import ROOT
-from carillon.local_prometheus import local_prometheus, prometheus_url
+from carillon.local_prometheus import DASHBOARDS, local_prometheus, prometheus_url
 from carillon.log_view import LogView, heading
 from carillon.ports import SERVICES, Ports, is_free
 from carillon.settings import DATA_VARIABLE, DEFAULT_DATA
@@ -289,7 +289,11 @@ class _Run:
             f"  inbox of admin1   {stack.realtime_url}/#token={_token(stack, 'admin1')}",
             f"  outbox            {stack.sandbox_url}/",
             *(f"  metrics {name:<9} {stack.ops_url(name)}/metrics" for name in SERVICES),
-            *([f"  Prometheus        {prometheus_url(stack.ports.prometheus)}/graph"] if self._prometheus else []),
+            *(
+                [f"  Prometheus        {prometheus_url(stack.ports.prometheus)}/{DASHBOARDS}"]
+                if self._prometheus
+                else []
+            ),
             f"  logs and data     {stack.data}",
             "",
             heading("Try it, in another terminal:", colour=self._colour),

@@ -6,10 +6,12 @@ from typing import Any
 
 import yaml
 
+from deploy.monitoring import console
 from deploy.monitoring.panels import dashboards
 from deploy.monitoring.rules import groups
 
 FOLDER = Path(__file__).parent
+CONSOLES = FOLDER / "consoles"
 COMPONENT = FOLDER.parent / "k8s" / "components" / "monitoring"
 _NOTE = "# Written by `python -m deploy.monitoring`.\n"
 
@@ -28,7 +30,12 @@ def files() -> dict[Path, str]:
         FOLDER / "dashboards" / f"{name}.json": json.dumps(dashboard, indent=2, sort_keys=True) + "\n"
         for name, dashboard in dashboards().items()
     }
-    return {FOLDER / "rules.yaml": _yaml(rules), COMPONENT / "prometheusrule.yaml": _yaml(resource), **drawn}
+    return {
+        FOLDER / "rules.yaml": _yaml(rules),
+        COMPONENT / "prometheusrule.yaml": _yaml(resource),
+        **drawn,
+        CONSOLES / console.NAME: console.page(),
+    }
 
 
 def _yaml(content: dict[str, Any]) -> str:

@@ -9,7 +9,9 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
+from urllib.parse import urljoin
 
 import aiohttp
 import pytest
@@ -115,6 +117,13 @@ async def test_the_system_comes_up_goes_down_and_comes_up_again_with_its_data(
         if find_server("prometheus"):
             # It reads its list of targets some seconds after it is ready.
             await eventually(lambda: watched(session, ports), 30, "every service watched")
+            dashboards = re.search(r"Prometheus +(http://\S+)", printed)
+            assert dashboards
+            async with session.get(dashboards[1]) as answer:
+                page = await answer.text()
+            (overview,) = re.findall(r'href="([^"]*)">Overview<', page)
+            async with session.get(urljoin(dashboards[1], unescape(overview))) as answer:
+                assert answer.status == 200
     assert await interrupted(first) == 0
     assert nothing_is_left(ports)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.monitoring.__main__ import FOLDER, files
+from deploy.monitoring.__main__ import CONSOLES, FOLDER, files
 from deploy.monitoring.rules import ALERTS
 from tests.prometheus import promtool
 
@@ -349,4 +349,5 @@ def test_the_generated_files_are_those_of_the_code() -> None:
 
 
 def test_no_generated_file_is_left_over() -> None:
-    assert set((FOLDER / "dashboards").glob("*.json")) == {path for path in files() if path.suffix == ".json"}
+    kept = {*(FOLDER / "dashboards").glob("*.json"), *CONSOLES.iterdir()}
+    assert kept == {path for path in files() if path.suffix in (".json", ".html")}

@@ -1,17 +1,21 @@
-"""The dev overlay's Prometheus asks every process, and its Grafana shows every dashboard."""
+"""The dev overlay's Prometheus asks every process, and every dashboard is to be seen there and without a Grafana."""
 
 import json
 import re
+from html import unescape
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
 
 from carillon.ports import SERVICES
-from deploy.monitoring.__main__ import FOLDER
-from deploy.monitoring.panels import BOARDS
+from deploy.monitoring.__main__ import CONSOLES, FOLDER
+from deploy.monitoring.console import NAME
+from deploy.monitoring.panels import BOARDS, expressions
 from deploy.monitoring.rules import JOB
+from shared.model import Channel
 from tests.manifests import Pod, of_kind
 from tests.prometheus import promtool
 
@@ -97,3 +101,13 @@ def test_every_dashboard_has_its_own_name_and_every_panel_its_own_title_unit_and
             assert panel["datasource"]["uid"] == "${source}"
             shown = {target["legendFormat"] for target in panel["targets"]}
             assert panel["type"] == "stat" or "" not in shown, panel["title"]
+
+
+def test_every_panel_is_to_be_seen_in_the_expression_browser() -> None:
+    page = (CONSOLES / NAME).read_text()
+    shown = [parse_qs(urlsplit(unescape(address)).query) for address in re.findall(r'href="(\.\./graph[^"]*)"', page)]
+    asked = {values[0] for query in shown for name, values in query.items() if name.endswith(".expr")}
+    every = {expression for channel in Channel for expression in expressions(channel)}
+    assert asked == every
+    # Prometheus takes the page for a template.
+    assert "{{" not in page
