@@ -219,6 +219,25 @@ CASES = (
         (({}, "No audit has been made for more than five minutes."),),
     ),
     Case(
+        "no router for four minutes",
+        "AuditorSilent",
+        "14m",
+        {
+            'carillon_audit_last_success_timestamp_seconds{service="router"}': "0+60x10 stale",
+            'carillon_audit_last_success_timestamp_seconds{service="email"}': "0x30",
+        },
+    ),
+    Case(
+        "no router for ten minutes",
+        "AuditorSilent",
+        "20m",
+        {
+            'carillon_audit_last_success_timestamp_seconds{service="router"}': "0+60x10 stale",
+            'carillon_audit_last_success_timestamp_seconds{service="email"}': "0x30",
+        },
+        (({}, "No audit has been made for more than five minutes."),),
+    ),
+    Case(
         "an audit every minute",
         "AuditorSilent",
         "20m",
