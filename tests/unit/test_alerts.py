@@ -1,5 +1,6 @@
 """Every alert fires when it should and stays silent when it should not: ``promtool test rules`` over made-up series."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -351,6 +352,14 @@ def test_every_alert_has_a_runbook_with_the_same_sections() -> None:
         lines = (ROOT / alert.runbook).read_text().splitlines()
         assert lines[0] == f"# {alert.full_name}"
         assert [line for line in lines if line.startswith("## ")] == sections, alert.runbook
+
+
+def test_the_commands_of_a_runbook_can_be_copied() -> None:
+    for alert in ALERTS:
+        text = (ROOT / alert.runbook).read_text()
+        # Not indented it is no code block but a sentence that goes on in the next line.
+        assert not re.search(r"^(carillon|kubectl) ", text, re.MULTILINE), alert.runbook
+        assert re.findall(r"kubectl(?! -n carillon)", text) == [], alert.runbook
 
 
 def test_every_alert_tells_where_its_runbook_is() -> None:
