@@ -248,6 +248,17 @@ def test_whatever_is_said_arrives_and_changes_no_field(title: str, name: str, me
     assert b"\r" not in mail.raw.replace(b"\r\n", b"")
 
 
+@pytest.mark.parametrize("line", ["x" * 79, "é" + "x" * 1_500, "word " * 5_000, "ends with a blank " * 10, "é" * 2_000])
+@pytest.mark.parametrize("rest", ["", "\n", "\nshort"])
+def test_a_long_line_is_broken_as_smtp_breaks_lines(line: str, rest: str) -> None:
+    mail = written(Content(title="t", message=line + rest, html_body=f"<p>{line}</p>{rest}"))
+    assert b"\n" not in mail.raw.replace(b"\r\n", b"")
+    _, _, parts = mail.raw.partition(b"\r\n\r\n")
+    assert max(map(len, parts.split(b"\r\n"))) <= 78
+    plain, rich = (_text(part) for part in message_from_bytes(mail.raw).walk() if not part.is_multipart())
+    assert (plain, rich) == (line + rest, f"<p>{line}</p>{rest}")
+
+
 def _text(part: Message) -> str:
     content = part.get_payload(decode=True)
     assert isinstance(content, bytes)
