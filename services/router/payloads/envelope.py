@@ -13,9 +13,7 @@ from shared.fields import Channels, Line, Moment, Word, single_line, unique
 from shared.model import Priority
 
 KEY_CHARS = 128
-# Read on a phone or a page; whatever is longer is a document and belongs behind a link.
-MESSAGE_CHARS = 10_000
-# Never reached: the payload ends at 64 KiB. It bounds a body that comes by another way.
+# Never reached: the payload ends at 64 KiB, and a text may fill it. It bounds one that comes by another way.
 BODY_CHARS = 65_536
 # Twilio, Message resource, parameter Body: at most 1,600 characters, error 21617 beyond.
 SMS_CHARS = 1_600
@@ -45,7 +43,6 @@ def _bounded(data: dict[str, Any]) -> dict[str, Any]:
 
 JsonObject = Annotated[dict[str, Any], AfterValidator(_bounded)]
 Key = Annotated[str, Field(min_length=1, max_length=KEY_CHARS), AfterValidator(single_line)]
-Message = Annotated[str, Field(min_length=1, max_length=MESSAGE_CHARS)]
 Body = Annotated[str, Field(min_length=1, max_length=BODY_CHARS)]
 Names = Annotated[tuple[Line, ...], Field(max_length=SYSTEMS), AfterValidator(unique)]
 

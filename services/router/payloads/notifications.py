@@ -16,10 +16,10 @@ from pydantic_core import PydanticCustomError
 from services.router.payloads.envelope import (
     SMS_CHARS,
     SYSTEMS,
+    Body,
     Envelope,
     JsonObject,
     Key,
-    Message,
     Names,
     Prioritised,
 )
@@ -35,7 +35,7 @@ from shared.people import GROUPS
 class Realtime(Prioritised):
     """Something to read in the inbox."""
 
-    message: Message
+    message: Body
     title: Line = "Notification"
     type: Word = "info"
     data: JsonObject = Field(default_factory=dict)
@@ -63,7 +63,7 @@ class Alert(Envelope):
     """Something is wrong; ``dedup_key`` names what, so that one trouble is one alert."""
 
     alert_type: Identifier
-    message: Message
+    message: Body
     source: Line | None = None
     severity: Word | None = None
     affected_systems: Names = ()
@@ -110,7 +110,7 @@ class SystemStatus(Envelope):
 
     priority: ClassVar[Priority] = Priority.NORMAL
 
-    message: Message
+    message: Body
     status: Word | None = None
     services: Services = ()
 
@@ -120,7 +120,7 @@ class SystemMaintenance(Envelope):
 
     priority: ClassVar[Priority] = Priority.HIGH
 
-    message: Message
+    message: Body
     starts_at: Moment | None = None
     ends_at: Moment | None = None
     services: Names = ()
@@ -144,7 +144,7 @@ class SmsSend(Prioritised):
 class PushMobile(PushTo):
     """``notifications/push/mobile/{platform}``: to a person's devices of that platform, to these tokens, or to both."""
 
-    message: Message
+    message: Body
     title: Line = "Notification"
     data: JsonObject = Field(default_factory=dict)
 

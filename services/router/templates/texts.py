@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import jinja2
 from pydantic_core import PydanticCustomError
 
-from services.router.payloads.envelope import BODY_CHARS, MESSAGE_CHARS, SMS_CHARS
+from services.router.payloads.envelope import BODY_CHARS, SMS_CHARS
 from services.router.payloads.rejection import PROBLEMS_SHOWN, FieldProblem
 from services.router.templates import languages
 from services.router.templates.filters import Reader, UnusableValue
@@ -36,13 +36,15 @@ class Part(StrEnum):
 
 
 REQUIRED = (Part.SUBJECT, Part.TEXT)
-# The limits of what a publisher writes without a template; MJML is wordier than people.
+# Read on a phone or a page; whatever is longer is a document and belongs behind a link.
+TEXT_CHARS = 10_000
+# Otherwise the limits of what a publisher writes without a template; MJML is wordier than people.
 LIMITS_CHARS = {
     Part.SUBJECT: LINE_CHARS,
-    Part.TEXT: MESSAGE_CHARS,
+    Part.TEXT: TEXT_CHARS,
     Part.EMAIL: BODY_CHARS,
     Part.SMS: SMS_CHARS,
-    Part.PUSH: MESSAGE_CHARS,
+    Part.PUSH: TEXT_CHARS,
 }
 
 
