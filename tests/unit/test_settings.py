@@ -62,6 +62,11 @@ def test_all_that_are_missing_are_named_in_one_line(environment: pytest.MonkeyPa
     assert refusal() == "MQTT_URL: required; REDIS_URL: required"
 
 
+def test_a_log_level_may_be_written_small(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("LOG_LEVEL", "debug")
+    assert RouterSettings.load().log_level == "DEBUG"
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
