@@ -97,10 +97,13 @@ INTAKE_OUTCOMES = ("accepted", "duplicate", "rejected")
 LEFT_ROWS = ("newer", "unreadable")
 ATTEMPT_OUTCOMES = ("ok", "retry", "gone", "bad", "refused", "operator", "unknown", "error")
 
-_SUPPRESSIONS = (
+# Those of the router, when it plans people or cancels.
+_DECISIONS = (
     Reason.CANCELLED, Reason.CHANNEL_RULE, Reason.NO_RECIPIENT, Reason.UNKNOWN_RECIPIENT, Reason.PREFERENCE_OFF,
-    Reason.NO_ADDRESS, Reason.COUNTRY_NOT_ALLOWED, Reason.OPTED_OUT, Reason.BOUNCED,
-    Reason.RATE_CAPPED, Reason.SEEN,
+    Reason.NO_ADDRESS,
+)  # fmt: skip
+_SUPPRESSIONS = (
+    *_DECISIONS, Reason.COUNTRY_NOT_ALLOWED, Reason.OPTED_OUT, Reason.BOUNCED, Reason.RATE_CAPPED, Reason.SEEN,
 )  # fmt: skip
 _DEAD_LETTERS = (Reason.REJECTED, Reason.GONE, Reason.TOO_LARGE, Reason.NO_PROVIDER, Reason.INTERNAL_ERROR)
 ENDS: tuple[tuple[State, Reason], ...] = (
@@ -156,6 +159,8 @@ def prepare_router(kinds: Iterable[str]) -> None:
             for outcome in INTAKE_OUTCOMES:
                 notifications.labels(kind, priority, outcome)
     for channel in Channel:
+        for reason in _DECISIONS:
+            deliveries.labels(channel, State.SUPPRESSED, reason)
         open_deliveries.labels(channel)
         oldest_open_delivery_age.labels(channel)
         redriven_deliveries.labels(channel)

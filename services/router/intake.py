@@ -21,13 +21,14 @@ from services.router.payloads import notifications
 from services.router.payloads.parse import Publish, parse
 from services.router.payloads.rejection import Rejected, RejectionCode
 from services.router.planner import Known, Planner
+from services.router.suppressed import tell_suppressed
 from services.router.templates.folder import Templates
 from shared import metrics, tracing
 from shared.clock import Clock, epoch_ms, from_epoch_ms, rfc3339
 from shared.errors import BrokerUnavailable, Reason
 from shared.jobs import Message, jobs_of, settled
 from shared.ledger import AlertState, Ledger, NewRecord, NewRow, Verdict, accepted
-from shared.model import Priority, State
+from shared.model import Priority
 from shared.mqtt import Broker
 from shared.packets import Incoming
 from shared.rejections import Rejections
@@ -154,7 +155,7 @@ class Intake:
     async def _in_order(self, broker: Broker, batch: Sequence[Incoming]) -> "_Batch":
         taken = []
         for incoming in batch:
-            if self._is_mine(incoming.topic):
+            if self._is_mine(incoming):
                 taken.append(self._check(incoming, broker.client_id))
             else:
                 broker.ack(incoming)
@@ -170,8 +171,11 @@ class Intake:
         """Tell whether nothing taken is unanswered, on one connection or on all of them."""
         return broker not in self._in_hand if broker is not None else not self._in_hand
 
-    def _is_mine(self, topic: str) -> bool:
-        return self._topics.is_alert(topic) == self._alerts and not self._topics.is_event(topic)
+    def _is_mine(self, incoming: Incoming) -> bool:
+        if self._topics.is_alert(incoming.topic) != self._alerts:
+            return False
+        # Our own events come back here and want no answer; what asks for one is a stranger's.
+        return not self._topics.is_event(incoming.topic) or incoming.response_topic is not None
 
     async def _handle(self, broker: Broker, batch: "_Batch") -> None:
         try:
@@ -285,8 +289,8 @@ class Intake:
         if verdict is Verdict.ACCEPTED:
             receipt["accepted_at"] = rfc3339(from_epoch_ms(draft.notification.accepted_ms))
             taken.messages += jobs_of(self._topics, record.content, record.rows)
-            taken.messages += self._events(draft, record.rows)
-            self._count_suppressed(record.rows)
+            taken.messages += self._accepted_event(draft)
+            taken.messages += tell_suppressed(self._topics, draft.notification, record.rows, self._clock)
             if any(new.reason is Reason.NO_RECIPIENT for new in record.rows):
                 extra = {"notification_id": notification_id}
                 log.error("an alert reaches nobody: no admin, nobody on call", extra=extra)
@@ -296,22 +300,11 @@ class Intake:
         taken.receipt = receipt
         self._count(taken, verdict.value)
 
-    def _events(self, draft: Draft, rows: Sequence[NewRow]) -> Iterator[Message]:
-        if not draft.notification.events:
-            return
-        topic, at = self._topics.event(draft.notification.id), rfc3339(self._clock.now())
-        yield topic, json.dumps({"state": "accepted", "channel": None, "recipient": None, "reason": None, "at": at})
-        for new in rows:
-            if new.state is State.SUPPRESSED:
-                lane, recipient = new.row.lane, getattr(new.row, "recipient", None)
-                step = {"state": new.state, "channel": lane, "recipient": recipient, "reason": new.reason, "at": at}
-                yield topic, json.dumps(step)
-
-    @staticmethod
-    def _count_suppressed(rows: Sequence[NewRow]) -> None:
-        for new in rows:
-            if new.state.is_end:
-                metrics.series(metrics.deliveries, new.row.lane, new.state, new.reason).inc()
+    def _accepted_event(self, draft: Draft) -> Iterator[Message]:
+        if draft.notification.events:
+            at = rfc3339(self._clock.now())
+            step = {"state": "accepted", "channel": None, "recipient": None, "reason": None, "at": at}
+            yield self._topics.event(draft.notification.id), json.dumps(step)
 
     @staticmethod
     def _count(taken: Taken, outcome: str) -> None:

@@ -1,8 +1,13 @@
-"""Performs the router's tasks: each becomes rows, written together with the task's end, and then published as jobs."""
+"""Performs the router's tasks: each becomes rows, written together with the task's end, and then published as jobs.
+
+What was decided against in one is counted and told as it is at acceptance.
+"""
 
 from services.router.planner import Planner
+from services.router.suppressed import tell_suppressed
 from services.router.tasks import Escalation, FanOut, Plan, Task
 from shared import metrics, tracing
+from shared.clock import Clock
 from shared.jobs import jobs_of
 from shared.ledger import AlertState, Claim, NewRow, Outcome
 from shared.model import Notification, State
@@ -17,9 +22,10 @@ class Performer:
         link: where jobs are published; one that is lost is driven again by the ledger.
     """
 
-    def __init__(self, planner: Planner, topics: Topics) -> None:
+    def __init__(self, planner: Planner, topics: Topics, clock: Clock) -> None:
         self._planner = planner
         self._topics = topics
+        self._clock = clock
         self.link: BrokerLink | None = None
 
     async def perform(self, notification: Notification, task: Task, claim: Claim) -> Outcome:
@@ -51,11 +57,14 @@ class Performer:
         """Publish the jobs of the rows that were written with the task's end, and count what has no step left."""
         if isinstance(task.what, Escalation) and outcome.guard and not any(_is_step(new) for new in outcome.then):
             metrics.exhausted_escalations.inc()
-        if self.link is None or not outcome.then:
+        if not outcome.then:
             return
-        content = notification.written()
+        messages = tell_suppressed(self._topics, notification, outcome.then, self._clock)
+        if self.link is None:
+            return
         trace = tracing.user_properties(notification.trace)
-        for topic, payload in jobs_of(self._topics, content, outcome.then, up_to_ms=task.due_ms):
+        messages += jobs_of(self._topics, notification.written(), outcome.then, up_to_ms=task.due_ms)
+        for topic, payload in messages:
             self.link.publish(topic, payload, user_properties=trace)
 
 

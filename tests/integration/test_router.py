@@ -221,6 +221,8 @@ async def test_an_alerts_receipt_names_the_alert(publisher: Publisher) -> None:
         ("notifications/realtime/broadcast", {"message": "m", "data": {"x": "y" * 65_536}}, "too_large"),
         ("notifications/fax/send", {}, "unknown_topic"),
         ("notifications/alerts/loud/disk", {"message": "m"}, "unknown_topic"),
+        # Ours alone; only who waits for an answer is told so, because our own events come in the same way.
+        ("notifications/events/no-such-id", {"state": "delivered"}, "unknown_topic"),
         ("directory/group/ops", {}, "unknown_topic"),
         ("notifications/email/send", {**MAIL, "expires_at": "2020-01-01T00:00:00Z"}, "expired"),
     ],
@@ -390,6 +392,31 @@ async def test_a_scheduled_notification_is_planned_with_the_directory_of_its_tim
         "HGET", f"{Keys().shard_of(notification_id)}:n:{notification_id}", f"d:email:{user_id}"
     )
     assert json.loads(spec)["due_ms"] == round(send_at * 1000)
+
+
+async def test_what_is_decided_against_at_its_time_is_counted_and_told(router: Stack, publisher: Publisher) -> None:
+    body = {"message": "m", "events": True, "send_at": time.time() + 0.5}
+    async with Broker(BrokerAddress.parse(router.broker.url), unique("events")) as events:
+        await events.subscribe("notifications/events/+")
+        before = await suppressed(router, "unknown_recipient")
+        notification_id = await publisher.accepted(f"notifications/realtime/user/{unique('nobody')}", body)
+        states: list[tuple[str, str | None, str | None]] = []
+        async with asyncio.timeout(10):
+            while len(states) < 2:
+                for incoming in await events.take(10):
+                    if incoming.topic.endswith(notification_id):
+                        step = json.loads(incoming.payload)
+                        states.append((step["state"], step["channel"], step["reason"]))
+    assert states == [("accepted", None, None), ("suppressed", "realtime", "unknown_recipient")]
+    assert await suppressed(router, "unknown_recipient") == before + 1
+
+
+async def suppressed(router: Stack, reason: str) -> float:
+    """Read how many realtime deliveries the router has suppressed for a reason; the series is there from the start."""
+    wanted = f'carillon_deliveries_total{{channel="realtime",outcome="suppressed",reason="{reason}"}} '
+    async with aiohttp.ClientSession() as http, http.get(f"{router.ops_url('router')}/metrics") as answer:
+        (line,) = (line for line in (await answer.text()).splitlines() if line.startswith(wanted))
+        return float(line.removeprefix(wanted))
 
 
 async def test_nobody_is_told_of_a_scheduled_alert_that_was_resolved_before(publisher: Publisher, read: Read) -> None:
