@@ -12,6 +12,9 @@ from typing import Any
 
 from aiohttp import web
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from shared.model import Platform
 
 # For the whole of a body, which is small.
 BODY_S = 10.0
@@ -79,20 +82,22 @@ def unavailable() -> Refusal:
 
 def from_validation(error: ValidationError) -> Refusal:
     """Translate pydantic's findings."""
-    return invalid(
-        *(
-            FieldProblem(".".join(map(str, detail["loc"])) or "body", _problem(detail["type"], detail["msg"]))
-            for detail in error.errors(include_url=False, include_context=False, include_input=False)
-        )
+    return invalid(*(_problem(detail) for detail in error.errors(include_url=False, include_input=False)))
+
+
+def _problem(detail: ErrorDetails) -> FieldProblem:
+    location, kind, context = list(detail["loc"]), detail["type"], detail.get("ctx", {})
+    if kind in ("union_tag_not_found", "union_tag_invalid"):
+        # pydantic blames the object, and repeats what stood in the field that decides.
+        words = "required" if kind == "union_tag_not_found" else f"must be one of {', '.join(Platform)}"
+        return FieldProblem(".".join(map(str, [*location, str(context["discriminator"]).strip("'")])), words)
+    if location and location[0] in list(Platform):
+        # The platform, by which pydantic tells devices apart; the document has nothing of that name.
+        del location[0]
+    known = {"missing": "required", "extra_forbidden": "unknown", "bool_type": "must be true or false"}
+    return FieldProblem(
+        ".".join(map(str, location)) or "body", known.get(kind, detail["msg"].removeprefix("Value error, "))
     )
-
-
-def _problem(kind: str, message: str) -> str:
-    if kind == "missing":
-        return "required"
-    if kind == "extra_forbidden":
-        return "unknown"
-    return message.removeprefix("Value error, ")
 
 
 def from_http(error: web.HTTPException) -> Refusal:

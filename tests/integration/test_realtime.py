@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import aiohttp
+import pytest
 import pytest_asyncio
 
 from carillon.local import LocalServer
@@ -429,9 +430,17 @@ async def test_inbox_pages_follow_one_another_and_states_filter(node: Realtime) 
     assert await ids(f"before={sent[1]}") == [sent[0]]
 
 
+@pytest.mark.parametrize("asked", ["101", "1000", "9" * 5000])
+async def test_a_page_holds_100_entries_whatever_more_is_asked_for(node: Realtime, asked: str) -> None:
+    sent = [(await node.to_user("user1", f"{number}")).id for number in range(101)]
+    status, page = await node.call("GET", f"/v1/inbox?limit={asked}", "user1")
+    assert status == 200
+    assert [entry["id"] for entry in page["notifications"]] == sent[:0:-1]
+
+
 async def test_wrong_queries_name_their_fields(node: Realtime) -> None:
     for query, name in (
-        ("limit=0", "limit"), ("limit=101", "limit"), ("limit=x", "limit"), ("limit=%C2%B2", "limit"),
+        ("limit=0", "limit"), ("limit=-1", "limit"), ("limit=x", "limit"), ("limit=%C2%B2", "limit"),
         ("state=new", "state"), ("before=nothing", "before"),
     ):  # fmt: skip
         status, answer = await node.call("GET", f"/v1/inbox?{query}", "user1")
@@ -502,8 +511,19 @@ async def test_devices_come_and_go(node: Realtime) -> None:
     assert (await node.call("DELETE", "/v1/devices/token-1:abc", "user1"))[0] == 404
     endpoint = quote(browser["subscription"]["endpoint"], safe="")  # type: ignore[index]
     assert (await node.call("DELETE", f"/v1/devices/{endpoint}", "user1"))[0] == 204
-    status, answer = await node.call("POST", "/v1/devices", "user1", json={"platform": "fax"})
-    assert (status, answer["error"]["code"]) == (400, "invalid_request")
+    for wrong, field, problem in (
+        ({"platform": "fax"}, "platform", "must be one of ios, android, web"),
+        ({"token": "token-3"}, "platform", "required"),
+        ({"platform": "ios"}, "token", "required"),
+        (
+            {"platform": "web", "subscription": {"endpoint": "https://push.example.com/1"}},
+            "subscription.keys",
+            "required",
+        ),
+    ):
+        status, answer = await node.call("POST", "/v1/devices", "user1", json=wrong)
+        assert (status, answer["error"]["code"]) == (400, "invalid_request")
+        assert answer["error"]["fields"] == [{"field": field, "problem": problem}]
     person = await node.context.directory.person("user1")
     assert person is not None
     assert person.devices == ()
