@@ -64,17 +64,19 @@ class Stack:
         """
         self.data = data.resolve()
         self.ports = ports or Ports.free()
+        prefix = (settings or {}).get(_PREFIX, os.environ.get(_PREFIX, ""))
         self.broker: LocalServer = local_broker(
             self.data,
             self.ports.mqtt,
             embedded=embedded,
             logins=SERVICES,
-            topic_prefix=(settings or {}).get(_PREFIX, os.environ.get(_PREFIX, "")),
+            topic_prefix=prefix,
         )
         self.store: LocalServer = local_store(self.data, self.ports.redis, embedded=embedded)
         self.sandbox = self._describe_sandbox()
         self.environment: dict[str, str] = {}
-        self._settings = dict(settings or {})
+        # With the prefix that the services inherit, so that a command in another terminal knows it, too.
+        self._settings = {**({_PREFIX: prefix} if prefix else {}), **(settings or {})}
         self._first = tuple(services)
         self._browser_push_hosts = browser_push_hosts
         self._services: dict[tuple[str, int], Child] = {}

@@ -107,6 +107,15 @@ async def test_the_settings_can_be_read_back_by_their_owner_alone(new_stack: New
     assert (stack.data / "jwt_secret").stat().st_mode & 0o077 == 0
 
 
+async def test_a_prefix_of_our_own_environment_is_written_down_for_the_commands(
+    new_stack: NewStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOPIC_PREFIX", "staging/")
+    stack = new_stack(services=[])
+    await stack.start()
+    assert read_environment(stack.data)["TOPIC_PREFIX"] == "staging/"
+
+
 async def test_a_data_folder_serves_one_stack_at_a_time(new_stack: NewStack) -> None:
     stack = new_stack(services=[])
     await stack.start()
