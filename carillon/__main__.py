@@ -50,7 +50,8 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-def carillon() -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, whatever the command.")
+def carillon(*, as_json: bool) -> None:
     """Run Carillon, send notifications and see what became of them.
 
     The commands find the system through MQTT_URL, REDIS_URL, TOPIC_PREFIX and REALTIME_JWT_SECRET. Where these are not

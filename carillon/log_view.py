@@ -22,13 +22,15 @@ _NAME_COLOURS = ("\x1b[36m", "\x1b[35m", "\x1b[34m", "\x1b[32m", "\x1b[33m", "\x
 class LogView:
     """Follows log files from where they end now."""
 
-    def __init__(self, files: Sequence[tuple[str, Path]], *, colour: bool) -> None:
+    def __init__(self, files: Sequence[tuple[str, Path]], *, colour: bool, as_json: bool = False) -> None:
         """Take the files to follow.
 
         Args:
             files: name and file of each process; a file may appear later.
             colour: whether the lines carry a terminal's colour codes.
+            as_json: objects for a program instead, with the name as ``process``.
         """
+        self._show = _as_json if as_json else self._readable
         self._files = files
         self._offsets = {path: path.stat().st_size if path.exists() else 0 for _, path in files}
         self._rests = dict.fromkeys(self._offsets, b"")
@@ -39,7 +41,7 @@ class LogView:
         """Yield the lines that came since the last call."""
         for name, path in self._files:
             for line in self._complete_lines(path):
-                yield self._readable(name, line)
+                yield self._show(name, line)
 
     def _complete_lines(self, path: Path) -> list[str]:
         if not path.exists():
@@ -78,6 +80,14 @@ class LogView:
 
     def _paint(self, text: str, code: str) -> str:
         return f"{code}{text}{_RESET}" if self._colour and code and text else text
+
+
+def _as_json(name: str, line: str) -> str:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        entry = None
+    return json.dumps({"process": name, **(entry if isinstance(entry, dict) else {"message": line})})
 
 
 def heading(text: str, *, colour: bool) -> str:

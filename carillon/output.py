@@ -26,8 +26,12 @@ class CannotWork(click.ClickException):
 
 
 def json_option(command: CommandT) -> CommandT:
-    """Give a command the option ``--json``, as the parameter ``as_json``."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+    """Give a command the option ``--json``, as the parameter ``as_json``; before the command it means the same."""
+    return click.option("--json", "as_json", is_flag=True, callback=_here_or_before, help="Print JSON.")(command)
+
+
+def _here_or_before(context: click.Context, _option: click.Parameter, value: bool) -> bool:
+    return value or bool(context.find_root().params.get("as_json"))
 
 
 def print_json(document: object) -> None:

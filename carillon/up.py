@@ -109,13 +109,14 @@ PORT_OPTIONS = (
 )
 
 
-def up(*, data: Path = DEFAULT_DATA, ports: Ports | None = None, embedded: bool = False) -> int:
+def up(*, data: Path = DEFAULT_DATA, ports: Ports | None = None, embedded: bool = False, as_json: bool = False) -> int:
     """Run the whole system until SIGINT, SIGTERM or SIGHUP, and return the exit status.
 
     Args:
         data: folder for everything that lasts.
         ports: where to listen.
         embedded: take the embedded broker and store even where mosquitto and redis-server are installed.
+        as_json: print an object a line, for a program.
 
     Returns:
         0 when it was told to end, 1 when a part could not be kept running, 2 when it could not begin.
@@ -132,7 +133,7 @@ def up(*, data: Path = DEFAULT_DATA, ports: Ports | None = None, embedded: bool 
     except (CarillonError, OSError) as error:
         sys.stderr.write(f"carillon: {error}\n")
         return _REFUSED
-    return asyncio.run(_Run(stack, sys.stdout).until_told_to_stop())
+    return asyncio.run(_Run(stack, sys.stdout, as_json=as_json).until_told_to_stop())
 
 
 def _port_problem(ports: Ports) -> str:
@@ -156,9 +157,10 @@ def _port_problem(ports: Ports) -> str:
 class _Run:
     """One run of a stack in front of a person."""
 
-    def __init__(self, stack: Stack, out: TextIO) -> None:
+    def __init__(self, stack: Stack, out: TextIO, *, as_json: bool) -> None:
         self._stack = stack
         self._out = out
+        self._as_json = as_json
         self._colour = out.isatty() and "NO_COLOR" not in os.environ
         self._told_to_stop = asyncio.Event()
         self._prometheus: Child | None = None
@@ -215,7 +217,8 @@ class _Run:
 
     async def _follow(self) -> None:
         followed = [child for child in self._stack.children if child not in (self._stack.broker, self._stack.store)]
-        view = LogView([(child.name, child.log) for child in followed], colour=self._colour)
+        files = [(child.name, child.log) for child in followed]
+        view = LogView(files, colour=self._colour, as_json=self._as_json)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._show(view), name="show logs")
@@ -227,7 +230,7 @@ class _Run:
         while True:
             news = "\n".join(view.news())
             if news:
-                self._say(news)
+                self._print(news)
             await asyncio.sleep(_LOG_POLL_S)
 
     async def _start_prometheus(self) -> None:
@@ -279,21 +282,23 @@ class _Run:
 
     def _welcome(self) -> None:
         stack = self._stack
+        inbox = {user: f"{stack.realtime_url}/#token={_token(stack, user)}" for user in (SAMPLE_USER, "admin1")}
+        metrics = {name: f"{stack.ops_url(name)}/metrics" for name in SERVICES}
+        prometheus = f"{prometheus_url(stack.ports.prometheus)}/{DASHBOARDS}" if self._prometheus else None
+        if self._as_json:
+            places = {"inbox": inbox, "outbox": f"{stack.sandbox_url}/", "metrics": metrics, "prometheus": prometheus}
+            self._print(json.dumps({"message": "Carillon is up.", **places, "data": str(stack.data)}))
+            return
         prefix = "" if stack.data == DEFAULT_DATA else f"{DATA_VARIABLE}={shlex.quote(str(stack.data))} "
         command = Path(sys.executable).with_name("carillon")
         shown = command.relative_to(Path.cwd()) if command.is_relative_to(Path.cwd()) else command
         lines = [
             "",
             heading("Carillon is up.", colour=self._colour),
-            f"  inbox of {SAMPLE_USER}  {stack.realtime_url}/#token={_token(stack, SAMPLE_USER)}",
-            f"  inbox of admin1   {stack.realtime_url}/#token={_token(stack, 'admin1')}",
+            *(f"  {f'inbox of {user}':<17} {url}" for user, url in inbox.items()),
             f"  outbox            {stack.sandbox_url}/",
-            *(f"  metrics {name:<9} {stack.ops_url(name)}/metrics" for name in SERVICES),
-            *(
-                [f"  Prometheus        {prometheus_url(stack.ports.prometheus)}/{DASHBOARDS}"]
-                if self._prometheus
-                else []
-            ),
+            *(f"  metrics {name:<9} {url}" for name, url in metrics.items()),
+            *([f"  Prometheus        {prometheus}"] if prometheus else []),
             f"  logs and data     {stack.data}",
             "",
             heading("Try it, in another terminal:", colour=self._colour),
@@ -303,6 +308,9 @@ class _Run:
         self._say("\n".join([*lines, "", "Ctrl-C stops everything.", ""]))
 
     def _say(self, text: str) -> None:
+        self._print(json.dumps({"message": text}) if self._as_json else text)
+
+    def _print(self, text: str) -> None:
         try:
             self._out.write(text + "\n")
             self._out.flush()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from carillon.output import json_option
 from carillon.ports import Ports
 from carillon.settings import DATA_VARIABLE, DEFAULT_DATA
 from carillon.up import PORT_OPTIONS
@@ -36,12 +37,16 @@ def _port_options() -> list[click.Parameter]:
     help="Folder for everything that lasts.  [default: var in the repository]",
 )
 @click.option("--embedded", is_flag=True, help="Take the embedded broker and store even where there are real ones.")
-def up(*, data: Path, embedded: bool, **ports: int) -> None:
+@json_option
+def up(*, data: Path, embedded: bool, as_json: bool, **ports: int) -> None:
     """Run the whole system on this machine until Ctrl-C.
 
     Broker, store, sandbox providers and the five services start on loopback ports, with sample people. Nothing leaves
     this machine: mails, SMS and pushes end in the sandbox, but for the pushes to a browser that somebody subscribes on
     the page. A second run on the same folder continues.
+
+    With --json every line is an object: what this command says in "message", where everything is in the one with
+    "inbox", and the lines of the processes with "process".
 
     Exit status: 0 told to end; 1 a part could not be kept running; 2 it could not begin.
 
@@ -50,4 +55,4 @@ def up(*, data: Path, embedded: bool, **ports: int) -> None:
       carillon up
       carillon up --data /tmp/carillon --http-port 8081
     """  # noqa: D301 - click's mark for lines that are to stay as they are
-    sys.exit(run_up(data=data, ports=Ports(**ports), embedded=embedded))
+    sys.exit(run_up(data=data, ports=Ports(**ports), embedded=embedded, as_json=as_json))

@@ -25,6 +25,11 @@ async def test_a_token_names_the_user_and_ends_when_it_was_told_to(command: Comm
     assert abs(claims["iat"] - time.time()) < 120
 
 
+async def test_json_may_be_asked_for_before_the_command(command: CommandLine) -> None:
+    ran = await command("--json", "token", "user123", settings={"REALTIME_JWT_SECRET": SECRET})
+    assert ran.json["user_id"] == "user123"
+
+
 async def test_a_token_carries_the_audience_and_issuer_that_the_service_asks_for(command: CommandLine) -> None:
     settings = {
         "REALTIME_JWT_SECRET": SECRET,

@@ -1,6 +1,7 @@
 """``carillon up`` as people run it: its output, its exit status, and what is left when it ends."""
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -39,18 +40,17 @@ def command(data: Path, ports: Ports) -> list[str]:
 
 
 @pytest_asyncio.fixture
-async def run_up(tmp_path: Path, ports: Ports) -> AsyncIterator[Callable[[], Child]]:
+async def run_up(tmp_path: Path, ports: Ports) -> AsyncIterator[Callable[..., Child]]:
     runs: list[Child] = []
 
-    def describe() -> Child:
+    def describe(*options: str) -> Child:
         log = tmp_path / f"up-{len(runs)}.log"
 
         async def ready() -> bool:
-            return "Ctrl-C stops everything." in log.read_text()
+            return "Carillon is up." in log.read_text()
 
-        runs.append(
-            Child("up", command(tmp_path / "data", ports), log=log, ready=ready, working_folder=ROOT, grace_s=60)
-        )
+        started = [*command(tmp_path / "data", ports), *options]
+        runs.append(Child("up", started, log=log, ready=ready, working_folder=ROOT, grace_s=60))
         return runs[-1]
 
     yield describe
@@ -98,7 +98,7 @@ def test_a_port_that_is_asked_for_twice_is_refused(
 
 @pytest.mark.timeout(300)
 async def test_the_system_comes_up_goes_down_and_comes_up_again_with_its_data(
-    run_up: Callable[[], Child], ports: Ports
+    run_up: Callable[..., Child], ports: Ports
 ) -> None:
     first = run_up()
     await first.start(_UP_WITHIN_S)
@@ -127,16 +127,21 @@ async def test_the_system_comes_up_goes_down_and_comes_up_again_with_its_data(
     assert await interrupted(first) == 0
     assert nothing_is_left(ports)
 
-    second = run_up()
+    second = run_up("--json")
     await second.start(_UP_WITHIN_S)
     assert "people: " not in second.log.read_text()
     assert await interrupted(second) == 0
     assert nothing_is_left(ports)
+    said = [json.loads(line) for line in second.log.read_text().splitlines()]
+    (places,) = (each for each in said if "inbox" in each)
+    assert places["inbox"].keys() == {"user123", "admin1"}
+    assert places["metrics"]["router"] == f"http://{LOOPBACK}:{ports.ops('router')}/metrics"
+    assert said[-1] == {"message": "stopped"}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux's")
 @pytest.mark.timeout(200)
-async def test_nothing_is_left_when_up_itself_is_killed(run_up: Callable[[], Child], ports: Ports) -> None:
+async def test_nothing_is_left_when_up_itself_is_killed(run_up: Callable[..., Child], ports: Ports) -> None:
     run = run_up()
     await run.start(_UP_WITHIN_S)
     assert run.pid is not None
@@ -144,7 +149,7 @@ async def test_nothing_is_left_when_up_itself_is_killed(run_up: Callable[[], Chi
     await eventually(lambda: nothing_is_left(ports), within_s=20, what="every port free again")
 
 
-async def test_an_interrupted_start_leaves_nothing(run_up: Callable[[], Child], ports: Ports, tmp_path: Path) -> None:
+async def test_an_interrupted_start_leaves_nothing(run_up: Callable[..., Child], ports: Ports, tmp_path: Path) -> None:
     run = run_up()
 
     async def interrupt() -> None:

@@ -30,6 +30,16 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "email.log"
 
 
+def test_for_a_program_every_line_is_an_object_with_its_process(log: Path) -> None:
+    view = LogView([("email", log)], colour=False, as_json=True)
+    append(log, json.dumps(_ENTRY) + "\n", "Traceback\n", "[1]\n")
+    assert [json.loads(line) for line in view.news()] == [
+        {"process": "email", **_ENTRY},
+        {"process": "email", "message": "Traceback"},
+        {"process": "email", "message": "[1]"},
+    ]
+
+
 def test_a_json_line_becomes_a_readable_one(log: Path) -> None:
     view = LogView([("email", log)], colour=False)
     append(log, json.dumps(_ENTRY) + "\n")
