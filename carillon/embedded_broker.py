@@ -2,7 +2,8 @@
 
 rumqttd, from the wheel iotcore, behind a door of ours on a loopback port. rumqttd speaks MQTT 5 and 3.1.1 on different
 ports, and confuses shared subscriptions that have the same group name and different filters; the door shows each client
-the right port and gives each shared filter a group of its own. It runs until it is signalled.
+the right port, gives each shared filter a group of its own, and keeps message expiry, over which rumqttd stumbles, from
+it. It runs until it is signalled.
 
 Keeps everything in memory: a restart forgets sessions, retained messages and queues. Does not honour a session's expiry
 or a client's Receive Maximum, and answers Success where nobody is subscribed. Cuts off an MQTT 3.1.1 subscriber that
@@ -13,12 +14,15 @@ import asyncio
 import logging
 import sys
 import threading
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from iotcore import IotCoreBroker
 
+from carillon.message_expiry import hidden, shown
 from carillon.ports import LOOPBACK, free_port
 from carillon.share_groups import LEVEL_5, NotMqtt, Packet
 
@@ -82,8 +86,13 @@ class _Door:
             is_5 = connect.protocol_level() == LEVEL_5
             from_broker, inner = await asyncio.open_connection(LOOPBACK, self._mqtt5 if is_5 else self._mqtt3)
             inner.write(connect.encoded())
-            there = asyncio.create_task(_packets(reader, inner) if is_5 else _bytes(reader, inner), name="to broker")
-            back = asyncio.create_task(_bytes(from_broker, writer), name="to client")
+            there, back = (
+                asyncio.create_task(work, name=name)
+                for name, work in (
+                    ("to broker", _packets(reader, inner, _for_broker) if is_5 else _bytes(reader, inner)),
+                    ("to client", _packets(from_broker, writer, _for_client) if is_5 else _bytes(from_broker, writer)),
+                )
+            )
             # A connection that ends on one side ends on the other.
             _, pending = await asyncio.wait((there, back), return_when=asyncio.FIRST_COMPLETED)
             for task in pending:
@@ -99,10 +108,20 @@ class _Door:
                         await side.wait_closed()
 
 
-async def _packets(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+def _for_broker(packet: Packet) -> Packet:
+    return hidden(packet.with_own_groups(), time.time())
+
+
+def _for_client(packet: Packet) -> Packet:
+    return shown(packet, time.time())
+
+
+async def _packets(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, changed: Callable[[Packet], Packet]
+) -> None:
     while True:
         packet = await Packet.read(reader)
-        writer.write(packet.with_own_groups().encoded())
+        writer.write(changed(packet).encoded())
         await writer.drain()
 
 

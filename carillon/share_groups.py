@@ -55,7 +55,7 @@ class Packet:
 
     def encoded(self) -> bytes:
         """Return it as it travels."""
-        return bytes([self.first]) + _variable_integer(len(self.body)) + self.body
+        return bytes([self.first]) + variable_integer(len(self.body)) + self.body
 
     def protocol_level(self) -> int:
         """Return the MQTT version that a CONNECT asks for.
@@ -77,7 +77,7 @@ class Packet:
         if self.first not in {_SUBSCRIBE, _UNSUBSCRIBE} or _SHARE not in self.body:
             return self
         # 3.8.3 and 3.10.3: packet identifier, properties, then filters, in a SUBSCRIBE each with a byte of options.
-        at = _after_properties(self.body, 2)
+        at = after_properties(self.body, 2)
         options = 1 if self.first == _SUBSCRIBE else 0
         parts = [self.body[:at]]
         while at < len(self.body):
@@ -97,7 +97,12 @@ def _with_own_group(topic_filter: bytes) -> bytes:
     return b"%s%s-%08x/%s" % (_SHARE, group, zlib.crc32(inner), inner)
 
 
-def _after_properties(body: bytes, at: int) -> int:
+def after_properties(body: bytes, at: int) -> int:
+    """Return where the properties end whose length stands at a place.
+
+    Raises:
+        NotMqtt: there is no such length.
+    """
     length = 0
     for shift in (0, 7, 14, 21):
         if at >= len(body):
@@ -110,7 +115,8 @@ def _after_properties(body: bytes, at: int) -> int:
     raise NotMqtt("properties")
 
 
-def _variable_integer(value: int) -> bytes:
+def variable_integer(value: int) -> bytes:
+    """Write a variable byte integer (MQTT 5.0, 1.5.5)."""
     encoded = bytearray()
     while True:
         value, byte = divmod(value, 128)

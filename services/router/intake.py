@@ -207,7 +207,7 @@ class Intake:
             if route is None:
                 self._refuse(taken, Rejected(RejectionCode.UNKNOWN_TOPIC, "Nothing listens on this topic."))
                 return taken
-            envelope = _envelope(incoming)
+            envelope = envelope_of(incoming)
             taken.unstable = frozenset(envelope) & {"ttl_s"}
             taken.publish = parse(route.kind, route.params, incoming.payload, envelope=envelope)
             if isinstance(taken.publish, notifications.Notification):
@@ -345,9 +345,16 @@ class Intake:
             one.span.end()
 
 
-def _envelope(incoming: Incoming) -> dict[str, object]:
-    """Read what the MQTT properties say in place of payload fields."""
+def envelope_of(incoming: Incoming) -> dict[str, object]:
+    """Read what the MQTT properties say in place of payload fields.
+
+    Raises:
+        Rejected: with the code ``expired``.
+    """
     envelope: dict[str, object] = {}
+    if incoming.expiry_s == 0:
+        # MQTT 5, 3.3.2.3.3: what a broker should not have handed over any more.
+        raise Rejected(RejectionCode.EXPIRED, "Its deadline has passed.")
     if incoming.expiry_s is not None:
         envelope["ttl_s"] = incoming.expiry_s
     key = incoming.user_property(IDEMPOTENCY_PROPERTY)

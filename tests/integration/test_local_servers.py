@@ -103,6 +103,17 @@ async def test_a_shared_subscription_gives_each_job_to_one_member(either_broker:
     assert sorted(numbers) == list(range(10))
 
 
+async def test_a_message_that_expires_holds_up_none_behind_it(either_broker: LocalServer) -> None:
+    expired = mqtt_properties(PacketTypes.PUBLISH, MessageExpiryInterval=0)
+    async with client(either_broker, "router") as router, client(either_broker, "publisher") as publisher:
+        await router.subscribe("$share/router/notifications/#", qos=1)
+        await publisher.publish("notifications/email/send", b"late", qos=1, properties=expired)
+        await publisher.publish("notifications/email/send", b"in time", qos=1)
+        async with asyncio.timeout(5):
+            while bytes((await received(router)).payload) != b"in time":
+                pass
+
+
 async def test_one_group_name_serves_several_filters(either_broker: LocalServer) -> None:
     lanes = ("critical", "normal", "low")
     async with client(either_broker, "worker") as worker, client(either_broker, "router") as router:
