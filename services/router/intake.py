@@ -18,7 +18,7 @@ from typing import Any
 from services.router.actions import Actions
 from services.router.compose import NO_TEMPLATES, Draft, compose
 from services.router.payloads import notifications
-from services.router.payloads.parse import Publish, parse
+from services.router.payloads.parse import Publish, parse, says
 from services.router.payloads.rejection import Rejected, RejectionCode
 from services.router.planner import Known, Planner
 from services.router.suppressed import tell_suppressed
@@ -208,8 +208,9 @@ class Intake:
                 self._refuse(taken, Rejected(RejectionCode.UNKNOWN_TOPIC, "Nothing listens on this topic."))
                 return taken
             envelope = envelope_of(incoming)
-            taken.unstable = frozenset(envelope) & {"ttl_s"}
             taken.publish = parse(route.kind, route.params, incoming.payload, envelope=envelope)
+            if "ttl_s" in envelope and not says(incoming.payload, "ttl_s"):
+                taken.unstable = frozenset({"ttl_s"})
             if isinstance(taken.publish, notifications.Notification):
                 taken.draft = compose(
                     route.kind,

@@ -343,6 +343,18 @@ async def test_the_same_publish_with_less_time_left_is_a_duplicate(publisher: Pu
         assert receipt == {"status": "duplicate", "notification_id": first}
 
 
+async def test_a_time_to_live_in_the_payload_is_part_of_it_whatever_the_message_expiry_says(
+    publisher: Publisher,
+) -> None:
+    body = {**MAIL, "id": unique("order"), "ttl_s": 900}
+    first = await publisher.accepted("notifications/email/send", body)
+    for expiry in ({"expiry_s": 300}, {"expiry_s": 200}, {}):
+        receipt = await publisher.send("notifications/email/send", body, **expiry)
+        assert receipt == {"status": "duplicate", "notification_id": first}
+    other = await publisher.send("notifications/email/send", {**body, "ttl_s": 800}, expiry_s=300)
+    assert other["error"]["code"] == "idempotency_conflict"
+
+
 async def test_an_open_alert_is_not_told_twice_and_a_graver_one_is(publisher: Publisher) -> None:
     alert_type, body = unique("type"), {"message": "m", "dedup_key": "db1"}
     warning = await publisher.accepted(f"notifications/alerts/warning/{alert_type}", body)

@@ -105,6 +105,11 @@ def parse(
         raise rejection_of(error) from None
 
 
+def says(payload: bytes, field: str) -> bool:
+    """Tell whether a payload that ``parse`` has taken says a field itself."""
+    return bool(payload) and field in _object(payload)
+
+
 def _object(payload: bytes) -> dict[str, Any]:
     """Read a JSON object; a field that is null counts as absent, as publishers in most languages mean it."""
     if not payload:
