@@ -8,6 +8,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from time import monotonic
 
 from shared.ledger import ROUTER_LANE
@@ -30,7 +31,7 @@ class Followed:
     Attributes:
         ended: deliveries that have ended, by state.
         open_deliveries: deliveries, and the router's tasks from which deliveries follow, that have not ended.
-        later: the router's tasks that were not waited for.
+        later: what was not waited for: the router's tasks, and deliveries that are first due after the timeout.
     """
 
     ended: Counter[State] = field(default_factory=Counter)
@@ -68,7 +69,8 @@ async def follow(
         now = record.open_rows, record.fields
         if now != seen:
             seen = now
-            await _look(trace, record, followed, told, tell)
+            until = record.read_at + timedelta(seconds=deadline - monotonic())
+            await _look(trace, record, followed, told, tell, until=until)
             if not followed.open_deliveries:
                 # Rows may have been added while the others were being read; then the numbers are others now.
                 continue
@@ -81,18 +83,28 @@ async def follow(
 
 
 async def _look(
-    trace: Trace, record: TracedRecord, followed: Followed, told: set[str], tell: Callable[[TracedRow], None]
+    trace: Trace,
+    record: TracedRecord,
+    followed: Followed,
+    told: set[str],
+    tell: Callable[[TracedRow], None],
+    *,
+    until: datetime,
 ) -> None:
     followed.open_deliveries, followed.later = [], []
     async for row in trace.rows(record.notification_id):
         if not row.state.is_end:
-            (followed.later if _is_later(row, record) else followed.open_deliveries).append(row)
+            (followed.later if _is_later(row, record, until) else followed.open_deliveries).append(row)
         elif row.lane != ROUTER_LANE and row.key not in told:
             told.add(row.key)
             followed.ended[row.state] += 1
             tell(row)
 
 
-def _is_later(row: TracedRow, record: TracedRecord) -> bool:
-    timed = row.task is not None and row.task.get("do") in _TIMED_TASKS
-    return timed and row.state is State.PENDING and row.until > record.read_at
+def _is_later(row: TracedRow, record: TracedRecord, until: datetime) -> bool:
+    if row.state is not State.PENDING:
+        return False
+    if row.task is None:
+        # Scheduled to an address that the publisher gave; a push that is only held back is due before that.
+        return row.since > until
+    return row.task.get("do") in _TIMED_TASKS and row.until > record.read_at

@@ -209,6 +209,7 @@ def _print_summary(followed: Followed, timeout_s: float) -> None:
     ended: Counter[str] = Counter({state.value: count for state, count in followed.ended.items()})
     click.echo("ended: " + (", ".join(f"{count} {state}" for state, count in ended.most_common()) or "none"))
     for row in followed.later:
-        click.echo(printable(f"not waited for: {task_text(row)}, {when(row)}"))
+        what = task_text(row) if row.task is not None else f"{row.lane} to {whom(row)}"
+        click.echo(printable(f"not waited for: {what}, {when(row)}"))
     if followed.open_deliveries:
         click.echo(f"not ended within {timeout_s:g} s: {len(followed.open_deliveries)}")

@@ -133,6 +133,9 @@ async def test_wait_does_not_wait_for_what_is_scheduled_or_escalates_later(comma
     later = await command.send(USER_TOPIC, {"message": "Later", "send_at": "2099-01-01T00:00:00Z"}, "--wait")
     assert later.status == 0
     assert "not waited for: plan at its time, due 2099-01-01T00:00:00.000Z" in later.out
+    mail = await command.send("notifications/email/send", MAIL | {"send_at": "2099-01-01T00:00:00Z"}, "--wait")
+    assert mail.status == 0
+    assert "not waited for: email to (address given), due 2099-01-01T00:00:00.000Z" in mail.out
     entry = {
         "users": ["nobody"],
         "escalation": [{"after_s": 0, "notify": ["oncall"]}, {"after_s": 900, "notify": ["oncall"]}],
