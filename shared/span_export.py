@@ -16,6 +16,17 @@ from shared.errors import ConfigError
 # OpenTelemetry's specification, "OpenTelemetry Protocol Exporter": what OTEL_EXPORTER_OTLP_PROTOCOL should default to.
 _PROTOCOL = "http/protobuf"
 
+# A collector that is away is tried for 10 s a batch, and there may be four batches; a pod has 10 s after its drain.
+_LAST_SPANS_WITHIN_MS = 3000
+
+
+class _Processor(BatchSpanProcessor):
+    """Sends batches, and at the end the last ones for so long only."""
+
+    def shutdown(self) -> None:
+        """Send what is left, or give it up."""
+        self._batch_processor.shutdown(timeout_millis=_LAST_SPANS_WITHIN_MS)
+
 
 def export(service: str) -> TracerProvider:
     """Make the provider of this process's spans, and export them until it is shut down.
@@ -32,6 +43,6 @@ def export(service: str) -> TracerProvider:
         resource = resource.merge(Resource({SERVICE_NAME: f"carillon-{service}"}))
     # The end is ours to order: after the drain.
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    provider.add_span_processor(_Processor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
     return provider
