@@ -67,6 +67,14 @@ class Connection(web.RequestHandler):
             self._deadline.cancel()
             self._deadline = None
 
+    async def taken(self) -> None:
+        """Return when the client has taken most of what was written to it.
+
+        Raises:
+            ConnectionError: the client is gone.
+        """
+        await self._drain_helper()
+
     def _cut(self) -> None:
         if isinstance(self.transport, asyncio.Transport):
             self.transport.abort()

@@ -5,9 +5,15 @@ which answers a client frame that could not be done. Clients ignore types that t
 """
 
 import json
+import struct
 from dataclasses import dataclass
 
 from shared.timeline import Cursor, Item
+
+# A whole text message in one frame, unmasked as a server's are, with its length in 16 or 64 bits (RFC 6455, 5.2).
+_TEXT = 0x81
+_HEADER_16 = struct.Struct(">BBH")
+_HEADER_64 = struct.Struct(">BBQ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +28,15 @@ class Frame:
     def size_bytes(self) -> int:
         """Length of the JSON text."""
         return len(self.data)
+
+    @property
+    def message(self) -> bytes:
+        """Write the frame as a WebSocket message."""
+        size = len(self.data)
+        if size < 126:
+            return bytes((_TEXT, size)) + self.data
+        header = _HEADER_16.pack(_TEXT, 126, size) if size < 1 << 16 else _HEADER_64.pack(_TEXT, 127, size)
+        return header + self.data
 
     @property
     def event(self) -> bytes:

@@ -7,6 +7,7 @@ missed from the store before it goes on. Everything but the replay is synchronou
 
 import asyncio
 import logging
+from itertools import chain
 
 from services.realtime import frames
 from services.realtime.alerts import Alerts
@@ -90,13 +91,12 @@ class Hub:
         self._count(user, snapshot)
         stream = await self._stream(session, snapshot, cursor)
         missed = await self._alerts.shown(stream.items)
+        greeting = [frames.hello(session.id, stream.start, user.unread)]
         if self._mirror.status is not None:
-            await session.replay(frames.status(self._mirror.status))
-        await session.replay(frames.hello(session.id, stream.start, user.unread))
+            greeting.insert(0, frames.status(self._mirror.status))
         if stream.gap:
-            await session.replay(frames.GAP)
-        for item in missed:
-            await session.replay(frames.shown(item))
+            greeting.append(frames.GAP)
+        await session.replay(chain(greeting, map(frames.shown, missed)))
         session.place = stream.end
         await self._catch_up(session)
 
@@ -234,11 +234,12 @@ class Hub:
                 snapshot = Snapshot(epoch=place.user_epoch, seq=place.user_seq, feed_epoch=feed.epoch)
             stream = follow(place, snapshot, feed, user.groups)
             if stream is None:
-                await session.replay(frames.GAP)
+                await session.replay([frames.GAP])
                 stream = Stream(place, (), Cursor(snapshot.epoch, snapshot.seq, feed.epoch, feed.seq))
-            for item in await until_stored(lambda: self._alerts.shown(stream.items)):  # noqa: B023 - awaited here
-                if not item.quiet and (user.live or not item.broadcast):
-                    await session.replay(frames.shown(item))
+            missed = await until_stored(lambda: self._alerts.shown(stream.items))  # noqa: B023 - awaited here
+            await session.replay(
+                frames.shown(item) for item in missed if not item.quiet and (user.live or not item.broadcast)
+            )
             session.place = stream.end
         session.go_live()
 

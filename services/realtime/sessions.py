@@ -8,7 +8,7 @@ own beyond the one that reads its socket.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from enum import Enum, auto
 from typing import Any, Protocol
 
@@ -31,8 +31,11 @@ TOO_MANY_SESSIONS = 4009
 QUEUE_FRAMES = 256
 QUEUE_BYTES = 1024 * 1024
 
-# While missed entries are replayed the client decides the pace, but one frame may not take longer than this.
-REPLAY_FRAME_S = 20.0
+# What is written at a time, or a single frame that is larger: as much as the socket's own buffer takes.
+BATCH_BYTES = 64 * 1024
+
+# While missed entries are replayed the client decides the pace, but one batch may not take longer than this.
+REPLAY_BATCH_S = 20.0
 
 Spawn = Callable[[Coroutine[Any, Any, None], str], "asyncio.Task[None]"]
 
@@ -40,8 +43,12 @@ Spawn = Callable[[Coroutine[Any, Any, None], str], "asyncio.Task[None]"]
 class Sink(Protocol):
     """Where a session's frames go."""
 
-    async def send(self, frame: Frame) -> None:
-        """Send one frame, waiting while the client is slow.
+    def send_now(self, frames: Sequence[Frame]) -> bool:
+        """Send frames together; False when that takes a wait, and none of them was sent."""
+        ...
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        """Send frames together, waiting while the client is slow.
 
         Raises:
             ConnectionError: the client is gone.
@@ -107,8 +114,8 @@ class Session:
     """
 
     __slots__ = (
-        "_queue", "_queued_bytes", "_sink", "_spawn", "_unread_due", "_writer", "behind", "expiry", "feed_epoch",
-        "feed_seq", "focused", "id", "phase", "user", "user_epoch", "user_seq",
+        "_queue", "_queued_bytes", "_sink", "_spawn", "_unread_due", "_write_due", "_writer", "behind", "expiry",
+        "feed_epoch", "feed_seq", "focused", "id", "phase", "user", "user_epoch", "user_seq",
     )  # fmt: skip
 
     def __init__(self, session_id: str, user: User, sink: Sink, spawn: Spawn) -> None:
@@ -124,6 +131,7 @@ class Session:
         self._queue: deque[Frame] | None = None
         self._queued_bytes = 0
         self._unread_due = False
+        self._write_due = False
         self._writer: asyncio.Task[None] | None = None
 
     @property
@@ -163,21 +171,25 @@ class Session:
 
     async def written(self) -> None:
         """Return when nothing waits to be written, so that a replay does not overtake it."""
+        self._write()
         if self._writer is not None:
             await asyncio.wait([self._writer])
 
-    async def replay(self, frame: Frame) -> None:
-        """Send a frame of the past, at the client's pace.
+    async def replay(self, past: Iterable[Frame]) -> None:
+        """Send frames of the past, at the client's pace.
 
         Raises:
             ConnectionError: the client is gone, or slower than any client is.
         """
-        try:
-            async with asyncio.timeout(REPLAY_FRAME_S):
-                await self._sink.send(frame)
-        except TimeoutError:
-            self.close(TOO_SLOW)
-            raise ConnectionAbortedError from None
+        for batch in _batches(past):
+            if self._sink.send_now(batch):
+                continue
+            try:
+                async with asyncio.timeout(REPLAY_BATCH_S):
+                    await self._sink.send(batch)
+            except TimeoutError:
+                self.close(TOO_SLOW)
+                raise ConnectionAbortedError from None
 
     def close(self, code: int) -> None:
         """End the session; nothing is sent any more but the close code."""
@@ -197,24 +209,56 @@ class Session:
         # cancellation would take from the close frame, too. It ends with the connection.
 
     def _write_soon(self) -> None:
-        if self.phase is Phase.LIVE and self._writer is None:
-            self._writer = self._spawn(self._write(), "session-write")
+        """Write once this turn of the event loop is over: what is offered until then goes along."""
+        if self.phase is Phase.LIVE and not self._write_due and self._writer is None:
+            self._write_due = True
+            asyncio.get_running_loop().call_soon(self._write)
 
-    async def _write(self) -> None:
+    def _write(self) -> None:
+        """Write what is due; only a client that does not take it at once costs a task."""
+        if not self._write_due:
+            return
+        self._write_due = False
+        while batch := self._take():
+            if not self._sink.send_now(batch):
+                self._writer = self._spawn(self._write_slowly(batch), "session-write")
+                return
+
+    async def _write_slowly(self, batch: Sequence[Frame]) -> None:
         try:
-            while self.phase is not Phase.CLOSED:
-                if self._queue:
-                    frame = self._queue.popleft()
-                    self._queued_bytes -= frame.size_bytes
-                elif self._unread_due:
-                    self._unread_due = False
-                    frame = frames.unread(self.user.unread)
-                else:
-                    break
-                await self._sink.send(frame)
+            while batch:
+                await self._sink.send(batch)
+                batch = self._take()
         except ConnectionError:
             # The task that reads the socket sees the end, too, and cleans up.
             self._queue = None
         self._writer = None
-        # An empty deque holds half a kilobyte, which counts with ten thousand idle sessions.
-        self._queue = None
+
+    def _take(self) -> Sequence[Frame]:
+        """Take what is to be written next, the count after all frames; nothing from a session that is over."""
+        batch: list[Frame] = []
+        size_bytes = 0
+        while self._queue and size_bytes < BATCH_BYTES:
+            batch.append(self._queue.popleft())
+            size_bytes += batch[-1].size_bytes
+        self._queued_bytes -= size_bytes
+        if not self._queue:
+            # An empty deque holds half a kilobyte, which counts with ten thousand idle sessions.
+            self._queue = None
+            if self._unread_due and self.phase is not Phase.CLOSED:
+                self._unread_due = False
+                batch.append(frames.unread(self.user.unread))
+        return batch
+
+
+def _batches(sent: Iterable[Frame]) -> Iterator[Sequence[Frame]]:
+    batch: list[Frame] = []
+    size_bytes = 0
+    for frame in sent:
+        batch.append(frame)
+        size_bytes += frame.size_bytes
+        if size_bytes >= BATCH_BYTES:
+            yield batch
+            batch, size_bytes = [], 0
+    if batch:
+        yield batch

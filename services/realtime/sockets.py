@@ -1,10 +1,17 @@
-"""The two kinds of sockets that a session's frames leave through."""
+"""The two kinds of sockets that a session's frames leave through.
+
+Frames that are sent together leave in one write: each write of its own is a system call, which costs more than all that
+was done to make the frame.
+"""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
+from typing import cast
 
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
+from services.realtime.connections import Connection
 from services.realtime.frames import Frame
 
 # How long a client has to answer our close frame before the connection is cut.
@@ -14,17 +21,32 @@ _KEEP_ALIVE = b": keep-alive\n\n"
 
 
 class WebSocketSink:
-    """A WebSocket; each frame is one text message."""
+    """A WebSocket; each frame is one text message.
 
-    __slots__ = ("_request", "_socket")
+    aiohttp does the handshake, reads, pings and closes; its own way of sending writes each message apart.
+    """
+
+    __slots__ = ("_connection", "_socket")
 
     def __init__(self, request: web.Request, socket: web.WebSocketResponse) -> None:
-        self._request = request
         self._socket = socket
+        # See ``app``: we accept connections of no other kind.
+        self._connection = cast("Connection", request.protocol)
 
-    async def send(self, frame: Frame) -> None:
-        """Send one frame, waiting while the client is slow."""
-        await self._socket.send_frame(frame.data, WSMsgType.TEXT)
+    def send_now(self, frames: Sequence[Frame]) -> bool:
+        """Send frames unless the client is slow."""
+        transport = self._connection.transport
+        if self._connection.writing_paused or self._socket.closed or transport is None or transport.is_closing():
+            return False
+        transport.write(b"".join([frame.message for frame in frames]))
+        return True
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        """Send frames, waiting while the client is slow."""
+        await self._connection.taken()
+        if not self.send_now(frames):
+            raise ConnectionResetError
+        await self._connection.taken()
 
     async def close(self, code: int) -> None:
         """Send the close code, and cut the connection when the client does not answer it."""
@@ -33,7 +55,7 @@ class WebSocketSink:
                 async with asyncio.timeout(CLOSE_S):
                     await self._socket.close(code=code)
         finally:
-            _cut(self._request)
+            _cut(self._connection.transport)
 
 
 class EventStreamSink:
@@ -51,12 +73,17 @@ class EventStreamSink:
         self._preamble = preamble
         self.over = asyncio.Event()
 
-    async def send(self, frame: Frame) -> None:
-        """Send one event, waiting while the client is slow."""
+    def send_now(self, frames: Sequence[Frame]) -> bool:  # noqa: ARG002 - see the class
+        """Say that it takes a wait: aiohttp sends no part of a body without one."""
+        return False
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        """Send events, waiting while the client is slow."""
+        events = b"".join([frame.event for frame in frames])
         if not self._response.prepared:
             await self._response.prepare(self._request)
-            await self._response.write(self._preamble)
-        await self._response.write(frame.event)
+            events = self._preamble + events
+        await self._response.write(events)
 
     async def keep_alive(self) -> None:
         """Send a comment, so that proxies do not take the stream for dead."""
@@ -72,11 +99,10 @@ class EventStreamSink:
                 async with asyncio.timeout(CLOSE_S):
                     await self._response.write_eof()
         finally:
-            _cut(self._request)
+            _cut(self._request.transport)
 
 
-def _cut(request: web.Request) -> None:
+def _cut(transport: asyncio.Transport | None) -> None:
     """End a connection at once if data for a client that does not read still waits in it."""
-    transport = request.transport
     if transport is not None and transport.get_write_buffer_size() > 0:
         transport.abort()

@@ -5,7 +5,7 @@ import json
 import socket
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
@@ -91,6 +91,17 @@ async def test_new_entry_reaches_an_open_session(node: Realtime) -> None:
             "data": {"k": [1]}, "timestamp": sent.accepted_ms / 1000, "channels": ["realtime"], "read": False,
         }  # fmt: skip
         assert await client.next() == {"type": "unread", "unread": 1}
+
+
+async def test_frames_of_every_length_are_read_by_another_implementation(node: Realtime) -> None:
+    async with node.session("user1") as client:
+        await client.next("hello")
+        # On both sides of 65,536 bytes, where a frame's header changes (RFC 6455, 5.2); the counts are below 126.
+        for size in (2, 60_000, 66_000, 200_000):
+            sent = await node.to_user("user1", "é" * (size // 2))
+            frame = await client.next("notification")
+            assert (frame["notification"]["id"], len(frame["notification"]["message"])) == (sent.id, size // 2)
+            await client.next("unread")
 
 
 async def test_alert_names_its_id_and_that_it_wants_an_acknowledgement(node: Realtime) -> None:
@@ -283,11 +294,15 @@ class Collected:
         self.reading.set()
         self.frames: list[dict[str, Any]] = []
 
-    async def send(self, frame: Frame) -> None:
-        await self.reading.wait()
-        # Others get a turn between two frames, as while a socket drains.
-        await asyncio.sleep(0)
-        self.frames.append(json.loads(frame.data))
+    def send_now(self, _frames: Sequence[Frame]) -> bool:
+        return False
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        for frame in frames:
+            await self.reading.wait()
+            # Others get a turn between two frames, as while a socket drains.
+            await asyncio.sleep(0)
+            self.frames.append(json.loads(frame.data))
 
     async def close(self, code: int) -> None:
         self.frames.append({"type": "close", "code": code})

@@ -1,12 +1,14 @@
 """A session's queue and order, against a sink that the test holds back."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
+
+import pytest
 
 from services.realtime import frames
 from services.realtime.frames import Frame
-from services.realtime.sessions import QUEUE_BYTES, QUEUE_FRAMES, TOO_SLOW, Phase, Session, User
+from services.realtime.sessions import BATCH_BYTES, QUEUE_BYTES, QUEUE_FRAMES, TOO_SLOW, Phase, Session, User
 
 
 class HeldSink:
@@ -14,12 +16,21 @@ class HeldSink:
 
     def __init__(self) -> None:
         self.open = asyncio.Event()
-        self.sent: list[str] = []
+        self.writes: list[list[str]] = []
         self.code: int | None = None
 
-    async def send(self, frame: Frame) -> None:
+    def send_now(self, frames: Sequence[Frame]) -> bool:
+        if self.open.is_set():
+            self.writes.append([frame.data.decode() for frame in frames])
+        return self.open.is_set()
+
+    async def send(self, frames: Sequence[Frame]) -> None:
         await self.open.wait()
-        self.sent.append(frame.data.decode())
+        self.send_now(frames)
+
+    @property
+    def sent(self) -> list[str]:
+        return [text for write in self.writes for text in write]
 
     async def close(self, code: int) -> None:
         self.code = code
@@ -53,7 +64,7 @@ async def test_frames_wait_until_the_session_is_live_and_keep_their_order() -> N
     session.offer(frame("b"))
     await asyncio.sleep(0)
     assert sink.sent == []
-    await session.replay(frame("past"))
+    await session.replay([frame("past")])
     session.go_live()
     await until_idle(session)
     assert sink.sent == ["past", "a", "b"]
@@ -105,7 +116,7 @@ async def test_what_was_offered_before_a_replay_is_written_before_it() -> None:
 
     async def catch_up() -> None:
         await session.written()
-        await session.replay(frame("missed"))
+        await session.replay([frame("missed")])
         session.go_live()
 
     task = asyncio.create_task(catch_up(), name="catch-up")
@@ -119,3 +130,45 @@ def test_event_has_one_line_of_data_and_its_cursor_as_id() -> None:
     shown = Frame("notification", b'{"a":"b\\nc"}', "cursor-1")
     assert shown.event == b'id: cursor-1\nevent: notification\ndata: {"a":"b\\nc"}\n\n'
     assert frames.GAP.event == b'event: gap\ndata: {"type":"gap"}\n\n'
+
+
+async def test_what_is_offered_at_one_time_leaves_in_one_write() -> None:
+    sink = HeldSink()
+    sink.open.set()
+    session = live_session(sink)
+    session.offer(frame("a"))
+    session.tell_unread()
+    session.offer(frame("b"))
+    await asyncio.sleep(0)
+    assert sink.writes == [["a", "b", '{"type":"unread","unread":0}']]
+    await session.replay(frame(text) for text in ("c", "d"))
+    assert sink.writes[1:] == [["c", "d"]]
+
+
+async def test_a_write_is_of_bounded_size() -> None:
+    sink = HeldSink()
+    session = live_session(sink)
+    session.offer(frame("first"))
+    await asyncio.sleep(0)
+    large = ["x" * (BATCH_BYTES // 2)] * 3
+    for text in large:
+        session.offer(frame(text))
+    sink.open.set()
+    await until_idle(session)
+    assert sink.writes == [["first"], large[:2], large[2:]]
+    await session.replay(map(frame, large))
+    assert sink.writes[3:] == [large[:2], large[2:]]
+
+
+@pytest.mark.parametrize(
+    ("size", "header"),
+    [
+        (0, "8100"),
+        (125, "817d"),
+        (126, "817e007e"),
+        (65_535, "817effff"),
+        (65_536, "817f0000000000010000"),
+    ],
+)
+def test_message_has_the_header_of_a_whole_unmasked_text(size: int, header: str) -> None:
+    assert frame("x" * size).message == bytes.fromhex(header) + b"x" * size
