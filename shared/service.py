@@ -6,6 +6,7 @@ hand for at most ``DRAIN_S``, and leaves the rest to the ledger.
 """
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -41,6 +42,11 @@ from shared.worker import Worker
 log = logging.getLogger(__name__)
 
 SettingsT = TypeVar("SettingsT", bound=CommonSettings)
+
+# When the garbage collector looks at young, older and all objects: after so many more were made than freed, and so many
+# rounds of the younger ones. Python's own first figure, 700, makes it look at everything more than ten times while the
+# sessions of a process come back, for half of the processor time that this takes (docs/performance.md).
+_COLLECT_AFTER = (10_000, 10, 10)
 
 # How long a draining process finishes what is in hand; pods are given longer than this before SIGKILL.
 DRAIN_S = 25.0
@@ -127,6 +133,7 @@ def run(settings: SettingsT, service: str, main: Callable[[Context[SettingsT]], 
     """
     configure(settings.log_level, settings.log_format, service)
     log.info("starting", extra={"settings": settings.masked()})
+    _spare_collections()
     try:
         tracing.start(service)
         asyncio.run(_run(settings, service, main))
@@ -136,6 +143,13 @@ def run(settings: SettingsT, service: str, main: Callable[[Context[SettingsT]], 
     finally:
         tracing.stop()
     log.info("stopped")
+
+
+def _spare_collections() -> None:
+    """Keep the garbage collector from looking again and again at what is here to stay."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECT_AFTER)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

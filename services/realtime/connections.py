@@ -60,6 +60,9 @@ class Connection(web.RequestHandler):
             self._limits.disconnect(self._counted)
             self._counted = None
         super().connection_lost(exc)
+        # A WebSocket's; through it everything of the connection would hold on to itself, until the garbage collector
+        # looks at the whole process, which takes longer than all else that the end of many connections costs.
+        self._data_received_cb = None
 
     def asked(self) -> None:
         """Take note that a whole request has come."""

@@ -102,6 +102,10 @@ class Gateway:
                 await sink.close(sessions.TOO_MANY_SESSIONS)
             else:
                 await self._serve_socket(request, socket, sink, identity)
+        if (error := socket.exception()) is not None:
+            # The frames in its traceback hold the socket, which holds the error: see ``Connection.connection_lost``.
+            error.__context__ = None
+            error.__traceback__ = None
         return socket
 
     async def _serve_socket(
