@@ -66,7 +66,7 @@ async def test_notification_arrives_as_toast_badge_and_feed_entry(system: System
     await expect(toasts(page)).to_contain_text("Build finished")
     await expect(toasts(page)).to_contain_text("<b>green</b>")
     await expect(badge(page)).to_have_text("1")
-    await expect(page.locator("#feed h3")).to_have_text("Build finished")
+    await expect(page.locator("#feed h2")).to_have_text("Build finished")
     await expect(page).to_have_title("(1) Carillon")
 
 
@@ -254,7 +254,7 @@ async def test_what_was_missed_comes_with_the_connection(new_stack: Callable[...
         await expect(page.locator("#connection")).not_to_have_attribute("data-state", "open")
         await tell(system, user, "While you were away")
         await stack.start_service("realtime")
-        await expect(page.locator("#feed h3")).to_have_text("While you were away", timeout=40_000)
+        await expect(page.locator("#feed h2")).to_have_text("While you were away", timeout=40_000)
         await expect(badge(page)).to_have_text("1")
         await page.context.close()
 

@@ -96,7 +96,7 @@ export class EntryRow {
     const archive = () => actions.archive(this.notification);
     this.#archive = button(labels.archive, "quiet archive", archive, icon("archive"));
     this.#opener = element("button", { type: "button", class: "open", "aria-expanded": "false" }, this.#state);
-    this.#opener.append(notification.title);
+    this.#opener.append(element("span", { class: "title" }, notification.title));
     this.#time.dateTime = new Date(notification.timestamp * 1000).toISOString();
     this.#time.title = fullTime(notification.timestamp);
     const url = link(notification);

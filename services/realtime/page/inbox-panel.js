@@ -14,6 +14,8 @@ import { StatusBanner } from "./status-banner.js";
 /** @import { ConnectionState, InboxState } from "./types.js" */
 
 const BADGE_LIMIT = 99;
+/** The width of the toasts with what is around them. */
+const BESIDE_PX = 412;
 /** Lines kept for a screen reader that is still reading; the oldest goes first. */
 const ANNOUNCEMENTS_KEPT = 5;
 /** @type {["all" | "unread" | "archived", InboxState | undefined][]} */
@@ -64,7 +66,7 @@ export class InboxPanel {
     this.#bell.setAttribute("aria-controls", "panel");
     this.#bell.setAttribute("aria-expanded", "false");
     this.#bell.append(this.#badge);
-    const top = element("header", {}, this.#heading, this.#connection, this.#markAll, this.#close);
+    const top = element("div", { class: "top" }, this.#heading, this.#connection, this.#markAll, this.#close);
     this.#panel.append(top, this.#views, this.status.element, this.#trouble);
     this.elements = [this.#bell, this.#panel, this.#polite, this.#assertive];
   }
@@ -81,8 +83,8 @@ export class InboxPanel {
   set open(open) {
     if (open === this.open || (open && !this.#panel.isConnected)) return;
     if (open) {
-      this.place();
       this.#panel.showPopover();
+      this.place();
       this.#panel.focus({ preventScroll: true });
       this.#events.opened();
     } else {
@@ -91,11 +93,15 @@ export class InboxPanel {
     this.#bell.setAttribute("aria-expanded", String(open));
   }
 
-  /** Put the panel under the bell, wherever that is now. */
+  /** Put the panel under the bell, wherever that is now, and the toasts beside it where there is room. */
   place() {
     const { bottom, right } = this.#bell.getBoundingClientRect();
     const width_px = document.documentElement.clientWidth;
-    this.placement.replaceSync(`.panel { --_top: ${bottom + 8}px; --_right: ${Math.max(8, width_px - right)}px; }`);
+    const panel = `.panel { --_top: ${bottom + 8}px; --_right: ${Math.max(8, width_px - right)}px; }`;
+    this.placement.replaceSync(panel);
+    const { left } = this.#panel.getBoundingClientRect();
+    if (!this.open || left < BESIDE_PX) return;
+    this.placement.replaceSync(`${panel} .panel:popover-open ~ .toasts { right: ${width_px - left}px; }`);
   }
 
   /** @param {KeyboardEvent} event */

@@ -31,7 +31,7 @@ INBOX_STYLE.replaceSync(`
   box-shadow: 0 16px 48px light-dark(#1a203033, #00000099);
 }
 .panel:popover-open { display: flex; }
-.panel header { display: flex; align-items: center; gap: 8px; padding: 10px 8px 6px 16px; }
+.top { display: flex; align-items: center; gap: 8px; padding: 10px 8px 6px 16px; }
 h2 { font-size: 17px; font-weight: 650; }
 .connection {
   display: inline-flex; align-items: center; gap: 6px; margin-inline-end: auto; color: var(--_muted); font-size: 13px;
@@ -74,14 +74,17 @@ h2 { font-size: 17px; font-weight: 650; }
 .mark svg { inline-size: 18px; block-size: 18px; }
 .content { flex: 1; min-inline-size: 0; position: relative; }
 .open { display: block; inline-size: 100%; font-weight: 500; overflow-wrap: anywhere; border-radius: 4px; }
-.entry[data-unread] .open, .toast .open { font-weight: 650; }
-.message {
-  overflow-wrap: anywhere; white-space: pre-line; color: var(--_muted); display: -webkit-box; overflow: hidden;
-  -webkit-box-orient: vertical; -webkit-line-clamp: 2; line-clamp: 2;
+.title, .message {
+  display: -webkit-box; overflow: hidden; -webkit-box-orient: vertical; -webkit-line-clamp: 2; line-clamp: 2;
+  /* Each text runs in the direction of its own language. */
+  unicode-bidi: plaintext;
 }
-.entry[data-expanded] .message { display: block; }
+.entry[data-unread] .open, .toast .open { font-weight: 650; }
+.message { overflow-wrap: anywhere; white-space: pre-line; color: var(--_muted); }
+.entry[data-expanded] :is(.title, .message) { display: block; }
 .link { display: inline-block; margin-block-start: 4px; color: var(--_accent); overflow-wrap: anywhere; }
 .meta { display: flex; flex-wrap: wrap; align-items: center; gap: 4px 8px; margin-block-start: 6px; min-block-size: 24px; }
+.entry .meta { padding-inline-end: 72px; }
 .meta time { color: var(--_muted); font-size: 13px; }
 .chip {
   padding: 0 8px; border-radius: 10px; font-size: 12px; line-height: 20px; color: var(--_tone);
@@ -100,15 +103,21 @@ h2 { font-size: 17px; font-weight: 650; }
 .older { display: block; inline-size: 100%; padding: 12px; text-align: center; color: var(--_accent); }
 
 .toasts {
-  position: fixed; inset: auto max(16px, env(safe-area-inset-right)) max(16px, env(safe-area-inset-bottom)) auto;
-  margin: 0; padding: 0; border: 0; background: none; overflow: visible; inline-size: min(380px, 100vw - 32px);
-  color: var(--_text); flex-direction: column; gap: 10px;
+  position: fixed; inset: auto 0 0 auto; margin: 0; border: 0; background: none; color: var(--_text);
+  padding: 16px max(16px, env(safe-area-inset-right)) max(16px, env(safe-area-inset-bottom)) 16px;
+  inline-size: min(412px, 100vw); max-block-size: 100dvh; overflow-y: auto; flex-direction: column; gap: 10px;
+  /* What shows between and beside the toasts can be used. */
+  pointer-events: none;
 }
+.toasts > * { pointer-events: auto; }
 .toasts:popover-open { display: flex; }
 .toast {
-  display: flex; gap: 12px; padding: 12px 8px 12px 14px; background: var(--_surface); border: 1px solid var(--_border);
-  border-inline-start: 4px solid var(--_tone); border-radius: var(--_radius);
+  display: flex; flex: none; gap: 12px; padding: 12px 8px 12px 18px; background: var(--_surface);
+  border: 1px solid var(--_border); border-radius: var(--_radius); position: relative; overflow: hidden;
   box-shadow: 0 8px 28px light-dark(#1a203029, #00000080);
+}
+.toast::before {
+  content: ""; position: absolute; inset-block: 0; inset-inline-start: 0; inline-size: 4px; background: var(--_tone);
 }
 .toast[data-tone="critical"] { background: color-mix(in srgb, var(--_critical) 8%, var(--_surface)); }
 .toast .message { -webkit-line-clamp: 3; line-clamp: 3; }
@@ -123,11 +132,12 @@ h2 { font-size: 17px; font-weight: 650; }
     inset: 0; inline-size: 100%; block-size: 100dvh; max-inline-size: none; max-block-size: none; border: 0;
     border-radius: 0;
   }
-  .panel header { padding-block-start: max(10px, env(safe-area-inset-top)); }
+  .top { padding-block-start: max(10px, env(safe-area-inset-top)); }
   .list { flex: 1; padding-block-end: env(safe-area-inset-bottom); }
-  .toasts { inset-inline: 12px; inline-size: auto; }
+  .toasts { inline-size: 100vw; padding-inline: 12px; }
   .quiet { min-inline-size: 40px; min-block-size: 40px; }
   .entry .actions { margin-block-start: -32px; }
+  .entry .meta { padding-inline-end: 88px; }
   .quiet svg { margin: auto; }
 }
 @media (prefers-reduced-motion: no-preference) {
@@ -136,7 +146,7 @@ h2 { font-size: 17px; font-weight: 650; }
   .connection[data-state="connecting"]::before { animation: pulse 1.2s ease-in-out infinite alternate; }
 }
 @media (forced-colors: active) {
-  .entry[data-unread]::before { background: Highlight; }
+  :is(.entry[data-unread], .toast)::before { background: Highlight; }
   .badge { border: 1px solid; }
 }
 @keyframes arrive { from { opacity: 0; transform: translateY(12px); } }

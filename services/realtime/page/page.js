@@ -147,7 +147,7 @@ function showArrival(notification) {
       "li",
       { class: "arrival", "data-tone": tone(notification) },
       icon(type),
-      element("h3", {}, title),
+      element("h2", {}, title),
       element("time", { datetime: new Date(timestamp * 1000).toISOString() }, time.format(timestamp * 1000)),
       element("p", { class: "text" }, message),
       element("p", { class: "facts" }, facts.filter((fact) => fact).join(" · ")),

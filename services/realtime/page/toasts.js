@@ -17,7 +17,10 @@ import { icon } from "./icons.js";
 /** @import { InboxNotification } from "./types.js" */
 
 const STAY_MS = 7_000;
+/** As many as leave something of the page to be seen. */
 const VISIBLE_LIMIT = 4;
+const VISIBLE_LIMIT_PHONE = 2;
+const PHONE = globalThis.matchMedia?.("(max-width: 480px)");
 /** Critical ones that wait for room; more than this nobody dismisses by hand. */
 const WAITING_LIMIT = 50;
 
@@ -66,9 +69,13 @@ export class Toasts {
     return [...this.#shown.map(({ notification }) => notification.id), ...this.#waiting.map(({ id }) => id)];
   }
 
+  get #isFull() {
+    return this.#shown.length >= (PHONE?.matches ? VISIBLE_LIMIT_PHONE : VISIBLE_LIMIT);
+  }
+
   /** @param {InboxNotification} notification */
   show(notification) {
-    if (this.#shown.length >= VISIBLE_LIMIT) {
+    if (this.#isFull) {
       const leaving = this.#shown.filter((toast) => !toast.stays).at(-1);
       if (leaving) {
         this.#remove(leaving);
@@ -96,7 +103,7 @@ export class Toasts {
     this.#waiting = this.#waiting.filter((notification) => notification.id !== id);
     const toast = this.#shown.find(({ notification }) => notification.id === id);
     if (toast) this.#remove(toast);
-    const next = this.#shown.length < VISIBLE_LIMIT ? this.#waiting.shift() : undefined;
+    const next = this.#isFull ? undefined : this.#waiting.shift();
     if (next) this.show(next);
     this.#arrange();
   }
@@ -120,10 +127,12 @@ export class Toasts {
    */
   #build(notification) {
     const labels = this.#labels;
-    const opener = button(notification.title, "open", () => {
+    const open = () => {
       this.dismiss(notification.id);
       this.#actions.open(notification);
-    });
+    };
+    // A long title is cut here; its whole text is the button's name.
+    const opener = button(notification.title, "open", open, element("span", { class: "title" }, notification.title));
     const content = element(
       "div",
       { class: "content" },
