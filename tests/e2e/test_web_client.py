@@ -92,6 +92,31 @@ async def test_resumes_where_it_left_without_gap_or_repeat(node: Realtime, page:
     await until(page, f"one.client.unread === {len(expected)}")
 
 
+@pytest.mark.parametrize("transport", ["websocket", "sse"])
+async def test_position_outlives_a_reload_where_it_is_kept(node: Realtime, page: Page, transport: str) -> None:
+    options = {"transport": transport, "cursorKey": "carillon.user1"}
+    await make(page, token("user1"), **options)
+    await page.evaluate("one.client.connect()")
+    await opened(page)
+    await node.to_user("user1", "before")
+    await node.to_all("to all")
+    await until(page, "one.heard.titles.length === 2")
+    await page.reload()
+    await node.to_user("user1", "meanwhile")
+    await make(page, token("user1"), **options)
+    await page.evaluate("one.client.connect()")
+    await opened(page)
+    await node.to_user("user1", "after")
+    await until(page, "one.heard.titles.length >= 2")
+    assert await heard(page, "titles") == ["meanwhile", "after"]
+    assert await heard(page, "late") == []
+    # Without it a client begins with what is unread.
+    await make(page, token("user1"), name="other", transport=transport)
+    await page.evaluate("other.client.connect()")
+    await until(page, "other.heard.titles.length >= 4")
+    assert await heard(page, "titles", "other") == ["before", "to all", "meanwhile", "after"]
+
+
 async def test_what_a_gap_swallowed_comes_from_the_inbox_before_what_is_new(node: Realtime, page: Page) -> None:
     await make(page, token("user1"))
     await page.evaluate("one.client.connect()")
