@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 import jwt
@@ -60,6 +61,11 @@ class Member(asyncio.Protocol):
         """Lose the connection, without a goodbye."""
         if self._transport is not None:
             self._transport.abort()
+
+    def told(self, notification: dict[str, Any]) -> None:
+        """Note a notification, and when it came."""
+        self.ids.append(notification["id"])
+        self.last_s = time.perf_counter()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -113,19 +119,18 @@ class Member(asyncio.Protocol):
         self.cursor = frame.get("cursor", self.cursor)
         match frame["type"]:
             case "notification":
-                self.ids.append(frame["notification"]["id"])
-                self.last_s = time.perf_counter()
+                self.told(frame["notification"])
             case "gap":
                 self.gaps += 1
             case "hello" if self._greeted is not None and not self._greeted.done():
                 self._greeted.set_result(None)
 
 
-def members(count: int, secret: str) -> list[Member]:
+def members(count: int, secret: str, kind: type[Member] = Member) -> list[Member]:
     """Make clients of as many users."""
     expires_s = time.time() + 3600
     return [
-        Member(f"user{number}", jwt.encode({"sub": f"user{number}", "exp": expires_s}, secret, "HS256"))
+        kind(f"user{number}", jwt.encode({"sub": f"user{number}", "exp": expires_s}, secret, "HS256"))
         for number in range(count)
     ]
 

@@ -4,8 +4,8 @@ import asyncio
 import json
 import time
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 import jwt
@@ -13,6 +13,7 @@ import jwt
 from carillon.stack import Stack
 from shared.mqtt import Broker, BrokerAddress
 from shared.topics import Kind, Topics
+from tests.load.crowd import Member, connect_all, members
 from tests.waiting import eventually
 
 _USER = "user1"
@@ -79,33 +80,25 @@ async def measure_half_rate(stack: Stack, *, seconds: int) -> tuple[float, Laten
         The highest rate per second, and the latency at half of it.
     """
     topics = Topics()
-    secret = stack.environment["REALTIME_JWT_SECRET"]
-    users = [f"user{number}" for number in range(_USERS)]
     took_ms: list[float] = []
     room = asyncio.Semaphore(_OUTSTANDING)
 
-    async def listen(socket: aiohttp.ClientWebSocketResponse) -> None:
-        while True:
-            frame = await socket.receive_json()
-            if frame["type"] == "notification":
-                took_ms.append((time.perf_counter() - frame["notification"]["data"]["sent_s"]) * 1000)
-                room.release()
+    class Listener(Member):
+        """Notes how long each notification was on its way; a client of aiohttp's would be a good part of that."""
 
-    async with AsyncExitStack() as opened, asyncio.TaskGroup() as group:
-        publisher = await opened.enter_async_context(Broker(BrokerAddress.parse(stack.broker.url), "bench"))
-        client = await opened.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
-        listening = []
-        for user in users:
-            await publisher.publish(topics.publish(Kind.DIRECTORY_USER, user), json.dumps({"groups": []}))
-            token = jwt.encode({"sub": user, "exp": time.time() + 3600}, secret, "HS256")
-            socket = await opened.enter_async_context(
-                client.ws_connect(f"{stack.realtime_url}/v1/ws", headers={"Authorization": f"Bearer {token}"})
-            )
-            listening.append(group.create_task(listen(socket), name=f"listen {user}"))
+        def told(self, notification: dict[str, Any]) -> None:
+            took_ms.append((time.perf_counter() - notification["data"]["sent_s"]) * 1000)
+            room.release()
+
+    crowd = members(_USERS, stack.environment["REALTIME_JWT_SECRET"], Listener)
+    async with Broker(BrokerAddress.parse(stack.broker.url), "bench") as publisher:
+        for member in crowd:
+            await publisher.publish(topics.publish(Kind.DIRECTORY_USER, member.user_id), json.dumps({"groups": []}))
+        await connect_all(crowd, stack.realtime_url)
 
         def publish(number: int) -> None:
             body = json.dumps({"message": "measured", "data": {"sent_s": time.perf_counter()}})
-            publisher.publish(topics.publish(Kind.REALTIME_USER, users[number % _USERS]), body)
+            publisher.publish(topics.publish(Kind.REALTIME_USER, crowd[number % _USERS].user_id), body)
 
         async def arrived(count: int) -> None:
             await eventually(lambda: len(took_ms) >= count, within_s=60, what="everything out of the sockets")
@@ -123,6 +116,6 @@ async def measure_half_rate(stack: Stack, *, seconds: int) -> tuple[float, Laten
             await asyncio.sleep(max(0.0, started_s + number / (most / 2) - time.perf_counter()))
             publish(number)
         await arrived(count)
-        for task in listening:
-            task.cancel()
+        for member in crowd:
+            member.cut()
     return most, _latency(took_ms, count)
