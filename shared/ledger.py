@@ -14,7 +14,7 @@ the broker: publishing jobs is the caller's work.
 
 import asyncio
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -30,6 +30,8 @@ LANES: tuple[str, ...] = (ROUTER_LANE, *(channel.value for channel in Channel))
 
 # How long a freshly published job may take to be claimed before the sweeper publishes it again.
 GRACE_MS = {Priority.LOW: 10_000, Priority.NORMAL: 5_000, Priority.HIGH: 3_000, Priority.CRITICAL: 2_000}
+
+PROBES_PER_SHARD = 1
 
 # Attempts whose outcome is kept per row; later ones overwrite the oldest, so that a delivery which is tried for a day
 # does not grow without bound.
@@ -286,12 +288,24 @@ class Ledger:
         )
         return answer.decode()
 
-    async def sweep(self, most_per_shard: int) -> list[DueRow]:
-        """Take what is due on every lane and shard, atomically, so that many callers share the work."""
+    async def sweep(self, most_per_shard: int, probed: Collection[str] = ()) -> list[DueRow]:
+        """Take what is due on every lane and shard, atomically, so that many callers share the work.
+
+        Args:
+            probed: lanes whose jobs nobody takes at the moment. Of these ``PROBES_PER_SHARD`` rows are taken, to find
+                out whether that is still so, and they do not wait longer from time to time as others do.
+        """
         graces = [GRACE_MS[priority] for priority in Priority]
         calls = [(lane, shard) for lane in LANES for shard in range(SHARDS)]
         futures = [
-            self.store.submit_script(_sweep, self.keys.shard(shard), lane, most_per_shard, *graces)
+            self.store.submit_script(
+                _sweep,
+                self.keys.shard(shard),
+                lane,
+                PROBES_PER_SHARD if lane in probed else most_per_shard,
+                int(lane in probed),
+                *graces,
+            )
             for lane, shard in calls
         ]
         due: list[DueRow] = []

@@ -1,11 +1,13 @@
 -- Take what is due or whose lease has lapsed, so that it is published again. Each row taken is looked at next after a
--- grace that doubles with every time it is taken unclaimed: a backlog is not multiplied by its own re-drives.
+-- grace that doubles with every time it is taken unclaimed: a backlog is not multiplied by its own re-drives. A lane whose
+-- jobs nobody takes has no backlog at the broker, and is only probed; then the grace stays as it is, so that nothing has
+-- to wait long once somebody is there.
 --
--- ARGV: lane, most rows, grace ms per priority (low, normal, high, critical).
+-- ARGV: lane, most rows, probe 0|1, grace ms per priority (low, normal, high, critical).
 -- Answer: a list of {id, key, priority, content, spec}.
 
-local lane, most = ARGV[1], tonumber(ARGV[2])
-local grace = {low = tonumber(ARGV[3]), normal = tonumber(ARGV[4]), high = tonumber(ARGV[5]), critical = tonumber(ARGV[6])}
+local lane, most, probe = ARGV[1], tonumber(ARGV[2]), ARGV[3] == '1'
+local grace = {low = tonumber(ARGV[4]), normal = tonumber(ARGV[5]), high = tonumber(ARGV[6]), critical = tonumber(ARGV[7])}
 local LONGEST_DOUBLING = 6
 local schedule = base .. ':due:' .. lane
 local answer = {}
@@ -18,8 +20,10 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', schedule, '-inf', now, 'LIMI
   else
     local row = read_row(found[1])
     redis.call('ZADD', schedule, now + grace[row.priority] * 2 ^ math.min(row.redrives, LONGEST_DOUBLING), member)
-    row.redrives = row.redrives + 1
-    write_row(record, key, row)
+    if not probe then
+      row.redrives = row.redrives + 1
+      write_row(record, key, row)
+    end
     answer[#answer + 1] = {id, key, row.priority, found[2], found[3]}
   end
 end

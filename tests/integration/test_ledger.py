@@ -233,6 +233,29 @@ async def test_a_lost_job_is_driven_again_after_its_grace(ledger: Ledger) -> Non
     assert time.monotonic() - started >= GRACE_MS[Priority.CRITICAL] / 1000 - 0.1
 
 
+async def test_a_lane_is_probed_with_one_row_that_waits_no_longer_each_time(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(GRACE_MS, Priority.NORMAL, 100)
+    await ledger.accept(record(*(row(f"email:{number}") for number in range(20))))
+
+    async def probed() -> int:
+        return len(await ledger.sweep(10, {"email"}))
+
+    for _ in range(30):
+        assert await eventually(probed) == 1
+
+    async def all_taken() -> bool:
+        taken.update(due.key for due in await ledger.sweep(10))
+        return len(taken) == 20
+
+    taken: set[str] = set()
+    began = time.monotonic()
+    await eventually(all_taken)
+    # Had each probe doubled the grace, most of them would wait for some seconds now.
+    assert time.monotonic() - began < 1
+
+
 async def test_a_cancellation_ends_what_has_not_left(ledger: Ledger) -> None:
     accepted = record(row("email:0"), row("email:1"), row("email:2", due_ms=now_ms() + 60_000))
     await ledger.accept(accepted)

@@ -19,7 +19,8 @@ from shared import worker as module
 from shared.errors import Reason
 from shared.jobs import jobs_of, settled
 from shared.keys import Keys, new_notification_id
-from shared.ledger import AlertState, Claim, Ledger, NewRecord, NewRow, Outcome
+from shared.ledger import GRACE_MS, AlertState, Claim, Ledger, NewRecord, NewRow, Outcome
+from shared.metrics import redriven_deliveries, series
 from shared.model import Channel, Content, Delivery, EmailAddress, Job, Notification, Priority, State
 from shared.mqtt import Broker, BrokerAddress
 from shared.store import Store
@@ -188,6 +189,29 @@ async def test_the_same_job_again_changes_nothing(bench: Bench) -> None:
     await bench.accept("email:marker")
     await eventually(lambda: bench.ends()["email:marker", State.DELIVERED])
     assert bench.times()["email:0"] == 1
+
+
+async def test_what_nobody_took_goes_out_when_somebody_is_there(
+    bench: Bench, store: EmptyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(GRACE_MS, Priority.NORMAL, 50)
+    bench.open_gate.set()
+    await bench.worker.stop_intake()
+    record = bench.record("email:0", "email:1")
+    await bench.ledger.accept(record)
+    swept = series(redriven_deliveries, "email")
+    before = swept._value.get()
+    await eventually(lambda: swept._value.get() >= before + 20)
+    key = f"{Keys().shard_of(record.notification.id)}:n:{record.notification.id}"
+    async with Store(store.url) as look:
+        status = (await look.command("HGET", key, "s:email:0")).decode().split("|")
+    # As after a single re-drive, and not as long as after ten.
+    assert int(status[5]) <= 1
+    for link in bench.worker.links:
+        assert link._broker is not None
+        await link._broker.subscribe(*link._filters)
+    await eventually(lambda: len(bench.reported) == 2)
+    assert bench.times() == Counter(["email:0", "email:1"])
 
 
 async def test_critical_is_served_while_low_fills_its_share(
