@@ -281,6 +281,13 @@ class Model:
     waiting: list[str] = field(default_factory=list)
     hidden: set[str] = field(default_factory=set)
 
+    def tell_up_to(self, name: str) -> None:
+        """Take what was told out of what waits. A place in the feed is that of an entry which the user may see."""
+        end = self.waiting.index(name) + 1
+        told, rest = self.waiting[:end], self.waiting[end:]
+        passed = max((at for at, each in enumerate(told) if each.startswith("feed")), default=-1)
+        self.waiting = [each for each in told[passed + 1 :] if each.startswith("others")] + rest
+
 
 OPERATIONS = st.lists(
     st.one_of(
@@ -325,7 +332,7 @@ async def test_resuming_never_skips_and_never_repeats(connection: Store, operati
                 # The connection broke after some of them.
                 last = stream.items[number]
                 cursor = last.cursor
-                del model.waiting[: model.waiting.index(last.id) + 1]
+                model.tell_up_to(last.id)
             else:
                 cursor = stream.end
                 model.waiting.clear()
