@@ -12,21 +12,24 @@ from importlib import import_module
 
 import click
 
-from carillon.output import printable
+from carillon.commands.output import printable
 from shared.errors import CarillonError, ConfigError
 
 # Name, module and what the list of commands says. A command is imported when it is used, so that one that only signs
 # a token does not wait for the others' imports.
 _COMMANDS = {
-    "up": ("carillon.up_command:up", "Run the whole system on this machine."),
-    "send": ("carillon.send:send", "Publish and print the receipt."),
-    "directory": ("carillon.directory:directory", "Put people and on-call entries into the directory."),
-    "token": ("carillon.tokens:token", "Print a token for a user of the realtime service."),
-    "trace": ("carillon.trace:trace", "Show what became of a notification."),
-    "dead-letters": ("carillon.dead_letters:dead_letters", "Look at what ended undelivered; replay or drop it."),
-    "template": ("carillon.templates:template", "Look at the texts of templates before anybody gets them."),
-    "audit": ("carillon.audit:audit", "Check that everything accepted is accounted for."),
-    "broker-roles": ("carillon.broker_command:broker_roles", "Print the broker's rules for a file of logins."),
+    "up": ("carillon.commands.up:up", "Run the whole system on this machine."),
+    "send": ("carillon.commands.send:send", "Publish and print the receipt."),
+    "directory": ("carillon.commands.directory:directory", "Put people and on-call entries into the directory."),
+    "token": ("carillon.commands.tokens:token", "Print a token for a user of the realtime service."),
+    "trace": ("carillon.commands.trace:trace", "Show what became of a notification."),
+    "dead-letters": (
+        "carillon.commands.dead_letters:dead_letters",
+        "Look at what ended undelivered; replay or drop it.",
+    ),
+    "template": ("carillon.commands.templates:template", "Look at the texts of templates before anybody gets them."),
+    "audit": ("carillon.commands.audit:audit", "Check that everything accepted is accounted for."),
+    "broker-roles": ("carillon.commands.broker_roles:broker_roles", "Print the broker's rules for a file of logins."),
 }
 
 # 128 + SIGINT, what shells report of a program that Ctrl-C ended.

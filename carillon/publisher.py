@@ -27,14 +27,16 @@ from typing import Any, Self
 
 from pydantic import ValidationError
 
-from carillon.outbox import OUTBOX_ENTRIES, Entry, Outbox
+from carillon.outbox.outbox import OUTBOX_ENTRIES, Entry, Outbox
+from carillon.outbox.resending import Resending
 from carillon.payload_terms import read_object
 from carillon.receipts import FieldProblem, NoReceipt, Receipt, Refusal, Refused, Status
-from carillon.resending import Resending
 from shared import tracing
 from shared.errors import BrokerUnavailable
 from shared.model import TraceContext
-from shared.mqtt import Broker, BrokerAddress, BrokerLink
+from shared.mqtt import Broker
+from shared.mqtt_address import BrokerAddress
+from shared.mqtt_link import BrokerLink
 
 __all__ = [
     "IDEMPOTENCY_PROPERTY",

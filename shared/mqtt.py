@@ -3,7 +3,7 @@
 Promises: a message taken here is acknowledged to the broker only by ``ack``; a publish's future ends with the broker's
 answer or with BrokerUnavailable; ``take`` returns everything that has arrived. At least once: what was not acknowledged
 comes again after a reconnect (of the same session) or is driven again by the ledger. It does not reconnect;
-``BrokerLink`` does.
+``shared.mqtt_link`` does.
 
 The underlying paho client is reached through ``_client``: aiomqtt 2.5 acknowledges as soon as a message is in memory,
 drops reason codes, and its message iterator halves the rate. aiomqtt and paho connect, subscribe, ping and own the
@@ -14,18 +14,14 @@ socket; the stream's PUBLISH and PUBACK packets, which are nearly all of it, are
 import asyncio
 import logging
 import math
-import random
 import re
 import socket
-import ssl
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
-from urllib.parse import unquote, urlsplit
 
 import aiomqtt
 from paho.mqtt.enums import MQTTErrorCode
@@ -33,7 +29,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from shared.errors import BrokerUnavailable, ConfigError
+from shared.errors import BrokerUnavailable
+from shared.mqtt_address import BrokerAddress
 from shared.packets import (
     PUBACK,
     PUBLISH,
@@ -78,52 +75,6 @@ _STRING_BYTES = 65_535  # MQTT 5, 1.5.4
 # For connecting, subscribing and unsubscribing.
 _ANSWER_S = 10.0
 
-_FIRST_BACKOFF_S = 0.2
-_LONGEST_BACKOFF_S = 5.0
-# A connection that breaks earlier has not ended the trouble: another client has our id, or the broker refuses us.
-_STEADY_AFTER_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerAddress:
-    """Where the broker is and who we are to it."""
-
-    host: str
-    port: int
-    username: str | None = None
-    password: str | None = None
-    tls: ssl.SSLContext | None = None
-
-    @classmethod
-    def parse(cls, url: str, ca_file: Path | None = None) -> Self:
-        """Read an ``MQTT_URL``.
-
-        Raises:
-            ConfigError: it is not one; the message does not repeat it, for it may hold a password.
-        """
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError:
-            parts, port = urlsplit(""), None
-        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
-            raise ConfigError("MQTT_URL: must look like mqtt://[user:pass@]host[:1883] or mqtts://…")
-        secure = parts.scheme == "mqtts"
-        return cls(
-            host=parts.hostname,
-            port=port or (8883 if secure else 1883),
-            username=unquote(parts.username) if parts.username else None,
-            password=unquote(parts.password) if parts.password else None,
-            tls=_tls(ca_file) if secure else None,
-        )
-
-
-def _tls(ca_file: Path | None) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=ca_file)
-    except OSError as error:  # An ssl.SSLError is one, too.
-        raise ConfigError(f"MQTT_CA_FILE: cannot be used ({error.strerror})") from None
-
 
 @dataclass(slots=True)
 class _Publish:
@@ -158,6 +109,13 @@ def is_topic_name(topic: str) -> bool:
         and topic.count("/") < _TOPIC_LEVELS
         and not _NO_TOPIC_NAME.search(topic)
     )
+
+
+def failed_publish(why: str) -> "asyncio.Future[bool]":
+    """Return the future of a publish that cannot leave."""
+    future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    _fail(future, why)
+    return future
 
 
 def _fail(future: "asyncio.Future[bool]", why: str) -> None:
@@ -349,10 +307,9 @@ class Broker:
             A future that ends with True when the broker took it for somebody, False when nobody is subscribed (then
             it is gone), or BrokerUnavailable, also for what is no topic to publish on.
         """
-        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         if self._closed.done():
-            _fail(future, "connection lost")
-            return future
+            return failed_publish("connection lost")
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         if not is_topic_name(topic):
             _fail(future, "not a topic name")
             return future
@@ -479,142 +436,3 @@ class Broker:
             if not future.done():
                 _fail(future, "connection lost")
         self._arrived.set()
-
-
-Serve = Callable[[Broker], Awaitable[None]]
-
-
-class BrokerLink:
-    """A connection that comes back: connect, subscribe, serve, and again after a back-off when it broke.
-
-    Args:
-        filters: subscribed at every connect, because a broker that lost its state may say "session present" and still
-            not route shared subscriptions.
-        serve: runs while the connection stands and returns only on cancellation or BrokerUnavailable.
-
-    Attributes:
-        problem: why the connection last broke or did not come about.
-    """
-
-    def __init__(
-        self,
-        address: BrokerAddress,
-        client_id: str,
-        *,
-        filters: Sequence[str] = (),
-        serve: Serve | None = None,
-        session_expiry_s: int = 0,
-        receive_maximum: int = RECEIVE_MAXIMUM,
-    ) -> None:
-        self.client_id = client_id
-        self._address = address
-        self._filters = tuple(filters)
-        self._serve = serve
-        self._session_expiry_s = session_expiry_s
-        self._receive_maximum = receive_maximum
-        self._broker: Broker | None = None
-        self._up = asyncio.Event()
-        self._tried = asyncio.Event()
-        self._leaving = False
-        self._up_since_s = math.inf
-        self.problem = ""
-
-    @property
-    def is_up(self) -> bool:
-        """Tell whether the connection stands and is subscribed."""
-        return self._up.is_set() and self._broker is not None and self._broker.is_open
-
-    async def wait_up(self) -> None:
-        """Return when the connection stands."""
-        await self._up.wait()
-
-    async def wait_tried(self) -> None:
-        """Return when the first try to connect has ended, either way."""
-        await self._tried.wait()
-
-    def publish(
-        self,
-        topic: str,
-        payload: bytes | str,
-        *,
-        response_topic: str | None = None,
-        correlation: bytes | None = None,
-        expiry_s: int | None = None,
-        user_properties: UserProperties = (),
-    ) -> "asyncio.Future[bool]":
-        """Publish on the current connection; see ``Broker.publish``."""
-        if self._broker is None:
-            future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-            _fail(future, "not connected")
-            return future
-        return self._broker.publish(
-            topic,
-            payload,
-            response_topic=response_topic,
-            correlation=correlation,
-            expiry_s=expiry_s,
-            user_properties=user_properties,
-        )
-
-    @property
-    def waiting(self) -> int:
-        """How many messages have arrived and were not taken."""
-        return self._broker.waiting if self._broker is not None else 0
-
-    async def stop_intake(self) -> None:
-        """Unsubscribe, so that no new work arrives while the rest is finished."""
-        if self._broker is not None and self._broker.is_open:
-            with suppress(BrokerUnavailable):
-                await self._broker.unsubscribe(*self._filters)
-
-    async def forget_session(self) -> None:
-        """End the connection and its session at the broker, for good; for one that was drained.
-
-        Raises:
-            BrokerUnavailable: there is no connection; the broker still has the session.
-        """
-        self._leaving = True
-        if self._broker is None:
-            raise BrokerUnavailable("not connected")
-        await self._broker.forget_session()
-
-    async def run(self) -> None:
-        """Keep the connection until cancelled or forgotten. Logs once when it goes and once when it is back."""
-        failures = 0
-        while not self._leaving:
-            self._up_since_s = math.inf
-            try:
-                await self._connect_and_serve(failures)
-            except BrokerUnavailable as error:
-                if self._leaving:
-                    return
-                self.problem = str(error)
-                if failures == 0 or self._up.is_set():
-                    log.warning("broker away", extra={"client_id": self.client_id, "error": str(error)})
-                is_steady = time.monotonic() - self._up_since_s >= _STEADY_AFTER_S
-                failures = 1 if is_steady else failures + 1
-            finally:
-                self._broker = None
-                self._up.clear()
-                self._tried.set()
-            longest = min(_LONGEST_BACKOFF_S, _FIRST_BACKOFF_S * math.pow(2, min(failures, 10)))
-            await asyncio.sleep(random.uniform(longest / 4, longest))  # noqa: S311 - jitter
-
-    async def _connect_and_serve(self, failures: int) -> None:
-        async with Broker(
-            self._address,
-            self.client_id,
-            session_expiry_s=self._session_expiry_s,
-            receive_maximum=self._receive_maximum,
-        ) as broker:
-            self._broker = broker
-            await broker.subscribe(*self._filters)
-            self._up.set()
-            self._up_since_s = time.monotonic()
-            self._tried.set()
-            if failures:
-                log.info("broker back", extra={"client_id": self.client_id})
-            if self._serve is None:
-                await broker.wait_closed()
-                raise BrokerUnavailable("connection lost")
-            await self._serve(broker)

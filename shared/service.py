@@ -29,7 +29,7 @@ from shared.keys import Keys
 from shared.ledger import Claim, Ledger, Outcome
 from shared.log import configure
 from shared.model import Channel, Delivery, Job, Notification, State
-from shared.mqtt import BrokerAddress
+from shared.mqtt_address import BrokerAddress
 from shared.ops import Check, serve_ops
 from shared.presence import Presence
 from shared.provider import Provider

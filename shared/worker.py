@@ -26,7 +26,9 @@ from shared.errors import BrokerUnavailable, Reason, StoreUnavailable
 from shared.jobs import open_job
 from shared.ledger import Claim, Ledger, Outcome, is_notification_id
 from shared.model import Job, Notification, Priority, RowT, State
-from shared.mqtt import Broker, BrokerAddress, BrokerLink
+from shared.mqtt import Broker
+from shared.mqtt_address import BrokerAddress
+from shared.mqtt_link import BrokerLink
 from shared.packets import Incoming
 from shared.topics import Topics
 

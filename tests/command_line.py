@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from carillon.local import ROOT
-from carillon.stack import Stack
+from carillon.local.servers import ROOT
+from carillon.local.stack import Stack
 
 # A command needs less than a second; the machine may be busy.
 _ENDS_WITHIN_S = 90.0

@@ -20,9 +20,9 @@ import pytest
 import pytest_asyncio
 import redis.asyncio
 
-from carillon.local import LocalServer, find_server, local_broker, local_store
-from carillon.ports import SERVICES, free_port
-from carillon.stack import Stack
+from carillon.local.ports import SERVICES, free_port
+from carillon.local.servers import LocalServer, find_server, local_broker, local_store
+from carillon.local.stack import Stack
 from sandbox.server import Options, Sandbox, running
 from tests.node_packages import NotInstalled, install
 from tests.redis_sets import ClusterSet

@@ -16,10 +16,10 @@ import time
 import tomllib
 from pathlib import Path
 
-from carillon.child import Child
-from carillon.local import ROOT
-from carillon.ports import LOOPBACK, SERVICES, free_port
-from carillon.stack import Stack, is_ready, with_login
+from carillon.local.child import Child
+from carillon.local.ports import LOOPBACK, SERVICES, free_port
+from carillon.local.servers import ROOT
+from carillon.local.stack import Stack, is_ready, with_login
 from tests.waiting import eventually
 
 USER = "10001:10001"

@@ -13,9 +13,9 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from carillon.child import Child
-from carillon.local import LocalServer, find_server, local_store
-from carillon.ports import LOOPBACK, free_port
+from carillon.local.child import Child
+from carillon.local.ports import LOOPBACK, free_port
+from carillon.local.servers import LocalServer, find_server, local_store
 from tests.waiting import eventually
 
 SERVICE = "primary"

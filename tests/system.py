@@ -11,8 +11,8 @@ from typing import Any
 import aiohttp
 import jwt
 
+from carillon.local.stack import Stack
 from carillon.publisher import Publisher, Receipt, Refused
-from carillon.stack import Stack
 from tests.realtime import Client
 from tests.sandbox_client import SandboxClient
 from tests.waiting import eventually

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import yaml
 
-from carillon.broker_roles import SERVICES, Login
-from carillon.broker_rules import dynamic_security, new_password
+from carillon.broker.roles import SERVICES, Login
+from carillon.broker.rules import dynamic_security, new_password
 from sandbox.authority import make_server
 from sandbox.credentials import prepare
 

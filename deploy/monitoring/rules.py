@@ -10,7 +10,7 @@ say alike, so ``max`` over processes is the number, and a sum would be a multipl
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from carillon.ports import SERVICES
+from carillon.local.ports import SERVICES
 from deploy.monitoring.slo import ENOUGH, FAST, OBJECTIVES, SLOW, WINDOWS, BurnRate
 from shared.model import Priority
 

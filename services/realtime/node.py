@@ -22,7 +22,8 @@ from services.realtime.settings import RealtimeSettings
 from shared.errors import StoreUnavailable
 from shared.feed import Feed, FeedMirror
 from shared.inbox import Inbox
-from shared.mqtt import Broker, BrokerLink
+from shared.mqtt import Broker
+from shared.mqtt_link import BrokerLink
 from shared.presence import Presence
 from shared.service import Context
 from shared.sessions import NODE_HEARTBEAT_S, Sessions

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from services.realtime import news
 from services.realtime.frames import Frame
 from services.realtime.news import News
-from shared.mqtt import BrokerLink
+from shared.mqtt_link import BrokerLink
 from shared.sessions import GatewaySession
 from shared.topics import Topics
 

@@ -14,7 +14,8 @@ from services.router.intake import Intake
 from services.router.settings import RouterSettings
 from services.router.slots import SlotLost, Slots
 from shared.errors import BrokerUnavailable, StoreUnavailable
-from shared.mqtt import Broker, BrokerLink
+from shared.mqtt import Broker
+from shared.mqtt_link import BrokerLink
 from shared.service import Context
 from shared.worker import until_stored
 

@@ -11,7 +11,7 @@ from shared.clock import Clock
 from shared.jobs import jobs_of
 from shared.ledger import AlertState, Claim, NewRow, Outcome
 from shared.model import Notification, State
-from shared.mqtt import BrokerLink
+from shared.mqtt_link import BrokerLink
 from shared.topics import Topics
 
 

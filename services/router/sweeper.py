@@ -14,7 +14,7 @@ from shared.errors import StoreUnavailable
 from shared.jobs import jobs_of_due, settled
 from shared.ledger import ROUTER_LANE, DueRow, Ledger
 from shared.model import Channel
-from shared.mqtt import BrokerLink
+from shared.mqtt_link import BrokerLink
 from shared.topics import Topics
 
 log = logging.getLogger(__name__)

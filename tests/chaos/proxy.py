@@ -11,7 +11,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from carillon.ports import LOOPBACK, free_port
+from carillon.local.ports import LOOPBACK, free_port
 
 _READ_BYTES = 64 * 1024
 

@@ -20,10 +20,10 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from carillon.child import Child
-from carillon.local import ROOT
+from carillon.local.child import Child
+from carillon.local.servers import ROOT
+from carillon.local.stack import Stack
 from carillon.publisher import Publisher
-from carillon.stack import Stack
 from shared.errors import StoreUnavailable
 from shared.keys import Keys
 from shared.ledger import Ledger

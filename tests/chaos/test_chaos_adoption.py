@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from carillon.stack import Stack
+from carillon.local.stack import Stack
 from services.router.slots import LEASE_MS
 from shared.keys import Keys
-from shared.mqtt import Broker, BrokerAddress
+from shared.mqtt import Broker
+from shared.mqtt_address import BrokerAddress
 from shared.store import Store
 from shared.worker import until_stored
 from tests.waiting import eventually

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from carillon.stack import Stack
+from carillon.local.stack import Stack
 from tests.command_line import CommandLine
 from tests.redis_sets import ClusterSet
 from tests.system import System, open_system

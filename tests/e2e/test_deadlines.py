@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from carillon.stack import Stack
+from carillon.local.stack import Stack
 from shared.keys import Keys
 from shared.store import Store
 from shared.trace import Trace, TracedRow

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from prometheus_client.parser import text_string_to_metric_families
 
-from carillon.stack import Stack
+from carillon.local.stack import Stack
 from sandbox.authority import server_context
 from sandbox.credentials import prepare
 from shared.keys import Keys

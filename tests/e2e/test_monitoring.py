@@ -13,9 +13,9 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from carillon.local_prometheus import local_prometheus, prometheus_url
-from carillon.ports import SERVICES, free_port
-from carillon.stack import Stack
+from carillon.local.ports import SERVICES, free_port
+from carillon.local.prometheus import local_prometheus, prometheus_url
+from carillon.local.stack import Stack
 from deploy.monitoring import panels, rules
 from tests.conftest import need
 from tests.manifests import of_kind

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, WebSocketRoute, expect
 
-from carillon.stack import Stack
+from carillon.local.stack import Stack
 from tests.page import DEADLINE_MS, badge, entry, live, open_inbox, reader, stored, tell, toasts, token
 from tests.system import System, open_system
 

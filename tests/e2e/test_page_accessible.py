@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from carillon.stack import Stack
+from carillon.local.stack import Stack
 from tests.page import DEADLINE_MS, entry, live, open_inbox, reader, tell, toasts, token
 from tests.system import System, open_system
 

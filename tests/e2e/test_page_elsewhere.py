@@ -9,8 +9,8 @@ import pytest
 from aiohttp import web
 from playwright.async_api import Browser, Page, expect
 
-from carillon.ports import LOOPBACK, free_port
-from carillon.stack import Stack
+from carillon.local.ports import LOOPBACK, free_port
+from carillon.local.stack import Stack
 from tests.page import DEADLINE_MS, badge, entry, open_inbox, tell, toasts, token
 from tests.system import System, open_system
 

@@ -6,7 +6,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, expect
 
-from carillon.stack import Stack
+from carillon.local.stack import Stack
 from tests.page import DEADLINE_MS, entry, live, open_inbox, reader, tell, toasts, token
 from tests.system import System, open_system
 

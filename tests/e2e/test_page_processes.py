@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
-from carillon.stack import Stack
+from carillon.local.stack import Stack
 from tests.chaos.proxy import Proxy
 from tests.page import DEADLINE_MS, badge, entry, live, open_inbox, tell, token, until
 from tests.system import System, open_system

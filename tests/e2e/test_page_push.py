@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from carillon.stack import Stack
+from carillon.local.stack import Stack
 from tests.page import DEADLINE_MS, live, reader, tell, token, until
 from tests.system import System, open_system
 from tests.waiting import eventually

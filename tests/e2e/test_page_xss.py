@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
-from carillon.stack import Stack
+from carillon.local.stack import Stack
 from tests.page import DEADLINE_MS, entry, live, open_inbox, reader, token, until
 from tests.system import System, open_system
 from tests.xss_corpus import corpus

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from carillon.stack import Stack
+from carillon.local.stack import Stack
 from services.router.settings import RouterSettings
 from shared.keys import Keys
 from shared.model import Channel, State

@@ -3,8 +3,8 @@
 import aiohttp
 import pytest
 
-from carillon.ports import SERVICES
-from carillon.stack import Stack
+from carillon.local.ports import SERVICES
+from carillon.local.stack import Stack
 from tests.manifests import Pod
 
 

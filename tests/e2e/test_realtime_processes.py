@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from carillon.stack import Stack
+from carillon.local.stack import Stack
 from shared.directory import Directory
 from shared.feed import Feed, FeedMirror
 from shared.inbox import Inbox

@@ -12,10 +12,10 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from carillon.child import Child
-from carillon.local import ROOT
-from carillon.ports import free_port
-from carillon.stack import Stack, with_login
+from carillon.local.child import Child
+from carillon.local.ports import free_port
+from carillon.local.servers import ROOT
+from carillon.local.stack import Stack, with_login
 from shared.keys import Keys
 from shared.model import JOB_VERSION, READABLE_VERSION
 from shared.store import Store

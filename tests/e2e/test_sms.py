@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from carillon.stack import Stack
+from carillon.local.stack import Stack
 from shared.keys import Keys
 from shared.ledger import AlertState
 from shared.model import Channel, State

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from carillon.local.stack import Stack
 from carillon.publisher import Receipt
-from carillon.stack import Stack
-from shared.mqtt import Broker, BrokerAddress
+from shared.mqtt import Broker
+from shared.mqtt_address import BrokerAddress
 from shared.packets import Incoming
 from tests.realtime import Client
 from tests.system import System, open_system

@@ -11,10 +11,11 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from carillon.ports import free_port
-from carillon.stack import Stack, with_login
+from carillon.local.ports import free_port
+from carillon.local.stack import Stack, with_login
 from shared import tracing
-from shared.mqtt import Broker, BrokerAddress
+from shared.mqtt import Broker
+from shared.mqtt_address import BrokerAddress
 from shared.packets import Incoming
 from tests.otlp import Collector, Seen, collecting
 from tests.system import open_system

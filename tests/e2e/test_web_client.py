@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, Route
 
-from carillon.local import LocalServer
+from carillon.local.servers import LocalServer
 from shared.people import Person
 from tests.conftest import EmptyStore
 from tests.page import until

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from carillon.local import LocalServer
+from carillon.local.servers import LocalServer
 from shared.people import Person
 from tests.conftest import EmptyStore
 from tests.realtime import Realtime, bearer, notification, realtime_node

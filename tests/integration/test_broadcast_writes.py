@@ -2,7 +2,7 @@
 
 import redis.asyncio
 
-from carillon.local import LocalServer
+from carillon.local.servers import LocalServer
 from tests.conftest import EmptyStore
 from tests.load.directory_size import count_writes, fill_directory
 from tests.realtime import realtime_node

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from carillon.broker_roles import (
+from carillon.broker.roles import (
     ANSWERING,
     CLIENT_ID,
     SERVICES,
@@ -16,12 +16,13 @@ from carillon.broker_roles import (
     roles,
     whoever_is_on_this_machine,
 )
-from carillon.broker_rules import dynamic_security, new_password
-from carillon.local import local_broker
-from carillon.ports import free_port
+from carillon.broker.rules import dynamic_security, new_password
+from carillon.local.ports import free_port
+from carillon.local.servers import local_broker
 from shared.errors import BrokerUnavailable, ConfigError
 from shared.model import Channel, Priority
-from shared.mqtt import Broker, BrokerAddress
+from shared.mqtt import Broker
+from shared.mqtt_address import BrokerAddress
 from shared.topics import Kind, Topics
 from tests.conftest import need
 

@@ -7,7 +7,7 @@ from time import monotonic
 import pytest
 import pytest_asyncio
 
-from carillon.ports import LOOPBACK
+from carillon.local.ports import LOOPBACK
 from tests.chaos.proxy import Proxy
 from tests.waiting import eventually
 

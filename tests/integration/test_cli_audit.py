@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from carillon.local.stack import Stack
 from carillon.publisher import Publisher
-from carillon.stack import Stack
 from shared.audit import Audit, Depth
 from shared.keys import Keys
 from shared.store import Store

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from carillon.stack import Stack
+from carillon.local.stack import Stack
 from shared.errors import Reason
 from tests.command_line import CommandLine, running_system
 from tests.sandbox_client import SandboxClient

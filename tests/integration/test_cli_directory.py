@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 import redis.asyncio
 
-from carillon.stack import Stack
+from carillon.local.stack import Stack
 from tests.command_line import CommandLine, running_system
 
 

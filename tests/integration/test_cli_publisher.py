@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from carillon.local import LocalServer
+from carillon.local.servers import LocalServer
 from carillon.publisher import (
     IDEMPOTENCY_PROPERTY,
     OUTSTANDING,
@@ -19,7 +19,8 @@ from carillon.publisher import (
     Status,
 )
 from shared.errors import BrokerUnavailable
-from shared.mqtt import Broker, BrokerAddress
+from shared.mqtt import Broker
+from shared.mqtt_address import BrokerAddress
 from shared.packets import Incoming
 from tests.waiting import eventually
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from carillon.local import ROOT
+from carillon.local.servers import ROOT
+from carillon.local.stack import Stack
 from carillon.publisher import Publisher, Refused
-from carillon.stack import Stack
 from shared.dead_letters import DeadLetters, Entry, Wanted
 from shared.keys import Keys
 from shared.store import Store

@@ -8,9 +8,9 @@ import pytest
 import pytest_asyncio
 import redis.asyncio
 
-from carillon.local import LocalServer
-from carillon.ports import free_port
-from carillon.stack import Stack
+from carillon.local.ports import free_port
+from carillon.local.servers import LocalServer
+from carillon.local.stack import Stack
 from tests.command_line import CommandLine, running_system
 from tests.sandbox_client import SandboxClient
 

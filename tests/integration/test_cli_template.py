@@ -6,7 +6,7 @@ import pytest
 
 from tests.command_line import CommandLine
 
-SAMPLE = Path(__file__).parents[2] / "carillon" / "sample_templates"
+SAMPLE = Path(__file__).parents[2] / "carillon" / "local" / "sample_templates"
 DATA = '{"name": "User 123", "joined": "2026-11-02", "tasks": 3}'
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 import pytest_asyncio
 
-from carillon.stack import Stack
+from carillon.local.stack import Stack
 from shared.errors import Reason
 from shared.keys import Keys, new_notification_id
 from shared.ledger import Ledger, NewRecord, NewRow, Outcome

@@ -10,13 +10,14 @@ from urllib.parse import urlsplit
 import pytest
 import pytest_asyncio
 
-from carillon.broker_roles import SERVICES
-from carillon.child import Child
-from carillon.local import find_plugin, find_server
-from carillon.ports import free_port
+from carillon.broker.roles import SERVICES
+from carillon.local.child import Child
+from carillon.local.ports import free_port
+from carillon.local.servers import find_plugin, find_server
 from deploy.dev_secrets.__main__ import CLIENTS, Secrets, dev_secrets
 from shared.errors import BrokerUnavailable, StoreUnavailable
-from shared.mqtt import Broker, BrokerAddress
+from shared.mqtt import Broker
+from shared.mqtt_address import BrokerAddress
 from shared.store import Store
 from tests.conftest import need
 from tests.manifests import of_kind

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from carillon.ports import free_port
+from carillon.local.ports import free_port
 from sandbox.authority import server_context
 from sandbox.script import Rule
 from sandbox.server import Options, Sandbox, running

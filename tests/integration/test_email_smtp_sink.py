@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from carillon.ports import LOOPBACK, free_port
+from carillon.local.ports import LOOPBACK, free_port
 from services.email.providers import SmtpProvider
 from shared.errors import (
     DeliveryError,

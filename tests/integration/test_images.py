@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from carillon.ports import SERVICES
-from carillon.stack import Stack
+from carillon.local.ports import SERVICES
+from carillon.local.stack import Stack
 from tests.images import Files
 
 

@@ -16,9 +16,9 @@ import redis.asyncio
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from carillon.child import Child, ChildFailed
-from carillon.local import LocalServer, local_broker, local_store
-from carillon.ports import free_port, is_free
+from carillon.local.child import Child, ChildFailed
+from carillon.local.ports import free_port, is_free
+from carillon.local.servers import LocalServer, local_broker, local_store
 from tests.waiting import eventually
 
 _JOB = b"x" * (1024 * 1024)
@@ -257,7 +257,7 @@ async def test_children_end_with_a_starter_that_is_killed(tmp_path: Path) -> Non
     starter = a_child(
         tmp_path,
         "import asyncio\n"
-        "from carillon.local import local_broker, local_store\n"
+        "from carillon.local.servers import local_broker, local_store\n"
         f"folder = pathlib.Path({str(tmp_path)!r})\n"
         f"asyncio.run(local_broker(folder, {ports[0]}).start())\n"
         f"asyncio.run(local_store(folder, {ports[1]}).start())\n" + _READY + _FOREVER,

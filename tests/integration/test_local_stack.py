@@ -12,14 +12,15 @@ import aiohttp
 import pytest
 import redis.asyncio
 
-from carillon.child import ChildFailed
-from carillon.ports import Ports, is_free
-from carillon.stack import Stack, read_environment
-from carillon.supervisor import GaveUp, Supervisor
+from carillon.local.child import ChildFailed
+from carillon.local.ports import Ports, is_free
+from carillon.local.stack import Stack, read_environment
+from carillon.local.supervisor import GaveUp, Supervisor
 from services.push.settings import BROWSER_PUSH_HOSTS
 from shared.errors import BrokerUnavailable, CarillonError
 from shared.model import Channel, Priority
-from shared.mqtt import Broker, BrokerAddress
+from shared.mqtt import Broker
+from shared.mqtt_address import BrokerAddress
 from shared.topics import Kind, Topics
 from tests.waiting import eventually
 

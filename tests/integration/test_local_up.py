@@ -18,10 +18,10 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from carillon.child import Child, ChildFailed
-from carillon.local import ROOT, find_server
-from carillon.ports import LOOPBACK, SERVICES, Ports, is_free
-from carillon.up import PORT_OPTIONS, PortOption, up
+from carillon.local.child import Child, ChildFailed
+from carillon.local.ports import LOOPBACK, SERVICES, Ports, is_free
+from carillon.local.servers import ROOT, find_server
+from carillon.local.system import PORT_OPTIONS, PortOption, up
 from tests.waiting import eventually
 
 # Seven processes start one after the other and side by side; the machine may be busy.

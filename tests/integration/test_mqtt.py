@@ -19,11 +19,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from carillon.local import LocalServer, find_server
-from carillon.ports import free_port
+from carillon.local.ports import free_port
+from carillon.local.servers import LocalServer, find_server
 from shared import mqtt
 from shared.errors import BrokerUnavailable
-from shared.mqtt import Broker, BrokerAddress, BrokerLink
+from shared.mqtt import Broker
+from shared.mqtt_address import BrokerAddress
+from shared.mqtt_link import BrokerLink
 from shared.packets import Incoming
 from tests.fakes.mqtt_server import scripted_broker
 from tests.waiting import eventually
@@ -415,8 +417,8 @@ async def running(link: BrokerLink) -> AsyncIterator[None]:
 
 @pytest.fixture
 def events(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[str]]]:
-    caplog.set_level(logging.INFO, logger="shared.mqtt")
-    return lambda: [record.message for record in caplog.records if record.name == "shared.mqtt"]  # type: ignore[return-value]
+    caplog.set_level(logging.INFO, logger="shared.mqtt_link")
+    return lambda: [record.message for record in caplog.records if record.name == "shared.mqtt_link"]  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize("gently", [True, False])

@@ -14,14 +14,15 @@ import pytest_asyncio
 import redis.asyncio
 from click.testing import CliRunner, Result
 
-from carillon.local import ROOT, LocalServer
-from carillon.outbox import KeyInUse, Outbox, OutboxFull, OutboxInUse, OutboxUnusable, State
-from carillon.ports import free_port
+from carillon.commands.send import send
+from carillon.local.ports import free_port
+from carillon.local.servers import ROOT, LocalServer
+from carillon.local.stack import Stack
+from carillon.outbox.outbox import KeyInUse, Outbox, OutboxFull, OutboxInUse, OutboxUnusable, State
 from carillon.publisher import IDEMPOTENCY_PROPERTY, NoReceipt, Publisher, Refused, Status
-from carillon.send import send
-from carillon.stack import Stack
 from shared.keys import Keys, shard_of_key
-from shared.mqtt import Broker, BrokerAddress
+from shared.mqtt import Broker
+from shared.mqtt_address import BrokerAddress
 from shared.packets import Incoming
 from tests.command_line import CommandLine
 from tests.fakes.clock import StandingClock
@@ -62,7 +63,7 @@ asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
 ON_A_SMALL_DISK = """
 import asyncio, resource, signal, sys
 from pathlib import Path
-from carillon.outbox import Outbox, OutboxUnusable
+from carillon.outbox.outbox import Outbox, OutboxUnusable
 
 async def main(file):
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from carillon.ports import free_port
+from carillon.local.ports import free_port
 from services.push.providers import build_providers
 from services.push.settings import PushSettings
 from shared.clock import SystemClock

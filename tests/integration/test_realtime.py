@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from carillon.local import LocalServer
+from carillon.local.servers import LocalServer
 from services.realtime.addresses import Addresses, AddressLimits
 from services.realtime.app import build
 from services.realtime.auth import SharedSecret

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from carillon.local import LocalServer
+from carillon.local.servers import LocalServer
 from services.realtime.sessions import TOO_MANY_SESSIONS
 from tests.conftest import EmptyStore
 from tests.realtime import Client, Realtime, bearer, realtime_node, token

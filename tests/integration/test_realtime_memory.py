@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from carillon.local import LocalServer
+from carillon.local.servers import LocalServer
 from services.realtime.connections import Connection
 from services.realtime.sessions import TOO_SLOW, Session
 from tests.conftest import EmptyStore

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from carillon.local import LocalServer
+from carillon.local.servers import LocalServer
 from shared.keys import Keys
 from shared.people import Person
 from shared.presence import Presence

@@ -20,7 +20,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from carillon.local import LocalServer
+from carillon.local.servers import LocalServer
 from shared.ledger import AlertState, NewRecord, NewRow
 from shared.model import Channel, Delivery, Priority, UserInbox
 from shared.people import MobileDevice, Person

@@ -19,12 +19,13 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from carillon.stack import Stack
+from carillon.local.stack import Stack
 from services.router.slots import LEASE_MS
 from shared.keys import Keys
 from shared.ledger import Ledger
 from shared.model import State
-from shared.mqtt import Broker, BrokerAddress
+from shared.mqtt import Broker
+from shared.mqtt_address import BrokerAddress
 from shared.store import Store
 from shared.trace import Trace, TracedRow
 from tests.waiting import eventually

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from carillon.stack import Stack
+from carillon.local.stack import Stack
 from shared.keys import SHARDS, Keys
-from shared.mqtt import Broker, BrokerAddress
+from shared.mqtt import Broker
+from shared.mqtt_address import BrokerAddress
 from shared.store import Store
 from tests.waiting import eventually
 

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import REGISTRY
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
 
-from carillon.ports import free_port
+from carillon.local.ports import free_port
 from sandbox.server import Sandbox
 from services.sms import reference
 from services.sms.desk import Desk

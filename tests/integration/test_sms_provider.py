@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from carillon.ports import free_port
+from carillon.local.ports import free_port
 from sandbox.authority import server_context
 from sandbox.script import Rule
 from sandbox.server import Sandbox

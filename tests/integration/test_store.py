@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from redis.exceptions import ResponseError
 
-from carillon.local import LocalServer
+from carillon.local.servers import LocalServer
 from shared import store_link as module
 from shared.errors import StoreUnavailable
 from shared.keys import Keys, new_notification_id

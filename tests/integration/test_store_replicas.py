@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from carillon.local import local_store
-from carillon.ports import free_port
+from carillon.local.ports import free_port
+from carillon.local.servers import local_store
 from shared import store_link
 from shared.audit import Audit, Depth
 from shared.directory import Directory

@@ -12,7 +12,7 @@ from datetime import timedelta
 import pytest
 import pytest_asyncio
 
-from carillon.local import LocalServer
+from carillon.local.servers import LocalServer
 from services.router.sweeper import sweep_forever
 from shared import jobs
 from shared import worker as module
@@ -22,7 +22,8 @@ from shared.keys import Keys, new_notification_id
 from shared.ledger import GRACE_MS, AlertState, Claim, Ledger, NewRecord, NewRow, Outcome
 from shared.metrics import redriven_deliveries, series
 from shared.model import Channel, Content, Delivery, EmailAddress, Job, Notification, Priority, State
-from shared.mqtt import Broker, BrokerAddress
+from shared.mqtt import Broker
+from shared.mqtt_address import BrokerAddress
 from shared.store import Store
 from shared.topics import Topics
 from shared.worker import Worker

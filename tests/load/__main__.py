@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
-from carillon.stack import Stack
+from carillon.local.stack import Stack
 from tests.load.directory_size import measure_broadcast_writes
 from tests.load.intake import Rate, measure_bare_loop, measure_intake
 from tests.load.latency import Latency, measure_half_rate, measure_latency

@@ -3,7 +3,8 @@
 import asyncio
 import sys
 
-from shared.mqtt import Broker, BrokerAddress
+from shared.mqtt import Broker
+from shared.mqtt_address import BrokerAddress
 
 
 async def forward(url: str, topic_in: str, topic_out: str, receipts: str) -> None:

@@ -7,9 +7,10 @@ import zlib
 
 import redis.asyncio
 
-from carillon.stack import Stack
+from carillon.local.stack import Stack
 from shared.keys import SHARDS, Keys
-from shared.mqtt import Broker, BrokerAddress
+from shared.mqtt import Broker
+from shared.mqtt_address import BrokerAddress
 from shared.people import Person
 from shared.topics import Kind, Topics
 from tests.waiting import eventually

@@ -6,11 +6,12 @@ import sys
 import time
 from dataclasses import dataclass
 
-from carillon.child import Child
-from carillon.local import ROOT
-from carillon.stack import Stack, with_login
+from carillon.local.child import Child
+from carillon.local.servers import ROOT
+from carillon.local.stack import Stack, with_login
 from shared.model import Channel, Priority
-from shared.mqtt import Broker, BrokerAddress
+from shared.mqtt import Broker
+from shared.mqtt_address import BrokerAddress
 from shared.topics import Kind, Topics
 
 USERS = 1_000

@@ -10,8 +10,9 @@ from typing import Any
 import aiohttp
 import jwt
 
-from carillon.stack import Stack
-from shared.mqtt import Broker, BrokerAddress
+from carillon.local.stack import Stack
+from shared.mqtt import Broker
+from shared.mqtt_address import BrokerAddress
 from shared.topics import Kind, Topics
 from tests.load.crowd import Member, connect_all, members
 from tests.waiting import eventually

@@ -13,10 +13,10 @@ from contextlib import asynccontextmanager
 
 import aiosmtplib
 
-from carillon.local import find_server
-from carillon.ports import LOOPBACK, free_port
+from carillon.local.ports import LOOPBACK, free_port
+from carillon.local.servers import find_server
+from carillon.local.stack import Stack
 from carillon.publisher import Publisher
-from carillon.stack import Stack
 from shared.keys import Keys
 from shared.ledger import Ledger
 from shared.model import Priority

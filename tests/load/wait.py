@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from carillon.stack import Stack
+from carillon.local.stack import Stack
 from shared.store import Store
 from tests.load.intake import Rate, measure_intake
 from tests.redis_sets import SentinelSet

@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from carillon.broker_command import read_logins
-from carillon.broker_roles import SERVICES, Login, roles
-from carillon.broker_rules import dynamic_security, emqx_acl
+from carillon.broker.roles import SERVICES, Login, roles
+from carillon.broker.rules import dynamic_security, emqx_acl
+from carillon.commands.broker_roles import read_logins
 from shared.errors import ConfigError
 
 PASSWORD = "planted-password"

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 
-from carillon.ports import SERVICES
+from carillon.local.ports import SERVICES
 from deploy.monitoring.__main__ import CONSOLES, FOLDER
 from deploy.monitoring.console import NAME
 from deploy.monitoring.panels import BOARDS, expressions

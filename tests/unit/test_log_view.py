@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from carillon import log_view
-from carillon.log_view import LogView
+from carillon.local import log_view
+from carillon.local.log_view import LogView
 
 _ENTRY = {
     "at": "2026-03-01T10:00:00.000+00:00",

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carillon.message_expiry import hidden, shown
-from carillon.share_groups import NotMqtt, Packet
+from carillon.local.message_expiry import hidden, shown
+from carillon.local.share_groups import NotMqtt, Packet
 from shared.packets import decode_publish, encode_publish
 
 NOW_S = 1_700_000_000.4

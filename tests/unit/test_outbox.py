@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from carillon.outbox import (
+from carillon.outbox.outbox import (
     Ended,
     Entry,
     KeyInUse,

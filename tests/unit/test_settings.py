@@ -10,7 +10,7 @@ import pytest
 
 from services.router.settings import RouterSettings
 from shared.errors import ConfigError
-from shared.mqtt import BrokerAddress
+from shared.mqtt_address import BrokerAddress
 from shared.settings import CommonSettings
 from shared.store import Store
 

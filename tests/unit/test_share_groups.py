@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carillon.share_groups import NotMqtt, Packet
+from carillon.local.share_groups import NotMqtt, Packet
 
 SUBSCRIBE, UNSUBSCRIBE, PUBLISH = 0x82, 0xA2, 0x30
 

@@ -15,7 +15,7 @@ from services.router.templates.texts import Template, Texts
 from shared.errors import ConfigError
 from shared.model import Channel
 
-SAMPLE = Path(__file__).parents[2] / "carillon" / "sample_templates"
+SAMPLE = Path(__file__).parents[2] / "carillon" / "local" / "sample_templates"
 SAMPLE_TEMPLATE = load(SAMPLE)["welcome"]
 MAIL = "<mjml><mj-body><mj-section><mj-column>{}</mj-column></mj-section></mj-body></mjml>"
 

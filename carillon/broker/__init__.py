@@ -1,0 +1,1 @@
+"""Who may do what at the broker: one table of roles, and the configurations written from it."""

@@ -1,0 +1,149 @@
+"""Who may do what at the broker: one table of roles.
+
+Promises that what the table does not allow is refused: publishing, subscribing and receiving. A login of a role that
+is bound connects under one client id only, its own name, so that it cannot take over the session of a service. A
+service's processes have many client ids each; the five services trust each other in this.
+
+``carillon.broker.rules`` writes the brokers' own configurations from it, which ``carillon up``, the tests and the
+cluster use.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+from shared.errors import ConfigError
+from shared.ledger import ROUTER_LANE
+from shared.model import Channel, Priority
+from shared.topics import Topics
+
+# Stands for the client id of the login that has the role.
+CLIENT_ID = "{client_id}"
+
+SERVICES = ("router", *(channel.value for channel in Channel))
+
+# The services that publish on the response topics of publishers and gateways.
+ANSWERING = ("router", Channel.REALTIME.value)
+
+_LOGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Role:
+    """What the logins of one role may do; topics are without the prefix.
+
+    Attributes:
+        publish: filters of the topics that it may publish on.
+        subscribe: filters; one it may subscribe to as it stands, and to what is narrower unless it is shared.
+        deny_publish: exceptions from ``publish``.
+        deny_subscribe: exceptions from ``subscribe``: with ``#`` everything below, otherwise the filter as it stands.
+        deny_receive: topics that never reach it, whatever it has subscribed to.
+        bound: a login connects under its own name only.
+    """
+
+    name: str
+    publish: tuple[str, ...] = ()
+    subscribe: tuple[str, ...] = ()
+    deny_publish: tuple[str, ...] = ()
+    deny_subscribe: tuple[str, ...] = ()
+    deny_receive: tuple[str, ...] = ()
+    bound: bool = True
+
+    @property
+    def receive(self) -> tuple[str, ...]:
+        """Filters of the topics whose messages reach it: those of its subscriptions."""
+        return tuple(dict.fromkeys(each.split("/", 2)[2] if is_shared(each) else each for each in self.subscribe))
+
+    @property
+    def is_personal(self) -> bool:
+        """Whether a login of it has topics of its own."""
+        return any(CLIENT_ID in topic for topic in (*self.publish, *self.subscribe))
+
+
+@dataclass(frozen=True)
+class Login:
+    """Who connects: a name, a password and a role."""
+
+    name: str
+    password: str = field(repr=False)
+    role: str = ""
+
+    def __post_init__(self) -> None:
+        if not _LOGIN.fullmatch(self.name):
+            raise ConfigError("a login is a topic level: 1 to 64 letters, digits, hyphens, dots and underscores")
+
+
+def roles(prefix: str = "") -> dict[str, Role]:
+    """Return the table of roles by name, for topics under one ``TOPIC_PREFIX``."""
+    topics = Topics(prefix)
+    events, every_event = f"{prefix}notifications/events/+", f"{prefix}notifications/events/#"
+    receipts, own_receipts = f"{prefix}receipts/#", f"{prefix}receipts/{CLIENT_ID}/#"
+    publishes, sessions, directory = (f"{prefix}{each}/#" for each in ("notifications", "websocket", "directory"))
+    lanes = (ROUTER_LANE, *Channel)
+    table = [
+        Role(
+            "router",
+            publish=(*(topics.jobs(lane, priority) for lane in lanes for priority in Priority), receipts, events),
+            subscribe=(
+                *topics.alert_filters,
+                *topics.intake_filters,
+                *(topics.jobs_filter(ROUTER_LANE, priority) for priority in Priority),
+            ),
+            bound=False,
+        ),
+        *(_channel_role(topics, channel, events, receipts) for channel in Channel),
+        # It hears of what is its own: the answers to it, and the events of notifications whose ids it was told.
+        Role(
+            "publisher",
+            publish=(publishes,),
+            deny_publish=(every_event,),
+            subscribe=(own_receipts, events),
+            deny_subscribe=(events,),
+        ),
+        # It is told of any user's pending notifications, which a publisher is not.
+        Role("gateway", publish=(sessions,), subscribe=(own_receipts,)),
+        Role(
+            "admin",
+            publish=(publishes, sessions, directory),
+            deny_publish=(every_event,),
+            subscribe=(own_receipts, events),
+        ),
+        Role("monitor", subscribe=("$SYS/#",)),
+    ]
+    return {role.name: role for role in table}
+
+
+def _channel_role(topics: Topics, channel: Channel, events: str, receipts: str) -> Role:
+    jobs = tuple(topics.jobs_filter(channel, priority) for priority in Priority)
+    if channel is not Channel.REALTIME:
+        return Role(channel, publish=(events,), subscribe=jobs, bound=False)
+    between = (topics.node("+"), topics.all_nodes)
+    # A gateway's session is told of live notifications where its connect was answered.
+    return Role(channel, publish=(events, receipts, *between), subscribe=(*jobs, *between), bound=False)
+
+
+def whoever_is_on_this_machine(prefix: str = "") -> Role:
+    """Return what a client without a login may do at a broker that only this machine reaches.
+
+    Everything that a publisher, a gateway and an admin may, with any client id and any response topic; not what is
+    between the services.
+    """
+    internal = f"{prefix}internal/#"
+    return Role(
+        "anybody",
+        publish=("#",),
+        deny_publish=(internal,),
+        subscribe=("#", "$SYS/#", "$share/#"),
+        deny_subscribe=(
+            internal,
+            f"$share/+/{internal}",
+            *(f"$share/{service}/#" for service in SERVICES),
+            "$CONTROL/#",
+        ),
+        deny_receive=(internal,),
+        bound=False,
+    )
+
+
+def is_shared(topic_filter: str) -> bool:
+    """Tell whether this is a shared subscription: $share, the group, the filter (MQTT 5, 4.8.2)."""
+    return topic_filter.startswith("$share/") and topic_filter.count("/") > 1

@@ -1,0 +1,42 @@
+"""The commands' way to the broker and the store, with one clear line when there is none."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from carillon.commands.output import CannotWork
+from carillon.commands.settings import OperatorSettings
+from carillon.publisher import Publisher
+from shared.errors import BrokerUnavailable, StoreUnavailable
+from shared.keys import Keys
+from shared.store import Store
+
+
+@asynccontextmanager
+async def open_publisher(settings: OperatorSettings, client_id: str | None) -> AsyncIterator[Publisher]:
+    """Connect to the broker of ``MQTT_URL``.
+
+    Raises:
+        CannotWork: it does not answer, or refuses us.
+    """
+    url = settings.needed("mqtt_url")
+    try:
+        async with Publisher(url, client_id, settings.topic_prefix, ca_file=settings.mqtt_ca_file) as publisher:
+            yield publisher
+    except BrokerUnavailable as error:
+        raise CannotWork(f"the broker of {settings.origin('mqtt_url')} cannot be used: {error}") from None
+
+
+@asynccontextmanager
+async def open_store(settings: OperatorSettings) -> AsyncIterator[tuple[Store, Keys]]:
+    """Connect to the store of ``REDIS_URL``.
+
+    Raises:
+        CannotWork: it does not answer, now or later in the block.
+    """
+    try:
+        wait = (settings.redis_wait_replicas, settings.redis_wait_timeout_ms)
+        async with Store(settings.needed("redis_url"), *wait) as store:
+            await store.ping()
+            yield store, Keys(settings.topic_prefix)
+    except StoreUnavailable as error:
+        raise CannotWork(f"the store of {settings.origin('redis_url')} does not answer: {error}") from None

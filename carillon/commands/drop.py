@@ -1,0 +1,86 @@
+"""``carillon dead-letters drop``: take off the list what nobody will replay."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable
+
+import click
+
+from carillon.commands.connections import open_store
+from carillon.commands.dead_letter_filters import INTAKE, Filters, confirm, counts_text, filter_options
+from carillon.commands.output import json_option, print_json
+from carillon.commands.settings import OperatorSettings
+from shared.dead_letters import DeadLetters, Wanted
+from shared.rejections import LIMIT as REJECTIONS_KEPT
+from shared.rejections import Rejection, Rejections
+
+
+@click.command()
+@filter_options
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+def drop(*, filters: Filters, yes: bool, as_json: bool) -> None:
+    """Take dead letters off the list, for good.
+
+    A dropped delivery stays dead-lettered: its record keeps its state and its trace, and the audit counts it. Only the
+    list and replay do not know it any more. Without --channel, refused publishes (channel "intake") are dropped, too.
+
+    Exit status: 0 dropped, or nothing to drop; 1 the answer to the question was no; 2 wrong use or settings.
+
+    \b
+    Examples:
+      carillon dead-letters drop --channel push --reason gone
+      carillon dead-letters drop --older-than 3d --yes
+    """  # noqa: D301 - click's mark for lines that are to stay as they are
+    settings = OperatorSettings.load()
+    wanted, counts = asyncio.run(_count(settings, filters))
+    dropped: Counter[str] = Counter()
+    if counts:
+        confirm(f"Drop {counts_text(counts)} dead letters for good?", yes=yes)
+        dropped = asyncio.run(_drop(settings, wanted, filters.limit))
+    if as_json:
+        print_json({"dropped": dropped.total(), "channels": dict(dropped)})
+    else:
+        click.echo(f"dropped {counts_text(dropped)}" if dropped else "no dead letters")
+
+
+async def _count(settings: OperatorSettings, filters: Filters) -> tuple[Wanted, Counter[str]]:
+    async with open_store(settings) as (store, keys):
+        letters = DeadLetters(store, keys)
+        wanted = await filters.wanted(letters)
+        counts: Counter[str] = Counter()
+        if wanted.lane != INTAKE:
+            async for page in letters.pages(wanted, filters.limit):
+                counts.update(entry.lane for entry in page)
+        rejections = Rejections(store, keys, settings.record_retention_s)
+        counts[INTAKE] += len(await _refused(rejections, wanted, _rest(filters.limit, counts.total())))
+    return wanted, +counts
+
+
+async def _drop(settings: OperatorSettings, wanted: Wanted, limit: int | None) -> Counter[str]:
+    dropped: Counter[str] = Counter()
+    async with open_store(settings) as (store, keys):
+        if wanted.lane != INTAKE:
+            letters = DeadLetters(store, keys)
+            async for page in letters.pages(wanted, limit):
+                for lane in {entry.lane for entry in page}:
+                    dropped[lane] += await letters.drop(entry for entry in page if entry.lane == lane)
+        rejections = Rejections(store, keys, settings.record_retention_s)
+        refused = await _refused(rejections, wanted, _rest(limit, dropped.total()))
+        dropped[INTAKE] += await rejections.drop(refused)
+    return +dropped
+
+
+def _rest(limit: int | None, taken: int) -> int | None:
+    return None if limit is None else limit - taken
+
+
+async def _refused(rejections: Rejections, wanted: Wanted, most: int | None) -> list[Rejection]:
+    """Return the refused publishes that are meant, the oldest first."""
+    if wanted.lane not in (None, INTAKE) or wanted.notification_id is not None:
+        return []
+    return list(_matching(reversed(await rejections.newest(REJECTIONS_KEPT)), wanted))[:most]
+
+
+def _matching(refused: Iterable[Rejection], wanted: Wanted) -> Iterable[Rejection]:
+    return (each for each in refused if each.at <= wanted.until and wanted.reason in (None, each.error["code"]))

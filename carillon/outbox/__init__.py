@@ -1,0 +1,1 @@
+"""What a publisher keeps on disk until it has a receipt, and how it is sent again."""
