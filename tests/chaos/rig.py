@@ -88,6 +88,7 @@ class Rig:
         notes: what a scenario has to say of its run beside the table's figures.
         ended: processes that ended without having been killed or stopped, each with its exit status.
         store_set: the servers of a store with replicas, in the place of the stack's own, which is idle then.
+        relay: a mail relay in a process of its own, in the place of the sandbox's.
     """
 
     plan: Plan
@@ -101,6 +102,7 @@ class Rig:
     notes: list[str] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
     store_set: StoreSet | None = None
+    relay: SandboxClient | None = None
 
     @property
     def store_url(self) -> str:
@@ -125,6 +127,8 @@ class Rig:
     async def start_service(self, service: str, index: int) -> None:
         """Start one process, or start it again, on its links and with its own settings."""
         settings = {**self._links(service), **self.processes.get((service, index), {})}
+        if self.relay is not None:
+            settings["EMAIL_SMTP_URL"] = self.relay.environment["EMAIL_SMTP_URL"]
         await self.stack.start_service(service, index, settings)
 
     async def supervise(self) -> None:
@@ -159,8 +163,9 @@ class Rig:
 
     async def clear_script(self) -> None:
         """Have the providers behave again; what they keep is left alone."""
-        async with aiohttp.ClientSession(self.stack.sandbox_url, raise_for_status=True) as session:
-            await session.delete("/script")
+        for url in (self.stack.sandbox_url, *([self.relay.url] if self.relay else [])):
+            async with aiohttp.ClientSession(url, raise_for_status=True) as session:
+                await session.delete("/script")
 
     async def every(self, share: float = 0.85) -> AsyncIterator[int]:
         """Yield the numbers of the faults, spread over that share of the time in which is published."""
@@ -291,6 +296,31 @@ def _targets(stack: Stack, services: tuple[str, ...]) -> dict[str, int]:
 
 
 @asynccontextmanager
+async def _relay(folder: Path) -> AsyncIterator[SandboxClient]:
+    """Run a second sandbox, of which mail alone is used; its effects stand in the same journal."""
+    described = folder / "relay" / "sandbox.json"
+
+    async def ready() -> bool:
+        return described.exists()
+
+    ports = [part for name in ("http", "smtp", "apns") for part in (f"--{name}-port", "0")]
+    child = Child(
+        "relay",
+        [sys.executable, "-m", "sandbox", "--data", str(described.parent), "--journal", str(folder / EFFECTS), *ports],
+        log=folder / "relay.log",
+        ready=ready,
+        working_folder=ROOT,
+        grace_s=5,
+    )
+    await child.start()
+    try:
+        addresses = json.loads(described.read_text())
+        yield SandboxClient(addresses["http_url"], {"EMAIL_SMTP_URL": addresses["smtp_url"]})
+    finally:
+        await child.stop()
+
+
+@asynccontextmanager
 async def running(
     folder: Path,
     plan: Plan,
@@ -300,6 +330,7 @@ async def running(
     processes: Mapping[tuple[str, int], Mapping[str, str]] | None = None,
     prepare: Callable[[Rig], Awaitable[None]] | None = None,
     store_set: Callable[[Path], StoreSet] | None = None,
+    own_relay: bool = False,
 ) -> AsyncIterator[Rig]:
     """Start a system, and stop it at the end.
 
@@ -310,6 +341,7 @@ async def running(
         processes: more settings for one process, by service and index.
         prepare: called when everything runs, before anything is published.
         store_set: describes a store with replicas; the services wait for one of them.
+        own_relay: let mail go to a process of its own, so that its faults cost the other providers no time.
     """
     common = {
         "DELIVERY_ATTEMPT_DEADLINE_S": str(plan.attempt_deadline_s),
@@ -333,6 +365,8 @@ async def running(
             await replicated.start()
         cleanup.push_async_callback(stack.stop)
         await stack.start()
+        if own_relay:
+            rig.relay = await cleanup.enter_async_context(_relay(folder))
         if proxied:
             for name, port in _targets(stack, rig.services).items():
                 rig.proxies[name] = await cleanup.enter_async_context(Proxy(name, port))

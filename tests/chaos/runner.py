@@ -41,6 +41,7 @@ async def play(scenario: Scenario, plan: Plan, folder: Path) -> Result:
         processes=scenario.processes,
         prepare=scenario.prepare,
         store_set=scenario.store_set,
+        own_relay=scenario.own_relay,
     ) as rig:
         async with asyncio.TaskGroup() as watch:
             supervisor = watch.create_task(rig.supervise(), name="supervise")
