@@ -242,6 +242,9 @@ def _redis(
         # process does. Snapshots would add nothing to it.
         "appendonly": "yes",
         "appendfsync": "everysec",
+        # A rewrite competes with everything else for a second or two; at 64 MiB, the default, that is every few seconds
+        # under load (docs/redis.md).
+        "auto-aof-rewrite-min-size": "256mb",
         "save": "",
         # Refuse writes when the memory is full, never drop a record.
         "maxmemory-policy": "noeviction",

@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 IDEMPOTENCY_PROPERTY = "idempotency-key"
 
 # Batches that are being written or whose receipts are on their way while the next is being checked.
-BATCHES_IN_FLIGHT = 4
+BATCHES_IN_FLIGHT = 2
 
 # A batch whose answers the broker does not confirm is acknowledged all the same: the ledger has it, and a publisher
 # without a receipt asks again.
