@@ -1,12 +1,12 @@
 """One connection to a relay: connecting, one mail after the other, parting.
 
-Promises that every failure says whether the mail can have arrived. After a failure, or a cancellation, of anything but
-``open`` the caller closes the connection, because nobody knows what the relay would answer next.
+Promises that every failure says whether the mail can have arrived. After a failure, or a cancellation, of ``hand_over``
+the caller closes the connection, because nobody knows what the relay would answer next.
 """
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Sequence
 from time import monotonic
 from typing import Self
 
@@ -23,10 +23,17 @@ CONNECT_TIMEOUT_S = 10.0
 # So that a change of the relay's addresses or certificates is noticed, and one connection is not used for ever.
 AGE_LIMIT_S = 300.0
 MAILS_LIMIT = 100
+# In a row; relays slow down whom they refuse again and again (Postfix, smtpd_soft_error_limit: 10).
+REFUSALS_LIMIT = 5
 QUIT_TIMEOUT_S = 2.0
 
 _NO_EHLO = frozenset({500, 502})  # RFC 5321, 3.2: a server without extensions, to be greeted with HELO
+CLOSING = 421  # RFC 5321, 3.8: and closes the connection
 _QUIT = b"QUIT\r\n"
+# A challenge keeps the password off an unprotected connection. Chosen here, because aiosmtplib's own login tries one
+# method after the other, and three failures in a row for one wrong password look like an attack.
+_METHODS = ("plain", "login", "cram-md5")
+_METHODS_UNPROTECTED = ("cram-md5", "plain", "login")
 
 
 def _recipient_refused(code: int, text: str) -> aiosmtplib.SMTPRecipientRefused:
@@ -38,18 +45,6 @@ def _sender_refused(code: int, text: str) -> aiosmtplib.SMTPSenderRefused:
     return aiosmtplib.SMTPSenderRefused(code, text, "")
 
 
-# The class of the reply that MAIL, RCPT and DATA want (RFC 5321, 4.2.1), and what another one means.
-_STEPS: tuple[tuple[int, Callable[[int, str], aiosmtplib.SMTPResponseException]], ...] = (
-    (2, _sender_refused),
-    (2, _recipient_refused),
-    (3, aiosmtplib.SMTPDataError),
-)
-# A challenge keeps the password off an unprotected connection. Chosen here, because aiosmtplib's own login tries one
-# method after the other, and three failures in a row for one wrong password look like an attack.
-_METHODS = ("plain", "login", "cram-md5")
-_METHODS_UNPROTECTED = ("cram-md5", "plain", "login")
-
-
 class Connection:
     """One connection to a relay, logged in."""
 
@@ -59,6 +54,9 @@ class Connection:
         self._takes_size = smtp.supports_extension("size")
         self._opened_s = monotonic()
         self._mails = 0
+        self._refusals = 0
+        # Whether the relay may remember something of a mail that it refused.
+        self._in_a_mail = False
         self.local_hostname = smtp.local_hostname
         self.idle_since_s = self._opened_s
 
@@ -110,25 +108,50 @@ class Connection:
     async def announce(self, mail: Mail) -> None:
         """Name sender and recipient, and ask to hand the mail over; nothing of it has been sent when this fails.
 
+        After a failure the connection is closed, or ready for the next mail.
+
         Raises:
             SMTPException: the relay does not want it, or has gone.
         """
         size = b" SIZE=%d" % len(mail.raw) if self._takes_size else b""
-        commands = (
-            b"MAIL FROM:<%s>%s\r\n" % (mail.sender.encode("ascii"), size),
-            b"RCPT TO:<%s>\r\n" % mail.recipient.encode("ascii"),
-            b"DATA\r\n",
-        )
+        steps = [
+            (b"MAIL FROM:<%s>%s\r\n" % (mail.sender.encode("ascii"), size), 2, _sender_refused),
+            (b"RCPT TO:<%s>\r\n" % mail.recipient.encode("ascii"), 2, _recipient_refused),
+            (b"DATA\r\n", 3, aiosmtplib.SMTPDataError),
+        ]
+        if self._in_a_mail:
+            # RFC 5321, 4.1.1.5: forget the refused one.
+            steps.insert(0, (b"RSET\r\n", 2, _sender_refused))
+        self._in_a_mail = True
         # RFC 2920, 3.1: DATA may end a group, because nothing is sent after it before its reply.
-        groups = [commands] if self._pipelines else [(command,) for command in commands]
-        steps = iter(_STEPS)
-        for group in groups:
-            replies = await self._dialogue.ask(*group)
-            for reply, (wanted, refusal) in zip(replies, steps, strict=False):
+        for group in [steps] if self._pipelines else [[step] for step in steps]:
+            try:
+                replies = await self._dialogue.ask(*(command for command, _, _ in group))
+            except BaseException:
+                self._dialogue.close()
+                raise
+            for reply, (_, wanted, refusal) in zip(replies, group, strict=False):
+                # RFC 5321, 4.2.1: the class says it all.
                 if reply.code // 100 != wanted:
-                    raise refusal(reply.code, reply.message)
+                    error = refusal(reply.code, reply.message)
+                    self._close_unless_ready(error, replies, len(group))
+                    raise error
             if len(replies) < len(group):
                 raise aiosmtplib.SMTPServerDisconnected("before the content")
+        self._in_a_mail = False
+
+    def _close_unless_ready(
+        self, error: aiosmtplib.SMTPResponseException, replies: Sequence[aiosmtplib.SMTPResponse], asked: int
+    ) -> None:
+        """Close the connection after a refusal, unless the relay waits for another mail on it."""
+        self._refusals += 1
+        # A relay may ask for the content of a mail that it has refused (RFC 2920, 3.1).
+        is_ready = len(replies) == asked and replies[-1].code // 100 != 3
+        # What it refuses for good before it has heard of a recipient is about us, and perhaps about our login.
+        is_about_us = isinstance(error, aiosmtplib.SMTPSenderRefused) and error.code >= 500
+        is_closing = any(reply.code == CLOSING for reply in replies)
+        if not is_ready or is_about_us or is_closing or self._refusals >= REFUSALS_LIMIT:
+            self._dialogue.close()
 
     async def hand_over(self, mail: Mail) -> str:
         """Send the mail that was announced, and return the text of the relay's answer.
@@ -145,6 +168,7 @@ class Connection:
         except (aiosmtplib.SMTPException, OSError) as error:
             raise verdict_after_data(error) from None
         self._mails += 1
+        self._refusals = 0
         return reply.message
 
     def close(self) -> None:

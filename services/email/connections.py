@@ -12,15 +12,17 @@ from time import monotonic
 
 import aiosmtplib
 
-from services.email.connection import Connection
+from services.email.connection import CLOSING, Connection
 from services.email.relays import Relay
 from services.email.render import Mail
 from services.email.verdict import verdict
+from shared.errors import Reason, TemporaryFailure
 
 # RFC 5321, 4.5.3.2.7: servers wait at least five minutes for a command; hosted relays are known to wait far less.
 IDLE_LIMIT_S = 30.0
-
-_CLOSING = 421
+# A relay to which so many connections in a row did not come about is tried by one mail at a time, this often.
+FAILED_OPENS = 3
+OPEN_AGAIN_S = 1.0
 
 
 class Connections:
@@ -38,6 +40,8 @@ class Connections:
         self._idle: deque[Connection] = deque()
         self._reaper: asyncio.TimerHandle | None = None
         self._local_hostname: str | None = None
+        self._failed_opens = 0
+        self._open_again_s = 0.0
 
     async def announce(self, mail: Mail) -> Connection:
         """Return a connection on which the relay has asked for this mail: an idle one, or else another.
@@ -54,7 +58,7 @@ class Connections:
         return connection
 
     def give_back(self, connection: Connection) -> None:
-        """Keep a connection for the next mail; only after one that was accepted."""
+        """Keep a connection that waits for the next mail."""
         if connection.is_worn or not connection.is_open:
             connection.leave()
             return
@@ -78,14 +82,14 @@ class Connections:
             connection.leave()
         return None
 
-    @staticmethod
-    async def _announced(connection: Connection, mail: Mail, *, may_be_stale: bool = False) -> bool:
-        """Tell whether a connection still works; when it does not, or the mail is refused, it is closed."""
+    async def _announced(self, connection: Connection, mail: Mail, *, may_be_stale: bool = False) -> bool:
+        """Tell whether a connection still works; one that does is kept when the mail is refused."""
         try:
             await connection.announce(mail)
         except (aiosmtplib.SMTPException, OSError) as error:
-            connection.close()
-            if may_be_stale and _is_gone(error):
+            if connection.is_open:
+                self.give_back(connection)
+            elif may_be_stale and _is_gone(error):
                 return False
             raise verdict(error) from None
         except BaseException:
@@ -94,7 +98,16 @@ class Connections:
         return True
 
     async def _open(self) -> Connection:
-        connection = await Connection.open(self._relay, self._tls, self._local_hostname)
+        is_away = self._failed_opens >= FAILED_OPENS
+        if is_away and monotonic() < self._open_again_s:
+            raise TemporaryFailure(Reason.NETWORK, "not connected to a moment ago")
+        self._open_again_s = monotonic() + OPEN_AGAIN_S
+        try:
+            connection = await Connection.open(self._relay, self._tls, self._local_hostname)
+        except TemporaryFailure:
+            self._failed_opens += 1
+            raise
+        self._failed_opens = 0
         # Kept, because asking the resolver again for every connection would cost a thread each.
         self._local_hostname = connection.local_hostname
         return connection
@@ -114,6 +127,6 @@ class Connections:
 def _is_gone(error: Exception) -> bool:
     """Tell whether the relay had closed the connection, or was about to."""
     if isinstance(error, aiosmtplib.SMTPSenderRefused):
-        # RFC 5321, 3.8: 421 says that the server closes, for example because we were idle too long.
-        return error.code == _CLOSING
+        # For example because we were idle too long.
+        return error.code == CLOSING
     return isinstance(error, OSError)

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from services.email.connection import REFUSALS_LIMIT
 from services.email.providers import SmtpProvider
-from shared.errors import Reason, RecipientGone, TemporaryFailure
+from shared.errors import ProviderMisconfigured, Reason, RecipientGone, TemporaryFailure
 from tests.smtp import attempt, email_settings
 from tests.waiting import eventually
 
@@ -99,6 +100,41 @@ async def test_of_a_group_the_first_refusal_counts(data: bytes) -> None:
         with pytest.raises(RecipientGone):
             await provider.send(attempt())
     assert relay.mails == []
+
+
+@pytest.mark.parametrize("offers", [True, False])
+async def test_a_refused_recipient_costs_no_connection(offers: bool) -> None:
+    relay = ChunkRelay(offers=offers, replies=(b"250 ok", b"550 5.1.1 no such user", b"503 no recipient", b"250 ok"))
+    async with serving(relay) as provider:
+        for _ in range(2):
+            with pytest.raises(RecipientGone):
+                await provider.send(attempt())
+        relay.replies = ChunkRelay().replies
+        await provider.send(attempt())
+    [chunks] = relay.chunks
+    told = [verb for chunk in chunks for verb in verbs(chunk)]
+    # Of a mail whose recipient is refused DATA is said only where it is said at once.
+    announced = [b"MAIL", b"RCPT", b"DATA"] if offers else [b"MAIL", b"RCPT"]
+    assert told == [*announced, b"RSET", *announced, b"RSET", b"MAIL", b"RCPT", b"DATA", b"QUIT"]
+    assert len(relay.mails) == 1
+
+
+async def test_a_relay_that_refuses_one_after_the_other_is_connected_to_again() -> None:
+    relay = ChunkRelay(replies=(b"250 ok", b"550 5.1.1 no such user", b"503 no recipient", b"250 ok"))
+    async with serving(relay) as provider:
+        for _ in range(REFUSALS_LIMIT + 1):
+            with pytest.raises(RecipientGone):
+                await provider.send(attempt())
+    assert [len(chunks) for chunks in relay.chunks] == [REFUSALS_LIMIT, 2]
+
+
+async def test_who_is_refused_for_good_logs_in_anew() -> None:
+    relay = ChunkRelay(replies=(b"530 5.7.0 authentication required", b"503 no", b"503 no", b"250 ok"))
+    async with serving(relay) as provider:
+        for _ in range(2):
+            with pytest.raises(ProviderMisconfigured):
+                await provider.send(attempt())
+    assert len(relay.chunks) == 2
 
 
 async def test_a_relay_that_asks_for_the_content_of_a_refused_mail_does_not_get_it() -> None:

@@ -259,10 +259,29 @@ async def test_an_idle_connection_that_ends_at_mail_is_not_a_failed_attempt(prov
         assert (scripted.connections, len(scripted.mails)) == (2, 2)
 
 
-async def test_a_connection_is_closed_after_an_error(provider: Open) -> None:
-    async with relay({"RCPT": "550 5.1.1 no such user"}) as scripted:
+async def test_a_relay_that_is_away_is_tried_by_one_mail_at_a_time(
+    provider: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away: list[dict[str, str | None]] = [{"GREETING": None}] * (connections.FAILED_OPENS + 1)
+    async with relay(*away) as scripted:
         smtp = provider(scripted.url)
-        assert isinstance(await outcome(smtp, attempt()), RecipientGone)
+        ends = [await outcome(smtp, attempt()) for _ in range(20)]
+        assert all(isinstance(end, TemporaryFailure) and end.reason is Reason.NETWORK for end in ends)
+        assert scripted.connections == connections.FAILED_OPENS
+        monkeypatch.setattr(connections, "OPEN_AGAIN_S", 0.0)
+
+        async def arrives() -> bool:
+            return isinstance(await outcome(smtp, attempt()), Receipt)
+
+        await eventually(arrives)
+        assert scripted.connections == connections.FAILED_OPENS + 2
+        assert isinstance(await outcome(smtp, attempt()), Receipt)
+
+
+async def test_a_connection_is_closed_after_content_that_was_refused(provider: Open) -> None:
+    async with relay({"CONTENT": "554 5.6.0 not this one"}) as scripted:
+        smtp = provider(scripted.url)
+        assert isinstance(await outcome(smtp, attempt()), PermanentFailure)
         await eventually(lambda: scripted.open == 0)
         assert isinstance(await outcome(smtp, attempt()), Receipt)
         assert scripted.connections == 2
