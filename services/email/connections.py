@@ -20,7 +20,8 @@ from shared.errors import Reason, TemporaryFailure
 
 # RFC 5321, 4.5.3.2.7: servers wait at least five minutes for a command; hosted relays are known to wait far less.
 IDLE_LIMIT_S = 30.0
-# A relay to which so many connections in a row did not come about is tried by one mail at a time, this often.
+# When so many connections in a row did not come about, one mail tries the relay again after each pause; the others are
+# told at once that it is away.
 FAILED_OPENS = 3
 OPEN_AGAIN_S = 1.0
 
