@@ -169,7 +169,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class DueRow:
-    """A row to be published again; content and spec are the JSON texts as they were written."""
+    """A row to be published again; content and spec are the JSON texts as they were written.
+
+    Attributes:
+        wait_s: how long after the answer its time comes; a claim before would be refused as ``early``.
+    """
 
     notification_id: str
     key: str
@@ -177,6 +181,7 @@ class DueRow:
     priority: Priority
     content: str
     spec: str
+    wait_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,10 +293,13 @@ class Ledger:
         )
         return answer.decode()
 
-    async def sweep(self, most_per_shard: int, probed: Collection[str] = ()) -> list[DueRow]:
+    async def sweep(
+        self, most_per_shard: int, ahead: timedelta = timedelta(0), probed: Collection[str] = ()
+    ) -> list[DueRow]:
         """Take what is due on every lane and shard, atomically, so that many callers share the work.
 
         Args:
+            ahead: take also what will be due until then. The caller publishes each row when its time has come.
             probed: lanes whose jobs nobody takes at the moment. Of these ``PROBES_PER_SHARD`` rows are taken, to find
                 out whether that is still so, and they do not wait longer from time to time as others do.
         """
@@ -303,6 +311,7 @@ class Ledger:
                 self.keys.shard(shard),
                 lane,
                 PROBES_PER_SHARD if lane in probed else most_per_shard,
+                round(ahead.total_seconds() * 1000),
                 int(lane in probed),
                 *graces,
             )
@@ -310,7 +319,7 @@ class Ledger:
         ]
         due: list[DueRow] = []
         for (lane, _), rows in zip(calls, await asyncio.gather(*futures), strict=True):
-            for notification_id, key, priority, content, spec in rows:
+            for notification_id, key, priority, content, spec, wait_ms in rows:
                 due.append(
                     DueRow(
                         notification_id.decode(),
@@ -319,6 +328,7 @@ class Ledger:
                         Priority(priority.decode()),
                         content.decode(),
                         spec.decode(),
+                        wait_ms / 1000,
                     )
                 )
         return due

@@ -6,12 +6,16 @@ Every router runs one. The ledger hands out each due row to one of them, so ther
 import asyncio
 import logging
 import random
+import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from datetime import timedelta
+from itertools import groupby
 
 from shared import metrics
 from shared.errors import StoreUnavailable
 from shared.jobs import jobs_of_due, settled
+from shared.keys import shard_of_id
 from shared.ledger import ROUTER_LANE, DueRow, Ledger
 from shared.model import Channel
 from shared.mqtt_link import BrokerLink
@@ -19,8 +23,9 @@ from shared.topics import Topics
 
 log = logging.getLogger(__name__)
 
-# A scheduled notification is late by half of this on average.
-INTERVAL_S = 0.25
+# How far a round looks ahead. What it finds goes out when its time has come, and so spread as the retries are. All that
+# had become due in a quarter of a second, handed out in one burst, would hold up everything else on the machine.
+ROUND_S = 0.25
 
 # Rows taken per lane and shard in one round. What is beyond it comes at once in the next round.
 MOST_PER_SHARD = 100
@@ -29,18 +34,17 @@ GAUGE_INTERVAL_S = 2.0
 
 
 async def sweep_forever(ledger: Ledger, topics: Topics, link: BrokerLink) -> None:
-    """Publish due rows until cancelled."""
+    """Publish rows when they are due, until cancelled."""
     unheard: set[str] = set()
+    round_s = 0.0
     while True:
         # Nothing is taken while it could not be handed over.
         await link.wait_up()
+        began_s = time.monotonic()
         try:
-            due = await ledger.sweep(MOST_PER_SHARD, unheard)
+            due = await ledger.sweep(MOST_PER_SHARD, timedelta(seconds=round_s), unheard)
         except StoreUnavailable:
             await asyncio.sleep(random.uniform(0.5, 2.0))  # noqa: S311 - jitter
-            continue
-        if not due:
-            await asyncio.sleep(INTERVAL_S * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
             continue
         for lane, count in Counter(row.lane for row in due).items():
             if lane != ROUTER_LANE:
@@ -52,17 +56,32 @@ async def sweep_forever(ledger: Ledger, topics: Topics, link: BrokerLink) -> Non
         if heard := unheard & handed.keys() - silent:
             log.info("jobs are taken again", extra={"lanes": sorted(heard)})
         unheard = unheard - handed.keys() | silent
-        if silent:
-            await asyncio.sleep(INTERVAL_S)
+        if any(count >= MOST_PER_SHARD for count in Counter(map(_shard, due)).values()):
+            # A backlog: what comes later does not hold it up.
+            round_s = 0.0
+            continue
+        await asyncio.sleep(began_s + round_s - time.monotonic())
+        round_s = ROUND_S * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
 
 
 async def _hand_over(topics: Topics, due: Sequence[DueRow], link: BrokerLink) -> dict[str, bool]:
-    """Publish the jobs of rows, and tell for each lane whether anybody took one."""
+    """Publish the job of each row when its time has come, and tell for each lane whether anybody took one."""
     lanes = {topics.jobs(row.lane, row.priority): row.lane for row in due}
     handovers: defaultdict[str, list[asyncio.Future[bool]]] = defaultdict(list)
-    for topic, payload, trace in jobs_of_due(topics, due):
-        handovers[lanes[topic]].append(link.publish(topic, payload, user_properties=trace))
+    began_s = time.monotonic()
+    for wait_s, rows in groupby(sorted(due, key=_wait_s), key=_wait_s):
+        await asyncio.sleep(began_s + wait_s - time.monotonic())
+        for topic, payload, trace in jobs_of_due(topics, list(rows)):
+            handovers[lanes[topic]].append(link.publish(topic, payload, user_properties=trace))
     return {lane: await settled(answers) < len(answers) for lane, answers in handovers.items()}
+
+
+def _wait_s(row: DueRow) -> float:
+    return row.wait_s
+
+
+def _shard(row: DueRow) -> tuple[str, int]:
+    return row.lane, shard_of_id(row.notification_id)
 
 
 async def measure_forever(ledger: Ledger) -> None:

@@ -215,6 +215,19 @@ async def test_two_sweepers_share_what_is_due_and_a_backlog_is_not_multiplied(le
     assert await ledger.sweep(100) == []
 
 
+async def test_a_sweep_ahead_tells_when_each_row_is_due(ledger: Ledger) -> None:
+    accepted = record(row("email:soon", due_ms=now_ms() + 2_000), row("email:later", due_ms=now_ms() + 60_000))
+    await ledger.accept(accepted)
+    (soon,) = await ledger.sweep(10, timedelta(seconds=10))
+    assert soon.key == "email:soon"
+    assert 0 < soon.wait_s <= 2
+    # Nobody else finds it before it is due and its grace is over.
+    nearly = timedelta(seconds=soon.wait_s, milliseconds=GRACE_MS[Priority.NORMAL] - 500)
+    assert await ledger.sweep(10, nearly) == []
+    assert [due.key for due in await ledger.sweep(10, nearly + timedelta(seconds=1))] == ["email:soon"]
+    assert (await claim(ledger, accepted, "email:soon")).verdict == "early"
+
+
 async def test_a_sweep_gives_back_what_was_written(ledger: Ledger) -> None:
     due = row(due_ms=now_ms() + 20, priority=Priority.HIGH)
     accepted = record(due)
@@ -240,7 +253,7 @@ async def test_a_lane_is_probed_with_one_row_that_waits_no_longer_each_time(
     await ledger.accept(record(*(row(f"email:{number}") for number in range(20))))
 
     async def probed() -> int:
-        return len(await ledger.sweep(10, {"email"}))
+        return len(await ledger.sweep(10, probed={"email"}))
 
     for _ in range(30):
         assert await eventually(probed) == 1
