@@ -29,6 +29,7 @@ from shared.errors import (
     TemporaryFailure,
 )
 from shared.failover import REACH_S, Choice, Failover
+from shared.gate import PROBE_INTERVAL_S, Gate
 from shared.ledger import Claim, Outcome
 from shared.model import Attempt, Channel, Delivery, Notification, Priority, State
 from shared.provider import Provider
@@ -36,50 +37,8 @@ from shared.retry import RetryPolicy
 
 log = logging.getLogger(__name__)
 
-# A provider that refuses us is asked again at most this often.
-PROBE_INTERVAL_S = 1.0
-
 # When a delivery that found its provider paused is looked at again; spread, so that they do not come back at once.
 PAUSED_WAIT_S = (1.0, 5.0)
-
-
-class Gate:
-    """Keeps deliveries from a provider that refuses us, and lets one probe through now and then.
-
-    Args:
-        monotonic_s: the clock that probes are counted by.
-    """
-
-    def __init__(self, channel: Channel, provider: str, monotonic_s: Callable[[], float] = time.monotonic) -> None:
-        self._labels = {"channel": channel.value, "provider": provider}
-        self._monotonic_s = monotonic_s
-        self._next_probe_s: float | None = None
-
-    def lets_through(self) -> bool:
-        """Tell whether an attempt may be made; when closed, one a second may."""
-        if self._next_probe_s is None:
-            return True
-        now_s = self._monotonic_s()
-        if now_s < self._next_probe_s:
-            return False
-        self._next_probe_s = now_s + PROBE_INTERVAL_S
-        return True
-
-    def note(self, error: Exception | None) -> None:
-        """Take note of an attempt's end: a refusal of us closes the gate, an answer about the recipient opens it."""
-        if isinstance(error, ProviderMisconfigured):
-            if self._next_probe_s is None:
-                log.error("provider paused", extra={**self._labels, "reason": error.reason, "detail": error.detail})
-                metrics.provider_paused.labels(**self._labels).set(1)
-            self._next_probe_s = self._monotonic_s() + PROBE_INTERVAL_S
-        elif self._next_probe_s is not None and not isinstance(
-            # A refusal by our own rules says nothing either: the provider was not asked.
-            error,
-            TemporaryFailure | OutcomeUnknown | DeliveryRefused,
-        ):
-            self._next_probe_s = None
-            metrics.provider_paused.labels(**self._labels).set(0)
-            log.info("provider resumed", extra=self._labels)
 
 
 class Deliverer:
@@ -91,6 +50,7 @@ class Deliverer:
         doubt_wait: how long to wait before repeating an attempt that may have arrived, where a repetition is a second
             message for the recipient; critical ones are repeated at once, because late is worse than twice, and if
             that is in doubt too, after the usual wait.
+        on_well: called when a provider that was away or refused us is well again.
     """
 
     def __init__(
@@ -102,6 +62,7 @@ class Deliverer:
         retry: RetryPolicy,
         doubt_wait: timedelta,
         clock: Clock,
+        on_well: Callable[[], None] = lambda: None,
     ) -> None:
         self._channel = channel
         self._providers = {provider.name: provider for provider in providers}
@@ -111,6 +72,7 @@ class Deliverer:
         self._retry = retry
         self._doubt_wait = doubt_wait
         self._clock = clock
+        self._on_well = on_well
         metrics.prepare_channel(channel, self._gates)
 
     async def perform(self, notification: Notification, delivery: Delivery, claim: Claim) -> Outcome:
@@ -133,7 +95,9 @@ class Deliverer:
             return _not_asked(Reason.RATE_LIMITED, wait, claim)
         ended = await self._ask(choices, routes, notification, delivery, claim)
         if not ended:
-            return _not_asked(Reason.AUTH, timedelta(seconds=random.uniform(*PAUSED_WAIT_S)), claim)  # noqa: S311 - jitter
+            turn_s = 0.0 if delivery.priority is Priority.CRITICAL else self._gates[routes[0]].turn_s()
+            wait = timedelta(seconds=max(turn_s, random.uniform(*PAUSED_WAIT_S)))  # noqa: S311 - jitter
+            return _not_asked(Reason.AUTH, wait, claim)
         return _summary(ended)
 
     async def _ask(
@@ -173,7 +137,8 @@ class Deliverer:
             span.set(outcome=outcome.word)
             if error is not None:
                 span.fail(error.reason.value)
-        self._gates[provider.name].note(error)
+        if self._gates[provider.name].note(error):
+            self._on_well()
         self._failover.note(provider.name, routes, error, duration_s)
         metrics.series(metrics.attempts, self._channel, provider.name, outcome.word).inc()
         metrics.series(metrics.attempt_duration, self._channel, provider.name).observe(duration_s)
@@ -219,6 +184,8 @@ class Deliverer:
             case TemporaryFailure():
                 state, word = State.PENDING, "retry"
                 wait = self._retry.wait(attempt.number, priority, error.retry_after)
+                if self._gates[provider].is_away and priority is not Priority.CRITICAL:
+                    wait = max(wait, timedelta(seconds=self._gates[provider].turn_s()))
             case _:
                 state, word, wait = State.DEAD_LETTERED, "bad", timedelta(0)
         return Outcome(

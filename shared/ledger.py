@@ -33,6 +33,13 @@ GRACE_MS = {Priority.LOW: 10_000, Priority.NORMAL: 5_000, Priority.HIGH: 3_000, 
 
 PROBES_PER_SHARD = 1
 
+# Rows looked at in one call, so that a long backlog does not hold the store's single thread.
+BROUGHT_FORWARD_AT_ONCE = 100
+# How far apart what is brought forward becomes due on one shard: over all of them some hundred in a second, so that
+# a backlog does not take everything at once that others need.
+BROUGHT_FORWARD_STEP_MS = 20
+_PROVIDER_WAS_AWAY = (Reason.NETWORK, Reason.TIMEOUT, Reason.UNAVAILABLE, Reason.BAD_ANSWER, Reason.AUTH, Reason.QUOTA)
+
 # Attempts whose outcome is kept per row; later ones overwrite the oldest, so that a delivery which is tried for a day
 # does not grow without bound.
 ATTEMPTS_KEPT = 20
@@ -51,6 +58,7 @@ _accept = load_script("accept", "ledger")
 _claim = load_script("claim", "ledger")
 _finish = load_script("finish", "ledger")
 _sweep = load_script("sweep", "ledger")
+_bring_forward = load_script("bring_forward", "ledger")
 _cancel = load_script("cancel", "ledger")
 _answer_alert = load_script("answer_alert", "ledger")
 _open_work = load_script("open_work", "ledger")
@@ -332,6 +340,22 @@ class Ledger:
                     )
                 )
         return due
+
+    async def bring_forward(self, lane: str) -> int:
+        """Make due what waits because its provider was away or refused us, spread over a while; return how many."""
+        moved = await asyncio.gather(*(self._bring_forward(lane, self.keys.shard(shard)) for shard in range(SHARDS)))
+        return sum(moved)
+
+    async def _bring_forward(self, lane: str, base: str) -> int:
+        from_ms: bytes = b""
+        moved: int = 0
+        while True:
+            from_ms, moved = await self.store.script(
+                _bring_forward, base, lane, from_ms, BROUGHT_FORWARD_AT_ONCE, moved, BROUGHT_FORWARD_STEP_MS,
+                *_PROVIDER_WAS_AWAY,
+            )  # fmt: skip
+            if not from_ms:
+                return moved
 
     async def cancel(self, notification_id: str) -> Cancelled | None:
         """End what has not left yet; None when there is no such notification."""

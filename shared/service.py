@@ -212,6 +212,9 @@ def run_channel(service: ChannelService[SettingsT], settings: SettingsT) -> None
 def _channel_worker(
     service: ChannelService[SettingsT], context: Context[SettingsT], providers: Sequence[Provider]
 ) -> Worker[Delivery]:
+    def on_well() -> None:
+        worker.bring_forward()
+
     deliverer = Deliverer(
         service.channel,
         providers,
@@ -219,6 +222,7 @@ def _channel_worker(
         retry=service.retry,
         doubt_wait=service.doubt_wait,
         clock=context.clock,
+        on_well=on_well,
     )
     observe_latency = latency_observer(service.channel, context.clock)
     presence = Presence(context.store, context.keys)

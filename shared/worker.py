@@ -166,6 +166,10 @@ class Worker(Generic[RowT]):
         """Publish on the most urgent lane's connection; see ``Broker.publish``."""
         return self.links[-1].publish(topic, payload)
 
+    def bring_forward(self) -> None:
+        """Have the rows of this lane that wait because a provider was away go out now."""
+        self._keep(asyncio.create_task(self._bring_forward(), name=f"bring-forward-{self._lane}"))
+
     async def run(self) -> None:
         """Work until cancelled; what is in hand then is left to ``drain``."""
         async with asyncio.TaskGroup() as group:
@@ -244,9 +248,8 @@ class Worker(Generic[RowT]):
             for (job, row), claim in zip(batch, claims, strict=True):
                 job.row_claimed()
                 if claim.verdict == "claimed":
-                    task = asyncio.create_task(self._work(job.notification, row, claim), name=f"work-{self._lane}")
-                    self._tasks.add(task)
-                    task.add_done_callback(self._tasks.discard)
+                    work = self._work(job.notification, row, claim)
+                    self._keep(asyncio.create_task(work, name=f"work-{self._lane}"))
                     started += 1
                 else:
                     self._settle(job.notification, row, claim)
@@ -254,6 +257,19 @@ class Worker(Generic[RowT]):
             self._capacity.give(places - started)
             # Not before, so that a drain waits for rows that are just being claimed.
             self._queued -= places
+
+    def _keep(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _bring_forward(self) -> None:
+        try:
+            rows = await self._ledger.bring_forward(self._lane)
+        except StoreUnavailable:
+            # They come when it is their time.
+            return
+        if rows:
+            log.info("brought forward what waited", extra={"lane": self._lane, "rows": rows})
 
     async def _claim(self, rows: list[tuple[str, str]]) -> list[Claim]:
         return await until_stored(lambda: self._ledger.claim(rows, self._lease))

@@ -228,6 +228,26 @@ async def test_a_sweep_ahead_tells_when_each_row_is_due(ledger: Ledger) -> None:
     assert (await claim(ledger, accepted, "email:soon")).verdict == "early"
 
 
+async def test_what_waits_for_a_provider_is_brought_forward_and_nothing_else(ledger: Ledger) -> None:
+    reasons = {"email:away": Reason.UNAVAILABLE, "email:paused": Reason.AUTH, "email:asked": Reason.RATE_LIMITED}
+    planned = row("email:planned", due_ms=now_ms() + 60_000)
+    crowd = [f"email:{number}" for number in range(250)]
+    accepted = record(planned, *(row(key) for key in (*reasons, "email:doubt", *crowd)))
+    await ledger.accept(accepted)
+    for key in (*reasons, "email:doubt", *crowd):
+        wait = timedelta(seconds=40)
+        outcome = Outcome(State.PENDING, reasons.get(key, Reason.NETWORK), wait, in_doubt=key == "email:doubt")
+        await ledger.finish(await claim(ledger, accepted, key), outcome)
+    assert await ledger.sweep(1_000, timedelta(seconds=30)) == []
+    assert await ledger.bring_forward("sms") == 0
+    assert await ledger.bring_forward("email") == 2 + len(crowd)
+    due = await ledger.sweep(1_000, timedelta(seconds=30))
+    assert {one.key for one in due} == {"email:away", "email:paused", *crowd}
+    # One after the other, so that they do not take everything at once that others need.
+    waits_s = sorted(one.wait_s for one in due)
+    assert waits_s[-1] - waits_s[0] == pytest.approx(len(due) * 0.02, abs=1)
+
+
 async def test_a_sweep_gives_back_what_was_written(ledger: Ledger) -> None:
     due = row(due_ms=now_ms() + 20, priority=Priority.HIGH)
     accepted = record(due)

@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 from prometheus_client import REGISTRY
 
-from shared import delivery as module
+from shared import gate as module
 from shared.clock import epoch_ms
-from shared.delivery import Deliverer, Gate, latency_observer
+from shared.delivery import Deliverer, latency_observer
 from shared.errors import (
     DeliveryError,
     DeliveryRefused,
@@ -22,6 +22,7 @@ from shared.errors import (
     TemporaryFailure,
 )
 from shared.failover import REACH_S
+from shared.gate import AWAY_AFTER
 from shared.keys import new_notification_id
 from shared.ledger import Claim, Outcome
 from shared.log import configure
@@ -67,7 +68,7 @@ def claim(attempt: int = 1, *, in_doubt: bool = False) -> Claim:
     return Claim(new_notification_id(), "email:user123", "claimed", token=1, attempt=attempt, in_doubt=in_doubt)
 
 
-def deliverer(*providers: Provider, deadline_s: float = 30) -> Deliverer:
+def deliverer(*providers: Provider, deadline_s: float = 30, on_well: Callable[[], None] = lambda: None) -> Deliverer:
     return Deliverer(
         Channel.EMAIL,
         providers,
@@ -75,6 +76,7 @@ def deliverer(*providers: Provider, deadline_s: float = 30) -> Deliverer:
         retry=RetryPolicy(),
         doubt_wait=DOUBT_WAIT,
         clock=StandingClock(),
+        on_well=on_well,
     )
 
 
@@ -209,6 +211,24 @@ async def test_a_paused_provider_leaves_the_other_alone() -> None:
     assert (await channel.perform(notification(), text, claim())).state is State.DELIVERED
 
 
+async def test_what_waits_for_a_provider_that_is_away_comes_back_one_after_the_other() -> None:
+    well: list[str] = []
+    provider = ScriptedProvider([TemporaryFailure(Reason.UNAVAILABLE, "451")] * (AWAY_AFTER + 101))
+    channel = deliverer(provider, on_well=lambda: well.append("again"))
+    for _ in range(AWAY_AFTER):
+        outcome = await channel.perform(notification(), mail(), claim())
+        assert outcome.wait <= FIRST_WAIT
+    waits = [(await channel.perform(notification(), mail(), claim())).wait for _ in range(100)]
+    # Ten in a second, and none before its turn, where without turns all would be back within two.
+    assert all(wait >= timedelta(seconds=turn / 10 - 0.5) for turn, wait in enumerate(waits, 1))
+    urgent = await channel.perform(notification(Priority.CRITICAL), mail(Priority.CRITICAL), claim())
+    assert urgent.wait <= FIRST_WAIT
+    assert well == []
+    for _ in range(2):
+        await channel.perform(notification(), mail(), claim())
+    assert well == ["again"]
+
+
 def two(
     first: Iterable[Receipt | Exception | str], second: Iterable[Receipt | Exception | str] = ()
 ) -> tuple[ScriptedProvider, ScriptedProvider]:
@@ -310,72 +330,6 @@ async def test_a_probe_that_succeeds_resumes_the_provider(monkeypatch: pytest.Mo
     words = [(await channel.perform(notification(), mail(), claim())).word for _ in range(4)]
     assert words == ["operator", "operator", "ok", "ok"]
     assert paused("resuming") == 0
-
-
-class Seconds:
-    """A monotonic clock that the test moves."""
-
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-@pytest.fixture
-def seconds() -> Seconds:
-    return Seconds()
-
-
-@pytest.fixture
-def gate(seconds: Seconds) -> Gate:
-    return Gate(Channel.EMAIL, "gated", seconds)
-
-
-def test_a_closed_gate_lets_one_probe_a_second_through(gate: Gate, seconds: Seconds) -> None:
-    gate.note(ProviderMisconfigured(Reason.AUTH))
-    let_through = 0
-    for _ in range(100):
-        seconds.now_s += 0.1
-        let_through += gate.lets_through()
-    assert 8 <= let_through <= 10
-
-
-@pytest.mark.parametrize("answer", [None, RecipientGone(), PermanentFailure(Reason.REJECTED)])
-def test_an_answer_about_the_recipient_opens_the_gate(gate: Gate, answer: Exception | None) -> None:
-    gate.note(ProviderMisconfigured(Reason.AUTH))
-    assert not gate.lets_through()
-    gate.note(answer)
-    assert gate.lets_through()
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        ProviderMisconfigured(Reason.AUTH),
-        TemporaryFailure(Reason.NETWORK),
-        OutcomeUnknown(Reason.TIMEOUT),
-        # A rule of ours: the provider was not asked.
-        DeliveryRefused(Reason.COUNTRY_NOT_ALLOWED),
-    ],
-)
-def test_an_answer_that_tells_nothing_about_us_leaves_the_gate_closed(gate: Gate, answer: Exception) -> None:
-    gate.note(ProviderMisconfigured(Reason.AUTH))
-    gate.note(answer)
-    assert not gate.lets_through()
-
-
-def test_a_provider_that_never_refused_us_is_not_paused(gate: Gate) -> None:
-    for answer in (None, TemporaryFailure(Reason.NETWORK), OutcomeUnknown(Reason.TIMEOUT), RecipientGone()):
-        gate.note(answer)
-        assert gate.lets_through()
-
-
-def test_a_pause_is_logged_once_and_its_end_once(gate: Gate, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    for answer in (ProviderMisconfigured(Reason.AUTH), ProviderMisconfigured(Reason.AUTH), None, None):
-        gate.note(answer)
-    assert [record.message for record in caplog.records] == ["provider paused", "provider resumed"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,27 @@
+-- Bring forward what waits for another attempt because its provider was away or refused us. What waits for a time of its
+-- own (scheduled, asked to wait by a provider, in doubt) stays as it is.
+--
+-- ARGV: lane, due time to look from ('' for now), most rows, how many were brought forward before, ms between two of
+--       them, then reasons.
+-- Answer: {due time to go on from ('' when there is no more), how many have been brought forward by now}
+
+local lane, from, most, moved, step = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local reasons = {}
+for i = 6, #ARGV do reasons[ARGV[i]] = true end
+local schedule = base .. ':due:' .. lane
+local waiting = redis.call('ZRANGEBYSCORE', schedule, '(' .. (from == '' and number(now) or from), '+inf', 'WITHSCORES', 'LIMIT', 0, most)
+for i = 1, #waiting, 2 do
+  local member = waiting[i]
+  local id, key = string.match(member, '^(.-)|(.*)$')
+  local record = record_key(id)
+  local found = redis.call('HGET', record, 's:' .. key)
+  local row = found and read_row(found)
+  local due = now + moved * step
+  if row and row.state == 'p' and reasons[row.reason] and due < row.due then
+    row.due = due
+    write_row(record, key, row)
+    redis.call('ZADD', schedule, due, member)
+    moved = moved + 1
+  end
+end
+return {#waiting == 2 * most and waiting[#waiting] or '', moved}

@@ -1,0 +1,119 @@
+"""What is known about a provider: when it may be asked, who comes back when, and when it is well again."""
+
+import logging
+from datetime import timedelta
+
+import pytest
+
+from shared.errors import (
+    DeliveryRefused,
+    OutcomeUnknown,
+    PermanentFailure,
+    ProviderMisconfigured,
+    Reason,
+    RecipientGone,
+    TemporaryFailure,
+)
+from shared.gate import AWAY_AFTER, LONGEST_TURN_S, Gate
+from shared.model import Channel
+
+
+class Seconds:
+    """A monotonic clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def seconds() -> Seconds:
+    return Seconds()
+
+
+@pytest.fixture
+def gate(seconds: Seconds) -> Gate:
+    return Gate(Channel.EMAIL, "gated", seconds)
+
+
+def test_a_closed_gate_lets_one_probe_a_second_through(gate: Gate, seconds: Seconds) -> None:
+    gate.note(ProviderMisconfigured(Reason.AUTH))
+    let_through = 0
+    for _ in range(100):
+        seconds.now_s += 0.1
+        let_through += gate.lets_through()
+    assert 8 <= let_through <= 10
+
+
+@pytest.mark.parametrize("answer", [None, RecipientGone(), PermanentFailure(Reason.REJECTED)])
+def test_an_answer_about_the_recipient_opens_the_gate(gate: Gate, answer: Exception | None) -> None:
+    gate.note(ProviderMisconfigured(Reason.AUTH))
+    assert not gate.lets_through()
+    assert gate.note(answer)
+    assert gate.lets_through()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ProviderMisconfigured(Reason.AUTH),
+        TemporaryFailure(Reason.NETWORK),
+        OutcomeUnknown(Reason.TIMEOUT),
+        # A rule of ours: the provider was not asked.
+        DeliveryRefused(Reason.COUNTRY_NOT_ALLOWED),
+    ],
+)
+def test_an_answer_that_tells_nothing_about_us_leaves_the_gate_closed(gate: Gate, answer: Exception) -> None:
+    gate.note(ProviderMisconfigured(Reason.AUTH))
+    gate.note(answer)
+    assert not gate.lets_through()
+
+
+def test_a_provider_that_never_refused_us_is_not_paused(gate: Gate) -> None:
+    for answer in (None, TemporaryFailure(Reason.NETWORK), OutcomeUnknown(Reason.TIMEOUT), RecipientGone()):
+        gate.note(answer)
+        assert gate.lets_through()
+
+
+def test_turns_are_a_tenth_of_a_second_apart_and_begin_anew_when_it_is_well(gate: Gate, seconds: Seconds) -> None:
+    assert [round(gate.turn_s(), 3) for _ in range(3)] == [0.1, 0.2, 0.3]
+    seconds.now_s += 0.25
+    assert gate.turn_s() == pytest.approx(0.15)
+    for _ in range(5_000):
+        last_s = gate.turn_s()
+    assert last_s == pytest.approx(LONGEST_TURN_S)
+    gate.note(None)
+    assert gate.turn_s() == pytest.approx(0.1)
+
+
+def test_failures_in_a_row_are_a_provider_that_is_away_until_it_answers(gate: Gate) -> None:
+    for _ in range(AWAY_AFTER):
+        assert not gate.is_away
+        assert not gate.note(TemporaryFailure(Reason.NETWORK))
+    assert gate.is_away
+    assert gate.note(RecipientGone())
+    assert not gate.is_away
+    assert not gate.note(None)
+
+
+@pytest.mark.parametrize("answer", [TemporaryFailure(Reason.RATE_LIMITED), TemporaryFailure(Reason.MAILBOX_FULL)])
+def test_a_limit_is_no_sign_of_being_away(gate: Gate, answer: Exception) -> None:
+    for _ in range(AWAY_AFTER):
+        gate.note(answer)
+    assert not gate.is_away
+
+
+def test_nobody_is_hurried_past_what_the_provider_asked_for(gate: Gate) -> None:
+    for _ in range(AWAY_AFTER):
+        gate.note(TemporaryFailure(Reason.UNAVAILABLE, retry_after=timedelta(minutes=10)))
+    assert not gate.note(None)
+    assert not gate.is_away
+
+
+def test_a_pause_is_logged_once_and_its_end_once(gate: Gate, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    for answer in (ProviderMisconfigured(Reason.AUTH), ProviderMisconfigured(Reason.AUTH), None, None):
+        gate.note(answer)
+    assert [record.message for record in caplog.records] == ["provider paused", "provider resumed"]
