@@ -44,6 +44,8 @@ class Gate:
         self._failures = 0
         self._asked_to_wait = False
         self._last_turn_s = 0.0
+        # A process that has just been started may be the repair.
+        self._may_have_been_away = True
 
     @property
     def is_away(self) -> bool:
@@ -71,8 +73,8 @@ class Gate:
         """Take note of an attempt's end: a refusal of us closes the gate, an answer about the recipient opens it.
 
         Returns:
-            Whether the provider is well again, so that what waits for it need not wait any longer. Never after it has
-            itself said how long to wait.
+            Whether the provider is well again, or well for the first time as far as we know, so that what waits for it
+            need not wait any longer. Never after it has itself said how long to wait.
         """
         match error:
             case ProviderMisconfigured():
@@ -99,9 +101,10 @@ class Gate:
         self._failures = 0
         self._asked_to_wait = False
         self._last_turn_s = 0.0
+        was_unknown, self._may_have_been_away = self._may_have_been_away, False
         if was_closed:
             metrics.provider_paused.labels(**self._labels).set(0)
             log.info("provider resumed", extra=self._labels)
         elif was_away:
             log.info("provider back", extra=self._labels)
-        return (was_closed or was_away) and may_hurry
+        return (was_closed or was_away or was_unknown) and may_hurry

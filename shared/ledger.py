@@ -38,6 +38,8 @@ BROUGHT_FORWARD_AT_ONCE = 100
 # How far apart what is brought forward becomes due on one shard: over all of them some hundred in a second, so that
 # a backlog does not take everything at once that others need.
 BROUGHT_FORWARD_STEP_MS = 20
+# What waits longer waits for something else (``shared.retry``, ``shared.gate``).
+_LONGEST_WAIT_MS = 310_000
 _PROVIDER_WAS_AWAY = (Reason.NETWORK, Reason.TIMEOUT, Reason.UNAVAILABLE, Reason.BAD_ANSWER, Reason.AUTH, Reason.QUOTA)
 
 # Attempts whose outcome is kept per row; later ones overwrite the oldest, so that a delivery which is tried for a day
@@ -351,8 +353,8 @@ class Ledger:
         moved: int = 0
         while True:
             from_ms, moved = await self.store.script(
-                _bring_forward, base, lane, from_ms, BROUGHT_FORWARD_AT_ONCE, moved, BROUGHT_FORWARD_STEP_MS,
-                *_PROVIDER_WAS_AWAY,
+                _bring_forward, base, lane, from_ms, _LONGEST_WAIT_MS, BROUGHT_FORWARD_AT_ONCE, moved,
+                BROUGHT_FORWARD_STEP_MS, *_PROVIDER_WAS_AWAY,
             )  # fmt: skip
             if not from_ms:
                 return moved

@@ -1,15 +1,16 @@
 -- Bring forward what waits for another attempt because its provider was away or refused us. What waits for a time of its
 -- own (scheduled, asked to wait by a provider, in doubt) stays as it is.
 --
--- ARGV: lane, due time to look from ('' for now), most rows, how many were brought forward before, ms between two of
---       them, then reasons.
+-- ARGV: lane, due time to look from ('' for now), ms from now to look to, most rows, how many were brought forward
+--       before, ms between two of them, then reasons.
 -- Answer: {due time to go on from ('' when there is no more), how many have been brought forward by now}
 
-local lane, from, most, moved, step = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local lane, from, to = ARGV[1], ARGV[2] == '' and number(now) or ARGV[2], number(now + tonumber(ARGV[3]))
+local most, moved, step = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local reasons = {}
-for i = 6, #ARGV do reasons[ARGV[i]] = true end
+for i = 7, #ARGV do reasons[ARGV[i]] = true end
 local schedule = base .. ':due:' .. lane
-local waiting = redis.call('ZRANGEBYSCORE', schedule, '(' .. (from == '' and number(now) or from), '+inf', 'WITHSCORES', 'LIMIT', 0, most)
+local waiting = redis.call('ZRANGEBYSCORE', schedule, '(' .. from, to, 'WITHSCORES', 'LIMIT', 0, most)
 for i = 1, #waiting, 2 do
   local member = waiting[i]
   local id, key = string.match(member, '^(.-)|(.*)$')

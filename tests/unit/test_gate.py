@@ -88,6 +88,11 @@ def test_turns_are_a_tenth_of_a_second_apart_and_begin_anew_when_it_is_well(gate
     assert gate.turn_s() == pytest.approx(0.1)
 
 
+def test_the_first_answer_to_a_new_process_is_news(gate: Gate) -> None:
+    assert gate.note(None)
+    assert not gate.note(None)
+
+
 def test_failures_in_a_row_are_a_provider_that_is_away_until_it_answers(gate: Gate) -> None:
     for _ in range(AWAY_AFTER):
         assert not gate.is_away
