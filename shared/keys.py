@@ -95,10 +95,11 @@ class Keys:
     def __init__(self, prefix: str = "") -> None:
         stem = prefix.strip("/")
         self._root = f"carillon:{stem}" if stem else "carillon"
+        self._shards = [f"{self._root}:{{s{shard:02}}}" for shard in range(SHARDS)]
 
     def shard(self, shard: int) -> str:
         """The base key of one ledger shard."""
-        return f"{self._root}:{{s{shard:02}}}"
+        return self._shards[shard]
 
     def shard_of(self, notification_id: str) -> str:
         """The base key of the shard that holds this notification."""

@@ -7,7 +7,6 @@ stands is given only when everything that the server had written by then is on s
 import asyncio
 import hashlib
 import logging
-import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +24,9 @@ from redis.exceptions import (
     RedisError,
     ResponseError,
     TryAgainError,
+)
+from redis.exceptions import (
+    ConnectionError as RedisConnectionError,
 )
 
 from shared import metrics
@@ -48,6 +50,13 @@ _AWAY = (AskError, ClusterDownError, MasterDownError, OutOfMemoryError, ReadOnly
 # The same, where the client knows no class: a script runs too long, the append-only file cannot be written, too few
 # replicas (Redis, server.c, createSharedObjects).
 _AWAY_WORDS = ("BUSY ", "MISCONF ", "NOREPLICAS ")
+
+# A connection that was used so recently is used again as it is.
+FRESH_S = 1.0
+
+_READ_BYTES = 64 * 1024
+# What the reader returns for "not yet".
+_MORE = object()
 
 _TOO_FEW_REPLICAS = "TooFewReplicas"
 CLOSED = "closed"
@@ -174,9 +183,7 @@ class Link:
         self._loaded: set[str] = set()
         self._waiting: list[Call] = []
         self._in_hand: Sequence[Call] = ()
-        # Kept while there is more to send. Before the pool hands a connection out it looks whether the server has
-        # closed it meanwhile, which costs as much as sending a few scripts.
-        self._connection: Any = None
+        self._line: _Line | None = None
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
@@ -217,7 +224,6 @@ class Link:
                     log.exception("exchange failed")
                     self._fail_all(self._in_hand, "internal")
                 self._in_hand = ()
-            await self._give_back()
 
     async def _flush(self, calls: Sequence[Call]) -> None:
         try:
@@ -269,19 +275,16 @@ class Link:
         redis-py's own pipeline packs in Python and sets a timer and measures for every single answer; for batches of
         small scripts that costs more than the scripts.
         """
-        if self._connection is None:
-            async with asyncio.timeout(SOCKET_TIMEOUT_S):
-                self._connection = await self._pool.get_connection()
-        connection = self._connection
         reusable = False
         try:
             async with asyncio.timeout(SOCKET_TIMEOUT_S + self._wait_s):
-                answers, short = await self._send(connection, calls)
+                line = await self._connected()
+                answers, short = await self._send(line, calls)
                 # After a failover the server may not know a script; it then ran nothing, so repeating is safe.
                 unknown = [index for index, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
                 if unknown:
                     self._loaded.clear()
-                    again, short = await self._send(connection, [calls[index] for index in unknown])
+                    again, short = await self._send(line, [calls[index] for index in unknown])
                     for index, answer in zip(unknown, again, strict=True):
                         answers[index] = answer
             # A server that cannot serve may have been replaced by another one at the same name.
@@ -289,20 +292,32 @@ class Link:
         finally:
             if not reusable:
                 # Answers that are still to come would be taken for those of the next commands.
-                await connection.disconnect(nowait=True)
-                await self._give_back()
+                await self._give_back(broken=True)
+        line.used_at_s = monotonic()
         return answers, short
 
-    async def _give_back(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await self._pool.release(connection)
+    async def _connected(self) -> "_Line":
+        """Return the connection of the last exchange, if that was a moment ago, or else one from the pool."""
+        # Before the pool hands a connection out it looks whether the server has closed it meanwhile, which costs as
+        # much as sending a few scripts.
+        if self._line is not None and not self._line.is_fresh:
+            await self._give_back()
+        if self._line is None:
+            self._line = _Line(await self._pool.get_connection())
+        return self._line
+
+    async def _give_back(self, *, broken: bool = False) -> None:
+        line, self._line = self._line, None
+        if line is not None:
+            if broken:
+                await line.connection.disconnect(nowait=True)
+            await self._pool.release(line.connection)
 
     @property
     def _wait_s(self) -> float:
         return self._barrier.timeout_ms / 1000 if self._barrier else 0.0
 
-    async def _send(self, connection: Any, calls: Sequence[Call]) -> tuple[list[Any], bool]:  # noqa: ANN401
+    async def _send(self, line: "_Line", calls: Sequence[Call]) -> tuple[list[Any], bool]:
         scripts = {call.script.sha: call.script for call in calls if call.script}
         new = [script for sha, script in scripts.items() if sha not in self._loaded]
         commands: list[tuple[type_of_arg, ...]] = [("SCRIPT", "LOAD", script.source) for script in new]
@@ -311,19 +326,58 @@ class Link:
             # WAIT counts up to what its connection wrote last, which for a repeated write that found everything done
             # is nothing. A write of our own makes it cover all that the server has (docs/decisions/0008).
             commands += [("SET", self.marker, ""), ("WAIT", self._barrier.replicas, self._barrier.timeout_ms)]
-        await connection.send_packed_command([_packed(command) for command in commands])
-        answers: list[Any] = []
-        for _ in commands:
-            try:
-                answers.append(await connection.read_response(timeout=math.inf))
-            except ResponseError as error:
-                answers.append(error)
+        answers = await line.exchange(commands)
         self._loaded.update(
             script.sha for script, answer in zip(new, answers, strict=False) if not isinstance(answer, Exception)
         )
         answers, ends = answers[len(new) : len(new) + len(calls)], answers[len(new) + len(calls) :]
         short = self._barrier is not None and not _reached(ends, self._barrier.replicas)
         return answers, short
+
+
+class _Line:
+    """A connection of redis-py's pool, on which many commands are sent and answered at once.
+
+    redis-py makes the connection and owns it; the answers are read here, because its ``read_response`` costs ten times
+    as much as reading an answer does.
+    """
+
+    def __init__(self, connection: Any) -> None:  # noqa: ANN401 - the client's connections have no common type
+        self.connection = connection
+        self.used_at_s = monotonic()
+        # Without an interface for it: the stream, and the classes that the client has for errors.
+        self._stream: asyncio.StreamReader = connection._reader  # noqa: SLF001
+        self._reader = hiredis.Reader(
+            replyError=connection._parser.parse_error,  # noqa: SLF001
+            notEnoughData=_MORE,
+        )
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it may be used without the pool's look at it."""
+        return monotonic() - self.used_at_s < FRESH_S and not self._stream.at_eof()
+
+    async def exchange(self, commands: Sequence[tuple[type_of_arg, ...]]) -> list[Any]:
+        """Send commands and return an answer, or an error of Redis, for each.
+
+        Raises:
+            RedisError, OSError: the connection is of no use any more.
+        """
+        await self.connection.send_packed_command([_packed(command) for command in commands], check_health=False)
+        answers: list[Any] = []
+        while len(answers) < len(commands):
+            answer = self._reader.gets()
+            if answer is _MORE:
+                data = await self._stream.read(_READ_BYTES)
+                if not data:
+                    raise RedisConnectionError("closed by the server")
+                self._reader.feed(data)
+            elif isinstance(answer, RedisConnectionError):
+                # For example LOADING.
+                raise answer
+            elif not isinstance(answer, hiredis.PushNotification):
+                answers.append(answer)
+        return answers
 
 
 def _packed(command: tuple[type_of_arg, ...]) -> bytes:

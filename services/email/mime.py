@@ -18,7 +18,7 @@ LINE_LIMIT_CHARACTERS = 998
 LINE_LENGTH_CHARACTERS = 78
 
 # RFC 2045, 2.7: what may stand in a body without an encoding; here in lines of the recommended length.
-_PLAIN = re.compile(rb"(?:[\t\x20-\x7e]{0,78}\r\n)*[\t\x20-\x7e]{0,78}")
+_PLAIN = re.compile(rb"(?:[\t\x20-\x7e]{0,78}\n)*[\t\x20-\x7e]{0,78}")
 
 MIME_FIELDS = ("MIME-Version", "Content-Type")
 
@@ -61,7 +61,7 @@ def unstructured(name: str, text: str) -> str:
 
 def mailbox(name: str | None, address: str) -> str:
     """Write an address with its owner's name; both are short enough to need no folding."""
-    return formataddr((name or "", address))
+    return formataddr((name, address)) if name else address
 
 
 def field_names(mail: bytes) -> list[str]:
@@ -69,22 +69,22 @@ def field_names(mail: bytes) -> list[str]:
     header, _, _ = mail.partition(b"\r\n\r\n")
     # Every line end that some reader takes for one counts, not only the one that is written here.
     lines = header.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-    return [line.partition(b":")[0].decode("latin-1").lower() for line in lines if line[:1] not in (b" ", b"\t")]
+    names = [line.partition(b":")[0] for line in lines if not line.startswith((b" ", b"\t"))]
+    return b"\n".join(names).decode("latin-1").lower().split("\n")
 
 
 def _part(subtype: str, text: str) -> bytes:
-    content = text.replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\r\n").encode()
+    content = text.replace("\r\n", "\n").replace("\r", "\n").encode()
     if _PLAIN.fullmatch(content):
         encoding, charset = "7bit", "us-ascii"
     else:
         charset = "utf-8"
-        # It breaks long lines with the line end that the text has, and with LF where the text has none.
-        quoted = binascii.b2a_qp(content, istext=True).replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+        quoted = binascii.b2a_qp(content, istext=True)
         # Base64 takes four characters for three, and is the shorter one in most scripts but the Latin.
         if len(quoted) * 3 <= len(content) * 4:
             encoding, content = "quoted-printable", quoted
         else:
-            encoding, content = "base64", base64.encodebytes(content).replace(b"\n", b"\r\n")
+            encoding, content = "base64", base64.encodebytes(content.replace(b"\n", b"\r\n"))
     head = f'Content-Type: text/{subtype}; charset="{charset}"\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n'
     # RFC 2046, 5.1.1: the line end before a separator is the separator's, not the text's.
-    return head.encode() + content + b"\r\n"
+    return head.encode() + content.replace(b"\n", b"\r\n") + b"\r\n"

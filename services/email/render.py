@@ -7,8 +7,9 @@ same Message-ID, so that a mail sent twice is recognised as one by programs that
 import hashlib
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import lru_cache
 
 from services.email.letter import letter, plain
 from services.email.mime import (
@@ -67,10 +68,10 @@ def render(attempt: Attempt, sender: Sender, now: datetime, unsubscribe: Unsubsc
     _refuse_injection(subject=subject, name=address.name or "", address=address.email)
     message_id = _message_id(attempt, sender)
     fields = {
-        "From": mailbox(sender.name, sender.address),
+        "From": _from(sender),
         "To": mailbox(address.name, address.email),
         "Subject": unstructured("Subject", subject),
-        "Date": format_datetime(now),
+        "Date": _date(int(now.timestamp())),
         "Message-ID": message_id,
         # RFC 3834, 5: keeps vacation responders quiet.
         "Auto-Submitted": "auto-generated",
@@ -106,6 +107,17 @@ def _subject(content: Content) -> str:
     return f"[{content.alert.level.upper()}] {content.alert.type}"
 
 
+@lru_cache(maxsize=1)
+def _from(sender: Sender) -> str:
+    return mailbox(sender.name, sender.address)
+
+
+@lru_cache(maxsize=1)
+def _date(second: int) -> str:
+    # Written once for all mails of a second: it takes as long as the whole text.
+    return format_datetime(datetime.fromtimestamp(second, UTC))
+
+
 def _message_id(attempt: Attempt, sender: Sender) -> str:
     # The key may hold an address, so only its hash goes out.
     key = hashlib.sha256(attempt.delivery.key.encode()).hexdigest()[:16]
@@ -133,6 +145,6 @@ def _refuse_injection(**texts: str) -> None:
 def _refuse_other_fields(raw: bytes, expected: list[str]) -> None:
     """Compare what a reader will find with what was meant: the last line against injection."""
     header, _, _ = raw.partition(b"\r\n\r\n")
-    too_long = any(len(line) > LINE_LIMIT_CHARACTERS for line in header.split(b"\r\n"))
-    if too_long or field_names(raw) != [name.lower() for name in expected]:
+    too_long = max(map(len, header.split(b"\r\n"))) > LINE_LIMIT_CHARACTERS
+    if too_long or field_names(header) != [name.lower() for name in expected]:
         raise PermanentFailure(Reason.REJECTED, "the header is not what was meant")

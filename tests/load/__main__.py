@@ -100,7 +100,7 @@ async def mail(options: Namespace) -> list[str]:
     async with sink() as port:
         if port is None:
             return [f"| mails to a relay over {CONNECTIONS} connections | needs smtp-sink (Debian package postfix) |"]
-        mails = options.notifications // 5
+        mails = options.notifications // 2
         async with running("router", "email", settings=settings(port)) as stack:
             # In turn, because other work on the machine comes and goes.
             rounds = [(await measure_bare_mail(port, mails), await measure_mail(stack, mails)) for _ in range(ROUNDS)]
