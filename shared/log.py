@@ -28,7 +28,7 @@ def configure(level: str, style: Literal["json", "console"], service: str) -> No
     output.setFormatter(_JsonLines(service) if style == "json" else _ReadableLines(service))
     logging.basicConfig(level=level, handlers=[output], force=True)
     # What stands in no line is not looked for, which would take as long as writing one (Logging HOWTO, "Optimization").
-    logging._srcfile = None  # type: ignore[attr-defined] # noqa: SLF001
+    logging._srcfile = None  # noqa: SLF001
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     # Libraries that log addresses or one line per request below WARNING.
     for name in ("mqtt", "twilio", "aiohttp.access", "asyncio", "aioapns", "google", "urllib3", "mail.log"):
