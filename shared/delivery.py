@@ -110,6 +110,7 @@ class Deliverer:
         cut_off_s = time.monotonic() + self._deadline.total_seconds()
         for position, choice in enumerate(choices):
             if not self._gates[choice.name].lets_through():
+                self._failover.not_asked(choice.name)
                 continue
             left_s = cut_off_s - time.monotonic()
             reach_within = None

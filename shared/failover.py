@@ -133,6 +133,10 @@ class Failover:
             for position, name in enumerate(order)
         ]
 
+    def not_asked(self, name: str) -> None:
+        """Take note that a route that was chosen was not asked after all, so that the next delivery may be the probe."""
+        self._health[name].probed_at_s = None
+
     def held_s(self, names: Sequence[str]) -> float:
         """Return the seconds until the first of these routes may be asked again; 0 when one may be now."""
         now_s = self._monotonic_s()

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from prometheus_client import REGISTRY
 
-from shared import gate as module
+from shared import failover, gate
 from shared.clock import epoch_ms
 from shared.delivery import Deliverer, latency_observer
 from shared.errors import (
@@ -31,6 +31,7 @@ from shared.provider import Provider
 from shared.retry import RetryPolicy
 from tests.fakes.clock import StandingClock
 from tests.fakes.provider import ScriptedProvider
+from tests.waiting import eventually
 
 ADDRESS = "somebody@example.com"
 TITLE = "A title nobody else may read"
@@ -291,6 +292,24 @@ async def test_only_when_all_routes_refuse_us_no_attempt_is_used_up() -> None:
     assert (outcome.word, outcome.counts, outcome.provider) == ("retry", True, "first")
 
 
+async def test_a_probe_that_came_too_early_for_a_paused_route_is_made_by_another_delivery(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Refusals that were under way together: the last of them puts the next probe off, the first one counts as the failure.
+    monkeypatch.setattr(failover, "AVOID_REFUSED_S", 0.0)
+    monkeypatch.setattr(gate, "PROBE_INTERVAL_S", 0.05)
+    first, second = two([ProviderMisconfigured(Reason.AUTH)])
+    channel = deliverer(first, second)
+    await channel.perform(notification(), mail(), claim())
+
+    async def asked_again() -> bool:
+        await channel.perform(notification(), mail(), claim())
+        return len(first.attempts) > 1
+
+    await eventually(asked_again, within_s=2)
+    assert len(second.attempts) > 1
+
+
 async def test_when_all_routes_are_paused_the_delivery_waits_unasked() -> None:
     first, second = two([ProviderMisconfigured(Reason.AUTH)], [ProviderMisconfigured(Reason.AUTH)])
     channel = deliverer(first, second)
@@ -323,7 +342,7 @@ async def test_a_critical_delivery_does_not_wait_long_for_a_route_to_be_reached(
 
 
 async def test_a_probe_that_succeeds_resumes_the_provider(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PROBE_INTERVAL_S", 0.0)
+    monkeypatch.setattr(gate, "PROBE_INTERVAL_S", 0.0)
     refused = [ProviderMisconfigured(Reason.QUOTA), ProviderMisconfigured(Reason.QUOTA)]
     provider = ScriptedProvider(refused, name="resuming")
     channel = deliverer(provider)
