@@ -181,6 +181,7 @@ class ChannelService(Generic[SettingsT]):
         concurrency: deliveries in flight.
         attempt_deadline: one attempt, connecting included.
         doubt_wait: see ``Deliverer``.
+        claims_ahead: see ``Worker``.
         serve: entered before work is taken and left after the last attempt; realtime's sockets live here.
     """
 
@@ -190,6 +191,7 @@ class ChannelService(Generic[SettingsT]):
     attempt_deadline: timedelta = timedelta(seconds=30)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     doubt_wait: timedelta = timedelta(0)
+    claims_ahead: bool = False
     serve: Callable[[Context[SettingsT]], AbstractAsyncContextManager[None]] | None = None
 
 
@@ -252,6 +254,7 @@ def _channel_worker(
         client_id=context.instance,
         concurrency=service.concurrency,
         lease=service.attempt_deadline + context.settings.delivery_lease_margin,
+        claims_ahead=service.claims_ahead,
     )
     return worker
 

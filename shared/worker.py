@@ -13,7 +13,6 @@ worker's capacity are reserved for the more urgent ones, so that critical never 
 
 import asyncio
 import logging
-import math
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -22,6 +21,7 @@ from datetime import timedelta
 from typing import Generic, TypeVar
 
 from shared import metrics
+from shared.capacity import Capacity
 from shared.errors import BrokerUnavailable, Reason, StoreUnavailable
 from shared.jobs import open_job
 from shared.ledger import Claim, Ledger, Outcome, is_notification_id
@@ -44,52 +44,7 @@ TAKE_BATCH = 100
 INTERNAL_ERROR_ATTEMPTS = 5
 INTERNAL_ERROR_WAIT = timedelta(seconds=2)
 
-# What part of the capacity a priority may fill; the rest stays free for the more urgent ones.
-SHARES = {Priority.LOW: 0.5, Priority.NORMAL: 0.75, Priority.HIGH: 0.9, Priority.CRITICAL: 1.0}
-
 _STORE_BACKOFF_S = (0.1, 2.0)
-
-
-class Capacity:
-    """How many rows may be in hand, with a reserve for the more urgent priorities.
-
-    Args:
-        total: rows in hand at most, all priorities together.
-    """
-
-    def __init__(self, total: int) -> None:
-        self._limits = {priority: max(1, math.floor(total * share)) for priority, share in SHARES.items()}
-        self._used = 0
-        self._freed = asyncio.Event()
-
-    async def take(self, priority: Priority, most: int, still_wanted: Callable[[], bool] = lambda: True) -> int:
-        """Wait until this priority may start something, then take up to ``most`` places and say how many.
-
-        Args:
-            still_wanted: asked after each ``wake``; when it says no, 0 places are taken.
-        """
-        while (free := self._limits[priority] - self._used) <= 0:
-            if not still_wanted():
-                return 0
-            self._freed.clear()
-            await self._freed.wait()
-        taken = min(most, free)
-        self._used += taken
-        return taken
-
-    def wake(self) -> None:
-        """Have everybody who waits look again."""
-        self._freed.set()
-
-    def give(self, places: int = 1) -> None:
-        """Give places back."""
-        self._used -= places
-        self._freed.set()
-
-    @property
-    def used(self) -> int:
-        """How many places are taken."""
-        return self._used
 
 
 Perform = Callable[[Notification, RowT, Claim], Awaitable[Outcome]]
@@ -120,6 +75,8 @@ class Worker(Generic[RowT]):
         perform: performs one claimed row; never raises for a failed delivery, but returns its outcome.
         report: told of every outcome, after it was written.
         lease: for how long a claim holds; longer than ``perform`` may take.
+        claims_ahead: see ``shared.capacity``. What a dead worker had claimed is in doubt, begun or not, so this is for
+            lanes where a doubt costs nothing.
     """
 
     def __init__(
@@ -135,6 +92,7 @@ class Worker(Generic[RowT]):
         client_id: str,
         concurrency: int,
         lease: timedelta,
+        claims_ahead: bool = False,
     ) -> None:
         self._lane = lane
         self._job_type = job_type
@@ -142,7 +100,7 @@ class Worker(Generic[RowT]):
         self._report = report
         self._ledger = ledger
         self._lease = lease
-        self._capacity = Capacity(concurrency)
+        self._capacity = Capacity(concurrency, claims_ahead=claims_ahead)
         self._tasks: set[asyncio.Task[None]] = set()
         self._queued = 0
         self._told: set[str] = set()
@@ -248,13 +206,13 @@ class Worker(Generic[RowT]):
             for (job, row), claim in zip(batch, claims, strict=True):
                 job.row_claimed()
                 if claim.verdict == "claimed":
-                    work = self._work(job.notification, row, claim)
+                    work = self._work(priority, job.notification, row, claim)
                     self._keep(asyncio.create_task(work, name=f"work-{self._lane}"))
                     started += 1
                 else:
                     self._settle(job.notification, row, claim)
         finally:
-            self._capacity.give(places - started)
+            self._capacity.give(priority, places - started)
             # Not before, so that a drain waits for rows that are just being claimed.
             self._queued -= places
 
@@ -274,14 +232,14 @@ class Worker(Generic[RowT]):
     async def _claim(self, rows: list[tuple[str, str]]) -> list[Claim]:
         return await until_stored(lambda: self._ledger.claim(rows, self._lease))
 
-    async def _work(self, notification: Notification, row: RowT, claim: Claim) -> None:
+    async def _work(self, priority: Priority, notification: Notification, row: RowT, claim: Claim) -> None:
         try:
             try:
                 outcome = await self._outcome(notification, row, claim)
             finally:
                 # Before the outcome is written, so that it goes to the store together with the next claim. While the
                 # store is away nothing is claimed either, so no more than a capacity of outcomes waits.
-                self._capacity.give()
+                self._capacity.give(priority)
             written = await until_stored(lambda: self._ledger.finish(claim, outcome))
             if written == "finished":
                 self._report(notification, row, claim, outcome)

@@ -13,12 +13,16 @@ from services.email.connections import Connections
 from services.email.relays import Relay
 from services.email.render import Mail, render
 from services.email.settings import EmailSettings
+from shared.capacity import Places
 from shared.clock import Clock, SystemClock
 from shared.errors import Reason, TemporaryFailure
 from shared.model import Attempt, Delivery, EmailAddress, Receipt
 
 # What Postfix, Exim and others answer; the syntax of the text is nobody's standard.
 _QUEUE_ID = re.compile(r"\b(?:queued as|id=)\s*([\w.+/-]{4,64})", re.ASCII | re.IGNORECASE)
+
+# Longer than a mail that was claimed ahead waits for one of the others to be sent, unless the relay has become slow.
+PLACE_WAIT_S = 2.0
 
 
 def smtp_providers(settings: EmailSettings, clock: Clock | None = None) -> tuple["SmtpProvider", ...]:
@@ -44,7 +48,7 @@ class SmtpProvider:
         self._sender = settings.sender
         self._unsubscribe = settings.unsubscribe
         self._connections = Connections(relay, settings.tls_context())
-        self._in_flight = asyncio.Semaphore(settings.email_concurrency)
+        self._places = Places(settings.email_concurrency)
         self._clock = clock or SystemClock()
 
     def handles(self, delivery: Delivery) -> bool:
@@ -54,17 +58,27 @@ class SmtpProvider:
     async def send(self, attempt: Attempt) -> Receipt:
         """Hand one mail to the relay."""
         mail = render(attempt, self._sender, self._clock.now(), self._unsubscribe)
-        async with self._in_flight:
-            connection = await self._announced(mail, attempt)
-            try:
-                answer = await connection.hand_over(mail)
-            except BaseException:
-                # Cancelled, too: what the relay still answers must not be read as the answer to the next mail.
-                connection.close()
-                raise
-            self._connections.give_back(connection)
+        try:
+            await self._places.take(attempt.delivery.priority, PLACE_WAIT_S)
+        except TimeoutError:
+            raise TemporaryFailure(Reason.TIMEOUT, "every connection is busy") from None
+        try:
+            answer = await self._handed_over(mail, attempt)
+        finally:
+            self._places.give()
         found = _QUEUE_ID.search(answer)
         return Receipt(provider_id=found[1] if found else mail.message_id)
+
+    async def _handed_over(self, mail: Mail, attempt: Attempt) -> str:
+        connection = await self._announced(mail, attempt)
+        try:
+            answer = await connection.hand_over(mail)
+        except BaseException:
+            # Cancelled, too: what the relay still answers must not be read as the answer to the next mail.
+            connection.close()
+            raise
+        self._connections.give_back(connection)
+        return answer
 
     async def close(self) -> None:
         """Close the connections."""

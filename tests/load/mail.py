@@ -18,10 +18,10 @@ from carillon.local.ports import LOOPBACK, free_port
 from carillon.local.servers import find_server
 from carillon.local.stack import Stack
 from carillon.publisher import Publisher
+from shared.capacity import SHARES
 from shared.keys import SHARDS, Keys
 from shared.model import Priority
 from shared.store import Store
-from shared.worker import SHARES
 from tests.load.intake import Rate, cpu_s
 
 CONNECTIONS = 50
@@ -66,6 +66,7 @@ async def sink() -> AsyncIterator[int | None]:
 async def measure_mail(stack: Stack, mails: int) -> Rate:
     """Publish mails in batches and return the rate at which the stack's one email service delivers them."""
     pid = stack.child("email").pid
+    assert pid is not None
     async with Publisher(stack.broker.url) as publisher, Store(stack.store.url) as store:
         # The first ones find connections closed and scripts not loaded.
         await publisher.publish("notifications/email/batch", _batch(0, CONNECTIONS))
@@ -116,5 +117,5 @@ async def _until_all_have_ended(store: Store) -> None:
     # Asked instead of the service's metrics, which would cost the measured process time: what has ended leaves the
     # schedules.
     schedules = [f"{Keys().shard(shard)}:due:email" for shard in range(SHARDS)]
-    while any(await asyncio.gather(*(store.submit("ZCARD", schedule) for schedule in schedules))):
+    while any(await asyncio.gather(*(store.submit("ZCARD", schedule) for schedule in schedules))):  # noqa: ASYNC110
         await asyncio.sleep(_POLL_S)

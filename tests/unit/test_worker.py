@@ -4,8 +4,6 @@ import asyncio
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from shared import worker as module
 from shared.errors import BrokerUnavailable, StoreUnavailable
@@ -24,7 +22,7 @@ from shared.model import (
     State,
 )
 from shared.topics import Topics
-from shared.worker import Capacity, until_stored
+from shared.worker import until_stored
 
 TOPICS = Topics("test/")
 NOTIFICATION = Notification(
@@ -35,51 +33,6 @@ NOTIFICATION = Notification(
     content=Content(title="t", message="ä"),
 )
 CONTENT = NOTIFICATION.model_dump_json(exclude_none=True)
-
-
-@given(total=st.integers(1, 500))
-def test_the_more_urgent_the_more_of_the_capacity_and_critical_may_use_all(total: int) -> None:
-    limits = list(Capacity(total)._limits.values())
-    assert limits == sorted(limits)
-    assert limits[-1] == total
-    assert limits[0] >= 1
-
-
-async def test_each_priority_fills_its_share_and_leaves_the_rest_to_the_more_urgent() -> None:
-    capacity = Capacity(20)
-    assert await capacity.take(Priority.LOW, 100) == 10
-    assert await capacity.take(Priority.NORMAL, 100) == 5
-    assert await capacity.take(Priority.HIGH, 100) == 3
-    assert await capacity.take(Priority.CRITICAL, 100) == 2
-    assert capacity.used == 20
-
-
-async def test_whoever_waits_is_served_when_a_place_is_free_for_him() -> None:
-    capacity = Capacity(4)
-    assert await capacity.take(Priority.LOW, 2) == 2
-    low = asyncio.create_task(capacity.take(Priority.LOW, 1))
-    critical = [asyncio.create_task(capacity.take(Priority.CRITICAL, 1)) for _ in range(3)]
-    done, _ = await asyncio.wait(critical, return_when=asyncio.FIRST_COMPLETED)
-    assert len(done) == 2
-    assert not low.done()
-    capacity.give()
-    assert await asyncio.gather(*critical) == [1, 1, 1]
-    assert not low.done()
-    capacity.give(4)
-    assert await low == 1
-
-
-async def test_a_place_that_is_no_longer_wanted_is_not_waited_for() -> None:
-    capacity = Capacity(1)
-    await capacity.take(Priority.CRITICAL, 1)
-    wanted = True
-    waiting = asyncio.create_task(capacity.take(Priority.CRITICAL, 1, lambda: wanted))
-    capacity.wake()
-    assert not (await asyncio.wait([waiting], timeout=0.01))[0]
-    wanted = False
-    capacity.wake()
-    assert await waiting == 0
-    assert capacity.used == 1
 
 
 def row(
