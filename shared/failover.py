@@ -134,7 +134,7 @@ class Failover:
         ]
 
     def not_asked(self, name: str) -> None:
-        """Take note that a route that was chosen was not asked after all, so that the next delivery may be the probe."""
+        """Take note that a chosen route was not asked after all, so that the next delivery may be the probe."""
         self._health[name].probed_at_s = None
 
     def held_s(self, names: Sequence[str]) -> float:

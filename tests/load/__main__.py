@@ -97,21 +97,27 @@ async def broadcast(options: Namespace) -> list[str]:
 
 async def mail(options: Namespace) -> list[str]:
     """Measure the mail rate, where there is a relay to measure it with."""
+    mails = options.notifications // 2
+    lines: list[str] = []
     async with sink() as port:
         if port is None:
-            return [f"| mails to a relay over {CONNECTIONS} connections | needs smtp-sink (Debian package postfix) |"]
-        mails = options.notifications // 2
-        async with running("router", "email", settings=settings(port)) as stack:
-            # In turn, because other work on the machine comes and goes.
-            rounds = [(await measure_bare_mail(port, mails), await measure_mail(stack, mails)) for _ in range(ROUNDS)]
-    bare, found = (_median(rates) for rates in zip(*rounds, strict=True))
-    share = median(ours.per_second / theirs.per_second for theirs, ours in rounds)
-    return [
-        f"| mails to a relay over {CONNECTIONS} connections, one email service | {found.per_second:,.0f} / s |",
-        f"| email service's own time per mail | {found.cpu_us:,.0f} µs |",
-        f"| the bare loop: aiosmtplib's sendmail | {bare.per_second:,.0f} / s, {bare.cpu_us:,.0f} µs |",
-        f"| email service to bare loop, median of {ROUNDS} rounds in turn | {share:.2f} |",
-    ]
+            return ["| mails to a relay | needs smtp-sink (Debian package postfix) |"]
+        for connections in CONNECTIONS:
+            async with running("router", "email", settings=settings(port, connections)) as stack:
+                # In turn, because other work on the machine comes and goes.
+                rounds = [
+                    (await measure_bare_mail(port, connections, mails), await measure_mail(stack, mails))
+                    for _ in range(ROUNDS)
+                ]
+            bare, found = (_median(rates) for rates in zip(*rounds, strict=True))
+            share = median(ours.per_second / theirs.per_second for theirs, ours in rounds)
+            what = f"mails to a relay over {connections} connections"
+            lines += [
+                f"| {what}, one email service | {found.per_second:,.0f} / s, {found.cpu_us:,.0f} µs |",
+                f"| {what}, the bare loop: aiosmtplib's sendmail | {bare.per_second:,.0f} / s, {bare.cpu_us:,.0f} µs |",
+                f"| email service to bare loop, median of {ROUNDS} rounds in turn | {share:.2f} |",
+            ]
+    return lines
 
 
 def _median(rates: Sequence[Rate]) -> Rate:

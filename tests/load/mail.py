@@ -1,6 +1,7 @@
 """How many mails one email service hands to a relay per second, and what a bare loop over aiosmtplib would do.
 
 The relay is Postfix's ``smtp-sink``, which costs least of what can be had; both use the same number of connections.
+The mails wait already when the clock starts.
 """
 
 import asyncio
@@ -24,18 +25,19 @@ from shared.model import Priority
 from shared.store import Store
 from tests.load.intake import Rate, cpu_s
 
-CONNECTIONS = 50
-# Of which mails of normal priority take as many as there are connections; the rest is kept for more urgent ones.
-_CONCURRENCY = math.ceil(CONNECTIONS / SHARES[Priority.NORMAL])
+# The default of ``EMAIL_CONCURRENCY``, what the settings for production have, and what Postfix allows one client.
+CONNECTIONS = (10, 20, 50)
 # A batch is one publish of at most 64 KiB.
 BATCH = 300
 _TEXT = "Good morning. Your deployment has finished without an error; the details are in the log."
 _POLL_S = 0.02
 
 
-def settings(port: int) -> Mapping[str, str]:
+def settings(port: int, connections: int) -> Mapping[str, str]:
     """Return what points the email service at the relay."""
-    return {"EMAIL_SMTP_URL": f"smtp://{LOOPBACK}:{port}?tls=none", "EMAIL_CONCURRENCY": str(_CONCURRENCY)}
+    # Mails of normal priority take as many of its places as there are connections; the rest is for more urgent ones.
+    places = math.ceil(connections / SHARES[Priority.NORMAL])
+    return {"EMAIL_SMTP_URL": f"smtp://{LOOPBACK}:{port}?tls=none", "EMAIL_CONCURRENCY": str(places)}
 
 
 @asynccontextmanager
@@ -69,7 +71,7 @@ async def measure_mail(stack: Stack, mails: int) -> Rate:
     assert pid is not None
     async with Publisher(stack.broker.url) as publisher, Store(stack.store.url) as store:
         # The first ones find connections closed and scripts not loaded.
-        await publisher.publish("notifications/email/batch", _batch(0, CONNECTIONS))
+        await publisher.publish("notifications/email/batch", _batch(0, BATCH))
         await _until_all_have_ended(store)
         # Stopped meanwhile, so that the mails wait for it as they do for the bare loop.
         os.kill(pid, signal.SIGSTOP)
@@ -84,7 +86,7 @@ async def measure_mail(stack: Stack, mails: int) -> Rate:
     return Rate(mails / took_s, (cpu_s(pid) - cpu_before_s) / mails * 1e6)
 
 
-async def measure_bare_mail(port: int, mails: int) -> Rate:
+async def measure_bare_mail(port: int, connections: int, mails: int) -> Rate:
     """Send mails of the same size with aiosmtplib's own method, and return the rate."""
     raw = (
         "From: Carillon <notifications@example.com>\r\nTo: user@example.com\r\nSubject: Deployed\r\n"
@@ -98,8 +100,8 @@ async def measure_bare_mail(port: int, mails: int) -> Rate:
 
     cpu_before_s, began_s = time.process_time(), time.perf_counter()
     async with asyncio.TaskGroup() as sends:
-        for number in range(CONNECTIONS):
-            sends.create_task(send(mails // CONNECTIONS), name=f"bare-{number}")
+        for number in range(connections):
+            sends.create_task(send(mails // connections), name=f"bare-{number}")
     took_s = time.perf_counter() - began_s
     return Rate(mails / took_s, (time.process_time() - cpu_before_s) / mails * 1e6)
 

@@ -295,7 +295,7 @@ async def test_only_when_all_routes_refuse_us_no_attempt_is_used_up() -> None:
 async def test_a_probe_that_came_too_early_for_a_paused_route_is_made_by_another_delivery(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Refusals that were under way together: the last of them puts the next probe off, the first one counts as the failure.
+    # Of refusals that were under way together the last puts the next probe off, and the first counts as the failure.
     monkeypatch.setattr(failover, "AVOID_REFUSED_S", 0.0)
     monkeypatch.setattr(gate, "PROBE_INTERVAL_S", 0.05)
     first, second = two([ProviderMisconfigured(Reason.AUTH)])
