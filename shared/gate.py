@@ -26,8 +26,8 @@ _AWAY = frozenset({Reason.NETWORK, Reason.TIMEOUT, Reason.UNAVAILABLE, Reason.BA
 
 # Deliveries that come back, together, while a provider is away or refuses us; one after the other.
 TURNS_PER_S = 10.0
-# Beyond this many nobody's turn is put off any further (``shared.retry`` has the same longest wait).
-LONGEST_TURN_S = 300.0
+# Nobody's turn is later. Where the provider is away for this process alone, another one may take the row then.
+LONGEST_TURN_S = 60.0
 
 
 class Gate:

@@ -338,8 +338,8 @@ class Link:
 class _Line:
     """A connection of redis-py's pool, on which many commands are sent and answered at once.
 
-    redis-py makes the connection and owns it; the answers are read here, because its ``read_response`` costs ten times
-    as much as reading an answer does.
+    redis-py makes the connection and owns it; the answers are read here, because its ``read_response`` costs as much as
+    all the rest of a call.
     """
 
     def __init__(self, connection: Any) -> None:  # noqa: ANN401 - the client's connections have no common type

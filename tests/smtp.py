@@ -21,11 +21,16 @@ from tests.waiting import eventually
 ID = "01893e4a-0000-7003-8000-000000000000"
 
 
-def attempt(to: str = "user123@example.com", title: str = "Hello", message: str = "Good morning.") -> Attempt:
+def attempt(
+    to: str = "user123@example.com",
+    title: str = "Hello",
+    message: str = "Good morning.",
+    priority: Priority = Priority.NORMAL,
+) -> Attempt:
     delivery = Delivery(
         key="email:user123",
         channel=Channel.EMAIL,
-        priority=Priority.NORMAL,
+        priority=priority,
         address=EmailAddress(email=to),
         due_ms=0,
         expires_ms=10**13,
@@ -33,7 +38,7 @@ def attempt(to: str = "user123@example.com", title: str = "Hello", message: str 
     notification = Notification(
         id=ID,
         kind="email_send",
-        priority=Priority.NORMAL,
+        priority=priority,
         accepted_ms=0,
         content=Content(title=title, message=message),
     )

@@ -61,7 +61,8 @@ class SmtpProvider:
         try:
             await self._places.take(attempt.delivery.priority, PLACE_WAIT_S)
         except TimeoutError:
-            raise TemporaryFailure(Reason.TIMEOUT, "every connection is busy") from None
+            # Our own limit: the relay was not asked, and is not away.
+            raise TemporaryFailure(Reason.RATE_LIMITED, "every connection is busy") from None
         try:
             answer = await self._handed_over(mail, attempt)
         finally:

@@ -13,7 +13,7 @@ from carillon.local.ports import free_port
 from sandbox.authority import server_context
 from sandbox.script import Rule
 from sandbox.server import Options, Sandbox, running
-from services.email import connection, connections
+from services.email import connection, connections, providers
 from services.email.providers import SmtpProvider
 from shared.errors import (
     DeliveryError,
@@ -24,7 +24,7 @@ from shared.errors import (
     RecipientGone,
     TemporaryFailure,
 )
-from shared.model import Receipt
+from shared.model import Priority, Receipt
 from tests.attempts import cancel_once, outcome
 from tests.smtp import ID, attempt, email_settings, relay
 from tests.waiting import eventually
@@ -234,6 +234,24 @@ async def test_connections_are_as_many_as_the_mails_in_flight(provider: Open) ->
                 sends.create_task(smtp.send(attempt(title=f"mail {number}")), name=f"send-{number}")
         assert len(scripted.mails) == 20
         assert scripted.connections == 3
+
+
+async def test_where_every_connection_is_busy_a_mail_is_put_off_and_a_critical_one_goes(
+    provider: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(providers, "PLACE_WAIT_S", 0.1)
+    async with relay({"MAIL": "250-wait"}, {}) as scripted:
+        smtp = provider(scripted.url, email_concurrency=2)
+        hanging = asyncio.create_task(smtp.send(attempt()))
+        await eventually(lambda: "MAIL" in scripted.commands)
+        error = await outcome(smtp, attempt())
+        # A limit of ours, and no sign that the relay is away.
+        assert isinstance(error, TemporaryFailure)
+        assert error.reason is Reason.RATE_LIMITED
+        assert isinstance(await outcome(smtp, attempt(priority=Priority.CRITICAL)), Receipt)
+        hanging.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await hanging
 
 
 @pytest.mark.parametrize("farewell", [b"421 4.4.2 idle too long\r\n", b""])
