@@ -20,6 +20,7 @@ import pytest
 import pytest_asyncio
 import redis.asyncio
 
+from carillon.local import ports
 from carillon.local.ports import SERVICES, free_port
 from carillon.local.servers import LocalServer, find_server, local_broker, local_store
 from carillon.local.stack import Stack
@@ -39,6 +40,16 @@ hypothesis.settings.load_profile("carillon")
 _DATABASES = 1000
 _NEEDED_BY_MARKER = {"real_broker": "mosquitto", "real_store": "redis-server", "smtp_sink": "smtp-sink"}
 _EMBEDDED = os.environ.get("CARILLON_EMBEDDED") == "1"
+
+
+def _own_ports() -> range:
+    """Return this process's part of the free ports: one that another has chosen looks free until it is listened on."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    size = len(ports.FREE_PORTS) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    return ports.FREE_PORTS[int(worker) * size :][:size]
+
+
+ports.FREE_PORTS = _own_ports()
 
 
 def need(program: str) -> None:

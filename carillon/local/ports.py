@@ -13,7 +13,7 @@ SERVICES = ("router", "email", "sms", "push", "realtime")
 
 # Below the ports that Linux gives to outgoing connections (net.ipv4.ip_local_port_range starts at 32768), so that no
 # client of ours takes a port between the question and the server's start.
-_FREE_PORTS = range(15_000, 32_000)
+FREE_PORTS = range(15_000, 32_000)
 _TRIES = 1000
 
 
@@ -32,10 +32,10 @@ def is_free(port: int) -> bool:
 def free_port(taken: Collection[int] = (), *, in_a_row: int = 1) -> int:
     """Return a free port, the first of so many in a row, none of them among those already taken."""
     for _ in range(_TRIES):
-        first = random.choice(_FREE_PORTS)  # noqa: S311 - no secret
+        first = random.choice(FREE_PORTS)  # noqa: S311 - no secret
         if all(port not in taken and is_free(port) for port in range(first, first + in_a_row)):
             return first
-    raise OSError(f"no free port between {_FREE_PORTS.start} and {_FREE_PORTS.stop - 1}")
+    raise OSError(f"no free port between {FREE_PORTS.start} and {FREE_PORTS.stop - 1}")
 
 
 @dataclass(frozen=True)
