@@ -1,9 +1,9 @@
 """What one process knows about a provider, and how often it may be asked while it refuses us or is away.
 
 Promises that a provider that refuses us is asked by one delivery a second at most, that what waits for one that refuses
-us or is away comes back ``TURNS_PER_S`` times a second at most, however much waits, and that the end of such a time is
-noticed by the first answer. Without the turns a crowd that waits for a relay asks for it hundreds of times a second,
-and takes the processor from every other channel.
+us or is away comes back one by one, ``TURNS_PER_S`` times a second (more often where so much waits that its turn would
+be later than ``LONGEST_TURN_S``), and that the end of such a time is noticed by the first answer. Without the turns a
+crowd that waits for a relay asks for it hundreds of times a second, and takes the processor from every other channel.
 """
 
 import logging
