@@ -17,3 +17,13 @@ class StandingClock:
 
     def move(self, seconds: float) -> None:
         self._at += timedelta(seconds=seconds)
+
+
+class Seconds:
+    """A monotonic clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from shared import capacity as module
 from shared.capacity import AHEAD_MOST, Capacity, Places
 from shared.model import Priority
+from tests.fakes.clock import Seconds
 
 
 @given(total=st.integers(1, 500))
@@ -56,16 +57,6 @@ async def test_a_place_that_is_no_longer_wanted_is_not_waited_for() -> None:
     capacity.wake()
     assert await waiting == 0
     assert capacity.used == 1
-
-
-class Seconds:
-    """A monotonic clock that the test moves."""
-
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 @pytest.fixture

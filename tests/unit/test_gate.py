@@ -16,16 +16,7 @@ from shared.errors import (
 )
 from shared.gate import AWAY_AFTER, LONGEST_TURN_S, Gate
 from shared.model import Channel
-
-
-class Seconds:
-    """A monotonic clock that the test moves."""
-
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
+from tests.fakes.clock import Seconds
 
 
 @pytest.fixture
