@@ -95,9 +95,8 @@ class Deliverer:
             return _not_asked(Reason.RATE_LIMITED, wait, claim)
         ended = await self._ask(choices, routes, notification, delivery, claim)
         if not ended:
-            turn_s = 0.0 if delivery.priority is Priority.CRITICAL else self._gates[routes[0]].turn_s()
-            wait = timedelta(seconds=max(turn_s, random.uniform(*PAUSED_WAIT_S)))  # noqa: S311 - jitter
-            return _not_asked(Reason.AUTH, wait, claim)
+            # No turns here: a wrong clock may be this process's alone, and then another one takes the row next time.
+            return _not_asked(Reason.AUTH, timedelta(seconds=random.uniform(*PAUSED_WAIT_S)), claim)  # noqa: S311 - jitter
         return _summary(ended)
 
     async def _ask(

@@ -1,8 +1,8 @@
 """What one process knows about a provider, and how often it may be asked while it refuses us or is away.
 
-Promises that a provider that refuses us is asked by one delivery a second at most, that what waits for one that refuses
-us or is away comes back one by one, ``TURNS_PER_S`` times a second (more often where so much waits that its turn would
-be later than ``LONGEST_TURN_S``), and that the end of such a time is noticed by the first answer. Without the turns a
+Promises that a provider that refuses us is asked by one delivery a second at most, that what waits for one that is away
+comes back one by one, ``TURNS_PER_S`` times a second (more often where so much waits that its turn would be later than
+``LONGEST_TURN_S``), and that the end of such a time is noticed by the first answer. Without the turns a
 crowd that waits for a relay asks for it hundreds of times a second, and takes the processor from every other channel.
 """
 
@@ -24,7 +24,7 @@ AWAY_AFTER = 10
 # Those that a provider which is away brings about. A limit or a full mailbox is somebody's answer.
 _AWAY = frozenset({Reason.NETWORK, Reason.TIMEOUT, Reason.UNAVAILABLE, Reason.BAD_ANSWER})
 
-# Deliveries that come back, together, while a provider is away or refuses us; one after the other.
+# Deliveries that come back, together, while a provider is away; one after the other.
 TURNS_PER_S = 10.0
 # Nobody's turn is later. Where the provider is away for this process alone, another one may take the row then.
 LONGEST_TURN_S = 60.0
