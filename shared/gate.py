@@ -74,7 +74,7 @@ class Gate:
 
         Returns:
             Whether the provider is well again, or well for the first time as far as we know, so that what waits for it
-            need not wait any longer. Never after it has itself said how long to wait.
+            need not wait any longer. Never after it has told this process how long to wait.
         """
         match error:
             case ProviderMisconfigured():
