@@ -194,6 +194,7 @@ class Deliverer:
             wait,
             counts=not isinstance(error, ProviderMisconfigured),
             in_doubt=attempt.in_doubt or isinstance(error, OutcomeUnknown),
+            asked=isinstance(error, TemporaryFailure) and error.retry_after is not None,
             word=word,
             provider=provider,
             detail=error.detail,

@@ -159,6 +159,7 @@ class Outcome:
         state: an end, or PENDING to be tried again after ``wait``.
         counts: False when no attempt was used up.
         in_doubt: the provider may have taken it.
+        asked: the provider said how long to wait, so that it is not brought forward.
         word: the attempt's outcome for history and metrics (ok, retry, gone, ...).
         then: rows that follow from a router's task; written together with its end.
         guard: the alert state that ``then`` needs.
@@ -169,6 +170,7 @@ class Outcome:
     wait: timedelta = timedelta(0)
     counts: bool = True
     in_doubt: bool = False
+    asked: bool = False
     word: str = "ok"
     provider: str = ""
     provider_id: str | None = None
@@ -291,7 +293,8 @@ class Ledger:
             claim.key,
             claim.token,
             _STATE_LETTERS[outcome.state],
-            outcome.reason,
+            # While it waits; the attempt's own reason stands in its history.
+            Reason.RATE_LIMITED if outcome.asked else outcome.reason,
             round(outcome.wait.total_seconds() * 1000),
             int(outcome.in_doubt),
             int(outcome.counts),

@@ -1,5 +1,5 @@
 -- Bring forward what waits for another attempt because its provider was away or refused us. What waits for a time of its
--- own (scheduled, limited, in doubt) stays as it is.
+-- own (scheduled, limited or asked to wait by a provider, in doubt) stays as it is.
 --
 -- ARGV: lane, due time to look from ('' for now), ms from now to look to, most rows, how many were brought forward
 --       before, ms between two of them, then reasons.

@@ -229,14 +229,20 @@ async def test_a_sweep_ahead_tells_when_each_row_is_due(ledger: Ledger) -> None:
 
 
 async def test_what_waits_for_a_provider_is_brought_forward_and_nothing_else(ledger: Ledger) -> None:
-    reasons = {"email:away": Reason.UNAVAILABLE, "email:paused": Reason.AUTH, "email:asked": Reason.RATE_LIMITED}
+    reasons = {"email:away": Reason.UNAVAILABLE, "email:paused": Reason.AUTH, "email:asked": Reason.UNAVAILABLE}
     planned = row("email:planned", due_ms=now_ms() + 60_000)
     crowd = [f"email:{number}" for number in range(250)]
     accepted = record(planned, *(row(key) for key in (*reasons, "email:doubt", *crowd)))
     await ledger.accept(accepted)
     for key in (*reasons, "email:doubt", *crowd):
         wait = timedelta(seconds=40)
-        outcome = Outcome(State.PENDING, reasons.get(key, Reason.NETWORK), wait, in_doubt=key == "email:doubt")
+        outcome = Outcome(
+            State.PENDING,
+            reasons.get(key, Reason.NETWORK),
+            wait,
+            in_doubt=key == "email:doubt",
+            asked=key == "email:asked",
+        )
         await ledger.finish(await claim(ledger, accepted, key), outcome)
     assert await ledger.sweep(1_000, timedelta(seconds=30)) == []
     assert await ledger.bring_forward("sms") == 0
