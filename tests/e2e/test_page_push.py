@@ -16,7 +16,6 @@ from playwright.async_api import Browser, Page, expect
 from carillon.local.stack import Stack
 from tests.page import DEADLINE_MS, live, reader, tell, token, until
 from tests.system import System, open_system
-from tests.waiting import eventually
 
 pytestmark = [pytest.mark.real_broker, pytest.mark.real_store, pytest.mark.asyncio(loop_scope="session")]
 
@@ -60,18 +59,41 @@ async def visit(system: System, browser: Browser, user: str, *, allowed: bool = 
     assert complaints == []
 
 
-async def registration(page: Page) -> dict[str, Any]:
-    """Return the page's service worker as the browser's own tools see it."""
+async def push(page: Page, data: str, times: int = 1) -> None:
+    """Hand a push to the page's service worker by the browser's own tools, and wait until it has been dealt with.
+
+    Only then may the page ask for what is shown: while a notification is on its way to the screen, Chromium's
+    `getNotifications` finds it stored and not displayed, and deletes it as one that the person has closed.
+
+    Args:
+        page: a page whose worker is registered.
+        data: the push's decrypted text.
+        times: how many times the push arrives.
+    """
     tools = await page.context.new_cdp_session(page)
-    found: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+    found: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    ends: asyncio.Queue[list[dict[str, str]]] = asyncio.Queue()
 
-    def note(event: dict[str, Any]) -> None:
+    def registered(event: dict[str, Any]) -> None:
         if event["registrations"] and not found.done():
-            found.set_result({"tools": tools, **event["registrations"][0]})
+            found.set_result(event["registrations"][0]["registrationId"])
 
-    tools.on("ServiceWorker.workerRegistrationUpdated", note)
+    def happened(event: dict[str, Any]) -> None:
+        if event["backgroundServiceEvent"]["eventName"] == "Push event completed":
+            ends.put_nowait(event["backgroundServiceEvent"]["eventMetadata"])
+
+    tools.on("ServiceWorker.workerRegistrationUpdated", registered)
+    tools.on("BackgroundService.backgroundServiceEventReceived", happened)
     await tools.send("ServiceWorker.enable")
-    return await asyncio.wait_for(found, DEADLINE_MS / 1000)
+    await tools.send("BackgroundService.startObserving", {"service": "pushMessaging"})
+    await tools.send("BackgroundService.setRecording", {"service": "pushMessaging", "shouldRecord": True})
+    async with asyncio.timeout(DEADLINE_MS / 1000):
+        origin = await page.evaluate("location.origin")
+        message = {"origin": origin, "registrationId": await found, "data": data}
+        for _ in range(times):
+            await tools.send("ServiceWorker.deliverPushMessage", message)
+            assert await ends.get() == [{"key": "Status", "value": "Success"}]
+    await tools.detach()
 
 
 async def shown(page: Page) -> list[dict[str, Any]]:
@@ -122,16 +144,9 @@ async def test_push_reaches_the_service_worker_and_a_click_the_page(stack: Stack
             await tell(system, user, "Pushed", priority="critical", data={"page": "orders"})
             pushed = (await system.arrived(1, provider="webpush", to=user))[0]["payload"]
             assert pushed["title"] == "Pushed"
-            worker = await registration(page)
-            message = {
-                "origin": stack.realtime_url,
-                "registrationId": worker["registrationId"],
-                "data": json.dumps(pushed),
-            }
             # The same push twice, as after an attempt whose answer was lost, is shown once.
-            for _ in range(2):
-                await worker["tools"].send("ServiceWorker.deliverPushMessage", message)
-            notes = await eventually(lambda: shown(page), what="the push on the screen")
+            await push(page, json.dumps(pushed), times=2)
+            notes = await shown(page)
             assert len(notes) == 1
             assert notes[0]["title"] == "Pushed"
             assert notes[0]["requireInteraction"] is True
@@ -156,11 +171,8 @@ async def test_push_that_cannot_be_read_is_shown_all_the_same(stack: Stack, brow
     async with open_system(stack) as system, visit(system, browser, await reader(system, "subscriber")) as page:
         await page.get_by_role("button", name="Turn on").click()
         await expect(page.get_by_role("button", name="Turn off")).to_be_visible()
-        worker = await registration(page)
-        message = {"origin": stack.realtime_url, "registrationId": worker["registrationId"], "data": "not JSON"}
-        await worker["tools"].send("ServiceWorker.deliverPushMessage", message)
-        notes = await eventually(lambda: shown(page), what="the push on the screen")
-        assert notes[0]["title"] == "New notification"
+        await push(page, "not JSON")
+        assert [note["title"] for note in await shown(page)] == ["New notification"]
 
 
 async def test_signing_out_ends_the_pushes(stack: Stack, browser: Browser) -> None:
