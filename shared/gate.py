@@ -42,7 +42,6 @@ class Gate:
         self._monotonic_s = monotonic_s
         self._next_probe_s: float | None = None
         self._failures = 0
-        self._asked_to_wait = False
         self._last_turn_s = 0.0
         # A process that has just been started may be the repair.
         self._may_have_been_away = True
@@ -74,7 +73,7 @@ class Gate:
 
         Returns:
             Whether the provider is well again, or well for the first time as far as we know, so that what waits for it
-            need not wait any longer. Never after it has told this process how long to wait.
+            need not wait any longer.
         """
         match error:
             case ProviderMisconfigured():
@@ -85,7 +84,6 @@ class Gate:
                 return False
             case TemporaryFailure() | OutcomeUnknown() if error.reason in _AWAY:
                 self._failures += 1
-                self._asked_to_wait |= isinstance(error, TemporaryFailure) and error.retry_after is not None
                 if self._failures == AWAY_AFTER:
                     log.warning("provider away", extra={**self._labels, "reason": error.reason, "detail": error.detail})
                 return False
@@ -96,10 +94,9 @@ class Gate:
                 return self._is_well()
 
     def _is_well(self) -> bool:
-        was_closed, was_away, may_hurry = self._next_probe_s is not None, self.is_away, not self._asked_to_wait
+        was_closed, was_away = self._next_probe_s is not None, self.is_away
         self._next_probe_s = None
         self._failures = 0
-        self._asked_to_wait = False
         self._last_turn_s = 0.0
         was_unknown, self._may_have_been_away = self._may_have_been_away, False
         if was_closed:
@@ -107,4 +104,4 @@ class Gate:
             log.info("provider resumed", extra=self._labels)
         elif was_away:
             log.info("provider back", extra=self._labels)
-        return (was_closed or was_away or was_unknown) and may_hurry
+        return was_closed or was_away or was_unknown

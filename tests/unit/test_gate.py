@@ -1,7 +1,6 @@
 """What is known about a provider: when it may be asked, who comes back when, and when it is well again."""
 
 import logging
-from datetime import timedelta
 
 import pytest
 
@@ -98,13 +97,6 @@ def test_failures_in_a_row_are_a_provider_that_is_away_until_it_answers(gate: Ga
 def test_a_limit_is_no_sign_of_being_away(gate: Gate, answer: Exception) -> None:
     for _ in range(AWAY_AFTER):
         gate.note(answer)
-    assert not gate.is_away
-
-
-def test_nobody_is_hurried_past_what_the_provider_asked_for(gate: Gate) -> None:
-    for _ in range(AWAY_AFTER):
-        gate.note(TemporaryFailure(Reason.UNAVAILABLE, retry_after=timedelta(minutes=10)))
-    assert not gate.note(None)
     assert not gate.is_away
 
 
