@@ -25,7 +25,7 @@ AWAY_AFTER = 10
 _AWAY = frozenset({Reason.NETWORK, Reason.TIMEOUT, Reason.UNAVAILABLE, Reason.BAD_ANSWER})
 
 # Deliveries that come back, together, while a provider is away; one after the other.
-TURNS_PER_S = 10.0
+TURNS_PER_S = 5.0
 # Nobody's turn is later. Where the provider is away for this process alone, another one may take the row then.
 LONGEST_TURN_S = 60.0
 

@@ -67,15 +67,15 @@ def test_a_provider_that_never_refused_us_is_not_paused(gate: Gate) -> None:
         assert gate.lets_through()
 
 
-def test_turns_are_a_tenth_of_a_second_apart_and_begin_anew_when_it_is_well(gate: Gate, seconds: Seconds) -> None:
-    assert [round(gate.turn_s(), 3) for _ in range(3)] == [0.1, 0.2, 0.3]
+def test_turns_are_a_fifth_of_a_second_apart_and_begin_anew_when_it_is_well(gate: Gate, seconds: Seconds) -> None:
+    assert [round(gate.turn_s(), 3) for _ in range(3)] == [0.2, 0.4, 0.6]
     seconds.now_s += 0.25
-    assert gate.turn_s() == pytest.approx(0.15)
+    assert gate.turn_s() == pytest.approx(0.55)
     for _ in range(5_000):
         last_s = gate.turn_s()
     assert last_s == pytest.approx(LONGEST_TURN_S)
     gate.note(None)
-    assert gate.turn_s() == pytest.approx(0.1)
+    assert gate.turn_s() == pytest.approx(0.2)
 
 
 def test_the_first_answer_to_a_new_process_is_news(gate: Gate) -> None:
