@@ -31,6 +31,8 @@ from shared.service import Context, open_context
 from tests.waiting import eventually
 
 SECRET = "a secret of the tests, longer than 32 bytes"
+# Whose pages may call across origins.
+ALLOWED = "https://app.example.com"
 
 
 def token(user_id: str, *, secret: str = SECRET, valid_s: float = 300, **claims: Any) -> str:
@@ -130,6 +132,22 @@ class Client:
     async def say(self, **frame: Any) -> None:
         """Send a frame."""
         await self.socket.send_json(frame)
+
+
+async def ids_until_quiet(client: Client, count: int) -> list[str]:
+    """Read that many notifications, and see that no more come before the answer to a ping."""
+    ids = [(await client.next("notification"))["notification"]["id"] for _ in range(count)]
+    await client.say(type="ping")
+    while (frame := await client.next())["type"] != "pong":
+        assert frame["type"] != "notification"
+    return ids
+
+
+async def told_unread(client: Client, count: int) -> None:
+    """Return when the count that a client was told last is this one."""
+    counts = [frame["unread"] for frame in client.seen if "unread" in frame]
+    while counts[-1] != count:
+        counts.append((await client.next("unread"))["unread"])
 
 
 @asynccontextmanager
