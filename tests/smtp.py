@@ -122,6 +122,7 @@ class PasswordRelay:
 
     Attributes:
         mails: what arrived: recipient, bytes and when, by ``time.monotonic``.
+        logins: when somebody tried to log in, by the same clock.
         reply: said to every MAIL instead of the usual answer.
         silent: take connections and commands, and never answer again.
     """
@@ -129,7 +130,7 @@ class PasswordRelay:
     user: str = "user@example.com"
     password: str = "first,pass/word"
     mails: list[tuple[str, bytes, float]] = field(default_factory=list)
-    logins: list[bool] = field(default_factory=list)
+    logins: list[float] = field(default_factory=list)
     reply: str | None = None
     silent: bool = False
     port: int = 0
@@ -167,7 +168,7 @@ class PasswordRelay:
         self, _server: SMTP, session: Session, _envelope: Envelope, _mechanism: str, credentials: object
     ) -> AuthResult:
         right = credentials == LoginPassword(self.user.encode(), self.password.encode())
-        self.logins.append(right)
+        self.logins.append(time.monotonic())
         self._sessions[session] = self.password
         return AuthResult(success=right, handled=False)
 

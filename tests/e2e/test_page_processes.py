@@ -158,7 +158,7 @@ async def test_thousand_notifications_during_ten_reconnects_arrive_once_each_in_
         assert set(got) == set(sent)
         assert got == await line(system, user, url)
         await expect(badge(page)).to_have_text("99+")
-        assert await page.evaluate("document.querySelector('carillon-inbox').unread") == _NOTIFICATIONS
+        await until(page, f"document.querySelector('carillon-inbox').unread === {_NOTIFICATIONS}")
 
 
 async def test_browser_of_a_killed_process_is_back_on_another_in_seconds(system: System, visit: Visit) -> None:

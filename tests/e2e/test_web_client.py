@@ -202,7 +202,7 @@ async def test_calls_reach_the_server_and_refusals_say_why(node: Realtime, page:
     assert person is not None
     assert (person.preferences.email, person.preferences.sms) == (False, True)
     assert len(person.devices) == 1
-    assert await page.evaluate("one.client.unread") == 1
+    await until(page, "one.client.unread === 1")
     assert await page.evaluate("one.client.webPushKey()") is None
     refusal = """(call) => call(one.client).then(
       () => null, ({ name, status, code }) => ({ name, status, code })
