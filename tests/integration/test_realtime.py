@@ -10,22 +10,11 @@ import aiohttp
 
 from carillon.local.servers import LocalServer
 from services.realtime.frames import Frame
-from services.realtime.sessions import (
-    GOING_AWAY,
-)
+from services.realtime.sessions import GOING_AWAY
 from shared.mqtt import Broker
 from shared.people import Person, Preferences
 from tests.conftest import EmptyStore
-from tests.realtime import (
-    ALERT,
-    Client,
-    Realtime,
-    bearer,
-    ids_until_quiet,
-    notification,
-    realtime_node,
-    told_unread,
-)
+from tests.realtime import ALERT, Client, Realtime, bearer, ids_until_quiet, notification, realtime_node, told_unread
 from tests.waiting import eventually
 
 # Live.

@@ -14,13 +14,7 @@ from services.realtime.sessions import (
     UNSUPPORTED_DATA,
     Phase,
 )
-from tests.realtime import (
-    ALLOWED,
-    Client,
-    Realtime,
-    bearer,
-    token,
-)
+from tests.realtime import ALLOWED, Client, Realtime, bearer, token
 from tests.waiting import eventually
 
 # Who may connect, and for how long.
