@@ -124,6 +124,14 @@ async def test_a_temporary_failure_waits_at_least_as_long_as_the_provider_asked(
     assert (await outcome_of(TemporaryFailure(Reason.UNAVAILABLE))).wait <= FIRST_WAIT
 
 
+async def test_only_a_wait_that_the_provider_asked_for_is_told_as_asked() -> None:
+    asked = await outcome_of(TemporaryFailure(Reason.UNAVAILABLE, retry_after=timedelta(minutes=7)))
+    assert (asked.reason, asked.asked) == (Reason.UNAVAILABLE, True)
+    own = TemporaryFailure(Reason.UNAVAILABLE), ProviderMisconfigured(Reason.AUTH), OutcomeUnknown(Reason.TIMEOUT)
+    for error in own:
+        assert not (await outcome_of(error)).asked
+
+
 async def test_a_hanging_provider_is_cut_off_in_doubt() -> None:
     outcome = await outcome_of(ScriptedProvider.HANG, deadline_s=0.05)
     assert (outcome.state, outcome.word, outcome.reason) == (State.PENDING, "unknown", Reason.TIMEOUT)
