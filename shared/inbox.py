@@ -112,6 +112,12 @@ class Inbox:
         )  # fmt: skip
         return read_added(answer)
 
+    async def forget(self, user_id: str) -> None:
+        """Forget a user's inbox and what he has read of the feed."""
+        base = self._keys.user(user_id)
+        names = ("inbox", "entries", "state", "feed_state", "meta")
+        await self._store.command("UNLINK", *(f"{base}:{name}" for name in names), lasting=True)
+
     async def everything(self, user_id: str) -> Snapshot:
         """Read a user's inbox with all its entries."""
         return await self.after(user_id, 0)

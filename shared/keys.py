@@ -1,8 +1,8 @@
 """Every Redis key name, with its lifetime and hash tag, and the ids that carry a shard.
 
-A script touches keys of one hash tag only, so that a Redis Cluster can place the tags where it likes. There are six
-kinds of tag: a ledger shard ``{s07}``, a user ``{u:ID}``, a group ``{g:ID}``, a suppressed address ``{x:DIGEST}``,
-what SMS need ``{sms:…}``, and a few singletons such as ``{feed}``.
+A script touches keys of one hash tag only, so that a Redis Cluster can place the tags where it likes. There are seven
+kinds of tag: a ledger shard ``{s07}``, a user ``{u:ID}``, a group ``{g:ID}``, a suppressed address ``{x:DIGEST}``, a
+device ``{d:DIGEST}``, what SMS need ``{sms:…}``, and a few singletons such as ``{feed}``.
 
 A ledger script is given the shard's base key (``carillon:{s07}``) and builds the rest itself, see ``shared/lua``:
 
@@ -108,6 +108,10 @@ class Keys:
     def user(self, user_id: str) -> str:
         """The base key of one user's record, inbox and sessions."""
         return f"{self._root}:{{u:{user_id}}}"
+
+    def device(self, identity: str) -> str:
+        """Whose a device is: user id. Kept until the device is forgotten; its token does not stand in the name."""
+        return f"{self._root}:{{d:{sha256(identity.encode()).hexdigest()[:32]}}}:user"
 
     def group(self, group_id: str) -> str:
         """A group's members: zset of user ids, all with score 0, read in lexical order. Kept until empty."""

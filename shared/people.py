@@ -161,6 +161,28 @@ class Person(_Record):
         return ADMIN in self.roles
 
 
+class OwnChoices(_Record):
+    """What a person chose and registered: it is the person's, and no write to the directory touches it.
+
+    Attributes:
+        preferences: the channels that were chosen; a channel that was not is as the directory has it.
+    """
+
+    preferences: Preferences = Preferences()
+    devices: Annotated[tuple[Device, ...], Field(max_length=DEVICES), AfterValidator(_one_each)] = Field(
+        default=(), repr=False
+    )
+
+
+def with_choices(person: Person, own: OwnChoices) -> Person:
+    """Put a person's own choices and devices over what the directory says; the person's devices come first."""
+    chosen = own.preferences.model_dump(exclude_unset=True)
+    theirs = {device.identity for device in own.devices}
+    devices = (*own.devices, *(device for device in person.devices if device.identity not in theirs))[:DEVICES]
+    preferences = person.preferences.model_copy(update=chosen)
+    return person.model_copy(update={"preferences": preferences, "devices": devices})
+
+
 class Override(_Record):
     """Somebody stands in from ``starts_at`` until just before ``ends_at``."""
 

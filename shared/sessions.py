@@ -172,6 +172,16 @@ class Sessions:
         )
         return bool(answer[0])
 
+    async def forget_user(self, user_id: str) -> frozenset[str]:
+        """Forget a user's inbox and sessions; return the nodes that hold some, which are to be told."""
+        nodes = await self.nodes_of(user_id)
+        await self.close_session(user_id, None)
+        base = self._keys.user(user_id)
+        names = ("sessions", "session_nodes", "focus")
+        await self._store.command("UNLINK", *(f"{base}:{name}" for name in names), lasting=True)
+        await self._inbox.forget(user_id)
+        return nodes
+
     async def _gateway_sessions(self, user_id: str) -> list[str]:
         flat = await self._store.command("HGETALL", f"{self._keys.user(user_id)}:session_nodes")
         records = flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
@@ -228,6 +238,11 @@ class Sessions:
     async def close_on_node(self, user_id: str, session_id: str) -> None:
         """Forget a session of a realtime process."""
         await self._store.script(_close, self._keys.user(user_id), session_id)
+
+
+def person_changed(user_id: str) -> str:
+    """Write what a node is told when a user's record, or the user, is not what it was."""
+    return json.dumps({"v": 1, "user_id": user_id, "frame": {"type": "person"}})
 
 
 def targets(records: Iterable[bytes]) -> Targets:

@@ -54,16 +54,17 @@ class System:
         found: list[dict[str, Any]] = await eventually(enough, within_s, f"{count} entries with {wanted}")
         return found
 
-    def headers(self, user_id: str) -> dict[str, str]:
+    def headers(self, user_id: str, **claims: float) -> dict[str, str]:
         """Make the header that presents a user's token."""
         secret = self.stack.environment["REALTIME_JWT_SECRET"]
-        token = jwt.encode({"sub": user_id, "exp": time.time() + 600}, secret, algorithm="HS256")
+        token = jwt.encode({"sub": user_id, "exp": time.time() + 600, **claims}, secret, algorithm="HS256")
         return {"Authorization": f"Bearer {token}"}
 
     async def call(self, method: str, path: str, user_id: str, **options: Any) -> tuple[int, Any]:
         """Make a call of the realtime API as a user, and return status and JSON."""
         url = f"{self.stack.realtime_url}{path}"
-        async with self.http.request(method, url, headers=self.headers(user_id), **options) as answer:
+        headers = {**self.headers(user_id), **options.pop("headers", {})}
+        async with self.http.request(method, url, headers=headers, **options) as answer:
             body = await answer.read()
             return answer.status, await answer.json() if body else None
 

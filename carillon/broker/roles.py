@@ -82,7 +82,13 @@ def roles(prefix: str = "") -> dict[str, Role]:
     table = [
         Role(
             "router",
-            publish=(*(topics.jobs(lane, priority) for lane in lanes for priority in Priority), receipts, events),
+            publish=(
+                *(topics.jobs(lane, priority) for lane in lanes for priority in Priority),
+                receipts,
+                events,
+                # A user whom it has forgotten has sessions there.
+                topics.node("+"),
+            ),
             subscribe=(
                 *topics.alert_filters,
                 *topics.intake_filters,

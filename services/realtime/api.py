@@ -20,7 +20,7 @@ from shared.clock import Clock
 from shared.directory import Directory
 from shared.inbox import Change
 from shared.ledger import Ledger
-from shared.people import DEVICES, Device, Person, Preferences
+from shared.people import DEVICES, Device, OwnChoices, Person, Preferences
 from shared.timeline import Cursor, Item, Mark, newest_first, unread
 
 PAGE_DEFAULT = 50
@@ -109,15 +109,15 @@ class Api:
         return _json((person.preferences if person else Preferences()).model_dump_json())
 
     async def put_preferences(self, request: web.Request) -> web.Response:
-        """Replace the preferences; a channel that is not named gets its default."""
+        """Replace the user's own choices; a channel that is not named is again as the directory has it."""
         user_id = (await self._guard.user(request)).user_id
         try:
             preferences = Preferences.model_validate(await json_object(request))
         except ValidationError as error:
             raise from_validation(error) from None
-        await self._change_person(user_id, lambda person: person.model_copy(update={"preferences": preferences}))
+        person = await self._choose(user_id, lambda _, own: own.model_copy(update={"preferences": preferences}))
         await self._changes.person_changed(user_id)
-        return _json(preferences.model_dump_json())
+        return _json(person.preferences.model_dump_json())
 
     async def add_device(self, request: web.Request) -> web.Response:
         """Add a device that pushes go to; one that is there already counts as registered now."""
@@ -129,28 +129,20 @@ class Api:
         # The device itself says so now, whatever was known of it before.
         device = named.model_copy(update={"registered_at": self._clock.now()})
 
-        def with_device(person: Person) -> Person:
-            others = tuple(known for known in person.devices if known.identity != device.identity)
-            if len(others) >= DEVICES:
+        def with_device(person: Person, own: OwnChoices) -> OwnChoices:
+            if sum(known.identity != device.identity for known in person.devices) >= DEVICES:
                 raise Refusal(409, "too_many_devices", f"A user has at most {DEVICES} devices.")
-            return person.model_copy(update={"devices": (*others, device)})
+            others = tuple(known for known in own.devices if known.identity != device.identity)
+            return own.model_copy(update={"devices": (*others, device)})
 
-        await self._change_person(user_id, with_device)
+        await self._choose(user_id, with_device)
         return web.Response(status=204)
 
     async def remove_device(self, request: web.Request) -> web.Response:
         """Remove a device by its token, a browser by its subscription's endpoint."""
         user_id = (await self._guard.user(request)).user_id
-        token = request.match_info["token"]
-        person = await self._directory.person(user_id)
-        if person is None or all(known.identity != token for known in person.devices):
+        if not await self._directory.forget_device(user_id, request.match_info["token"]):
             raise not_found()
-        await self._directory.change(
-            user_id,
-            lambda person: person.model_copy(
-                update={"devices": tuple(known for known in person.devices if known.identity != token)}
-            ),
-        )
         return web.Response(status=204)
 
     async def webpush(self, request: web.Request) -> web.Response:
@@ -174,10 +166,12 @@ class Api:
         """Make a one-time ticket."""
         return _json(json.dumps({"ticket": await self._guard.issue_ticket(request), "expires_in": TICKET_S}))
 
-    async def _change_person(self, user_id: str, change: Callable[[Person], Person]) -> None:
-        if await self._directory.change(user_id, change) is None:
+    async def _choose(self, user_id: str, change: Callable[[Person, OwnChoices], OwnChoices]) -> Person:
+        person = await self._directory.choose(user_id, change)
+        if person is None:
             # A token alone makes nobody a recipient: it may outlive a record that was deleted on purpose.
             raise Refusal(404, "unknown_user", "The directory does not know this user.")
+        return person
 
 
 def _json(text: str) -> web.Response:

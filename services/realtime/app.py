@@ -102,7 +102,9 @@ def build(node: RealtimeNode, keys: Keys, addresses: Addresses, limits: AddressL
     """Put the application together."""
     context = node.context
     origins = Origins(context.settings.allowed_origins)
-    guard = Guard(TokenVerifier(context.settings, keys), Tickets(context.store, context.keys), origins)
+    guard = Guard(
+        TokenVerifier(context.settings, keys), Tickets(context.store, context.keys), origins, context.directory
+    )
     gateway = Gateway(
         node, guard, origins, Commands(node.changes, context.ledger, node.presence), addresses=addresses, limits=limits
     )

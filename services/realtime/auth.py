@@ -24,10 +24,15 @@ class Unauthenticated(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A user, known until ``expires_s`` (seconds since 1970)."""
+    """A user, known until ``expires_s`` (seconds since 1970).
+
+    Attributes:
+        issued_s: when the token was issued; None where it does not say so.
+    """
 
     user_id: str
     expires_s: float
+    issued_s: float | None = None
 
 
 class Keys(Protocol):
@@ -77,7 +82,12 @@ class TokenVerifier:
                 issuer=self._issuer,
                 options={"require": ["exp", "sub"], "verify_aud": self._audience is not None},
             )
-            return Identity(_user_id.validate_python(claims["sub"]), float(claims["exp"]))
+            issued_s = claims.get("iat")
+            return Identity(
+                _user_id.validate_python(claims["sub"]),
+                float(claims["exp"]),
+                None if issued_s is None else float(issued_s),
+            )
         except (jwt.PyJWTError, ValueError, TypeError):
             # "from None": the chain could carry parts of the token into a log.
             raise Unauthenticated from None

@@ -7,13 +7,18 @@ from services.realtime.auth import Identity, TokenVerifier, Unauthenticated
 from services.realtime.jwks import KeysUnavailable
 from services.realtime.origins import Origins
 from services.realtime.tickets import Tickets
+from shared.directory import Directory
 from shared.errors import StoreUnavailable
 
 
 class Guard:
-    """Turns requests into identities, by token or ticket."""
+    """Turns requests into identities, by token or ticket.
 
-    def __init__(self, verifier: TokenVerifier, tickets: Tickets, origins: Origins) -> None:
+    A token of a user who was deleted after it was issued is of no use any more, also when another user gets that name.
+    """
+
+    def __init__(self, verifier: TokenVerifier, tickets: Tickets, origins: Origins, directory: Directory) -> None:
+        self._directory = directory
         self._verifier = verifier
         self._tickets = tickets
         self._origins = origins
@@ -32,14 +37,25 @@ class Guard:
         origin = self._origins.of(request)
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         try:
+            identity = None
             if scheme.lower() == "bearer" and token:
-                return await self._verifier.verify(token.strip())
-            ticket = request.query.get("ticket")
-            if by_ticket and ticket:
-                return await self._tickets.redeem(ticket, origin)
+                identity = await self._verifier.verify(token.strip())
+            elif by_ticket and (ticket := request.query.get("ticket")):
+                identity = await self._tickets.redeem(ticket, origin)
+            if identity is None or await self._was_deleted(identity):
+                raise Unauthenticated
         except (StoreUnavailable, KeysUnavailable):
             raise unavailable() from None
-        raise Unauthenticated
+        return identity
+
+    async def _was_deleted(self, identity: Identity) -> bool:
+        deleted_s = await self._directory.deleted_at(identity.user_id)
+        if deleted_s is None:
+            return False
+        if identity.issued_s is None:
+            # Nothing tells an old token from a new one; while nobody has that name it is an old one.
+            return await self._directory.person(identity.user_id) is None
+        return identity.issued_s <= deleted_s
 
     async def user(self, request: web.Request) -> Identity:
         """Return who makes a request of the HTTP API.

@@ -13,7 +13,7 @@ from services.realtime import frames
 from services.realtime.alerts import Alerts
 from services.realtime.frames import Frame
 from services.realtime.news import CountNews, EntryNews, PersonNews, StatusNews
-from services.realtime.sessions import Phase, Session, Sink, Spawn, User
+from services.realtime.sessions import UNAUTHENTICATED, Phase, Session, Sink, Spawn, User
 from shared import metrics
 from shared.directory import Directory
 from shared.feed import FeedMirror, FeedNews
@@ -260,9 +260,13 @@ class Hub:
         )
 
     async def reload(self, user: User, record_digest: str | None = None) -> None:
-        """Read a user's record and counts again."""
+        """Read a user's record and counts again; sessions of a user who was deleted end."""
         version = user.version
         snapshot, person = await asyncio.gather(self._inbox.pending(user.id), self._directory.person(user.id))
+        if person is None and await self._directory.deleted_at(user.id) is not None:
+            for session in list(user.sessions):
+                session.close(UNAUTHENTICATED)
+            return
         if snapshot.version < version:
             # The store lost its newest writes, and its versions began to grow from an earlier one.
             user.version = user.feed_version = -1

@@ -10,6 +10,7 @@ from typing import Any
 
 from shared.feed import FeedNews, group_set
 from shared.inbox import Added
+from shared.sessions import person_changed
 from shared.timeline import FeedEntry
 
 VERSION = 1
@@ -53,7 +54,7 @@ class CountNews:
 
 @dataclass(frozen=True, slots=True)
 class PersonNews:
-    """A user changed his preferences."""
+    """A user's record changed, or the user was deleted; see ``shared.sessions.person_changed``."""
 
     user_id: str
 
@@ -93,6 +94,8 @@ def encode(news: News) -> str:
     if isinstance(news, StatusNews):
         frame = {"type": "status", "accepted_ms": news.accepted_ms, "text": news.text}
         return _dump({"v": VERSION, "frame": frame})
+    if isinstance(news, PersonNews):
+        return person_changed(news.user_id)
     frame = {"type": _USER_NEWS_NAMES[type(news)]}
     frame |= {name: getattr(news, name) for name in news.__slots__ if name != "user_id"}
     return _dump({"v": VERSION, "user_id": news.user_id, "frame": frame})

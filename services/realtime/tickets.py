@@ -7,6 +7,7 @@ never longer than the token that bought it. The store holds no ticket, only its 
 import hashlib
 import json
 import secrets
+from dataclasses import asdict
 
 from services.realtime.auth import Identity, Unauthenticated
 from shared.keys import Keys
@@ -29,7 +30,7 @@ class Tickets:
     async def issue(self, identity: Identity, origin: str | None) -> str:
         """Make a ticket for requests from ``origin`` (None: from no browser)."""
         ticket = secrets.token_urlsafe(32)
-        record = json.dumps({"user_id": identity.user_id, "expires_s": identity.expires_s, "origin": origin})
+        record = json.dumps(asdict(identity) | {"origin": origin})
         await self._store.command("SET", self._key(ticket), record, "EX", TICKET_S)
         return ticket
 
@@ -45,4 +46,4 @@ class Tickets:
         known = json.loads(record)
         if known["origin"] != origin:
             raise Unauthenticated
-        return Identity(known["user_id"], known["expires_s"])
+        return Identity(known["user_id"], known["expires_s"], known.get("issued_s"))

@@ -18,8 +18,9 @@ from shared.jobs import Message
 from shared.ledger import ROUTER_LANE, Ledger
 from shared.model import State
 from shared.packets import Incoming
-from shared.people import OnCall, Person
-from shared.sessions import Sessions
+from shared.people import OnCall
+from shared.person_change import PersonChange
+from shared.sessions import Sessions, person_changed
 from shared.suppression import Cause, Suppressions, digest
 from shared.topics import Topics
 
@@ -58,12 +59,12 @@ class Actions:
         receipt: dict[str, object] = {"status": "accepted", "accepted_at": rfc3339(self._clock.now())}
         messages: list[Message] = []
         match publish:
-            case Person():
+            case PersonChange():
                 await self._directory.put(publish)
             case OnCall():
                 await self._directory.put_oncall(publish.alert_type, publish)
             case control.DeleteUser():
-                await self._directory.delete(publish.user_id)
+                messages += await self._forget(publish.user_id)
             case control.DeleteOnCall():
                 await self._directory.delete_oncall(publish.alert_type)
             case control.Suppress():
@@ -87,6 +88,12 @@ class Actions:
                 if not await self._sessions.touch_session(publish.user_id, publish.session_id):
                     raise _unknown("session_id")
         return receipt, messages
+
+    async def _forget(self, user_id: str) -> list[Message]:
+        """Forget a user with inbox and sessions, and tell the processes that hold sockets of his."""
+        await self._directory.delete(user_id)
+        nodes = await self._sessions.forget_user(user_id)
+        return [(self._topics.node(node), person_changed(user_id)) for node in sorted(nodes)]
 
     async def _suppress(self, publish: control.Suppress) -> None:
         cause = Cause(publish.reason) if publish.reason else None

@@ -47,6 +47,11 @@ local function unread(base)
   return redis.call('ZCARD', base .. ':inbox') - redis.call('HLEN', base .. ':state')
 end
 
+-- Tells one state of what the directory and the user say about the user from another.
+local function person_digest(base)
+  return redis.sha1hex((redis.call('GET', base .. ':record') or '') .. (redis.call('GET', base .. ':own') or ''))
+end
+
 local function forget_lapsed_sessions(base)
   for _, lapsed in ipairs(redis.call('ZRANGEBYSCORE', base .. ':sessions', '-inf', '(' .. text(now_us() / 1000))) do
     redis.call('ZREM', base .. ':sessions', lapsed)

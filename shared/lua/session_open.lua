@@ -16,4 +16,4 @@ if redis.call('PTTL', sessions) < ttl_ms then
   redis.call('PEXPIRE', nodes, ttl_ms)
 end
 prune(base, 'inbox', tonumber(ARGV[7]), tonumber(ARGV[8]))
-return { 1, snapshot(base, ARGV[5], tonumber(ARGV[6])), redis.sha1hex(redis.call('GET', base .. ':record') or '') }
+return { 1, snapshot(base, ARGV[5], tonumber(ARGV[6])), person_digest(base) }

@@ -24,4 +24,4 @@ if open > 0 then
     redis.call('PEXPIRE', nodes, ttl_ms)
   end
 end
-return { open, position(base), redis.sha1hex(redis.call('GET', base .. ':record') or '') }
+return { open, position(base), person_digest(base) }

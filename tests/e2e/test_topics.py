@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from carillon.local.stack import Stack
 from carillon.publisher import Receipt
+from services.realtime.sessions import UNAUTHENTICATED
 from shared.mqtt import Broker
 from shared.mqtt_address import BrokerAddress
 from shared.packets import Incoming
@@ -444,6 +445,46 @@ async def test_later_steps_are_published_when_asked_for(system: System, events: 
     assert nobody.status == "accepted"
     steps = await events.of(nobody.notification_id, 2)
     assert (steps[1]["state"], steps[1]["reason"]) == ("suppressed", "unknown_recipient")
+
+
+async def test_a_write_to_the_directory_leaves_what_the_person_chose(system: System) -> None:
+    user = await system.person(email="user@example.com", preferences={"email": True, "sms": True})
+    own, companys = token(), token()
+    assert (await system.call("PUT", "/v1/preferences", user, json={"email": False}))[0] == 200
+    assert (await system.call("POST", "/v1/devices", user, json={"platform": "ios", "token": own}))[0] == 204
+    # As a nightly import does it.
+    record = {"preferences": {"email": True}, "devices": [{"platform": "ios", "token": companys}], "name": "Ann"}
+    assert (await system.publish(f"directory/user/{user}", record)).status == "accepted"
+    chosen = {"realtime": True, "email": False, "sms": True, "push": True}
+    assert await system.call("GET", "/v1/preferences", user) == (200, chosen)
+    await system.publish(f"notifications/realtime/user/{user}", {"message": "To both devices"})
+    for device in (own, companys):
+        await system.arrived(to=device)
+
+
+async def test_a_deleted_user_leaves_nothing_that_an_old_token_reads(system: System) -> None:
+    device = token()
+    user = await system.person(devices=[{"platform": "ios", "token": device}])
+    receipt = await system.publish(f"notifications/realtime/user/{user}", {"message": "Private"})
+    await system.in_inbox(user, str(receipt.notification_id))
+    old = system.headers(user, iat=time.time() - 60)
+    async with system.socket(user) as socket, system.events(user) as stream:
+        assert (await system.publish(f"directory/user/{user}", b"")).status == "accepted"
+        assert await socket.closed() == UNAUTHENTICATED
+        await asyncio.wait_for(stream.read(), 5)
+    for method, path in (("GET", "/v1/inbox"), ("GET", "/v1/preferences"), ("POST", "/v1/tickets")):
+        assert (await system.call(method, path, user))[0] == 401
+    # Somebody else gets that name.
+    await system.publish(f"directory/user/{user}", {"name": "Somebody else"})
+    assert (await system.call("GET", "/v1/inbox", user, headers=old))[0] == 401
+
+    async def inbox() -> dict[str, Any] | None:
+        # Tokens tell whole seconds: one of the second of the deletion counts as older.
+        status, answer = await system.call("GET", "/v1/inbox", user, headers=system.headers(user, iat=time.time()))
+        return answer if status == 200 else None
+
+    found = await eventually(inbox)
+    assert (found["notifications"], found["unread"]) == ([], 0)
 
 
 async def test_the_same_key_is_the_same_notification_and_another_body_is_refused(system: System) -> None:

@@ -99,7 +99,7 @@ async def test_more_lines_than_may_be_outstanding_are_imported_and_the_later_of_
 ) -> None:
     stack, command = system
     people = [{"user_id": f"many{number}", "groups": ["many"]} for number in range(1200)]
-    again = [{"user_id": "many0", "name": f"Version {number}"} for number in range(20)]
+    again = [{"user_id": "many0", "groups": None, "name": f"Version {number}"} for number in range(20)]
     ran = await command("directory", "import", "-", stdin=lines(*people, *again))
     assert (ran.status, ran.out) == (0, "imported 1220 people and 0 on-call entries\n")
     async with redis.asyncio.from_url(stack.store.url) as store:

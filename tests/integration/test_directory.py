@@ -1,8 +1,9 @@
 """The directory against a real Redis: records, their indexes, and two writers at once."""
 
 import asyncio
+import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,7 +11,9 @@ import pytest_asyncio
 
 from shared.directory import Directory, Members
 from shared.keys import Keys
-from shared.people import OnCall, Person, Preferences
+from shared.model import Platform
+from shared.people import MobileDevice, OnCall, OwnChoices, Person, Preferences
+from shared.person_change import PersonChange
 from shared.store import Store
 from tests.conftest import EmptyStore
 
@@ -30,6 +33,17 @@ def directory(opened: Store) -> Directory:
 
 def person(user_id: str = "user123", **fields: object) -> Person:
     return Person.model_validate({"user_id": user_id, **fields})
+
+
+def registering(token: str) -> Callable[[Person, OwnChoices], OwnChoices]:
+    """Make the change of a person who registers a device."""
+    device = MobileDevice(platform=Platform.IOS, token=token, registered_at=datetime.now(UTC))
+    return lambda _, own: own.model_copy(update={"devices": (*own.devices, device)})
+
+
+def choosing(**channels: bool) -> Callable[[Person, OwnChoices], OwnChoices]:
+    """Make the change of a person who switches channels on and off."""
+    return lambda _, own: own.model_copy(update={"preferences": Preferences(**channels)})
 
 
 async def everything(directory: Directory, members: Members, most: int = 100) -> list[str]:
@@ -85,19 +99,21 @@ async def test_a_user_stands_in_his_groups_among_everybody_and_as_an_admin(direc
 
 async def test_a_change_of_groups_and_roles_moves_him(directory: Directory) -> None:
     await directory.put(person(groups=["a", "b"], roles=["admin"]))
-    await directory.put(person(groups=["b", "c"]))
+    await directory.put(person(groups=["b", "c"], roles=[]))
     groups = {name: await everything(directory, directory.group(name)) for name in "abc"}
     assert groups == {"a": [], "b": ["user123"], "c": ["user123"]}
     assert await directory.admins() == []
 
 
 async def test_a_deleted_user_is_gone_from_everywhere(directory: Directory, opened: Store) -> None:
-    await directory.put(person(groups=["a"], roles=["admin"]))
+    await directory.put(person(groups=["a"], roles=["admin"], devices=[phone("company")]))
+    await directory.choose("user123", registering("own"))
     await directory.delete("user123")
     await directory.delete("user123")
     assert await directory.person("user123") is None
     assert await everybody(directory) == set()
-    assert await opened.command("DBSIZE") == 0
+    # That he was deleted is all that is left.
+    assert await opened.command("KEYS", "*") == [f"{Keys().user('user123')}:deleted".encode()]
 
 
 async def test_a_put_that_is_repeated_completes_what_the_first_one_could_not(
@@ -128,25 +144,11 @@ async def test_any_identifier_is_a_user(directory: Directory, user_id: str) -> N
 async def test_changes_made_at_the_same_time_are_all_kept(directory: Directory) -> None:
     await directory.put(person())
 
-    def add_device(number: int) -> None:
-        async def change() -> None:
-            def changed(before: Person) -> Person:
-                devices = [device.model_dump(mode="json") for device in before.devices]
-                devices.append({"platform": "ios", "token": f"token-{number}"})
-                return Person.model_validate({**before.model_dump(mode="json", exclude_none=True), "devices": devices})
-
-            await directory.change("user123", changed)
-
-        changes.append(change())
-
-    changes: list[object] = []
-    for number in range(20):
-        add_device(number)
-    await asyncio.gather(*changes)  # type: ignore[call-overload]
+    await asyncio.gather(*(directory.choose("user123", registering(f"token-{number}")) for number in range(20)))
     found = await directory.person("user123")
     assert found is not None
     assert len(found.devices) == 20
-    assert await directory.change("stranger", lambda before: before) is None
+    assert await directory.choose("stranger", registering("token-1")) is None
 
 
 async def test_writers_at_the_same_time_leave_the_indexes_complete(directory: Directory) -> None:
@@ -279,3 +281,79 @@ async def test_an_unreadable_record_is_nobody_and_does_not_stop_the_others(
 async def test_an_unreadable_on_call_entry_leaves_its_type_to_the_admins(directory: Directory, opened: Store) -> None:
     await opened.command("HSET", Keys().oncall, "disk", '{"alert_type":"disk"}')
     assert await directory.oncall(["disk"]) == {}
+
+
+async def test_a_write_sets_the_fields_that_it_names_and_leaves_the_others(directory: Directory) -> None:
+    await directory.put(person(email="user@example.com", name="Ann", groups=["a"], preferences={"sms": True}))
+    change = {"user_id": "user123", "name": None, "locale": "de-DE", "preferences": {"push": False, "sms": None}}
+    await directory.put(PersonChange.read(change))
+    assert await directory.person("user123") == person(
+        email="user@example.com", groups=["a"], locale="de-DE", preferences={"push": False}
+    )
+    assert await everything(directory, directory.group("a")) == ["user123"]
+    await directory.put(PersonChange.read({"user_id": "user123", "groups": None}))
+    assert await everything(directory, directory.group("a")) == []
+    assert await everybody(directory) == {"user123"}
+
+
+async def test_what_a_person_chose_and_registered_outlives_a_write_to_the_directory(directory: Directory) -> None:
+    await directory.put(person(preferences={"email": True, "sms": True}, devices=[phone("company")]))
+    await directory.choose("user123", choosing(email=False))
+    await directory.choose("user123", registering("own"))
+    await directory.put(person(preferences={"email": True, "push": False}, devices=[]))
+    found = await directory.person("user123")
+    assert found is not None
+    assert found.preferences == Preferences(email=False, sms=True, push=False)
+    assert [device.identity for device in found.devices] == ["own"]
+    # What is chosen no more is as the directory has it.
+    await directory.choose("user123", choosing())
+    found = await directory.person("user123")
+    assert found is not None
+    assert found.preferences == Preferences(email=True, sms=True, push=False)
+
+
+@pytest.mark.parametrize("first_by", ["directory", "person"])
+@pytest.mark.parametrize("then_by", ["directory", "person"])
+async def test_a_device_that_changes_its_user_leaves_the_former_one(
+    directory: Directory, first_by: str, then_by: str
+) -> None:
+    async def register(user_id: str, by: str) -> None:
+        if by == "directory":
+            await directory.put(person(user_id, devices=[phone("shared", LATER), phone(f"{user_id}-own")]))
+        else:
+            await directory.choose(user_id, registering("shared"))
+
+    async def devices(user_id: str) -> set[str]:
+        found = await directory.person(user_id)
+        assert found is not None
+        return {device.identity for device in found.devices}
+
+    for user_id in ("user123", "user456"):
+        await directory.put(person(user_id, devices=[phone(f"{user_id}-own")]))
+    await register("user123", first_by)
+    await register("user456", then_by)
+    assert await devices("user123") == {"user123-own"}
+    assert await devices("user456") == {"user456-own", "shared"}
+    # And back.
+    await register("user123", first_by)
+    assert await devices("user123") == {"user123-own", "shared"}
+    assert await devices("user456") == {"user456-own"}
+
+
+async def test_own_choices_that_cannot_be_read_count_as_none(
+    directory: Directory, opened: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    await directory.put(person(email="user@example.com"))
+    await opened.command("SET", f"{Keys().user('user123')}:own", '{"devices": "hunter2"}')
+    with caplog.at_level(logging.ERROR):
+        assert await directory.person("user123") == person(email="user@example.com")
+    assert "unreadable" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+async def test_a_write_keeps_what_only_a_newer_version_knows(directory: Directory, opened: Store) -> None:
+    key = f"{Keys().user('user123')}:record"
+    await opened.command("SET", key, '{"user_id":"user123","shoe_size":44,"preferences":{"letters":true}}')
+    await directory.put(person(name="Ann", preferences={"sms": True}))
+    record = json.loads(await opened.command("GET", key))
+    assert (record["shoe_size"], record["preferences"]) == (44, {"letters": True, "sms": True})

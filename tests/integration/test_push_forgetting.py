@@ -76,8 +76,8 @@ def gone(box: Sandbox, *, times: int = 1, **body: object) -> None:
     box.script.add(Rule.model_validate({"provider": "apns", "times": times, "fault": fault}))
 
 
-def attempt_for(user_id: str | None) -> Attempt:
-    attempt = make_attempt(registered())
+def attempt_for(user_id: str | None, token: str = TOKEN) -> Attempt:
+    attempt = make_attempt(registered(token))
     return replace(attempt, delivery=attempt.delivery.model_copy(update={"recipient": user_id}))
 
 
@@ -136,10 +136,11 @@ async def test_forgetting_stops_when_everything_looks_gone(
     box: Sandbox, apns: Forgetting, directory: Directory, stops: Brake
 ) -> None:
     names = [f"user{number}" for number in range(brake.FREE_IN_WINDOW * 3)]
-    await asyncio.gather(*(directory.put(person(name, TOKEN)) for name in names))
+    own = {name: f"{number:064x}" for number, name in enumerate(names)}
+    await asyncio.gather(*(directory.put(person(name, own[name])) for name in names))
     gone(box, times=len(names))
     for name in names:
-        assert isinstance(await outcome(apns, attempt_for(name)), RecipientGone)
+        assert isinstance(await outcome(apns, attempt_for(name, own[name])), RecipientGone)
     assert stops.is_on
     kept = [name for name in names if await tokens(directory, name)]
     assert len(kept) == len(names) - brake.FREE_IN_WINDOW
@@ -161,5 +162,5 @@ async def test_other_platforms_are_left_to_other_providers(apns: Forgetting) -> 
 async def test_the_brake_learns_how_many_devices_there_are(directory: Directory, stops: Brake) -> None:
     async with counting(directory, stops, interval_s=0.05):
         await eventually(lambda: stops.known == 2)
-        await directory.put(person("user124", TOKEN))
+        await directory.put(person("user124", "0c" * 32))
         await eventually(lambda: stops.known == 3)

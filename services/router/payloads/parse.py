@@ -13,13 +13,14 @@ from pydantic_core import from_json
 from services.router.payloads import control, mails, notifications, templated
 from services.router.payloads.envelope import Envelope
 from services.router.payloads.rejection import FieldProblem, Rejected, RejectionCode, invalid_payload, rejection_of
-from shared.people import OnCall, Person
+from shared.people import OnCall
+from shared.person_change import PersonChange
 from shared.topics import Kind
 
 # The wire contract's section 2.
 PAYLOAD_BYTES = 64 * 1024
 
-Publish: TypeAlias = notifications.Notification | control.Control | Person | OnCall
+Publish: TypeAlias = notifications.Notification | control.Control | PersonChange | OnCall
 
 _MODELS: Mapping[Kind, type[Publish]] = {
     Kind.REALTIME_USER: notifications.RealtimeUser,
@@ -40,7 +41,7 @@ _MODELS: Mapping[Kind, type[Publish]] = {
     Kind.SESSION_CONNECT: control.SessionConnect,
     Kind.SESSION_DISCONNECT: control.SessionDisconnect,
     Kind.SESSION_HEARTBEAT: control.SessionHeartbeat,
-    Kind.DIRECTORY_USER: Person,
+    Kind.DIRECTORY_USER: PersonChange,
     Kind.DIRECTORY_ONCALL: OnCall,
     Kind.DIRECTORY_SUPPRESS: control.Suppress,
 }
@@ -90,7 +91,7 @@ def parse(
         model = _WHEN_EMPTY[kind]
     else:
         document = _object(payload)
-    if model is Person or model is OnCall:
+    if model is PersonChange or model is OnCall:
         _same_name(document, params)
     elif envelope and model is not control.Suppress:
         document = {**envelope, **document}
@@ -99,6 +100,9 @@ def parse(
             raise invalid_payload((FieldProblem("template", "not on this topic"),))
         model = _TEMPLATED[kind]
     try:
+        if issubclass(model, PersonChange):
+            # A null clears a field there.
+            return PersonChange.read({**_object(payload, nulls=True), **params})
         return model.model_validate({**document, **params})
     except ValidationError as error:
         # From None: pydantic's error holds the whole document, which must not travel with the rejection.
@@ -110,8 +114,12 @@ def says(payload: bytes, field: str) -> bool:
     return bool(payload) and field in _object(payload)
 
 
-def _object(payload: bytes) -> dict[str, Any]:
-    """Read a JSON object; a field that is null counts as absent, as publishers in most languages mean it."""
+def _object(payload: bytes, *, nulls: bool = False) -> dict[str, Any]:
+    """Read a JSON object; a field that is null counts as absent, as publishers in most languages mean it.
+
+    Args:
+        nulls: keep such fields.
+    """
     if not payload:
         raise Rejected(RejectionCode.INVALID_JSON, "The payload is empty.")
     try:
@@ -123,7 +131,7 @@ def _object(payload: bytes) -> dict[str, Any]:
         raise Rejected(RejectionCode.INVALID_JSON, f"The payload is not JSON: {error}.") from error
     if not isinstance(document, dict):
         raise Rejected(RejectionCode.INVALID_JSON, "The payload is not a JSON object.")
-    return {name: value for name, value in document.items() if value is not None}
+    return {name: value for name, value in document.items() if nulls or value is not None}
 
 
 def _same_name(document: Mapping[str, Any], params: Mapping[str, str]) -> None:
