@@ -108,8 +108,8 @@ def import_(*, file: IO[bytes], timeout: timedelta, client_id: str | None, as_js
 
     FILE holds one JSON object per line: {"user_id": ...} with the fields of a user, or {"oncall": TYPE, ...} with those
     of an on-call entry. A user's line sets the fields that it names and leaves the others (null clears one); an on-call
-    line replaces the entry. What a person chose, and devices that the person registered, stay. Each line that cannot be imported is reported on
-    standard error with its number and the fields that are wrong; the others are imported.
+    line replaces the entry. What a person chose, and devices that the person registered, stay. Each line that cannot be
+    imported is reported on standard error with its number and the fields that are wrong; the others are imported.
 
     Exit status: 0 all imported; 1 some not; 2 wrong use or settings.
 
