@@ -74,6 +74,20 @@ class AlertState(StrEnum):
     RESOLVED = "resolved"
 
 
+class Answered(StrEnum):
+    """What came of answering an alert; true where it is answered now."""
+
+    DONE = "done"
+    AGAIN = "again"
+    """It was so before."""
+    UNKNOWN = "unknown"
+    NOT_TOLD = "not_told"
+    """The person was not told of it."""
+
+    def __bool__(self) -> bool:
+        return self in (Answered.DONE, Answered.AGAIN)
+
+
 @dataclass(slots=True)
 class NewRow:
     """A row to be written: pending, or (a suppression) ended from the start.
@@ -129,7 +143,7 @@ class Claim:
     """The answer to a claim; only with verdict ``claimed`` is the row the caller's.
 
     Attributes:
-        verdict: claimed, held, early, ended, expired, cancelled or unknown (see ``claim.lua``).
+        verdict: claimed, held, early, ended, expired, cancelled, acknowledged, resolved or unknown (see ``claim.lua``).
         attempt: the number of the attempt to be made, counted from 1.
         in_doubt: an earlier attempt may have arrived.
         alert: the alert's state, for the rows of an alert.
@@ -283,7 +297,8 @@ class Ledger:
 
         Returns:
             ``finished``; ``stale`` when somebody else holds the row now and nothing was written; ``void`` when the
-            notification was cancelled or its alert answered meanwhile, so that ``then`` was not added.
+            notification was cancelled or its alert answered meanwhile, so that ``then`` was not added; the reason with
+            which a row ended that was to be tried again and is not wanted any more.
         """
         history = "|".join((outcome.provider, outcome.word, outcome.reason, outcome.provider_id or "", outcome.detail))
         answer: bytes = await self.store.script(
@@ -381,19 +396,16 @@ class Ledger:
             events=bool(json.loads(content).get("events")),
         )
 
-    async def acknowledge(self, alert_id: str, user_id: str, note: str = "", *, must_be_told: bool = False) -> bool:
-        """Write that a person has seen an alert and takes it; ends its escalation.
+    async def acknowledge(self, alert_id: str, user_id: str, note: str = "", *, must_be_told: bool = False) -> Answered:
+        """Write that a person has seen an alert and takes it; ends its escalation and what has not left yet.
 
         Args:
-            must_be_told: refuse a person whom the alert was not sent to.
-
-        Returns:
-            False when there is no such alert (or that person was not told of it).
+            must_be_told: refuse a person whom the alert was not sent to; see also ``shared.acknowledging``.
         """
         return await self._answer_alert(alert_id, AlertState.ACKNOWLEDGED, user_id, note, told=must_be_told)
 
-    async def resolve(self, alert_id: str, note: str = "") -> bool:
-        """Write that an alert is over; False when there is no such alert."""
+    async def resolve(self, alert_id: str, note: str = "") -> Answered:
+        """Write that an alert is over; who acknowledged it stays written."""
         return await self._answer_alert(alert_id, AlertState.RESOLVED, "", note, told=False)
 
     async def alert_states(self, alert_ids: Sequence[str]) -> list[AlertState | None]:
@@ -401,16 +413,16 @@ class Ledger:
         found = [self.store.submit("HGET", f"{self.keys.shard_of(each)}:n:{each}", "alert") for each in alert_ids]
         return [AlertState(state.decode()) if state else None for state in await asyncio.gather(*found)]
 
-    async def _answer_alert(self, alert_id: str, state: AlertState, user_id: str, note: str, *, told: bool) -> bool:
+    async def _answer_alert(self, alert_id: str, state: AlertState, user_id: str, note: str, *, told: bool) -> Answered:
         try:
             base = self.keys.shard_of(alert_id)
         except ValueError:
-            return False
+            return Answered.UNKNOWN
         answer = await self.store.script(
             _answer_alert, base, alert_id, state, user_id, note, self.record_retention_s, user_id if told else "",
             lasting=True,
         )  # fmt: skip
-        return bool(answer != b"unknown")
+        return Answered(answer.decode())
 
     async def open_work(self) -> dict[str, OpenWork]:
         """Count what is open on each lane, and the age of the oldest."""

@@ -67,6 +67,10 @@ sms_confirmations = Counter(
 )
 sms_inbound = Counter("carillon_sms_inbound", "SMS that people sent us, by what they asked for.", ["request"])
 
+withheld_receipts = Counter(
+    "carillon_withheld_receipts", "Receipts that were not published, because their topic is not below receipts/."
+)
+
 exhausted_escalations = Counter(
     "carillon_exhausted_escalations", "Escalations whose last step was made, because nobody had answered the alert."
 )

@@ -61,6 +61,10 @@ _PATTERNS: dict[Kind, str] = {
 }
 
 
+# A receipt's topic is a choice of the publisher's; none has a use for a longer one.
+TOPIC_BYTES = 1024
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """Where a publish goes: its kind and the parameters that stood in its topic, by name."""
@@ -128,6 +132,12 @@ class Topics:
     def event(self, notification_id: str) -> str:
         """Build the topic of a notification's later steps."""
         return f"{self._prefix}notifications/events/{notification_id}"
+
+    def is_receipt(self, topic: str) -> bool:
+        """Tell whether a receipt may be published there: a name below ``receipts/``, and no filter."""
+        name = topic.removeprefix(f"{self._prefix}receipts/")
+        is_name = bool(name.strip("/")) and name != topic and not set(name) & set("+#")
+        return is_name and name.isprintable() and len(topic.encode(errors="replace")) <= TOPIC_BYTES
 
     def jobs(self, lane: str, priority: Priority) -> str:
         """Build the topic that carries jobs of one lane (a channel or ``router``) and priority."""

@@ -22,6 +22,9 @@ from shared.store import Store
 _SCAN_COUNT = 1000
 _PAGE_ROWS = 200
 
+# How an alert was answered; the last two are what an earlier release wrote of either answer.
+_ANSWER_FIELDS = ("acknowledged_by", "acknowledged_at", "resolved_at", "alert_by", "alert_at")
+
 # What a task's row says of itself; the rest of it is the planner's.
 _TASK_WORDS = ("do", "group", "after", "round", "alert_type")
 
@@ -98,7 +101,7 @@ class TracedRecord:
     Attributes:
         open_rows: rows that have not ended.
         fields: what the store holds of it; grows with every new row and attempt.
-        alert: for an alert, where it stands; ``alert_by`` is who acknowledged it.
+        alert: for an alert, where it stands; a resolved one still says who acknowledged it.
         read_at: the store's clock when this was read.
     """
 
@@ -110,8 +113,9 @@ class TracedRecord:
     open_rows: int
     fields: int
     alert: AlertState | None
-    alert_by: str | None
-    alert_at: datetime | None
+    acknowledged_by: str | None
+    acknowledged_at: datetime | None
+    resolved_at: datetime | None
     cancelled_at: datetime | None
     read_at: datetime
 
@@ -142,11 +146,11 @@ class Trace:
         if not is_notification_id(notification_id):
             return None
         key = self._key(notification_id)
-        names = ("c", "open", "alert", "alert_by", "alert_at", "cancelled")
+        names = ("c", "open", "cancelled", "alert", *_ANSWER_FIELDS)
         found, count, clock = await asyncio.gather(
             self._store.submit("HMGET", key, *names), self._store.submit("HLEN", key), self._store.submit("TIME")
         )
-        content, open_rows, alert, alert_by, alert_at, cancelled = found
+        content, open_rows, cancelled, alert, *answers = found
         if content is None:
             return None
         said = json.loads(content)
@@ -159,8 +163,7 @@ class Trace:
             open_rows=int(open_rows),
             fields=count,
             alert=AlertState(alert.decode()) if alert else None,
-            alert_by=alert_by.decode() if alert_by else None,
-            alert_at=_moment(alert_at),
+            **_answers(alert, answers),
             cancelled_at=_moment(cancelled),
             read_at=from_epoch_ms(int(clock[0]) * 1000 + int(clock[1]) // 1000),
         )
@@ -302,6 +305,19 @@ def _split(text: bytes) -> tuple[int, str, str, str, str, str]:
     parts = [*text.decode(errors="replace").split("|", 5), ""]
     at_ms, provider, outcome, reason, provider_id, detail = parts[:6]
     return int(at_ms), provider, outcome, reason, provider_id, detail
+
+
+def _answers(alert: bytes | None, fields: Sequence[bytes | None]) -> dict[str, Any]:
+    by, acknowledged, resolved, old_by, old_at = fields
+    if acknowledged is None and alert == AlertState.ACKNOWLEDGED.encode():
+        by, acknowledged = old_by, old_at
+    if resolved is None and alert == AlertState.RESOLVED.encode():
+        resolved = old_at
+    return {
+        "acknowledged_by": by.decode() if by else None,
+        "acknowledged_at": _moment(acknowledged),
+        "resolved_at": _moment(resolved),
+    }
 
 
 def _moment(text: bytes | None) -> datetime | None:

@@ -46,6 +46,9 @@ INTERNAL_ERROR_WAIT = timedelta(seconds=2)
 
 _STORE_BACKOFF_S = (0.1, 2.0)
 
+# With what a delivery ends that is not wanted any more: its notification was cancelled, or somebody answered its alert.
+CALLED_OFF = frozenset({Reason.CANCELLED, Reason.ACKNOWLEDGED, Reason.RESOLVED})
+
 
 Perform = Callable[[Notification, RowT, Claim], Awaitable[Outcome]]
 Report = Callable[[Notification, RowT, Claim, Outcome], None]
@@ -243,6 +246,8 @@ class Worker(Generic[RowT]):
             written = await until_stored(lambda: self._ledger.finish(claim, outcome))
             if written == "finished":
                 self._report(notification, row, claim, outcome)
+            elif written in CALLED_OFF:
+                self._report(notification, row, claim, called_off(written))
             else:
                 log.info(
                     "outcome not written",
@@ -275,8 +280,13 @@ class Worker(Generic[RowT]):
         """Deal with a row that was not ours to take."""
         if claim.verdict == "expired":
             self._report(notification, row, claim, Outcome(State.EXPIRED, Reason.EXPIRED, counts=False))
-        elif claim.verdict == "cancelled":
-            self._report(notification, row, claim, Outcome(State.SUPPRESSED, Reason.CANCELLED, counts=False))
+        elif claim.verdict in CALLED_OFF:
+            self._report(notification, row, claim, called_off(claim.verdict))
+
+
+def called_off(reason: str) -> Outcome:
+    """Make the outcome of a delivery that is not wanted any more."""
+    return Outcome(State.SUPPRESSED, Reason(reason), counts=False)
 
 
 async def until_stored(call: Callable[[], Awaitable[AnswerT]]) -> AnswerT:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from datetime import datetime
 
 import click
 
@@ -69,8 +70,9 @@ def _document(record: TracedRecord, rows: list[TracedRow]) -> dict[str, object]:
     if record.alert is not None:
         alert = {
             "state": record.alert,
-            "by": record.alert_by,
-            "at": rfc3339(record.alert_at) if record.alert_at else None,
+            "acknowledged_by": record.acknowledged_by,
+            "acknowledged_at": _time(record.acknowledged_at),
+            "resolved_at": _time(record.resolved_at),
         }
     return {
         "notification_id": record.notification_id,
@@ -86,6 +88,10 @@ def _document(record: TracedRecord, rows: list[TracedRow]) -> dict[str, object]:
     }
 
 
+def _time(moment: datetime | None) -> str | None:
+    return rfc3339(moment) if moment else None
+
+
 def _print(record: TracedRecord, rows: list[TracedRow], limit: int) -> None:
     head = [
         ("notification", record.notification_id),
@@ -97,9 +103,11 @@ def _print(record: TracedRecord, rows: list[TracedRow], limit: int) -> None:
     if record.channels:
         head.append(("only on", ", ".join(record.channels)))
     if record.alert is not None:
-        by = f" by {record.alert_by}" if record.alert_by else ""
-        at = f" at {rfc3339(record.alert_at)}" if record.alert_at else ""
-        head.append(("alert", f"{record.alert}{by}{at}"))
+        head.append(("alert", record.alert.value))
+        if record.acknowledged_at is not None:
+            head.append(("acknowledged", f"{rfc3339(record.acknowledged_at)} by {record.acknowledged_by}"))
+        if record.resolved_at is not None:
+            head.append(("resolved", rfc3339(record.resolved_at)))
     if record.cancelled_at is not None:
         head.append(("cancelled", rfc3339(record.cancelled_at)))
     print_columns(head)

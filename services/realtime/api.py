@@ -16,6 +16,7 @@ from services.realtime.answers import FieldProblem, Refusal, from_validation, in
 from services.realtime.changes import Changes
 from services.realtime.guard import Guard
 from services.realtime.tickets import TICKET_S
+from shared.acknowledging import Acknowledging
 from shared.clock import Clock
 from shared.directory import Directory
 from shared.inbox import Change
@@ -48,7 +49,7 @@ class Api:
         self._guard = guard
         self._changes = changes
         self._directory = directory
-        self._ledger = ledger
+        self._acknowledging = Acknowledging(ledger, directory)
         self._clock = clock
         self._alerts = Alerts(ledger)
         self._webpush_key = webpush_key
@@ -158,7 +159,7 @@ class Api:
         note = (await json_object(request, optional=True)).get("note", "")
         if not isinstance(note, str) or len(note) > NOTE_CHARS:
             raise invalid(FieldProblem("note", f"must be a text of at most {NOTE_CHARS} characters"))
-        if not await self._ledger.acknowledge(request.match_info["id"], user_id, note, must_be_told=True):
+        if not await self._acknowledging.acknowledge(request.match_info["id"], user_id, note):
             raise not_found()
         return web.Response(status=204)
 

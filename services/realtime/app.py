@@ -30,6 +30,7 @@ from services.realtime.pages import file_handler, page_routes
 from services.realtime.settings import RealtimeSettings
 from services.realtime.tickets import Tickets
 from services.realtime.unsubscribe import Unsubscription
+from shared.acknowledging import Acknowledging
 from shared.errors import ConfigError, StoreUnavailable
 from shared.model import Channel
 from shared.suppression import Suppressions
@@ -106,7 +107,12 @@ def build(node: RealtimeNode, keys: Keys, addresses: Addresses, limits: AddressL
         TokenVerifier(context.settings, keys), Tickets(context.store, context.keys), origins, context.directory
     )
     gateway = Gateway(
-        node, guard, origins, Commands(node.changes, context.ledger, node.presence), addresses=addresses, limits=limits
+        node,
+        guard,
+        origins,
+        Commands(node.changes, Acknowledging(context.ledger, context.directory), node.presence),
+        addresses=addresses,
+        limits=limits,
     )
     api = Api(
         guard, node.changes, context.directory, context.ledger, context.clock,

@@ -13,8 +13,8 @@ from aiohttp import WSMsgType, web
 from services.realtime import frames, sessions
 from services.realtime.changes import Changes
 from services.realtime.sessions import Phase, Session
+from shared.acknowledging import Acknowledging
 from shared.errors import StoreUnavailable
-from shared.ledger import Ledger
 from shared.presence import Presence
 
 # Frames of clients are short; a larger one is closed with 1009 (RFC 6455, 7.4.1).
@@ -33,9 +33,9 @@ _UNAVAILABLE = frames.error("unavailable", "Try again shortly.")
 class Commands:
     """Does what client frames ask for."""
 
-    def __init__(self, changes: Changes, ledger: Ledger, presence: Presence) -> None:
+    def __init__(self, changes: Changes, acknowledging: Acknowledging, presence: Presence) -> None:
         self._changes = changes
-        self._ledger = ledger
+        self._acknowledging = acknowledging
         self._presence = presence
 
     async def obey(self, session: Session, socket: web.WebSocketResponse) -> None:
@@ -84,7 +84,7 @@ class Commands:
     async def _acknowledge(self, session: Session, alert_id: Any) -> frames.Frame | None:  # noqa: ANN401 - from a client
         if not isinstance(alert_id, str):
             return _MALFORMED
-        done = await self._ledger.acknowledge(alert_id, session.user.id, must_be_told=True)
+        done = await self._acknowledging.acknowledge(alert_id, session.user.id)
         return None if done else _NOT_FOUND
 
     async def _focus(self, session: Session, focused: Any) -> frames.Frame | None:  # noqa: ANN401 - from a client

@@ -11,11 +11,12 @@ from services.router.payloads import control
 from services.router.payloads.parse import Publish
 from services.router.payloads.rejection import FieldProblem, Rejected, RejectionCode, invalid_payload
 from shared import metrics
+from shared.acknowledging import Acknowledging
 from shared.clock import Clock, rfc3339
 from shared.directory import Directory
 from shared.errors import Reason
 from shared.jobs import Message
-from shared.ledger import ROUTER_LANE, Ledger
+from shared.ledger import ROUTER_LANE, Answered, Ledger
 from shared.model import State
 from shared.packets import Incoming
 from shared.people import OnCall
@@ -41,6 +42,7 @@ class Actions:
         clock: Clock,
     ) -> None:
         self._ledger = ledger
+        self._acknowledging = Acknowledging(ledger, directory)
         self._directory = directory
         self._sessions = sessions
         self._suppressions = suppressions
@@ -69,13 +71,8 @@ class Actions:
                 await self._directory.delete_oncall(publish.alert_type)
             case control.Suppress():
                 await self._suppress(publish)
-            case control.AlertAcknowledge():
-                if not await self._ledger.acknowledge(publish.alert_id, publish.user_id, publish.note or ""):
-                    raise _unknown("alert_id")
-                receipt |= {"notification_id": publish.alert_id, "alert_id": publish.alert_id}
-            case control.AlertResolve():
-                if not await self._ledger.resolve(publish.alert_id, publish.note or ""):
-                    raise _unknown("alert_id")
+            case control.AlertAcknowledge() | control.AlertResolve():
+                await self._answer_alert(publish)
                 receipt |= {"notification_id": publish.alert_id, "alert_id": publish.alert_id}
             case control.Cancel():
                 receipt["notification_id"] = publish.notification_id
@@ -88,6 +85,18 @@ class Actions:
                 if not await self._sessions.touch_session(publish.user_id, publish.session_id):
                     raise _unknown("session_id")
         return receipt, messages
+
+    async def _answer_alert(self, publish: control.AlertAcknowledge | control.AlertResolve) -> None:
+        note = publish.note or ""
+        if isinstance(publish, control.AlertAcknowledge):
+            answered = await self._acknowledging.acknowledge(publish.alert_id, publish.user_id, note)
+        else:
+            answered = await self._ledger.resolve(publish.alert_id, note)
+        if answered is Answered.NOT_TOLD:
+            message = "Only somebody who was told of this alert, or an admin, may acknowledge it."
+            raise Rejected(RejectionCode.UNAUTHORIZED, message, (FieldProblem("user_id", "was not told"),))
+        if not answered:
+            raise _unknown("alert_id")
 
     async def _forget(self, user_id: str) -> list[Message]:
         """Forget a user with inbox and sessions, and tell the processes that hold sockets of his."""
@@ -119,11 +128,13 @@ class Actions:
 
     async def _connect(self, publish: control.SessionConnect, incoming: Incoming) -> dict[str, object]:
         info = publish.device_info
+        asked = incoming.response_topic
+        answer_to = asked if asked and self._topics.is_receipt(asked) else None
         opened = await self._sessions.open_session(
             publish.user_id,
             publish.session_id,
             device_info={"name": info} if isinstance(info, str) else info,
-            reply_to=incoming.response_topic,
+            reply_to=answer_to,
             correlation=incoming.correlation.hex() if incoming.correlation is not None else None,
         )
         if opened is None:

@@ -327,10 +327,10 @@ class Intake:
         for one in taken:
             trace = tracing.user_properties(one.span.context)
             handovers += [broker.publish(topic, payload, user_properties=trace) for topic, payload in one.messages]
-            if one.incoming.response_topic:
+            if answer_to := self._answer_to(one):
                 handovers.append(
                     broker.publish(
-                        one.incoming.response_topic,
+                        answer_to,
                         json.dumps(one.receipt),
                         correlation=one.incoming.correlation,
                         user_properties=trace,
@@ -344,6 +344,19 @@ class Intake:
         for one in taken:
             broker.ack(one.incoming)
             one.span.end()
+
+    def _answer_to(self, taken: Taken) -> str | None:
+        """Say where a publish is answered: only below ``receipts/``.
+
+        The router may publish where no publisher may: a receipt elsewhere would be a job, an event or a command in the
+        router's name.
+        """
+        asked = taken.incoming.response_topic
+        if not asked or self._topics.is_receipt(asked):
+            return asked or None
+        metrics.withheld_receipts.inc()
+        log.warning("receipt withheld: its topic is not below receipts/", extra={"kind": taken.kind or UNKNOWN})
+        return None
 
 
 def envelope_of(incoming: Incoming) -> dict[str, object]:

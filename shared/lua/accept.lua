@@ -21,10 +21,33 @@ if may_be_known then
   end
 end
 
+-- Whether an alert is open and has told somebody, or will without waiting for an escalation. One that is over, gone or
+-- reaches nobody must not keep the next one from telling. One that is planned for later covers others of that kind.
+local function covers(open_id, is_for_later)
+  local found = redis.call('HMGET', record_key(open_id), 'alert', 'cancelled')
+  if not found[1] or found[1] == 'resolved' or found[2] then
+    return false
+  end
+  local rows = rows_of(record_key(open_id))
+  if not rows then
+    return true
+  end
+  for key, row in pairs(rows) do
+    if row.lane ~= 'router' then
+      if row.state == 'd' or is_open(row) then
+        return true
+      end
+    elseif key == 'plan' and is_open(row) and (row.due <= now or is_for_later) then
+      return true
+    end
+  end
+  return false
+end
+
 local dedup_key = base .. ':alert:' .. dedup
 if dedup ~= '' then
   local open_id = redis.call('GET', dedup_key)
-  if open_id and redis.call('HGET', record_key(open_id), 'alert') ~= 'resolved' then
+  if open_id and covers(open_id, ARGV[12] == 'plan') then
     return {'duplicate', open_id}
   end
 end

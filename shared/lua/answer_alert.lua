@@ -1,26 +1,60 @@
--- Acknowledge or resolve an alert, which ends its escalation.
+-- Acknowledge or resolve an alert. Its escalation ends now; deliveries that have not left are due now, so that whoever
+-- takes them ends them. In a large record those end when their time comes. A resolve keeps who acknowledged.
 --
 -- ARGV: alert id, 'acknowledged' or 'resolved', user id or '', note, retention s, recipient that must have been told or ''.
--- Answer: 'unknown' (no such alert, or that person was not told of it), 'again' (it was so already) or 'done'.
+-- Answer: 'unknown' (no such alert), 'not_told' (that person was not told of it), 'again' (it was so already) or 'done'.
 
 local id, state, user, note, retention_s, told = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
 local record = record_key(id)
-local current = redis.call('HGET', record, 'alert')
+local found = redis.call('HMGET', record, 'alert', 'alert_by', 'alert_note', 'alert_at', 'acknowledged_at')
+local current = found[1]
 if not current then
   return 'unknown'
 end
-if told ~= '' and redis.call('HEXISTS', record, 's:realtime:' .. told) == 0 then
-  return 'unknown'
+local rows = rows_of(record)
+
+local function was_told(recipient)
+  if not rows then
+    return redis.call('HEXISTS', record, 's:realtime:' .. recipient) == 1
+  end
+  for key, row in pairs(rows) do
+    if row.lane ~= 'router' and row.state ~= 'x' then
+      local spec = redis.call('HGET', record, 'd:' .. key)
+      if spec and cjson.decode(spec).recipient == recipient then
+        return true
+      end
+    end
+  end
+  return false
+end
+
+if told ~= '' and not was_told(told) then
+  return 'not_told'
 end
 if current == state or current == 'resolved' then
   return 'again'
 end
-redis.call('HSET', record, 'alert', state, 'alert_by', user, 'alert_note', note, 'alert_at', number(now))
-for _, field in ipairs(redis.call('HKEYS', record)) do
-  local key = string.match(field, '^s:(escalate:.*)$')
-  if key then
-    local row = read_row(redis.call('HGET', record, field))
-    if row.state == 'p' then
+-- An earlier release wrote who acknowledged under other names.
+if current == 'acknowledged' and not found[5] and found[4] then
+  redis.call('HSET', record, 'acknowledged_by', found[2], 'acknowledged_note', found[3], 'acknowledged_at', found[4])
+end
+redis.call('HSET', record, 'alert', state, state .. '_by', user, state .. '_note', note, state .. '_at', number(now))
+if not rows then
+  rows = {}
+  for _, field in ipairs(redis.call('HKEYS', record)) do
+    local key = string.match(field, '^s:(escalate:.*)$')
+    if key then
+      rows[key] = read_row(redis.call('HGET', record, field))
+    end
+  end
+end
+for key, row in pairs(rows) do
+  if row.state == 'p' then
+    if row.lane ~= 'router' then
+      row.due = now
+      write_row(record, key, row)
+      redis.call('ZADD', base .. ':due:' .. row.lane, now, id .. '|' .. key)
+    elseif string.match(key, '^escalate:') then
       end_row(id, record, key, row, 'x', state, retention_s)
     end
   end

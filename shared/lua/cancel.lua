@@ -4,7 +4,6 @@
 -- ARGV: id, retention s.
 -- Answer: {'unknown'} or {content, rows still open, then pairs of lane and spec of the rows that ended now}.
 
-local LARGE = 2000
 local id, retention_s = ARGV[1], tonumber(ARGV[2])
 local record = record_key(id)
 if redis.call('EXISTS', record) == 0 then
@@ -12,18 +11,11 @@ if redis.call('EXISTS', record) == 0 then
 end
 redis.call('HSETNX', record, 'cancelled', number(now))
 local ended = {}
-if redis.call('HLEN', record) <= LARGE then
-  local fields = redis.call('HGETALL', record)
-  for i = 1, #fields, 2 do
-    local key = string.match(fields[i], '^s:(.*)$')
-    if key then
-      local row = read_row(fields[i + 1])
-      if row.state == 'p' then
-        end_row(id, record, key, row, 'x', 'cancelled', retention_s)
-        ended[#ended + 1] = row.lane
-        ended[#ended + 1] = redis.call('HGET', record, 'd:' .. key)
-      end
-    end
+for key, row in pairs(rows_of(record) or {}) do
+  if row.state == 'p' then
+    end_row(id, record, key, row, 'x', 'cancelled', retention_s)
+    ended[#ended + 1] = row.lane
+    ended[#ended + 1] = redis.call('HGET', record, 'd:' .. key)
   end
 end
 local answer = {redis.call('HGET', record, 'c'), tonumber(redis.call('HGET', record, 'open'))}

@@ -5,7 +5,7 @@
 -- Answer, per pair: {verdict, token, attempt number, in doubt 0|1, alert state or '', internal errors so far} with the
 -- verdict
 --   claimed | held (somebody has it) | early (its time has not come) | ended | expired | cancelled (ended just now) |
---   unknown (no such row).
+--   acknowledged or resolved (its alert was, and it ended just now) | unknown (no such row).
 
 local lease_ms, retention_s, kept = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local answer = {}
@@ -22,9 +22,9 @@ for i = 4, #ARGV, 2 do
       verdict = 'held'
     elseif row.state == 'p' and row.due > now then
       verdict = 'early'
-    elseif found[2] then
-      verdict = 'cancelled'
-      end_row(id, record, key, row, 'x', 'cancelled', retention_s)
+    elseif called_off(row, found[2], found[3]) then
+      verdict = called_off(row, found[2], found[3])
+      end_row(id, record, key, row, 'x', verdict, retention_s)
     elseif row.expires <= now then
       verdict = 'expired'
       end_row(id, record, key, row, 'e', 'expired', retention_s)

@@ -3,8 +3,9 @@
 -- ARGV: id, key, token, state (p to try again), reason, wait ms before the next attempt, in doubt 0|1,
 --       attempt counts 0|1, history (text after the time, or ''), history entries kept, retention s,
 --       guard ('' or the alert state that the new rows need), then rows.
--- Answer: 'finished', 'stale' (another worker has taken the row meanwhile; nothing was written), or 'void' (the
---         notification was cancelled or its alert answered meanwhile: the row ended, its new rows were not added).
+-- Answer: 'finished', 'stale' (another worker has taken the row meanwhile; nothing was written), 'void' (the
+--         notification was cancelled or its alert answered meanwhile: the row ended, its new rows were not added), or the
+--         reason why a row that was to be tried again has ended: 'cancelled', 'acknowledged', 'resolved'.
 
 local id, key, token, state, reason = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local wait_ms, in_doubt, counts = tonumber(ARGV[6]), ARGV[7] == '1', ARGV[8] == '1'
@@ -25,6 +26,11 @@ if history ~= '' then
 end
 if reason == 'internal_error' then
   redis.call('HINCRBY', record, 'e:' .. key, 1)
+end
+local reason_against = state == 'p' and called_off(row, found[2], found[3])
+if reason_against then
+  end_row(id, record, key, row, 'x', reason_against, retention_s)
+  return reason_against
 end
 if state == 'p' then
   -- Not beyond the expiry, so that a row which can no longer be delivered ends in time.

@@ -79,6 +79,39 @@ local function end_row(id, record, key, row, state, reason, retention_s)
   end
 end
 
+-- Rows of a record beyond so many fields are not looked at in one call, which would hold the store for long.
+local LARGE = 2000
+
+-- Return the rows of a record as {key = row}, or nil when it is large.
+local function rows_of(record)
+  if redis.call('HLEN', record) > LARGE then
+    return nil
+  end
+  local rows = {}
+  local fields = redis.call('HGETALL', record)
+  for i = 1, #fields, 2 do
+    local key = string.match(fields[i], '^s:(.*)$')
+    if key then
+      rows[key] = read_row(fields[i + 1])
+    end
+  end
+  return rows
+end
+
+local function is_open(row) return row.state == 'p' or row.state == 's' end
+
+-- Why an open delivery is not wanted any more: 'cancelled', what became of its alert, or nil. The router's own rows
+-- look at the alert themselves.
+local function called_off(row, cancelled, alert)
+  if cancelled then
+    return 'cancelled'
+  end
+  if row.lane ~= 'router' and (alert == 'acknowledged' or alert == 'resolved') then
+    return alert
+  end
+  return nil
+end
+
 -- Rows arrive in ARGV from index `at`, nine arguments each. A key that is there already is left as it is, so that a
 -- repeated call adds nothing twice; in a `fresh` record there are none. What many rows have in common is counted first
 -- and written once. `fields` are written to the record together with theirs. Returns how many rows were opened.

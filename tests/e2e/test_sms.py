@@ -102,7 +102,7 @@ async def test_whoever_answers_ack_takes_the_alert(system: System, trace: Trace)
     assert await system.sandbox.inbound_sms(number, "Ack on my way") == 200
     record = await trace.record(str(receipt.alert_id))
     assert record is not None
-    assert (record.alert, record.alert_by) == (AlertState.ACKNOWLEDGED, user)
+    assert (record.alert, record.acknowledged_by) == (AlertState.ACKNOWLEDGED, user)
 
 
 async def test_stop_and_start_are_kept(system: System, trace: Trace) -> None:

@@ -86,6 +86,7 @@ async def test_retries_cancellations_answers_and_rows_that_follow_keep_the_law(b
     await ledger.finish(claim, Outcome(State.DELIVERED, then=[delivery("email:1"), delivery("sms:1")]))
     answered = await _alert(ledger)
     await ledger.resolve(answered)
+    assert (await ledger.claim([(answered, "escalate:1")], LEASE))[0].verdict == "resolved"
     report = await books.audit(Depth.RECORDS)
     assert report.findings == []
     assert report.accounts["email"] == Accounts(6, delivered=1, suppressed=3, open=2)

@@ -76,8 +76,8 @@ async def test_an_acknowledgement_is_shown_with_who_gave_it_and_ends_the_escalat
     answered = {"user_id": "oncall1", "note": "secret-note"}
     assert (await command.send(f"notifications/alerts/acknowledge/{alert_id}", answered)).status == 0
     shown = await command("trace", alert_id, "--json")
-    assert (shown.json["alert"]["state"], shown.json["alert"]["by"]) == ("acknowledged", "oncall1")
-    assert shown.json["alert"]["at"] is not None
+    assert (shown.json["alert"]["state"], shown.json["alert"]["acknowledged_by"]) == ("acknowledged", "oncall1")
+    assert shown.json["alert"]["acknowledged_at"] is not None
     (task,) = shown.json["tasks"]
     assert (task["state"], task["reason"]) == ("suppressed", "acknowledged")
     readable = await command("trace", alert_id)

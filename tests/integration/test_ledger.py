@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 
 import pytest
@@ -13,6 +13,7 @@ from shared.keys import SHARDS, Keys, new_notification_id, shard_of_key
 from shared.ledger import (
     GRACE_MS,
     AlertState,
+    Answered,
     Claim,
     Ledger,
     NewRecord,
@@ -22,6 +23,7 @@ from shared.ledger import (
 )
 from shared.model import Channel, Content, Delivery, EmailAddress, Notification, Priority, State
 from shared.store import Store
+from shared.trace import Trace
 from tests.conftest import EmptyStore
 from tests.waiting import eventually
 
@@ -315,8 +317,88 @@ async def test_a_retry_of_a_cancelled_notification_is_not_made(ledger: Ledger) -
     await ledger.accept(accepted)
     in_hand = await claim(ledger, accepted)
     await ledger.cancel(accepted.notification.id)
-    await ledger.finish(in_hand, Outcome(State.PENDING, Reason.NETWORK))
-    assert (await claim(ledger, accepted)).verdict == "cancelled"
+    assert await ledger.finish(in_hand, Outcome(State.PENDING, Reason.NETWORK)) == "cancelled"
+    assert (await claim(ledger, accepted)).verdict == "ended"
+    assert await open_rows(ledger) == 0
+
+
+async def test_what_has_not_left_when_an_alert_is_answered_is_not_sent_any_more(ledger: Ledger) -> None:
+    rows = [row(f"email:{name}", due_ms=due_ms) for name, due_ms in
+            (("left", 0), ("retried", 0), ("held", now_ms() + 3_600_000))]  # fmt: skip
+    accepted = record(*rows, alert=AlertState.OPEN)
+    await ledger.accept(accepted)
+    left, retried = [await claim(ledger, accepted, f"email:{name}") for name in ("left", "retried")]
+    assert await ledger.acknowledge(accepted.notification.id, "left", "mine", must_be_told=True)
+    # What was in hand may have arrived, and then says so; what failed is not tried again.
+    assert await ledger.finish(left, DELIVERED) == "finished"
+    assert await ledger.finish(retried, Outcome(State.PENDING, Reason.NETWORK)) == "acknowledged"
+    due = {found.key for found in await ledger.sweep(10)}
+    assert due == {"email:held"}
+    assert (await claim(ledger, accepted, "email:held")).verdict == "acknowledged"
+    assert await open_rows(ledger) == 0
+
+
+async def test_a_resolve_keeps_who_acknowledged(ledger: Ledger, opened: Store) -> None:
+    trace = Trace(opened, Keys())
+    accepted, earlier = (record(row(), alert=AlertState.OPEN) for _ in range(2))
+    for one in (accepted, earlier):
+        await ledger.accept(one)
+    await ledger.acknowledge(accepted.notification.id, "user123", "mine")
+    # As the release before wrote it.
+    await opened.command(
+        "HSET", f"{Keys().shard_of(earlier.notification.id)}:n:{earlier.notification.id}",
+        "alert", "acknowledged", "alert_by", "user123", "alert_note", "mine", "alert_at", now_ms(),
+    )  # fmt: skip
+    for one in (accepted, earlier):
+        found = await trace.record(one.notification.id)
+        assert found is not None
+        assert (found.alert, found.acknowledged_by, found.resolved_at) == ("acknowledged", "user123", None)
+        assert await ledger.resolve(one.notification.id, "over")
+        found = await trace.record(one.notification.id)
+        assert found is not None
+        assert (found.alert, found.acknowledged_by) == ("resolved", "user123")
+        assert found.acknowledged_at is not None
+        assert found.resolved_at is not None
+        assert found.resolved_at >= found.acknowledged_at
+
+
+async def _cancelled(ledger: Ledger, first: NewRecord) -> None:
+    await ledger.cancel(first.notification.id)
+
+
+async def _forgotten(ledger: Ledger, first: NewRecord) -> None:
+    await ledger.store.command("DEL", f"{Keys().shard_of(first.notification.id)}:n:{first.notification.id}")
+
+
+async def _failed(ledger: Ledger, first: NewRecord) -> None:
+    await ledger.finish(await claim(ledger, first), Outcome(State.DEAD_LETTERED, Reason.REJECTED))
+
+
+@pytest.mark.parametrize("became", [_cancelled, _forgotten, _failed])
+async def test_an_alert_that_tells_nobody_any_more_does_not_swallow_the_next_one(
+    ledger: Ledger, became: Callable[[Ledger, NewRecord], Awaitable[None]]
+) -> None:
+    first = record(row(), row("email:held", due_ms=now_ms() + 3_600_000), alert=AlertState.OPEN, dedup="db|disk")
+    if became is _failed:
+        first = record(row(), alert=AlertState.OPEN, dedup="db|disk")
+    await ledger.accept(first)
+    following = record(row(), alert=AlertState.OPEN, dedup="db|disk")
+    assert await ledger.accept(following) == (Verdict.DUPLICATE, first.notification.id)
+    await became(ledger, first)
+    assert (await ledger.accept(following))[0] is Verdict.ACCEPTED
+    # From now on that one is the open alert.
+    again = record(row(), alert=AlertState.OPEN, dedup="db|disk")
+    assert await ledger.accept(again) == (Verdict.DUPLICATE, following.notification.id)
+
+
+async def test_an_alert_that_was_told_or_acknowledged_is_still_open(ledger: Ledger) -> None:
+    first = record(row(), alert=AlertState.OPEN, dedup="db|disk")
+    await ledger.accept(first)
+    await ledger.finish(await claim(ledger, first), DELIVERED)
+    for _ in range(2):
+        again = record(row(), alert=AlertState.OPEN, dedup="db|disk")
+        assert await ledger.accept(again) == (Verdict.DUPLICATE, first.notification.id)
+        await ledger.acknowledge(first.notification.id, "user123")
 
 
 async def test_rows_that_follow_are_written_with_the_end_or_not_at_all(ledger: Ledger) -> None:
@@ -341,11 +423,21 @@ async def test_an_acknowledged_alert_takes_no_further_rows(ledger: Ledger) -> No
     assert await open_rows(ledger) == 0
 
 
+@pytest.mark.parametrize("key", ["sms:user123", "email:user123@2", "push:user123:0123456789"])
+async def test_whoever_was_told_on_any_channel_may_acknowledge(ledger: Ledger, key: str) -> None:
+    told, refused = row(key), NewRow(row("sms:other").row, State.SUPPRESSED, Reason.NO_ADDRESS)
+    told.row = told.row.model_copy(update={"recipient": "user123"})
+    accepted = record(NewRow(told.row), refused, alert=AlertState.OPEN)
+    await ledger.accept(accepted)
+    assert await ledger.acknowledge(accepted.notification.id, "other", must_be_told=True) is Answered.NOT_TOLD
+    assert await ledger.acknowledge(accepted.notification.id, "user123", must_be_told=True) is Answered.DONE
+
+
 async def test_only_those_who_were_told_may_acknowledge_when_that_is_asked(ledger: Ledger) -> None:
     accepted = record(row("realtime:user123"), alert=AlertState.OPEN)
     await ledger.accept(accepted)
     alert_id = accepted.notification.id
-    assert not await ledger.acknowledge(alert_id, "stranger", must_be_told=True)
+    assert await ledger.acknowledge(alert_id, "stranger", must_be_told=True) is Answered.NOT_TOLD
     assert await ledger.acknowledge(alert_id, "user123", must_be_told=True)
     assert await ledger.acknowledge(alert_id, "user123", must_be_told=True)
     assert not await ledger.acknowledge(new_notification_id(), "user123")

@@ -356,8 +356,78 @@ async def test_a_time_to_live_in_the_payload_is_part_of_it_whatever_the_message_
     assert other["error"]["code"] == "idempotency_conflict"
 
 
+async def somebody_on_call(publisher: Publisher, alert_type: str) -> str:
+    user_id = unique("oncall")
+    await publisher.send(f"directory/user/{user_id}", {})
+    await publisher.send(f"directory/oncall/{alert_type}", {"users": [user_id]})
+    return user_id
+
+
+async def test_an_alert_that_reached_nobody_does_not_swallow_the_next_one(publisher: Publisher) -> None:
+    alert_type, body = unique("type"), {"message": "m", "dedup_key": "db1"}
+    first = await publisher.accepted(f"notifications/alerts/critical/{alert_type}", body)
+    await somebody_on_call(publisher, alert_type)
+    told = await publisher.accepted(f"notifications/alerts/critical/{alert_type}", body)
+    assert told != first
+    assert (await publisher.send(f"notifications/alerts/critical/{alert_type}", body))["status"] == "duplicate"
+    await publisher.send(f"notifications/cancel/{told}", "")
+    assert await publisher.accepted(f"notifications/alerts/critical/{alert_type}", body) != told
+
+
+async def test_only_somebody_who_was_told_or_an_admin_acknowledges(publisher: Publisher) -> None:
+    alert_type = unique("type")
+    oncall, stranger, admin = await somebody_on_call(publisher, alert_type), unique("stranger"), unique("admin")
+    await publisher.send(f"directory/user/{stranger}", {})
+    first, second = [
+        await publisher.accepted(f"notifications/alerts/critical/{alert_type}", {"message": f"{n}"}) for n in range(2)
+    ]
+    await publisher.send(f"directory/user/{admin}", {"roles": ["admin"]})
+    refused = await publisher.send(f"notifications/alerts/acknowledge/{first}", {"user_id": stranger})
+    assert (refused["error"]["code"], refused["error"]["fields"][0]["field"]) == ("unauthorized", "user_id")
+    for alert_id, user_id in ((first, oncall), (second, admin)):
+        answer = await publisher.send(f"notifications/alerts/acknowledge/{alert_id}", {"user_id": user_id})
+        assert answer["status"] == "accepted"
+    await publisher.send(f"directory/user/{admin}", "")
+
+
+@pytest.mark.parametrize(
+    "response_topic",
+    ["internal/email/high", "notifications/events/{id}", "receipts", "receipts/", "elsewhere/receipts/x", "a/b"],
+)
+async def test_a_receipt_goes_nowhere_but_below_receipts(router: Stack, response_topic: str) -> None:
+    """The router may publish where no publisher may, so it must not be made to."""
+    user_id, asked = unique("user"), response_topic.replace("{id}", unique("id"))
+    address = BrokerAddress.parse(router.broker.url)
+    before = await withheld(router)
+    async with Broker(address, unique("listener")) as listener, publishing(router) as publisher:
+        # Nobody but the services may listen to jobs: there the count alone tells.
+        if not asked.startswith("internal/"):
+            await listener.subscribe(asked, f"{asked}/#")
+        listener.publish(f"directory/user/{user_id}", "{}", response_topic=asked)
+        listener.publish(f"websocket/connect/{user_id}", "{}", response_topic=asked)
+        # It is carried out all the same.
+        await eventually(lambda: _counts_to(router, before + 2))
+        assert (await publisher.send(f"websocket/heartbeat/{user_id}", ""))["status"] == "accepted"
+        # Other receipts may come below receipts/.
+        came = await listener.take(1000) if listener.waiting else []
+        assert not [one for one in came if one.topic == asked and b'"status"' in one.payload]
+
+
+async def _counts_to(stack: Stack, count: float) -> bool:
+    return await withheld(stack) >= count
+
+
+async def withheld(stack: Stack) -> float:
+    async with aiohttp.ClientSession() as http, http.get(f"{stack.ops_url('router')}/metrics") as answer:
+        (line,) = [
+            line for line in (await answer.text()).splitlines() if line.startswith("carillon_withheld_receipts_total")
+        ]
+    return float(line.split()[-1])
+
+
 async def test_an_open_alert_is_not_told_twice_and_a_graver_one_is(publisher: Publisher) -> None:
     alert_type, body = unique("type"), {"message": "m", "dedup_key": "db1"}
+    await somebody_on_call(publisher, alert_type)
     warning = await publisher.accepted(f"notifications/alerts/warning/{alert_type}", body)
     again = await publisher.send(f"notifications/alerts/warning/{alert_type}", body)
     assert again == {"status": "duplicate", "notification_id": warning, "alert_id": warning}

@@ -85,7 +85,7 @@ class Bench:
         """Read where an alert stands, and who has acknowledged it."""
         record = await Trace(self.context.store, self.context.keys).record(of.notification.id)
         assert record is not None
-        return record.alert, record.alert_by
+        return record.alert, record.acknowledged_by
 
 
 def status_path(of: Attempt) -> str:

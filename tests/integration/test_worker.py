@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from statistics import median
 
@@ -350,10 +350,9 @@ async def test_expired_and_cancelled_rows_are_reported_and_not_performed(bench: 
     late, cancelled = bench.record("email:late", lifetime_s=0.001), bench.record("email:cancelled")
     for record in (late, cancelled):
         await bench.ledger.accept(record)
-    # As for a row in other hands at that time: the mark stands, the row does not end.
-    (held,) = await bench.ledger.claim([(cancelled.notification.id, "email:cancelled")], LEASE)
-    await bench.ledger.cancel(cancelled.notification.id)
-    await bench.ledger.finish(held, Outcome(State.PENDING, Reason.NETWORK))
+    # As in a record of many rows: the mark stands, the row does not end.
+    base = bench.ledger.keys.shard_of(cancelled.notification.id)
+    await bench.ledger.store.command("HSET", f"{base}:n:{cancelled.notification.id}", "cancelled", 1)
     for record in (late, cancelled):
         await bench.publish(record)
     await eventually(lambda: len(bench.reported) == 2)
@@ -363,6 +362,23 @@ async def test_expired_and_cancelled_rows_are_reported_and_not_performed(bench: 
         "email:cancelled": (State.SUPPRESSED, Reason.CANCELLED),
     }
     assert not bench.performed
+
+
+async def test_a_delivery_is_not_tried_again_after_its_alert_was_answered(bench: Bench) -> None:
+    record = bench.record("email:failing", "email:waiting")
+    record.alert = AlertState.OPEN
+    await bench.ledger.accept(record)
+    # One is in the worker's hands when somebody answers, the other one was not taken yet.
+    bench.outcomes["email:failing"] = [Outcome(State.PENDING, Reason.NETWORK, timedelta(hours=1))]
+    await bench.publish(replace(record, rows=record.rows[:1]))
+    await eventually(lambda: bench.performed)
+    await bench.ledger.acknowledge(record.notification.id, "user123")
+    bench.open_gate.set()
+    await bench.publish(replace(record, rows=record.rows[1:]))
+    await eventually(lambda: len(bench.reported) == 2)
+    ends = {key: (outcome.state, outcome.reason) for key, outcome in bench.reported}
+    assert ends == dict.fromkeys(("email:failing", "email:waiting"), (State.SUPPRESSED, Reason.ACKNOWLEDGED))
+    assert await bench.open_rows() == 0
 
 
 async def test_an_outcome_of_an_alert_that_was_answered_meanwhile_is_not_reported(bench: Bench) -> None:
