@@ -159,7 +159,7 @@ class Deliverer:
             async with timeout(left_s):
                 receipt = await provider.send(attempt)
         except TimeoutError:
-            error: DeliveryError = OutcomeUnknown(Reason.TIMEOUT)
+            error = attempt.handover.cut_off()
         except DeliveryError as failure:
             error = failure
         else:

@@ -158,8 +158,8 @@ class Failover:
                 wait = min(max(asked, RETRY_AFTER_MIN), RETRY_AFTER_MAX)
                 health.held_until_s = max(health.held_until_s, now_s + wait.total_seconds())
                 health.probed_at_s = None
-            case DeliveryRefused():
-                # A rule of ours: nobody was asked.
+            case DeliveryRefused() | TemporaryFailure(reason=Reason.OWN_LIMIT):
+                # A rule or a limit of ours: nobody was asked.
                 health.probed_at_s = None
             case TemporaryFailure(reason=Reason.MAILBOX_FULL):
                 self._recover(health)

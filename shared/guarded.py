@@ -7,7 +7,7 @@ answers pass through unchanged otherwise.
 from collections.abc import Iterable
 from typing import Protocol
 
-from shared.errors import DeliveryError
+from shared.errors import DeliveryError, Reason
 from shared.model import Attempt, Delivery, Receipt
 from shared.provider import Provider
 
@@ -47,7 +47,9 @@ class Guarded:
 
     async def send(self, attempt: Attempt) -> Receipt:
         """Let the provider make one attempt, if there is need and it may."""
-        if receipt := await self._rules.check(attempt):
+        with attempt.handover.waiting(Reason.OWN_LIMIT, "our own rules"):
+            receipt = await self._rules.check(attempt)
+        if receipt:
             return receipt
         try:
             receipt = await self._provider.send(attempt)

@@ -1,17 +1,19 @@
 """The words of the system as types: notification, delivery, attempt, receipt, and the job that carries them.
 
-Everything here is immutable and serialisable; nothing does input or output. Notifications and rows are kept in the
-ledger and travel in jobs, and processes of two releases work on them side by side. So each carries the version of its
-form: readers ignore fields they do not know, read every version up to ``READABLE_VERSION``, and leave what is newer to
-a newer release (docs/upgrading.md).
+Everything here but an attempt's ``handover`` is immutable; nothing does input or output. Notifications and rows are
+kept in the ledger and travel in jobs, and processes of two releases work on them side by side. So each carries the
+version of its form: readers ignore fields they do not know, read every version up to ``READABLE_VERSION``, and leave
+what is newer to a newer release (docs/upgrading.md).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from shared.handover import Handover
 
 # The version that is written. Raised when a reader that ignores what is new would do something wrong; a field that may
 # be ignored raises nothing.
@@ -291,6 +293,7 @@ class Attempt:
         deadline: when this attempt is cut off.
         reach_within: how long the provider may take until it is about to hand over what is said, because another one
             stands by; None: as long as it thinks right. When it is over, that is a ``TemporaryFailure``.
+        handover: where the provider says that nothing has left yet.
     """
 
     notification: Notification
@@ -299,6 +302,7 @@ class Attempt:
     in_doubt: bool
     deadline: datetime
     reach_within: timedelta | None = None
+    handover: Handover = field(default_factory=Handover, compare=False, repr=False)
 
     @property
     def content(self) -> Content:

@@ -5,7 +5,9 @@ To add a provider:
 1. Write a class with the methods below in a file of its channel's folder (``services/<channel>/<name>.py``). It makes
    exactly one attempt for each ``send`` and knows nothing about queues, retries, metrics or logs.
 2. Translate every answer and every error of the SDK in one pure function ``verdict`` and raise what it returns
-   (``shared.errors`` says which class means what). Cut off nothing yourself: the delivery loop holds the deadline.
+   (``shared.errors`` says which class means what). Cut off nothing yourself: the delivery loop holds the deadline. Say
+   with ``attempt.handover`` where nothing has left yet, so that what is cut off there is not in doubt
+   (``shared.handover``; ``shared.outgoing`` does it for aiohttp).
 3. Add one line to the channel's ``__main__.py``. The first provider whose ``handles`` says yes gets the delivery.
 4. Add it to the provider contract tests (``tests/provider_contract.py``), which then run over it as over every other.
 """

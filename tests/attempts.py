@@ -2,12 +2,17 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
+from shared.clock import SystemClock
+from shared.delivery import Deliverer
 from shared.errors import DeliveryError
+from shared.ledger import Claim, Outcome
 from shared.model import Attempt, Receipt
 from shared.provider import Provider
+from shared.retry import RetryPolicy
 from tests.waiting import eventually
 
 
@@ -26,3 +31,18 @@ async def cancel_once(provider: Provider, attempt: Attempt, condition: Callable[
     send.cancel()
     with pytest.raises(asyncio.CancelledError):
         await send
+
+
+async def perform(provider: Provider, attempt: Attempt, deadline: timedelta = timedelta(seconds=1)) -> Outcome:
+    """Make an attempt as the delivery loop does it, and return how it ended."""
+    delivery = attempt.delivery
+    deliverer = Deliverer(
+        delivery.channel,
+        [provider],
+        attempt_deadline=deadline,
+        retry=RetryPolicy(),
+        doubt_wait=timedelta(0),
+        clock=SystemClock(),
+    )
+    claim = Claim(attempt.notification.id, delivery.key, "claimed", token=1, attempt=attempt.number)
+    return await deliverer.perform(attempt.notification, delivery, claim)

@@ -26,21 +26,16 @@ import pytest
 from sandbox.outbox import Provider as SandboxName
 from sandbox.script import Rule
 from sandbox.server import Sandbox
-from shared.clock import SystemClock
-from shared.delivery import Deliverer
-from shared.errors import DeliveryError, Reason, TemporaryFailure
-from shared.ledger import Claim, Outcome
+from shared.errors import DeliveryError, OutcomeUnknown, Reason, TemporaryFailure
+from shared.ledger import Outcome
 from shared.model import Attempt, Receipt, State
 from shared.provider import Provider
-from shared.retry import RetryPolicy
-from tests.attempts import cancel_once, outcome
+from tests.attempts import cancel_once, outcome, perform
 from tests.waiting import eventually
 
 RETRY_AFTER_S = 60
 # Planted in titles and texts, and in whatever else a rig says in its server's answers; looked for in logs and errors.
 SECRET = "planted7secret"
-
-_DEADLINE = timedelta(seconds=1)
 
 
 class Fault(StrEnum):
@@ -239,6 +234,8 @@ class ProviderContract:
         ended = await unlucky
         expected = self._ends(hang)
         assert (ended.state, ended.reason) == (State.PENDING, expected.reason)
+        # In doubt only where it may have been taken: whoever waits in vain before that has sent nothing.
+        assert ended.in_doubt == (expected.kind is OutcomeUnknown)
         assert await count(rig, "the unlucky one") == int(expected.arrives)
         assert isinstance(await outcome(provider, rig.attempt(title="Hello", message="the next one")), Receipt)
 
@@ -288,21 +285,6 @@ def check_wait(fault: Fault, expected: Ends, error: TemporaryFailure) -> None:
         assert RETRY_AFTER_S - slack_s <= error.retry_after.total_seconds() <= RETRY_AFTER_S
     else:
         assert error.retry_after == (None if expected.wait_s is None else timedelta(seconds=expected.wait_s))
-
-
-async def perform(provider: Provider, attempt: Attempt) -> Outcome:
-    """Make an attempt as the delivery loop does it, with a deadline of a second."""
-    delivery = attempt.delivery
-    deliverer = Deliverer(
-        delivery.channel,
-        [provider],
-        attempt_deadline=_DEADLINE,
-        retry=RetryPolicy(),
-        doubt_wait=timedelta(0),
-        clock=SystemClock(),
-    )
-    claim = Claim(attempt.notification.id, delivery.key, "claimed", token=1, attempt=attempt.number)
-    return await deliverer.perform(attempt.notification, delivery, claim)
 
 
 async def count(rig: Rig, message: str) -> int:

@@ -59,10 +59,11 @@ class SmtpProvider:
         """Hand one mail to the relay."""
         mail = render(attempt, self._sender, self._clock.now(), self._unsubscribe)
         try:
-            await self._places.take(attempt.delivery.priority, PLACE_WAIT_S)
+            with attempt.handover.waiting(Reason.OWN_LIMIT, "a free connection of ours"):
+                await self._places.take(attempt.delivery.priority, PLACE_WAIT_S)
         except TimeoutError:
-            # Our own limit: the relay was not asked, and is not away.
-            raise TemporaryFailure(Reason.RATE_LIMITED, "every connection is busy") from None
+            # The relay was not asked, and is not away.
+            raise TemporaryFailure(Reason.OWN_LIMIT, "every connection is busy") from None
         try:
             answer = await self._handed_over(mail, attempt)
         finally:
@@ -71,7 +72,9 @@ class SmtpProvider:
         return Receipt(provider_id=found[1] if found else mail.message_id)
 
     async def _handed_over(self, mail: Mail, attempt: Attempt) -> str:
-        connection = await self._announced(mail, attempt)
+        with attempt.handover.waiting(Reason.TIMEOUT, "the relay to ask for the content"):
+            connection = await self._announced(mail, attempt)
+        attempt.handover.leaves()
         try:
             answer = await connection.hand_over(mail)
         except BaseException:

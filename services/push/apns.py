@@ -88,7 +88,7 @@ class ApnsProvider:
             push_type=PushType.ALERT,
         )
         environment = address.environment or AppEnvironment.PRODUCTION
-        answer = await self._pools[self._urls[environment]].send(request)
+        answer = await self._pools[self._urls[environment]].send(request, attempt.handover)
         if answer.is_successful:
             self._proven.add(environment)
             return Receipt(answer.notification_id)

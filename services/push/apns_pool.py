@@ -14,6 +14,7 @@ from aioapns.connection import AuthorizationHeaderProvider
 
 from services.push.apns_connection import ApnsAnswer, ApnsConnection
 from shared.errors import DeliveryError, ProviderMisconfigured, Reason, TemporaryFailure
+from shared.handover import Handover
 
 # Shorter than the deadline of an attempt, so that "never reached them" is told from "no answer".
 CONNECT_TIMEOUT_S = 10
@@ -38,13 +39,18 @@ class ApnsPool:
         self._connecting: asyncio.Task[None] | None = None
         self._room = asyncio.Event()
 
-    async def send(self, request: NotificationRequest) -> ApnsAnswer:
+    async def send(self, request: NotificationRequest, handover: Handover) -> ApnsAnswer:
         """Send one request, exactly once.
+
+        Args:
+            request: the push.
+            handover: is told when the request may be on its way.
 
         Raises:
             DeliveryError: there is no connection, or no answer.
         """
-        connection = await self._acquire()
+        connection = await self._acquire(handover)
+        handover.leaves()
         answer = await connection.send_notification(request)
         assert isinstance(answer, ApnsAnswer)  # noqa: S101 - what ApnsConnection ends requests with
         return answer
@@ -64,16 +70,18 @@ class ApnsPool:
         for connection in open_now:
             connection.abort()
 
-    async def _acquire(self) -> ApnsConnection:
+    async def _acquire(self, handover: Handover) -> ApnsConnection:
         # Between the look and the send there is no await, so what is free now is free then.
         while True:
             for connection in self.connections:
                 if not connection.is_busy:
                     return connection
             if len(self.connections) < MAX_CONNECTIONS:
-                await self._connected()
+                with handover.waiting(Reason.TIMEOUT, "a connection to it"):
+                    await self._connected()
             else:
-                await self._room.wait()
+                with handover.waiting(Reason.OWN_LIMIT, "room on a connection"):
+                    await self._room.wait()
 
     async def _connected(self) -> None:
         """Wait for the one try to connect; whoever is cut off meanwhile does not end it for the others."""

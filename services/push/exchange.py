@@ -15,6 +15,8 @@ from yarl import URL
 
 from services.push.allowed_hosts import NotPublicError
 from shared.errors import DeliveryError, OutcomeUnknown, PermanentFailure, Reason, TemporaryFailure
+from shared.handover import Handover
+from shared.outgoing import CONNECT, handover_trace
 
 # Shorter than the deadline of an attempt, so that "never reached them" is told from "no answer".
 CONNECT_TIMEOUT_S = 10
@@ -43,19 +45,28 @@ def new_session(
         connector=aiohttp.TCPConnector(limit=concurrency, socket_factory=new_socket),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
         cookie_jar=aiohttp.DummyCookieJar(),
+        trace_configs=[handover_trace()],
     )
 
 
-async def post(session: aiohttp.ClientSession, url: URL, headers: Mapping[str, str], body: bytes) -> Answer:
+async def post(
+    session: aiohttp.ClientSession, url: URL, headers: Mapping[str, str], body: bytes, handover: Handover
+) -> Answer:
     """Send one POST request and read the answer.
+
+    Args:
+        session: one of ``new_session``.
+        handover: is told when the request may be on its way.
 
     Raises:
         DeliveryError: there is no answer.
     """
     try:
-        async with session.post(url, headers=headers, data=body, allow_redirects=False) as response:
-            read = await _beginning(response)
-            return Answer(response.status, read, response.headers.get("Retry-After"))
+        with handover.waiting(Reason.TIMEOUT, CONNECT):
+            request = session.post(url, headers=headers, data=body, allow_redirects=False, trace_request_ctx=handover)
+            async with request as response:
+                read = await _beginning(response)
+                return Answer(response.status, read, response.headers.get("Retry-After"))
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         # Without its cause: aiohttp writes whole URLs into some messages.
         raise verdict(error) from None

@@ -78,13 +78,14 @@ class FcmProvider:
             raise TemporaryFailure(Reason.RATE_LIMITED, "held back after a 429", retry_after=held)
         now = self._clock.now()
         message = payload.fcm(attempt, address.token, now)
-        await asyncio.sleep(self._pace.take())
-        access_token = await self._tokens.get()
+        await self._wait_for_turn(attempt, now)
+        with attempt.handover.waiting(Reason.TIMEOUT, "an access token"):
+            access_token = await self._tokens.get()
         headers = {
             "Authorization": f"Bearer {access_token}",
             "Content-Type": "application/json; charset=UTF-8",
         }
-        answer = await post(self._session, self._url, headers, payload.compact(message))
+        answer = await post(self._session, self._url, headers, payload.compact(message), attempt.handover)
         if answer.status == 200 and (message_name := _message_name(answer.body)):
             self._proven = True
             return Receipt(message_name)
@@ -94,6 +95,15 @@ class FcmProvider:
         if isinstance(error, TemporaryFailure) and answer.status == 429 and not is_of_one_device(answer.body):
             self._pace.hold(min(error.retry_after or RATE_LIMITED_WAIT, RETRY_AFTER_MAX))
         raise error
+
+    async def _wait_for_turn(self, attempt: Attempt, now: datetime) -> None:
+        # Half of the time that there is: whoever waits till the deadline is cut off when the push is under way.
+        patience = max(timedelta(0), attempt.deadline - now) / 2
+        wait = self._pace.take(patience)
+        if wait > patience:
+            raise TemporaryFailure(Reason.OWN_LIMIT, "its turn is too late", retry_after=wait)
+        with attempt.handover.waiting(Reason.OWN_LIMIT, "its turn"):
+            await asyncio.sleep(wait.total_seconds())
 
     async def close(self) -> None:
         """Close connections."""

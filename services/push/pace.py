@@ -1,6 +1,7 @@
 """How fast a provider may be asked: at an even rate, and not at all while it asks us to wait.
 
-Promises no more than the rate on average and a tenth of a second's worth at once. It counts for one process; several
+Promises no more than the rate on average and a tenth of a second's worth at once, and that nobody takes a turn that he
+cannot wait for. It counts for one process; several
 with the same account divide its quota.
 """
 
@@ -36,8 +37,15 @@ class Pace:
         """For how long nothing is to be sent."""
         return timedelta(seconds=max(0.0, self._held_until_s - self._monotonic_s()))
 
-    def take(self) -> float:
-        """Take the next place, and return the seconds to wait for it."""
+    def take(self, within: timedelta) -> timedelta:
+        """Take the next turn, unless it comes too late, and return how long to wait for it.
+
+        Args:
+            within: a turn that is later is left to others.
+        """
         now_s = self._monotonic_s()
-        self._next_s = max(self._next_s, now_s - _BURST_S) + self._interval_s
-        return max(0.0, self._next_s - self._interval_s - now_s)
+        turn_s = max(self._next_s, now_s - _BURST_S)
+        wait = timedelta(seconds=max(0.0, turn_s - now_s))
+        if wait <= within:
+            self._next_s = turn_s + self._interval_s
+        return wait

@@ -78,7 +78,7 @@ class WebPushProvider:
             "Topic": push.topic,
             **self._identity(url, now),
         }
-        answer = await post(self._session, url, headers, encrypt(address, push.body))
+        answer = await post(self._session, url, headers, encrypt(address, push.body), attempt.handover)
         if 200 <= answer.status < 300:
             self._proven = True
             return Receipt()

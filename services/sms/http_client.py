@@ -7,9 +7,8 @@ SDK's own client loses. Logs nothing: the SDK's client writes URLs and headers i
 import json
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from contextvars import ContextVar
-from datetime import timedelta
 
 import aiohttp
 from twilio.http import AsyncHttpClient  # type: ignore[import-untyped]
@@ -18,6 +17,10 @@ from twilio.http.response import Response  # type: ignore[import-untyped]
 from services.sms.verdict import RefusalError, UnreadableAnswerError
 from shared import retry_after
 from shared.clock import Clock
+from shared.errors import Reason
+from shared.handover import Handover
+from shared.model import Attempt
+from shared.outgoing import CONNECT, handover_trace
 
 # Shorter than an attempt's deadline, so that "never reached them" is told from "no answer".
 CONNECT_TIMEOUT_S = 10
@@ -27,8 +30,8 @@ _ANSWER_LIMIT_BYTES = 64 * 1024
 _FAILED = frozenset({"failed", "undelivered"})
 
 
-# How long the request that is being made may take to find its way out; of the task, because the SDK stands in between.
-_reach_within: ContextVar[timedelta | None] = ContextVar("reach_within", default=None)
+# The attempt that the request is made for; of the task, because the SDK stands in between.
+_attempt: ContextVar[Attempt | None] = ContextVar("attempt", default=None)
 
 
 class MessageClient(AsyncHttpClient):  # type: ignore[misc]  # The SDK has no types.
@@ -44,10 +47,10 @@ class MessageClient(AsyncHttpClient):  # type: ignore[misc]  # The SDK has no ty
         super().__init__(logger, is_async=True)
         logger.setLevel(logging.WARNING)
         self._clock = clock
-        self._timeout = _timeout(CONNECT_TIMEOUT_S)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=concurrency),
             cookie_jar=aiohttp.DummyCookieJar(),
+            trace_configs=[handover_trace()],
         )
 
     async def request(  # noqa: PLR0917 - the base's signature
@@ -66,16 +69,29 @@ class MessageClient(AsyncHttpClient):  # type: ignore[misc]  # The SDK has no ty
         Raises:
             RefusalError: the answer is not a created message.
             UnreadableAnswerError: it may be one.
+            TemporaryFailure: there was no connection in time.
             aiohttp.ClientError: there is no answer.
         """
         sent = dict(headers or {})
         if auth is not None:
             sent["Authorization"] = aiohttp.encode_basic_auth(*auth)
-        reach = _reach_within.get()
-        timeout_ = self._timeout if reach is None else _timeout(reach.total_seconds())
-        async with self._session.request(
-            method, uri, data=data, headers=sent, allow_redirects=False, timeout=timeout_
-        ) as response:
+        attempt = _attempt.get()
+        handover = attempt.handover if attempt else Handover()
+        reach = attempt.reach_within if attempt else None
+        timeout_ = _timeout(reach.total_seconds() if reach else None)
+        with handover.waiting(Reason.TIMEOUT, CONNECT):
+            request = self._session.request(
+                method, uri, data=data, headers=sent, allow_redirects=False, timeout=timeout_,
+                trace_request_ctx=handover,
+            )  # fmt: skip
+            try:
+                return await self._answer(request)
+            except aiohttp.ConnectionTimeoutError:
+                # Where it waited tells a limit of ours from a provider that is not reached.
+                raise handover.cut_off() from None
+
+    async def _answer(self, request: AbstractAsyncContextManager[aiohttp.ClientResponse]) -> Response:
+        async with request as response:
             body = await _beginning(response)
             answer = _parsed(body)
             if not 200 <= response.status < 300:
@@ -88,21 +104,22 @@ class MessageClient(AsyncHttpClient):  # type: ignore[misc]  # The SDK has no ty
             return Response(response.status, body.decode("utf-8", "replace"))
 
     @contextmanager
-    def reached_within(self, limit: timedelta | None) -> Iterator[None]:
-        """Bound what a request in this context may wait for a connection; None is the usual bound."""
-        token = _reach_within.set(limit)
+    def making(self, attempt: Attempt) -> Iterator[None]:
+        """Say for which attempt a request in this context is made."""
+        token = _attempt.set(attempt)
         try:
             yield
         finally:
-            _reach_within.reset(token)
+            _attempt.reset(token)
 
     async def close(self) -> None:
         """Close the connections."""
         await self._session.close()
 
 
-def _timeout(connect_s: float) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=None, sock_connect=min(connect_s, CONNECT_TIMEOUT_S))
+def _timeout(reach_s: float | None) -> aiohttp.ClientTimeout:
+    # ``connect`` counts the wait for one of our own connections, too.
+    return aiohttp.ClientTimeout(total=None, connect=reach_s, sock_connect=CONNECT_TIMEOUT_S)
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> bytes:

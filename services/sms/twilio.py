@@ -76,7 +76,7 @@ class TwilioProvider:
             raise PermanentFailure(Reason.REJECTED, "not a phone number")
         text, segments = self._texts.of(attempt)
         try:
-            with self._http.reached_within(attempt.reach_within):
+            with self._http.making(attempt):
                 message = await self._messages.create_async(
                     to=address.phone, body=text, validity_period=self._validity_s(attempt.delivery),
                     **self._sender, **self._callback(attempt),

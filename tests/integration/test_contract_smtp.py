@@ -35,7 +35,8 @@ EXPECTED: Expected = {
     Fault.CUT_BEFORE: Ends(TemporaryFailure, Reason.NETWORK),
     Fault.CUT_AFTER: Ends(OutcomeUnknown, Reason.NETWORK, arrives=True),
     Fault.GARBAGE: Ends(TemporaryFailure, Reason.BAD_ANSWER),
-    Fault.HANG_BEFORE: Ends(OutcomeUnknown, Reason.TIMEOUT),
+    # The content goes out when the relay has asked for it, so nothing of the mail has been said.
+    Fault.HANG_BEFORE: Ends(TemporaryFailure, Reason.TIMEOUT),
     Fault.HANG_AFTER: Ends(OutcomeUnknown, Reason.TIMEOUT, arrives=True),
 }
 FAULTS: Mapping[Fault, Mapping[str, Any]] = {

@@ -247,7 +247,7 @@ async def test_where_every_connection_is_busy_a_mail_is_put_off_and_a_critical_o
         error = await outcome(smtp, attempt())
         # A limit of ours, and no sign that the relay is away.
         assert isinstance(error, TemporaryFailure)
-        assert error.reason is Reason.RATE_LIMITED
+        assert error.reason is Reason.OWN_LIMIT
         assert isinstance(await outcome(smtp, attempt(priority=Priority.CRITICAL)), Receipt)
         hanging.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -30,6 +31,7 @@ from shared.errors import (
     TemporaryFailure,
 )
 from shared.model import Receipt
+from tests.attempts import perform
 from tests.push import IOS_TOKEN, PushSandbox, What, ios, make_attempt, running_sandbox
 from tests.push_soak import soak
 from tests.waiting import eventually
@@ -353,6 +355,28 @@ async def test_a_server_that_takes_one_request_at_a_time_gets_more_connections_a
         assert all(isinstance(result, Receipt) for result in results), results
         assert most == 1
         assert len(connections(provider)) <= apns_pool.MAX_CONNECTIONS
+
+
+async def test_a_push_that_waits_for_room_on_a_connection_was_not_sent(
+    push_sandbox: PushSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apns_pool, "MAX_CONNECTIONS", 1)
+    taken = 0
+
+    def say_nothing(_: h2.connection.H2Connection, event: h2.events.Event) -> bytes:
+        nonlocal taken
+        taken += isinstance(event, h2.events.StreamEnded)
+        return b""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await h2_serve(reader, writer, say_nothing, {h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: 1})
+
+    async with tls_server(tmp_path, serve) as changes, apns_provider(push_sandbox.settings, **changes) as provider:
+        sent = asyncio.create_task(perform(provider, make_attempt(ios()), timedelta(seconds=2)), name="sent")
+        await eventually(lambda: taken)
+        waiting = await perform(provider, make_attempt(ios()), timedelta(seconds=0.5))
+        assert (waiting.word, waiting.reason, waiting.in_doubt) == ("retry", Reason.OWN_LIMIT, False)
+        assert ((await sent).word, taken) == ("unknown", 1)
 
 
 async def test_more_than_a_window_of_large_payloads_in_flight_all_arrive(

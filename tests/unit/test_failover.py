@@ -87,6 +87,12 @@ def test_an_answer_about_a_recipient_is_a_sign_of_health(routes: Routes, error: 
     assert routes.order() == list(NAMES)
 
 
+def test_a_limit_of_ours_says_nothing_about_a_route(routes: Routes) -> None:
+    for _ in range(10):
+        routes.note("smtp", TemporaryFailure(Reason.OWN_LIMIT))
+    assert routes.order() == list(NAMES)
+
+
 def test_one_delivery_probes_a_route_that_failed_and_the_others_do_not_wait(routes: Routes) -> None:
     routes.note("smtp", AWAY)
     routes.now_s += AVOID_FIRST_S
