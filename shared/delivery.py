@@ -5,8 +5,8 @@ pause of a provider that refuses us, going on to another one, metrics, the log l
 later attempt is a time in the ledger.
 
 Where several providers can carry a delivery, one that failed before it took anything (it cannot be reached, refuses us,
-limits us or puts us off) is followed by the next within the same attempt. What one of them may have taken is never
-given to another in the same attempt.
+limits us, puts us off or cannot carry this one) is followed by the next within the same attempt. What one of them may
+have taken is never given to another in the same attempt.
 """
 
 import logging
@@ -26,6 +26,7 @@ from shared.errors import (
     ProviderMisconfigured,
     Reason,
     RecipientGone,
+    RouteUnfit,
     TemporaryFailure,
 )
 from shared.failover import REACH_S, Choice, Failover
@@ -105,6 +106,7 @@ class Deliverer:
     ) -> list[Outcome]:  # fmt: skip
         """Ask one route after the other until one has taken the delivery, may have, or has judged it."""
         ended: list[Outcome] = []
+        unfit: set[str] = set()
         deadline = self._clock.now() + self._deadline
         cut_off_s = time.monotonic() + self._deadline.total_seconds()
         for position, choice in enumerate(choices):
@@ -120,8 +122,14 @@ class Deliverer:
             attempt = Attempt(notification, delivery, claim.attempt, claim.in_doubt, deadline, reach_within)
             outcome, error = await self._try(self._providers[choice.name], attempt, left_s, routes, claim)
             ended.append(outcome)
+            if isinstance(error, RouteUnfit):
+                unfit.add(choice.name)
             if not _may_be_tried_elsewhere(error) or time.monotonic() >= cut_off_s:
                 break
+        if ended and ended[-1].provider in unfit and unfit != set(routes):
+            # Another one was held back, or has not said what it can do: it may still take it.
+            wait = self._retry.wait(claim.attempt, delivery.priority)
+            ended[-1] = replace(ended[-1], state=State.PENDING, word="retry", wait=wait)
         return ended
 
     async def _try(
@@ -210,7 +218,7 @@ class Deliverer:
 
 def _may_be_tried_elsewhere(error: DeliveryError | None) -> bool:
     """Tell whether nothing was taken, and another route may say something else."""
-    if isinstance(error, ProviderMisconfigured):
+    if isinstance(error, ProviderMisconfigured | RouteUnfit):
         return True
     # A full mailbox is as full by every way to it.
     return isinstance(error, TemporaryFailure) and error.reason is not Reason.MAILBOX_FULL
@@ -226,7 +234,8 @@ def _summary(ended: Sequence[Outcome]) -> Outcome:
     if result.word in ("retry", "operator"):
         # Nobody took it. It uses up no attempt only where all of them refuse us; and who comes back first decides when.
         retries = [outcome for outcome in ended if outcome.word == "retry"]
-        result = min(retries or ended, key=lambda outcome: outcome.wait)
+        refusals = [outcome for outcome in ended if outcome.word == "operator"]
+        result = min(retries or refusals, key=lambda outcome: outcome.wait)
     others = [f"{other.provider} {other.reason} {other.detail}".rstrip() for other in ended if other is not result]
     return replace(result, detail="; ".join([*filter(None, [result.detail]), *others])) if others else result
 

@@ -9,6 +9,7 @@
        +- PermanentFailure        stop; dead letter
        |  +- RecipientGone        stop and forget this address or token
        |  +- DeliveryRefused      stop; our own rules forbid it: suppressed, not dead-lettered
+       |  +- RouteUnfit           this way cannot carry it, another may; stop where every way says so
        +- ProviderMisconfigured   they refuse us, not the recipient: no attempt is used up
        +- OutcomeUnknown          sent, no answer: it may have arrived
 
@@ -113,6 +114,13 @@ class RecipientGone(PermanentFailure):
 
 class DeliveryRefused(PermanentFailure):
     """Our own rules forbid this delivery (a country, an opt-out); it ends as suppressed."""
+
+
+class RouteUnfit(PermanentFailure):
+    """This way cannot carry this delivery (a sender, to this country), and says nothing about any other.
+
+    Another way is asked. It is a dead letter once every way that there is has said so.
+    """
 
 
 class ProviderMisconfigured(DeliveryError):

@@ -79,7 +79,7 @@ class Callbacks:
             return web.Response(status=204)
         delivery = reference.read(request.query.get(DELIVERY_PARAMETER, ""))
         if delivery is not None:
-            await self._confirming.confirm(*delivery, outcome, code, sid)
+            await self._confirming.confirm(*delivery, outcome, code, sid, sender=form.get("From", ""))
         return web.Response(status=204)
 
     async def _answer(self, request: web.Request) -> web.Response:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from services.sms.confirmations import Confirmations, Confirmed, Outcome
 from services.sms.unwanted import Unwanted
-from services.sms.verdict import GONE_CODES, OPTED_OUT_CODE
+from services.sms.verdict import OPTED_OUT_CODE, is_gone, is_short_code
 from shared import metrics
 from shared.clock import Clock, rfc3339
 from shared.model import Channel, PhoneNumber, State
@@ -38,15 +38,22 @@ class Confirming:
         self._publish = publish
         self._clock = clock
 
-    async def confirm(self, notification_id: str, key: str, outcome: Outcome, code: str, provider_id: str) -> None:
-        """Deal with one callback; one about a delivery that nobody knows changes nothing."""
+    async def confirm(
+        self, notification_id: str, key: str, outcome: Outcome, code: str, provider_id: str, *, sender: str
+    ) -> None:
+        """Deal with one callback; one about a delivery that nobody knows changes nothing.
+
+        Args:
+            code: Twilio's, digits or nothing.
+            sender: whom the message came from.
+        """
         confirmed = await self._confirmations.write(notification_id, key, outcome, code, provider_id)
         if confirmed is None:
             log.info("callback for an unknown delivery")
             return
         # Also when it is no news: the first time may have failed half way.
         if outcome is Outcome.FAILED:
-            await self._leave_alone(confirmed, code)
+            await self._leave_alone(confirmed, code, sender)
         if not confirmed.news:
             return
         metrics.sms_confirmations.labels(outcome).inc()
@@ -61,11 +68,11 @@ class Confirming:
         if confirmed.events and outcome in (Outcome.DELIVERED, Outcome.FAILED):
             self._publish(self._topics.event(notification_id), self._event(confirmed, outcome, code))
 
-    async def _leave_alone(self, confirmed: Confirmed, code: str) -> None:
+    async def _leave_alone(self, confirmed: Confirmed, code: str, sender: str) -> None:
         address = confirmed.delivery.address
         if not isinstance(address, PhoneNumber) or not code:
             return
-        if int(code) in GONE_CODES:
+        if is_gone(int(code), short_code=is_short_code(sender)):
             await self._unwanted.gone(address.phone, code)
         elif int(code) == OPTED_OUT_CODE:
             await self._unwanted.opt_out(address.phone, code)

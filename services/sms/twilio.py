@@ -12,7 +12,7 @@ from services.sms import reference
 from services.sms.http_client import MessageClient
 from services.sms.settings import SmsSettings, sender_parameter
 from services.sms.text import Texts
-from services.sms.verdict import RefusalError, UnreadableAnswerError, verdict
+from services.sms.verdict import RefusalError, UnreadableAnswerError, is_short_code, verdict
 from shared import metrics
 from shared.clock import Clock, SystemClock
 from shared.errors import OutcomeUnknown, PermanentFailure, Reason
@@ -62,6 +62,7 @@ class TwilioProvider:
         # Asked for here, because the SDK imports it at first use, which takes most of a second.
         self._messages = client.messages
         self._sender = sender_parameter(sender)
+        self._is_short_code = is_short_code(sender)
         self._texts = Texts(settings.sms_max_segments)
         self._callbacks = settings.callbacks
 
@@ -83,7 +84,7 @@ class TwilioProvider:
                 )  # fmt: skip
         except (RefusalError, UnreadableAnswerError, aiohttp.ClientError, OSError) as error:
             # From None: some of the library's errors hold the URL, which names the account.
-            raise verdict(error) from None
+            raise verdict(error, short_code=self._is_short_code) from None
         except (ValueError, TypeError, AttributeError, KeyError) as error:
             # What the SDK raises where a field of the answer has another type than it expects.
             raise OutcomeUnknown(Reason.BAD_ANSWER, type(error).__name__) from None

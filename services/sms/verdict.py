@@ -2,8 +2,12 @@
 
 Twilio's own code outranks the HTTP status. Where an SMS may have been taken the verdict is ``OutcomeUnknown``, because
 a second one costs money. No text of an answer is kept: Twilio quotes the number in it.
+
+Each code is somebody's: the number's (it is given up), the pair's of sender and destination (the next sender is tried,
+and where none is left it is a dead letter), the country's, the text's, or ours (the provider is paused).
 """
 
+import re
 import ssl
 from datetime import timedelta
 
@@ -17,16 +21,39 @@ from shared.errors import (
     ProviderMisconfigured,
     Reason,
     RecipientGone,
+    RouteUnfit,
     TemporaryFailure,
 )
 
-# All codes: twilio.com/docs/api/errors/CODE.
-GONE_CODES = frozenset(
+# All codes: twilio.com/docs/api/errors/CODE. In July 2024 Twilio gave cases of 21211, 21212, 21606 and 21614 codes of
+# their own: twilio.com/en-us/changelog/updates-to-the-error-code-dictionary-to-clarify-number-validatio
+_GONE = frozenset(
     {
         21211,  # invalid To number
+        21265,  # To is a short code
+        21268,  # To is a premium-rate or information service number
         21614,  # To is not a mobile number
+        21635,  # To is a landline, in a country where Twilio does not try those
         30005,  # unknown destination handset
         30006,  # landline or unreachable carrier
+    }
+)
+# This sender and this destination: neither is wrong by itself.
+_UNFIT = frozenset(
+    {
+        21266,  # To and From are the same number
+        21606,  # From cannot send to this destination
+        21612,  # To is not reachable from this From
+        21657,  # the sender's name is not supported in this country, or not registered there
+        30032,  # the toll-free sender is not verified, which the United States and Canada ask for
+        30034,  # the sender is not registered for A2P 10DLC, which the United States ask for
+    }
+)
+# Of a short code, which belongs to one country and to carriers that have taken it on, these speak of the destination.
+_UNFIT_SHORT_CODE = frozenset(
+    {
+        21659,  # From is not a number of Twilio, or a short code of another country
+        30006,  # or a short code that the carrier does not know
     }
 )
 OPTED_OUT_CODE = 21610  # the recipient answered STOP
@@ -39,7 +66,7 @@ _REFUSED = {
 }
 _PERMANENT = {
     21602: Reason.REJECTED,  # the body is missing
-    21612: Reason.REJECTED,  # To is not reachable from this From
+    21608: Reason.REJECTED,  # a trial account sends to numbers that were verified, and this one was not
     21617: Reason.TOO_LARGE,  # over 1,600 characters
     30007: Reason.REJECTED,  # filtered by Twilio or the carrier; repeating it makes matters worse
 }
@@ -55,11 +82,15 @@ _OPERATOR = {
     20005: Reason.AUTH,  # the account is not active
     21212: Reason.REJECTED,  # invalid From number
     21603: Reason.REJECTED,  # From is missing
-    21606: Reason.REJECTED,  # From cannot send SMS
-    21659: Reason.REJECTED,  # From is not a number of this account
+    21659: Reason.REJECTED,  # From is not a number of Twilio
+    21660: Reason.REJECTED,  # From is not a number of this account
+    21661: Reason.REJECTED,  # From cannot send SMS
+    21701: Reason.REJECTED,  # the messaging service does not exist in this account
+    21705: Reason.REJECTED,  # the messaging service is invalid
     30002: Reason.QUOTA,  # the account is suspended
-    30034: Reason.REJECTED,  # the sender is not registered for A2P 10DLC
 }
+# twilio.com/docs/glossary/what-is-a-short-code: five or six digits in most countries.
+_SHORT_CODE = re.compile(r"\d{3,8}", re.ASCII)
 
 
 class RefusalError(Exception):
@@ -76,12 +107,32 @@ class UnreadableAnswerError(Exception):
     """Twilio said yes, but not what it made of the message."""
 
 
-def verdict(error: Exception) -> DeliveryError:
-    """Say what an answer, or the lack of one, means."""
+def is_short_code(sender: str) -> bool:
+    """Tell whether a sender is a short code."""
+    return _SHORT_CODE.fullmatch(sender) is not None
+
+
+def is_gone(code: int, *, short_code: bool) -> bool:
+    """Tell whether a code says that a number reaches nobody.
+
+    Args:
+        code: Twilio's.
+        short_code: the sender was one.
+    """
+    return code in _GONE and not (short_code and code in _UNFIT_SHORT_CODE)
+
+
+def verdict(error: Exception, *, short_code: bool = False) -> DeliveryError:
+    """Say what an answer, or the lack of one, means.
+
+    Args:
+        error: the answer, or what happened in its place.
+        short_code: the sender is one.
+    """
     kind = type(error).__name__
     match error:
         case RefusalError():
-            return _of_code(error) or _of_status(error)
+            return _of_code(error, short_code=short_code) or _of_status(error)
         case UnreadableAnswerError():
             return OutcomeUnknown(Reason.BAD_ANSWER, "no message resource in the answer")
         case aiohttp.ConnectionTimeoutError():
@@ -99,9 +150,13 @@ def verdict(error: Exception) -> DeliveryError:
             return OutcomeUnknown(Reason.NETWORK, kind)
 
 
-def _of_code(refusal: RefusalError) -> DeliveryError | None:
+def _of_code(refusal: RefusalError, *, short_code: bool) -> DeliveryError | None:
     code, detail = refusal.code, _detail(refusal)
-    if code in GONE_CODES:
+    if code is None:
+        return None
+    if code in _UNFIT or (short_code and code in _UNFIT_SHORT_CODE):
+        return RouteUnfit(Reason.REJECTED, detail)
+    if is_gone(code, short_code=short_code):
         return RecipientGone(detail)
     if code in _REFUSED:
         return DeliveryRefused(_REFUSED[code], detail)

@@ -55,9 +55,12 @@ class Bench:
         async with self.http.post(f"{self.url}{path}", data=form, headers={"X-Twilio-Signature": signature}) as answer:
             return answer.status
 
-    async def tell(self, of: Attempt, status: str, code: str | None = None, sid: str = SID) -> int:
+    async def tell(
+        self, of: Attempt, status: str, code: str | None = None, sid: str = SID, sender: str = "+15005550006"
+    ) -> int:
         """Make a status callback."""
-        form = {"MessageSid": sid, "MessageStatus": status, "To": PHONE} | ({"ErrorCode": code} if code else {})
+        form = {"MessageSid": sid, "MessageStatus": status, "To": PHONE, "From": sender}
+        form |= {"ErrorCode": code} if code else {}
         return await self.call(status_path(of), form)
 
     async def answer(self, body: str, sid: str = SID, phone: str = PHONE) -> int:
@@ -160,6 +163,13 @@ async def test_a_number_that_a_callback_calls_dead_is_suppressed(box: Sandbox, b
     assert isinstance(ended, DeliveryRefused)
     assert ended.reason is Reason.BOUNCED
     assert not outbox(box)
+
+
+async def test_a_number_that_a_short_code_did_not_reach_is_kept(bench: Bench) -> None:
+    sent = attempt()
+    await bench.accept(sent)
+    assert await bench.tell(sent, "undelivered", "30006", sender="12345") == 204
+    assert isinstance(await outcome(bench.provider, attempt()), Receipt)
 
 
 @pytest.mark.parametrize("code", ["30003", "30007", "30008"])

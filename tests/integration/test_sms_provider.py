@@ -32,6 +32,7 @@ from shared.errors import (
     ProviderMisconfigured,
     Reason,
     RecipientGone,
+    RouteUnfit,
     TemporaryFailure,
 )
 from shared.ledger import Claim
@@ -135,7 +136,7 @@ async def test_twilio_is_told_how_long_it_is_worth_sending(
     assert validity_s - 60 <= outbox(box)[0]["validity_period_s"] <= validity_s
 
 
-@pytest.mark.parametrize("code", [21606, 21611, 20429])
+@pytest.mark.parametrize("code", [21606, 21612, 21660, 21611, 20429])
 async def test_what_one_sender_cannot_send_goes_out_by_the_next(box: Sandbox, code: int) -> None:
     providers = twilio_providers(settings_for(box, sms_twilio_from="+15005550006,Carillon"))
     deliverer = Deliverer(
@@ -171,7 +172,7 @@ async def test_each_sender_is_a_provider_of_its_own(box: Sandbox) -> None:
         ("+15005550001", RecipientGone, Reason.GONE),
         ("+15005550009", RecipientGone, Reason.GONE),
         ("+15005550004", DeliveryRefused, Reason.OPTED_OUT),
-        ("+15005550002", PermanentFailure, Reason.REJECTED),
+        ("+15005550002", RouteUnfit, Reason.REJECTED),
         ("+15005550003", DeliveryRefused, Reason.COUNTRY_NOT_ALLOWED),
     ],
 )
@@ -201,7 +202,8 @@ async def test_wrong_credentials_pause_the_channel(box: Sandbox, provider: Open,
         ({"status": 429}, TemporaryFailure, Reason.RATE_LIMITED),
         ({"status": 400, "code": 21617}, PermanentFailure, Reason.TOO_LARGE),
         ({"status": 400, "code": 30007}, PermanentFailure, Reason.REJECTED),
-        ({"status": 400, "code": 21606}, ProviderMisconfigured, Reason.REJECTED),
+        ({"status": 400, "code": 21606}, RouteUnfit, Reason.REJECTED),
+        ({"status": 400, "code": 21660}, ProviderMisconfigured, Reason.REJECTED),
         ({"status": 404, "body": "<html>not Twilio</html>"}, ProviderMisconfigured, Reason.REJECTED),
         ({"status": 400, "body": [1, 2]}, PermanentFailure, Reason.REJECTED),
         ({"status": 500}, OutcomeUnknown, Reason.UNAVAILABLE),

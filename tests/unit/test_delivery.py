@@ -19,6 +19,7 @@ from shared.errors import (
     ProviderMisconfigured,
     Reason,
     RecipientGone,
+    RouteUnfit,
     TemporaryFailure,
 )
 from shared.failover import REACH_S
@@ -106,6 +107,7 @@ async def test_what_the_provider_took_is_delivered_with_its_id() -> None:
         (PermanentFailure(Reason.REJECTED, "554"), State.DEAD_LETTERED, "bad", True),
         (RecipientGone("5.1.1"), State.DEAD_LETTERED, "gone", True),
         (DeliveryRefused(Reason.COUNTRY_NOT_ALLOWED), State.SUPPRESSED, "refused", True),
+        (RouteUnfit(Reason.REJECTED, "21612"), State.DEAD_LETTERED, "bad", True),
         (ProviderMisconfigured(Reason.AUTH, "535"), State.PENDING, "operator", False),
         (OutcomeUnknown(Reason.NETWORK, "cut"), State.PENDING, "unknown", True),
     ],
@@ -280,6 +282,45 @@ async def test_what_the_first_route_may_have_taken_or_has_judged_no_other_gets(e
     to = mail(Priority.CRITICAL)
     await deliverer(first, second).perform(notification(Priority.CRITICAL), to, claim())
     assert not second.attempts
+
+
+UNFIT = RouteUnfit(Reason.REJECTED, "400 21612")
+
+
+async def test_what_a_route_cannot_carry_the_next_one_gets_and_both_stay_well() -> None:
+    first, second = two([UNFIT])
+    channel = deliverer(first, second)
+    outcome = await channel.perform(notification(), mail(), claim())
+    assert (outcome.state, outcome.provider) == (State.DELIVERED, "second")
+    assert outcome.detail == "first rejected 400 21612"
+    assert (await channel.perform(notification(), mail(), claim())).provider == "first"
+
+
+async def test_what_no_route_can_carry_is_a_dead_letter() -> None:
+    outcome = await deliverer(*two([UNFIT], [UNFIT])).perform(notification(), mail(), claim())
+    assert (outcome.state, outcome.word, outcome.reason) == (State.DEAD_LETTERED, "bad", Reason.REJECTED)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        TemporaryFailure(Reason.NETWORK),
+        TemporaryFailure(Reason.RATE_LIMITED, retry_after=timedelta(minutes=10)),
+        ProviderMisconfigured(Reason.AUTH),
+    ],
+)
+@pytest.mark.parametrize("unfit_first", [True, False])
+async def test_what_one_route_cannot_carry_waits_for_the_other(other: DeliveryError, unfit_first: bool) -> None:
+    answers = [[UNFIT], [other]] if unfit_first else [[other], [UNFIT]]
+    first, second = two(*answers)
+    channel = deliverer(first, second)
+    outcome = await channel.perform(notification(), mail(), claim())
+    assert (outcome.state, len(first.attempts), len(second.attempts)) == (State.PENDING, 1, 1)
+    # The other one may be held back, and not even be asked.
+    unfit = first if unfit_first else second
+    unfit.script.append(UNFIT)
+    again = await channel.perform(notification(), mail(), claim(2))
+    assert again.state is (State.DELIVERED if again.provider not in ("", unfit.name) else State.PENDING)
 
 
 async def test_a_hanging_route_is_in_doubt_and_the_next_attempt_goes_elsewhere() -> None:

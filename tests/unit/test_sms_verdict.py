@@ -18,6 +18,7 @@ from shared.errors import (
     ProviderMisconfigured,
     Reason,
     RecipientGone,
+    RouteUnfit,
     TemporaryFailure,
 )
 
@@ -37,12 +38,16 @@ KEY: Any = Mock(spec=ConnectionKey, host="api.example.com", port=443, ssl=True, 
         (408, None, TemporaryFailure, Reason.TIMEOUT),
         (400, 21211, RecipientGone, Reason.GONE),
         (400, 21614, RecipientGone, Reason.GONE),
+        (400, 21265, RecipientGone, Reason.GONE),
+        (400, 21268, RecipientGone, Reason.GONE),
+        (400, 21635, RecipientGone, Reason.GONE),
         (400, 30005, RecipientGone, Reason.GONE),
         (400, 30006, RecipientGone, Reason.GONE),
         (400, 21610, DeliveryRefused, Reason.OPTED_OUT),
         (400, 21408, DeliveryRefused, Reason.COUNTRY_NOT_ALLOWED),
         (403, 21408, DeliveryRefused, Reason.COUNTRY_NOT_ALLOWED),
         (400, 21602, PermanentFailure, Reason.REJECTED),
+        (400, 21608, PermanentFailure, Reason.REJECTED),
         (400, 21617, PermanentFailure, Reason.TOO_LARGE),
         (400, 30007, PermanentFailure, Reason.REJECTED),
         (400, 99999, PermanentFailure, Reason.REJECTED),
@@ -52,9 +57,19 @@ KEY: Any = Mock(spec=ConnectionKey, host="api.example.com", port=443, ssl=True, 
         (403, 20003, ProviderMisconfigured, Reason.AUTH),
         (403, None, ProviderMisconfigured, Reason.AUTH),
         (404, 20404, ProviderMisconfigured, Reason.REJECTED),
-        (400, 21606, ProviderMisconfigured, Reason.REJECTED),
+        (400, 21266, RouteUnfit, Reason.REJECTED),
+        (400, 21606, RouteUnfit, Reason.REJECTED),
+        (400, 21612, RouteUnfit, Reason.REJECTED),
+        (400, 21657, RouteUnfit, Reason.REJECTED),
+        (400, 30032, RouteUnfit, Reason.REJECTED),
+        (400, 30034, RouteUnfit, Reason.REJECTED),
+        (400, 21212, ProviderMisconfigured, Reason.REJECTED),
+        (400, 21659, ProviderMisconfigured, Reason.REJECTED),
+        (400, 21660, ProviderMisconfigured, Reason.REJECTED),
+        (400, 21661, ProviderMisconfigured, Reason.REJECTED),
+        (400, 21701, ProviderMisconfigured, Reason.REJECTED),
+        (400, 21705, ProviderMisconfigured, Reason.REJECTED),
         (400, 30002, ProviderMisconfigured, Reason.QUOTA),
-        (400, 30034, ProviderMisconfigured, Reason.REJECTED),
         (302, None, ProviderMisconfigured, Reason.BAD_ANSWER),
         (500, 20500, OutcomeUnknown, Reason.UNAVAILABLE),
         (502, None, OutcomeUnknown, Reason.UNAVAILABLE),
@@ -65,6 +80,13 @@ KEY: Any = Mock(spec=ConnectionKey, host="api.example.com", port=443, ssl=True, 
 def test_an_answer(status: int, code: int | None, kind: type[DeliveryError], reason: Reason) -> None:
     found = verdict(RefusalError(status, code))
     assert (type(found), found.reason) == (kind, reason)
+
+
+@pytest.mark.parametrize("code", [21659, 30006])
+def test_what_a_short_code_cannot_reach_another_sender_may(code: int) -> None:
+    # Short codes belong to one country and to the carriers that have taken them on.
+    assert isinstance(verdict(RefusalError(400, code), short_code=True), RouteUnfit)
+    assert not isinstance(verdict(RefusalError(400, code)), RouteUnfit)
 
 
 def test_a_rate_limit_carries_the_time_that_twilio_asks_for() -> None:
