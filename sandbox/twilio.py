@@ -1,7 +1,8 @@
-"""Twilio: the REST call that creates an SMS, the status callbacks that follow, and messages that people send.
+"""Twilio: the REST call that creates an SMS, the status callbacks that follow, messages that people send, and answers.
 
 Promises Twilio's answers as its documents show them, and its magic numbers, which always fail in a known way. A
-message that is taken is told of as sent and delivered, or as a fault says. Keeps no message to be fetched later.
+message that is taken is told of as sent and delivered, or as a fault says. What a service wants said back to somebody
+who has sent a message is kept as an SMS, too. Keeps no message to be fetched later.
 """
 
 import base64
@@ -159,10 +160,22 @@ class Twilio:
         if self._calls.inbound_url is None:
             return web.json_response({"problem": "nobody takes inbound messages"}, status=409)
         try:
-            status = await self._calls.send_inbound(self._sid, message.sender, message.to, message.body)
+            status, said = await self._calls.send_inbound(self._sid, message.sender, message.to, message.body)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             return web.json_response({"problem": type(error).__name__}, status=502)
-        return web.json_response({"status": status})
+        if said is not None:
+            content: dict[str, object] = {"title": "", "body": said, "from": message.to}
+            await self._outbox.keep(
+                Effect(
+                    channel="sms",
+                    provider="twilio",
+                    to=message.sender,
+                    id=f"SM{secrets.token_hex(16)}",
+                    content=content,
+                    size_bytes=len(said.encode()),
+                )
+            )
+        return web.json_response({"status": status, "answer": said})
 
     def _is_authenticated(self, authorization: str) -> bool:
         scheme, _, encoded = authorization.partition(" ")

@@ -12,6 +12,7 @@ import logging
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from xml.etree import ElementTree as ET
 
 import aiohttp
 
@@ -21,6 +22,7 @@ QUEUE = 50_000
 _CALLERS = 4
 # twilio.com/docs/usage/webhooks/webhooks-connection-overrides: the default read timeout.
 _TIMEOUT_S = 15
+_ANSWER_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +78,8 @@ class TwilioCalls:
         except asyncio.QueueFull:
             _log.warning("Too many callbacks wait; one was dropped.")
 
-    async def send_inbound(self, account_sid: str, sender: str, to: str, body: str) -> int:
-        """Hand over a message that somebody sent, and return the status of the answer.
+    async def send_inbound(self, account_sid: str, sender: str, to: str, body: str) -> tuple[int, str | None]:
+        """Hand over a message that somebody sent, and return the status of the answer and what is to be said back.
 
         Raises:
             aiohttp.ClientError, TimeoutError: there is none.
@@ -85,7 +87,8 @@ class TwilioCalls:
         sid = f"SM{secrets.token_hex(16)}"
         form = {"MessageSid": sid, "SmsMessageSid": sid, "SmsSid": sid, "AccountSid": account_sid, "From": sender,
                 "To": to, "Body": body, "NumMedia": "0", "NumSegments": "1", "ApiVersion": "2010-04-01"}  # fmt: skip
-        return await self._post(self.inbound_url or "", form)
+        status, content = await self._post(self.inbound_url or "", form)
+        return status, _said(content)
 
     async def close(self) -> None:
         """End the tasks; what waits is dropped."""
@@ -109,9 +112,19 @@ class TwilioCalls:
                 except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                     _log.warning("A status callback was not answered: %s", type(error).__name__)
 
-    async def _post(self, url: str, form: dict[str, str]) -> int:
+    async def _post(self, url: str, form: dict[str, str]) -> tuple[int, str]:
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S))
         headers = {"X-Twilio-Signature": signature(self._token, url, form)}
         async with self._session.post(url, data=form, headers=headers, allow_redirects=False) as answer:
-            return answer.status
+            content = await answer.content.read(_ANSWER_BYTES)
+            return answer.status, content.decode("utf-8", "replace")
+
+
+def _said(twiml: str) -> str | None:
+    """Read TwiML's first message (twilio.com/docs/messaging/twiml); None where there is none."""
+    try:
+        message = ET.fromstring(twiml).find("Message")  # noqa: S314 - our own service's, bounded
+    except ET.ParseError:
+        return None
+    return None if message is None else "".join(message.itertext()).strip() or None

@@ -25,7 +25,7 @@ def main() -> None:
     def providers(context: Context[SmsSettings]) -> tuple[Guarded, ...]:
         desks.append(Desk(context))
         # Another provider is one more item, behind the same rules.
-        return guarded(desks[0].rules, [*twilio_providers(settings)])
+        return guarded(desks[0].rules, [*twilio_providers(settings, desks[0].texts)])
 
     @asynccontextmanager
     async def serve(_context: Context[SmsSettings]) -> AsyncIterator[None]:

@@ -1,19 +1,22 @@
-"""Which alerts were sent to which number, so that an answer by SMS can acknowledge one.
+"""Which alerts were sent to which number, and the short numbers by which they are answered.
 
-Promises to remember the newest alerts of a number for as long as the ledger keeps records; the number itself is not
-written down.
+Promises to remember the newest alerts of a telephone number for as long as the ledger keeps records, that an alert has
+one number for as long, and that no other one of them has the same. The telephone number itself is not written down.
 """
 
-import time
 from dataclasses import dataclass
 from typing import Self
 
 from shared.keys import Keys
 from shared.ledger import AlertState, Ledger
 from shared.model import Attempt, PhoneNumber
-from shared.store import Store
+from shared.store import Store, load_script
 
-ALERTS_KEPT = 20
+_alert = load_script("sms_alert")
+
+# More than a cap lets through in an hour, and fewer than there are numbers of two digits.
+ALERTS_KEPT = 90
+HIGHEST_NUMBER = 99
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,25 @@ class SentAlert:
         return cls(alert_id, user_id)
 
 
+@dataclass(frozen=True, slots=True)
+class Answerable:
+    """An alert as somebody may answer it.
+
+    Attributes:
+        number: None where a release sent it that gave none.
+        state: None where the ledger has it no more.
+    """
+
+    sent: SentAlert
+    number: int | None
+    state: AlertState | None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody has taken it."""
+        return self.state is AlertState.OPEN
+
+
 class SentAlerts:
     """The alerts of each number.
 
@@ -48,33 +70,40 @@ class SentAlerts:
         self._ledger = ledger
         self._retention_s = retention_s
 
-    async def remember(self, attempt: Attempt, address: PhoneNumber) -> None:
-        """Write down an alert that wants an acknowledgement, before it is sent."""
+    async def number_for(self, attempt: Attempt, address: PhoneNumber) -> int | None:
+        """Write down an alert that wants an acknowledgement, before it is sent, and return its number.
+
+        Returns:
+            None for what nobody has to acknowledge.
+
+        Raises:
+            StoreUnavailable: it could not be written down.
+        """
         alert, recipient = attempt.notification.content.alert, attempt.delivery.recipient
         if alert is None or not alert.requires_acknowledgment or recipient is None:
-            return
-        key = self._key(address.phone)
-        # Submitted together, so that they are one round trip.
-        calls = [
-            self._store.submit("ZADD", key, f"{time.time():.3f}", SentAlert(attempt.notification.id, recipient).text),
-            self._store.submit("ZREMRANGEBYRANK", key, 0, -ALERTS_KEPT - 1),
-            self._store.submit("EXPIRE", key, self._retention_s),
-        ]
-        for call in calls:
-            await call
+            return None
+        sent = SentAlert(attempt.notification.id, recipient)
+        base = self._keys.sms_number(address.phone)
+        return int(await self._store.script(_alert, base, sent.text, ALERTS_KEPT, HIGHEST_NUMBER, self._retention_s))
 
-    async def newest_open(self, phone: str) -> SentAlert | None:
-        """Return the newest open alert that was sent to a number, None when none is open."""
-        for member in await self._store.command("ZRANGE", self._key(phone), 0, -1, "REV"):
-            alert = SentAlert.read(member)
-            record = f"{self._keys.shard_of(alert.alert_id)}:n:{alert.alert_id}"
-            if await self._store.command("HGET", record, "alert") == AlertState.OPEN.encode():
-                return alert
-        return None
+    async def sent_to(self, phone: str) -> list[Answerable]:
+        """Return what was sent to a number, the newest first; an alert that several people got there is one."""
+        base = self._keys.sms_number(phone)
+        members = await self._store.command("ZRANGE", f"{base}:alerts", 0, -1, "REV")
+        if not members:
+            return []
+        found: dict[str, tuple[SentAlert, int | None]] = {}
+        numbers = await self._store.command("HMGET", f"{base}:alert_numbers", *members)
+        for member, number in zip(members, numbers, strict=True):
+            sent = SentAlert.read(member)
+            found.setdefault(sent.alert_id, (sent, None if number is None else int(number)))
+        states = await self._ledger.alert_states(list(found))
+        return [Answerable(sent, number, state) for (sent, number), state in zip(found.values(), states, strict=True)]
 
-    async def acknowledge(self, alert: SentAlert, note: str) -> None:
-        """Acknowledge an alert in the name of whom it was sent to; may be repeated."""
-        await self._ledger.acknowledge(alert.alert_id, alert.user_id, note)
+    async def acknowledge(self, alert: SentAlert, note: str) -> bool:
+        """Acknowledge an alert in the name of whom it was sent to; may be repeated.
 
-    def _key(self, phone: str) -> str:
-        return f"{self._keys.sms_number(phone)}:alerts"
+        Returns:
+            False when the ledger does not have it (any more), or nothing that it was sent to that person.
+        """
+        return await self._ledger.acknowledge(alert.alert_id, alert.user_id, note, must_be_told=True)

@@ -10,6 +10,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from xml.sax.saxutils import escape
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -45,8 +46,9 @@ OUTCOMES: Mapping[str, Outcome] = {
 }
 _MESSAGE_SID = re.compile(r"(SM|MM)[0-9a-fA-F]{32}", re.ASCII)
 _CODE = re.compile(r"\d{0,6}", re.ASCII)
-# TwiML that says nothing back.
+# twilio.com/docs/messaging/twiml: what Twilio is to answer a message with, from the number that it came to.
 _SILENCE = '<?xml version="1.0" encoding="UTF-8"?><Response/>'
+_ANSWER = '<?xml version="1.0" encoding="UTF-8"?><Response><Message>{}</Message></Response>'
 
 
 class Callbacks:
@@ -85,11 +87,13 @@ class Callbacks:
     async def _answer(self, request: web.Request) -> web.Response:
         form = await self._signed_form(request, INBOUND_PATH)
         phone, sid = form.get("From", ""), form.get("MessageSid", "")
+        answer = None
         if phone and _MESSAGE_SID.fullmatch(sid):
-            await self._inbound.take(phone, form.get("Body", ""), sid)
+            answer = await self._inbound.take(phone, form.get("Body", ""), sid)
         else:
             log.warning("inbound message not understood")
-        return web.Response(text=_SILENCE, content_type="text/xml")
+        text = _SILENCE if answer is None else _ANSWER.format(escape(answer))
+        return web.Response(text=text, content_type="text/xml")
 
     async def _signed_form(self, request: web.Request, path: str) -> Mapping[str, str]:
         """Read a form that Twilio has signed.

@@ -1,4 +1,4 @@
-"""What an SMS process is put together from, beside its providers: the rules, and the endpoint for callbacks."""
+"""What an SMS process is put together from, beside its providers: rules, texts, and the endpoint for callbacks."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,6 +11,7 @@ from services.sms.confirming import Confirming
 from services.sms.inbound import Inbound
 from services.sms.rules import SmsRules
 from services.sms.settings import SmsSettings
+from services.sms.text import Texts
 from services.sms.unwanted import Unwanted
 from shared import metrics
 from shared.service import Context
@@ -25,13 +26,10 @@ class Desk:
         self._unwanted = Unwanted(store, keys, context.clock)
         self._confirmations = Confirmations(store, keys)
         self._alerts = SentAlerts(store, keys, context.ledger, settings.record_retention_s)
+        # Nobody can answer without the endpoint.
+        self.texts = Texts(settings.sms_max_segments, self._alerts if settings.callbacks else None)
         self.rules = SmsRules(
-            settings.countries,
-            self._unwanted,
-            Caps(store, keys, settings.cap_limits),
-            self._confirmations,
-            # Nobody can answer without the endpoint.
-            self._alerts if settings.callbacks else None,
+            settings.countries, self._unwanted, Caps(store, keys, settings.cap_limits), self._confirmations
         )
         metrics.prepare_sms()
 

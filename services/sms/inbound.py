@@ -1,23 +1,31 @@
-"""What follows from an inbound SMS: STOP and START, and the acknowledgement of an alert.
+"""What follows from an inbound SMS: STOP and START, the acknowledgement of an alert, a helpful answer.
 
-Promises that one message has its effect once, even if Twilio hands it over again a day later, and that nothing is
-answered: Twilio answers STOP and START itself.
+Promises that one message has its effect once, even if Twilio hands it over again a day later, that a word that asks for
+silence is heard before anything else, and that answers are few: only to numbers that were sent an alert, so many within
+an hour, whatever an auto-responder says to them. STOP, START and HELP Twilio answers itself.
 """
 
 import logging
 
 from services.sms import keywords
 from services.sms.alerts import SentAlert, SentAlerts
-from services.sms.keywords import Request
+from services.sms.answers import NOT_TAKEN, Say, Take, decide
+from services.sms.keywords import Asked, Request
 from services.sms.unwanted import Unwanted
 from shared import metrics
 from shared.keys import Keys
-from shared.store import Store
+from shared.store import Store, load_script
 
 log = logging.getLogger(__name__)
 
+_cap = load_script("sms_cap")
+
 _REMEMBERED_S = 86_400
 _NO_ALERT = b"-"
+# To one number within an hour: the same help once, and some questions back to somebody who tries to answer.
+ANSWERS_WITHIN_MS = 3_600_000
+HELP_MOST = 1
+QUESTIONS_MOST = 5
 
 
 class Inbound:
@@ -29,30 +37,54 @@ class Inbound:
         self._unwanted = unwanted
         self._alerts = alerts
 
-    async def take(self, phone: str, body: str, message_id: str) -> None:
-        """Do what a message asks for."""
+    async def take(self, phone: str, body: str, message_id: str) -> str | None:
+        """Do what a message asks for.
+
+        Returns:
+            What to answer, if anything.
+        """
         mark = self._keys.sms_inbound(message_id)
         if done := await self._store.command("GET", mark):
             metrics.sms_inbound.labels("repeated").inc()
             if done != _NO_ALERT:
                 # Marked before it was acknowledged, which may have failed.
                 await self._alerts.acknowledge(SentAlert.read(done), keywords.read(body).note)
-            return
-        asked = keywords.read(body)
-        alert: SentAlert | None = None
+            return None
+        asked = await self._meant(phone, keywords.read(body))
         match asked.request:
             case Request.STOP:
                 await self._unwanted.opt_out(phone, "STOP")
             case Request.START:
                 await self._unwanted.opt_in(phone)
-            case Request.ACKNOWLEDGE:
-                alert = await self._alerts.newest_open(phone)
+        follows = None
+        if asked.request in (Request.ACKNOWLEDGE, Request.OTHER):
+            follows = decide(asked, await self._alerts.sent_to(phone))
+        alert = follows.alert if isinstance(follows, Take) else None
         # After what may be done twice, and before what may not: a repetition must not acknowledge the next alert.
         await self._store.command("SET", mark, alert.text if alert else _NO_ALERT, "EX", _REMEMBERED_S)
-        if alert is not None:
-            await self._alerts.acknowledge(alert, asked.note)
+        if isinstance(follows, Take) and not await self._alerts.acknowledge(follows.alert, follows.note):
+            follows = NOT_TAKEN
+        answer = await self._answer(phone, follows, message_id) if isinstance(follows, Say) else None
         metrics.sms_inbound.labels(asked.request).inc()
         log.info(
             "inbound message",
-            extra={"request": asked.request.value, "notification_id": alert.alert_id if alert else None},
-        )
+            extra={
+                "request": asked.request.value, "notification_id": alert.alert_id if alert else None,
+                "answered": answer is not None,
+            },
+        )  # fmt: skip
+        return answer
+
+    async def _meant(self, phone: str, asked: Asked) -> Asked:
+        """Tell the YES of somebody who wants messages again from that of somebody who takes an alert."""
+        if asked.may_start and await self._unwanted.is_opted_out(phone):
+            return Asked(Request.START)
+        return asked
+
+    async def _answer(self, phone: str, say: Say, message_id: str) -> str | None:
+        # Twilio would not send it, and whoever said STOP means it.
+        if await self._unwanted.is_opted_out(phone):
+            return None
+        kind, most = ("help", HELP_MOST) if say.is_help else ("questions", QUESTIONS_MOST)
+        key = f"{self._keys.sms_number(phone)}:{kind}"
+        return say.text if await self._store.script(_cap, key, message_id, most, ANSWERS_WITHIN_MS) else None

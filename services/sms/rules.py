@@ -3,7 +3,6 @@
 What is refused here costs nothing and ends as suppressed.
 """
 
-from services.sms.alerts import SentAlerts
 from services.sms.caps import Caps
 from services.sms.confirmations import Confirmations
 from services.sms.countries import is_allowed
@@ -13,25 +12,13 @@ from shared.model import Attempt, PhoneNumber, Receipt
 
 
 class SmsRules:
-    """The rules and what they remember.
+    """The rules and what they remember."""
 
-    Args:
-        alerts: None where nobody can answer.
-    """
-
-    def __init__(
-        self,
-        countries: frozenset[str],
-        unwanted: Unwanted,
-        caps: Caps,
-        confirmations: Confirmations,
-        alerts: SentAlerts | None,
-    ) -> None:
+    def __init__(self, countries: frozenset[str], unwanted: Unwanted, caps: Caps, confirmations: Confirmations) -> None:
         self._countries = countries
         self._unwanted = unwanted
         self._caps = caps
         self._confirmations = confirmations
-        self._alerts = alerts
 
     async def check(self, attempt: Attempt) -> Receipt | None:
         """Let an SMS go out, unless a callback has told that an earlier attempt, which was in doubt, was taken.
@@ -51,8 +38,6 @@ class SmsRules:
             raise DeliveryRefused(Reason.COUNTRY_NOT_ALLOWED)
         await self._unwanted.check(address.phone)
         await self._caps.count(attempt, address)
-        if self._alerts is not None:
-            await self._alerts.remember(attempt, address)
         return None
 
     async def learn(self, attempt: Attempt, error: DeliveryError | None) -> None:

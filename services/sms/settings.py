@@ -32,6 +32,11 @@ def sender_parameter(sender: str) -> dict[str, str]:
     return {"messaging_service_sid" if _MESSAGING_SERVICE.fullmatch(sender) else "from_": sender}
 
 
+def can_be_answered(sender: str) -> bool:
+    """Tell whether people can answer what a sender sends, which they cannot where it is a name."""
+    return not _NAME.fullmatch(sender) or _NUMBER.fullmatch(sender) is not None
+
+
 class SmsSettings(CommonSettings):
     """What the SMS service reads."""
 

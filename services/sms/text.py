@@ -1,12 +1,15 @@
-"""From content to the text of an SMS: a pure function.
+"""From content to the text of an SMS: pure functions, but for the number by which an alert is answered.
 
-Promises that a text composed here is within the bounds, shortened at the end of a word where it is not. What a
+Promises that a text composed here is within the bounds, shortened at the end of a word where it is not; how an alert is
+answered stands at the end all the same. What a
 publisher wrote as an SMS goes out as it is or not at all: half a message may say the opposite.
 """
 
+from services.sms.alerts import SentAlerts
+from services.sms.answers import suffix
 from services.sms.segments import Segments, clusters, count_segments
 from shared.errors import PermanentFailure, Reason
-from shared.model import Attempt, Content
+from shared.model import Attempt, Content, PhoneNumber
 from shared.topics import Kind
 
 # Twilio error 21617: "The concatenated message body exceeds the 1600 character limit".
@@ -25,20 +28,39 @@ class Texts:
 
     Args:
         max_segments: what one text may cost.
+        alerts: None where nobody can answer.
     """
 
-    def __init__(self, max_segments: int) -> None:
+    def __init__(self, max_segments: int, alerts: SentAlerts | None = None) -> None:
         self._max_segments = max_segments
+        self._alerts = alerts
 
-    def of(self, attempt: Attempt) -> tuple[str, Segments]:
+    async def of(self, attempt: Attempt, address: PhoneNumber, *, answerable: bool) -> tuple[str, Segments]:
         """Return the text and what it is sent as.
+
+        Args:
+            attempt: says what is said.
+            address: whom to.
+            answerable: it comes from a sender that can be answered.
 
         Raises:
             PermanentFailure: a publisher wrote an SMS that is too long.
+            StoreUnavailable: it is not known how it can be answered.
         """
-        written = attempt.notification.kind == Kind.SMS_SEND
-        text = (written_text if written else composed_text)(attempt.content, self._max_segments)
+        if attempt.notification.kind == Kind.SMS_SEND:
+            text = written_text(attempt.content, self._max_segments)
+        else:
+            text = composed_text(
+                attempt.content, self._max_segments, await self._suffix(attempt, address) if answerable else ""
+            )
         return text, count_segments(text)
+
+    async def _suffix(self, attempt: Attempt, address: PhoneNumber) -> str:
+        if self._alerts is None:
+            return ""
+        with attempt.handover.waiting(Reason.OWN_LIMIT, "the number to answer by"):
+            number = await self._alerts.number_for(attempt, address)
+        return "" if number is None else suffix(number)
 
 
 def written_text(content: Content, max_segments: int) -> str:
@@ -53,33 +75,39 @@ def written_text(content: Content, max_segments: int) -> str:
     return content.message
 
 
-def composed_text(content: Content, max_segments: int) -> str:
-    """Join title and message, or what an alert says, within the limits."""
+def composed_text(content: Content, max_segments: int, end: str = "") -> str:
+    """Join title and message, or what an alert says, within the limits.
+
+    Args:
+        content: what is said.
+        max_segments: what it may cost.
+        end: stands at the end, whatever has to be left out before it.
+    """
     text = _alert_text(content) if content.alert else _titled(content)
     # Nothing beyond can count, and a message may be far longer.
-    if len(text) <= LIMIT_CHARACTERS and _fits(text, max_segments):
-        return text
-    return _shortened(text[: LIMIT_CHARACTERS + 1], max_segments)
+    if len(text) <= LIMIT_CHARACTERS and _fits(text + end, max_segments):
+        return text + end
+    return _shortened(text[: LIMIT_CHARACTERS + 1], max_segments, _ELLIPSIS + end)
 
 
 def _fits(text: str, max_segments: int) -> bool:
     return len(text) <= LIMIT_CHARACTERS and count_segments(text).count <= max_segments
 
 
-def _shortened(text: str, max_segments: int) -> str:
-    """Return the longest beginning that fits with the dots, cut between words if one ends near."""
+def _shortened(text: str, max_segments: int, end: str) -> str:
+    """Return the longest beginning that fits with the end, cut between words if one ends near."""
     pieces = clusters(text)
     fits, too_long = 0, len(pieces)
     while too_long - fits > 1:
         middle = (fits + too_long) // 2
-        if _fits("".join(pieces[:middle]) + _ELLIPSIS, max_segments):
+        if _fits("".join(pieces[:middle]) + end, max_segments):
             fits = middle
         else:
             too_long = middle
     if not pieces[fits].isspace():
         word = next((n for n in range(min(fits, _LONGEST_WORD)) if pieces[fits - 1 - n].isspace()), 0)
         fits -= word
-    return "".join(pieces[:fits]).rstrip() + _ELLIPSIS
+    return "".join(pieces[:fits]).rstrip() + end
 
 
 def _titled(content: Content) -> str:

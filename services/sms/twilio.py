@@ -10,7 +10,7 @@ from twilio.rest import Client  # type: ignore[import-untyped]
 
 from services.sms import reference
 from services.sms.http_client import MessageClient
-from services.sms.settings import SmsSettings, sender_parameter
+from services.sms.settings import SmsSettings, can_be_answered, sender_parameter
 from services.sms.text import Texts
 from services.sms.verdict import RefusalError, UnreadableAnswerError, is_short_code, verdict
 from shared import metrics
@@ -29,10 +29,10 @@ _VALIDITY_S = (1, 36_000)
 _NO_ENVIRONMENT = {"TWILIO_REGION": "", "TWILIO_EDGE": ""}
 
 
-def twilio_providers(settings: SmsSettings, clock: Clock | None = None) -> tuple["TwilioProvider", ...]:
+def twilio_providers(settings: SmsSettings, texts: Texts, clock: Clock | None = None) -> tuple["TwilioProvider", ...]:
     """Build a provider for each sender, in order of preference; to be called inside the running loop."""
     return tuple(
-        TwilioProvider(settings, sender, "twilio" if number == 1 else f"twilio-{number}", clock)
+        TwilioProvider(settings, texts, sender, "twilio" if number == 1 else f"twilio-{number}", clock=clock)
         for number, sender in enumerate(settings.senders, start=1)
     )
 
@@ -41,13 +41,16 @@ class TwilioProvider:
     """Hands text messages to Twilio; to be made inside the running loop.
 
     Args:
-        settings: account and bounds.
+        settings: the account.
+        texts: what is sent.
         sender: a number, a name or a messaging service.
         name: the metric label, which tells the senders apart.
         clock: for a Retry-After that is a date, and for how long a message is worth sending.
     """
 
-    def __init__(self, settings: SmsSettings, sender: str, name: str = "twilio", clock: Clock | None = None) -> None:
+    def __init__(
+        self, settings: SmsSettings, texts: Texts, sender: str, name: str = "twilio", *, clock: Clock | None = None
+    ) -> None:
         self.name = name
         self._clock = clock or SystemClock()
         self._http = MessageClient(settings.sms_concurrency, self._clock)
@@ -63,7 +66,8 @@ class TwilioProvider:
         self._messages = client.messages
         self._sender = sender_parameter(sender)
         self._is_short_code = is_short_code(sender)
-        self._texts = Texts(settings.sms_max_segments)
+        self._texts = texts
+        self._can_be_answered = can_be_answered(sender)
         self._callbacks = settings.callbacks
 
     def handles(self, delivery: Delivery) -> bool:
@@ -75,7 +79,7 @@ class TwilioProvider:
         address = attempt.delivery.address
         if not isinstance(address, PhoneNumber):
             raise PermanentFailure(Reason.REJECTED, "not a phone number")
-        text, segments = self._texts.of(attempt)
+        text, segments = await self._texts.of(attempt, address, answerable=self._can_be_answered)
         try:
             with self._http.making(attempt):
                 message = await self._messages.create_async(

@@ -37,6 +37,10 @@ class Unwanted:
         """Take note that somebody wants SMS; a number that writes reaches somebody, too."""
         await self._list.lift(digest(phone))
 
+    async def is_opted_out(self, phone: str) -> bool:
+        """Tell whether somebody wants no SMS."""
+        return any(entry.cause is Cause.UNSUBSCRIBED for entry in await self._list.entries(digest(phone)))
+
     async def gone(self, phone: str, detail: str) -> None:
         """Take note that a number reaches nobody, unless too many seem to."""
         if self._brake.may_forget():

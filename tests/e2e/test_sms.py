@@ -1,5 +1,6 @@
 """SMS and what follows from them, through real processes: the sandbox calls back as Twilio does."""
 
+import re
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -97,12 +98,21 @@ async def test_whoever_answers_ack_takes_the_alert(system: System, trace: Trace)
     number, kind = phone(), f"net-{uuid.uuid4().hex[:8]}"
     user = await system.person("oncall", phone=number)
     await system.publish(f"directory/oncall/{kind}", {"users": [user]})
-    receipt = await system.publish(f"notifications/alerts/critical/{kind}", {"message": "Link down"})
-    await system.arrived(to=number)
-    assert await system.sandbox.inbound_sms(number, "Ack on my way") == 200
-    record = await trace.record(str(receipt.alert_id))
-    assert record is not None
-    assert (record.alert, record.acknowledged_by) == (AlertState.ACKNOWLEDGED, user)
+    alert_ids = {}
+    for message in ("Link down", "Disk full"):
+        payload = {"message": message, "dedup_key": f"{kind}/{message}"}
+        alert_ids[message] = str((await system.publish(f"notifications/alerts/critical/{kind}", payload)).alert_id)
+    bodies = [entry["body"] for entry in await system.arrived(2, to=number)]
+    numbers = dict(re.findall(r"\[CRITICAL\] (.+)\nReply ACK (\d+)", "\n".join(bodies)))
+    assert (numbers.keys(), sorted(numbers.values())) == (alert_ids.keys(), ["1", "2"])
+    assert await system.sandbox.inbound_sms(number, "Ack") == 200
+    (question,) = (await system.arrived(3, to=number))[2:]
+    assert question["body"] == "2 alerts are open. Which one? Reply ACK 2 or ACK 1."
+    for message, answer in (("Disk full", f"ok {numbers['Disk full']}"), ("Link down", "\N{THUMBS UP SIGN}")):
+        assert await system.sandbox.inbound_sms(number, answer) == 200
+        record = await trace.record(alert_ids[message])
+        assert record is not None
+        assert (record.alert, record.acknowledged_by) == (AlertState.ACKNOWLEDGED, user)
 
 
 async def test_stop_and_start_are_kept(system: System, trace: Trace) -> None:

@@ -6,6 +6,7 @@ from typing import ClassVar
 import pytest
 
 from sandbox.server import Sandbox
+from services.sms.text import Texts
 from services.sms.twilio import TwilioProvider
 from shared.errors import (
     OutcomeUnknown,
@@ -44,7 +45,7 @@ class TestTwilio(ProviderContract):
         return SandboxRig(
             box,
             "twilio",
-            open=partial(TwilioProvider, settings, settings.senders[0]),
+            open=partial(TwilioProvider, settings, Texts(settings.sms_max_segments), settings.senders[0]),
             make_attempt=partial(attempt, PHONE),
             secrets=[PHONE.removeprefix("+"), box.credentials.twilio_sid, box.credentials.twilio_token],
             faults={

@@ -443,6 +443,17 @@ async def test_only_those_who_were_told_may_acknowledge_when_that_is_asked(ledge
     assert not await ledger.acknowledge(new_notification_id(), "user123")
 
 
+@pytest.mark.parametrize("key", ["sms:user123", "email:user123@2"])
+async def test_whoever_was_told_by_other_ways_than_the_inbox_may_acknowledge(ledger: Ledger, key: str) -> None:
+    mine = NewRow(row(key).row.model_copy(update={"recipient": "user123"}))
+    accepted = record(mine, row("realtime:user1"), alert=AlertState.OPEN)
+    await ledger.accept(accepted)
+    alert_id = accepted.notification.id
+    for stranger in ("user12", "user123@2", "123", "ser123", ":"):
+        assert not await ledger.acknowledge(alert_id, stranger, must_be_told=True)
+    assert await ledger.acknowledge(alert_id, "user123", must_be_told=True)
+
+
 async def test_counts_agree_with_what_happened(ledger: Ledger, opened: Store) -> None:
     for state, reason in [
         (State.DELIVERED, Reason.NONE),

@@ -12,6 +12,7 @@ from sandbox.script import Rule
 from sandbox.server import Sandbox
 from services.email.providers import SmtpProvider
 from services.push.providers import build_providers
+from services.sms.text import Texts
 from services.sms.twilio import TwilioProvider
 from shared.clock import SystemClock
 from shared.errors import Reason
@@ -58,7 +59,7 @@ async def silent_server(first_words: bytes = b"") -> AsyncIterator[int]:
 
 
 async def test_an_sms_that_waits_for_a_free_connection_was_not_sent(box: Sandbox) -> None:
-    provider = TwilioProvider(sms.settings_for(box, sms_concurrency=1), "+15005550006")
+    provider = TwilioProvider(sms.settings_for(box, sms_concurrency=1), Texts(10), "+15005550006")
     box.script.add(Rule.model_validate({"provider": "twilio", "fault": {"hang": "after"}}))
     try:
         sent = performing(provider, sms.attempt())

@@ -152,6 +152,7 @@ class Customer:
     def __init__(self, token: str) -> None:
         self.calls: list[dict[str, str]] = []
         self.url = ""
+        self.says = ""
         self._validator = RequestValidator(token)
 
     async def handle(self, request: web.Request) -> web.Response:
@@ -159,7 +160,7 @@ class Customer:
         signature = request.headers["X-Twilio-Signature"]
         assert self._validator.validate(f"{self.url}{request.raw_path}", form, signature)
         self.calls.append(form)
-        return web.Response(status=204)
+        return web.Response(status=200 if self.says else 204, text=self.says or None)
 
 
 @pytest.fixture
@@ -192,6 +193,29 @@ async def test_a_message_is_followed_by_signed_callbacks(
     await eventually(lambda: len(customer.calls) == len(told))
     assert [(call["MessageStatus"], call.get("ErrorCode")) for call in customer.calls] == told
     assert {call["MessageSid"] for call in customer.calls} == {message.sid}
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("<Response><Message>Alerts &amp; more</Message></Response>", ["Alerts & more"]),
+        ("<Response><Message><Body>Alerts</Body></Message></Response>", ["Alerts"]),
+        ("<Response/>", []),
+        ("no TwiML", []),
+    ],
+)
+async def test_what_a_service_says_back_is_kept_as_an_sms(
+    data: Path, customer: Customer, said: str, kept: list[str]
+) -> None:
+    customer.says = said
+    options = Options(data=data, sms_inbound_url=f"{customer.url}/inbound")
+    async with running(options) as heard, aiohttp.ClientSession(heard.addresses.http_url) as http:
+        async with http.post("/twilio/inbound", json={"sender": "+12025550123", "body": "ACK"}) as answer:
+            assert await answer.json() == {"status": 200, "answer": kept[0] if kept else None}
+        assert [call["Body"] for call in customer.calls] == ["ACK"]
+        assert [(entry["to"], entry["from"], entry["body"]) for entry in entries(heard)] == [
+            ("+12025550123", SMS_FROM, body) for body in kept
+        ]
 
 
 async def test_somebody_sends_an_sms(data: Path) -> None:

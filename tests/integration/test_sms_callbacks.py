@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import secrets
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import aiohttp
 import pytest
@@ -15,14 +17,16 @@ from twilio.request_validator import RequestValidator  # type: ignore[import-unt
 from carillon.local.ports import free_port
 from sandbox.server import Sandbox
 from services.sms import reference
+from services.sms.alerts import ALERTS_KEPT, HIGHEST_NUMBER, SentAlerts
 from services.sms.desk import Desk
+from services.sms.inbound import QUESTIONS_MOST
 from services.sms.settings import SmsSettings
 from services.sms.twilio import twilio_providers
 from shared.dead_letters import Answer, DeadLetters, Wanted
 from shared.errors import DeliveryRefused, Reason
 from shared.guarded import Guarded, guarded
 from shared.ledger import AlertState, NewRecord, NewRow, Outcome
-from shared.model import AlertDetails, Attempt, Receipt, State
+from shared.model import AlertDetails, Attempt, PhoneNumber, Receipt, State
 from shared.service import Context, open_context
 from shared.topics import Kind
 from shared.trace import Confirmation, Trace, TracedRow
@@ -46,6 +50,7 @@ class Bench:
     url: str
     token: str
     events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    said: str = ""
 
     async def call(
         self, path: str, form: dict[str, str], *, token: str | None = None, signed: str | None = None
@@ -53,6 +58,7 @@ class Bench:
         """Call as Twilio does, and return the status; ``signed`` signs another path."""
         signature = RequestValidator(token or self.token).compute_signature(f"{self.url}{signed or path}", form)
         async with self.http.post(f"{self.url}{path}", data=form, headers={"X-Twilio-Signature": signature}) as answer:
+            self.said = await answer.text()
             return answer.status
 
     async def tell(
@@ -68,6 +74,19 @@ class Bench:
         return await self.call(
             "/v1/twilio/inbound", {"MessageSid": sid, "From": phone, "To": "+15005550006", "Body": body}
         )
+
+    async def write(self, body: str, phone: str = PHONE) -> str | None:
+        """Have somebody write a message of its own, and return what Twilio is to answer."""
+        assert await self.answer(body, f"SM{secrets.token_hex(16)}", phone) == 200
+        found = ET.fromstring(self.said).find("Message")  # noqa: S314 - our own
+        return None if found is None else found.text
+
+    async def alert(self, user: str = "user1", phone: str = PHONE, message: str = "Disk full") -> Attempt:
+        """Send a critical alert to somebody."""
+        sent = attempt(phone, message, kind=Kind.ALERT_CRITICAL, recipient=user, alert=ALERT)
+        await self.accept(sent)
+        await self.provider.send(sent)
+        return sent
 
     async def accept(self, attempted: Attempt) -> None:
         """Write an attempt's delivery to the ledger and claim it."""
@@ -102,7 +121,7 @@ async def bench(box: Sandbox, store: EmptyStore) -> AsyncIterator[Bench]:
     settings = settings_for(box, redis_url=store.url, sms_callback_port=port, sms_callback_url=f"{url}/")
     async with open_context(settings, "sms") as context, aiohttp.ClientSession() as http:
         desk = Desk(context)
-        (provider,) = guarded(desk.rules, twilio_providers(settings))
+        (provider,) = guarded(desk.rules, twilio_providers(settings, desk.texts))
         made = Bench(context, provider, http, url, box.credentials.twilio_token)
 
         def publish(topic: str, payload: str) -> asyncio.Future[bool]:
@@ -263,21 +282,145 @@ async def test_stop_holds_until_start(bench: Bench) -> None:
     assert isinstance(await outcome(bench.provider, attempt()), Receipt)
 
 
-async def test_ack_acknowledges_the_newest_open_alert_of_that_number(bench: Bench) -> None:
-    alerts = [attempt(kind=Kind.ALERT_CRITICAL, recipient=f"user{number}", alert=ALERT) for number in range(3)]
-    for each in alerts:
-        await bench.accept(each)
-        await bench.provider.send(each)
-    assert await bench.answer("ACK", phone="+12025550124") == 200
-    await bench.context.ledger.resolve(alerts[2].notification.id)
-    assert await bench.answer("ack on my way", "SM" + "1" * 32) == 200
-    # The same message again must not take the next alert.
-    assert await bench.answer("ack on my way", "SM" + "1" * 32) == 200
-    assert [await bench.alert_state(each) for each in alerts] == [
-        (AlertState.OPEN, None),
-        (AlertState.ACKNOWLEDGED, "user1"),
-        (AlertState.RESOLVED, None),
+TAKEN = (AlertState.ACKNOWLEDGED, "user1")
+OPEN = (AlertState.OPEN, None)
+
+
+async def test_an_alert_says_how_it_is_answered_and_each_has_its_own_number(box: Sandbox, bench: Bench) -> None:
+    first = await bench.alert()
+    await bench.alert(message="Link down")
+    await bench.provider.send(first)
+    await bench.alert(phone="+12025550124")
+    assert [entry["body"] for entry in outbox(box)] == [
+        "[CRITICAL] Disk full\nReply ACK 1",
+        "[CRITICAL] Link down\nReply ACK 2",
+        "[CRITICAL] Disk full\nReply ACK 1",
+        "[CRITICAL] Disk full\nReply ACK 1",
     ]
+
+
+async def test_what_nobody_has_to_acknowledge_says_nothing_of_answers(box: Sandbox, bench: Bench) -> None:
+    warning = AlertDetails(type="disk", level="warning")
+    for sent in (attempt(recipient="user1", kind=Kind.REALTIME_USER, message="Hello"),
+                 attempt(recipient="user1", kind=Kind.ALERT_WARNING, message="Disk fills", alert=warning)):  # fmt: skip
+        await bench.provider.send(sent)
+    assert [entry["body"] for entry in outbox(box)] == ["Hello", "[WARNING] Disk fills"]
+
+
+@pytest.mark.parametrize("body", ["ack on my way", "ok", "Yes", "\N{THUMBS UP SIGN}", "ACK 1", "1"])
+async def test_one_open_alert_is_taken_with_or_without_its_number(bench: Bench, body: str) -> None:
+    sent = await bench.alert()
+    assert await bench.write(body) is None
+    assert await bench.alert_state(sent) == TAKEN
+
+
+async def test_of_several_the_number_says_which(bench: Bench) -> None:
+    alerts = [await bench.alert() for _ in range(3)]
+    assert await bench.write("ack") == "3 alerts are open. Which one? Reply ACK 3, ACK 2 or ACK 1."
+    assert [await bench.alert_state(each) for each in alerts] == [OPEN, OPEN, OPEN]
+    assert await bench.write("2") is None
+    assert [await bench.alert_state(each) for each in alerts] == [OPEN, TAKEN, OPEN]
+    assert await bench.write("ack 2") == "Alert 2 is acknowledged already."
+    await bench.context.ledger.resolve(alerts[0].notification.id)
+    # One is left.
+    assert await bench.write("ok") is None
+    assert await bench.alert_state(alerts[2]) == TAKEN
+    assert await bench.write("ok") == "No alert that was sent to this number is open."
+
+
+async def test_the_same_message_again_takes_no_other_alert_and_is_not_answered_again(bench: Bench) -> None:
+    alerts = [await bench.alert() for _ in range(2)]
+    await bench.answer("which?")
+    assert "<Message>" in bench.said
+    await bench.answer("which?")
+    assert "<Message>" not in bench.said
+    await bench.context.ledger.resolve(alerts[1].notification.id)
+    for _ in range(2):
+        await bench.answer("ack on my way", "SM" + "1" * 32)
+    later = await bench.alert()
+    await bench.answer("ack on my way", "SM" + "1" * 32)
+    assert [await bench.alert_state(each) for each in (alerts[0], later)] == [TAKEN, OPEN]
+
+
+async def test_an_alert_that_several_people_got_at_one_number_is_one(bench: Bench) -> None:
+    sent = attempt(kind=Kind.ALERT_CRITICAL, recipient="user1", alert=ALERT)
+    other = replace(sent, delivery=sent.delivery.model_copy(update={"key": "sms:user2", "recipient": "user2"}))
+    rows = [NewRow(each.delivery) for each in (sent, other)]
+    await bench.context.ledger.accept(NewRecord(sent.notification, rows, alert=AlertState.OPEN))
+    for each in (sent, other):
+        await bench.provider.send(each)
+    assert await bench.write("ack") is None
+    assert (await bench.alert_state(sent))[0] is AlertState.ACKNOWLEDGED
+
+
+async def test_an_alert_that_cannot_be_taken_is_not_said_to_be(bench: Bench) -> None:
+    sent = await bench.alert()
+    # The ledger knows of another person alone.
+    stranger = replace(sent, delivery=sent.delivery.model_copy(update={"key": "sms:user2", "recipient": "user2"}))
+    await bench.provider.send(stranger)
+    assert await bench.write("ack 2") == "This alert cannot be taken by SMS."
+    assert await bench.alert_state(sent) == OPEN
+
+
+async def test_an_auto_responder_gets_one_answer_and_a_stranger_none(bench: Bench) -> None:
+    driving = "I am driving and will answer later."
+    assert await bench.write(driving) is None
+    await bench.provider.send(attempt(message="Your code is 1234"))
+    # Who got other messages than alerts has nothing to answer.
+    assert await bench.write(driving) is None
+    sent = await bench.alert()
+    assert await bench.write(driving) == "Reply ACK 1 to take an alert. STOP ends all messages."
+    assert [await bench.write(driving) for _ in range(20)] == [None] * 20
+    assert await bench.alert_state(sent) == OPEN
+
+
+async def test_questions_back_are_few(bench: Bench) -> None:
+    for _ in range(2):
+        await bench.alert()
+    answers = [await bench.write("ok") for _ in range(20)]
+    assert [bool(answer) for answer in answers] == [True] * QUESTIONS_MOST + [False] * (20 - QUESTIONS_MOST)
+
+
+async def test_what_twilio_answers_itself_we_do_not(bench: Bench) -> None:
+    await bench.alert()
+    assert [await bench.write(word) for word in ("HELP", "STOP", "hello", "ack 9", "START")] == [None] * 5
+
+
+async def test_a_word_that_asks_for_silence_goes_before_everything(bench: Bench) -> None:
+    sent = await bench.alert()
+    for word, start in (("REVOKE", "START"), ("OPTOUT", "YES"), ("opt out", "unstop")):
+        assert await bench.write(word) is None
+        ended = await outcome(bench.provider, attempt())
+        assert isinstance(ended, DeliveryRefused)
+        assert ended.reason is Reason.OPTED_OUT
+        # To whoever said STOP, YES means that messages are wanted again, and takes nothing.
+        assert await bench.write(start) is None
+        assert isinstance(await outcome(bench.provider, attempt()), Receipt)
+        assert await bench.alert_state(sent) == OPEN
+    assert await bench.write("YES") is None
+    assert await bench.alert_state(sent) == TAKEN
+
+
+async def test_what_an_older_release_has_sent_is_taken_as_it_promised(bench: Bench) -> None:
+    alerts = [await bench.alert() for _ in range(2)]
+    base = bench.context.keys.sms_number(PHONE)
+    await bench.context.store.command("DEL", f"{base}:alert_numbers")
+    assert await bench.write("ack") is None
+    assert [await bench.alert_state(each) for each in alerts] == [OPEN, TAKEN]
+
+
+async def test_numbers_are_not_used_again_soon_and_never_twice_at_once(bench: Bench) -> None:
+    base = bench.context.keys.sms_number(PHONE)
+    alerts = SentAlerts(bench.context.store, bench.context.keys, bench.context.ledger, 3600)
+    address = PhoneNumber(phone=PHONE)
+    given = []
+    for _ in range(ALERTS_KEPT + HIGHEST_NUMBER):
+        sent = attempt(kind=Kind.ALERT_CRITICAL, recipient="user1", alert=ALERT)
+        given.append(await alerts.number_for(sent, address))
+    # They go round, so that the answer to an old message does not take a later alert.
+    assert given == [n % HIGHEST_NUMBER + 1 for n in range(ALERTS_KEPT + HIGHEST_NUMBER)]
+    numbers = await bench.context.store.command("HLEN", f"{base}:alert_numbers")
+    assert (numbers, await bench.context.store.command("ZCARD", f"{base}:alerts")) == (ALERTS_KEPT + 1, ALERTS_KEPT)
 
 
 async def test_no_number_and_no_text_stands_in_a_log(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:

@@ -21,6 +21,7 @@ from sandbox.authority import server_context
 from sandbox.script import Rule
 from sandbox.server import Sandbox
 from services.sms import http_client
+from services.sms.text import Texts
 from services.sms.twilio import TwilioProvider, twilio_providers
 from shared.clock import SystemClock
 from shared.delivery import Deliverer
@@ -56,7 +57,7 @@ async def provider(box: Sandbox) -> AsyncIterator[Open]:
 
     def open_with(**others: Any) -> TwilioProvider:
         settings = settings_for(box, **others)
-        opened.append(TwilioProvider(settings, settings.senders[0]))
+        opened.append(TwilioProvider(settings, Texts(settings.sms_max_segments), settings.senders[0]))
         return opened[-1]
 
     yield open_with
@@ -138,7 +139,7 @@ async def test_twilio_is_told_how_long_it_is_worth_sending(
 
 @pytest.mark.parametrize("code", [21606, 21612, 21660, 21611, 20429])
 async def test_what_one_sender_cannot_send_goes_out_by_the_next(box: Sandbox, code: int) -> None:
-    providers = twilio_providers(settings_for(box, sms_twilio_from="+15005550006,Carillon"))
+    providers = twilio_providers(settings_for(box, sms_twilio_from="+15005550006,Carillon"), Texts(10))
     deliverer = Deliverer(
         Channel.SMS,
         providers,
@@ -158,7 +159,7 @@ async def test_what_one_sender_cannot_send_goes_out_by_the_next(box: Sandbox, co
 
 
 async def test_each_sender_is_a_provider_of_its_own(box: Sandbox) -> None:
-    first, second = twilio_providers(settings_for(box, sms_twilio_from="+15005550006,Carillon"))
+    first, second = twilio_providers(settings_for(box, sms_twilio_from="+15005550006,Carillon"), Texts(10))
     assert (first.name, second.name) == ("twilio", "twilio-2")
     for each in (first, second):
         await each.send(attempt())

@@ -33,7 +33,8 @@ async def sms(box: Sandbox, store: EmptyStore) -> AsyncIterator[Open]:
         async def open_with(**others: Any) -> Guarded:
             settings = settings_for(box, redis_url=store.url, **others)
             context = await stack.enter_async_context(open_context(settings, "sms"))
-            (provider,) = guarded(Desk(context).rules, twilio_providers(settings))
+            desk = Desk(context)
+            (provider,) = guarded(desk.rules, twilio_providers(settings, desk.texts))
             stack.push_async_callback(provider.close)
             return provider
 

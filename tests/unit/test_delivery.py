@@ -311,7 +311,7 @@ async def test_what_no_route_can_carry_is_a_dead_letter() -> None:
 )
 @pytest.mark.parametrize("unfit_first", [True, False])
 async def test_what_one_route_cannot_carry_waits_for_the_other(other: DeliveryError, unfit_first: bool) -> None:
-    answers = [[UNFIT], [other]] if unfit_first else [[other], [UNFIT]]
+    answers: list[list[DeliveryError]] = [[UNFIT], [other]] if unfit_first else [[other], [UNFIT]]
     first, second = two(*answers)
     channel = deliverer(first, second)
     outcome = await channel.perform(notification(), mail(), claim())

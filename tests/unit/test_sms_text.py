@@ -2,8 +2,9 @@
 
 import pytest
 
+from services.sms.answers import suffix
 from services.sms.segments import count_segments
-from services.sms.text import composed_text, written_text
+from services.sms.text import LIMIT_CHARACTERS, composed_text, written_text
 from shared.errors import PermanentFailure, Reason
 from shared.model import AlertDetails, Content
 
@@ -44,6 +45,20 @@ def test_a_composed_text_is_cut_at_the_end_of_a_word() -> None:
     # A word that has no end in sight is cut.
     long_word = composed_text(Content(title="", message="at last " + "x" * 2000), max_segments=1)
     assert long_word == "at last " + "x" * 149 + "..."
+
+
+@pytest.mark.parametrize("message", ["wind and rain " * 50, "x" * 2000, "\N{GRINNING FACE} wind " * 200, "x" * 153])
+@pytest.mark.parametrize("most", [1, 2, 10])
+def test_how_an_alert_is_answered_stands_at_the_end_whatever_is_left_out(message: str, most: int) -> None:
+    alert = AlertDetails(type="storm", level="critical")
+    content = Content(title="", message=message, alert=alert)
+    text = composed_text(content, most, suffix(42))
+    assert text.endswith("\nReply ACK 42")
+    assert count_segments(text).count <= most
+    assert len(text) <= LIMIT_CHARACTERS
+    # No more is left out than it takes.
+    without = composed_text(content, most)
+    assert text.startswith(without.removesuffix("...")[: len(without) - 80])
 
 
 @pytest.mark.parametrize("cluster", ["\N{WOMAN}\u200d\N{ROCKET}", "e\u0301", "\N{GRINNING FACE}"])
