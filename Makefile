@@ -84,6 +84,7 @@ test: $(STAMP)  ## run the tests (as root on Debian it installs the servers that
 		missing=; for program in mosquitto redis-server chromium prometheus; do \
 			PATH="$$PATH:/usr/sbin" command -v $$program >/dev/null || missing="$$missing $$program"; \
 		done; \
+		command -v mosquitto_pub >/dev/null || missing="$$missing mosquitto-clients"; \
 		PATH="$$PATH:/usr/sbin" command -v smtp-sink >/dev/null || missing="$$missing postfix"; \
 		if [ -n "$$missing" ]; then \
 			apt-get update --quiet=2 && \

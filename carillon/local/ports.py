@@ -38,6 +38,12 @@ def free_port(taken: Collection[int] = (), *, in_a_row: int = 1) -> int:
     raise OSError(f"no free port between {FREE_PORTS.start} and {FREE_PORTS.stop - 1}")
 
 
+# The order of ``Ports.from_base``. The last one stands for as many as there are services.
+IN_A_ROW = ("mqtt", "redis", "http", "sandbox", "smtp", "apns", "sms_callback", "prometheus", "ops_base")
+PORTS_IN_A_ROW = len(IN_A_ROW) - 1 + len(SERVICES)
+HIGHEST_PORT = 65_535
+
+
 @dataclass(frozen=True)
 class Ports:
     """Where the parts of one system listen; the ops endpoints follow ``ops_base`` in the order of SERVICES."""
@@ -51,6 +57,11 @@ class Ports:
     sms_callback: int = 8082
     ops_base: int = 9100
     prometheus: int = 9190
+
+    @classmethod
+    def from_base(cls, base: int) -> "Ports":
+        """Return ports in a row, in the order of IN_A_ROW."""
+        return cls(**{name: base + offset for offset, name in enumerate(IN_A_ROW)})
 
     @classmethod
     def free(cls) -> "Ports":

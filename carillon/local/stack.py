@@ -39,6 +39,7 @@ DATA_VARIABLE = "CARILLON_DATA"
 DEFAULT_DATA = ROOT / "var"
 _SAMPLE_TEMPLATES = ROOT / "carillon" / "local" / "sample_templates"
 _PREFIX = "TOPIC_PREFIX"
+_ORIGINS = "REALTIME_ALLOWED_ORIGINS"
 
 
 class Stack:
@@ -90,6 +91,11 @@ class Stack:
     def children(self) -> list[Child]:
         """All processes that were described, in the order of the start."""
         return [self.broker, self.store, self.sandbox, *self._services.values()]
+
+    @property
+    def topic_prefix(self) -> str:
+        """What stands before the services' topics."""
+        return self._settings.get(_PREFIX, "")
 
     @property
     def realtime_url(self) -> str:
@@ -156,7 +162,7 @@ class Stack:
             "REALTIME_JWT_SECRET": self._secret("jwt_secret"),
             "EMAIL_UNSUBSCRIBE_SECRET": self._secret("unsubscribe_secret"),
             "EMAIL_UNSUBSCRIBE_URL": self.realtime_url,
-            "REALTIME_ALLOWED_ORIGINS": f"{self.realtime_url},http://localhost:{self.ports.http}",
+            _ORIGINS: ",".join([self.realtime_url, f"http://localhost:{self.ports.http}", *_asked_origins()]),
             **self._settings,
         }
         if self._browser_push_hosts:
@@ -335,6 +341,11 @@ def _templates_folder() -> Path:
     # Absolute, because services and commands run in different folders.
     asked = os.environ.get("TEMPLATES_DIR")
     return Path(asked).resolve() if asked else _SAMPLE_TEMPLATES
+
+
+def _asked_origins() -> list[str]:
+    """Return the origins that our own environment allows, besides the pages of this stack."""
+    return [origin.strip() for origin in os.environ.get(_ORIGINS, "").split(",") if origin.strip()]
 
 
 def _inherited() -> dict[str, str]:

@@ -22,6 +22,7 @@ import jwt
 import redis.asyncio
 
 from carillon.local.child import Child, ChildFailed
+from carillon.local.first_steps import SAMPLE_USER, client_snippets, send_examples
 from carillon.local.log_view import LogView, heading
 from carillon.local.ports import SERVICES, Ports, is_free
 from carillon.local.prometheus import DASHBOARDS, local_prometheus, prometheus_url
@@ -32,57 +33,12 @@ from services.push.settings import BROWSER_PUSH_HOSTS
 from shared.errors import CarillonError
 
 SAMPLE_DIRECTORY = ROOT / "carillon" / "local" / "sample_directory.jsonl"
-SAMPLE_USER = "user123"
 _LOADED = "carillon:sample_directory"
 
 _REFUSED, _FAILED = 2, 1
 _TOKEN_LIFETIME = timedelta(days=7)
 _LOG_POLL_S = 0.2
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-_EXAMPLES: tuple[tuple[str, str, dict[str, object]], ...] = (
-    (
-        "a notification for one person",
-        f"notifications/realtime/user/{SAMPLE_USER}",
-        {
-            "title": "New Message",
-            "message": "You have a new message",
-            "type": "message",
-            "priority": "normal",
-            "data": {"message_id": "msg_456", "sender": "john_doe"},
-        },
-    ),
-    (
-        "a critical alert",
-        "notifications/alerts/critical/system_failure",
-        {
-            "message": "Database connection lost",
-            "source": "database_monitor",
-            "severity": "critical",
-            "affected_systems": ["user_service", "order_service"],
-        },
-    ),
-    (
-        "a mail",
-        "notifications/email/send",
-        {
-            "to": "user@example.com",
-            "subject": "Welcome",
-            "body": "Thank you for joining us.",
-            "priority": "high",
-        },
-    ),
-    (
-        "a mail in the reader's language, from carillon/local/sample_templates/welcome",
-        "notifications/email/send",
-        {
-            "to": "user@example.com",
-            "template": "welcome",
-            "locale": "fr-CA",
-            "data": {"name": "User 123", "joined": "2026-11-02", "tasks": 3},
-        },
-    ),
-)
 
 
 @dataclass(frozen=True)
@@ -108,6 +64,10 @@ PORT_OPTIONS = (
 )
 
 
+# Moves all of them; those that are given by themselves stay where they are asked for.
+PORT_BASE_OPTION = "--port-base"
+
+
 def up(*, data: Path = DEFAULT_DATA, ports: Ports | None = None, embedded: bool = False, as_json: bool = False) -> int:
     """Run the whole system until SIGINT, SIGTERM or SIGHUP, and return the exit status.
 
@@ -121,9 +81,8 @@ def up(*, data: Path = DEFAULT_DATA, ports: Ports | None = None, embedded: bool 
         0 when it was told to end, 1 when a part could not be kept running, 2 when it could not begin.
     """
     ports = ports or Ports()
-    problem = _port_problem(ports)
-    if problem:
-        sys.stderr.write(f"carillon: {problem}\n")
+    if problems := _port_problems(ports):
+        sys.stderr.write("".join(f"carillon: {problem}\n" for problem in problems))
         return _REFUSED
     try:
         # Folders that are made here hold keys.
@@ -135,22 +94,25 @@ def up(*, data: Path = DEFAULT_DATA, ports: Ports | None = None, embedded: bool 
     return asyncio.run(_Run(stack, sys.stdout, as_json=as_json).until_told_to_stop())
 
 
-def _port_problem(ports: Ports) -> str:
-    """Return what is wrong with the ports in one line, nothing when they can be used."""
+def _port_problems(ports: Ports) -> list[str]:
+    """Return what is wrong with the ports, a line for each, nothing when they can be used."""
     seen: dict[int, str] = {}
+    problems: list[str] = []
     for choice in PORT_OPTIONS:
         first: int = getattr(ports, choice.field)
         count = len(SERVICES) if choice.field == "ops_base" else 1
         for port in range(first, first + count):
             if port in seen:
-                return f"port {port} is asked for twice, by {seen[port]} and {choice.option}"
-            if not is_free(port):
-                return (
+                problems.append(f"port {port} is asked for twice, by {seen[port]} and {choice.option}")
+            elif not is_free(port):
+                problems.append(
                     f"port {port} ({choice.purpose}) cannot be used, probably because something listens on it; "
                     f"choose another with {choice.option} or {choice.variable}"
                 )
-            seen[port] = choice.option
-    return ""
+            seen.setdefault(port, choice.option)
+    if len(problems) > 1:
+        problems.append(f"or move all ports at once with {PORT_BASE_OPTION}")
+    return problems
 
 
 class _Run:
@@ -284,26 +246,35 @@ class _Run:
         inbox = {user: f"{stack.realtime_url}/#token={_token(stack, user)}" for user in (SAMPLE_USER, "admin1")}
         metrics = {name: f"{stack.ops_url(name)}/metrics" for name in SERVICES}
         prometheus = f"{prometheus_url(stack.ports.prometheus)}/{DASHBOARDS}" if self._prometheus else None
+        broker = stack.broker.url
+        snippets = client_snippets(broker, stack.topic_prefix)
         if self._as_json:
-            places = {"inbox": inbox, "outbox": f"{stack.sandbox_url}/", "metrics": metrics, "prometheus": prometheus}
-            self._print(json.dumps({"message": "Carillon is up.", **places, "data": str(stack.data)}))
+            places = {
+                "broker": broker, "inbox": inbox, "outbox": f"{stack.sandbox_url}/", "metrics": metrics,
+                "prometheus": prometheus, "data": str(stack.data),
+                "publish": {snippet.name: snippet.command for snippet in snippets},
+            }  # fmt: skip
+            self._print(json.dumps({"message": "Carillon is up.", **places}))
             return
         prefix = "" if stack.data == DEFAULT_DATA else f"{DATA_VARIABLE}={shlex.quote(str(stack.data))} "
-        command = Path(sys.executable).with_name("carillon")
-        shown = command.relative_to(Path.cwd()) if command.is_relative_to(Path.cwd()) else command
         lines = [
             "",
             heading("Carillon is up.", colour=self._colour),
             *(f"  {f'inbox of {user}':<17} {url}" for user, url in inbox.items()),
             f"  outbox            {stack.sandbox_url}/",
+            f"  broker            {broker}",
             *(f"  metrics {name:<9} {url}" for name, url in metrics.items()),
             *([f"  Prometheus        {prometheus}"] if prometheus else []),
             f"  logs and data     {stack.data}",
             "",
             heading("Try it, in another terminal:", colour=self._colour),
         ]
-        for purpose, topic, payload in _EXAMPLES:
-            lines += [f"  # {purpose}", f"  {prefix}{shown} send {topic} {shlex.quote(json.dumps(payload))}"]
+        for example in send_examples(prefix):
+            lines += [f"  # {example.purpose}", f"  {example.command}"]
+        lines += ["", heading("Or with another MQTT client:", colour=self._colour)]
+        for snippet in snippets:
+            # Only its first line is indented: inside the quotes every space counts.
+            lines += [f"  # {snippet.purpose}", f"  {snippet.command}"]
         self._say("\n".join([*lines, "", "Ctrl-C stops everything.", ""]))
 
     def _say(self, text: str) -> None:

@@ -117,6 +117,23 @@ async def test_a_prefix_of_our_own_environment_is_written_down_for_the_commands(
     assert read_environment(stack.data)["TOPIC_PREFIX"] == "staging/"
 
 
+async def test_origins_of_our_own_environment_count_besides_the_stacks_own(
+    new_stack: NewStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REALTIME_ALLOWED_ORIGINS", "http://localhost:3000, https://app.example.com")
+    stack = new_stack(services=["realtime"])
+    await stack.start()
+    url = f"{stack.realtime_url}/v1/inbox"
+    origins = ["http://localhost:3000", "https://app.example.com", stack.realtime_url, "http://localhost:3001"]
+    allowed = []
+    async with aiohttp.ClientSession() as session:
+        for origin in origins:
+            async with session.get(url, headers={"Origin": origin}) as answer:
+                allowed.append(answer.headers.get("Access-Control-Allow-Origin"))
+    assert allowed[:2] == origins[:2]
+    assert allowed[3] is None
+
+
 async def test_a_data_folder_serves_one_stack_at_a_time(new_stack: NewStack) -> None:
     stack = new_stack(services=[])
     await stack.start()

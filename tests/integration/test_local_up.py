@@ -1,6 +1,7 @@
 """``carillon up`` as people run it: its output, its exit status, and what is left when it ends."""
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -17,9 +18,12 @@ from urllib.parse import urljoin
 import aiohttp
 import pytest
 import pytest_asyncio
+from click.testing import CliRunner
 
+from carillon.commands.up import up as up_command
 from carillon.local.child import Child, ChildFailed
-from carillon.local.ports import LOOPBACK, SERVICES, Ports, is_free
+from carillon.local.first_steps import client_snippets
+from carillon.local.ports import LOOPBACK, PORTS_IN_A_ROW, SERVICES, Ports, free_port, is_free
 from carillon.local.servers import ROOT, find_server
 from carillon.local.system import PORT_OPTIONS, PortOption, up
 from tests.waiting import eventually
@@ -89,6 +93,50 @@ def test_a_busy_port_is_named_with_the_option_that_changes_it(choice: PortOption
     assert not (tmp_path / "logs").exists()
 
 
+def test_all_busy_ports_are_named_at_once_and_what_moves_them_together(tmp_path: Path, ports: Ports) -> None:
+    with (
+        socket.create_server((LOOPBACK, ports.mqtt)),
+        socket.create_server((LOOPBACK, ports.ops("sms"))),
+        socket.create_server((LOOPBACK, ports.smtp)),
+    ):
+        ended = subprocess.run(  # noqa: S603 - our own command
+            command(tmp_path, ports), cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+        )
+    assert ended.returncode == 2
+    *lines, hint = ended.stderr.splitlines()
+    named = [re.match(r"carillon: port (\d+) .* choose another with (\S+) or", line) for line in lines]
+    assert [found and (int(found[1]), found[2]) for found in named] == [
+        (ports.mqtt, "--mqtt-port"), (ports.smtp, "--smtp-port"), (ports.ops("sms"), "--ops-port-base"),
+    ]  # fmt: skip
+    assert hint == "carillon: or move all ports at once with --port-base"
+
+
+def test_a_base_moves_every_port_but_those_that_are_given_by_themselves(tmp_path: Path) -> None:
+    base = free_port(in_a_row=PORTS_IN_A_ROW)
+    moved = Ports.from_base(base)
+    assert moved.all() == set(range(base, base + PORTS_IN_A_ROW))
+    asked = [sys.executable, "-m", "carillon", "up", "--data", str(tmp_path), "--port-base", str(base)]
+    with socket.create_server((LOOPBACK, 0)) as server:
+        own = server.getsockname()[1]
+        with contextlib.ExitStack() as stack:
+            for port in moved.all() - {moved.http}:
+                stack.enter_context(socket.create_server((LOOPBACK, port)))
+            ended = subprocess.run(  # noqa: S603 - our own command
+                [*asked, "--http-port", str(own)], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+            )
+    named = {int(port) for port in re.findall(r"port (\d+) ", ended.stderr)}
+    assert named == moved.all() - {moved.http} | {own}
+
+
+def test_the_help_tells_the_order_of_the_ports() -> None:
+    shown = CliRunner().invoke(up_command, ["--help"], terminal_width=500).output
+    assert "N mqtt, N+1 redis, N+2 http, N+3 sandbox, N+4 smtp, N+5 apns, N+6 sms callback, N+7 prometheus" in shown
+    assert "N+8 to N+12 ops (router, email, sms, push, realtime)" in shown
+    assert Ports.from_base(100) == Ports(
+        mqtt=100, redis=101, http=102, sandbox=103, smtp=104, apns=105, sms_callback=106, prometheus=107, ops_base=108
+    )
+
+
 def test_a_port_that_is_asked_for_twice_is_refused(
     tmp_path: Path, ports: Ports, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -107,6 +155,9 @@ async def test_the_system_comes_up_goes_down_and_comes_up_again_with_its_data(
     assert re.search(r"^people: ", printed, re.MULTILINE)
     found = re.search(r"(http://\S+)/#token=(\S+)", printed)
     assert found
+    assert f"broker            mqtt://{LOOPBACK}:{ports.mqtt}\n" in printed
+    snippets = client_snippets(f"mqtt://{LOOPBACK}:{ports.mqtt}", "")
+    assert all(f"\n  {snippet.command}\n" in printed for snippet in snippets)
     async with aiohttp.ClientSession() as session:
         for url in re.findall(r"http://\S+/metrics", printed):
             async with session.get(url) as answer:
@@ -135,6 +186,8 @@ async def test_the_system_comes_up_goes_down_and_comes_up_again_with_its_data(
     said = [json.loads(line) for line in second.log.read_text().splitlines()]
     (places,) = (each for each in said if "inbox" in each)
     assert places["inbox"].keys() == {"user123", "admin1"}
+    assert places["broker"] == f"mqtt://{LOOPBACK}:{ports.mqtt}"
+    assert places["publish"] == {snippet.name: snippet.command for snippet in snippets}
     assert places["metrics"]["router"] == f"http://{LOOPBACK}:{ports.ops('router')}/metrics"
     assert said[-1] == {"message": "stopped"}
 
