@@ -234,8 +234,9 @@ def _summary(ended: Sequence[Outcome]) -> Outcome:
     if result.word in ("retry", "operator"):
         # Nobody took it. It uses up no attempt only where all of them refuse us; and who comes back first decides when.
         retries = [outcome for outcome in ended if outcome.word == "retry"]
-        refusals = [outcome for outcome in ended if outcome.word == "operator"]
-        result = min(retries or refusals, key=lambda outcome: outcome.wait)
+        # A route that cannot carry it has ended nothing while another one may.
+        waiting = [outcome for outcome in ended if outcome.state is State.PENDING]
+        result = min(retries or waiting, key=lambda outcome: outcome.wait)
     others = [f"{other.provider} {other.reason} {other.detail}".rstrip() for other in ended if other is not result]
     return replace(result, detail="; ".join([*filter(None, [result.detail]), *others])) if others else result
 
