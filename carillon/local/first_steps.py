@@ -95,13 +95,15 @@ def client_snippets(broker_url: str, topic_prefix: str) -> Sequence[Snippet]:
     host, port, topic = str(url.hostname), str(url.port), f"{topic_prefix}{_INBOX}"
     words = ["mosquitto_pub", "-h", host, "-p", port, "-q", "1", "-t", topic]
     payload = json.dumps({"message": "Hello from mosquitto_pub"})
+    # Its client puts the prefix before the topics of the receipts, too.
+    publisher = json.dumps(broker_url) + (f", topic_prefix={json.dumps(topic_prefix)}" if topic_prefix else "")
     # With double quotes inside, so that a shell's single ones go round.
     python = f"""\
 import asyncio
 from carillon.publisher import Publisher
 async def hello():
-    async with Publisher({json.dumps(broker_url)}) as publisher:
-        receipt = await publisher.publish({json.dumps(topic)}, {{"message": "Hello from Python"}})
+    async with Publisher({publisher}) as publisher:
+        receipt = await publisher.publish({json.dumps(_INBOX)}, {{"message": "Hello from Python"}})
         print(receipt.status, receipt.notification_id)
 asyncio.run(hello())"""
     node = (

@@ -16,8 +16,6 @@ from tests.node_packages import NODE
 from tests.system import System, open_system
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
-
 SNIPPETS = {snippet.name: snippet.purpose for snippet in client_snippets("mqtt://127.0.0.1:1883", "")}
 
 
@@ -28,6 +26,15 @@ async def system(stack: Stack) -> AsyncIterator[System]:
         yield system
 
 
+def test_a_prefix_stands_before_the_topics_of_every_client() -> None:
+    commands = {each.name: each.command for each in client_snippets("mqtt://127.0.0.1:1883", "staging/")}
+    inbox = f"notifications/realtime/user/{SAMPLE_USER}"
+    assert all(f"staging/{inbox}" in commands[name] for name in ("mosquitto_pub", "node"))
+    assert 'Publisher("mqtt://127.0.0.1:1883", topic_prefix="staging/")' in commands["python"]
+    assert f'publish("{inbox}"' in commands["python"]
+
+
+@pytest.mark.asyncio(loop_scope="session")
 @pytest.mark.parametrize("name", SNIPPETS)
 async def test_a_printed_command_puts_something_into_the_inbox(
     system: System, request: pytest.FixtureRequest, name: str
