@@ -106,4 +106,4 @@ class SentAlerts:
         Returns:
             False when the ledger does not have it (any more), or nothing that it was sent to that person.
         """
-        return await self._ledger.acknowledge(alert.alert_id, alert.user_id, note, must_be_told=True)
+        return bool(await self._ledger.acknowledge(alert.alert_id, alert.user_id, note, must_be_told=True))
