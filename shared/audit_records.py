@@ -12,7 +12,8 @@ from typing import Any
 
 from shared.audit_report import ACCOUNT_WORDS, Accounts, Finding, Kind
 from shared.clock import from_epoch_ms
-from shared.ledger import LANES, ROUTER_LANE, STATES_BY_LETTER
+from shared.ledger import LANES, ROUTER_LANE
+from shared.status import STATES_BY_LETTER
 from shared.store import Store, load_script
 
 # The ledger keeps the index an hour longer (BORN_RETENTION_S).

@@ -28,6 +28,8 @@ class Kind(StrEnum):
     """A record miscounts its open rows, so it expires too early or never."""
     EXPIRING = "expiring"
     """A record will be forgotten although something in it is open."""
+    UNREADABLE = "unreadable"
+    """A record, or a row in it, cannot be read; a sweep puts such a row away when it is due."""
     UNSWEPT = "unswept"
     """Rows were due long ago, and no router has taken them up."""
     LEASE_LAPSED = "lease_lapsed"

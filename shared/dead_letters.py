@@ -18,13 +18,17 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from redis.exceptions import ResponseError
+
 from shared.clock import epoch_ms, from_epoch_ms
 from shared.directory import Directory
 from shared.keys import SHARDS, Keys
+from shared.ledger import is_notification_id
 from shared.model import Channel, State
 from shared.people import MobileDevice, Person, WebDevice
+from shared.status import RowStatus
 from shared.store import Store, load_script
-from shared.trace import Trace
+from shared.trace import DAMAGED, Trace
 
 # Entries that are read from one shard's list, and handed out, at a time.
 _PAGE = 200
@@ -43,6 +47,8 @@ class Answer(StrEnum):
     RECORD_EXPIRED = "record_expired"
     """Nothing is known any more of what was to be sent."""
     UNKNOWN_RECIPIENT = "unknown_recipient"
+    UNREADABLE = "unreadable"
+    """What the ledger holds of it is damaged."""
     PREFERENCE_OFF = "preference_off"
     NO_ADDRESS = "no_address"
 
@@ -170,15 +176,24 @@ class DeadLetters:
 
     async def _known(self, page: list[Entry]) -> list[Entry]:
         """Add the reasons, and leave out rows that live again."""
-        statuses = await asyncio.gather(
-            *(self._store.submit("HGET", self._record(entry), f"s:{entry.key}") for entry in page)
-        )
+        statuses = await asyncio.gather(*(self._status(entry) for entry in page))
         known = []
         for entry, status in zip(page, statuses, strict=True):
-            letter, *_, reason = status.decode().split("|", 9) if status else ("l", None)
-            if letter == "l":
+            if status is None or status.state is State.DEAD_LETTERED:
+                reason = None if status is None else status.reason
                 known.append(Entry(entry.at_ms, entry.lane, entry.notification_id, entry.key, reason))
         return known
+
+    async def _status(self, entry: Entry) -> RowStatus | None:
+        """Read where an entry's row stands; None when its record has expired."""
+        if not is_notification_id(entry.notification_id):
+            return DAMAGED
+        try:
+            status = await self._store.command("HGET", self._record(entry), f"s:{entry.key}")
+        except ResponseError:
+            # Something else than a record has its name.
+            return DAMAGED
+        return None if status is None else RowStatus.read(status.decode(errors="replace")) or DAMAGED
 
     async def replay(self, entry: Entry, extend: timedelta | None = None, *, dry_run: bool = False) -> Answer:
         """Reopen a dead letter, once.
@@ -187,14 +202,21 @@ class DeadLetters:
             extend: a new deadline, from now; a later one is kept.
             dry_run: only say what would become of it.
         """
+        status = await self._status(entry)
+        if status is None:
+            return Answer.RECORD_EXPIRED
+        if status is DAMAGED:
+            return Answer.UNREADABLE
         (content, text), now = await asyncio.gather(
             self._store.submit("HMGET", self._record(entry), "c", f"d:{entry.key}"), self.now()
         )
-        if content is None or text is None:
-            return Answer.RECORD_EXPIRED
-        spec: dict[str, Any] = json.loads(text)
+        try:
+            spec: dict[str, Any] = json.loads(text or "")
+            read = json.loads(content or "")
+        except ValueError:
+            return Answer.UNREADABLE
         if spec.get("recipient") is not None:
-            refused = _readdress(spec, json.loads(content), await self._directory.person(spec["recipient"]))
+            refused = _readdress(spec, read, await self._directory.person(spec["recipient"]))
             if refused is not None:
                 return refused
         deadline_ms = 0

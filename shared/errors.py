@@ -39,6 +39,8 @@ class Reason(StrEnum):
     LEASE_LAPSED = "lease_lapsed"
     INTERNAL_ERROR = "internal_error"
     NO_PROVIDER = "no_provider"
+    WORKER_DIED = "worker_died"
+    UNREADABLE = "unreadable"
     # It waited for something of ours (the pace, a free connection), and the provider was not asked.
     OWN_LIMIT = "own_limit"
     # A delivery was never tried, or not any more.

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from shared import tracing
 from shared.errors import BrokerUnavailable
-from shared.ledger import DueRow, NewRow
+from shared.ledger import DueRow, NewRow, is_notification_id
 from shared.model import (
     FIRST_VERSION,
     JOB_VERSION,
@@ -82,8 +82,13 @@ def jobs_of_due(topics: Topics, due: Sequence[DueRow]) -> Iterator[TracedMessage
 
 def _trace_of(content: str) -> TraceContext | None:
     # What has none, which is most where nobody traces, is not read for it.
-    trace = json.loads(content).get("trace") if f'"{tracing.TRACEPARENT}"' in content else None
-    return TraceContext.model_validate(trace) if trace is not None else None
+    if f'"{tracing.TRACEPARENT}"' not in content:
+        return None
+    try:
+        return TraceContext.model_validate(json.loads(content)["trace"])
+    except (ValueError, KeyError, TypeError):
+        # Whoever takes the job says what is wrong with it.
+        return None
 
 
 def _packed(topic: str, content: str, specs: Sequence[str]) -> Iterator[Message]:
@@ -123,12 +128,14 @@ class Opened(Generic[RowT]):
         notification: None where ``rows`` is empty because nothing could be read.
         newer: how many rows are in a version above ``READABLE_VERSION``.
         unreadable: how many rows are none of ours, or damaged; a job that is no job counts as one.
+        damaged: notification id and key of those of them that say who they are.
     """
 
     notification: Notification | None = None
     rows: tuple[RowT, ...] = ()
     newer: int = 0
     unreadable: int = 0
+    damaged: tuple[tuple[str, str], ...] = ()
 
 
 def open_job(job_type: type[Job[RowT]], payload: bytes | str) -> Opened[RowT]:
@@ -153,6 +160,7 @@ def _open_in_parts(job_type: type[Job[RowT]], payload: bytes | str) -> Opened[Ro
         return Opened(newer=len(rows))
     notification: Notification | None = None
     readable: list[RowT] = []
+    damaged: list[tuple[str, str]] = []
     newer = 0
     for row in rows:
         if _is_newer(row):
@@ -162,10 +170,20 @@ def _open_in_parts(job_type: type[Job[RowT]], payload: bytes | str) -> Opened[Ro
             # As JSON again, because that is read by other rules than Python's objects.
             job = job_type.model_validate_json(json.dumps(document | {"rows": [row]}))
         except ValidationError:
+            damaged += _named(document.get("notification"), row)
             continue
         notification = job.notification
         readable += job.rows
-    return Opened(notification, tuple(readable), newer, len(rows) - newer - len(readable))
+    return Opened(notification, tuple(readable), newer, len(rows) - newer - len(readable), tuple(damaged))
+
+
+def _named(notification: Any, row: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - whatever a job may hold
+    """Say which row this is, if it says so itself."""
+    if not isinstance(notification, dict) or not isinstance(row, dict):
+        return []
+    notification_id, key = notification.get("id"), row.get("key")
+    is_named = isinstance(notification_id, str) and is_notification_id(notification_id) and isinstance(key, str)
+    return [(str(notification_id), str(key))] if is_named else []
 
 
 def _is_newer(part: Any) -> bool:  # noqa: ANN401 - whatever a job may hold

@@ -13,7 +13,7 @@ the broker: publishing jobs is the caller's work.
 """
 
 import asyncio
-import json
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -23,6 +23,7 @@ from typing import Any
 from shared.errors import Reason
 from shared.keys import IDEMPOTENCY_WINDOW_S, PACKET_WINDOW_S, SHARDS, Keys, shard_of_id
 from shared.model import Channel, Notification, Priority, Row, State
+from shared.status import STATES_BY_LETTER, read_object
 from shared.store import Store, load_script
 
 ROUTER_LANE = "router"
@@ -46,20 +47,13 @@ _PROVIDER_WAS_AWAY = (Reason.NETWORK, Reason.TIMEOUT, Reason.UNAVAILABLE, Reason
 # does not grow without bound.
 ATTEMPTS_KEPT = 20
 
-_STATE_LETTERS = {
-    State.PENDING: "p",
-    State.SENDING: "s",
-    State.DELIVERED: "d",
-    State.SUPPRESSED: "x",
-    State.EXPIRED: "e",
-    State.DEAD_LETTERED: "l",
-}
-STATES_BY_LETTER = {letter: state for state, letter in _STATE_LETTERS.items()}
+_STATE_LETTERS = {state: letter for letter, state in STATES_BY_LETTER.items()}
 
 _accept = load_script("accept", "ledger")
 _claim = load_script("claim", "ledger")
 _finish = load_script("finish", "ledger")
 _sweep = load_script("sweep", "ledger")
+_quarantine = load_script("quarantine", "ledger")
 _bring_forward = load_script("bring_forward", "ledger")
 _cancel = load_script("cancel", "ledger")
 _answer_alert = load_script("answer_alert", "ledger")
@@ -143,7 +137,8 @@ class Claim:
     """The answer to a claim; only with verdict ``claimed`` is the row the caller's.
 
     Attributes:
-        verdict: claimed, held, early, ended, expired, cancelled, acknowledged, resolved or unknown (see ``claim.lua``).
+        verdict: claimed, held, early, ended, expired, cancelled, acknowledged, resolved, worker_died, unreadable
+            or unknown (see ``claim.lua``).
         attempt: the number of the attempt to be made, counted from 1.
         in_doubt: an earlier attempt may have arrived.
         alert: the alert's state, for the rows of an alert.
@@ -208,6 +203,32 @@ class DueRow:
     content: str
     spec: str
     wait_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class EndedRow:
+    """A row that a sweep ended: nobody wants it any more, its deadline has passed, or it cannot be read.
+
+    Attributes:
+        content: the notification's JSON text, perhaps damaged.
+        spec: the row's JSON text, perhaps damaged.
+    """
+
+    notification_id: str
+    key: str
+    lane: str
+    state: State
+    reason: Reason
+    content: bytes
+    spec: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep found."""
+
+    due: list[DueRow]
+    ended: list[EndedRow]
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,10 +342,10 @@ class Ledger:
         )
         return answer.decode()
 
-    async def sweep(
-        self, most_per_shard: int, ahead: timedelta = timedelta(0), probed: Collection[str] = ()
-    ) -> list[DueRow]:
+    async def sweep(self, most_per_shard: int, ahead: timedelta = timedelta(0), probed: Collection[str] = ()) -> Swept:
         """Take what is due on every lane and shard, atomically, so that many callers share the work.
+
+        What nobody wants any more, what has passed its deadline and what cannot be read ends in the same step.
 
         Args:
             ahead: take also what will be due until then. The caller publishes each row when its time has come.
@@ -341,25 +362,34 @@ class Ledger:
                 PROBES_PER_SHARD if lane in probed else most_per_shard,
                 round(ahead.total_seconds() * 1000),
                 int(lane in probed),
+                self.record_retention_s,
                 *graces,
             )
             for lane, shard in calls
         ]
         due: list[DueRow] = []
-        for (lane, _), rows in zip(calls, await asyncio.gather(*futures), strict=True):
+        ended: list[EndedRow] = []
+        garbled: defaultdict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
+        for (lane, _), (rows, ends) in zip(calls, await asyncio.gather(*futures), strict=True):
             for notification_id, key, priority, content, spec, wait_ms in rows:
-                due.append(
-                    DueRow(
-                        notification_id.decode(),
-                        key.decode(),
-                        lane,
-                        Priority(priority.decode()),
-                        content.decode(),
-                        spec.decode(),
-                        wait_ms / 1000,
-                    )
-                )
-        return due
+                named = notification_id.decode(errors="surrogateescape"), key.decode(errors="surrogateescape")
+                try:
+                    texts = content.decode(), spec.decode()
+                    due.append(DueRow(*named, lane, Priority(priority.decode()), *texts, wait_ms / 1000))
+                except UnicodeDecodeError:
+                    garbled[lane, named[0]].append(named)
+            for notification_id, key, letter, reason, content, spec in ends:
+                named = notification_id.decode(errors="replace"), key.decode(errors="replace")
+                state = STATES_BY_LETTER[letter.decode()]
+                ended.append(EndedRow(*named, lane, state, Reason(reason.decode()), content, spec))
+        for (lane, _), pairs in garbled.items():
+            await self.quarantine(lane, pairs)
+        return Swept(due, ended)
+
+    async def quarantine(self, lane: str, rows: Sequence[tuple[str, str]]) -> int:
+        """Put away rows of one notification that cannot be read: they are dead letters then; return how many."""
+        arguments = [part for row in rows for part in row]
+        return int(await self.store.script(_quarantine, self.keys.shard_of(rows[0][0]), lane, *arguments))
 
     async def bring_forward(self, lane: str) -> int:
         """Make due what waits because its provider was away or refused us, spread over a while; return how many."""
@@ -389,11 +419,11 @@ class Ledger:
         content, still_open, *ended = answer
         return Cancelled(
             tuple(
-                (lane.decode(), json.loads(spec).get("recipient"))
+                (lane.decode(), read_object(spec).get("recipient"))
                 for lane, spec in zip(ended[::2], ended[1::2], strict=True)
             ),
             int(still_open),
-            events=bool(json.loads(content).get("events")),
+            events=bool(read_object(content).get("events")),
         )
 
     async def acknowledge(self, alert_id: str, user_id: str, note: str = "", *, must_be_told: bool = False) -> Answered:

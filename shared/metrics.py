@@ -109,7 +109,10 @@ _DECISIONS = (
 _SUPPRESSIONS = (
     *_DECISIONS, Reason.COUNTRY_NOT_ALLOWED, Reason.OPTED_OUT, Reason.BOUNCED, Reason.RATE_CAPPED, Reason.SEEN,
 )  # fmt: skip
-_DEAD_LETTERS = (Reason.REJECTED, Reason.GONE, Reason.TOO_LARGE, Reason.NO_PROVIDER, Reason.INTERNAL_ERROR)
+_DEAD_LETTERS = (
+    Reason.REJECTED, Reason.GONE, Reason.TOO_LARGE, Reason.NO_PROVIDER, Reason.INTERNAL_ERROR, Reason.WORKER_DIED,
+    Reason.UNREADABLE,
+)  # fmt: skip
 ENDS: tuple[tuple[State, Reason], ...] = (
     (State.DELIVERED, Reason.NONE),
     (State.EXPIRED, Reason.EXPIRED),

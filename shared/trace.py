@@ -6,17 +6,26 @@ was read; the rows of a notification that is being delivered may be some millise
 """
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from redis.exceptions import ResponseError
+
 from shared.clock import epoch_ms, from_epoch_ms
+from shared.errors import Reason
 from shared.keys import SHARDS, Keys
-from shared.ledger import ATTEMPTS_KEPT, ROUTER_LANE, STATES_BY_LETTER, AlertState, is_notification_id
+from shared.ledger import ATTEMPTS_KEPT, ROUTER_LANE, AlertState, is_notification_id
 from shared.model import Priority, State
+from shared.status import RowStatus, read_object
 from shared.store import Store
+
+UNREADABLE = Reason.UNREADABLE.value
+
+# What is shown of a row whose status is damaged.
+DAMAGED = RowStatus(State.DEAD_LETTERED, UNREADABLE, Priority.NORMAL, 0, 0, 0, 0, 0, 0, UNREADABLE)
 
 # Fields that the store looks at in one call, and rows that are asked for in one round trip.
 _SCAN_COUNT = 1000
@@ -147,20 +156,25 @@ class Trace:
             return None
         key = self._key(notification_id)
         names = ("c", "open", "cancelled", "alert", *_ANSWER_FIELDS)
-        found, count, clock = await asyncio.gather(
-            self._store.submit("HMGET", key, *names), self._store.submit("HLEN", key), self._store.submit("TIME")
-        )
+        try:
+            found, count, clock = await asyncio.gather(
+                self._store.submit("HMGET", key, *names), self._store.submit("HLEN", key), self._store.submit("TIME")
+            )
+        except ResponseError:
+            # Something else than a record has its name.
+            return None
         content, open_rows, cancelled, alert, *answers = found
         if content is None:
             return None
-        said = json.loads(content)
+        said = read_object(content)
+        priority = said.get("priority")
         return TracedRecord(
             notification_id=notification_id,
-            kind=said["kind"],
-            priority=Priority(said["priority"]),
+            kind=str(said.get("kind", UNREADABLE)),
+            priority=Priority(priority) if priority in set(Priority) else Priority.NORMAL,
             channels=tuple(said["channels"]) if said.get("channels") else None,
-            accepted_at=from_epoch_ms(said["accepted_ms"]),
-            open_rows=int(open_rows),
+            accepted_at=from_epoch_ms(said.get("accepted_ms", 0)),
+            open_rows=int(open_rows or 0),
             fields=count,
             alert=AlertState(alert.decode()) if alert else None,
             **_answers(alert, answers),
@@ -194,14 +208,15 @@ class Trace:
             if cursor == 0:
                 return
 
-    async def _row(self, record_key: str, key: str, status: str) -> TracedRow:
+    async def _row(self, record_key: str, key: str, text: str) -> TracedRow:
+        status = RowStatus.read(text) or DAMAGED
         # One attempt more than counted: one that does not count leaves its history, too.
-        made = int(status.split("|")[4])
+        made = status.attempts
         slots = range(min(made + 2, ATTEMPTS_KEPT))
         spec, confirmation, *history = await self._store.command(
             "HMGET", record_key, f"d:{key}", f"k:{key}", *(f"a:{key}:{slot}" for slot in slots)
         )
-        row = _read_row(key, status, json.loads(spec or "{}"), dict(zip(slots, history, strict=True)))
+        row = _read_row(key, status, read_object(spec), dict(zip(slots, history, strict=True)))
         return replace(row, confirmation=_read_confirmation(confirmation)) if confirmation else row
 
     async def dead_letters(
@@ -240,9 +255,13 @@ class Trace:
 
     async def _dead_letter(self, member: str, at_ms: int) -> DeadLetter:
         lane, notification_id, key = member.split("|", 2)
-        record_key = self._key(notification_id)
-        status = await self._store.command("HGET", record_key, f"s:{key}")
-        row = await self._row(record_key, key, status.decode()) if status else None
+        status = None
+        if is_notification_id(notification_id):
+            record_key = self._key(notification_id)
+            # Something else than a record may have its name.
+            with suppress(ResponseError):
+                status = await self._store.command("HGET", record_key, f"s:{key}")
+        row = await self._row(record_key, key, status.decode(errors="replace")) if status else None
         return DeadLetter(from_epoch_ms(at_ms), lane, notification_id, key, row)
 
 
@@ -253,27 +272,26 @@ def _is_dead(letter: DeadLetter, reason: str | None) -> bool:
     return letter.row.state is State.DEAD_LETTERED and reason in (None, letter.row.reason)
 
 
-def _read_row(key: str, status: str, spec: Mapping[str, Any], history: Mapping[int, bytes | None]) -> TracedRow:
-    """Read a row as ``shared/lua/ledger.lua`` writes it."""
-    letter, lane, priority, _, made, _, until, since, expires, reason = status.split("|", 9)
-    address = spec.get("address") or {}
+def _read_row(key: str, status: RowStatus, spec: Mapping[str, Any], history: Mapping[int, bytes | None]) -> TracedRow:
+    address, what = (part if isinstance(part := spec.get(name), dict) else {} for name in ("address", "what"))
     groups = address.get("groups")
-    what = spec.get("what") or {}
     return TracedRow(
         key=key,
-        lane=lane,
+        lane=status.lane,
         recipient=spec.get("recipient"),
-        priority=Priority(priority),
-        state=STATES_BY_LETTER[letter],
-        reason=reason,
-        since=from_epoch_ms(int(since)),
-        until=from_epoch_ms(int(until)),
-        expires_at=from_epoch_ms(int(expires)),
-        attempts_made=int(made),
-        attempts=read_attempts(history, int(made)),
+        priority=status.priority,
+        state=status.state,
+        reason=status.reason,
+        since=from_epoch_ms(status.born_ms),
+        until=from_epoch_ms(status.due_ms),
+        expires_at=from_epoch_ms(status.expires_ms),
+        attempts_made=status.attempts,
+        attempts=read_attempts(history, status.attempts),
         broadcast=address.get("to") == "feed",
         groups=tuple(groups) if groups is not None else None,
-        task={word: what[word] for word in _TASK_WORDS if what.get(word) is not None} if lane == ROUTER_LANE else None,
+        task={word: what[word] for word in _TASK_WORDS if what.get(word) is not None}
+        if status.lane == ROUTER_LANE
+        else None,
     )
 
 

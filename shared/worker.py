@@ -15,7 +15,7 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Generic, TypeVar
@@ -45,6 +45,9 @@ INTERNAL_ERROR_ATTEMPTS = 5
 INTERNAL_ERROR_WAIT = timedelta(seconds=2)
 
 _STORE_BACKOFF_S = (0.1, 2.0)
+
+# A row that took one worker after the other along, or that cannot be read: it ended when it was claimed.
+_DEAD = frozenset({Reason.WORKER_DIED, Reason.UNREADABLE})
 
 # With what a delivery ends that is not wanted any more: its notification was cancelled, or somebody answered its alert.
 CALLED_OFF = frozenset({Reason.CANCELLED, Reason.ACKNOWLEDGED, Reason.RESOLVED})
@@ -177,12 +180,23 @@ class Worker(Generic[RowT]):
         job = open_job(self._job_type, incoming.payload)
         self._leave("newer", job.newer)
         self._leave("unreadable", job.unreadable)
+        if job.damaged:
+            self._keep(asyncio.create_task(self._put_away(job.damaged), name=f"put-away-{self._lane}"))
         if job.notification is None or not job.rows or not is_notification_id(job.notification.id):
             broker.ack(incoming)
             return
         in_hand = _JobInHand[RowT](broker, incoming, job.notification, len(job.rows))
         queue.extend((in_hand, row) for row in job.rows)
         self._queued += len(job.rows)
+
+    async def _put_away(self, rows: Sequence[tuple[str, str]]) -> None:
+        """Have rows that nobody can read end as dead letters, so that they are not handed out for ever."""
+        count = await until_stored(lambda: self._ledger.quarantine(self._lane, rows))
+        if count:
+            metrics.deliveries.labels(self._lane, State.DEAD_LETTERED, Reason.UNREADABLE).inc(count)
+            log.error(
+                "rows put away: unreadable", extra={"lane": self._lane, "notification_id": rows[0][0], "rows": count}
+            )
 
     def _leave(self, why: str, rows: int) -> None:
         """Count rows that are not claimed here: they stay open in the ledger, which drives them again."""
@@ -280,6 +294,9 @@ class Worker(Generic[RowT]):
         """Deal with a row that was not ours to take."""
         if claim.verdict == "expired":
             self._report(notification, row, claim, Outcome(State.EXPIRED, Reason.EXPIRED, counts=False))
+        elif claim.verdict in _DEAD:
+            log.error("row put away", extra={"delivery_id": claim.delivery_id, "why": claim.verdict})
+            self._report(notification, row, claim, Outcome(State.DEAD_LETTERED, Reason(claim.verdict), counts=False))
         elif claim.verdict in CALLED_OFF:
             self._report(notification, row, claim, called_off(claim.verdict))
 

@@ -25,6 +25,8 @@ _LATENCY = "carillon_delivery_latency_seconds"
 _REALTIME_WAITS_S = 60
 _CHANNEL_WAITS_S = 1800
 _AUDITOR_SILENT_S = 300
+# Dead letters that are no recipient's and no publisher's doing.
+_OURS = "internal_error|no_provider|worker_died|unreadable"
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ ALERTS = (
     Alert(
         "DeadLetters",
         f"{_part_ends_as('dead_lettered', 0.05)} or "
-        'sum by (channel) (increase(carillon_deliveries_total{reason=~"internal_error|no_provider"}[15m])) > 0',
+        f'sum by (channel) (increase(carillon_deliveries_total{{reason=~"{_OURS}"}}[15m])) > 0',
         "0m",
         "ticket",
         '{{ $value | printf "%.0f" }} deliveries over {{ $labels.channel }} became dead letters in 15 minutes.',

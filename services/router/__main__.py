@@ -89,7 +89,7 @@ async def route(context: Context[RouterSettings]) -> None:
         context,
         # In this order they are drained: first no new publishes, then the tasks that follow from the last ones.
         [IntakeLanes(context, slots, alerts=intake(alerts=True), general=intake(alerts=False)), worker],
-        sweeper=sweep_forever(context.ledger, context.topics, worker.links[0]),
+        sweeper=sweep_forever(context.ledger, context.topics, worker.links[0], context.clock),
         gauges=measure_forever(context.ledger),
         auditor=auditor.work_forever(settings.router_audit_interval_s),
     )

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 from itertools import groupby
 
+from services.router.ended import tell_ended
 from shared import metrics
+from shared.clock import Clock
 from shared.errors import StoreUnavailable
 from shared.jobs import jobs_of_due, settled
 from shared.keys import shard_of_id
@@ -33,8 +35,8 @@ MOST_PER_SHARD = 100
 GAUGE_INTERVAL_S = 2.0
 
 
-async def sweep_forever(ledger: Ledger, topics: Topics, link: BrokerLink) -> None:
-    """Publish rows when they are due, until cancelled."""
+async def sweep_forever(ledger: Ledger, topics: Topics, link: BrokerLink, clock: Clock) -> None:
+    """Publish rows when they are due, and tell of those that time has ended, until cancelled."""
     unheard: set[str] = set()
     round_s = 0.0
     while True:
@@ -42,10 +44,13 @@ async def sweep_forever(ledger: Ledger, topics: Topics, link: BrokerLink) -> Non
         await link.wait_up()
         began_s = time.monotonic()
         try:
-            due = await ledger.sweep(MOST_PER_SHARD, timedelta(seconds=round_s), unheard)
+            swept = await ledger.sweep(MOST_PER_SHARD, timedelta(seconds=round_s), unheard)
         except StoreUnavailable:
             await asyncio.sleep(random.uniform(0.5, 2.0))  # noqa: S311 - jitter
             continue
+        due = swept.due
+        for topic, payload in tell_ended(topics, swept.ended, clock):
+            link.publish(topic, payload)
         for lane, count in Counter(row.lane for row in due).items():
             if lane != ROUTER_LANE:
                 metrics.redriven_deliveries.labels(lane).inc(count)

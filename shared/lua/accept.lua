@@ -24,8 +24,8 @@ end
 -- Whether an alert is open and has told somebody, or will without waiting for an escalation. One that is over, gone or
 -- reaches nobody must not keep the next one from telling. One that is planned for later covers others of that kind.
 local function covers(open_id, is_for_later)
-  local found = redis.call('HMGET', record_key(open_id), 'alert', 'cancelled')
-  if not found[1] or found[1] == 'resolved' or found[2] then
+  local found = read_fields(record_key(open_id), 'alert', 'cancelled')
+  if not found or not found[1] or found[1] == 'resolved' or found[2] then
     return false
   end
   local rows = rows_of(record_key(open_id))

@@ -6,8 +6,8 @@
 
 local id, state, user, note, retention_s, told = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
 local record = record_key(id)
-local found = redis.call('HMGET', record, 'alert', 'alert_by', 'alert_note', 'alert_at', 'acknowledged_at')
-local current = found[1]
+local found = read_fields(record, 'alert', 'alert_by', 'alert_note', 'alert_at', 'acknowledged_at')
+local current = found and found[1]
 if not current then
   return 'unknown'
 end
@@ -20,7 +20,8 @@ local function was_told(recipient)
   for key, row in pairs(rows) do
     if row.lane ~= 'router' and row.state ~= 'x' then
       local spec = redis.call('HGET', record, 'd:' .. key)
-      if spec and cjson.decode(spec).recipient == recipient then
+      local is_json, read = pcall(cjson.decode, spec or '')
+      if is_json and type(read) == 'table' and read.recipient == recipient then
         return true
       end
     end

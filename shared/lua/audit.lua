@@ -54,7 +54,7 @@ for minute = first, last do
     if field then
       local lane = field[1]
       numbers[lane] = numbers[lane] or {0, 0, 0, 0, 0, 0}
-      numbers[lane][field[2]] = tonumber(flat[i + 1])
+      numbers[lane][field[2]] = tonumber(flat[i + 1]) or 0
     end
   end
   for lane = 1, #lanes do

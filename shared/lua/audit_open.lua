@@ -17,8 +17,9 @@ local answer = {cursor, #entries / 2}
 for i = 1, #entries, 2 do
   local id, key = string.match(entries[i], '^(.-)|(.*)$')
   local due = tonumber(entries[i + 1])
-  local text = redis.call('HGET', record_key(id), 's:' .. key)
-  local row = text and read_row(text)
+  local found = id and read_fields(record_key(id), 's:' .. key)
+  local row = found and read_row(found[1])
+  id = id or ''
   if not row or (row.state ~= 'p' and row.state ~= 's') then
     answer[#answer + 1] = {'stray', id, 0}
   elseif due <= overdue_at then

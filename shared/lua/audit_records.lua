@@ -3,6 +3,7 @@
 -- ARGV: minute, fields per page, then pairs of notification id and cursor ('0' to begin).
 -- Answer, per pair: {next cursor, rows, unscheduled, faults}. rows is a list of "STATE|LANE|KEY"; unscheduled holds the
 --   lanes of those of them that are open and unknown to the schedule; faults are of the record as a whole: 'missing',
+--   'unreadable' (it, or a row of it, cannot be read),
 --   'open_count' (it counts its open rows wrongly, so it expires too early or never) or 'expiring' (it will be
 --   forgotten although something is open). A page of several says nothing about the number of open rows.
 
@@ -11,19 +12,26 @@ local answer = {}
 for i = 3, #ARGV, 2 do
   local id, cursor = ARGV[i], ARGV[i + 1]
   local record, rows, unscheduled, faults, open = record_key(id), {}, {}, {}, 0
-  local page = redis.call('HSCAN', record, cursor, 'MATCH', 's:*', 'COUNT', fields)
+  local page = redis.pcall('HSCAN', record, cursor, 'MATCH', 's:*', 'COUNT', fields)
+  local is_hash = not page.err
+  if not is_hash then
+    page = {'0', {}}
+    faults[#faults + 1] = 'unreadable'
+  end
   for j = 1, #page[2], 2 do
     local key, row = string.sub(page[2][j], 3), read_row(page[2][j + 1])
-    local is_open = row.state == 'p' or row.state == 's'
+    local is_open = row and (row.state == 'p' or row.state == 's')
     if is_open then open = open + 1 end
-    if math.floor(row.born / 60000) == minute then
+    if not row then
+      faults[#faults + 1] = 'unreadable'
+    elseif math.floor(row.born / 60000) == minute then
       rows[#rows + 1] = row.state .. '|' .. row.lane .. '|' .. key
       if is_open and not redis.call('ZSCORE', base .. ':due:' .. row.lane, id .. '|' .. key) then
         unscheduled[#unscheduled + 1] = row.lane
       end
     end
   end
-  if cursor == '0' then
+  if is_hash and cursor == '0' then
     local counted = redis.call('HGET', record, 'open')
     if not counted then
       faults[#faults + 1] = 'missing'

@@ -14,9 +14,9 @@ local waiting = redis.call('ZRANGEBYSCORE', schedule, '(' .. from, to, 'WITHSCOR
 for i = 1, #waiting, 2 do
   local member = waiting[i]
   local id, key = string.match(member, '^(.-)|(.*)$')
-  local record = record_key(id)
-  local found = redis.call('HGET', record, 's:' .. key)
-  local row = found and read_row(found)
+  local record = record_key(id or '')
+  local found = id and read_fields(record, 's:' .. key)
+  local row = found and read_row(found[1])
   local due = now + moved * step
   if row and row.state == 'p' and reasons[row.reason] and due < row.due then
     row.due = due

@@ -1,21 +1,56 @@
 -- Take rows for one attempt each. `sending` is written here, before the provider is called, so that an attempt whose
 -- worker dies is known to be in doubt.
 --
+-- A lease that lapsed says that its worker died, or was as slow as a dead one. Once may be an accident. Twice in a row may
+-- be this row's doing: then it waits for a time of its own, so that those which were in the same hands meet it no more.
+-- MOST_LAPSES in a row is its doing, and it becomes a dead letter: it must not take one worker after the other along.
+--
 -- ARGV: lease ms, retention s, history entries kept, then pairs of notification id and row key.
 -- Answer, per pair: {verdict, token, attempt number, in doubt 0|1, alert state or '', internal errors so far} with the
 -- verdict
 --   claimed | held (somebody has it) | early (its time has not come) | ended | expired | cancelled (ended just now) |
---   acknowledged or resolved (its alert was, and it ended just now) | unknown (no such row).
+--   acknowledged or resolved (its alert was, and it ended just now) | worker_died (too often; it ended just now) |
+--   unreadable (it was put away just now) | unknown (no such row).
+
+local MOST_LAPSES = 5
+-- How far apart rows are spread that lapsed twice; each further time twice as far.
+local SPREAD_MS = {low = 60000, normal = 60000, high = 30000, critical = 2000}
+local LANES = {'router', 'email', 'sms', 'push', 'realtime'}
+
+local function lane_of(id, key)
+  for _, lane in ipairs(LANES) do
+    if redis.call('ZSCORE', base .. ':due:' .. lane, id .. '|' .. key) then
+      return lane
+    end
+  end
+end
+
+-- A time of its own for each row and lapse, the same in every replica.
+local function spread(id, key, row, lapses)
+  local part = tonumber(string.sub(redis.sha1hex(id .. key .. lapses), 1, 8), 16) / 0xffffffff
+  return math.floor(part * SPREAD_MS[row.priority] * 2 ^ (lapses - 2))
+end
 
 local lease_ms, retention_s, kept = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local answer = {}
 for i = 4, #ARGV, 2 do
   local id, key = ARGV[i], ARGV[i + 1]
   local record = record_key(id)
-  local found = redis.call('HMGET', record, 's:' .. key, 'cancelled', 'alert', 'e:' .. key)
+  local found = read_fields(record, 's:' .. key, 'cancelled', 'alert', 'e:' .. key, 'w:' .. key)
   local verdict, token, attempt, doubt = 'unknown', 0, 0, 0
-  if found[1] then
-    local row = read_row(found[1])
+  local row = found and read_row(found[1])
+  if not row and (not found or found[1]) then
+    local lane = lane_of(id, key)
+    if lane and quarantine(lane, id, key) then
+      verdict = 'unreadable'
+    end
+  elseif row then
+    local has_lapsed = row.state == 's' and row.due <= now
+    local lapses = (tonumber(found[5]) or 0) + (has_lapsed and 1 or 0)
+    if has_lapsed then
+      redis.call('HSET', record, 'w:' .. key, lapses, 'a:' .. key .. ':' .. number(row.attempts % kept),
+        table.concat({number(row.due), '', 'unknown', 'lease_lapsed', ''}, '|'))
+    end
     if row.state ~= 'p' and row.state ~= 's' then
       verdict = 'ended'
     elseif row.state == 's' and row.due > now then
@@ -28,13 +63,18 @@ for i = 4, #ARGV, 2 do
     elseif row.expires <= now then
       verdict = 'expired'
       end_row(id, record, key, row, 'e', 'expired', retention_s)
+    elseif has_lapsed and lapses >= MOST_LAPSES then
+      verdict = 'worker_died'
+      end_row(id, record, key, row, 'l', verdict, retention_s)
+    elseif has_lapsed and lapses >= 2 then
+      verdict = 'early'
+      row.state, row.reason, row.redrives = 'p', 'in_doubt', 0
+      row.due = math.min(now + spread(id, key, row, lapses), math.max(now, row.expires))
+      write_row(record, key, row)
+      redis.call('ZADD', base .. ':due:' .. row.lane, row.due, id .. '|' .. key)
     else
       verdict = 'claimed'
-      if row.state == 's' then
-        doubt = 1
-        redis.call('HSET', record, 'a:' .. key .. ':' .. number(row.attempts % kept),
-          table.concat({number(row.due), '', 'unknown', 'lease_lapsed', ''}, '|'))
-      elseif row.reason == 'in_doubt' then
+      if has_lapsed or row.reason == 'in_doubt' then
         doubt = 1
       end
       row.state, row.token, row.attempts, row.redrives = 's', row.token + 1, row.attempts + 1, 0
@@ -44,6 +84,6 @@ for i = 4, #ARGV, 2 do
       redis.call('ZADD', base .. ':due:' .. row.lane, row.due, id .. '|' .. key)
     end
   end
-  answer[#answer + 1] = {verdict, token, attempt, doubt, found[3] or '', found[4] or '0'}
+  answer[#answer + 1] = {verdict, token, attempt, doubt, found and found[3] or '', found and found[4] or '0'}
 end
 return answer

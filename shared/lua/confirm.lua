@@ -9,17 +9,17 @@ local id, key, outcome, code, provider_id = ARGV[1], ARGV[2], ARGV[3], ARGV[4], 
 local RANKS = {taken = 1, sent = 2, failed = 3, delivered = 4}
 local record = record_key(id)
 
-local found = redis.call('HMGET', record, 's:' .. key, 'k:' .. key, 'c', 'd:' .. key)
-if not found[1] then
+local found = read_fields(record, 's:' .. key, 'k:' .. key, 'c', 'd:' .. key)
+if not found or not found[1] then
   return {'unknown'}
 end
 local before = found[2] and string.match(found[2], '^(%a+)|')
-if before and RANKS[before] >= RANKS[outcome] then
+if before and (RANKS[before] or 0) >= RANKS[outcome] then
   return {'again', found[3], found[4]}
 end
 redis.call('HSET', record, 'k:' .. key, table.concat({outcome, code, provider_id, number(now)}, '|'))
 local row = read_row(found[1])
-if row.state == 'p' and row.reason == 'in_doubt' then
+if row and row.state == 'p' and row.reason == 'in_doubt' then
   row.due = math.min(row.due, now)
   write_row(record, key, row)
   redis.call('ZADD', base .. ':due:' .. row.lane, row.due, id .. '|' .. key)

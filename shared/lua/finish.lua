@@ -12,15 +12,19 @@ local wait_ms, in_doubt, counts = tonumber(ARGV[6]), ARGV[7] == '1', ARGV[8] == 
 local history, kept, retention_s, guard = ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11]), ARGV[12]
 local record = record_key(id)
 
-local found = redis.call('HMGET', record, 's:' .. key, 'cancelled', 'alert')
-if not found[1] then
+local found = read_fields(record, 's:' .. key, 'cancelled', 'alert', 'w:' .. key)
+local row = found and read_row(found[1])
+if not row then
   return 'stale'
 end
-local row = read_row(found[1])
 if row.token ~= token or row.state ~= 's' then
   return 'stale'
 end
 
+-- Whoever brings an outcome has not died.
+if found[4] then
+  redis.call('HDEL', record, 'w:' .. key)
+end
 if history ~= '' then
   redis.call('HSET', record, 'a:' .. key .. ':' .. number(row.attempts % kept), number(now) .. '|' .. history)
 end

@@ -8,7 +8,8 @@
 -- state: p pending, s sending, d delivered, x suppressed, e expired, l dead-lettered. due is when a pending row may be
 -- claimed, or when a sending row's lease ends. born is when it first became due: its minute and second are what the
 -- tallies and the age of open work are counted by. Beside it, e:KEY counts the attempts that failed by an error of our
--- own; most rows have none. k:KEY is what a provider said later of a delivery that it has taken, see confirm.lua.
+-- own, and w:KEY the leases that lapsed one after the other; most rows have neither. q:KEY is the status of a row that
+-- could not be read. k:KEY is what a provider said later of a delivery that it has taken, see confirm.lua.
 
 local base = KEYS[1]
 local clock = redis.call('TIME')
@@ -17,15 +18,24 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 -- Both count from the minute itself, so that the accounts of what is due in a month are not forgotten before.
 local TALLY_RETENTION_S = 8 * 86400
 local BORN_RETENTION_S = 25 * 3600
+-- A quarantined row's record; long enough for somebody to look at it.
+local UNREADABLE_RETENTION_S = 30 * 86400
 local STATE_WORDS = {d = 'delivered', x = 'suppressed', e = 'expired', l = 'dead_lettered'}
 
 local function record_key(id) return base .. ':n:' .. id end
 
 local function number(value) return string.format('%.0f', value) end
 
+local STATES = {p = true, s = true, d = true, x = true, e = true, l = true}
+local PRIORITIES = {low = true, normal = true, high = true, critical = true}
+
+-- Read a status; nil when it is none of ours, or damaged.
 local function read_row(text)
   local state, lane, priority, token, attempts, redrives, due, born, expires, reason =
-    string.match(text, '^(%a)|(%a+)|(%a+)|(%d+)|(%d+)|(%d+)|(%d+)|(%d+)|(%d+)|(.*)$')
+    string.match(text or '', '^(%a)|(%a+)|(%a+)|(%d+)|(%d+)|(%d+)|(%d+)|(%d+)|(%d+)|(.*)$')
+  if not STATES[state or ''] or not PRIORITIES[priority] then
+    return nil
+  end
   return {
     state = state, lane = lane, priority = priority, token = tonumber(token), attempts = tonumber(attempts),
     redrives = tonumber(redrives), due = tonumber(due), born = tonumber(born), expires = tonumber(expires),
@@ -79,10 +89,48 @@ local function end_row(id, record, key, row, state, reason, retention_s)
   end
 end
 
+-- Read fields of a record; nil when it is no hash.
+local function read_fields(record, ...)
+  local found = redis.pcall('HMGET', record, ...)
+  if found.err then
+    return nil
+  end
+  return found
+end
+
+-- Put away a row that cannot be read: it leaves the schedule and stands among the dead letters, so that it keeps nothing
+-- else from going on. When it became due is known as far as its other parts say so; the accounts need it. Returns
+-- whether there was one; of a record that is gone nothing is left to be listed.
+local function quarantine(lane, id, key)
+  local record = record_key(id)
+  redis.call('ZREM', base .. ':due:' .. lane, id .. '|' .. key)
+  local found = read_fields(record, 's:' .. key, 'd:' .. key, 'at')
+  if found and not found[1] and not found[2] then
+    return false
+  end
+  redis.call('ZADD', base .. ':dead', now, lane .. '|' .. id .. '|' .. key)
+  if not found then
+    return true
+  end
+  local is_json, spec = pcall(cjson.decode, found[2] or '')
+  local planned = is_json and type(spec) == 'table' and tonumber(spec.due_ms) or 0
+  local row = read_row(found[1]) or {
+    priority = 'normal', token = 0, attempts = 0, born = math.max(tonumber(found[3]) or now, planned), expires = now,
+  }
+  row.state, row.lane, row.due, row.redrives, row.reason = 'l', lane, now, 0, 'unreadable'
+  redis.call('HSET', record, 'q:' .. key, found[1] or '')
+  write_row(record, key, row)
+  tally(row, STATE_WORDS.l, 1)
+  if count_open(record, row, -1) <= 0 then
+    redis.call('EXPIRE', record, UNREADABLE_RETENTION_S)
+  end
+  return true
+end
+
 -- Rows of a record beyond so many fields are not looked at in one call, which would hold the store for long.
 local LARGE = 2000
 
--- Return the rows of a record as {key = row}, or nil when it is large.
+-- Return the rows of a record that can be read as {key = row}, or nil when it is large.
 local function rows_of(record)
   if redis.call('HLEN', record) > LARGE then
     return nil

@@ -2,7 +2,8 @@
 -- account: one dead letter less, one open row more.
 --
 -- ARGV: lane, id, key, deadline ms (the row keeps a later one; 0 keeps any), spec ('' keeps it), dry run 0|1.
--- Answer: reopened | already (it lives again, or is not on the list any more) | record_expired | cancelled | expired.
+-- Answer: reopened | already (it lives again, or is not on the list any more) | record_expired | cancelled | expired |
+--         unreadable.
 
 local lane, id, key, deadline, spec, dry = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6] == '1'
 local list, member, record = base .. ':dead', lane .. '|' .. id .. '|' .. key, record_key(id)
@@ -10,11 +11,14 @@ local list, member, record = base .. ':dead', lane .. '|' .. id .. '|' .. key, r
 if not redis.call('ZSCORE', list, member) then
   return 'already'
 end
-local found = redis.call('HMGET', record, 's:' .. key, 'cancelled')
-if not found[1] then
+local found = read_fields(record, 's:' .. key, 'cancelled')
+if found and not found[1] then
   return 'record_expired'
 end
-local row = read_row(found[1])
+local row = found and read_row(found[1])
+if not row then
+  return 'unreadable'
+end
 if row.state ~= 'l' then
   return 'already'
 end
@@ -33,7 +37,7 @@ end
 row.state, row.reason, row.due, row.redrives = 'p', '', now, 0
 write_row(record, key, row)
 -- What a provider said of earlier attempts says nothing of the next ones.
-redis.call('HDEL', record, 'e:' .. key, 'k:' .. key)
+redis.call('HDEL', record, 'e:' .. key, 'k:' .. key, 'w:' .. key, 'q:' .. key)
 if spec ~= '' then
   redis.call('HSET', record, 'd:' .. key, spec)
 end

@@ -64,7 +64,7 @@ class Books:
 
     async def swept(self) -> DueRow:
         """Take the one row that is due."""
-        (due,) = await self.ledger.sweep(10)
+        (due,) = (await self.ledger.sweep(10)).due
         return due
 
     async def claim(self, notification_id: str, key: str = "email:0") -> Claim:

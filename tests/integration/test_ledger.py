@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -15,6 +16,8 @@ from shared.ledger import (
     AlertState,
     Answered,
     Claim,
+    DueRow,
+    EndedRow,
     Ledger,
     NewRecord,
     NewRow,
@@ -80,6 +83,13 @@ def record(*rows: NewRow, key: str = "", body: str = "", alert: AlertState | Non
 async def claim(ledger: Ledger, accepted: NewRecord, key: str = "email:0", lease: timedelta = LEASE) -> Claim:
     (found,) = await ledger.claim([(accepted.notification.id, key)], lease)
     return found
+
+
+async def sweep(ledger: Ledger, *arguments: Any, **options: Any) -> list[DueRow]:
+    """What a sweep hands out; nothing ends in it."""
+    swept = await ledger.sweep(*arguments, **options)
+    assert swept.ended == []
+    return swept.due
 
 
 async def open_rows(ledger: Ledger) -> int:
@@ -203,30 +213,30 @@ async def test_two_sweepers_share_what_is_due_and_a_backlog_is_not_multiplied(le
     due_ms = now_ms() + 1_500
     scheduled = [record(row(due_ms=due_ms)) for _ in range(40)]
     await asyncio.gather(*(ledger.accept(each) for each in scheduled))
-    assert await ledger.sweep(100) == []
+    assert await sweep(ledger, 100) == []
     found: list[str] = []
 
     async def all_found() -> bool:
-        for due in await asyncio.gather(ledger.sweep(3), ledger.sweep(3)):
+        for due in await asyncio.gather(sweep(ledger, 3), sweep(ledger, 3)):
             found.extend(one.notification_id for one in due)
         return len(found) >= 40
 
     await eventually(all_found)
     # Nobody has claimed them, and still they are not handed out again before their grace is over.
     assert sorted(found) == sorted(each.notification.id for each in scheduled)
-    assert await ledger.sweep(100) == []
+    assert await sweep(ledger, 100) == []
 
 
 async def test_a_sweep_ahead_tells_when_each_row_is_due(ledger: Ledger) -> None:
     accepted = record(row("email:soon", due_ms=now_ms() + 2_000), row("email:later", due_ms=now_ms() + 60_000))
     await ledger.accept(accepted)
-    (soon,) = await ledger.sweep(10, timedelta(seconds=10))
+    (soon,) = await sweep(ledger, 10, timedelta(seconds=10))
     assert soon.key == "email:soon"
     assert 0 < soon.wait_s <= 2
     # Nobody else finds it before it is due and its grace is over.
     nearly = timedelta(seconds=soon.wait_s, milliseconds=GRACE_MS[Priority.NORMAL] - 500)
-    assert await ledger.sweep(10, nearly) == []
-    assert [due.key for due in await ledger.sweep(10, nearly + timedelta(seconds=1))] == ["email:soon"]
+    assert await sweep(ledger, 10, nearly) == []
+    assert [due.key for due in await sweep(ledger, 10, nearly + timedelta(seconds=1))] == ["email:soon"]
     assert (await claim(ledger, accepted, "email:soon")).verdict == "early"
 
 
@@ -246,10 +256,10 @@ async def test_what_waits_for_a_provider_is_brought_forward_and_nothing_else(led
             asked=key == "email:asked",
         )
         await ledger.finish(await claim(ledger, accepted, key), outcome)
-    assert await ledger.sweep(1_000, timedelta(seconds=30)) == []
+    assert await sweep(ledger, 1_000, timedelta(seconds=30)) == []
     assert await ledger.bring_forward("sms") == 0
     assert await ledger.bring_forward("email") == 2 + len(crowd)
-    due = await ledger.sweep(1_000, timedelta(seconds=30))
+    due = await sweep(ledger, 1_000, timedelta(seconds=30))
     assert {one.key for one in due} == {"email:away", "email:paused", *crowd}
     # One after the other, so that they do not take everything at once that others need.
     waits_s = sorted(one.wait_s for one in due)
@@ -260,7 +270,7 @@ async def test_a_sweep_gives_back_what_was_written(ledger: Ledger) -> None:
     due = row(due_ms=now_ms() + 20, priority=Priority.HIGH)
     accepted = record(due)
     await ledger.accept(accepted)
-    (swept,) = await eventually(lambda: ledger.sweep(10))
+    (swept,) = await eventually(lambda: sweep(ledger, 10))
     assert (swept.lane, swept.priority, swept.key) == ("email", Priority.HIGH, "email:0")
     assert Notification.model_validate_json(swept.content) == accepted.notification
     assert Delivery.model_validate_json(swept.spec) == due.row
@@ -270,7 +280,7 @@ async def test_a_lost_job_is_driven_again_after_its_grace(ledger: Ledger) -> Non
     accepted = record(row(priority=Priority.CRITICAL))
     await ledger.accept(accepted)
     started = time.monotonic()
-    await eventually(lambda: ledger.sweep(10), within_s=10)
+    await eventually(lambda: sweep(ledger, 10), within_s=10)
     assert time.monotonic() - started >= GRACE_MS[Priority.CRITICAL] / 1000 - 0.1
 
 
@@ -281,13 +291,13 @@ async def test_a_lane_is_probed_with_one_row_that_waits_no_longer_each_time(
     await ledger.accept(record(*(row(f"email:{number}") for number in range(20))))
 
     async def probed() -> int:
-        return len(await ledger.sweep(10, probed={"email"}))
+        return len(await sweep(ledger, 10, probed={"email"}))
 
     for _ in range(30):
         assert await eventually(probed) == 1
 
     async def all_taken() -> bool:
-        taken.update(due.key for due in await ledger.sweep(10))
+        taken.update(due.key for due in await sweep(ledger, 10))
         return len(taken) == 20
 
     taken: set[str] = set()
@@ -332,10 +342,86 @@ async def test_what_has_not_left_when_an_alert_is_answered_is_not_sent_any_more(
     # What was in hand may have arrived, and then says so; what failed is not tried again.
     assert await ledger.finish(left, DELIVERED) == "finished"
     assert await ledger.finish(retried, Outcome(State.PENDING, Reason.NETWORK)) == "acknowledged"
-    due = {found.key for found in await ledger.sweep(10)}
-    assert due == {"email:held"}
-    assert (await claim(ledger, accepted, "email:held")).verdict == "acknowledged"
+    # What waited for later ends now, whether or not anybody works on that channel.
+    (held,) = (await ledger.sweep(10)).ended
+    assert (held.key, held.state, held.reason) == ("email:held", State.SUPPRESSED, Reason.ACKNOWLEDGED)
     assert await open_rows(ledger) == 0
+
+
+async def test_time_ends_a_row_that_nobody_works_on(ledger: Ledger) -> None:
+    waiting, taken = record(row(lifetime_s=0.2)), record(row(lifetime_s=0.2))
+    for one in (waiting, taken):
+        await ledger.accept(one)
+    # The worker that has one of them never comes back.
+    assert (await claim(ledger, taken, lease=SHORT_LEASE)).verdict == "claimed"
+    ended: list[EndedRow] = []
+
+    async def both() -> bool:
+        ended.extend((await ledger.sweep(10, probed={"email"})).ended)
+        return len(ended) == 2
+
+    await eventually(both, within_s=10)
+    assert {(one.notification_id, one.state, one.reason) for one in ended} == {
+        (one.notification.id, State.EXPIRED, Reason.EXPIRED) for one in (waiting, taken)
+    }
+    assert await open_rows(ledger) == 0
+
+
+async def test_a_row_in_hand_is_left_to_its_worker_beyond_its_deadline(ledger: Ledger) -> None:
+    accepted = record(row(lifetime_s=0.01))
+    await ledger.accept(accepted)
+    in_hand = await claim(ledger, accepted)
+    if in_hand.verdict == "claimed":
+        assert (await ledger.sweep(10, timedelta(minutes=5))).ended == []
+        assert await ledger.finish(in_hand, DELIVERED) == "finished"
+
+
+async def _lapse(ledger: Ledger, *accepted: NewRecord) -> list[Claim]:
+    """Claim rows together, as one worker does, and let it die; those whose time has not come are waited for."""
+    claims: dict[str, Claim] = {}
+
+    async def all_answered() -> bool:
+        wanted = [(one.notification.id, "email:0") for one in accepted if one.notification.id not in claims]
+        for found in await ledger.claim(wanted, SHORT_LEASE):
+            if found.verdict not in ("early", "held"):
+                claims[found.notification_id] = found
+        return len(claims) == len(accepted)
+
+    await eventually(all_answered, within_s=60)
+    return list(claims.values())
+
+
+async def test_a_delivery_over_which_workers_die_becomes_a_dead_letter_and_its_neighbours_do_not(
+    ledger: Ledger,
+) -> None:
+    """Two rows are in the same hands at first. What kills the worker is claimed again and again."""
+    poison, innocent = (record(row(priority=Priority.CRITICAL)) for _ in range(2))
+    for one in (poison, innocent):
+        await ledger.accept(one)
+    for _ in range(2):
+        assert {found.verdict for found in await _lapse(ledger, poison, innocent)} == {"claimed"}
+    verdicts = [(await _lapse(ledger, poison))[0].verdict for _ in range(4)]
+    assert verdicts == ["claimed", "claimed", "claimed", "worker_died"]
+    # After two lapses each waits for a time of its own.
+    (later,) = await _lapse(ledger, innocent)
+    assert later.verdict == "claimed"
+    assert later.in_doubt
+    trace = Trace(ledger.store, Keys())
+    (letter,) = await trace.dead_letters(10)
+    assert (letter.notification_id, letter.row and letter.row.reason) == (poison.notification.id, "worker_died")
+
+
+async def test_an_outcome_says_that_a_worker_lives(ledger: Ledger) -> None:
+    accepted = record(row(priority=Priority.CRITICAL))
+    await ledger.accept(accepted)
+    for _ in range(7):
+        (taken,) = await _lapse(ledger, accepted)
+        assert taken.verdict == "claimed"
+        # Another one takes it, fails, and says so.
+        await asyncio.sleep(SHORT_LEASE.total_seconds())
+        (again,) = await _lapse(ledger, accepted)
+        assert again.verdict == "claimed"
+        assert await ledger.finish(again, Outcome(State.PENDING, Reason.NETWORK)) == "finished"
 
 
 async def test_a_resolve_keeps_who_acknowledged(ledger: Ledger, opened: Store) -> None:

@@ -1,6 +1,7 @@
 """A worker against a real broker and store: every row once, whatever dies meanwhile."""
 
 import asyncio
+import json
 import logging
 import time
 from collections import Counter
@@ -17,6 +18,7 @@ from carillon.local.servers import LocalServer
 from services.router.sweeper import sweep_forever
 from shared import jobs
 from shared import worker as module
+from shared.clock import SystemClock
 from shared.errors import Reason
 from shared.jobs import jobs_of, settled
 from shared.keys import Keys, new_notification_id
@@ -155,7 +157,9 @@ async def bench_on(
         )
         bench = Bench(ledger, topics, publisher, worker)
         running = [asyncio.create_task(worker.run(), name="worker")]
-        running.append(asyncio.create_task(sweep_forever(ledger, topics, worker.links[-1]), name="sweeper"))
+        running.append(
+            asyncio.create_task(sweep_forever(ledger, topics, worker.links[-1], SystemClock()), name="sweeper")
+        )
         try:
             await eventually(lambda: worker.is_up, within_s=20)
             yield bench
@@ -378,6 +382,24 @@ async def test_a_delivery_is_not_tried_again_after_its_alert_was_answered(bench:
     await eventually(lambda: len(bench.reported) == 2)
     ends = {key: (outcome.state, outcome.reason) for key, outcome in bench.reported}
     assert ends == dict.fromkeys(("email:failing", "email:waiting"), (State.SUPPRESSED, Reason.ACKNOWLEDGED))
+    assert await bench.open_rows() == 0
+
+
+async def test_rows_of_a_wrong_shape_are_put_away_and_the_others_performed(bench: Bench) -> None:
+    record = bench.record("email:bad", "email:good")
+    await bench.ledger.accept(record)
+    base = bench.ledger.keys.shard_of(record.notification.id)
+    wrong = json.dumps({"key": "email:bad", "channel": "email", "address": {"to": "nobody"}})
+    await bench.ledger.store.command("HSET", f"{base}:n:{record.notification.id}", "d:email:bad", wrong)
+    record.rows[0].spec = wrong
+    bench.open_gate.set()
+    await bench.publish(record)
+
+    async def dead() -> bool:
+        return bool(await bench.ledger.store.command("ZCARD", f"{base}:dead"))
+
+    await eventually(dead)
+    await eventually(lambda: [key for key, _ in bench.reported] == ["email:good"])
     assert await bench.open_rows() == 0
 
 

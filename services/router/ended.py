@@ -1,0 +1,32 @@
+"""Rows that a sweep ended: counted, logged where nobody could read them, and told to who asked for events."""
+
+import json
+import logging
+from collections.abc import Iterable
+
+from shared import metrics
+from shared.clock import Clock, rfc3339
+from shared.errors import Reason
+from shared.jobs import Message
+from shared.ledger import ROUTER_LANE, EndedRow
+from shared.status import read_object
+from shared.topics import Topics
+
+log = logging.getLogger(__name__)
+
+
+def tell_ended(topics: Topics, ended: Iterable[EndedRow], clock: Clock) -> list[Message]:
+    """Count these ends and return the events that tell of them."""
+    messages: list[Message] = []
+    for row in ended:
+        if row.reason is Reason.UNREADABLE:
+            log.error("row put away: unreadable", extra={"lane": row.lane, "notification_id": row.notification_id})
+        if row.lane != ROUTER_LANE or row.reason is Reason.UNREADABLE:
+            metrics.deliveries.labels(row.lane, row.state, row.reason).inc()
+        if row.lane != ROUTER_LANE and read_object(row.content).get("events") is True:
+            step = {
+                "state": row.state, "channel": row.lane, "recipient": read_object(row.spec).get("recipient"),
+                "reason": row.reason, "at": rfc3339(clock.now()),
+            }  # fmt: skip
+            messages.append((topics.event(row.notification_id), json.dumps(step)))
+    return messages

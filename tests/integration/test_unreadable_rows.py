@@ -1,0 +1,181 @@
+"""Rows that nobody can read, in a real Redis: they are put away, accounted for, and keep nothing else from going on."""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+
+import pytest
+import pytest_asyncio
+
+from shared.audit import Audit, Depth
+from shared.dead_letters import Answer, DeadLetters, Wanted
+from shared.directory import Directory
+from shared.errors import Reason
+from shared.keys import Keys, new_notification_id
+from shared.ledger import AlertState, EndedRow, Ledger, NewRecord, NewRow, Outcome
+from shared.model import Channel, Content, Delivery, EmailAddress, Notification, Priority, State
+from shared.people import Person
+from shared.store import Store
+from shared.trace import Trace
+from tests.conftest import EmptyStore
+
+pytestmark = pytest.mark.real_store
+
+LEASE = timedelta(seconds=30)
+LATER = timedelta(minutes=10)
+
+
+class Ledgers:
+    """A ledger, and what reads it."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.ledger = Ledger(store, Keys(), record_retention_s=86_400)
+        self.dead = DeadLetters(store, Keys())
+        self.trace = Trace(store, Keys())
+
+    async def accept(self, *keys: str) -> str:
+        """Accept a notification with rows that are due."""
+        rows = [
+            NewRow(
+                Delivery(
+                    key=key,
+                    channel=Channel.EMAIL,
+                    priority=Priority.NORMAL,
+                    recipient="user123",
+                    address=EmailAddress(email="user@example.com"),
+                    expires_ms=round(time.time() * 1000) + 3_600_000,
+                )
+            )
+            for key in keys
+        ]
+        notification = Notification(
+            id=new_notification_id(0), kind="email_send", priority=Priority.NORMAL,
+            accepted_ms=round(time.time() * 1000), content=Content(title="t", message="m"),
+        )  # fmt: skip
+        await self.ledger.accept(NewRecord(notification, rows, alert=AlertState.OPEN))
+        return notification.id
+
+    def record(self, notification_id: str) -> str:
+        return f"{Keys().shard_of(notification_id)}:n:{notification_id}"
+
+    async def ended(self, times: int = 4) -> list[EndedRow]:
+        """Sweep as often as it takes to look closely at what nobody claims."""
+        found: list[EndedRow] = []
+        for _ in range(times):
+            found += (await self.ledger.sweep(100, LATER)).ended
+        return found
+
+    async def holds(self) -> bool:
+        report = await Audit(self.store, Keys(), 86_400).run(timedelta(hours=1), Depth.RECORDS)
+        return not report.findings
+
+
+@pytest_asyncio.fixture
+async def ledgers(store: EmptyStore) -> AsyncIterator[Ledgers]:
+    async with Store(store.url) as opened:
+        yield Ledgers(opened)
+
+
+Damage = Callable[[Ledgers, str], Awaitable[object]]
+
+
+def _field(name: str, value: str | bytes) -> Damage:
+    return lambda ledgers, one: ledgers.store.command("HSET", ledgers.record(one), name, value)
+
+
+def _without(name: str) -> Damage:
+    return lambda ledgers, one: ledgers.store.command("HDEL", ledgers.record(one), name)
+
+
+async def _replaced(ledgers: Ledgers, one: str) -> None:
+    await ledgers.store.command("DEL", ledgers.record(one))
+    await ledgers.store.command("SET", ledgers.record(one), "something else")
+
+
+DAMAGES: dict[str, Damage] = {
+    "status is garbage": _field("s:email:bad", "garbage"),
+    "status is empty": _field("s:email:bad", ""),
+    "status is cut off": _field("s:email:bad", "p|email|normal|0|0"),
+    "status has a state that is none": _field("s:email:bad", "z|email|normal|0|0|0|1|1|9999999999999|"),
+    "status has a priority that is none": _field("s:email:bad", "p|email|urgent|0|0|0|1|1|9999999999999|"),
+    "status has numbers that are none": _field("s:email:bad", "p|email|normal|x|0|0|1|1|9999999999999|"),
+    "status is gone": _without("s:email:bad"),
+    "spec is gone": _without("d:email:bad"),
+    "spec is no JSON": _field("d:email:bad", "{"),
+    "spec is no text": _field("d:email:bad", b"\xff\xfe{}"),
+    "content is gone": _without("c"),
+    "content is no JSON": _field("c", "{"),
+    "record is something else": _replaced,
+}
+# What is wrong with the record as a whole concerns all its rows.
+WHOLE = {"content is gone", "content is no JSON", "record is something else"}
+
+
+@pytest.mark.parametrize("what", DAMAGES)
+async def test_a_row_that_cannot_be_read_is_put_away_and_the_others_go_on(ledgers: Ledgers, what: str) -> None:
+    bad, good = await ledgers.accept("email:bad", "email:beside"), await ledgers.accept("email:0")
+    await DAMAGES[what](ledgers, bad)
+    ended = await ledgers.ended()
+    put_away = {"email:bad", "email:beside"} if what in WHOLE else {"email:bad"}
+    assert {(row.notification_id, row.key) for row in ended if row.reason is Reason.UNREADABLE} <= {
+        (bad, key) for key in put_away
+    }
+    listed = [entry async for page in ledgers.dead.pages(Wanted(until=await ledgers.dead.now())) for entry in page]
+    assert {(entry.notification_id, entry.key, entry.reason) for entry in listed} == {
+        (bad, key, "unreadable") for key in put_away
+    }
+    # It is not handed out again, everything else is.
+    claims = await ledgers.ledger.claim([(bad, "email:bad"), (good, "email:0")], LEASE)
+    assert [claim.verdict for claim in claims] in (["ended", "claimed"], ["unknown", "claimed"])
+    assert await ledgers.ledger.finish(claims[1], Outcome(State.DELIVERED)) == "finished"
+    # Whoever looks at it gets an answer, and no reader ends.
+    await ledgers.trace.record(bad)
+    assert [letter.key for letter in await ledgers.trace.dead_letters(10)]
+    if what != "record is something else":
+        assert "email:bad" in {row.key async for row in ledgers.trace.rows(bad)}
+        assert await ledgers.holds()
+    (entry, *_) = [entry for entry in listed if entry.key == "email:bad"]
+    assert await ledgers.dead.replay(entry, dry_run=True) in (Answer.UNREADABLE, Answer.UNKNOWN_RECIPIENT)
+    assert await ledgers.dead.drop([entry]) == 1
+
+
+@pytest.mark.parametrize("what", DAMAGES)
+async def test_a_damaged_row_stops_nothing_that_meets_it(ledgers: Ledgers, what: str) -> None:
+    bad, good = await ledgers.accept("email:bad"), await ledgers.accept("email:0")
+    await DAMAGES[what](ledgers, bad)
+    claims = await ledgers.ledger.claim([(bad, "email:bad"), (good, "email:0")], LEASE)
+    assert claims[1].verdict == "claimed"
+    await ledgers.ledger.finish(claims[0], Outcome(State.DELIVERED))
+    await ledgers.ledger.acknowledge(bad, "user123", must_be_told=True)
+    await ledgers.ledger.resolve(bad)
+    await ledgers.ledger.cancel(bad)
+    await ledgers.ledger.bring_forward("email")
+    await ledgers.ledger.open_work()
+    await Audit(ledgers.store, Keys(), 86_400).run(timedelta(hours=1), Depth.RECORDS)
+    assert await ledgers.ledger.finish(claims[1], Outcome(State.DELIVERED)) == "finished"
+
+
+@pytest.mark.parametrize("member", ["garbage", "", "|", "no-id|email:0", "|||"])
+async def test_an_entry_of_the_schedule_that_names_nothing_leaves_it(ledgers: Ledgers, member: str) -> None:
+    good = await ledgers.accept("email:0")
+    await ledgers.store.command("ZADD", f"{Keys().shard(0)}:due:email", 1, member)
+    swept = await ledgers.ledger.sweep(100, LATER)
+    assert [row.notification_id for row in swept.due] == [good]
+    assert await ledgers.store.command("ZSCORE", f"{Keys().shard(0)}:due:email", member) is None
+    letters = await ledgers.trace.dead_letters(10)
+    assert all(letter.row is None for letter in letters)
+
+
+async def test_a_status_alone_is_replayed_where_the_rest_is_sound(ledgers: Ledgers) -> None:
+    bad = await ledgers.accept("email:bad")
+    await DAMAGES["status is garbage"](ledgers, bad)
+    (row,) = await ledgers.ended(1)
+    assert (row.state, row.reason) == (State.DEAD_LETTERED, Reason.UNREADABLE)
+    (page,) = [page async for page in ledgers.dead.pages(Wanted(until=await ledgers.dead.now()))]
+    await Directory(ledgers.store, Keys()).put(Person(user_id="user123", email="user@example.com"))
+    assert await ledgers.dead.replay(page[0], timedelta(hours=1)) is Answer.REOPENED
+    (claim,) = await ledgers.ledger.claim([(bad, "email:bad")], LEASE)
+    assert claim.verdict == "claimed"
+    await ledgers.ledger.finish(claim, Outcome(State.DELIVERED))
+    assert await ledgers.holds()
