@@ -29,9 +29,11 @@ LONGEST_SPAN = timedelta(days=7)
 # How long after its time something may wait: sweepers come by every second, a restart takes some more.
 OVERDUE_AFTER = timedelta(seconds=60)
 
-# Minutes and open rows that one script reads, and scripts sent together: some milliseconds of the store's time.
+# Minutes and open rows that one script reads, seconds in one page of a lane's, and scripts sent together: some
+# milliseconds of the store's time.
 _MINUTES = 15
 _OPEN_ROWS = 200
+_SECONDS = 500
 _AT_ONCE = 4
 
 # How many minutes of some shard a sample holds, and how many records of each at most.
@@ -164,8 +166,13 @@ class Audit:
         """Return the minutes in which open rows of these shards and lanes became due, or will."""
         found: set[Unit] = set()
         for base, lane in schedules:
-            seconds = await self._store.command("HKEYS", f"{base}:age:{lane}")
-            found.update((base, int(second) // 60) for second in seconds)
+            cursor = 0
+            while True:
+                page = await self._store.command("HSCAN", f"{base}:age:{lane}", cursor, "COUNT", _SECONDS)
+                cursor = int(page[0])
+                found.update((base, int(second) // 60) for second in page[1][::2])
+                if cursor == 0:
+                    break
         return found
 
     async def _check_open(

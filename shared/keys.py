@@ -10,7 +10,9 @@ A ledger script is given the shard's base key (``carillon:{s07}``) and builds th
                                 later confirmation (k:KEY);
                                 no expiry while anything is open, RECORD_RETENTION_S after its end
     base:due:LANE        zset   "ID|KEY" by the time at which somebody must look at it again (schedule and lease in one)
-    base:age:LANE        hash   second of becoming due -> number of open rows; for the age of the oldest
+    base:age:LANE        hash   second of becoming due -> number of open rows
+    base:since:LANE      zset   the same seconds in their order; for the age of the oldest
+    base:open            hash   LANE -> number of open rows
     base:idem:KEY        string id and fingerprint of the first publish with this key, 24 h
     base:packet:KEY      string the same for a publish without a key: the broker's packet, 1 h
     base:alert:KEY       string the open alert with this dedup_key, 24 h

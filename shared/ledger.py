@@ -52,6 +52,7 @@ _STATE_LETTERS = {state: letter for letter, state in STATES_BY_LETTER.items()}
 _accept = load_script("accept", "ledger")
 _claim = load_script("claim", "ledger")
 _finish = load_script("finish", "ledger")
+_due_lanes = load_script("due_lanes", "ledger")
 _sweep = load_script("sweep", "ledger")
 _quarantine = load_script("quarantine", "ledger")
 _bring_forward = load_script("bring_forward", "ledger")
@@ -353,19 +354,23 @@ class Ledger:
                 out whether that is still so, and they do not wait longer from time to time as others do.
         """
         graces = [GRACE_MS[priority] for priority in Priority]
-        calls = [(lane, shard) for lane in LANES for shard in range(SHARDS)]
+        ahead_ms = round(ahead.total_seconds() * 1000)
+        shards = [self.keys.shard(shard) for shard in range(SHARDS)]
+        # Every router comes by several times a second, mostly to find nothing.
+        found = await asyncio.gather(*(self.store.submit_script(_due_lanes, base, ahead_ms, *LANES) for base in shards))
+        calls = [(lane.decode(), base) for base, lanes in zip(shards, found, strict=True) for lane in lanes]
         futures = [
             self.store.submit_script(
                 _sweep,
-                self.keys.shard(shard),
+                base,
                 lane,
                 PROBES_PER_SHARD if lane in probed else most_per_shard,
-                round(ahead.total_seconds() * 1000),
+                ahead_ms,
                 int(lane in probed),
                 self.record_retention_s,
                 *graces,
             )
-            for lane, shard in calls
+            for lane, base in calls
         ]
         due: list[DueRow] = []
         ended: list[EndedRow] = []

@@ -53,6 +53,21 @@ _MQTT_CONNACK = 0x20
 _MQTT_DISCONNECT = b"\xe0\x00"
 
 
+# What every Redis of ours is run with, on this machine and elsewhere (docs/redis.md).
+STORE_PROMISES = {
+    # The append-only file is the truth: at most the last second is lost when the machine dies, nothing when the process
+    # does.
+    "appendonly": "yes",
+    "appendfsync": "everysec",
+    # Refuse writes when the memory is full, never drop a record.
+    "maxmemory-policy": "noeviction",
+    # What expires or is replaced is freed by another thread: a record of 134 MB would hold up everybody for 0.2 s.
+    "lazyfree-lazy-expire": "yes",
+    "lazyfree-lazy-server-del": "yes",
+    "lazyfree-lazy-user-del": "yes",
+}
+
+
 class LocalServer(Child):
     """A broker or store of ours on a loopback port."""
 
@@ -238,16 +253,12 @@ def _redis(
         "bind": LOOPBACK,
         "dir": str(folder),
         "databases": str(databases),
-        # The append-only file is the truth: at most the last second is lost when the machine dies, nothing when the
-        # process does. Snapshots would add nothing to it.
-        "appendonly": "yes",
-        "appendfsync": "everysec",
         # A rewrite competes with everything else for a second or two; at 64 MiB, the default, that is every few seconds
         # under load (docs/redis.md).
         "auto-aof-rewrite-min-size": "256mb",
+        # Snapshots would add nothing to the append-only file.
         "save": "",
-        # Refuse writes when the memory is full, never drop a record.
-        "maxmemory-policy": "noeviction",
+        **STORE_PROMISES,
         "daemonize": "no",
     }
     return LocalServer(

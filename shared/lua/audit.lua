@@ -9,28 +9,36 @@ local WORDS = {'created', 'delivered', 'suppressed', 'expired', 'dead_lettered'}
 local OPEN = #WORDS + 1
 local first, last = tonumber(ARGV[1]), tonumber(ARGV[2])
 
--- Return the open rows of a lane by minute.
-local function open_rows(lane)
-  local key, by_minute = base .. ':age:' .. lane, {}
-  local function add(second, count)
-    local minute = math.floor(second / 60)
-    if count and minute >= first and minute <= last then
-      by_minute[minute] = (by_minute[minute] or 0) + tonumber(count)
-    end
-  end
-  -- Whichever reads less: all seconds that have open rows, or all seconds of these minutes.
-  if redis.call('HLEN', key) <= 60 * (last - first + 1) then
-    local all = redis.call('HGETALL', key)
-    for i = 1, #all, 2 do add(tonumber(all[i]), all[i + 1]) end
-  else
-    for minute = first, last do
-      local seconds = {}
-      for second = minute * 60, minute * 60 + 59 do seconds[#seconds + 1] = number(second) end
-      local counts = redis.call('HMGET', key, unpack(seconds))
-      for i = 1, #seconds do add(tonumber(seconds[i]), counts[i]) end
+-- Count the open rows of a lane in these seconds, by minute.
+local function count_seconds(lane, seconds)
+  local by_minute = {}
+  for from = 1, #seconds, MOST_ARGS do
+    local upto = math.min(from + MOST_ARGS - 1, #seconds)
+    local counts = redis.call('HMGET', base .. ':age:' .. lane, unpack(seconds, from, upto))
+    for i = from, upto do
+      local minute, count = math.floor(tonumber(seconds[i]) / 60), counts[i - from + 1]
+      if count then by_minute[minute] = (by_minute[minute] or 0) + tonumber(count) end
     end
   end
   return by_minute
+end
+
+local function open_rows(lane)
+  return count_seconds(lane, redis.call('ZRANGEBYSCORE', base .. ':since:' .. lane, first * 60, last * 60 + 59))
+end
+
+-- Count the open rows of one minute without base:since:LANE, which lacks what the previous release has opened lately.
+local function open_rows_of(lane, minute)
+  local seconds = {}
+  for second = minute * 60, minute * 60 + 59 do seconds[#seconds + 1] = number(second) end
+  return count_seconds(lane, seconds)[minute] or 0
+end
+
+-- Twice what was created, less everything: what was created and stands nowhere.
+local function difference(numbers)
+  local left = 2 * numbers[1]
+  for i = 1, OPEN do left = left - numbers[i] end
+  return left
 end
 
 local lanes, totals, open, field_of = {}, {}, {}, {}
@@ -62,13 +70,10 @@ for minute = first, last do
     if opened or of_lane then
       of_lane = of_lane or {0, 0, 0, 0, 0, 0}
       of_lane[OPEN] = opened or 0
-      -- Twice what was created, less everything: what was created and stands nowhere.
-      local total, left = totals[lane], 2 * of_lane[1]
-      for i = 1, OPEN do
-        total[i] = total[i] + of_lane[i]
-        left = left - of_lane[i]
-      end
-      if left ~= 0 then
+      if difference(of_lane) ~= 0 then of_lane[OPEN] = open_rows_of(lanes[lane], minute) end
+      local total = totals[lane]
+      for i = 1, OPEN do total[i] = total[i] + of_lane[i] end
+      if difference(of_lane) ~= 0 then
         unbalanced[#unbalanced + 1] = {minute, lanes[lane], unpack(of_lane)}
       end
     end

@@ -67,11 +67,23 @@ local function tally(row, word, count)
   add_tally(number(math.floor(row.born / 60000)), row.lane .. '|' .. word, count)
 end
 
-local function count_open(record, row, step)
-  local second = number(math.floor(row.born / 1000))
-  if redis.call('HINCRBY', base .. ':age:' .. row.lane, second, step) <= 0 then
-    redis.call('HDEL', base .. ':age:' .. row.lane, second)
+-- The open rows of a lane are counted by the second in which they became due, and as a whole. The seconds that have any
+-- stand in base:since:LANE in their order, so that the oldest is found without reading all of them. The previous release
+-- knows base:age:LANE alone: open_work.lua makes the others right where it has written.
+local function count_lane(lane, second, step)
+  local ages, since = base .. ':age:' .. lane, base .. ':since:' .. lane
+  local left = redis.call('HINCRBY', ages, second, step)
+  if left <= 0 then
+    redis.call('HDEL', ages, second)
+    redis.call('ZREM', since, second)
+  elseif left == step then
+    redis.call('ZADD', since, second, second)
   end
+end
+
+local function count_open(record, row, step)
+  count_lane(row.lane, number(math.floor(row.born / 1000)), step)
+  redis.call('HINCRBY', base .. ':open', row.lane, step)
   return redis.call('HINCRBY', record, 'open', step)
 end
 
@@ -208,9 +220,12 @@ local function add_rows(id, record, at, fresh, fields)
     end
   end
   in_pieces('HSET', record, fields)
-  for lane, schedule in pairs(schedules) do in_pieces('ZADD', base .. ':due:' .. lane, schedule) end
+  for lane, schedule in pairs(schedules) do
+    in_pieces('ZADD', base .. ':due:' .. lane, schedule)
+    redis.call('HINCRBY', base .. ':open', lane, #schedule / 2)
+  end
   for lane, seconds in pairs(ages) do
-    for second, count in pairs(seconds) do redis.call('HINCRBY', base .. ':age:' .. lane, second, count) end
+    for second, count in pairs(seconds) do count_lane(lane, second, count) end
   end
   for minute, counts in pairs(tallies) do
     redis.call('SADD', base .. ':born:' .. minute, id)

@@ -193,6 +193,27 @@ async def test_the_store_keeps_its_data_over_a_kill(either_store: LocalServer) -
         assert (await connected.config_get("appendfsync"))["appendfsync"] == "everysec"
 
 
+async def test_what_expires_or_is_replaced_is_freed_without_holding_up_others(either_store: LocalServer) -> None:
+    fields = {str(number): "spec" for number in range(1_000)}
+
+    async def freed(client: "redis.asyncio.Redis") -> int:
+        return int((await client.info("memory"))["lazyfreed_objects"])
+
+    async with redis.asyncio.from_url(either_store.url) as client:
+        before = await freed(client)
+        for name in ("expires", "replaced", "deleted"):
+            await client.hset(name, mapping=fields)
+        await client.pexpire("expires", 20)
+        await client.set("other", "1")
+        await client.rename("other", "replaced")
+        await client.delete("deleted")
+
+        async def all_three() -> bool:
+            return await freed(client) - before >= 3 and not await client.exists("expires")
+
+        assert await eventually(all_three)
+
+
 async def test_servers_listen_on_the_loopback_address_only(
     either_broker: LocalServer, either_store: LocalServer
 ) -> None:

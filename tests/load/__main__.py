@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import median
 
 from carillon.local.stack import Stack
+from tests.load.at_rest import audit_deep, measure_at_rest, schedule
 from tests.load.directory_size import measure_broadcast_writes
 from tests.load.intake import Rate, measure_bare_loop, measure_intake
 from tests.load.latency import Latency, measure_half_rate, measure_latency
@@ -140,9 +141,26 @@ async def wait(options: Namespace) -> list[str]:
     return await measure_wait(options.notifications // 4)
 
 
+async def at_rest(options: Namespace) -> list[str]:
+    """Measure what the store does while everything waits for its time, and the audit of that."""
+    lines: list[str] = []
+    async with running() as stack:
+        await schedule(stack.store.url, options.scheduled)
+        for routers in (2, 4):
+            found = await measure_at_rest(stack, routers, options.seconds)
+            lines.append(
+                f"| store at rest, {options.scheduled:,} scheduled deliveries, {routers} routers | {found.cpu:.2%} of a"
+                f" core, {found.scripts:,.0f} scripts and {found.commands:,.0f} commands / s, the longest"
+                f" {found.slowest_ms:.1f} ms |"
+            )
+        report, took_s, slowest_ms = await audit_deep(stack.store.url)
+    verdict = "balances" if report.holds else "DOES NOT HOLD"
+    return [*lines, f"| audit of all of them | {verdict}, {took_s:.0f} s, longest call {slowest_ms:.1f} ms |"]
+
+
 PARTS: dict[str, Callable[[Namespace], Awaitable[list[str]]]] = {
     "intake": intake, "latency": latency, "half_rate": half_rate, "sessions": sessions, "broadcast": broadcast,
-    "mail": mail, "push": push, "wait": wait,
+    "mail": mail, "push": push, "wait": wait, "at_rest": at_rest,
 }  # fmt: skip
 
 
@@ -165,6 +183,7 @@ def main() -> None:
     parser.add_argument(
         "--users", type=int, nargs="+", default=[1_000, 100_000], help="sizes of the directory for the broadcasts"
     )
+    parser.add_argument("--scheduled", type=int, default=1_000_000, help="scheduled deliveries for the store at rest")
     options = parser.parse_args()
     load = os.getloadavg()[0]
     sys.stdout.write(

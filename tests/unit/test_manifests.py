@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from carillon.local.servers import STORE_PROMISES
 from sandbox import credentials
 from services.email.settings import EmailSettings
 from services.push.settings import PushSettings
@@ -264,3 +265,14 @@ def test_only_custom_resources_have_no_schema(overlay: str) -> None:
     used = {each["apiVersion"] for each in rendered(overlay)}
     native = {"v1", "apps/v1", "autoscaling/v2", "networking.k8s.io/v1", "policy/v1"}
     assert used - native == CUSTOM[overlay]
+
+
+@pytest.mark.parametrize("file", ["overlays/dev/redis.conf", "examples/redis-cluster.yaml"])
+def test_every_redis_promises_what_the_local_one_does(file: str) -> None:
+    lines = {line.strip() for line in (ROOT / "deploy" / "k8s" / file).read_text().splitlines()}
+    assert {f"{name} {value}" for name, value in STORE_PROMISES.items()} <= lines
+
+
+def test_the_docs_name_what_every_redis_must_promise() -> None:
+    text = (ROOT / "docs" / "redis.md").read_text()
+    assert [name for name, value in STORE_PROMISES.items() if f"`{name} {value}`" not in text] == []

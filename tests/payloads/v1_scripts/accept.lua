@@ -1,0 +1,48 @@
+-- Write a notification, its first rows and its schedule, once.
+--
+-- ARGV: id, content, fingerprint, what it is known by (idem:KEY, packet:KEY or ''), for how long in s, 1 when it may be
+--       known already, alert dedup key or '', its window in s, alert state or '', retention s, then rows.
+-- Answer: {'accepted', id}, {'duplicate', the first one's id} or {'conflict', the first one's id}.
+
+local id, content, fingerprint, known_by, window_s = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local may_be_known, dedup, dedup_s, alert, retention_s = ARGV[6] == '1', ARGV[7], ARGV[8], ARGV[9], tonumber(ARGV[10])
+local record = record_key(id)
+
+if redis.call('EXISTS', record) == 1 then
+  return {'accepted', id}
+end
+
+local known_key = base .. ':' .. known_by
+if may_be_known then
+  local first = redis.call('GET', known_key)
+  if first then
+    local first_id, first_print = string.match(first, '^(.-)|(.*)$')
+    return {first_print == fingerprint and 'duplicate' or 'conflict', first_id}
+  end
+end
+
+local dedup_key = base .. ':alert:' .. dedup
+if dedup ~= '' then
+  local open_id = redis.call('GET', dedup_key)
+  if open_id and redis.call('HGET', record_key(open_id), 'alert') ~= 'resolved' then
+    return {'duplicate', open_id}
+  end
+end
+
+if known_by ~= '' then
+  redis.call('SET', known_key, id .. '|' .. fingerprint, 'EX', window_s)
+end
+if dedup ~= '' then
+  redis.call('SET', dedup_key, id, 'EX', dedup_s)
+end
+local fields = {'c', content, 'at', number(now)}
+if alert ~= '' then
+  fields[#fields + 1] = 'alert'
+  fields[#fields + 1] = alert
+end
+local opened = add_rows(id, record, 11, true, fields)
+redis.call('HSET', record, 'open', opened)
+if opened == 0 then
+  redis.call('EXPIRE', record, retention_s)
+end
+return {'accepted', id}

@@ -1,0 +1,55 @@
+-- Write the outcome of an attempt, if the writer still holds the row, and add the rows that follow from it.
+--
+-- ARGV: id, key, token, state (p to try again), reason, wait ms before the next attempt, in doubt 0|1,
+--       attempt counts 0|1, history (text after the time, or ''), history entries kept, retention s,
+--       guard ('' or the alert state that the new rows need), then rows.
+-- Answer: 'finished', 'stale' (another worker has taken the row meanwhile; nothing was written), or 'void' (the
+--         notification was cancelled or its alert answered meanwhile: the row ended, its new rows were not added).
+
+local id, key, token, state, reason = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local wait_ms, in_doubt, counts = tonumber(ARGV[6]), ARGV[7] == '1', ARGV[8] == '1'
+local history, kept, retention_s, guard = ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11]), ARGV[12]
+local record = record_key(id)
+
+local found = redis.call('HMGET', record, 's:' .. key, 'cancelled', 'alert')
+if not found[1] then
+  return 'stale'
+end
+local row = read_row(found[1])
+if row.token ~= token or row.state ~= 's' then
+  return 'stale'
+end
+
+if history ~= '' then
+  redis.call('HSET', record, 'a:' .. key .. ':' .. number(row.attempts % kept), number(now) .. '|' .. history)
+end
+if reason == 'internal_error' then
+  redis.call('HINCRBY', record, 'e:' .. key, 1)
+end
+if state == 'p' then
+  -- Not beyond the expiry, so that a row which can no longer be delivered ends in time.
+  row.state, row.due, row.redrives = 'p', math.min(now + wait_ms, math.max(now, row.expires)), 0
+  row.reason = in_doubt and 'in_doubt' or reason
+  if not counts then
+    row.attempts = row.attempts - 1
+  end
+  write_row(record, key, row)
+  redis.call('ZADD', base .. ':due:' .. row.lane, row.due, id .. '|' .. key)
+  return 'finished'
+end
+
+local new_rows = #ARGV > 12
+if new_rows and found[2] then
+  end_row(id, record, key, row, 'x', 'cancelled', retention_s)
+  return 'void'
+end
+if new_rows and guard ~= '' and found[3] ~= guard then
+  end_row(id, record, key, row, 'x', found[3] or 'cancelled', retention_s)
+  return 'void'
+end
+-- Add before ending, so that the record never looks finished in between.
+if new_rows then
+  redis.call('HINCRBY', record, 'open', add_rows(id, record, 13, false, {}))
+end
+end_row(id, record, key, row, state, reason, retention_s)
+return 'finished'

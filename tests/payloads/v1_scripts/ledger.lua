@@ -1,0 +1,139 @@
+-- The ledger's common functions, put before each ledger script.
+--
+-- KEYS[1] is a shard's base key such as carillon:{s07}; every other key is built from it and so has the same hash tag.
+-- Times are milliseconds of the store's own clock, so that a process with a wrong clock cannot steal a lease.
+--
+-- A row is a delivery, or a router's task. Its status is one string, fields joined by "|":
+--   state lane priority token attempts redrives due born expires reason
+-- state: p pending, s sending, d delivered, x suppressed, e expired, l dead-lettered. due is when a pending row may be
+-- claimed, or when a sending row's lease ends. born is when it first became due: its minute and second are what the
+-- tallies and the age of open work are counted by. Beside it, e:KEY counts the attempts that failed by an error of our
+-- own; most rows have none. k:KEY is what a provider said later of a delivery that it has taken, see confirm.lua.
+
+local base = KEYS[1]
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+
+-- Both count from the minute itself, so that the accounts of what is due in a month are not forgotten before.
+local TALLY_RETENTION_S = 8 * 86400
+local BORN_RETENTION_S = 25 * 3600
+local STATE_WORDS = {d = 'delivered', x = 'suppressed', e = 'expired', l = 'dead_lettered'}
+
+local function record_key(id) return base .. ':n:' .. id end
+
+local function number(value) return string.format('%.0f', value) end
+
+local function read_row(text)
+  local state, lane, priority, token, attempts, redrives, due, born, expires, reason =
+    string.match(text, '^(%a)|(%a+)|(%a+)|(%d+)|(%d+)|(%d+)|(%d+)|(%d+)|(%d+)|(.*)$')
+  return {
+    state = state, lane = lane, priority = priority, token = tonumber(token), attempts = tonumber(attempts),
+    redrives = tonumber(redrives), due = tonumber(due), born = tonumber(born), expires = tonumber(expires),
+    reason = reason,
+  }
+end
+
+local function row_text(row)
+  return table.concat({
+    row.state, row.lane, row.priority, number(row.token), number(row.attempts), number(row.redrives),
+    number(row.due), number(row.born), number(row.expires), row.reason,
+  }, '|')
+end
+
+local function write_row(record, key, row)
+  redis.call('HSET', record, 's:' .. key, row_text(row))
+end
+
+local function add_tally(minute, field, count)
+  local key = base .. ':tally:' .. minute
+  if redis.call('HINCRBY', key, field, count) == count then
+    local from_s = math.max(minute * 60, math.floor(now / 1000))
+    redis.call('EXPIREAT', key, number(from_s + TALLY_RETENTION_S))
+    redis.call('EXPIREAT', base .. ':born:' .. minute, number(from_s + BORN_RETENTION_S))
+  end
+end
+
+local function tally(row, word, count)
+  add_tally(number(math.floor(row.born / 60000)), row.lane .. '|' .. word, count)
+end
+
+local function count_open(record, row, step)
+  local second = number(math.floor(row.born / 1000))
+  if redis.call('HINCRBY', base .. ':age:' .. row.lane, second, step) <= 0 then
+    redis.call('HDEL', base .. ':age:' .. row.lane, second)
+  end
+  return redis.call('HINCRBY', record, 'open', step)
+end
+
+-- End a row once; the caller has made sure that it is open.
+local function end_row(id, record, key, row, state, reason, retention_s)
+  row.state, row.reason, row.due = state, reason, now
+  write_row(record, key, row)
+  redis.call('ZREM', base .. ':due:' .. row.lane, id .. '|' .. key)
+  tally(row, STATE_WORDS[state], 1)
+  if state == 'l' then
+    redis.call('ZADD', base .. ':dead', now, row.lane .. '|' .. id .. '|' .. key)
+  end
+  if count_open(record, row, -1) <= 0 then
+    redis.call('EXPIRE', record, retention_s)
+  end
+end
+
+-- Rows arrive in ARGV from index `at`, nine arguments each. A key that is there already is left as it is, so that a
+-- repeated call adds nothing twice; in a `fresh` record there are none. What many rows have in common is counted first
+-- and written once. `fields` are written to the record together with theirs. Returns how many rows were opened.
+local ROW_ARGS = 9
+
+-- Redis's Lua refuses to unpack a few thousand values at once.
+local MOST_ARGS = 1000
+
+local function add_rows(id, record, at, fresh, fields)
+  local opened, tallies, ages, schedules = 0, {}, {}, {}
+  local function bump(counts, key, field)
+    counts[key] = counts[key] or {}
+    counts[key][field] = (counts[key][field] or 0) + 1
+  end
+  for i = at, #ARGV, ROW_ARGS do
+    local lane, key, priority, state, reason = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
+    local due, expires = tonumber(ARGV[i + 5]), tonumber(ARGV[i + 6])
+    local grace, spec = tonumber(ARGV[i + 7]), ARGV[i + 8]
+    if fresh or redis.call('HEXISTS', record, 's:' .. key) == 0 then
+      -- A due time of 0 means now; then a job is published beside this write, and the grace gives it time to arrive.
+      local immediate = due <= now
+      local born = immediate and now or due
+      fields[#fields + 1] = 's:' .. key
+      fields[#fields + 1] = row_text({
+        state = state, lane = lane, priority = priority, token = 0, attempts = 0, redrives = 0,
+        due = born, born = born, expires = expires, reason = reason,
+      })
+      fields[#fields + 1] = 'd:' .. key
+      fields[#fields + 1] = spec
+      local minute = number(math.floor(born / 60000))
+      bump(tallies, minute, lane .. '|created')
+      if state == 'p' then
+        bump(ages, lane, number(math.floor(born / 1000)))
+        schedules[lane] = schedules[lane] or {}
+        table.insert(schedules[lane], number(immediate and now + grace or due))
+        table.insert(schedules[lane], id .. '|' .. key)
+        opened = opened + 1
+      else
+        bump(tallies, minute, lane .. '|' .. STATE_WORDS[state])
+      end
+    end
+  end
+  local function in_pieces(command, key, values)
+    for first = 1, #values, MOST_ARGS do
+      redis.call(command, key, unpack(values, first, math.min(first + MOST_ARGS - 1, #values)))
+    end
+  end
+  in_pieces('HSET', record, fields)
+  for lane, schedule in pairs(schedules) do in_pieces('ZADD', base .. ':due:' .. lane, schedule) end
+  for lane, seconds in pairs(ages) do
+    for second, count in pairs(seconds) do redis.call('HINCRBY', base .. ':age:' .. lane, second, count) end
+  end
+  for minute, counts in pairs(tallies) do
+    redis.call('SADD', base .. ':born:' .. minute, id)
+    for field, count in pairs(counts) do add_tally(minute, field, count) end
+  end
+  return opened
+end
