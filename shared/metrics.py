@@ -89,6 +89,12 @@ broker_up = Gauge("carillon_broker_up", "1 while every connection of this proces
 store_up = Gauge(
     "carillon_store_up", "0 while the store does not answer this process, or too few replicas have what was written."
 )
+store_may_evict = Gauge(
+    "carillon_store_may_evict", "1 while the store drops records when its memory is full (maxmemory-policy)."
+)
+store_append_only = Gauge("carillon_store_append_only", "0 while a server of the store keeps no append-only file.")
+# Until the store has said otherwise.
+store_append_only.set(1)
 store_short_writes = Counter(
     "carillon_store_short_writes", "Calls that were not answered because too few replicas had them in time."
 )

@@ -36,6 +36,7 @@ from shared.provider import Provider
 from shared.retry import RetryPolicy
 from shared.settings import CommonSettings
 from shared.store import Store
+from shared.store_watch import StoreWatch
 from shared.topics import Topics
 from shared.worker import Worker
 
@@ -104,8 +105,8 @@ async def open_context(settings: SettingsT, service: str) -> AsyncIterator[Conte
             clock=clock,
         )
 
-        async def store_answers() -> bool:
-            await store.ping()
+        async def store_takes_writes() -> bool:
+            await store.takes_writes()
             return True
 
         async def replicas_follow() -> bool:
@@ -119,7 +120,7 @@ async def open_context(settings: SettingsT, service: str) -> AsyncIterator[Conte
             # Replaced when the service begins to work.
             return False
 
-        context.checks |= {"store": store_answers, "running": not_draining, "broker": not_yet}
+        context.checks |= {"store": store_takes_writes, "running": not_draining, "broker": not_yet}
         if settings.redis_wait_replicas:
             context.checks["replicas"] = replicas_follow
         yield context
@@ -166,9 +167,19 @@ async def _run(
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, context.stopping.set)
+        watch = StoreWatch(context.store, allow_eviction=settings.redis_allow_eviction)
+        await watch.at_start()
+
+        async def store_keeps_all() -> bool:
+            return watch.is_safe
+
+        context.checks["eviction"] = store_keeps_all
         async with serve_ops(settings.ops_host, settings.ops_port, context.checks) as port:
             log.info("ops endpoint", extra={"port": port})
-            await main(context)
+            async with asyncio.TaskGroup() as group:
+                watching = group.create_task(watch.run(), name="store-watch")
+                await main(context)
+                watching.cancel()
 
 
 # Without slots: Python 3.11 cannot make a frozen generic class with them.

@@ -52,6 +52,9 @@ class CommonSettings(BaseSettings):
         0, ge=0, le=10, description="replicas that must have a write before it is relied upon; see redis.md"
     )
     redis_wait_timeout_ms: int = Field(1000, ge=1, le=10_000, description="how long they may take, milliseconds")
+    redis_allow_eviction: bool = Field(
+        False, description="start on a Redis that drops records when its memory is full; see redis.md"
+    )
     # Without wildcards; without $, which begins topics of the broker's own (MQTT 5, 4.7.2); without braces, which mark
     # hash tags in Redis keys.
     topic_prefix: str = Field("", pattern=r"^([^$+#{}\x00][^+#{}\x00]*)?$", description="put before every topic")

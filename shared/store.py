@@ -73,7 +73,27 @@ class Store:
         Raises:
             StoreUnavailable: one does not.
         """
-        await self._servers.everywhere(lambda: _call(None, ("PING",)), lasting=False)
+        await self._servers.everywhere(lambda _marker: _call(None, ("PING",)), lasting=False)
+
+    async def takes_writes(self) -> None:
+        """Return when every server has written something.
+
+        A server answers a PING also when it is full, has become a replica or has lost its replicas.
+
+        Raises:
+            StoreUnavailable: one has not.
+        """
+        await self._servers.everywhere(lambda marker: _call(None, ("SET", marker, "")), lasting=False)
+
+    async def info(self, section: str) -> list[dict[str, str]]:
+        """Return one section of what each server that takes writes says of itself (Redis, INFO).
+
+        Raises:
+            StoreUnavailable: one does not answer.
+            ResponseError: we may not ask.
+        """
+        answers = await self._servers.everywhere(lambda _marker: _call(None, ("INFO", section)), lasting=False)
+        return [_read_info(answer) for answer in answers]
 
     async def replicated(self) -> None:
         """Return when enough replicas of every server have what it has.
@@ -81,7 +101,7 @@ class Store:
         Raises:
             StoreUnavailable: they have not, in the time that a lasting call is given.
         """
-        await self._servers.everywhere(lambda: _call(None, ("PING",)), lasting=True)
+        await self._servers.everywhere(lambda _marker: _call(None, ("PING",)), lasting=True)
 
     def _put(self, call: Call, *, lasting: bool) -> "asyncio.Future[Any]":
         self._servers.put(call, lasting=lasting)
@@ -90,3 +110,8 @@ class Store:
 
 def _call(script: Script | None, arguments: tuple[type_of_arg, ...]) -> Call:
     return Call(asyncio.get_running_loop().create_future(), script, arguments)
+
+
+def _read_info(answer: bytes) -> dict[str, str]:
+    lines = answer.decode(errors="replace").splitlines()
+    return {name: value for name, colon, value in (line.partition(":") for line in lines) if colon}

@@ -77,17 +77,20 @@ class Cluster:
         self._homeless.append((call, lasting))
         self._ask_again()
 
-    async def everywhere(self, call: Callable[[], Call], *, lasting: bool) -> None:
-        """Send a call to every master, and wait for the answers."""
-        first = call()
-        self.put(first, lasting=lasting)
+    async def everywhere(self, call: Callable[[str], Call], *, lasting: bool) -> list[Any]:
+        """Send a call to every master, and return the answers."""
+        # Waits for the first map, where there is none yet.
+        first = Call(asyncio.get_running_loop().create_future(), None, ("PING",))
+        self.put(first, lasting=False)
         await first.future
-        calls = [(server, call()) for server in {id(owner): owner for owner in self._owners if owner}.values()]
+        servers = {id(owner): owner for owner in self._owners if owner}.values()
+        calls = [(server, call(server.marker)) for server in servers]
         for server, each in calls:
             server.put(each, lasting=lasting)
-        await asyncio.gather(*(each.future for _, each in calls))
+        answers = await asyncio.gather(*(each.future for _, each in calls))
         if None in self._owners:
             raise StoreUnavailable(_NOBODY)
+        return answers
 
     async def close(self) -> None:
         """End everything."""

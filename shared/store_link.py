@@ -430,11 +430,16 @@ class Server:
         """Send a call with the next exchange."""
         (self._lasting if lasting else self._quick).put(call)
 
-    async def everywhere(self, call: Callable[[], Call], *, lasting: bool) -> None:
-        """Send a call, and wait for its answer."""
-        each = call()
+    async def everywhere(self, call: Callable[[str], Call], *, lasting: bool) -> list[Any]:
+        """Send a call, and return its answer as the only one."""
+        each = call(self.marker)
         self.put(each, lasting=lasting)
-        await each.future
+        return [await each.future]
+
+    @property
+    def marker(self) -> str:
+        """A key of this server that nothing else uses."""
+        return self._lasting.marker
 
     def mark_with(self, marker: str) -> None:
         """Use another key for the barrier."""

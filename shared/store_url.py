@@ -1,6 +1,7 @@
 """What a ``REDIS_URL`` names: one server, one that Sentinels watch over, or a cluster."""
 
 import re
+from collections.abc import Callable
 from typing import Any, Protocol
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
@@ -41,8 +42,12 @@ class Servers(Protocol):
         """Send a call; ``lasting`` ones are answered when enough replicas have what they wrote."""
         ...
 
-    async def everywhere(self, call: Any, *, lasting: bool) -> None:  # noqa: ANN401 - see Server
-        """Send a call to every server that takes writes, and wait for the answers."""
+    async def everywhere(self, call: Callable[[str], Call], *, lasting: bool) -> list[Any]:
+        """Send a call to every server that takes writes, and return the answers.
+
+        Args:
+            call: makes it, given a key of that server that nothing else uses.
+        """
         ...
 
     async def close(self) -> None:

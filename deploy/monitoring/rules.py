@@ -196,6 +196,20 @@ ALERTS = (
         "page",
         "The store does not answer {{ $labels.service }}, or too few replicas have what was written.",
     ),
+    Alert(
+        "StoreMayEvict",
+        "max(carillon_store_may_evict) == 1",
+        "1m",
+        "page",
+        "The store drops records when its memory is full: its maxmemory-policy is not noeviction.",
+    ),
+    Alert(
+        "StoreNotPersistent",
+        "min(carillon_store_append_only) == 0",
+        "5m",
+        "ticket",
+        "A server of the store keeps no append-only file: what was accepted is lost with its process.",
+    ),
     Alert("ServiceGone", _gone(), "2m", "page", "No process of {{ $labels.service }} answers."),
     Alert(
         "EscalationExhausted",

@@ -267,6 +267,27 @@ CASES = (
     ),
     Case("a failover of the store", "StoreAway", "5m", {'carillon_store_up{service="email"}': "1 0 1x10"}),
     Case(
+        "the store was set to evict",
+        "StoreMayEvict",
+        "5m",
+        {'carillon_store_may_evict{service="email"}': "0x10", 'carillon_store_may_evict{service="router"}': "1x10"},
+        (({}, "The store drops records when its memory is full: its maxmemory-policy is not noeviction."),),
+    ),
+    Case("the store keeps everything", "StoreMayEvict", "5m", {'carillon_store_may_evict{service="email"}': "0x10"}),
+    Case(
+        "a store without a file",
+        "StoreNotPersistent",
+        "10m",
+        {'carillon_store_append_only{service="router"}': "0x30", 'carillon_store_append_only{service="sms"}': "1x30"},
+        (({}, "A server of the store keeps no append-only file: what was accepted is lost with its process."),),
+    ),
+    Case(
+        "the file was off for a minute",
+        "StoreNotPersistent",
+        "10m",
+        {'carillon_store_append_only{service="router"}': "1x10 0x2 1x30"},
+    ),
+    Case(
         "no process of push is known, and that of sms does not answer",
         "ServiceGone",
         "5m",
