@@ -13,8 +13,9 @@ the broker: publishing jobs is the caller's work.
 """
 
 import asyncio
+import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -88,12 +89,14 @@ class NewRow:
     """A row to be written: pending, or (a suppression) ended from the start.
 
     Attributes:
+        needs: what it refers to and other rows may share, by name: written beside it, into the record. See ``kept``.
         spec: the row's JSON, written once for the ledger and for its job.
     """
 
     row: Row
     state: State = State.PENDING
     reason: Reason = Reason.NONE
+    needs: Mapping[str, str] = field(default_factory=dict)
     spec: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -285,6 +288,7 @@ class Ledger:
             IDEMPOTENCY_WINDOW_S,
             record.alert or "",
             self.record_retention_s,
+            *_needs_args(record.rows),
             *_row_args(record.rows),
             lasting=True,
         )
@@ -339,9 +343,16 @@ class Ledger:
             ATTEMPTS_KEPT,
             self.record_retention_s,
             outcome.guard or "",
+            *_needs_args(outcome.then),
             *_row_args(outcome.then),
         )
         return answer.decode()
+
+    async def kept(self, notification_id: str, name: str) -> str | None:
+        """Return what a record keeps for its rows under this name (``NewRow.needs``); None when there is nothing."""
+        record = f"{self.keys.shard_of(notification_id)}:n:{notification_id}"
+        text = await self.store.command("HGET", record, name)
+        return text.decode() if text is not None else None
 
     async def sweep(self, most_per_shard: int, ahead: timedelta = timedelta(0), probed: Collection[str] = ()) -> Swept:
         """Take what is due on every lane and shard, atomically, so that many callers share the work.
@@ -493,6 +504,12 @@ def is_notification_id(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _needs_args(rows: Iterable[NewRow]) -> list[str | int]:
+    """Write how many arguments follow, then names and values."""
+    needs = {name: text for new in rows for name, text in new.needs.items()}
+    return [2 * len(needs), *(part for pair in needs.items() for part in pair)]
 
 
 def _row_args(rows: Iterable[NewRow]) -> list[str | int]:

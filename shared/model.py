@@ -21,7 +21,7 @@ JOB_VERSION = 1
 
 # The newest version that is read. Raised at least one release before JOB_VERSION, so that no service meets what it
 # cannot read while a release is rolled out.
-READABLE_VERSION = 1
+READABLE_VERSION = 2
 
 # What is written without a version is in the first one.
 FIRST_VERSION = 1
@@ -118,9 +118,9 @@ class TemplateUse(_Frozen):
     timezone: str | None = None
 
 
-def _written(model: BaseModel) -> str:
+def _written(model: BaseModel, version: int = JOB_VERSION) -> str:
     # Whatever version it was read in: what is written is in the form of ours.
-    return f'{{"v":{JOB_VERSION},{model.model_dump_json(exclude_none=True)[1:]}'
+    return f'{{"v":{version},{model.model_dump_json(exclude_none=True)[1:]}'
 
 
 class TraceContext(_Frozen):
@@ -238,8 +238,13 @@ class Row(_Frozen):
     v: int = Field(FIRST_VERSION, exclude=True)
 
     def written(self) -> str:
-        """Write it as JSON, in our version."""
-        return _written(self)
+        """Write it as JSON, in its version."""
+        return _written(self, self.version)
+
+    @property
+    def version(self) -> int:
+        """The lowest version whose readers do right by it."""
+        return JOB_VERSION
 
     @property
     def lane(self) -> str:

@@ -1,9 +1,9 @@
 """Whether the store keeps what it is given: asked at start and once a minute, said in readiness, metrics and the log.
 
 A store that evicts drops promises when its memory is full, so a process does not start on one, unless
-``REDIS_ALLOW_EVICTION`` says that this is known. One that is set so while we run is reported. One without an append-only
-file loses everything with its process: that is a warning, for there are other ways to keep data. A store that does not
-say how it is set up (its user may not call INFO) is taken at its word.
+``REDIS_ALLOW_EVICTION`` says that this is known. One that is set so while we run is reported. One without an
+append-only file loses everything with its process: that is a warning, for there are other ways to keep data. Where its
+user may not call INFO, nothing is known of it, and that is a warning, too.
 """
 
 import asyncio

@@ -69,7 +69,7 @@ async def route(context: Context[RouterSettings]) -> None:
             templates=templates,
         )
 
-    performer = Performer(planner, context.topics, context.clock)
+    performer = Performer(planner, context.ledger, context.topics, context.clock)
     worker = Worker(
         ROUTER_LANE,
         Job[Task],

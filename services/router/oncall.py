@@ -120,8 +120,39 @@ def _instant(wall: datetime, zone: ZoneInfo) -> datetime:
     return wall.replace(tzinfo=zone, fold=0).astimezone(UTC)
 
 
-def escalation(entry: OnCall | None, default_after_s: float) -> tuple[Step, ...]:
-    """Return every step of a critical alert's escalation, all rounds included, by time.
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """What an escalation is laid out from: its list is kept once, however many steps its rounds make of it.
+
+    Attributes:
+        once: the list as it was written.
+        repeat: how often it runs again.
+        default_after_s: how far apart rounds are whose only times are 0.
+    """
+
+    once: tuple[Step, ...]
+    repeat: int = 0
+    default_after_s: float = 300
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """Every step, all rounds included, by time."""
+        round_s = max(step.after_s for step in self.once) or self.default_after_s
+        every = [
+            Step(number * round_s + step.after_s, step.targets, step.channels)
+            for number in range(1 + self.repeat)
+            for step in self.once
+        ]
+        if all(step.after_s > 0 for step in self.once):
+            every.append(_AT_ONCE)
+        return _merged(every)
+
+
+_AT_ONCE = Step(0, (Group.ONCALL, Group.ADMINS))
+
+
+def escalation(entry: OnCall | None, default_after_s: float) -> Chain:
+    """Return what a critical alert's escalation is laid out from.
 
     A list of the entry's own that tells nobody at 0 is preceded by the default's first step, once: a critical alert
     always goes to the on-call people and the admins at once, and the list says who is next.
@@ -133,19 +164,11 @@ def escalation(entry: OnCall | None, default_after_s: float) -> tuple[Step, ...]
     if default_after_s <= 0:
         msg = "default_after_s must be above 0"
         raise ValueError(msg)
-    at_once = Step(0, (Group.ONCALL, Group.ADMINS))
     if entry is None or entry.escalation is None:
-        steps = [at_once, Step(default_after_s, (Group.ADMINS,))]
+        once: tuple[Step, ...] = (_AT_ONCE, Step(default_after_s, (Group.ADMINS,)))
     else:
-        steps = [Step(each.after_s, tuple(map(_target, each.notify)), each.channels) for each in entry.escalation]
-    round_s = max(step.after_s for step in steps) or default_after_s
-    rounds = 1 + (entry.repeat if entry is not None else 0)
-    every = [
-        Step(number * round_s + step.after_s, step.targets, step.channels) for number in range(rounds) for step in steps
-    ]
-    if all(step.after_s > 0 for step in steps):
-        every.append(at_once)
-    return _merged(every)
+        once = tuple(Step(each.after_s, tuple(map(_target, each.notify)), each.channels) for each in entry.escalation)
+    return Chain(once, entry.repeat if entry is not None else 0, default_after_s)
 
 
 def _merged(steps: list[Step]) -> tuple[Step, ...]:

@@ -3,13 +3,15 @@
 What was decided against in one is counted and told as it is at acceptance.
 """
 
+from services.router.oncall import Chain
 from services.router.planner import Planner
 from services.router.suppressed import tell_suppressed
-from services.router.tasks import Escalation, FanOut, Plan, Task
+from services.router.tasks import CHAIN, Escalation, FanOut, Plan, Task, read_chain
 from shared import metrics, tracing
 from shared.clock import Clock
+from shared.errors import CarillonError
 from shared.jobs import jobs_of
-from shared.ledger import AlertState, Claim, NewRow, Outcome
+from shared.ledger import AlertState, Claim, Ledger, NewRow, Outcome
 from shared.model import Notification, State
 from shared.mqtt_link import BrokerLink
 from shared.topics import Topics
@@ -22,8 +24,9 @@ class Performer:
         link: where jobs are published; one that is lost is driven again by the ledger.
     """
 
-    def __init__(self, planner: Planner, topics: Topics, clock: Clock) -> None:
+    def __init__(self, planner: Planner, ledger: Ledger, topics: Topics, clock: Clock) -> None:
         self._planner = planner
+        self._ledger = ledger
         self._topics = topics
         self._clock = clock
         self.link: BrokerLink | None = None
@@ -49,9 +52,17 @@ class Performer:
             case FanOut():
                 rows = await self._planner.fan_out(notification, what, task.expires_ms)
             case Escalation():
-                rows = await self._planner.escalate(notification, what)
+                chain = await self._chain_of(notification) if what.steps is None else None
+                rows = await self._planner.escalate(notification, what, chain)
         then = [_due_since(new, task.due_ms) for new in rows]
         return Outcome(State.DELIVERED, then=then, guard=AlertState.OPEN if of_alert else None, provider="router")
+
+    async def _chain_of(self, notification: Notification) -> Chain:
+        text = await self._ledger.kept(notification.id, CHAIN)
+        if text is None:
+            msg = "the record keeps no chain"
+            raise CarillonError(msg)
+        return read_chain(text)
 
     def report(self, notification: Notification, task: Task, _claim: Claim, outcome: Outcome) -> None:
         """Publish the jobs of the rows that were written with the task's end, and count what has no step left."""
@@ -76,4 +87,4 @@ def _due_since(new: NewRow, due_ms: int) -> NewRow:
     """Write into a row that is to be done at once when the task was due: its latency counts from there."""
     if new.row.due_ms or not due_ms:
         return new
-    return NewRow(new.row.model_copy(update={"due_ms": due_ms}), new.state, new.reason)
+    return NewRow(new.row.model_copy(update={"due_ms": due_ms}), new.state, new.reason, new.needs)

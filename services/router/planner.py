@@ -6,13 +6,13 @@ scheduled, or escalates. It reads the directory and writes nothing.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from services.router.compose import NO_TEMPLATES, Draft
-from services.router.oncall import Group, Step, User, escalation, on_call
+from services.router.oncall import Chain, Group, User, escalation, on_call
 from services.router.plan import MAY_WAIT, crowd_channels, nobody, plan_feed, plan_person
-from services.router.tasks import Audience, Crowd, Escalation, FanOut, People, Plan, Task
+from services.router.tasks import CHAIN, Audience, Crowd, Escalation, FanOut, People, Plan, Task, write_chain
 from services.router.templates.folder import Templates
 from services.router.words import Writer
 from shared.clock import Clock
@@ -37,7 +37,7 @@ class Known:
     """What was looked up for a batch: records of people, who answers for each type of alert, and who is looking."""
 
     people: dict[str, Person]
-    escalations: dict[str, tuple[Step, ...]]
+    escalations: dict[str, Chain]
     oncall: dict[str, tuple[str, ...]]
     admins: tuple[str, ...]
     focused: frozenset[str] = frozenset()
@@ -83,7 +83,7 @@ class Planner:
         return await self._look_up(alert_types, user_ids, [draft.notification for draft in drafts])
 
     async def _look_up(self, alert_types: set[str], user_ids: set[str], notifications: Sequence[Notification]) -> Known:
-        escalations: dict[str, tuple[Step, ...]] = {}
+        escalations: dict[str, Chain] = {}
         oncall: dict[str, tuple[str, ...]] = {}
         admins: tuple[str, ...] = ()
         if alert_types:
@@ -96,8 +96,8 @@ class Planner:
                 oncall[alert_type] = on_call(entry, now) if entry is not None else ()
             named = {
                 target.user_id
-                for steps in escalations.values()
-                for step in steps
+                for chain in escalations.values()
+                for step in chain.once
                 for target in step.targets
                 if isinstance(target, User)
             }
@@ -206,20 +206,22 @@ class Planner:
             # Warning and info alerts go to the same people, by preference, and need no answer.
             audience = People(user_ids=_told((Group.ONCALL, Group.ADMINS), known, alert_type))
             return self._people_rows(notification, audience, expires_ms, known) or [nobody(notification, expires_ms)]
-        escalation_ = Escalation(
-            alert_type=alert_type,
-            since_ms=since_ms,
-            lifetime_ms=expires_ms - since_ms,
-            round=0,
-            steps=known.escalations[alert_type],
-        )
-        return self.escalation_rows(notification, escalation_, known)
+        first = Escalation(alert_type=alert_type, since_ms=since_ms, lifetime_ms=expires_ms - since_ms, round=0)
+        return self.escalation_rows(notification, first, known)
 
-    async def escalate(self, notification: Notification, step: Escalation) -> list[NewRow]:
-        """Plan one step of an escalation with the directory as it is now."""
+    async def escalate(self, notification: Notification, step: Escalation, chain: Chain | None) -> list[NewRow]:
+        """Plan one step of an escalation with the directory as it is now.
+
+        Args:
+            chain: what the alert's record keeps; None for a row that carries its steps.
+        """
+        once = step.steps or (chain.once if chain else ())
         known = await self._look_up({step.alert_type}, {
-            target.user_id for each in step.steps for target in each.targets if isinstance(target, User)
+            target.user_id for each in once for target in each.targets if isinstance(target, User)
         }, [notification])  # fmt: skip
+        if chain is not None:
+            # Who is told next was decided when the alert came.
+            known = replace(known, escalations={step.alert_type: chain})
         return self.escalation_rows(notification, step, known)
 
     def escalation_rows(self, notification: Notification, escalation_: Escalation, known: Known) -> list[NewRow]:
@@ -228,7 +230,9 @@ class Planner:
         After the alert's own deadline nobody is told; where it has none, each step's deliveries are tried as long as
         the first ones.
         """
-        step, *later = escalation_.steps
+        chain = known.escalations[escalation_.alert_type]
+        carried = escalation_.steps
+        step, *later = chain.steps[escalation_.round :] if carried is None else carried
         deadline_ms = NEVER_MS if notification.deadline_ms is None else notification.deadline_ms
         step_ms = escalation_.since_ms + round(step.after_s * 1000)
         expires_ms = min(step_ms + escalation_.lifetime_ms, deadline_ms)
@@ -240,18 +244,19 @@ class Planner:
             rows = [nobody(notification, expires_ms)]
         due_ms = escalation_.since_ms + round(later[0].after_s * 1000) if later else NEVER_MS
         if due_ms < deadline_ms:
-            following = escalation_.model_copy(update={"round": escalation_.round + 1, "steps": tuple(later)})
-            rows.append(
-                NewRow(
-                    Task(
-                        key=f"escalate:{following.round}",
-                        priority=Priority.CRITICAL,
-                        due_ms=due_ms,
-                        expires_ms=min(due_ms + round(TASK_LIFETIME.total_seconds() * 1000), deadline_ms),
-                        what=following,
-                    )
-                )
+            following = escalation_.model_copy(
+                update={"round": escalation_.round + 1, "steps": None if carried is None else tuple(later)}
             )
+            task = Task(
+                key=f"escalate:{following.round}",
+                priority=Priority.CRITICAL,
+                due_ms=due_ms,
+                expires_ms=min(due_ms + round(TASK_LIFETIME.total_seconds() * 1000), deadline_ms),
+                what=following,
+            )
+            # With the first of them, for all of them.
+            is_first = carried is None and escalation_.round == 0
+            rows.append(NewRow(task, needs={CHAIN: write_chain(chain)} if is_first else {}))
         return rows
 
     async def fan_out(self, notification: Notification, page: FanOut, expires_ms: int) -> list[NewRow]:

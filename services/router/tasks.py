@@ -6,9 +6,9 @@ finished together with the rows that follow from them, like a delivery.
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from services.router.oncall import Step
+from services.router.oncall import Chain, Step
 from shared.ledger import ROUTER_LANE
 from shared.model import Platform, Row
 
@@ -75,8 +75,8 @@ class Escalation(_Frozen):
     Attributes:
         since_ms: when the alert was accepted, or was due; steps count from here.
         lifetime_ms: how long the deliveries of each step are tried.
-        round: the number of the step to be made now, counted from 0.
-        steps: this step and the ones after it.
+        round: the number of the step to be made now, counted from 0, in the chain that the record keeps as ``CHAIN``.
+        steps: this step and the ones after it, in a row of version 1, whose record keeps no chain.
     """
 
     do: Literal["escalate"] = "escalate"
@@ -84,13 +84,34 @@ class Escalation(_Frozen):
     since_ms: int
     lifetime_ms: int
     round: int
-    steps: tuple[Step, ...]
+    steps: tuple[Step, ...] | None = None
+
+
+# Under this name the record of an alert keeps the chain of its escalation, once for all its steps.
+CHAIN = "chain"
+_chain = TypeAdapter(Chain)
+
+
+def write_chain(chain: Chain) -> str:
+    """Write a chain as the record keeps it."""
+    return _chain.dump_json(chain).decode()
+
+
+def read_chain(text: str) -> Chain:
+    """Read what ``write_chain`` wrote."""
+    return _chain.validate_json(text)
 
 
 class Task(Row):
     """A row on the router's lane."""
 
     what: Annotated[Plan | FanOut | Escalation, Field(discriminator="do")]
+
+    @property
+    def version(self) -> int:
+        """An escalation's step by its number alone came with version 2."""
+        by_number = isinstance(self.what, Escalation) and self.what.steps is None
+        return max(2, super().version) if by_number else super().version
 
     @property
     def lane(self) -> str:

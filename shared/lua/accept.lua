@@ -1,12 +1,13 @@
 -- Write a notification, its first rows and its schedule, once.
 --
 -- ARGV: id, content, fingerprint, what it is known by (idem:KEY, packet:KEY or ''), for how long in s, 1 when it may be
---       known already, alert dedup key or '', its window in s, alert state or '', retention s, then rows.
+--       known already, alert dedup key or '', its window in s, alert state or '', retention s, what rows refer to, then rows.
 -- Answer: {'accepted', id}, {'duplicate', the first one's id} or {'conflict', the first one's id}.
 
 local id, content, fingerprint, known_by, window_s = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local may_be_known, dedup, dedup_s, alert, retention_s = ARGV[6] == '1', ARGV[7], ARGV[8], ARGV[9], tonumber(ARGV[10])
 local record = record_key(id)
+local fields, rows_at = read_needs(11)
 
 if redis.call('EXISTS', record) == 1 then
   return {'accepted', id}
@@ -47,7 +48,7 @@ end
 local dedup_key = base .. ':alert:' .. dedup
 if dedup ~= '' then
   local open_id = redis.call('GET', dedup_key)
-  if open_id and covers(open_id, ARGV[12] == 'plan') then
+  if open_id and covers(open_id, ARGV[rows_at + 1] == 'plan') then
     return {'duplicate', open_id}
   end
 end
@@ -58,12 +59,12 @@ end
 if dedup ~= '' then
   redis.call('SET', dedup_key, id, 'EX', dedup_s)
 end
-local fields = {'c', content, 'at', number(now)}
+for _, part in ipairs({'c', content, 'at', number(now)}) do fields[#fields + 1] = part end
 if alert ~= '' then
   fields[#fields + 1] = 'alert'
   fields[#fields + 1] = alert
 end
-local opened = add_rows(id, record, 11, true, fields)
+local opened = add_rows(id, record, rows_at, true, fields)
 redis.call('HSET', record, 'open', opened)
 if opened == 0 then
   redis.call('EXPIRE', record, retention_s)

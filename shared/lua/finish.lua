@@ -2,7 +2,7 @@
 --
 -- ARGV: id, key, token, state (p to try again), reason, wait ms before the next attempt, in doubt 0|1,
 --       attempt counts 0|1, history (text after the time, or ''), history entries kept, retention s,
---       guard ('' or the alert state that the new rows need), then rows.
+--       guard ('' or the alert state that the new rows need), what they refer to, then rows.
 -- Answer: 'finished', 'stale' (another worker has taken the row meanwhile; nothing was written), 'void' (the
 --         notification was cancelled or its alert answered meanwhile: the row ended, its new rows were not added), or the
 --         reason why a row that was to be tried again has ended: 'cancelled', 'acknowledged', 'resolved'.
@@ -48,7 +48,8 @@ if state == 'p' then
   return 'finished'
 end
 
-local new_rows = #ARGV > 12
+local needs, rows = read_needs(13)
+local new_rows = #ARGV >= rows
 if new_rows and found[2] then
   end_row(id, record, key, row, 'x', 'cancelled', retention_s)
   return 'void'
@@ -59,7 +60,7 @@ if new_rows and guard ~= '' and found[3] ~= guard then
 end
 -- Add before ending, so that the record never looks finished in between.
 if new_rows then
-  redis.call('HINCRBY', record, 'open', add_rows(id, record, 13, false, {}))
+  redis.call('HINCRBY', record, 'open', add_rows(id, record, rows, false, needs))
 end
 end_row(id, record, key, row, state, reason, retention_s)
 return 'finished'

@@ -172,6 +172,14 @@ local function called_off(row, cancelled, alert)
   return nil
 end
 
+-- Read what rows refer to, which stands in ARGV before them: how many arguments it is, then names and values. Returns the
+-- names and values, and where the rows begin.
+local function read_needs(at)
+  local fields, after = {}, at + 1 + tonumber(ARGV[at])
+  for i = at + 1, after - 1 do fields[#fields + 1] = ARGV[i] end
+  return fields, after
+end
+
 -- Rows arrive in ARGV from index `at`, nine arguments each. A key that is there already is left as it is, so that a
 -- repeated call adds nothing twice; in a `fresh` record there are none. What many rows have in common is counted first
 -- and written once. `fields` are written to the record together with theirs. Returns how many rows were opened.

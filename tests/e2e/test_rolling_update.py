@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.real_broker, pytest.mark.real_store, pytest.mark.timeo
 NewStack = Callable[..., Stack]
 
 MAILS = 20
-NEXT_VERSION = JOB_VERSION + 1
+NEXT_VERSION = READABLE_VERSION + 1
 
 
 def next_release(folder: Path) -> Path:

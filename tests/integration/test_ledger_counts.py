@@ -1,4 +1,4 @@
-"""How much is open and since when: true at any time, also beside the previous release, and as cheap with a million rows."""
+"""How much is open and since when: true also beside the previous release, and cheap with however many rows."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""A store that drops or loses records, or takes none, is noticed: at start, in readiness, in the metrics, in the log."""
+"""A store that drops records, loses them or takes none is noticed: at start, in readiness, metrics and log."""
 
 import asyncio
 import logging

@@ -199,7 +199,7 @@ AT_ONCE = Step(0, (Group.ONCALL, Group.ADMINS))
 
 @pytest.mark.parametrize("known", [None, entry(users=["ann"])])
 def test_default_tells_on_call_and_admins_and_the_admins_again(known: OnCall | None) -> None:
-    assert escalation(known, 300) == (AT_ONCE, Step(300, (Group.ADMINS,)))
+    assert escalation(known, 300).steps == (AT_ONCE, Step(300, (Group.ADMINS,)))
 
 
 def test_list_of_its_own_is_sorted_and_typed() -> None:
@@ -207,7 +207,7 @@ def test_list_of_its_own_is_sorted_and_typed() -> None:
         {"after_s": 600, "notify": ["user:ann", "admins"], "channels": ["sms"]},
         {"after_s": 0, "notify": ["oncall"]},
     ]
-    assert escalation(entry(users=["ann"], escalation=steps), 300) == (
+    assert escalation(entry(users=["ann"], escalation=steps), 300).steps == (
         Step(0, (Group.ONCALL,)),
         Step(600, (User("ann"), Group.ADMINS), (Channel.SMS,)),
     )
@@ -215,7 +215,7 @@ def test_list_of_its_own_is_sorted_and_typed() -> None:
 
 def test_list_without_a_step_at_once_gets_the_default_one_in_the_first_round_only() -> None:
     rota = entry(users=["ann"], escalation=[{"after_s": 60, "notify": ["user:boss"]}], repeat=2)
-    assert escalation(rota, 300) == (
+    assert escalation(rota, 300).steps == (
         AT_ONCE,
         *(Step(after_s, (User("boss"),)) for after_s in (60, 120, 180)),
     )
@@ -227,7 +227,7 @@ def test_repeat_begins_a_round_when_the_last_step_is_due() -> None:
         {"after_s": 300, "notify": ["user:ann"]},
         {"after_s": 900, "notify": ["admins"]},
     ]
-    laid_out = escalation(entry(users=["ann"], escalation=steps, repeat=1), 300)
+    laid_out = escalation(entry(users=["ann"], escalation=steps, repeat=1), 300).steps
     assert [(step.after_s, step.targets, step.channels) for step in laid_out] == [
         (0, (Group.ONCALL,), (Channel.PUSH,)),
         (300, (User("ann"),), None),
@@ -239,7 +239,7 @@ def test_repeat_begins_a_round_when_the_last_step_is_due() -> None:
 
 
 def test_steps_of_one_time_and_the_same_channels_are_one() -> None:
-    assert escalation(entry(users=["ann"], repeat=1), 300) == (
+    assert escalation(entry(users=["ann"], repeat=1), 300).steps == (
         AT_ONCE,
         Step(300, (Group.ADMINS, Group.ONCALL)),
         Step(600, (Group.ADMINS,)),
@@ -248,14 +248,14 @@ def test_steps_of_one_time_and_the_same_channels_are_one() -> None:
         {"after_s": 0, "notify": ["oncall"], "channels": ["sms", "push"]},
         {"after_s": 0, "notify": ["admins", "oncall"], "channels": ["push", "sms"]},
     ]
-    assert escalation(entry(users=["ann"], escalation=steps), 300) == (
+    assert escalation(entry(users=["ann"], escalation=steps), 300).steps == (
         Step(0, (Group.ONCALL, Group.ADMINS), (Channel.SMS, Channel.PUSH)),
     )
 
 
 def test_rounds_of_a_list_at_once_are_the_default_apart() -> None:
     rota = entry(users=["ann"], escalation=[{"after_s": 0, "notify": ["oncall"]}], repeat=2)
-    assert [step.after_s for step in escalation(rota, 300)] == [0, 300, 600]
+    assert [step.after_s for step in escalation(rota, 300).steps] == [0, 300, 600]
 
 
 @pytest.mark.parametrize("after_s", [0, -1])
@@ -271,7 +271,7 @@ def test_default_wait_must_be_positive(after_s: float) -> None:
     st.integers(0, 100),
 )
 def test_escalation_begins_at_once_and_its_times_only_grow(steps: list[dict[str, Any]], repeat: int) -> None:
-    laid_out = escalation(entry(users=["ann"], escalation=steps, repeat=repeat), 300)
+    laid_out = escalation(entry(users=["ann"], escalation=steps, repeat=repeat), 300).steps
     times = [step.after_s for step in laid_out]
     assert times[0] == 0
     assert all(before < after for before, after in pairwise(times))

@@ -1,5 +1,6 @@
 """The wire contract's table of channels, alerts whatever the preferences, escalation rounds, and crowds."""
 
+import json
 from base64 import urlsafe_b64encode
 from itertools import product
 from typing import Any
@@ -7,10 +8,10 @@ from typing import Any
 import pytest
 
 from services.router.compose import Draft
-from services.router.oncall import Group, Step, User
+from services.router.oncall import Chain, Group, Step, User
 from services.router.plan import crowd_channels, plan_feed, plan_person
 from services.router.planner import Known, Planner
-from services.router.tasks import Crowd, Escalation, People, Plan, Task
+from services.router.tasks import CHAIN, Crowd, Escalation, People, Plan, Task, read_chain
 from shared.directory import Directory
 from shared.errors import Reason
 from shared.keys import Keys, new_notification_id
@@ -31,7 +32,7 @@ from shared.model import (
     UserInbox,
     WebSubscription,
 )
-from shared.people import Person
+from shared.people import ESCALATION_STEPS, NOTIFY_TARGETS, REPEATS, Person
 from shared.store import Store
 from shared.topics import Kind
 from tests.fakes.clock import StandingClock
@@ -293,7 +294,7 @@ def known(
     *steps: Step, oncall: tuple[str, ...] = (), admins: tuple[str, ...] = (), people: tuple[str, ...] = ()
 ) -> Known:
     names = {*oncall, *admins, *people}
-    return Known({name: person(name, **EVERYTHING) for name in names}, {"disk": steps}, {"disk": oncall}, admins)
+    return Known({name: person(name, **EVERYTHING) for name in names}, {"disk": Chain(steps)}, {"disk": oncall}, admins)
 
 
 def draft(
@@ -358,7 +359,41 @@ def test_the_next_step_is_a_task_at_its_time(planner: Planner) -> None:
     (task,) = [new.row for new in rows if isinstance(new.row, Task)]
     assert (task.key, task.priority, task.due_ms) == ("escalate:1", Priority.CRITICAL, ACCEPTED_MS + 300_000)
     assert isinstance(task.what, Escalation)
-    assert (task.what.round, task.what.steps, task.what.since_ms) == (1, (LATER,), ACCEPTED_MS)
+    assert (task.what.round, task.what.steps, task.what.since_ms) == (1, None, ACCEPTED_MS)
+
+
+def test_the_chain_is_kept_once_and_the_steps_carry_their_number(planner: Planner) -> None:
+    """The longest chain that the directory takes: its rows would have been 33 MB each at first."""
+    one = notification(Priority.CRITICAL, kind=Kind.ALERT_CRITICAL, alert=ALERT)
+    bosses = tuple(User(f"{number:0128}") for number in range(NOTIFY_TARGETS))
+    chain = Chain(tuple(Step(60.0 * number, bosses) for number in range(ESCALATION_STEPS)), REPEATS)
+    who = Known({}, {"disk": chain}, {"disk": ()}, ())
+    rows = planner.first_rows(draft(one, alert_type="disk"), who)
+    steps = []
+    for _ in range(3):
+        (step,) = [new for new in rows if isinstance(new.row, Task)]
+        steps.append(step)
+        assert isinstance(step.row, Task)
+        assert isinstance(step.row.what, Escalation)
+        rows = planner.escalation_rows(one, step.row.what, who)
+    assert [len(step.spec) < 300 for step in steps] == [True] * 3
+    assert [list(step.needs) for step in steps] == [[CHAIN], [], []]
+    assert read_chain(steps[0].needs[CHAIN]) == chain
+    assert len(steps[0].needs[CHAIN]) < 500_000
+
+
+def test_a_step_that_an_earlier_release_wrote_with_all_later_ones_goes_on_with_them(planner: Planner) -> None:
+    one = notification(Priority.CRITICAL, kind=Kind.ALERT_CRITICAL, alert=ALERT)
+    last = Step(600, (User("boss"),))
+    who = known(AT_ONCE, admins=("user2",), people=("boss",))
+    written = Escalation(alert_type="disk", since_ms=ACCEPTED_MS, lifetime_ms=LIFETIME_MS, round=1, steps=(LATER, last))
+    rows = planner.escalation_rows(one, written, who)
+    assert told(rows) == {"user2": EVERY_CHANNEL}
+    (task,) = [new.row for new in rows if isinstance(new.row, Task)]
+    assert task.what == written.model_copy(update={"round": 2, "steps": (last,)})
+    assert json.loads(task.written())["v"] == 1
+    assert isinstance(task.what, Escalation)
+    assert told(planner.escalation_rows(one, task.what, who)) == {"boss": EVERY_CHANNEL}
 
 
 def test_a_step_tells_its_targets_and_its_deliveries_live_as_long_as_the_first_ones(planner: Planner) -> None:
