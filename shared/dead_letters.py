@@ -168,7 +168,7 @@ class DeadLetters:
             async for row in self._trace.rows(notification_id)
             if row.state is State.DEAD_LETTERED and wanted.lane in (None, row.lane) and row.until <= wanted.until
         ]
-        found = [Entry(epoch_ms(row.until), row.lane, notification_id, row.key) for row in rows]
+        found = [Entry(epoch_ms(row.until), row.lane, row.record_id, row.key) for row in rows]
         # A row whose entry was dropped is a dead letter no more.
         listed = f"{self._keys.shard_of(notification_id)}:dead"
         scores = await asyncio.gather(*(self._store.submit("ZSCORE", listed, entry.member) for entry in found))

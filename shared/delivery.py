@@ -80,7 +80,7 @@ class Deliverer:
         """Make one attempt and say how it ended."""
         with tracing.span(
             "deliver", "consumer", notification.trace,
-            channel=self._channel.value, attempt=claim.attempt, notification_id=notification.id,
+            channel=self._channel.value, attempt=claim.attempt, notification_id=notification.public_id,
         ) as span:  # fmt: skip
             outcome = await self._perform(notification, delivery, claim)
             span.set(outcome=outcome.state.value, reason=outcome.reason.value)
@@ -154,7 +154,7 @@ class Deliverer:
             logging.INFO if error is None else logging.WARNING,
             "attempt",
             extra={
-                "notification_id": attempt.notification.id, "delivery_id": claim.delivery_id,
+                "notification_id": attempt.notification.public_id, "delivery_id": claim.delivery_id,
                 "channel": self._channel.value, "provider": provider.name, "attempt": claim.attempt,
                 "outcome": outcome.word, "reason": outcome.reason.value, "detail": outcome.detail,
                 "duration_s": round(duration_s, 4),

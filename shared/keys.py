@@ -9,6 +9,8 @@ A ledger script is given the shard's base key (``carillon:{s07}``) and builds th
     base:n:ID            hash   one notification: content, deliveries (d:KEY), their status (s:KEY), attempts (a:KEY:N),
                                 later confirmation (k:KEY);
                                 no expiry while anything is open, RECORD_RETENTION_S after its end
+    base:parts:ID        list   ids of the records into which its fan-out was written; as long as those
+    base:planned:ID      set    keys of the rows in them, where several may have the same people; as long as those
     base:due:LANE        zset   "ID|KEY" by the time at which somebody must look at it again (schedule and lease in one)
     base:age:LANE        hash   second of becoming due -> number of open rows
     base:since:LANE      zset   the same seconds in their order; for the age of the oldest
@@ -106,6 +108,10 @@ class Keys:
     def shard_of(self, notification_id: str) -> str:
         """The base key of the shard that holds this notification."""
         return self.shard(shard_of_id(notification_id))
+
+    def parts_of(self, notification_id: str) -> str:
+        """The ids of the records into which a notification's fan-out was written: list."""
+        return f"{self.shard_of(notification_id)}:parts:{notification_id}"
 
     def user(self, user_id: str) -> str:
         """The base key of one user's record, inbox and sessions."""

@@ -37,6 +37,8 @@ PROBES_PER_SHARD = 1
 
 # Rows looked at in one call, so that a long backlog does not hold the store's single thread.
 BROUGHT_FORWARD_AT_ONCE = 100
+# Parts of a fan-out that are cancelled in one exchange.
+CANCELLED_AT_ONCE = 20
 # How far apart what is brought forward becomes due on one shard: over all of them some hundred in a second, so that
 # a backlog does not take everything at once that others need.
 BROUGHT_FORWARD_STEP_MS = 20
@@ -165,6 +167,20 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """Rows of a notification that stand in a record of their own, see ``Notification.part_of``.
+
+    Attributes:
+        notification: the part, with an id on the shard of the whole.
+        is_shared: other parts may have the same people; whose row came first has it.
+    """
+
+    notification: Notification
+    rows: Sequence[NewRow]
+    is_shared: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """How an attempt ended.
 
@@ -175,6 +191,7 @@ class Outcome:
         asked: the provider said how long to wait, so that it is not brought forward.
         word: the attempt's outcome for history and metrics (ok, retry, gone, ...).
         then: rows that follow from a router's task; written together with its end.
+        part: more of them, in a record of their own.
         guard: the alert state that ``then`` needs.
     """
 
@@ -189,6 +206,7 @@ class Outcome:
     provider_id: str | None = None
     detail: str = ""
     then: Sequence[NewRow] = ()
+    part: Part | None = None
     guard: AlertState | None = None
 
 
@@ -323,8 +341,8 @@ class Ledger:
 
         Returns:
             ``finished``; ``stale`` when somebody else holds the row now and nothing was written; ``void`` when the
-            notification was cancelled or its alert answered meanwhile, so that ``then`` was not added; the reason with
-            which a row ended that was to be tried again and is not wanted any more.
+            notification was cancelled or its alert answered meanwhile, so that ``then`` and ``part`` were not added;
+            the reason with which a row ended that was to be tried again and is not wanted any more.
         """
         history = "|".join((outcome.provider, outcome.word, outcome.reason, outcome.provider_id or "", outcome.detail))
         answer: bytes = await self.store.script(
@@ -344,7 +362,8 @@ class Ledger:
             self.record_retention_s,
             outcome.guard or "",
             *_needs_args(outcome.then),
-            *_row_args(outcome.then),
+            *_counted(_row_args(outcome.then)),
+            *(_part_args(outcome.part) if outcome.part else ()),
         )
         return answer.decode()
 
@@ -432,15 +451,29 @@ class Ledger:
         answer = await self.store.script(_cancel, base, notification_id, self.record_retention_s, lasting=True)
         if answer[0] == b"unknown":
             return None
-        content, still_open, *ended = answer
+        # After the mark no part is added any more.
+        parts = await self.parts(notification_id)
+        answers = [answer]
+        for start in range(0, len(parts), CANCELLED_AT_ONCE):
+            some = [
+                self.store.submit_script(_cancel, base, part, self.record_retention_s, lasting=True)
+                for part in parts[start : start + CANCELLED_AT_ONCE]
+            ]
+            answers += [found for found in await asyncio.gather(*some) if found[0] != b"unknown"]
         return Cancelled(
             tuple(
                 (lane.decode(), read_object(spec).get("recipient"))
+                for _, _, *ended in answers
                 for lane, spec in zip(ended[::2], ended[1::2], strict=True)
             ),
-            int(still_open),
-            events=bool(read_object(content).get("events")),
+            sum(int(still_open) for _, still_open, *_ in answers),
+            events=bool(read_object(answer[0]).get("events")),
         )
+
+    async def parts(self, notification_id: str) -> list[str]:
+        """Return the ids of the records into which a notification's fan-out was written, in their order."""
+        found = await self.store.command("LRANGE", self.keys.parts_of(notification_id), 0, -1)
+        return [part.decode() for part in found]
 
     async def acknowledge(self, alert_id: str, user_id: str, note: str = "", *, must_be_told: bool = False) -> Answered:
         """Write that a person has seen an alert and takes it; ends its escalation and what has not left yet.
@@ -504,6 +537,16 @@ def is_notification_id(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _counted(args: list[str | int]) -> list[str | int]:
+    return [len(args), *args]
+
+
+def _part_args(part: Part) -> list[str | int]:
+    until_ms = max((new.row.expires_ms for new in part.rows), default=0)
+    notification = part.notification
+    return [notification.id, notification.written(), until_ms, int(part.is_shared), *_row_args(part.rows)]
 
 
 def _needs_args(rows: Iterable[NewRow]) -> list[str | int]:

@@ -142,6 +142,8 @@ class Notification(_Frozen):
         deadline_ms: after this nobody is to be told, when the publisher said so; milliseconds since 1970.
         template: what the texts of each recipient are written with when they are planned.
         trace: the step of a trace that accepted it, or that published it where the router makes no spans.
+        part_of: the notification whose fan-out this is a part of. Such a part is a record of its own, with an id of its
+            own, so that no record grows with the number of people; everywhere else it goes by the id of the whole.
         v: the version that it was written in.
     """
 
@@ -155,11 +157,17 @@ class Notification(_Frozen):
     deadline_ms: int | None = None
     template: TemplateUse | None = None
     trace: TraceContext | None = None
+    part_of: str | None = None
     v: int = Field(FIRST_VERSION, exclude=True)
 
     def written(self) -> str:
         """Write it as JSON, in our version."""
         return _written(self)
+
+    @property
+    def public_id(self) -> str:
+        """The id that its publisher was told: that of the whole, where this is a part."""
+        return self.part_of or self.id
 
 
 class EmailAddress(_Frozen):

@@ -241,18 +241,19 @@ def _channel_worker(
     presence = Presence(context.store, context.keys)
 
     async def perform(notification: Notification, delivery: Delivery, claim: Claim) -> Outcome:
-        if delivery.unless_seen and delivery.recipient and await presence.has_seen(delivery.recipient, notification.id):
+        said_id, recipient = notification.public_id, delivery.recipient
+        if delivery.unless_seen and recipient and await presence.has_seen(recipient, said_id):
             return Outcome(State.SUPPRESSED, Reason.SEEN, counts=False, word="seen")
         return await deliverer.perform(notification, delivery, claim)
 
-    def report(notification: Notification, delivery: Delivery, claim: Claim, outcome: Outcome) -> None:
+    def report(notification: Notification, delivery: Delivery, _claim: Claim, outcome: Outcome) -> None:
         if outcome.state.is_end:
             metrics.series(metrics.deliveries, service.channel, outcome.state, outcome.reason).inc()
         if outcome.word == "ok" and outcome.state.is_end:
             observe_latency(notification, delivery)
         if notification.events:
             event = event_payload(context.clock, outcome, delivery)
-            worker.publish(context.topics.event(claim.notification_id), event)
+            worker.publish(context.topics.event(notification.public_id), event)
 
     worker = Worker(
         service.channel.value,

@@ -84,6 +84,7 @@ class TracedRow:
         until: when it may be tried next (pending), when its lease ends (sending), or when it ended.
         attempts_made: as counted; ``attempts`` holds the newest that the ledger keeps, oldest first.
         task: what a task does; None for a delivery.
+        record_id: the record in which it stands: the notification, or a part of its fan-out.
     """
 
     key: str
@@ -101,6 +102,7 @@ class TracedRow:
     groups: tuple[str, ...] | None = None
     task: Mapping[str, Any] | None = None
     confirmation: Confirmation | None = None
+    record_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +110,9 @@ class TracedRecord:
     """A notification without its rows.
 
     Attributes:
-        open_rows: rows that have not ended.
+        open_rows: rows that have not ended, in its parts, too.
         fields: what the store holds of it; grows with every new row and attempt.
+        part_of: the notification whose fan-out this is a part of.
         alert: for an alert, where it stands; a resolved one still says who acknowledged it.
         read_at: the store's clock when this was read.
     """
@@ -127,6 +130,7 @@ class TracedRecord:
     resolved_at: datetime | None
     cancelled_at: datetime | None
     read_at: datetime
+    part_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,19 +172,36 @@ class Trace:
             return None
         said = read_object(content)
         priority = said.get("priority")
+        open_parts, fields_of_parts = await self._sums(await self._parts(notification_id))
         return TracedRecord(
             notification_id=notification_id,
             kind=str(said.get("kind", UNREADABLE)),
             priority=Priority(priority) if priority in set(Priority) else Priority.NORMAL,
             channels=tuple(said["channels"]) if said.get("channels") else None,
             accepted_at=from_epoch_ms(said.get("accepted_ms", 0)),
-            open_rows=int(open_rows or 0),
-            fields=count,
+            open_rows=int(open_rows or 0) + open_parts,
+            fields=count + fields_of_parts,
             alert=AlertState(alert.decode()) if alert else None,
             **_answers(alert, answers),
             cancelled_at=_moment(cancelled),
             read_at=from_epoch_ms(int(clock[0]) * 1000 + int(clock[1]) // 1000),
+            part_of=said.get("part_of"),
         )
+
+    async def _parts(self, notification_id: str) -> list[str]:
+        found = await self._store.command("LRANGE", self._keys.parts_of(notification_id), 0, -1)
+        return [part.decode() for part in found]
+
+    async def _sums(self, parts: Sequence[str]) -> tuple[int, int]:
+        """Return how many rows of these records are open, and how many fields they have."""
+        open_rows = fields = 0
+        for start in range(0, len(parts), _PAGE_ROWS):
+            some = [self._key(part) for part in parts[start : start + _PAGE_ROWS]]
+            opened = await asyncio.gather(*(self._store.submit("HGET", key, "open") for key in some))
+            counts = await asyncio.gather(*(self._store.submit("HLEN", key) for key in some))
+            open_rows += sum(int(count or 0) for count in opened)
+            fields += sum(counts)
+        return open_rows, fields
 
     async def rows(self, notification_id: str, recipient: str | None = None) -> AsyncIterator[TracedRow]:
         """Yield a notification's rows, each once, in no order; those that appear meanwhile may be left out.
@@ -188,7 +209,12 @@ class Trace:
         Args:
             recipient: only this user's.
         """
-        key = self._key(notification_id)
+        for record_id in (notification_id, *await self._parts(notification_id)):
+            async for row in self._rows_of(record_id, recipient):
+                yield row
+
+    async def _rows_of(self, record_id: str, recipient: str | None) -> AsyncIterator[TracedRow]:
+        key = self._key(record_id)
         # A person's rows are named CHANNEL:USER and more; the row itself is looked at below.
         pattern = "s:*" if recipient is None else f"s:*:{_escaped(recipient)}*"
         seen: set[str] = set()
@@ -204,7 +230,7 @@ class Trace:
                 rows = await asyncio.gather(*(self._row(key, name, fresh[name]) for name in part))
                 for row in rows:
                     if recipient is None or row.recipient == recipient:
-                        yield row
+                        yield replace(row, record_id=record_id)
             if cursor == 0:
                 return
 

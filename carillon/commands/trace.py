@@ -76,6 +76,7 @@ def _document(record: TracedRecord, rows: list[TracedRow]) -> dict[str, object]:
         }
     return {
         "notification_id": record.notification_id,
+        "part_of": record.part_of,
         "kind": record.kind,
         "priority": record.priority,
         "channels": record.channels,
@@ -95,6 +96,7 @@ def _time(moment: datetime | None) -> str | None:
 def _print(record: TracedRecord, rows: list[TracedRow], limit: int) -> None:
     head = [
         ("notification", record.notification_id),
+        *([("part of", record.part_of)] if record.part_of else []),
         ("kind", record.kind),
         ("priority", record.priority.value),
         ("accepted", rfc3339(record.accepted_at)),

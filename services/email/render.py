@@ -75,7 +75,7 @@ def render(attempt: Attempt, sender: Sender, now: datetime, unsubscribe: Unsubsc
         "Message-ID": message_id,
         # RFC 3834, 5: keeps vacation responders quiet.
         "Auto-Submitted": "auto-generated",
-        "X-Carillon-Notification": attempt.notification.id,
+        "X-Carillon-Notification": attempt.notification.public_id,
     }
     if delivery.priority in _URGENT:
         fields |= {"X-Priority": _URGENT[delivery.priority], "Importance": "high"}

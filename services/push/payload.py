@@ -142,7 +142,7 @@ def web(attempt: Attempt, now: datetime) -> WebPush:
 
 def collapse_id(attempt: Attempt) -> str:
     """Return what makes a repeated push replace the first one: the same for every attempt of a notification."""
-    digest = hashlib.sha256(attempt.notification.id.encode()).digest()
+    digest = hashlib.sha256(attempt.notification.public_id.encode()).digest()
     return base64.urlsafe_b64encode(digest).decode()[:COLLAPSE_ID_LENGTH]
 
 
@@ -155,7 +155,7 @@ def ttl_s(attempt: Attempt, now: datetime) -> int:
 def _custom(attempt: Attempt, data: Message, *, truncated: bool) -> Message:
     content = attempt.content
     custom: Message = {
-        "carillon_id": attempt.notification.id,
+        "carillon_id": attempt.notification.public_id,
         "type": content.type,
         "priority": attempt.delivery.priority.value,
     }

@@ -3,6 +3,8 @@
 What was decided against in one is counted and told as it is at acceptance.
 """
 
+from collections.abc import Sequence
+
 from services.router.oncall import Chain
 from services.router.planner import Planner
 from services.router.suppressed import tell_suppressed
@@ -11,7 +13,8 @@ from shared import metrics, tracing
 from shared.clock import Clock
 from shared.errors import CarillonError
 from shared.jobs import jobs_of
-from shared.ledger import AlertState, Claim, Ledger, NewRow, Outcome
+from shared.keys import new_notification_id, shard_of_id
+from shared.ledger import ROUTER_LANE, AlertState, Claim, Ledger, NewRow, Outcome, Part
 from shared.model import Notification, State
 from shared.mqtt_link import BrokerLink
 from shared.topics import Topics
@@ -37,7 +40,7 @@ class Performer:
             "plan", "internal", notification.trace, task=task.what.do, notification_id=notification.id
         ) as span:
             outcome = await self._plan(notification, task, claim)
-            span.set(rows=len(outcome.then))
+            span.set(rows=len(outcome.then) + (len(outcome.part.rows) if outcome.part else 0))
             return outcome
 
     async def _plan(self, notification: Notification, task: Task, claim: Claim) -> Outcome:
@@ -55,7 +58,12 @@ class Performer:
                 chain = await self._chain_of(notification) if what.steps is None else None
                 rows = await self._planner.escalate(notification, what, chain)
         then = [_due_since(new, task.due_ms) for new in rows]
-        return Outcome(State.DELIVERED, then=then, guard=AlertState.OPEN if of_alert else None, provider="router")
+        part = None
+        if isinstance(what, FanOut):
+            part = _part(notification, what, [new for new in then if new.row.lane != ROUTER_LANE])
+            then = [new for new in then if new.row.lane == ROUTER_LANE]
+        guard = AlertState.OPEN if of_alert else None
+        return Outcome(State.DELIVERED, then=then, part=part, guard=guard, provider="router")
 
     async def _chain_of(self, notification: Notification) -> Chain:
         text = await self._ledger.kept(notification.id, CHAIN)
@@ -68,15 +76,27 @@ class Performer:
         """Publish the jobs of the rows that were written with the task's end, and count what has no step left."""
         if isinstance(task.what, Escalation) and outcome.guard and not any(_is_step(new) for new in outcome.then):
             metrics.exhausted_escalations.inc()
-        if not outcome.then:
+        if not outcome.then and not outcome.part:
             return
         messages = tell_suppressed(self._topics, notification, outcome.then, self._clock)
         if self.link is None:
             return
         trace = tracing.user_properties(notification.trace)
         messages += jobs_of(self._topics, notification.written(), outcome.then, up_to_ms=task.due_ms)
+        if outcome.part:
+            content = outcome.part.notification.written()
+            messages += jobs_of(self._topics, content, outcome.part.rows, up_to_ms=task.due_ms)
         for topic, payload in messages:
             self.link.publish(topic, payload, user_properties=trace)
+
+
+def _part(notification: Notification, page: FanOut, rows: Sequence[NewRow]) -> Part | None:
+    """Make the record of one page's deliveries: one record for all would grow with the number of people."""
+    if not rows:
+        return None
+    new_id = new_notification_id(shard_of_id(notification.id))
+    part = notification.model_copy(update={"id": new_id, "part_of": notification.id})
+    return Part(part, rows, is_shared=bool(page.shared))
 
 
 def _is_step(new: NewRow) -> bool:

@@ -196,7 +196,9 @@ class Planner:
                 if crowd.groups is None
                 else tuple(self._directory.group(group) for group in crowd.groups)
             )
-            rows += [_fan_out(notification, members, "", expires_ms) for members in indexes]
+            # Everybody's parts have nobody in common.
+            shared = True if crowd.groups is not None and len(indexes) > 1 else None
+            rows += [_fan_out(notification, members, "", expires_ms, shared=shared) for members in indexes]
         return rows
 
     def _alert_rows(
@@ -284,7 +286,7 @@ class Planner:
                 # would be most of the ledger.
                 rows += [new for new in planned if not new.state.is_end]
         if len(user_ids) == FAN_OUT_PAGE:
-            rows.append(_fan_out(notification, members, user_ids[-1], expires_ms))
+            rows.append(_fan_out(notification, members, user_ids[-1], expires_ms, shared=page.shared))
         return rows
 
 
@@ -295,13 +297,15 @@ def _direct(delivery: Delivery, notification: Notification) -> NewRow:
     return NewRow(delivery, State.SUPPRESSED, Reason.CHANNEL_RULE)
 
 
-def _fan_out(notification: Notification, members: Members, after: str, expires_ms: int) -> NewRow:
+def _fan_out(
+    notification: Notification, members: Members, after: str, expires_ms: int, *, shared: bool | None
+) -> NewRow:
     return NewRow(
         Task(
             key=f"fan_out:{members.key}:{after}",
             priority=notification.priority,
             expires_ms=expires_ms,
-            what=FanOut(members=members.key, group=members.group, after=after),
+            what=FanOut(members=members.key, group=members.group, after=after, shared=shared),
         )
     )
 

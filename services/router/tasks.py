@@ -61,12 +61,15 @@ class FanOut(_Frozen):
     Attributes:
         members: the index that is read; ``group`` is checked against each member's record.
         after: the last user id of the page before.
+        shared: the audience has several indexes, which may hold the same people.
     """
 
     do: Literal["fan_out"] = "fan_out"
     members: str
     group: str | None = None
     after: str = ""
+    # None and not False, so that most rows are not written longer for it.
+    shared: bool | None = None
 
 
 class Escalation(_Frozen):

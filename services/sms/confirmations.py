@@ -31,11 +31,13 @@ class Confirmed:
     """A delivery that a callback was about.
 
     Attributes:
+        notification_id: what its publisher knows it by.
         news: nothing as good was known before.
         events: the publisher wants to be told of each step.
     """
 
     delivery: Delivery
+    notification_id: str
     news: bool
     events: bool
 
@@ -59,7 +61,10 @@ class Confirmations:
             return None
         said = json.loads(answer[1])
         return Confirmed(
-            Delivery.model_validate_json(answer[2]), news=answer[0] == b"news", events=bool(said.get("events"))
+            Delivery.model_validate_json(answer[2]),
+            said.get("part_of") or notification_id,
+            news=answer[0] == b"news",
+            events=bool(said.get("events")),
         )
 
     async def taken(self, notification: Notification, delivery: Delivery) -> str | None:

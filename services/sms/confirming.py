@@ -61,12 +61,12 @@ class Confirming:
             logging.WARNING if outcome is Outcome.FAILED else logging.INFO,
             "confirmation",
             extra={
-                "notification_id": notification_id, "delivery_id": f"{notification_id}/{key}",
+                "notification_id": confirmed.notification_id, "delivery_id": f"{notification_id}/{key}",
                 "channel": Channel.SMS.value, "outcome": outcome.value, "detail": code,
             },
         )  # fmt: skip
         if confirmed.events and outcome in (Outcome.DELIVERED, Outcome.FAILED):
-            self._publish(self._topics.event(notification_id), self._event(confirmed, outcome, code))
+            self._publish(self._topics.event(confirmed.notification_id), self._event(confirmed, outcome, code))
 
     async def _leave_alone(self, confirmed: Confirmed, code: str, sender: str) -> None:
         address = confirmed.delivery.address

@@ -1,7 +1,8 @@
 -- Write a notification, its first rows and its schedule, once.
 --
 -- ARGV: id, content, fingerprint, what it is known by (idem:KEY, packet:KEY or ''), for how long in s, 1 when it may be
---       known already, alert dedup key or '', its window in s, alert state or '', retention s, what rows refer to, then rows.
+--       known already, alert dedup key or '', its window in s, alert state or '', retention s, what rows refer to, then
+--       rows.
 -- Answer: {'accepted', id}, {'duplicate', the first one's id} or {'conflict', the first one's id}.
 
 local id, content, fingerprint, known_by, window_s = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -64,7 +65,7 @@ if alert ~= '' then
   fields[#fields + 1] = 'alert'
   fields[#fields + 1] = alert
 end
-local opened = add_rows(id, record, rows_at, true, fields)
+local opened = add_rows(id, record, rows_at, #ARGV, every, fields)
 redis.call('HSET', record, 'open', opened)
 if opened == 0 then
   redis.call('EXPIRE', record, retention_s)

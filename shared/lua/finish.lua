@@ -2,7 +2,9 @@
 --
 -- ARGV: id, key, token, state (p to try again), reason, wait ms before the next attempt, in doubt 0|1,
 --       attempt counts 0|1, history (text after the time, or ''), history entries kept, retention s,
---       guard ('' or the alert state that the new rows need), what they refer to, then rows.
+--       guard ('' or the alert state that the new rows need), what they refer to, how many arguments rows are, rows.
+--       Then, for rows that stand in a record of their own (a part of a fan-out): its id, the content, until when in ms
+--       one of them may be open, whether other parts may have the same people 0|1, rows.
 -- Answer: 'finished', 'stale' (another worker has taken the row meanwhile; nothing was written), 'void' (the
 --         notification was cancelled or its alert answered meanwhile: the row ended, its new rows were not added), or the
 --         reason why a row that was to be tried again has ended: 'cancelled', 'acknowledged', 'resolved'.
@@ -49,7 +51,8 @@ if state == 'p' then
 end
 
 local needs, rows = read_needs(13)
-local new_rows = #ARGV >= rows
+local part_at = rows + 1 + tonumber(ARGV[rows])
+local new_rows = #ARGV > rows
 if new_rows and found[2] then
   end_row(id, record, key, row, 'x', 'cancelled', retention_s)
   return 'void'
@@ -59,8 +62,31 @@ if new_rows and guard ~= '' and found[3] ~= guard then
   return 'void'
 end
 -- Add before ending, so that the record never looks finished in between.
-if new_rows then
-  redis.call('HINCRBY', record, 'open', add_rows(id, record, rows, false, needs))
+local function is_new(new_key) return redis.call('HEXISTS', record, 's:' .. new_key) == 0 end
+
+-- The parts of a notification are known by base:parts:ID, and what several of them may have twice by base:planned:ID.
+local function add_part(part_id, part_content, until_ms, shared)
+  local part, parts, planned = record_key(part_id), base .. ':parts:' .. id, base .. ':planned:' .. id
+  local last_ms = math.max(until_ms, tonumber(redis.call('HGET', record, 'until') or 0))
+  local kept_s = retention_s + math.ceil(math.max(0, last_ms - now) / 1000)
+  local function is_first(new_key) return is_new(new_key) and redis.call('SADD', planned, new_key) == 1 end
+  local fields = {'c', part_content, 'at', number(now)}
+  local opened = add_rows(part_id, part, part_at + 4, #ARGV, shared and is_first or every, fields)
+  redis.call('HSET', part, 'open', opened)
+  if opened == 0 then
+    redis.call('EXPIRE', part, retention_s)
+  end
+  redis.call('HSET', record, 'until', number(last_ms))
+  redis.call('RPUSH', parts, part_id)
+  redis.call('EXPIRE', parts, kept_s)
+  redis.call('EXPIRE', planned, kept_s)
+end
+
+if part_at > rows + 1 then
+  redis.call('HINCRBY', record, 'open', add_rows(id, record, rows + 1, part_at - 1, is_new, needs))
+end
+if #ARGV >= part_at then
+  add_part(ARGV[part_at], ARGV[part_at + 1], tonumber(ARGV[part_at + 2]), ARGV[part_at + 3] == '1')
 end
 end_row(id, record, key, row, state, reason, retention_s)
 return 'finished'

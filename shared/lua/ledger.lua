@@ -97,7 +97,9 @@ local function end_row(id, record, key, row, state, reason, retention_s)
     redis.call('ZADD', base .. ':dead', now, row.lane .. '|' .. id .. '|' .. key)
   end
   if count_open(record, row, -1) <= 0 then
-    redis.call('EXPIRE', record, retention_s)
+    -- Not before its parts, which end at their deadline at the latest.
+    local until_ms = tonumber(redis.call('HGET', record, 'until') or 0)
+    redis.call('EXPIRE', record, retention_s + math.ceil(math.max(0, until_ms - now) / 1000))
   end
 end
 
@@ -180,25 +182,27 @@ local function read_needs(at)
   return fields, after
 end
 
--- Rows arrive in ARGV from index `at`, nine arguments each. A key that is there already is left as it is, so that a
--- repeated call adds nothing twice; in a `fresh` record there are none. What many rows have in common is counted first
--- and written once. `fields` are written to the record together with theirs. Returns how many rows were opened.
+-- Rows stand in ARGV from index `at` to `upto`, nine arguments each. Those whose key is not `wanted` are left out, so that
+-- a repeated call adds nothing twice. What many rows have in common is counted first and written once. `fields` are
+-- written to the record together with theirs. Returns how many rows were opened.
 local ROW_ARGS = 9
 
 -- Redis's Lua refuses to unpack a few thousand values at once.
 local MOST_ARGS = 1000
 
-local function add_rows(id, record, at, fresh, fields)
+local function every() return true end
+
+local function add_rows(id, record, at, upto, wanted, fields)
   local opened, tallies, ages, schedules = 0, {}, {}, {}
   local function bump(counts, key, field)
     counts[key] = counts[key] or {}
     counts[key][field] = (counts[key][field] or 0) + 1
   end
-  for i = at, #ARGV, ROW_ARGS do
+  for i = at, upto, ROW_ARGS do
     local lane, key, priority, state, reason = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
     local due, expires = tonumber(ARGV[i + 5]), tonumber(ARGV[i + 6])
     local grace, spec = tonumber(ARGV[i + 7]), ARGV[i + 8]
-    if fresh or redis.call('HEXISTS', record, 's:' .. key) == 0 then
+    if wanted(key) then
       -- A due time of 0 means now; then a job is published beside this write, and the grace gives it time to arrive.
       local immediate = due <= now
       local born = immediate and now or due

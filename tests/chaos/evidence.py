@@ -260,6 +260,7 @@ async def _client(url: str) -> Any:
 async def _scan(store: Any) -> tuple[Ledger, list[InboxEntry]]:
     ledger, inboxes = Ledger(), list[InboxEntry]()
     records: list[bytes] = []
+    parts: dict[str, str] = {}
     seen: set[bytes] = set()
     async for key in store.scan_iter(count=_SCAN_COUNT):
         if key in seen:
@@ -285,6 +286,14 @@ async def _scan(store: Any) -> tuple[Ledger, list[InboxEntry]]:
             for key, fields in zip(page, await pipeline.execute(), strict=True):
                 record = _record(key.decode().rpartition(":")[2], fields, ledger.schedule)
                 ledger.records[record.notification_id] = record
+                if part_of := json.loads(fields[b"c"]).get("part_of"):
+                    parts[record.notification_id] = part_of
+    for part, whole in parts.items():
+        # The rows of a fan-out stand in records of their own; to everybody else they are the notification's.
+        if whole in ledger.records:
+            record = ledger.records.pop(part)
+            ledger.records[whole].rows += record.rows
+            ledger.records[whole].open_rows += record.open_rows
     return ledger, inboxes
 
 

@@ -133,15 +133,19 @@ async def test_realtime_preference_off_means_in_the_inbox_but_not_live(system: S
         }
 
 
-async def test_realtime_group_reaches_its_members_and_nobody_else(system: System) -> None:
+async def test_realtime_group_reaches_its_members_and_nobody_else(system: System, events: Events) -> None:
     group, device = f"group-{uuid.uuid4().hex[:8]}", token()
     member = await system.person("member", groups=[group], devices=[{"platform": "ios", "token": device}])
     stranger = await system.person("stranger")
     async with system.socket(member) as socket:
-        receipt = await system.publish(f"notifications/realtime/group/{group}", {"message": "For the group"})
+        said = {"message": "For the group", "events": True}
+        receipt = await system.publish(f"notifications/realtime/group/{group}", said)
         await shown(socket, receipt)
     await system.in_inbox(member, str(receipt.notification_id))
-    await system.arrived(to=device)
+    # The push goes by the same id, on the device and to the publisher, whichever record its delivery stands in.
+    (push,) = await system.arrived(to=device)
+    assert push["data"]["carillon_id"] == receipt.notification_id
+    assert {step["channel"] for step in await events.of(receipt.notification_id, 3)} >= {"realtime", "push"}
     assert receipt.notification_id not in {entry["id"] for entry in await system.inbox(stranger)}
 
 

@@ -5,9 +5,10 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import aiomqtt
 import pytest
@@ -194,7 +195,7 @@ async def test_the_store_keeps_its_data_over_a_kill(either_store: LocalServer) -
 
 
 async def test_what_expires_or_is_replaced_is_freed_without_holding_up_others(either_store: LocalServer) -> None:
-    fields = {str(number): "spec" for number in range(1_000)}
+    fields: Mapping[Any, Any] = {str(number): "spec" for number in range(1_000)}
 
     async def freed(client: "redis.asyncio.Redis") -> int:
         return int((await client.info("memory"))["lazyfreed_objects"])

@@ -537,6 +537,34 @@ async def test_a_group_of_more_than_a_page_is_told_completely_and_once_each(publ
     await eventually(pushed, within_s=20)
     rows = (await read.rows(notification_id)).values()
     assert Counter(row.recipient for row in rows if row.lane == "push") == Counter(users)
+    # No record grows with the number of people.
+    records = Counter(row.record_id for row in rows if row.lane == "push")
+    assert sorted(records.values()) == [50, 200, 200]
+    whole = await read.trace.record(notification_id)
+    assert whole is not None
+    assert whole.open_rows >= len(users)
+    receipt = await publisher.send(f"notifications/cancel/{notification_id}", {})
+    assert receipt["status"] == "accepted"
+    states = Counter(row.state for row in (await read.rows(notification_id)).values() if row.lane == "push")
+    assert states == {State.SUPPRESSED: len(users)}
+
+
+async def test_who_is_in_two_of_the_groups_is_told_once(publisher: Publisher, read: Read) -> None:
+    groups = [unique("group"), unique("group")]
+    members = {unique("user"): groups, unique("user"): groups[:1], unique("user"): groups[1:]}
+    for user_id, of in members.items():
+        devices = [{"platform": "ios", "token": user_id.replace("-", "")}]
+        await publisher.accepted(f"directory/user/{user_id}", {"groups": of, "devices": devices})
+    broadcast = {"message": "m", "target_groups": groups}
+    notification_id = await publisher.accepted("notifications/realtime/broadcast", broadcast)
+
+    async def planned() -> bool:
+        found = [row async for row in read.trace.rows(notification_id) if row.task is not None]
+        return len(found) == len(groups) and all(row.state.is_end for row in found)
+
+    await eventually(planned)
+    pushes = [row.recipient async for row in read.trace.rows(notification_id) if row.lane == "push"]
+    assert Counter(pushes) == Counter(list(members))
 
 
 # More than one router.
