@@ -230,7 +230,7 @@ class Trace:
                 rows = await asyncio.gather(*(self._row(key, name, fresh[name]) for name in part))
                 for row in rows:
                     if recipient is None or row.recipient == recipient:
-                        yield replace(row, record_id=record_id)
+                        yield row
             if cursor == 0:
                 return
 
@@ -243,7 +243,8 @@ class Trace:
             "HMGET", record_key, f"d:{key}", f"k:{key}", *(f"a:{key}:{slot}" for slot in slots)
         )
         row = _read_row(key, status, read_object(spec), dict(zip(slots, history, strict=True)))
-        return replace(row, confirmation=_read_confirmation(confirmation)) if confirmation else row
+        known = _read_confirmation(confirmation) if confirmation else None
+        return replace(row, confirmation=known, record_id=record_key.rpartition(":")[2])
 
     async def dead_letters(
         self, most: int, *, lane: str | None = None, reason: str | None = None, before: datetime | None = None
