@@ -94,6 +94,12 @@ class Read:
     async def rows(self, notification_id: str) -> dict[str, TracedRow]:
         return {row.key: row async for row in self.trace.rows(notification_id)}
 
+    async def spec(self, row: TracedRow) -> dict[str, Any]:
+        """Return a row as its job has it."""
+        text = await self.store.command("HGET", f"{Keys().shard_of(row.record_id)}:n:{row.record_id}", f"d:{row.key}")
+        found: dict[str, Any] = json.loads(text)
+        return found
+
     async def owners(self) -> dict[str, str]:
         """Return slot -> owner."""
         flat = await self.store.command("HGETALL", f"{Keys().slots}:owners")
@@ -167,10 +173,8 @@ async def test_a_template_speaks_to_each_reader_in_their_language(publisher: Pub
     notification_id = await publisher.accepted(f"notifications/realtime/group/{group}", payload)
 
     async def planned() -> dict[str | None, str] | None:
-        rows = (await read.rows(notification_id)).values()
-        flat = await read.store.command("HGETALL", f"{Keys().shard_of(notification_id)}:n:{notification_id}")
-        specs = dict(flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True))
-        mails = [json.loads(specs[f"d:{row.key}".encode()]) for row in rows if row.lane == "email"]
+        rows = [row for row in (await read.rows(notification_id)).values() if row.lane == "email"]
+        mails = [await read.spec(row) for row in rows]
         titles = {mail["recipient"]: mail.get("content", {}).get("title") for mail in mails}
         return titles if len(titles) == len(locales) else None
 
