@@ -573,3 +573,20 @@ async def test_the_age_of_open_work_counts_from_its_due_time(ledger: Ledger) -> 
 
 async def _older_than(ledger: Ledger, age_s: float) -> bool:
     return (await ledger.open_work())["email"].oldest_age_s > age_s
+
+
+async def test_what_rows_refer_to_is_kept_in_their_record_whichever_way_they_come(ledger: Ledger) -> None:
+    first = row("email:0")
+    first.needs = {"chain": "as accepted"}
+    accepted = record(first, alert=AlertState.OPEN)
+    await ledger.accept(accepted)
+    assert await ledger.kept(accepted.notification.id, "chain") == "as accepted"
+    planned = record(row("email:0"), alert=AlertState.OPEN)
+    await ledger.accept(planned)
+    assert await ledger.kept(planned.notification.id, "chain") is None
+    follows = row("email:1")
+    follows.needs = {"chain": "as planned"}
+    found = await claim(ledger, planned)
+    assert await ledger.finish(found, Outcome(State.DELIVERED, then=[follows], guard=AlertState.OPEN)) == "finished"
+    assert await ledger.kept(planned.notification.id, "chain") == "as planned"
+    assert (await claim(ledger, planned, "email:1")).verdict == "claimed"
