@@ -13,7 +13,6 @@ the broker: publishing jobs is the caller's work.
 """
 
 import asyncio
-import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -23,10 +23,13 @@ def tell_ended(topics: Topics, ended: Iterable[EndedRow], clock: Clock) -> list[
             log.error("row put away: unreadable", extra={"lane": row.lane, "notification_id": row.notification_id})
         if row.lane != ROUTER_LANE or row.reason is Reason.UNREADABLE:
             metrics.deliveries.labels(row.lane, row.state, row.reason).inc()
-        if row.lane != ROUTER_LANE and read_object(row.content).get("events") is True:
+        notification = read_object(row.content)
+        if row.lane != ROUTER_LANE and notification.get("events") is True:
             step = {
                 "state": row.state, "channel": row.lane, "recipient": read_object(row.spec).get("recipient"),
                 "reason": row.reason, "at": rfc3339(clock.now()),
             }  # fmt: skip
-            messages.append((topics.event(row.notification_id), json.dumps(step)))
+            # What stands in a part of a fan-out is told under the name of the whole.
+            whole = notification.get("part_of") or row.notification_id
+            messages.append((topics.event(str(whole)), json.dumps(step)))
     return messages
