@@ -246,7 +246,7 @@ async def _first_overdue(books: Books, overdue_after: timedelta) -> Finding | No
     return findings[0] if findings else None
 
 
-async def test_rows_past_their_expiry_and_lapsed_leases_are_overdue_although_nobody_is_to_look_yet(
+async def test_rows_past_their_expiry_and_lapsed_leases_are_overdue_although_nobody_looks_yet(
     books: Books,
 ) -> None:
     expired = await accept(books.ledger, delivery(due_ms=now_ms() + 20, lifetime_s=0.1))
