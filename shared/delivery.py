@@ -7,6 +7,9 @@ later attempt is a time in the ledger.
 Where several providers can carry a delivery, one that failed before it took anything (it cannot be reached, refuses us,
 limits us, puts us off or cannot carry this one) is followed by the next within the same attempt. What one of them may
 have taken is never given to another in the same attempt.
+
+A refusal for good ends a delivery only when it is known to be about its recipient or content (``shared.witnesses``).
+Until then the delivery is asked for again, with another provider or a little later.
 """
 
 import logging
@@ -23,23 +26,30 @@ from shared.errors import (
     DeliveryError,
     DeliveryRefused,
     OutcomeUnknown,
+    PermanentFailure,
     ProviderMisconfigured,
     Reason,
     RecipientGone,
     RouteUnfit,
     TemporaryFailure,
+    Unjudged,
 )
 from shared.failover import REACH_S, Choice, Failover
-from shared.gate import PROBE_INTERVAL_S, Gate
+from shared.gate import Gate, Gates
 from shared.ledger import Claim, Outcome
-from shared.model import Attempt, Channel, Delivery, Notification, Priority, State
-from shared.provider import Provider
+from shared.model import Attempt, Channel, Delivery, Notification, Priority, Receipt, State
+from shared.provider import Learner, Provider
 from shared.retry import RetryPolicy
+from shared.witnesses import Blame, peer_of, witness_of
 
 log = logging.getLogger(__name__)
 
 # When a delivery that found its provider paused is looked at again; spread, so that they do not come back at once.
 PAUSED_WAIT_S = (1.0, 5.0)
+# After the first refusal that nobody can judge yet; doubled with each that follows, so that the last
+# (``witnesses.MOST_REFUSALS``) comes within about a minute. Those that are held even then wait for the longest time.
+UNJUDGED_WAIT = timedelta(seconds=2)
+UNJUDGED_WAIT_MOST = timedelta(minutes=5)
 
 
 class Deliverer:
@@ -68,7 +78,7 @@ class Deliverer:
         self._channel = channel
         self._providers = {provider.name: provider for provider in providers}
         self._failover = Failover(list(self._providers))
-        self._gates = {provider.name: Gate(channel, provider.name) for provider in providers}
+        self._gates = {provider.name: Gates(channel, provider.name) for provider in providers}
         self._deadline = attempt_deadline
         self._retry = retry
         self._doubt_wait = doubt_wait
@@ -92,12 +102,12 @@ class Deliverer:
             return Outcome(State.DEAD_LETTERED, Reason.NO_PROVIDER, word="bad", counts=False)
         choices = self._failover.choose(routes, urgent=delivery.priority is Priority.CRITICAL)
         if not choices:
-            wait = timedelta(seconds=self._failover.held_s(routes) + random.uniform(*PAUSED_WAIT_S))  # noqa: S311 - jitter
+            wait = timedelta(seconds=self._failover.held_s(routes)) + _paused_wait()
             return _not_asked(Reason.RATE_LIMITED, wait, claim)
         ended = await self._ask(choices, routes, notification, delivery, claim)
         if not ended:
-            # No turns here: a wrong clock may be this process's alone, and then another one takes the row next time.
-            return _not_asked(Reason.AUTH, timedelta(seconds=random.uniform(*PAUSED_WAIT_S)), claim)  # noqa: S311 - jitter
+            gate = self._gates[choices[0].name].to(peer_of(delivery))
+            return replace(_not_asked(Reason.AUTH, _turn(gate, delivery, _paused_wait()), claim), refusals=0)
         return _summary(ended)
 
     async def _ask(
@@ -109,8 +119,10 @@ class Deliverer:
         unfit: set[str] = set()
         deadline = self._clock.now() + self._deadline
         cut_off_s = time.monotonic() + self._deadline.total_seconds()
+        peer, witness = peer_of(delivery), witness_of(delivery, notification.id)
         for position, choice in enumerate(choices):
-            if not self._gates[choice.name].lets_through():
+            gate = self._gates[choice.name].to(peer)
+            if not gate.lets_through(again=witness is not None and gate.witnesses.knows(witness)):
                 self._failover.not_asked(choice.name)
                 continue
             left_s = cut_off_s - time.monotonic()
@@ -140,12 +152,22 @@ class Deliverer:
             "attempt", "client", channel=self._channel.value, provider=provider.name, attempt=claim.attempt
         ) as span:
             started_s = time.perf_counter()
-            outcome, error = await self._send(provider, attempt, left_s)
+            answer = await _send(provider, attempt, left_s)
             duration_s = time.perf_counter() - started_s
+            said = answer if isinstance(answer, DeliveryError) else None
+            gates = self._gates[provider.name]
+            gate = gates.of(peer_of(attempt.delivery), said)
+            error, is_lesson = _judged(gate, said, attempt, claim)
+            if isinstance(answer, Receipt):
+                outcome = Outcome(
+                    State.DELIVERED, provider=provider.name, provider_id=answer.provider_id, detail=answer.detail
+                )
+            else:
+                outcome = self._failed(provider.name, gate, attempt, error or answer)
             span.set(outcome=outcome.word)
             if error is not None:
                 span.fail(error.reason.value)
-        if self._gates[provider.name].note(error):
+        if gates.note(gate, error):
             self._on_well()
         self._failover.note(provider.name, routes, error, duration_s)
         metrics.series(metrics.attempts, self._channel, provider.name, outcome.word).inc()
@@ -160,28 +182,24 @@ class Deliverer:
                 "duration_s": round(duration_s, 4),
             },
         )  # fmt: skip
+        if is_lesson and isinstance(provider, Learner):
+            await provider.learn(attempt, error if isinstance(error, PermanentFailure) else None)
         return outcome, error
 
-    async def _send(self, provider: Provider, attempt: Attempt, left_s: float) -> tuple[Outcome, DeliveryError | None]:
-        try:
-            async with timeout(left_s):
-                receipt = await provider.send(attempt)
-        except TimeoutError:
-            error = attempt.handover.cut_off()
-        except DeliveryError as failure:
-            error = failure
-        else:
-            return Outcome(
-                State.DELIVERED, provider=provider.name, provider_id=receipt.provider_id, detail=receipt.detail
-            ), None
-        return self._failed(provider.name, attempt, error), error
-
-    def _failed(self, provider: str, attempt: Attempt, error: DeliveryError) -> Outcome:
+    def _failed(self, provider: str, gate: Gate, attempt: Attempt, error: DeliveryError) -> Outcome:
         """Say what an error means; the order of the cases is from the special to the general."""
-        priority = attempt.delivery.priority
+        delivery = attempt.delivery
+        refusals = None
         match error:
             case ProviderMisconfigured():
-                state, word, wait = State.PENDING, "operator", timedelta(seconds=PROBE_INTERVAL_S)
+                state, word, wait, refusals = State.PENDING, "operator", _turn(gate, delivery, _paused_wait()), 0
+            case Unjudged():
+                state, word, wait, refusals = (
+                    State.PENDING,
+                    "unjudged",
+                    self._wait_unjudged(error, delivery),
+                    error.times,
+                )
             case OutcomeUnknown():
                 state, word = State.PENDING, "unknown"
                 wait = self._wait_in_doubt(attempt)
@@ -191,22 +209,29 @@ class Deliverer:
                 state, word, wait = State.DEAD_LETTERED, "gone", timedelta(0)
             case TemporaryFailure():
                 state, word = State.PENDING, "retry"
-                wait = self._retry.wait(attempt.number, priority, error.retry_after)
-                if self._gates[provider].is_away and priority is not Priority.CRITICAL:
-                    wait = max(wait, timedelta(seconds=self._gates[provider].turn_s()))
+                wait = self._retry.wait(attempt.number, delivery.priority, error.retry_after)
+                if gate.is_away:
+                    wait = _turn(gate, delivery, wait)
             case _:
                 state, word, wait = State.DEAD_LETTERED, "bad", timedelta(0)
         return Outcome(
             state,
             error.reason,
             wait,
-            counts=not isinstance(error, ProviderMisconfigured),
+            counts=not isinstance(error, ProviderMisconfigured | Unjudged),
             in_doubt=attempt.in_doubt or isinstance(error, OutcomeUnknown),
             asked=isinstance(error, TemporaryFailure) and error.retry_after is not None,
+            refusals=refusals,
             word=word,
             provider=provider,
             detail=error.detail,
         )
+
+    def _wait_unjudged(self, error: Unjudged, delivery: Delivery) -> timedelta:
+        longest = self._retry.max_wait_critical if delivery.priority is Priority.CRITICAL else UNJUDGED_WAIT_MOST
+        wait: timedelta = min(UNJUDGED_WAIT * 2 ** min(error.times - 1, 16), longest)
+        # Less by a part, so that those which were refused together do not come back together.
+        return wait * random.uniform(0.8, 1.0)  # noqa: S311 - jitter
 
     def _wait_in_doubt(self, attempt: Attempt) -> timedelta:
         wait = self._retry.wait(attempt.number, attempt.delivery.priority)
@@ -216,9 +241,56 @@ class Deliverer:
         return wait if attempt.in_doubt else timedelta(0)
 
 
+async def _send(provider: Provider, attempt: Attempt, left_s: float) -> Receipt | DeliveryError:
+    try:
+        async with timeout(left_s):
+            return await provider.send(attempt)
+    except TimeoutError:
+        return attempt.handover.cut_off()
+    except DeliveryError as failure:
+        return failure
+
+
+def _judged(
+    gate: Gate, error: DeliveryError | None, attempt: Attempt, claim: Claim
+) -> tuple[DeliveryError | None, bool]:
+    """Say whose fault a refusal for good is, by what others were told.
+
+    Returns:
+        The error as it turns out to be, and whether something is learnt from it about the address.
+    """
+    witness = witness_of(attempt.delivery, attempt.notification.id)
+    if witness is None:
+        return error, error is None
+    if error is None:
+        gate.witnesses.accepted(witness)
+        return None, True
+    if not isinstance(error, PermanentFailure) or isinstance(error, DeliveryRefused):
+        return error, False
+    if not error.code:
+        return error, True
+    judgement = gate.witnesses.refused(witness, error.code, claim.refusals, claim.refused_for.total_seconds())
+    match judgement.blame:
+        case Blame.OURS:
+            return ProviderMisconfigured(Reason.AUTH, f"{error.detail} to everybody"), False
+        case Blame.NOT_KNOWN_YET:
+            return Unjudged(error.reason, error.detail, judgement.times), False
+        case Blame.THEIRS:
+            return error, judgement.by_others
+
+
+def _paused_wait() -> timedelta:
+    return timedelta(seconds=random.uniform(*PAUSED_WAIT_S))  # noqa: S311 - jitter
+
+
+def _turn(gate: Gate, delivery: Delivery, wait: timedelta) -> timedelta:
+    """Have all but critical deliveries wait for their turn as well."""
+    return wait if delivery.priority is Priority.CRITICAL else max(wait, timedelta(seconds=gate.turn_s()))
+
+
 def _may_be_tried_elsewhere(error: DeliveryError | None) -> bool:
     """Tell whether nothing was taken, and another route may say something else."""
-    if isinstance(error, ProviderMisconfigured | RouteUnfit):
+    if isinstance(error, ProviderMisconfigured | RouteUnfit | Unjudged):
         return True
     # A full mailbox is as full by every way to it.
     return isinstance(error, TemporaryFailure) and error.reason is not Reason.MAILBOX_FULL
@@ -231,14 +303,17 @@ def _not_asked(reason: Reason, wait: timedelta, claim: Claim) -> Outcome:
 def _summary(ended: Sequence[Outcome]) -> Outcome:
     """Make one outcome of what the routes said, the last one last, and tell of the others in its detail."""
     result = ended[-1]
-    if result.word in ("retry", "operator"):
-        # Nobody took it. It uses up no attempt only where all of them refuse us; and who comes back first decides when.
+    if result.word in ("retry", "operator", "unjudged"):
+        # Nobody took it. It uses up an attempt only where one of them puts it off; and who comes back first decides when.
         retries = [outcome for outcome in ended if outcome.word == "retry"]
         # A route that cannot carry it has ended nothing while another one may.
         waiting = [outcome for outcome in ended if outcome.state is State.PENDING]
         result = min(retries or waiting, key=lambda outcome: outcome.wait)
     others = [f"{other.provider} {other.reason} {other.detail}".rstrip() for other in ended if other is not result]
-    return replace(result, detail="; ".join([*filter(None, [result.detail]), *others])) if others else result
+    if not others:
+        return result
+    refusals = max((outcome.refusals or 0 for outcome in ended if outcome.word == "unjudged"), default=result.refusals)
+    return replace(result, detail="; ".join([*filter(None, [result.detail]), *others]), refusals=refusals)
 
 
 def latency_observer(channel: Channel, clock: Clock) -> Callable[[Notification, Delivery], None]:

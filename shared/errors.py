@@ -11,6 +11,7 @@
        |  +- DeliveryRefused      stop; our own rules forbid it: suppressed, not dead-lettered
        |  +- RouteUnfit           this way cannot carry it, another may; stop where every way says so
        +- ProviderMisconfigured   they refuse us, not the recipient: no attempt is used up
+       +- Unjudged                refused for good, and nobody knows yet whose fault it is: asked again, no attempt used up
        +- OutcomeUnknown          sent, no answer: it may have arrived
 
 Messages of these errors never hold an address, a token, a title or a body: they are logged.
@@ -18,6 +19,7 @@ Messages of these errors never hold an address, a token, a title or a body: they
 
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Self
 
 
 class Reason(StrEnum):
@@ -82,12 +84,22 @@ class DeliveryError(CarillonError):
     Args:
         reason: the word for metrics, logs and the trace.
         detail: a short technical text such as a status code; no personal data.
+
+    Attributes:
+        code: the provider's own word for its refusal, the same for everybody whom it refuses for the same cause; empty
+            where the provider was not asked.
     """
 
     def __init__(self, reason: Reason, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else str(reason))
         self.reason = reason
         self.detail = detail
+        self.code = ""
+
+    def said(self, code: str) -> Self:
+        """Take note that the provider itself said so, and with which word."""
+        self.code = code
+        return self
 
 
 class TemporaryFailure(DeliveryError):
@@ -127,6 +139,18 @@ class RouteUnfit(PermanentFailure):
 
 class ProviderMisconfigured(DeliveryError):
     """Credentials, quota or configuration: every delivery would fail, so none is counted as failed."""
+
+
+class Unjudged(DeliveryError):
+    """A refusal for good, of which nobody knows yet whether it is about the recipient or about us (``shared.witnesses``).
+
+    Args:
+        times: how often this delivery has been refused by now.
+    """
+
+    def __init__(self, reason: Reason, detail: str, times: int) -> None:
+        super().__init__(reason, detail)
+        self.times = times
 
 
 class OutcomeUnknown(DeliveryError):

@@ -16,9 +16,11 @@ from shared.errors import (
     DeliveryError,
     DeliveryRefused,
     OutcomeUnknown,
+    PermanentFailure,
     ProviderMisconfigured,
     Reason,
     TemporaryFailure,
+    Unjudged,
 )
 from shared.retry import RETRY_AFTER_MAX, RETRY_AFTER_MIN
 
@@ -158,8 +160,13 @@ class Failover:
                 wait = min(max(asked, RETRY_AFTER_MIN), RETRY_AFTER_MAX)
                 health.held_until_s = max(health.held_until_s, now_s + wait.total_seconds())
                 health.probed_at_s = None
-            case DeliveryRefused() | TemporaryFailure(reason=Reason.OWN_LIMIT):
-                # A rule or a limit of ours: nobody was asked.
+            case (
+                DeliveryRefused()
+                | PermanentFailure(code="")
+                | TemporaryFailure(reason=Reason.OWN_LIMIT)
+                | Unjudged()
+            ):
+                # A rule or a limit of ours: nobody was asked. Or nobody knows what the answer says about the route.
                 health.probed_at_s = None
             case TemporaryFailure(reason=Reason.MAILBOX_FULL):
                 self._recover(health)

@@ -7,7 +7,7 @@ answers pass through unchanged otherwise.
 from collections.abc import Iterable
 from typing import Protocol
 
-from shared.errors import DeliveryError, Reason
+from shared.errors import DeliveryRefused, PermanentFailure, Reason
 from shared.model import Attempt, Delivery, Receipt
 from shared.provider import Provider
 
@@ -24,8 +24,8 @@ class Rules(Protocol):
         """
         ...
 
-    async def learn(self, attempt: Attempt, error: DeliveryError | None, /) -> None:
-        """Take note of what the provider answered; None is "accepted". It never raises."""
+    async def learn(self, attempt: Attempt, error: PermanentFailure | None, /) -> None:
+        """Take note of what the provider answered about the address; None is "accepted"."""
         ...
 
 
@@ -52,12 +52,15 @@ class Guarded:
         if receipt:
             return receipt
         try:
-            receipt = await self._provider.send(attempt)
-        except DeliveryError as error:
+            return await self._provider.send(attempt)
+        except DeliveryRefused as error:
+            # What the provider knows of the recipient's will is nobody's fault, and holds at once.
             await self._rules.learn(attempt, error)
             raise
-        await self._rules.learn(attempt, None)
-        return receipt
+
+    async def learn(self, attempt: Attempt, error: PermanentFailure | None) -> None:
+        """Have the rules take note of an answer about the address."""
+        await self._rules.learn(attempt, error)
 
     async def close(self) -> None:
         """Close the provider."""

@@ -7,7 +7,7 @@ device ``{d:DIGEST}``, what SMS need ``{sms:…}``, and a few singletons such as
 A ledger script is given the shard's base key (``carillon:{s07}``) and builds the rest itself, see ``shared/lua``:
 
     base:n:ID            hash   one notification: content, deliveries (d:KEY), their status (s:KEY), attempts (a:KEY:N),
-                                later confirmation (k:KEY);
+                                later confirmation (k:KEY), failures of our own and refusals (e:KEY, r:KEY);
                                 no expiry while anything is open, RECORD_RETENTION_S after its end
     base:parts:ID        list   ids of the records into which its fan-out was written; as long as those
     base:planned:ID      set    keys of the rows in them, where several may have the same people; as long as those

@@ -43,7 +43,11 @@ CANCELLED_AT_ONCE = 20
 BROUGHT_FORWARD_STEP_MS = 20
 # What waits longer waits for something else (``shared.retry``, ``shared.gate``).
 _LONGEST_WAIT_MS = 310_000
-_PROVIDER_WAS_AWAY = (Reason.NETWORK, Reason.TIMEOUT, Reason.UNAVAILABLE, Reason.BAD_ANSWER, Reason.AUTH, Reason.QUOTA)
+_PROVIDER_WAS_AWAY = (
+    Reason.NETWORK, Reason.TIMEOUT, Reason.UNAVAILABLE, Reason.BAD_ANSWER, Reason.AUTH, Reason.QUOTA,
+    # What waits with these was refused, and nobody knows whose fault it is.
+    Reason.REJECTED, Reason.GONE, Reason.TOO_LARGE,
+)  # fmt: skip
 
 # Attempts whose outcome is kept per row; later ones overwrite the oldest, so that a delivery which is tried for a day
 # does not grow without bound.
@@ -148,6 +152,8 @@ class Claim:
         in_doubt: an earlier attempt may have arrived.
         alert: the alert's state, for the rows of an alert.
         failures: how many attempts have failed by an error of our own.
+        refusals: how often a provider has refused it without anybody knowing whose fault that is.
+        refused_for: for how long that has been so.
     """
 
     notification_id: str
@@ -158,6 +164,8 @@ class Claim:
     in_doubt: bool = False
     alert: str = ""
     failures: int = 0
+    refusals: int = 0
+    refused_for: timedelta = timedelta(0)
 
     @property
     def delivery_id(self) -> str:
@@ -188,6 +196,7 @@ class Outcome:
         counts: False when no attempt was used up.
         in_doubt: the provider may have taken it.
         asked: the provider said how long to wait, so that it is not brought forward.
+        refusals: what a later claim's ``refusals`` will be; None where this attempt says nothing about it.
         word: the attempt's outcome for history and metrics (ok, retry, gone, ...).
         then: rows that follow from a router's task; written together with its end.
         part: more of them, in a record of their own.
@@ -200,6 +209,7 @@ class Outcome:
     counts: bool = True
     in_doubt: bool = False
     asked: bool = False
+    refusals: int | None = None
     word: str = "ok"
     provider: str = ""
     provider_id: str | None = None
@@ -329,10 +339,12 @@ class Ledger:
         ]
         claims: dict[int, Claim] = {}
         for indexes, answer in zip(by_shard.values(), await asyncio.gather(*futures), strict=True):
-            for index, (verdict, token, attempt, doubt, alert, failures) in zip(indexes, answer, strict=True):
+            for index, (verdict, token, attempt, doubt, alert, *counts) in zip(indexes, answer, strict=True):
+                failures, refusals, refused_ms = map(int, counts)
                 claims[index] = Claim(
-                    *rows[index], verdict.decode(), token, attempt, bool(doubt), alert.decode(), int(failures)
-                )
+                    *rows[index], verdict.decode(), token, attempt, bool(doubt), alert.decode(), failures,
+                    refusals, timedelta(milliseconds=refused_ms),
+                )  # fmt: skip
         return [claims[index] for index in range(len(rows))]
 
     async def finish(self, claim: Claim, outcome: Outcome) -> str:
@@ -360,6 +372,8 @@ class Ledger:
             ATTEMPTS_KEPT,
             self.record_retention_s,
             outcome.guard or "",
+            # Most rows were never refused: nothing is to be taken back.
+            "" if outcome.refusals is None or not outcome.refusals + claim.refusals else outcome.refusals,
             *_needs_args(outcome.then),
             *_counted(_row_args(outcome.then)),
             *(_part_args(outcome.part) if outcome.part else ()),

@@ -105,7 +105,7 @@ SMS_CONFIRMATIONS = ("taken", "sent", "delivered", "failed")
 SMS_REQUESTS = ("stop", "start", "help", "acknowledge", "other", "repeated")
 INTAKE_OUTCOMES = ("accepted", "duplicate", "rejected")
 LEFT_ROWS = ("newer", "unreadable")
-ATTEMPT_OUTCOMES = ("ok", "retry", "gone", "bad", "refused", "operator", "unknown", "error")
+ATTEMPT_OUTCOMES = ("ok", "retry", "gone", "bad", "refused", "operator", "unjudged", "unknown", "error")
 
 # Those of the router, when it plans people or cancels.
 _DECISIONS = (

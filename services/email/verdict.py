@@ -1,7 +1,8 @@
 """What a relay's answer, or its silence, means for the delivery: a pure function.
 
 The enhanced status code (RFC 3463) outranks the reply code, and a code that is in no table means what its class means
-(RFC 5321, 4.2.1). The text of a reply is not kept: relays quote addresses in it.
+(RFC 5321, 4.2.1). The text of a reply is not kept: relays quote addresses in it. Whether a refusal for good is about the
+recipient, as its code says, or about us, is for ``shared.witnesses``.
 """
 
 import re
@@ -81,6 +82,11 @@ def _of_reply(error: aiosmtplib.SMTPResponseException) -> DeliveryError:
     found = _ENHANCED.match(error.message)
     enhanced = found[0] if found and found[1] != "2" else ""
     detail = f"{error.code} {enhanced}".rstrip()
+    # Security and policy have many codes for one cause (RFC 3463, 3.8).
+    return _of_code(error, enhanced, detail).said("5.7" if enhanced.startswith("5.7.") else enhanced or str(error.code))
+
+
+def _of_code(error: aiosmtplib.SMTPResponseException, enhanced: str, detail: str) -> DeliveryError:
     if enhanced in _MAILBOX_FULL:
         return TemporaryFailure(Reason.MAILBOX_FULL, detail)
     if enhanced in _TOO_LARGE:
@@ -91,10 +97,11 @@ def _of_reply(error: aiosmtplib.SMTPResponseException) -> DeliveryError:
 
 
 def _about_this_mail(code: int, enhanced: str, detail: str) -> DeliveryError:
-    """Read an answer to RCPT, to DATA or to the content: it judges this recipient and this mail, and nothing else.
+    """Read an answer to RCPT, to DATA or to the content: it judges this recipient and this mail.
 
     A 5.7.1 too, which every spam filter and closed mailing list says (RFC 3463, 3.8: "the sender is not authorized to
-    send to the destination"): one such recipient must not stop the mail of all others.
+    send to the destination"): one such recipient must not stop the mail of all others. That it judges us shows only by
+    how many get it.
     """
     if enhanced in _GONE:
         return RecipientGone(detail)

@@ -66,7 +66,6 @@ class ApnsProvider:
             for url in set(urls.values())
         }
         self._urls = urls
-        self._proven: set[AppEnvironment] = set()
 
     def handles(self, delivery: Delivery) -> bool:
         """Tell whether the address is an iOS device."""
@@ -90,15 +89,8 @@ class ApnsProvider:
         environment = address.environment or AppEnvironment.PRODUCTION
         answer = await self._pools[self._urls[environment]].send(request, attempt.handover)
         if answer.is_successful:
-            self._proven.add(environment)
             return Receipt(answer.notification_id)
-        raise verdict(
-            answer,
-            now,
-            proven=environment in self._proven,
-            sure=address.environment is not None,
-            registered_ms=address.registered_ms,
-        )
+        raise verdict(answer, now, sure=address.environment is not None, registered_ms=address.registered_ms)
 
     async def close(self) -> None:
         """Close connections."""
@@ -147,6 +139,9 @@ _VERDICTS: Table = {
     (400, "TopicDisallowed"): (ProviderMisconfigured, Reason.REJECTED),
     (400, "DeviceTokenNotForTopic"): (PermanentFailure, Reason.REJECTED),
     (400, "IdleTimeout"): (TemporaryFailure, Reason.NETWORK),
+    # Its other words say what is wrong with our provider token or certificate, which every push has.
+    (403, ""): (TemporaryFailure, Reason.BAD_ANSWER),
+    (403, "Forbidden"): (PermanentFailure, Reason.REJECTED),
     (403, None): (ProviderMisconfigured, Reason.AUTH),
     (410, ""): (TemporaryFailure, Reason.BAD_ANSWER),
     (410, "ExpiredToken"): (RecipientGone, Reason.GONE),
@@ -155,36 +150,31 @@ _VERDICTS: Table = {
     (429, None): (TemporaryFailure, Reason.RATE_LIMITED),
     (429, "TooManyProviderTokenUpdates"): (ProviderMisconfigured, Reason.AUTH),
 }
-_UNPROVEN: Table = {**_VERDICTS, (400, "DeviceTokenNotForTopic"): (ProviderMisconfigured, Reason.REJECTED)}
 
 
-def verdict(
-    answer: ApnsAnswer, now: datetime, *, proven: bool, sure: bool, registered_ms: int | None = None
-) -> DeliveryError:
+def verdict(answer: ApnsAnswer, now: datetime, *, sure: bool, registered_ms: int | None = None) -> DeliveryError:
     """Say what a refusal of APNs means.
 
     Args:
         answer: anything but a 200.
         now: to read a Retry-After date by.
-        proven: this service has taken a push of ours since the start, so server, key and topic belong together. Before
-            that a strange token accuses our settings; afterwards only itself, so that it cannot stop the channel.
         sure: somebody said that the token belongs to this service. Otherwise one that it calls bad may be a sound
             token of the other environment.
         registered_ms: when we last heard of the token.
     """
     status = int(answer.status) if answer.status.isdecimal() else 0
     since = _moment(answer.timestamp)
-    words = [answer.status, answer.description or "", f"since {rfc3339(since)}" if since else ""]
-    detail = " ".join(filter(None, words))
-    kind, reason = look_up(_VERDICTS if proven else _UNPROVEN, status, answer.description or "")
+    code = " ".join(filter(None, [answer.status, answer.description]))
+    kind, reason = look_up(_VERDICTS, status, answer.description or "")
     if not issubclass(kind, RecipientGone):
-        return failure((kind, reason), detail, retry_after.parse(answer.retry_after, now))
-    if status == 400 and not (proven and sure):
-        return PermanentFailure(Reason.REJECTED, detail)
+        return failure((kind, reason), code, retry_after.parse(answer.retry_after, now))
+    detail = f"{code} since {rfc3339(since)}" if since else code
+    if status == 400 and not sure:
+        return PermanentFailure(Reason.REJECTED, detail).said(code)
     if since and registered_ms is not None and registered_ms >= epoch_ms(since):
         # Apple: stop pushing until the device registers a token with a later timestamp. It has; the news is on its way.
         return TemporaryFailure(Reason.UNAVAILABLE, detail)
-    return RecipientGone(detail, since=since)
+    return RecipientGone(detail, since=since).said(code)
 
 
 def _moment(timestamp_ms: int | None) -> datetime | None:

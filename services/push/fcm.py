@@ -63,7 +63,6 @@ class FcmProvider:
         self._tokens = AccessToken(credentials, self._clock)
         self._url = URL(url) / "v1/projects" / str(credentials.project_id) / "messages:send"
         self._session = new_session(concurrency)
-        self._proven = False
 
     def handles(self, delivery: Delivery) -> bool:
         """Tell whether the address is an Android device."""
@@ -87,11 +86,10 @@ class FcmProvider:
         }
         answer = await post(self._session, self._url, headers, payload.compact(message), attempt.handover)
         if answer.status == 200 and (message_name := _message_name(answer.body)):
-            self._proven = True
             return Receipt(message_name)
-        if answer.status == 401:
+        error = verdict(answer, now)
+        if answer.status == 401 and isinstance(error, ProviderMisconfigured):
             self._tokens.drop(access_token)
-        error = verdict(answer, now, proven=self._proven)
         if isinstance(error, TemporaryFailure) and answer.status == 429 and not is_of_one_device(answer.body):
             self._pace.hold(min(error.retry_after or RATE_LIMITED_WAIT, RETRY_AFTER_MAX))
         raise error
@@ -185,30 +183,30 @@ _VERDICTS: Table = {
     (400, ""): (TemporaryFailure, Reason.BAD_ANSWER),
     (400, BAD_TOKEN): (RecipientGone, Reason.GONE),
     (401, None): (ProviderMisconfigured, Reason.AUTH),
+    # The token is of an iOS device or a browser, whose own credentials the project lacks or has wrong.
+    (401, "THIRD_PARTY_AUTH_ERROR"): (PermanentFailure, Reason.REJECTED),
     (403, None): (ProviderMisconfigured, Reason.AUTH),
+    # The token is another project's, or this project is not the tokens'.
     (403, "SENDER_ID_MISMATCH"): (PermanentFailure, Reason.REJECTED),
     (404, None): (ProviderMisconfigured, Reason.REJECTED),
     (404, "UNREGISTERED"): (RecipientGone, Reason.GONE),
     (413, None): (PermanentFailure, Reason.TOO_LARGE),
     (429, None): (TemporaryFailure, Reason.RATE_LIMITED),
 }
-_UNPROVEN: Table = {**_VERDICTS, (403, "SENDER_ID_MISMATCH"): (ProviderMisconfigured, Reason.AUTH)}
 
 
-def verdict(answer: Answer, now: datetime, *, proven: bool) -> DeliveryError:
+def verdict(answer: Answer, now: datetime) -> DeliveryError:
     """Say what a refusal of FCM means.
 
     Args:
         answer: anything but a 200 with a name.
         now: to read a Retry-After date by.
-        proven: FCM has taken a push of ours since the start. Before that a sender mismatch is our project's, so
-            that nothing is lost; afterwards it is that one device's, so that a stray token cannot stop the channel.
     """
     word = refusal(answer.body)
     wait = retry_after.parse(answer.retry_after, now)
     if answer.status == 429 and wait is None:
         wait = RATE_LIMITED_WAIT
-    row = look_up(_VERDICTS if proven else _UNPROVEN, answer.status, word)
+    row = look_up(_VERDICTS, answer.status, word)
     return failure(row, f"{answer.status} {word}".strip(), wait)
 
 

@@ -45,20 +45,21 @@ class Forgetting:
         return self._provider.handles(delivery)
 
     async def send(self, attempt: Attempt) -> Receipt:
-        """Make exactly one attempt, and forget the device if that says it is gone."""
+        """Make exactly one attempt."""
         asked_at = self._clock.now()
         try:
-            receipt = await self._provider.send(attempt)
+            return await self._provider.send(attempt)
         except RecipientGone as error:
-            # Counted even where there is nothing to remove: it says as much about our settings.
-            if self._brake.may_forget():
-                await self._forget(attempt.delivery, error.since or asked_at)
+            error.since = error.since or asked_at
             raise
-        except PermanentFailure:
+
+    async def learn(self, attempt: Attempt, error: PermanentFailure | None) -> None:
+        """Forget the device if it is gone."""
+        if not isinstance(error, RecipientGone):
             self._brake.answered()
-            raise
-        self._brake.answered()
-        return receipt
+        # Counted even where there is nothing to remove: it says as much about our settings.
+        elif self._brake.may_forget():
+            await self._forget(attempt.delivery, error.since or self._clock.now())
 
     async def close(self) -> None:
         """Close the other provider."""

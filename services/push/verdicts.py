@@ -25,11 +25,16 @@ def look_up(table: Table, status: int, word: str) -> Verdict:
     return TemporaryFailure, Reason.BAD_ANSWER
 
 
-def failure(verdict: Verdict, detail: str, wait: timedelta | None) -> DeliveryError:
-    """Turn a row into the error to raise; ``wait`` counts only where a later attempt makes sense."""
+def failure(verdict: Verdict, code: str, wait: timedelta | None) -> DeliveryError:
+    """Turn a row into the error to raise.
+
+    Args:
+        code: status and word; see ``DeliveryError.said``.
+        wait: counts only where a later attempt makes sense.
+    """
     kind, reason = verdict
     if issubclass(kind, TemporaryFailure):
-        return kind(reason, detail, retry_after=wait)
+        return kind(reason, code, retry_after=wait)
     if issubclass(kind, RecipientGone):
-        return kind(detail)
-    return kind(reason, detail)
+        return kind(code).said(code)
+    return kind(reason, code).said(code)

@@ -24,7 +24,6 @@ from shared.clock import Clock
 from shared.errors import (
     DeliveryError,
     PermanentFailure,
-    ProviderMisconfigured,
     Reason,
     RecipientGone,
     TemporaryFailure,
@@ -53,7 +52,6 @@ class WebPushProvider:
         self._allowed_hosts = allowed_hosts
         self._clock = clock
         self._session = new_session(concurrency, allowed_hosts.new_socket)
-        self._proven = False
 
     def handles(self, delivery: Delivery) -> bool:
         """Tell whether the address is a browser's subscription."""
@@ -80,9 +78,8 @@ class WebPushProvider:
         }
         answer = await post(self._session, url, headers, encrypt(address, push.body), attempt.handover)
         if 200 <= answer.status < 300:
-            self._proven = True
             return Receipt()
-        raise verdict(answer, now, proven=self._proven)
+        raise verdict(answer, now)
 
     async def close(self) -> None:
         """Close connections."""
@@ -141,12 +138,11 @@ _OTHER_KEY_TEXTS = (
 )
 OTHER_KEY = "subscribed with another key"
 
-# RFC 8030, 5 and 7; RFC 8292, 4.2.
+# RFC 8030, 5 and 7; RFC 8292, 4.2. Every push is signed, and every subscription is bound to a key: a 401 or 403 may be
+# about either, and how many get it at that push service says which (``shared.witnesses``).
 _VERDICTS: Table = {
-    (401, None): (ProviderMisconfigured, Reason.AUTH),
-    (401, OTHER_KEY): (PermanentFailure, Reason.REJECTED),
-    (403, None): (ProviderMisconfigured, Reason.AUTH),
-    (403, OTHER_KEY): (PermanentFailure, Reason.REJECTED),
+    (401, None): (PermanentFailure, Reason.REJECTED),
+    (403, None): (PermanentFailure, Reason.REJECTED),
     (404, None): (RecipientGone, Reason.GONE),
     # Edge's push service says so when it throttles (learn.microsoft.com, "Push notification service request and
     # response headers", response codes).
@@ -158,7 +154,7 @@ _VERDICTS: Table = {
 }
 
 
-def verdict(answer: Answer, now: datetime, *, proven: bool) -> DeliveryError:
+def verdict(answer: Answer, now: datetime) -> DeliveryError:
     """Say what a refusal of a push service means.
 
     A redirect is no answer: RFC 8030 has none here, and following it would leave the allowed hosts.
@@ -166,11 +162,9 @@ def verdict(answer: Answer, now: datetime, *, proven: bool) -> DeliveryError:
     Args:
         answer: anything but a 2xx.
         now: to read a Retry-After date by.
-        proven: some push service has taken a push of ours since the start. Afterwards a subscription that was made with
-            another key is that one's fault, so that it cannot stop the channel.
     """
     text = answer.body.lower()
-    word = OTHER_KEY if proven and any(each in text for each in _OTHER_KEY_TEXTS) else ""
+    word = OTHER_KEY if any(each in text for each in _OTHER_KEY_TEXTS) else ""
     row = look_up(_VERDICTS, answer.status, word)
     return failure(row, f"{answer.status} {word}".strip(), retry_after.parse(answer.retry_after, now))
 

@@ -132,7 +132,8 @@ def verdict(error: Exception, *, short_code: bool = False) -> DeliveryError:
     kind = type(error).__name__
     match error:
         case RefusalError():
-            return _of_code(error, short_code=short_code) or _of_status(error)
+            found = _of_code(error, short_code=short_code) or _of_status(error)
+            return found.said(str(error.code or error.status))
         case UnreadableAnswerError():
             return OutcomeUnknown(Reason.BAD_ANSWER, "no message resource in the answer")
         case aiohttp.ConnectionTimeoutError():

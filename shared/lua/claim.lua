@@ -6,8 +6,8 @@
 -- MOST_LAPSES in a row is its doing, and it becomes a dead letter: it must not take one worker after the other along.
 --
 -- ARGV: lease ms, retention s, history entries kept, then pairs of notification id and row key.
--- Answer, per pair: {verdict, token, attempt number, in doubt 0|1, alert state or '', internal errors so far} with the
--- verdict
+-- Answer, per pair: {verdict, token, attempt number, in doubt 0|1, alert state or '', internal errors so far, refusals
+-- so far, ms since the first of them} with the verdict
 --   claimed | held (somebody has it) | early (its time has not come) | ended | expired | cancelled (ended just now) |
 --   acknowledged or resolved (its alert was, and it ended just now) | worker_died (too often; it ended just now) |
 --   unreadable (it was put away just now) | unknown (no such row).
@@ -36,7 +36,8 @@ local answer = {}
 for i = 4, #ARGV, 2 do
   local id, key = ARGV[i], ARGV[i + 1]
   local record = record_key(id)
-  local found = read_fields(record, 's:' .. key, 'cancelled', 'alert', 'e:' .. key, 'w:' .. key)
+  local found = read_fields(
+    record, 's:' .. key, 'cancelled', 'alert', 'e:' .. key, 'w:' .. key, 'r:' .. key)
   local verdict, token, attempt, doubt = 'unknown', 0, 0, 0
   local row = found and read_row(found[1])
   if not row and (not found or found[1]) then
@@ -84,6 +85,13 @@ for i = 4, #ARGV, 2 do
       redis.call('ZADD', base .. ':due:' .. row.lane, row.due, id .. '|' .. key)
     end
   end
-  answer[#answer + 1] = {verdict, token, attempt, doubt, found and found[3] or '', found and found[4] or '0'}
+  local refusals, since = 0, 0
+  local times, first = string.match(found and found[6] or '', '^(%d+)|(%d+)$')
+  if times then
+    refusals, since = tonumber(times), math.max(0, now - tonumber(first))
+  end
+  answer[#answer + 1] = {
+    verdict, token, attempt, doubt, found and found[3] or '', found and found[4] or '0', refusals, since,
+  }
 end
 return answer

@@ -2,7 +2,8 @@
 --
 -- ARGV: id, key, token, state (p to try again), reason, wait ms before the next attempt, in doubt 0|1,
 --       attempt counts 0|1, history (text after the time, or ''), history entries kept, retention s,
---       guard ('' or the alert state that the new rows need), what they refer to, how many arguments rows are, rows.
+--       guard ('' or the alert state that the new rows need), refusals so far whose fault nobody knows ('' as it was),
+--       what rows refer to, how many arguments rows are, rows.
 --       Then, for rows that stand in a record of their own (a part of a fan-out): its id, the content, until when in ms
 --       one of them may be open, whether other parts may have the same people 0|1, rows.
 -- Answer: 'finished', 'stale' (another worker has taken the row meanwhile; nothing was written), 'void' (the
@@ -12,6 +13,7 @@
 local id, key, token, state, reason = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local wait_ms, in_doubt, counts = tonumber(ARGV[6]), ARGV[7] == '1', ARGV[8] == '1'
 local history, kept, retention_s, guard = ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11]), ARGV[12]
+local refusals = tonumber(ARGV[13])
 local record = record_key(id)
 
 local found = read_fields(record, 's:' .. key, 'cancelled', 'alert', 'w:' .. key)
@@ -33,6 +35,12 @@ end
 if reason == 'internal_error' then
   redis.call('HINCRBY', record, 'e:' .. key, 1)
 end
+if refusals == 0 then
+  redis.call('HDEL', record, 'r:' .. key)
+elseif refusals then
+  local first = refusals > 1 and string.match(redis.call('HGET', record, 'r:' .. key) or '', '|(%d+)$')
+  redis.call('HSET', record, 'r:' .. key, number(refusals) .. '|' .. (first or number(now)))
+end
 local reason_against = state == 'p' and called_off(row, found[2], found[3])
 if reason_against then
   end_row(id, record, key, row, 'x', reason_against, retention_s)
@@ -50,7 +58,7 @@ if state == 'p' then
   return 'finished'
 end
 
-local needs, rows = read_needs(13)
+local needs, rows = read_needs(14)
 local part_at = rows + 1 + tonumber(ARGV[rows])
 local new_rows = #ARGV > rows
 if new_rows and found[2] then

@@ -37,7 +37,7 @@ end
 row.state, row.reason, row.due, row.redrives = 'p', '', now, 0
 write_row(record, key, row)
 -- What a provider said of earlier attempts says nothing of the next ones.
-redis.call('HDEL', record, 'e:' .. key, 'k:' .. key, 'w:' .. key, 'q:' .. key)
+redis.call('HDEL', record, 'e:' .. key, 'k:' .. key, 'w:' .. key, 'q:' .. key, 'r:' .. key)
 if spec ~= '' then
   redis.call('HSET', record, 'd:' .. key, spec)
 end

@@ -12,8 +12,9 @@ from shared.errors import (
     Reason,
     RecipientGone,
     TemporaryFailure,
+    Unjudged,
 )
-from shared.gate import AWAY_AFTER, LONGEST_TURN_S, Gate
+from shared.gate import AWAY_AFTER, LONGEST_TURN_S, MOST_PEERS, Gate, Gates
 from shared.model import Channel
 from tests.fakes.clock import Seconds
 
@@ -37,7 +38,16 @@ def test_a_closed_gate_lets_one_probe_a_second_through(gate: Gate, seconds: Seco
     assert 8 <= let_through <= 10
 
 
-@pytest.mark.parametrize("answer", [None, RecipientGone(), PermanentFailure(Reason.REJECTED)])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        RecipientGone().said("5.1.1"),
+        PermanentFailure(Reason.REJECTED).said("5.7"),
+        # Whose fault it is nobody knows, but the password was taken.
+        Unjudged(Reason.REJECTED, "550 5.7.1", 1),
+    ],
+)
 def test_an_answer_about_the_recipient_opens_the_gate(gate: Gate, answer: Exception | None) -> None:
     gate.note(ProviderMisconfigured(Reason.AUTH))
     assert not gate.lets_through()
@@ -51,8 +61,9 @@ def test_an_answer_about_the_recipient_opens_the_gate(gate: Gate, answer: Except
         ProviderMisconfigured(Reason.AUTH),
         TemporaryFailure(Reason.NETWORK),
         OutcomeUnknown(Reason.TIMEOUT),
-        # A rule of ours: the provider was not asked.
+        # A rule and a limit of ours: the provider was not asked.
         DeliveryRefused(Reason.COUNTRY_NOT_ALLOWED),
+        PermanentFailure(Reason.TOO_LARGE, "the message is longer than any takes"),
     ],
 )
 def test_an_answer_that_tells_nothing_about_us_leaves_the_gate_closed(gate: Gate, answer: Exception) -> None:
@@ -62,7 +73,12 @@ def test_an_answer_that_tells_nothing_about_us_leaves_the_gate_closed(gate: Gate
 
 
 def test_a_provider_that_never_refused_us_is_not_paused(gate: Gate) -> None:
-    for answer in (None, TemporaryFailure(Reason.NETWORK), OutcomeUnknown(Reason.TIMEOUT), RecipientGone()):
+    for answer in (
+        None,
+        TemporaryFailure(Reason.NETWORK),
+        OutcomeUnknown(Reason.TIMEOUT),
+        RecipientGone().said("5.1.1"),
+    ):
         gate.note(answer)
         assert gate.lets_through()
 
@@ -88,7 +104,7 @@ def test_failures_in_a_row_are_a_provider_that_is_away_until_it_answers(gate: Ga
         assert not gate.is_away
         assert not gate.note(TemporaryFailure(Reason.NETWORK))
     assert gate.is_away
-    assert gate.note(RecipientGone())
+    assert gate.note(RecipientGone().said("5.1.1"))
     assert not gate.is_away
     assert not gate.note(None)
 

@@ -33,10 +33,8 @@ def apns_answer(
     return ApnsAnswer("id", str(status), body, wait)
 
 
-def apns_verdict(
-    answer: ApnsAnswer, *, proven: bool = True, sure: bool = True, registered_ms: int | None = None
-) -> DeliveryError:
-    return apns.verdict(answer, NOW, proven=proven, sure=sure, registered_ms=registered_ms)
+def apns_verdict(answer: ApnsAnswer, *, sure: bool = True, registered_ms: int | None = None) -> DeliveryError:
+    return apns.verdict(answer, NOW, sure=sure, registered_ms=registered_ms)
 
 
 def check(error: DeliveryError, kind: type[DeliveryError], reason: Reason) -> None:
@@ -60,16 +58,17 @@ def check(error: DeliveryError, kind: type[DeliveryError], reason: Reason) -> No
         (400, "BadTopic", ProviderMisconfigured, Reason.REJECTED),
         (400, "MissingTopic", ProviderMisconfigured, Reason.REJECTED),
         (400, "TopicDisallowed", ProviderMisconfigured, Reason.REJECTED),
+        (400, "DeviceTokenNotForTopic", PermanentFailure, Reason.REJECTED),
         (400, "IdleTimeout", TemporaryFailure, Reason.NETWORK),
         (403, "BadCertificate", ProviderMisconfigured, Reason.AUTH),
         (403, "BadCertificateEnvironment", ProviderMisconfigured, Reason.AUTH),
         (403, "ExpiredProviderToken", ProviderMisconfigured, Reason.AUTH),
-        (403, "Forbidden", ProviderMisconfigured, Reason.AUTH),
+        (403, "Forbidden", PermanentFailure, Reason.REJECTED),
         (403, "MissingProviderToken", ProviderMisconfigured, Reason.AUTH),
         (403, "UnrelatedKeyIdInToken", ProviderMisconfigured, Reason.AUTH),
         (403, "BadEnvironmentKeyIdInToken", ProviderMisconfigured, Reason.AUTH),
         (403, "InvalidProviderToken", ProviderMisconfigured, Reason.AUTH),
-        (403, None, ProviderMisconfigured, Reason.AUTH),
+        (403, None, TemporaryFailure, Reason.BAD_ANSWER),
         (404, "BadPath", PermanentFailure, Reason.REJECTED),
         (405, "MethodNotAllowed", PermanentFailure, Reason.REJECTED),
         (410, "Unregistered", RecipientGone, Reason.GONE),
@@ -86,9 +85,8 @@ def check(error: DeliveryError, kind: type[DeliveryError], reason: Reason) -> No
         (302, None, TemporaryFailure, Reason.BAD_ANSWER),
     ],
 )
-@pytest.mark.parametrize("proven", [True, False])
-def test_apns(status: int, word: str | None, kind: type[DeliveryError], reason: Reason, proven: bool) -> None:
-    check(apns_verdict(apns_answer(status, word), proven=proven), kind, reason)
+def test_apns(status: int, word: str | None, kind: type[DeliveryError], reason: Reason) -> None:
+    check(apns_verdict(apns_answer(status, word)), kind, reason)
 
 
 def test_apns_says_since_when_a_token_is_gone() -> None:
@@ -119,24 +117,13 @@ def test_an_apns_token_that_was_registered_after_it_was_found_gone_is_not_gone(
 
 
 @pytest.mark.parametrize(
-    ("proven", "sure", "kind", "reason"),
-    [
-        (False, False, PermanentFailure, Reason.REJECTED),
-        (True, False, PermanentFailure, Reason.REJECTED),
-        (False, True, PermanentFailure, Reason.REJECTED),
-        (True, True, RecipientGone, Reason.GONE),
-    ],
+    ("sure", "kind", "reason"),
+    [(False, PermanentFailure, Reason.REJECTED), (True, RecipientGone, Reason.GONE)],
 )
 def test_a_bad_apns_token_is_gone_only_where_its_environment_is_sure(
-    proven: bool, sure: bool, kind: type[DeliveryError], reason: Reason
+    sure: bool, kind: type[DeliveryError], reason: Reason
 ) -> None:
-    check(apns_verdict(apns_answer(400, "BadDeviceToken"), proven=proven, sure=sure), kind, reason)
-
-
-def test_an_apns_token_of_another_app_accuses_the_settings_until_one_push_was_taken() -> None:
-    other_app = apns_answer(400, "DeviceTokenNotForTopic")
-    check(apns_verdict(other_app, proven=False), ProviderMisconfigured, Reason.REJECTED)
-    check(apns_verdict(other_app, proven=True), PermanentFailure, Reason.REJECTED)
+    check(apns_verdict(apns_answer(400, "BadDeviceToken"), sure=sure), kind, reason)
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[1]", b'{"reason": 5}', b'{"reason": "two words"}', b"[" * 4000])
@@ -183,8 +170,9 @@ BAD_TOKEN = "The registration token is not a valid FCM registration token"
         (400, google("INVALID_ARGUMENT", BAD_TOKEN), PermanentFailure, Reason.REJECTED),
         (400, fcm_code("INVALID_ARGUMENT", BAD_TOKEN), RecipientGone, Reason.GONE),
         (401, google("UNAUTHENTICATED"), ProviderMisconfigured, Reason.AUTH),
-        (401, fcm_code("THIRD_PARTY_AUTH_ERROR"), ProviderMisconfigured, Reason.AUTH),
+        (401, fcm_code("THIRD_PARTY_AUTH_ERROR"), PermanentFailure, Reason.REJECTED),
         (403, google("PERMISSION_DENIED"), ProviderMisconfigured, Reason.AUTH),
+        (403, fcm_code("SENDER_ID_MISMATCH"), PermanentFailure, Reason.REJECTED),
         (404, fcm_code("UNREGISTERED"), RecipientGone, Reason.GONE),
         (404, google("NOT_FOUND"), ProviderMisconfigured, Reason.REJECTED),
         (404, b"", ProviderMisconfigured, Reason.REJECTED),
@@ -196,9 +184,8 @@ BAD_TOKEN = "The registration token is not a valid FCM registration token"
         (307, b"", TemporaryFailure, Reason.BAD_ANSWER),
     ],
 )
-@pytest.mark.parametrize("proven", [True, False])
-def test_fcm(status: int, body: bytes, kind: type[DeliveryError], reason: Reason, proven: bool) -> None:
-    check(fcm.verdict(Answer(status, body, None), NOW, proven=proven), kind, reason)
+def test_fcm(status: int, body: bytes, kind: type[DeliveryError], reason: Reason) -> None:
+    check(fcm.verdict(Answer(status, body, None), NOW), kind, reason)
 
 
 @pytest.mark.parametrize(
@@ -207,14 +194,8 @@ def test_fcm(status: int, body: bytes, kind: type[DeliveryError], reason: Reason
 def test_fcm_forgets_a_token_only_when_the_token_is_all_that_is_wrong(fields: list[str], gone: bool) -> None:
     violations = {**BAD_REQUEST, "fieldViolations": [{"field": field} for field in fields]}
     body = google("INVALID_ARGUMENT", "Invalid value", {**FCM_ERROR, "errorCode": "INVALID_ARGUMENT"}, violations)
-    error = fcm.verdict(Answer(400, body, None), NOW, proven=True)
+    error = fcm.verdict(Answer(400, body, None), NOW)
     assert isinstance(error, RecipientGone) is gone
-
-
-def test_a_sender_mismatch_accuses_our_project_until_one_push_was_taken() -> None:
-    answer = Answer(403, fcm_code("SENDER_ID_MISMATCH"), None)
-    check(fcm.verdict(answer, NOW, proven=False), ProviderMisconfigured, Reason.AUTH)
-    check(fcm.verdict(answer, NOW, proven=True), PermanentFailure, Reason.REJECTED)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +224,7 @@ def test_an_fcm_limit_is_of_one_device_only_where_it_says_so(violations: object,
 
 
 def test_fcm_without_retry_after_waits_a_minute() -> None:
-    waits = [fcm.verdict(Answer(429, b"", header), NOW, proven=True) for header in (None, "5")]
+    waits = [fcm.verdict(Answer(429, b"", header), NOW) for header in (None, "5")]
     assert [error.retry_after for error in waits if isinstance(error, TemporaryFailure)] == [
         timedelta(seconds=60),
         timedelta(seconds=5),
@@ -268,8 +249,8 @@ def test_access_token(error: RefreshError, kind: type[DeliveryError]) -> None:
     [
         (307, TemporaryFailure, Reason.BAD_ANSWER),
         (400, PermanentFailure, Reason.REJECTED),
-        (401, ProviderMisconfigured, Reason.AUTH),
-        (403, ProviderMisconfigured, Reason.AUTH),
+        (401, PermanentFailure, Reason.REJECTED),
+        (403, PermanentFailure, Reason.REJECTED),
         (404, RecipientGone, Reason.GONE),
         (406, TemporaryFailure, Reason.RATE_LIMITED),
         (408, TemporaryFailure, Reason.TIMEOUT),
@@ -280,9 +261,8 @@ def test_access_token(error: RefreshError, kind: type[DeliveryError]) -> None:
         (503, TemporaryFailure, Reason.UNAVAILABLE),
     ],
 )
-@pytest.mark.parametrize("proven", [True, False])
-def test_webpush(status: int, kind: type[DeliveryError], reason: Reason, proven: bool) -> None:
-    check(webpush.verdict(Answer(status, b"", None), NOW, proven=proven), kind, reason)
+def test_webpush(status: int, kind: type[DeliveryError], reason: Reason) -> None:
+    check(webpush.verdict(Answer(status, b"", None), NOW), kind, reason)
 
 
 @pytest.mark.parametrize(
@@ -292,7 +272,22 @@ def test_webpush(status: int, kind: type[DeliveryError], reason: Reason, proven:
         (401, b'{"code":401,"errno":109,"error":"Unauthorized","message":"VAPID public key mismatch"}'),
     ],
 )
-def test_a_subscription_made_with_another_key_stops_only_itself_once_a_push_was_taken(status: int, body: bytes) -> None:
-    answer = Answer(status, body, None)
-    check(webpush.verdict(answer, NOW, proven=False), ProviderMisconfigured, Reason.AUTH)
-    check(webpush.verdict(answer, NOW, proven=True), PermanentFailure, Reason.REJECTED)
+def test_a_subscription_made_with_another_key_is_told_from_other_refusals(status: int, body: bytes) -> None:
+    error = webpush.verdict(Answer(status, body, None), NOW)
+    check(error, PermanentFailure, Reason.REJECTED)
+    assert error.code == f"{status} {webpush.OTHER_KEY}"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (apns_verdict(apns_answer(410, "Unregistered", timestamp=GONE_MS)), "410 Unregistered"),
+        (apns_verdict(apns_answer(400, "BadDeviceToken"), sure=False), "400 BadDeviceToken"),
+        (apns_verdict(apns_answer(413, "PayloadTooLarge")), "413 PayloadTooLarge"),
+        (fcm.verdict(Answer(404, fcm_code("UNREGISTERED"), None), NOW), "404 UNREGISTERED"),
+        (fcm.verdict(Answer(403, fcm_code("SENDER_ID_MISMATCH"), None), NOW), "403 SENDER_ID_MISMATCH"),
+        (webpush.verdict(Answer(410, b"", None), NOW), "410"),
+    ],
+)
+def test_a_refusal_for_good_has_the_code_that_others_would_have_got(error: DeliveryError, code: str) -> None:
+    assert error.code == code
