@@ -304,7 +304,7 @@ def _summary(ended: Sequence[Outcome]) -> Outcome:
     """Make one outcome of what the routes said, the last one last, and tell of the others in its detail."""
     result = ended[-1]
     if result.word in ("retry", "operator", "unjudged"):
-        # Nobody took it. It uses up an attempt only where one of them puts it off; and who comes back first decides when.
+        # Nobody took it. It uses up an attempt only where one of them puts it off; who comes back first decides when.
         retries = [outcome for outcome in ended if outcome.word == "retry"]
         # A route that cannot carry it has ended nothing while another one may.
         waiting = [outcome for outcome in ended if outcome.state is State.PENDING]

@@ -11,7 +11,7 @@
        |  +- DeliveryRefused      stop; our own rules forbid it: suppressed, not dead-lettered
        |  +- RouteUnfit           this way cannot carry it, another may; stop where every way says so
        +- ProviderMisconfigured   they refuse us, not the recipient: no attempt is used up
-       +- Unjudged                refused for good, and nobody knows yet whose fault it is: asked again, no attempt used up
+       +- Unjudged                refused, and nobody knows yet whose fault it is: no attempt is used up
        +- OutcomeUnknown          sent, no answer: it may have arrived
 
 Messages of these errors never hold an address, a token, a title or a body: they are logged.
@@ -142,7 +142,9 @@ class ProviderMisconfigured(DeliveryError):
 
 
 class Unjudged(DeliveryError):
-    """A refusal for good, of which nobody knows yet whether it is about the recipient or about us (``shared.witnesses``).
+    """A refusal for good of which nobody knows yet whether it is about the recipient or about us.
+
+    ``shared.witnesses`` finds out.
 
     Args:
         times: how often this delivery has been refused by now.

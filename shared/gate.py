@@ -1,12 +1,12 @@
 """What one process knows about a provider, and how often it may be asked while it refuses us or is away.
 
 Promises that a provider that refuses us is asked by one delivery a second at most, that what waits for one that is away
-or refuses us comes back one by one, ``TURNS_PER_S`` times a second (more often where so much waits that its turn would be
-later than ``LONGEST_TURN_S``), and that the end of such a time is noticed by the first answer. Without the turns a
+or refuses us comes back one by one, ``TURNS_PER_S`` times a second (more often where so much waits that its turn would
+be later than ``LONGEST_TURN_S``), and that the end of such a time is noticed by the first answer. Without the turns a
 crowd that waits for a relay asks for it hundreds of times a second, and takes the processor from every other channel.
 
-What refuses us is found out in two ways: an answer that cannot be about a recipient (a wrong password) says so at once, and
-one that can be says so by how many get it (``shared.witnesses``).
+That a provider refuses us is found out in two ways. An answer that cannot be about a recipient (a wrong password) says
+so at once. One that can be says so by how many get it (``shared.witnesses``).
 """
 
 import logging
@@ -128,6 +128,10 @@ class Gate:
                 return False
             case PermanentFailure() | Unjudged() if self.witnesses.against_us:
                 # Only who is accepted shows that the refusals have ended.
+                return False
+            case Unjudged() if not (self.is_closed or self.is_away):
+                # It is there, but whether it is well is not known yet.
+                self._failures = 0
                 return False
             case _:
                 return self._is_well()

@@ -1,8 +1,8 @@
 """Whose fault is a refusal: what others were told lately decides.
 
 A provider that answers 550 5.7.1 to nearly everybody refuses us. The same answer to a few is about these few. One
-answer alone shows neither, and what was accepted before it shows nothing: every outage begins with a first refusal. So a
-refusal is laid at somebody's door only by what happens after it:
+answer alone shows neither. What was accepted before it shows nothing: every outage begins with a first refusal. So only
+what happens after a refusal says whose fault it is:
 
 - *theirs*: others were accepted after it, and it was repeated;
 - *ours*: enough others got the same answer, and nobody was accepted;

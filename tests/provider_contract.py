@@ -26,7 +26,7 @@ import pytest
 from sandbox.outbox import Provider as SandboxName
 from sandbox.script import Rule
 from sandbox.server import Sandbox
-from shared.errors import DeliveryError, OutcomeUnknown, Reason, TemporaryFailure
+from shared.errors import DeliveryError, OutcomeUnknown, PermanentFailure, Reason, TemporaryFailure
 from shared.ledger import Outcome
 from shared.model import Attempt, Receipt, State
 from shared.provider import Provider
@@ -206,6 +206,8 @@ class ProviderContract:
         else:
             assert isinstance(ended, DeliveryError)
             assert (type(ended), ended.reason) == (expected.kind, expected.reason)
+            # By it is known how many others got the same answer.
+            assert ended.code or not isinstance(ended, PermanentFailure)
         # No second try behind our back: what was taken is there once.
         assert await count(rig, "the unlucky one") == int(expected.arrives)
         if isinstance(ended, TemporaryFailure):

@@ -1,8 +1,8 @@
 """What a relay's answer, or its silence, means for the delivery: a pure function.
 
 The enhanced status code (RFC 3463) outranks the reply code, and a code that is in no table means what its class means
-(RFC 5321, 4.2.1). The text of a reply is not kept: relays quote addresses in it. Whether a refusal for good is about the
-recipient, as its code says, or about us, is for ``shared.witnesses``.
+(RFC 5321, 4.2.1). The text of a reply is not kept: relays quote addresses in it. Whether a refusal for good is about
+the recipient, as its code says, or about us, is for ``shared.witnesses``.
 """
 
 import re

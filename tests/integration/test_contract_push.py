@@ -122,6 +122,8 @@ class TestFcm(ProviderContract):
 class TestWebPush(ProviderContract):
     expected: ClassVar[Expected] = {
         **EXPECTED,
+        # A 403 may be about this one subscription: how many get it says who is refused.
+        Fault.BAD_CREDENTIALS: Ends(PermanentFailure, Reason.REJECTED),
         Fault.GARBAGE: NotApplicable("RFC 8030, 5: the status says it all, and no answer has a body to be wrong"),
     }
 

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,7 +11,7 @@ from prometheus_client import REGISTRY
 
 from shared import failover, gate
 from shared.clock import epoch_ms
-from shared.delivery import Deliverer, latency_observer
+from shared.delivery import UNJUDGED_WAIT, Deliverer, latency_observer
 from shared.errors import (
     DeliveryError,
     DeliveryRefused,
@@ -27,9 +28,21 @@ from shared.gate import AWAY_AFTER
 from shared.keys import new_notification_id
 from shared.ledger import Claim, Outcome
 from shared.log import configure
-from shared.model import Attempt, Channel, Content, Delivery, EmailAddress, Notification, Priority, Receipt, State
+from shared.model import (
+    Attempt,
+    Channel,
+    Content,
+    Delivery,
+    EmailAddress,
+    Notification,
+    Priority,
+    Receipt,
+    State,
+    WebSubscription,
+)
 from shared.provider import Provider
 from shared.retry import RetryPolicy
+from shared.witnesses import ENOUGH, MOST_REFUSALS
 from tests.fakes.clock import StandingClock
 from tests.fakes.provider import ScriptedProvider
 from tests.waiting import eventually
@@ -212,6 +225,143 @@ async def test_a_refusal_of_us_pauses_the_provider_and_uses_up_no_attempt() -> N
         assert outcome.in_doubt
         assert timedelta(seconds=1) <= outcome.wait <= timedelta(seconds=5)
     assert len(provider.attempts) == 1
+
+
+def to(number: int, *, priority: Priority = Priority.NORMAL) -> Delivery:
+    return mail(priority).model_copy(
+        update={"recipient": None, "address": EmailAddress(email=f"user{number}@example.com")}
+    )
+
+
+def refusal(kind: type[PermanentFailure] = PermanentFailure) -> PermanentFailure:
+    if kind is RecipientGone:
+        return RecipientGone("550 5.1.1").said("5.1.1")
+    return PermanentFailure(Reason.REJECTED, "550 5.7.1").said("5.7")
+
+
+async def test_a_refusal_that_nobody_can_judge_yet_is_put_off_and_uses_up_no_attempt() -> None:
+    channel = deliverer(ScriptedProvider([refusal(), refusal(RecipientGone)], name="unjudging"))
+    outcome = await channel.perform(notification(), mail(), claim())
+    assert (outcome.state, outcome.word, outcome.reason) == (State.PENDING, "unjudged", Reason.REJECTED)
+    assert (outcome.counts, outcome.refusals, outcome.detail) == (False, 1, "550 5.7.1")
+    assert UNJUDGED_WAIT * 0.8 <= outcome.wait <= UNJUDGED_WAIT
+    outcome = await channel.perform(notification(), to(1), replace(claim(), refusals=3))
+    assert (outcome.reason, outcome.refusals) == (Reason.GONE, 4)
+    assert UNJUDGED_WAIT * 8 * 0.8 <= outcome.wait <= UNJUDGED_WAIT * 8
+    assert paused("unjudging") == 0
+
+
+async def test_a_refusal_alone_ends_as_the_recipients_after_a_few_tries_within_minutes() -> None:
+    channel = deliverer(ScriptedProvider([refusal(RecipientGone)] * MOST_REFUSALS))
+    outcome, waited = Outcome(State.PENDING, refusals=0), timedelta(0)
+    for tries in range(MOST_REFUSALS):
+        assert outcome.state is State.PENDING
+        outcome = await channel.perform(
+            notification(), mail(), replace(claim(), refusals=outcome.refusals or 0, refused_for=waited)
+        )
+        waited += outcome.wait
+        assert tries < MOST_REFUSALS
+    assert (outcome.state, outcome.reason, outcome.word) == (State.DEAD_LETTERED, Reason.GONE, "gone")
+    assert timedelta(seconds=40) < waited < timedelta(minutes=2)
+
+
+async def test_what_one_gets_beside_others_who_are_accepted_is_its_own() -> None:
+    provider = ScriptedProvider([refusal(), Receipt(), Receipt(), refusal()], name="judging")
+    channel = deliverer(provider)
+    note = notification()
+    first = await channel.perform(note, to(0), claim())
+    for number in (1, 2):
+        await channel.perform(notification(), to(number), claim())
+    outcome = await channel.perform(note, to(0), replace(claim(), refusals=1, refused_for=timedelta(seconds=2)))
+    assert (first.word, outcome.word) == ("unjudged", "bad")
+    assert (outcome.state, outcome.reason, outcome.counts) == (State.DEAD_LETTERED, Reason.REJECTED, True)
+    assert paused("judging") == 0
+
+
+async def test_what_everybody_gets_pauses_the_provider_until_one_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    well: list[str] = []
+    provider = ScriptedProvider([refusal(RecipientGone)] * ENOUGH, name="against-us")
+    channel = deliverer(provider, on_well=lambda: well.append("again"))
+    outcomes = [await channel.perform(notification(), to(number), claim()) for number in range(ENOUGH)]
+    assert [outcome.word for outcome in outcomes] == ["unjudged"] * (ENOUGH - 1) + ["operator"]
+    assert (outcomes[-1].reason, outcomes[-1].refusals) == (Reason.AUTH, 0)
+    assert paused("against-us") == 1
+    outcome = await channel.perform(notification(), to(99), replace(claim(), refusals=2))
+    assert (outcome.word, outcome.counts, outcome.refusals) == ("paused", False, 0)
+    assert len(provider.attempts) == ENOUGH
+    monkeypatch.setattr(gate, "PROBE_INTERVAL_S", 0.0)
+    assert (await channel.perform(notification(), to(99), claim())).word == "ok"
+    assert (paused("against-us"), well) == (0, ["again"])
+
+
+async def test_while_nobody_knows_and_when_it_refuses_everybody_the_next_route_is_asked() -> None:
+    first = ScriptedProvider([refusal() for _ in range(ENOUGH)], name="refusing")
+    second = ScriptedProvider(name="second")
+    channel = deliverer(first, second)
+    for number in range(ENOUGH + 10):
+        outcome = await channel.perform(notification(), to(number), claim())
+        assert (outcome.state, outcome.provider) == (State.DELIVERED, "second")
+    assert (len(first.attempts), paused("refusing"), paused("second")) == (ENOUGH, 1, 0)
+
+
+async def test_when_no_route_can_be_judged_the_refusals_are_counted() -> None:
+    channel = deliverer(*two([refusal()], [TemporaryFailure(Reason.UNAVAILABLE, "451")]))
+    outcome = await channel.perform(notification(), mail(), replace(claim(), refusals=1))
+    assert (outcome.word, outcome.refusals) == ("retry", 2)
+    channel = deliverer(*two([refusal()], [refusal()]))
+    outcome = await channel.perform(notification(), mail(), claim())
+    assert (outcome.word, outcome.counts, outcome.refusals) == ("unjudged", False, 1)
+    assert outcome.detail.count("550 5.7.1") == 2
+
+
+def browser(number: int, host: str) -> Delivery:
+    address = WebSubscription(endpoint=f"https://{host}/{number}", p256dh="", auth="")
+    return mail().model_copy(update={"recipient": f"user{number}", "address": address})
+
+
+async def test_what_one_push_service_says_stops_no_other() -> None:
+    provider = ScriptedProvider([refusal() for _ in range(ENOUGH)], name="hosts")
+    channel = deliverer(provider)
+    for number in range(ENOUGH):
+        await channel.perform(notification(), browser(number, "push.example.com"), claim())
+    assert paused("hosts") == 1
+    ended = await channel.perform(notification(), browser(50, "push.example.net"), claim())
+    assert ended.state is State.DELIVERED
+    assert paused("hosts") == 1
+    assert (await channel.perform(notification(), browser(50, "push.example.com"), claim())).word == "paused"
+
+
+class Learning(ScriptedProvider):
+    """Writes down what it is told that is certain."""
+
+    def __init__(self, script: Iterable[Receipt | Exception | str]) -> None:
+        super().__init__(script)
+        self.learnt: list[str] = []
+
+    async def learn(self, _attempt: Attempt, error: PermanentFailure | None) -> None:
+        self.learnt.append(error.detail if error else "accepted")
+
+
+async def test_an_address_is_not_given_up_before_others_have_shown_that_it_is_at_fault() -> None:
+    provider = Learning([refusal(RecipientGone), Receipt(), refusal(RecipientGone)])
+    channel = deliverer(provider)
+    await channel.perform(notification(), to(0), claim())
+    assert provider.learnt == []
+    await channel.perform(notification(), to(1), claim())
+    await channel.perform(notification(), to(0), replace(claim(), refusals=1, refused_for=timedelta(seconds=2)))
+    assert provider.learnt == ["accepted", "550 5.1.1"]
+    # Nobody has been accepted, so it may be that nobody would be: a dead letter, but the address is kept.
+    alone = Learning([refusal(RecipientGone)])
+    outcome = await deliverer(alone).perform(notification(), to(0), replace(claim(), refusals=MOST_REFUSALS - 1))
+    assert (outcome.state, alone.learnt) == (State.DEAD_LETTERED, [])
+
+
+async def test_what_waits_for_a_provider_that_refuses_us_comes_back_one_after_the_other() -> None:
+    channel = deliverer(ScriptedProvider([ProviderMisconfigured(Reason.AUTH, "535")]))
+    waits = [(await channel.perform(notification(), mail(), claim())).wait for _ in range(101)]
+    assert all(wait >= timedelta(seconds=turn / 5 - 0.5) for turn, wait in enumerate(waits, 1))
+    urgent = await channel.perform(notification(Priority.CRITICAL), mail(Priority.CRITICAL), claim())
+    assert urgent.wait <= timedelta(seconds=5)
 
 
 async def test_a_paused_provider_leaves_the_other_alone() -> None:

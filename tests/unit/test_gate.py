@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+from prometheus_client import REGISTRY
 
 from shared.errors import (
     DeliveryRefused,
@@ -14,9 +15,24 @@ from shared.errors import (
     TemporaryFailure,
     Unjudged,
 )
-from shared.gate import AWAY_AFTER, LONGEST_TURN_S, MOST_PEERS, Gate, Gates
-from shared.model import Channel
+from shared.gate import (
+    AWAY_AFTER,
+    LONGEST_TURN_S,
+    MOST_PEERS,
+    PROBE_INTERVAL_S,
+    REPEATED_PROBE_INTERVAL_S,
+    Gate,
+    Gates,
+)
+from shared.model import Channel, Delivery, EmailAddress, Priority
+from shared.witnesses import ENOUGH, witness_of
 from tests.fakes.clock import Seconds
+
+
+def mail(address: str) -> Delivery:
+    return Delivery(
+        key="k", channel=Channel.EMAIL, priority=Priority.NORMAL, address=EmailAddress(email=address), expires_ms=2**42
+    )
 
 
 @pytest.fixture
@@ -121,3 +137,70 @@ def test_a_pause_is_logged_once_and_its_end_once(gate: Gate, caplog: pytest.LogC
     for answer in (ProviderMisconfigured(Reason.AUTH), ProviderMisconfigured(Reason.AUTH), None, None):
         gate.note(answer)
     assert [record.message for record in caplog.records] == ["provider paused", "provider resumed"]
+
+
+def refuse_everybody(gate: Gate) -> None:
+    for number in range(ENOUGH):
+        delivery = mail(f"user{number}@example.com")
+        witness = witness_of(delivery, f"n{number}")
+        assert witness is not None
+        gate.witnesses.refused(witness, "5.7")
+    assert gate.witnesses.against_us
+    gate.note(ProviderMisconfigured(Reason.AUTH, "550 5.7.1 to everybody"))
+
+
+@pytest.mark.parametrize(
+    "answer", [PermanentFailure(Reason.REJECTED).said("5.7"), Unjudged(Reason.GONE, "550 5.1.1", 1)]
+)
+def test_only_who_is_accepted_ends_what_everybody_was_told(gate: Gate, answer: Exception) -> None:
+    refuse_everybody(gate)
+    assert not gate.note(answer)
+    assert gate.is_closed
+    witness = witness_of(mail("user0@example.com"), "n0")
+    assert witness is not None
+    gate.witnesses.accepted(witness)
+    assert gate.note(None)
+    assert not gate.is_closed
+
+
+def test_what_was_refused_already_is_the_probe_where_no_other_is_at_hand(gate: Gate, seconds: Seconds) -> None:
+    gate.note(ProviderMisconfigured(Reason.AUTH))
+    seconds.now_s += PROBE_INTERVAL_S
+    assert not gate.lets_through(again=True)
+    assert gate.lets_through()
+    seconds.now_s += REPEATED_PROBE_INTERVAL_S
+    assert gate.lets_through(again=True)
+
+
+def paused() -> float | None:
+    return REGISTRY.get_sample_value("carillon_provider_paused", {"channel": "push", "provider": "gated"})
+
+
+def test_one_of_several_servers_is_paused_alone_and_the_metric_says_so(
+    seconds: Seconds, caplog: pytest.LogCaptureFixture
+) -> None:
+    gates = Gates(Channel.PUSH, "gated", seconds)
+    error = ProviderMisconfigured(Reason.AUTH)
+    first, second = (gates.of(peer, error) for peer in ("push.example.com", "push.example.net"))
+    gates.note(first, error)
+    assert (gates.to("push.example.com").is_closed, gates.to("push.example.net").is_closed) == (True, False)
+    assert paused() == 1
+    gates.note(second, None)
+    assert paused() == 1
+    gates.note(first, None)
+    assert paused() == 0
+    assert [record.peer for record in caplog.records if record.message == "provider paused"] == ["push.example.com"]  # type: ignore[attr-defined]
+
+
+def test_only_servers_that_answer_are_remembered_and_not_without_end(seconds: Seconds) -> None:
+    gates = Gates(Channel.PUSH, "gated", seconds)
+    refused = ProviderMisconfigured(Reason.AUTH)
+    gates.note(gates.of("push.example.com", refused), refused)
+    for number in range(3 * MOST_PEERS):
+        # A host that is not allowed: nobody was asked.
+        gates.of(f"{number}.example.org", PermanentFailure(Reason.REJECTED, "not allowed"))
+    assert gates.to("push.example.com").is_closed
+    for number in range(MOST_PEERS):
+        gates.of(f"{number}.example.net", None)
+    assert not gates.to("push.example.com").is_closed
+    assert paused() == 0
