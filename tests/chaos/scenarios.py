@@ -39,6 +39,10 @@ _CUTS_S = (1.0, 3.0, 30.0)
 # How soon it should be back after that.
 _RECOVERY_S = 10.0
 
+# How long a relay refuses everybody, and how many mails a process hands it before it is sure: two seconds' worth.
+_REFUSES_S = 60.0
+_UNTIL_SURE = 250
+
 _CLOCK_SHIM = Path(__file__).parent / "clock"
 _CLOCK_SHIFT_S = 300
 
@@ -223,6 +227,32 @@ async def _provider_down(rig: Rig) -> None:
         await asyncio.sleep(span_s * 0.2)
         await rig.clear_script()
     rig.note("down", "smtp", begin)
+
+
+async def _refuse_all(rig: Rig) -> None:
+    """Have the mail relay refuse everybody in the middle of the run, as it does when it has forgotten who we are."""
+    span_s = rig.plan.lasts_s
+    await asyncio.sleep(span_s * 0.25)
+    begin, relay = time.time(), rig.relay or rig.sandbox
+    await relay.play("smtp", {"reply": "550 5.7.1 Relaying denied", "at": "rcpt"}, times=None)
+    await asyncio.sleep(min(_REFUSES_S, span_s * 0.5))
+    await rig.clear_script()
+    rig.note("refuses everybody", "smtp", begin)
+
+
+def _judge_refused(rig: Rig, evidence: Evidence, verdict: Verdict) -> Iterator[str]:
+    lines = [line for index in range(rig.plan.processes) for line in rig.log_lines("email", index)]
+    refused = [line for line in lines if line["event"] == "attempt" and "550 5.7.1" in str(line.get("detail"))]
+    pauses = sum(line["event"] == "provider paused" for line in lines)
+    mails = sum(row.lane == "email" for record in evidence.ledger.records.values() for row in record.rows)
+    rig.notes.append(f"{mails:,} mails; the relay refused {len(refused):,} attempts; paused {pauses} times")
+    if not pauses:
+        yield "nobody paused a relay that refuses everybody"
+    # Once a second and process, and until the pause: what it takes to be sure, and what is under way.
+    most = rig.plan.processes * (evidence.faults[0].end - evidence.faults[0].begin + _UNTIL_SURE)
+    if len(refused) > most:
+        yield f"the relay was asked {len(refused):,} times while it refused everybody (at most {most:.0f})"
+    yield from _judge_provider_down(rig, evidence, verdict)
 
 
 def _judge_provider_down(rig: Rig, evidence: Evidence, _verdict: Verdict) -> Iterator[str]:
@@ -453,6 +483,16 @@ SCENARIOS: dict[str, Scenario] = {
         # The wait between attempts grows up to five minutes (shared/retry.py).
         drain_s=360.0,
         # Pushes are timed meanwhile, and a real relay takes no time from a real APNs.
+        own_relay=True,
+        per_second=_UNHURRIED,
+    ),
+    "relay-refuses-all": Scenario(
+        "mail relay says 5.7.1 to everything for 60 s",
+        _refuse_all,
+        times=1,
+        judge=_judge_refused,
+        # Enough of it is mail, and pushes are timed meanwhile.
+        services=("email", "push"),
         own_relay=True,
         per_second=_UNHURRIED,
     ),

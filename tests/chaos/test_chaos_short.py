@@ -30,6 +30,8 @@ _PLANS = {
     "worker-stop": replace(_BRISK, faults=1, services=("email",), attempt_deadline_s=3),
     "router-stop": replace(_BRISK, faults=1, services=("realtime",)),
     "provider-down": replace(_SMALL, services=("email", "push")),
+    # As slow as it takes to be sure that everybody is refused.
+    "relay-refuses-all": replace(_SMALL, per_second=20),
     "poison": replace(_SMALL, services=("email", "sms")),
     "rolling": replace(_SMALL, services=("email",)),
     "same-publish": replace(_SMALL, services=("realtime",)),
