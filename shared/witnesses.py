@@ -23,7 +23,7 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import TypeVar
 
-from shared.model import Delivery, EmailAddress, MobileToken, PhoneNumber, Platform, WebSubscription
+from shared.model import AppEnvironment, Delivery, EmailAddress, MobileToken, PhoneNumber, Platform, WebSubscription
 
 # So many owners of addresses, told the same with nobody accepted since, speak of us.
 ENOUGH = 5
@@ -249,7 +249,7 @@ def peer_of(delivery: Delivery) -> str:
             # Cut out, not parsed: what is no URL is for the provider to refuse.
             return endpoint.partition("://")[2].partition("/")[0].rpartition("@")[2].lower()[:255]
         case MobileToken(platform=Platform.IOS, environment=environment):
-            return environment.value if environment else ""
+            return (environment or AppEnvironment.PRODUCTION).value
         case _:
             return ""
 

@@ -8,20 +8,24 @@ import pytest
 
 from shared.clock import SystemClock
 from shared.delivery import Deliverer
-from shared.errors import DeliveryError
+from shared.errors import DeliveryError, DeliveryRefused, PermanentFailure
 from shared.ledger import Claim, Outcome
 from shared.model import Attempt, Receipt
-from shared.provider import Provider
+from shared.provider import Learner, Provider
 from shared.retry import RetryPolicy
 from tests.waiting import eventually
 
 
 async def outcome(provider: Provider, attempt: Attempt) -> Receipt | DeliveryError:
-    """Return what a send ended with."""
+    """Return what a send ended with; a refusal for good counts as the recipient's own, and the provider learns so."""
     try:
-        return await provider.send(attempt)
+        ended: Receipt | DeliveryError = await provider.send(attempt)
     except DeliveryError as error:
-        return error
+        ended = error
+    is_lesson = isinstance(ended, Receipt | PermanentFailure) and not isinstance(ended, DeliveryRefused)
+    if is_lesson and isinstance(provider, Learner):
+        await provider.learn(attempt, ended if isinstance(ended, PermanentFailure) else None)
+    return ended
 
 
 async def cancel_once(provider: Provider, attempt: Attempt, condition: Callable[[], object]) -> None:

@@ -342,13 +342,18 @@ async def test_a_device_that_is_gone_is_not_asked_for_again(system: System, even
     gone, sound = f"android-{uuid.uuid4().hex}", f"android-{uuid.uuid4().hex}"
     devices = [{"platform": "android", "token": gone}, {"platform": "android", "token": sound}]
     user = await system.person(devices=devices)
-    await system.sandbox.play("fcm", {"status": 404}, to=gone, times=1)
+    await system.sandbox.play("fcm", {"status": 404}, to=gone, times=2)
     push = {"message": "Pushed", "events": True, "user_id": user}
     first = await system.publish("notifications/push/mobile/android", push)
+    # Refused, and nobody knows yet whose fault it is; another device that is accepted decides.
     steps = await events.of(first.notification_id, 3)
+    other = await system.publish("notifications/push/mobile/android", {"message": "m", "tokens": [uuid.uuid4().hex]})
+    assert other.status == "accepted"
+    steps = await events.of(first.notification_id, 4)
     assert sorted((step["state"], step["reason"] or "") for step in steps if step["channel"] == "push") == [
         ("dead_lettered", "gone"),
         ("delivered", ""),
+        ("pending", "gone"),
     ]
     second = await system.publish("notifications/push/mobile/android", push)
     await events.of(second.notification_id, 1)

@@ -9,6 +9,7 @@ import pytest_asyncio
 from carillon.local.stack import Stack
 from shared.errors import Reason
 from tests.command_line import CommandLine, running_system
+from tests.others import others_get_mail
 from tests.sandbox_client import SandboxClient
 
 MAILS = 3
@@ -18,21 +19,21 @@ MAILS = 3
 async def command(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[CommandLine]:
     """A system with three dead letters of the email channel, and after them two refused publishes."""
     async with running_system(tmp_path_factory.mktemp("dead-letters"), "router", "email") as (stack, command):
-        await refuse_mails(stack)
-        mails = [
-            {"to": f"secret{number}@example.com", "subject": "secret-subject", "body": "secret-body"}
-            for number in range(MAILS)
-        ]
-        ran = await command.send("notifications/email/batch", {"emails": mails}, "--wait")
+        addresses = [f"secret{number}@example.com" for number in range(MAILS)]
+        await refuse_mails(stack, addresses)
+        mails = [{"to": address, "subject": "secret-subject", "body": "secret-body"} for address in addresses]
+        async with others_get_mail(stack.broker.url):
+            ran = await command.send("notifications/email/batch", {"emails": mails}, "--wait")
         assert f"ended: {MAILS} dead_lettered" in ran.out
         assert (await command.send("notifications/realtime/user/user123", {"text": "secret-text"})).status == 1
         assert (await command("send", "notifications/nothing", "{}")).status == 1
         yield command
 
 
-async def refuse_mails(stack: Stack) -> None:
+async def refuse_mails(stack: Stack, addresses: list[str]) -> None:
     sandbox = SandboxClient(stack.sandbox_url, stack.environment)
-    await sandbox.play("smtp", {"reply": "550 5.1.1 no such user", "at": "rcpt"}, times=None)
+    for address in addresses:
+        await sandbox.play("smtp", {"reply": "550 5.1.1 no such user", "at": "rcpt"}, to=address, times=None)
 
 
 async def test_dead_letters_and_refused_publishes_are_listed_newest_first(command: CommandLine) -> None:

@@ -12,6 +12,7 @@ from carillon.local.ports import free_port
 from carillon.local.servers import LocalServer
 from carillon.local.stack import Stack
 from tests.command_line import CommandLine, running_system
+from tests.others import others_get_mail
 from tests.sandbox_client import SandboxClient
 
 USER_TOPIC = "notifications/realtime/user/user123"
@@ -123,8 +124,10 @@ async def test_wait_tells_of_every_delivery_of_a_batch_once(command: CommandLine
 async def test_wait_exits_with_1_when_a_delivery_becomes_a_dead_letter(system: tuple[Stack, CommandLine]) -> None:
     stack, command = system
     sandbox = SandboxClient(stack.sandbox_url, stack.environment)
-    await sandbox.play("smtp", {"reply": "550 5.1.1 no such user", "at": "rcpt"}, to="nobody@example.com")
-    ran = await command.send("notifications/email/send", MAIL | {"to": "nobody@example.com"}, "--wait")
+    refusal = {"reply": "550 5.1.1 no such user", "at": "rcpt"}
+    await sandbox.play("smtp", refusal, to="nobody@example.com", times=None)
+    async with others_get_mail(stack.broker.url):
+        ran = await command.send("notifications/email/send", MAIL | {"to": "nobody@example.com"}, "--wait")
     assert ran.status == 1
     assert ran.out.splitlines()[1].split()[:2] == ["dead_lettered", "email"]
 

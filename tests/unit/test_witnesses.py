@@ -274,7 +274,7 @@ def web(endpoint: str) -> WebSubscription:
         (EmailAddress(email="user@example.com"), ""),
         (PhoneNumber(phone="+491701234567"), ""),
         (MobileToken(platform=Platform.ANDROID, token="t"), ""),
-        (MobileToken(platform=Platform.IOS, token="t"), ""),
+        (MobileToken(platform=Platform.IOS, token="t"), "production"),
         (MobileToken(platform=Platform.IOS, token="t", environment=AppEnvironment.PRODUCTION), "production"),
         (MobileToken(platform=Platform.IOS, token="t", environment=AppEnvironment.SANDBOX), "sandbox"),
         (web("https://fcm.googleapis.com/fcm/send/abc"), "fcm.googleapis.com"),
