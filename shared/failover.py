@@ -160,12 +160,7 @@ class Failover:
                 wait = min(max(asked, RETRY_AFTER_MIN), RETRY_AFTER_MAX)
                 health.held_until_s = max(health.held_until_s, now_s + wait.total_seconds())
                 health.probed_at_s = None
-            case (
-                DeliveryRefused()
-                | PermanentFailure(code="")
-                | TemporaryFailure(reason=Reason.OWN_LIMIT)
-                | Unjudged()
-            ):
+            case DeliveryRefused() | PermanentFailure(code="") | TemporaryFailure(reason=Reason.OWN_LIMIT) | Unjudged():
                 # A rule or a limit of ours: nobody was asked. Or nobody knows what the answer says about the route.
                 health.probed_at_s = None
             case TemporaryFailure(reason=Reason.MAILBOX_FULL):

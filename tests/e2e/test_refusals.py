@@ -143,7 +143,8 @@ async def test_a_refusal_in_a_quiet_system_ends_within_minutes(new_stack: NewSta
 
 
 async def test_the_next_relay_is_asked_when_the_first_refuses_everybody(new_stack: NewStack) -> None:
-    async with relay(*([{"RCPT": "550 5.7.1 Relaying denied"}] * 200)) as first, relay() as second:
+    script: list[dict[str, str | None]] = [{"RCPT": "550 5.7.1 Relaying denied"}] * 200
+    async with relay(*script) as first, relay() as second:
         stack = new_stack(("router", "email"), {"EMAIL_SMTP_URL": f"{first.url},{second.url}"})
         async with running(stack) as system:
             began_s = time.monotonic()
