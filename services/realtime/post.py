@@ -32,7 +32,6 @@ class Post:
         self._link = link
         self._topics = topics
         self._node = node
-        self._internal = topics.all_nodes.removesuffix("realtime/all")
 
     def to_nodes(self, nodes: Iterable[str], message: News) -> "list[asyncio.Future[bool]]":
         """Tell those processes, except this one."""
@@ -51,8 +50,8 @@ class Post:
         return [
             self._link.publish(session.reply_to, frame.data, correlation=session.correlation)
             for session in sessions
-            # A publisher must not reach our internal topics through us.
-            if not session.reply_to.startswith(self._internal)
+            # A publisher must not reach through us where it may not publish.
+            if self._topics.is_receipt(session.reply_to)
         ]
 
     async def taken(self, told: "Sequence[asyncio.Future[bool]]") -> None:
