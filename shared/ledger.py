@@ -501,9 +501,13 @@ class Ledger:
         return await self._answer_alert(alert_id, AlertState.RESOLVED, "", note, told=False)
 
     async def alert_states(self, alert_ids: Sequence[str]) -> list[AlertState | None]:
-        """Tell where alerts stand, in their order; None for one that the ledger does not have (any more)."""
-        found = [self.store.submit("HGET", f"{self.keys.shard_of(each)}:n:{each}", "alert") for each in alert_ids]
-        return [AlertState(state.decode()) if state else None for state in await asyncio.gather(*found)]
+        """Tell where alerts stand, in their order; None for one that was cancelled, or is not there (any more)."""
+        keys = [f"{self.keys.shard_of(each)}:n:{each}" for each in alert_ids]
+        found = await asyncio.gather(*(self.store.submit("HMGET", key, "alert", "cancelled") for key in keys))
+        return [
+            AlertState(state.decode()) if state and not (cancelled and state == AlertState.OPEN.encode()) else None
+            for state, cancelled in found
+        ]
 
     async def _answer_alert(self, alert_id: str, state: AlertState, user_id: str, note: str, *, told: bool) -> Answered:
         try:

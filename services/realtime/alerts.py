@@ -11,7 +11,7 @@ from dataclasses import replace
 from shared.ledger import Ledger
 from shared.timeline import Item
 
-# The state of an alert whose record is gone: too long ago for an acknowledgement to change anything.
+# The state of an alert that was cancelled, or whose record is gone: an acknowledgement changes nothing any more.
 ENDED = "ended"
 
 # What the text of every alert holds (and perhaps that of another entry, which is then looked at in vain).

@@ -227,7 +227,7 @@ async def alert_states(node: Realtime) -> dict[str, str]:
 
 
 async def test_entry_says_where_its_alert_stands(node: Realtime) -> None:
-    alerts = [await accepted_alert(node) for _ in range(3)]
+    alerts = [await accepted_alert(node) for _ in range(4)]
     forgotten = notification("a disk was full", kind="alert_critical", alert=ALERT)
     async with node.session("user1") as client:
         await client.next("hello")
@@ -237,10 +237,14 @@ async def test_entry_says_where_its_alert_stands(node: Realtime) -> None:
     await node.to_user("user1", notification("no alert", data={"alert": {"id": alerts[0].id}}))
     assert (await node.call("POST", f"/v1/alerts/{alerts[0].id}/acknowledge", "user1"))[0] == 204
     await node.context.ledger.resolve(alerts[1].id)
-    states = {alerts[0].id: "acknowledged", alerts[1].id: "resolved", alerts[2].id: "open", forgotten.id: "ended"}
+    await node.context.ledger.cancel(alerts[3].id)
+    states = {
+        alerts[0].id: "acknowledged", alerts[1].id: "resolved", alerts[2].id: "open", alerts[3].id: "ended",
+        forgotten.id: "ended",
+    }  # fmt: skip
     assert await alert_states(node) == states
     async with node.session("user1") as client:
-        shown = [(await client.next("notification"))["notification"] for _ in range(5)]
+        shown = [(await client.next("notification"))["notification"] for _ in range(6)]
         assert {entry["id"]: entry["alert"]["state"] for entry in shown if "alert" in entry} == states
         assert shown[-1]["data"] == {"alert": {"id": alerts[0].id}}
 
