@@ -39,16 +39,18 @@ class Feed:
         self.limit = limit
         self._retention_s = round(retention.total_seconds())
 
-    async def add(self, notification_id: str, body: str, groups: Groups) -> Added:
+    async def add(self, notification_id: str, body: str, groups: Groups, *, order: int | None = None) -> Added:
         """Write an entry for the members of ``groups`` (None: for everybody), unless it is there.
 
         Args:
             body: see ``shared.inbox.wire_body``.
+            order: as in ``Inbox.add``.
         """
         value = f"{json.dumps(groups)}\n{body}"
         answer = await self._store.script(
-            _add, self._base, "log", notification_id, value, self.limit, self._retention_s, new_epoch(), lasting=True
-        )
+            _add, self._base, "log", notification_id, value, self.limit, self._retention_s, new_epoch(),
+            "" if order is None else order, lasting=True,
+        )  # fmt: skip
         return read_added(answer)
 
     async def put_status(self, accepted_ms: int, frame: str) -> bool:
@@ -61,7 +63,7 @@ class Feed:
         epoch, seq, floor, status, found = await self._store.script(
             _read, self._base, known_epoch, known_seq, self.limit, self._retention_s
         )
-        entries = [_entry(*found[index : index + 3]) for index in range(0, len(found), 3)]
+        entries = [_entry(*found[index : index + 4]) for index in range(0, len(found), 4)]
         if status:
             accepted_ms, _, frame = status.decode().partition("\n")
             mirror.note_status(int(accepted_ms), frame)
@@ -123,9 +125,9 @@ class FeedMirror:
         return True
 
 
-def _entry(entry_id: bytes, seq: bytes, value: bytes) -> FeedEntry:
+def _entry(entry_id: bytes, seq: bytes, order: bytes, value: bytes) -> FeedEntry:
     groups, _, body = value.decode().partition("\n")
-    return FeedEntry(int(seq), entry_id.decode(), group_set(json.loads(groups)), body)
+    return FeedEntry(int(seq), entry_id.decode(), group_set(json.loads(groups)), body, int(order))
 
 
 def group_set(groups: list[str] | Groups) -> frozenset[str] | None:

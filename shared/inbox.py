@@ -1,15 +1,16 @@
 """Users' inboxes: what stands in them, and what was read.
 
 Promises: an entry is written once for each notification id, however often it is added; the oldest go beyond the limit
-and after the retention, and the unread count stays right; every change tells which sessions must hear of it. One call
-is one round trip, atomic on the user's hash tag. Every call may be repeated after StoreUnavailable.
+and after the retention, and the unread count stays right; every change tells which sessions must hear of it. Entries
+stand in the order of acceptance, whoever wrote them, and are numbered as they were written (``shared.timeline``). One
+call is one round trip, atomic on the user's hash tag. Every call may be repeated after StoreUnavailable.
 
 It writes no broadcasts: those stand in the feed, once for everybody (``shared.feed``).
 """
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
@@ -24,11 +25,15 @@ Change = Literal["read", "unread", "archive"]
 _PRELUDE = "inbox_log"
 _add = load_script("inbox_add", _PRELUDE)
 _read = load_script("inbox_read", _PRELUDE)
+_page = load_script("inbox_page", _PRELUDE)
 _mark = load_script("inbox_mark", _PRELUDE)
 _mark_feed = load_script("inbox_mark_feed", _PRELUDE)
 _read_all = load_script("inbox_read_all", _PRELUDE)
 
 _QUIET = b"q"
+
+# Ids that the store looks at in one call for a page of entries in one state.
+_LOOKED_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,7 @@ class Added:
         before: the sequence before it; -1 when the entry was there already.
         unread: own entries that are unread.
         sessions: the records of the user's open sessions, see ``shared.sessions``.
+        order: where it stands among others, see ``shared.timeline``.
     """
 
     is_new: bool
@@ -48,6 +54,22 @@ class Added:
     unread: int
     version: int
     sessions: Sequence[bytes]
+    order: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OwnPage:
+    """A part of a user's own entries.
+
+    Attributes:
+        snapshot: with these entries, the newest first.
+        above: the order of the entry right above the page, where one was named.
+        bound: from where to go on, see ``Inbox.page``; empty when there are no more.
+    """
+
+    snapshot: Snapshot
+    above: int | None
+    bound: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,24 +120,27 @@ class Inbox:
         self.limit = limit
         self.retention_s = round(retention.total_seconds())
 
-    async def add(self, user_id: str, notification_id: str, body: str, *, quiet: bool = False) -> Added:
+    async def add(
+        self, user_id: str, notification_id: str, body: str, *, order: int | None = None, quiet: bool = False
+    ) -> Added:
         """Write an entry, unless it is there.
 
         Args:
             body: see ``wire_body``.
+            order: see ``shared.keys.order_of``; None for that of writing. The next free one is taken.
             quiet: not to be shown live; it is found in the inbox and counted as unread.
         """
         value = _QUIET + body.encode() if quiet else body.encode()
         answer = await self._store.script(
             _add, self._keys.user(user_id), "inbox", notification_id, value, self.limit, self.retention_s, new_epoch(),
-            lasting=True,
+            "" if order is None else order, lasting=True,
         )  # fmt: skip
         return read_added(answer)
 
     async def forget(self, user_id: str) -> None:
         """Forget a user's inbox and what he has read of the feed."""
         base = self._keys.user(user_id)
-        names = ("inbox", "entries", "state", "feed_state", "meta")
+        names = ("inbox", "order", "entries", "state", "feed_state", "meta")
         await self._store.command("UNLINK", *(f"{base}:{name}" for name in names), lasting=True)
 
     async def everything(self, user_id: str) -> Snapshot:
@@ -133,6 +158,31 @@ class Inbox:
         return read_snapshot(
             await self._store.script(_read, self._keys.user(user_id), *self.wanted(None), self.limit, self.retention_s)
         )
+
+    async def page(
+        self, user_id: str, marks: Collection[Mark], most: int, *, above: str = "", bound: str = "+inf"
+    ) -> OwnPage | None:
+        """Read some of a user's own entries, the newest first.
+
+        It may return fewer than there are; its bound says where to go on.
+
+        Args:
+            marks: which entries are wanted.
+            most: above 0.
+            above: the id of an own entry, below which to begin.
+            bound: where to begin otherwise: a highest order, with a bracket before it when it does not belong.
+
+        Returns:
+            None when there is no entry ``above``.
+        """
+        answer = await self._store.script(
+            _page, self._keys.user(user_id), above, bound, "".join(marks), most, _LOOKED_AT_ONCE, self.limit,
+            self.retention_s,
+        )  # fmt: skip
+        if not answer:
+            return None
+        order, on, snapshot = answer
+        return OwnPage(read_snapshot(snapshot), int(order) if order else None, on.decode())
 
     async def place(self, user_id: str) -> tuple[str, int]:
         """Read where a user's own entries end: epoch and sequence."""
@@ -172,8 +222,8 @@ class Inbox:
 
 def read_added(answer: Sequence[Any]) -> Added:
     """Read the answer of the ``inbox_add`` script."""
-    is_new, epoch, before, seq, unread, version, sessions = answer
-    return Added(bool(is_new), epoch.decode(), int(before), int(seq), int(unread), int(version), sessions)
+    is_new, epoch, before, seq, unread, version, sessions, order = answer
+    return Added(bool(is_new), epoch.decode(), int(before), int(seq), int(unread), int(version), sessions, int(order))
 
 
 def read_position(answer: Sequence[Any]) -> Snapshot:
@@ -192,7 +242,7 @@ def read_snapshot(answer: Sequence[Any]) -> Snapshot:
     return Snapshot(
         known.epoch, known.seq, known.floor, known.unread, known.version, known.feed_version, known.feed_epoch,
         known.feed_read, _read_marks(marks),
-        [_own_entry(*entries[index : index + 4]) for index in range(0, len(entries), 4)],
+        [_own_entry(*entries[index : index + 5]) for index in range(0, len(entries), 5)],
     )  # fmt: skip
 
 
@@ -201,10 +251,10 @@ def _read_marks(answer: Sequence[bytes]) -> dict[str, tuple[Mark, int]]:
     return {entry_id.decode(): (Mark(value[:1].decode()), int(value[1:])) for entry_id, value in pairs}
 
 
-def _own_entry(entry_id: bytes, seq: bytes, mark: bytes, value: bytes) -> OwnEntry:
+def _own_entry(entry_id: bytes, seq: bytes, order: bytes, mark: bytes, value: bytes) -> OwnEntry:
     quiet = value.startswith(_QUIET)
     body = value[len(_QUIET) :] if quiet else value
-    return OwnEntry(int(seq), entry_id.decode(), Mark(mark.decode() or "u"), body.decode(), quiet)
+    return OwnEntry(int(seq), entry_id.decode(), Mark(mark.decode() or "u"), body.decode(), quiet, int(order))
 
 
 def _read_marked(answer: Sequence[Any]) -> Marked:

@@ -42,7 +42,17 @@ PACKET_WINDOW_S = 3600
 # RFC 9562, 5.7 and 4: version 7, variant 10; the group is rand_a.
 _ID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-7([0-9a-f]{3})-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
+# Ids of one process in one millisecond are numbered, so that they have an order; the rest of the 62 bits is random.
+_NUMBER_BITS = 12
+_NUMBERS = 1 << _NUMBER_BITS
+# A clock that was set back by less does not put what is accepted now before what was accepted a moment ago.
+_STEP_BACK_MS = 1000
+
+# An order is a whole number of microseconds, which the store's doubles hold exactly (below 2^53).
+_HIGHEST_ORDER = 2**53 - 1
+
 _clock = SystemClock()
+_last_ms, _number = 0, 0
 
 
 def shard_of_key(key: str) -> int:
@@ -53,17 +63,47 @@ def shard_of_key(key: str) -> int:
 def new_notification_id(shard: int | None = None) -> str:
     """Make a UUIDv7 (RFC 9562, 5.7) whose 12 bits ``rand_a`` hold the ledger shard.
 
+    The first bits of ``rand_b`` are a counter (RFC 9562, 6.2, method 1), see ``order_of``.
+
     Args:
         shard: 0..SHARDS-1, or None for any.
     """
     random = int.from_bytes(os.urandom(9))
     if shard is None:
         shard = (random >> 64) % SHARDS
-    milliseconds = epoch_ms(_clock.now()) & 0xFFFFFFFFFFFF
-    value = milliseconds << 80 | 0x7 << 76 | shard << 64 | 0b10 << 62 | random & (1 << 62) - 1
+    milliseconds, number = _next_moment()
+    rest = 62 - _NUMBER_BITS
+    value = milliseconds << 80 | 0x7 << 76 | shard << 64 | 0b10 << 62 | number << rest | random & (1 << rest) - 1
     # What str(UUID(int=value)) gives, at a third of the time.
     text = f"{value:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def _next_moment() -> tuple[int, int]:
+    """Return a millisecond and a number in it, later than what this process was given before."""
+    global _last_ms, _number  # noqa: PLW0603 - one count for a process is what makes the order
+    now_ms = epoch_ms(_clock.now()) & 0xFFFFFFFFFFFF
+    if now_ms > _last_ms or now_ms < _last_ms - _STEP_BACK_MS:
+        _last_ms, _number = now_ms, 0
+    elif _number < _NUMBERS - 1:
+        _number += 1
+    else:
+        _last_ms, _number = _last_ms + 1, 0
+    return _last_ms, _number
+
+
+def order_of(notification_id: str, due_ms: int = 0) -> int:
+    """Return where a notification stands among others, by when it was accepted: microseconds since 1970.
+
+    Two that one router accepted have different orders, but for more than a thousand in one millisecond.
+
+    Args:
+        due_ms: when it was to be told, of one that was to be told later; that counts instead.
+    """
+    digits = notification_id.replace("-", "")
+    accepted_ms = int(digits[:12], 16)
+    number = int(digits[16:20], 16) >> 2 & _NUMBERS - 1
+    return min(max(accepted_ms, due_ms) * 1000 + min(number, 999), _HIGHEST_ORDER)
 
 
 def shard_of_id(notification_id: str) -> int:

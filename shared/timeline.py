@@ -1,23 +1,26 @@
-"""A user's notifications as one line: own entries and the feed's, merged by sequence, with cursors as places on it.
+"""A user's notifications as one line: own entries and the feed's, in the order of acceptance, with cursors on it.
 
 Pure functions over what was read from the store. Promises: following a cursor yields every entry after it that the user
-may see, oldest first and once each, or says that there is a gap. Archived entries are not shown again.
+may see, once each, or says that there is a gap; those that are at hand together come by their order, the oldest first.
+An entry that is written late is no exception: it comes after a cursor that was given before it was written. Archived
+entries are not shown again.
 """
 
-import binascii
-import struct
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Self
+from heapq import merge
+from itertools import islice
+from operator import attrgetter
+from typing import TypeAlias
 
-# Two positions, each an epoch of 8 bytes and a sequence.
-_CURSOR = struct.Struct(">8sQ8sQ")
+from shared.cursor import Cursor, Part, cursors_behind, is_broadcast, key_of
 
 # What a new session is shown of its unread entries, and a gateway's in the answer to its connect.
 PENDING_MOST = 10
+
+_by_key = attrgetter("key")
 
 
 class Mark(StrEnum):
@@ -29,58 +32,40 @@ class Mark(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Cursor:
-    """A place on a user's line: how far he has been told of his own entries and of the feed's.
-
-    An epoch is 16 hexadecimal digits, or empty before anything was stored; it changes when a history was lost.
-    """
-
-    user_epoch: str = ""
-    user_seq: int = 0
-    feed_epoch: str = ""
-    feed_seq: int = 0
-
-    def encode(self) -> str:
-        """Write it as the opaque text that clients keep."""
-        packed = _CURSOR.pack(
-            bytes.fromhex(self.user_epoch), self.user_seq, bytes.fromhex(self.feed_epoch), self.feed_seq
-        )
-        return urlsafe_b64encode(packed).rstrip(b"=").decode()
-
-    @classmethod
-    def decode(cls, text: str) -> Self | None:
-        """Read a client's text; None when it is not one of ours."""
-        try:
-            packed = urlsafe_b64decode(text + "=" * (-len(text) % 4))
-            user_epoch, user_seq, feed_epoch, feed_seq = _CURSOR.unpack(packed)
-        except (binascii.Error, struct.error, ValueError):
-            return None
-        return cls(_epoch(user_epoch), user_seq, _epoch(feed_epoch), feed_seq)
-
-
-def _epoch(packed: bytes) -> str:
-    return packed.hex() if any(packed) else ""
-
-
-@dataclass(frozen=True, slots=True)
 class OwnEntry:
-    """An entry of one user's inbox; ``quiet`` ones were not to be shown live."""
+    """An entry of one user's inbox; ``quiet`` ones were not to be shown live.
+
+    Attributes:
+        order: by acceptance, see ``shared.keys.order_of``; 0 is that of writing.
+    """
 
     seq: int
     id: str
     mark: Mark
     body: str
     quiet: bool = False
+    order: int = 0
+
+    @property
+    def key(self) -> int:
+        """Its place on the line."""
+        return key_of(self.order or self.seq, broadcast=False)
 
 
 @dataclass(frozen=True, slots=True)
 class FeedEntry:
-    """An entry of the feed; ``groups`` None is for everybody."""
+    """An entry of the feed; ``groups`` None is for everybody, ``order`` as in ``OwnEntry``."""
 
     seq: int
     id: str
     groups: frozenset[str] | None
     body: str
+    order: int = 0
+
+    @property
+    def key(self) -> int:
+        """Its place on the line."""
+        return key_of(self.order or self.seq, broadcast=True)
 
     def is_for(self, groups: frozenset[str]) -> bool:
         """Tell whether a member of these groups may see it."""
@@ -89,7 +74,7 @@ class FeedEntry:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One user's inbox at one moment, with some of its entries, oldest first.
+    """One user's inbox at one moment, with some of its entries.
 
     Attributes:
         floor: the highest sequence that is gone.
@@ -112,7 +97,7 @@ class Snapshot:
 
 
 class FeedLog:
-    """The feed as one process knows it: entries by sequence, bounded by whoever fills it."""
+    """The feed as one process knows it: entries by sequence and by key, bounded by whoever fills it."""
 
     def __init__(self) -> None:
         self.epoch = ""
@@ -120,6 +105,7 @@ class FeedLog:
         self.floor = 0
         self._seqs: list[int] = []
         self._entries: list[FeedEntry] = []
+        self._by_key: list[FeedEntry] = []
         self._by_id: dict[str, FeedEntry] = {}
         self._with_groups = 0
 
@@ -129,12 +115,13 @@ class FeedLog:
     def restart(self, epoch: str) -> None:
         """Forget everything: the feed's history is another one."""
         self.epoch, self.seq, self.floor = epoch, 0, 0
-        self._seqs, self._entries, self._by_id, self._with_groups = [], [], {}, 0
+        self._seqs, self._entries, self._by_key, self._by_id, self._with_groups = [], [], [], {}, 0
 
     def append(self, entry: FeedEntry) -> None:
         """Add the newest entry."""
         self._seqs.append(entry.seq)
         self._entries.append(entry)
+        insort(self._by_key, entry, key=_by_key)
         self._by_id[entry.id] = entry
         self._with_groups += entry.groups is not None
         self.seq = entry.seq
@@ -147,6 +134,8 @@ class FeedLog:
         for entry in self._entries[:gone]:
             del self._by_id[entry.id]
             self._with_groups -= entry.groups is not None
+        if gone:
+            self._by_key = [entry for entry in self._by_key if entry.seq > floor]
         del self._entries[:gone], self._seqs[:gone]
         self.floor = floor
 
@@ -163,6 +152,11 @@ class FeedLog:
         """Return what a member of these groups may see after a sequence, oldest first."""
         found = self._entries[bisect_right(self._seqs, seq) :]
         return [entry for entry in found if entry.is_for(groups)] if self._with_groups else found
+
+    def below(self, key: int | None, groups: frozenset[str]) -> Iterator[FeedEntry]:
+        """Yield what a member of these groups may see below a key (None: of all), newest first."""
+        end = len(self._by_key) if key is None else bisect_left(self._by_key, key, key=_by_key)
+        return (entry for entry in reversed(self._by_key[:end]) if entry.is_for(groups))
 
     def count_after(self, seq: int, groups: frozenset[str]) -> int:
         """Count what ``after`` would return."""
@@ -218,7 +212,7 @@ class Item:
     id: str
     body: str
     mark: Mark
-    cursor: Cursor = Cursor()
+    cursor: Cursor = field(default_factory=Cursor)
     quiet: bool = False
     broadcast: bool = False
 
@@ -233,14 +227,11 @@ def with_read(body: str, *, read: bool) -> str:
     return f'{body[:-1]},"read":{"true" if read else "false"}}}'
 
 
-def _merged(
-    own: Iterable[OwnEntry], feed_entries: Iterable[FeedEntry], snapshot: Snapshot, feed: FeedLog
-) -> list[tuple[OwnEntry | FeedEntry, Mark]]:
-    marked: list[tuple[OwnEntry | FeedEntry, Mark]] = [(entry, entry.mark) for entry in own]
-    marked += ((entry, feed_mark(entry, snapshot, feed)) for entry in feed_entries)
-    # A user's and the feed's sequences both count microseconds; the second key only makes the order certain.
-    marked.sort(key=lambda item: (item[0].seq, isinstance(item[0], FeedEntry)))
-    return marked
+Entry: TypeAlias = OwnEntry | FeedEntry
+
+
+def _mark(entry: Entry, snapshot: Snapshot, feed: FeedLog) -> Mark:
+    return feed_mark(entry, snapshot, feed) if isinstance(entry, FeedEntry) else entry.mark
 
 
 def _now(snapshot: Snapshot, feed: FeedLog) -> Cursor:
@@ -269,23 +260,27 @@ def pending(snapshot: Snapshot, feed: FeedLog, groups: frozenset[str], *, gap: b
     Args:
         snapshot: with (at least) that many of the newest unread entries.
     """
-    own = [entry for entry in snapshot.entries if entry.mark is Mark.UNREAD]
-    chosen = _merged(own, _newest_unread(snapshot, feed, groups), snapshot, feed)[-PENDING_MOST:]
+    unread_ones: list[Entry] = [entry for entry in snapshot.entries if entry.mark is Mark.UNREAD]
+    unread_ones += _newest_unread(snapshot, feed, groups)
+    chosen = sorted(unread_ones, key=_by_key)[-PENDING_MOST:]
     end = _now(snapshot, feed)
-    # Each cursor stands right before the next unread entry, so that resuming from it skips none of those still to come.
-    cursors = [end]
-    for entry, _ in reversed(chosen):
-        before = entry.seq - 1
-        cursors.append(
-            replace(cursors[-1], feed_seq=before)
-            if isinstance(entry, FeedEntry)
-            else replace(cursors[-1], user_seq=before)
-        )
-    cursors.reverse()
+    if not chosen:
+        return Stream(end, (), end, gap)
+    # What stands before the first of them counts as told, read or not.
+    first = [[entry.seq for entry in chosen if is_broadcast(entry) is broadcast] for broadcast in (False, True)]
+    place = replace(
+        end, user_seq=min(first[0], default=end.user_seq + 1) - 1, feed_seq=min(first[1], default=end.feed_seq + 1) - 1
+    )
+
+    def told_up_to(key: int) -> Cursor:
+        return replace(place, part=Part(end.user_seq, end.feed_seq, key))
+
+    cursors = [*(told_up_to(entry.key) for entry in chosen[:-1]), end]
     items = [
-        Item(entry.id, entry.body, mark, cursor) for (entry, mark), cursor in zip(chosen, cursors[1:], strict=True)
+        Item(entry.id, entry.body, _mark(entry, snapshot, feed), cursor)
+        for entry, cursor in zip(chosen, cursors, strict=True)
     ]
-    return Stream(cursors[0], items, end, gap)
+    return Stream(told_up_to(chosen[0].key - 1), items, end, gap)
 
 
 def _newest_unread(snapshot: Snapshot, feed: FeedLog, groups: frozenset[str]) -> list[FeedEntry]:
@@ -296,9 +291,8 @@ def _newest_unread(snapshot: Snapshot, feed: FeedLog, groups: frozenset[str]) ->
         for entry_id, (mark, seq) in snapshot.feed_marks.items()
         if mark is Mark.UNREAD and seq <= read_up_to and (entry := feed.visible(entry_id, groups)) is not None
     ]
-    unread_again.sort(key=lambda entry: entry.seq)
     newest: list[FeedEntry] = []
-    for entry in reversed(unread_again + feed.after(read_up_to, groups)):
+    for entry in sorted((*unread_again, *feed.after(read_up_to, groups)), key=_by_key, reverse=True):
         if len(newest) == PENDING_MOST:
             break
         if feed_mark(entry, snapshot, feed) is Mark.UNREAD:
@@ -317,16 +311,29 @@ def follow(cursor: Cursor, snapshot: Snapshot, feed: FeedLog, groups: frozenset[
         return None
     if _is_gone(cursor.feed_epoch, cursor.feed_seq, feed.epoch, feed.floor):
         return None
-    own = [entry for entry in snapshot.entries if entry.seq > cursor.user_seq]
-    place = Cursor(snapshot.epoch, min(cursor.user_seq, snapshot.seq), feed.epoch, min(cursor.feed_seq, feed.seq))
-    start, items = place, []
-    for entry, mark in _merged(own, feed.after(cursor.feed_seq, groups), snapshot, feed):
-        broadcast = isinstance(entry, FeedEntry)
-        place = replace(place, feed_seq=entry.seq) if broadcast else replace(place, user_seq=entry.seq)
-        if mark is not Mark.ARCHIVED:
-            quiet = isinstance(entry, OwnEntry) and entry.quiet
-            items.append(Item(entry.id, entry.body, mark, place, quiet, broadcast))
-    return Stream(start, items, _now(snapshot, feed))
+    line: list[Entry] = [*snapshot.entries, *feed.after(cursor.feed_seq, groups)]
+    line = [each for each in line if not cursor.passed(each) and _mark(each, snapshot, feed) is not Mark.ARCHIVED]
+    shown = sorted(line, key=_by_key)
+    end, part = _now(snapshot, feed), cursor.part
+    start = Cursor(snapshot.epoch, min(cursor.user_seq, snapshot.seq), feed.epoch, min(cursor.feed_seq, feed.seq), part)
+    begun: list[Entry] = []
+    place = start
+    if part is not None:
+        # What was begun is told to its end first, so that one part says again how far that is.
+        begun = [entry for entry in shown if part.holds(entry)]
+        shown = [entry for entry in shown if not part.holds(entry)]
+        place = replace(start, user_seq=part.user_until, feed_seq=part.feed_until, part=None)
+    cursors = [replace(start, part=replace(part, key=entry.key)) for entry in begun[:-1]] if part else []
+    cursors += [place] if begun else []
+    cursors += cursors_behind(place, end, shown)
+    items = [
+        Item(
+            entry.id, entry.body, _mark(entry, snapshot, feed), cursor, isinstance(entry, OwnEntry) and entry.quiet,
+            isinstance(entry, FeedEntry),
+        )
+        for entry, cursor in zip((*begun, *shown), cursors, strict=True)
+    ]  # fmt: skip
+    return Stream(start, items, end)
 
 
 def _is_gone(cursor_epoch: str, cursor_seq: int, epoch: str, floor: int) -> bool:
@@ -336,11 +343,18 @@ def _is_gone(cursor_epoch: str, cursor_seq: int, epoch: str, floor: int) -> bool
     return floor > cursor_seq
 
 
-def newest_first(snapshot: Snapshot, feed: FeedLog, groups: frozenset[str]) -> Iterator[Item]:
-    """Yield the whole line, newest first, archived entries included.
+def newest_first(snapshot: Snapshot, feed: FeedLog, groups: frozenset[str], below: int | None = None) -> Iterator[Item]:
+    """Yield the line, newest first, archived entries included.
 
     Args:
-        snapshot: with all own entries.
+        snapshot: with own entries below the key.
+        below: a key; None for all of the line.
     """
-    for entry, mark in reversed(_merged(snapshot.entries, feed.after(0, groups), snapshot, feed)):
-        yield Item(entry.id, entry.body, mark)
+    own: list[Entry] = sorted(snapshot.entries, key=_by_key, reverse=True)
+    for entry in merge(own, feed.below(below, groups), key=_by_key, reverse=True):
+        yield Item(entry.id, entry.body, _mark(entry, snapshot, feed))
+
+
+def page(line: Iterable[Item], marks: Collection[Mark], most: int) -> list[Item]:
+    """Take the first of a line's items that are marked so."""
+    return list(islice((item for item in line if item.mark in marks), most))

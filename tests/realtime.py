@@ -70,7 +70,7 @@ class Realtime:
     client: aiohttp.ClientSession
     url: str
 
-    async def deliver(self, what: Notification | str, address: Address) -> Notification:
+    async def deliver(self, what: Notification | str, address: Address, *, due_ms: int = 0) -> Notification:
         """Make one attempt at delivering to an inbox or to the feed."""
         sent = notification(what) if isinstance(what, str) else what
         delivery = Delivery(
@@ -78,7 +78,7 @@ class Realtime:
             channel=Channel.REALTIME,
             priority=Priority.NORMAL,
             address=address,
-            due_ms=0,
+            due_ms=due_ms,
             expires_ms=2**53,
         )
         deadline = datetime.now(UTC) + timedelta(seconds=10)

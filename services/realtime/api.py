@@ -5,8 +5,7 @@ somebody else looks like what does not exist. Answers that are not needed are 20
 """
 
 import json
-from collections.abc import Awaitable, Callable
-from itertools import islice
+from collections.abc import Awaitable, Callable, Collection
 
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
@@ -22,13 +21,20 @@ from shared.directory import Directory
 from shared.inbox import Change
 from shared.ledger import Ledger
 from shared.people import DEVICES, Device, OwnChoices, Person, Preferences
-from shared.timeline import Cursor, Item, Mark, newest_first, unread
+from shared.timeline import Mark
 
 PAGE_DEFAULT = 50
 PAGE_MOST = 100
 NOTE_CHARS = 1000
 
 _devices: TypeAdapter[Device] = TypeAdapter(Device)
+
+_STATES: dict[str | None, Collection[Mark]] = {
+    None: (Mark.UNREAD, Mark.READ),
+    "unread": (Mark.UNREAD,),
+    "read": (Mark.READ,),
+    "archived": (Mark.ARCHIVED,),
+}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -74,18 +80,12 @@ class Api:
     async def inbox(self, request: web.Request) -> web.Response:
         """List notifications, newest first."""
         user_id = (await self._guard.user(request)).user_id
-        limit, state = _limit(request), _state(request)
-        snapshot, groups = await self._changes.line(user_id)
-        log = self._changes.log
-        line = newest_first(snapshot, log, groups)
-        before = request.query.get("before")
-        if before is not None and not any(item.id == before for item in line):
+        page = await self._changes.page(user_id, _marks(request), _limit(request), request.query.get("before"))
+        if page is None:
             raise invalid(FieldProblem("before", "must be the id of an entry of this inbox"))
-        page = islice((item for item in line if _is_in(item, state)), limit)
-        texts = [item.notification for item in await self._alerts.shown(page)]
+        texts = [item.notification for item in await self._alerts.shown(page.items)]
         return _json(
-            f'{{"notifications":[{",".join(texts)}],"unread":{unread(snapshot, log, groups)},'
-            f'"cursor":"{Cursor(snapshot.epoch, snapshot.seq, log.epoch, log.seq).encode()}"}}'
+            f'{{"notifications":[{",".join(texts)}],"unread":{page.unread},"cursor":"{page.cursor.encode()}"}}'
         )
 
     def mark(self, change: Change) -> Handler:
@@ -188,15 +188,9 @@ def _limit(request: web.Request) -> int:
     return min(int(text[:6]), PAGE_MOST)
 
 
-def _state(request: web.Request) -> str | None:
-    state = request.query.get("state")
-    if state not in (None, "unread", "read", "archived"):
+def _marks(request: web.Request) -> Collection[Mark]:
+    """Read which entries are asked for; without a state, all but the archived."""
+    marks = _STATES.get(request.query.get("state"))
+    if marks is None:
         raise invalid(FieldProblem("state", "must be unread, read or archived"))
-    return state
-
-
-def _is_in(item: Item, state: str | None) -> bool:
-    """Tell whether an entry belongs to a state; without one, everything but the archived."""
-    if state is None:
-        return item.mark is not Mark.ARCHIVED
-    return item.mark is {"unread": Mark.UNREAD, "read": Mark.READ, "archived": Mark.ARCHIVED}[state]
+    return marks

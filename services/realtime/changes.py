@@ -5,16 +5,33 @@ to the other processes and gateways: nothing but one round trip to the store sta
 """
 
 import asyncio
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 from services.realtime import frames
 from services.realtime.hub import Hub
 from services.realtime.news import CountNews, EntryNews, PersonNews, StatusNews
 from services.realtime.post import Post
+from shared.cursor import Cursor, key_of
 from shared.directory import Directory
 from shared.feed import Feed, FeedNews, Groups, group_set
 from shared.inbox import Change, Inbox, Marked
 from shared.sessions import Sessions, targets
-from shared.timeline import Cursor, FeedEntry, FeedLog, Snapshot, feed_unread, with_read
+from shared.timeline import FeedEntry, FeedLog, Item, Mark, feed_unread, newest_first, page, unread, with_read
+
+
+@dataclass(frozen=True, slots=True)
+class InboxPage:
+    """A page of a user's line, newest first.
+
+    Attributes:
+        unread: of the whole line.
+        cursor: where the line ended when it was read.
+    """
+
+    items: Sequence[Item]
+    unread: int
+    cursor: Cursor
 
 
 class Changes:
@@ -35,27 +52,33 @@ class Changes:
         self._hub = hub
         self._post = post
 
-    async def add_entry(self, user_id: str, notification_id: str, body: str, *, live: bool) -> None:
-        """Write an entry into a user's inbox and show it to his sessions."""
-        added = await self._inbox.add(user_id, notification_id, body, quiet=not live)
+    async def add_entry(self, user_id: str, notification_id: str, body: str, *, order: int, live: bool) -> None:
+        """Write an entry into a user's inbox and show it to his sessions.
+
+        Args:
+            order: see ``shared.keys.order_of``.
+        """
+        added = await self._inbox.add(user_id, notification_id, body, order=order, quiet=not live)
         entry = EntryNews.of(user_id, added, body, quiet=not live)
         self._hub.entry(entry)
         where = targets(added.sessions)
         told = self._post.to_nodes(where.nodes, entry)
         if live and where.gateways:
             cursor = Cursor(added.epoch, added.seq, self.log.epoch, self.log.seq)
-            told += self._post.to_gateways(where.gateways, frames.notification(with_read(body, read=False), cursor))
+            told += self._post.to_gateways(
+                where.gateways, frames.notification(with_read(body, read=False).encode(), cursor)
+            )
         await self._post.taken(told)
 
-    async def add_broadcast(self, notification_id: str, body: str, groups: Groups) -> None:
-        """Write an entry into the feed and show it to everybody concerned."""
-        added = await self._feed.add(notification_id, body, groups)
-        entry = FeedEntry(added.seq, notification_id, group_set(groups), body)
+    async def add_broadcast(self, notification_id: str, body: str, groups: Groups, *, order: int) -> None:
+        """Write an entry into the feed and show it to everybody concerned; ``order`` as for ``add_entry``."""
+        added = await self._feed.add(notification_id, body, groups, order=order)
+        entry = FeedEntry(added.seq, notification_id, group_set(groups), body, added.order)
         news = FeedNews(added.epoch, added.before, entry)
         if not self._hub.feed(news):
             await self._hub.refresh_feed()
         told = self._post.to_all_nodes(news)
-        shown = with_read(body, read=False)
+        shown = with_read(body, read=False).encode()
         gateways = [
             session for session in await self._registry.gateways() if session.live and entry.is_for(session.groups)
         ]
@@ -91,12 +114,36 @@ class Changes:
         _, groups = await asyncio.gather(self._hub.refresh_feed(), self._groups(user_id))
         await self._tell_count(user_id, await self._inbox.read_all(user_id, self.log), groups)
 
-    async def line(self, user_id: str) -> tuple[Snapshot, frozenset[str]]:
-        """Read a user's whole inbox and his groups, with the feed up to date."""
-        snapshot, groups, _ = await asyncio.gather(
-            self._inbox.everything(user_id), self._groups(user_id), self._hub.refresh_feed()
-        )
-        return snapshot, groups
+    async def page(self, user_id: str, marks: Collection[Mark], most: int, before: str | None) -> InboxPage | None:
+        """Read a page of a user's line, newest first, with the feed up to date; None when ``before`` is no entry of it.
+
+        Args:
+            marks: which entries are wanted.
+            before: the id of the entry right above the page.
+        """
+        groups, _ = await asyncio.gather(self._groups(user_id), self._hub.refresh_feed())
+        above, bound, below = "", "+inf", None
+        if before is not None:
+            entry = self.log.visible(before, groups)
+            if entry is None:
+                above = before
+            else:
+                # An own entry of the same order stands before it.
+                bound, below = str(entry.order or entry.seq), entry.key
+        own = await self._inbox.page(user_id, marks, most, above=above, bound=bound)
+        if own is None:
+            return None
+        if own.above is not None:
+            below = key_of(own.above, broadcast=False)
+        snapshot, entries = own.snapshot, list(own.snapshot.entries)
+        while own is not None and own.bound and len(entries) < most:
+            own = await self._inbox.page(user_id, marks, most - len(entries), bound=own.bound)
+            # What was written since is behind the cursor that is answered.
+            entries += [entry for entry in own.snapshot.entries if entry.seq <= snapshot.seq] if own else ()
+        snapshot = replace(snapshot, entries=entries)
+        items = page(newest_first(snapshot, self.log, groups, below), marks, most)
+        cursor = Cursor(snapshot.epoch, snapshot.seq, self.log.epoch, self.log.seq)
+        return InboxPage(items, unread(snapshot, self.log, groups), cursor)
 
     async def person_changed(self, user_id: str) -> None:
         """Let every process that holds sessions of a user read his record again."""

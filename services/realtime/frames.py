@@ -8,7 +8,8 @@ import json
 import struct
 from dataclasses import dataclass
 
-from shared.timeline import Cursor, Item
+from shared.cursor import Cursor
+from shared.timeline import Item
 
 # A whole text message in one frame, unmasked as a server's are, with its length in 16 or 64 bits (RFC 6455, 5.2).
 _TEXT = 0x81
@@ -59,15 +60,16 @@ def hello(session_id: str, cursor: Cursor, unread: int) -> Frame:
     return Frame("hello", _json({"type": "hello", "session_id": session_id, "cursor": text, "unread": unread}), text)
 
 
-def notification(body: str, cursor: Cursor) -> Frame:
+def notification(body: bytes, cursor: Cursor) -> Frame:
     """Show a notification, given as its JSON with ``read``."""
     text = cursor.encode()
-    return Frame("notification", f'{{"type":"notification","cursor":"{text}","notification":{body}}}'.encode(), text)
+    data = b'{"type":"notification","cursor":"%b","notification":%b}' % (text.encode(), body)
+    return Frame("notification", data, text)
 
 
 def shown(item: Item) -> Frame:
     """Show an entry of a user's line."""
-    return notification(item.notification, item.cursor)
+    return notification(item.notification.encode(), item.cursor)
 
 
 def unread(count: int) -> Frame:

@@ -1,8 +1,9 @@
 """The sessions of one process, by user, and what each is to be told.
 
-Promises: a live session is sent every entry of its user's line once, in order. Whatever arrives out of step (a message
-between processes was lost, came twice or overtook another) is noticed by its sequence, and the session reads what it
-missed from the store before it goes on. Everything but the replay is synchronous, so no two changes interleave.
+Promises: a live session is sent every entry of its user's line once; those that are at hand together leave in the order
+of acceptance. Whatever arrives out of step (a message between processes was lost, came twice or overtook another) is
+noticed by its sequence, and the session reads what it missed from the store before it goes on. Everything but the
+replay is synchronous, so no two changes interleave.
 """
 
 import asyncio
@@ -13,15 +14,15 @@ from services.realtime import frames
 from services.realtime.alerts import Alerts
 from services.realtime.frames import Frame
 from services.realtime.news import CountNews, EntryNews, PersonNews, StatusNews
-from services.realtime.sessions import UNAUTHENTICATED, Phase, Session, Sink, Spawn, User
+from services.realtime.sessions import UNAUTHENTICATED, LiveEntry, Phase, Session, Sink, Spawn, User
 from shared import metrics
+from shared.cursor import Cursor
 from shared.directory import Directory
 from shared.feed import FeedMirror, FeedNews
 from shared.inbox import Inbox
 from shared.people import Person
 from shared.sessions import Opened, Standing
 from shared.timeline import (
-    Cursor,
     FeedEntry,
     Snapshot,
     Stream,
@@ -122,17 +123,13 @@ class Hub:
         if news.version > user.version:
             user.version, user.own_unread = news.version, news.unread
             user.tell_unread()
-        body = ""
+        shown = None if news.quiet else LiveEntry(news.seq, news.key, with_read(news.body, read=False).encode())
         for session in user.sessions:
             if session.phase is not Phase.LIVE:
                 session.behind = True
-                continue
-            if not self._follows(session, news):
-                continue
-            session.user_epoch, session.user_seq = news.epoch, news.seq
-            if not news.quiet:
-                body = body or with_read(news.body, read=False)
-                session.offer(frames.notification(body, session.place))
+            elif self._follows(session, news):
+                place = Cursor(news.epoch, news.seq, session.feed_epoch, session.feed_seq)
+                session.pass_on(place, shown)
 
     def _follows(self, session: Session, news: EntryNews) -> bool:
         """Tell whether a live session is told of this next; when it missed something, begin to catch up."""
@@ -197,7 +194,7 @@ class Hub:
     def _broadcast(self, entries: list[FeedEntry]) -> None:
         epoch = self._mirror.log.epoch
         for entry in entries:
-            body = with_read(entry.body, read=False)
+            shown = LiveEntry(entry.seq, entry.key, with_read(entry.body, read=False).encode())
             for user in self.users.values():
                 is_for = entry.is_for(user.groups)
                 counts = is_for and entry.seq > user.feed_counted
@@ -208,9 +205,8 @@ class Hub:
                     if session.phase is not Phase.LIVE:
                         session.tell_unread()
                         continue
-                    session.feed_epoch, session.feed_seq = epoch, entry.seq
-                    if is_for and user.live:
-                        session.offer(frames.notification(body, session.place))
+                    place = Cursor(session.user_epoch, session.user_seq, epoch, entry.seq)
+                    session.pass_on(place, shown if is_for and user.live else None)
                     if counts:
                         session.tell_unread()
 

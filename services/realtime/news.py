@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from shared.cursor import key_of
 from shared.feed import FeedNews, group_set
 from shared.inbox import Added
 from shared.sessions import person_changed
@@ -18,7 +19,11 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class EntryNews:
-    """A user has a new own entry; the fields are those of ``shared.inbox.Added``."""
+    """A user has a new own entry; the fields are those of ``shared.inbox.Added``.
+
+    Attributes:
+        order: 0 where a process of the previous release wrote the entry.
+    """
 
     user_id: str
     epoch: str
@@ -28,11 +33,17 @@ class EntryNews:
     version: int
     quiet: bool
     body: str
+    order: int = 0
+
+    @property
+    def key(self) -> int:
+        """The entry's place on the line."""
+        return key_of(self.order or self.seq, broadcast=False)
 
     @classmethod
     def of(cls, user_id: str, added: Added, body: str, *, quiet: bool) -> "EntryNews":
         """Make the news of an added entry."""
-        return cls(user_id, added.epoch, added.before, added.seq, added.unread, added.version, quiet, body)
+        return cls(user_id, added.epoch, added.before, added.seq, added.unread, added.version, quiet, body, added.order)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +101,17 @@ def encode(news: News) -> str:
             "groups": None if entry.groups is None else sorted(entry.groups),
             "body": entry.body,
         }
-        return _dump({"v": VERSION, "frame": frame})
+        return _dump({"v": VERSION, "frame": frame, "order": entry.order})
     if isinstance(news, StatusNews):
         frame = {"type": "status", "accepted_ms": news.accepted_ms, "text": news.text}
         return _dump({"v": VERSION, "frame": frame})
     if isinstance(news, PersonNews):
         return person_changed(news.user_id)
     frame = {"type": _USER_NEWS_NAMES[type(news)]}
-    frame |= {name: getattr(news, name) for name in news.__slots__ if name != "user_id"}
-    return _dump({"v": VERSION, "user_id": news.user_id, "frame": frame})
+    frame |= {name: getattr(news, name) for name in news.__slots__ if name not in ("user_id", "order")}
+    message = {"v": VERSION, "user_id": news.user_id, "frame": frame}
+    # Beside the frame, in which the previous release reads no field that it does not know.
+    return _dump(message | {"order": news.order} if isinstance(news, EntryNews) else message)
 
 
 def decode(payload: bytes) -> News | None:
@@ -110,10 +123,13 @@ def decode(payload: bytes) -> News | None:
         frame = message["frame"]
         kind = frame.pop("type")
         if kind == "feed":
-            entry = FeedEntry(frame["seq"], frame["id"], group_set(frame["groups"]), frame["body"])
+            groups, order = group_set(frame["groups"]), message.get("order", 0)
+            entry = FeedEntry(frame["seq"], frame["id"], groups, frame["body"], order)
             return FeedNews(frame["epoch"], frame["before"], entry)
         if kind == "status":
             return StatusNews(**frame)
+        if kind == "entry":
+            frame["order"] = message.get("order", 0)
         return _USER_NEWS[kind](message["user_id"], **frame)
     except (ValueError, TypeError, KeyError, AttributeError):
         return None

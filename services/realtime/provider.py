@@ -7,6 +7,7 @@ good later where it fails. Trying again is harmless: an entry is written once fo
 from services.realtime.changes import Changes
 from services.realtime.frames import status_text
 from shared.inbox import wire_body
+from shared.keys import order_of
 from shared.model import Attempt, Delivery, Feed, Receipt, UserInbox
 from shared.topics import Kind
 
@@ -27,14 +28,16 @@ class InboxProvider:
         """Write the notification where it belongs and show it live."""
         notification, address = attempt.notification, attempt.delivery.address
         content = attempt.content
+        order = order_of(notification.id, attempt.delivery.due_ms)
         if isinstance(address, UserInbox):
             body = wire_body(notification, content)
-            await self._changes.add_entry(address.user_id, notification.id, body, live=address.live)
+            await self._changes.add_entry(address.user_id, notification.id, body, order=order, live=address.live)
         elif isinstance(address, Feed) and notification.kind == Kind.SYSTEM_STATUS:
             text = status_text(content.message, content.data, notification.accepted_ms / 1000)
             await self._changes.put_status(notification.accepted_ms, text)
         elif isinstance(address, Feed):
-            await self._changes.add_broadcast(notification.id, wire_body(notification, content), address.groups)
+            body = wire_body(notification, content)
+            await self._changes.add_broadcast(notification.id, body, address.groups, order=order)
         return Receipt()
 
     async def close(self) -> None:

@@ -1,6 +1,7 @@
 """One open session: its place on the user's line, and its bounded way to the socket.
 
-Promises: frames leave in the order in which they were offered; a session that takes them too slowly is closed with
+Promises: frames leave in the order in which they were offered, and notifications that wait together by the order of
+acceptance, each with the cursor that stands right behind it; a session that takes them too slowly is closed with
 ``TOO_SLOW`` instead of filling the memory, and its client resumes from its cursor. An idle session holds no task of its
 own beyond the one that reads its socket.
 """
@@ -9,12 +10,14 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from enum import Enum, auto
+from operator import attrgetter
 from typing import Any, Protocol
 
 from services.realtime import frames
 from services.realtime.frames import Frame
-from shared.timeline import Cursor
+from shared.cursor import Cursor, cursors_behind
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +71,50 @@ class Phase(Enum):
     CLOSED = auto()
 
 
+@dataclass(frozen=True, slots=True)
+class LiveEntry:
+    """A notification to be shown, the same for all sessions; see ``shared.cursor.Entry``.
+
+    Attributes:
+        body: the notification's JSON with ``read``.
+    """
+
+    seq: int
+    key: int
+    body: bytes
+
+
+class _Run:
+    """Notifications that wait together.
+
+    Attributes:
+        start: the session's place before them; ``until`` is the one behind them.
+    """
+
+    __slots__ = ("_cursors", "entries", "start", "until")
+
+    def __init__(self, start: Cursor) -> None:
+        self.start = self.until = start
+        self.entries: list[LiveEntry] = []
+        self._cursors: list[Cursor] = []
+
+    def take(self) -> tuple[Frame, int]:
+        """Take the next notification: its frame, and the length of what was queued for it."""
+        if not self._cursors:
+            self._sort()
+        body = self.entries.pop().body
+        return frames.notification(body, self._cursors.pop()), len(body)
+
+    def _sort(self) -> None:
+        """Put what is taken first at the end."""
+        if len(self.entries) > 1:
+            self.entries.sort(key=attrgetter("key"))
+            self._cursors = cursors_behind(self.start, self.until, self.entries)[:-1]
+            self.entries.reverse()
+        # Behind all of them is the session's place, which passes over what is not shown, too.
+        self._cursors = [self.until, *reversed(self._cursors)]
+
+
 class User:
     """What one process knows of a user who has sessions here, shared by them.
 
@@ -114,8 +161,8 @@ class Session:
     """
 
     __slots__ = (
-        "_queue", "_queued_bytes", "_sink", "_spawn", "_unread_due", "_write_due", "_writer", "behind", "expiry",
-        "feed_epoch", "feed_seq", "focused", "id", "phase", "user", "user_epoch", "user_seq",
+        "_queue", "_queued", "_queued_bytes", "_run", "_sink", "_spawn", "_unread_due", "_write_due", "_writer",
+        "behind", "expiry", "feed_epoch", "feed_seq", "focused", "id", "phase", "user", "user_epoch", "user_seq",
     )  # fmt: skip
 
     def __init__(self, session_id: str, user: User, sink: Sink, spawn: Spawn) -> None:
@@ -128,8 +175,10 @@ class Session:
         self.place = Cursor()
         self._sink = sink
         self._spawn = spawn
-        self._queue: deque[Frame] | None = None
-        self._queued_bytes = 0
+        self._queue: deque[Frame | _Run] | None = None
+        self._queued = self._queued_bytes = 0
+        # The last of the queue, while what comes may still be sorted into it.
+        self._run: _Run | None = None
         self._unread_due = False
         self._write_due = False
         self._writer: asyncio.Task[None] | None = None
@@ -148,14 +197,39 @@ class Session:
         """Send a frame soon, or close the session when too much waits already."""
         if self.phase is Phase.CLOSED:
             return
+        self._close_run()
+        self._wait_in_queue(frame)
+        self._waits(frame.size_bytes)
+
+    def pass_on(self, place: Cursor, entry: LiveEntry | None) -> None:
+        """Go on to a place right behind an entry, and show it; None for one that is not to be shown."""
+        if entry is not None and self.phase is not Phase.CLOSED:
+            if self._run is None:
+                self._run = _Run(self.place)
+                self._wait_in_queue(self._run)
+            self._run.entries.append(entry)
+            self.place = place
+            self._waits(len(entry.body))
+        else:
+            self.place = place
+
+    def _wait_in_queue(self, what: "Frame | _Run") -> None:
         if self._queue is None:
             self._queue = deque()
-        self._queue.append(frame)
-        self._queued_bytes += frame.size_bytes
-        if len(self._queue) > QUEUE_FRAMES or self._queued_bytes > QUEUE_BYTES:
+        self._queue.append(what)
+
+    def _waits(self, size_bytes: int) -> None:
+        """Count what has been queued, and have it sent, or close the session when too much waits."""
+        self._queued += 1
+        self._queued_bytes += size_bytes
+        if self._queued > QUEUE_FRAMES or self._queued_bytes > QUEUE_BYTES:
             self.close(TOO_SLOW)
         else:
             self._write_soon()
+
+    def _close_run(self) -> None:
+        if self._run is not None:
+            self._run.until, self._run = self.place, None
 
     def tell_unread(self) -> None:
         """Send the count soon; several changes before that are told at once."""
@@ -201,7 +275,7 @@ class Session:
     def ended(self) -> None:
         """Take note that the connection is over."""
         self.phase = Phase.CLOSED
-        self._queue = None
+        self._queue = self._run = None
         if self.expiry is not None:
             self.expiry.cancel()
             self.expiry = None
@@ -238,10 +312,16 @@ class Session:
         """Take what is to be written next, the count after all frames; nothing from a session that is over."""
         batch: list[Frame] = []
         size_bytes = 0
+        self._close_run()
         while self._queue and size_bytes < BATCH_BYTES:
-            batch.append(self._queue.popleft())
-            size_bytes += batch[-1].size_bytes
-        self._queued_bytes -= size_bytes
+            head = self._queue[0]
+            frame, queued_bytes = head.take() if isinstance(head, _Run) else (head, head.size_bytes)
+            if not isinstance(head, _Run) or not head.entries:
+                self._queue.popleft()
+            batch.append(frame)
+            size_bytes += frame.size_bytes
+            self._queued -= 1
+            self._queued_bytes -= queued_bytes
         if not self._queue:
             # An empty deque holds half a kilobyte, which counts with ten thousand idle sessions.
             self._queue = None

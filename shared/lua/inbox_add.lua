@@ -1,22 +1,30 @@
 -- Adds an entry to a user's inbox or to the feed; the same id again changes nothing.
--- ARGV: inbox|log, id, value, limit, retention_s, epoch if there is none yet
--- Returns: 1 if it is new, epoch, sequence before it (-1 if it is not new), its sequence, unread, version, sessions.
+-- ARGV: inbox|log, id, value, limit, retention_s, epoch if there is none yet, order or '' for that of writing
+-- Returns: 1 if it is new, epoch, sequence before it (-1 if it is not new), its sequence, unread, version, sessions, order.
 local base = KEYS[1]
 local log, id, value, epoch = ARGV[1], ARGV[2], ARGV[3], ARGV[6]
 local limit, retention_s = tonumber(ARGV[4]), tonumber(ARGV[5])
 local meta = base .. ':meta'
 
 local before, sequence = -1, redis.call('ZSCORE', base .. ':' .. log, id)
-if not sequence then
-  local known = redis.call('HMGET', meta, 'epoch', 'seq')
+local order
+if sequence then
+  order = redis.call('ZSCORE', base .. ':order', id) or sequence
+else
+  settle(base, log)
+  local known = redis.call('HMGET', meta, 'epoch', 'seq', 'version')
   before = tonumber(known[2] or '0')
   sequence = math.max(before + 1, now_us())
-  redis.call('HSET', meta, 'epoch', known[1] or epoch, 'seq', text(sequence))
-  redis.call('HINCRBY', meta, 'version', 1)
+  order = free_order(base, tonumber(ARGV[7]) or sequence)
+  if not known[1] then
+    redis.call('HSET', meta, 'epoch', epoch)
+  end
+  redis.call('HSET', meta, 'seq', text(sequence), 'ordered', text(sequence), 'version', text(tonumber(known[3] or '0') + 1))
   redis.call('ZADD', base .. ':' .. log, text(sequence), id)
+  redis.call('ZADD', base .. ':order', text(order), id)
   redis.call('HSET', base .. ':entries', id, value)
-  prune(base, log, limit, retention_s)
-  keep(base, retention_s, log, 'entries', 'meta', 'state', 'feed_state')
+  trim(base, log, limit, retention_s)
+  keep(base, retention_s, log, 'order', 'entries', 'meta', 'state', 'feed_state')
 end
 
 local known = redis.call('HMGET', meta, 'epoch', 'version')
@@ -26,4 +34,5 @@ if log == 'inbox' then
 end
 return {
   before == -1 and 0 or 1, known[1] or '', text(before), text(tonumber(sequence)), count, known[2] or '0', sessions,
+  text(tonumber(order)),
 }

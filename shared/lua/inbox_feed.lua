@@ -1,5 +1,5 @@
 -- Reads the feed. ARGV: epoch and sequence that the caller has, limit, retention_s
--- Returns: epoch, seq, floor, status, entries after the caller's, oldest first (id, sequence, value, ...).
+-- Returns: epoch, seq, floor, status, entries after the caller's, oldest first (id, sequence, order, value, ...).
 local base = KEYS[1]
 prune(base, 'log', tonumber(ARGV[3]), tonumber(ARGV[4]))
 local meta = redis.call('HMGET', base .. ':meta', 'epoch', 'seq', 'floor')
@@ -10,6 +10,7 @@ if meta[2] and tonumber(meta[2]) ~= tonumber(after) then
   for index = 1, #found, 2 do
     entries[#entries + 1] = found[index]
     entries[#entries + 1] = text(tonumber(found[index + 1]))
+    entries[#entries + 1] = text(tonumber(redis.call('ZSCORE', base .. ':order', found[index])))
     entries[#entries + 1] = redis.call('HGET', base .. ':entries', found[index]) or ''
   end
 end

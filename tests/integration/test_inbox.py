@@ -11,6 +11,7 @@ import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from shared.cursor import Cursor
 from shared.directory import Directory
 from shared.feed import Feed, FeedMirror, FeedNews, group_set
 from shared.inbox import Inbox
@@ -18,7 +19,7 @@ from shared.keys import Keys
 from shared.people import Person
 from shared.sessions import GATEWAY_TTL_S, NODE_TTL_S, Sessions
 from shared.store import Store
-from shared.timeline import Cursor, FeedEntry, Mark, Snapshot, feed_mark, follow, newest_first, pending, unread
+from shared.timeline import FeedEntry, Mark, Snapshot, feed_mark, follow, newest_first, pending, unread
 from tests.conftest import EmptyStore
 from tests.waiting import eventually
 
@@ -107,6 +108,32 @@ async def test_entries_go_after_the_retention_and_keys_expire_with_it(connection
     assert snapshot.unread == len(snapshot.entries)
 
 
+async def test_a_mark_that_outlives_its_entry_is_counted_against_nothing(connection: Store) -> None:
+    desk = desk_on(connection, retention=timedelta(seconds=2))
+    await add(desk, "n1")
+    base = desk.keys.user("user1")
+    before = await desk.inbox.everything("user1")
+    await eventually(lambda: _expires_within(desk, f"{base}:inbox", 1500))
+    await desk.inbox.mark("user1", "n1", "read")
+    await eventually(lambda: _is_gone(desk, f"{base}:inbox"))
+    assert await desk.store.command("EXISTS", f"{base}:state") == 1
+    standing = await desk.sessions.touch_on_node("user1", ["s1"], "node-a")
+    assert standing.snapshot.unread == 0
+    assert (await desk.inbox.pending("user1")).unread == 0
+    # Whoever had not been told of the entry is told that something is gone.
+    late = Cursor(before.epoch, before.seq - 1)
+    assert follow(late, await desk.inbox.after("user1", late.user_seq), desk.mirror.log, NO_GROUPS) is None
+    assert (await desk.inbox.add("user1", "n2", body("n2"))).unread == 1
+
+
+async def _expires_within(desk: Desk, key: str, most_ms: int) -> bool:
+    return bool(await desk.store.command("PTTL", key) < most_ms)
+
+
+async def _is_gone(desk: Desk, key: str) -> bool:
+    return not await desk.store.command("EXISTS", key)
+
+
 async def test_marks_change_the_count_once(desk: Desk) -> None:
     await add(desk, "n1", "n2", "n3")
     read = await desk.inbox.mark("user1", "n1", "read")
@@ -166,7 +193,7 @@ async def test_mirror_takes_news_in_order_and_asks_for_what_is_missing(desk: Des
     first = await desk.feed.add("f1", body("f1"), None)
     second = await desk.feed.add("f2", body("f2"), ("ops",))
     news = [
-        FeedNews(added.epoch, added.before, FeedEntry(added.seq, name, group_set(groups), body(name)))
+        FeedNews(added.epoch, added.before, FeedEntry(added.seq, name, group_set(groups), body(name), added.order))
         for added, name, groups in ((first, "f1", None), (second, "f2", ("ops",)))
     ]
     assert desk.mirror.take(news[1]) is None
@@ -381,3 +408,168 @@ async def _counts_agree(desk: Desk) -> None:
     own = sum(entry.mark is Mark.UNREAD for entry in snapshot.entries)
     broadcasts = sum(feed_mark(entry, snapshot, log) is Mark.UNREAD for entry in log.after(0, OUR_GROUPS))
     assert (snapshot.unread, unread(snapshot, log, OUR_GROUPS)) == (own, own + broadcasts)
+
+
+# In the order of acceptance.
+
+
+def line_of(desk: Desk, snapshot: Snapshot) -> list[str]:
+    return [item.id for item in newest_first(snapshot, desk.mirror.log, OUR_GROUPS)]
+
+
+async def test_the_line_stands_in_the_order_of_acceptance_whoever_wrote_it(connection: Store) -> None:
+    desk = desk_on(connection, limit=20, feed_limit=20)
+    for number in (1, 0, 2, 3, 5, 7, 9, 4, 6, 8):
+        if number % 3:
+            await desk.inbox.add("user1", f"n{number}", body(f"n{number}"), order=1_000 + number)
+        else:
+            await desk.feed.add(f"n{number}", body(f"n{number}"), None, order=1_000 + number)
+    await desk.mirror.refresh()
+    assert line_of(desk, await desk.inbox.everything("user1")) == [f"n{number}" for number in reversed(range(10))]
+    # A mirror that is told by messages has the same order as one that reads.
+    stream = pending(await desk.inbox.pending("user1"), desk.mirror.log, OUR_GROUPS)
+    assert [item.id for item in stream.items] == [f"n{number}" for number in range(10)]
+
+
+async def test_entries_of_one_order_both_stand_on_the_line(desk: Desk) -> None:
+    first = await desk.inbox.add("user1", "n1", body("n1"), order=1_000)
+    second = await desk.inbox.add("user1", "n2", body("n2"), order=1_000)
+    assert (first.order, second.order) == (1_000, 1_001)
+    again = await desk.inbox.add("user1", "n1", body("n1"), order=1_000)
+    assert (again.is_new, again.order) == (False, 1_000)
+
+
+async def test_what_the_previous_release_writes_meanwhile_stands_where_it_was_written(desk: Desk) -> None:
+    base = desk.keys.user("user1")
+    known = await desk.inbox.add("user1", "n1", body("n1"))
+
+    async def written_before(name: str) -> None:
+        """What the scripts of the previous release do: no order, and no cleaning of it."""
+        seq = int(await desk.store.command("HGET", f"{base}:meta", "seq")) + 1_000
+        await desk.store.command("HSET", f"{base}:meta", "seq", seq)
+        await desk.store.command("ZADD", f"{base}:inbox", seq, name)
+        await desk.store.command("HSET", f"{base}:entries", name, body(name))
+
+    await written_before("n2")
+    # Full, it takes one away for each one that it adds, so that the numbers agree.
+    await desk.store.command("ZREM", f"{base}:inbox", "n1")
+    await desk.store.command("HDEL", f"{base}:entries", "n1")
+    # A mark without an entry, as an expired inbox left it.
+    await desk.store.command("HSET", f"{base}:state", "gone", "r")
+    page = await desk.inbox.page("user1", tuple(Mark), 10)
+    assert page is not None
+    assert [entry.id for entry in page.snapshot.entries] == ["n2"]
+    assert page.snapshot.unread == 1
+    await desk.inbox.add("user1", "n0", body("n0"), order=known.order)
+    await written_before("n3")
+    assert line_of(desk, await desk.inbox.everything("user1")) == ["n3", "n2", "n0"]
+    assert [entry.id for entry in (await desk.inbox.pending("user1")).entries] == ["n3", "n2", "n0"]
+
+
+async def test_a_page_is_a_part_of_the_line_in_every_state(connection: Store) -> None:
+    desk = desk_on(connection, limit=1_000)
+    for number in range(250):
+        await desk.inbox.add("user1", f"n{number:03}", body(f"n{number:03}"), order=10_000 - number)
+        if number % 50 == 0:
+            await desk.inbox.mark("user1", f"n{number:03}", "read")
+    names = [f"n{number:03}" for number in range(250)]
+    for marks, expected in (
+        (tuple(Mark), names),
+        ((Mark.READ,), names[::50]),
+        ((Mark.UNREAD,), [name for number, name in enumerate(names) if number % 50]),
+        ((Mark.ARCHIVED,), []),
+    ):
+        found: list[str] = []
+        bound = "+inf"
+        while bound:
+            page = await desk.inbox.page("user1", marks, 40, bound=bound)
+            assert page is not None
+            assert len(page.snapshot.entries) <= 40
+            found += [entry.id for entry in page.snapshot.entries]
+            bound = page.bound
+        assert found == expected
+    above = await desk.inbox.page("user1", tuple(Mark), 2, above="n100")
+    assert above is not None
+    assert [entry.id for entry in above.snapshot.entries] == ["n101", "n102"]
+    assert await desk.inbox.page("user1", tuple(Mark), 2, above="of another user") is None
+
+
+WRITES = st.lists(
+    st.one_of(
+        st.tuples(st.just("accept"), st.sampled_from(["own", "feed"]), st.sampled_from([0, 1])),
+        st.tuples(st.just("write"), st.sampled_from([0, 1]), st.integers(0, 5)),
+        st.tuples(st.just("read"), st.integers(0, 6), st.just(0)),
+        st.tuples(st.just("connect"), st.integers(0, 6), st.just(0)),
+    ),
+    max_size=40,
+)
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(operations=WRITES)
+async def test_two_writers_make_one_line_and_no_cursor_on_it_skips_or_repeats(
+    connection: Store, operations: list[tuple[str, str | int, int]]
+) -> None:
+    desk = desk_on(connection, limit=100, feed_limit=100)
+    log, cursor = desk.mirror.log, Cursor()
+    inboxes = (desk.inbox, Inbox(connection, desk.keys, 100, MONTH))
+    waiting: tuple[list[str], list[str]] = ([], [])
+    accepted: list[str] = []
+    written: set[str] = set()
+    told: list[str] = []
+
+    async def write(writer: int, index: int) -> None:
+        """Let a writer write one of what it has in hand, whichever it comes to first."""
+        if not waiting[writer]:
+            return
+        name = waiting[writer].pop(index % len(waiting[writer]))
+        order = 1_000 + accepted.index(name)
+        if name.startswith("own"):
+            await inboxes[writer].add("user1", name, body(name), order=order)
+        else:
+            await desk.feed.add(name, body(name), None, order=order)
+        written.add(name)
+
+    async def read(most: int) -> None:
+        """Follow the cursor; the connection breaks after so many."""
+        nonlocal cursor
+        await desk.mirror.refresh()
+        stream = follow(cursor, await desk.inbox.after("user1", cursor.user_seq), log, NO_GROUPS)
+        assert stream is not None
+        names = [item.id for item in stream.items]
+        assert sorted(names) == sorted(written - set(told))
+        if cursor.part is None:
+            assert names == sorted(names, key=accepted.index)
+        told.extend(names[:most])
+        cursor = stream.end if most >= len(names) else stream.items[most - 1].cursor if most else stream.start
+        assert Cursor.decode(cursor.encode()) == cursor
+
+    async def connect(most: int) -> None:
+        """Come without a cursor: the newest ten are told, and what is before them counts as told."""
+        nonlocal cursor
+        await desk.mirror.refresh()
+        stream = pending(await desk.inbox.pending("user1"), log, NO_GROUPS)
+        names = [item.id for item in stream.items]
+        assert names == sorted(written, key=accepted.index)[-10:]
+        told[:] = [*sorted(written - set(names)), *names[:most]]
+        cursor = stream.end if most >= len(names) else stream.items[most - 1].cursor if most else stream.start
+
+    for operation, one, other in operations:
+        if operation == "accept":
+            accepted.append(f"{one}{len(accepted)}")
+            waiting[other].append(accepted[-1])
+        elif operation == "write":
+            await write(int(one), other)
+        elif operation == "read":
+            await read(int(one))
+        else:
+            await connect(int(one))
+    for writer in (0, 1):
+        while waiting[writer]:
+            await write(writer, 0)
+    await read(99)
+    await read(99)
+    assert sorted(told) == sorted(accepted)
+    assert line_of(desk, await desk.inbox.everything("user1")) == accepted[::-1]

@@ -12,6 +12,7 @@ import pytest
 from carillon.local.servers import LocalServer
 from services.realtime.frames import Frame
 from services.realtime.sessions import GOING_AWAY
+from shared.model import UserInbox
 from shared.mqtt import Broker
 from shared.people import Person, Preferences
 from tests.conftest import EmptyStore
@@ -116,6 +117,58 @@ async def test_status_is_live_and_what_a_new_session_sees_first(node: Realtime, 
         assert await client.next() == frame
         assert (await client.next())["type"] == "hello"
     assert (await node.call("GET", "/v1/inbox", "user3"))[1]["notifications"] == []
+
+
+async def test_a_burst_over_two_processes_stands_in_the_order_of_acceptance(node: Realtime, other: Realtime) -> None:
+    burst = [notification(f"{number}") for number in range(10)]
+    names = [each.id for each in burst]
+    async with node.session("user1") as here, other.session("user1") as there:
+        for client in (here, there):
+            await client.next("hello")
+        for number in (1, 0, 2, 3, 5, 7, 9, 4, 6, 8):
+            process = (node, other)[number % 2]
+            await (process.to_all if number % 5 == 0 else _to_ada(process))(burst[number])
+        for client in (here, there):
+            assert sorted(await ids_until_quiet(client, 10)) == sorted(names)
+            await _resumes_at_any_cursor(node, client, names)
+    for process in (node, other):
+        assert await _inbox(process, "user1") == names[::-1]
+        async with process.session("user1") as client:
+            assert await ids_until_quiet(client, 10) == names
+
+
+async def test_what_is_at_hand_together_is_shown_live_in_the_order_of_acceptance(node: Realtime) -> None:
+    burst = [notification(f"{number}") for number in range(6)]
+    names = [each.id for each in burst]
+    async with node.session("user1") as client:
+        await client.next("hello")
+        await asyncio.gather(*(node.to_user("user1", burst[number]) for number in (4, 0, 5, 2, 1, 3)))
+        assert await ids_until_quiet(client, 6) == names
+        await _resumes_at_any_cursor(node, client, names)
+
+
+async def test_what_was_scheduled_stands_where_it_was_due(node: Realtime) -> None:
+    scheduled, second = notification("scheduled"), notification("second")
+    await node.to_user("user1", second)
+    await node.deliver(scheduled, UserInbox(user_id="user1"), due_ms=second.accepted_ms + 1_000)
+    assert await _inbox(node, "user1") == [scheduled.id, second.id]
+
+
+async def _inbox(process: Realtime, user_id: str, query: str = "") -> list[str]:
+    status, page = await process.call("GET", f"/v1/inbox{query}", user_id)
+    assert status == 200
+    return [entry["id"] for entry in page["notifications"]]
+
+
+async def _resumes_at_any_cursor(process: Realtime, client: Client, names: list[str]) -> None:
+    """Resume behind each frame that a client was shown, and see that the rest comes, once each."""
+    shown = [frame for frame in client.seen if frame["type"] == "notification"]
+    told = []
+    for frame in shown:
+        told.append(frame["notification"]["id"])
+        rest = set(names) - set(told)
+        async with process.session("user1", f"?cursor={frame['cursor']}") as again:
+            assert set(await ids_until_quiet(again, len(rest))) == rest
 
 
 # Resuming.

@@ -1,5 +1,6 @@
 """The realtime service's HTTP side: reading, preferences, devices, alerts, the unsubscribe link, the page."""
 
+import re
 import time
 from base64 import urlsafe_b64encode
 from datetime import UTC, datetime
@@ -12,9 +13,12 @@ from carillon.local.servers import LocalServer
 from services.realtime.addresses import Addresses, AddressLimits
 from services.realtime.app import build
 from services.realtime.auth import SharedSecret
+from shared.inbox import wire_body
+from shared.keys import order_of
 from shared.ledger import AlertState, NewRecord, NewRow
 from shared.model import Channel, Delivery, Notification, Priority, UserInbox
 from shared.people import MobileDevice, Person
+from shared.store import Store
 from shared.suppression import Cause, Suppressions, digest
 from shared.unsubscribe import PATH as UNSUBSCRIBE_PATH
 from shared.unsubscribe import token as link_token
@@ -86,6 +90,55 @@ async def test_a_page_holds_100_entries_whatever_more_is_asked_for(node: Realtim
     status, page = await node.call("GET", f"/v1/inbox?limit={asked}", "user1")
     assert status == 200
     assert [entry["id"] for entry in page["notifications"]] == sent[:0:-1]
+
+
+@pytest.mark.parametrize("query", ["limit=10", "limit=10&before={middle}", "limit=10&state=read"])
+async def test_a_page_of_a_large_inbox_reads_a_page(
+    store: EmptyStore, broker: LocalServer, topic_prefix: str, query: str
+) -> None:
+    async with realtime_node(store.url, broker.url, topic_prefix, inbox_limit=3_000) as node:
+        inbox, database = node.node.hub._inbox, node.context.store
+        sent = [notification("x" * 2_000) for _ in range(2_000)]
+        for each in sent:
+            await inbox.add("user1", each.id, wire_body(each, each.content), order=order_of(each.id))
+        for each in sent[:20]:
+            await inbox.mark("user1", each.id, "read")
+        path = f"/v1/inbox?{query.format(middle=sent[1_000].id)}"
+        before = await _bytes_read(database)
+        status, page = await node.call("GET", path, "user1")
+        read = await _bytes_read(database) - before
+        newest = {"limit=10": sent, "limit=10&state=read": sent[:20]}.get(query, sent[:1_000])[-10:]
+        assert status == 200
+        assert [entry["id"] for entry in page["notifications"]] == [each.id for each in reversed(newest)]
+        assert page["unread"] == 1_980
+        assert 20_000 < read < 60_000
+
+
+async def _bytes_read(database: Store) -> int:
+    """Return how much a store has answered so far."""
+    answer = (await database.command("INFO", "stats")).decode()
+    return int(re.search(r"total_net_output_bytes:(\d+)", answer)[1])  # type: ignore[index]
+
+
+async def test_pages_follow_one_another_whatever_their_entries_are(node: Realtime) -> None:
+    # Written in another order than accepted, own entries and broadcasts, read and archived ones among them.
+    sent = [notification(f"{number}") for number in range(24)]
+    for number in sorted(range(24), key=lambda number: (number * 7) % 24):
+        await (node.to_all(sent[number]) if number % 3 == 0 else node.to_user("user1", sent[number]))
+    ids = [each.id for each in reversed(sent)]
+    archived = [ids[number] for number in (2, 3, 9)]
+    for each in archived:
+        assert (await node.call("POST", f"/v1/inbox/{each}/archive", "user1"))[0] == 204
+    for state, expected in (("", [each for each in ids if each not in archived]), ("&state=archived", archived)):
+        for limit in (1, 2, 5):
+            pages: list[str] = []
+            while True:
+                before = f"&before={pages[-1]}" if pages else ""
+                _, page = await node.call("GET", f"/v1/inbox?limit={limit}{state}{before}", "user1")
+                pages += [entry["id"] for entry in page["notifications"]]
+                if len(page["notifications"]) < limit:
+                    break
+            assert pages == expected
 
 
 async def test_wrong_queries_name_their_fields(node: Realtime) -> None:

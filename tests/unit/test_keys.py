@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.keys import SHARDS, Keys, new_notification_id, shard_of_id, shard_of_key
+from shared.keys import SHARDS, Keys, new_notification_id, order_of, shard_of_id, shard_of_key
 from shared.ledger import is_notification_id
+from tests.fakes.clock import StandingClock
 
 
 @given(shard=st.integers(0, SHARDS - 1))
@@ -27,6 +28,33 @@ def test_ids_without_a_wish_reach_every_shard_and_never_repeat() -> None:
     ids = [new_notification_id() for _ in range(2_000)]
     assert len(set(ids)) == len(ids)
     assert {shard_of_id(one) for one in ids} == set(range(SHARDS))
+
+
+def test_what_one_process_accepts_has_its_order_also_within_a_millisecond() -> None:
+    ids = [new_notification_id() for _ in range(500)]
+    orders = [order_of(one) for one in ids]
+    assert orders == sorted(set(orders))
+    assert orders[0] // 1_000_000 == pytest.approx(time.time(), abs=5)
+
+
+def test_what_was_to_be_told_later_has_the_order_of_that_time() -> None:
+    first, second = new_notification_id(), new_notification_id()
+    later_ms = round(time.time() * 1000) + 60_000
+    assert order_of(first) < order_of(second) < order_of(first, later_ms)
+    assert order_of(first, 1) == order_of(first)
+
+
+def test_a_clock_that_is_set_back_a_little_changes_no_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = StandingClock()
+    monkeypatch.setattr("shared.keys._clock", clock)
+    ids = [new_notification_id()]
+    clock.move(-0.5)
+    ids.append(new_notification_id())
+    assert order_of(ids[0]) < order_of(ids[1])
+
+
+def test_no_id_has_an_order_that_the_store_cannot_hold() -> None:
+    assert order_of("ffffffff-ffff-7000-bfff-ffffffffffff") == 2**53 - 1
 
 
 def test_a_key_always_has_the_same_shard_and_keys_spread_over_all() -> None:

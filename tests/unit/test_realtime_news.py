@@ -1,21 +1,25 @@
 """Messages between realtime processes, and cursors."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.realtime.news import CountNews, EntryNews, News, PersonNews, StatusNews, decode, encode
+from shared.cursor import Cursor, Part
 from shared.feed import FeedNews
-from shared.timeline import Cursor, FeedEntry
+from shared.timeline import FeedEntry
 
 NEWS: list[News] = [
     EntryNews("user1", "e" * 16, 0, 2**51, 3, 7, quiet=True, body='{"id":"ä\\n"}'),
+    EntryNews("user1", "e" * 16, 0, 2**51, 3, 7, quiet=False, body="{}", order=2**52),
     CountNews("user1", 1, 2, 3, 4, 2**51),
     PersonNews("user1"),
     StatusNews(5, '{"type":"status"}'),
     FeedNews("f" * 16, 1, FeedEntry(2, "n1", None, "{}")),
+    FeedNews("f" * 16, 1, FeedEntry(2, "n1", None, "{}", 2**52)),
     FeedNews("f" * 16, 1, FeedEntry(2, "n1", frozenset({"ops", "sales"}), "{}")),
 ]
 
@@ -25,8 +29,17 @@ def test_what_one_process_writes_another_reads(news: News) -> None:
     assert decode(encode(news).encode()) == news
 
 
+def test_the_previous_release_finds_no_field_in_a_frame_that_it_does_not_know() -> None:
+    entry, broadcast = json.loads(encode(NEWS[1])), json.loads(encode(NEWS[6]))
+    assert set(entry["frame"]) == {"type", "epoch", "before", "seq", "unread", "version", "quiet", "body"}
+    assert set(broadcast["frame"]) == {"type", "epoch", "before", "seq", "id", "groups", "body"}
+    del entry["order"]
+    assert isinstance(NEWS[1], EntryNews)
+    assert decode(json.dumps(entry).encode()) == replace(NEWS[1], order=0)
+
+
 def test_fields_of_a_user_stand_beside_the_frame() -> None:
-    message = json.loads(encode(NEWS[1]))
+    message = json.loads(encode(NEWS[2]))
     assert (message["v"], message["user_id"], message["frame"]["type"]) == (1, "user1", "unread")
 
 
@@ -45,11 +58,14 @@ def test_what_cannot_be_read_is_skipped(payload: bytes) -> None:
 
 EPOCHS = st.one_of(st.just(""), st.binary(min_size=8, max_size=8).filter(any).map(bytes.hex))
 SEQUENCES = st.integers(0, 2**53)
+PARTS = st.none() | st.builds(Part, SEQUENCES, SEQUENCES, st.integers(0, 2**54 + 1))
 
 
-@given(EPOCHS, SEQUENCES, EPOCHS, SEQUENCES)
-def test_cursor_comes_back_as_it_went(user_epoch: str, user_seq: int, feed_epoch: str, feed_seq: int) -> None:
-    cursor = Cursor(user_epoch, user_seq, feed_epoch, feed_seq)
+@given(EPOCHS, SEQUENCES, EPOCHS, SEQUENCES, PARTS)
+def test_cursor_comes_back_as_it_went(
+    user_epoch: str, user_seq: int, feed_epoch: str, feed_seq: int, part: Part | None
+) -> None:
+    cursor = Cursor(user_epoch, user_seq, feed_epoch, feed_seq, part)
     text = cursor.encode()
     assert Cursor.decode(text) == cursor
     assert text.isascii()

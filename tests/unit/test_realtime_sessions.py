@@ -1,6 +1,7 @@
 """A session's queue and order, against a sink that the test holds back."""
 
 import asyncio
+import json
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
@@ -8,7 +9,17 @@ import pytest
 
 from services.realtime import frames
 from services.realtime.frames import Frame
-from services.realtime.sessions import BATCH_BYTES, QUEUE_BYTES, QUEUE_FRAMES, TOO_SLOW, Phase, Session, User
+from services.realtime.sessions import (
+    BATCH_BYTES,
+    QUEUE_BYTES,
+    QUEUE_FRAMES,
+    TOO_SLOW,
+    LiveEntry,
+    Phase,
+    Session,
+    User,
+)
+from shared.cursor import Cursor, key_of
 
 
 class HeldSink:
@@ -172,3 +183,70 @@ async def test_a_write_is_of_bounded_size() -> None:
 )
 def test_message_has_the_header_of_a_whole_unmasked_text(size: int, header: str) -> None:
     assert frame("x" * size).message == bytes.fromhex(header) + b"x" * size
+
+
+def entry(number: int, order: int, *, broadcast: bool = False) -> LiveEntry:
+    return LiveEntry(number, key_of(order, broadcast=broadcast), f'{{"n":{order}}}'.encode())
+
+
+def shown(sink: HeldSink) -> list[tuple[int, Cursor | None]]:
+    frames_sent = [json.loads(text) for text in sink.sent]
+    return [(sent["notification"]["n"], Cursor.decode(sent["cursor"])) for sent in frames_sent]
+
+
+async def test_notifications_that_wait_together_leave_by_their_order_with_their_own_cursors() -> None:
+    sink = HeldSink()
+    sink.open.set()
+    session = live_session(sink)
+    session.pass_on(Cursor(user_seq=1), entry(1, 12))
+    session.pass_on(Cursor(user_seq=1, feed_seq=5), entry(5, 11, broadcast=True))
+    session.pass_on(Cursor(user_seq=2, feed_seq=5), None)
+    session.pass_on(Cursor(user_seq=3, feed_seq=5), entry(3, 10))
+    await until_idle(session)
+    assert [number for number, _ in shown(sink)] == [10, 11, 12]
+    own, broadcast, last = (cursor for _, cursor in shown(sink))
+    assert own is not None
+    assert broadcast is not None
+    assert [own.passed(each) for each in (entry(3, 10), entry(1, 12), entry(5, 11, broadcast=True))] == [
+        True, False, False,
+    ]  # fmt: skip
+    assert [broadcast.passed(each) for each in (entry(3, 10), entry(5, 11, broadcast=True), entry(1, 12))] == [
+        True, True, False,
+    ]  # fmt: skip
+    assert not broadcast.passed(entry(4, 9))
+    assert last == session.place == Cursor(user_seq=3, feed_seq=5)
+
+
+async def test_another_frame_stays_between_the_notifications_that_came_before_and_after_it() -> None:
+    sink = HeldSink()
+    sink.open.set()
+    session = live_session(sink)
+    session.pass_on(Cursor(user_seq=1), entry(1, 12))
+    session.offer(frame('{"notification":{"n":0},"cursor":""}'))
+    session.pass_on(Cursor(user_seq=2), entry(2, 11))
+    await until_idle(session)
+    assert [number for number, _ in shown(sink)] == [12, 0, 11]
+
+
+async def test_what_comes_while_others_are_being_written_waits_for_them() -> None:
+    sink = HeldSink()
+    session = live_session(sink)
+    for number, order in ((1, 12), (2, 11)):
+        session.pass_on(Cursor(user_seq=number), entry(number, order))
+    await asyncio.sleep(0)
+    session.pass_on(Cursor(user_seq=3), entry(3, 10))
+    sink.open.set()
+    await until_idle(session)
+    assert [number for number, _ in shown(sink)] == [11, 12, 10]
+    assert shown(sink)[-1][1] == session.place
+
+
+async def test_too_many_waiting_notifications_close_the_session() -> None:
+    sink = HeldSink()
+    session = live_session(sink)
+    for number in range(1, QUEUE_FRAMES + 3):
+        session.pass_on(Cursor(user_seq=number), entry(number, number))
+        await asyncio.sleep(0)
+    assert (session.phase, sink.code) == (Phase.CLOSED, TOO_SLOW)
+    sink.open.set()
+    await until_idle(session)
