@@ -23,27 +23,33 @@ if may_be_known then
   end
 end
 
--- Whether an alert is open and has told somebody, or will without waiting for an escalation. One that is over, gone or
--- reaches nobody must not keep the next one from telling. One that is planned for later covers others of that kind.
+-- Whether an alert is open and somebody has it or was told, or will be without waiting for an escalation. One that is
+-- over, gone or reaches nobody must not keep the next one from telling. One that is planned for later covers others of
+-- that kind. Repetitions come in numbers, so "told" is written down for the next one.
 local function covers(open_id, is_for_later)
-  local found = read_fields(record_key(open_id), 'alert', 'cancelled')
+  local found = read_fields(record_key(open_id), 'alert', 'cancelled', 'told')
   if not found or not found[1] or found[1] == 'resolved' or found[2] then
     return false
+  end
+  if found[1] == 'acknowledged' or found[3] then
+    return true
   end
   local rows = rows_of(record_key(open_id))
   if not rows then
     return true
   end
+  local will_tell = false
   for key, row in pairs(rows) do
-    if row.lane ~= 'router' then
-      if row.state == 'd' or is_open(row) then
-        return true
-      end
-    elseif key == 'plan' and is_open(row) and (row.due <= now or is_for_later) then
+    if row.lane == 'router' then
+      will_tell = will_tell or (key == 'plan' and is_open(row) and (row.due <= now or is_for_later))
+    elseif row.state == 'd' then
+      redis.call('HSET', record_key(open_id), 'told', 1)
       return true
+    else
+      will_tell = will_tell or is_open(row)
     end
   end
-  return false
+  return will_tell
 end
 
 local dedup_key = base .. ':alert:' .. dedup

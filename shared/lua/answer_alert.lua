@@ -6,7 +6,7 @@
 
 local id, state, user, note, retention_s, told = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
 local record = record_key(id)
-local found = read_fields(record, 'alert', 'alert_by', 'alert_note', 'alert_at', 'acknowledged_at')
+local found = read_fields(record, 'alert', 'alert_by', 'alert_note', 'alert_at', 'acknowledged_at', 'acknowledged_by')
 local current = found and found[1]
 if not current then
   return 'unknown'
@@ -14,6 +14,10 @@ end
 local rows = rows_of(record)
 
 local function was_told(recipient)
+  -- The deliveries by which this person was about to be told have ended with the acknowledgement.
+  if found[6] == recipient then
+    return true
+  end
   if not rows then
     return redis.call('HEXISTS', record, 's:realtime:' .. recipient) == 1
   end

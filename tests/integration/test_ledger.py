@@ -1,6 +1,7 @@
 """The ledger's promises against a real Redis."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
@@ -485,6 +486,40 @@ async def test_an_alert_that_was_told_or_acknowledged_is_still_open(ledger: Ledg
         again = record(row(), alert=AlertState.OPEN, dedup="db|disk")
         assert await ledger.accept(again) == (Verdict.DUPLICATE, first.notification.id)
         await ledger.acknowledge(first.notification.id, "user123")
+
+
+async def test_an_alert_that_somebody_took_before_it_was_delivered_is_still_open(ledger: Ledger) -> None:
+    first = record(row(), alert=AlertState.OPEN, dedup="db|disk")
+    await ledger.accept(first)
+    await ledger.acknowledge(first.notification.id, "user123")
+    assert (await claim(ledger, first)).verdict == "acknowledged"
+    again = record(row(), alert=AlertState.OPEN, dedup="db|disk")
+    assert await ledger.accept(again) == (Verdict.DUPLICATE, first.notification.id)
+
+
+async def test_repetitions_of_an_alert_that_was_told_do_not_read_its_rows(ledger: Ledger, opened: Store) -> None:
+    first = record(*(row(f"email:{number}") for number in range(300)), alert=AlertState.OPEN, dedup="db|disk")
+    await ledger.accept(first)
+    await ledger.finish(await claim(ledger, first, "email:7"), DELIVERED)
+    read = []
+    for _ in range(3):
+        again = record(row(), alert=AlertState.OPEN, dedup="db|disk")
+        assert await ledger.accept(again) == (Verdict.DUPLICATE, first.notification.id)
+        stats = (await opened.command("INFO", "commandstats")).decode()
+        read.append(re.findall(r"cmdstat_(?:hgetall|hkeys|hget|hvals):calls=(\d+)", stats))
+    assert read[1] == read[2]
+
+
+async def test_whoever_acknowledged_may_say_so_again(ledger: Ledger) -> None:
+    first = record(NewRow(row("email:user123").row), alert=AlertState.OPEN)
+    await ledger.accept(first)
+    alert_id = first.notification.id
+    assert await ledger.acknowledge(alert_id, "user123", must_be_told=True) is Answered.DONE
+    # The delivery by which he was about to be told ends, and a receipt that got lost lets a publisher ask again.
+    assert (await claim(ledger, first, "email:user123")).verdict == "acknowledged"
+    assert await ledger.acknowledge(alert_id, "user123", must_be_told=True) is Answered.AGAIN
+    await ledger.resolve(alert_id)
+    assert await ledger.acknowledge(alert_id, "user123", must_be_told=True) is Answered.AGAIN
 
 
 async def test_rows_that_follow_are_written_with_the_end_or_not_at_all(ledger: Ledger) -> None:
