@@ -14,13 +14,15 @@ local lane, most, ahead, probe = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), 
 local retention_s = tonumber(ARGV[5])
 local grace = {low = tonumber(ARGV[6]), normal = tonumber(ARGV[7]), high = tonumber(ARGV[8]), critical = tonumber(ARGV[9])}
 local LONGEST_DOUBLING = 6
--- A row that is taken so often unclaimed is looked at more closely: nobody can read it where it is no JSON.
+-- A row that is taken so often unclaimed is looked at more closely: nobody claims it where its texts are no JSON, or
+-- speak of another row.
 local SUSPICIOUS = 2
 local schedule = base .. ':due:' .. lane
 local due_rows, ended = {}, {}
 
-local function is_json(text)
-  return text and pcall(cjson.decode, text)
+local function says(text, name, value)
+  local is_json, read = pcall(cjson.decode, text or '')
+  return is_json and type(read) == 'table' and read[name] == value
 end
 
 -- Why an open row ends now: its state and reason, or nothing.
@@ -48,7 +50,7 @@ for i = 1, #found_due, 2 do
     local record = record_key(id)
     local found = read_fields(record, 's:' .. key, 'c', 'd:' .. key, 'cancelled', 'alert')
     local row = found and read_row(found[1])
-    local suspicious = row and row.redrives >= SUSPICIOUS and not (is_json(found[2]) and is_json(found[3]))
+    local suspicious = row and row.redrives >= SUSPICIOUS and not (says(found[2], 'id', id) and says(found[3], 'key', key))
     if not row or row.lane ~= lane or not found[2] or not found[3] or suspicious then
       if quarantine(lane, id, key) then
         ended[#ended + 1] = {id, key, 'l', 'unreadable', found and found[2] or '', found and found[3] or ''}

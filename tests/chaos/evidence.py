@@ -286,7 +286,7 @@ async def _scan(store: Any) -> tuple[Ledger, list[InboxEntry]]:
             for key, fields in zip(page, await pipeline.execute(), strict=True):
                 record = _record(key.decode().rpartition(":")[2], fields, ledger.schedule)
                 ledger.records[record.notification_id] = record
-                if part_of := json.loads(fields[b"c"]).get("part_of"):
+                if part_of := _object(fields.get(b"c")).get("part_of"):
                     parts[record.notification_id] = part_of
     for part, whole in parts.items():
         # The rows of a fan-out stand in records of their own; to everybody else they are the notification's.
@@ -298,11 +298,11 @@ async def _scan(store: Any) -> tuple[Ledger, list[InboxEntry]]:
 
 
 def _record(notification_id: str, fields: Mapping[bytes, bytes], schedule: set[str]) -> Record:
-    said = json.loads(fields[b"c"])
+    said = _object(fields.get(b"c"))
     record = Record(
         notification_id,
-        key_in(said["content"]["message"]),
-        said["accepted_ms"] / 1000,
+        key_in(said.get("content", {}).get("message", "")),
+        said.get("accepted_ms", 0) / 1000,
         int(fields.get(b"open", b"0")),
     )
     rows: dict[str, Row] = {}
@@ -322,10 +322,19 @@ def _record(notification_id: str, fields: Mapping[bytes, bytes], schedule: set[s
     return record
 
 
+def _object(text: bytes | None) -> dict[str, Any]:
+    """Read a JSON object of the ledger, which a scenario may have damaged."""
+    try:
+        read = json.loads(text or b"{}")
+    except ValueError:
+        return {}
+    return read if isinstance(read, dict) else {}
+
+
 def _row(notification_id: str, key: str, status: str, spec: bytes, schedule: set[str]) -> Row:
     """Read a row as ``shared/lua/ledger.lua`` writes it."""
     letter, lane, _, token, attempts, _, until, _, _, reason = status.split("|", 9)
-    address = json.loads(spec).get("address") or {}
+    address = _object(spec).get("address") or {}
     to = next((str(address[name]) for name in ("email", "phone", "token", "user_id") if name in address), "")
     return Row(
         key,

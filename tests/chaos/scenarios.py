@@ -25,7 +25,7 @@ Judge = Callable[[Rig, Evidence, Verdict], Iterator[str]]
 
 # Shares and percentiles of a handful say nothing.
 _LARGE_RUN = 10_000
-_SAMPLES_LEAST = 300
+SAMPLES_LEAST = 300
 
 # Twenty kills and their recoveries, six long stops, fifteen restarts: they need the time, and one process left alone
 # must cope.
@@ -263,7 +263,7 @@ def _judge_provider_down(rig: Rig, evidence: Evidence, _verdict: Verdict) -> Ite
     settling_s = (ended - began) * 0.05
     before, after = (began + settling_s, fault.begin), (fault.end + settling_s, ended)
     up_ms, before_ms, after_ms, down_ms = (
-        percentile_ms(evidence, ("apns", "fcm"), spans, 0.99, least=_SAMPLES_LEAST)
+        percentile_ms(evidence, ("apns", "fcm"), spans, 0.99, least=SAMPLES_LEAST)
         for spans in ([before, after], [before], [after], [(fault.begin, fault.end)])
     )
     if up_ms is None or before_ms is None or after_ms is None or down_ms is None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.poison_scenarios import POISON_SCENARIOS
 from tests.chaos.rig import Plan
 from tests.chaos.runner import examples, play
 from tests.chaos.scenarios import SCENARIOS, sized
@@ -16,6 +17,7 @@ _SMALL = Plan(notifications=200, per_second=40, seed=7, answer_s=0.1, attempt_de
 # Where the store stays, a dead worker's claims may lapse soon.
 _BRISK = replace(_SMALL, lease_margin_s=2)
 
+_SCENARIOS = SCENARIOS | POISON_SCENARIOS
 _PLANS = {
     "router-kill": replace(_BRISK, faults=2, services=("realtime",)),
     "email-kill": replace(_BRISK, faults=2, services=("email",)),
@@ -33,6 +35,7 @@ _PLANS = {
     # As slow as it takes to be sure that everybody is refused.
     "relay-refuses-all": replace(_SMALL, per_second=20),
     "poison": replace(_SMALL, services=("email", "sms")),
+    "poison-row": replace(_SMALL, services=("email", "sms")),
     "rolling": replace(_SMALL, services=("email",)),
     "same-publish": replace(_SMALL, services=("realtime",)),
     "clock": replace(_SMALL, services=("email", "realtime")),
@@ -40,11 +43,11 @@ _PLANS = {
 
 
 def test_every_scenario_has_a_short_version() -> None:
-    assert _PLANS.keys() == SCENARIOS.keys()
+    assert _PLANS.keys() == _SCENARIOS.keys()
 
 
 @pytest.mark.parametrize("name", _PLANS)
 async def test_nothing_is_lost(name: str, tmp_path: Path) -> None:
-    scenario = SCENARIOS[name]
+    scenario = _SCENARIOS[name]
     result = await play(scenario, sized(scenario, _PLANS[name]), tmp_path)
     assert result.broken == [], "\n".join(examples(result.verdict))

@@ -1,0 +1,173 @@
+"""One bad item: rows that nobody can read, and a mail whose text version once took more memory than a pod has."""
+
+import asyncio
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from carillon.publisher import Publisher
+from shared.keys import Keys, new_notification_id
+from shared.ledger import Ledger, NewRecord, NewRow
+from shared.model import (
+    Address,
+    Channel,
+    Content,
+    Delivery,
+    EmailAddress,
+    MobileToken,
+    Notification,
+    PhoneNumber,
+    Platform,
+    Priority,
+    UserInbox,
+)
+from shared.store import Store
+from tests.chaos.checker import Harm, Limits, Verdict
+from tests.chaos.evidence import Evidence
+from tests.chaos.recovery import percentile_ms, publishing_began_at, publishing_ended_at
+from tests.chaos.rig import Plan, Rig
+from tests.chaos.scenarios import SAMPLES_LEAST, Scenario
+
+# What the manifests give the email service (deploy/k8s/base/email).
+POD_BYTES = 256 * 1024 * 1024
+_WATCH_S = 0.005
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+# What part of the publishing the poison is planted in, after what part of it.
+_AFTER, _DURING = 0.3, 0.4
+# Large mails are long for everybody who takes them; so few of them say nothing in a percentile.
+HUGE_MAILS = 3
+# One long line beside many short ones: as text a rectangle of 150 million characters.
+_HUGE = "<table><tr><td>" + "a<br>" * 5_000 + "</td><td>" + "y" * 30_000 + "</td></tr></table>"
+
+_ADDRESSES: dict[Channel, Address] = {
+    Channel.EMAIL: EmailAddress(email="poison@example.com"),
+    Channel.SMS: PhoneNumber(phone="+12125550199"),
+    Channel.PUSH: MobileToken(platform=Platform.IOS, token="0" * 64),
+    Channel.REALTIME: UserInbox(user_id="poison"),
+}
+
+# Field of the record, and what stands there instead; None is nothing. {key} is the row's.
+DAMAGES: tuple[tuple[str, str | bytes | None], ...] = (
+    ("s:{key}", "garbage"),
+    ("s:{key}", "p|email|normal|0|0"),
+    ("s:{key}", "z|email|normal|0|0|0|1|1|9999999999999|"),
+    ("s:{key}", "p|email|urgent|0|0|0|1|1|9999999999999|"),
+    ("s:{key}", None),
+    ("d:{key}", "{"),
+    ("d:{key}", b"\xff\xfe{}"),
+    ("d:{key}", '{"key": "x", "channel": "nothing"}'),
+    ("d:{key}", None),
+    ("c", "{"),
+    ("c", '{"v": 1}'),
+    ("c", None),
+)
+
+
+def planted(plan: Plan) -> int:
+    """Return how many rows are damaged in a run."""
+    return len(DAMAGES) * len(plan.services)
+
+
+async def _plant(ledger: Ledger, channel: Channel, field: str, value: str | bytes | None) -> None:
+    """Write a row that is due in a moment, and damage it."""
+    key, soon_ms = f"{channel}:poison", round(time.time() * 1000) + 1_000
+    row = Delivery(
+        key=key, channel=channel, priority=Priority.NORMAL, address=_ADDRESSES[channel], due_ms=soon_ms,
+        expires_ms=soon_ms + 3_600_000,
+    )  # fmt: skip
+    notification = Notification(
+        id=new_notification_id(), kind="poison", priority=Priority.NORMAL, accepted_ms=round(time.time() * 1000),
+        content=Content(title="Poison", message="Poison"),
+    )  # fmt: skip
+    await ledger.accept(NewRecord(notification, [NewRow(row)]))
+    record, name = f"{ledger.keys.shard_of(notification.id)}:n:{notification.id}", field.format(key=key)
+    if value is None:
+        await ledger.store.command("HDEL", record, name)
+    else:
+        await ledger.store.command("HSET", record, name, value)
+
+
+async def _poison_rows(rig: Rig) -> None:
+    """Plant every kind of damage on every lane, and send the mails, while notifications flow."""
+    async with asyncio.TaskGroup() as group:
+        limit = group.create_task(_hold_to_memory(rig), name="memory limit")
+        await asyncio.sleep(rig.plan.lasts_s * _AFTER)
+        begin = time.time()
+        channels = [Channel(name) for name in rig.plan.services]
+        kinds = [(channel, *damage) for damage in DAMAGES for channel in channels]
+        rig.draw.shuffle(kinds)
+        step_s = rig.plan.lasts_s * _DURING / len(kinds)
+        mails = set(range(0, len(kinds), max(1, len(kinds) // HUGE_MAILS))) if Channel.EMAIL in channels else set()
+        async with Store(rig.store_url) as store, Publisher(rig.stack.broker.url) as publisher:
+            ledger = Ledger(store, Keys())
+            for number, kind in enumerate(kinds):
+                await _plant(ledger, *kind)
+                if number in mails:
+                    mail = {"to": f"huge{number}@example.com", "subject": "Poison", "html_body": _HUGE}
+                    await publisher.publish("notifications/email/send", mail, timeout_s=60)
+                await asyncio.sleep(step_s)
+        rig.note(f"{len(kinds)} unreadable rows, {len(mails)} huge mails", "ledger", begin)
+        await rig.published()
+        limit.cancel()
+
+
+async def _hold_to_memory(rig: Rig) -> None:
+    """Kill an email process that takes more than its pod has, as the kernel would; until cancelled."""
+    while True:
+        await asyncio.sleep(_WATCH_S)
+        for index in range(rig.plan.processes if "email" in rig.plan.services else 0):
+            pid = rig.stack.child("email", index).pid
+            if pid is not None and (resident := _resident_bytes(pid)) > POD_BYTES:
+                rig.send_signal("email", index, signal.SIGKILL)
+                rig.notes.append(f"email-{index} killed at {resident >> 20} MiB")
+
+
+def _resident_bytes(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+def _judge(rig: Rig, evidence: Evidence, _verdict: Verdict) -> Iterator[str]:
+    ends = Counter(
+        (record.key is None, row.state, row.reason)
+        for record in evidence.ledger.records.values()
+        for row in record.rows
+    )
+    if ends[True, "dead_lettered", "unreadable"] != planted(rig.plan):
+        yield f"{ends[True, 'dead_lettered', 'unreadable']} of {planted(rig.plan)} unreadable rows are dead letters"
+    huge = Counter(effect.to for effect in evidence.effects if effect.to.startswith("huge"))
+    if "email" in rig.plan.services and (len(huge) < HUGE_MAILS or set(huge.values()) != {1}):
+        yield f"of the huge mails {dict(huge)} came"
+    (fault,) = evidence.faults
+    began, ended = publishing_began_at(evidence), publishing_ended_at(evidence)
+    # Without the beginning, in which everything is still warming up.
+    others = [(began + (ended - began) * 0.05, fault.begin), (fault.end, ended)]
+    for what, providers in (("push", ("apns", "fcm")), ("mail", ("smtp",))):
+        with_ms, without_ms = (
+            percentile_ms(evidence, providers, spans, 0.99, least=SAMPLES_LEAST)
+            for spans in ([(fault.begin, fault.end)], others)
+        )
+        if with_ms is None or without_ms is None:
+            continue
+        rig.notes.append(f"p99 of {what} {with_ms:.0f} ms with the poison, {without_ms:.0f} ms without")
+        if with_ms > without_ms * 1.2:
+            yield f"p99 of {what} rose to {with_ms / without_ms:.2f} times (at most 1.2)"
+
+
+POISON_SCENARIOS: dict[str, Scenario] = {
+    "poison-row": Scenario(
+        "unreadable rows of every kind, and mails that are huge as text",
+        _poison_rows,
+        times=1,
+        limits=lambda plan: Limits(
+            {Harm.DEAD_LETTERED: planted(plan), Harm.FOREIGN_RECORD: planted(plan) + HUGE_MAILS + 1}
+        ),
+        judge=_judge,
+    ),
+}
