@@ -26,6 +26,7 @@ _PRELUDE = "inbox_log"
 _add = load_script("inbox_add", _PRELUDE)
 _read = load_script("inbox_read", _PRELUDE)
 _page = load_script("inbox_page", _PRELUDE)
+_pinned = load_script("inbox_pinned", _PRELUDE)
 _mark = load_script("inbox_mark", _PRELUDE)
 _mark_feed = load_script("inbox_mark_feed", _PRELUDE)
 _read_all = load_script("inbox_read_all", _PRELUDE)
@@ -121,7 +122,14 @@ class Inbox:
         self.retention_s = round(retention.total_seconds())
 
     async def add(
-        self, user_id: str, notification_id: str, body: str, *, order: int | None = None, quiet: bool = False
+        self,
+        user_id: str,
+        notification_id: str,
+        body: str,
+        *,
+        order: int | None = None,
+        quiet: bool = False,
+        pinned: bool = False,
     ) -> Added:
         """Write an entry, unless it is there.
 
@@ -129,18 +137,19 @@ class Inbox:
             body: see ``wire_body``.
             order: see ``shared.keys.order_of``; None for that of writing. The next free one is taken.
             quiet: not to be shown live; it is found in the inbox and counted as unread.
+            pinned: the limit does not push it out, until ``unpin``.
         """
         value = _QUIET + body.encode() if quiet else body.encode()
         answer = await self._store.script(
             _add, self._keys.user(user_id), "inbox", notification_id, value, self.limit, self.retention_s, new_epoch(),
-            "" if order is None else order, lasting=True,
+            "" if order is None else order, int(pinned), lasting=True,
         )  # fmt: skip
         return read_added(answer)
 
     async def forget(self, user_id: str) -> None:
         """Forget a user's inbox and what he has read of the feed."""
         base = self._keys.user(user_id)
-        names = ("inbox", "order", "entries", "state", "feed_state", "meta")
+        names = ("inbox", "pinned", "order", "entries", "state", "feed_state", "meta")
         await self._store.command("UNLINK", *(f"{base}:{name}" for name in names), lasting=True)
 
     async def everything(self, user_id: str) -> Snapshot:
@@ -183,6 +192,15 @@ class Inbox:
             return None
         order, on, snapshot = answer
         return OwnPage(read_snapshot(snapshot), int(order) if order else None, on.decode())
+
+    async def pinned(self, user_id: str) -> list[OwnEntry]:
+        """Read a user's pinned entries, the newest first."""
+        answer = await self._store.script(_pinned, self._keys.user(user_id))
+        return [_own_entry(*answer[index : index + 5]) for index in range(0, len(answer), 5)]
+
+    async def unpin(self, user_id: str, entry_ids: Collection[str]) -> None:
+        """Let entries go the way of the others."""
+        await self._store.command("SREM", f"{self._keys.user(user_id)}:pinned", *entry_ids)
 
     async def place(self, user_id: str) -> tuple[str, int]:
         """Read where a user's own entries end: epoch and sequence."""

@@ -89,6 +89,15 @@ class Answered(StrEnum):
         return self in (Answered.DONE, Answered.AGAIN)
 
 
+@dataclass(frozen=True, slots=True)
+class AlertAnswer:
+    """Where an alert stands, and who acknowledged it when; a resolved one still says so."""
+
+    state: AlertState
+    acknowledged_by: str | None = None
+    acknowledged_ms: int | None = None
+
+
 @dataclass(slots=True)
 class NewRow:
     """A row to be written: pending, or (a suppression) ended from the start.
@@ -509,6 +518,19 @@ class Ledger:
             for state, cancelled in found
         ]
 
+    async def alert_answers(self, alert_ids: Sequence[str]) -> list[AlertAnswer | None]:
+        """Tell where alerts stand and who took them, in their order; None as for ``alert_states``."""
+        states, found = await asyncio.gather(
+            self.alert_states(alert_ids),
+            asyncio.gather(
+                *(
+                    self.store.submit("HMGET", f"{self.keys.shard_of(each)}:n:{each}", *_ACKNOWLEDGED_FIELDS)
+                    for each in alert_ids
+                )
+            ),
+        )
+        return [_alert_answer(state, *fields) for state, fields in zip(states, found, strict=True)]
+
     async def _answer_alert(self, alert_id: str, state: AlertState, user_id: str, note: str, *, told: bool) -> Answered:
         try:
             base = self.keys.shard_of(alert_id)
@@ -545,6 +567,20 @@ def _known_by(record: NewRecord) -> tuple[str, int, int]:
 def accepted(answer: list[Any]) -> tuple[Verdict, str]:
     """Read the answer of ``Ledger.submit_accept``: the verdict and the (first) notification's id."""
     return Verdict(answer[0].decode()), answer[1].decode()
+
+
+# Who acknowledged an alert; the last two are what an earlier release wrote of whatever answer came last.
+_ACKNOWLEDGED_FIELDS = ("acknowledged_by", "acknowledged_at", "alert_by", "alert_at")
+
+
+def _alert_answer(
+    state: AlertState | None, by: bytes | None, at: bytes | None, old_by: bytes | None, old_at: bytes | None
+) -> AlertAnswer | None:
+    if state is None:
+        return None
+    if at is None and state is AlertState.ACKNOWLEDGED:
+        by, at = old_by, old_at
+    return AlertAnswer(state, by.decode() if by else None, int(at) if at else None)
 
 
 def is_notification_id(text: str) -> bool:

@@ -7,8 +7,9 @@ knows. Entries without an alert cost nothing here, and those with one cost one r
 import json
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
-from shared.ledger import Ledger
+from shared.ledger import AlertAnswer, AlertState, Ledger
 from shared.timeline import Item
 
 # The state of an alert that was cancelled, or whose record is gone: an acknowledgement changes nothing any more.
@@ -35,8 +36,24 @@ class Alerts:
         alerts = {index: text for index, text in texts.items() if isinstance(text.get("alert"), dict)}
         if not alerts:
             return shown
-        states = await self._ledger.alert_states([text["alert"]["id"] for text in alerts.values()])
-        for (index, text), state in zip(alerts.items(), states, strict=True):
-            text["alert"]["state"] = ENDED if state is None else state.value
+        answers = await self._ledger.alert_answers([text["alert"]["id"] for text in alerts.values()])
+        for (index, text), answer in zip(alerts.items(), answers, strict=True):
+            text["alert"] |= _told(answer)
             shown[index] = replace(shown[index], body=json.dumps(text, ensure_ascii=False, separators=(",", ":")))
         return shown
+
+    @staticmethod
+    def is_open(item: Item) -> bool:
+        """Tell whether an item that was ``shown`` is an alert that nobody has answered."""
+        alert = json.loads(item.body).get("alert")
+        return isinstance(alert, dict) and alert.get("state") == AlertState.OPEN
+
+
+def _told(answer: AlertAnswer | None) -> dict[str, Any]:
+    """Say where an alert stands, and who took it when."""
+    if answer is None:
+        return {"state": ENDED}
+    told: dict[str, Any] = {"state": answer.state.value}
+    if answer.acknowledged_ms is not None:
+        told |= {"acknowledged_by": answer.acknowledged_by, "acknowledged_at": answer.acknowledged_ms / 1000}
+    return told

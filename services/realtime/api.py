@@ -84,8 +84,12 @@ class Api:
         if page is None:
             raise invalid(FieldProblem("before", "must be the id of an entry of this inbox"))
         texts = [item.notification for item in await self._alerts.shown(page.items)]
+        is_top = "before" not in request.query and request.query.get("state") in (None, "unread")
+        waiting = await self._changes.unanswered(user_id, self._alerts) if is_top else []
+        unanswered = ",".join(item.notification for item in waiting)
         return _json(
-            f'{{"notifications":[{",".join(texts)}],"unread":{page.unread},"cursor":"{page.cursor.encode()}"}}'
+            f'{{"notifications":[{",".join(texts)}],"unanswered":[{unanswered}],"unread":{page.unread},'
+            f'"cursor":"{page.cursor.encode()}"}}'
         )
 
     def mark(self, change: Change) -> Handler:

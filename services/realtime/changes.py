@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from services.realtime import frames
+from services.realtime.alerts import Alerts
 from services.realtime.hub import Hub
 from services.realtime.news import CountNews, EntryNews, PersonNews, StatusNews
 from services.realtime.post import Post
@@ -52,13 +53,16 @@ class Changes:
         self._hub = hub
         self._post = post
 
-    async def add_entry(self, user_id: str, notification_id: str, body: str, *, order: int, live: bool) -> None:
+    async def add_entry(
+        self, user_id: str, notification_id: str, body: str, *, order: int, live: bool, pinned: bool
+    ) -> None:
         """Write an entry into a user's inbox and show it to his sessions.
 
         Args:
             order: see ``shared.keys.order_of``.
+            pinned: see ``shared.inbox.Inbox.add``.
         """
-        added = await self._inbox.add(user_id, notification_id, body, order=order, quiet=not live)
+        added = await self._inbox.add(user_id, notification_id, body, order=order, quiet=not live, pinned=pinned)
         entry = EntryNews.of(user_id, added, body, quiet=not live)
         self._hub.entry(entry)
         where = targets(added.sessions)
@@ -144,6 +148,17 @@ class Changes:
         items = page(newest_first(snapshot, self.log, groups, below), marks, most)
         cursor = Cursor(snapshot.epoch, snapshot.seq, self.log.epoch, self.log.seq)
         return InboxPage(items, unread(snapshot, self.log, groups), cursor)
+
+    async def unanswered(self, user_id: str, alerts: Alerts) -> list[Item]:
+        """Read the alerts of a user that wait for an answer, the newest first, without those that he has archived."""
+        pinned = await self._inbox.pinned(user_id)
+        if not pinned:
+            return []
+        found = await alerts.shown(Item(entry.id, entry.body, entry.mark) for entry in pinned)
+        waiting = [item for item in found if alerts.is_open(item)]
+        if answered := {item.id for item in found} - {item.id for item in waiting}:
+            await self._inbox.unpin(user_id, answered)
+        return [item for item in waiting if item.mark is not Mark.ARCHIVED]
 
     async def person_changed(self, user_id: str) -> None:
         """Let every process that holds sessions of a user read his record again."""

@@ -31,7 +31,10 @@ class InboxProvider:
         order = order_of(notification.id, attempt.delivery.due_ms)
         if isinstance(address, UserInbox):
             body = wire_body(notification, content)
-            await self._changes.add_entry(address.user_id, notification.id, body, order=order, live=address.live)
+            pinned = content.alert is not None and content.alert.requires_acknowledgment
+            await self._changes.add_entry(
+                address.user_id, notification.id, body, order=order, live=address.live, pinned=pinned
+            )
         elif isinstance(address, Feed) and notification.kind == Kind.SYSTEM_STATUS:
             text = status_text(content.message, content.data, notification.accepted_ms / 1000)
             await self._changes.put_status(notification.accepted_ms, text)

@@ -1,5 +1,5 @@
 -- Adds an entry to a user's inbox or to the feed; the same id again changes nothing.
--- ARGV: inbox|log, id, value, limit, retention_s, epoch if there is none yet, order or '' for that of writing
+-- ARGV: inbox|log, id, value, limit, retention_s, epoch if there is none yet, order or '' for that of writing, 1 to pin it
 -- Returns: 1 if it is new, epoch, sequence before it (-1 if it is not new), its sequence, unread, version, sessions, order.
 local base = KEYS[1]
 local log, id, value, epoch = ARGV[1], ARGV[2], ARGV[3], ARGV[6]
@@ -23,8 +23,11 @@ else
   redis.call('ZADD', base .. ':' .. log, text(sequence), id)
   redis.call('ZADD', base .. ':order', text(order), id)
   redis.call('HSET', base .. ':entries', id, value)
+  if ARGV[8] == '1' and redis.call('SCARD', base .. ':pinned') < PINNED_MOST then
+    redis.call('SADD', base .. ':pinned', id)
+  end
   trim(base, log, limit, retention_s)
-  keep(base, retention_s, log, 'order', 'entries', 'meta', 'state', 'feed_state')
+  keep(base, retention_s, log, 'pinned', 'order', 'entries', 'meta', 'state', 'feed_state')
 end
 
 local known = redis.call('HMGET', meta, 'epoch', 'version')

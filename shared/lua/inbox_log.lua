@@ -1,5 +1,6 @@
 -- Functions of the inbox scripts. One user's base key holds:
 --   base:inbox          zset  own notification ids by sequence
+--   base:pinned         set   ids of own entries that nothing newer pushes out: alerts that wait for an answer
 --   base:order          zset  the same ids by order: when each was accepted, in microseconds
 --   base:entries        hash  id -> the notification's JSON, after a "q" if it was not to be shown live
 --   base:state          hash  id of an own entry -> r (read) or a (archived); unread has no field
@@ -32,11 +33,15 @@ local function forget(base, log, doomed)
     redis.call('ZREM', base .. ':order', doomed[index])
     redis.call('HDEL', base .. ':entries', doomed[index])
     redis.call('HDEL', base .. ':state', doomed[index])
+    redis.call('SREM', base .. ':pinned', doomed[index])
   end
   if #doomed > 0 then
     redis.call('HSET', base .. ':meta', 'floor', text(tonumber(doomed[#doomed])))
   end
 end
+
+-- So many entries of a user may be pinned; who has more open alerts than that reads no inbox.
+local PINNED_MOST = 200
 
 -- Returns the order that is meant, or the next that no entry has.
 local function free_order(base, order)
@@ -97,10 +102,22 @@ local function trim(base, log, limit, retention_s)
   local key = base .. ':' .. log
   local oldest = text(now_us() - retention_s * 1000000)
   forget(base, log, redis.call('ZRANGEBYSCORE', key, '-inf', '(' .. oldest, 'WITHSCORES'))
-  local surplus = redis.call('ZCARD', key) - limit
-  if surplus > 0 then
-    forget(base, log, redis.call('ZRANGE', key, 0, surplus - 1, 'WITHSCORES'))
+  -- Beside the limit, so that many open alerts leave room for the rest.
+  local pinned = base .. ':pinned'
+  local kept = redis.call('SCARD', pinned)
+  local surplus = redis.call('ZCARD', key) - kept - limit
+  if surplus <= 0 then
+    return
   end
+  local oldest_first = redis.call('ZRANGE', key, 0, surplus + kept - 1, 'WITHSCORES')
+  local doomed = {}
+  for index = 1, #oldest_first, 2 do
+    if #doomed < 2 * surplus and redis.call('SISMEMBER', pinned, oldest_first[index]) == 0 then
+      doomed[#doomed + 1] = oldest_first[index]
+      doomed[#doomed + 1] = oldest_first[index + 1]
+    end
+  end
+  forget(base, log, doomed)
 end
 
 local function prune(base, log, limit, retention_s)

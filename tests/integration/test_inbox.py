@@ -71,6 +71,22 @@ async def add(desk: Desk, *names: str, user_id: str = "user1") -> None:
         await desk.inbox.add(user_id, name, body(name))
 
 
+async def test_a_pinned_entry_is_not_pushed_out_until_it_is_unpinned(desk: Desk) -> None:
+    await desk.inbox.add("user1", "alert", body("alert"), pinned=True)
+    await add(desk, *(f"n{number}" for number in range(8)))
+    entries = (await desk.inbox.everything("user1")).entries
+    assert [entry.id for entry in entries] == ["alert", "n3", "n4", "n5", "n6", "n7"]
+    assert [entry.id for entry in await desk.inbox.pinned("user1")] == ["alert"]
+    assert (await desk.inbox.pending("user1")).unread == 6
+    await desk.inbox.unpin("user1", ["alert"])
+    await add(desk, "n8")
+    assert "alert" not in {entry.id for entry in (await desk.inbox.everything("user1")).entries}
+    assert await desk.inbox.pinned("user1") == []
+    await desk.inbox.add("user1", "alert2", body("alert2"), pinned=True)
+    await desk.inbox.forget("user1")
+    assert await desk.inbox.pinned("user1") == []
+
+
 async def test_same_id_again_is_the_same_entry(desk: Desk) -> None:
     first = await desk.inbox.add("user1", "n1", body("n1"))
     again = await desk.inbox.add("user1", "n1", body("something else"))

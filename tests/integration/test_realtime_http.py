@@ -279,6 +279,50 @@ async def alert_states(node: Realtime) -> dict[str, str]:
     return {entry["id"]: entry["alert"]["state"] for entry in answer["notifications"] if "alert" in entry}
 
 
+async def test_an_alert_stays_on_top_until_it_is_answered_however_much_comes_after_it(
+    store: EmptyStore, broker: LocalServer, topic_prefix: str
+) -> None:
+    async with realtime_node(store.url, broker.url, topic_prefix, inbox_limit=3) as node:
+        alerts = [await accepted_alert(node) for _ in range(3)]
+        for alert in alerts:
+            await node.to_user("user1", alert)
+        for number in range(6):
+            await node.to_user("user1", f"{number}")
+
+        async def unanswered(query: str = "") -> list[str] | None:
+            _, answer = await node.call("GET", f"/v1/inbox{query}", "user1")
+            return [entry["id"] for entry in answer["unanswered"]]
+
+        assert await unanswered() == [alert.id for alert in reversed(alerts)]
+        assert await unanswered("?state=unread") == [alert.id for alert in reversed(alerts)]
+        assert await unanswered("?state=archived") == []
+        assert await unanswered(f"?before={alerts[2].id}") == []
+        assert (await node.call("POST", f"/v1/alerts/{alerts[0].id}/acknowledge", "user1"))[0] == 204
+        await node.context.ledger.resolve(alerts[1].id)
+        assert await unanswered() == [alerts[2].id]
+        # Put away by the person, who has seen it.
+        assert (await node.call("POST", f"/v1/inbox/{alerts[2].id}/archive", "user1"))[0] == 204
+        assert await unanswered() == []
+        # What was answered goes the way of everything else.
+        for number in range(3):
+            await node.to_user("user1", f"later {number}")
+        status, answer = await node.call("GET", "/v1/inbox?limit=100", "user1")
+        assert status == 200
+        assert {entry["message"] for entry in answer["notifications"]} == {"later 0", "later 1", "later 2"}
+
+
+async def test_entry_says_who_took_its_alert_and_when(node: Realtime) -> None:
+    alert = await accepted_alert(node)
+    await node.to_user("user1", alert)
+    before = time.time()
+    assert (await node.call("POST", f"/v1/alerts/{alert.id}/acknowledge", "user1"))[0] == 204
+    await node.context.ledger.resolve(alert.id)
+    _, answer = await node.call("GET", "/v1/inbox", "user1")
+    (entry,) = answer["notifications"]
+    assert (entry["alert"]["state"], entry["alert"]["acknowledged_by"]) == ("resolved", "user1")
+    assert before - 1 <= entry["alert"]["acknowledged_at"] <= time.time() + 1
+
+
 async def test_entry_says_where_its_alert_stands(node: Realtime) -> None:
     alerts = [await accepted_alert(node) for _ in range(4)]
     forgotten = notification("a disk was full", kind="alert_critical", alert=ALERT)
