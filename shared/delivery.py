@@ -119,7 +119,7 @@ class Deliverer:
         unfit: set[str] = set()
         deadline = self._clock.now() + self._deadline
         cut_off_s = time.monotonic() + self._deadline.total_seconds()
-        peer, witness = peer_of(delivery), witness_of(delivery, notification.id)
+        peer, witness = peer_of(delivery), witness_of(delivery, notification.public_id)
         for position, choice in enumerate(choices):
             gate = self._gates[choice.name].to(peer)
             if not gate.lets_through(again=witness is not None and gate.witnesses.knows(witness)):
@@ -259,7 +259,7 @@ def _judged(
     Returns:
         The error as it turns out to be, and whether something is learnt from it about the address.
     """
-    witness = witness_of(attempt.delivery, attempt.notification.id)
+    witness = witness_of(attempt.delivery, attempt.notification.public_id)
     if witness is None:
         return error, error is None
     if error is None:

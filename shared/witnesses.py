@@ -226,7 +226,11 @@ class Witnesses:
 
 
 def witness_of(delivery: Delivery, notification_id: str) -> Witness | None:
-    """Say who testifies by what becomes of a delivery; None where nobody could refuse it."""
+    """Say who testifies by what becomes of a delivery; None where nobody could refuse it.
+
+    Args:
+        notification_id: of the whole, where a fan-out stands in parts: they are one text.
+    """
     match delivery.address:
         case EmailAddress(email=text):
             text = text.casefold()

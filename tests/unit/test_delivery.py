@@ -294,6 +294,18 @@ async def test_what_everybody_gets_pauses_the_provider_until_one_is_accepted(mon
     assert (paused("against-us"), well) == (0, ["again"])
 
 
+async def test_the_parts_of_a_fan_out_are_one_text() -> None:
+    provider = ScriptedProvider([refusal(), refusal(), Receipt(), refusal()])
+    channel = deliverer(provider)
+    whole = new_notification_id()
+    parts = [notification().model_copy(update={"part_of": whole}) for _ in range(2)]
+    first = [await channel.perform(part, to(number), claim()) for number, part in enumerate(parts)]
+    await channel.perform(notification(), to(99), claim())
+    # One other text was accepted: as many as were refused, however many parts that had.
+    outcome = await channel.perform(parts[0], to(0), replace(claim(), refusals=1, refused_for=timedelta(seconds=2)))
+    assert ([each.word for each in first], outcome.word) == (["unjudged"] * 2, "bad")
+
+
 async def test_while_nobody_knows_and_when_it_refuses_everybody_the_next_route_is_asked() -> None:
     first = ScriptedProvider([refusal() for _ in range(ENOUGH)], name="refusing")
     second = ScriptedProvider(name="second")
