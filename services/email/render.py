@@ -23,7 +23,8 @@ from services.email.mime import (
 from services.email.relays import Sender
 from services.email.unsubscribe import Unsubscribe
 from shared.errors import PermanentFailure, Reason
-from shared.model import Attempt, Content, Delivery, EmailAddress, Priority
+from shared.model import Attempt, Content, EmailAddress, Priority
+from shared.suppression import must_arrive
 
 # C0, DEL and C1, and the two separators that str.splitlines knows beside them.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -79,8 +80,9 @@ def render(attempt: Attempt, sender: Sender, now: datetime, unsubscribe: Unsubsc
     }
     if delivery.priority in _URGENT:
         fields |= {"X-Priority": _URGENT[delivery.priority], "Importance": "high"}
-    if unsubscribe and is_a_subscription(delivery, content):
-        fields |= unsubscribe.fields(address.email)
+    if unsubscribe and content.category is not None and not must_arrive(delivery.priority):
+        # Without a category there is no series that could be left.
+        fields |= unsubscribe.fields(address.email, content.category)
     try:
         html = content.html_body or letter(content, delivery.priority)
         raw = alternatives(fields, plain(content, delivery.priority), html)
@@ -88,17 +90,6 @@ def render(attempt: Attempt, sender: Sender, now: datetime, unsubscribe: Unsubsc
         raise PermanentFailure(Reason.REJECTED, "the text is not valid Unicode") from None
     _refuse_other_fields(raw, [*fields, *MIME_FIELDS])
     return Mail(sender.address, address.email, message_id, raw)
-
-
-def is_a_subscription(delivery: Delivery, content: Content) -> bool:
-    """Tell whether its recipient may unsubscribe from mails like this one.
-
-    A person of the directory may, from everything but what is critical. A mail to an address that the publisher gave is
-    the answer to something its recipient did (a password, an invoice), unless a category says what series it is of.
-    """
-    if delivery.priority is Priority.CRITICAL:
-        return False
-    return delivery.recipient is not None or content.category is not None
 
 
 def _subject(content: Content) -> str:

@@ -39,7 +39,8 @@ class MailRules:
         """
         delivery = attempt.delivery
         if isinstance(delivery.address, EmailAddress):
-            await self._suppressions.check(digest(delivery.address.email), delivery.priority)
+            of_address = digest(delivery.address.email)
+            await self._suppressions.check(of_address, delivery.priority, attempt.content.category)
         return None
 
     async def learn(self, attempt: Attempt, error: DeliveryError | None) -> None:

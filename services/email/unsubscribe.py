@@ -19,9 +19,9 @@ class Unsubscribe:
     url: str
     secret: str = field(repr=False)
 
-    def fields(self, address: str) -> dict[str, str]:
-        """Write the header fields of a mail to this address."""
-        link = f"{self.url}{PATH}?token={quote(token(self.secret, digest(address)))}"
+    def fields(self, address: str, category: str) -> dict[str, str]:
+        """Write the header fields of a mail of this category to this address."""
+        link = f"{self.url}{PATH}?token={quote(token(self.secret, digest(address), category))}"
         return {
             "List-Unsubscribe": f"<{link}>",
             # RFC 8058, 3.1: exactly this, and the link takes a POST.

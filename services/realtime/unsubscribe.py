@@ -1,4 +1,4 @@
-"""One-click unsubscription (RFC 8058): whoever holds a mail's link may take its mailbox off the list, without a login.
+"""One-click unsubscription (RFC 8058): the holder of a mail's link takes its mailbox off a category, without a login.
 
 Promises that a GET changes nothing, because mail scanners follow links (RFC 8058, 3.1), that a token of nobody's tells
 nothing, and that asking twice is as good as once.
@@ -11,7 +11,7 @@ from html import escape
 from aiohttp import web
 
 from shared.suppression import Cause, Suppressions
-from shared.unsubscribe import PATH, digest_of
+from shared.unsubscribe import PATH, Unsubscribed, read_token
 
 _STYLE = (
     "body{margin:15vh auto;padding:0 24px;max-width:32em;font:16px/1.5 system-ui,sans-serif;color-scheme:light dark}"
@@ -22,14 +22,10 @@ _POLICY = (
     f"default-src 'none'; style-src 'sha256-{base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()}'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-_ASK = (
-    "Unsubscribe",
-    "Do you want no more mail of this kind? Critical alerts are still sent to people who are on call.",
-    # Without an action the form goes to the page's own address, token included.
-    '<form method="post"><button>Unsubscribe</button></form>',
-)
-_DONE = ("Unsubscribed", "You will get no more mail of this kind.", "")
-_UNKNOWN = ("Unknown link", "This link is not complete or not valid any more. Please copy all of it from the mail.", "")
+# Without an action the form goes to the page's own address, token included.
+_BUTTON = '<form method="post"><button>Unsubscribe</button></form>'
+# How a link of a mail is called that was sent before links were about a category.
+_ANY = "the mail that comes in categories, such as newsletters and reports"
 
 
 class Unsubscription:
@@ -49,21 +45,34 @@ class Unsubscription:
 
     async def ask(self, request: web.Request) -> web.Response:
         """Show a page with a button."""
-        return _page(*_ASK) if self._digest(request) else _page(*_UNKNOWN, status=400)
+        asked = self._asked(request)
+        if asked is None:
+            return _unknown()
+        text = f"Do you want no more of {_named(asked)}? Other mail, and critical alerts, are still sent."
+        return _page("Unsubscribe", text, _BUTTON)
 
     async def unsubscribe(self, request: web.Request) -> web.Response:
-        """Take a mailbox off the list; the body, which says ``List-Unsubscribe=One-Click``, adds nothing."""
-        digest = self._digest(request)
-        if digest is None:
-            return _page(*_UNKNOWN, status=400)
-        await self._suppressions.add(digest, Cause.UNSUBSCRIBED)
-        return _page(*_DONE)
+        """Take a mailbox off the category; the body, which says ``List-Unsubscribe=One-Click``, adds nothing."""
+        asked = self._asked(request)
+        if asked is None:
+            return _unknown()
+        await self._suppressions.add(asked.address_digest, Cause.UNSUBSCRIBED, category=asked.category)
+        return _page("Unsubscribed", f"You will get no more of {_named(asked)}.")
 
-    def _digest(self, request: web.Request) -> str | None:
-        return digest_of(self._secret, request.query.get("token", ""))
+    def _asked(self, request: web.Request) -> Unsubscribed | None:
+        return read_token(self._secret, request.query.get("token", ""))
 
 
-def _page(title: str, text: str, form: str, status: int = 200) -> web.Response:
+def _named(asked: Unsubscribed) -> str:
+    return _ANY if asked.category is None else f"the mail of the category “{asked.category}”"
+
+
+def _unknown() -> web.Response:
+    text = "This link is not complete or not valid any more. Please copy all of it from the mail."
+    return _page("Unknown link", text, status=400)
+
+
+def _page(title: str, text: str, form: str = "", status: int = 200) -> web.Response:
     body = (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="robots" content="noindex">\n'
         f'<meta name="viewport" content="width=device-width"><title>{escape(title)}</title>\n'

@@ -107,9 +107,9 @@ class Actions:
     async def _suppress(self, publish: control.Suppress) -> None:
         cause = Cause(publish.reason) if publish.reason else None
         if publish.remove:
-            await self._suppressions.lift(digest(publish.address), cause)
+            await self._suppressions.lift(digest(publish.address), cause, publish.category)
         elif cause is not None:
-            await self._suppressions.add(digest(publish.address), cause, publish.detail or "")
+            await self._suppressions.add(digest(publish.address), cause, publish.detail or "", publish.category)
 
     async def _cancel(self, notification_id: str) -> list[Message]:
         cancelled = await self._ledger.cancel(notification_id)

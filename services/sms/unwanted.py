@@ -26,7 +26,7 @@ class Unwanted:
         Raises:
             DeliveryRefused: the number is on the list.
         """
-        # Whatever the delivery's own priority is: no exception is made.
+        # On this channel the list makes no exception, so it is all the same what is asked for.
         await self._list.check(digest(phone), Priority.NORMAL)
 
     async def opt_out(self, phone: str, detail: str = "") -> None:

@@ -240,11 +240,13 @@ async def ended(system: System, count: int, outcome: str) -> bool:
     return (await metrics(system))[outcome] == count
 
 
-async def test_a_suppressed_mailbox_gets_nothing_but_what_is_critical(new_stack: NewStack, relays: Relays) -> None:
+async def test_whoever_unsubscribes_gets_no_more_of_that_category_and_a_bounced_mailbox_gets_nothing(
+    new_stack: NewStack, relays: Relays
+) -> None:
     stack = new_stack(("router", "email", "realtime"), relays.settings | {"EMAIL_SMTP_URL": relays.first.url})
     async with email_system(stack) as system:
         user = await system.person("user1", email="user1@example.com")
-        urgent = {"message": "m", "priority": "high"}
+        urgent = {"message": "m", "priority": "high", "category": "billing"}
         await system.publish(f"notifications/realtime/user/{user}", urgent)
         await eventually(lambda: len(relays.first.mails) == 1)
         message = message_from_bytes(relays.first.mails[0][1], policy=SMTP)
@@ -254,8 +256,15 @@ async def test_a_suppressed_mailbox_gets_nothing_but_what_is_critical(new_stack:
 
         await system.publish(f"notifications/realtime/user/{user}", urgent)
         await eventually(lambda: ended(system, 1, "suppressed"))
-        await system.publish(f"notifications/realtime/user/{user}", urgent | {"priority": "critical"})
+        # A password reset, say: it is of no series that anybody could leave.
+        reset = {"to": "user1@example.com", "subject": "Reset", "body": "m"}
+        await system.publish("notifications/email/send", reset)
         await eventually(lambda: len(relays.first.mails) == 2)
+        assert message_from_bytes(relays.first.mails[1][1], policy=SMTP)["List-Unsubscribe"] is None
+        await system.publish("notifications/email/send", reset | {"category": "news"})
+        await eventually(lambda: len(relays.first.mails) == 3)
+        await system.publish(f"notifications/realtime/user/{user}", urgent | {"priority": "critical"})
+        await eventually(lambda: len(relays.first.mails) == 4)
 
         report = {"address": "user1@example.com", "reason": "bounce", "detail": "550 5.1.1"}
         for _ in range(2):
@@ -266,4 +275,4 @@ async def test_a_suppressed_mailbox_gets_nothing_but_what_is_critical(new_stack:
         lifted = {"address": "User1@example.com", "remove": True}
         assert (await system.publish("directory/suppress/email", lifted)).status == "accepted"
         await system.publish(f"notifications/realtime/user/{user}", urgent)
-        await eventually(lambda: len(relays.first.mails) == 3)
+        await eventually(lambda: len(relays.first.mails) == 5)

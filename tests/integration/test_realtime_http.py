@@ -24,6 +24,7 @@ from shared.unsubscribe import PATH as UNSUBSCRIBE_PATH
 from shared.unsubscribe import token as link_token
 from tests.conftest import EmptyStore
 from tests.realtime import ALERT, Realtime, ids_until_quiet, notification, realtime_node, told_unread
+from tests.smtp import token_without_category
 from tests.waiting import eventually
 
 # Reading.
@@ -387,7 +388,8 @@ async def test_the_link_of_a_mail_unsubscribes_its_mailbox_with_a_post_alone(
     store: EmptyStore, broker: LocalServer, topic_prefix: str
 ) -> None:
     address = digest("user123@example.com")
-    good = link_token(UNSUBSCRIBE["email_unsubscribe_secret"], address)
+    secret = UNSUBSCRIBE["email_unsubscribe_secret"]
+    good = link_token(secret, address, "<b>billing</b>")
     async with realtime_node(store.url, broker.url, topic_prefix, **UNSUBSCRIBE) as node:
         context = node.context
         suppressions = Suppressions(context.store, context.keys, Channel.EMAIL, context.clock)
@@ -398,6 +400,7 @@ async def test_the_link_of_a_mail_unsubscribes_its_mailbox_with_a_post_alone(
 
         status, page = await call("GET", f"?token={good}")
         assert (status, '<form method="post">' in page) == (200, True)
+        assert "category “&lt;b&gt;billing&lt;/b&gt;”" in page
         for link in ("", "?token=", f"?token={good[:-1]}", f"?token={'A' * 64}"):
             assert [(await call(method, link))[0] for method in ("GET", "POST")] == [400, 400]
         assert await suppressions.entries(address) == []
@@ -406,7 +409,12 @@ async def test_the_link_of_a_mail_unsubscribes_its_mailbox_with_a_post_alone(
         one_click = {"data": {"List-Unsubscribe": "One-Click"}}
         for options in (one_click, {**one_click, "headers": {"Origin": "null"}}):
             assert (await call("POST", f"?token={good}", **options))[0] == 200
-        assert [entry.cause for entry in await suppressions.entries(address)] == [Cause.UNSUBSCRIBED]
+        (entry,) = await suppressions.entries(address)
+        assert (entry.cause, entry.category) == (Cause.UNSUBSCRIBED, "<b>billing</b>")
+
+        # The link of a mail that was sent before links were about a category.
+        assert (await call("POST", f"?token={token_without_category(secret, address)}", **one_click))[0] == 200
+        assert [entry.category for entry in await suppressions.entries(address)] == ["<b>billing</b>", None]
 
 
 async def test_without_a_secret_there_is_nothing_to_unsubscribe_from(node: Realtime) -> None:

@@ -46,9 +46,11 @@ def rules(suppressions: Suppressions) -> MailRules:
     return MailRules(suppressions, count)
 
 
-def mail(to: str = "user123@example.com", priority: Priority = Priority.NORMAL) -> Attempt:
+def mail(to: str = "user123@example.com", priority: Priority = Priority.NORMAL, category: str | None = None) -> Attempt:
     made = attempt(to)
-    return replace(made, delivery=made.delivery.model_copy(update={"priority": priority}))
+    content = made.notification.content.model_copy(update={"category": category})
+    notification = made.notification.model_copy(update={"content": content})
+    return replace(made, notification=notification, delivery=made.delivery.model_copy(update={"priority": priority}))
 
 
 async def refusal(rules: MailRules, tried: Attempt) -> Reason | None:
@@ -63,7 +65,6 @@ async def refusal(rules: MailRules, tried: Attempt) -> Reason | None:
     ("cause", "normal", "critical"),
     [
         (Cause.BOUNCE, Reason.BOUNCED, Reason.BOUNCED),
-        (Cause.UNSUBSCRIBED, Reason.OPTED_OUT, None),
         (Cause.COMPLAINT, Reason.OPTED_OUT, None),
     ],
 )
@@ -78,13 +79,49 @@ async def test_each_cause_keeps_from_what_it_is_about(
     assert await refusal(rules, mail("user124@example.com")) is None
 
 
+async def test_an_unsubscription_keeps_mail_of_its_category_away_and_nothing_else(
+    suppressions: Suppressions, rules: MailRules
+) -> None:
+    await suppressions.add(ADDRESS, Cause.UNSUBSCRIBED, category="billing")
+    assert await refusal(rules, mail(category="billing")) is Reason.OPTED_OUT
+    assert await refusal(rules, mail(category="billing", priority=Priority.HIGH)) is Reason.OPTED_OUT
+    assert await refusal(rules, mail(category="billing", priority=Priority.CRITICAL)) is None
+    assert await refusal(rules, mail(category="news")) is None
+    assert await refusal(rules, mail()) is None
+
+
+async def test_an_unsubscription_of_the_release_before_holds_for_every_category_and_not_for_mail_without_one(
+    open_store: Store, rules: MailRules
+) -> None:
+    written = '{"at": "2026-10-01T12:00:00.000Z", "detail": ""}'
+    await open_store.command("HSET", Keys().suppressed("email", ADDRESS), "unsubscribed", written)
+    assert await refusal(rules, mail(category="billing")) is Reason.OPTED_OUT
+    assert await refusal(rules, mail(category="news")) is Reason.OPTED_OUT
+    assert await refusal(rules, mail(category="news", priority=Priority.CRITICAL)) is None
+    assert await refusal(rules, mail()) is None
+
+
+async def test_a_single_category_is_lifted_or_all_of_them(suppressions: Suppressions, rules: MailRules) -> None:
+    for category in ("billing", "news: weekly", None):
+        assert await suppressions.add(ADDRESS, Cause.UNSUBSCRIBED, category=category)
+    await suppressions.add(ADDRESS, Cause.COMPLAINT)
+    assert await suppressions.lift(ADDRESS, Cause.UNSUBSCRIBED, "billing")
+    left = {(entry.cause, entry.category) for entry in await suppressions.entries(ADDRESS)}
+    everything = {(Cause.UNSUBSCRIBED, None), (Cause.UNSUBSCRIBED, "news: weekly"), (Cause.COMPLAINT, None)}
+    assert left == everything
+    assert await suppressions.lift(ADDRESS, Cause.UNSUBSCRIBED)
+    assert [entry.cause for entry in await suppressions.entries(ADDRESS)] == [Cause.COMPLAINT]
+    assert not await suppressions.lift(ADDRESS, Cause.UNSUBSCRIBED)
+    assert await refusal(rules, mail()) is Reason.OPTED_OUT
+
+
 async def test_case_makes_no_other_mailbox(suppressions: Suppressions, rules: MailRules) -> None:
     await suppressions.add(digest("USER123@Example.COM"), Cause.BOUNCE)
     assert await refusal(rules, mail()) is Reason.BOUNCED
 
 
 async def test_each_cause_is_lifted_by_itself(suppressions: Suppressions, rules: MailRules) -> None:
-    for cause in (Cause.BOUNCE, Cause.UNSUBSCRIBED):
+    for cause in (Cause.BOUNCE, Cause.COMPLAINT):
         await suppressions.add(ADDRESS, cause)
     assert await suppressions.lift(ADDRESS, Cause.BOUNCE)
     assert await refusal(rules, mail()) is Reason.OPTED_OUT

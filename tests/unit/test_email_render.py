@@ -16,6 +16,8 @@ from services.email.render import Mail, render
 from services.email.unsubscribe import Unsubscribe
 from shared.errors import PermanentFailure, Reason
 from shared.model import AlertDetails, Attempt, Channel, Content, Delivery, EmailAddress, Notification, Priority
+from shared.suppression import digest
+from shared.unsubscribe import Unsubscribed, read_token
 
 NOW = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 SENDER = Sender("notifications@example.com", "Carillon")
@@ -108,15 +110,16 @@ def test_urgent_mail_is_marked(priority: Priority, mark: str | None, importance:
 @pytest.mark.parametrize(
     ("recipient", "category", "priority", "offered"),
     [
-        ("user123", None, Priority.NORMAL, True),
-        ("user123", None, Priority.HIGH, True),
+        ("user123", None, Priority.NORMAL, False),
+        ("user123", None, Priority.HIGH, False),
+        ("user123", "news", Priority.NORMAL, True),
         ("user123", "news", Priority.CRITICAL, False),
         (None, None, Priority.NORMAL, False),
         (None, "news", Priority.NORMAL, True),
         (None, "news", Priority.CRITICAL, False),
     ],
 )
-def test_who_may_unsubscribe_is_offered_it_in_one_click(
+def test_mail_of_a_category_offers_to_leave_it_in_one_click_and_other_mail_has_no_link(
     recipient: str | None, category: str | None, priority: Priority, offered: bool
 ) -> None:
     links = Unsubscribe("https://notify.example.com", "a secret of at least thirty-two bytes")
@@ -127,6 +130,9 @@ def test_who_may_unsubscribe_is_offered_it_in_one_click(
         assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
         assert message["List-Unsubscribe"].startswith("<https://notify.example.com/v1/unsubscribe?token=")
         assert "user123" not in message["List-Unsubscribe"]
+        link = message["List-Unsubscribe"].strip("<>").partition("?token=")[2]
+        about = Unsubscribed(digest("user123@example.com"), category)
+        assert read_token("a secret of at least thirty-two bytes", link) == about
     assert "List-Unsubscribe" not in read(written(content, priority=priority, recipient=recipient))
 
 

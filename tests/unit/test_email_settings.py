@@ -124,7 +124,7 @@ def test_links_to_unsubscribe_begin_with_the_url(environment: pytest.MonkeyPatch
     environment.setenv("EMAIL_UNSUBSCRIBE_SECRET", SECRET)
     settings = EmailSettings.load()
     assert settings.unsubscribe is not None
-    link = settings.unsubscribe.fields("user123@example.com")["List-Unsubscribe"]
+    link = settings.unsubscribe.fields("user123@example.com", "news")["List-Unsubscribe"]
     assert link.startswith(f"<{url.rstrip('/')}/v1/unsubscribe?token=")
     assert SECRET not in repr(settings) + repr(settings.unsubscribe)
 

@@ -136,6 +136,14 @@ def test_suppression_is_of_a_channel_that_asks_the_list() -> None:
     assert publish(Kind.DIRECTORY_SUPPRESS, {"reason": None, "remove": True}).remove
 
 
+def test_only_an_unsubscription_is_of_a_category() -> None:
+    said = {"reason": "unsubscribed", "category": "billing"}
+    assert publish(Kind.DIRECTORY_SUPPRESS, said).category == "billing"
+    wrong = {"category": "only with the reason unsubscribed"}
+    assert problems(Kind.DIRECTORY_SUPPRESS, said | {"reason": "bounce"}) == wrong
+    assert problems(Kind.DIRECTORY_SUPPRESS, said | {"reason": None, "remove": True}) == wrong
+
+
 @pytest.mark.parametrize("kind", [Kind.DIRECTORY_USER, Kind.DIRECTORY_ONCALL, Kind.DIRECTORY_SUPPRESS])
 def test_what_mqtt_says_of_notifications_is_no_field_of_the_directory(kind: Kind) -> None:
     params, smallest = SMALLEST[kind]

@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 from services.router.payloads.envelope import JsonObject, Payload
 from services.router.payloads.push_to import text_or_object
 from services.router.payloads.rejection import OBJECT_TAG, TEXT_TAG
-from shared.fields import Email, Identifier, Line
+from shared.fields import Email, Identifier, Line, Word
 
 NOTE_CHARS = 1_000
 
@@ -84,6 +84,7 @@ class Suppress(Payload):
 
     Attributes:
         reason: required, except to take back all reasons.
+        category: what was unsubscribed from; None is every category.
         detail: what the report says, for example a status code.
         remove: take it back.
     """
@@ -95,7 +96,15 @@ class Suppress(Payload):
     address: Email
     remove: StrictBool = False
     reason: Literal["bounce", "complaint", "unsubscribed"] | None = Field(default=None, validate_default=True)
+    category: Word | None = None
     detail: Line | None = None
+
+    @field_validator("category", mode="after")
+    @classmethod
+    def _is_unsubscribed_from(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("reason", "unsubscribed") != "unsubscribed":
+            raise PydanticCustomError("alternative", "only with the reason unsubscribed")
+        return value
 
     @field_validator("reason", mode="after")
     @classmethod
