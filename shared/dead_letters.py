@@ -6,7 +6,9 @@ due at once and is driven by the router's sweeper like everything that is due.
 
 Before that, a delivery to a person is looked at with the person's record of now: it is left dead when the person is
 gone, has switched the channel off, or has no such address any more; a mail or an SMS goes to the address that the
-record has now. Dropping is for good: the record keeps its state and its trace, and nothing replays it.
+record has now. So is what would end as suppressed at once: a mail or an SMS to an address on the suppression list, by
+the rules that its channel asks before a send. Dropping is for good: the record keeps its state and its trace, and
+nothing replays it.
 """
 
 import asyncio
@@ -20,14 +22,15 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from shared.clock import epoch_ms, from_epoch_ms
+from shared.clock import SystemClock, epoch_ms, from_epoch_ms
 from shared.directory import Directory
 from shared.keys import SHARDS, Keys
 from shared.ledger import is_notification_id
-from shared.model import Channel, State
+from shared.model import Channel, Priority, State
 from shared.people import MobileDevice, Person, WebDevice
 from shared.status import RowStatus
 from shared.store import Store, load_script
+from shared.suppression import Suppressions, digest, refusal
 from shared.trace import DAMAGED, Trace
 
 # Entries that are read from one shard's list, and handed out, at a time.
@@ -51,6 +54,10 @@ class Answer(StrEnum):
     """What the ledger holds of it is damaged."""
     PREFERENCE_OFF = "preference_off"
     NO_ADDRESS = "no_address"
+    BOUNCED = "bounced"
+    """Its address is on the suppression list because nothing arrives there."""
+    OPTED_OUT = "opted_out"
+    """Its recipient has unsubscribed, has complained or has answered STOP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +100,9 @@ class DeadLetters:
         self._keys = keys
         self._directory = Directory(store, keys)
         self._trace = Trace(store, keys)
+        self._unwanted = {
+            channel: Suppressions(store, keys, channel, SystemClock()) for channel in (Channel.EMAIL, Channel.SMS)
+        }
 
     async def now(self) -> datetime:
         """Ask the store for the time, by which dead letters are dated."""
@@ -212,13 +222,12 @@ class DeadLetters:
         )
         try:
             spec: dict[str, Any] = json.loads(text or "")
-            read = json.loads(content or "")
-        except ValueError:
+            refused = await self._would_be_suppressed(spec, json.loads(content or ""))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            # No JSON, or none of the form that a row has.
             return Answer.UNREADABLE
-        if spec.get("recipient") is not None:
-            refused = _readdress(spec, read, await self._directory.person(spec["recipient"]))
-            if refused is not None:
-                return refused
+        if refused is not None:
+            return refused
         deadline_ms = 0
         if extend is not None:
             deadline_ms = epoch_ms(now + extend)
@@ -235,6 +244,22 @@ class DeadLetters:
             lasting=True,
         )
         return Answer(answer.decode())
+
+    async def _would_be_suppressed(self, spec: dict[str, Any], notification: dict[str, Any]) -> Answer | None:
+        """Write into a row where its recipient is reached now, or say why it is to be left dead."""
+        if spec.get("recipient") is not None:
+            refused = _readdress(spec, notification, await self._directory.person(spec["recipient"]))
+            if refused is not None:
+                return refused
+        address = spec.get("address", {})
+        reached_at = address.get("email") or address.get("phone")
+        if reached_at is None:
+            return None
+        channel = Channel(spec["channel"])
+        category = (spec.get("content") or notification["content"]).get("category")
+        entries = await self._unwanted[channel].entries(digest(reached_at))
+        reason = refusal(channel, entries, Priority(spec["priority"]), category)
+        return None if reason is None else Answer(reason.value)
 
     async def drop(self, entries: Iterable[Entry]) -> int:
         """Take dead letters from the list, and return how many were still there."""

@@ -12,7 +12,7 @@ import asyncio
 import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import sha256
 from typing import Any
@@ -31,6 +31,8 @@ class Cause(StrEnum):
     COMPLAINT = "complaint"
     UNSUBSCRIBED = "unsubscribed"
 
+
+EPOCH = datetime.fromtimestamp(0, UTC)
 
 # Between a cause and the category that it is about, in the name of an entry.
 _ABOUT = ":"
@@ -166,10 +168,18 @@ def _read(answer: Any) -> list[Entry]:  # noqa: ANN401 - clients hand hashes out
     known = {cause.value for cause in Cause}
     entries = []
     for name, text in pairs:
-        cause, about, category = name.decode().partition(_ABOUT)
+        cause, about, category = name.decode(errors="replace").partition(_ABOUT)
         # A newer version may know more reasons, and what to do about them.
         if cause in known:
-            fields = json.loads(text)
-            at = datetime.fromisoformat(fields["at"])
-            entries.append(Entry(Cause(cause), at, str(fields["detail"]), category if about else None))
+            at, detail = _noted(text)
+            entries.append(Entry(Cause(cause), at, detail, category if about else None))
     return entries
+
+
+def _noted(text: bytes) -> tuple[datetime, str]:
+    """Read when and why an entry was made; one that is damaged still counts, because its name says what it is about."""
+    try:
+        fields = json.loads(text)
+        return datetime.fromisoformat(fields["at"]), str(fields["detail"])
+    except (ValueError, TypeError, KeyError):
+        return EPOCH, "unreadable"

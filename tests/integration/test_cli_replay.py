@@ -156,6 +156,21 @@ async def test_a_dry_run_says_what_would_happen_and_does_nothing(outage: Outage)
     assert await outage.listed() == 2
 
 
+async def test_what_would_be_suppressed_is_counted_alike_by_the_dry_run_and_the_replay(outage: Outage) -> None:
+    await outage.dead_mails("unwanted", 3)
+    for number, reason in enumerate(("bounce", "complaint")):
+        report = {"address": f"unwanted{number}@example.com", "reason": reason}
+        await outage.publisher.publish("directory/suppress/email", report)
+    replay = ("dead-letters", "replay", "--channel", "email", "--json")
+    for options, dry_run in ((("--dry-run",), True), (("--yes",), False)):
+        ran = await outage.command(*replay, *options)
+        _, total = documents(ran.out)
+        left = {"bounced": 1, "opted_out": 1}
+        assert (ran.status, total) == (1, {"replayed": 1, "already": 0, "left": left, "dry_run": dry_run})
+    assert await eventually(outage.arrived, within_s=30) == Counter({"unwanted2@example.com": 1})
+    assert await outage.listed() == 2
+
+
 async def test_people_are_asked_again_and_their_new_addresses_used(outage: Outage) -> None:
     for name in ("moved", "silent", "left"):
         await outage.dead_person(name)

@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from shared.audit import Audit, Depth
 from shared.audit_report import Accounts
-from shared.clock import from_epoch_ms
+from shared.clock import SystemClock, from_epoch_ms
 from shared.dead_letters import Answer, DeadLetters, Entry, Wanted
 from shared.directory import Directory
 from shared.errors import Reason
@@ -22,16 +22,21 @@ from shared.model import (
     Address,
     AlertDetails,
     AppEnvironment,
+    Channel,
+    Content,
+    Delivery,
     EmailAddress,
     MobileToken,
     PhoneNumber,
     Platform,
+    Priority,
     State,
     UserInbox,
     WebSubscription,
 )
 from shared.people import Person
 from shared.store import Store
+from shared.suppression import Cause, Suppressions, digest
 from shared.trace import Trace
 from tests.conftest import EmptyStore
 from tests.records import LEASE, accept, dead, delivery, end, now_ms, record_key
@@ -251,6 +256,47 @@ async def test_a_critical_alert_is_replayed_whatever_the_preferences(books: Book
     letter = await accept(books.ledger, row, alert=alert)
     await end(books.ledger, letter, row.row.key, State.DEAD_LETTERED, Reason.REJECTED)
     assert await books.replay(letter) is Answer.REOPENED
+
+
+UNSUBSCRIBED = (Cause.UNSUBSCRIBED, "billing")
+
+
+@pytest.mark.parametrize(
+    ("row", "cause", "category", "answer"),
+    [
+        (delivery(), (Cause.BOUNCE, None), None, Answer.BOUNCED),
+        (delivery(), (Cause.COMPLAINT, None), None, Answer.OPTED_OUT),
+        (delivery(), UNSUBSCRIBED, "billing", Answer.OPTED_OUT),
+        (delivery(), UNSUBSCRIBED, "news", Answer.REOPENED),
+        (delivery(), UNSUBSCRIBED, None, Answer.REOPENED),
+        (delivery(), (Cause.UNSUBSCRIBED, None), "news", Answer.OPTED_OUT),
+        (delivery("sms:0", address=PHONE), (Cause.UNSUBSCRIBED, None), None, Answer.OPTED_OUT),
+        (delivery("sms:0", address=PHONE), (Cause.BOUNCE, None), None, Answer.BOUNCED),
+        (to_person("email:user123", MAIL), (Cause.BOUNCE, None), None, Answer.BOUNCED),
+    ],
+)
+async def test_what_would_be_suppressed_at_once_stays_a_dead_letter_and_the_dry_run_says_so(
+    books: Books, row: NewRow, cause: tuple[Cause, str | None], category: str | None, answer: Answer
+) -> None:
+    await books.directory.put(person(email="user@example.com"))
+    assert isinstance(row.row, Delivery)
+    lane, address = row.row.channel, PHONE.phone if row.row.channel is Channel.SMS else "user@example.com"
+    await Suppressions(books.store, Keys(), lane, SystemClock()).add(digest(address), cause[0], category=cause[1])
+    content = Content(title="Subject", message="Body", category=category)
+    letter = await dead(books.ledger, NewRow(row.row.model_copy(update={"content": content})))
+    assert await books.replay(letter, dry_run=True) is answer
+    assert await books.replay(letter) is answer
+    assert len(await books.listed()) == (0 if answer is Answer.REOPENED else 1)
+
+
+async def test_a_critical_mail_is_replayed_past_a_complaint_and_not_past_a_bounce(books: Books) -> None:
+    unwanted = Suppressions(books.store, Keys(), Channel.EMAIL, SystemClock())
+    await unwanted.add(digest("user@example.com"), Cause.COMPLAINT)
+    critical = NewRow(delivery().row.model_copy(update={"priority": Priority.CRITICAL}))
+    letters = [await dead(books.ledger, critical) for _ in range(2)]
+    assert await books.replay(letters[0]) is Answer.REOPENED
+    await unwanted.add(digest("user@example.com"), Cause.BOUNCE)
+    assert await books.replay(letters[1]) is Answer.BOUNCED
 
 
 async def test_dead_letters_are_found_oldest_first_by_channel_reason_age_and_notification(books: Books) -> None:

@@ -152,6 +152,15 @@ async def test_a_cause_of_a_later_version_is_left_alone(suppressions: Suppressio
     assert [entry.cause for entry in await suppressions.entries(ADDRESS)] == [Cause.BOUNCE]
 
 
+async def test_a_damaged_entry_still_keeps_mail_away(
+    suppressions: Suppressions, open_store: Store, rules: MailRules
+) -> None:
+    for text in ("not JSON", "[]", '{"at": 1, "detail": ""}', '{"at": "yesterday", "detail": ""}', "{}"):
+        await open_store.command("HSET", Keys().suppressed("email", ADDRESS), "bounce", text)
+        assert await refusal(rules, mail()) is Reason.BOUNCED
+    assert [entry.detail for entry in await suppressions.entries(ADDRESS)] == ["unreadable"]
+
+
 async def test_an_address_that_does_not_exist_is_suppressed_when_a_relay_says_so(rules: MailRules) -> None:
     others: tuple[DeliveryError | None, ...] = (
         None,
