@@ -37,6 +37,7 @@ from shared.model import TraceContext
 from shared.mqtt import Broker
 from shared.mqtt_address import BrokerAddress
 from shared.mqtt_link import BrokerLink
+from shared.topics import Topics
 
 __all__ = [
     "IDEMPOTENCY_PROPERTY",
@@ -107,6 +108,7 @@ class Publisher:
             raise ValueError("a client id holds no +, # or NUL, because it stands in the topic of the receipts")
         tracing.join_application()
         self._prefix = topic_prefix
+        self._topics = Topics(topic_prefix)
         self._response_topic = f"{topic_prefix}receipts/{self._client_id}/publishes"
         self._link = BrokerLink(
             BrokerAddress.parse(url, ca_file), self._client_id, filters=[self._response_topic], serve=self._receive
@@ -263,7 +265,7 @@ class Publisher:
         try:
             async with asyncio.timeout(RECEIPT_TIMEOUT_S):
                 handover = self._publish(entry.topic, entry.payload, entry.key, correlation)
-                return await self._problem_with(handover, answer) or _NOBODY_ANSWERS
+                return await self._problem_with(entry.topic, handover, answer) or _NOBODY_ANSWERS
         except TimeoutError:
             return _NOBODY_ANSWERS
 
@@ -301,7 +303,7 @@ class Publisher:
                     await self._link.wait_up()
                     sends += 1
                     handover = self._publish(topic, data, key, correlation, trace)
-                    problem = await self._problem_with(handover, answer) or problem
+                    problem = await self._problem_with(topic, handover, answer) or problem
                     if answer.done():
                         return answer.result().model_copy(update={"sends": sends})
                     await asyncio.sleep(_RESEND_PAUSE_S)
@@ -313,7 +315,14 @@ class Publisher:
             self._deadlines.discard(deadline)
             del self._answers[correlation]
 
-    async def _problem_with(self, handover: "asyncio.Future[bool]", answer: "asyncio.Future[Receipt]") -> str:
+    def _hint(self, topic: str) -> str:
+        """Say which topic was meant by one that no router reads, so that none can answer on it."""
+        nearest = None if self._topics.is_read(topic) else self._topics.nearest(topic)
+        return f"did you mean {nearest}?" if nearest else ""
+
+    async def _problem_with(
+        self, topic: str, handover: "asyncio.Future[bool]", answer: "asyncio.Future[Receipt]"
+    ) -> str:
         """Wait for the answer, and return early with the reason when this send cannot bring it any more."""
         lost = self._lost
         # An answer may overtake the broker's own.
@@ -322,9 +331,10 @@ class Publisher:
             return ""
         try:
             if not await handover:
-                return "nothing takes publishes; is the router running?"
+                return f"nothing takes publishes; {self._hint(topic) or 'is the router running?'}"
         except BrokerUnavailable as error:
-            return f"the broker did not take it ({error})"
+            hint = self._hint(topic)
+            return f"the broker did not take it ({error})" + (f"; {hint}" if hint else "")
         await _first(answer, lost)
         return "the connection was lost"
 

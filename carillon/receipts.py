@@ -18,12 +18,21 @@ class Status(StrEnum):
 
 
 class FieldProblem(BaseModel):
-    """One field of a payload and what is wrong with it."""
+    """One field of a payload and what is wrong with it.
+
+    Attributes:
+        meant: the field that was most likely meant.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     field: str
     problem: str
+    meant: str | None = None
+
+    def __str__(self) -> str:
+        problem = f"{self.problem}, did you mean {self.meant}?" if self.meant else self.problem
+        return f"{self.field}: {problem}" if self.field else problem
 
 
 class Refusal(BaseModel):
@@ -36,7 +45,7 @@ class Refusal(BaseModel):
     fields: tuple[FieldProblem, ...] = ()
 
     def __str__(self) -> str:
-        problems = "; ".join(f"{each.field}: {each.problem}" if each.field else each.problem for each in self.fields)
+        problems = "; ".join(map(str, self.fields))
         return f"{self.code}: {self.message}{f' {problems}' if problems else ''}"
 
 
@@ -44,6 +53,7 @@ class Receipt(BaseModel):
     """The router's answer to one publish; what it says beyond these fields is in ``model_extra``.
 
     Attributes:
+        warnings: what will not happen although it was accepted.
         sends: how often it was sent until this answer came. A duplicate with more than one is usually the same publish.
     """
 
@@ -54,6 +64,7 @@ class Receipt(BaseModel):
     alert_id: str | None = None
     accepted_at: Annotated[AwareDatetime, PlainSerializer(rfc3339)] | None = None
     error: Refusal | None = None
+    warnings: tuple[FieldProblem, ...] = ()
     sends: int = Field(default=1, exclude=True)
 
     @property

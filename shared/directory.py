@@ -297,6 +297,11 @@ class Directory:
         ids = await self._store.command("ZRANGE", members.key, start, "+", "BYLEX", "LIMIT", 0, most)
         return [user_id.decode() for user_id in ids]
 
+    async def empty_groups(self, group_ids: Sequence[str]) -> frozenset[str]:
+        """Return those of the groups that have nobody, in one round trip."""
+        counts = await asyncio.gather(*(self._store.submit("ZCARD", self._keys.group(each)) for each in group_ids))
+        return frozenset(each for each, count in zip(group_ids, counts, strict=True) if not count)
+
     async def admins(self) -> list[str]:
         """Return the user ids with the role admin, in lexical order."""
         ids = [user_id.decode() for user_id in await self._store.command("ZRANGE", self._keys.admins, 0, -1)]

@@ -5,9 +5,12 @@ user ids and other parameters: that is the payload models' work, so that the ans
 """
 
 from dataclasses import dataclass
+from difflib import SequenceMatcher, get_close_matches
 from enum import StrEnum
+from functools import lru_cache
 
 from shared.model import Priority
+from shared.nearest import nearest
 
 
 class Kind(StrEnum):
@@ -61,6 +64,32 @@ _PATTERNS: dict[Kind, str] = {
 }
 
 
+_ROOTS = ("notifications", "websocket", "directory")
+
+# A longer topic is compared with none, and not all of its levels are shown in a log.
+_COMPARED_CHARS = 128
+_LEVELS_SHOWN = 6
+_CLOSE_TOPIC = 0.55
+_CLOSE_LEVEL = 0.75
+_LEVELS = frozenset(level for pattern in _PATTERNS.values() for level in pattern.split("/") if "{" not in level)
+
+
+_STEMS = {pattern.partition("/{")[0]: pattern for pattern in _PATTERNS.values()}
+
+
+@lru_cache(maxsize=1024)
+def _nearest(text: str) -> tuple[float, str]:
+    """Return the pattern that is spelt most alike before its parameter, and how much, from 0 to 1; or an empty one."""
+    asked = text.casefold()
+    found = get_close_matches(asked, _STEMS, n=1, cutoff=_CLOSE_TOPIC)
+    return (SequenceMatcher(None, found[0], asked).ratio(), _STEMS[found[0]]) if found else (0.0, "")
+
+
+@lru_cache(maxsize=1024)
+def _is_near_a_level(level: str) -> bool:
+    return level in _LEVELS or nearest(level, _LEVELS, _CLOSE_LEVEL) is not None
+
+
 # A receipt's topic is a choice of the publisher's; none has a use for a longer one.
 TOPIC_BYTES = 1024
 
@@ -102,6 +131,34 @@ class Topics:
             return None
         return Route(found[0], {found[1]: last})
 
+    def nearest(self, topic: str) -> str | None:
+        """Return the topic that was most likely meant by one that the contract does not know; None where none is near.
+
+        It has the parameter's name in place of what stood there, which may be personal.
+        """
+        asked = topic.removeprefix(self._prefix).strip("/")
+        if len(asked) > _COMPARED_CHARS:
+            return None
+        stem, _, last = asked.rpartition("/")
+        found = _nearest(stem)
+        # Otherwise it is a parameter, which is another one each time and has nothing near it.
+        if _is_near_a_level(last):
+            found = max(found, _nearest(asked))
+        return self._prefix + found[1] if found[1] else None
+
+    def masked(self, topic: str) -> str:
+        """Return a topic for a log: levels that name nothing of the contract's are left out, they may be personal."""
+        route = self.parse(topic)
+        if route is not None:
+            return _PATTERNS[route.kind]
+        levels = topic.removeprefix(self._prefix).split("/")
+        shown = [level if _is_near_a_level(level) else "*" for level in levels[:_LEVELS_SHOWN]]
+        return "/".join(shown) + ("/…" if len(levels) > _LEVELS_SHOWN else "")
+
+    def is_read(self, topic: str) -> bool:
+        """Tell whether the router reads this topic, so that a publish there is answered at least with a refusal."""
+        return topic.startswith(tuple(f"{self._prefix}{root}/" for root in _ROOTS))
+
     def publish(self, kind: Kind, parameter: str | None = None) -> str:
         """Build the topic that a publisher uses for ``kind``."""
         stem, brace, _ = _PATTERNS[kind].partition("{")
@@ -119,7 +176,7 @@ class Topics:
         ``notifications/#`` so that a misspelt topic is answered instead of vanishing; alerts, which arrive there too,
         are left to their own lane (see ``is_alert``).
         """
-        return tuple(f"$share/router/{self._prefix}{root}/#" for root in ("notifications", "websocket", "directory"))
+        return tuple(f"$share/router/{self._prefix}{root}/#" for root in _ROOTS)
 
     def is_alert(self, topic: str) -> bool:
         """Tell whether the alert lane reads this topic."""

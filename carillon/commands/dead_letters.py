@@ -18,6 +18,7 @@ from carillon.commands.output import json_option, print_columns, print_json
 from carillon.commands.replay import replay
 from carillon.commands.rows import row_document, whom
 from carillon.commands.settings import OperatorSettings
+from carillon.receipts import FieldProblem
 from shared.clock import SystemClock, rfc3339
 from shared.ledger import LANES
 from shared.rejections import LIMIT as REJECTIONS_KEPT
@@ -120,7 +121,7 @@ def _document(letter: DeadLetter | Rejection) -> Mapping[str, object]:
 
 def _cells(letter: DeadLetter | Rejection) -> tuple[str, ...]:
     if isinstance(letter, Rejection):
-        problems = "; ".join(f"{each['field']}: {each['problem']}" for each in letter.error["fields"])
+        problems = "; ".join(str(FieldProblem.model_validate(each)) for each in letter.error["fields"])
         what = f"{letter.topic} ({letter.size_bytes} bytes)" + (f": {problems}" if problems else "")
         return rfc3339(letter.at), INTAKE, letter.error["code"], "-", what
     reason, recipient = ("(record expired)", "-") if letter.row is None else (letter.row.reason, whom(letter.row))

@@ -40,9 +40,15 @@ class Followed:
 
     @property
     def all_well(self) -> bool:
-        """Tell whether nothing is open and nothing was lost on the way; a suppression is a decision, not a loss."""
+        """Tell whether nothing is open, nothing was lost on the way, and something was delivered or comes later."""
         lost = self.ended[State.EXPIRED] + self.ended[State.DEAD_LETTERED]
-        return not self.open_deliveries and not lost
+        return not self.open_deliveries and not lost and not self.reached_nobody
+
+    @property
+    def reached_nobody(self) -> bool:
+        """Tell whether whatever was to be done by now has ended, and none of it as delivered."""
+        waits = bool(self.open_deliveries) or (bool(self.later) and not self.ended.total())
+        return not self.ended[State.DELIVERED] and not waits
 
 
 async def follow(

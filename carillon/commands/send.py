@@ -19,7 +19,7 @@ from carillon.commands.kept import StillKept, drop, flush, keeping_publisher, li
 from carillon.commands.output import AnswerIsNo, json_option, print_columns, print_json, printable
 from carillon.commands.rows import row_document, task_text, when, whom
 from carillon.commands.settings import OperatorSettings
-from carillon.publisher import NoReceipt, Publisher, Receipt, Refused, Status
+from carillon.publisher import FieldProblem, NoReceipt, Publisher, Receipt, Refused, Status
 from shared.clock import rfc3339
 from shared.trace import Trace, TracedRow
 
@@ -79,8 +79,8 @@ def send(
     With --outbox the publish is written to a file first, and removed when its receipt is there. Without a receipt it
     stays, and is sent again by the next command with this file. The file holds payloads as they are.
 
-    Exit status: 0 accepted (or known already); 1 rejected, not answered in time, or with --wait expired, dead-lettered
-    or not ended in time; 2 wrong use or settings; 3 no receipt yet, and kept in the outbox.
+    Exit status: 0 accepted (or known already); 1 rejected, not answered in time, or with --wait expired, dead-lettered,
+    not ended in time, or nothing delivered; 2 wrong use or settings; 3 no receipt yet, and kept in the outbox.
 
     \b
     Examples:
@@ -162,7 +162,7 @@ def _print_receipt(receipt: Receipt) -> None:
         case Status.REJECTED if receipt.error is not None:
             click.echo(printable(f"rejected  {receipt.error.code}: {receipt.error.message}"))
             if receipt.error.fields:
-                print_columns([(each.field or "(payload)", each.problem) for each in receipt.error.fields], indent="  ")
+                print_columns([_cells(each) for each in receipt.error.fields], indent="  ")
             return
         case Status.DUPLICATE if receipt.sends > 1:
             click.echo(f"accepted  {receipt.notification_id}, by an earlier one of {receipt.sends} sends")
@@ -176,6 +176,13 @@ def _print_receipt(receipt: Receipt) -> None:
     for name in ("session_id", "unread"):
         if name in (receipt.model_extra or {}):
             click.echo(printable(f"  {name}  {(receipt.model_extra or {})[name]}"))
+    if receipt.warnings:
+        print_columns([("warning", *_cells(each)) for each in receipt.warnings], indent="  ")
+
+
+def _cells(each: FieldProblem) -> tuple[str, str]:
+    meant = f", did you mean {each.meant}?" if each.meant else ""
+    return each.field or "(payload)", each.problem + meant
 
 
 async def _follow(settings: OperatorSettings, notification_id: str, timeout_s: float, *, as_json: bool) -> bool:
@@ -211,5 +218,7 @@ def _print_summary(followed: Followed, timeout_s: float) -> None:
     for row in followed.later:
         what = task_text(row) if row.task is not None else f"{row.lane} to {whom(row)}"
         click.echo(printable(f"not waited for: {what}, {when(row)}"))
+    if followed.reached_nobody:
+        click.echo("nothing was delivered")
     if followed.open_deliveries:
         click.echo(f"not ended within {timeout_s:g} s: {len(followed.open_deliveries)}")

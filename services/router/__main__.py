@@ -36,6 +36,10 @@ async def route(context: Context[RouterSettings]) -> None:
     metrics.prepare_router([*(kind.value for kind in Kind), UNKNOWN])
     templates = load(settings.templates_dir) if settings.templates_dir else {}
     log.info("templates", extra={"templates": sorted(templates)})
+    lists = {
+        channel: Suppressions(context.store, context.keys, channel, context.clock)
+        for channel in (Channel.EMAIL, Channel.SMS)
+    }
     planner = Planner(
         context.directory,
         context.clock,
@@ -43,13 +47,14 @@ async def route(context: Context[RouterSettings]) -> None:
         templates,
         presence=Presence(context.store, context.keys),
         push_hold_s=settings.router_push_hold_s,
+        suppressions=lists,
     )
     inbox = Inbox(context.store, context.keys, settings.inbox_limit, settings.inbox_retention)
     mirror = FeedMirror(Feed(context.store, context.keys, settings.inbox_retention))
     actions = Actions(
         ledger=context.ledger,
         directory=context.directory,
-        suppressions=Suppressions(context.store, context.keys, Channel.EMAIL, context.clock),
+        suppressions=lists[Channel.EMAIL],
         sessions=Sessions(context.store, context.keys, inbox, context.directory, mirror),
         topics=context.topics,
         clock=context.clock,
@@ -67,6 +72,7 @@ async def route(context: Context[RouterSettings]) -> None:
             batch=settings.router_batch,
             alerts=alerts,
             templates=templates,
+            reject_unknown_fields=settings.router_unknown_fields == "reject",
         )
 
     performer = Performer(planner, context.ledger, context.topics, context.clock)

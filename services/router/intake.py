@@ -9,17 +9,19 @@ with one publish disturbs no other. Publishes of one topic keep their order with
 import asyncio
 import json
 import logging
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
 from services.router.actions import Actions
 from services.router.compose import NO_TEMPLATES, Draft, compose
+from services.router.foreseen import foreseen
 from services.router.payloads import notifications
-from services.router.payloads.parse import Publish, parse, says
-from services.router.payloads.rejection import Rejected, RejectionCode
+from services.router.payloads.parse import Publish, read, says
+from services.router.payloads.rejection import FieldProblem, Rejected, RejectionCode
 from services.router.planner import Known, Planner
 from services.router.suppressed import tell_suppressed
 from services.router.templates.folder import Templates
@@ -48,6 +50,9 @@ HANDOVER_TIMEOUT_S = 5.0
 
 UNKNOWN = "unknown"
 
+# How our own fields are called, and the places of lists.
+_FIELD_NAME = re.compile(r"([a-z][a-z_0-9]{0,31}|[0-9]{1,4})(\.([a-z][a-z_0-9]{0,31}|[0-9]{1,4}))*|")
+
 
 @dataclass(slots=True)
 class Taken:
@@ -56,6 +61,7 @@ class Taken:
     Attributes:
         publish: the checked payload; None when it was refused.
         receipt: the answer, once there is one.
+        warnings: what will not happen although it is accepted.
         messages: what is published beside the receipt.
         span: the accepting of it, in the trace that the publish belongs to.
     """
@@ -66,6 +72,7 @@ class Taken:
     unstable: frozenset[str] = frozenset()
     draft: Draft | None = None
     receipt: Mapping[str, object] = field(default_factory=dict)
+    warnings: list[FieldProblem] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
     span: tracing.Span = tracing.UNTRACED
 
@@ -86,6 +93,7 @@ class Intake:
 
     Args:
         alerts: handle alerts and nothing else, or everything else; a lane's wildcard brings what is another's.
+        reject_unknown_fields: refuse what would be accepted with a warning that a field is not known.
     """
 
     def __init__(
@@ -101,8 +109,10 @@ class Intake:
         batch: int,
         alerts: bool,
         templates: Templates = NO_TEMPLATES,
+        reject_unknown_fields: bool = False,
     ) -> None:
         self._templates = templates
+        self._reject_unknown_fields = reject_unknown_fields
         self._topics = topics
         self._ledger = ledger
         self._planner = planner
@@ -205,10 +215,17 @@ class Intake:
         taken.span = tracing.span("accept", "consumer", tracing.read(incoming.user_properties))
         try:
             if route is None:
-                self._refuse(taken, Rejected(RejectionCode.UNKNOWN_TOPIC, "Nothing listens on this topic."))
+                self._refuse(taken, self._unknown_topic(incoming.topic))
                 return taken
             envelope = envelope_of(incoming)
-            taken.publish = parse(route.kind, route.params, incoming.payload, envelope=envelope)
+            found = read(
+                route.kind,
+                route.params,
+                incoming.payload,
+                envelope=envelope,
+                reject_unknown=self._reject_unknown_fields,
+            )
+            taken.publish, taken.warnings = found.publish, [*found.unread]
             if "ttl_s" in envelope and not says(incoming.payload, "ttl_s"):
                 taken.unstable = frozenset({"ttl_s"})
             if isinstance(taken.publish, notifications.Notification):
@@ -230,6 +247,11 @@ class Intake:
             self._refuse(taken, Rejected(RejectionCode.INVALID_PAYLOAD, "The payload could not be read."))
         return taken
 
+    def _unknown_topic(self, topic: str) -> Rejected:
+        nearest = self._topics.nearest(topic)
+        meant = f" Did you mean {nearest}?" if nearest else ""
+        return Rejected(RejectionCode.UNKNOWN_TOPIC, f"Nothing listens on this topic.{meant}")
+
     def _refuse(self, taken: Taken, rejected: Rejected) -> None:
         taken.publish = taken.draft = None
         taken.receipt = rejected.receipt()
@@ -247,7 +269,8 @@ class Intake:
             return
         publish = taken.publish
         try:
-            taken.receipt, taken.messages = await until_stored(lambda: self._actions.carry_out(publish, taken.incoming))
+            receipt, taken.messages = await until_stored(lambda: self._actions.carry_out(publish, taken.incoming))
+            taken.receipt = {**receipt, **_warned(taken.warnings)}
             self._count(taken, "accepted")
         except Rejected as rejected:
             self._refuse(taken, rejected)
@@ -272,6 +295,8 @@ class Intake:
             with tracing.span("plan", "internal", taken.span.context) as span:
                 rows = self._planner.first_rows(draft, known)
                 span.set(rows=len(rows))
+                if taken.publish is not None:
+                    taken.warnings += foreseen(taken.publish, draft, known, rows)
                 return rows
         except Exception:
             # As in _check: our own mistake with one notification must not stop the others.
@@ -289,6 +314,7 @@ class Intake:
         receipt: dict[str, object] = {"status": verdict.value, "notification_id": notification_id}
         if verdict is Verdict.ACCEPTED:
             receipt["accepted_at"] = rfc3339(from_epoch_ms(draft.notification.accepted_ms))
+            receipt |= _warned(taken.warnings)
             taken.messages += jobs_of(self._topics, record.content, record.rows)
             taken.messages += self._accepted_event(draft)
             taken.messages += tell_suppressed(self._topics, draft.notification, record.rows, self._clock)
@@ -319,7 +345,13 @@ class Intake:
             error = one.receipt["error"]
             if isinstance(error, Mapping):
                 await self._rejections.keep(one.incoming.topic, len(one.incoming.payload), error)
-                log.info("publish refused", extra={"kind": one.kind or UNKNOWN, "code": error["code"]})
+                extra = {
+                    "kind": one.kind or UNKNOWN,
+                    "code": error["code"],
+                    "topic": self._topics.masked(one.incoming.topic),
+                    "fields": logged_fields(error.get("fields", ())),
+                }
+                log.info("publish refused", extra=extra)
 
     async def _answer(self, broker: Broker, taken: Sequence[Taken]) -> None:
         """Hand over jobs and receipts, then acknowledge."""
@@ -375,6 +407,15 @@ def envelope_of(incoming: Incoming) -> dict[str, object]:
     if key is not None:
         envelope["id"] = key
     return envelope
+
+
+def logged_fields(problems: Iterable[Mapping[str, str]]) -> list[str]:
+    """Name the fields of a refusal for a log: a name that a publisher made up may be an address or a number."""
+    return [problem["field"] if _FIELD_NAME.fullmatch(problem["field"]) else "*" for problem in problems]
+
+
+def _warned(warnings: Sequence[FieldProblem]) -> dict[str, object]:
+    return {"warnings": [each.document() for each in warnings]} if warnings else {}
 
 
 def _packet(incoming: Incoming, session: str) -> str:

@@ -5,9 +5,10 @@ scheduled, or escalates. It reads the directory and writes nothing.
 """
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from types import MappingProxyType
 
 from services.router.compose import NO_TEMPLATES, Draft
 from services.router.oncall import Chain, Group, User, escalation, on_call
@@ -19,9 +20,10 @@ from shared.clock import Clock
 from shared.directory import Directory, Members
 from shared.errors import Reason
 from shared.ledger import NewRow
-from shared.model import Channel, Delivery, Notification, Priority, State
+from shared.model import Channel, Delivery, EmailAddress, Notification, PhoneNumber, Priority, State
 from shared.people import Person
 from shared.presence import Presence
+from shared.suppression import Entry, Suppressions, digest
 from shared.topics import Kind
 
 # How long a task may take until it is given up: its rows have their own deadlines.
@@ -34,13 +36,20 @@ FAN_OUT_PAGE = 200
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What was looked up for a batch: records of people, who answers for each type of alert, and who is looking."""
+    """What was looked up for a batch: records of people, who answers for each type of alert, and who is looking.
+
+    Attributes:
+        empty_groups: groups that have nobody at the time.
+        unwanted: what the suppression lists say of addresses that publishers gave, by ``listed_as``.
+    """
 
     people: dict[str, Person]
     escalations: dict[str, Chain]
     oncall: dict[str, tuple[str, ...]]
     admins: tuple[str, ...]
     focused: frozenset[str] = frozenset()
+    empty_groups: frozenset[str] = frozenset()
+    unwanted: Mapping[tuple[Channel, str], Sequence[Entry]] = field(default_factory=dict)
 
 
 # Later than any time that a publish may name.
@@ -55,6 +64,7 @@ class Planner:
         templates: what the texts of notifications that name one are written with.
         presence: who is looking; None holds no push back.
         push_hold_s: how long a push waits for somebody who is looking; 0 holds none back.
+        suppressions: the lists that channels ask before a send, for warnings at acceptance.
     """
 
     def __init__(
@@ -66,6 +76,7 @@ class Planner:
         *,
         presence: Presence | None = None,
         push_hold_s: float = 0,
+        suppressions: Mapping[Channel, Suppressions] = MappingProxyType({}),
     ) -> None:
         self._directory = directory
         self._templates = templates
@@ -73,14 +84,42 @@ class Planner:
         self._escalation_after_s = escalation_after_s
         self._presence = presence if push_hold_s else None
         self._push_hold_ms = round(push_hold_s * 1000)
+        self._suppressions = suppressions
 
     async def look_up(self, drafts: Sequence[Draft]) -> Known:
-        """Read what planning these drafts needs, in as few round trips as there are dependencies."""
+        """Read what planning these drafts and their receipts need, in as few round trips as there are dependencies."""
         alert_types = {draft.alert_type for draft in drafts if draft.alert_type is not None}
         user_ids = {
             user_id for draft in drafts if isinstance(draft.audience, People) for user_id in draft.audience.user_ids
         }
-        return await self._look_up(alert_types, user_ids, [draft.notification for draft in drafts])
+        groups = {
+            group for draft in drafts if isinstance(draft.audience, Crowd) for group in draft.audience.groups or ()
+        }
+        addresses = {listed_as(delivery) for draft in drafts for delivery in draft.direct}
+        notifications = [draft.notification for draft in drafts]
+        if not groups and not addresses:
+            return await self._look_up(alert_types, user_ids, notifications)
+        known, empty_groups, unwanted = await asyncio.gather(
+            self._look_up(alert_types, user_ids, notifications),
+            self._directory.empty_groups(sorted(groups)),
+            self._unwanted(addresses),
+        )
+        return replace(known, empty_groups=empty_groups, unwanted=unwanted)
+
+    async def _unwanted(self, addresses: Collection[tuple[Channel, str]]) -> dict[tuple[Channel, str], list[Entry]]:
+        """Read what the suppression lists say of addresses, on all of their channels at the same time."""
+        of_channel = {
+            channel: [address for listed_on, address in addresses if listed_on is channel]
+            for channel in self._suppressions
+        }
+        found = await asyncio.gather(
+            *(self._suppressions[channel].listed(digests) for channel, digests in of_channel.items())
+        )
+        return {
+            (channel, address): entries
+            for channel, listed in zip(of_channel, found, strict=True)
+            for address, entries in listed.items()
+        }
 
     async def _look_up(self, alert_types: set[str], user_ids: set[str], notifications: Sequence[Notification]) -> Known:
         escalations: dict[str, Chain] = {}
@@ -288,6 +327,15 @@ class Planner:
         if len(user_ids) == FAN_OUT_PAGE:
             rows.append(_fan_out(notification, members, user_ids[-1], expires_ms, shared=page.shared))
         return rows
+
+
+def listed_as(delivery: Delivery) -> tuple[Channel, str]:
+    """Say under what a suppression list has the address of a delivery; a device's has none, and is on no list."""
+    match delivery.address:
+        case EmailAddress(email=address) | PhoneNumber(phone=address):
+            return delivery.channel, digest(address)
+        case _:
+            return delivery.channel, ""
 
 
 def _direct(delivery: Delivery, notification: Notification) -> NewRow:

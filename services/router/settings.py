@@ -1,7 +1,7 @@
 """The router's settings."""
 
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -20,4 +20,7 @@ class RouterSettings(CommonSettings):
         3, ge=0, le=60, description="a low or normal push to somebody who is looking waits so long, seconds; 0: never"
     )
     router_task_concurrency: int = Field(8, ge=1, le=100, description="fan-out pages and other tasks in hand")
+    router_unknown_fields: Literal["warn", "reject"] = Field(
+        "warn", description="a field of a notification that is not known: warn in the receipt, or reject"
+    )
     templates_dir: Path | None = Field(None, description="folder of the templates that notifications may name")

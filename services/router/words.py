@@ -15,9 +15,13 @@ from services.router.templates.folder import Templates
 from services.router.templates.problems import Unrenderable
 from services.router.templates.texts import Template
 from shared.model import Channel, Content, Notification
+from shared.nearest import nearest
 from shared.people import Person
 
 log = logging.getLogger(__name__)
+
+# A refusal names no more.
+TEMPLATES_SHOWN = 20
 
 # Where a client reads the data beside the text.
 _WITH_DATA = frozenset({Channel.REALTIME, Channel.PUSH})
@@ -34,8 +38,18 @@ def template_of(templates: Templates, publish: Templated, field: str = "") -> Te
     """
     template = templates.get(publish.template)
     if template is None:
-        raise invalid_payload((FieldProblem(f"{field}template", "unknown"),))
+        raise _unknown_template(templates, publish.template, field)
     return template
+
+
+def _unknown_template(templates: Templates, name: str, field: str) -> Rejected:
+    known = sorted(templates)
+    rejected = invalid_payload((FieldProblem(f"{field}template", "unknown", nearest(name, known)),))
+    shown = ", ".join(known[:TEMPLATES_SHOWN]) + (", …" if len(known) > TEMPLATES_SHOWN else "")
+    message = (
+        f"{rejected.message} Known templates: {shown}." if known else f"{rejected.message} There are no templates."
+    )
+    return Rejected(rejected.code, message, rejected.fields)
 
 
 def content(

@@ -66,7 +66,10 @@ async def test_json_holds_the_ids_and_attempts_that_a_repair_needs(command: Comm
 async def test_intake_is_a_channel_with_the_code_as_its_reason(command: CommandLine) -> None:
     refused = (await command("dead-letters", "list", "--channel", "intake", "--json")).json
     assert [each["reason"] for each in refused] == ["unknown_topic", "invalid_payload"]
-    assert refused[1]["fields"] == [{"field": "message", "problem": "required"}]
+    assert refused[1]["fields"] == [
+        {"field": "message", "problem": "required"},
+        {"field": "text", "problem": "unknown", "meant": "message"},
+    ]
     assert refused[1]["topic"] == "notifications/realtime/user/user123"
     assert refused[1]["size_bytes"] == len(json.dumps({"text": "secret-text"}))
 

@@ -37,7 +37,7 @@ def nowhere(tmp_path: Path) -> CommandLine:
 
 
 async def test_an_accepted_publish_prints_its_id(command: CommandLine) -> None:
-    ran = await command.send(USER_TOPIC, {"message": "Hello"})
+    ran = await command.send("notifications/email/send", MAIL)
     assert (ran.status, ran.err) == (0, "")
     word, notification_id, at = ran.out.split()
     assert (word, len(notification_id), at[-1]) == ("accepted", 36, "Z")
@@ -46,7 +46,9 @@ async def test_an_accepted_publish_prints_its_id(command: CommandLine) -> None:
 async def test_json_prints_the_receipt_as_the_router_wrote_it(command: CommandLine) -> None:
     ran = await command.send("notifications/alerts/warning/disk", {"message": "Disk is 90 % full"}, "--json")
     assert ran.status == 0
-    assert ran.json.keys() == {"status", "notification_id", "accepted_at", "alert_id"}
+    assert ran.json.keys() == {"status", "notification_id", "accepted_at", "alert_id", "warnings"}
+    nobody = {"field": "alert_type", "problem": "nobody to tell: no admin, and nobody on call"}
+    assert ran.json["warnings"] == [nobody]
     assert ran.json["alert_id"] == ran.json["notification_id"]
 
 
@@ -145,8 +147,51 @@ async def test_wait_does_not_wait_for_what_is_scheduled_or_escalates_later(comma
     }
     assert (await command.send("directory/oncall/later", entry)).status == 0
     alert = await command.send("notifications/alerts/critical/later", {"message": "Down"}, "--wait")
-    assert alert.status == 0
     assert "not waited for: escalation step 1, due " in alert.out
+    # The first step told nobody, and a later one does not make up for it.
+    assert (alert.status, "nothing was delivered" in alert.out) == (1, True)
+
+
+async def test_wait_exits_with_1_and_says_why_when_nothing_was_delivered(command: CommandLine) -> None:
+    report = {"address": "unwanted@example.com", "reason": "bounce"}
+    assert (await command.send("directory/suppress/email", report)).status == 0
+    unwanted = MAIL | {"to": report["address"]}
+    ran = await command.send("notifications/email/send", unwanted, "--wait")
+    assert ran.status == 1
+    _, warning, suppressed, *summary = ran.out.splitlines()
+    assert warning.split() == ["warning", "to", "suppressed:", "bounced"]
+    assert suppressed.split()[:2] == ["suppressed", "email"]
+    assert summary == ["ended: 1 suppressed", "nothing was delivered"]
+
+    stranger = await command.send("notifications/realtime/user/stranger", {"message": "m"}, "--wait", "--json")
+    receipt, row, end = (json.loads(line) for line in stranger.out.splitlines())
+    assert receipt["warnings"] == [{"field": "user_id", "problem": "unknown recipient"}]
+    assert (row["state"], end["ended"]) == ("suppressed", {"suppressed": 1})
+    assert stranger.status == 1
+
+    nobody = {"message": "m", "channels": ["push"]}
+    empty = await command.send("notifications/realtime/group/nobody", nobody, "--wait")
+    assert (empty.status, "nobody in this group" in empty.out) == (1, True)
+    assert empty.out.splitlines()[-1] == "nothing was delivered"
+
+    both = {"emails": [MAIL, unwanted]}
+    partly = await command.send("notifications/email/batch", both, "--wait")
+    assert (partly.status, "emails.1.to" in partly.out) == (0, True)
+
+
+async def test_a_misspelt_field_is_a_warning_that_names_the_right_one(command: CommandLine) -> None:
+    ran = await command.send("notifications/email/send", MAIL | {"prioriy": "high"})
+    assert ran.status == 0
+    assert ran.out.splitlines()[1].split(maxsplit=2) == ["warning", "prioriy", "unknown, did you mean priority?"]
+    refused = await command.send("notifications/email/send", {"to": "user@example.com", "subject": "s", "text": "b"})
+    assert refused.status == 1
+    assert "unknown, did you mean body?" in refused.out
+
+
+async def test_a_topic_that_no_router_reads_is_named_with_the_nearest_right_one(command: CommandLine) -> None:
+    ran = await command.send("notification/email/send", MAIL, "--timeout", "1s")
+    assert ran.status == 1
+    assert "did you mean notifications/email/send?" in ran.error_line
 
 
 async def test_wait_ends_at_its_timeout_and_says_how_much_is_open(command: CommandLine) -> None:

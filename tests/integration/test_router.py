@@ -186,8 +186,10 @@ async def test_data_that_does_not_fit_a_template_is_refused_by_name(publisher: P
     mail = {"to": "user@example.com", "template": "welcome", "data": {"name": "User 123", "tasks": 2}}
     receipt = await publisher.send("notifications/email/send", mail)
     assert receipt["error"]["fields"] == [{"field": "data.joined", "problem": "required by template welcome"}]
-    receipt = await publisher.send("notifications/email/send", {**mail, "template": "unknown"})
-    assert receipt["error"]["fields"] == [{"field": "template", "problem": "unknown"}]
+    receipt = await publisher.send("notifications/email/send", {**mail, "template": "welcom"})
+    assert receipt["error"]["fields"] == [{"field": "template", "problem": "unknown", "meant": "welcome"}]
+    assert "Known templates: " in receipt["error"]["message"]
+    assert "welcome" in receipt["error"]["message"]
 
 
 async def test_a_broken_template_stops_the_router_with_file_and_line(router: Stack, tmp_path: Path) -> None:
@@ -246,6 +248,80 @@ async def test_a_refusal_names_every_field(publisher: Publisher) -> None:
         {"field": "to", "problem": "not a valid email address"},
         {"field": "body", "problem": "required"},
     ]
+
+
+async def test_a_receipt_says_what_will_not_happen(publisher: Publisher) -> None:
+    known, group = unique("user"), unique("group")
+    unwanted, unsubscribed = f"{unique('bad')}@example.com", f"{unique('off')}@example.com"
+    record = {"email": "user@example.com", "groups": [group]}
+    reports = [
+        {"address": unwanted, "reason": "bounce"},
+        {"address": unsubscribed, "reason": "unsubscribed", "category": "news"},
+    ]
+    assert (await publisher.send(f"directory/user/{known}", record))["status"] == "accepted"
+    for report in reports:
+        assert (await publisher.send("directory/suppress/email", report))["status"] == "accepted"
+    nobody, said = unique("nobody"), {"message": "m"}
+    misspelt = {"field": "prioriy", "problem": "unknown", "meant": "priority"}
+    stranger = {"field": "user_id", "problem": "unknown recipient"}
+    bounced, opted_out = "suppressed: bounced", "suppressed: opted out"
+    news = MAIL | {"to": unsubscribed, "category": "news"}
+    table: list[tuple[str, dict[str, Any], list[dict[str, str]]]] = [
+        (f"realtime/user/{known}", said, []),
+        (f"realtime/user/{known}", said | {"prioriy": "high"}, [misspelt]),
+        (f"realtime/user/{nobody}", said, [stranger]),
+        (f"realtime/user/{nobody}", said | {"send_at": time.time() + 3600}, [stranger]),
+        ("push/mobile/ios", said | {"user_id": nobody}, [stranger]),
+        (f"realtime/group/{group}", said, []),
+        (f"realtime/group/{nobody}", said, [{"field": "group_id", "problem": "nobody in this group"}]),
+        ("realtime/broadcast", said | {"target_groups": [group, nobody]},
+         [{"field": "target_groups.1", "problem": "nobody in this group"}]),
+        ("email/send", MAIL, []),
+        ("email/send", MAIL | {"to": unwanted}, [{"field": "to", "problem": bounced}]),
+        ("email/send", MAIL | {"to": unwanted.upper(), "prioriy": "high"},
+         [misspelt, {"field": "to", "problem": bounced}]),
+        ("email/send", MAIL | {"to": unsubscribed}, []),
+        ("email/send", news, [{"field": "to", "problem": opted_out}]),
+        ("email/send", news | {"priority": "critical"}, []),
+        ("email/batch", {"emails": [MAIL, MAIL | {"to": unwanted}, news]},
+         [{"field": "emails.1.to", "problem": bounced}, {"field": "emails.2.to", "problem": opted_out}]),
+        ("email/batch", {"emails": [MAIL | {"to": unwanted}] * 30},
+         [{"field": f"emails.{index}.to", "problem": bounced} for index in range(20)]
+         + [{"field": "", "problem": "and 10 more"}]),
+    ]  # fmt: skip
+    receipts = await asyncio.gather(*(publisher.send(f"notifications/{topic}", body) for topic, body, _ in table))
+    assert [receipt["status"] for receipt in receipts] == ["accepted"] * len(table)
+    assert [receipt.get("warnings", []) for receipt in receipts] == [expected for _, _, expected in table]
+    assert all("warnings" not in receipt or receipt["warnings"] for receipt in receipts)
+
+
+async def test_a_cancellation_or_an_answer_is_warned_of_a_misspelt_field_too(publisher: Publisher) -> None:
+    topic = f"websocket/connect/{unique('user')}"
+    receipt = await publisher.send(topic, {"sesion_id": "a"})
+    assert receipt["warnings"] == [{"field": "sesion_id", "problem": "unknown", "meant": "session_id"}]
+
+
+async def test_a_wrong_topic_is_answered_with_the_nearest_right_one(publisher: Publisher) -> None:
+    receipt = await publisher.send("notifications/emial/send", MAIL)
+    assert receipt["error"]["code"] == "unknown_topic"
+    assert receipt["error"]["message"].endswith("Did you mean notifications/email/send?")
+
+
+async def test_a_refusal_is_logged_with_topic_and_fields_and_nothing_of_the_values(
+    router: Stack, publisher: Publisher
+) -> None:
+    number = unique("1500555")
+    await publisher.send(f"notifications/sms/{number}", {"message": f"secret {number}"})
+    await publisher.send(f"notifications/realtime/user/{number}", {"mesage": number, f"{number}@example.com": 1})
+
+    async def logged() -> str:
+        text = await asyncio.to_thread((router.data / "logs" / "router.log").read_text)
+        both = "notifications/sms/*" in text and "notifications/realtime/user/{user_id}" in text
+        return text if both else ""
+
+    text = await eventually(logged, 10, "both refusals")
+    assert number not in text
+    assert "['message', 'mesage', '*']" in text or '["message", "mesage", "*"]' in text
 
 
 async def test_more_sessions_than_a_gateway_may_have_are_refused(publisher: Publisher) -> None:

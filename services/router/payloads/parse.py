@@ -5,15 +5,18 @@ numbers or the encoding. It does not know the time, so ``expired`` is not its co
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 from pydantic_core import from_json
 
 from services.router.payloads import control, mails, notifications, templated
-from services.router.payloads.envelope import Envelope
+from services.router.payloads.envelope import Envelope, Payload
 from services.router.payloads.rejection import FieldProblem, Rejected, RejectionCode, invalid_payload, rejection_of
-from shared.people import OnCall
+from services.router.payloads.unknown_fields import UNKNOWN, meant_at, unknown_fields
+from shared.people import OnCall, Person
 from shared.person_change import PersonChange
 from shared.topics import Kind
 
@@ -68,10 +71,34 @@ _WHEN_EMPTY: Mapping[Kind, type[Publish]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A publish that passed.
+
+    Attributes:
+        unread: what it says and nobody reads, for a warning in its receipt.
+    """
+
+    publish: Publish
+    unread: tuple[FieldProblem, ...] = ()
+
+
 def parse(
     kind: Kind, params: Mapping[str, str], payload: bytes, *, envelope: Mapping[str, object] | None = None
 ) -> Publish:
-    """Check one publish.
+    """Check one publish, see ``read``; fields that nobody reads are ignored."""
+    return read(kind, params, payload, envelope=envelope).publish
+
+
+def read(
+    kind: Kind,
+    params: Mapping[str, str],
+    payload: bytes,
+    *,
+    envelope: Mapping[str, object] | None = None,
+    reject_unknown: bool = False,
+) -> Read:
+    """Check one publish, and say what nobody reads of it.
 
     Args:
         kind: what its topic said.
@@ -79,6 +106,7 @@ def parse(
         payload: as it came.
         envelope: what the MQTT properties said of a notification (``id``, ``ttl_s``), under the names and rules of the
             payload's fields; the payload wins. Everything else than a notification ignores it.
+        reject_unknown: refuse a payload with fields that are not known.
 
     Raises:
         Rejected: with the code ``too_large``, ``invalid_json`` or ``invalid_payload``.
@@ -91,6 +119,7 @@ def parse(
         model = _WHEN_EMPTY[kind]
     else:
         document = _object(payload)
+    said = document
     if model is PersonChange or model is OnCall:
         _same_name(document, params)
     elif envelope and model is not control.Suppress:
@@ -99,14 +128,32 @@ def parse(
         if kind not in _TEMPLATED:
             raise invalid_payload((FieldProblem("template", "not on this topic"),))
         model = _TEMPLATED[kind]
+    if not issubclass(model, Payload):
+        return Read(_record(model, document, params, payload))
+    unread = unknown_fields(model, said, params) if model.model_config.get("extra") == "ignore" else []
+    unknown = tuple(each for each in unread if each.problem == UNKNOWN)
+    try:
+        publish = model.model_validate({**document, **params})
+    except ValidationError as error:
+        # From None: pydantic's error holds the whole document, which must not travel with the rejection.
+        raise rejection_of(error, partial(meant_at, model), unknown) from None
+    if unknown and reject_unknown:
+        raise invalid_payload(unknown)
+    return Read(publish, tuple(unread))
+
+
+def _record(
+    model: type[PersonChange | OnCall], document: Mapping[str, Any], params: Mapping[str, str], payload: bytes
+) -> Publish:
+    """Check a record of the directory, which refuses what it does not know."""
     try:
         if issubclass(model, PersonChange):
             # A null clears a field there.
             return PersonChange.read({**_object(payload, nulls=True), **params})
         return model.model_validate({**document, **params})
     except ValidationError as error:
-        # From None: pydantic's error holds the whole document, which must not travel with the rejection.
-        raise rejection_of(error) from None
+        of = Person if issubclass(model, PersonChange) else OnCall
+        raise rejection_of(error, partial(meant_at, of)) from None
 
 
 def says(payload: bytes, field: str) -> bool:

@@ -6,7 +6,7 @@ stable; programs may compare them.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -48,10 +48,17 @@ class FieldProblem:
     Attributes:
         field: the path in the payload (``emails.3.to``) or the name of a topic level; empty for the whole payload.
         problem: a short stable phrase such as ``required``.
+        meant: the name that its writer most likely meant.
     """
 
     field: str
     problem: str
+    meant: str | None = None
+
+    def document(self) -> dict[str, str]:
+        """Return it as it stands in a receipt."""
+        meant = {} if self.meant is None else {"meant": self.meant}
+        return {"field": self.field, "problem": self.problem, **meant}
 
 
 class Rejected(CarillonError):
@@ -71,7 +78,7 @@ class Rejected(CarillonError):
 
     def receipt(self) -> dict[str, object]:
         """Return the receipt for the publisher, ready for JSON."""
-        fields = [{"field": each.field, "problem": each.problem} for each in self.fields]
+        fields = [each.document() for each in self.fields]
         return {"status": "rejected", "error": {"code": self.code.value, "message": self.message, "fields": fields}}
 
 
@@ -89,11 +96,21 @@ def invalid_payload(fields: tuple[FieldProblem, ...], total: int | None = None) 
     return Rejected(RejectionCode.INVALID_PAYLOAD, message, fields)
 
 
-def rejection_of(error: ValidationError) -> Rejected:
-    """Translate what pydantic found into the words of a rejection."""
+Meant = Callable[[tuple[int | str, ...]], str | None]
+"""Says which field is meant where an unknown one was found."""
+
+
+def rejection_of(error: ValidationError, meant: Meant, unread: Sequence[FieldProblem] = ()) -> Rejected:
+    """Translate what pydantic found into the words of a rejection.
+
+    Args:
+        unread: fields that would be a warning in another payload; here one of them may be what is missing.
+    """
     details = error.errors(include_url=False, include_input=False)
-    problems = dict.fromkeys(_problem(each) for each in details[:PROBLEMS_SHOWN])
-    return invalid_payload(tuple(problems), error.error_count() if len(details) > PROBLEMS_SHOWN else None)
+    shown = [_problem(each, meant) for each in details[:PROBLEMS_SHOWN]]
+    problems = tuple(dict.fromkeys([*shown, *unread]))[:PROBLEMS_SHOWN]
+    total = error.error_count() + len(unread)
+    return invalid_payload(problems, total if len(details) + len(unread) > PROBLEMS_SHOWN else None)
 
 
 # pydantic's error types to our words; filled with the error's context. Its own sentences change between releases and
@@ -126,7 +143,7 @@ _WORDS: Mapping[str, str] = {
 _MEMBER = re.compile(r"<\w+\.\w+: (\w+)>")
 
 
-def _problem(detail: ErrorDetails) -> FieldProblem:
+def _problem(detail: ErrorDetails, meant: Meant) -> FieldProblem:
     context = dict(detail.get("ctx", {}))
     field = _path(detail["loc"])
     if "discriminator" in context and detail["type"] in ("union_tag_not_found", "union_tag_invalid"):
@@ -137,6 +154,8 @@ def _problem(detail: ErrorDetails) -> FieldProblem:
         # "'a', 'b' or 'c'"; for tags "'a', 'b', 'c'", or the repr of an enumeration's members.
         plain = str(context["expected"]).replace("'", "").replace(" or ", ", ")
         context["expected"] = _MEMBER.sub(r"\1", plain)
+    if detail["type"] == "extra_forbidden":
+        return FieldProblem(field[:FIELD_CHARS], _WORDS["extra_forbidden"], meant(detail["loc"]))
     template = _WORDS.get(detail["type"])
     # A type that is not in the table is one of ours (shared.fields), whose message is already in our words.
     return FieldProblem(field[:FIELD_CHARS], template.format(**context) if template else detail["msg"])

@@ -1,0 +1,34 @@
+"""The name that somebody most likely meant: for refusals and warnings that say how to mend what was misspelt.
+
+Promises to be pure, and bounded in time whatever is asked: a longer text than any known name has nothing near it.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+# No name that we know is longer.
+NAME_CHARS = 64
+
+# difflib's own is 0.6; below this, what is found is more often a chance than a slip of the finger.
+CLOSE = 0.65
+
+
+def nearest(name: str, known: Iterable[str], close: float = CLOSE) -> str | None:
+    """Return the known name that is spelt most alike, None where none is near or the name is known.
+
+    Case, underscores and hyphens make no difference: ``sendAt`` is near ``send_at``.
+
+    Args:
+        close: from 0 to 1, how much alike two names must be.
+    """
+    if len(name) > NAME_CHARS:
+        return None
+    by_letters = {letters(each): each for each in known}
+    found = get_close_matches(letters(name), by_letters, n=1, cutoff=close)
+    meant = by_letters[found[0]] if found else None
+    return meant if meant != name else None
+
+
+def letters(name: str) -> str:
+    """Return a name as it is compared."""
+    return name.casefold().replace("_", "").replace("-", "")
