@@ -33,6 +33,7 @@ from carillon.payload_terms import read_object
 from carillon.receipts import FieldProblem, NoReceipt, Receipt, Refusal, Refused, Status
 from shared import tracing
 from shared.errors import BrokerUnavailable
+from shared.limits import PAYLOAD_BYTES
 from shared.model import TraceContext
 from shared.mqtt import Broker
 from shared.mqtt_address import BrokerAddress
@@ -58,9 +59,6 @@ OUTSTANDING = 500
 
 RECEIPT_TIMEOUT_S = 10.0
 IDEMPOTENCY_PROPERTY = "idempotency-key"
-
-# The broker of deploy/mosquitto cuts the connection at a packet of 1 MiB and some; the router answers what is less.
-PAYLOAD_BYTES = 1024 * 1024
 
 # MQTT 5, 1.5.4: a string has at most 65,535 bytes.
 _TOPIC_BYTES = 65_535
@@ -238,6 +236,7 @@ class Publisher:
         data = payload if isinstance(payload, bytes) else json.dumps(payload, allow_nan=False).encode()
         full_topic = self._prefix + topic
         _check_topic(full_topic)
+        # A broker may cut the connection at more; what is less, the router answers, whatever the topic takes.
         if len(data) > PAYLOAD_BYTES:
             raise ValueError(f"the payload is larger than {PAYLOAD_BYTES} bytes")
         return full_topic, data
@@ -264,6 +263,7 @@ class Publisher:
             answer.add_done_callback(lambda _answer: self._answers.pop(correlation))
         try:
             async with asyncio.timeout(RECEIPT_TIMEOUT_S):
+                await self._link.sendable()
                 handover = self._publish(entry.topic, entry.payload, entry.key, correlation)
                 return await self._problem_with(entry.topic, handover, answer) or _NOBODY_ANSWERS
         except TimeoutError:
@@ -300,7 +300,7 @@ class Publisher:
             async with deadline:
                 self._deadlines.add(deadline)
                 while True:
-                    await self._link.wait_up()
+                    await self._link.sendable()
                     sends += 1
                     handover = self._publish(topic, data, key, correlation, trace)
                     problem = await self._problem_with(topic, handover, answer) or problem

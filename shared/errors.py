@@ -3,7 +3,8 @@
     CarillonError
     +- ConfigError                refuse to start, name the variable, exit status 2
     +- StoreUnavailable           Redis is away: nothing is acknowledged, the work is tried again
-    +- BrokerUnavailable          the MQTT broker is away or refused a publish: not handed over
+    +- BrokerUnavailable          the MQTT broker is away: not handed over, later perhaps
+    |  +- PublishRefused          it refused this publish, and will again
     +- DeliveryError(reason)      one attempt failed
        +- TemporaryFailure        again, not before retry_after
        +- PermanentFailure        stop; dead letter
@@ -76,6 +77,10 @@ class StoreUnavailable(CarillonError, ConnectionError):
 
 class BrokerUnavailable(CarillonError, ConnectionError):
     """The broker is away, or answered that nobody would get the publish."""
+
+
+class PublishRefused(BrokerUnavailable):
+    """The broker does not take this publish from us, now or later: its topic, its rules."""
 
 
 class DeliveryError(CarillonError):

@@ -33,9 +33,9 @@ from shared.topics import Topics
 
 # A fan-out to 100,000 people is not 100,000 MQTT messages; and one job is not more than a worker has in hand at once.
 JOB_ROWS = 50
-# Rows with texts of their own are long. The brokers take packets of a little over 1 MiB (deploy/mosquitto), and a
-# character may be three bytes.
-JOB_CHARS = 256 * 1024
+# Rows with texts of their own are long. Together with the notification a job stays well below what the brokers take
+# (``shared.limits.PACKET_BYTES``).
+JOB_BYTES = 512 * 1024
 
 
 class Publisher(Protocol):
@@ -98,12 +98,13 @@ def _packed(topic: str, content: str, specs: Sequence[str]) -> Iterator[Message]
 
 
 def _parts(specs: Sequence[str]) -> Iterator[Sequence[str]]:
-    start = chars = 0
+    start = size_bytes = 0
     for end, spec in enumerate(specs):
-        if end > start and (end - start == JOB_ROWS or chars + len(spec) > JOB_CHARS):
+        spec_bytes = len(spec) if spec.isascii() else len(spec.encode())
+        if end > start and (end - start == JOB_ROWS or size_bytes + spec_bytes > JOB_BYTES):
             yield specs[start:end]
-            start, chars = end, 0
-        chars += len(spec)
+            start, size_bytes = end, 0
+        size_bytes += spec_bytes
     if start < len(specs):
         yield specs[start:]
 

@@ -16,6 +16,7 @@ from shared.errors import BrokerUnavailable
 from shared.mqtt import RECEIVE_MAXIMUM, Broker, failed_publish
 from shared.mqtt_address import BrokerAddress
 from shared.packets import UserProperties
+from shared.room import Room
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,10 @@ class BrokerLink:
     Args:
         filters: subscribed at every connect, because a broker that lost its state may say "session present" and still
             not route shared subscriptions.
-        serve: runs while the connection stands and returns only on cancellation or BrokerUnavailable.
+        serve: runs while the connection stands and returns only on cancellation or BrokerUnavailable. With a session
+            that the broker keeps it begins before the subscription is confirmed, because what waits in the session
+            comes first.
+        room: see ``Broker``.
 
     Attributes:
         problem: why the connection last broke or did not come about.
@@ -48,7 +52,9 @@ class BrokerLink:
         serve: Serve | None = None,
         session_expiry_s: int = 0,
         receive_maximum: int = RECEIVE_MAXIMUM,
+        room: Room | None = None,
     ) -> None:
+        self._room = room
         self.client_id = client_id
         self._address = address
         self._filters = tuple(filters)
@@ -97,9 +103,15 @@ class BrokerLink:
             user_properties=user_properties,
         )
 
+    async def sendable(self) -> None:
+        """Return when the connection stands and what is published does not fail for want of room."""
+        await self.wait_up()
+        if self._broker is not None:
+            await self._broker.sendable()
+
     @property
     def waiting(self) -> int:
-        """How many messages have arrived and were not taken."""
+        """How many messages have arrived and were not taken; see ``Broker.waiting``."""
         return self._broker.waiting if self._broker is not None else 0
 
     async def stop_intake(self) -> None:
@@ -147,15 +159,37 @@ class BrokerLink:
             self.client_id,
             session_expiry_s=self._session_expiry_s,
             receive_maximum=self._receive_maximum,
+            room=self._room,
         ) as broker:
             self._broker = broker
+            if self._session_expiry_s and self._serve is not None:
+                await self._serve_session(broker, self._serve, failures)
+                return
             await broker.subscribe(*self._filters)
-            self._up.set()
-            self._up_since_s = time.monotonic()
-            self._tried.set()
-            if failures:
-                log.info("broker back", extra={"client_id": self.client_id})
+            self._come_up(failures)
             if self._serve is None:
                 await broker.wait_closed()
                 raise BrokerUnavailable("connection lost")
             await self._serve(broker)
+
+    async def _serve_session(self, broker: Broker, serve: Serve, failures: int) -> None:
+        serving = asyncio.create_task(serve(broker), name=f"serve-{self.client_id}")
+        try:
+            await broker.subscribe(*self._filters)
+            self._come_up(failures)
+            await serving
+        except BrokerUnavailable:
+            # What is in hand is finished before it is tried again.
+            broker.hang_up()
+            await asyncio.gather(serving, return_exceptions=True)
+            raise
+        finally:
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+
+    def _come_up(self, failures: int) -> None:
+        self._up.set()
+        self._up_since_s = time.monotonic()
+        self._tried.set()
+        if failures:
+            log.info("broker back", extra={"client_id": self.client_id})

@@ -46,7 +46,7 @@ next_connection_delay_ms = 1
 
 [v5.1.connections]
 connection_timeout_ms = 60000
-# A job of 1 MiB and its topic and properties, as in deploy/mosquitto/mosquitto.conf.
+# A payload of 1 MiB with its topic and properties, as in deploy/mosquitto/mosquitto.conf.
 max_payload_size = 1114112
 max_inflight_count = 1000
 dynamic_filters = true

@@ -18,6 +18,7 @@ from shared.feed import Feed, FeedMirror
 from shared.inbox import Inbox
 from shared.ledger import ROUTER_LANE
 from shared.model import Channel, Job
+from shared.mqtt_link import BrokerLink
 from shared.presence import Presence
 from shared.rejections import Rejections
 from shared.service import Context, run, work_until_stopped
@@ -60,6 +61,8 @@ async def route(context: Context[RouterSettings]) -> None:
         clock=context.clock,
     )
 
+    out = BrokerLink(context.address, f"{context.instance}-out")
+
     def intake(*, alerts: bool) -> Intake:
         return Intake(
             topics=context.topics,
@@ -71,6 +74,7 @@ async def route(context: Context[RouterSettings]) -> None:
             lifetime_s=settings.delivery_lifetime_s,
             batch=settings.router_batch,
             alerts=alerts,
+            out=out,
             templates=templates,
             reject_unknown_fields=settings.router_unknown_fields == "reject",
         )
@@ -94,7 +98,7 @@ async def route(context: Context[RouterSettings]) -> None:
     await work_until_stopped(
         context,
         # In this order they are drained: first no new publishes, then the tasks that follow from the last ones.
-        [IntakeLanes(context, slots, alerts=intake(alerts=True), general=intake(alerts=False)), worker],
+        [IntakeLanes(context, slots, alerts=intake(alerts=True), general=intake(alerts=False), out=out), worker],
         sweeper=sweep_forever(context.ledger, context.topics, worker.links[0], context.clock),
         gauges=measure_forever(context.ledger),
         auditor=auditor.work_forever(settings.router_audit_interval_s),

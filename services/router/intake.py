@@ -3,7 +3,11 @@
 Promises: a receipt says "accepted" after the ledger holds the notification, and a publish is acknowledged to the broker
 after its receipt was handed over; so a router that dies leaves nothing half done that the broker does not bring back.
 What it brings back is known by the publisher's idempotency key, or else by the packet that it came in. What is wrong
-with one publish disturbs no other. Publishes of one topic keep their order within a router.
+with one publish disturbs no other. Publishes of one topic keep their order within a router. What is in hand is bounded
+in bytes: while it is not written nothing more is read, and the rest waits at the broker.
+
+Jobs and receipts leave on a connection of their own, because the broker's answers to them would wait behind the
+publishes that are not being read.
 """
 
 import asyncio
@@ -20,20 +24,22 @@ from services.router.actions import Actions
 from services.router.compose import NO_TEMPLATES, Draft, compose
 from services.router.foreseen import foreseen
 from services.router.payloads import notifications
-from services.router.payloads.parse import Publish, read, says
+from services.router.payloads.parse import Publish, check_size, read, says
 from services.router.payloads.rejection import FieldProblem, Rejected, RejectionCode
 from services.router.planner import Known, Planner
 from services.router.suppressed import tell_suppressed
 from services.router.templates.folder import Templates
 from shared import metrics, tracing
 from shared.clock import Clock, epoch_ms, from_epoch_ms, rfc3339
-from shared.errors import BrokerUnavailable, Reason
+from shared.errors import BrokerUnavailable, PublishRefused, Reason
 from shared.jobs import Message, jobs_of, settled
 from shared.ledger import AlertState, Ledger, NewRecord, NewRow, Verdict, accepted
 from shared.model import Priority
 from shared.mqtt import Broker
-from shared.packets import Incoming
+from shared.mqtt_link import BrokerLink
+from shared.packets import PAYLOAD_FORMAT_INVALID, Incoming
 from shared.rejections import Rejections
+from shared.room import Room
 from shared.topics import Kind, Topics
 from shared.worker import until_stored
 
@@ -44,9 +50,19 @@ IDEMPOTENCY_PROPERTY = "idempotency-key"
 # Batches that are being written or whose receipts are on their way while the next is being checked.
 BATCHES_IN_FLIGHT = 2
 
+# A batch is done when it has so many bytes, however few publishes that is: a payload becomes some ten times as much on
+# its way to the ledger.
+BATCH_BYTES = 2 * 1024 * 1024
+
+# What has been taken from the broker and is not written yet, over all connections of a lane.
+IN_HAND_BYTES = 32 * 1024 * 1024
+
 # A batch whose answers the broker does not confirm is acknowledged all the same: the ledger has it, and a publisher
 # without a receipt asks again.
 HANDOVER_TIMEOUT_S = 5.0
+
+# Between two publishes of this size others get their turn.
+_LONG_BYTES = 64 * 1024
 
 UNKNOWN = "unknown"
 
@@ -76,6 +92,11 @@ class Taken:
     messages: list[Message] = field(default_factory=list)
     span: tracing.Span = tracing.UNTRACED
 
+    def let_go(self) -> None:
+        """Keep what the answer needs and no more: the ledger has the rest."""
+        self.incoming.payload = b""
+        self.publish = self.draft = None
+
 
 class _Batch:
     """What was taken together; ``stored`` ends when the store has all of it."""
@@ -94,6 +115,10 @@ class Intake:
     Args:
         alerts: handle alerts and nothing else, or everything else; a lane's wildcard brings what is another's.
         reject_unknown_fields: refuse what would be accepted with a warning that a field is not known.
+        out: where jobs, events and receipts are published.
+
+    Attributes:
+        room: for what its connections have taken and is not written yet.
     """
 
     def __init__(
@@ -108,9 +133,12 @@ class Intake:
         lifetime_s: int,
         batch: int,
         alerts: bool,
+        out: BrokerLink,
         templates: Templates = NO_TEMPLATES,
         reject_unknown_fields: bool = False,
     ) -> None:
+        self.room = Room(IN_HAND_BYTES)
+        self._out = out
         self._templates = templates
         self._reject_unknown_fields = reject_unknown_fields
         self._topics = topics
@@ -149,7 +177,7 @@ class Intake:
         await broker.arrived()
         await self._places.acquire()
         try:
-            incoming = await broker.take(self._batch)
+            incoming = await broker.take(self._batch, BATCH_BYTES)
         except BaseException:
             self._places.release()
             raise
@@ -157,18 +185,21 @@ class Intake:
         try:
             batch = await self._in_order(broker, incoming)
         except BaseException:
-            self._handled(broker)
+            self._handled(broker, incoming)
             raise
         task = batches.create_task(self._handle(broker, batch), name="intake-batch")
-        task.add_done_callback(lambda _task: self._handled(broker))
+        task.add_done_callback(lambda _task: self._handled(broker, incoming))
 
     async def _in_order(self, broker: Broker, batch: Sequence[Incoming]) -> "_Batch":
         taken = []
         for incoming in batch:
-            if self._is_mine(incoming):
-                taken.append(self._check(incoming, broker.client_id))
-            else:
+            if not self._is_mine(incoming):
                 broker.ack(incoming)
+                continue
+            taken.append(self._check(incoming, broker.client_id))
+            if incoming.held_bytes > _LONG_BYTES:
+                # Reading it takes long enough for an alert on the other lane to notice.
+                await asyncio.sleep(0)
         current = _Batch(taken)
         self._before = [before for before in self._before if not before.stored.done()]
         if current.waits or any(before.acts for before in self._before):
@@ -196,9 +227,15 @@ class Intake:
         refused = [one for one in batch.taken if one.receipt.get("status") == "rejected"]
         if refused:
             await until_stored(lambda: self._keep(refused))
+        for one in batch.taken:
+            broker.let_go(one.incoming)
+            one.let_go()
         await self._answer(broker, batch.taken)
 
-    def _handled(self, broker: Broker) -> None:
+    def _handled(self, broker: Broker, incoming: Sequence[Incoming]) -> None:
+        for one in incoming:
+            # Of a batch that was broken off; the others have been let go.
+            broker.let_go(one)
         self._in_hand[broker] -= 1
         if not self._in_hand[broker]:
             del self._in_hand[broker]
@@ -214,9 +251,14 @@ class Intake:
         taken = Taken(incoming, route.kind if route else None)
         taken.span = tracing.span("accept", "consumer", tracing.read(incoming.user_properties))
         try:
+            if incoming.problem:
+                message = f"The publish cannot be read: {incoming.problem}."
+                self._refuse(taken, Rejected(RejectionCode.INVALID_PAYLOAD, message))
+                return taken
             if route is None:
                 self._refuse(taken, self._unknown_topic(incoming.topic))
                 return taken
+            check_size(route.kind, incoming.payload_bytes)
             envelope = envelope_of(incoming)
             found = read(
                 route.kind,
@@ -344,7 +386,7 @@ class Intake:
         for one in refused:
             error = one.receipt["error"]
             if isinstance(error, Mapping):
-                await self._rejections.keep(one.incoming.topic, len(one.incoming.payload), error)
+                await self._rejections.keep(one.incoming.topic, one.incoming.payload_bytes, error)
                 extra = {
                     "kind": one.kind or UNKNOWN,
                     "code": error["code"],
@@ -355,27 +397,43 @@ class Intake:
 
     async def _answer(self, broker: Broker, taken: Sequence[Taken]) -> None:
         """Hand over jobs and receipts, then acknowledge."""
+        try:
+            async with asyncio.timeout(HANDOVER_TIMEOUT_S):
+                jobs = await self._hand_over(taken)
+                await self._tell(taken)
+                await settled(jobs)
+        except TimeoutError:
+            log.warning("broker slow to confirm", extra={"publishes": len(taken)})
+        for one in taken:
+            broker.ack(one.incoming, PAYLOAD_FORMAT_INVALID if one.incoming.problem else 0)
+            one.span.end()
+
+    async def _hand_over(self, taken: Sequence[Taken]) -> "list[asyncio.Future[bool]]":
+        """Publish what is done beside the receipts; what is lost of it the ledger brings again."""
         handovers = []
         for one in taken:
             trace = tracing.user_properties(one.span.context)
-            handovers += [broker.publish(topic, payload, user_properties=trace) for topic, payload in one.messages]
-            if answer_to := self._answer_to(one):
-                handovers.append(
-                    broker.publish(
-                        answer_to,
-                        json.dumps(one.receipt),
-                        correlation=one.incoming.correlation,
-                        user_properties=trace,
-                    )
-                )
-        try:
-            async with asyncio.timeout(HANDOVER_TIMEOUT_S):
-                await settled(handovers)
-        except TimeoutError:
-            log.warning("broker slow to confirm", extra={"messages": len(handovers)})
-        for one in taken:
-            broker.ack(one.incoming)
-            one.span.end()
+            for topic, payload in one.messages:
+                await self._out.sendable()
+                handovers.append(self._out.publish(topic, payload, user_properties=trace))
+            one.messages = []
+        return handovers
+
+    async def _tell(self, taken: Sequence[Taken]) -> None:
+        """Publish the receipts, again where the connection broke before the broker confirmed one."""
+        untold = [(one, topic) for one in taken if (topic := self._answer_to(one))]
+        while untold:
+            await self._out.sendable()
+            answers = await asyncio.gather(*(self._receipt(*each) for each in untold), return_exceptions=True)
+            untold = [each for each, answer in zip(untold, answers, strict=True) if _may_be_told(answer)]
+
+    def _receipt(self, one: Taken, topic: str) -> "asyncio.Future[bool]":
+        return self._out.publish(
+            topic,
+            json.dumps(one.receipt),
+            correlation=one.incoming.correlation,
+            user_properties=tracing.user_properties(one.span.context),
+        )
 
     def _answer_to(self, taken: Taken) -> str | None:
         """Say where a publish is answered: only below ``receipts/``.
@@ -389,6 +447,13 @@ class Intake:
         metrics.withheld_receipts.inc()
         log.warning("receipt withheld: its topic is not below receipts/", extra={"kind": taken.kind or UNKNOWN})
         return None
+
+
+def _may_be_told(answer: bool | BaseException) -> bool:
+    """Tell whether another try to publish a receipt may succeed."""
+    if isinstance(answer, BaseException) and not isinstance(answer, BrokerUnavailable):
+        raise answer
+    return isinstance(answer, BrokerUnavailable) and not isinstance(answer, PublishRefused)
 
 
 def envelope_of(incoming: Incoming) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""The router's intake connections: two sessions of its slot, and those of slots whose router has died.
+"""The router's intake connections: two sessions of its slot, those of slots whose router has died, and one for answers.
 
 Alerts have a connection of their own, so that a backlog of other publishes never delays a critical one. Both sessions
 are persistent: what is published while the router restarts waits in them.
@@ -43,10 +43,17 @@ class Lane:
 
 
 class IntakeLanes:
-    """The intake of one router process, over all its connections."""
+    """The intake of one router process, over all its connections.
 
-    def __init__(self, context: Context[RouterSettings], slots: Slots, alerts: Intake, general: Intake) -> None:
+    Args:
+        out: where both intakes publish.
+    """
+
+    def __init__(
+        self, context: Context[RouterSettings], slots: Slots, alerts: Intake, general: Intake, *, out: BrokerLink
+    ) -> None:
         self._context = context
+        self._out = out
         self._slots = slots
         self._slot = -1
         self._lanes = (
@@ -58,7 +65,7 @@ class IntakeLanes:
     @property
     def is_up(self) -> bool:
         """Tell whether every connection stands."""
-        return bool(self._links) and all(link.is_up for link in self._links)
+        return bool(self._links) and all(link.is_up for link in (*self._links, self._out))
 
     async def run(self) -> None:
         """Take a slot and read its sessions until cancelled; drain the sessions of the dead meanwhile."""
@@ -71,10 +78,12 @@ class IntakeLanes:
                 filters=lane.filters,
                 serve=lane.intake.serve,
                 session_expiry_s=SESSION_EXPIRY_S,
+                room=lane.intake.room,
             )
             for lane in self._lanes
         ]
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._out.run(), name="intake-out")
             group.create_task(self._slots.keep(self._slot), name="slot-keep")
             group.create_task(self._adopt_forever(), name="slot-adopt")
             for link in self._links:
@@ -134,11 +143,14 @@ class IntakeLanes:
 
     async def _drain(self, slot: int, lane: Lane) -> None:
         client_id = self._client_id(slot, lane)
-        async with Broker(self._context.address, client_id, session_expiry_s=SESSION_EXPIRY_S) as broker:
-            # A session that the broker has lost meanwhile has no subscription, and unsubscribing is harmless.
-            await broker.unsubscribe(*lane.filters)
+        async with Broker(
+            self._context.address, client_id, session_expiry_s=SESSION_EXPIRY_S, room=lane.intake.room
+        ) as broker:
             async with asyncio.TaskGroup() as group:
+                # What the session holds comes before the broker's answers, so it is served from the first.
                 serving = group.create_task(lane.intake.serve(broker), name=f"serve-{client_id}")
+                # A session that the broker has lost meanwhile has no subscription, and unsubscribing is harmless.
+                await broker.unsubscribe(*lane.filters)
                 # Only this connection counts: on our own one publishes go on, and would keep the adoption from ending.
                 await _quiet(lambda: lane.intake.is_idle(broker), broker)
                 serving.cancel()

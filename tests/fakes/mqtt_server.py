@@ -9,7 +9,7 @@ import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from shared.packets import Framer, Incoming, decode_publish, encode_publish
+from shared.packets import Framer, Incoming, decode_puback, decode_publish, encode_publish
 
 # MQTT 5, 2.1.2: control packet types.
 _CONNECT, _PUBLISH, _PUBACK, _SUBSCRIBE, _PINGREQ = 0x10, 0x30, 0x40, 0x80, 0xC0
@@ -24,6 +24,8 @@ class ScriptedBroker:
         self.port = 0
         self.published: list[Incoming] = []
         self.acknowledged: list[int] = []
+        # The reason codes of those that were not acknowledged with Success.
+        self.refused: dict[int, int] = {}
         self.pings = 0
         self.deaf = False
         self.mute = False
@@ -59,7 +61,7 @@ class ScriptedBroker:
         framer = Framer()
         with suppress(ConnectionError):
             while data := await reader.read(65536):
-                for first_byte, body in framer.feed(data):
+                for first_byte, body, _ in framer.feed(data):
                     self._answer(first_byte, body)
         writer.close()
 
@@ -83,7 +85,10 @@ class ScriptedBroker:
         elif kind == _PUBLISH:
             self.published.append(decode_publish(first_byte, body))
         elif kind == _PUBACK:
-            self.acknowledged.append(int.from_bytes(body[:2]))
+            mid, code = decode_puback(body)
+            self.acknowledged.append(mid)
+            if code:
+                self.refused[mid] = code
         elif kind == _SUBSCRIBE:
             self.subscribed.append(body[:2])
             if not self.mute:

@@ -27,6 +27,7 @@ from shared.mqtt import Broker
 from shared.mqtt_address import BrokerAddress
 from shared.mqtt_link import BrokerLink
 from shared.packets import Incoming
+from shared.room import Room
 from tests.fakes.mqtt_server import scripted_broker
 from tests.waiting import eventually
 
@@ -268,6 +269,104 @@ async def test_a_malformed_publish_ends_the_connection() -> None:
         async with asyncio.timeout(5):
             await client.wait_closed()
         assert not client.is_open
+
+
+async def test_a_publish_that_cannot_be_read_is_handed_over_and_refused_and_the_connection_stands() -> None:
+    async with scripted_broker() as server, Broker(BrokerAddress.parse(server.url), "one") as client:
+        # A user property whose name is not UTF-8.
+        server.write(b"\x32\x0d\x00\x01t\x00\x09\x07\x26\x00\x01\xff\x00\x01v")
+        server.publish("t", b"fine", 10)
+        first, second = await take(client, 2, ack=False)
+        assert first.problem
+        assert (second.payload, second.problem) == (b"fine", "")
+        client.ack(first, 0x99)
+        client.ack(second)
+        await eventually(lambda: server.acknowledged == [9, 10], what="both acknowledged")
+        assert server.refused == {9: 0x99}
+        assert client.is_open
+
+
+# What is in hand is bounded in bytes.
+
+_KIB = 1024
+
+
+async def drain(broker: Broker, count: int) -> None:
+    """Take messages and acknowledge each at once."""
+    for _ in range(count):
+        await take(broker, 1)
+
+
+async def test_nothing_is_read_while_too_much_is_in_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mqtt, "KEEPALIVE_S", 1)
+    monkeypatch.setattr(mqtt, "_ANSWER_S", 0.5)
+    room = Room(64 * _KIB)
+    async with scripted_broker() as server, Broker(BrokerAddress.parse(server.url), "one", room=room) as client:
+        for mid in range(1, 101):
+            server.publish("t", bytes(64 * _KIB), mid)
+        first = await take(client, 1, ack=False)
+        # More than the keepalive allows without an answer, and than a broker is given for one.
+        server.mute = True
+        unsubscribing = asyncio.create_task(client.subscribe("later"), name="subscribe")
+        pings = server.pings
+        await eventually(lambda: server.pings >= pings + 3, 15, "pings while nothing is read")
+        assert client.is_open
+        assert client.waiting
+        # One read of the socket goes beyond the bound at most.
+        assert room.held_bytes <= 64 * _KIB + mqtt._READ_BYTES + 64 * _KIB
+        assert not unsubscribing.done()
+        client.ack(first[0])
+        await drain(client, 99)
+        server.grant()
+        await unsubscribing
+        await eventually(lambda: server.acknowledged == list(range(1, 101)), what="all acknowledged")
+        assert (room.held_bytes, client.waiting) == (0, 0)
+
+
+async def test_connections_that_share_room_all_go_on_when_there_is_some() -> None:
+    room = Room(64 * _KIB)
+    async with (
+        scripted_broker() as one,
+        scripted_broker() as two,
+        Broker(BrokerAddress.parse(one.url), "one", room=room) as client_one,
+        Broker(BrokerAddress.parse(two.url), "two", room=room) as client_two,
+    ):
+        for mid in range(1, 51):
+            one.publish("t", bytes(64 * _KIB), mid)
+            two.publish("t", bytes(64 * _KIB), mid)
+        await asyncio.gather(drain(client_one, 50), drain(client_two, 50))
+    assert room.held_bytes == 0
+
+
+async def test_what_a_broken_connection_held_makes_room() -> None:
+    room = Room(64 * _KIB)
+    async with scripted_broker() as server, Broker(BrokerAddress.parse(server.url), "one", room=room) as client:
+        server.publish("t", bytes(64 * _KIB), 1)
+        server.publish("t", bytes(64 * _KIB), 2)
+        (taken,) = await take(client, 1, ack=False)
+        client.hang_up()
+        await client.wait_closed()
+        client.ack(taken)
+        await room.free()
+        assert room.held_bytes == 0
+
+
+async def test_what_is_published_beyond_the_bound_fails_and_who_waits_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mqtt, "SEND_BYTES", 64 * _KIB)
+    async with scripted_broker() as server, Broker(BrokerAddress.parse(server.url), "one") as client:
+        fitting = client.publish("t", bytes(64 * _KIB))
+        with pytest.raises(BrokerUnavailable, match="too much waits"):
+            await client.publish("t", b"one more")
+        waiting = asyncio.create_task(client.sendable(), name="sendable")
+        await eventually(lambda: server.published, what="the publish")
+        assert not waiting.done()
+        server.puback(server.published[0].mid)
+        await waiting
+        assert await fitting
+        last = client.publish("t", b"one more")
+        await eventually(lambda: len(server.published) == 2, what="the second publish")
+        server.puback(server.published[1].mid)
+        assert await last
 
 
 # The broker's rules.

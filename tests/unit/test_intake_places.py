@@ -25,10 +25,13 @@ class _Connection:
         while not self._arriving:
             await asyncio.Event().wait()
 
-    async def take(self, _most: int) -> list[Incoming]:
+    async def take(self, _most: int, _most_bytes: int) -> list[Incoming]:
         await self.arrived()
         taken, self._arriving = self._arriving, []
         return taken
+
+    def let_go(self, _incoming: Incoming) -> None:
+        pass
 
     def ack(self, _incoming: Incoming) -> None:
         self.acknowledged.set()
@@ -38,7 +41,7 @@ async def test_sessions_that_bring_nothing_do_not_hold_up_others() -> None:
     unused: Any = None
     intake = Intake(
         topics=Topics(), ledger=unused, planner=unused, actions=unused, rejections=unused, clock=unused,
-        lifetime_s=60, batch=10, alerts=False,
+        lifetime_s=60, batch=10, alerts=False, out=unused,
     )  # fmt: skip
     idle, busy = [_Connection() for _ in range(BATCHES_IN_FLIGHT)], _Connection(_NOT_MINE)
     tasks = [asyncio.create_task(intake.serve(cast("Broker", each)), name="serve") for each in (*idle, busy)]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from services.router.payloads import control, mails, notifications
-from services.router.payloads.parse import PAYLOAD_BYTES, Publish, parse
+from services.router.payloads.parse import Publish, parse
 from services.router.payloads.rejection import (
     FIELD_CHARS,
     PROBLEMS_SHOWN,
@@ -20,6 +20,7 @@ from services.router.payloads.rejection import (
     Rejected,
     RejectionCode,
 )
+from shared.limits import BATCH_BYTES, OBJECT_BYTES
 from shared.model import Channel, Platform, Priority
 from shared.people import OnCall, Person
 from shared.person_change import PersonChange
@@ -534,20 +535,49 @@ def test_what_is_not_a_json_object_in_utf_8_is_invalid_json(payload: bytes) -> N
 )
 def test_a_message_may_fill_the_payload(kind: Kind) -> None:
     params, smallest = SMALLEST[kind]
-    room = PAYLOAD_BYTES - len(json.dumps({**smallest, "message": ""}))
+    room = OBJECT_BYTES - len(json.dumps({**smallest, "message": ""}))
     payload = json.dumps({**smallest, "message": "x" * room}).encode()
-    assert len(payload) == PAYLOAD_BYTES
+    assert len(payload) == OBJECT_BYTES
     found: Any = parse(kind, params, payload)
     assert len(found.message) == room
 
 
 def test_payload_of_64_kib_passes_and_one_byte_more_is_too_large() -> None:
-    fitting = b'{"message": "m"' + b" " * (PAYLOAD_BYTES - 16) + b"}"
-    assert len(fitting) == PAYLOAD_BYTES
+    fitting = b'{"message": "m"' + b" " * (OBJECT_BYTES - 16) + b"}"
+    assert len(fitting) == OBJECT_BYTES
     assert isinstance(parsed_bytes(fitting), notifications.RealtimeUser)
     with pytest.raises(Rejected) as caught:
         parsed_bytes(fitting + b" ")
     assert caught.value.code is RejectionCode.TOO_LARGE
+    assert str(OBJECT_BYTES) in caught.value.message
+
+
+def test_a_batch_takes_1000_mails_of_1_kib_and_not_more_than_1_mib() -> None:
+    smallest = json.dumps({"emails": [{**MAIL, "body": ""}] * 1_000}).encode()
+    body = "x" * ((BATCH_BYTES - len(smallest)) // 1_000)
+    assert len(body) > 950
+    payload = json.dumps({"emails": [{**MAIL, "body": body}] * 1_000}).encode()
+    payload += b" " * (BATCH_BYTES - len(payload))
+    found = parse(Kind.EMAIL_BATCH, {}, payload)
+    assert isinstance(found, mails.EmailBatch)
+    assert [mail.body for mail in found.emails if isinstance(mail, mails.BatchMail)] == [body] * 1_000
+    with pytest.raises(Rejected) as caught:
+        parse(Kind.EMAIL_BATCH, {}, payload + b" ")
+    assert caught.value.code is RejectionCode.TOO_LARGE
+    assert str(BATCH_BYTES) in caught.value.message
+
+
+def test_a_mail_of_a_batch_is_no_larger_than_one_of_its_own_may_be() -> None:
+    largest = {**MAIL, "html_body": "x" * (OBJECT_BYTES // 2), "body": ""}
+    largest["body"] = "x" * (OBJECT_BYTES - len(json.dumps(largest, separators=(",", ":"))))
+    larger = {**largest, "subject": MAIL["subject"] + "!"}
+    fitting = json.dumps({"emails": [MAIL, largest, MAIL]}).encode()
+    assert isinstance(parse(Kind.EMAIL_BATCH, {}, fitting), mails.EmailBatch)
+    with pytest.raises(Rejected) as caught:
+        parse(Kind.EMAIL_BATCH, {}, json.dumps({"emails": [MAIL, larger, largest, larger]}).encode())
+    assert caught.value.code is RejectionCode.TOO_LARGE
+    assert [each.field for each in caught.value.fields] == ["emails.1", "emails.3"]
+    assert str(OBJECT_BYTES) in caught.value.message
 
 
 @pytest.mark.parametrize(

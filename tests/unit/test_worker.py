@@ -7,9 +7,10 @@ import pytest
 
 from shared import worker as module
 from shared.errors import BrokerUnavailable, StoreUnavailable
-from shared.jobs import JOB_CHARS, JOB_ROWS, jobs_of, jobs_of_due, settled
+from shared.jobs import JOB_BYTES, JOB_ROWS, jobs_of, jobs_of_due, settled
 from shared.keys import new_notification_id
 from shared.ledger import DueRow, NewRow
+from shared.limits import OBJECT_BYTES, PACKET_BYTES
 from shared.model import (
     Channel,
     Content,
@@ -65,13 +66,27 @@ def test_rows_that_are_to_be_done_at_once_travel_in_jobs_of_bounded_size() -> No
 
 
 def test_rows_with_long_texts_of_their_own_travel_in_smaller_jobs() -> None:
-    content = Content(title="t", message="m", html_body="x" * (JOB_CHARS // 3))
+    content = Content(title="t", message="m", html_body="x" * (JOB_BYTES // 3))
     long = [NewRow(row(number).row.model_copy(update={"content": content})) for number in range(5)]
-    longest = NewRow(row(5).row.model_copy(update={"content": Content(title="", message="x" * 2 * JOB_CHARS)}))
+    longest = NewRow(row(5).row.model_copy(update={"content": Content(title="", message="x" * 2 * JOB_BYTES)}))
     rows = [*long, longest, row(6)]
     jobs = [Job[Delivery].model_validate_json(payload) for _, payload in jobs_of(TOPICS, CONTENT, rows)]
     assert [len(job.rows) for job in jobs] == [2, 2, 1, 1, 1]
     assert [one.key for job in jobs for one in job.rows] == [new.row.key for new in rows]
+
+
+def test_a_job_fits_the_brokers_packets_whatever_its_texts_are_made_of() -> None:
+    # The largest notification with the largest mails, each of characters that take four bytes.
+    text = "\U0001f514" * (OBJECT_BYTES // 4)
+    largest = Notification(
+        id=new_notification_id(), kind="email_batch", priority=Priority.NORMAL, accepted_ms=1,
+        content=Content(title="", message=text),
+    )  # fmt: skip
+    rows = [
+        NewRow(row(number).row.model_copy(update={"content": Content(title="", message=text)})) for number in range(40)
+    ]
+    sizes = [len(payload.encode()) for _, payload in jobs_of(TOPICS, largest.written(), rows)]
+    assert max(sizes) < PACKET_BYTES - 64 * 1024
 
 
 def test_what_waits_or_has_ended_travels_in_no_job() -> None:

@@ -10,18 +10,23 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from pydantic import ValidationError
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from services.router.payloads import control, mails, notifications, templated
 from services.router.payloads.envelope import Envelope, Payload
-from services.router.payloads.rejection import FieldProblem, Rejected, RejectionCode, invalid_payload, rejection_of
+from services.router.payloads.rejection import (
+    PROBLEMS_SHOWN,
+    FieldProblem,
+    Rejected,
+    RejectionCode,
+    invalid_payload,
+    rejection_of,
+)
 from services.router.payloads.unknown_fields import UNKNOWN, meant_at, unknown_fields
+from shared.limits import OBJECT_BYTES, payload_bytes
 from shared.people import OnCall, Person
 from shared.person_change import PersonChange
 from shared.topics import Kind
-
-# The wire contract's section 2.
-PAYLOAD_BYTES = 64 * 1024
 
 Publish: TypeAlias = notifications.Notification | control.Control | PersonChange | OnCall
 
@@ -111,14 +116,15 @@ def read(
     Raises:
         Rejected: with the code ``too_large``, ``invalid_json`` or ``invalid_payload``.
     """
-    if len(payload) > PAYLOAD_BYTES:
-        raise Rejected(RejectionCode.TOO_LARGE, f"The payload is larger than {PAYLOAD_BYTES} bytes.")
+    check_size(kind, len(payload))
     model = _MODELS[kind]
     document: dict[str, Any] = {}
     if not payload and kind in _WHEN_EMPTY:
         model = _WHEN_EMPTY[kind]
     else:
         document = _object(payload)
+    if len(payload) > OBJECT_BYTES:
+        _check_mails(document.get("emails"))
     said = document
     if model is PersonChange or model is OnCall:
         _same_name(document, params)
@@ -154,6 +160,30 @@ def _record(
     except ValidationError as error:
         of = Person if issubclass(model, PersonChange) else OnCall
         raise rejection_of(error, partial(meant_at, of)) from None
+
+
+def check_size(kind: Kind, size_bytes: int) -> None:
+    """Refuse what is larger than its topic takes.
+
+    Raises:
+        Rejected: with the code ``too_large``, and the limit in the message.
+    """
+    most_bytes = payload_bytes(kind)
+    if size_bytes > most_bytes:
+        message = f"The payload has {size_bytes} bytes. This topic takes at most {most_bytes}."
+        raise Rejected(RejectionCode.TOO_LARGE, message)
+
+
+def _check_mails(mails: object) -> None:
+    """Refuse a mail of a batch that is larger than a publish of its own may be."""
+    if not isinstance(mails, list):
+        return
+    larger = [index for index, mail in enumerate(mails) if len(to_json(mail)) > OBJECT_BYTES]
+    if larger:
+        problem = f"larger than {OBJECT_BYTES} bytes"
+        fields = tuple(FieldProblem(f"emails.{index}", problem) for index in larger[:PROBLEMS_SHOWN])
+        message = f"A mail of a batch has at most {OBJECT_BYTES} bytes. {len(larger)} of these have more."
+        raise Rejected(RejectionCode.TOO_LARGE, message, fields)
 
 
 def says(payload: bytes, field: str) -> bool:
