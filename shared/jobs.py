@@ -109,15 +109,30 @@ def _parts(specs: Sequence[str]) -> Iterator[Sequence[str]]:
         yield specs[start:]
 
 
-async def settled(handovers: Iterable["asyncio.Future[bool]"]) -> int:
-    """Wait for the broker's answers and count the messages that nobody got."""
-    answers = await asyncio.gather(*handovers, return_exceptions=True)
-    lost = 0
-    for answer in answers:
-        if isinstance(answer, BaseException) and not isinstance(answer, BrokerUnavailable):
-            raise answer
-        lost += answer is not True
-    return lost
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of publishes: how many the broker took for somebody, for nobody, and did not answer in time."""
+
+    taken: int = 0
+    for_nobody: int = 0
+    unanswered: int = 0
+
+
+async def settled(handovers: Iterable["asyncio.Future[bool]"], within_s: float) -> Settled:
+    """Wait for the broker's answers, for so long; one that was lost with its connection counts as unanswered."""
+    waiting = list(handovers)
+    if not waiting:
+        return Settled()
+    done, late = await asyncio.wait(waiting, timeout=within_s)
+    taken = for_nobody = 0
+    for future in done:
+        error = future.exception()
+        if error is None:
+            taken += future.result()
+            for_nobody += not future.result()
+        elif not isinstance(error, BrokerUnavailable):
+            raise error
+    return Settled(taken, for_nobody, len(late) + len(done) - taken - for_nobody)
 
 
 # Without slots: Python 3.11 cannot make a frozen generic class with them.

@@ -9,8 +9,9 @@ import logging
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from typing import Any
 
 from shared.errors import BrokerUnavailable
 from shared.mqtt import RECEIVE_MAXIMUM, Broker, failed_publish
@@ -25,7 +26,7 @@ _LONGEST_BACKOFF_S = 5.0
 # A connection that breaks earlier has not ended the trouble: another client has our id, or the broker refuses us.
 _STEADY_AFTER_S = 10.0
 
-Serve = Callable[[Broker], Awaitable[None]]
+Serve = Callable[[Broker], Coroutine[Any, Any, None]]
 
 
 class BrokerLink:

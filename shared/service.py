@@ -1,7 +1,8 @@
 """Runs a service: logs, settings, store, ops endpoint, signals, drain, exit status.
 
-A process ends with 0 after SIGTERM or SIGINT, with 2 and one line when a setting is wrong, and with 1 when one of its
-tasks failed unexpectedly, so that its supervisor starts it again. On a signal it stops taking work, finishes what is in
+A process ends with 0 after SIGTERM or SIGINT, also while it still waits for the store or the broker, with 2 and one line
+when a setting is wrong, and with 1 when one of its tasks failed unexpectedly, so that its supervisor starts it again.
+On a signal it stops taking work, finishes what is in
 hand for at most ``DRAIN_S``, and leaves the rest to the ledger.
 """
 
@@ -67,6 +68,7 @@ class Context(Generic[SettingsT]):
         instance: a name of this process, unique among all that run now; it starts its client ids.
         checks: what readiness asks, by name; a service adds its own.
         publish: publishes on a channel service's most urgent connection; see ``Worker.publish``.
+        works: it takes work, so that there is something to drain.
     """
 
     settings: SettingsT
@@ -82,6 +84,7 @@ class Context(Generic[SettingsT]):
     checks: dict[str, Check] = field(default_factory=dict)
     publish: Callable[[str, str], "asyncio.Future[bool]"] = _publish_nowhere
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    works: bool = False
 
 
 @asynccontextmanager
@@ -178,8 +181,23 @@ async def _run(
             log.info("ops endpoint", extra={"port": port})
             async with asyncio.TaskGroup() as group:
                 watching = group.create_task(watch.run(), name="store-watch")
-                await main(context)
+                await _until_stopped(context, asyncio.create_task(main(context), name="main"))
                 watching.cancel()
+
+
+async def _until_stopped(context: Context[SettingsT], main: "asyncio.Task[None]") -> None:
+    """Wait for the end of ``main``, and end it where it still waits for something to begin with."""
+    told = asyncio.create_task(context.stopping.wait(), name="told-to-stop")
+    try:
+        await asyncio.wait([main, told], return_when=asyncio.FIRST_COMPLETED)
+        if not main.done() and not context.works:
+            log.info("stopped before it took work")
+            main.cancel()
+            await asyncio.wait([main])
+        if not main.cancelled():
+            await main
+    finally:
+        told.cancel()
 
 
 # Without slots: Python 3.11 cannot make a frozen generic class with them.
@@ -322,6 +340,7 @@ async def work_until_stopped(context: Context[Any], works: Sequence[Work], **oth
     async def broker_connected() -> bool:
         return connected()
 
+    context.works = True
     context.checks["broker"] = broker_connected
     # Read at each scrape, as readiness is at each probe.
     metrics.broker_up.set_function(connected)

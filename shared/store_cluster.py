@@ -179,8 +179,8 @@ class Cluster:
                         ranges = list(_read_slots(await connection.read_response(), address))
                     finally:
                         await pool.release(connection)
-            except (RedisError, OSError, TimeoutError) as error:
-                # In its own words, for a server that is none of a cluster.
+            except (RedisError, OSError, TimeoutError, ValueError, TypeError, AttributeError) as error:
+                # The last three: the answer is no map. In its own words for a server that is none of a cluster.
                 self._why = str(error) if isinstance(error, ResponseError) else type(error).__name__
             else:
                 self._why = _NOBODY

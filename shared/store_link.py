@@ -1,12 +1,15 @@
 """One server of the store: what waits for it is sent in one exchange, and each answer goes to its caller.
 
 Promises that a call is answered once, by the server or with StoreUnavailable, and that an answer for which ``Barrier``
-stands is given only when everything that the server had written by then is on so many replicas. It does not retry.
+stands is given only when everything that the server had written by then is on so many replicas. It does not retry:
+what was sent once is not sent again, unless the server itself said that it did not run it. An answer that cannot be
+read is as good as none, and ends the connection, whose next answers would be taken for those of other calls.
 """
 
 import asyncio
 import hashlib
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +20,7 @@ import hiredis
 from redis.exceptions import (
     AskError,
     ClusterDownError,
+    InvalidResponse,
     MasterDownError,
     NoScriptError,
     OutOfMemoryError,
@@ -36,6 +40,12 @@ log = logging.getLogger(__name__)
 
 # One exchange carries at most this many calls, so that a burst does not hold the server's single thread for long.
 PIPELINE_LIMIT = 500
+
+# And about so many bytes; one call may have more.
+EXCHANGE_BYTES = 4 * 1024 * 1024
+
+# What may wait for one server. Whoever comes with more while it is away, or slow, is told so at once.
+WAITING_BYTES = 64 * 1024 * 1024
 
 # A command that takes longer than this is as good as lost; the connection is dropped.
 SOCKET_TIMEOUT_S = 5.0
@@ -59,6 +69,7 @@ _READ_BYTES = 64 * 1024
 _MORE = object()
 
 _TOO_FEW_REPLICAS = "TooFewReplicas"
+_TOO_MUCH_WAITS = "TooMuchWaits"
 CLOSED = "closed"
 
 type_of_arg = str | bytes | int | float
@@ -75,9 +86,14 @@ class Script:
 
 
 class Call:
-    """One command, or one script with its arguments, and the future of its answer."""
+    """One command, or one script with its arguments, and the future of its answer.
 
-    __slots__ = ("arguments", "future", "redirected", "script")
+    Attributes:
+        size_bytes: about what it takes to send it.
+        packed: what is sent, when its turn has come.
+    """
+
+    __slots__ = ("arguments", "future", "packed", "redirected", "script", "size_bytes")
 
     def __init__(
         self, future: "asyncio.Future[Any]", script: Script | None, arguments: tuple[type_of_arg, ...]
@@ -86,11 +102,18 @@ class Call:
         self.script = script
         self.arguments = arguments
         self.redirected = 0
+        self.size_bytes = sum(len(each) for each in arguments if isinstance(each, (str, bytes)))
+        self.packed = b""
 
-    @property
-    def command(self) -> tuple[type_of_arg, ...]:
-        """What is sent."""
-        return self.arguments if self.script is None else ("EVALSHA", self.script.sha, 1, *self.arguments)
+    def pack(self) -> bool:
+        """Write what is sent; when that is not possible the caller is told why, and the answer is False."""
+        command = self.arguments if self.script is None else ("EVALSHA", self.script.sha, 1, *self.arguments)
+        try:
+            self.packed = _packed(command)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with this one disturbs no other
+            self.fail(error)
+            return False
+        return True
 
     def fail(self, error: Exception) -> None:
         """Tell the caller, if it still waits."""
@@ -181,7 +204,8 @@ class Link:
         self._redirect = redirect
         self._broken = broken
         self._loaded: set[str] = set()
-        self._waiting: list[Call] = []
+        self._waiting: deque[Call] = deque()
+        self._waiting_bytes = 0
         self._in_hand: Sequence[Call] = ()
         self._line: _Line | None = None
         self._wake = asyncio.Event()
@@ -193,7 +217,11 @@ class Link:
         if self._closed:
             call.fail(StoreUnavailable(CLOSED))
             return
+        if self._waiting_bytes >= WAITING_BYTES:
+            call.fail(StoreUnavailable(_TOO_MUCH_WAITS))
+            return
         self._waiting.append(call)
+        self._waiting_bytes += call.size_bytes
         self._wake.set()
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name="store-link")
@@ -214,8 +242,7 @@ class Link:
             await self._wake.wait()
             self._wake.clear()
             while self._waiting and not self._closed:
-                calls, self._waiting = self._waiting[:PIPELINE_LIMIT], self._waiting[PIPELINE_LIMIT:]
-                self._in_hand = [call for call in calls if not call.future.done()]
+                self._in_hand = self._next()
                 try:
                     if self._in_hand:
                         await self._flush(self._in_hand)
@@ -225,18 +252,23 @@ class Link:
                     self._fail_all(self._in_hand, "internal")
                 self._in_hand = ()
 
+    def _next(self) -> list[Call]:
+        """Take the calls of one exchange, without those that cannot be sent and those that nobody waits for."""
+        calls: list[Call] = []
+        size_bytes = 0
+        while self._waiting and len(calls) < PIPELINE_LIMIT and size_bytes < EXCHANGE_BYTES:
+            call = self._waiting.popleft()
+            self._waiting_bytes -= call.size_bytes
+            if not call.future.done() and call.pack():
+                calls.append(call)
+                size_bytes += call.size_bytes
+        return calls
+
     async def _flush(self, calls: Sequence[Call]) -> None:
         try:
             answers, short = await self._exchange(calls)
         except (RedisError, OSError, TimeoutError) as error:
             self._fail_all(calls, type(error).__name__)
-            return
-        except Exception as error:  # noqa: BLE001 - everybody's calls pass here: it outlives one that cannot be sent
-            if len(calls) == 1:
-                calls[0].fail(error)
-                return
-            for call in calls:
-                await self._flush([call])
             return
         if short:
             self._broken()
@@ -320,12 +352,13 @@ class Link:
     async def _send(self, line: "_Line", calls: Sequence[Call]) -> tuple[list[Any], bool]:
         scripts = {call.script.sha: call.script for call in calls if call.script}
         new = [script for sha, script in scripts.items() if sha not in self._loaded]
-        commands: list[tuple[type_of_arg, ...]] = [("SCRIPT", "LOAD", script.source) for script in new]
-        commands += [call.command for call in calls]
+        commands = [_packed(("SCRIPT", "LOAD", script.source)) for script in new]
+        commands += [call.packed for call in calls]
         if self._barrier:
             # WAIT counts up to what its connection wrote last, which for a repeated write that found everything done
             # is nothing. A write of our own makes it cover all that the server has (docs/decisions/0008).
-            commands += [("SET", self.marker, ""), ("WAIT", self._barrier.replicas, self._barrier.timeout_ms)]
+            wait = ("WAIT", self._barrier.replicas, self._barrier.timeout_ms)
+            commands += [_packed(("SET", self.marker, "")), _packed(wait)]
         answers = await line.exchange(commands)
         self._loaded.update(
             script.sha for script, answer in zip(new, answers, strict=False) if not isinstance(answer, Exception)
@@ -349,6 +382,7 @@ class _Line:
         self._stream: asyncio.StreamReader = connection._reader  # noqa: SLF001
         self._reader = hiredis.Reader(
             replyError=connection._parser.parse_error,  # noqa: SLF001
+            protocolError=InvalidResponse,
             notEnoughData=_MORE,
         )
 
@@ -357,13 +391,14 @@ class _Line:
         """Whether it may be used without the pool's look at it."""
         return monotonic() - self.used_at_s < FRESH_S and not self._stream.at_eof()
 
-    async def exchange(self, commands: Sequence[tuple[type_of_arg, ...]]) -> list[Any]:
-        """Send commands and return an answer, or an error of Redis, for each.
+    async def exchange(self, commands: Sequence[bytes]) -> list[Any]:
+        """Send packed commands and return an answer, or an error of Redis, for each.
 
         Raises:
-            RedisError, OSError: the connection is of no use any more.
+            RedisError, OSError: the connection is of no use any more; an answer that cannot be read is one of them.
         """
-        await self.connection.send_packed_command([_packed(command) for command in commands], check_health=False)
+        self._be_in_step()
+        await self.connection.send_packed_command(commands, check_health=False)
         answers: list[Any] = []
         while len(answers) < len(commands):
             answer = self._reader.gets()
@@ -377,7 +412,13 @@ class _Line:
                 raise answer
             elif not isinstance(answer, hiredis.PushNotification):
                 answers.append(answer)
+        self._be_in_step()
         return answers
+
+    def _be_in_step(self) -> None:
+        """Refuse to go on after an answer too many: one of those before it was not the server's."""
+        if self._reader.has_data() or self._stream._buffer:  # type: ignore[attr-defined]  # noqa: SLF001 - no interface
+            raise InvalidResponse("more answers than calls")
 
 
 def _packed(command: tuple[type_of_arg, ...]) -> bytes:

@@ -38,6 +38,9 @@ AnswerT = TypeVar("AnswerT")
 
 # Messages taken from a connection at a time.
 TAKE_BATCH = 100
+# Opened jobs take several times their bytes; what has arrived beside them is bounded by the connection
+# (``shared.mqtt.RECEIVE_BYTES``) until its rows are claimed.
+TAKE_BYTES = 1024 * 1024
 
 # A failure of our own code is tried a few times, in case it was an accident of the moment, and then kept as a dead
 # letter: a poisonous notification must not run for a day.
@@ -167,7 +170,7 @@ class Worker(Generic[RowT]):
                 while True:
                     # On a connection that has ended this raises.
                     if not queue or not broker.is_open:
-                        for incoming in await broker.take(TAKE_BATCH):
+                        for incoming in await broker.take(TAKE_BATCH, TAKE_BYTES):
                             self._open(broker, incoming, queue)
                     await self._start_some(priority, broker, queue)
             finally:

@@ -401,9 +401,11 @@ class Intake:
             async with asyncio.timeout(HANDOVER_TIMEOUT_S):
                 jobs = await self._hand_over(taken)
                 await self._tell(taken)
-                await settled(jobs)
+            late = (await settled(jobs, HANDOVER_TIMEOUT_S)).unanswered
         except TimeoutError:
-            log.warning("broker slow to confirm", extra={"publishes": len(taken)})
+            late = len(taken)
+        if late:
+            log.warning("broker slow to confirm", extra={"messages": late})
         for one in taken:
             broker.ack(one.incoming, PAYLOAD_FORMAT_INVALID if one.incoming.problem else 0)
             one.span.end()

@@ -95,7 +95,8 @@ class IntakeLanes:
 
     async def idle(self) -> None:
         """Drain the sessions and have the broker forget them, so that nothing waits there for nobody."""
-        forgotten = [await _leave(lane, link) for lane, link in zip(self._lanes, self._links, strict=True)]
+        # A router that has not been given a slot yet has no sessions.
+        forgotten = [await _leave(lane, link) for lane, link in zip(self._lanes, self._links, strict=False)]
         # Otherwise the lease is left to lapse, so that another router adopts what the broker still holds for us.
         if self._slot >= 0 and all(forgotten):
             await until_stored(lambda: self._slots.release(self._slot))

@@ -29,6 +29,10 @@ log = logging.getLogger(__name__)
 # had become due in a quarter of a second, handed out in one burst, would hold up everything else on the machine.
 ROUND_S = 0.25
 
+# How long a round waits for the broker to confirm what it was given. What is not confirmed by then has its turn again
+# like everything that nobody claimed; the round goes on, for the other lanes.
+CONFIRMED_WITHIN_S = 5.0
+
 # Rows taken per lane and shard in one round. What is beyond it comes at once in the next round.
 MOST_PER_SHARD = 100
 
@@ -70,15 +74,28 @@ async def sweep_forever(ledger: Ledger, topics: Topics, link: BrokerLink, clock:
 
 
 async def _hand_over(topics: Topics, due: Sequence[DueRow], link: BrokerLink) -> dict[str, bool]:
-    """Publish the job of each row when its time has come, and tell for each lane whether anybody took one."""
+    """Publish the job of each row when its time has come, and tell of each lane whether anybody took one.
+
+    Of a lane whose jobs the broker did not answer for, nothing is known.
+    """
     lanes = {topics.jobs(row.lane, row.priority): row.lane for row in due}
     handovers: defaultdict[str, list[asyncio.Future[bool]]] = defaultdict(list)
     began_s = time.monotonic()
-    for wait_s, rows in groupby(sorted(due, key=_wait_s), key=_wait_s):
-        await asyncio.sleep(began_s + wait_s - time.monotonic())
-        for topic, payload, trace in jobs_of_due(topics, list(rows)):
-            handovers[lanes[topic]].append(link.publish(topic, payload, user_properties=trace))
-    return {lane: await settled(answers) < len(answers) for lane, answers in handovers.items()}
+    try:
+        async with asyncio.timeout(ROUND_S + CONFIRMED_WITHIN_S):
+            for wait_s, rows in groupby(sorted(due, key=_wait_s), key=_wait_s):
+                await asyncio.sleep(began_s + wait_s - time.monotonic())
+                for topic, payload, trace in jobs_of_due(topics, list(rows)):
+                    await link.sendable()
+                    handovers[lanes[topic]].append(link.publish(topic, payload, user_properties=trace))
+    except TimeoutError:
+        log.warning("broker slow to take jobs; the rest comes again")
+    # All lanes at once, so that the limit is that of the round.
+    found = await asyncio.gather(*(settled(answers, CONFIRMED_WITHIN_S) for answers in handovers.values()))
+    if unanswered := sum(each.unanswered for each in found):
+        log.warning("broker slow to confirm", extra={"messages": unanswered})
+    answered = {lane: each for lane, each in zip(handovers, found, strict=True) if each.taken or each.for_nobody}
+    return {lane: each.taken > 0 for lane, each in answered.items()}
 
 
 def _wait_s(row: DueRow) -> float:

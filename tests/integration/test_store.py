@@ -196,6 +196,85 @@ async def test_a_store_that_hangs_is_away_and_its_late_answers_belong_to_nobody(
         assert await opened.command("GET", "a") == b"before"
 
 
+class Garbler:
+    """Passes on what a store and its clients say, and changes the next answer."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._change: Callable[[bytes], bytes] | None = None
+
+    def change_next(self, change: Callable[[bytes], bytes]) -> None:
+        self._change = change
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
+
+        async def answer() -> None:
+            while data := await far_reader.read(65_536):
+                change, self._change = self._change, None
+                writer.write(change(data) if change else data)
+
+        answering = asyncio.create_task(answer(), name="answers")
+        try:
+            while data := await reader.read(65_536):
+                far_writer.write(data)
+        finally:
+            answering.cancel()
+            far_writer.close()
+            writer.close()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda _data: b"\x00\x01garbage\r\n",
+        lambda data: b"HTTP/1.1 502 Bad Gateway\r\n\r\n" + data,
+        lambda data: data + b"+OK\r\n",
+        lambda _data: b"$999999999999999999999\r\n",
+    ],
+    ids=["garbage", "another protocol", "an answer too many", "a length that is none"],
+)
+@pytest.mark.parametrize("calls", [1, 5])
+async def test_an_answer_that_cannot_be_read_is_away_and_nothing_is_sent_again(
+    store: EmptyStore, change: Callable[[bytes], bytes], calls: int
+) -> None:
+    garbler = Garbler(store.server.port)
+    database = urlsplit(store.url).path
+    async with await asyncio.start_server(garbler.serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with Store(f"redis://127.0.0.1:{port}{database}") as opened:
+            assert await opened.script(COUNT, "count", 1) == 1
+            garbler.change_next(change)
+            answers = await asyncio.gather(
+                *(opened.script(COUNT, "count", 1) for _ in range(calls)), return_exceptions=True
+            )
+            assert {type(answer) for answer in answers} == {StoreUnavailable}
+            # Each ran once, and the next call has a connection on which nothing is left over.
+            assert await opened.script(COUNT, "count", 1) == 1 + calls + 1
+
+
+async def test_what_waits_for_a_store_that_is_away_is_bounded(
+    new_store: NewStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WAITING_BYTES", 3 * 1024 * 1024)
+    monkeypatch.setattr(module, "EXCHANGE_BYTES", 1024 * 1024)
+    server = new_store()
+    await server.start()
+    assert server.pid is not None
+    async with Store(server.url) as opened:
+        await opened.command("SET", "a", "before")
+        os.kill(server.pid, signal.SIGSTOP)
+        value = "x" * 1024 * 1024
+        futures = [opened.submit("SET", f"key-{number}", value) for number in range(10)]
+        with pytest.raises(StoreUnavailable, match="TooMuchWaits"):
+            await futures[-1]
+        os.kill(server.pid, signal.SIGCONT)
+        answers = await asyncio.gather(*futures, return_exceptions=True)
+        assert answers[:3] == [b"OK"] * 3
+        assert sum(isinstance(answer, StoreUnavailable) for answer in answers) >= 6
+        assert await opened.command("GET", "a") == b"before"
+
+
 async def test_a_cluster_serves_the_ledger(new_store: NewStore) -> None:
     """One node that owns every slot: it refuses a script that leaves its hash tag."""
     server = new_store()

@@ -20,7 +20,7 @@ from shared import jobs
 from shared import worker as module
 from shared.clock import SystemClock
 from shared.errors import Reason
-from shared.jobs import jobs_of, settled
+from shared.jobs import Settled, jobs_of, settled
 from shared.keys import Keys, new_notification_id
 from shared.ledger import GRACE_MS, AlertState, Claim, Ledger, NewRecord, NewRow, Outcome
 from shared.metrics import redriven_deliveries, series
@@ -113,7 +113,8 @@ class Bench:
     async def publish(self, record: NewRecord) -> None:
         """Hand the jobs of a record to the broker."""
         messages = jobs_of(self.topics, record.content, record.rows)
-        assert await settled([self.publisher.publish(topic, payload) for topic, payload in messages]) == 0
+        handovers = [self.publisher.publish(topic, payload) for topic, payload in messages]
+        assert await settled(handovers, 10) == Settled(taken=len(handovers))
 
     async def publish_raw(self, payload: str, priority: Priority = Priority.NORMAL) -> None:
         assert await self.publisher.publish(self.topics.jobs("email", priority), payload)

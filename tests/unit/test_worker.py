@@ -7,7 +7,7 @@ import pytest
 
 from shared import worker as module
 from shared.errors import BrokerUnavailable, StoreUnavailable
-from shared.jobs import JOB_BYTES, JOB_ROWS, jobs_of, jobs_of_due, settled
+from shared.jobs import JOB_BYTES, JOB_ROWS, Settled, jobs_of, jobs_of_due, settled
 from shared.keys import new_notification_id
 from shared.ledger import DueRow, NewRow
 from shared.limits import OBJECT_BYTES, PACKET_BYTES
@@ -120,16 +120,21 @@ def test_rows_that_are_driven_again_travel_by_notification_the_most_urgent_first
     assert [len(json.loads(payload)["rows"]) for _, payload, _ in found] == [1, 2, 1]
 
 
-async def test_handovers_are_counted_by_what_nobody_got() -> None:
+async def test_handovers_are_counted_by_what_became_of_them() -> None:
     def ended(answer: bool | Exception) -> "asyncio.Future[bool]":
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        future.set_exception(answer) if isinstance(answer, Exception) else future.set_result(answer)
+        if isinstance(answer, Exception):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
         return future
 
-    assert await settled([ended(True), ended(False), ended(BrokerUnavailable("x")), ended(True)]) == 2
-    assert await settled([]) == 0
+    withheld: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    handovers = [ended(True), ended(False), ended(BrokerUnavailable("x")), ended(True), withheld]
+    assert await settled(handovers, 0.01) == Settled(taken=2, for_nobody=1, unanswered=2)
+    assert await settled([], 0.01) == Settled()
     with pytest.raises(ZeroDivisionError):
-        await settled([ended(True), ended(ZeroDivisionError())])
+        await settled([ended(True), ended(ZeroDivisionError())], 0.01)
 
 
 async def test_a_call_to_the_store_is_repeated_until_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
