@@ -126,7 +126,7 @@ class FeedMirror:
 
 
 def _entry(entry_id: bytes, seq: bytes, order: bytes, value: bytes) -> FeedEntry:
-    groups, _, body = value.decode().partition("\n")
+    groups, _, body = value.partition(b"\n")
     return FeedEntry(int(seq), entry_id.decode(), group_set(json.loads(groups)), body, int(order))
 
 

@@ -272,7 +272,7 @@ def _read_marks(answer: Sequence[bytes]) -> dict[str, tuple[Mark, int]]:
 def _own_entry(entry_id: bytes, seq: bytes, order: bytes, mark: bytes, value: bytes) -> OwnEntry:
     quiet = value.startswith(_QUIET)
     body = value[len(_QUIET) :] if quiet else value
-    return OwnEntry(int(seq), entry_id.decode(), Mark(mark.decode() or "u"), body.decode(), quiet, int(order))
+    return OwnEntry(int(seq), entry_id.decode(), Mark(mark.decode() or "u"), body, quiet, int(order))
 
 
 def _read_marked(answer: Sequence[Any]) -> Marked:

@@ -1,9 +1,9 @@
 """Runs a service: logs, settings, store, ops endpoint, signals, drain, exit status.
 
-A process ends with 0 after SIGTERM or SIGINT, also while it still waits for the store or the broker, with 2 and one line
-when a setting is wrong, and with 1 when one of its tasks failed unexpectedly, so that its supervisor starts it again.
-On a signal it stops taking work, finishes what is in
-hand for at most ``DRAIN_S``, and leaves the rest to the ledger.
+A process ends with 0 after SIGTERM or SIGINT, also while it still waits for the store or the broker, with 2 and one
+line when a setting is wrong, and with 1 when one of its tasks failed unexpectedly, so that its supervisor starts it
+again. On a signal it stops taking work, finishes what is in hand for at most ``DRAIN_S``, and leaves the rest to the
+ledger.
 """
 
 import asyncio

@@ -4,6 +4,9 @@ Pure functions over what was read from the store. Promises: following a cursor y
 may see, once each, or says that there is a gap; those that are at hand together come by their order, the oldest first.
 An entry that is written late is no exception: it comes after a cursor that was given before it was written. Archived
 entries are not shown again.
+
+Entries keep their texts as the UTF-8 that the store has, and are read when they are shown: one emoji makes all of a
+Python string four times as long, and a process holds a thousand broadcasts.
 """
 
 from bisect import bisect_left, bisect_right, insort
@@ -42,7 +45,7 @@ class OwnEntry:
     seq: int
     id: str
     mark: Mark
-    body: str
+    utf8: bytes
     quiet: bool = False
     order: int = 0
 
@@ -59,13 +62,18 @@ class FeedEntry:
     seq: int
     id: str
     groups: frozenset[str] | None
-    body: str
+    utf8: bytes
     order: int = 0
 
     @property
     def key(self) -> int:
         """Its place on the line."""
         return key_of(self.order or self.seq, broadcast=True)
+
+    @property
+    def body(self) -> str:
+        """The notification's JSON, see ``shared.inbox.wire_body``."""
+        return self.utf8.decode()
 
     def is_for(self, groups: frozenset[str]) -> bool:
         """Tell whether a member of these groups may see it."""
@@ -210,7 +218,7 @@ class Item:
     """
 
     id: str
-    body: str
+    utf8: bytes
     mark: Mark
     cursor: Cursor = field(default_factory=Cursor)
     quiet: bool = False
@@ -219,7 +227,7 @@ class Item:
     @property
     def notification(self) -> str:
         """The notification's JSON, as clients get it."""
-        return with_read(self.body, read=self.mark is not Mark.UNREAD)
+        return with_read(self.utf8.decode(), read=self.mark is not Mark.UNREAD)
 
 
 def with_read(body: str, *, read: bool) -> str:
@@ -277,7 +285,7 @@ def pending(snapshot: Snapshot, feed: FeedLog, groups: frozenset[str], *, gap: b
 
     cursors = [*(told_up_to(entry.key) for entry in chosen[:-1]), end]
     items = [
-        Item(entry.id, entry.body, _mark(entry, snapshot, feed), cursor)
+        Item(entry.id, entry.utf8, _mark(entry, snapshot, feed), cursor)
         for entry, cursor in zip(chosen, cursors, strict=True)
     ]
     return Stream(told_up_to(chosen[0].key - 1), items, end, gap)
@@ -328,7 +336,7 @@ def follow(cursor: Cursor, snapshot: Snapshot, feed: FeedLog, groups: frozenset[
     cursors += cursors_behind(place, end, shown)
     items = [
         Item(
-            entry.id, entry.body, _mark(entry, snapshot, feed), cursor, isinstance(entry, OwnEntry) and entry.quiet,
+            entry.id, entry.utf8, _mark(entry, snapshot, feed), cursor, isinstance(entry, OwnEntry) and entry.quiet,
             isinstance(entry, FeedEntry),
         )
         for entry, cursor in zip((*begun, *shown), cursors, strict=True)
@@ -352,7 +360,7 @@ def newest_first(snapshot: Snapshot, feed: FeedLog, groups: frozenset[str], belo
     """
     own: list[Entry] = sorted(snapshot.entries, key=_by_key, reverse=True)
     for entry in merge(own, feed.below(below, groups), key=_by_key, reverse=True):
-        yield Item(entry.id, entry.body, _mark(entry, snapshot, feed))
+        yield Item(entry.id, entry.utf8, _mark(entry, snapshot, feed))
 
 
 def page(line: Iterable[Item], marks: Collection[Mark], most: int) -> list[Item]:

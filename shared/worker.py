@@ -28,7 +28,7 @@ from shared.ledger import Claim, Ledger, Outcome, is_notification_id
 from shared.model import Job, Notification, Priority, RowT, State
 from shared.mqtt import Broker
 from shared.mqtt_address import BrokerAddress
-from shared.mqtt_link import BrokerLink
+from shared.mqtt_link import BrokerLink, Serve
 from shared.packets import Incoming
 from shared.topics import Topics
 
@@ -161,7 +161,7 @@ class Worker(Generic[RowT]):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _server(self, priority: Priority) -> Callable[[Broker], Awaitable[None]]:
+    def _server(self, priority: Priority) -> Serve:
         async def serve(broker: Broker) -> None:
             queue: deque[tuple[_JobInHand[RowT], RowT]] = deque()
             # A lane whose rows wait for a place must not wait with reconnecting.

@@ -16,7 +16,7 @@ from shared.timeline import Item
 ENDED = "ended"
 
 # What the text of every alert holds (and perhaps that of another entry, which is then looked at in vain).
-_SIGN = '"alert":{'
+_SIGN = b'"alert":{'
 
 
 class Alerts:
@@ -32,20 +32,21 @@ class Alerts:
             StoreUnavailable: the ledger cannot be asked.
         """
         shown = list(items)
-        texts = {index: json.loads(item.body) for index, item in enumerate(shown) if _SIGN in item.body}
+        texts = {index: json.loads(item.utf8) for index, item in enumerate(shown) if _SIGN in item.utf8}
         alerts = {index: text for index, text in texts.items() if isinstance(text.get("alert"), dict)}
         if not alerts:
             return shown
         answers = await self._ledger.alert_answers([text["alert"]["id"] for text in alerts.values()])
         for (index, text), answer in zip(alerts.items(), answers, strict=True):
             text["alert"] |= _told(answer)
-            shown[index] = replace(shown[index], body=json.dumps(text, ensure_ascii=False, separators=(",", ":")))
+            written = json.dumps(text, ensure_ascii=False, separators=(",", ":"))
+            shown[index] = replace(shown[index], utf8=written.encode())
         return shown
 
     @staticmethod
     def is_open(item: Item) -> bool:
         """Tell whether an item that was ``shown`` is an alert that nobody has answered."""
-        alert = json.loads(item.body).get("alert")
+        alert = json.loads(item.utf8).get("alert")
         return isinstance(alert, dict) and alert.get("state") == AlertState.OPEN
 
 

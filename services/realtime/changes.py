@@ -77,7 +77,7 @@ class Changes:
     async def add_broadcast(self, notification_id: str, body: str, groups: Groups, *, order: int) -> None:
         """Write an entry into the feed and show it to everybody concerned; ``order`` as for ``add_entry``."""
         added = await self._feed.add(notification_id, body, groups, order=order)
-        entry = FeedEntry(added.seq, notification_id, group_set(groups), body, added.order)
+        entry = FeedEntry(added.seq, notification_id, group_set(groups), body.encode(), added.order)
         news = FeedNews(added.epoch, added.before, entry)
         if not self._hub.feed(news):
             await self._hub.refresh_feed()
@@ -154,7 +154,7 @@ class Changes:
         pinned = await self._inbox.pinned(user_id)
         if not pinned:
             return []
-        found = await alerts.shown(Item(entry.id, entry.body, entry.mark) for entry in pinned)
+        found = await alerts.shown(Item(entry.id, entry.utf8, entry.mark) for entry in pinned)
         waiting = [item for item in found if alerts.is_open(item)]
         if answered := {item.id for item in found} - {item.id for item in waiting}:
             await self._inbox.unpin(user_id, answered)

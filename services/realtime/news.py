@@ -124,7 +124,7 @@ def decode(payload: bytes) -> News | None:
         kind = frame.pop("type")
         if kind == "feed":
             groups, order = group_set(frame["groups"]), message.get("order", 0)
-            entry = FeedEntry(frame["seq"], frame["id"], groups, frame["body"], order)
+            entry = FeedEntry(frame["seq"], frame["id"], groups, frame["body"].encode(), order)
             return FeedNews(frame["epoch"], frame["before"], entry)
         if kind == "status":
             return StatusNews(**frame)

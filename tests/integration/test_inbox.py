@@ -1,6 +1,9 @@
 """Inboxes, the feed and sessions in a real store."""
 
+import asyncio
+import gc
 import itertools
+import tracemalloc
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -11,6 +14,7 @@ import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from services.realtime.news import decode, encode
 from shared.cursor import Cursor
 from shared.directory import Directory
 from shared.feed import Feed, FeedMirror, FeedNews, group_set
@@ -92,7 +96,7 @@ async def test_same_id_again_is_the_same_entry(desk: Desk) -> None:
     again = await desk.inbox.add("user1", "n1", body("something else"))
     assert (again.is_new, again.seq, again.before) == (False, first.seq, -1)
     [entry] = (await desk.inbox.everything("user1")).entries
-    assert entry.body == body("n1")
+    assert entry.utf8 == body("n1").encode()
 
 
 async def test_oldest_entries_go_beyond_the_limit_and_the_count_stays_right(desk: Desk) -> None:
@@ -209,7 +213,7 @@ async def test_mirror_takes_news_in_order_and_asks_for_what_is_missing(desk: Des
     first = await desk.feed.add("f1", body("f1"), None)
     second = await desk.feed.add("f2", body("f2"), ("ops",))
     news = [
-        FeedNews(added.epoch, added.before, FeedEntry(added.seq, name, group_set(groups), body(name), added.order))
+        FeedNews(added.epoch, added.before, FeedEntry(added.seq, name, group_set(groups), body(name).encode(), added.order))
         for added, name, groups in ((first, "f1", None), (second, "f2", ("ops",)))
     ]
     assert desk.mirror.take(news[1]) is None
@@ -219,6 +223,39 @@ async def test_mirror_takes_news_in_order_and_asks_for_what_is_missing(desk: Des
     assert await desk.mirror.refresh() == []
     behind = FeedMirror(desk.feed)
     assert await behind.refresh() == [news[0].entry, news[1].entry]
+
+
+async def test_a_mirror_keeps_broadcasts_in_the_bytes_that_they_have(desk: Desk) -> None:
+    # One character of four bytes makes all of a Python string four times as long.
+    text, count = "\N{BELL WITH CANCELLATION STROKE}" + "x" * 60_000, 200
+    feed = Feed(desk.store, desk.keys, MONTH)
+    await asyncio.gather(*(feed.add(f"n{number}", text, None) for number in range(count)))
+    read, told = FeedMirror(feed), FeedMirror(feed)
+    tracemalloc.start()
+    try:
+        entries = await read.refresh()
+        # The connection lets go of the last answer when the next one comes.
+        await desk.store.ping()
+        kept_bytes = [_traced_bytes()]
+        epoch, before = read.log.epoch, 0
+        for entry in entries:
+            heard = decode(encode(FeedNews(epoch, before, entry)).encode())
+            assert isinstance(heard, FeedNews)
+            assert told.take(heard) == [entry]
+            before = entry.seq
+        del heard
+        kept_bytes.append(_traced_bytes() - kept_bytes[0])
+    finally:
+        tracemalloc.stop()
+    assert all(entry.body == text for entry in told.log.after(0, NO_GROUPS))
+    assert len(told.log) == count
+    most_bytes = 1.1 * count * len(text.encode())
+    assert max(kept_bytes) < most_bytes
+
+
+def _traced_bytes() -> int:
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0]
 
 
 async def test_status_keeps_the_latest(desk: Desk) -> None:

@@ -18,9 +18,9 @@ NEWS: list[News] = [
     CountNews("user1", 1, 2, 3, 4, 2**51),
     PersonNews("user1"),
     StatusNews(5, '{"type":"status"}'),
-    FeedNews("f" * 16, 1, FeedEntry(2, "n1", None, "{}")),
-    FeedNews("f" * 16, 1, FeedEntry(2, "n1", None, "{}", 2**52)),
-    FeedNews("f" * 16, 1, FeedEntry(2, "n1", frozenset({"ops", "sales"}), "{}")),
+    FeedNews("f" * 16, 1, FeedEntry(2, "n1", None, b"{}")),
+    FeedNews("f" * 16, 1, FeedEntry(2, "n1", None, b"{}", 2**52)),
+    FeedNews("f" * 16, 1, FeedEntry(2, "n1", frozenset({"ops", "sales"}), b"{}")),
 ]
 
 
