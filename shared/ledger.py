@@ -32,6 +32,9 @@ LANES: tuple[str, ...] = (ROUTER_LANE, *(channel.value for channel in Channel))
 # How long a freshly published job may take to be claimed before the sweeper publishes it again.
 GRACE_MS = {Priority.LOW: 10_000, Priority.NORMAL: 5_000, Priority.HIGH: 3_000, Priority.CRITICAL: 2_000}
 
+# Texts taken from one lane and shard in one round. All of them together fit a router's memory several times.
+SWEPT_BYTES = 256 * 1024
+
 PROBES_PER_SHARD = 1
 
 # Rows looked at in one call, so that a long backlog does not hold the store's single thread.
@@ -421,6 +424,7 @@ class Ledger:
                 int(lane in probed),
                 self.record_retention_s,
                 *graces,
+                SWEPT_BYTES,
             )
             for lane, base in calls
         ]

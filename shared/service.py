@@ -198,6 +198,9 @@ async def _until_stopped(context: Context[SettingsT], main: "asyncio.Task[None]"
             await main
     finally:
         told.cancel()
+        if not main.done():
+            main.cancel()
+            await asyncio.wait([main])
 
 
 # Without slots: Python 3.11 cannot make a frozen generic class with them.

@@ -14,13 +14,23 @@ from services.realtime import frames
 from services.realtime.alerts import Alerts
 from services.realtime.frames import Frame
 from services.realtime.news import CountNews, EntryNews, PersonNews, StatusNews
-from services.realtime.sessions import UNAUTHENTICATED, LiveEntry, Phase, Session, Sink, Spawn, User
+from services.realtime.sessions import (
+    PROCESS_QUEUE_BYTES,
+    UNAUTHENTICATED,
+    LiveEntry,
+    Phase,
+    Session,
+    Sink,
+    Spawn,
+    User,
+)
 from shared import metrics
 from shared.cursor import Cursor
 from shared.directory import Directory
 from shared.feed import FeedMirror, FeedNews
 from shared.inbox import Inbox
 from shared.people import Person
+from shared.room import Room
 from shared.sessions import Opened, Standing
 from shared.timeline import (
     FeedEntry,
@@ -50,13 +60,14 @@ class Hub:
         self._directory = directory
         self._alerts = alerts
         self._spawn = spawn
+        self._room = Room(PROCESS_QUEUE_BYTES)
 
     def add(self, session_id: str, user_id: str, sink: Sink) -> Session:
         """Begin a session: from now on it takes note of news, and shows them after ``admit``."""
         user = self.users.get(user_id)
         if user is None:
             user = self.users[user_id] = User(user_id)
-        session = Session(session_id, user, sink, self._spawn)
+        session = Session(session_id, user, sink, self._spawn, self._room)
         user.sessions.append(session)
         metrics.realtime_sessions.inc()
         return session

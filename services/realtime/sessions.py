@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from services.realtime import frames
 from services.realtime.frames import Frame
 from shared.cursor import Cursor, cursors_behind
+from shared.room import Room
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,9 @@ TOO_MANY_SESSIONS = 4009
 # What waits for a slow client besides the socket's own buffer of 64 KiB: some seconds of heavy traffic.
 QUEUE_FRAMES = 256
 QUEUE_BYTES = 1024 * 1024
+
+# What waits for all clients of a process together: a hundred and more of the slowest kind.
+PROCESS_QUEUE_BYTES = 128 * 1024 * 1024
 
 # What is written at a time, or a single frame that is larger: as much as the socket's own buffer takes.
 BATCH_BYTES = 64 * 1024
@@ -158,14 +162,18 @@ class Session:
     Attributes:
         behind: own entries may have come that it was not told of; they are read from the store.
         focused: the client says that its user is looking.
+
+    Args:
+        room: for what waits for all the clients of this process. While it is full, nothing waits for a slow one.
     """
 
     __slots__ = (
-        "_queue", "_queued", "_queued_bytes", "_run", "_sink", "_spawn", "_unread_due", "_write_due", "_writer",
-        "behind", "expiry", "feed_epoch", "feed_seq", "focused", "id", "phase", "user", "user_epoch", "user_seq",
+        "_queue", "_queued", "_queued_bytes", "_room", "_run", "_sink", "_spawn", "_taken_bytes", "_unread_due",
+        "_write_due", "_writer", "behind", "expiry", "feed_epoch", "feed_seq", "focused", "id", "phase", "user", "user_epoch", "user_seq",
     )  # fmt: skip
 
-    def __init__(self, session_id: str, user: User, sink: Sink, spawn: Spawn) -> None:
+    def __init__(self, session_id: str, user: User, sink: Sink, spawn: Spawn, room: Room) -> None:
+        self._room = room
         self.id = session_id
         self.user = user
         self.phase = Phase.REPLAYING
@@ -222,10 +230,16 @@ class Session:
         """Count what has been queued, and have it sent, or close the session when too much waits."""
         self._queued += 1
         self._queued_bytes += size_bytes
+        self._room.take(size_bytes)
         if self._queued > QUEUE_FRAMES or self._queued_bytes > QUEUE_BYTES:
             self.close(TOO_SLOW)
-        else:
-            self._write_soon()
+            return
+        self._write_soon()
+        if self._room.is_full:
+            # Most of it may be one broadcast that is just being offered to everybody: whoever takes it stays.
+            self._write()
+            if self._queue:
+                self.close(TOO_SLOW)
 
     def _close_run(self) -> None:
         if self._run is not None:
@@ -275,7 +289,7 @@ class Session:
     def ended(self) -> None:
         """Take note that the connection is over."""
         self.phase = Phase.CLOSED
-        self._queue = self._run = None
+        self._forget_queue()
         if self.expiry is not None:
             self.expiry.cancel()
             self.expiry = None
@@ -297,16 +311,30 @@ class Session:
             if not self._sink.send_now(batch):
                 self._writer = self._spawn(self._write_slowly(batch), "session-write")
                 return
+            self._give_room()
 
     async def _write_slowly(self, batch: Sequence[Frame]) -> None:
         try:
             while batch:
-                await self._sink.send(batch)
+                try:
+                    await self._sink.send(batch)
+                finally:
+                    self._give_room()
                 batch = self._take()
         except ConnectionError:
             # The task that reads the socket sees the end, too, and cleans up.
-            self._queue = None
+            self._forget_queue()
         self._writer = None
+
+    def _give_room(self) -> None:
+        """Give back what the frames that were taken last had in the room."""
+        self._room.give(self._taken_bytes)
+        self._taken_bytes = 0
+
+    def _forget_queue(self) -> None:
+        self._queue = self._run = None
+        self._room.give(self._queued_bytes)
+        self._queued_bytes = 0
 
     def _take(self) -> Sequence[Frame]:
         """Take what is to be written next, the count after all frames; nothing from a session that is over."""
@@ -322,12 +350,15 @@ class Session:
             size_bytes += frame.size_bytes
             self._queued -= 1
             self._queued_bytes -= queued_bytes
+            self._taken_bytes += queued_bytes
         if not self._queue:
             # An empty deque holds half a kilobyte, which counts with ten thousand idle sessions.
             self._queue = None
             if self._unread_due and self.phase is not Phase.CLOSED:
                 self._unread_due = False
                 batch.append(frames.unread(self.user.unread))
+                self._room.take(batch[-1].size_bytes)
+                self._taken_bytes += batch[-1].size_bytes
         return batch
 
 

@@ -6,13 +6,15 @@
 -- What nobody wants any more, what has passed its deadline and what cannot be read ends here, whether or not somebody
 -- works on that lane.
 --
--- ARGV: lane, most rows, ms to look ahead, probe 0|1, retention s, grace ms per priority (low, normal, high, critical).
+-- ARGV: lane, most rows, ms to look ahead, probe 0|1, retention s, grace ms per priority (low, normal, high, critical),
+--       most bytes of texts: what is beyond them stays due.
 -- Answer: {due, ended}. due is a list of {id, key, priority, content, spec, ms until it is due}; ended a list of
 --         {id, key, state, reason, content or '', spec or ''}.
 
 local lane, most, ahead, probe = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1'
 local retention_s = tonumber(ARGV[5])
 local grace = {low = tonumber(ARGV[6]), normal = tonumber(ARGV[7]), high = tonumber(ARGV[8]), critical = tonumber(ARGV[9])}
+local most_bytes, bytes = tonumber(ARGV[10]), 0
 local LONGEST_DOUBLING = 6
 -- A row that is taken so often unclaimed is looked at more closely: nobody claims it where its texts are no JSON, or
 -- speak of another row.
@@ -40,6 +42,7 @@ end
 
 local found_due = redis.call('ZRANGEBYSCORE', schedule, '-inf', now + ahead, 'WITHSCORES', 'LIMIT', 0, most)
 for i = 1, #found_due, 2 do
+  if bytes >= most_bytes then break end
   local member, due = found_due[i], math.max(now, tonumber(found_due[i + 1]))
   local id, key = string.match(member, '^(.-)|(.*)$')
   if not id then
@@ -50,6 +53,7 @@ for i = 1, #found_due, 2 do
     local record = record_key(id)
     local found = read_fields(record, 's:' .. key, 'c', 'd:' .. key, 'cancelled', 'alert')
     local row = found and read_row(found[1])
+    bytes = bytes + (found and #(found[2] or '') + #(found[3] or '') or 0)
     local suspicious = row and row.redrives >= SUSPICIOUS and not (says(found[2], 'id', id) and says(found[3], 'key', key))
     if not row or row.lane ~= lane or not found[2] or not found[3] or suspicious then
       if quarantine(lane, id, key) then

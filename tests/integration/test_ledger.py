@@ -14,6 +14,7 @@ from shared.errors import Reason
 from shared.keys import SHARDS, Keys, new_notification_id, shard_of_key
 from shared.ledger import (
     GRACE_MS,
+    SWEPT_BYTES,
     AlertState,
     Answered,
     Claim,
@@ -226,6 +227,23 @@ async def test_two_sweepers_share_what_is_due_and_a_backlog_is_not_multiplied(le
     # Nobody has claimed them, and still they are not handed out again before their grace is over.
     assert sorted(found) == sorted(each.notification.id for each in scheduled)
     assert await sweep(ledger, 100) == []
+
+
+async def test_a_sweep_takes_long_texts_in_portions_and_leaves_none(ledger: Ledger) -> None:
+    text = Content(title="Subject", message="x" * 60_000)
+    rows = [NewRow(row(f"email:{number}").row.model_copy(update={"content": text})) for number in range(40)]
+    accepted = record(*rows)
+    await ledger.accept(accepted)
+    found: list[str] = []
+
+    async def all_swept() -> bool:
+        due = await ledger.sweep(100, timedelta(seconds=30))
+        assert sum(len(each.content) + len(each.spec) for each in due) < SWEPT_BYTES + 70_000
+        found.extend(each.key for each in due)
+        return len(set(found)) == 40
+
+    await eventually(all_swept, what="every row")
+    assert len(found) <= 45
 
 
 async def test_a_sweep_ahead_tells_when_each_row_is_due(ledger: Ledger) -> None:

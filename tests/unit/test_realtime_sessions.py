@@ -20,6 +20,7 @@ from services.realtime.sessions import (
     User,
 )
 from shared.cursor import Cursor, key_of
+from shared.room import Room
 
 
 class HeldSink:
@@ -55,8 +56,8 @@ def frame(text: str) -> Frame:
     return Frame("notification", text.encode())
 
 
-def live_session(sink: HeldSink) -> Session:
-    session = Session("s1", User("user1"), sink, spawn)
+def live_session(sink: HeldSink, room: Room | None = None) -> Session:
+    session = Session("s1", User("user1"), sink, spawn, room or Room(QUEUE_BYTES * 100))
     session.user.sessions.append(session)
     session.go_live()
     return session
@@ -70,7 +71,7 @@ async def until_idle(session: Session) -> None:
 async def test_frames_wait_until_the_session_is_live_and_keep_their_order() -> None:
     sink = HeldSink()
     sink.open.set()
-    session = Session("s1", User("user1"), sink, spawn)
+    session = Session("s1", User("user1"), sink, spawn, Room(QUEUE_BYTES))
     session.offer(frame("a"))
     session.offer(frame("b"))
     await asyncio.sleep(0)
@@ -115,6 +116,28 @@ async def test_too_many_waiting_bytes_close_the_session() -> None:
     assert sink.code == TOO_SLOW
     sink.open.set()
     await until_idle(session)
+
+
+async def test_while_too_much_waits_for_all_clients_only_those_stay_that_take_what_they_are_sent() -> None:
+    room = Room(8 * BATCH_BYTES)
+    slow, fast = [HeldSink() for _ in range(10)], [HeldSink() for _ in range(10)]
+    sessions = [live_session(sink, room) for sink in (*slow, *fast)]
+    for sink in fast:
+        sink.open.set()
+    # More at one time than there is room for, as a broadcast is.
+    for number in range(3):
+        for session in sessions:
+            session.offer(frame(str(number) * BATCH_BYTES))
+        await asyncio.sleep(0)
+    assert {sink.code for sink in fast} == {None}
+    assert [len(sink.sent) for sink in fast] == [3] * 10
+    assert sum(sink.code == TOO_SLOW for sink in slow) >= 2
+    assert room.held_bytes <= 12 * BATCH_BYTES
+    for sink in slow:
+        sink.open.set()
+    for session in sessions:
+        await until_idle(session)
+    assert room.held_bytes == 0
 
 
 async def test_what_was_offered_before_a_replay_is_written_before_it() -> None:
