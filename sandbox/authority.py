@@ -49,21 +49,28 @@ def server_context(ca_key_file: Path, ca_file: Path, host: str) -> ssl.SSLContex
     return context
 
 
-def make_server(ca_key_file: Path, ca_file: Path, hosts: Iterable[str]) -> tuple[bytes, bytes]:
-    """A server's private key and its certificate for these names and addresses, both PEM."""
+def make_server(
+    ca_key_file: Path, ca_file: Path, hosts: Iterable[str], *, also_client: bool = False
+) -> tuple[bytes, bytes]:
+    """A server's private key and its certificate for these names and addresses, both PEM.
+
+    Args:
+        also_client: it shows the same certificate where it connects to another server.
+    """
     ca_key = serialization.load_pem_private_key(ca_key_file.read_bytes(), None)
     ca_certificate = x509.load_pem_x509_certificate(ca_file.read_bytes())
     if not isinstance(ca_key, ec.EllipticCurvePrivateKey):
         raise TypeError(f"{ca_key_file.name} is not an elliptic curve key")
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Carillon sandbox")])
+    usages = [ExtendedKeyUsageOID.SERVER_AUTH, *([ExtendedKeyUsageOID.CLIENT_AUTH] if also_client else [])]
     names = [_general_name(each) for each in dict.fromkeys(hosts)]
     certificate = (
         _builder(name, ca_certificate.subject, key.public_key(), _SERVER_LIFETIME)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
         .sign(ca_key, hashes.SHA256())

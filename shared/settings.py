@@ -47,7 +47,9 @@ class CommonSettings(BaseSettings):
 
     mqtt_url: SecretStr = Field(description="mqtt://[user:pass@]host[:1883] or mqtts://…")
     mqtt_ca_file: Path | None = Field(None, description="CA bundle for mqtts, default the system's")
-    redis_url: SecretStr = Field(description="redis://…, rediss://…, redis+cluster://… or redis+sentinel://…/service")
+    redis_url: SecretStr = Field(
+        description="redis://…, redis+cluster://… or redis+sentinel://…/service; with rediss instead of redis by TLS"
+    )
     redis_wait_replicas: int = Field(
         0, ge=0, le=10, description="replicas that must have a write before it is relied upon; see redis.md"
     )

@@ -1,14 +1,20 @@
-"""What a ``REDIS_URL`` names: one server, one that Sentinels watch over, or a cluster."""
+"""What a ``REDIS_URL`` names: one server, one that Sentinels watch over, or a cluster; each with TLS or without.
+
+Options of the client stand behind it, such as ``?ssl_ca_certs=FILE``. With TLS, Sentinels and every server of a cluster
+are spoken to by TLS, too, and must show a certificate for the name or address under which they are found.
+"""
 
 import re
+import ssl
 from collections.abc import Callable
 from typing import Any, Protocol
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
-from redis.asyncio.connection import ConnectionPool
+from redis.asyncio.connection import ConnectionPool, parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 from shared.errors import ConfigError
 from shared.keys import barrier_marker
@@ -63,16 +69,18 @@ def servers_of(url: str, barrier: Barrier | None) -> Servers:
     """
     try:
         parts = urlsplit(url)
-        if parts.scheme == "redis+cluster":
+        if _protocol(parts) == "rediss":
+            _check_authority(parts)
+        if parts.scheme in ("redis+cluster", "rediss+cluster"):
             return _cluster(parts, barrier)
-        if parts.scheme == "redis+sentinel":
+        if parts.scheme in ("redis+sentinel", "rediss+sentinel"):
             return Server(_sentinel_pool(parts), Standing(), barrier, barrier_marker())
         if parts.scheme in ("redis", "rediss"):
             return Server(_pool(parts), Standing(), barrier, barrier_marker())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RedisError):
         # A port that is not a number, an option that the client does not know or cannot read.
         raise ConfigError("REDIS_URL: must look like redis://[user:pass@]host[:6379][/database]") from None
-    raise ConfigError("REDIS_URL: the scheme must be redis, rediss, redis+cluster or redis+sentinel")
+    raise ConfigError("REDIS_URL: the scheme must be redis or rediss, alone or with +cluster or +sentinel behind it")
 
 
 def _pool(parts: SplitResult) -> Pool:
@@ -88,13 +96,13 @@ def _pool(parts: SplitResult) -> Pool:
 def _cluster(parts: SplitResult, barrier: Barrier | None) -> Cluster:
     # A cluster has no numbered databases (Redis Cluster specification, "Implemented subset").
     if parts.path not in ("", "/", "/0"):
-        raise ConfigError("REDIS_URL: a redis+cluster URL has no database")
+        raise ConfigError(f"REDIS_URL: a {parts.scheme} URL has no database")
     login, at, _ = parts.netloc.rpartition("@")
 
     def pool(address: Address) -> Pool:
         host, port = address
         name = f"[{host}]" if ":" in host else host
-        return _pool(parts._replace(scheme="redis", netloc=f"{login}{at}{name}:{port}", path=""))
+        return _pool(parts._replace(scheme=_protocol(parts), netloc=f"{login}{at}{name}:{port}", path=""))
 
     seeds = _addresses(parts, _REDIS_PORT)
     for seed in seeds:
@@ -102,14 +110,39 @@ def _cluster(parts: SplitResult, barrier: Barrier | None) -> Cluster:
     return Cluster(seeds, pool, Standing(), barrier)
 
 
+def _check_authority(parts: SplitResult) -> None:
+    """Refuse a file of authorities that no connection could use; otherwise the store would seem to be away."""
+    file = parse_url(f"rediss://?{parts.query}").get("ssl_ca_certs")
+    try:
+        ssl.create_default_context(cafile=file)
+    except OSError as error:  # An ssl.SSLError is one, too.
+        raise ConfigError(f"REDIS_URL: its ssl_ca_certs cannot be used ({error.strerror})") from None
+
+
+def _protocol(parts: SplitResult) -> str:
+    """Return what the servers are spoken to with: redis or rediss."""
+    return parts.scheme.partition("+")[0]
+
+
 def _sentinel_pool(parts: SplitResult) -> Pool:
     service = parts.path.strip("/")
     if not service:
-        raise ConfigError("REDIS_URL: a redis+sentinel URL ends with the name of the service")
-    sentinel = Sentinel(_addresses(parts, _SENTINEL_PORT), sentinel_kwargs=_SENTINEL_OPTIONS)  # type: ignore[no-untyped-call]
+        raise ConfigError(f"REDIS_URL: a {parts.scheme} URL ends with the name of the service")
+    addresses = _addresses(parts, _SENTINEL_PORT)
+    # The client reads login and options of one server; where that is, the Sentinels say.
+    options: dict[str, Any] = dict(parse_url(f"{_protocol(parts)}://?{parts.query}"))
+    options.pop("connection_class", None)
+    secure = _protocol(parts) == "rediss"
+    of_sentinels = {name: value for name, value in options.items() if name.startswith("ssl_")} | _SENTINEL_OPTIONS
+    sentinel = Sentinel(addresses, sentinel_kwargs={**of_sentinels, "ssl": secure})  # type: ignore[no-untyped-call]
     username = unquote(parts.username) if parts.username else None
     password = unquote(parts.password) if parts.password else None
-    return _GuardedPool(service, sentinel, username=username, password=password, **_OPTIONS)  # type: ignore[no-untyped-call]
+    pool = _GuardedPool(  # type: ignore[no-untyped-call]
+        service, sentinel, username=username, password=password, ssl=secure, **{**options, **_OPTIONS}
+    )
+    # As for one server: only to see that its options are known.
+    pool.make_connection()  # type: ignore[no-untyped-call]
+    return pool
 
 
 class _GuardedPool(SentinelConnectionPool):

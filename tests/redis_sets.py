@@ -1,7 +1,8 @@
 """Redis as it is run where it may not fail: a master with a replica and Sentinels, and a cluster.
 
-Real processes in private folders on free loopback ports. Promises that every part knows every other one and that
-replicas follow when ``start`` returns. Failover is quick: a master is taken for dead after a second.
+Real processes in private folders on free loopback ports, with TLS beside the plain ports where a test asks for it.
+Promises that every part knows every other one and that replicas follow when ``start`` returns. Failover is quick: a
+master is taken for dead after a second.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from redis.exceptions import RedisError
 from carillon.local.child import Child
 from carillon.local.ports import LOOPBACK, free_port
 from carillon.local.servers import LocalServer, find_server, local_store
+from sandbox.authority import make_authority, make_server
 from tests.waiting import eventually
 
 SERVICE = "primary"
@@ -70,19 +72,69 @@ def _server(data: Path, *options: str | int) -> LocalServer:
     return server
 
 
+class Tls:
+    """An authority and a certificate of it for this machine's loopback address, in files.
+
+    Args:
+        data: takes the files.
+    """
+
+    def __init__(self, data: Path) -> None:
+        data.mkdir(parents=True)
+        self.ca_file, ca_key_file = data / "ca.crt", data / "ca.key"
+        self._key_file, self._chain_file = data / "tls.key", data / "tls.crt"
+        for file, content in zip((ca_key_file, self.ca_file), make_authority(), strict=True):
+            file.write_bytes(content)
+        made = make_server(ca_key_file, self.ca_file, [LOOPBACK], also_client=True)
+        for file, content in zip((self._key_file, self._chain_file), made, strict=True):
+            file.write_bytes(content)
+
+    @property
+    def options(self) -> dict[str, str]:
+        """What every server of a set is told, beside its port."""
+        return {
+            "tls-cert-file": str(self._chain_file),
+            "tls-key-file": str(self._key_file),
+            "tls-ca-cert-file": str(self.ca_file),
+            "tls-auth-clients": "no",
+            "tls-replication": "yes",
+        }
+
+
+def _with_tls(server: LocalServer, tls: Tls | None) -> int:
+    """Give a server a port with TLS, and return the one that the others of its set know it by."""
+    if tls is None:
+        return server.port
+    port = _port()
+    options = {**tls.options, "tls-port": str(port)}
+    server.command += [part for name, value in options.items() for part in (f"--{name}", value)]
+    return port
+
+
 class SentinelSet:
     """A master, its replica, and three Sentinels that promote the replica when the master is gone.
 
     Args:
         data: takes the files of all of them.
+        tls: with it clients, replicas and Sentinels meet on ports with TLS; the others are for the test.
     """
 
-    def __init__(self, data: Path) -> None:
-        self.master = _server(data / "master")
-        self.replica = _server(data / "replica", "--replicaof", f"{LOOPBACK} {self.master.port}")
+    def __init__(self, data: Path, tls: Tls | None = None) -> None:
+        self._tls = tls
+        self.master, self.replica = _server(data / "master"), _server(data / "replica")
+        self._known_ports = {id(each): _with_tls(each, tls) for each in (self.master, self.replica)}
+        self.replica.command += ["--replicaof", f"{LOOPBACK} {self._known_port(self.master)}"]
+        self._sentinel_ports: list[int] = []
         self.sentinels = [self._sentinel(data / f"sentinel-{number}") for number in range(3)]
-        hosts = ",".join(f"{LOOPBACK}:{sentinel.port}" for sentinel in self.sentinels)
-        self.url = f"redis+sentinel://{hosts}/{SERVICE}"
+        hosts = ",".join(f"{LOOPBACK}:{port}" for port in self._sentinel_ports)
+        self.url = (
+            f"rediss+sentinel://{hosts}/{SERVICE}?ssl_ca_certs={tls.ca_file}"
+            if tls
+            else f"redis+sentinel://{hosts}/{SERVICE}"
+        )
+
+    def _known_port(self, server: LocalServer) -> int:
+        return self._known_ports[id(server)]
 
     @property
     def children(self) -> list[Child]:
@@ -105,7 +157,9 @@ class SentinelSet:
     async def promoted(self) -> None:
         """Return when the replica has become the master, for every Sentinel."""
         for sentinel in self.sentinels:
-            await eventually(partial(_names, sentinel, self.replica.port), within_s=30, what="the promotion")
+            await eventually(
+                partial(_names, sentinel, self._known_port(self.replica)), within_s=30, what="the promotion"
+            )
         await eventually(partial(is_master, self.replica), within_s=10, what="the replica being master")
 
     async def rejoin(self) -> None:
@@ -114,7 +168,7 @@ class SentinelSet:
         Left to themselves Sentinels take ten seconds for it.
         """
         await self.master.start()
-        await ask(self.master, "REPLICAOF", LOOPBACK, self.replica.port)
+        await ask(self.master, "REPLICAOF", LOOPBACK, self._known_port(self.replica))
         await eventually(partial(follows, self.master), within_s=20, what="the old master following")
         self.master, self.replica = self.replica, self.master
 
@@ -125,10 +179,17 @@ class SentinelSet:
         configuration = folder / "sentinel.conf"
         configuration.write_text(
             f"port {port}\nbind {LOOPBACK}\ndir {folder}\n"
-            f"sentinel monitor {SERVICE} {LOOPBACK} {self.master.port} 2\n"
+            f"sentinel monitor {SERVICE} {LOOPBACK} {self._known_port(self.master)} 2\n"
             f"sentinel down-after-milliseconds {SERVICE} {_DEAD_AFTER_MS}\n"
             f"sentinel failover-timeout {SERVICE} 5000\n"
         )
+        known_port = port
+        if self._tls is not None:
+            known_port = _port()
+            options = {**self._tls.options, "tls-port": str(known_port)}
+            with configuration.open("a") as file:
+                file.writelines(f"{name} {value}\n" for name, value in options.items())
+        self._sentinel_ports.append(known_port)
         return LocalServer(
             "store",
             [str(find_server("redis-server")), str(configuration), "--sentinel"],
@@ -157,13 +218,19 @@ class ClusterSet:
 
     Args:
         data: takes the files of all of them.
+        tls: with it clients and nodes meet on ports with TLS; the others are for the test.
     """
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, tls: Tls | None = None) -> None:
         nodes = [self._node(data / f"node-{number}") for number in range(6)]
         self.masters, self.replicas = nodes[:3], nodes[3:]
-        seeds = ",".join(f"{LOOPBACK}:{node.port}" for node in self.masters)
+        self._known_ports = {id(node): _with_tls(node, tls) for node in nodes}
+        seeds = ",".join(f"{LOOPBACK}:{self._known_ports[id(node)]}" for node in self.masters)
         self.url = f"redis+cluster://{seeds}"
+        if tls is not None:
+            for node in nodes:
+                node.command += ["--tls-cluster", "yes"]
+            self.url = f"rediss+cluster://{seeds}?ssl_ca_certs={tls.ca_file}"
 
     @property
     def children(self) -> list[LocalServer]:
@@ -179,7 +246,7 @@ class ClusterSet:
             last = min((number + 1) * step, _SLOTS) - 1
             await ask(master, "CLUSTER", "ADDSLOTSRANGE", number * step, last)
         for node in self.children[1:]:
-            await ask(self.masters[0], "CLUSTER", "MEET", LOOPBACK, node.port, _bus_port(node))
+            await ask(self.masters[0], "CLUSTER", "MEET", LOOPBACK, self._known_ports[id(node)], _bus_port(node))
         await self._everybody(lambda node: _sees(node, len(self.children)), "nodes that know each other")
         for master, replica in zip(self.masters, self.replicas, strict=True):
             name = (await ask(master, "CLUSTER", "MYID")).decode()

@@ -169,7 +169,8 @@ class Session:
 
     __slots__ = (
         "_queue", "_queued", "_queued_bytes", "_room", "_run", "_sink", "_spawn", "_taken_bytes", "_unread_due",
-        "_write_due", "_writer", "behind", "expiry", "feed_epoch", "feed_seq", "focused", "id", "phase", "user", "user_epoch", "user_seq",
+        "_write_due", "_writer", "behind", "expiry", "feed_epoch", "feed_seq", "focused", "id", "phase", "user",
+        "user_epoch", "user_seq",
     )  # fmt: skip
 
     def __init__(self, session_id: str, user: User, sink: Sink, spawn: Spawn, room: Room) -> None:
@@ -184,7 +185,7 @@ class Session:
         self._sink = sink
         self._spawn = spawn
         self._queue: deque[Frame | _Run] | None = None
-        self._queued = self._queued_bytes = 0
+        self._queued = self._queued_bytes = self._taken_bytes = 0
         # The last of the queue, while what comes may still be sorted into it.
         self._run: _Run | None = None
         self._unread_due = False

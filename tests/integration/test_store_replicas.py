@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from carillon.local.ports import free_port
-from carillon.local.servers import local_store
+from carillon.local.servers import LocalServer, local_store
 from shared import store_link
 from shared.audit import Audit, Depth
 from shared.directory import Directory
@@ -25,7 +25,7 @@ from shared.people import Person
 from shared.store import Script, Store
 from shared.worker import until_stored
 from tests.conftest import EmptyStore, need
-from tests.redis_sets import ClusterSet, SentinelSet, ask
+from tests.redis_sets import ClusterSet, SentinelSet, Tls, ask
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.real_store
@@ -256,6 +256,63 @@ async def test_what_was_answered_outlives_a_master_of_a_cluster(
         await store.replicated()
     assert said(caplog)[0] == "store away"
     assert len(said(caplog)) <= 2
+
+
+@asynccontextmanager
+async def running(servers: SentinelSet | ClusterSet) -> AsyncIterator[None]:
+    try:
+        await servers.start()
+        yield
+    finally:
+        await servers.stop()
+
+
+async def ports_of_clients(servers: SentinelSet | ClusterSet) -> set[int]:
+    """Return the ports on which the servers that take writes have our connections."""
+    masters = [servers.master] if isinstance(servers, SentinelSet) else servers.masters
+    found: set[int] = set()
+    for master in masters:
+        lines = (await ask(master, "CLIENT", "LIST", "TYPE", "normal")).decode().splitlines()
+        ours = [line for line in lines if " name= " in line and "cmd=client" not in line]
+        found |= {int(part.rpartition(":")[2]) for line in ours for part in line.split() if part.startswith("laddr=")}
+    return found
+
+
+@pytest.mark.parametrize("kind", [SentinelSet, ClusterSet])
+async def test_with_tls_a_failover_is_followed_and_nothing_goes_without(
+    tmp_path: Path, kind: type[SentinelSet] | type[ClusterSet]
+) -> None:
+    tls = Tls(tmp_path / "tls")
+    servers = kind(tmp_path / "servers", tls)
+    async with running(servers), Store(servers.url, 1, 1000) as store:
+        receipts: list[str] = []
+        async with accepting(Ledger(store, Keys()), receipts):
+            await grows(receipts, 100)
+            plain = {child.port for child in servers.children if isinstance(child, LocalServer)}
+            assert (ports := await ports_of_clients(servers))
+            assert not ports & plain
+            if isinstance(servers, SentinelSet):
+                await servers.master.kill()
+                await servers.promoted()
+                await servers.rejoin()
+            else:
+                await servers.masters[0].kill()
+                await servers.promoted(0)
+                await servers.rejoin(0)
+            await grows(receipts, 100)
+        assert await missing(store, receipts) == []
+
+
+@pytest.mark.parametrize("kind", [SentinelSet, ClusterSet])
+async def test_with_tls_a_server_of_another_authority_is_not_spoken_to(
+    tmp_path: Path, kind: type[SentinelSet] | type[ClusterSet]
+) -> None:
+    servers = kind(tmp_path / "servers", Tls(tmp_path / "tls"))
+    stranger = Tls(tmp_path / "stranger")
+    url = f"{servers.url.partition('?')[0]}?ssl_ca_certs={stranger.ca_file}"
+    async with running(servers), Store(url) as store:
+        with pytest.raises(StoreUnavailable):
+            await store.command("SET", "a", "1")
 
 
 async def test_a_server_that_is_none_of_a_cluster_says_so(store: EmptyStore) -> None:

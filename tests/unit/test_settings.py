@@ -254,6 +254,13 @@ def test_a_missing_or_broken_authority_file_is_named(tmp_path: Path) -> None:
         f"redis+cluster://user:{SECRET}@store:port",
         f"redis+sentinel://user:{SECRET}@one:26379,two:26379",
         f"redis+sentinel://user:{SECRET}@one:port/primary",
+        f"rediss+sentinel://user:{SECRET}@one",
+        f"rediss+cluster://user:{SECRET}@one/1",
+        f"redis+sentinel://one/primary?{SECRET}=1",
+        f"rediss+cluster://one?ssl_cert_reqs={SECRET}",
+        f"rediss://store?ssl_ca_certs=/{SECRET}/missing.pem",
+        f"rediss+sentinel://one/primary?ssl_ca_certs=/{SECRET}/missing.pem",
+        f"rediss+cluster://one?ssl_ca_certs=/{SECRET}/missing.pem",
         SECRET,
     ],
 )
@@ -264,7 +271,14 @@ def test_a_malformed_store_url_is_refused_without_its_password(url: str) -> None
 
 
 @pytest.mark.parametrize(
-    "url", ["redis://store", "rediss://user:p%40ss@store:6380/3", "redis+sentinel://one,two:26380/primary"]
+    "url",
+    [
+        "redis://store",
+        "rediss://user:p%40ss@store:6380/3",
+        "redis+sentinel://one,two:26380/primary",
+        "rediss+sentinel://user:p%40ss@one,two:26380/primary",
+        "rediss+cluster://user:p%40ss@one,two:6380",
+    ],
 )
 def test_a_store_url_is_taken(url: str) -> None:
     Store(url)
