@@ -30,6 +30,7 @@ _COMMANDS = {
     "template": ("carillon.commands.templates:template", "Look at the texts of templates before anybody gets them."),
     "audit": ("carillon.commands.audit:audit", "Check that everything accepted is accounted for."),
     "broker-roles": ("carillon.commands.broker_roles:broker_roles", "Print the broker's rules for a file of logins."),
+    "store-users": ("carillon.commands.store_users:store_users", "Print the store's users for a file of logins."),
 }
 
 # 128 + SIGINT, what shells report of a program that Ctrl-C ended.

@@ -112,7 +112,7 @@ def _cluster(parts: SplitResult, barrier: Barrier | None) -> Cluster:
 
 def _check_authority(parts: SplitResult) -> None:
     """Refuse a file of authorities that no connection could use; otherwise the store would seem to be away."""
-    file = parse_url(f"rediss://?{parts.query}").get("ssl_ca_certs")
+    file: Any = parse_url(f"rediss://?{parts.query}").get("ssl_ca_certs")
     try:
         ssl.create_default_context(cafile=file)
     except OSError as error:  # An ssl.SSLError is one, too.

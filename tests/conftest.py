@@ -28,6 +28,7 @@ from sandbox.server import Options, Sandbox, running
 from tests.node_packages import NotInstalled, install
 from tests.redis_sets import ClusterSet
 from tests.sandbox_client import SandboxClient
+from tests.store_users import give_users, refused
 
 pytest.register_assert_rewrite("tests.provider_contract")
 if TYPE_CHECKING:
@@ -189,7 +190,8 @@ async def box(data: Path) -> AsyncIterator[Sandbox]:
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """The whole system for all tests. A test that kills a part of it starts that part again.
 
-    With ``CARILLON_TEST_STORE=cluster`` it stands on a Redis Cluster, and its own store is idle.
+    With ``CARILLON_TEST_STORE=cluster`` it stands on a Redis Cluster, and its own store is idle; with ``users`` each
+    service has a user of the store.
     """
     data = tmp_path_factory.mktemp("stack")
     async with AsyncExitStack() as cleanup:
@@ -201,9 +203,14 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
             await cluster.start()
             settings = {"REDIS_URL": cluster.url, "REDIS_WAIT_REPLICAS": "1"}
         system = Stack(data, embedded=_EMBEDDED or None, settings=settings)
+        with_users = os.environ.get("CARILLON_TEST_STORE") == "users"
+        if with_users:
+            give_users(system)
         cleanup.push_async_callback(system.stop)
         await system.start()
         yield system
+        if with_users:
+            assert await refused(system) == []
 
 
 @pytest_asyncio.fixture

@@ -1,5 +1,6 @@
 """``carillon broker-roles``: the broker's rules for the logins of a file, to be put where the broker reads them."""
 
+from collections.abc import Collection
 from typing import IO
 
 import click
@@ -32,20 +33,22 @@ def broker_roles(*, logins: IO[str], broker: str, topic_prefix: str) -> None:
       carillon broker-roles logins.txt > dynamic-security.json
       carillon broker-roles --for emqx logins.txt > acl.conf
     """  # noqa: D301 - click's mark for lines that are to stay as they are
-    read = read_logins(logins.read())
+    read = read_logins(logins.read(), known=roles())
     click.echo(
         dynamic_security(read, topic_prefix) if broker == "mosquitto" else emqx_acl(read, topic_prefix), nl=False
     )
 
 
-def read_logins(text: str) -> list[Login]:
+def read_logins(text: str, known: Collection[str]) -> list[Login]:
     """Read a file of logins.
+
+    Args:
+        known: the roles that there are.
 
     Raises:
         ConfigError: a line is wrong; the message has its number and not the password.
     """
     found: dict[str, Login] = {}
-    known = roles()
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split()
         if not words or words[0].startswith("#"):

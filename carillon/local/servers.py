@@ -107,6 +107,10 @@ class LocalServer(Child):
         self.note = note
         self._passwords = dict(passwords or {})
 
+    def add_logins(self, passwords: Mapping[str, str]) -> None:
+        """Take note of logins that the server knows, by their names."""
+        self._passwords |= passwords
+
     def credentials_of(self, login: str) -> str:
         """Return a login and its password as an address has them, nothing for a client that needs none."""
         password = self._passwords.get(login)

@@ -284,6 +284,7 @@ class Stack:
             ours["SMS_CALLBACK_PORT"] = str(http_port)
         environment = _inherited() | ours | dict(settings)
         environment["MQTT_URL"] = with_login(environment["MQTT_URL"], self.broker.credentials_of(service))
+        environment["REDIS_URL"] = with_login(environment["REDIS_URL"], self.store.credentials_of(service))
         return environment
 
     def _ports_of(self, service: str, index: int) -> tuple[int, int]:

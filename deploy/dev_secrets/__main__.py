@@ -15,12 +15,16 @@ import yaml
 
 from carillon.broker.roles import SERVICES, Login
 from carillon.broker.rules import dynamic_security, new_password
+from carillon.store.users import STORE_ROLES, acl_file
 from sandbox.authority import make_server
 from sandbox.credentials import prepare
 
 NAMESPACE = "carillon"
 # Logins of a publisher and of somebody who writes the directory, for whoever tries it out.
-CLIENTS = {"publisher": "publisher", "operator": "admin"}
+OPERATOR = "operator"
+CLIENTS = {"publisher": "publisher", OPERATOR: "admin"}
+# The operator's way to the store, beside these.
+STORE_LOGIN = "store"
 # What nobody here can make up, and what stands in for it: it has the right form and is let in nowhere.
 PROVIDERS = {
     "email": {"EMAIL_SMTP_URL": "smtp://smtp.example.com:587"},
@@ -39,11 +43,12 @@ def dev_secrets(environment: Mapping[str, str]) -> Secrets:
     """
     logins = [Login(name, new_password(), name) for name in SERVICES]
     clients = [Login(name, new_password(), role) for name, role in CLIENTS.items()]
-    store_password = new_password()
-    found: Secrets = {
-        f"{login.name}-secrets": {"MQTT_URL": _broker(login), "REDIS_URL": f"redis://:{store_password}@redis:6379/0"}
-        for login in logins
-    }
+    # The operator is a user of the store and a client of the broker; the services are both, with a password for each.
+    users = [Login(name, new_password(), name) for name in STORE_ROLES]
+    found: Secrets = {f"{login.name}-secrets": {"MQTT_URL": _broker(login)} for login in logins}
+    for user in users:
+        if user.name != OPERATOR:
+            found[f"{user.name}-secrets"]["REDIS_URL"] = _store(user)
     for service, accounts in PROVIDERS.items():
         found[f"{service}-secrets"] |= {name: environment.get(name) or stand_in for name, stand_in in accounts.items()}
     found["realtime-secrets"]["REALTIME_JWT_SECRET"] = new_password() + new_password()
@@ -61,13 +66,20 @@ def dev_secrets(environment: Mapping[str, str]) -> Secrets:
         found["mosquitto-secrets"] = certificate(*names, "localhost", "127.0.0.1")
         found["realtime-tls"] = certificate(_INGRESS_HOST)
     found["mosquitto-secrets"]["dynamic-security.json"] = dynamic_security([*logins, *clients])
-    found["redis-secrets"] = {"users.acl": f"user default on >{store_password} ~* &* +@all\n"}
-    found["client-logins"] = {login.name: _broker(login) for login in clients}
+    found["redis-secrets"] = {"users.acl": acl_file(users)}
+    found["client-logins"] = {
+        **{login.name: _broker(login) for login in clients},
+        STORE_LOGIN: next(_store(user) for user in users if user.name == OPERATOR),
+    }
     return found
 
 
 def _broker(login: Login) -> str:
     return f"mqtts://{login.name}:{login.password}@mosquitto:8883"
+
+
+def _store(login: Login) -> str:
+    return f"redis://{login.name}:{login.password}@redis:6379/0"
 
 
 def main() -> None:

@@ -8,8 +8,9 @@ from typing import cast
 import pytest
 
 from services.router import sweeper as module
+from shared.clock import SystemClock
 from shared.keys import new_notification_id
-from shared.ledger import DueRow, Ledger
+from shared.ledger import DueRow, Ledger, Swept
 from shared.model import Channel, Content, Delivery, EmailAddress, Notification, Priority
 from shared.mqtt_address import BrokerAddress
 from shared.mqtt_link import BrokerLink
@@ -24,7 +25,7 @@ class OneDueRow:
     def __init__(self) -> None:
         self.rounds: list[frozenset[str]] = []
 
-    async def sweep(self, _most: int, _ahead: timedelta, probed: Collection[str]) -> list[DueRow]:
+    async def sweep(self, _most: int, _ahead: timedelta, probed: Collection[str]) -> Swept:
         self.rounds.append(frozenset(probed))
         notification = Notification(
             id=new_notification_id(),
@@ -41,7 +42,8 @@ class OneDueRow:
             due_ms=0,
             expires_ms=2**41,
         )
-        return [DueRow(notification.id, row.key, "email", row.priority, notification.written(), row.written())]
+        due = DueRow(notification.id, row.key, "email", row.priority, notification.written(), row.written())
+        return Swept(due=[due], ended=[])
 
 
 async def test_a_broker_that_confirms_nothing_does_not_hold_up_the_rounds(
@@ -51,7 +53,7 @@ async def test_a_broker_that_confirms_nothing_does_not_hold_up_the_rounds(
     ledger = OneDueRow()
     async with scripted_broker() as server:
         link = BrokerLink(BrokerAddress.parse(server.url), "sweeper")
-        work = (link.run(), module.sweep_forever(cast("Ledger", ledger), Topics(), link))
+        work = (link.run(), module.sweep_forever(cast("Ledger", ledger), Topics(), link, SystemClock()))
         tasks = [asyncio.create_task(each, name="sweep") for each in work]
         try:
             await eventually(lambda: len(ledger.rounds) >= 4, what="more rounds")

@@ -24,12 +24,12 @@ PASSWORD = "planted-password"
 )
 def test_a_wrong_line_is_named_without_its_password(text: str, problem: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(problem)) as caught:
-        read_logins(text)
+        read_logins(text, roles())
     assert PASSWORD not in str(caught.value)
 
 
 def test_no_password_stands_in_what_is_written() -> None:
-    logins = read_logins("\n".join(f"{name} {name} {PASSWORD}" for name in roles()))
+    logins = read_logins("\n".join(f"{name} {name} {PASSWORD}" for name in roles()), roles())
     assert PASSWORD not in dynamic_security(logins) + emqx_acl(logins) + repr(logins)
 
 

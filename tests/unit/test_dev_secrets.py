@@ -3,10 +3,12 @@
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
-from deploy.dev_secrets.__main__ import CLIENTS, PROVIDERS, Secrets, dev_secrets
+from carillon.broker.roles import SERVICES
+from deploy.dev_secrets.__main__ import CLIENTS, PROVIDERS, STORE_LOGIN, Secrets, dev_secrets
 from tests.manifests import ROOT, SECRETS, Pod, of_kind, rendered
 
 
@@ -31,7 +33,19 @@ def secrets_named_in(part: Any) -> Iterator[str]:
 def test_every_secret_that_the_overlay_names_is_made_and_no_other(made: Secrets) -> None:
     named = {name for each in rendered("dev") for name in secrets_named_in(each)}
     assert made.keys() - {"client-logins"} == named
-    assert made["client-logins"].keys() == CLIENTS.keys()
+    assert made["client-logins"].keys() == CLIENTS.keys() | {STORE_LOGIN}
+
+
+def test_every_service_has_a_user_of_the_store_that_the_store_knows(made: Secrets) -> None:
+    urls = {service: made[f"{service}-secrets"]["REDIS_URL"] for service in SERVICES}
+    urls["operator"] = made["client-logins"][STORE_LOGIN]
+    lines = made["redis-secrets"]["users.acl"].splitlines()
+    assert lines[0] == "user default off"
+    assert len(set(urls.values())) == len(urls) == len(lines) - 1
+    for name, url in urls.items():
+        parts = urlsplit(url)
+        assert (parts.username, parts.hostname) == (name, "redis")
+        assert any(line.startswith(f"user {name} on >{parts.password} ") for line in lines)
 
 
 @pytest.mark.parametrize("service", of_kind("dev", "HorizontalPodAutoscaler"))

@@ -25,6 +25,12 @@ def test_the_brokers_take_what_the_router_answers() -> None:
     assert PAYLOAD_BYTES < PACKET_BYTES
 
 
+def test_the_example_of_emqx_refuses_what_no_rule_allows_and_what_is_no_mqtt() -> None:
+    emqx = EMQX.read_text()
+    assert "mqtt.strict_mode = true" in emqx
+    assert "no_match = deny" in emqx
+
+
 def test_the_docs_say_the_limits() -> None:
     text = (ROOT / "docs" / "publishing.md").read_text()
     for size_bytes in (OBJECT_BYTES, BATCH_BYTES, PACKET_BYTES):

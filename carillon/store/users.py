@@ -1,0 +1,91 @@
+"""Redis' users: one table of who reaches which keys, and the ACL file written from it.
+
+Promises that a user runs the commands that Carillon runs, on the keys of its own service, and nothing else: no user
+empties the store, changes its settings, lists its keys or runs a script that was not loaded by its text. Every service
+writes the ledger, because a delivery is claimed and ended where it is made; what else a service keeps, or only reads,
+is told apart. Carillon's scripts touch keys that they build themselves, and Redis checks those, too.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from carillon.broker.roles import Login
+from shared.errors import ConfigError
+
+# The families of keys, by their hash tags; see ``shared.keys``.
+_LEDGER = "{s[0-9][0-9]}*"
+_USERS = "{u:*}*"
+_DEVICES = "{d:*}*"
+_MEMBERS = ("{g:*}:members", "{all[0-9][0-9]}:members", "{admins}:members")
+_ONCALL = "{oncall}*"
+_FEED = "{feed}*"
+_SUPPRESSED = "{x:*}*"
+_SMS = "{sms:*}*"
+_ROUTERS = ("{slots}*", "{audit}*", "{rejected}*")
+
+# Not part of any prefix: see ``shared.keys.barrier_marker``.
+_BARRIER = "carillon:{wait*}"
+
+# What every user may run. @dangerous holds FLUSHALL, KEYS, CONFIG, SHUTDOWN and their like, and INFO, which is asked at
+# start and once a minute. @scripting holds EVAL and the functions, of which some are in @write, too. SCAN, RANDOMKEY
+# and DBSIZE look at all keys.
+_COMMANDS = (
+    "-@all", "+@read", "+@write", "+@connection", "-@dangerous", "-@scripting", "-scan", "-randomkey", "-dbsize",
+    "+evalsha", "+script|load", "+time", "+wait", "+info", "+cluster|slots",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRole:
+    """What the users of one role reach.
+
+    Attributes:
+        writes: patterns of the keys that it reads and writes, without the prefix.
+        reads: patterns of those that it only reads.
+    """
+
+    name: str
+    writes: tuple[str, ...]
+    reads: tuple[str, ...] = ()
+
+
+_ALL = (_LEDGER, _USERS, _DEVICES, *_MEMBERS, _ONCALL, _FEED, _SUPPRESSED, _SMS, *_ROUTERS)
+# A push or a mail that waits is not made when its reader has seen the notification meanwhile.
+_SEEN = (_USERS, _FEED)
+
+STORE_ROLES = {
+    role.name: role
+    for role in (
+        StoreRole("router", (_LEDGER, _USERS, _DEVICES, *_MEMBERS, _ONCALL, _FEED, _SUPPRESSED, *_ROUTERS)),
+        StoreRole("email", (_LEDGER, "{x:*}:email"), (*_SEEN, *_MEMBERS)),
+        StoreRole("sms", (_LEDGER, _SMS, "{x:*}:sms"), (*_SEEN, *_MEMBERS)),
+        # Forgetting a token changes the record that it stands in.
+        StoreRole("push", (_LEDGER, _USERS, _DEVICES, *_MEMBERS), (_FEED,)),
+        StoreRole("realtime", (_LEDGER, _USERS, _DEVICES, *_MEMBERS, _FEED, "{x:*}:email"), (_ONCALL,)),
+        StoreRole("operator", _ALL),
+    )
+}
+
+
+def acl_file(logins: Iterable[Login], prefix: str = "") -> str:
+    """Write what Redis reads as its ``aclfile``; everybody else is kept out.
+
+    Args:
+        logins: names, passwords and roles of this table.
+        prefix: the services' ``TOPIC_PREFIX``.
+
+    Raises:
+        ConfigError: a role is none of the table's, or the prefix cannot stand in a pattern.
+    """
+    stem = prefix.strip("/")
+    if set(stem) & set("*?[]\\ "):
+        raise ConfigError("TOPIC_PREFIX: no *, ?, brackets, backslash or space where the store has users")
+    root = f"carillon:{stem}" if stem else "carillon"
+    lines = ["user default off"]
+    for login in logins:
+        role = STORE_ROLES.get(login.role)
+        if role is None:
+            raise ConfigError(f"there is no role {login.role}; there are {', '.join(STORE_ROLES)}")
+        keys = [f"~{root}:{pattern}" for pattern in role.writes] + [f"%R~{root}:{pattern}" for pattern in role.reads]
+        lines.append(" ".join(("user", login.name, "on", f">{login.password}", *keys, f"~{_BARRIER}", *_COMMANDS)))
+    return "\n".join(lines) + "\n"
