@@ -213,7 +213,9 @@ async def test_mirror_takes_news_in_order_and_asks_for_what_is_missing(desk: Des
     first = await desk.feed.add("f1", body("f1"), None)
     second = await desk.feed.add("f2", body("f2"), ("ops",))
     news = [
-        FeedNews(added.epoch, added.before, FeedEntry(added.seq, name, group_set(groups), body(name).encode(), added.order))
+        FeedNews(
+            added.epoch, added.before, FeedEntry(added.seq, name, group_set(groups), body(name).encode(), added.order)
+        )
         for added, name, groups in ((first, "f1", None), (second, "f2", ("ops",)))
     ]
     assert desk.mirror.take(news[1]) is None
