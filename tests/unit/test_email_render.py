@@ -143,7 +143,7 @@ def test_without_a_text_it_is_made_from_the_html() -> None:
     assert body(message, "html") == html
 
 
-@pytest.mark.parametrize("html", ["<img src='https://example.com/x.png'>", "<b>" * 20_000 + "deep", " ", "<!-- -->"])
+@pytest.mark.parametrize("html", ["<img src='https://example.com/x.png'>", " ", "<!-- -->"])
 def test_html_that_says_nothing_in_words_says_so(html: str) -> None:
     message = read(written(Content(title="t", message="", html_body=html)))
     assert "no plain version" in body(message, "plain")
