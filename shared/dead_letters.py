@@ -15,7 +15,7 @@ import asyncio
 import heapq
 import json
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -24,14 +24,15 @@ from redis.exceptions import ResponseError
 
 from shared.clock import SystemClock, epoch_ms, from_epoch_ms
 from shared.directory import Directory
+from shared.jobs import open_job
 from shared.keys import SHARDS, Keys
-from shared.ledger import is_notification_id
-from shared.model import Channel, Priority, State
+from shared.ledger import ROUTER_LANE, is_notification_id
+from shared.model import Channel, Delivery, Job, Priority, State
 from shared.people import MobileDevice, Person, WebDevice
-from shared.status import RowStatus
+from shared.status import RowStatus, is_readable
 from shared.store import Store, load_script
 from shared.suppression import Suppressions, digest, refusal
-from shared.trace import DAMAGED, Trace
+from shared.trace import DAMAGED, Trace, parts_of
 
 # Entries that are read from one shard's list, and handed out, at a time.
 _PAGE = 200
@@ -78,13 +79,20 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Entry:
-    """One entry of the list; ``reason`` is None once the record has expired."""
+    """One entry of the list.
+
+    Attributes:
+        notification_id: something else, or nothing, where the ledger's schedule was damaged.
+        reason: None once the record has expired.
+        base: the shard that lists it.
+    """
 
     at_ms: int
     lane: str
     notification_id: str
     key: str
     reason: str | None = None
+    base: str = ""
 
     @property
     def member(self) -> str:
@@ -162,9 +170,9 @@ class DeadLetters:
             fresh = [each for each in members if each > last]
             for at_ms, member in fresh:
                 last = (at_ms, member)
-                lane, notification_id, key = member.split("|", 2)
+                lane, notification_id, key = parts_of(member)
                 if wanted.lane in (None, lane):
-                    yield Entry(at_ms, lane, notification_id, key)
+                    yield Entry(at_ms, lane, notification_id, key, base=base)
             if len(members) < count:
                 return
             # More of one millisecond than fit on a page: the next page has to hold them all.
@@ -178,10 +186,12 @@ class DeadLetters:
             async for row in self._trace.rows(notification_id)
             if row.state is State.DEAD_LETTERED and wanted.lane in (None, row.lane) and row.until <= wanted.until
         ]
-        found = [Entry(epoch_ms(row.until), row.lane, row.record_id, row.key) for row in rows]
+        base = self._keys.shard_of(notification_id)
+        found = [Entry(epoch_ms(row.until), row.lane, row.record_id, row.key, base=base) for row in rows]
         # A row whose entry was dropped is a dead letter no more.
-        listed = f"{self._keys.shard_of(notification_id)}:dead"
-        scores = await asyncio.gather(*(self._store.submit("ZSCORE", listed, entry.member) for entry in found))
+        scores = await asyncio.gather(
+            *(self._store.submit("ZSCORE", f"{base}:dead", _bytes(entry.member)) for entry in found)
+        )
         return sorted(entry for entry, score in zip(found, scores, strict=True) if score is not None)
 
     async def _known(self, page: list[Entry]) -> list[Entry]:
@@ -191,7 +201,7 @@ class DeadLetters:
         for entry, status in zip(page, statuses, strict=True):
             if status is None or status.state is State.DEAD_LETTERED:
                 reason = None if status is None else status.reason
-                known.append(Entry(entry.at_ms, entry.lane, entry.notification_id, entry.key, reason))
+                known.append(replace(entry, reason=reason))
         return known
 
     async def _status(self, entry: Entry) -> RowStatus | None:
@@ -199,7 +209,7 @@ class DeadLetters:
         if not is_notification_id(entry.notification_id):
             return DAMAGED
         try:
-            status = await self._store.command("HGET", self._record(entry), f"s:{entry.key}")
+            status = await self._store.command("HGET", self._record(entry), _bytes(f"s:{entry.key}"))
         except ResponseError:
             # Something else than a record has its name.
             return DAMAGED
@@ -218,13 +228,17 @@ class DeadLetters:
         if status is DAMAGED:
             return Answer.UNREADABLE
         (content, text), now = await asyncio.gather(
-            self._store.submit("HMGET", self._record(entry), "c", f"d:{entry.key}"), self.now()
+            self._store.submit("HMGET", self._record(entry), "c", _bytes(f"d:{entry.key}")), self.now()
         )
+        if not is_readable(entry.notification_id, entry.key, entry.lane, content or b"", text or b""):
+            return Answer.UNREADABLE
+        if entry.lane != ROUTER_LANE and not _is_delivery(content, text):
+            return Answer.UNREADABLE
         try:
-            spec: dict[str, Any] = json.loads(text or "")
-            refused = await self._would_be_suppressed(spec, json.loads(content or ""))
+            spec: dict[str, Any] = json.loads(text)
+            refused = await self._would_be_suppressed(spec, json.loads(content))
         except (ValueError, TypeError, KeyError, AttributeError):
-            # No JSON, or none of the form that a row has.
+            # None of the form that a row has.
             return Answer.UNREADABLE
         if refused is not None:
             return refused
@@ -264,12 +278,7 @@ class DeadLetters:
     async def drop(self, entries: Iterable[Entry]) -> int:
         """Take dead letters from the list, and return how many were still there."""
         removed = await asyncio.gather(
-            *(
-                self._store.submit(
-                    "ZREM", f"{self._keys.shard_of(entry.notification_id)}:dead", entry.member, lasting=True
-                )
-                for entry in entries
-            )
+            *(self._store.submit("ZREM", f"{entry.base}:dead", _bytes(entry.member), lasting=True) for entry in entries)
         )
         return sum(removed)
 
@@ -347,4 +356,15 @@ def _scored(answer: list[Any]) -> list[tuple[int, str]]:
     """Read members and scores, which clients hand out flat or in pairs."""
     flat = bool(answer) and isinstance(answer[0], bytes)
     pairs = zip(answer[::2], answer[1::2], strict=True) if flat else answer
-    return [(round(float(score)), member.decode()) for member, score in pairs]
+    return [(round(float(score)), member.decode(errors="surrogateescape")) for member, score in pairs]
+
+
+def _bytes(name: str) -> bytes:
+    """Write a name as it was read, whatever it is."""
+    return name.encode(errors="surrogateescape")
+
+
+def _is_delivery(content: bytes, spec: bytes) -> bool:
+    """Tell whether a channel's service could read this."""
+    job = open_job(Job[Delivery], b'{"v":1,"notification":%b,"rows":[%b]}' % (content, spec))
+    return bool(job.rows)

@@ -86,7 +86,7 @@ def _trace_of(content: str) -> TraceContext | None:
         return None
     try:
         return TraceContext.model_validate(json.loads(content)["trace"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         # Whoever takes the job says what is wrong with it.
         return None
 
@@ -167,7 +167,7 @@ def open_job(job_type: type[Job[RowT]], payload: bytes | str) -> Opened[RowT]:
 def _open_in_parts(job_type: type[Job[RowT]], payload: bytes | str) -> Opened[RowT]:
     try:
         document = json.loads(payload)
-    except ValueError:
+    except (ValueError, RecursionError):
         return Opened(unreadable=1)
     rows = document.get("rows") if isinstance(document, dict) else None
     if not isinstance(rows, list):

@@ -21,6 +21,7 @@ A ledger script is given the shard's base key (``carillon:{s07}``) and builds th
     base:tally:MINUTE    hash   "LANE|STATE" -> count of rows that became due in this minute; kept 8 days after it
     base:born:MINUTE     set    ids of the notifications of these rows, for the audit; kept 25 h after it
     base:dead            zset   "LANE|ID|KEY" by time of the dead letter; kept RECORD_RETENTION_S
+    base:unreadable:ID   any    what stood in the place of a record and is none; kept RECORD_RETENTION_S
 """
 
 import os
@@ -118,6 +119,11 @@ def shard_of_id(notification_id: str) -> int:
         msg = "not a notification id"
         raise ValueError(msg)
     return shard
+
+
+def milliseconds_of_id(notification_id: str) -> int:
+    """Return when an id of ours was made: milliseconds since 1970."""
+    return int(notification_id[:8] + notification_id[9:13], 16)
 
 
 def barrier_marker(number: int = 0) -> str:

@@ -13,6 +13,7 @@ the broker: publishing jobs is the caller's work.
 """
 
 import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,11 +21,15 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
+from redis.exceptions import ResponseError
+
 from shared.errors import Reason
 from shared.keys import IDEMPOTENCY_WINDOW_S, PACKET_WINDOW_S, SHARDS, Keys, shard_of_id
 from shared.model import Channel, Notification, Priority, Row, State
-from shared.status import STATES_BY_LETTER, read_object
+from shared.status import STATES_BY_LETTER, is_readable, read_object
 from shared.store import Store, load_script
+
+log = logging.getLogger(__name__)
 
 ROUTER_LANE = "router"
 LANES: tuple[str, ...] = (ROUTER_LANE, *(channel.value for channel in Channel))
@@ -268,10 +273,15 @@ class EndedRow:
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a sweep found."""
+    """What a sweep found.
 
-    due: list[DueRow]
-    ended: list[EndedRow]
+    Attributes:
+        failed: lanes and shards' base keys whose schedule could not be read.
+    """
+
+    due: list[DueRow] = field(default_factory=list)
+    ended: list[EndedRow] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,11 +360,16 @@ class Ledger:
             for base, indexes in by_shard.items()
         ]
         claims: dict[int, Claim] = {}
-        for indexes, answer in zip(by_shard.values(), await asyncio.gather(*futures), strict=True):
+        for indexes, answer in zip(by_shard.values(), await each(futures), strict=True):
+            if isinstance(answer, ResponseError):
+                # Whatever was claimed comes again when its lease has lapsed.
+                log.error("rows could not be claimed", extra={"rows": len(indexes), "detail": str(answer)[:200]})
+                claims |= {index: Claim(*rows[index], "unknown") for index in indexes}
+                continue
             for index, (verdict, token, attempt, doubt, alert, *counts) in zip(indexes, answer, strict=True):
                 failures, refusals, refused_ms = map(int, counts)
                 claims[index] = Claim(
-                    *rows[index], verdict.decode(), token, attempt, bool(doubt), alert.decode(), failures,
+                    *rows[index], verdict.decode(), token, attempt, bool(doubt), _text(alert), failures,
                     refusals, timedelta(milliseconds=refused_ms),
                 )  # fmt: skip
         return [claims[index] for index in range(len(rows))]
@@ -428,29 +443,45 @@ class Ledger:
             )
             for lane, base in calls
         ]
-        due: list[DueRow] = []
-        ended: list[EndedRow] = []
-        garbled: defaultdict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
-        for (lane, _), (rows, ends) in zip(calls, await asyncio.gather(*futures), strict=True):
+        swept = Swept()
+        garbled: defaultdict[tuple[str, str], list[EndedRow]] = defaultdict(list)
+        for (lane, base), answer in zip(calls, await each(futures), strict=True):
+            if isinstance(answer, ResponseError):
+                swept.failed.append((lane, base))
+                continue
+            rows, ends = answer
             for notification_id, key, priority, content, spec, wait_ms in rows:
-                named = notification_id.decode(errors="surrogateescape"), key.decode(errors="surrogateescape")
-                try:
+                named = _text(notification_id), _text(key)
+                if is_readable(*named, lane, content, spec):
                     texts = content.decode(), spec.decode()
-                    due.append(DueRow(*named, lane, Priority(priority.decode()), *texts, wait_ms / 1000))
-                except UnicodeDecodeError:
-                    garbled[lane, named[0]].append(named)
+                    swept.due.append(DueRow(*named, lane, Priority(priority.decode()), *texts, wait_ms / 1000))
+                else:
+                    unread = EndedRow(*named, lane, State.DEAD_LETTERED, Reason.UNREADABLE, content, spec)
+                    garbled[lane, base].append(unread)
             for notification_id, key, letter, reason, content, spec in ends:
-                named = notification_id.decode(errors="replace"), key.decode(errors="replace")
                 state = STATES_BY_LETTER[letter.decode()]
-                ended.append(EndedRow(*named, lane, state, Reason(reason.decode()), content, spec))
-        for (lane, _), pairs in garbled.items():
-            await self.quarantine(lane, pairs)
-        return Swept(due, ended)
+                named = _text(notification_id), _text(key)
+                swept.ended.append(EndedRow(*named, lane, state, Reason(reason.decode()), content, spec))
+        for (lane, base), unreads in garbled.items():
+            named_rows = [(row.notification_id, row.key) for row in unreads]
+            put_away = await self._quarantine(lane, base, named_rows)
+            swept.ended.extend(row for row, is_put_away in zip(unreads, put_away, strict=True) if is_put_away)
+        return swept
 
     async def quarantine(self, lane: str, rows: Sequence[tuple[str, str]]) -> int:
         """Put away rows of one notification that cannot be read: they are dead letters then; return how many."""
-        arguments = [part for row in rows for part in row]
-        return int(await self.store.script(_quarantine, self.keys.shard_of(rows[0][0]), lane, *arguments))
+        return sum(await self._quarantine(lane, self.keys.shard_of(rows[0][0]), rows))
+
+    async def _quarantine(self, lane: str, base: str, rows: Sequence[tuple[str, str]]) -> list[int]:
+        arguments = [part.encode(errors="surrogateescape") for row in rows for part in row]
+        answer: list[int] = await self.store.script(_quarantine, base, lane, self.record_retention_s, *arguments)
+        return answer
+
+    async def texts(self, notification_id: str, keys: Sequence[str]) -> list[tuple[bytes | None, bytes | None]]:
+        """Return what the ledger holds of these rows: the notification's JSON text and the row's."""
+        record = f"{self.keys.shard_of(notification_id)}:n:{notification_id}"
+        content, *specs = await self.store.command("HMGET", record, "c", *(f"d:{key}" for key in keys))
+        return [(content, spec) for spec in specs]
 
     async def bring_forward(self, lane: str) -> int:
         """Make due what waits because its provider was away or refused us, spread over a while; return how many."""
@@ -515,12 +546,10 @@ class Ledger:
 
     async def alert_states(self, alert_ids: Sequence[str]) -> list[AlertState | None]:
         """Tell where alerts stand, in their order; None for one that was cancelled, or is not there (any more)."""
-        keys = [f"{self.keys.shard_of(each)}:n:{each}" for each in alert_ids]
-        found = await asyncio.gather(*(self.store.submit("HMGET", key, "alert", "cancelled") for key in keys))
-        return [
-            AlertState(state.decode()) if state and not (cancelled and state == AlertState.OPEN.encode()) else None
-            for state, cancelled in found
-        ]
+        keys = [f"{self.keys.shard_of(each)}:n:{each}" if is_notification_id(each) else None for each in alert_ids]
+        asked = [self.store.submit("HMGET", key, "alert", "cancelled") for key in keys if key is not None]
+        found = iter(await each(asked))
+        return [None if key is None else _alert_of(next(found)) for key in keys]
 
     async def alert_answers(self, alert_ids: Sequence[str]) -> list[AlertAnswer | None]:
         """Tell where alerts stand and who took them, in their order; None as for ``alert_states``."""
@@ -550,12 +579,49 @@ class Ledger:
         """Count what is open on each lane, and the age of the oldest."""
         futures = [self.store.submit_script(_open_work, self.keys.shard(shard), *LANES) for shard in range(SHARDS)]
         total = dict.fromkeys(LANES, OpenWork())
-        for answer in await asyncio.gather(*futures):
-            for lane, (count, age_ms) in zip(LANES, answer, strict=True):
+        for answer in await each(futures):
+            # Of a shard whose counters are damaged the audit tells.
+            counts = [] if isinstance(answer, ResponseError) else zip(LANES, answer, strict=True)
+            for lane, (count, age_ms) in counts:
                 before = total[lane]
                 age_s = age_ms / 1000 if count else 0.0
                 total[lane] = OpenWork(before.count + count, max(before.oldest_age_s, age_s))
         return total
+
+
+def alert_state(text: bytes | None) -> AlertState | None:
+    """Read where an alert stands; None where there is none, or another word."""
+    known = {state.value.encode(): state for state in AlertState}
+    return known.get(text) if text else None
+
+
+def _alert_of(found: Sequence[bytes | None] | ResponseError) -> AlertState | None:
+    if isinstance(found, ResponseError):
+        return None
+    text, cancelled = found
+    state = alert_state(text)
+    return None if cancelled and state is AlertState.OPEN else state
+
+
+async def each(futures: Iterable["asyncio.Future[Any]"]) -> list[Any]:
+    """Wait for all answers; what the store could not do on one shard disturbs no other.
+
+    Returns:
+        The answers, and a ``ResponseError`` in the place of one that there is not.
+
+    Raises:
+        StoreUnavailable: it did not answer.
+    """
+    answers = await asyncio.gather(*futures, return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException) and not isinstance(answer, ResponseError):
+            raise answer
+    return answers
+
+
+def _text(name: bytes) -> str:
+    """Read a name that may be anybody's; it is written back as it was."""
+    return name.decode(errors="surrogateescape")
 
 
 def _known_by(record: NewRecord) -> tuple[str, int, int]:

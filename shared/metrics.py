@@ -174,6 +174,11 @@ def prepare_router(kinds: Iterable[str]) -> None:
     for channel in Channel:
         for reason in _DECISIONS:
             deliveries.labels(channel, State.SUPPRESSED, reason)
+        # Those of its sweeper.
+        deliveries.labels(channel, State.EXPIRED, Reason.EXPIRED)
         open_deliveries.labels(channel)
         oldest_open_delivery_age.labels(channel)
         redriven_deliveries.labels(channel)
+    for lane in (*Channel, "router"):
+        for reason in (Reason.UNREADABLE, Reason.WORKER_DIED):
+            deliveries.labels(lane, State.DEAD_LETTERED, reason)

@@ -3,7 +3,7 @@
 import json
 from typing import Any, NamedTuple, Self
 
-from shared.model import Priority, State
+from shared.model import READABLE_VERSION, Priority, State
 
 STATES_BY_LETTER = {
     "p": State.PENDING,
@@ -13,6 +13,10 @@ STATES_BY_LETTER = {
     "e": State.EXPIRED,
     "l": State.DEAD_LETTERED,
 }
+
+
+# The end of the year 9999, as in ``shared/lua/ledger.lua``: a later time is none of ours.
+LATEST_MS = 253_402_300_799_999
 
 
 class RowStatus(NamedTuple):
@@ -38,13 +42,35 @@ class RowStatus(NamedTuple):
             state, urgency = STATES_BY_LETTER[letter], Priority(priority)
         except (ValueError, KeyError):
             return None
+        if max(due_ms, born_ms) > LATEST_MS:
+            return None
+        expires_ms = min(expires_ms, LATEST_MS)
         return cls(state, lane, urgency, token, attempts, redrives, due_ms, born_ms, expires_ms, reason)
 
 
 def read_object(text: bytes | str | None) -> dict[str, Any]:
     """Read a JSON object of the ledger; of one that is damaged nothing is known, and it says nothing."""
+    return _object(text) or {}
+
+
+def is_readable(notification_id: str, key: str, lane: str, content: bytes, spec: bytes) -> bool:
+    """Tell whether these texts can stand in a job: JSON objects that say they are this notification and this row.
+
+    What else is in them, whoever takes the job finds out, for this row alone.
+    """
+    said, row = _object(content), _object(spec)
+    if said is None or row is None:
+        return False
+    if any(isinstance(part.get("v"), int) and part["v"] > READABLE_VERSION for part in (said, row)):
+        # A newer release knows what it is.
+        return True
+    return (said.get("id"), row.get("key"), row.get("channel", lane)) == (notification_id, key, lane)
+
+
+def _object(text: bytes | str | None) -> dict[str, Any] | None:
     try:
-        read = json.loads(text) if text else {}
-    except ValueError:
-        return {}
-    return read if isinstance(read, dict) else {}
+        # Not as ``json.loads`` guesses: what is written is UTF-8.
+        read = json.loads(text.decode() if isinstance(text, bytes) else text or "")
+    except (ValueError, RecursionError):
+        return None
+    return read if isinstance(read, dict) else None

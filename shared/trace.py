@@ -7,7 +7,6 @@ was read; the rows of a notification that is being delivered may be some millise
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -16,10 +15,10 @@ from redis.exceptions import ResponseError
 
 from shared.clock import epoch_ms, from_epoch_ms
 from shared.errors import Reason
-from shared.keys import SHARDS, Keys
-from shared.ledger import ATTEMPTS_KEPT, ROUTER_LANE, AlertState, is_notification_id
+from shared.keys import SHARDS, Keys, milliseconds_of_id
+from shared.ledger import ATTEMPTS_KEPT, ROUTER_LANE, AlertState, alert_state, each, is_notification_id
 from shared.model import Priority, State
-from shared.status import RowStatus, read_object
+from shared.status import LATEST_MS, RowStatus, read_object
 from shared.store import Store
 
 UNREADABLE = Reason.UNREADABLE.value
@@ -168,20 +167,20 @@ class Trace:
             # Something else than a record has its name.
             return None
         content, open_rows, cancelled, alert, *answers = found
-        if content is None:
+        if not count:
             return None
         said = read_object(content)
-        priority = said.get("priority")
+        priority, channels = said.get("priority"), said.get("channels")
         open_parts, fields_of_parts = await self._sums(await self._parts(notification_id))
         return TracedRecord(
             notification_id=notification_id,
             kind=str(said.get("kind", UNREADABLE)),
-            priority=Priority(priority) if priority in set(Priority) else Priority.NORMAL,
-            channels=tuple(said["channels"]) if said.get("channels") else None,
-            accepted_at=from_epoch_ms(said.get("accepted_ms", 0)),
-            open_rows=int(open_rows or 0) + open_parts,
+            priority=Priority(priority) if priority in list(Priority) else Priority.NORMAL,
+            channels=tuple(map(str, channels)) if channels and isinstance(channels, list) else None,
+            accepted_at=_moment(said.get("accepted_ms")) or from_epoch_ms(milliseconds_of_id(notification_id)),
+            open_rows=(_number(open_rows) or 0) + open_parts,
             fields=count + fields_of_parts,
-            alert=AlertState(alert.decode()) if alert else None,
+            alert=alert_state(alert),
             **_answers(alert, answers),
             cancelled_at=_moment(cancelled),
             read_at=from_epoch_ms(int(clock[0]) * 1000 + int(clock[1]) // 1000),
@@ -197,10 +196,10 @@ class Trace:
         open_rows = fields = 0
         for start in range(0, len(parts), _PAGE_ROWS):
             some = [self._key(part) for part in parts[start : start + _PAGE_ROWS]]
-            opened = await asyncio.gather(*(self._store.submit("HGET", key, "open") for key in some))
-            counts = await asyncio.gather(*(self._store.submit("HLEN", key) for key in some))
-            open_rows += sum(int(count or 0) for count in opened)
-            fields += sum(counts)
+            opened = await each(self._store.submit("HGET", key, "open") for key in some)
+            counts = await each(self._store.submit("HLEN", key) for key in some)
+            open_rows += sum(_number(count) or 0 for count in opened)
+            fields += sum(_number(count) or 0 for count in counts)
         return open_rows, fields
 
     async def rows(self, notification_id: str, recipient: str | None = None) -> AsyncIterator[TracedRow]:
@@ -220,7 +219,11 @@ class Trace:
         seen: set[str] = set()
         cursor = 0
         while True:
-            answer = await self._store.command("HSCAN", key, cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT)
+            try:
+                answer = await self._store.command("HSCAN", key, cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT)
+            except ResponseError:
+                # Something else than a record has its name.
+                return
             cursor, page = int(answer[0]), _pairs(answer[1])
             fresh = {name[2:]: status for name, status in page.items() if name[2:] not in seen}
             seen |= fresh.keys()
@@ -245,6 +248,17 @@ class Trace:
         row = _read_row(key, status, read_object(spec), dict(zip(slots, history, strict=True)))
         known = _read_confirmation(confirmation) if confirmation else None
         return replace(row, confirmation=known, record_id=record_key.rpartition(":")[2])
+
+    async def _dead_row(self, notification_id: str, key: str, at_ms: int) -> TracedRow | None:
+        """Read a dead letter's row; None once its record has expired."""
+        if not is_notification_id(notification_id):
+            return _read_row(key, DAMAGED._replace(due_ms=at_ms, born_ms=at_ms), {}, {})
+        record_key = self._key(notification_id)
+        try:
+            status = await self._store.command("HGET", record_key, f"s:{key}")
+        except ResponseError:
+            return _read_row(key, DAMAGED._replace(due_ms=at_ms, born_ms=at_ms), {}, {})
+        return await self._row(record_key, key, status.decode(errors="replace")) if status else None
 
     async def dead_letters(
         self, most: int, *, lane: str | None = None, reason: str | None = None, before: datetime | None = None
@@ -281,15 +295,16 @@ class Trace:
         return found[:most]
 
     async def _dead_letter(self, member: str, at_ms: int) -> DeadLetter:
-        lane, notification_id, key = member.split("|", 2)
-        status = None
-        if is_notification_id(notification_id):
-            record_key = self._key(notification_id)
-            # Something else than a record may have its name.
-            with suppress(ResponseError):
-                status = await self._store.command("HGET", record_key, f"s:{key}")
-        row = await self._row(record_key, key, status.decode(errors="replace")) if status else None
+        lane, notification_id, key = parts_of(member)
+        row = await self._dead_row(notification_id, key, at_ms)
         return DeadLetter(from_epoch_ms(at_ms), lane, notification_id, key, row)
+
+
+def parts_of(member: str) -> tuple[str, str, str]:
+    """Split an entry of the list of dead letters into lane, notification id and key."""
+    lane, _, rest = member.partition("|")
+    notification_id, _, key = rest.partition("|")
+    return lane, notification_id, key
 
 
 def _is_dead(letter: DeadLetter, reason: str | None) -> bool:
@@ -301,11 +316,11 @@ def _is_dead(letter: DeadLetter, reason: str | None) -> bool:
 
 def _read_row(key: str, status: RowStatus, spec: Mapping[str, Any], history: Mapping[int, bytes | None]) -> TracedRow:
     address, what = (part if isinstance(part := spec.get(name), dict) else {} for name in ("address", "what"))
-    groups = address.get("groups")
+    groups, recipient = address.get("groups"), spec.get("recipient")
     return TracedRow(
         key=key,
         lane=status.lane,
-        recipient=spec.get("recipient"),
+        recipient=recipient if isinstance(recipient, str) else None,
         priority=status.priority,
         state=status.state,
         reason=status.reason,
@@ -315,7 +330,7 @@ def _read_row(key: str, status: RowStatus, spec: Mapping[str, Any], history: Map
         attempts_made=status.attempts,
         attempts=read_attempts(history, status.attempts),
         broadcast=address.get("to") == "feed",
-        groups=tuple(groups) if groups is not None else None,
+        groups=tuple(map(str, groups)) if isinstance(groups, list) else None,
         task={word: what[word] for word in _TASK_WORDS if what.get(word) is not None}
         if status.lane == ROUTER_LANE
         else None,
@@ -324,8 +339,8 @@ def _read_row(key: str, status: RowStatus, spec: Mapping[str, Any], history: Map
 
 def _read_confirmation(text: bytes) -> Confirmation:
     """Read what ``shared/lua/confirm.lua`` writes."""
-    outcome, code, provider_id, at_ms = text.decode(errors="replace").split("|", 3)
-    return Confirmation(outcome, code, provider_id, from_epoch_ms(int(at_ms)))
+    outcome, code, provider_id, at_ms = [*text.decode(errors="replace").split("|", 3), "", "", ""][:4]
+    return Confirmation(outcome, code, provider_id, _moment(at_ms) or from_epoch_ms(0))
 
 
 def read_attempts(history: Mapping[int, bytes | None], made: int) -> tuple[TracedAttempt, ...]:
@@ -347,9 +362,9 @@ def read_attempts(history: Mapping[int, bytes | None], made: int) -> tuple[Trace
 
 def _split(text: bytes) -> tuple[int, str, str, str, str, str]:
     # The entry of a lapsed lease, written by the claim after it, has no field for a detail.
-    parts = [*text.decode(errors="replace").split("|", 5), ""]
+    parts = [*text.decode(errors="replace").split("|", 5), *[""] * 5]
     at_ms, provider, outcome, reason, provider_id, detail = parts[:6]
-    return int(at_ms), provider, outcome, reason, provider_id, detail
+    return _number(at_ms) or 0, provider, outcome, reason, provider_id, detail
 
 
 def _answers(alert: bytes | None, fields: Sequence[bytes | None]) -> dict[str, Any]:
@@ -359,14 +374,24 @@ def _answers(alert: bytes | None, fields: Sequence[bytes | None]) -> dict[str, A
     if resolved is None and alert == AlertState.RESOLVED.encode():
         resolved = old_at
     return {
-        "acknowledged_by": by.decode() if by else None,
+        "acknowledged_by": by.decode(errors="replace") if by else None,
         "acknowledged_at": _moment(acknowledged),
         "resolved_at": _moment(resolved),
     }
 
 
-def _moment(text: bytes | None) -> datetime | None:
-    return from_epoch_ms(int(text)) if text else None
+def _number(text: object) -> int | None:
+    """Read a number of milliseconds, or of rows; None where it is none, or none of ours."""
+    try:
+        number = int(text)  # type: ignore[call-overload]
+    except (ValueError, TypeError):
+        return None
+    return number if 0 <= number <= LATEST_MS else None
+
+
+def _moment(text: object) -> datetime | None:
+    number = _number(text)
+    return None if number is None else from_epoch_ms(number)
 
 
 def _escaped(text: str) -> str:
@@ -376,7 +401,7 @@ def _escaped(text: str) -> str:
 
 def _pairs(answer: Mapping[bytes, bytes] | Sequence[bytes]) -> dict[str, str]:
     pairs = answer.items() if isinstance(answer, Mapping) else zip(answer[::2], answer[1::2], strict=True)
-    return {name.decode(): value.decode() for name, value in pairs}
+    return {name.decode(errors="replace"): value.decode(errors="replace") for name, value in pairs}
 
 
 def _scored(answer: Sequence[Any]) -> list[tuple[str, int]]:
@@ -385,4 +410,4 @@ def _scored(answer: Sequence[Any]) -> list[tuple[str, int]]:
         pairs = [(member, score) for member, score in answer]
     else:
         pairs = list(zip(answer[::2], answer[1::2], strict=True))
-    return [(member.decode(), round(float(score))) for member, score in pairs]
+    return [(member.decode(errors="replace"), round(float(score))) for member, score in pairs]

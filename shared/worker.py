@@ -193,13 +193,25 @@ class Worker(Generic[RowT]):
         self._queued += len(job.rows)
 
     async def _put_away(self, rows: Sequence[tuple[str, str]]) -> None:
-        """Have rows that nobody can read end as dead letters, so that they are not handed out for ever."""
-        count = await until_stored(lambda: self._ledger.quarantine(self._lane, rows))
+        """Have rows that nobody can read end as dead letters, so that they are not handed out for ever.
+
+        A job says nothing about that: what counts is how they stand in the ledger.
+        """
+        notification_id = rows[0][0]
+        keys = [key for _, key in rows]
+        texts = await until_stored(lambda: self._ledger.texts(notification_id, keys))
+        bad = [(notification_id, key) for key, text in zip(keys, texts, strict=True) if self._is_damaged(*text)]
+        count = await until_stored(lambda: self._ledger.quarantine(self._lane, bad)) if bad else 0
         if count:
             metrics.deliveries.labels(self._lane, State.DEAD_LETTERED, Reason.UNREADABLE).inc(count)
-            log.error(
-                "rows put away: unreadable", extra={"lane": self._lane, "notification_id": rows[0][0], "rows": count}
-            )
+            extra = {"lane": self._lane, "notification_id": notification_id, "rows": count}
+            log.error("rows put away: unreadable", extra=extra)
+
+    def _is_damaged(self, content: bytes | None, spec: bytes | None) -> bool:
+        if content is None or spec is None:
+            return True
+        job = open_job(self._job_type, b'{"v":1,"notification":%b,"rows":[%b]}' % (content, spec))
+        return not job.rows and not job.newer
 
     def _leave(self, why: str, rows: int) -> None:
         """Count rows that are not claimed here: they stay open in the ledger, which drives them again."""

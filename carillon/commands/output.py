@@ -36,7 +36,8 @@ def _here_or_before(context: click.Context, _option: click.Parameter, value: boo
 
 def print_json(document: object) -> None:
     """Print one document on one line."""
-    click.echo(json.dumps(document, ensure_ascii=False))
+    # What the store holds may be no text at all.
+    click.echo(json.dumps(document, ensure_ascii=False).encode(errors="replace").decode())
 
 
 def print_columns(

@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Collection
 
 from shared import metrics
 from shared.clock import Clock, rfc3339
@@ -15,12 +16,10 @@ from shared.topics import Topics
 log = logging.getLogger(__name__)
 
 
-def tell_ended(topics: Topics, ended: Iterable[EndedRow], clock: Clock) -> list[Message]:
+def tell_ended(topics: Topics, ended: Collection[EndedRow], clock: Clock) -> list[Message]:
     """Count these ends and return the events that tell of them."""
     messages: list[Message] = []
     for row in ended:
-        if row.reason is Reason.UNREADABLE:
-            log.error("row put away: unreadable", extra={"lane": row.lane, "notification_id": row.notification_id})
         if row.lane != ROUTER_LANE or row.reason is Reason.UNREADABLE:
             metrics.deliveries.labels(row.lane, row.state, row.reason).inc()
         notification = read_object(row.content)
@@ -32,4 +31,7 @@ def tell_ended(topics: Topics, ended: Iterable[EndedRow], clock: Clock) -> list[
             # What stands in a part of a fan-out is told under the name of the whole.
             whole = notification.get("part_of") or row.notification_id
             messages.append((topics.event(str(whole)), json.dumps(step)))
+    for lane, rows in Counter(row.lane for row in ended if row.reason is Reason.UNREADABLE).items():
+        # What is in them may be anything, so that nothing of it is logged.
+        log.error("rows put away: unreadable", extra={"lane": lane, "rows": rows})
     return messages

@@ -18,7 +18,7 @@ from shared.clock import Clock
 from shared.errors import StoreUnavailable
 from shared.jobs import jobs_of_due, settled
 from shared.keys import shard_of_id
-from shared.ledger import ROUTER_LANE, DueRow, Ledger
+from shared.ledger import ROUTER_LANE, DueRow, EndedRow, Ledger, is_notification_id
 from shared.model import Channel
 from shared.mqtt_link import BrokerLink
 from shared.topics import Topics
@@ -42,6 +42,7 @@ GAUGE_INTERVAL_S = 2.0
 async def sweep_forever(ledger: Ledger, topics: Topics, link: BrokerLink, clock: Clock) -> None:
     """Publish rows when they are due, and tell of those that time has ended, until cancelled."""
     unheard: set[str] = set()
+    failed: set[tuple[str, str]] = set()
     round_s = 0.0
     while True:
         # Nothing is taken while it could not be handed over.
@@ -53,6 +54,9 @@ async def sweep_forever(ledger: Ledger, topics: Topics, link: BrokerLink, clock:
             await asyncio.sleep(random.uniform(0.5, 2.0))  # noqa: S311 - jitter
             continue
         due = swept.due
+        if new_failed := set(swept.failed) - failed:
+            log.error("schedules cannot be swept", extra={"lanes": sorted({lane for lane, _ in new_failed})})
+        failed = set(swept.failed)
         for topic, payload in tell_ended(topics, swept.ended, clock):
             link.publish(topic, payload)
         for lane, count in Counter(row.lane for row in due).items():
@@ -65,7 +69,8 @@ async def sweep_forever(ledger: Ledger, topics: Topics, link: BrokerLink, clock:
         if heard := unheard & handed.keys() - silent:
             log.info("jobs are taken again", extra={"lanes": sorted(heard)})
         unheard = unheard - handed.keys() | silent
-        if any(count >= MOST_PER_SHARD for count in Counter(map(_shard, due)).values()):
+        taken = Counter([*map(_shard, due), *map(_shard_of_ended, swept.ended)])
+        if any(count >= MOST_PER_SHARD for count in taken.values()):
             # A backlog: what comes later does not hold it up.
             round_s = 0.0
             continue
@@ -104,6 +109,11 @@ def _wait_s(row: DueRow) -> float:
 
 def _shard(row: DueRow) -> tuple[str, int]:
     return row.lane, shard_of_id(row.notification_id)
+
+
+def _shard_of_ended(row: EndedRow) -> tuple[str, int]:
+    # Of what is none of our ids nothing is known but its lane.
+    return row.lane, shard_of_id(row.notification_id) if is_notification_id(row.notification_id) else -1
 
 
 async def measure_forever(ledger: Ledger) -> None:

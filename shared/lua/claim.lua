@@ -42,7 +42,8 @@ for i = 4, #ARGV, 2 do
   local row = found and read_row(found[1])
   if not row and (not found or found[1]) then
     local lane = lane_of(id, key)
-    if lane and quarantine(lane, id, key) then
+    if lane then
+      quarantine(lane, id, key, retention_s)
       verdict = 'unreadable'
     end
   elseif row then
@@ -91,7 +92,7 @@ for i = 4, #ARGV, 2 do
     refusals, since = tonumber(times), math.max(0, now - tonumber(first))
   end
   answer[#answer + 1] = {
-    verdict, token, attempt, doubt, found and found[3] or '', found and found[4] or '0', refusals, since,
+    verdict, token, attempt, doubt, found and found[3] or '', number(found and tonumber(found[4]) or 0), refusals, since,
   }
 end
 return answer

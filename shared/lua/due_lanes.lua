@@ -5,7 +5,9 @@
 
 local until_ms, answer = now + tonumber(ARGV[1]), {}
 for i = 2, #ARGV do
-  if redis.call('ZRANGEBYSCORE', base .. ':due:' .. ARGV[i], '-inf', until_ms, 'LIMIT', 0, 1)[1] then
+  local found = redis.pcall('ZRANGEBYSCORE', base .. ':due:' .. ARGV[i], '-inf', until_ms, 'LIMIT', 0, 1)
+  -- What is no schedule is the affair of whoever sweeps that lane.
+  if found[1] or found.err then
     answer[#answer + 1] = ARGV[i]
   end
 end

@@ -33,7 +33,7 @@ if history ~= '' then
   redis.call('HSET', record, 'a:' .. key .. ':' .. number(row.attempts % kept), number(now) .. '|' .. history)
 end
 if reason == 'internal_error' then
-  redis.call('HINCRBY', record, 'e:' .. key, 1)
+  count_field(record, 'e:' .. key, 1)
 end
 if refusals == 0 then
   redis.call('HDEL', record, 'r:' .. key)
@@ -91,7 +91,7 @@ local function add_part(part_id, part_content, until_ms, shared)
 end
 
 if part_at > rows + 1 then
-  redis.call('HINCRBY', record, 'open', add_rows(id, record, rows + 1, part_at - 1, is_new, needs))
+  count_record(record, add_rows(id, record, rows + 1, part_at - 1, is_new, needs))
 end
 if #ARGV >= part_at then
   add_part(ARGV[part_at], ARGV[part_at + 1], tonumber(ARGV[part_at + 2]), ARGV[part_at + 3] == '1')

@@ -19,8 +19,6 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 -- Both count from the minute itself, so that the accounts of what is due in a month are not forgotten before.
 local TALLY_RETENTION_S = 8 * 86400
 local BORN_RETENTION_S = 25 * 3600
--- A quarantined row's record; long enough for somebody to look at it.
-local UNREADABLE_RETENTION_S = 30 * 86400
 local STATE_WORDS = {d = 'delivered', x = 'suppressed', e = 'expired', l = 'dead_lettered'}
 
 local function record_key(id) return base .. ':n:' .. id end
@@ -29,12 +27,17 @@ local function number(value) return string.format('%.0f', value) end
 
 local STATES = {p = true, s = true, d = true, x = true, e = true, l = true}
 local PRIORITIES = {low = true, normal = true, high = true, critical = true}
+-- The end of the year 9999: a later time is none of ours, and other programs cannot write it.
+local LATEST_MS = 253402300799999
 
 -- Read a status; nil when it is none of ours, or damaged.
 local function read_row(text)
   local state, lane, priority, token, attempts, redrives, due, born, expires, reason =
     string.match(text or '', '^(%a)|(%a+)|(%a+)|(%d+)|(%d+)|(%d+)|(%d+)|(%d+)|(%d+)|(.*)$')
   if not STATES[state or ''] or not PRIORITIES[priority] then
+    return nil
+  end
+  if math.max(tonumber(due), tonumber(born), tonumber(token), tonumber(attempts), tonumber(redrives)) > LATEST_MS then
     return nil
   end
   return {
@@ -55,9 +58,35 @@ local function write_row(record, key, row)
   redis.call('HSET', record, 's:' .. key, row_text(row))
 end
 
+-- Count a field of a hash up or down; one that holds no number begins anew.
+local function count_field(key, field, step)
+  local left = redis.pcall('HINCRBY', key, field, step)
+  if type(left) ~= 'number' then
+    redis.call('HSET', key, field, step)
+    return step
+  end
+  return left
+end
+
+-- Count the open rows of a record up or down; a count that cannot be right is made anew from the rows.
+local function count_record(record, step)
+  local left = redis.pcall('HINCRBY', record, 'open', step)
+  if type(left) == 'number' and left >= 0 then
+    return left
+  end
+  left = 0
+  local fields = redis.call('HGETALL', record)
+  for i = 1, #fields, 2 do
+    local row = string.sub(fields[i], 1, 2) == 's:' and read_row(fields[i + 1])
+    if row and (row.state == 'p' or row.state == 's') then left = left + 1 end
+  end
+  redis.call('HSET', record, 'open', left)
+  return left
+end
+
 local function add_tally(minute, field, count)
   local key = base .. ':tally:' .. minute
-  if redis.call('HINCRBY', key, field, count) == count then
+  if count_field(key, field, count) == count then
     local from_s = math.max(minute * 60, math.floor(now / 1000))
     redis.call('EXPIREAT', key, number(from_s + TALLY_RETENTION_S))
     redis.call('EXPIREAT', base .. ':born:' .. minute, number(from_s + BORN_RETENTION_S))
@@ -85,7 +114,7 @@ end
 local function count_open(record, row, step)
   count_lane(row.lane, number(math.floor(row.born / 1000)), step)
   redis.call('HINCRBY', base .. ':open', row.lane, step)
-  return redis.call('HINCRBY', record, 'open', step)
+  return count_record(record, step)
 end
 
 -- End a row once; the caller has made sure that it is open.
@@ -113,33 +142,79 @@ local function read_fields(record, ...)
   return found
 end
 
--- Put away a row that cannot be read: it leaves the schedule and stands among the dead letters, so that it keeps nothing
--- else from going on. When it became due is known as far as its other parts say so; the accounts need it. Returns
--- whether there was one; of a record that is gone nothing is left to be listed.
-local function quarantine(lane, id, key)
-  local record = record_key(id)
-  redis.call('ZREM', base .. ':due:' .. lane, id .. '|' .. key)
-  local found = read_fields(record, 's:' .. key, 'd:' .. key, 'at')
-  if found and not found[1] and not found[2] then
-    return false
+-- Return when a row that cannot be read first became due, if the accounts know of it: they must say that it is over. It
+-- stands in its status, in its plan, or it is the moment of acceptance, which the id carries, too; what was written
+-- later is in one of the next minutes.
+local LATER_MINUTES = 10
+
+local function born_of(lane, id, text, spec, at)
+  local guesses, ages = {}, base .. ':age:' .. lane
+  local function add(guess)
+    if guess and guess > 0 and guess <= LATEST_MS then guesses[#guesses + 1] = guess end
   end
+  add(tonumber(string.match(text or '', '^[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|[^|]*|(%d+)|')))
+  add(tonumber(spec.due_ms))
+  add(tonumber(at))
+  add(tonumber((string.gsub(string.sub(id, 1, 13), '-', '')), 16))
+  local function is_known(minute)
+    return redis.call('SISMEMBER', base .. ':born:' .. number(minute), id) == 1
+  end
+  for _, guess in ipairs(guesses) do
+    if is_known(math.floor(guess / 60000)) and redis.call('HEXISTS', ages, number(math.floor(guess / 1000))) == 1 then
+      return guess
+    end
+  end
+  for _, guess in ipairs(guesses) do
+    local first = math.floor(guess / 60000)
+    for minute = first, first + LATER_MINUTES do
+      for second = minute * 60, is_known(minute) and minute * 60 + 59 or 0 do
+        if redis.call('HEXISTS', ages, number(second)) == 1 then return second * 1000 end
+      end
+    end
+  end
+  return nil
+end
+
+-- Put away an entry of the schedule whose row cannot be read, or is gone: it leaves the schedule and stands among the dead
+-- letters, so that it keeps nothing else from going on, with a status that can be read. What stood there is kept: a
+-- status as q:KEY, and something that is no record as base:unreadable:ID.
+local function quarantine(lane, id, key, retention_s)
+  redis.call('ZREM', base .. ':due:' .. lane, id .. '|' .. key)
   redis.call('ZADD', base .. ':dead', now, lane .. '|' .. id .. '|' .. key)
+  if not string.match(id, '^%x+%-%x+%-%x+%-%x+%-%x+$') then
+    return
+  end
+  local record = record_key(id)
+  local found = read_fields(record, 's:' .. key, 'd:' .. key, 'at')
   if not found then
-    return true
+    redis.call('RENAME', record, base .. ':unreadable:' .. id)
+    redis.call('EXPIRE', base .. ':unreadable:' .. id, retention_s)
+    found = {}
   end
   local is_json, spec = pcall(cjson.decode, found[2] or '')
-  local planned = is_json and type(spec) == 'table' and tonumber(spec.due_ms) or 0
-  local row = read_row(found[1]) or {
-    priority = 'normal', token = 0, attempts = 0, born = math.max(tonumber(found[3]) or now, planned), expires = now,
-  }
-  row.state, row.lane, row.due, row.redrives, row.reason = 'l', lane, now, 0, 'unreadable'
-  redis.call('HSET', record, 'q:' .. key, found[1] or '')
-  write_row(record, key, row)
-  tally(row, STATE_WORDS.l, 1)
-  if count_open(record, row, -1) <= 0 then
-    redis.call('EXPIRE', record, UNREADABLE_RETENTION_S)
+  spec = is_json and type(spec) == 'table' and spec or {}
+  local row, is_counted = read_row(found[1]), true
+  if not row or row.lane ~= lane then
+    local born = born_of(lane, id, found[1], spec, found[3])
+    is_counted = born ~= nil
+    row = {
+      priority = PRIORITIES[spec.priority or ''] and spec.priority or 'normal', token = 0, attempts = 0,
+      born = born or now, expires = math.min(tonumber(spec.expires_ms) or now, LATEST_MS),
+    }
   end
-  return true
+  row.state, row.lane, row.due, row.redrives, row.reason = 'l', lane, now, 0, 'unreadable'
+  redis.call('HSET', record, 'q:' .. key, string.sub(found[1] or '', 1, 200))
+  write_row(record, key, row)
+  local left
+  if is_counted then
+    tally(row, STATE_WORDS.l, 1)
+    left = count_open(record, row, -1)
+  else
+    left = count_record(record, 0)
+  end
+  if left <= 0 then
+    redis.call('EXPIRE', record, retention_s)
+  end
 end
 
 -- Rows of a record beyond so many fields are not looked at in one call, which would hold the store for long.

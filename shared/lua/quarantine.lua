@@ -1,15 +1,17 @@
 -- Put away open rows that a service could not read.
 --
--- ARGV: lane, then pairs of notification id and row key.
--- Answer: how many were put away now.
+-- ARGV: lane, retention s, then pairs of notification id and row key.
+-- Answer: for each pair 1 when it was put away now, else 0.
 
-local lane, count = ARGV[1], 0
-for i = 2, #ARGV, 2 do
+local lane, retention_s, answer = ARGV[1], tonumber(ARGV[2]), {}
+for i = 3, #ARGV, 2 do
   local id, key = ARGV[i], ARGV[i + 1]
   local found = read_fields(record_key(id), 's:' .. key)
   local row = found and read_row(found[1])
-  if (not row or is_open(row)) and redis.call('ZSCORE', base .. ':due:' .. lane, id .. '|' .. key) then
-    count = count + (quarantine(lane, id, key) and 1 or 0)
+  local is_ours = (not row or is_open(row)) and redis.call('ZSCORE', base .. ':due:' .. lane, id .. '|' .. key)
+  if is_ours then
+    quarantine(lane, id, key, retention_s)
   end
+  answer[#answer + 1] = is_ours and 1 or 0
 end
-return count
+return answer

@@ -11,11 +11,13 @@ from shared.audit import Audit, Depth
 from shared.dead_letters import Answer, DeadLetters, Wanted
 from shared.directory import Directory
 from shared.errors import Reason
+from shared.jobs import jobs_of_due, open_job
 from shared.keys import Keys, new_notification_id
 from shared.ledger import AlertState, EndedRow, Ledger, NewRecord, NewRow, Outcome
-from shared.model import Channel, Content, Delivery, EmailAddress, Notification, Priority, State
+from shared.model import Channel, Content, Delivery, EmailAddress, Job, Notification, Priority, State
 from shared.people import Person
 from shared.store import Store
+from shared.topics import Topics
 from shared.trace import Trace
 from tests.conftest import EmptyStore
 
@@ -104,12 +106,24 @@ DAMAGES: dict[str, Damage] = {
     "spec is gone": _without("d:email:bad"),
     "spec is no JSON": _field("d:email:bad", "{"),
     "spec is no text": _field("d:email:bad", b"\xff\xfe{}"),
+    "spec is a list": _field("d:email:bad", "[]"),
+    "spec is a word": _field("d:email:bad", '"x"'),
+    "spec is nothing": _field("d:email:bad", ""),
+    "spec is nested without end": _field("d:email:bad", "[" * 100_000),
+    "spec is another row's": _field("d:email:bad", '{"key":"email:other","channel":"email"}'),
+    "spec is another lane's": _field("d:email:bad", '{"key":"email:bad","channel":"sms"}'),
+    "status is another lane's": _field("s:email:bad", "p|sms|normal|0|0|0|1|1|9999999999999|"),
+    "status has a time that never comes": _field("s:email:bad", f"p|email|normal|0|0|0|{'9' * 30}|1|9999999999999|"),
+    "status is no text": _field("s:email:bad", b"\xff\xfe"),
     "content is gone": _without("c"),
+    "content is a list": _field("c", "[]"),
+    "content is another notification's": _field("c", '{"id":"01893e4a-0000-7000-8000-000000000000"}'),
     "content is no JSON": _field("c", "{"),
     "record is something else": _replaced,
+    "record is gone": lambda ledgers, one: ledgers.store.command("DEL", ledgers.record(one)),
 }
 # What is wrong with the record as a whole concerns all its rows.
-WHOLE = {"content is gone", "content is no JSON", "record is something else"}
+WHOLE = {name for name in DAMAGES if name.startswith(("content", "record"))}
 
 
 @pytest.mark.parametrize("what", DAMAGES)
@@ -118,23 +132,23 @@ async def test_a_row_that_cannot_be_read_is_put_away_and_the_others_go_on(ledger
     await DAMAGES[what](ledgers, bad)
     ended = await ledgers.ended()
     put_away = {"email:bad", "email:beside"} if what in WHOLE else {"email:bad"}
-    assert {(row.notification_id, row.key) for row in ended if row.reason is Reason.UNREADABLE} <= {
-        (bad, key) for key in put_away
-    }
+    assert sorted((row.notification_id, row.key) for row in ended if row.reason is Reason.UNREADABLE) == [
+        (bad, key) for key in sorted(put_away)
+    ]
     listed = [entry async for page in ledgers.dead.pages(Wanted(until=await ledgers.dead.now())) for entry in page]
     assert {(entry.notification_id, entry.key, entry.reason) for entry in listed} == {
         (bad, key, "unreadable") for key in put_away
     }
     # It is not handed out again, everything else is.
     claims = await ledgers.ledger.claim([(bad, "email:bad"), (good, "email:0")], LEASE)
-    assert [claim.verdict for claim in claims] in (["ended", "claimed"], ["unknown", "claimed"])
+    assert [claim.verdict for claim in claims] == ["ended", "claimed"]
     assert await ledgers.ledger.finish(claims[1], Outcome(State.DELIVERED)) == "finished"
     # Whoever looks at it gets an answer, and no reader ends.
     await ledgers.trace.record(bad)
     assert [letter.key for letter in await ledgers.trace.dead_letters(10)]
-    if what != "record is something else":
-        assert "email:bad" in {row.key async for row in ledgers.trace.rows(bad)}
-        assert await ledgers.holds()
+    assert "email:bad" in {row.key async for row in ledgers.trace.rows(bad)}
+    assert await ledgers.holds()
+    assert (await ledgers.ledger.open_work())["email"].count == (0 if what in WHOLE else 1)
     (entry, *_) = [entry for entry in listed if entry.key == "email:bad"]
     assert await ledgers.dead.replay(entry, dry_run=True) in (Answer.UNREADABLE, Answer.UNKNOWN_RECIPIENT)
     assert await ledgers.dead.drop([entry]) == 1
@@ -156,15 +170,89 @@ async def test_a_damaged_row_stops_nothing_that_meets_it(ledgers: Ledgers, what:
     assert await ledgers.ledger.finish(claims[1], Outcome(State.DELIVERED)) == "finished"
 
 
-@pytest.mark.parametrize("member", ["garbage", "", "|", "no-id|email:0", "|||"])
-async def test_an_entry_of_the_schedule_that_names_nothing_leaves_it(ledgers: Ledgers, member: str) -> None:
+@pytest.mark.parametrize("member", [b"garbage", b"", b"|", b"no-id|email:0", b"|||", b"\xff\xfe", b"\xff|\xfe"])
+async def test_an_entry_of_the_schedule_that_names_nothing_is_put_away(ledgers: Ledgers, member: bytes) -> None:
     good = await ledgers.accept("email:0")
-    await ledgers.store.command("ZADD", f"{Keys().shard(0)}:due:email", 1, member)
+    await ledgers.store.command("ZADD", f"{Keys().shard(3)}:due:email", 1, member)
     swept = await ledgers.ledger.sweep(100, LATER)
     assert [row.notification_id for row in swept.due] == [good]
-    assert await ledgers.store.command("ZSCORE", f"{Keys().shard(0)}:due:email", member) is None
-    letters = await ledgers.trace.dead_letters(10)
-    assert all(letter.row is None for letter in letters)
+    assert [row.reason for row in swept.ended] == [Reason.UNREADABLE]
+    assert await ledgers.store.command("ZSCORE", f"{Keys().shard(3)}:due:email", member) is None
+    (letter,) = await ledgers.trace.dead_letters(10, reason="unreadable")
+    assert letter.row is not None
+    ((entry,),) = [page async for page in ledgers.dead.pages(Wanted(until=await ledgers.dead.now()))]
+    assert (entry.lane, entry.reason) == ("email", "unreadable")
+    assert await ledgers.dead.replay(entry) is Answer.UNREADABLE
+    assert await ledgers.holds()
+    assert await ledgers.dead.drop([entry]) == 1
+    assert await ledgers.trace.dead_letters(10) == []
+
+
+async def test_an_entry_for_a_record_that_never_was_is_put_away(ledgers: Ledgers) -> None:
+    never = new_notification_id(0)
+    await ledgers.store.command("ZADD", f"{Keys().shard(0)}:due:email", 1, f"{never}|email:0")
+    assert [row.notification_id for row in (await ledgers.ledger.sweep(100)).ended] == [never]
+    (letter,) = await ledgers.trace.dead_letters(10)
+    assert (letter.notification_id, letter.row and letter.row.reason) == (never, "unreadable")
+    assert await ledgers.holds()
+
+
+async def test_an_entry_in_another_lanes_schedule_ends_no_row(ledgers: Ledgers) -> None:
+    good = await ledgers.accept("email:0")
+    await ledgers.store.command("ZADD", f"{Keys().shard(0)}:due:sms", 1, f"{good}|email:0")
+    swept = await ledgers.ledger.sweep(100, LATER)
+    assert [(row.lane, row.notification_id) for row in swept.due] == [("email", good)]
+    assert swept.ended == []
+    assert await ledgers.holds()
+
+
+async def test_rows_beside_one_that_is_no_json_are_handed_out_with_the_first_sweep(ledgers: Ledgers) -> None:
+    one = await ledgers.accept(*(f"email:{number}" for number in range(10)))
+    await ledgers.store.command("HSET", ledgers.record(one), "d:email:5", "{")
+    swept = await ledgers.ledger.sweep(100, LATER)
+    assert {row.key for row in swept.due} == {f"email:{number}" for number in range(10) if number != 5}
+    (message,) = jobs_of_due(Topics(), swept.due)
+    assert len(open_job(Job[Delivery], message[1]).rows) == 9
+
+
+@pytest.mark.parametrize("name", ["open", "e:email:0", "w:email:0", "cancelled_by", "alert", "at", "k:email:0"])
+async def test_a_damaged_field_beside_a_row_neither_ends_nor_repeats_it(ledgers: Ledgers, name: str) -> None:
+    one = await ledgers.accept("email:0", "email:1")
+    await ledgers.store.command("HSET", ledgers.record(one), name, b"\xff garbage")
+    (claim,) = await ledgers.ledger.claim([(one, "email:0")], LEASE)
+    assert claim.verdict == "claimed"
+    again = Outcome(State.PENDING, Reason.INTERNAL_ERROR)
+    assert await ledgers.ledger.finish(claim, again) == "finished"
+    (claim,) = await ledgers.ledger.claim([(one, "email:0")], LEASE)
+    assert (claim.verdict, claim.failures) == ("claimed", 1)
+    assert await ledgers.ledger.finish(claim, Outcome(State.DELIVERED)) == "finished"
+    assert (await ledgers.ledger.open_work())["email"].count == 1
+    # What is open is not forgotten.
+    assert await ledgers.store.command("TTL", ledgers.record(one)) == -1
+    record = await ledgers.trace.record(one)
+    assert record is not None
+    assert record.open_rows == 1
+    assert {row.key async for row in ledgers.trace.rows(one)} == {"email:0", "email:1"}
+    await ledgers.ledger.alert_states([one])
+
+
+async def test_a_row_that_was_written_later_is_taken_from_its_own_minute(ledgers: Ledgers) -> None:
+    bad = await ledgers.accept("email:bad", "email:0")
+    await DAMAGES["status is garbage"](ledgers, bad)
+    # As of a row of a fan-out, minutes after its notification was accepted.
+    at = int(await ledgers.store.command("HGET", ledgers.record(bad), "at"))
+    await ledgers.store.command("HSET", ledgers.record(bad), "at", at - 300_000)
+    assert [row.key for row in await ledgers.ended(1)] == ["email:bad"]
+    assert await ledgers.holds()
+    assert (await ledgers.ledger.open_work())["email"].count == 1
+
+
+async def test_a_schedule_that_is_none_keeps_no_other_from_being_swept(ledgers: Ledgers) -> None:
+    good = await ledgers.accept("email:0")
+    await ledgers.store.command("SET", f"{Keys().shard(1)}:due:email", "something else")
+    swept = await ledgers.ledger.sweep(100, LATER)
+    assert [row.notification_id for row in swept.due] == [good]
+    assert swept.failed == [("email", Keys().shard(1))]
 
 
 async def test_a_status_alone_is_replayed_where_the_rest_is_sound(ledgers: Ledgers) -> None:
