@@ -26,7 +26,7 @@ _REALTIME_WAITS_S = 60
 _CHANNEL_WAITS_S = 1800
 _AUDITOR_SILENT_S = 300
 # Dead letters that are no recipient's and no publisher's doing.
-_OURS = "internal_error|no_provider|worker_died|unreadable"
+_OURS = "internal_error|no_provider"
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,10 @@ def _gone() -> str:
     return " or ".join([answers, *absent])
 
 
+def _dead_letters_by(reason: str) -> str:
+    return f'sum by (channel) (increase(carillon_deliveries_total{{outcome="dead_lettered", reason="{reason}"}}[15m]))'
+
+
 ALERTS = (
     Alert(
         "DeliveriesLate",
@@ -145,6 +149,20 @@ ALERTS = (
         "0m",
         "ticket",
         '{{ $value | printf "%.0f" }} deliveries over {{ $labels.channel }} became dead letters in 15 minutes.',
+    ),
+    Alert(
+        "UnreadableRows",
+        f"{_dead_letters_by('unreadable')} > 0",
+        "0m",
+        "page",
+        '{{ $value | printf "%.0f" }} deliveries over {{ $labels.channel }} could not be read and were put away.',
+    ),
+    Alert(
+        "WorkersDie",
+        f"{_dead_letters_by('worker_died')} > 0",
+        "0m",
+        "page",
+        'Processes of {{ $labels.channel }} died over {{ $value | printf "%.0f" }} deliveries again and again.',
     ),
     Alert(
         "ProviderPaused",

@@ -48,6 +48,10 @@ def without(absent: str) -> dict[str, str]:
     return {series: "1x30" for series in _EVERYBODY if absent not in series}
 
 
+def _unreadable(which: str) -> str:
+    return f'carillon_deliveries_total{{channel="email", outcome="dead_lettered", reason="unreadable", {which}}}'
+
+
 CASES = (
     Case(
         "two of a hundred critical mails are late",
@@ -155,6 +159,35 @@ CASES = (
         {
             'carillon_deliveries_total{channel="email", outcome="dead_lettered", reason="rejected"}': "0+1x60",
             'carillon_deliveries_total{channel="email", outcome="delivered", reason=""}': "0+99x60",
+        },
+    ),
+    Case(
+        "two routers put rows away that nobody can read",
+        "UnreadableRows",
+        "30m",
+        {_unreadable(f'instance="{name}"'): "0x20 15x40" for name in "ab"},
+        (({"channel": "email"}, "30 deliveries over email could not be read and were put away."),),
+    ),
+    Case(
+        "rows that nobody can read were put away an hour ago",
+        "UnreadableRows",
+        "90m",
+        {_unreadable('instance="a"'): "0x20 15x90"},
+    ),
+    Case(
+        "one process after the other dies over a mail",
+        "WorkersDie",
+        "30m",
+        {'carillon_deliveries_total{channel="email", outcome="dead_lettered", reason="worker_died"}': "0x20 15x40"},
+        (({"channel": "email"}, "Processes of email died over 15 deliveries again and again."),),
+    ),
+    Case(
+        "processes die and come back, and no delivery is given up",
+        "WorkersDie",
+        "30m",
+        {
+            'carillon_deliveries_total{channel="email", outcome="dead_lettered", reason="worker_died"}': "0x60",
+            'carillon_deliveries_total{channel="email", outcome="delivered", reason=""}': "0+90x60",
         },
     ),
     Case(
