@@ -73,6 +73,16 @@ def _parse_oncall(record: bytes) -> OnCall | None:
         return None
 
 
+def _user_id(member: bytes) -> str:
+    """Read an index entry; one that is no text names nobody."""
+    return member.decode(errors="replace")
+
+
+def _parse_first_oncall(*records: bytes | None) -> OnCall | None:
+    """Read the first of these that can be read."""
+    return next((entry for record in records if record and (entry := _parse_oncall(record)) is not None), None)
+
+
 @dataclass(frozen=True, slots=True)
 class Members:
     """A set of user ids that is read in pages: a group, or one part of everybody."""
@@ -243,7 +253,7 @@ class Directory:
         total = 0.0
         for part in self.everybody():
             known = await self._store.command("ZCARD", part.key)
-            sample = [each.decode() for each in await self._store.command("ZRANDMEMBER", part.key, _SAMPLE_PER_PART)]
+            sample = [_user_id(each) for each in await self._store.command("ZRANDMEMBER", part.key, _SAMPLE_PER_PART)]
             if sample:
                 people = await self.people(sample)
                 total += known * sum(map(amount, people.values())) / len(sample)
@@ -295,7 +305,7 @@ class Directory:
         """
         start = f"({after}" if after else "-"
         ids = await self._store.command("ZRANGE", members.key, start, "+", "BYLEX", "LIMIT", 0, most)
-        return [user_id.decode() for user_id in ids]
+        return [_user_id(each) for each in ids]
 
     async def empty_groups(self, group_ids: Sequence[str]) -> frozenset[str]:
         """Return those of the groups that have nobody, in one round trip."""
@@ -304,7 +314,7 @@ class Directory:
 
     async def admins(self) -> list[str]:
         """Return the user ids with the role admin, in lexical order."""
-        ids = [user_id.decode() for user_id in await self._store.command("ZRANGE", self._keys.admins, 0, -1)]
+        ids = [_user_id(each) for each in await self._store.command("ZRANGE", self._keys.admins, 0, -1)]
         people = await self.people(ids)
         return [user_id for user_id in ids if user_id in people and people[user_id].is_admin]
 
@@ -314,12 +324,10 @@ class Directory:
         if not types:
             return {}
         *own, fallback = await self._store.command("HMGET", self._keys.oncall, *types, ANY_TYPE)
-        entries = {alert_type: record or fallback for alert_type, record in zip(types, own, strict=True)}
-        return {
-            alert_type: entry
-            for alert_type, record in entries.items()
-            if record is not None and (entry := _parse_oncall(record)) is not None
+        entries = {
+            alert_type: _parse_first_oncall(record, fallback) for alert_type, record in zip(types, own, strict=True)
         }
+        return {alert_type: entry for alert_type, entry in entries.items() if entry is not None}
 
     async def put_oncall(self, alert_type: str, entry: OnCall) -> None:
         """Write who answers for one type of alert."""

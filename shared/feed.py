@@ -6,13 +6,17 @@ may see an entry is decided on reading, by membership at that moment.
 """
 
 import json
+import logging
 from dataclasses import dataclass
 from datetime import timedelta
 
 from shared.inbox import Added, new_epoch, read_added
 from shared.keys import Keys
+from shared.status import read_object
 from shared.store import Store, load_script
 from shared.timeline import FeedEntry, FeedLog
+
+log = logging.getLogger(__name__)
 
 # Each realtime process and router keeps the feed in memory: a thousand broadcasts of a few kilobytes are a few
 # megabytes, and more than anybody reads back. With the largest publishes it is 64 MiB.
@@ -63,12 +67,16 @@ class Feed:
         epoch, seq, floor, status, found = await self._store.script(
             _read, self._base, known_epoch, known_seq, self.limit, self._retention_s
         )
-        entries = [_entry(*found[index : index + 4]) for index in range(0, len(found), 4)]
-        if status:
-            accepted_ms, _, frame = status.decode().partition("\n")
-            mirror.note_status(int(accepted_ms), frame)
-        if epoch.decode() != mirror.log.epoch:
-            mirror.log.restart(epoch.decode())
+        read = [_entry(*found[index : index + 4]) for index in range(0, len(found), 4)]
+        entries = [entry for entry in read if entry is not None]
+        if len(entries) < len(read):
+            log.error("unreadable feed entries passed over", extra={"entries": len(read) - len(entries)})
+        accepted_ms, _, frame = status.partition(b"\n")
+        if accepted_ms.isdigit() and read_object(frame):
+            mirror.note_status(int(accepted_ms), frame.decode())
+        name = epoch.decode(errors="replace")
+        if name != mirror.log.epoch:
+            mirror.log.restart(name)
         # While the store was asked, entries may have come by message.
         missing = [entry for entry in entries if entry.seq > mirror.log.seq]
         for entry in missing:
@@ -125,9 +133,15 @@ class FeedMirror:
         return True
 
 
-def _entry(entry_id: bytes, seq: bytes, order: bytes, value: bytes) -> FeedEntry:
+def _entry(entry_id: bytes, seq: bytes, order: bytes, value: bytes) -> FeedEntry | None:
+    """Read an entry; None when it is damaged."""
     groups, _, body = value.partition(b"\n")
-    return FeedEntry(int(seq), entry_id.decode(), group_set(json.loads(groups)), body, int(order))
+    try:
+        members = group_set(json.loads(groups))
+        is_whole = bool(read_object(body)) and all(isinstance(each, str) for each in members or ())
+        return FeedEntry(int(seq), entry_id.decode(), members, body, int(order)) if is_whole else None
+    except (ValueError, TypeError, RecursionError):
+        return None
 
 
 def group_set(groups: list[str] | Groups) -> frozenset[str] | None:

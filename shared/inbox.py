@@ -9,6 +9,7 @@ It writes no broadcasts: those stand in the feed, once for everybody (``shared.f
 """
 
 import json
+import logging
 import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -17,8 +18,11 @@ from typing import Any, Literal
 
 from shared.keys import Keys
 from shared.model import Channel, Content, Notification
+from shared.status import read_object
 from shared.store import Store, load_script
 from shared.timeline import PENDING_MOST, FeedEntry, FeedLog, Mark, OwnEntry, Snapshot
+
+log = logging.getLogger(__name__)
 
 Change = Literal["read", "unread", "archive"]
 
@@ -32,6 +36,7 @@ _mark_feed = load_script("inbox_mark_feed", _PRELUDE)
 _read_all = load_script("inbox_read_all", _PRELUDE)
 
 _QUIET = b"q"
+_MARKS = {mark.value.encode(): mark for mark in Mark}
 
 # Ids that the store looks at in one call for a page of entries in one state.
 _LOOKED_AT_ONCE = 1000
@@ -196,7 +201,7 @@ class Inbox:
     async def pinned(self, user_id: str) -> list[OwnEntry]:
         """Read a user's pinned entries, the newest first."""
         answer = await self._store.script(_pinned, self._keys.user(user_id))
-        return [_own_entry(*answer[index : index + 5]) for index in range(0, len(answer), 5)]
+        return _own_entries(answer)
 
     async def unpin(self, user_id: str, entry_ids: Collection[str]) -> None:
         """Let entries go the way of the others."""
@@ -260,19 +265,35 @@ def read_snapshot(answer: Sequence[Any]) -> Snapshot:
     return Snapshot(
         known.epoch, known.seq, known.floor, known.unread, known.version, known.feed_version, known.feed_epoch,
         known.feed_read, _read_marks(marks),
-        [_own_entry(*entries[index : index + 5]) for index in range(0, len(entries), 5)],
+        _own_entries(entries),
     )  # fmt: skip
 
 
 def _read_marks(answer: Sequence[bytes]) -> dict[str, tuple[Mark, int]]:
     pairs = zip(answer[::2], answer[1::2], strict=True)
-    return {entry_id.decode(): (Mark(value[:1].decode()), int(value[1:])) for entry_id, value in pairs}
+    return {
+        entry_id.decode(errors="replace"): (_MARKS[value[:1]], int(value[1:]))
+        for entry_id, value in pairs
+        if value[:1] in _MARKS and value[1:].isdigit()
+    }
 
 
-def _own_entry(entry_id: bytes, seq: bytes, order: bytes, mark: bytes, value: bytes) -> OwnEntry:
+def _own_entries(answer: Sequence[bytes]) -> list[OwnEntry]:
+    """Read entries as the scripts answer them; those that are damaged are passed over."""
+    found = [_own_entry(*answer[index : index + 5]) for index in range(0, len(answer), 5)]
+    entries = [entry for entry in found if entry is not None]
+    if len(entries) < len(found):
+        log.error("unreadable inbox entries passed over", extra={"entries": len(found) - len(entries)})
+    return entries
+
+
+def _own_entry(entry_id: bytes, seq: bytes, order: bytes, mark: bytes, value: bytes) -> OwnEntry | None:
     quiet = value.startswith(_QUIET)
     body = value[len(_QUIET) :] if quiet else value
-    return OwnEntry(int(seq), entry_id.decode(), Mark(mark.decode() or "u"), body, quiet, int(order))
+    if not read_object(body):
+        return None
+    known = _MARKS.get(mark, Mark.UNREAD)
+    return OwnEntry(int(seq), entry_id.decode(errors="replace"), known, body, quiet, int(order))
 
 
 def _read_marked(answer: Sequence[Any]) -> Marked:

@@ -13,6 +13,7 @@ from typing import Any
 
 from shared.clock import from_epoch_ms
 from shared.keys import Keys
+from shared.status import read_object
 from shared.store import Store
 
 LIMIT = 10_000
@@ -53,15 +54,10 @@ class Rejections:
         for entry_id, flat in entries:
             fields = dict(flat.items() if isinstance(flat, Mapping) else zip(flat[::2], flat[1::2], strict=True))
             at_ms = int(entry_id.decode().partition("-")[0])
-            found.append(
-                Rejection(
-                    entry_id.decode(),
-                    from_epoch_ms(at_ms),
-                    fields[b"topic"].decode(errors="replace"),
-                    int(fields[b"size"]),
-                    json.loads(fields[b"error"]),
-                )
-            )
+            error, size = read_object(fields.get(b"error")), fields.get(b"size", b"")
+            if {"code", "message", "fields"} <= error.keys() and size.isdigit():
+                topic = fields.get(b"topic", b"").decode(errors="replace")
+                found.append(Rejection(entry_id.decode(), from_epoch_ms(at_ms), topic, int(size), error))
         return found
 
     async def drop(self, rejections: Iterable[Rejection]) -> int:

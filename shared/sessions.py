@@ -10,8 +10,9 @@ because a broadcast must find them without knowing the users.
 
 import asyncio
 import json
+import logging
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +20,11 @@ from shared.directory import Directory
 from shared.feed import FeedMirror
 from shared.inbox import Inbox, read_position, read_snapshot
 from shared.keys import Keys
+from shared.status import read_object
 from shared.store import Store, load_script
 from shared.timeline import Snapshot, pending, unread
+
+log = logging.getLogger(__name__)
 
 GATEWAY = "gateway"
 
@@ -251,21 +255,28 @@ def targets(records: Iterable[bytes]) -> Targets:
     gateways: list[GatewaySession] = []
     for record in records:
         if not record.startswith(b"{"):
-            nodes.add(record.decode())
+            nodes.add(record.decode(errors="replace"))
             continue
-        parts = json.loads(record)
-        if parts["reply_to"] is not None:
-            correlation = parts["correlation"]
-            gateways.append(
-                GatewaySession(
-                    parts["user_id"],
-                    frozenset(parts["groups"]),
-                    parts["live"],
-                    parts["reply_to"],
-                    None if correlation is None else bytes.fromhex(correlation),
-                )
-            )
+        try:
+            gateways += _gateway(read_object(record))
+        except (KeyError, TypeError, ValueError):
+            log.error("unreadable session passed over")  # noqa: TRY400 - it is personal
     return Targets(frozenset(nodes), gateways)
+
+
+def _gateway(parts: Mapping[str, Any]) -> list[GatewaySession]:
+    """Read a gateway's session, where it wants frames."""
+    if parts["reply_to"] is None:
+        return []
+    correlation = parts["correlation"]
+    session = GatewaySession(
+        str(parts["user_id"]),
+        frozenset(parts["groups"]),
+        bool(parts["live"]),
+        str(parts["reply_to"]),
+        None if correlation is None else bytes.fromhex(correlation),
+    )
+    return [session]
 
 
 def _listed(user_id: str, session_id: str) -> str:

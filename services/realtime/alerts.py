@@ -33,7 +33,11 @@ class Alerts:
         """
         shown = list(items)
         texts = {index: json.loads(item.utf8) for index, item in enumerate(shown) if _SIGN in item.utf8}
-        alerts = {index: text for index, text in texts.items() if isinstance(text.get("alert"), dict)}
+        alerts = {
+            index: text
+            for index, text in texts.items()
+            if isinstance(text.get("alert"), dict) and "id" in text["alert"]
+        }
         if not alerts:
             return shown
         answers = await self._ledger.alert_answers([text["alert"]["id"] for text in alerts.values()])

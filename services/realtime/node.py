@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from redis.exceptions import ResponseError
+
 from services.realtime.alerts import Alerts
 from services.realtime.changes import Changes
 from services.realtime.hub import Hub
@@ -154,6 +156,8 @@ class RealtimeNode:
         except StoreUnavailable:
             # The next comparison with the store makes it good.
             log.warning("news not followed up: store away")
+        except (ResponseError, ValueError):
+            log.exception("news not followed up")
 
     async def _keep_alive(self) -> None:
         while True:
@@ -188,6 +192,9 @@ class RealtimeNode:
                     await self.hub.reload(user, answer.record_digest)
             except StoreUnavailable:
                 log.debug("comparison put off: store away")
+            except (ResponseError, ValueError):
+                # What the store holds of this user is damaged; the others go on.
+                log.exception("a user's sessions cannot be kept")
 
     async def _check_feed(self) -> None:
         while True:
@@ -196,3 +203,5 @@ class RealtimeNode:
                 await self.hub.refresh_feed()
             except StoreUnavailable:
                 log.debug("comparison of the feed put off: store away")
+            except (ResponseError, ValueError):
+                log.exception("the feed cannot be read")

@@ -5,13 +5,15 @@ provider took it (docs/decisions/0005). Of one delivery that was sent twice, bec
 better outcome counts.
 """
 
-import json
 from dataclasses import dataclass
 from enum import StrEnum
+
+from pydantic import ValidationError
 
 from shared.keys import Keys
 from shared.ledger import is_notification_id
 from shared.model import Delivery, Notification
+from shared.status import read_object
 from shared.store import Store, load_script
 
 _confirm = load_script("confirm", "ledger")
@@ -59,10 +61,14 @@ class Confirmations:
         answer = await self._store.script(_confirm, base, notification_id, key, outcome, code, provider_id)
         if answer[0] == b"unknown":
             return None
-        said = json.loads(answer[1])
+        said = read_object(answer[1])
+        try:
+            delivery = Delivery.model_validate_json(answer[2])
+        except ValidationError:
+            return None
         return Confirmed(
-            Delivery.model_validate_json(answer[2]),
-            said.get("part_of") or notification_id,
+            delivery,
+            str(said.get("part_of") or notification_id),
             news=answer[0] == b"news",
             events=bool(said.get("events")),
         )
@@ -71,4 +77,6 @@ class Confirmations:
         """Return the provider's id of a message of this delivery that is known to have been taken."""
         record = f"{self._keys.shard_of(notification.id)}:n:{notification.id}"
         found: bytes | None = await self._store.command("HGET", record, f"k:{delivery.key}")
-        return found.decode().split("|")[2] if found else None
+        # Outcome, code, provider id and time.
+        parts = found.decode(errors="replace").split("|") if found else []
+        return parts[2] if len(parts) > 2 else None

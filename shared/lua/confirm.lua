@@ -15,7 +15,7 @@ if not found or not found[1] then
 end
 local before = found[2] and string.match(found[2], '^(%a+)|')
 if before and (RANKS[before] or 0) >= RANKS[outcome] then
-  return {'again', found[3], found[4]}
+  return {'again', found[3] or '', found[4] or ''}
 end
 redis.call('HSET', record, 'k:' .. key, table.concat({outcome, code, provider_id, number(now)}, '|'))
 local row = read_row(found[1])
@@ -24,4 +24,4 @@ if row and row.state == 'p' and row.reason == 'in_doubt' then
   write_row(record, key, row)
   redis.call('ZADD', base .. ':due:' .. row.lane, row.due, id .. '|' .. key)
 end
-return {'news', found[3], found[4]}
+return {'news', found[3] or '', found[4] or ''}

@@ -237,11 +237,11 @@ local function settle_feed_state(base, feed_epoch, feed_floor)
   end
   local all = redis.call('HGETALL', states)
   for index = 1, #all, 2 do
-    if tonumber(string.sub(all[index + 1], 2)) <= feed_floor then
+    if (tonumber(string.sub(all[index + 1], 2)) or 0) <= feed_floor then
       redis.call('HDEL', states, all[index])
     end
   end
-  return tonumber(known[2] or '0')
+  return tonumber(known[2] or '0') or 0
 end
 
 -- What every change of read states answers: the position, the feed states and the sessions to be told.

@@ -23,7 +23,7 @@ if up_to > 0 then
   -- What the mark covers needs no field of its own; archived entries stay archived.
   local all = redis.call('HGETALL', states)
   for index = 1, #all, 2 do
-    local letter, sequence = string.sub(all[index + 1], 1, 1), tonumber(string.sub(all[index + 1], 2))
+    local letter, sequence = string.sub(all[index + 1], 1, 1), tonumber(string.sub(all[index + 1], 2)) or 0
     if letter ~= 'a' and sequence <= read_up_to then
       redis.call('HDEL', states, all[index])
       feed_changed = true

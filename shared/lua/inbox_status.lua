@@ -2,7 +2,7 @@
 -- Returns: 1 if this one is the current status.
 local key = KEYS[1] .. ':status'
 local known = redis.call('GET', key)
-if known and tonumber(string.match(known, '^%d+')) > tonumber(ARGV[1]) then
+if known and tonumber(string.match(known, '^%d+') or '0') > tonumber(ARGV[1]) then
   return 0
 end
 redis.call('SET', key, ARGV[1] .. '\n' .. ARGV[2])

@@ -25,7 +25,8 @@ local function read(slot)
     return nil, 0
   end
   local name, lease_end = string.match(text, '^(.*)|(%d+)$')
-  return name, tonumber(lease_end)
+  -- Whose lease cannot be read has none.
+  return name or '', tonumber(lease_end or '0')
 end
 
 if what == 'take' then
@@ -42,13 +43,15 @@ end
 
 local name, own_end = read(number)
 if what == 'orphan' then
-  local renewed_late = tonumber(redis.call('HGET', late, number) or '0')
+  local renewed_late = tonumber(redis.call('HGET', late, number) or '0') or 0
   if name ~= owner or own_end <= late_from or now < renewed_late + DOUBTFUL_LEASES * lease_ms then
     return -1
   end
   for _, slot in ipairs(redis.call('HKEYS', owners)) do
     local _, lease_end = read(slot)
-    if lease_end <= now then
+    if not tonumber(slot) then
+      redis.call('HDEL', owners, slot)
+    elseif lease_end <= now then
       lease(slot)
       redis.call('HDEL', late, slot)
       return tonumber(slot)
