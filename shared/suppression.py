@@ -21,7 +21,6 @@ from shared.clock import Clock, rfc3339
 from shared.errors import DeliveryRefused, Reason
 from shared.keys import Keys
 from shared.model import Channel, Priority
-from shared.status import read_object
 from shared.store import Store
 
 
