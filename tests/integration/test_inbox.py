@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import itertools
 import tracemalloc
 from collections.abc import AsyncIterator
@@ -229,7 +230,8 @@ async def test_mirror_takes_news_in_order_and_asks_for_what_is_missing(desk: Des
 
 async def test_a_mirror_keeps_broadcasts_in_the_bytes_that_they_have(desk: Desk) -> None:
     # One character of four bytes makes all of a Python string four times as long.
-    text, count = "\N{BELL WITH CANCELLATION STROKE}" + "x" * 60_000, 200
+    text = json.dumps({"message": "\N{BELL WITH CANCELLATION STROKE}" + "x" * 60_000}, ensure_ascii=False)
+    count = 200
     feed = Feed(desk.store, desk.keys, MONTH)
     await asyncio.gather(*(feed.add(f"n{number}", text, None) for number in range(count)))
     read, told = FeedMirror(feed), FeedMirror(feed)
