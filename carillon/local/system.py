@@ -30,6 +30,7 @@ from carillon.local.servers import ROOT
 from carillon.local.stack import DATA_VARIABLE, DEFAULT_DATA, Stack
 from carillon.local.supervisor import Supervisor
 from services.push.settings import BROWSER_PUSH_HOSTS
+from shared import http_answer
 from shared.errors import CarillonError
 
 SAMPLE_DIRECTORY = ROOT / "carillon" / "local" / "sample_directory.jsonl"
@@ -38,6 +39,8 @@ _LOADED = "carillon:sample_directory"
 _REFUSED, _FAILED = 2, 1
 _TOKEN_LIFETIME = timedelta(days=7)
 _LOG_POLL_S = 0.2
+# For what the sandbox says about one browser's subscription.
+_ANSWER_BYTES, _ANSWER_WITHIN_S = 16 * 1024, 10.0
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -238,7 +241,8 @@ class _Run:
                     if device.get("subscription") == "sandbox":
                         body = {"name": record["user_id"]}
                         async with session.post("/webpush/subscriptions", json=body) as answer:
-                            device["subscription"] = await answer.json()
+                            read = await http_answer.whole(answer, _ANSWER_BYTES, _ANSWER_WITHIN_S)
+                            device["subscription"] = json.loads(read)
         return "".join(json.dumps(record) + "\n" for record in records)
 
     def _welcome(self) -> None:

@@ -14,6 +14,7 @@ import aiohttp
 from yarl import URL
 
 from services.push.allowed_hosts import NotPublicError
+from shared import http_answer
 from shared.errors import DeliveryError, OutcomeUnknown, PermanentFailure, Reason, TemporaryFailure
 from shared.handover import Handover
 from shared.outgoing import CONNECT, handover_trace
@@ -65,7 +66,7 @@ async def post(
         with handover.waiting(Reason.TIMEOUT, CONNECT):
             request = session.post(url, headers=headers, data=body, allow_redirects=False, trace_request_ctx=handover)
             async with request as response:
-                read = await _beginning(response)
+                read = await http_answer.beginning(response, _ANSWER_LIMIT_BYTES, within_s=None)
                 return Answer(response.status, read, response.headers.get("Retry-After"))
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         # Without its cause: aiohttp writes whole URLs into some messages.
@@ -90,13 +91,3 @@ def verdict(error: Exception) -> DeliveryError:
             return OutcomeUnknown(Reason.TIMEOUT, kind)
         case _:
             return OutcomeUnknown(Reason.NETWORK, kind)
-
-
-async def _beginning(response: aiohttp.ClientResponse) -> bytes:
-    read = bytearray()
-    while len(read) < _ANSWER_LIMIT_BYTES:
-        chunk = await response.content.read(_ANSWER_LIMIT_BYTES - len(read))
-        if not chunk:
-            break
-        read += chunk
-    return bytes(read)

@@ -6,21 +6,18 @@ tag), but both are delivered.
 """
 
 import asyncio
-import functools
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import requests
 from google.auth.exceptions import GoogleAuthError, TransportError
-from google.auth.transport.requests import Request
 from google.oauth2.service_account import Credentials
 from yarl import URL
 
 from services.push import payload
 from services.push.exchange import Answer, new_session, post
 from services.push.pace import Pace
+from services.push.token_transport import TokenTransport
 from services.push.verdicts import Table, failure, look_up
 from shared import retry_after
 from shared.clock import Clock
@@ -42,7 +39,8 @@ RATE_LIMITED_WAIT = timedelta(seconds=60)
 # fetched while the old one still serves, so that no send waits for it.
 TOKEN_RENEWED_BEFORE_END = timedelta(minutes=5)
 _TOKEN_USABLE_BEFORE_END = timedelta(seconds=30)
-# google-auth tries three times inside, so a hanging endpoint still ends within the deadline of an attempt.
+# For one request, answer included. google-auth makes three where Google says that it is busy, so that an endpoint which
+# hangs still ends within the deadline of an attempt.
 _TOKEN_TIMEOUT_S = 5
 
 # Our word for the one INVALID_ARGUMENT that is the registration token's.
@@ -119,7 +117,8 @@ class AccessToken:
     def __init__(self, credentials: Credentials, clock: Clock) -> None:
         self._credentials = credentials
         self._clock = clock
-        self._http = requests.Session()
+        # Of its own, because sends that hang may hold all connections of theirs.
+        self._session = new_session(1)
         self._token = ""
         self._ends = datetime.min.replace(tzinfo=UTC)
         self._fetch: asyncio.Task[None] | None = None
@@ -147,15 +146,20 @@ class AccessToken:
         """Wait for a fetch under way, which a thread does not let be cancelled, and close connections."""
         if self._fetch is not None:
             await asyncio.wait({self._fetch})
-        self._http.close()
+        await self._session.close()
 
     async def _renew(self) -> None:
-        request: Callable[..., Any] = functools.partial(Request(self._http), timeout=_TOKEN_TIMEOUT_S)
+        transport = TokenTransport(self._session, _TOKEN_TIMEOUT_S)
         try:
-            await asyncio.to_thread(self._credentials.refresh, request)
+            await asyncio.to_thread(self._credentials.refresh, transport)
         except GoogleAuthError as error:
             raise token_verdict(error) from None
-        self._token = str(self._credentials.token)
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            # google-auth takes it for granted that the answer is the document of fields that it should be.
+            raise TemporaryFailure(Reason.BAD_ANSWER, f"access token: {type(error).__name__}") from None
+        if not isinstance(self._credentials.token, str):
+            raise TemporaryFailure(Reason.BAD_ANSWER, "access token: no text")
+        self._token = self._credentials.token
         if self._credentials.expiry is not None:  # naive, in UTC
             self._ends = self._credentials.expiry.replace(tzinfo=UTC)
 

@@ -1,18 +1,22 @@
 """Public keys from ``REALTIME_JWKS_URL`` (RFC 7517), kept and renewed.
 
-Promises that tokens with unknown key ids make at most one request to the key server each ``REFETCH_AFTER_S``, and that
-known keys go on working while the key server is away.
+Promises that all callers who wait share one request, that a caller whose key is known never waits for a key server, and
+that tokens with unknown key ids make at most one request each ``REFETCH_AFTER_S``. Known keys go on working while the
+key server is away or answers nonsense. A key that it publishes no longer ends ``FRESH_S`` later at most.
 """
 
 import asyncio
+import json
 import logging
 import time
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
 import jwt
 
 from services.realtime.auth import Unauthenticated
+from shared import http_answer
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +29,12 @@ FRESH_S = 600.0
 # At least this long between two requests, however many unknown key ids are presented.
 REFETCH_AFTER_S = 10.0
 
-_TIMEOUT = aiohttp.ClientTimeout(total=5)
-_ANSWER_BYTES = 512 * 1024
+# The same while there are no keys yet, when nobody at all can log in.
+RETRY_FIRST_S = 1.0
+
+# For the whole exchange: a caller with an unknown key waits for it.
+ANSWER_WITHIN_S = 5.0
+ANSWER_BYTES = 512 * 1024
 
 
 class KeysUnavailable(Exception):
@@ -34,21 +42,27 @@ class KeysUnavailable(Exception):
 
 
 class RemoteKeys:
-    """The key set at one URL; use it as an async context manager."""
+    """The key set at one URL; use it as an async context manager, which begins to fetch it."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._session: aiohttp.ClientSession | None = None
         self._keys: dict[str | None, jwt.PyJWK] = {}
-        self._fetched_s: float | None = None
         self._asked_s: float | None = None
-        self._lock = asyncio.Lock()
+        self._fetching: asyncio.Task[None] | None = None
+        self._renewing: asyncio.Task[None] | None = None
+        self._is_away = False
 
     async def __aenter__(self) -> "RemoteKeys":
-        self._session = aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=True)
+        self._session = aiohttp.ClientSession(trust_env=True)
+        self._renewing = asyncio.create_task(self._keep_fresh(), name="key set")
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
+        tasks = {task for task in (self._renewing, self._fetching) if task is not None}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._session is not None:
             await self._session.close()
 
@@ -68,41 +82,82 @@ class RemoteKeys:
         algorithm, name = header.get("alg"), header.get("kid")
         if algorithm not in ALGORITHMS:
             raise Unauthenticated
-        await self._renew(name)
-        if not self._keys and self._fetched_s is None:
+        key = self._named(name)
+        if key is None:
+            await self._fetched()
+            key = self._named(name)
+        if not self._keys:
             raise KeysUnavailable
-        key = self._keys.get(name)
-        if key is None and name is None and len(self._keys) == 1:
-            key = next(iter(self._keys.values()))
         if key is None or key.algorithm_name != algorithm:
             raise Unauthenticated
         return key.key, [algorithm]
 
-    async def _renew(self, name: str | None) -> None:
-        if not self._is_due(name):
-            return
-        async with self._lock:
-            if self._is_due(name):
-                await self._fetch()
+    def _named(self, name: str | None) -> jwt.PyJWK | None:
+        key = self._keys.get(name)
+        if key is None and name is None and len(self._keys) == 1:
+            key = next(iter(self._keys.values()))
+        return key
 
-    def _is_due(self, name: str | None) -> bool:
-        now_s = time.monotonic()
-        if self._asked_s is not None and now_s - self._asked_s < REFETCH_AFTER_S:
-            return False
-        known = name in self._keys or (name is None and self._keys)
-        return not known or self._fetched_s is None or now_s - self._fetched_s > FRESH_S
+    async def _keep_fresh(self) -> None:
+        """Fetch the keys now and then, so that no caller has to."""
+        while True:
+            await self._fetched()
+            await asyncio.sleep(self._pause_s if self._is_away else FRESH_S)
+
+    @property
+    def _pause_s(self) -> float:
+        return REFETCH_AFTER_S if self._keys else min(RETRY_FIRST_S, REFETCH_AFTER_S)
+
+    async def _fetched(self) -> None:
+        """Return after the request that is under way, or after one that begins now, or at once when it is too soon."""
+        if self._fetching is None:
+            now_s = time.monotonic()
+            if self._asked_s is not None and now_s - self._asked_s < self._pause_s:
+                return
+            self._asked_s = now_s
+            self._fetching = asyncio.create_task(self._fetch(), name="key set request")
+        # A caller who leaves does not end what others wait for.
+        await asyncio.shield(self._fetching)
 
     async def _fetch(self) -> None:
-        assert self._session is not None  # noqa: S101 - entered before it is used
-        self._asked_s = time.monotonic()
         try:
-            async with self._session.get(self._url, allow_redirects=False) as response:
-                response.raise_for_status()
-                body = await response.content.read(_ANSWER_BYTES)
-            keys = jwt.PyJWKSet.from_json(body.decode()).keys
-        except (aiohttp.ClientError, TimeoutError, jwt.PyJWTError, ValueError) as error:
-            log.warning("key set not fetched", extra={"error": type(error).__name__})
-            return
-        usable = [key for key in keys if key.public_key_use in (None, "sig") and key.algorithm_name in ALGORITHMS]
-        self._keys = {key.key_id: key for key in usable}
-        self._fetched_s = self._asked_s
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                self._keys = _usable(await self._ask())
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, RecursionError) as error:
+            if not self._is_away:
+                log.warning("key set not fetched", extra={"error": type(error).__name__})
+            self._is_away = True
+        else:
+            if self._is_away:
+                log.info("key set fetched again")
+            self._is_away = False
+        finally:
+            self._fetching = None
+
+    async def _ask(self) -> bytes:
+        assert self._session is not None  # noqa: S101 - entered before it is used
+        # A redirect could lead to somebody else's keys.
+        async with self._session.get(self._url, allow_redirects=False) as response:
+            response.raise_for_status()
+            # The deadline of the exchange holds for the body, too.
+            return await http_answer.whole(response, ANSWER_BYTES, within_s=None)
+
+
+def _usable(answer: bytes) -> dict[str | None, jwt.PyJWK]:
+    """Read the keys of a set that we can use; one that we cannot read takes no other one along.
+
+    Raises:
+        ValueError: there are none.
+    """
+    value = json.loads(answer)
+    entries = value.get("keys") if isinstance(value, dict) else None
+    keys: dict[str | None, jwt.PyJWK] = {}
+    for entry in entries if isinstance(entries, list) else ():
+        # PyJWT looks at the shape of few members only: a list where a word belongs ends in any of these.
+        with suppress(jwt.PyJWTError, TypeError, ValueError, AttributeError, KeyError):
+            key = jwt.PyJWK(entry)
+            if key.public_key_use in (None, "sig") and key.algorithm_name in ALGORITHMS:
+                keys[key.key_id] = key
+    if not keys:
+        raise ValueError("no usable key")
+    return keys

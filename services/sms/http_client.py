@@ -15,7 +15,7 @@ from twilio.http import AsyncHttpClient  # type: ignore[import-untyped]
 from twilio.http.response import Response  # type: ignore[import-untyped]
 
 from services.sms.verdict import RefusalError, UnreadableAnswerError
-from shared import retry_after
+from shared import http_answer, retry_after
 from shared.clock import Clock
 from shared.errors import Reason
 from shared.handover import Handover
@@ -92,7 +92,7 @@ class MessageClient(AsyncHttpClient):  # type: ignore[misc]  # The SDK has no ty
 
     async def _answer(self, request: AbstractAsyncContextManager[aiohttp.ClientResponse]) -> Response:
         async with request as response:
-            body = await _beginning(response)
+            body = await http_answer.beginning(response, _ANSWER_LIMIT_BYTES, within_s=None)
             answer = _parsed(body)
             if not 200 <= response.status < 300:
                 wait = retry_after.parse(response.headers.get("Retry-After"), self._clock.now())
@@ -120,13 +120,6 @@ class MessageClient(AsyncHttpClient):  # type: ignore[misc]  # The SDK has no ty
 def _timeout(reach_s: float | None) -> aiohttp.ClientTimeout:
     # ``connect`` counts the wait for one of our own connections, too.
     return aiohttp.ClientTimeout(total=None, connect=reach_s, sock_connect=CONNECT_TIMEOUT_S)
-
-
-async def _beginning(response: aiohttp.ClientResponse) -> bytes:
-    read = bytearray()
-    while len(read) < _ANSWER_LIMIT_BYTES and (chunk := await response.content.read(_ANSWER_LIMIT_BYTES - len(read))):
-        read += chunk
-    return bytes(read)
 
 
 def _parsed(body: bytes) -> dict[str, object]:
