@@ -1,19 +1,27 @@
 """Logs: one JSON object per line on stdout, or readable lines on a terminal.
 
 Fields are given with ``extra=``; what is put there is printed. So: ids, words from fixed lists, numbers and times,
-never a title, a body, an address, a token or a URL with a key.
+never a title, a body, an address, a token or a URL with a key. The text of an exception counts as such where strangers
+write what the code reads: there ``frames`` shows where it came from, and nothing of what it says.
 """
 
+import io
 import json
 import logging
 import sys
+import traceback
 from datetime import UTC, datetime
 from typing import Any, Literal
+
+from aiohttp.http_exceptions import HttpProcessingError
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 # Kept, because json.dumps makes one for every call with options.
 _ENCODER = json.JSONEncoder(default=str, ensure_ascii=False)
+
+# The loggers of aiohttp's server side. Its errors quote request lines and headers, tokens and tickets among them.
+_QUOTING = ("aiohttp.server", "aiohttp.web", "aiohttp.websocket", "aiohttp.internal")
 
 _LEVEL_MARKS = {"DEBUG": "·", "INFO": " ", "WARNING": "!", "ERROR": "✗", "CRITICAL": "✗"}
 
@@ -24,6 +32,9 @@ def configure(level: str, style: Literal["json", "console"], service: str) -> No
     Args:
         service: the word that stands in each line's ``service`` field.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A line with half a surrogate pair in it is written all the same, and not lost with a complaint that quotes it.
+        sys.stdout.reconfigure(errors="backslashreplace")
     output = logging.StreamHandler(sys.stdout)
     output.setFormatter(_JsonLines(service) if style == "json" else _ReadableLines(service))
     logging.basicConfig(level=level, handlers=[output], force=True)
@@ -33,10 +44,43 @@ def configure(level: str, style: Literal["json", "console"], service: str) -> No
     # Libraries that log addresses or one line per request below WARNING.
     for name in ("mqtt", "twilio", "aiohttp.access", "asyncio", "aioapns", "google", "urllib3", "mail.log"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
+    for name in _QUOTING:
+        logging.getLogger(name).addFilter(_without_quotes)
+
+
+def frames(error: BaseException) -> str:
+    """Write where an exception came from, and those behind it: like a traceback, without their texts."""
+    lines: list[str] = []
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        lines = [*traceback.format_tb(cause.__traceback__), type(cause).__name__ + "\n", *lines]
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    return "".join(lines).rstrip()
+
+
+def _without_quotes(record: logging.LogRecord) -> bool:
+    """Take out of a record whatever may repeat a request; False drops the record."""
+    error = record.exc_info[1] if record.exc_info else None
+    record.args, record.exc_info, record.exc_text = (), None, None
+    if isinstance(error, HttpProcessingError):
+        # Anybody can send what is no request, as often as he likes: that is no error of ours.
+        record.msg = "request not understood"
+        record.levelno, record.levelname = logging.INFO, "INFO"
+    else:
+        record.msg = "HTTP server failed"
+        record.exc_text = frames(error) if error is not None else None
+    record.error = type(error).__name__
+    return record.levelno >= logging.getLogger().level
 
 
 def _extras(record: logging.LogRecord) -> dict[str, Any]:
     return {name: value for name, value in vars(record).items() if name not in _STANDARD}
+
+
+def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    return record.exc_text or (formatter.formatException(record.exc_info) if record.exc_info else "")
 
 
 class _JsonLines(logging.Formatter):
@@ -54,8 +98,8 @@ class _JsonLines(logging.Formatter):
             "event": record.getMessage(),
             **_extras(record),
         }
-        if record.exc_info:
-            entry["traceback"] = self.formatException(record.exc_info)
+        if where := _traceback(self, record):
+            entry["traceback"] = where
         return _ENCODER.encode(entry)
 
 
@@ -70,6 +114,6 @@ class _ReadableLines(logging.Formatter):
         extras = " ".join(f"{name}={value}" for name, value in _extras(record).items() if value not in ("", None))
         mark = _LEVEL_MARKS.get(record.levelname, " ")
         line = f"{moment} {mark} {self._service:<8} {record.getMessage()}  {extras}".rstrip()
-        if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
+        if where := _traceback(self, record):
+            line += "\n" + where
         return line

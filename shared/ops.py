@@ -38,7 +38,7 @@ async def serve_ops(host: str, port: int, checks: dict[str, Check]) -> AsyncIter
     app.router.add_get("/healthz", _healthz)
     app.router.add_get("/readyz", _readyz(checks))
     app.router.add_get("/metrics", _metrics(checks))
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, auto_decompress=False)
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port)

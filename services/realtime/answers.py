@@ -5,14 +5,13 @@ client sent, and nothing of what went wrong inside, is repeated in them.
 """
 
 import asyncio
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, from_json
 
 from shared.model import Platform
 
@@ -102,14 +101,19 @@ def _problem(detail: ErrorDetails) -> FieldProblem:
 
 def from_http(error: web.HTTPException) -> Refusal:
     """Translate what aiohttp itself refuses."""
+    return from_status(error.status, {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {})
+
+
+def from_status(status: int, headers: Mapping[str, str] | None = None) -> Refusal:
+    """Refuse with a status that aiohttp has chosen."""
     known = {
         404: ("not_found", "There is nothing by that name."),
         405: ("method_not_allowed", "This method is not allowed here."),
         413: ("too_large", "The body is too large."),
+        500: ("internal_error", "Something went wrong here."),
     }
-    code, message = known.get(error.status, ("bad_request", "The request cannot be served."))
-    allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
-    return Refusal(error.status, code, message, headers=allow)
+    code, message = known.get(status, ("bad_request", "The request cannot be served."))
+    return Refusal(status, code, message, headers=headers)
 
 
 async def json_object(request: web.Request, *, optional: bool = False) -> dict[str, Any]:
@@ -129,10 +133,19 @@ async def json_object(request: web.Request, *, optional: bool = False) -> dict[s
         raise Refusal(408, "too_slow", "The body did not come in time.", headers={"Connection": "close"}) from None
     if optional and not body:
         return {}
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        value = None
+    value = read_json(body)
     if not isinstance(value, dict):
-        raise invalid(FieldProblem("body", "must be a JSON object"))
+        raise invalid(FieldProblem("body", "must be a JSON object in UTF-8"))
     return value
+
+
+def read_json(text: str | bytes) -> Any:  # noqa: ANN401 - whatever the text says
+    """Read what a client wrote; None where it is no JSON.
+
+    ``json.loads`` takes halves of surrogate pairs, NaN and UTF-16, which the store and other clients do not take. jiter
+    takes UTF-8 only, and stops at 200 levels.
+    """
+    try:
+        return from_json(text, allow_inf_nan=False, cache_strings="keys")
+    except ValueError:
+        return None

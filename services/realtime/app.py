@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from http import HTTPStatus
 from importlib import resources
 from typing import cast
 
@@ -15,7 +16,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from services.realtime.addresses import Addresses, AddressLimits
-from services.realtime.answers import Refusal, from_http, unavailable
+from services.realtime.answers import FieldProblem, Refusal, from_http, from_status, invalid, unavailable
 from services.realtime.api import Api
 from services.realtime.api_page import api_page_routes
 from services.realtime.auth import Keys, SharedSecret, TokenVerifier
@@ -32,6 +33,7 @@ from services.realtime.tickets import Tickets
 from services.realtime.unsubscribe import Unsubscription
 from shared.acknowledging import Acknowledging
 from shared.errors import ConfigError, StoreUnavailable
+from shared.log import frames
 from shared.model import Channel
 from shared.suppression import Suppressions
 from shared.unsubscribe import PATH as UNSUBSCRIBE_PATH
@@ -147,6 +149,7 @@ def _answer_errors(origins: Origins) -> Middleware:
         if isinstance(request.protocol, Connection):
             request.protocol.asked()
         try:
+            _refuse_packed(request)
             if request.path != UNSUBSCRIBE_PATH:
                 # There the link alone decides; mail programs show its page under an origin of their own.
                 origins.of(request)
@@ -157,12 +160,19 @@ def _answer_errors(origins: Origins) -> Middleware:
             return unavailable().response()
         except web.HTTPException as error:
             return from_http(error).response()
-        except Exception:
+        except Exception as error:  # noqa: BLE001 - logged here, without its text, which may quote the request
             # The path may hold an id or a token; the method and the route say enough.
-            log.exception("request failed", extra={"method": request.method, "route": _route(request)})
-            return Refusal(500, "internal_error", "Something went wrong here.").response()
+            what = {"method": request.method, "route": _route(request), "traceback": frames(error)}
+            log.error("request failed", extra=what)  # noqa: TRY400
+            return from_status(HTTPStatus.INTERNAL_SERVER_ERROR).response()
 
     return answer
+
+
+def _refuse_packed(request: web.Request) -> None:
+    """Take bodies only as they are: they are small, and one that is packed may be no small one."""
+    if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
+        raise invalid(FieldProblem("Content-Encoding", "must not be used: send the body as it is"))
 
 
 def _route(request: web.Request) -> str:

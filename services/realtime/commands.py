@@ -4,13 +4,13 @@ A frame that cannot be done is answered with an ``error`` frame; a client that s
 is closed. Frames are dealt with one after the other, so a client waits for its own work only.
 """
 
-import json
 import time
 from typing import Any
 
 from aiohttp import WSMsgType, web
 
 from services.realtime import frames, sessions
+from services.realtime.answers import read_json
 from services.realtime.changes import Changes
 from services.realtime.sessions import Phase, Session
 from shared.acknowledging import Acknowledging
@@ -56,10 +56,7 @@ class Commands:
                 session.close(sessions.UNSUPPORTED_DATA)
 
     async def _do(self, session: Session, text: str) -> frames.Frame | None:
-        try:
-            frame = json.loads(text)
-        except (ValueError, RecursionError):
-            return _MALFORMED
+        frame = read_json(text)
         kind = frame.get("type") if isinstance(frame, dict) else None
         if not isinstance(kind, str):
             return _MALFORMED

@@ -12,6 +12,7 @@ from typing import cast
 from aiohttp import web
 
 from services.realtime.addresses import Addresses, AddressLimits, counted_as
+from services.realtime.answers import from_status
 
 # From the connection to the end of its first request's headers.
 HANDSHAKE_S = 10.0
@@ -34,7 +35,15 @@ class Connection(web.RequestHandler):
     ) -> None:
         # aiohttp's annotation forgets that None turns its access log off.
         no_log = cast("logging.Logger", None)
-        super().__init__(server, loop=loop, keepalive_timeout=IDLE_S, lingering_time=_LINGERING_S, access_log=no_log)
+        super().__init__(
+            server,
+            loop=loop,
+            keepalive_timeout=IDLE_S,
+            lingering_time=_LINGERING_S,
+            access_log=no_log,
+            # Nothing that comes is unpacked, not even what nobody reads: see ``app``.
+            auto_decompress=False,
+        )
         self._addresses = addresses
         self._limits = limits
         self._counted: str | None = None
@@ -63,6 +72,24 @@ class Connection(web.RequestHandler):
         # A WebSocket's; through it everything of the connection would hold on to itself, until the garbage collector
         # looks at the whole process, which takes longer than all else that the end of many connections costs.
         self._data_received_cb = None
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what cannot be read as a request; aiohttp's own answer repeats it.
+
+        Raises:
+            ConnectionError: another answer was begun already.
+        """
+        # It writes the line in the log, from which ``shared.log`` takes what it quotes.
+        super().handle_error(request, status, exc, message)
+        response = from_status(status).response()
+        response.force_close()
+        return response
 
     def asked(self) -> None:
         """Take note that a whole request has come."""

@@ -28,14 +28,18 @@ class Origins:
         """Return the origin of a request: ``OWN``, an allowed one, or None when it names none.
 
         Raises:
-            Refusal: it is another page's.
+            Refusal: it is another page's, or no origin at all.
         """
         origin = request.headers.get("Origin")
         if origin is None:
             # A page's own GET requests name no origin; Fetch Metadata (W3C) says it instead.
             return OWN if request.headers.get("Sec-Fetch-Site") == "same-origin" else None
+        try:
+            place = urlsplit(origin).netloc
+        except ValueError:
+            raise Refusal(400, "bad_request", "The header Origin names no origin.") from None
         # The scheme is not compared: behind a proxy that ends TLS we see http where the browser sees https.
-        if urlsplit(origin).netloc.lower() == request.host.lower():
+        if place.lower() == request.host.lower():
             return OWN
         if origin in self._allowed:
             return origin

@@ -2,8 +2,11 @@
 
 import asyncio
 import base64
+import gzip
+import logging
 import time
-from collections.abc import AsyncIterator
+import tracemalloc
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,14 +14,18 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 import pytest_asyncio
+from aiohttp import WSMsgType
+from yarl import URL
 
 from carillon.local.servers import LocalServer
-from services.realtime.sessions import TOO_MANY_SESSIONS
+from services.realtime.sessions import TOO_MANY_SESSIONS, UNAUTHENTICATED
 from tests.conftest import EmptyStore
 from tests.realtime import Client, Realtime, bearer, realtime_node, token
 from tests.waiting import eventually
 
 DEADLINE_S = 0.5
+# For calls of which a whole answer is expected.
+_IN_TIME = aiohttp.ClientTimeout(total=10)
 
 
 @pytest.fixture
@@ -205,3 +212,144 @@ async def test_clients_behind_a_trusted_proxy_are_told_apart(
         await Client(first).next("hello")
         await Client(other).next("hello")
         assert await Client(same).closed() == TOO_MANY_SESSIONS
+
+
+# Texts that are none.
+
+# Half a surrogate pair: as an escape, as the bytes that no UTF-8 has, and under other encodings of JSON.
+HALVES = {
+    "escaped": rb'{"note": "\ud800", "platform": "ios", "token": "\udfff", "email": "\ud800"}',
+    "as a name": rb'{"\ud800": true}',
+    "in bytes": b'{"note": "\xed\xa0\x80", "platform": "ios", "token": "\xed\xa0\x80"}',
+    "not UTF-8": b'{"note": "\xff", "platform": "ios", "token": "\xff"}',
+    "UTF-16": '{"note": "a", "platform": "ios", "token": "a"}'.encode("utf-16"),
+    "not a number": b'{"note": NaN, "email": Infinity}',
+    "deep": b'{"note":' + b"[" * 30_000,
+}
+CALLS = [
+    ("PUT", "/v1/preferences"),
+    ("POST", "/v1/devices"),
+    ("POST", "/v1/alerts/someone/acknowledge"),
+]
+# Percent-encoded: half a pair, a byte that is no UTF-8, a zero, and a name as long as a request line may be.
+ODD = ("%ED%A0%80", "%FF", "%00", "a%0D%0Ab", "%25ED", "%F4%90%80%80", "x" * 7000)
+
+
+@pytest.fixture
+def complaints(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
+    """What was logged above INFO until the test's end, which fails when there is any."""
+    found: list[str] = []
+    yield found
+    found += [record.getMessage() for record in caplog.records if record.levelno > logging.INFO]
+    assert found == []
+
+
+@pytest.mark.usefixtures("complaints")
+@pytest.mark.parametrize("body", [pytest.param(body, id=name) for name, body in HALVES.items()])
+async def test_body_that_is_no_text_is_refused(node: Realtime, body: bytes) -> None:
+    for method, path in CALLS:
+        status, answer = await node.call(method, path, "user1", data=body)
+        assert (status, answer["error"]["code"]) == (400, "invalid_request"), path
+
+
+@pytest.mark.usefixtures("complaints")
+@pytest.mark.parametrize("odd", ODD, ids=[odd[:20] for odd in ODD])
+async def test_path_and_query_that_are_no_text_are_refused_or_name_nothing(node: Realtime, odd: str) -> None:
+    paths = [
+        ("POST", f"/v1/inbox/{odd}/read"),
+        ("POST", f"/v1/inbox/{odd}/archive"),
+        ("POST", f"/v1/alerts/{odd}/acknowledge"),
+        ("DELETE", f"/v1/devices/{odd}"),
+        ("GET", f"/v1/inbox?before={odd}"),
+        ("GET", f"/v1/inbox?limit={odd}"),
+        ("GET", f"/v1/inbox?state={odd}"),
+        ("GET", f"/v1/events?ticket={odd}"),
+        ("GET", f"/{odd}"),
+    ]
+    for method, path in paths:
+        headers = {} if "ticket" in path else bearer("user1")
+        async with node.client.request(method, URL(f"{node.url}{path}", encoded=True), headers=headers) as answer:
+            assert answer.status in (400, 401, 404), path
+
+
+@pytest.mark.usefixtures("complaints")
+async def test_ticket_and_cursor_that_are_no_text_open_nothing_wrong(node: Realtime) -> None:
+    for odd in ODD:
+        async with node.client.ws_connect(URL(f"{node.url}/v1/ws?ticket={odd}", encoded=True)) as socket:
+            assert await Client(socket).closed() == UNAUTHENTICATED
+        async with node.session("user1", f"?cursor={odd}") as client:
+            await client.next("hello")
+
+
+@pytest.mark.usefixtures("complaints")
+@pytest.mark.parametrize("name", ["Authorization", "Origin", "Host", "Last-Event-ID", "X-Forwarded-For", "Content-Type",
+                                  "If-None-Match", "Sec-Fetch-Site", "Accept-Encoding", "Range"])  # fmt: skip
+async def test_header_that_is_no_text_is_refused(node: Realtime, name: str) -> None:
+    for value in (b"\xff\xfe", b"Bearer \xed\xa0\x80.\xff.\xff", b"http://[", b"http://a:port", b"null", b"x" * 7000):
+        for path in (b"/v1/inbox", b"/v1/events", b"/carillon.js"):
+            async with wire(node) as raw:
+                host = b"" if name == "Host" else b"Host: carillon\r\n"
+                raw.writer.write(
+                    b"GET %s HTTP/1.1\r\n%s%s: %s\r\nConnection: close\r\n\r\n" % (path, host, name.encode(), value)
+                )
+                async with asyncio.timeout(5):
+                    status = (await raw.reader.readline()).split()[1]
+                assert status in (b"200", b"400", b"401", b"403", b"404"), (path, value)
+
+
+@pytest.mark.usefixtures("complaints")
+async def test_frames_that_are_no_text_are_answered_and_the_session_goes_on(node: Realtime) -> None:
+    async with node.session("user1") as client:
+        for text in (
+            r'{"type": "read", "id": "\ud800"}',
+            r'{"type": "acknowledge", "alert_id": "\udfff"}',
+            r'{"type": "\ud800"}',
+            r'{"\ud800": 1}',
+            '{"type": "read", "id": NaN}',
+            "[" * 10_000,
+            "",
+            "null",
+        ):
+            await client.socket.send_str(text)
+            assert (await client.next("error"))["code"] == "invalid_frame", text
+        for odd in ("\0", "a/b#+", "*", "x" * 10_000, "{other}:inbox"):
+            await client.say(type="read", id=odd)
+            assert (await client.next("error"))["code"] == "not_found", odd
+        await client.say(type="ping")
+        await client.next("pong")
+    async with node.session("user1") as client:
+        await client.next("hello")
+        await client.socket._writer.send_frame(b"\xed\xa0\x80", WSMsgType.TEXT)
+        # RFC 6455, 8.1: a text that is no UTF-8 fails the connection; 1007 says so (7.4.1).
+        assert await client.closed() == 1007
+
+
+# Bodies that are packed.
+
+
+@pytest.mark.usefixtures("complaints")
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "gzip, gzip", "nonsense"])
+async def test_packed_body_that_cannot_be_unpacked_is_refused(node: Realtime, coding: str) -> None:
+    for body in (b"no packed body", gzip.compress(b'{"email": false}')[:-9], bytes(100)):
+        for method, path in CALLS:
+            headers = {"Content-Encoding": coding}
+            status, answer = await node.call(method, path, "user1", data=body, headers=headers, timeout=_IN_TIME)
+            assert status in (400, 415), (path, body, answer)
+
+
+@pytest.mark.usefixtures("complaints")
+async def test_small_body_that_unpacks_to_much_is_refused_and_takes_no_memory(node: Realtime) -> None:
+    bomb = gzip.compress(bytes(256 * 1024 * 1024))
+    assert len(bomb) > 64 * 1024  # aiohttp must not be saved by the bound on what comes in
+    small = gzip.compress(bytes(32 * 1024 * 1024))
+    tracemalloc.start()
+    try:
+        for body in (small, bomb):
+            for method, path in CALLS:
+                headers = {"Content-Encoding": "gzip"}
+                status, _ = await node.call(method, path, "user1", data=body, headers=headers, timeout=_IN_TIME)
+                assert status in (400, 413, 415), path
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 16 * 1024 * 1024

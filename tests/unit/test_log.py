@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 
-from shared.log import configure
+from shared.log import configure, frames
 
 log = logging.getLogger("shared.example")
 
@@ -99,3 +99,24 @@ def test_below_the_level_nothing_is_written(output: Output) -> None:
     configure("WARNING", "json", "router")
     log.info("not worth it")
     assert output() == []
+
+
+def test_frames_say_where_and_nothing_of_what() -> None:
+    secret = "planted" + "7secret"
+    try:
+        try:
+            int(secret)
+        except ValueError as error:
+            raise KeyError(secret) from error
+    except KeyError as error:
+        where = frames(error)
+    assert secret not in where
+    assert [line for line in where.splitlines() if not line.startswith(" ")] == ["ValueError", "KeyError"]
+    assert "test_log.py" in where
+
+
+def test_line_with_half_a_surrogate_pair_is_written(output: Output) -> None:
+    configure("INFO", "json", "router")
+    log.info("taken", extra={"topic": "a\ud800b"})
+    (line,) = output()
+    assert json.loads(line)["topic"] == "a\ud800b"
