@@ -6,14 +6,15 @@ processes, in the registry. Only a proxy of ``REALTIME_TRUSTED_PROXIES`` is beli
 """
 
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from aiohttp import web
 
-from services.realtime.answers import Refusal
+from services.realtime.answers import too_many_requests
+from services.realtime.rates import Rates
 
 Network = IPv4Network | IPv6Network
 
@@ -25,9 +26,6 @@ _CONNECTIONS_PER_SESSION = 2
 
 # New sessions at once, in seconds of the steady rate: everybody of an office comes back after a restart.
 _BURST_S = 10
-
-# Addresses whose rate is remembered; a forgotten one begins with a full burst again.
-_RATES_KEPT = 10_000
 
 
 class Addresses:
@@ -94,13 +92,9 @@ class AddressLimits:
     ) -> None:
         self._sessions_most = sessions_most
         self._connections_most = sessions_most * _CONNECTIONS_PER_SESSION
-        self._per_s = sessions_per_s
-        self._burst = sessions_per_s * _BURST_S
-        self._monotonic_s = monotonic_s
+        self._rates = Rates(sessions_per_s, sessions_per_s * _BURST_S, monotonic_s)
         self._connections: Counter[str] = Counter()
         self._sessions: Counter[str] = Counter()
-        # Address -> what is left of its burst, and when; the one that was asked about last stands at the end.
-        self._credits: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def connect(self, address: str) -> bool:
         """Count a connection that was accepted; False when it must be cut, and is not counted."""
@@ -116,17 +110,8 @@ class AddressLimits:
         Raises:
             Refusal: too many in too short a time.
         """
-        now_s = self._monotonic_s()
-        credit, since_s = self._credits.pop(address, (self._burst, now_s))
-        credit = min(self._burst, credit + (now_s - since_s) * self._per_s)
-        self._credits[address] = (max(0.0, credit - 1), now_s)
-        if len(self._credits) > _RATES_KEPT:
-            self._credits.popitem(last=False)
-        if credit < 1:
-            raise Refusal(
-                429, "too_many_requests", "Too many sessions from this address in too short a time.",
-                headers={"Retry-After": "5"},
-            )  # fmt: skip
+        if wait_s := self._rates.take(address):
+            raise too_many_requests("Too many sessions from this address in too short a time.", wait_s)
 
     @contextmanager
     def session(self, address: str) -> Iterator[bool]:

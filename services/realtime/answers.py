@@ -5,6 +5,7 @@ client sent, and nothing of what went wrong inside, is repeated in them.
 """
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -77,6 +78,11 @@ def invalid(*problems: FieldProblem) -> Refusal:
 def unavailable() -> Refusal:
     """Refuse for the moment."""
     return Refusal(503, "unavailable", "Try again shortly.", headers={"Retry-After": "2"})
+
+
+def too_many_requests(message: str, wait_s: float) -> Refusal:
+    """Refuse what comes too fast, and say when to come again."""
+    return Refusal(429, "too_many_requests", message, headers={"Retry-After": str(math.ceil(wait_s))})
 
 
 def from_validation(error: ValidationError) -> Refusal:

@@ -28,6 +28,7 @@ from services.realtime.jwks import RemoteKeys
 from services.realtime.node import RealtimeNode
 from services.realtime.origins import Origins
 from services.realtime.pages import file_handler, page_routes
+from services.realtime.rates import Rates
 from services.realtime.settings import RealtimeSettings
 from services.realtime.tickets import Tickets
 from services.realtime.unsubscribe import Unsubscription
@@ -41,6 +42,9 @@ from shared.unsubscribe import PATH as UNSUBSCRIBE_PATH
 log = logging.getLogger(__name__)
 
 BODY_BYTES = 64 * 1024
+
+# What a user may ask at once, in seconds of the steady rate.
+BURST_S = 10
 
 # Connections that wait to be accepted while all clients of another process come over (bounded by net.core.somaxconn).
 BACKLOG = 4096
@@ -105,17 +109,13 @@ def build(node: RealtimeNode, keys: Keys, addresses: Addresses, limits: AddressL
     """Put the application together."""
     context = node.context
     origins = Origins(context.settings.allowed_origins)
-    guard = Guard(
-        TokenVerifier(context.settings, keys), Tickets(context.store, context.keys), origins, context.directory
-    )
-    gateway = Gateway(
-        node,
-        guard,
-        origins,
-        Commands(node.changes, Acknowledging(context.ledger, context.directory), node.presence),
-        addresses=addresses,
-        limits=limits,
-    )
+    per_s = context.settings.realtime_requests_per_user_per_s
+    rates = Rates(per_s, per_s * BURST_S)
+    tickets = Tickets(context.store, context.keys)
+    guard = Guard(TokenVerifier(context.settings, keys), tickets, origins, context.directory, rates)
+    acknowledging = Acknowledging(context.ledger, context.directory)
+    commands = Commands(node.changes, acknowledging, node.presence, rates)
+    gateway = Gateway(node, guard, origins, commands, addresses=addresses, limits=limits)
     api = Api(
         guard, node.changes, context.directory, context.ledger, context.clock,
         webpush_key=context.settings.realtime_webpush_public_key,

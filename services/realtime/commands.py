@@ -12,6 +12,7 @@ from aiohttp import WSMsgType, web
 from services.realtime import frames, sessions
 from services.realtime.answers import read_json
 from services.realtime.changes import Changes
+from services.realtime.rates import Rates
 from services.realtime.sessions import Phase, Session
 from shared.acknowledging import Acknowledging
 from shared.errors import StoreUnavailable
@@ -27,16 +28,22 @@ INBOUND_BURST = 40.0
 _MALFORMED = frames.error("invalid_frame", "Frames are JSON objects with a type, and an id where one belongs.")
 _UNKNOWN = frames.error("unknown_type", "There is no client frame of this type.")
 _NOT_FOUND = frames.error("not_found", "There is nothing by that name.")
+_TOO_OFTEN = frames.error("too_many_requests", "Too many requests of this user in too short a time.")
 _UNAVAILABLE = frames.error("unavailable", "Try again shortly.")
 
 
 class Commands:
-    """Does what client frames ask for."""
+    """Does what client frames ask for.
 
-    def __init__(self, changes: Changes, acknowledging: Acknowledging, presence: Presence) -> None:
+    Args:
+        rates: how often each user may ask, by frame or by request.
+    """
+
+    def __init__(self, changes: Changes, acknowledging: Acknowledging, presence: Presence, rates: Rates) -> None:
         self._changes = changes
         self._acknowledging = acknowledging
         self._presence = presence
+        self._rates = rates
 
     async def obey(self, session: Session, socket: web.WebSocketResponse) -> None:
         """Do what a client says until its connection is over."""
@@ -49,7 +56,8 @@ class Commands:
             if credit < 0:
                 session.close(sessions.POLICY_VIOLATION)
             elif message.type is WSMsgType.TEXT:
-                answer = await self._do(session, message.data)
+                too_often = self._rates.take(session.user.id) > 0
+                answer = _TOO_OFTEN if too_often else await self._do(session, message.data)
                 if answer is not None:
                     session.offer(answer)
             elif message.type is WSMsgType.BINARY:

@@ -2,10 +2,11 @@
 
 from aiohttp import web
 
-from services.realtime.answers import unauthorized, unavailable
+from services.realtime.answers import too_many_requests, unauthorized, unavailable
 from services.realtime.auth import Identity, TokenVerifier, Unauthenticated
 from services.realtime.jwks import KeysUnavailable
 from services.realtime.origins import Origins
+from services.realtime.rates import Rates
 from services.realtime.tickets import Tickets
 from shared.directory import Directory
 from shared.errors import StoreUnavailable
@@ -15,11 +16,17 @@ class Guard:
     """Turns requests into identities, by token or ticket.
 
     A token of a user who was deleted after it was issued is of no use any more, also when another user gets that name.
+
+    Args:
+        rates: how often each user may ask.
     """
 
-    def __init__(self, verifier: TokenVerifier, tickets: Tickets, origins: Origins, directory: Directory) -> None:
+    def __init__(
+        self, verifier: TokenVerifier, tickets: Tickets, origins: Origins, directory: Directory, rates: Rates
+    ) -> None:
         self._directory = directory
         self._verifier = verifier
+        self._rates = rates
         self._tickets = tickets
         self._origins = origins
 
@@ -32,8 +39,14 @@ class Guard:
 
         Raises:
             Unauthenticated: nobody whom we can be sure of.
-            Refusal: not now, or not from that page.
+            Refusal: not now, not from that page, or not so often.
         """
+        identity = await self._identity(request, by_ticket=by_ticket)
+        if wait_s := self._rates.take(identity.user_id):
+            raise too_many_requests("Too many requests of this user in too short a time.", wait_s)
+        return identity
+
+    async def _identity(self, request: web.Request, *, by_ticket: bool) -> Identity:
         origin = self._origins.of(request)
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         try:

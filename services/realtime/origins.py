@@ -64,3 +64,5 @@ class Origins:
         origin = request.headers.get("Origin")
         if origin in self._allowed:
             response.headers["Access-Control-Allow-Origin"] = str(origin)
+            # Else its script could not see it (Fetch, 3.3.5).
+            response.headers["Access-Control-Expose-Headers"] = "Retry-After"

@@ -89,6 +89,12 @@ class RealtimeSettings(UnsubscribeSettings):
     realtime_new_sessions_per_address_per_s: float = Field(
         50, gt=0, le=100_000, description="sessions begun from one address per second; ten times as many at once"
     )
+    realtime_requests_per_user_per_s: float = Field(
+        20,
+        gt=0,
+        le=100_000,
+        description="requests and client frames of one user per second, in one process; ten times as many at once",
+    )
     realtime_trusted_proxies: Annotated[str, AfterValidator(_network_list)] = Field(
         "", description="addresses or networks of proxies whose X-Forwarded-For is believed, comma-separated"
     )

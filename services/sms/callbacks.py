@@ -116,7 +116,8 @@ class Callbacks:
         query = request.raw_path.partition("?")[2]
         url = f"{self._url}{path}?{query}" if query else f"{self._url}{path}"
         signature = request.headers.get("X-Twilio-Signature", "")
-        if len(texts) != len(set(form)) or not self._validator.validate(url, form, signature):
+        has_files = any(not isinstance(value, str) for value in form.values())
+        if has_files or not self._validator.validate(url, form, signature):
             log.warning("callback without a valid signature refused")
             raise web.HTTPForbidden
         return texts

@@ -18,7 +18,7 @@ from aiohttp import WSMsgType
 from yarl import URL
 
 from carillon.local.servers import LocalServer
-from services.realtime.sessions import TOO_MANY_SESSIONS, UNAUTHENTICATED
+from services.realtime.sessions import TOO_MANY_SESSIONS, TRY_AGAIN_LATER, UNAUTHENTICATED
 from tests.conftest import EmptyStore
 from tests.realtime import Client, Realtime, bearer, realtime_node, token
 from tests.waiting import eventually
@@ -353,3 +353,51 @@ async def test_small_body_that_unpacks_to_much_is_refused_and_takes_no_memory(no
     finally:
         tracemalloc.stop()
     assert peak_bytes < 16 * 1024 * 1024
+
+
+# How often one user may ask.
+
+
+async def test_user_who_asks_too_often_is_told_when_to_come_again(
+    store: EmptyStore, broker: LocalServer, topic_prefix: str
+) -> None:
+    async with realtime_node(store.url, broker.url, topic_prefix, realtime_requests_per_user_per_s=1) as node:
+        statuses = [(await node.call("GET", "/v1/inbox", "user1"))[0] for _ in range(15)]
+        assert statuses.count(200) in (10, 11, 12)
+        assert set(statuses[12:]) == {429}
+        async with node.client.post(f"{node.url}/v1/tickets", headers=bearer("user1")) as refused:
+            assert (refused.status, (await refused.json())["error"]["code"]) == (429, "too_many_requests")
+            assert int(refused.headers["Retry-After"]) == 1
+        async with node.client.get(f"{node.url}/v1/events", headers=bearer("user1")) as refused:
+            assert refused.status == 429
+        async with node.session("user1") as again:
+            assert await again.closed() == TRY_AGAIN_LATER
+        # Others do not notice.
+        assert (await node.call("GET", "/v1/inbox", "user2"))[0] == 200
+
+        async def let_in() -> bool:
+            return (await node.call("GET", "/v1/inbox", "user1"))[0] == 200
+
+        await eventually(let_in, what="the next request's turn")
+
+
+async def test_frames_of_all_sockets_of_a_user_count_with_his_requests(
+    store: EmptyStore, broker: LocalServer, topic_prefix: str
+) -> None:
+    async with (
+        realtime_node(store.url, broker.url, topic_prefix, realtime_requests_per_user_per_s=2) as node,
+        node.session("user1") as first,
+        node.session("user1") as second,
+        node.session("user2") as other,
+    ):
+        for client in (first, second, other):
+            await client.next("hello")
+        for client in (first, second):
+            for _ in range(12):
+                await client.say(type="ping")
+        answers = [(await client.next("pong", "error")).get("code") for client in (first, second) for _ in range(12)]
+        assert answers.count("too_many_requests") >= 2
+        assert answers.count(None) >= 16
+        assert (await node.call("GET", "/v1/inbox", "user1"))[0] == 429
+        await other.say(type="ping")
+        assert (await other.next("pong", "error"))["type"] == "pong"

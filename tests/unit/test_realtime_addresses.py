@@ -74,7 +74,7 @@ def test_refusal_says_when_to_come_again() -> None:
     with pytest.raises(Refusal) as refused:
         limits.begin("a")
     assert (refused.value.status, refused.value.code) == (429, "too_many_requests")
-    assert refused.value.headers["Retry-After"] == "5"
+    assert refused.value.headers["Retry-After"] == "10"
 
 
 def _begun(limits: AddressLimits, address: str, times: int) -> int:
