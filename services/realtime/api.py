@@ -111,7 +111,9 @@ class Api:
     async def preferences(self, request: web.Request) -> web.Response:
         """Show which channels the user wants."""
         person = await self._directory.person((await self._guard.user(request)).user_id)
-        return _json((person.preferences if person else Preferences()).model_dump_json())
+        if person is None:
+            raise _unknown_user()
+        return _json(person.preferences.model_dump_json())
 
     async def put_preferences(self, request: web.Request) -> web.Response:
         """Replace the user's own choices; a channel that is not named is again as the directory has it."""
@@ -175,8 +177,12 @@ class Api:
         person = await self._directory.choose(user_id, change)
         if person is None:
             # A token alone makes nobody a recipient: it may outlive a record that was deleted on purpose.
-            raise Refusal(404, "unknown_user", "The directory does not know this user.")
+            raise _unknown_user()
         return person
+
+
+def _unknown_user() -> Refusal:
+    return Refusal(404, "unknown_user", "The directory does not know this user.")
 
 
 def _json(text: str) -> web.Response:

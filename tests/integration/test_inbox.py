@@ -2,8 +2,8 @@
 
 import asyncio
 import gc
-import json
 import itertools
+import json
 import tracemalloc
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field

@@ -10,7 +10,7 @@ import { icon } from "./icons.js";
 import { fullTime, relativeTime } from "./relative-time.js";
 
 /** @import { Labels } from "./labels.js" */
-/** @import { InboxNotification } from "./types.js" */
+/** @import { Alert, InboxNotification } from "./types.js" */
 
 /**
  * What a person can do with an entry.
@@ -68,6 +68,34 @@ export function link({ data }) {
   return element("a", { class: "link", href: url.href, target: "_blank", rel: "noopener noreferrer" }, url.host);
 }
 
+/**
+ * Where an alert comes from and what it is about, as far as its publisher has said.
+ *
+ * @param {InboxNotification} notification
+ * @param {Labels} labels
+ */
+export function about({ alert }, labels) {
+  const systems = alert?.affected_systems ?? [];
+  const said = [
+    ...(alert?.source ? [`${labels.source}: ${alert.source}`] : []),
+    ...(systems.length > 0 ? [`${labels.systems}: ${systems.join(", ")}`] : []),
+  ];
+  return said.length > 0 ? [element("p", { class: "about" }, said.join(" · "))] : [];
+}
+
+/**
+ * How an alert was answered, in words.
+ *
+ * @param {Alert} alert
+ * @param {Labels} labels
+ */
+function answered({ state, acknowledged_by, acknowledged_at }, labels) {
+  const words = labels.alertStates[state ?? "open"];
+  if (!acknowledged_by || acknowledged_at === undefined) return words;
+  const taken = labels.acknowledgedBy(acknowledged_by, relativeTime(acknowledged_at));
+  return state === "acknowledged" ? taken : `${words} · ${taken}`;
+}
+
 /** One row. It shows what it is given and reports what is clicked; it changes nothing by itself. */
 export class EntryRow {
   #labels;
@@ -109,6 +137,7 @@ export class EntryRow {
         { class: "content" },
         this.#opener,
         element("p", { class: "message" }, notification.message),
+        ...about(notification, labels),
         ...(url ? [url] : []),
         element("div", { class: "meta" }, ...chips(notification, labels), this.#time),
         this.#buttons,
@@ -136,7 +165,7 @@ export class EntryRow {
     if (wantsAcknowledgement(this.notification)) {
       shown.push(this.#acknowledge);
     } else if (alert?.requires_acknowledgment) {
-      this.#acknowledged.replaceChildren(icon("check"), labels.alertStates[alert.state ?? "open"]);
+      this.#acknowledged.replaceChildren(icon("check"), answered(alert, labels));
       shown.push(this.#acknowledged);
     }
     if (read) shown.push(this.#markUnread);

@@ -11,6 +11,7 @@
 
 import { BASE_STYLE } from "./base-style.js";
 import { CarillonClient } from "./carillon.js";
+import { wantsAcknowledgement } from "./entry.js";
 import { InboxList } from "./inbox-list.js";
 import { InboxPanel } from "./inbox-panel.js";
 import { INBOX_STYLE } from "./inbox-style.js";
@@ -56,7 +57,7 @@ export class CarillonInbox extends HTMLElement {
     const shadow = this.attachShadow({ mode: "open" });
     shadow.adoptedStyleSheets = [BASE_STYLE, INBOX_STYLE, this.#panel.placement];
     shadow.append(...this.#panel.elements);
-    shadow.addEventListener("keydown", (event) => this.#panel.key(/** @type {KeyboardEvent} */ (event)));
+    shadow.addEventListener("keydown", (event) => this.#key(/** @type {KeyboardEvent} */ (event)));
     this.#panel.name(this.#labels);
     this.#panel.showUnread(0, this.#labels);
     this.#panel.showState("idle", this.#labels);
@@ -83,6 +84,12 @@ export class CarillonInbox extends HTMLElement {
 
   attributeChangedCallback() {
     this.#restart();
+  }
+
+  /** @param {KeyboardEvent} event */
+  #key(event) {
+    this.#panel.key(event);
+    if (this.open && this.#panel.holds(event)) this.#list?.move(event);
   }
 
   /** Where the realtime service answers; the root of the page's own origin when empty. */
@@ -282,7 +289,10 @@ export class CarillonInbox extends HTMLElement {
     // With the list in view, a second copy in the corner is noise, unless somebody must act on it. So are a hundred
     // copies of what was missed.
     const passing = !late && !this.open;
-    if (!notification.read && !this.hasAttribute("no-toasts") && (critical || passing)) this.#toasts?.show(notification);
+    // An alert that stands on top of the open list has its button there.
+    const inList = this.open && wantsAcknowledgement(notification) && this.#list?.get(notification.id) !== undefined;
+    const wanted = !notification.read && !this.hasAttribute("no-toasts") && !inList;
+    if (wanted && (critical || passing)) this.#toasts?.show(notification);
     if (critical || !late) this.#panel.announce(`${notification.title}. ${notification.message}`, critical);
     this.#say("carillon-notification", notification);
   }
@@ -328,6 +338,10 @@ export class CarillonInbox extends HTMLElement {
 
   #opened() {
     this.#toasts?.clearPassing();
+    for (const id of this.#toasts?.ids ?? []) {
+      const listed = this.#list?.get(id);
+      if (listed && wantsAcknowledgement(listed)) this.#toasts?.dismiss(id);
+    }
     this.#list?.tick();
     // Somebody else may have taken an alert that is still open here.
     if (this.#list?.stale || this.#list?.hasOpenAlerts) void this.#list.load();

@@ -1,6 +1,7 @@
 // @ts-check
 /**
- * The list inside the panel: one view of the inbox, newest first, with older pages on scrolling down.
+ * The list inside the panel: one view of the inbox, newest first, with older pages on scrolling down. Alerts that wait
+ * for an answer stand above everything else.
  *
  * It holds what it has read and is told what changed; the element around it talks to the user and the client.
  *
@@ -35,6 +36,8 @@ export class InboxList {
   #note = element("p", { class: "note", role: "status" });
   #older;
   #watcher;
+  /** @type {string | undefined} The last entry of the pages that were read: the next one follows it. */
+  #last;
 
   /**
    * @param {CarillonClient} client
@@ -50,7 +53,6 @@ export class InboxList {
     this.#older = button(labels.older, "older", () => void this.older());
     this.#older.hidden = true;
     this.element = element("div", { class: "list" }, this.#items, this.#note, this.#older);
-    this.element.addEventListener("keydown", (event) => this.#move(event));
     this.#watcher = new IntersectionObserver(
       (sightings) => {
         // A busy page is handed several at once, oldest first; only the last one says how it is now.
@@ -72,14 +74,16 @@ export class InboxList {
    */
   async load() {
     const limit = Math.min(REREAD_LIMIT, Math.max(PAGE, this.#rows.size));
-    const page = await this.#read({ limit });
-    if (!page) return;
+    const read = await this.#read({ limit });
+    if (!read) return;
     this.stale = false;
-    const there = new Set(page.map(({ id }) => id));
-    for (const id of [...this.#rows.keys()]) if (!there.has(id)) this.remove(id);
+    const page = read.notifications;
+    this.#last = page.at(-1)?.id;
+    const shown = new Map([...(read.unanswered ?? []), ...page].map((notification) => [notification.id, notification]));
+    for (const id of [...this.#rows.keys()]) if (!shown.has(id)) this.remove(id);
     const before = this.#rows;
     this.#rows = new Map();
-    for (const notification of page) this.#put(notification, before.get(notification.id));
+    for (const notification of shown.values()) this.#put(notification, before.get(notification.id));
     arrange(
       this.#items,
       [...this.#rows.values()].map((row) => row.element),
@@ -91,10 +95,11 @@ export class InboxList {
 
   /** Read the page below the last entry. */
   async older() {
-    const last = [...this.#rows.keys()].at(-1);
-    if (this.#busy || last === undefined) return;
-    const page = await this.#read({ limit: PAGE, before: last });
-    if (!page) return;
+    if (this.#busy || this.#last === undefined) return;
+    const read = await this.#read({ limit: PAGE, before: this.#last });
+    if (!read) return;
+    const page = read.notifications;
+    this.#last = page.at(-1)?.id ?? this.#last;
     for (const notification of page) {
       if (!this.#rows.has(notification.id)) this.#items.append(this.#put(notification).element);
     }
@@ -118,10 +123,15 @@ export class InboxList {
   add(notification) {
     if (this.#busy) this.#addedMeanwhile.push(notification);
     if (this.#view === "archived" || this.#view === "read" || this.#rows.has(notification.id)) return;
-    const older = this.#rows;
-    this.#rows = new Map();
-    this.#items.prepend(this.#put(notification).element);
-    for (const [id, row] of older) this.#rows.set(id, row);
+    const rows = [...this.#rows.values()];
+    const onTop = rows.findIndex((row) => !wantsAcknowledgement(row.notification));
+    const place = wantsAcknowledgement(notification) ? 0 : onTop < 0 ? rows.length : onTop;
+    rows.splice(place, 0, this.#put(notification));
+    this.#rows = new Map(rows.map((row) => [row.notification.id, row]));
+    arrange(
+      this.#items,
+      rows.map((row) => row.element),
+    );
     this.#finish(!this.#older.hidden);
   }
 
@@ -173,8 +183,8 @@ export class InboxList {
     if (this.#rows.size === 0) this.#note.textContent = this.#labels.loading;
     try {
       const state = this.#view;
-      const { notifications } = await this.#client.inbox(state ? { ...query, state } : query);
-      return reading === this.#reading ? notifications : null;
+      const page = await this.#client.inbox(state ? { ...query, state } : query);
+      return reading === this.#reading ? page : null;
     } catch {
       if (reading === this.#reading) this.#fail();
       return null;
@@ -216,8 +226,12 @@ export class InboxList {
     return used;
   }
 
-  /** @param {KeyboardEvent} event */
-  #move(event) {
+  /**
+   * Go to another entry, from wherever the focus is in the panel.
+   *
+   * @param {KeyboardEvent} event
+   */
+  move(event) {
     const rows = [...this.#rows.values()];
     const at = rows.findIndex((row) => row.element.matches(":focus-within"));
     const to = { ArrowDown: at + 1, ArrowUp: Math.max(at - 1, 0), Home: 0, End: rows.length - 1 }[event.key];

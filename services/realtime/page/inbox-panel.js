@@ -16,6 +16,10 @@ import { StatusBanner } from "./status-banner.js";
 const BADGE_LIMIT = 99;
 /** The width of the toasts with what is around them. */
 const BESIDE_PX = 412;
+/** Between the panel and the bell, and between the panel and the edge of the window. */
+const GAP_PX = 8;
+/** Less room than this below the bell, and the panel opens where there is more. */
+const ENOUGH_PX = 320;
 /** Lines kept for a screen reader that is still reading; the oldest goes first. */
 const ANNOUNCEMENTS_KEPT = 5;
 /** @type {["all" | "unread" | "archived", InboxState | undefined][]} */
@@ -93,15 +97,38 @@ export class InboxPanel {
     this.#bell.setAttribute("aria-expanded", String(open));
   }
 
-  /** Put the panel under the bell, wherever that is now, and the toasts beside it where there is room. */
+  /**
+   * Put the panel at the bell, wherever that is now, and inside the window; the toasts beside it where there is room.
+   *
+   * It ends where the bell ends, in the direction of the page, and opens upwards where there is no room below.
+   */
   place() {
-    const { bottom, right } = this.#bell.getBoundingClientRect();
-    const width_px = document.documentElement.clientWidth;
-    const panel = `.panel { --_top: ${bottom + 8}px; --_right: ${Math.max(8, width_px - right)}px; }`;
+    const bell = this.#bell.getBoundingClientRect();
+    const { clientWidth: width_px, clientHeight: height_px } = document.documentElement;
+    const panel_px = this.#panel.offsetWidth;
+    const wanted_px = getComputedStyle(this.#bell).direction === "rtl" ? bell.left : bell.right - panel_px;
+    const left_px = Math.max(GAP_PX, Math.min(wanted_px, width_px - panel_px - GAP_PX));
+    const below_px = height_px - bell.bottom;
+    const upwards = below_px < ENOUGH_PX && bell.top > below_px;
+    // A bell that was scrolled out of the window does not take the panel along.
+    const top_px = Math.max(GAP_PX, Math.min(bell.bottom + GAP_PX, height_px - ENOUGH_PX));
+    const bottom_px = Math.max(GAP_PX, Math.min(height_px - bell.top + GAP_PX, height_px - ENOUGH_PX));
+    const room_px = height_px - GAP_PX - (upwards ? bottom_px : top_px);
+    const at = upwards ? `--_top: auto; --_bottom: ${bottom_px}px` : `--_top: ${top_px}px; --_bottom: auto`;
+    const panel = `.panel { ${at}; --_left: ${left_px}px; --_room: ${room_px}px; }`;
     this.placement.replaceSync(panel);
     const { left } = this.#panel.getBoundingClientRect();
     if (!this.open || left < BESIDE_PX) return;
     this.placement.replaceSync(`${panel} .panel:popover-open ~ .toasts { right: ${width_px - left}px; }`);
+  }
+
+  /**
+   * Whether a key was pressed in the panel.
+   *
+   * @param {Event} event
+   */
+  holds(event) {
+    return event.composedPath().includes(this.#panel);
   }
 
   /** @param {KeyboardEvent} event */

@@ -17,15 +17,16 @@ INBOX_STYLE.replaceSync(`
 .bell svg { inline-size: 24px; block-size: 24px; }
 .bell:hover { background: color-mix(in srgb, currentColor 10%, transparent); }
 .badge {
-  position: absolute; inset-block-start: 1px; inset-inline-start: 22px; min-inline-size: 20px; block-size: 20px;
-  padding: 0 5px; border-radius: 10px; font-size: 12px; line-height: 20px; font-weight: 700; text-align: center;
+  /* It grows inwards, so that three characters stay on the bell. */
+  position: absolute; inset-block-start: 1px; inset-inline-end: 0; min-inline-size: 20px; block-size: 20px;
+  padding: 0 4px; border-radius: 10px; font-size: 12px; line-height: 20px; font-weight: 700; text-align: center;
   font-variant-numeric: tabular-nums; background: var(--_critical); color: light-dark(#ffffff, #2b0708);
 }
 
 .panel {
-  position: fixed; inset: var(--_top, 60px) var(--_right, 8px) auto auto; margin: 0; padding: 0;
+  position: fixed; inset: var(--_top, 60px) auto var(--_bottom, auto) var(--_left, 8px); margin: 0; padding: 0;
   inline-size: min(var(--carillon-panel-width, 420px), 100vw - 16px);
-  max-block-size: min(680px, 100dvh - var(--_top, 60px) - 12px);
+  max-block-size: min(680px, var(--_room, 100dvh - 72px));
   flex-direction: column; overflow: hidden;
   background: var(--_surface); color: var(--_text); border: 1px solid var(--_border); border-radius: var(--_radius);
   box-shadow: 0 16px 48px light-dark(#1a203033, #00000099);
@@ -90,6 +91,7 @@ h2 { font-size: 17px; font-weight: 650; }
   padding: 0 8px; border-radius: 10px; font-size: 12px; line-height: 20px; color: var(--_tone);
   background: color-mix(in srgb, var(--_tone) 12%, transparent); overflow-wrap: anywhere;
 }
+.about { margin-block-start: 4px; color: var(--_muted); font-size: 13px; overflow-wrap: anywhere; unicode-bidi: plaintext; }
 .actions { display: flex; align-items: center; gap: 2px; }
 .entry .actions { justify-content: flex-end; margin-block-start: -28px; pointer-events: none; }
 .entry .actions > * { pointer-events: auto; }

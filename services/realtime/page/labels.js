@@ -21,6 +21,10 @@ export const LABELS = {
   markUnread: "Mark unread",
   acknowledge: "Acknowledge",
   acknowledged: "Acknowledged",
+  /** @type {(who: string, when: string) => string} */
+  acknowledgedBy: (who, when) => `Acknowledged by ${who}, ${when}`,
+  source: "Source",
+  systems: "Systems",
   alertStates: { open: "", acknowledged: "Acknowledged", resolved: "Resolved", ended: "Over" },
   older: "Show older",
   loading: "Loading…",
@@ -64,6 +68,7 @@ export const PREFERENCES_LABELS = {
   saved: "Saved",
   saveFailed: "That could not be saved. Please try again.",
   loadFailed: "The settings could not be read.",
+  unknownUser: "There is no entry for you in the directory yet, so there is nothing to choose. Ask whoever runs this service.",
   browserTitle: "This browser",
   browser: {
     unsupported: "This browser cannot show notifications while the page is closed.",

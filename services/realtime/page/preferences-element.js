@@ -8,6 +8,7 @@
  * @module
  */
 
+import { CarillonError } from "./api.js";
 import { BASE_STYLE } from "./base-style.js";
 import { CarillonClient } from "./carillon.js";
 import { button, element } from "./dom.js";
@@ -136,12 +137,14 @@ export class CarillonPreferences extends HTMLElement {
     const client = new CarillonClient({ url: this.url, getToken: this.#getToken ?? (() => token) });
     this.#client = client;
     this.#webPush = new WebPush(client, this.getAttribute("worker") ?? undefined);
-    await this.#try(this.#labels.loadFailed, async () => {
+    const loaded = await this.#try(this.#labels.loadFailed, async () => {
       const preferences = await client.preferences();
       if (client !== this.#client) return;
       this.#show(preferences);
       this.#channels.disabled = false;
     });
+    // What went wrong is to be read, and this browser cannot be registered either.
+    if (!loaded) return;
     await this.#try(this.#labels.loadFailed, async () => {
       const state = await this.#webPush?.state();
       if (state && client === this.#client) this.#showBrowser(state);
@@ -227,8 +230,9 @@ export class CarillonPreferences extends HTMLElement {
     try {
       await work();
       return true;
-    } catch {
-      if (client === this.#client) this.#trouble.textContent = words;
+    } catch (error) {
+      const unknown = error instanceof CarillonError && error.code === "unknown_user";
+      if (client === this.#client) this.#trouble.textContent = unknown ? this.#labels.unknownUser : words;
       return false;
     }
   }

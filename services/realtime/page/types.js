@@ -16,6 +16,11 @@
  * @property {string} id Goes into `acknowledge()`; not the notification's id.
  * @property {boolean} requires_acknowledgment
  * @property {AlertState} [state] Where it stood when the entry was read; "open" when left out.
+ * @property {string} [source]
+ * @property {string} [severity]
+ * @property {string[]} [affected_systems]
+ * @property {string} [acknowledged_by] A user id; also of one that was resolved after that.
+ * @property {number} [acknowledged_at] Epoch seconds.
  */
 
 /** @typedef {"open" | "acknowledged" | "resolved" | "ended"} AlertState "ended": too long ago to be known. */
@@ -40,6 +45,7 @@
 /**
  * @typedef {object} InboxPage
  * @property {InboxNotification[]} notifications Newest first.
+ * @property {InboxNotification[]} [unanswered] Alerts that wait for an answer, however old, newest first.
  * @property {number} unread
  * @property {string} cursor
  */
