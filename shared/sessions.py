@@ -111,7 +111,6 @@ class Sessions:
         session_id: str | None,
         *,
         node: str = GATEWAY,
-        device_info: dict[str, Any] | None = None,
         reply_to: str | None = None,
         correlation: str | None = None,
     ) -> SessionOpened | None:
@@ -135,7 +134,6 @@ class Sessions:
             "live": person is None or person.preferences.realtime,
             "reply_to": reply_to,
             "correlation": correlation,
-            "device_info": device_info,
         }
         text = json.dumps(record, separators=(",", ":"))
         opened = await self._open(user_id, name, text, ttl_s=GATEWAY_TTL_S, most=GATEWAY_SESSIONS_MOST, after=None)

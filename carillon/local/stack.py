@@ -159,6 +159,7 @@ class Stack:
             "SMS_CALLBACK_HOST": LOOPBACK,
             "SMS_CALLBACK_PORT": str(self.ports.sms_callback),
             "SMS_CALLBACK_URL": self.sms_callback_url,
+            "REALTIME_DEMO_PAGE": "on",
             "REALTIME_JWT_SECRET": self._secret("jwt_secret"),
             "EMAIL_UNSUBSCRIBE_SECRET": self._secret("unsubscribe_secret"),
             "EMAIL_UNSUBSCRIBE_URL": self.realtime_url,

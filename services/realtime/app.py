@@ -137,7 +137,7 @@ def build(node: RealtimeNode, keys: Keys, addresses: Addresses, limits: AddressL
             *api.routes(),
             *unsubscription,
             *api_page_routes(description),
-            *page_routes(),
+            *page_routes(demo=context.settings.realtime_demo_page == "on"),
         ]
     )
     return app

@@ -1,4 +1,4 @@
-"""Serves the page and its modules from ``page/``, under a policy that lets nothing else run.
+"""Serves the modules in ``page/``, and where it is wanted the page for trying out, under a policy of their own.
 
 The files are read when the process starts: what is not in the folder then is not there.
 """
@@ -24,16 +24,23 @@ _TYPES = {
 # What a Host header may look like, so that nothing else gets into the policy.
 _HOST = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}")
 
+# What makes the page for trying out; everything else is what other people's pages include (docs/web.md).
+_DEMO = frozenset({"index.html", "page.css", "page.js"})
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def page_routes() -> list[web.RouteDef]:
-    """Return a route for each file, and ``/`` for the page."""
+def page_routes(*, demo: bool) -> list[web.RouteDef]:
+    """Return a route for each file, and ``/`` for the page for trying out.
+
+    Args:
+        demo: whether that page is served; anybody who has a token may read his inbox there.
+    """
     folder = Path(str(resources.files("services.realtime") / "page"))
     routes: list[web.RouteDef] = []
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_file() and path.suffix in _TYPES:
+        if path.is_file() and path.suffix in _TYPES and (demo or name not in _DEMO):
             handler = file_handler(path.read_bytes(), _TYPES[path.suffix])
             routes.append(web.get(f"/{name}", handler))
             if name == "index.html":

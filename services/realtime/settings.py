@@ -3,7 +3,7 @@
 import binascii
 from base64 import urlsafe_b64decode
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
@@ -100,6 +100,9 @@ class RealtimeSettings(UnsubscribeSettings):
     )
     realtime_webpush_public_key: Annotated[str | None, AfterValidator(_public_key)] = Field(
         None, description="what browsers subscribe with: the public half of PUSH_WEBPUSH_VAPID_KEY_FILE, base64url"
+    )
+    realtime_demo_page: Literal["on", "off"] = Field(
+        "off", description="the page for trying out, at `/`; `carillon up` and the dev overlay turn it on"
     )
     realtime_concurrency: int = Field(200, ge=1, le=5000, description="deliveries in flight")
 

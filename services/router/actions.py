@@ -127,13 +127,11 @@ class Actions:
         return messages
 
     async def _connect(self, publish: control.SessionConnect, incoming: Incoming) -> dict[str, object]:
-        info = publish.device_info
         asked = incoming.response_topic
         answer_to = asked if asked and self._topics.is_receipt(asked) else None
         opened = await self._sessions.open_session(
             publish.user_id,
             publish.session_id,
-            device_info={"name": info} if isinstance(info, str) else info,
             reply_to=answer_to,
             correlation=incoming.correlation.hex() if incoming.correlation is not None else None,
         )

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+import redis.asyncio
 
 from carillon.local.stack import Stack
 from carillon.publisher import Receipt
@@ -410,11 +411,16 @@ async def test_a_gateways_session_is_answered_with_what_is_pending_and_told_of_w
             answer: dict[str, Any] = json.loads(incoming.payload)
             return answer
 
-        body = json.dumps({"device_info": {"name": "gateway"}})
+        body = json.dumps({"device_info": {"name": "a personal phone"}})
         gateway.publish(f"websocket/connect/{user}", body, response_topic=reply_to, correlation=b"s1")
         opened = await reply()
         assert opened["status"] == "accepted"
         assert opened["session_id"]
+        # Nobody reads what a gateway says of the device, so it is kept nowhere.
+        async with redis.asyncio.from_url(system.stack.store.url, decode_responses=True) as store:
+            kept = [record async for key in store.scan_iter("*:session_nodes") for record in await store.hvals(key)]
+        assert [record for record in kept if opened["session_id"] in record or user in record]
+        assert [record for record in kept if "personal phone" in record] == []
         assert first.notification_id in [one["id"] for one in opened["notifications"]]
         live = await system.publish(f"notifications/realtime/user/{user}", {"message": "Live"})
         frame = await reply()

@@ -310,9 +310,7 @@ async def test_gateway_session_is_opened_with_its_pending_entries_and_kept_by_he
     await add(desk, "n1")
     await desk.feed.add("f1", body("f1"), ("ops",))
     await desk.feed.put_status(1, '{"type":"status","message":"fine"}')
-    opened = await desk.sessions.open_session(
-        "user1", "g1", reply_to="gate/1", correlation="00ff", device_info={"os": "x"}
-    )
+    opened = await desk.sessions.open_session("user1", "g1", reply_to="gate/1", correlation="00ff")
     assert opened is not None
     assert opened.session_id == "g1"
     assert [(entry["id"], entry["read"]) for entry in opened.pending] == [("n1", False), ("f1", False)]

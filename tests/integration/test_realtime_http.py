@@ -3,6 +3,7 @@
 import re
 import time
 from base64 import urlsafe_b64encode
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -422,7 +423,14 @@ async def test_without_a_secret_there_is_nothing_to_unsubscribe_from(node: Realt
         assert answer.status == 404
 
 
-async def test_page_and_description_are_served_under_a_strict_policy(node: Realtime) -> None:
+async def test_page_and_description_are_served_under_a_strict_policy(
+    store: EmptyStore, broker: LocalServer, topic_prefix: str
+) -> None:
+    async with realtime_node(store.url, broker.url, topic_prefix, realtime_demo_page="on") as node:
+        await _served_under_a_strict_policy(node)
+
+
+async def _served_under_a_strict_policy(node: Realtime) -> None:
     async with node.client.get(f"{node.url}/") as response:
         assert response.status == 200
         policy = response.headers["Content-Security-Policy"]
@@ -450,3 +458,39 @@ async def test_page_and_description_are_served_under_a_strict_policy(node: Realt
 
 def _routes(node: Realtime) -> Any:
     return build(node.node, SharedSecret("x" * 32), Addresses(), AddressLimits(1, 1)).router.routes()
+
+
+# The page.
+
+
+async def test_page_for_trying_out_is_there_only_where_it_was_asked_for(
+    store: EmptyStore, broker: LocalServer, topic_prefix: str
+) -> None:
+    demo = ("/", "/index.html", "/page.js", "/page.css")
+    theirs = (
+        "/inbox-element.js",
+        "/preferences-element.js",
+        "/carillon.js",
+        "/web-push.js",
+        "/carillon-sw.js",
+        "/icon.svg",
+    )
+
+    async def statuses(node: Realtime, paths: Sequence[str]) -> set[int]:
+        found = set()
+        for path in paths:
+            async with node.client.get(f"{node.url}{path}") as answer:
+                found.add(answer.status)
+        return found
+
+    async with realtime_node(store.url, broker.url, topic_prefix) as node:
+        assert await statuses(node, demo) == {404}
+        # What a web developer includes (docs/web.md), and what it includes in turn.
+        assert await statuses(node, [*theirs, "/api", "/v1/openapi.json"]) == {200}
+        modules = set(theirs)
+        for path in modules.copy():
+            async with node.client.get(f"{node.url}{path}") as answer:
+                modules |= {f"/{name}" for name in re.findall(r"from \"\./([a-z-]+\.js)\"", await answer.text())}
+        assert await statuses(node, sorted(modules)) == {200}
+    async with realtime_node(store.url, broker.url, topic_prefix, realtime_demo_page="on") as node:
+        assert await statuses(node, [*demo, *theirs]) == {200}

@@ -91,6 +91,13 @@ def test_a_service_starts_with_the_environment_of_its_pod(pod: Pod, load: Load) 
     load(pod)
 
 
+@overlays
+def test_the_page_for_trying_out_is_served_in_dev_alone(overlay: str, load: Load) -> None:
+    settings = load(Pod(overlay, "realtime"))
+    assert isinstance(settings, RealtimeSettings)
+    assert settings.realtime_demo_page == ("on" if overlay == "dev" else "off")
+
+
 @pods
 def test_every_variable_is_a_setting_of_the_service(pod: Pod) -> None:
     # Stricter than the process, which judges only what begins with one of its prefixes.

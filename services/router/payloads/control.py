@@ -49,6 +49,7 @@ class _Session(Payload):
 
     user_id: Identifier
     session_id: Identifier | None = None
+    # Checked as gateways send it, and kept nowhere: nobody reads it, and it may be personal.
     device_info: DeviceInfo | None = None
 
 
