@@ -32,7 +32,7 @@ INBOX_STYLE.replaceSync(`
   box-shadow: 0 16px 48px light-dark(#1a203033, #00000099);
 }
 .panel:popover-open { display: flex; }
-.top { display: flex; align-items: center; gap: 8px; padding: 10px 8px 6px 16px; }
+.top { display: flex; align-items: center; gap: 8px; padding-block: 10px 6px; padding-inline: 16px 8px; }
 h2 { font-size: 17px; font-weight: 650; }
 .connection {
   display: inline-flex; align-items: center; gap: 6px; margin-inline-end: auto; color: var(--_muted); font-size: 13px;
@@ -61,7 +61,7 @@ h2 { font-size: 17px; font-weight: 650; }
 .status span { display: block; color: var(--_muted); }
 
 .list { overflow-y: auto; overscroll-behavior: contain; min-block-size: 120px; }
-.entry { position: relative; display: flex; gap: 12px; padding: 12px 12px 8px 16px; cursor: pointer; }
+.entry { position: relative; display: flex; gap: 12px; padding-block: 12px 8px; padding-inline: 16px 12px; cursor: pointer; }
 .entry + .entry { border-block-start: 1px solid var(--_border); }
 .entry:hover { background: color-mix(in srgb, var(--_text) 4%, transparent); }
 .entry[data-unread] { background: color-mix(in srgb, var(--_accent) 7%, transparent); }
