@@ -386,6 +386,32 @@ async def test_time_ends_a_row_that_nobody_works_on(ledger: Ledger) -> None:
     assert await open_rows(ledger) == 0
 
 
+async def test_time_ends_a_row_behind_many_others_on_a_lane_where_nobody_works(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(GRACE_MS, Priority.NORMAL, 1)
+    # All on one shard and due. Of such a lane a sweep hands out one.
+    many = 150
+    key = next(f"many{number}" for number in range(1000) if shard_of_key(f"many{number}") == shard_of_key("late"))
+    await ledger.accept(record(*(row(f"email:{number}") for number in range(many)), key=key))
+    late = record(row(lifetime_s=0.01), key="late")
+    await ledger.accept(late)
+    ended: list[EndedRow] = []
+    sweeps = 0
+
+    async def has_ended() -> bool:
+        nonlocal sweeps
+        sweeps += 1
+        swept = await ledger.sweep(100, probed={"email"})
+        assert len(swept.due) <= 1
+        ended.extend(swept.ended)
+        return bool(ended)
+
+    await eventually(has_ended, within_s=10)
+    assert [(one.notification_id, one.reason) for one in ended] == [(late.notification.id, Reason.EXPIRED)]
+    assert sweeps < many
+
+
 async def test_a_row_in_hand_is_left_to_its_worker_beyond_its_deadline(ledger: Ledger) -> None:
     accepted = record(row(lifetime_s=0.01))
     await ledger.accept(accepted)

@@ -1,0 +1,53 @@
+"""A worker of the email lane in a process of its own, which one delivery kills: ``python -m tests.dying_worker JSON``.
+
+It stands for whatever kills a process in the middle of its work: no outcome is written, nothing is given back.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from datetime import timedelta
+from typing import Any
+
+from shared.keys import Keys
+from shared.ledger import Claim, Ledger, Outcome
+from shared.model import Delivery, Job, Notification, State
+from shared.mqtt_address import BrokerAddress
+from shared.store import Store
+from shared.topics import Topics
+from shared.worker import Worker
+
+# In the middle of the others, in whose order a sweep hands them out.
+POISON = "email:15-poison"
+# How long an attempt takes, so that the neighbours are in hand when the process dies.
+_TAKES_S = 0.05
+
+
+async def _perform(_notification: Notification, delivery: Delivery, _claim: Claim) -> Outcome:
+    await asyncio.sleep(_TAKES_S)
+    if delivery.key == POISON:
+        os._exit(137)
+    await asyncio.sleep(_TAKES_S)
+    return Outcome(State.DELIVERED)
+
+
+async def _work(options: dict[str, Any]) -> None:
+    async with Store(options["store"]) as store:
+        worker = Worker(
+            "email",
+            Job[Delivery],
+            _perform,
+            lambda *_: None,
+            ledger=Ledger(store, Keys(), record_retention_s=600),
+            topics=Topics(options["prefix"]),
+            address=BrokerAddress.parse(options["broker"]),
+            client_id=f"{options['prefix'].rstrip('/')}-{os.getpid()}",
+            concurrency=10,
+            lease=timedelta(seconds=options["lease_s"]),
+        )
+        await worker.run()
+
+
+if __name__ == "__main__":
+    asyncio.run(_work(json.loads(sys.argv[1])))
