@@ -32,6 +32,7 @@ _RECORD = re.compile(rb".*:n:([0-9a-f-]{36})")
 _INBOX_ENTRIES = re.compile(rb".*\{u:(.+)\}:entries")
 _TALLY = re.compile(rb".*:tally:(\d+)")
 _DUE = re.compile(rb".*:due:(\w+)")
+_DEAD = re.compile(rb".*:dead")
 
 # A hash of a thousand fields comes in a few milliseconds; more at once would only hold the store for longer.
 _SCAN_COUNT = 1_000
@@ -136,11 +137,13 @@ class Ledger:
     Attributes:
         tallies: by lane, how many rows were created and how many ended in each state, as the ledger counted them.
         schedule: ``LANE|ID|KEY`` of everything that somebody is to look at.
+        dead: the same of everything in the list of dead letters, whatever it is.
     """
 
     records: dict[str, Record] = field(default_factory=dict)
     tallies: dict[str, Counter[str]] = field(default_factory=dict)
     schedule: set[str] = field(default_factory=set)
+    dead: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +191,9 @@ async def dump_store(url: str, folder: Path) -> None:
 
 def write_ledger(file: Path, ledger: Ledger) -> None:
     """Write a ledger so that ``read_evidence`` reads it back."""
-    lines: list[dict[str, Any]] = [{"tallies": ledger.tallies, "schedule": sorted(ledger.schedule)}]
+    lines: list[dict[str, Any]] = [
+        {"tallies": ledger.tallies, "schedule": sorted(ledger.schedule), "dead": sorted(ledger.dead)}
+    ]
     lines += [asdict(record) for record in ledger.records.values()]
     _write(file, iter(lines))
 
@@ -216,6 +221,7 @@ def _read_ledger(file: Path) -> Ledger:
         if "tallies" in line:
             ledger.tallies = {lane: Counter(words) for lane, words in line["tallies"].items()}
             ledger.schedule = set(line["schedule"])
+            ledger.dead = set(line["dead"])
             continue
         rows = [
             Row(**{**row, "history": [Attempt(**attempt) for attempt in row["history"]]}) for row in line.pop("rows")
@@ -277,7 +283,9 @@ async def _scan(store: Any) -> tuple[Ledger, list[InboxEntry]]:
                 ledger.tallies.setdefault(lane, Counter())[word] += int(count)
         elif found := _DUE.fullmatch(key):
             members = await store.zrange(key, 0, -1)
-            ledger.schedule |= {f"{found[1].decode()}|{member.decode()}" for member in members}
+            ledger.schedule |= {f"{found[1].decode()}|{member.decode(errors='replace')}" for member in members}
+        elif _DEAD.fullmatch(key):
+            ledger.dead |= {member.decode(errors="replace") for member in await store.zrange(key, 0, -1)}
     for start in range(0, len(records), _PAGE):
         page = records[start : start + _PAGE]
         async with store.pipeline(transaction=False) as pipeline:

@@ -39,9 +39,14 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 # What part of the publishing the poison is planted in, after what part of it.
 _AFTER, _DURING = 0.3, 0.4
 # Large mails are long for everybody who takes them; so few of them say nothing in a percentile.
-HUGE_MAILS = 3
-# One long line beside many short ones: as text a rectangle of 150 million characters.
-_HUGE = "<table><tr><td>" + "a<br>" * 5_000 + "</td><td>" + "y" * 30_000 + "</td></tr></table>"
+HUGE_MAILS = 6
+_HUGE = (
+    # One long line beside many short ones: as text a rectangle of 150 million characters.
+    "<table><tr><td>" + "a<br>" * 5_000 + "</td><td>" + "y" * 30_000 + "</td></tr></table>",
+    # A hundred thousand lines for each paragraph, or blanks for each line.
+    '<p style="margin-top:99999em">a</p>' * 1_500,
+    '<div style="padding-left:99999em">' + "a<br>" * 8_000 + "</div>",
+)
 
 _ADDRESSES: dict[Channel, Address] = {
     Channel.EMAIL: EmailAddress(email="poison@example.com"),
@@ -50,7 +55,10 @@ _ADDRESSES: dict[Channel, Address] = {
     Channel.REALTIME: UserInbox(user_id="poison"),
 }
 
-# Field of the record, and what stands there instead; None is nothing. {key} is the row's.
+# What takes the place of a whole record, and what is planted into the schedule alone.
+RECORD, SCHEDULE = "record", "schedule"
+
+# Field of the record (or the above), and what stands there instead; None is nothing. {key} is the row's.
 DAMAGES: tuple[tuple[str, str | bytes | None], ...] = (
     ("s:{key}", "garbage"),
     ("s:{key}", "p|email|normal|0|0"),
@@ -64,6 +72,14 @@ DAMAGES: tuple[tuple[str, str | bytes | None], ...] = (
     ("c", "{"),
     ("c", '{"v": 1}'),
     ("c", None),
+    ("s:{key}", f"p|sms|normal|0|0|0|{'9' * 30}|1|1|"),
+    ("d:{key}", "[]"),
+    ("d:{key}", '{"key": "email:another"}'),
+    ("c", '{"id": "01893e4a-0000-7000-8000-000000000000"}'),
+    (RECORD, "something else"),
+    (RECORD, None),
+    (SCHEDULE, "garbage"),
+    (SCHEDULE, b"\xff\xfe|\xff"),
 )
 
 
@@ -74,6 +90,9 @@ def planted(plan: Plan) -> int:
 
 async def _plant(ledger: Ledger, channel: Channel, field: str, value: str | bytes | None) -> None:
     """Write a row that is due in a moment, and damage it."""
+    if field == SCHEDULE:
+        await ledger.store.command("ZADD", f"{ledger.keys.shard(0)}:due:{channel}", 1, value or "")
+        return
     key, soon_ms = f"{channel}:poison", round(time.time() * 1000) + 1_000
     row = Delivery(
         key=key, channel=channel, priority=Priority.NORMAL, address=_ADDRESSES[channel], due_ms=soon_ms,
@@ -85,7 +104,11 @@ async def _plant(ledger: Ledger, channel: Channel, field: str, value: str | byte
     )  # fmt: skip
     await ledger.accept(NewRecord(notification, [NewRow(row)]))
     record, name = f"{ledger.keys.shard_of(notification.id)}:n:{notification.id}", field.format(key=key)
-    if value is None:
+    if field == RECORD:
+        await ledger.store.command("DEL", record)
+        if value is not None:
+            await ledger.store.command("SET", record, value)
+    elif value is None:
         await ledger.store.command("HDEL", record, name)
     else:
         await ledger.store.command("HSET", record, name, value)
@@ -101,13 +124,16 @@ async def _poison_rows(rig: Rig) -> None:
         kinds = [(channel, *damage) for damage in DAMAGES for channel in channels]
         rig.draw.shuffle(kinds)
         step_s = rig.plan.lasts_s * _DURING / len(kinds)
-        mails = set(range(0, len(kinds), max(1, len(kinds) // HUGE_MAILS))) if Channel.EMAIL in channels else set()
+        mail_every = len(kinds) // HUGE_MAILS if Channel.EMAIL in channels else len(kinds) + 1
+        mails: list[int] = []
         async with Store(rig.store_url) as store, Publisher(rig.stack.broker.url) as publisher:
             ledger = Ledger(store, Keys())
             for number, kind in enumerate(kinds):
                 await _plant(ledger, *kind)
-                if number in mails:
-                    mail = {"to": f"huge{number}@example.com", "subject": "Poison", "html_body": _HUGE}
+                if number % mail_every == mail_every - 1:
+                    html = _HUGE[len(mails) % len(_HUGE)]
+                    mails.append(number)
+                    mail = {"to": f"huge{number}@example.com", "subject": "Poison", "html_body": html}
                     await publisher.publish("notifications/email/send", mail, timeout_s=60)
                 await asyncio.sleep(step_s)
         rig.note(f"{len(kinds)} unreadable rows, {len(mails)} huge mails", "ledger", begin)
@@ -134,13 +160,16 @@ def _resident_bytes(pid: int) -> int:
 
 
 def _judge(rig: Rig, evidence: Evidence, _verdict: Verdict) -> Iterator[str]:
-    ends = Counter(
-        (record.key is None, row.state, row.reason)
-        for record in evidence.ledger.records.values()
+    ledger = evidence.ledger
+    put_away = sum(
+        record.key is None and (row.state, row.reason) == ("dead_lettered", "unreadable")
+        for record in ledger.records.values()
         for row in record.rows
     )
-    if ends[True, "dead_lettered", "unreadable"] != planted(rig.plan):
-        yield f"{ends[True, 'dead_lettered', 'unreadable']} of {planted(rig.plan)} unreadable rows are dead letters"
+    # Those of the schedule alone have no record.
+    put_away += sum(entry.split("|")[1] not in ledger.records for entry in ledger.dead)
+    if not put_away == len(ledger.dead) == planted(rig.plan):
+        yield f"{put_away} of {planted(rig.plan)} unreadable rows are dead letters, and {len(ledger.dead)} are listed"
     huge = Counter(effect.to for effect in evidence.effects if effect.to.startswith("huge"))
     if "email" in rig.plan.services and (len(huge) < HUGE_MAILS or set(huge.values()) != {1}):
         yield f"of the huge mails {dict(huge)} came"
