@@ -6,6 +6,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from carillon.publisher import Publisher
@@ -148,8 +149,10 @@ async def _hold_to_memory(rig: Rig) -> None:
         for index in range(rig.plan.processes if "email" in rig.plan.services else 0):
             pid = rig.stack.child("email", index).pid
             if pid is not None and (resident := _resident_bytes(pid)) > POD_BYTES:
-                rig.send_signal("email", index, signal.SIGKILL)
-                rig.notes.append(f"email-{index} killed at {resident >> 20} MiB")
+                # It may be gone by itself.
+                with suppress(ProcessLookupError):
+                    rig.send_signal("email", index, signal.SIGKILL)
+                    rig.notes.append(f"email-{index} killed at {resident >> 20} MiB")
 
 
 def _resident_bytes(pid: int) -> int:
