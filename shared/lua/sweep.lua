@@ -60,6 +60,7 @@ local function look_at(member)
   if state then
     end_row(id, record, key, row, state, reason, retention_s)
     ended[#ended + 1] = {id, key, state, reason, found[2], found[3]}
+    bytes = bytes + #found[2] + #found[3]
     return nil
   end
   return row, id, key, found
@@ -90,7 +91,10 @@ if probe then
   local pages = math.ceil(redis.call('ZCOUNT', schedule, '-inf', now) / LOOKED_AT)
   if pages > 0 then
     local first = math.floor(now / LOOKED_AT_EVERY_MS) % pages * LOOKED_AT
-    for _, member in ipairs(redis.call('ZRANGE', schedule, first, first + LOOKED_AT - 1)) do look_at(member) end
+    for _, member in ipairs(redis.call('ZRANGE', schedule, first, first + LOOKED_AT - 1)) do
+      if bytes >= most_bytes then break end
+      look_at(member)
+    end
   end
 end
 return {due_rows, ended}

@@ -111,7 +111,7 @@ async def test_what_is_in_the_same_hands_is_delivered_and_what_kills_ends_as_a_d
             await link.wait_up()
             one = record(*keys)
             await ledger.accept(one)
-            await settled(link.publish(*message) for message in jobs_of(topics, one.content, one.rows))
+            await settled((link.publish(*each) for each in jobs_of(topics, one.content, one.rows)), within_s=10)
 
             async def all_ended() -> bool:
                 return not (await ledger.open_work())["email"].count
