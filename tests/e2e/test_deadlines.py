@@ -1,5 +1,6 @@
 """A notification's deadline on its whole way: what the provider is told of it, and what becomes of what is late."""
 
+import json
 import re
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -11,6 +12,8 @@ import pytest_asyncio
 
 from carillon.local.stack import Stack
 from shared.keys import Keys
+from shared.mqtt import Broker
+from shared.mqtt_address import BrokerAddress
 from shared.store import Store
 from shared.trace import Trace, TracedRow
 from tests.system import System, open_system
@@ -101,3 +104,38 @@ async def test_what_a_provider_does_not_take_in_time_ends_as_expired(system: Sys
     assert (row.state, row.reason) == ("expired", "expired")
     assert row.attempts
     assert await system.sandbox.outbox(to=to) == []
+
+
+@pytest.mark.parametrize("channel", ["email", "sms", "push"])
+async def test_what_waits_where_no_process_works_ends_as_expired_with_event_and_counter(
+    new_stack: Callable[..., Stack], channel: str
+) -> None:
+    stack = new_stack(services=("router",))
+    await stack.start()
+    provider = {"email": "smtp", "sms": "twilio", "push": "apns"}[channel]
+    async with (
+        open_system(stack) as system,
+        Broker(BrokerAddress.parse(stack.broker.url), f"events-{channel}") as events,
+    ):
+        await events.subscribe("notifications/events/+")
+        topic, payload, _ = await direct(system, provider)
+        receipt = await system.publish(topic, {**payload, "ttl_s": 2, "events": True})
+        heard: list[dict[str, Any]] = []
+
+        async def told() -> bool:
+            for incoming in await events.take(10):
+                assert incoming.topic == f"notifications/events/{receipt.notification_id}"
+                heard.append(json.loads(incoming.payload))
+                events.ack(incoming)
+            return len(heard) == 2
+
+        await eventually(told, 30, "the event of the end")
+        accepted, expired = heard
+        assert accepted["state"] == "accepted"
+        assert (expired["state"], expired["channel"], expired["reason"]) == ("expired", channel, "expired")
+        wanted = f'carillon_deliveries_total{{channel="{channel}",outcome="expired",reason="expired"}} 1.0'
+        async with system.http.get(f"{stack.ops_url('router')}/metrics") as answer:
+            assert wanted in (await answer.text()).splitlines()
+        async with Store(stack.store.url) as store:
+            (row,) = [row async for row in Trace(store, Keys()).rows(receipt.notification_id or "")]
+            assert (row.state, row.reason) == ("expired", "expired")
