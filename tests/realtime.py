@@ -126,7 +126,11 @@ class Client:
         """Read until the server closes, and return its code."""
         while True:
             message = await self.socket.receive(timeout=within_s)
-            if message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR):
+            if message.type is aiohttp.WSMsgType.CLOSE:
+                # The client has answered it meanwhile; where that failed, its own code is another one.
+                code: int = message.data
+                return code
+            if message.type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR):
                 return self.socket.close_code
 
     async def say(self, **frame: Any) -> None:
