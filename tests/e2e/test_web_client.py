@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, Route
+from playwright.async_api import Browser, Page, Route, WebSocketRoute
 
 from carillon.local.servers import LocalServer
 from shared.people import Person
 from tests.conftest import EmptyStore
 from tests.page import until
 from tests.realtime import Realtime, realtime_node, token
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.real_broker, pytest.mark.real_store, pytest.mark.asyncio(loop_scope="session")]
 
@@ -44,8 +45,9 @@ _CLIENT = """async ({ name, tokens, options }) => {
 @pytest_asyncio.fixture(loop_scope="session")
 async def node(store: EmptyStore, broker: LocalServer, topic_prefix: str) -> AsyncIterator[Realtime]:
     async with realtime_node(
-        store.url, broker.url, topic_prefix, inbox_limit=_LIMIT, realtime_max_sessions_per_user=3
-    ) as running:
+        store.url, broker.url, topic_prefix, inbox_limit=_LIMIT, realtime_max_sessions_per_user=3,
+        realtime_demo_page="on",
+    ) as running:  # fmt: skip
         yield running
 
 
@@ -178,6 +180,87 @@ async def test_one_session_too_many_waits_long_so_that_windows_do_not_push_each_
         last = (await heard(page, "states"))[-1]
         assert last["code"] == 4009
         assert 15_000 <= last["wait_ms"] <= 30_000
+
+
+class Doors:
+    """Lets WebSockets of a page through, or refuses so many before their hello."""
+
+    def __init__(self) -> None:
+        self.refusals = 0
+        self.tried = 0
+
+    async def knock(self, socket: WebSocketRoute) -> None:
+        self.tried += 1
+        if self.refusals:
+            self.refusals -= 1
+            await socket.close()
+        else:
+            socket.connect_to_server()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def doors(page: Page) -> Doors:
+    """What stands between the page and WebSockets; time in the page goes on by itself and in leaps."""
+    doors = Doors()
+    await page.route_web_socket("**/v1/ws*", doors.knock)
+    await page.clock.install()
+    await page.reload()
+    return doors
+
+
+async def transports(page: Page) -> list[str]:
+    """The transports that the client was open over, one after the other."""
+    return [change["transport"] for change in await heard(page, "states") if change["state"] == "open"]
+
+
+async def test_one_failed_handshake_is_tried_again_and_not_taken_for_a_proxy(page: Page, doors: Doors) -> None:
+    doors.refusals = 1
+    await make(page, token("user1"))
+    await page.evaluate("one.client.connect()")
+    await opened(page)
+    assert (await transports(page), doors.tried) == (["websocket"], 2)
+
+
+async def test_client_on_an_event_stream_comes_back_to_a_websocket_and_misses_nothing(
+    node: Realtime, page: Page, doors: Doors
+) -> None:
+    doors.refusals = 3
+    await make(page, token("user1"))
+    await page.evaluate("one.client.connect()")
+    await opened(page)
+    assert (await transports(page), doors.tried) == (["sse"], 2)
+    await node.to_user("user1", "over the stream")
+    await until(page, "one.heard.titles.length === 1")
+    # The first try beside the stream fails, and the stream goes on.
+    await page.clock.fast_forward(60_000)
+    await eventually(lambda: doors.tried == 3, what="another try")
+    await node.to_user("user1", "still over the stream")
+    await until(page, "one.heard.titles.length === 2")
+    assert await page.evaluate("one.client.transport") == "sse"
+    # The next one is twice as late: between one minute and two.
+    await page.clock.fast_forward(50_000)
+    await node.to_user("user1", "between")
+    await until(page, "one.heard.titles.length === 3")
+    assert doors.tried == 3
+    await page.clock.fast_forward(70_000)
+    await until(page, "one.client.transport === 'websocket'")
+    await node.to_user("user1", "over the socket")
+    await until(page, "one.heard.titles.length === 4")
+    expected = ["over the stream", "still over the stream", "between", "over the socket"]
+    assert await heard(page, "titles") == expected
+    assert await transports(page) == ["sse", "websocket"]
+    await eventually(lambda: len(node.node.hub.users["user1"].sessions) == 1, what="the end of the stream's session")
+    # A frame goes over it, which no stream can carry.
+    assert await page.evaluate("one.client.send({ type: 'ping' })")
+
+
+async def test_choice_of_a_transport_is_kept(page: Page, doors: Doors) -> None:
+    await make(page, token("user1"), transport="sse")
+    await page.evaluate("one.client.connect()")
+    await opened(page)
+    await page.clock.fast_forward(3_600_000)
+    await until(page, "one.client.state === 'open'")
+    assert doors.tried == 0
 
 
 async def test_calls_reach_the_server_and_refusals_say_why(node: Realtime, page: Page) -> None:

@@ -13,7 +13,7 @@ import { Backoff } from "./backoff.js";
 import { openEventSource, openWebSocket } from "./transport.js";
 
 /** @import { InboxApi } from "./api.js" */
-/** @import { Link } from "./transport.js" */
+/** @import { Link, LinkEvents } from "./transport.js" */
 /** @import { ClientFrame, ConnectionState, ServerFrame, StateChange, TransportName } from "./types.js" */
 
 /** RFC 6455, 7.4.1. */
@@ -24,6 +24,11 @@ const TOO_MANY_SESSIONS = 4009;
 /** What only the server says, so that a WebSocket got through to it: those, 1013 (try again later), 4008. */
 const SPOKEN_BY_SERVER = new Set([GOING_AWAY, UNAUTHENTICATED, TOO_MANY_SESSIONS, 1013, 4008]);
 
+/** Handshakes may fail for many reasons. So many in a row without a hello look like a proxy that lets none through. */
+const FAILURES_BEFORE_SSE = 2;
+/** From the first hello of an event stream to the next try of a WebSocket beside it; twice as long after each failure. */
+const RETURN_FIRST_MS = 60_000;
+const RETURN_LONGEST_MS = 30 * 60_000;
 /** From opening to hello; a proxy may swallow an upgrade and answer nothing. */
 const HELLO_DEADLINE_MS = 10_000;
 /** A connection that lived this long was a success: the next loss starts with the shortest wait. */
@@ -55,6 +60,13 @@ export class Connection {
   #transport;
   /** @type {Link | null} */
   #link = null;
+  /** A WebSocket that is tried beside an event stream. @type {Link | null} */
+  #candidate = null;
+  /** WebSockets in a row that were never greeted. */
+  #failures = 0;
+  #returnAfter_ms = RETURN_FIRST_MS;
+  /** What the owner was told last, so that he is told of changes alone. @type {TransportName | null} */
+  #told = null;
   /** Which attempt is current; answers to an earlier one are dropped. */
   #attempt = 0;
   /** Something came since the last ping. */
@@ -126,7 +138,11 @@ export class Connection {
 
   #networkBack() {
     // Another network may let WebSockets through.
-    if (this.#choice === "auto" && this.#state !== "open") this.#transport = "websocket";
+    if (this.#choice === "auto" && this.#state !== "open") {
+      this.#transport = "websocket";
+      this.#failures = 0;
+      this.#returnAfter_ms = RETURN_FIRST_MS;
+    }
     this.#hurry();
   }
 
@@ -153,14 +169,8 @@ export class Connection {
     try {
       const ticket = await this.#api.ticket();
       if (attempt !== this.#attempt) return;
-      const websocket = this.#transport === "websocket";
-      const address = this.#api.address(websocket ? "ws" : "events", { ticket, cursor: this.#owner.cursor() });
-      this.#link = (websocket ? openWebSocket : openEventSource)(address, {
-        frame: (frame, cursor) => {
-          this.#heard = true;
-          if (frame.type === "hello") this.#greeted();
-          this.#owner.frame(frame, cursor);
-        },
+      this.#link = this.#open(this.#transport, ticket, {
+        frame: (frame, cursor) => this.#receive(frame, cursor),
         closed: (code) => void this.#closed(code),
       });
       this.#after(HELLO_DEADLINE_MS, () => {
@@ -171,7 +181,32 @@ export class Connection {
     }
   }
 
+  /**
+   * @param {TransportName} transport
+   * @param {string} ticket
+   * @param {LinkEvents} events
+   */
+  #open(transport, ticket, events) {
+    const websocket = transport === "websocket";
+    const address = this.#api.address(websocket ? "ws" : "events", { ticket, cursor: this.#owner.cursor() });
+    return (websocket ? openWebSocket : openEventSource)(address, events);
+  }
+
+  /**
+   * @param {ServerFrame} frame
+   * @param {string | null} cursor
+   */
+  #receive(frame, cursor) {
+    this.#heard = true;
+    if (frame.type === "hello") this.#greeted();
+    this.#owner.frame(frame, cursor);
+  }
+
   #greeted() {
+    if (this.#transport === "websocket") {
+      this.#failures = 0;
+      this.#returnAfter_ms = RETURN_FIRST_MS;
+    } else if (this.#choice === "auto") this.#returnLater();
     this.#backoff.ease();
     this.#after(STABLE_MS, () => {
       this.#backoff.reset();
@@ -181,6 +216,53 @@ export class Connection {
     this.#keepAlive();
     if (globalThis.document?.hasFocus()) this.#tellFocus(true);
     this.#become("open");
+  }
+
+  #returnLater() {
+    // From the upper half, so that the clients of one server do not try in step.
+    this.#after(this.#returnAfter_ms * (0.5 + Math.random() / 2), () => void this.#return());
+    this.#returnAfter_ms = Math.min(RETURN_LONGEST_MS, this.#returnAfter_ms * 2);
+  }
+
+  /**
+   * Try a WebSocket beside the event stream, which goes on until the other one is greeted.
+   *
+   * The WebSocket resumes from the cursor as it is now. What comes over both is dropped by the owner, who knows it.
+   */
+  async #return() {
+    const attempt = this.#attempt;
+    /** @type {[ServerFrame, string | null][]} */
+    const early = [];
+    /** @type {Link | null} */
+    let link = null;
+    const failed = () => {
+      if (attempt !== this.#attempt || this.#link === link) return;
+      link?.close();
+      this.#candidate = null;
+      this.#returnLater();
+    };
+    let ticket;
+    try {
+      ticket = await this.#api.ticket();
+    } catch {
+      return failed();
+    }
+    if (attempt !== this.#attempt) return;
+    this.#after(HELLO_DEADLINE_MS, () => {
+      if (this.#candidate !== null && this.#candidate === link) failed();
+    });
+    link = this.#candidate = this.#open("websocket", ticket, {
+      frame: (frame, cursor) => {
+        if (this.#link === link) return this.#receive(frame, cursor);
+        early.push([frame, cursor]);
+        if (frame.type !== "hello" || link === null) return;
+        this.#drop({ except: link });
+        this.#link = link;
+        this.#transport = "websocket";
+        for (const each of early) this.#receive(...each);
+      },
+      closed: (code) => (this.#link === link ? void this.#closed(code) : failed()),
+    });
   }
 
   /**
@@ -222,8 +304,12 @@ export class Connection {
     const greeted = this.#state === "open";
     this.#drop();
     if (this.#choice === "auto") {
-      // A WebSocket that is never greeted may have a proxy in between that lets none through.
-      const through = greeted || this.#transport === "sse" || SPOKEN_BY_SERVER.has(code ?? 0);
+      if (this.#transport === "websocket") {
+        const through = greeted || SPOKEN_BY_SERVER.has(code ?? 0);
+        this.#failures = through ? 0 : this.#failures + 1;
+      }
+      // After an event stream one WebSocket is tried; the failures before it still count.
+      const through = this.#transport === "sse" || this.#failures < FAILURES_BEFORE_SSE;
       this.#transport = through ? "websocket" : "sse";
     }
     if (code === UNAUTHENTICATED) return this.#renew();
@@ -267,13 +353,19 @@ export class Connection {
     this.#become("waiting", { wait_ms, code });
   }
 
-  /** End the current attempt or link and everything that waits for it. */
-  #drop() {
+  /**
+   * End the current attempt or link and everything that waits for it.
+   *
+   * @param {{except?: Link}} [options] A link that stays open, to take its place.
+   */
+  #drop({ except } = {}) {
     this.#attempt += 1;
     for (const timer of this.#timers) clearTimeout(timer);
     this.#timers.clear();
     this.#link?.close();
     this.#link = null;
+    if (this.#candidate !== except) this.#candidate?.close();
+    this.#candidate = null;
   }
 
   /**
@@ -293,8 +385,9 @@ export class Connection {
    * @param {{wait_ms?: number, code?: number | null}} [details]
    */
   #become(state, { wait_ms, code } = {}) {
-    if (state === this.#state && wait_ms === undefined) return;
+    if (state === this.#state && this.#transport === this.#told && wait_ms === undefined) return;
     this.#state = state;
+    this.#told = this.#transport;
     this.#owner.state({ state, transport: this.#transport, wait_ms: wait_ms ?? null, code: code ?? null });
   }
 }
