@@ -14,6 +14,7 @@ from tests.system import System, open_system
 pytestmark = [pytest.mark.real_broker, pytest.mark.real_store, pytest.mark.asyncio(loop_scope="session")]
 
 _DESKTOP = {"width": 1280, "height": 800}
+_SAID = {"source": "disk-watch", "affected_systems": ["orders", "billing"]}
 _PHONE = {"width": 390, "height": 844}
 
 
@@ -34,7 +35,7 @@ async def fill(system: System) -> str:
     for type_ in ("info", "success", "warning", "error", "message"):
         await tell(system, user, f"Of type {type_}", type=type_, category="orders", priority="high")
     await tell(system, user, "With a link", data={"url": "https://example.com/orders/7"}, priority="low")
-    await system.publish(f"notifications/alerts/critical/{kind}", {"message": "Disk full"})
+    await system.publish(f"notifications/alerts/critical/{kind}", {"message": "Disk full", **_SAID})
     return user
 
 
@@ -74,8 +75,17 @@ async def test_axe_finds_nothing(
         await entry(page, "Disk full").get_by_role("button", name="Acknowledge").click()
         await expect(entry(page, "Disk full")).to_contain_text("Acknowledged")
         found["read and acknowledged"] = await complaints(page, axe)
+        await page.reload()
+        await live(page)
+        await open_inbox(page)
+        await expect(entry(page, "Disk full")).to_contain_text(f"Acknowledged by {user}")
+        found["who took it"] = await complaints(page, axe)
         await page.get_by_role("button", name="Archived").click()
         await expect(page.locator("carillon-inbox .note")).to_have_text("The archive is empty.")
         found["empty view"] = await complaints(page, axe)
+        await page.goto("about:blank")
+        await page.goto(f"{stack.realtime_url}/#token={token(system, f'stranger-{uuid.uuid4().hex[:8]}')}")
+        await expect(page.locator("carillon-preferences .trouble")).not_to_be_empty()
+        found["somebody unknown"] = await complaints(page, axe)
         await context.close()
     assert {where: what for where, what in found.items() if what} == {}

@@ -130,6 +130,22 @@ async def test_an_alert_has_one_button_whether_the_inbox_is_open_or_not(system: 
     await page.context.close()
 
 
+async def test_an_alert_has_one_button_when_the_list_comes_to_it(system: System, browser: Browser) -> None:
+    user = await reader(system)
+    page = await visit(browser, system, user)
+    await open_inbox(page)
+    await page.get_by_role("button", name="Archived").click()
+    await expect(page.locator("carillon-inbox .note")).to_have_text("The archive is empty.")
+    # Not in this view, so its toast has the button.
+    await alarm(system, user, "Third")
+    await expect(toasts(page).filter(has_text="Third")).to_be_visible()
+    await page.get_by_role("button", name="All", exact=True).click()
+    await expect(entry(page, "Third")).to_be_visible()
+    await expect(toasts(page)).to_have_count(0)
+    await expect(page.get_by_role("button", name="Acknowledge", exact=True)).to_have_count(1)
+    await page.context.close()
+
+
 async def test_arrow_keys_work_as_soon_as_the_inbox_is_open(system: System, browser: Browser) -> None:
     user = await reader(system)
     for title in ("Older", "Newer"):
@@ -158,6 +174,17 @@ async def test_a_count_beyond_two_digits_stays_on_the_bell(system: System, brows
     assert count is not None
     assert count["x"] >= bell["x"]
     assert count["x"] + count["width"] <= bell["x"] + bell["width"]
+    # Where nothing of a text has a direction, the page's own would put the sign before the digits.
+    await page.evaluate("document.documentElement.dir = 'rtl'")
+    digit_left, sign_left = await badge(page).evaluate(
+        """(badge) => [0, 2].map((at) => {
+          const range = document.createRange();
+          range.setStart(badge.firstChild, at);
+          range.setEnd(badge.firstChild, at + 1);
+          return range.getBoundingClientRect().left;
+        })"""
+    )
+    assert digit_left < sign_left
     await page.context.close()
 
 

@@ -49,7 +49,7 @@ export class CarillonInbox extends HTMLElement {
   #panel = new InboxPanel({
     opened: () => this.#opened(),
     markAllRead: () => void this.#markAllRead(),
-    view: (view) => void this.#list?.show(view),
+    view: (view) => void this.#list?.show(view).then(() => this.#oneButton()),
   });
 
   constructor() {
@@ -338,13 +338,19 @@ export class CarillonInbox extends HTMLElement {
 
   #opened() {
     this.#toasts?.clearPassing();
+    this.#oneButton();
+    this.#list?.tick();
+    // Somebody else may have taken an alert that is still open here.
+    if (this.#list?.stale || this.#list?.hasOpenAlerts) void this.#list.load().then(() => this.#oneButton());
+  }
+
+  /** Take away the toasts of alerts that have their button in the open list. */
+  #oneButton() {
+    if (!this.open) return;
     for (const id of this.#toasts?.ids ?? []) {
       const listed = this.#list?.get(id);
       if (listed && wantsAcknowledgement(listed)) this.#toasts?.dismiss(id);
     }
-    this.#list?.tick();
-    // Somebody else may have taken an alert that is still open here.
-    if (this.#list?.stale || this.#list?.hasOpenAlerts) void this.#list.load();
   }
 
   /**

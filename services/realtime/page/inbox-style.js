@@ -20,7 +20,7 @@ INBOX_STYLE.replaceSync(`
   /* It grows inwards, so that three characters stay on the bell. */
   position: absolute; inset-block-start: 1px; inset-inline-end: 0; min-inline-size: 20px; block-size: 20px;
   padding: 0 4px; border-radius: 10px; font-size: 12px; line-height: 20px; font-weight: 700; text-align: center;
-  font-variant-numeric: tabular-nums; background: var(--_critical); color: light-dark(#ffffff, #2b0708);
+  font-variant-numeric: tabular-nums; unicode-bidi: plaintext; background: var(--_critical); color: light-dark(#ffffff, #2b0708);
 }
 
 .panel {
