@@ -85,7 +85,11 @@ async def _passes(check: Check) -> bool:
 def _metrics(checks: dict[str, Check]) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def answer(request: web.Request) -> web.Response:
         await _ask(checks)
-        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        try:
+            encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        except (TypeError, ValueError):
+            # It compares versions as numbers, whatever they are.
+            raise web.HTTPNotAcceptable from None
         return web.Response(body=encode(REGISTRY), headers={"Content-Type": content_type})
 
     return answer

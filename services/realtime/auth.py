@@ -18,6 +18,10 @@ from shared.fields import Identifier
 _user_id: TypeAdapter[str] = TypeAdapter(Identifier)
 
 
+# What PyJWT raises for what is no token: half a surrogate pair, a header a thousand levels deep, an endless number.
+UNREADABLE = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError)
+
+
 class Unauthenticated(Exception):
     """There is no token, or it does not hold."""
 
@@ -88,7 +92,7 @@ class TokenVerifier:
                 float(claims["exp"]),
                 None if issued_s is None else float(issued_s),
             )
-        except (jwt.PyJWTError, ValueError, TypeError):
+        except UNREADABLE:
             # "from None": the chain could carry parts of the token into a log.
             raise Unauthenticated from None
 

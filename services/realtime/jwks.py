@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 import jwt
 
-from services.realtime.auth import Unauthenticated
+from services.realtime.auth import UNREADABLE, Unauthenticated
 from shared import http_answer
 
 log = logging.getLogger(__name__)
@@ -77,10 +77,10 @@ class RemoteKeys:
         """
         try:
             header = jwt.get_unverified_header(token)
-        except jwt.PyJWTError:
+        except UNREADABLE:
             raise Unauthenticated from None
         algorithm, name = header.get("alg"), header.get("kid")
-        if algorithm not in ALGORITHMS:
+        if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
             raise Unauthenticated
         key = self._named(name)
         if key is None:

@@ -74,6 +74,9 @@ REQUESTS = {
         f"GET /v1/ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         f"Sec-WebSocket-Version: {SECRET}\r\nSec-WebSocket-Key: {SECRET}\r\n\r\n"
     ).encode(),
+    "a format of a version that is no number": (
+        f"GET /metrics HTTP/1.1\r\nHost: a\r\nAccept: application/openmetrics-text; version={SECRET}\r\n\r\n"
+    ).encode(),
     "an upgrade to something else": (
         f"GET /v1/ws HTTP/1.1\r\nHost: a\r\nUpgrade: {SECRET}\r\nConnection: Upgrade\r\n\r\n"
     ).encode(),

@@ -123,6 +123,27 @@ async def test_foreign_and_confused_keys_are_refused(server: KeyServer, verifier
     assert server.asked == 1
 
 
+@pytest.mark.parametrize(
+    "token",
+    [
+        pytest.param("\udcff.e30.c2ln", id="bytes"),
+        *(
+            pytest.param(f"{urlsafe_b64encode(header).rstrip(b'=').decode()}.e30.c2ln", id=name)
+            for name, header in {
+                "an algorithm that is a list": b'{"alg": [], "kid": "rsa"}',
+                "an algorithm that is an object": b'{"alg": {}, "kid": "rsa"}',
+                "a key that is a list": b'{"alg": "RS256", "kid": []}',
+                "a list": b"[]",
+                "deep": b"[" * 5000,
+            }.items()
+        ),
+    ],
+)
+async def test_header_that_is_none_is_refused(verifier: TokenVerifier, token: str) -> None:
+    with pytest.raises(Unauthenticated):
+        await verifier.verify(token)
+
+
 async def test_unknown_key_ids_do_not_make_us_a_weapon_against_the_key_server(
     server: KeyServer, verifier: TokenVerifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
