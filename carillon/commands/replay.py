@@ -40,10 +40,11 @@ def replay(*, filters: Filters, extend: timedelta | None, rate: float, dry_run: 
 
     What is replayed is due at once: the router's sweeper hands it to its channel. It keeps its history, and it is
     replayed once, however many people run this at the same time. Left dead and reported are those past their deadline
-    (unless --extend gives a new one) or cancelled, those whose person is gone, has switched the channel off, or has no
-    such address any more, and those whose address is on the suppression list (bounced, unsubscribed, complained); mail
-    and SMS go to the address that the directory has now. --dry-run looks at all that, too. Refused publishes (channel
-    "intake") cannot be replayed, because nothing was accepted: their publishers were told, and publish again.
+    (unless --extend gives a new one) or cancelled, those of an alert that was acknowledged or resolved, those whose
+    person is gone, has switched the channel off, or has no such address any more, and those whose address is on the
+    suppression list (bounced, unsubscribed, complained). Mail and SMS go to the address that the directory has now.
+    --dry-run looks at all that, too. Refused publishes (channel "intake") cannot be replayed, because nothing was
+    accepted: their publishers were told, and publish again.
 
     Exit status: 0 all replayed; 1 some were left; 2 wrong use or settings.
 

@@ -3,7 +3,7 @@
 --
 -- ARGV: lane, id, key, deadline ms (the row keeps a later one; 0 keeps any), spec ('' keeps it), dry run 0|1.
 -- Answer: reopened | already (it lives again, or is not on the list any more) | record_expired | cancelled | expired |
---         unreadable.
+--         acknowledged, resolved (its alert was, so nobody is to be told any more) | unreadable.
 
 local lane, id, key, deadline, spec, dry = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6] == '1'
 local list, member, record = base .. ':dead', lane .. '|' .. id .. '|' .. key, record_key(id)
@@ -11,7 +11,7 @@ local list, member, record = base .. ':dead', lane .. '|' .. id .. '|' .. key, r
 if not redis.call('ZSCORE', list, member) then
   return 'already'
 end
-local found = read_fields(record, 's:' .. key, 'cancelled')
+local found = read_fields(record, 's:' .. key, 'cancelled', 'alert')
 if found and not found[1] then
   return 'record_expired'
 end
@@ -22,8 +22,9 @@ end
 if row.state ~= 'l' then
   return 'already'
 end
-if found[2] then
-  return 'cancelled'
+local reason = called_off(row, found[2], found[3])
+if reason then
+  return reason
 end
 row.expires = math.max(row.expires, deadline)
 if row.expires <= now then

@@ -171,6 +171,23 @@ async def test_what_would_be_suppressed_is_counted_alike_by_the_dry_run_and_the_
     assert await outage.listed() == 2
 
 
+async def test_nobody_is_told_of_an_alert_that_was_answered(outage: Outage) -> None:
+    publish, address = outage.publisher.publish, {"email": "woken@example.com"}
+    await publish("directory/user/woken", address)
+    await publish("directory/oncall/answered", {"users": ["woken"]})
+    async with outage.refusing(set(address.values())):
+        told = await publish("notifications/alerts/critical/answered", {"message": "secret"})
+        await outage.until_listed(1)
+    await publish(f"notifications/alerts/acknowledge/{told.notification_id}", {"user_id": "woken"})
+    replay = ("dead-letters", "replay", "--channel", "email", "--json")
+    for options, dry_run in ((("--dry-run",), True), (("--yes",), False)):
+        ran = await outage.command(*replay, *options)
+        (one,), total = documents(ran.out)
+        assert (ran.status, one["reason"], one["replay"]) == (1, "rejected", "acknowledged")
+        assert total == {"replayed": 0, "already": 0, "left": {"acknowledged": 1}, "dry_run": dry_run}
+    assert await outage.listed() == 1
+
+
 async def test_people_are_asked_again_and_their_new_addresses_used(outage: Outage) -> None:
     for name in ("moved", "silent", "left"):
         await outage.dead_person(name)
