@@ -177,6 +177,11 @@ def token_verdict(error: GoogleAuthError) -> DeliveryError:
         return TemporaryFailure(Reason.NETWORK, f"access token: {kind}")
     if error.retryable:
         return TemporaryFailure(Reason.UNAVAILABLE, f"access token: {kind}")
+    # Behind its text google-auth keeps the document that was answered. Only OAuth's own word (RFC 6749, 5.2) is about
+    # our account; a page of a proxy is somebody's in between.
+    answer = error.args[1] if len(error.args) > 1 else None
+    if not isinstance(_dict(answer).get("error"), str):
+        return TemporaryFailure(Reason.BAD_ANSWER, f"access token: {kind}")
     return ProviderMisconfigured(Reason.AUTH, f"access token: {kind}")
 
 

@@ -73,6 +73,14 @@ async def test_refusal_of_our_account_is_the_operators(tmp_path: Path) -> None:
             await token_from(tmp_path, server.url)
 
 
+@pytest.mark.parametrize("body", [b"<html>Blocked by the proxy</html>", b"", b"[]", b'"no"', b'{"message": "no"}'])
+async def test_refusal_in_nobodys_words_is_of_somebody_in_between(body: bytes, tmp_path: Path) -> None:
+    async with raw_server(lambda: raw_http.whole(body, status="403 Forbidden")) as server:
+        with pytest.raises(TemporaryFailure) as failure:
+            await token_from(tmp_path, server.url)
+    assert failure.value.reason is Reason.BAD_ANSWER
+
+
 async def test_endpoint_that_drips_its_answer_is_given_up_in_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

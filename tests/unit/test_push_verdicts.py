@@ -236,7 +236,11 @@ def test_fcm_without_retry_after_waits_a_minute() -> None:
     [
         (TransportError("down"), TemporaryFailure),  # type: ignore[no-untyped-call]
         (RefreshError("down", retryable=True), TemporaryFailure),  # type: ignore[no-untyped-call]
-        (RefreshError("invalid_grant"), ProviderMisconfigured),  # type: ignore[no-untyped-call]
+        (
+            RefreshError("invalid_grant: None", {"error": "invalid_grant"}),  # type: ignore[no-untyped-call]
+            ProviderMisconfigured,
+        ),
+        (RefreshError("<html>"), TemporaryFailure),  # type: ignore[no-untyped-call]
     ],
 )
 def test_access_token(error: RefreshError, kind: type[DeliveryError]) -> None:
