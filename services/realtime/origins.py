@@ -12,6 +12,8 @@ from services.realtime.answers import Refusal
 
 # What stands for our own origin, which has many names behind proxies.
 OWN = "self"
+# What a browser names where a page's origin is not to be known (Fetch, 3.2).
+_HIDDEN = "null"
 
 _PREFLIGHT_S = 600
 _METHODS = "GET, POST, PUT, DELETE"
@@ -34,10 +36,7 @@ class Origins:
         if origin is None:
             # A page's own GET requests name no origin; Fetch Metadata (W3C) says it instead.
             return OWN if request.headers.get("Sec-Fetch-Site") == "same-origin" else None
-        try:
-            place = urlsplit(origin).netloc
-        except ValueError:
-            raise Refusal(400, "bad_request", "The header Origin names no origin.") from None
+        place = _place(origin)
         # The scheme is not compared: behind a proxy that ends TLS we see http where the browser sees https.
         if place.lower() == request.host.lower():
             return OWN
@@ -66,3 +65,20 @@ class Origins:
             response.headers["Access-Control-Allow-Origin"] = str(origin)
             # Else its script could not see it (Fetch, 3.3.5).
             response.headers["Access-Control-Expose-Headers"] = "Retry-After"
+
+
+def _place(origin: str) -> str:
+    """Return host and port of an origin; nothing of a hidden one.
+
+    Raises:
+        Refusal: it is none.
+    """
+    if origin == _HIDDEN:
+        return ""
+    try:
+        url = urlsplit(origin)
+    except ValueError:
+        url = None
+    if url is None or not (url.scheme and url.netloc):
+        raise Refusal(400, "bad_request", "The header Origin names no origin.")
+    return url.netloc

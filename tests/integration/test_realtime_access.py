@@ -6,6 +6,8 @@ from contextlib import AsyncExitStack
 from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
+
 from services.realtime.sessions import (
     POLICY_VIOLATION,
     TOO_MANY_SESSIONS,
@@ -101,6 +103,13 @@ async def test_pages_of_other_origins_are_refused(node: Realtime) -> None:
     async with node.client.get(f"{node.url}/v1/inbox", headers={**bearer("user1"), "Origin": ALLOWED}) as response:
         assert (response.status, response.headers["Access-Control-Allow-Origin"]) == (200, ALLOWED)
         assert "Access-Control-Allow-Credentials" not in response.headers
+
+
+@pytest.mark.parametrize("origin", ["nonsense", "", "//host", "https://", "https:host"])
+async def test_what_is_no_origin_is_a_bad_request(node: Realtime, origin: str) -> None:
+    for path in ("/v1/ws", "/v1/inbox", "/"):
+        async with node.client.get(node.url + path, headers={**bearer("user1"), "Origin": origin}) as response:
+            assert (response.status, (await response.json())["error"]["code"]) == (400, "bad_request")
 
 
 async def test_user_has_at_most_so_many_sessions_over_all_processes(node: Realtime, other: Realtime) -> None:
