@@ -64,14 +64,16 @@ def _without_quotes(record: logging.LogRecord) -> bool:
     """Take out of a record whatever may repeat a request; False drops the record."""
     error = record.exc_info[1] if record.exc_info else None
     record.args, record.exc_info, record.exc_text = (), None, None
-    if isinstance(error, HttpProcessingError):
+    # Without an error it warns of a client alone: of the languages or the cookies that one named.
+    if isinstance(error, HttpProcessingError) or (error is None and record.levelno == logging.WARNING):
         # Anybody can send what is no request, as often as he likes: that is no error of ours.
         record.msg = "request not understood"
         record.levelno, record.levelname = logging.INFO, "INFO"
     else:
         record.msg = "HTTP server failed"
         record.exc_text = frames(error) if error is not None else None
-    record.error = type(error).__name__
+    if error is not None:
+        record.error = type(error).__name__
     return record.levelno >= logging.getLogger().level
 
 

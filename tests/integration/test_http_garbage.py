@@ -152,3 +152,17 @@ async def test_bytes_that_are_no_request_are_refused_and_stand_in_no_log(
         assert (await answer_to(port, b"GET /none HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")).startswith(
             b"HTTP/1.1 404"
         )
+
+
+async def test_a_socket_in_no_language_of_ours_is_no_failure_of_ours(
+    store: EmptyStore, broker: LocalServer, topic_prefix: str, lines: Callable[[], str]
+) -> None:
+    key = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="
+    request = f"GET /v1/ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{key}\r\n"
+    async with serving("realtime", store, broker, topic_prefix) as port:
+        lines()
+        answer = await answer_to(port, f"{request}Sec-WebSocket-Protocol: {SECRET}\r\n\r\n".encode())
+        logged = lines()
+    assert answer.startswith(b"HTTP/1.1 101")
+    assert SECRET not in logged
+    assert '"warning"' not in logged
