@@ -6,10 +6,10 @@
 -- The count is wrong for a moment where the previous release has written (open_work.lua); so only where it says that
 -- something is amiss are the rows counted by their seconds.
 local function open_rows(lane, entries)
-  local open = tonumber(redis.call('HGET', base .. ':open', lane) or 0)
+  local open = count_of(redis.call('HGET', base .. ':open', lane))
   if open == entries then return open end
   open = 0
-  for _, count in ipairs(redis.call('HVALS', base .. ':age:' .. lane)) do open = open + tonumber(count) end
+  for _, count in ipairs(redis.call('HVALS', base .. ':age:' .. lane)) do open = open + count_of(count) end
   return open
 end
 

@@ -75,7 +75,7 @@ local function is_new(new_key) return redis.call('HEXISTS', record, 's:' .. new_
 -- The parts of a notification are known by base:parts:ID, and what several of them may have twice by base:planned:ID.
 local function add_part(part_id, part_content, until_ms, shared)
   local part, parts, planned = record_key(part_id), base .. ':parts:' .. id, base .. ':planned:' .. id
-  local last_ms = math.max(until_ms, tonumber(redis.call('HGET', record, 'until') or 0))
+  local last_ms = math.max(until_ms, count_of(redis.call('HGET', record, 'until')))
   local kept_s = retention_s + math.ceil(math.max(0, last_ms - now) / 1000)
   local function is_first(new_key) return is_new(new_key) and redis.call('SADD', planned, new_key) == 1 end
   local fields = {'c', part_content, 'at', number(now)}

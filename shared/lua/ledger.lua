@@ -58,6 +58,9 @@ local function write_row(record, key, row)
   redis.call('HSET', record, 's:' .. key, row_text(row))
 end
 
+-- Read a number; what is none, or damaged, is 0.
+local function count_of(text) return tonumber(text or 0) or 0 end
+
 -- Count a field of a hash up or down; one that holds no number begins anew.
 local function count_field(key, field, step)
   local left = redis.pcall('HINCRBY', key, field, step)
@@ -102,7 +105,7 @@ end
 -- knows base:age:LANE alone: open_work.lua makes the others right where it has written.
 local function count_lane(lane, second, step)
   local ages, since = base .. ':age:' .. lane, base .. ':since:' .. lane
-  local left = redis.call('HINCRBY', ages, second, step)
+  local left = count_field(ages, second, step)
   if left <= 0 then
     redis.call('HDEL', ages, second)
     redis.call('ZREM', since, second)
@@ -113,7 +116,7 @@ end
 
 local function count_open(record, row, step)
   count_lane(row.lane, number(math.floor(row.born / 1000)), step)
-  redis.call('HINCRBY', base .. ':open', row.lane, step)
+  count_field(base .. ':open', row.lane, step)
   return count_record(record, step)
 end
 
@@ -128,7 +131,7 @@ local function end_row(id, record, key, row, state, reason, retention_s)
   end
   if count_open(record, row, -1) <= 0 then
     -- Not before its parts, which end at their deadline at the latest.
-    local until_ms = tonumber(redis.call('HGET', record, 'until') or 0)
+    local until_ms = count_of(redis.call('HGET', record, 'until'))
     redis.call('EXPIRE', record, retention_s + math.ceil(math.max(0, until_ms - now) / 1000))
   end
 end
@@ -310,7 +313,7 @@ local function add_rows(id, record, at, upto, wanted, fields)
   in_pieces('HSET', record, fields)
   for lane, schedule in pairs(schedules) do
     in_pieces('ZADD', base .. ':due:' .. lane, schedule)
-    redis.call('HINCRBY', base .. ':open', lane, #schedule / 2)
+    count_field(base .. ':open', lane, #schedule / 2)
   end
   for lane, seconds in pairs(ages) do
     for second, count in pairs(seconds) do count_lane(lane, second, count) end

@@ -14,7 +14,7 @@ local function count_anew(lane)
   redis.call('UNLINK', since)
   local open, scores = 0, {}
   for i = 1, #ages, 2 do
-    open = open + tonumber(ages[i + 1])
+    open = open + count_of(ages[i + 1])
     scores[#scores + 1], scores[#scores + 2] = ages[i], ages[i]
   end
   for i = 1, #scores, MOST_ARGS do
@@ -38,7 +38,7 @@ local answer = {}
 for i = 1, #ARGV do
   local lane = ARGV[i]
   local known = redis.call('HMGET', totals, lane, lane .. ':unscheduled')
-  local open, unscheduled = tonumber(known[1] or 0), tonumber(known[2] or 0)
+  local open, unscheduled = count_of(known[1]), count_of(known[2])
   local second = oldest(lane)
   if open - redis.call('ZCARD', base .. ':due:' .. lane) ~= unscheduled
     or redis.call('HLEN', base .. ':age:' .. lane) ~= redis.call('ZCARD', base .. ':since:' .. lane) then

@@ -170,6 +170,35 @@ async def test_a_damaged_row_stops_nothing_that_meets_it(ledgers: Ledgers, what:
     assert await ledgers.ledger.finish(claims[1], Outcome(State.DELIVERED)) == "finished"
 
 
+@pytest.mark.parametrize("name", ["until", "open", "r:email:0", "w:email:0", "e:email:0", "k:email:0"])
+async def test_a_count_of_a_record_that_is_none_keeps_no_row_from_ending(ledgers: Ledgers, name: str) -> None:
+    cancelled, sent = await ledgers.accept("email:0"), await ledgers.accept("email:0")
+    for one in (cancelled, sent):
+        await _field(name, "garbage")(ledgers, one)
+    (claim,) = await ledgers.ledger.claim([(sent, "email:0")], LEASE)
+    await _field("cancelled", "1")(ledgers, cancelled)
+    assert [row.reason for row in (await ledgers.ledger.sweep(100, LATER)).ended] == [Reason.CANCELLED]
+    assert await ledgers.ledger.finish(claim, Outcome(State.DELIVERED)) == "finished"
+    assert (await ledgers.ledger.open_work())["email"].count == 0
+
+
+@pytest.mark.parametrize("name", ["open", "age:email"])
+async def test_a_count_of_a_lane_that_is_none_keeps_no_row_from_ending(ledgers: Ledgers, name: str) -> None:
+    one = await ledgers.accept("email:0")
+    counts = f"{Keys().shard_of(one)}:{name}"
+
+    async def damage() -> None:
+        for field in await ledgers.store.command("HKEYS", counts):
+            await ledgers.store.command("HSET", counts, field, "garbage")
+
+    await damage()
+    another = await ledgers.accept("email:0")
+    await damage()
+    for claim in await ledgers.ledger.claim([(one, "email:0"), (another, "email:0")], LEASE):
+        assert await ledgers.ledger.finish(claim, Outcome(State.DELIVERED)) == "finished"
+    assert (await ledgers.ledger.open_work())["email"].count == 0
+
+
 @pytest.mark.parametrize("member", [b"garbage", b"", b"|", b"no-id|email:0", b"|||", b"\xff\xfe", b"\xff|\xfe"])
 async def test_an_entry_of_the_schedule_that_names_nothing_is_put_away(ledgers: Ledgers, member: bytes) -> None:
     good = await ledgers.accept("email:0")
