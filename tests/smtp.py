@@ -35,6 +35,7 @@ def attempt(
     title: str = "Hello",
     message: str = "Good morning.",
     priority: Priority = Priority.NORMAL,
+    html_body: str | None = None,
 ) -> Attempt:
     delivery = Delivery(
         key="email:user123",
@@ -49,7 +50,7 @@ def attempt(
         kind="email_send",
         priority=priority,
         accepted_ms=0,
-        content=Content(title=title, message=message),
+        content=Content(title=title, message=message, html_body=html_body),
     )
     return Attempt(notification, delivery, number=1, in_doubt=False, deadline=datetime.now(UTC))
 

@@ -7,11 +7,12 @@ operator sees which one it is.
 
 import asyncio
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 from services.email.connection import Connection
 from services.email.connections import Connections
 from services.email.relays import Relay
-from services.email.render import Mail, render
+from services.email.render import Mail, render, takes_long
 from services.email.settings import EmailSettings
 from shared.capacity import Places
 from shared.clock import Clock, SystemClock
@@ -50,6 +51,8 @@ class SmtpProvider:
         self._connections = Connections(relay, settings.tls_context())
         self._places = Places(settings.email_concurrency)
         self._clock = clock or SystemClock()
+        # One thread: more would only take turns with each other.
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="long mails")
 
     def handles(self, delivery: Delivery) -> bool:
         """Tell whether it goes to a mailbox."""
@@ -57,7 +60,7 @@ class SmtpProvider:
 
     async def send(self, attempt: Attempt) -> Receipt:
         """Hand one mail to the relay."""
-        mail = render(attempt, self._sender, self._clock.now(), self._unsubscribe)
+        mail = await self._rendered(attempt)
         try:
             with attempt.handover.waiting(Reason.OWN_LIMIT, "a free connection of ours"):
                 await self._places.take(attempt.delivery.priority, PLACE_WAIT_S)
@@ -86,7 +89,16 @@ class SmtpProvider:
 
     async def close(self) -> None:
         """Close the connections."""
+        self._writer.shutdown(wait=False, cancel_futures=True)
         await self._connections.close()
+
+    async def _rendered(self, attempt: Attempt) -> Mail:
+        """Write the mail; a long one beside the others, which are sent meanwhile."""
+        arguments = (attempt, self._sender, self._clock.now(), self._unsubscribe)
+        if not takes_long(attempt.content):
+            return render(*arguments)
+        with attempt.handover.waiting(Reason.OWN_LIMIT, "its text version"):
+            return await asyncio.get_running_loop().run_in_executor(self._writer, render, *arguments)
 
     async def _announced(self, mail: Mail, attempt: Attempt) -> Connection:
         """Return a connection on which the relay has asked for the content."""

@@ -79,6 +79,18 @@ async def test_an_accepted_mail_is_with_the_relay(box: Sandbox, provider: Open) 
     assert entry["notification_id"] == ID
 
 
+async def test_a_mail_whose_text_takes_long_does_not_hold_up_the_others(box: Sandbox, provider: Open) -> None:
+    smtp = provider(box.addresses.smtp_url)
+    await smtp.send(attempt(title="warm"))
+    long = attempt(title="long", message="", html_body="<p>" + "a<br>" * 100_000)
+    async with asyncio.TaskGroup() as sends:
+        sends.create_task(smtp.send(long), name="long")
+        for number in range(5):
+            sends.create_task(smtp.send(attempt(title=f"short {number}")), name=f"short-{number}")
+    titles = [entry["title"] for entry in outbox(box)]
+    assert (titles[0], titles[-1], len(titles)) == ("warm", "long", 7)
+
+
 async def test_starttls_and_password_are_used_where_the_url_says_so(secured: Sandbox, provider: Open) -> None:
     smtp = provider(secured.addresses.smtp_url, email_ca_file=secured.credentials.ca_file)
     assert isinstance(await outcome(smtp, attempt()), Receipt)
