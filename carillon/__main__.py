@@ -13,7 +13,7 @@ from importlib import import_module
 import click
 
 from carillon.commands.output import printable
-from shared.errors import CarillonError, ConfigError
+from shared.core.errors import CarillonError, ConfigError
 
 # Name, module and what the list of commands says. A command is imported when it is used, so that one that only signs
 # a token does not wait for the others' imports.

@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic_core import PydanticCustomError
 
-from shared.clock import epoch_ms
-from shared.fields import moment
+from shared.core.clock import epoch_ms
+from shared.core.fields import moment
 
 _CENTURY_S = timedelta(days=36_525).total_seconds()
 

@@ -31,14 +31,14 @@ from carillon.outbox.outbox import OUTBOX_ENTRIES, Entry, Outbox
 from carillon.outbox.resending import Resending
 from carillon.payload_terms import read_object
 from carillon.receipts import FieldProblem, NoReceipt, Receipt, Refusal, Refused, Status
-from shared import tracing
-from shared.errors import BrokerUnavailable
-from shared.limits import PAYLOAD_BYTES
-from shared.model import TraceContext
-from shared.mqtt import Broker
-from shared.mqtt_address import BrokerAddress
-from shared.mqtt_link import BrokerLink
-from shared.topics import Topics
+from shared.core.errors import BrokerUnavailable
+from shared.core.limits import PAYLOAD_BYTES
+from shared.core.model import TraceContext
+from shared.core.topics import Topics
+from shared.mqtt.address import BrokerAddress
+from shared.mqtt.connection import Broker
+from shared.mqtt.reconnecting import BrokerLink
+from shared.telemetry import tracing
 
 __all__ = [
     "IDEMPOTENCY_PROPERTY",

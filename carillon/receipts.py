@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
 
-from shared.clock import rfc3339
-from shared.errors import CarillonError
+from shared.core.clock import rfc3339
+from shared.core.errors import CarillonError
 
 
 class Status(StrEnum):

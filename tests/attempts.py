@@ -6,13 +6,13 @@ from datetime import timedelta
 
 import pytest
 
-from shared.clock import SystemClock
-from shared.delivery import Deliverer
-from shared.errors import DeliveryError, DeliveryRefused, PermanentFailure
-from shared.ledger import Claim, Outcome
-from shared.model import Attempt, Receipt
-from shared.provider import Learner, Provider
-from shared.retry import RetryPolicy
+from shared.core.clock import SystemClock
+from shared.core.errors import DeliveryError, DeliveryRefused, PermanentFailure
+from shared.delivery.attempt import Attempt, Receipt
+from shared.delivery.loop import Deliverer
+from shared.delivery.provider import Learner, Provider
+from shared.delivery.retry import RetryPolicy
+from shared.ledger.ledger import Claim, Outcome
 from tests.waiting import eventually
 
 

@@ -10,13 +10,13 @@ import sys
 from datetime import timedelta
 from typing import Any
 
-from shared.keys import Keys
-from shared.ledger import Claim, Ledger, Outcome
-from shared.model import Delivery, Job, Notification, State
-from shared.mqtt_address import BrokerAddress
-from shared.store import Store
-from shared.topics import Topics
-from shared.worker import Worker
+from shared.core.model import Delivery, Job, Notification, State
+from shared.core.topics import Topics
+from shared.delivery.worker import Worker
+from shared.ledger.ledger import Claim, Ledger, Outcome
+from shared.mqtt.address import BrokerAddress
+from shared.store.keys import Keys
+from shared.store.store import Store
 
 # In the middle of the others, in whose order a sweep hands them out.
 POISON = "email:15-poison"

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from shared.keys import Keys, new_notification_id
-from shared.ledger import GRACE_MS, NewRow
-from shared.model import Content, Notification, Priority
-from shared.store import Script, Store
+from shared.core.model import Content, Notification, Priority
+from shared.ledger.ledger import GRACE_MS, NewRow
+from shared.store.keys import Keys, new_notification_id
+from shared.store.store import Script, Store
 from tests.records import now_ms
 
 _SCRIPTS = Path(__file__).parent / "payloads" / "v1_scripts"

@@ -26,10 +26,11 @@ import pytest
 from sandbox.outbox import Provider as SandboxName
 from sandbox.script import Rule
 from sandbox.server import Sandbox
-from shared.errors import DeliveryError, OutcomeUnknown, PermanentFailure, Reason, TemporaryFailure
-from shared.ledger import Outcome
-from shared.model import Attempt, Receipt, State
-from shared.provider import Provider
+from shared.core.errors import DeliveryError, OutcomeUnknown, PermanentFailure, Reason, TemporaryFailure
+from shared.core.model import State
+from shared.delivery.attempt import Attempt, Receipt
+from shared.delivery.provider import Provider
+from shared.ledger.ledger import Outcome
 from tests.attempts import cancel_once, outcome, perform
 from tests.waiting import eventually
 

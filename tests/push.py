@@ -15,11 +15,9 @@ import aiohttp
 
 from sandbox.credentials import service_environment
 from services.push.settings import PushSettings
-from shared.clock import epoch_ms
-from shared.keys import new_notification_id
-from shared.model import (
+from shared.core.clock import epoch_ms
+from shared.core.model import (
     Address,
-    Attempt,
     Channel,
     Content,
     Delivery,
@@ -29,6 +27,8 @@ from shared.model import (
     Priority,
     WebSubscription,
 )
+from shared.delivery.attempt import Attempt
+from shared.store.keys import new_notification_id
 
 _ROOT = Path(__file__).parent.parent
 _START_TIMEOUT_S = 20

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from services.push.apns import ApnsProvider
-from shared.errors import (
+from services.push.apns.provider import ApnsProvider
+from shared.core.errors import (
     DeliveryError,
     OutcomeUnknown,
     PermanentFailure,
@@ -22,7 +22,7 @@ from shared.errors import (
     RecipientGone,
     TemporaryFailure,
 )
-from shared.model import Receipt
+from shared.delivery.attempt import Receipt
 from tests.push import PushSandbox, ios, make_attempt
 
 IN_FLIGHT = 50

@@ -14,11 +14,9 @@ from services.realtime.app import serve_clients
 from services.realtime.node import RealtimeNode
 from services.realtime.provider import InboxProvider
 from services.realtime.settings import RealtimeSettings
-from shared.keys import new_notification_id
-from shared.model import (
+from shared.core.model import (
     Address,
     AlertDetails,
-    Attempt,
     Channel,
     Content,
     Delivery,
@@ -27,7 +25,9 @@ from shared.model import (
     Priority,
     UserInbox,
 )
-from shared.service import Context, open_context
+from shared.delivery.attempt import Attempt
+from shared.runtime.service import Context, open_context
+from shared.store.keys import new_notification_id
 from tests.waiting import eventually
 
 SECRET = "a secret of the tests, longer than 32 bytes"

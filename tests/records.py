@@ -3,10 +3,20 @@
 import time
 from datetime import timedelta
 
-from shared.errors import Reason
-from shared.keys import Keys, new_notification_id
-from shared.ledger import Ledger, NewRecord, NewRow, Outcome
-from shared.model import Address, AlertDetails, Channel, Content, Delivery, EmailAddress, Notification, Priority, State
+from shared.core.errors import Reason
+from shared.core.model import (
+    Address,
+    AlertDetails,
+    Channel,
+    Content,
+    Delivery,
+    EmailAddress,
+    Notification,
+    Priority,
+    State,
+)
+from shared.ledger.ledger import Ledger, NewRecord, NewRow, Outcome
+from shared.store.keys import Keys, new_notification_id
 
 LEASE = timedelta(seconds=30)
 ENDS = (State.DELIVERED, State.SUPPRESSED, State.EXPIRED, State.DEAD_LETTERED)

@@ -6,9 +6,18 @@ from typing import Any
 
 from sandbox.server import Sandbox
 from services.sms.settings import SmsSettings
-from shared.keys import new_notification_id
-from shared.model import AlertDetails, Attempt, Channel, Content, Delivery, Notification, PhoneNumber, Priority
-from shared.topics import Kind
+from shared.core.model import (
+    AlertDetails,
+    Channel,
+    Content,
+    Delivery,
+    Notification,
+    PhoneNumber,
+    Priority,
+)
+from shared.core.topics import Kind
+from shared.delivery.attempt import Attempt
+from shared.store.keys import new_notification_id
 
 PHONE = "+12025550123"
 

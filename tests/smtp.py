@@ -17,7 +17,8 @@ from weakref import WeakKeyDictionary
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from services.email.settings import EmailSettings
-from shared.model import Attempt, Channel, Content, Delivery, EmailAddress, Notification, Priority
+from shared.core.model import Channel, Content, Delivery, EmailAddress, Notification, Priority
+from shared.delivery.attempt import Attempt
 from tests.waiting import eventually
 
 ID = "01893e4a-0000-7003-8000-000000000000"

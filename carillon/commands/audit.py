@@ -10,9 +10,9 @@ from carillon.commands.durations import Duration
 from carillon.commands.output import AnswerIsNo, json_option, print_columns, print_json
 from carillon.commands.progress import ProgressLine
 from carillon.commands.settings import OperatorSettings
-from shared.audit import LONGEST_SPAN, OVERDUE_AFTER, Audit, Depth
-from shared.audit_report import ACCOUNT_WORDS, Accounts, Finding, Report
-from shared.clock import rfc3339
+from shared.core.clock import rfc3339
+from shared.ledger.audit import LONGEST_SPAN, OVERDUE_AFTER, Audit, Depth
+from shared.ledger.audit_report import ACCOUNT_WORDS, Accounts, Finding, Report
 
 _IDS_SHOWN = 10
 

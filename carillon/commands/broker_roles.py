@@ -7,7 +7,7 @@ import click
 
 from carillon.broker.roles import Login, roles
 from carillon.broker.rules import dynamic_security, emqx_acl
-from shared.errors import ConfigError
+from shared.core.errors import ConfigError
 
 
 @click.command()

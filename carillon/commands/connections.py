@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from carillon.commands.output import CannotWork
 from carillon.commands.settings import OperatorSettings
 from carillon.publisher import Publisher
-from shared.errors import BrokerUnavailable, StoreUnavailable
-from shared.keys import Keys
-from shared.store import Store
+from shared.core.errors import BrokerUnavailable, StoreUnavailable
+from shared.store.keys import Keys
+from shared.store.store import Store
 
 
 @asynccontextmanager

@@ -12,8 +12,8 @@ import click
 
 from carillon.commands.durations import Duration
 from carillon.commands.output import AnswerIsNo, CannotWork
-from shared.dead_letters import DeadLetters, Wanted
-from shared.ledger import LANES
+from shared.ledger.dead_letters import DeadLetters, Wanted
+from shared.ledger.ledger import LANES
 
 # Refused publishes are listed as if this were a channel.
 INTAKE = "intake"

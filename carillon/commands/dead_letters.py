@@ -19,11 +19,11 @@ from carillon.commands.replay import replay
 from carillon.commands.rows import row_document, whom
 from carillon.commands.settings import OperatorSettings
 from carillon.receipts import FieldProblem
-from shared.clock import SystemClock, rfc3339
-from shared.ledger import LANES
-from shared.rejections import LIMIT as REJECTIONS_KEPT
-from shared.rejections import Rejection, Rejections
-from shared.trace import DeadLetter, Trace
+from shared.core.clock import SystemClock, rfc3339
+from shared.ledger.ledger import LANES
+from shared.ledger.reader import DeadLetter, Trace
+from shared.ledger.rejections import LIMIT as REJECTIONS_KEPT
+from shared.ledger.rejections import Rejection, Rejections
 
 
 @dataclass(frozen=True, slots=True)

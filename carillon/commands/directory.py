@@ -20,9 +20,9 @@ from carillon.commands.durations import Duration
 from carillon.commands.output import AnswerIsNo, json_option, print_json, printable
 from carillon.commands.settings import OperatorSettings
 from carillon.publisher import OUTSTANDING, FieldProblem, NoReceipt, Publisher, Refusal, Refused
-from shared.errors import CarillonError
-from shared.fields import identifier
-from shared.topics import Kind, Topics
+from shared.core.errors import CarillonError
+from shared.core.fields import identifier
+from shared.core.topics import Kind, Topics
 
 # The field that says whose entry a line is, and the kind of publish that the line becomes.
 _KINDS = {"user_id": Kind.DIRECTORY_USER, "oncall": Kind.DIRECTORY_ONCALL}

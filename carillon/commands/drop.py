@@ -10,9 +10,9 @@ from carillon.commands.connections import open_store
 from carillon.commands.dead_letter_filters import INTAKE, Filters, confirm, counts_text, filter_options
 from carillon.commands.output import json_option, print_json
 from carillon.commands.settings import OperatorSettings
-from shared.dead_letters import DeadLetters, Wanted
-from shared.rejections import LIMIT as REJECTIONS_KEPT
-from shared.rejections import Rejection, Rejections
+from shared.ledger.dead_letters import DeadLetters, Wanted
+from shared.ledger.rejections import LIMIT as REJECTIONS_KEPT
+from shared.ledger.rejections import Rejection, Rejections
 
 
 @click.command()

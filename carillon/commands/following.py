@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from time import monotonic
 
-from shared.ledger import ROUTER_LANE
-from shared.model import State
-from shared.trace import Trace, TracedRecord, TracedRow
+from shared.core.model import State
+from shared.ledger.ledger import ROUTER_LANE
+from shared.ledger.reader import Trace, TracedRecord, TracedRow
 
 _POLL_S = 0.2
 

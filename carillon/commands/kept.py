@@ -11,7 +11,7 @@ from carillon.commands.output import AnswerIsNo, print_columns, print_json
 from carillon.commands.settings import OperatorSettings
 from carillon.outbox.outbox import Entry, Outbox, State
 from carillon.publisher import Publisher
-from shared.clock import rfc3339
+from shared.core.clock import rfc3339
 
 
 class StillKept(click.ClickException):

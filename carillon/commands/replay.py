@@ -14,7 +14,7 @@ from carillon.commands.durations import Duration
 from carillon.commands.output import AnswerIsNo, json_option, print_json, printable
 from carillon.commands.progress import ProgressLine
 from carillon.commands.settings import OperatorSettings
-from shared.dead_letters import Answer, DeadLetters, Entry, Wanted
+from shared.ledger.dead_letters import Answer, DeadLetters, Entry, Wanted
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
 """How a row of the ledger is shown: as a JSON object, and in a person's words."""
 
 from carillon.commands.output import printable
-from shared.clock import rfc3339
-from shared.model import State
-from shared.trace import Confirmation, TracedAttempt, TracedRow
+from shared.core.clock import rfc3339
+from shared.core.model import State
+from shared.ledger.reader import Confirmation, TracedAttempt, TracedRow
 
 
 def row_document(row: TracedRow) -> dict[str, object]:

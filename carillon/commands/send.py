@@ -20,8 +20,8 @@ from carillon.commands.output import AnswerIsNo, json_option, print_columns, pri
 from carillon.commands.rows import row_document, task_text, when, whom
 from carillon.commands.settings import OperatorSettings
 from carillon.publisher import FieldProblem, NoReceipt, Publisher, Receipt, Refused, Status
-from shared.clock import rfc3339
-from shared.trace import Trace, TracedRow
+from shared.core.clock import rfc3339
+from shared.ledger.reader import Trace, TracedRow
 
 
 @dataclass(frozen=True, slots=True)

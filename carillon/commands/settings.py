@@ -13,8 +13,8 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from carillon.local.stack import DATA_VARIABLE, DEFAULT_DATA, read_environment
-from shared.errors import ConfigError
-from shared.settings import CommonSettings
+from shared.core.errors import ConfigError
+from shared.runtime.settings import CommonSettings
 
 # Whoever sets one of these means the system that it belongs to.
 _SYSTEM_VARIABLES = ("MQTT_URL", "REDIS_URL", "REALTIME_JWT_SECRET")

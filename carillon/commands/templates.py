@@ -14,8 +14,8 @@ from services.router.payloads.envelope import JsonObject
 from services.router.templates.folder import read
 from services.router.templates.problems import Unrenderable
 from services.router.templates.texts import Template, Texts
-from shared.fields import Locale, ZoneName
-from shared.model import Channel
+from shared.core.fields import Locale, ZoneName
+from shared.core.model import Channel
 
 _DATA = TypeAdapter[dict[str, Any]](JsonObject)
 _FOLDER = click.Path(file_okay=False, path_type=Path)

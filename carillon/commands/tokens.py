@@ -9,10 +9,10 @@ from pydantic_core import PydanticCustomError
 from carillon.commands.durations import Duration
 from carillon.commands.output import json_option, print_json
 from carillon.commands.settings import OperatorSettings
-from shared.clock import SystemClock, rfc3339
-from shared.errors import ConfigError
-from shared.fields import IDENTIFIER_CHARS, identifier
-from shared.settings import SECRET_BYTES
+from shared.core.clock import SystemClock, rfc3339
+from shared.core.errors import ConfigError
+from shared.core.fields import IDENTIFIER_CHARS, identifier
+from shared.runtime.settings import SECRET_BYTES
 
 
 @click.command()

@@ -11,9 +11,9 @@ from carillon.commands.durations import spoken
 from carillon.commands.output import AnswerIsNo, json_option, print_columns, print_json
 from carillon.commands.rows import attempt_line, confirmation_line, row_document, when, whom
 from carillon.commands.settings import OperatorSettings
-from shared.clock import rfc3339
-from shared.ledger import ROUTER_LANE
-from shared.trace import Trace, TracedRecord, TracedRow
+from shared.core.clock import rfc3339
+from shared.ledger.ledger import ROUTER_LANE
+from shared.ledger.reader import Trace, TracedRecord, TracedRow
 
 _ROWS_SHOWN = 200
 

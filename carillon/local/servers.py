@@ -25,7 +25,7 @@ from carillon.broker.rules import dynamic_security, new_password
 from carillon.local.child import READY_WITHIN_S, Child
 from carillon.local.ports import LOOPBACK
 from sandbox.files import write_private
-from shared.errors import CarillonError
+from shared.core.errors import CarillonError
 
 ROOT = Path(__file__).resolve().parents[2]
 MOSQUITTO_CONFIGURATION = ROOT / "deploy" / "mosquitto" / "mosquitto.conf"

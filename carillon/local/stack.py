@@ -22,7 +22,7 @@ from carillon.local.child import Child
 from carillon.local.ports import LOOPBACK, SERVICES, Ports, free_port
 from carillon.local.servers import ROOT, LocalServer, local_broker, local_store
 from sandbox.credentials import service_environment
-from shared.errors import CarillonError
+from shared.core.errors import CarillonError
 
 # What one service alone reads. No service gets the credentials of another; links to unsubscribe are made by email and
 # served by realtime.

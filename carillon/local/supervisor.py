@@ -7,7 +7,7 @@ from time import monotonic
 
 from carillon.local.child import Child, ChildFailed
 from carillon.local.stack import Stack
-from shared.errors import CarillonError
+from shared.core.errors import CarillonError
 
 _LOOK_EVERY_S = 0.2
 _FIRST_PAUSE_S = 1.0

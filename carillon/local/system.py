@@ -30,8 +30,8 @@ from carillon.local.servers import ROOT
 from carillon.local.stack import DATA_VARIABLE, DEFAULT_DATA, Stack
 from carillon.local.supervisor import Supervisor
 from services.push.settings import BROWSER_PUSH_HOSTS
-from shared import http_answer
-from shared.errors import CarillonError
+from shared.core.errors import CarillonError
+from shared.delivery import http_answer
 
 SAMPLE_DIRECTORY = ROOT / "carillon" / "local" / "sample_directory.jsonl"
 _LOADED = "carillon:sample_directory"

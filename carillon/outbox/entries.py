@@ -14,8 +14,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from carillon.receipts import Refusal
-from shared.errors import CarillonError
-from shared.keys import IDEMPOTENCY_WINDOW_S
+from shared.core.errors import CarillonError
+from shared.store.keys import IDEMPOTENCY_WINDOW_S
 
 # The router's window begins with the acceptance, which is not before the first send. The last ten minutes are for a
 # publish that lies in the broker for a while before a router takes it.

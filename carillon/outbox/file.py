@@ -28,7 +28,7 @@ from carillon.outbox.entries import (
     end_of,
 )
 from carillon.receipts import Refusal
-from shared.clock import from_epoch_ms
+from shared.core.clock import from_epoch_ms
 
 # SQLite, PRAGMA application_id: "Caro", for file(1) and for us.
 _APPLICATION_ID = 0x4361726F

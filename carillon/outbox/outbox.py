@@ -31,7 +31,7 @@ from carillon.outbox.entries import (
     State,
 )
 from carillon.outbox.file import OutboxFile
-from shared.clock import Clock, SystemClock, epoch_ms
+from shared.core.clock import Clock, SystemClock, epoch_ms
 
 __all__ = [
     "OUTBOX_ENTRIES",

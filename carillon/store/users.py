@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from carillon.broker.roles import Login
-from shared.errors import ConfigError
+from shared.core.errors import ConfigError
 
-# The families of keys, by their hash tags; see ``shared.keys``.
+# The families of keys, by their hash tags; see ``shared.store.keys``.
 _LEDGER = "{s[0-9][0-9]}*"
 _USERS = "{u:*}*"
 _DEVICES = "{d:*}*"
@@ -23,7 +23,7 @@ _SUPPRESSED = "{x:*}*"
 _SMS = "{sms:*}*"
 _ROUTERS = ("{slots}*", "{audit}*", "{rejected}*")
 
-# Not part of any prefix: see ``shared.keys.barrier_marker``.
+# Not part of any prefix: see ``shared.store.keys.barrier_marker``.
 _BARRIER = "carillon:{wait*}"
 
 # What every user may run. @dangerous holds FLUSHALL, KEYS, CONFIG, SHUTDOWN and their like, and INFO, which is asked at

@@ -8,7 +8,7 @@ from html import escape
 from urllib.parse import urlencode
 
 from deploy.monitoring.panels import BOARDS, Panel, filled_in
-from shared.model import Channel
+from shared.core.model import Channel
 
 NAME = "carillon.html"
 _RANGE = "1h"

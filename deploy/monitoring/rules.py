@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from carillon.local.ports import SERVICES
 from deploy.monitoring.slo import ENOUGH, FAST, OBJECTIVES, SLOW, WINDOWS, BurnRate
-from shared.model import Priority
+from shared.core.model import Priority
 
 JOB = "carillon"
 RUNBOOKS = "docs/runbooks"

@@ -7,7 +7,7 @@ own.
 
 from dataclasses import dataclass
 
-from shared.model import Priority
+from shared.core.model import Priority
 
 
 @dataclass(frozen=True)

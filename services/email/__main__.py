@@ -3,15 +3,15 @@
 import sys
 from collections.abc import Sequence
 
-from services.email.providers import smtp_providers
 from services.email.rules import MailRules
 from services.email.settings import EmailSettings
-from shared.guarded import guarded
-from shared.model import Channel
-from shared.provider import Provider
-from shared.service import ChannelService, Context, run_channel
-from shared.settings import load_or_exit
-from shared.suppression import Suppressions
+from services.email.smtp.provider import smtp_providers
+from shared.core.model import Channel
+from shared.delivery.provider import Provider
+from shared.delivery.rules import guarded
+from shared.directory.suppression import Suppressions
+from shared.runtime.service import ChannelService, Context, run_channel
+from shared.runtime.settings import load_or_exit
 
 # How long a long mail that is being written holds up the others at each of their steps. Python's own 5 ms make 57 ms of
 # the eight steps of a mail; with this it is 9 ms (measured).

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from html import escape
 
 from services.email.plain import text_of
-from shared.model import Content, Priority
+from shared.core.model import Content, Priority
 
 _COLOURS = {
     Priority.LOW: "#64748b",

@@ -20,11 +20,12 @@ from services.email.mime import (
     mailbox,
     unstructured,
 )
-from services.email.relays import Sender
+from services.email.smtp.relays import Sender
 from services.email.unsubscribe import Unsubscribe
-from shared.errors import PermanentFailure, Reason
-from shared.model import Attempt, Content, EmailAddress, Priority
-from shared.suppression import must_arrive
+from shared.core.errors import PermanentFailure, Reason
+from shared.core.model import Content, EmailAddress, Priority
+from shared.delivery.attempt import Attempt
+from shared.directory.suppression import must_arrive
 
 # C0, DEL and C1, and the two separators that str.splitlines knows beside them.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")

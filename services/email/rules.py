@@ -1,16 +1,17 @@
 """Keeps mail from addresses that bounced or unsubscribed, and adds those that a relay says do not exist.
 
-The brake of ``shared.brake`` keeps a wrong setting from suppressing everybody: what it holds back ends as a dead letter
-like the others, and is tried again when somebody writes to that address.
+The brake of ``shared.delivery.forgetting`` keeps a wrong setting from suppressing everybody: what it holds back ends as
+a dead letter like the others, and is tried again when somebody writes to that address.
 """
 
 import logging
 from collections.abc import Awaitable, Callable
 
-from shared.brake import Brake
-from shared.errors import DeliveryError, PermanentFailure, RecipientGone, StoreUnavailable
-from shared.model import Attempt, Channel, EmailAddress, Receipt
-from shared.suppression import Cause, Suppressions, digest
+from shared.core.errors import DeliveryError, PermanentFailure, RecipientGone, StoreUnavailable
+from shared.core.model import Channel, EmailAddress
+from shared.delivery.attempt import Attempt, Receipt
+from shared.delivery.forgetting import Brake
+from shared.directory.suppression import Cause, Suppressions, digest
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from typing import ClassVar
 
 from pydantic import Field, SecretStr, field_validator
 
-from services.email.relays import Relay, Sender, parse_relays, parse_sender
+from services.email.smtp.relays import Relay, Sender, parse_relays, parse_sender
 from services.email.unsubscribe import Unsubscribe
-from shared.settings import CommonSettings, UnsubscribeSettings
+from shared.runtime.settings import CommonSettings, UnsubscribeSettings
 
 
 class EmailSettings(UnsubscribeSettings):

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from shared.suppression import digest
-from shared.unsubscribe import PATH, token
+from shared.directory.suppression import digest
+from shared.directory.unsubscribe import PATH, token
 
 
 @dataclass(frozen=True, slots=True)

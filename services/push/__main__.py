@@ -5,11 +5,11 @@ from contextlib import AbstractAsyncContextManager
 from services.push.forgetting import Forgetting, counting
 from services.push.providers import build_providers
 from services.push.settings import PushSettings
-from shared.brake import Brake
-from shared.model import Channel
-from shared.provider import Provider
-from shared.service import ChannelService, Context, run_channel
-from shared.settings import load_or_exit
+from shared.core.model import Channel
+from shared.delivery.forgetting import Brake
+from shared.delivery.provider import Provider
+from shared.runtime.service import ChannelService, Context, run_channel
+from shared.runtime.settings import load_or_exit
 
 
 def main() -> None:

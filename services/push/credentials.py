@@ -14,7 +14,7 @@ from google.auth.exceptions import GoogleAuthError
 from google.oauth2 import service_account
 from py_vapid import Vapid02, VapidException  # type: ignore[import-untyped]
 
-from shared.errors import ConfigError
+from shared.core.errors import ConfigError
 
 # developers.google.com/identity/protocols/oauth2/scopes, "Firebase Cloud Messaging API".
 FCM_SCOPE = "https://www.googleapis.com/auth/firebase.messaging"

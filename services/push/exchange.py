@@ -14,10 +14,10 @@ import aiohttp
 from yarl import URL
 
 from services.push.allowed_hosts import NotPublicError
-from shared import http_answer
-from shared.errors import DeliveryError, OutcomeUnknown, PermanentFailure, Reason, TemporaryFailure
-from shared.handover import Handover
-from shared.outgoing import CONNECT, handover_trace
+from shared.core.errors import DeliveryError, OutcomeUnknown, PermanentFailure, Reason, TemporaryFailure
+from shared.delivery import http_answer
+from shared.delivery.attempt import Handover
+from shared.delivery.outgoing import CONNECT, handover_trace
 
 # Shorter than the deadline of an attempt, so that "never reached them" is told from "no answer".
 CONNECT_TIMEOUT_S = 10

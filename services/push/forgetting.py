@@ -12,13 +12,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 
-from shared import metrics
-from shared.brake import Brake
-from shared.clock import Clock
-from shared.directory import Directory
-from shared.errors import PermanentFailure, RecipientGone, StoreUnavailable
-from shared.model import Attempt, Channel, Delivery, MobileToken, Receipt, WebSubscription
-from shared.provider import Provider
+from shared.core.clock import Clock
+from shared.core.errors import PermanentFailure, RecipientGone, StoreUnavailable
+from shared.core.model import Channel, Delivery, MobileToken, WebSubscription
+from shared.delivery.attempt import Attempt, Receipt
+from shared.delivery.forgetting import Brake
+from shared.delivery.provider import Provider
+from shared.directory.directory import Directory
+from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
 

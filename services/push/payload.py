@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from shared.clock import from_epoch_ms
-from shared.errors import PermanentFailure, Reason
-from shared.model import Attempt, Priority
+from shared.core.clock import from_epoch_ms
+from shared.core.errors import PermanentFailure, Reason
+from shared.core.model import Priority
+from shared.delivery.attempt import Attempt
 
 # developer.apple.com, "Generating a remote notification": 4 KB (4,096 bytes) for regular remote notifications.
 APNS_LIMIT_BYTES = 4096

@@ -1,13 +1,13 @@
 """Which providers the settings ask for."""
 
 from services.push import credentials
-from services.push.apns import ApnsProvider
-from services.push.fcm import FcmProvider
-from services.push.pace import Pace
+from services.push.apns.provider import ApnsProvider
+from services.push.fcm.pace import Pace
+from services.push.fcm.provider import FcmProvider
 from services.push.settings import PushSettings
 from services.push.webpush import WebPushProvider
-from shared.clock import Clock
-from shared.provider import Provider
+from shared.core.clock import Clock
+from shared.delivery.provider import Provider
 
 
 def build_providers(settings: PushSettings, clock: Clock) -> tuple[Provider, ...]:

@@ -12,9 +12,9 @@ from yarl import URL
 
 from services.push import credentials
 from services.push.allowed_hosts import AllowedHosts
-from shared.errors import ConfigError
-from shared.model import AppEnvironment
-from shared.settings import CommonSettings
+from shared.core.errors import ConfigError
+from shared.core.model import AppEnvironment
+from shared.runtime.settings import CommonSettings
 
 # developer.apple.com, "Sending notification requests to APNs": the production server.
 APNS_URL = "https://api.push.apple.com"

@@ -7,7 +7,7 @@ status: 5xx is temporary, 4xx is a bad message, and anything else is no answer o
 from collections.abc import Mapping
 from datetime import timedelta
 
-from shared.errors import DeliveryError, PermanentFailure, Reason, RecipientGone, TemporaryFailure
+from shared.core.errors import DeliveryError, PermanentFailure, Reason, RecipientGone, TemporaryFailure
 
 Verdict = tuple[type[DeliveryError], Reason]
 Table = Mapping[tuple[int, str | None], Verdict]

@@ -19,16 +19,17 @@ from services.push import payload
 from services.push.allowed_hosts import AllowedHosts
 from services.push.exchange import Answer, new_session, post
 from services.push.verdicts import Table, failure, look_up
-from shared import retry_after
-from shared.clock import Clock
-from shared.errors import (
+from shared.core.clock import Clock
+from shared.core.errors import (
     DeliveryError,
     PermanentFailure,
     Reason,
     RecipientGone,
     TemporaryFailure,
 )
-from shared.model import Attempt, Delivery, Receipt, WebSubscription
+from shared.core.model import Delivery, WebSubscription
+from shared.delivery import retry_after
+from shared.delivery.attempt import Attempt, Receipt
 
 # RFC 8292, 2: a token must not be valid for more than 24 hours. Half of it leaves room for a clock that is wrong.
 VAPID_LIFETIME_S = 12 * 3600
@@ -139,7 +140,7 @@ _OTHER_KEY_TEXTS = (
 OTHER_KEY = "subscribed with another key"
 
 # RFC 8030, 5 and 7; RFC 8292, 4.2. Every push is signed, and every subscription is bound to a key: a 401 or 403 may be
-# about either, and how many get it at that push service says which (``shared.witnesses``).
+# about either, and how many get it at that push service says which (``shared.delivery.witnesses``).
 _VERDICTS: Table = {
     (401, None): (PermanentFailure, Reason.REJECTED),
     (403, None): (PermanentFailure, Reason.REJECTED),

@@ -8,9 +8,9 @@ from services.realtime.app import serve_clients
 from services.realtime.node import RealtimeNode
 from services.realtime.provider import InboxProvider
 from services.realtime.settings import RealtimeSettings
-from shared.model import Channel
-from shared.service import ChannelService, Context, run_channel
-from shared.settings import load_or_exit
+from shared.core.model import Channel
+from shared.runtime.service import ChannelService, Context, run_channel
+from shared.runtime.settings import load_or_exit
 
 # One write to the store; a store that is slower than this is away.
 ATTEMPT_DEADLINE = timedelta(seconds=10)

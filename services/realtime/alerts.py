@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from shared.ledger import AlertAnswer, AlertState, Ledger
-from shared.timeline import Item
+from shared.inbox.timeline import Item
+from shared.ledger.ledger import AlertAnswer, AlertState, Ledger
 
 # The state of an alert that was cancelled, or whose record is gone: an acknowledgement changes nothing any more.
 ENDED = "ended"

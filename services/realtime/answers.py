@@ -14,7 +14,7 @@ from aiohttp import web
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, from_json
 
-from shared.model import Platform
+from shared.core.model import Platform
 
 # For the whole of a body, which is small.
 BODY_S = 10.0

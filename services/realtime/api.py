@@ -15,13 +15,13 @@ from services.realtime.answers import FieldProblem, Refusal, from_validation, in
 from services.realtime.changes import Changes
 from services.realtime.guard import Guard
 from services.realtime.tickets import TICKET_S
-from shared.acknowledging import Acknowledging
-from shared.clock import Clock
-from shared.directory import Directory
-from shared.inbox import Change
-from shared.ledger import Ledger
-from shared.people import DEVICES, Device, OwnChoices, Person, Preferences
-from shared.timeline import Mark
+from shared.core.clock import Clock
+from shared.directory.directory import Directory
+from shared.directory.people import DEVICES, Device, OwnChoices, Person, Preferences
+from shared.inbox.inbox import Change
+from shared.inbox.timeline import Mark
+from shared.ledger.acknowledging import Acknowledging
+from shared.ledger.ledger import Ledger
 
 PAGE_DEFAULT = 50
 PAGE_MOST = 100

@@ -32,12 +32,12 @@ from services.realtime.rates import Rates
 from services.realtime.settings import RealtimeSettings
 from services.realtime.tickets import Tickets
 from services.realtime.unsubscribe import Unsubscription
-from shared.acknowledging import Acknowledging
-from shared.errors import ConfigError, StoreUnavailable
-from shared.log import frames
-from shared.model import Channel
-from shared.suppression import Suppressions
-from shared.unsubscribe import PATH as UNSUBSCRIBE_PATH
+from shared.core.errors import ConfigError, StoreUnavailable
+from shared.core.model import Channel
+from shared.directory.suppression import Suppressions
+from shared.directory.unsubscribe import PATH as UNSUBSCRIBE_PATH
+from shared.ledger.acknowledging import Acknowledging
+from shared.telemetry.log import frames
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import jwt
 from pydantic import TypeAdapter
 
 from services.realtime.settings import RealtimeSettings
-from shared.fields import Identifier
+from shared.core.fields import Identifier
 
 _user_id: TypeAdapter[str] = TypeAdapter(Identifier)
 

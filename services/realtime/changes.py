@@ -13,12 +13,12 @@ from services.realtime.alerts import Alerts
 from services.realtime.hub import Hub
 from services.realtime.news import CountNews, EntryNews, PersonNews, StatusNews
 from services.realtime.post import Post
-from shared.cursor import Cursor, key_of
-from shared.directory import Directory
-from shared.feed import Feed, FeedNews, Groups, group_set
-from shared.inbox import Change, Inbox, Marked
-from shared.sessions import Sessions, targets
-from shared.timeline import FeedEntry, FeedLog, Item, Mark, feed_unread, newest_first, page, unread, with_read
+from shared.directory.directory import Directory
+from shared.inbox.cursor import Cursor, key_of
+from shared.inbox.feed import Feed, FeedNews, Groups, group_set
+from shared.inbox.inbox import Change, Inbox, Marked
+from shared.inbox.sessions import Sessions, targets
+from shared.inbox.timeline import FeedEntry, FeedLog, Item, Mark, feed_unread, newest_first, page, unread, with_read
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +59,8 @@ class Changes:
         """Write an entry into a user's inbox and show it to his sessions.
 
         Args:
-            order: see ``shared.keys.order_of``.
-            pinned: see ``shared.inbox.Inbox.add``.
+            order: see ``shared.store.keys.order_of``.
+            pinned: see ``shared.inbox.inbox.Inbox.add``.
         """
         added = await self._inbox.add(user_id, notification_id, body, order=order, quiet=not live, pinned=pinned)
         entry = EntryNews.of(user_id, added, body, quiet=not live)

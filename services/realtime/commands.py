@@ -14,9 +14,9 @@ from services.realtime.answers import read_json
 from services.realtime.changes import Changes
 from services.realtime.rates import Rates
 from services.realtime.sessions import Phase, Session
-from shared.acknowledging import Acknowledging
-from shared.errors import StoreUnavailable
-from shared.presence import Presence
+from shared.core.errors import StoreUnavailable
+from shared.inbox.presence import Presence
+from shared.ledger.acknowledging import Acknowledging
 
 # Frames of clients are short; a larger one is closed with 1009 (RFC 6455, 7.4.1).
 INBOUND_BYTES = 16 * 1024

@@ -85,7 +85,7 @@ class Connection(web.RequestHandler):
         Raises:
             ConnectionError: another answer was begun already.
         """
-        # It writes the line in the log, from which ``shared.log`` takes what it quotes.
+        # It writes the line in the log, from which ``shared.telemetry.log`` takes what it quotes.
         super().handle_error(request, status, exc, message)
         response = from_status(status).response()
         response.force_close()

@@ -8,8 +8,8 @@ import json
 import struct
 from dataclasses import dataclass
 
-from shared.cursor import Cursor
-from shared.timeline import Item
+from shared.inbox.cursor import Cursor
+from shared.inbox.timeline import Item
 
 # A whole text message in one frame, unmasked as a server's are, with its length in 16 or 64 bits (RFC 6455, 5.2).
 _TEXT = 0x81

@@ -25,8 +25,8 @@ from services.realtime.node import RealtimeNode
 from services.realtime.origins import Origins
 from services.realtime.sessions import Phase, Session, Sink
 from services.realtime.sockets import CLOSE_S, EventStreamSink, WebSocketSink
-from shared.cursor import Cursor
-from shared.errors import StoreUnavailable
+from shared.core.errors import StoreUnavailable
+from shared.inbox.cursor import Cursor
 
 log = logging.getLogger(__name__)
 

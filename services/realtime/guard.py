@@ -8,8 +8,8 @@ from services.realtime.jwks import KeysUnavailable
 from services.realtime.origins import Origins
 from services.realtime.rates import Rates
 from services.realtime.tickets import Tickets
-from shared.directory import Directory
-from shared.errors import StoreUnavailable
+from shared.core.errors import StoreUnavailable
+from shared.directory.directory import Directory
 
 
 class Guard:

@@ -24,15 +24,13 @@ from services.realtime.sessions import (
     Spawn,
     User,
 )
-from shared import metrics
-from shared.cursor import Cursor
-from shared.directory import Directory
-from shared.feed import FeedMirror, FeedNews
-from shared.inbox import Inbox
-from shared.people import Person
-from shared.room import Room
-from shared.sessions import Opened, Standing
-from shared.timeline import (
+from shared.directory.directory import Directory
+from shared.directory.people import Person
+from shared.inbox.cursor import Cursor
+from shared.inbox.feed import FeedMirror, FeedNews
+from shared.inbox.inbox import Inbox
+from shared.inbox.sessions import Opened, Standing
+from shared.inbox.timeline import (
     FeedEntry,
     Snapshot,
     Stream,
@@ -41,7 +39,9 @@ from shared.timeline import (
     pending,
     with_read,
 )
-from shared.worker import until_stored
+from shared.mqtt.byte_budget import Room
+from shared.store.until_stored import until_stored
+from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ import aiohttp
 import jwt
 
 from services.realtime.auth import UNREADABLE, Unauthenticated
-from shared import http_answer
+from shared.delivery import http_answer
 
 log = logging.getLogger(__name__)
 

@@ -8,18 +8,18 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from shared.cursor import key_of
-from shared.feed import FeedNews, group_set
-from shared.inbox import Added
-from shared.sessions import person_changed
-from shared.timeline import FeedEntry
+from shared.inbox.cursor import key_of
+from shared.inbox.feed import FeedNews, group_set
+from shared.inbox.inbox import Added
+from shared.inbox.sessions import person_changed
+from shared.inbox.timeline import FeedEntry
 
 VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
 class EntryNews:
-    """A user has a new own entry; the fields are those of ``shared.inbox.Added``.
+    """A user has a new own entry; the fields are those of ``shared.inbox.inbox.Added``.
 
     Attributes:
         order: 0 where a process of the previous release wrote the entry.
@@ -65,7 +65,7 @@ class CountNews:
 
 @dataclass(frozen=True, slots=True)
 class PersonNews:
-    """A user's record changed, or the user was deleted; see ``shared.sessions.person_changed``."""
+    """A user's record changed, or the user was deleted; see ``shared.inbox.sessions.person_changed``."""
 
     user_id: str
 

@@ -21,15 +21,15 @@ from services.realtime.news import CountNews, EntryNews, News, PersonNews, Statu
 from services.realtime.post import Post
 from services.realtime.sessions import GOING_AWAY, User
 from services.realtime.settings import RealtimeSettings
-from shared.errors import StoreUnavailable
-from shared.feed import Feed, FeedMirror
-from shared.inbox import Inbox
-from shared.mqtt import Broker
-from shared.mqtt_link import BrokerLink
-from shared.presence import Presence
-from shared.service import Context
-from shared.sessions import NODE_HEARTBEAT_S, Sessions
-from shared.worker import until_stored
+from shared.core.errors import StoreUnavailable
+from shared.inbox.feed import Feed, FeedMirror
+from shared.inbox.inbox import Inbox
+from shared.inbox.presence import Presence
+from shared.inbox.sessions import NODE_HEARTBEAT_S, Sessions
+from shared.mqtt.connection import Broker
+from shared.mqtt.reconnecting import BrokerLink
+from shared.runtime.service import Context
+from shared.store.until_stored import until_stored
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from services.realtime import news
 from services.realtime.frames import Frame
 from services.realtime.news import News
-from shared.mqtt_link import BrokerLink
-from shared.sessions import GatewaySession
-from shared.topics import Topics
+from shared.core.topics import Topics
+from shared.inbox.sessions import GatewaySession
+from shared.mqtt.reconnecting import BrokerLink
 
 log = logging.getLogger(__name__)
 

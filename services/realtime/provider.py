@@ -6,10 +6,11 @@ good later where it fails. Trying again is harmless: an entry is written once fo
 
 from services.realtime.changes import Changes
 from services.realtime.frames import status_text
-from shared.inbox import wire_body
-from shared.keys import order_of
-from shared.model import Attempt, Delivery, Feed, Receipt, UserInbox
-from shared.topics import Kind
+from shared.core.model import Delivery, Feed, UserInbox
+from shared.core.topics import Kind
+from shared.delivery.attempt import Attempt, Receipt
+from shared.inbox.inbox import wire_body
+from shared.store.keys import order_of
 
 
 class InboxProvider:

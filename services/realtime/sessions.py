@@ -17,8 +17,8 @@ from typing import Any, Protocol
 
 from services.realtime import frames
 from services.realtime.frames import Frame
-from shared.cursor import Cursor, cursors_behind
-from shared.room import Room
+from shared.inbox.cursor import Cursor, cursors_behind
+from shared.mqtt.byte_budget import Room
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class LiveEntry:
-    """A notification to be shown, the same for all sessions; see ``shared.cursor.Entry``.
+    """A notification to be shown, the same for all sessions; see ``shared.inbox.cursor.Entry``.
 
     Attributes:
         body: the notification's JSON with ``read``.

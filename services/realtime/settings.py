@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from shared.settings import CommonSettings, UnsubscribeSettings, long_enough
+from shared.runtime.settings import CommonSettings, UnsubscribeSettings, long_enough
 
 # RFC 8292, 3.2: a point on P-256 in uncompressed form (X9.62), which begins with a four.
 _POINT_BYTES = 65

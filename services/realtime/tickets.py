@@ -10,8 +10,8 @@ import secrets
 from dataclasses import asdict
 
 from services.realtime.auth import Identity, Unauthenticated
-from shared.keys import Keys
-from shared.store import Store
+from shared.store.keys import Keys
+from shared.store.store import Store
 
 TICKET_S = 30
 

@@ -10,8 +10,8 @@ from html import escape
 
 from aiohttp import web
 
-from shared.suppression import Cause, Suppressions
-from shared.unsubscribe import PATH, Unsubscribed, read_token
+from shared.directory.suppression import Cause, Suppressions
+from shared.directory.unsubscribe import PATH, Unsubscribed, read_token
 
 _STYLE = (
     "body{margin:15vh auto;padding:0 24px;max-width:32em;font:16px/1.5 system-ui,sans-serif;color-scheme:light dark}"

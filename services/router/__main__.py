@@ -2,31 +2,31 @@
 
 import logging
 
-from services.router.actions import Actions
-from services.router.auditor import Auditor
-from services.router.intake import UNKNOWN, Intake
-from services.router.lanes import IntakeLanes
-from services.router.performer import Performer
-from services.router.planner import Planner
+from services.router.intake.actions import Actions
+from services.router.intake.connections import IntakeLanes
+from services.router.intake.intake import UNKNOWN, Intake
+from services.router.intake.slots import Slots
+from services.router.planning.performer import Performer
+from services.router.planning.planner import Planner
+from services.router.planning.tasks import Task
 from services.router.settings import RouterSettings
-from services.router.slots import Slots
-from services.router.sweeper import measure_forever, sweep_forever
-from services.router.tasks import Task
 from services.router.templates.folder import load
-from shared import metrics
-from shared.feed import Feed, FeedMirror
-from shared.inbox import Inbox
-from shared.ledger import ROUTER_LANE
-from shared.model import Channel, Job
-from shared.mqtt_link import BrokerLink
-from shared.presence import Presence
-from shared.rejections import Rejections
-from shared.service import Context, run, work_until_stopped
-from shared.sessions import Sessions
-from shared.settings import load_or_exit
-from shared.suppression import Suppressions
-from shared.topics import Kind
-from shared.worker import Worker
+from services.router.upkeep.auditor import Auditor
+from services.router.upkeep.sweeper import measure_forever, sweep_forever
+from shared.core.model import Channel, Job
+from shared.core.topics import Kind
+from shared.delivery.worker import Worker
+from shared.directory.suppression import Suppressions
+from shared.inbox.feed import Feed, FeedMirror
+from shared.inbox.inbox import Inbox
+from shared.inbox.presence import Presence
+from shared.inbox.sessions import Sessions
+from shared.ledger.ledger import ROUTER_LANE
+from shared.ledger.rejections import Rejections
+from shared.mqtt.reconnecting import BrokerLink
+from shared.runtime.service import Context, run, work_until_stopped
+from shared.runtime.settings import load_or_exit
+from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from shared.settings import CommonSettings
+from shared.runtime.settings import CommonSettings
 
 
 class RouterSettings(CommonSettings):

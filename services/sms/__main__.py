@@ -7,10 +7,10 @@ from datetime import timedelta
 from services.sms.desk import Desk
 from services.sms.settings import SmsSettings
 from services.sms.twilio import twilio_providers
-from shared.guarded import Guarded, guarded
-from shared.model import Channel
-from shared.service import ChannelService, Context, run_channel
-from shared.settings import load_or_exit
+from shared.core.model import Channel
+from shared.delivery.rules import Guarded, guarded
+from shared.runtime.service import ChannelService, Context, run_channel
+from shared.runtime.settings import load_or_exit
 
 # A second SMS costs money and trust, and Twilio has no idempotency key. What is in doubt waits, critical ones excepted;
 # a status callback ends the wait.

@@ -7,12 +7,13 @@ one number for as long, and that no other one of them has the same. The telephon
 from dataclasses import dataclass
 from typing import Self
 
-from shared.keys import Keys
-from shared.ledger import AlertState, Ledger
-from shared.model import Attempt, PhoneNumber
-from shared.store import Store, load_script
+from shared.core.model import PhoneNumber
+from shared.delivery.attempt import Attempt
+from shared.ledger.ledger import AlertState, Ledger
+from shared.store.keys import Keys
+from shared.store.store import Store, load_script
 
-_alert = load_script("sms_alert")
+_alert = load_script(__package__, "sms_alert")
 
 # More than a cap lets through in an hour, and fewer than there are numbers of two digits.
 ALERTS_KEPT = 90

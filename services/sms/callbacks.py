@@ -22,8 +22,8 @@ from services.sms.confirming import Confirming
 from services.sms.inbound import Inbound
 from services.sms.settings import CallbackEndpoint
 from services.sms.twilio import DELIVERY_PARAMETER, INBOUND_PATH, STATUS_PATH
-from shared.errors import ConfigError, StoreUnavailable
-from shared.log import frames
+from shared.core.errors import ConfigError, StoreUnavailable
+from shared.telemetry.log import frames
 
 log = logging.getLogger(__name__)
 

@@ -8,13 +8,14 @@ for its number: the directory's numbers are known, and an alarm must get through
 
 from dataclasses import dataclass
 
-from shared import metrics
-from shared.errors import DeliveryRefused, Reason
-from shared.keys import Keys
-from shared.model import Attempt, PhoneNumber, Priority
-from shared.store import Store, load_script
+from shared.core.errors import DeliveryRefused, Reason
+from shared.core.model import PhoneNumber, Priority
+from shared.delivery.attempt import Attempt
+from shared.store.keys import Keys
+from shared.store.store import Store, load_script
+from shared.telemetry import metrics
 
-_cap = load_script("sms_cap")
+_cap = load_script(__package__, "sms_cap")
 
 # Numbers are given to carriers, and rented out, in blocks of 10,000.
 BLOCK_DIGITS = 4

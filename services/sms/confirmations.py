@@ -10,13 +10,13 @@ from enum import StrEnum
 
 from pydantic import ValidationError
 
-from shared.keys import Keys
-from shared.ledger import is_notification_id
-from shared.model import Delivery, Notification
-from shared.status import read_object
-from shared.store import Store, load_script
+from shared.core.model import Delivery, Notification
+from shared.ledger.ledger import is_notification_id
+from shared.store.keys import Keys
+from shared.store.replies import read_object
+from shared.store.store import Store, load_script
 
-_confirm = load_script("confirm", "ledger")
+_confirm = load_script("shared.ledger", "confirm", "ledger")
 
 
 class Outcome(StrEnum):

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from services.sms.confirmations import Confirmations, Confirmed, Outcome
 from services.sms.unwanted import Unwanted
 from services.sms.verdict import OPTED_OUT_CODE, is_gone, is_short_code
-from shared import metrics
-from shared.clock import Clock, rfc3339
-from shared.model import Channel, PhoneNumber, State
-from shared.topics import Topics
+from shared.core.clock import Clock, rfc3339
+from shared.core.model import Channel, PhoneNumber, State
+from shared.core.topics import Topics
+from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from services.sms.rules import SmsRules
 from services.sms.settings import SmsSettings
 from services.sms.text import Texts
 from services.sms.unwanted import Unwanted
-from shared import metrics
-from shared.service import Context
+from shared.runtime.service import Context
+from shared.telemetry import metrics
 
 
 class Desk:

@@ -15,12 +15,11 @@ from twilio.http import AsyncHttpClient  # type: ignore[import-untyped]
 from twilio.http.response import Response  # type: ignore[import-untyped]
 
 from services.sms.verdict import RefusalError, UnreadableAnswerError
-from shared import http_answer, retry_after
-from shared.clock import Clock
-from shared.errors import Reason
-from shared.handover import Handover
-from shared.model import Attempt
-from shared.outgoing import CONNECT, handover_trace
+from shared.core.clock import Clock
+from shared.core.errors import Reason
+from shared.delivery import http_answer, retry_after
+from shared.delivery.attempt import Attempt, Handover
+from shared.delivery.outgoing import CONNECT, handover_trace
 
 # Shorter than an attempt's deadline, so that "never reached them" is told from "no answer".
 CONNECT_TIMEOUT_S = 10

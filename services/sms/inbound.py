@@ -12,13 +12,13 @@ from services.sms.alerts import SentAlert, SentAlerts
 from services.sms.answers import NOT_TAKEN, Say, Take, decide
 from services.sms.keywords import Asked, Request
 from services.sms.unwanted import Unwanted
-from shared import metrics
-from shared.keys import Keys
-from shared.store import Store, load_script
+from shared.store.keys import Keys
+from shared.store.store import Store, load_script
+from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
-_cap = load_script("sms_cap")
+_cap = load_script(__package__, "sms_cap")
 
 _REMEMBERED_S = 86_400
 _NO_ALERT = b"-"

@@ -7,8 +7,9 @@ from services.sms.caps import Caps
 from services.sms.confirmations import Confirmations
 from services.sms.countries import is_allowed
 from services.sms.unwanted import Unwanted
-from shared.errors import DeliveryError, DeliveryRefused, PermanentFailure, Reason
-from shared.model import Attempt, PhoneNumber, Receipt
+from shared.core.errors import DeliveryError, DeliveryRefused, PermanentFailure, Reason
+from shared.core.model import PhoneNumber
+from shared.delivery.attempt import Attempt, Receipt
 
 
 class SmsRules:

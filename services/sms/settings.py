@@ -9,7 +9,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from services.sms.caps import CapLimits
 from services.sms.countries import parse_countries
-from shared.settings import CommonSettings
+from shared.runtime.settings import CommonSettings
 
 # twilio.com/docs/messaging/api/message-resource, parameters From and MessagingServiceSid: a number in E.164 or a short
 # code, an alphanumeric sender of at most 11 characters with a letter, or the SID of a messaging service.

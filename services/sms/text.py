@@ -8,9 +8,10 @@ publisher wrote as an SMS goes out as it is or not at all: half a message may sa
 from services.sms.alerts import SentAlerts
 from services.sms.answers import suffix
 from services.sms.segments import Segments, clusters, count_segments
-from shared.errors import PermanentFailure, Reason
-from shared.model import Attempt, Content, PhoneNumber
-from shared.topics import Kind
+from shared.core.errors import PermanentFailure, Reason
+from shared.core.model import Content, PhoneNumber
+from shared.core.topics import Kind
+from shared.delivery.attempt import Attempt
 
 # Twilio error 21617: "The concatenated message body exceeds the 1600 character limit".
 LIMIT_CHARACTERS = 1600

@@ -13,10 +13,11 @@ from services.sms.http_client import MessageClient
 from services.sms.settings import SmsSettings, can_be_answered, sender_parameter
 from services.sms.text import Texts
 from services.sms.verdict import RefusalError, UnreadableAnswerError, is_short_code, verdict
-from shared import metrics
-from shared.clock import Clock, SystemClock
-from shared.errors import OutcomeUnknown, PermanentFailure, Reason
-from shared.model import Attempt, Delivery, PhoneNumber, Receipt
+from shared.core.clock import Clock, SystemClock
+from shared.core.errors import OutcomeUnknown, PermanentFailure, Reason
+from shared.core.model import Delivery, PhoneNumber
+from shared.delivery.attempt import Attempt, Receipt
+from shared.telemetry import metrics
 
 STATUS_PATH = "/v1/twilio/status"
 INBOUND_PATH = "/v1/twilio/inbound"

@@ -1,16 +1,16 @@
 """Numbers that get no SMS: people who answered STOP, and numbers that reach nobody.
 
 Promises that STOP holds until START, for critical notifications too: there are laws about it, and Twilio would refuse
-them. Numbers are not given up in masses, see ``shared.brake``.
+them. Numbers are not given up in masses, see ``shared.delivery.forgetting``.
 """
 
-from shared.brake import Brake
-from shared.clock import Clock
-from shared.errors import DeliveryError, DeliveryRefused, PermanentFailure, Reason, RecipientGone
-from shared.keys import Keys
-from shared.model import Channel, Priority
-from shared.store import Store
-from shared.suppression import Cause, Suppressions, digest
+from shared.core.clock import Clock
+from shared.core.errors import DeliveryError, DeliveryRefused, PermanentFailure, Reason, RecipientGone
+from shared.core.model import Channel, Priority
+from shared.delivery.forgetting import Brake
+from shared.directory.suppression import Cause, Suppressions, digest
+from shared.store.keys import Keys
+from shared.store.store import Store
 
 
 class Unwanted:

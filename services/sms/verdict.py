@@ -13,7 +13,7 @@ from datetime import timedelta
 
 import aiohttp
 
-from shared.errors import (
+from shared.core.errors import (
     DeliveryError,
     DeliveryRefused,
     OutcomeUnknown,

@@ -340,7 +340,7 @@ def _object(text: bytes | None) -> dict[str, Any]:
 
 
 def _row(notification_id: str, key: str, status: str, spec: bytes, schedule: set[str]) -> Row:
-    """Read a row as ``shared/lua/ledger.lua`` writes it."""
+    """Read a row as ``shared/ledger/lua/ledger.lua`` writes it."""
     letter, lane, _, token, attempts, _, until, _, _, reason = status.split("|", 9)
     address = _object(spec).get("address") or {}
     to = next((str(address[name]) for name in ("email", "phone", "token", "user_id") if name in address), "")

@@ -10,9 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from carillon.publisher import Publisher
-from shared.keys import Keys, new_notification_id
-from shared.ledger import Ledger, NewRecord, NewRow
-from shared.model import (
+from shared.core.model import (
     Address,
     Channel,
     Content,
@@ -25,7 +23,9 @@ from shared.model import (
     Priority,
     UserInbox,
 )
-from shared.store import Store
+from shared.ledger.ledger import Ledger, NewRecord, NewRow
+from shared.store.keys import Keys, new_notification_id
+from shared.store.store import Store
 from tests.chaos.checker import Harm, Limits, Verdict
 from tests.chaos.evidence import Evidence
 from tests.chaos.recovery import percentile_ms, publishing_began_at, publishing_ended_at

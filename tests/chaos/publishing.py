@@ -15,7 +15,7 @@ from pathlib import Path
 
 from carillon.publisher import NoReceipt, Publisher, Receipt, Refused
 from sandbox.journal import Journal
-from shared.errors import BrokerUnavailable
+from shared.core.errors import BrokerUnavailable
 from tests.chaos.traffic import Publish, Traffic
 
 # A first connection that does not come about is tried again: the broker may be one of the dead.

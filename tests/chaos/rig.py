@@ -24,10 +24,10 @@ from carillon.local.child import Child
 from carillon.local.servers import ROOT
 from carillon.local.stack import Stack
 from carillon.publisher import Publisher
-from shared.errors import StoreUnavailable
-from shared.keys import Keys
-from shared.ledger import Ledger
-from shared.store import Store
+from shared.core.errors import StoreUnavailable
+from shared.ledger.ledger import Ledger
+from shared.store.keys import Keys
+from shared.store.store import Store
 from tests.chaos.evidence import EFFECTS, PUBLISHED, Evidence, Fault, add_fault, dump_store, read_evidence
 from tests.chaos.proxy import Proxy
 from tests.chaos.traffic import Traffic

@@ -480,7 +480,7 @@ SCENARIOS: dict[str, Scenario] = {
         ttl_s=lambda plan: plan.lasts_s * 0.15,
         limits=lambda plan: Limits({Harm.EXPIRED: plan.notifications}, least={Harm.EXPIRED: 1}),
         judge=_judge_provider_down,
-        # The wait between attempts grows up to five minutes (shared/retry.py).
+        # The wait between attempts grows up to five minutes (shared/delivery/retry.py).
         drain_s=360.0,
         # Pushes are timed meanwhile, and a real relay takes no time from a real APNs.
         own_relay=True,

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import pytest
 
 from carillon.local.stack import Stack
-from services.router.slots import LEASE_MS
-from shared.keys import Keys
-from shared.mqtt import Broker
-from shared.mqtt_address import BrokerAddress
-from shared.store import Store
-from shared.worker import until_stored
+from services.router.intake.slots import LEASE_MS
+from shared.mqtt.address import BrokerAddress
+from shared.mqtt.connection import Broker
+from shared.store.keys import Keys
+from shared.store.store import Store
+from shared.store.until_stored import until_stored
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.real_broker, pytest.mark.real_store]

@@ -11,11 +11,11 @@ import pytest
 import pytest_asyncio
 
 from carillon.local.stack import Stack
-from shared.keys import Keys
-from shared.mqtt import Broker
-from shared.mqtt_address import BrokerAddress
-from shared.store import Store
-from shared.trace import Trace, TracedRow
+from shared.ledger.reader import Trace, TracedRow
+from shared.mqtt.address import BrokerAddress
+from shared.mqtt.connection import Broker
+from shared.store.keys import Keys
+from shared.store.store import Store
 from tests.system import System, open_system
 from tests.waiting import eventually
 

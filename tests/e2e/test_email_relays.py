@@ -16,9 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from carillon.local.stack import Stack
 from sandbox.authority import server_context
 from sandbox.credentials import prepare
-from shared.keys import Keys
-from shared.ledger import Ledger
-from shared.store import Store
+from shared.ledger.ledger import Ledger
+from shared.store.keys import Keys
+from shared.store.store import Store
 from tests.smtp import PasswordRelay
 from tests.system import System, open_system
 from tests.waiting import eventually

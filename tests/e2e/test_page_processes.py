@@ -11,7 +11,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from carillon.local.stack import Stack
-from shared.keys import order_of
+from shared.store.keys import order_of
 from tests.chaos.proxy import Proxy
 from tests.page import DEADLINE_MS, badge, entry, live, open_inbox, tell, token, until
 from tests.system import System, open_system

@@ -12,11 +12,11 @@ import pytest_asyncio
 
 from carillon.local.stack import Stack
 from services.router.settings import RouterSettings
-from shared.keys import Keys
-from shared.model import Channel, State
-from shared.presence import Presence
-from shared.store import Store
-from shared.trace import Trace
+from shared.core.model import Channel, State
+from shared.inbox.presence import Presence
+from shared.ledger.reader import Trace
+from shared.store.keys import Keys
+from shared.store.store import Store
 from tests.realtime import Client
 from tests.system import System, open_system
 from tests.waiting import eventually

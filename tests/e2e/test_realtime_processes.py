@@ -8,13 +8,13 @@ import aiohttp
 import pytest
 
 from carillon.local.stack import Stack
-from shared.directory import Directory
-from shared.feed import Feed, FeedMirror
-from shared.inbox import Inbox
-from shared.keys import Keys
-from shared.sessions import NODE_TTL_S, Sessions
-from shared.settings import CommonSettings
-from shared.store import Store
+from shared.directory.directory import Directory
+from shared.inbox.feed import Feed, FeedMirror
+from shared.inbox.inbox import Inbox
+from shared.inbox.sessions import NODE_TTL_S, Sessions
+from shared.runtime.settings import CommonSettings
+from shared.store.keys import Keys
+from shared.store.store import Store
 from tests.realtime import Client
 from tests.system import System, open_system
 from tests.waiting import eventually

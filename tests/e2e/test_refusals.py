@@ -12,12 +12,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from carillon.local.stack import Stack
-from shared.clock import SystemClock
-from shared.keys import Keys
-from shared.ledger import Ledger
-from shared.model import Channel
-from shared.store import Store
-from shared.suppression import Suppressions, digest
+from shared.core.clock import SystemClock
+from shared.core.model import Channel
+from shared.directory.suppression import Suppressions, digest
+from shared.ledger.ledger import Ledger
+from shared.store.keys import Keys
+from shared.store.store import Store
 from tests.smtp import Relay, relay
 from tests.system import System, open_system
 from tests.waiting import eventually

@@ -16,9 +16,9 @@ from carillon.local.child import Child
 from carillon.local.ports import free_port
 from carillon.local.servers import ROOT
 from carillon.local.stack import Stack, with_login
-from shared.keys import Keys
-from shared.model import JOB_VERSION, READABLE_VERSION
-from shared.store import Store
+from shared.core.model import JOB_VERSION, READABLE_VERSION
+from shared.store.keys import Keys
+from shared.store.store import Store
 from tests.system import System, open_system
 from tests.waiting import eventually
 

@@ -9,11 +9,11 @@ import pytest
 import pytest_asyncio
 
 from carillon.local.stack import Stack
-from shared.keys import Keys
-from shared.ledger import AlertState
-from shared.model import Channel, State
-from shared.store import Store
-from shared.trace import Trace, TracedRow
+from shared.core.model import Channel, State
+from shared.ledger.ledger import AlertState
+from shared.ledger.reader import Trace, TracedRow
+from shared.store.keys import Keys
+from shared.store.store import Store
 from tests.system import System, open_system
 from tests.waiting import eventually
 

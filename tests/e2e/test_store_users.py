@@ -10,7 +10,7 @@ from redis.exceptions import NoPermissionError
 
 from carillon.local.stack import Stack, with_login
 from carillon.store.users import STORE_ROLES
-from shared.keys import Keys
+from shared.store.keys import Keys
 from tests.command_line import CommandLine
 from tests.store_users import give_users, refused
 from tests.system import System, open_system

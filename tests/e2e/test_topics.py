@@ -14,9 +14,9 @@ import redis.asyncio
 from carillon.local.stack import Stack
 from carillon.publisher import Receipt
 from services.realtime.sessions import UNAUTHENTICATED
-from shared.mqtt import Broker
-from shared.mqtt_address import BrokerAddress
-from shared.packets import Incoming
+from shared.mqtt.address import BrokerAddress
+from shared.mqtt.connection import Broker
+from shared.mqtt.packets import Incoming
 from tests.realtime import Client
 from tests.system import System, open_system
 from tests.waiting import eventually

@@ -13,10 +13,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from carillon.local.ports import free_port
 from carillon.local.stack import Stack, with_login
-from shared import tracing
-from shared.mqtt import Broker
-from shared.mqtt_address import BrokerAddress
-from shared.packets import Incoming
+from shared.mqtt.address import BrokerAddress
+from shared.mqtt.connection import Broker
+from shared.mqtt.packets import Incoming
+from shared.telemetry import tracing
 from tests.otlp import Collector, Seen, collecting
 from tests.system import open_system
 from tests.waiting import eventually

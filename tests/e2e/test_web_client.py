@@ -11,7 +11,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, Route, WebSocketRoute
 
 from carillon.local.servers import LocalServer
-from shared.people import Person
+from shared.directory.people import Person
 from tests.conftest import EmptyStore
 from tests.page import until
 from tests.realtime import Realtime, realtime_node, token

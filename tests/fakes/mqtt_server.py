@@ -9,7 +9,7 @@ import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from shared.packets import Framer, Incoming, decode_puback, decode_publish, encode_publish
+from shared.mqtt.packets import Framer, Incoming, decode_puback, decode_publish, encode_publish
 
 # MQTT 5, 2.1.2: control packet types.
 _CONNECT, _PUBLISH, _PUBACK, _SUBSCRIBE, _PINGREQ = 0x10, 0x30, 0x40, 0x80, 0xC0

@@ -4,7 +4,8 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable
 
-from shared.model import Attempt, Channel, Delivery, Receipt
+from shared.core.model import Channel, Delivery
+from shared.delivery.attempt import Attempt, Receipt
 
 
 class ScriptedProvider:

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from carillon.local.servers import LocalServer
-from shared.people import Person
+from shared.directory.people import Person
 from tests.conftest import EmptyStore
 from tests.realtime import Realtime, bearer, notification, realtime_node
 

@@ -14,15 +14,15 @@ import pytest_asyncio
 import redis
 from prometheus_client import REGISTRY
 
-from services.router.auditor import Auditor
-from shared.audit import Audit, Depth
-from shared.audit_report import Accounts, Finding, Kind, Report
-from shared.dead_letters import Answer, DeadLetters, Wanted
-from shared.errors import Reason
-from shared.keys import Keys, new_notification_id
-from shared.ledger import AlertState, Ledger, NewRecord, NewRow, Outcome
-from shared.model import Channel, Content, Delivery, EmailAddress, Notification, Priority, State
-from shared.store import Store
+from services.router.upkeep.auditor import Auditor
+from shared.core.errors import Reason
+from shared.core.model import Channel, Content, Delivery, EmailAddress, Notification, Priority, State
+from shared.ledger.audit import Audit, Depth
+from shared.ledger.audit_report import Accounts, Finding, Kind, Report
+from shared.ledger.dead_letters import Answer, DeadLetters, Wanted
+from shared.ledger.ledger import AlertState, Ledger, NewRecord, NewRow, Outcome
+from shared.store.keys import Keys, new_notification_id
+from shared.store.store import Store
 from tests.conftest import EmptyStore
 from tests.records import ENDS, LEASE, accept, dead, delivery, end, now_ms, record_key
 from tests.waiting import eventually
@@ -329,7 +329,7 @@ def gauge(name: str, **labels: str) -> float:
 async def test_a_router_shows_the_imbalance_logs_its_begin_and_end_once_and_its_heartbeat(
     books: Books, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "services.router.auditor")
+    caplog.set_level(logging.INFO, "services.router.upkeep.auditor")
     notification_id = await accept(books.ledger, delivery())
     key = await books.tally_key(notification_id)
     started_s = time.time()
@@ -342,7 +342,7 @@ async def test_a_router_shows_the_imbalance_logs_its_begin_and_end_once_and_its_
         await eventually(lambda: heartbeat() > broken_s)
         await books.store.command("HINCRBY", key, "email|created", -3)
         await eventually(lambda: imbalance("email") == 0)
-    lines = [record for record in caplog.records if record.name == "services.router.auditor"]
+    lines = [record for record in caplog.records if record.name == "services.router.upkeep.auditor"]
     told = [(record.levelname, record.getMessage()) for record in lines]
     assert told == [("ERROR", "audit: does not hold"), ("INFO", "audit: holds again")]
     assert notification_id not in caplog.text

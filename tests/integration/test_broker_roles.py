@@ -19,11 +19,11 @@ from carillon.broker.roles import (
 from carillon.broker.rules import dynamic_security, new_password
 from carillon.local.ports import free_port
 from carillon.local.servers import local_broker
-from shared.errors import BrokerUnavailable, ConfigError
-from shared.model import Channel, Priority
-from shared.mqtt import Broker
-from shared.mqtt_address import BrokerAddress
-from shared.topics import Kind, Topics
+from shared.core.errors import BrokerUnavailable, ConfigError
+from shared.core.model import Channel, Priority
+from shared.core.topics import Kind, Topics
+from shared.mqtt.address import BrokerAddress
+from shared.mqtt.connection import Broker
 from tests.conftest import need
 
 pytestmark = pytest.mark.real_broker

@@ -12,9 +12,9 @@ import pytest_asyncio
 
 from carillon.local.stack import Stack
 from carillon.publisher import Publisher
-from shared.audit import Audit, Depth
-from shared.keys import Keys
-from shared.store import Store
+from shared.ledger.audit import Audit, Depth
+from shared.store.keys import Keys
+from shared.store.store import Store
 from tests.command_line import CommandLine
 from tests.sandbox_client import SandboxClient
 from tests.waiting import eventually

@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from carillon.local.stack import Stack
-from shared.errors import Reason
+from shared.core.errors import Reason
 from tests.command_line import CommandLine, running_system
 from tests.others import others_get_mail
 from tests.sandbox_client import SandboxClient

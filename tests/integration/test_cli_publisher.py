@@ -18,10 +18,10 @@ from carillon.publisher import (
     Refused,
     Status,
 )
-from shared.errors import BrokerUnavailable
-from shared.mqtt import Broker
-from shared.mqtt_address import BrokerAddress
-from shared.packets import Incoming
+from shared.core.errors import BrokerUnavailable
+from shared.mqtt.address import BrokerAddress
+from shared.mqtt.connection import Broker
+from shared.mqtt.packets import Incoming
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.real_broker

@@ -16,9 +16,9 @@ import pytest_asyncio
 from carillon.local.servers import ROOT
 from carillon.local.stack import Stack
 from carillon.publisher import Publisher, Refused
-from shared.dead_letters import DeadLetters, Entry, Wanted
-from shared.keys import Keys
-from shared.store import Store
+from shared.ledger.dead_letters import DeadLetters, Entry, Wanted
+from shared.store.keys import Keys
+from shared.store.store import Store
 from tests.command_line import CommandLine, running_system
 from tests.others import is_others, others_get_mail
 from tests.sandbox_client import SandboxClient

@@ -9,12 +9,12 @@ import pytest
 import pytest_asyncio
 
 from carillon.local.stack import Stack
-from shared.errors import Reason
-from shared.keys import Keys, new_notification_id
-from shared.ledger import Ledger, NewRecord, NewRow, Outcome
-from shared.model import Channel, Content, Delivery, Notification, PhoneNumber, Priority, State, UserInbox
-from shared.store import Store
-from shared.trace import Trace, TracedRow
+from shared.core.errors import Reason
+from shared.core.model import Channel, Content, Delivery, Notification, PhoneNumber, Priority, State, UserInbox
+from shared.ledger.ledger import Ledger, NewRecord, NewRow, Outcome
+from shared.ledger.reader import Trace, TracedRow
+from shared.store.keys import Keys, new_notification_id
+from shared.store.store import Store
 from tests.command_line import CommandLine, running_system
 from tests.conftest import EmptyStore
 from tests.sandbox_client import SandboxClient

@@ -10,8 +10,8 @@ from sandbox.credentials import service_environment
 from sandbox.server import Sandbox
 from services.push.providers import build_providers
 from services.push.settings import PushSettings
-from shared.clock import SystemClock
-from shared.errors import (
+from shared.core.clock import SystemClock
+from shared.core.errors import (
     OutcomeUnknown,
     PermanentFailure,
     ProviderMisconfigured,
@@ -19,8 +19,8 @@ from shared.errors import (
     RecipientGone,
     TemporaryFailure,
 )
-from shared.model import WebSubscription
-from shared.provider import Provider
+from shared.core.model import WebSubscription
+from shared.delivery.provider import Provider
 from tests.provider_contract import SECRET, Ends, Expected, Fault, NotApplicable, ProviderContract, SandboxRig
 from tests.push import android, ios, make_attempt, settings_from
 from tests.sandbox_client import SandboxClient

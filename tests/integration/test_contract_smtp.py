@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from sandbox.server import Sandbox
-from services.email.providers import SmtpProvider
-from shared.errors import (
+from services.email.smtp.provider import SmtpProvider
+from shared.core.errors import (
     OutcomeUnknown,
     PermanentFailure,
     ProviderMisconfigured,
@@ -17,8 +17,8 @@ from shared.errors import (
     RecipientGone,
     TemporaryFailure,
 )
-from shared.keys import new_notification_id
-from shared.model import Attempt
+from shared.delivery.attempt import Attempt
+from shared.store.keys import new_notification_id
 from tests.provider_contract import SECRET, Ends, Expected, Fault, NotApplicable, ProviderContract, Rig, SandboxRig
 from tests.smtp import attempt, email_settings
 

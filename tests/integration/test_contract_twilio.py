@@ -8,7 +8,7 @@ import pytest
 from sandbox.server import Sandbox
 from services.sms.text import Texts
 from services.sms.twilio import TwilioProvider
-from shared.errors import (
+from shared.core.errors import (
     OutcomeUnknown,
     PermanentFailure,
     ProviderMisconfigured,

@@ -10,15 +10,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from shared.audit import Audit, Depth
-from shared.audit_report import Accounts
-from shared.clock import SystemClock, from_epoch_ms
-from shared.dead_letters import Answer, DeadLetters, Entry, Wanted
-from shared.directory import Directory
-from shared.errors import Reason
-from shared.keys import SHARDS, Keys, new_notification_id
-from shared.ledger import Claim, DueRow, Ledger, NewRow, Outcome
-from shared.model import (
+from shared.core.clock import SystemClock, from_epoch_ms
+from shared.core.errors import Reason
+from shared.core.model import (
     Address,
     AlertDetails,
     AppEnvironment,
@@ -34,10 +28,16 @@ from shared.model import (
     UserInbox,
     WebSubscription,
 )
-from shared.people import Person
-from shared.store import Store
-from shared.suppression import Cause, Suppressions, digest
-from shared.trace import Trace
+from shared.directory.directory import Directory
+from shared.directory.people import Person
+from shared.directory.suppression import Cause, Suppressions, digest
+from shared.ledger.audit import Audit, Depth
+from shared.ledger.audit_report import Accounts
+from shared.ledger.dead_letters import Answer, DeadLetters, Entry, Wanted
+from shared.ledger.ledger import Claim, DueRow, Ledger, NewRow, Outcome
+from shared.ledger.reader import Trace
+from shared.store.keys import SHARDS, Keys, new_notification_id
+from shared.store.store import Store
 from tests.conftest import EmptyStore
 from tests.records import LEASE, accept, dead, delivery, end, now_ms, record_key
 

@@ -15,10 +15,10 @@ from carillon.local.child import Child
 from carillon.local.ports import free_port
 from carillon.local.servers import find_plugin, find_server
 from deploy.dev_secrets.__main__ import CLIENTS, Secrets, dev_secrets
-from shared.errors import BrokerUnavailable, StoreUnavailable
-from shared.mqtt import Broker
-from shared.mqtt_address import BrokerAddress
-from shared.store import Store
+from shared.core.errors import BrokerUnavailable, StoreUnavailable
+from shared.mqtt.address import BrokerAddress
+from shared.mqtt.connection import Broker
+from shared.store.store import Store
 from tests.conftest import need
 from tests.manifests import of_kind
 

@@ -9,12 +9,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import pytest_asyncio
 
-from shared.directory import Directory, Members
-from shared.keys import Keys
-from shared.model import Platform
-from shared.people import MobileDevice, OnCall, OwnChoices, Person, Preferences
-from shared.person_change import PersonChange
-from shared.store import Store
+from shared.core.model import Platform
+from shared.directory.directory import Directory, Members
+from shared.directory.people import MobileDevice, OnCall, OwnChoices, Person, Preferences
+from shared.directory.person_change import PersonChange
+from shared.store.keys import Keys
+from shared.store.store import Store
 from tests.conftest import EmptyStore
 
 pytestmark = pytest.mark.real_store

@@ -9,9 +9,10 @@ from email.policy import SMTP
 import pytest
 
 from services.email.mime import field_names
-from services.email.providers import SmtpProvider
-from shared.errors import PermanentFailure
-from shared.model import Attempt, Content, EmailAddress, Receipt
+from services.email.smtp.provider import SmtpProvider
+from shared.core.errors import PermanentFailure
+from shared.core.model import Content, EmailAddress
+from shared.delivery.attempt import Attempt, Receipt
 from tests.attempts import outcome
 from tests.smtp import Relay, attempt, email_settings, relay
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from services.email.connection import REFUSALS_LIMIT
-from services.email.providers import SmtpProvider
-from shared.errors import ProviderMisconfigured, Reason, RecipientGone, TemporaryFailure
+from services.email.smtp.connection import REFUSALS_LIMIT
+from services.email.smtp.provider import SmtpProvider
+from shared.core.errors import ProviderMisconfigured, Reason, RecipientGone, TemporaryFailure
 from tests.smtp import attempt, email_settings
 from tests.waiting import eventually
 

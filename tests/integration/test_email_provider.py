@@ -13,9 +13,11 @@ from carillon.local.ports import free_port
 from sandbox.authority import server_context
 from sandbox.script import Rule
 from sandbox.server import Options, Sandbox, running
-from services.email import connection, connections, providers
-from services.email.providers import SmtpProvider
-from shared.errors import (
+from services.email.smtp import connection
+from services.email.smtp import pool as connections
+from services.email.smtp import provider as providers
+from services.email.smtp.provider import SmtpProvider
+from shared.core.errors import (
     DeliveryError,
     OutcomeUnknown,
     PermanentFailure,
@@ -24,7 +26,8 @@ from shared.errors import (
     RecipientGone,
     TemporaryFailure,
 )
-from shared.model import Priority, Receipt
+from shared.core.model import Priority
+from shared.delivery.attempt import Receipt
 from tests.attempts import cancel_once, outcome
 from tests.smtp import ID, attempt, email_settings, relay
 from tests.waiting import eventually

@@ -10,8 +10,8 @@ import pytest
 import pytest_asyncio
 
 from carillon.local.ports import LOOPBACK, free_port
-from services.email.providers import SmtpProvider
-from shared.errors import (
+from services.email.smtp.provider import SmtpProvider
+from shared.core.errors import (
     DeliveryError,
     OutcomeUnknown,
     PermanentFailure,
@@ -19,7 +19,7 @@ from shared.errors import (
     Reason,
     TemporaryFailure,
 )
-from shared.model import Receipt
+from shared.delivery.attempt import Receipt
 from tests.attempts import outcome
 from tests.smtp import attempt, email_settings
 from tests.waiting import eventually

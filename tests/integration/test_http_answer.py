@@ -7,7 +7,7 @@ from collections.abc import Callable
 import aiohttp
 import pytest
 
-from shared import http_answer
+from shared.delivery import http_answer
 from tests import raw_http
 from tests.raw_http import raw_server
 

@@ -12,8 +12,8 @@ import pytest
 from carillon.local.servers import LocalServer
 from services.sms.callbacks import Callbacks, serve_callbacks
 from services.sms.settings import CallbackEndpoint
-from shared.log import configure
-from shared.ops import serve_ops
+from shared.runtime.ops import serve_ops
+from shared.telemetry.log import configure
 from tests.conftest import EmptyStore
 from tests.realtime import realtime_node
 

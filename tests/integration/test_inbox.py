@@ -16,15 +16,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.realtime.news import decode, encode
-from shared.cursor import Cursor
-from shared.directory import Directory
-from shared.feed import Feed, FeedMirror, FeedNews, group_set
-from shared.inbox import Inbox
-from shared.keys import Keys
-from shared.people import Person
-from shared.sessions import GATEWAY_TTL_S, NODE_TTL_S, Sessions
-from shared.store import Store
-from shared.timeline import FeedEntry, Mark, Snapshot, feed_mark, follow, newest_first, pending, unread
+from shared.directory.directory import Directory
+from shared.directory.people import Person
+from shared.inbox.cursor import Cursor
+from shared.inbox.feed import Feed, FeedMirror, FeedNews, group_set
+from shared.inbox.inbox import Inbox
+from shared.inbox.sessions import GATEWAY_TTL_S, NODE_TTL_S, Sessions
+from shared.inbox.timeline import FeedEntry, Mark, Snapshot, feed_mark, follow, newest_first, pending, unread
+from shared.store.keys import Keys
+from shared.store.store import Store
 from tests.conftest import EmptyStore
 from tests.waiting import eventually
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from shared.errors import Reason
-from shared.keys import SHARDS, Keys, new_notification_id, shard_of_key
-from shared.ledger import (
+from shared.core.errors import Reason
+from shared.core.model import Channel, Content, Delivery, EmailAddress, Notification, Priority, State
+from shared.ledger.ledger import (
     GRACE_MS,
     SWEPT_BYTES,
     AlertState,
@@ -26,9 +26,9 @@ from shared.ledger import (
     Outcome,
     Verdict,
 )
-from shared.model import Channel, Content, Delivery, EmailAddress, Notification, Priority, State
-from shared.store import Store
-from shared.trace import Trace
+from shared.ledger.reader import Trace
+from shared.store.keys import SHARDS, Keys, new_notification_id, shard_of_key
+from shared.store.store import Store
 from tests.conftest import EmptyStore
 from tests.waiting import eventually
 

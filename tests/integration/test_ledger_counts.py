@@ -6,12 +6,12 @@ from datetime import timedelta
 import pytest
 import pytest_asyncio
 
-from shared.audit import Audit, Depth
-from shared.errors import Reason
-from shared.keys import SHARDS, Keys
-from shared.ledger import Ledger, OpenWork, Outcome
-from shared.model import State
-from shared.store import Store
+from shared.core.errors import Reason
+from shared.core.model import State
+from shared.ledger.audit import Audit, Depth
+from shared.ledger.ledger import Ledger, OpenWork, Outcome
+from shared.store.keys import SHARDS, Keys
+from shared.store.store import Store
 from tests.conftest import EmptyStore
 from tests.previous_release import PreviousRelease
 from tests.records import LEASE, accept, delivery, end, now_ms

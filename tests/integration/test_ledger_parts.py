@@ -7,15 +7,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import pytest_asyncio
 
-from services.router.tasks import FanOut, Task
-from shared.audit import Audit, Depth
-from shared.dead_letters import Answer, DeadLetters, Wanted
-from shared.errors import Reason
-from shared.keys import SHARDS, Keys, new_notification_id, shard_of_id
-from shared.ledger import Ledger, NewRecord, NewRow, Outcome, Part
-from shared.model import Content, Notification, Priority, State
-from shared.store import Store
-from shared.trace import Trace, TracedRow
+from services.router.planning.tasks import FanOut, Task
+from shared.core.errors import Reason
+from shared.core.model import Content, Notification, Priority, State
+from shared.ledger.audit import Audit, Depth
+from shared.ledger.dead_letters import Answer, DeadLetters, Wanted
+from shared.ledger.ledger import Ledger, NewRecord, NewRow, Outcome, Part
+from shared.ledger.reader import Trace, TracedRow
+from shared.store.keys import SHARDS, Keys, new_notification_id, shard_of_id
+from shared.store.store import Store
 from tests.conftest import EmptyStore
 from tests.previous_release import PreviousRelease
 from tests.records import LEASE, delivery, end, now_ms, record_key

@@ -17,11 +17,11 @@ from carillon.local.ports import Ports, is_free
 from carillon.local.stack import Stack, read_environment
 from carillon.local.supervisor import GaveUp, Supervisor
 from services.push.settings import BROWSER_PUSH_HOSTS
-from shared.errors import BrokerUnavailable, CarillonError
-from shared.model import Channel, Priority
-from shared.mqtt import Broker
-from shared.mqtt_address import BrokerAddress
-from shared.topics import Kind, Topics
+from shared.core.errors import BrokerUnavailable, CarillonError
+from shared.core.model import Channel, Priority
+from shared.core.topics import Kind, Topics
+from shared.mqtt.address import BrokerAddress
+from shared.mqtt.connection import Broker
 from tests.waiting import eventually
 
 NewStack = Callable[..., Stack]

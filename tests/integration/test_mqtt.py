@@ -21,13 +21,13 @@ from cryptography.x509.oid import NameOID
 
 from carillon.local.ports import free_port
 from carillon.local.servers import LocalServer, find_server
-from shared import mqtt
-from shared.errors import BrokerUnavailable
-from shared.mqtt import Broker
-from shared.mqtt_address import BrokerAddress
-from shared.mqtt_link import BrokerLink
-from shared.packets import Incoming
-from shared.room import Room
+from shared.core.errors import BrokerUnavailable
+from shared.mqtt import connection as mqtt
+from shared.mqtt.address import BrokerAddress
+from shared.mqtt.byte_budget import Room
+from shared.mqtt.connection import Broker
+from shared.mqtt.packets import Incoming
+from shared.mqtt.reconnecting import BrokerLink
 from tests.fakes.mqtt_server import scripted_broker
 from tests.waiting import eventually
 
@@ -516,8 +516,8 @@ async def running(link: BrokerLink) -> AsyncIterator[None]:
 
 @pytest.fixture
 def events(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[str]]]:
-    caplog.set_level(logging.INFO, logger="shared.mqtt_link")
-    return lambda: [record.message for record in caplog.records if record.name == "shared.mqtt_link"]  # type: ignore[return-value]
+    caplog.set_level(logging.INFO, logger="shared.mqtt.reconnecting")
+    return lambda: [record.message for record in caplog.records if record.name == "shared.mqtt.reconnecting"]  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize("gently", [True, False])

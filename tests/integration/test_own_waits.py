@@ -10,15 +10,16 @@ import pytest
 from sandbox.credentials import service_environment
 from sandbox.script import Rule
 from sandbox.server import Sandbox
-from services.email.providers import SmtpProvider
+from services.email.smtp.provider import SmtpProvider
 from services.push.providers import build_providers
 from services.sms.text import Texts
 from services.sms.twilio import TwilioProvider
-from shared.clock import SystemClock
-from shared.errors import Reason
-from shared.ledger import Outcome
-from shared.model import Attempt, State
-from shared.provider import Provider
+from shared.core.clock import SystemClock
+from shared.core.errors import Reason
+from shared.core.model import State
+from shared.delivery.attempt import Attempt
+from shared.delivery.provider import Provider
+from shared.ledger.ledger import Outcome
 from tests import sms, smtp
 from tests.attempts import perform
 from tests.push import android, make_attempt, settings_from

@@ -13,18 +13,18 @@ from pathlib import Path
 import pytest
 
 from carillon.local.servers import LocalServer
-from services.router.sweeper import sweep_forever
-from shared.clock import SystemClock
-from shared.errors import Reason
-from shared.jobs import jobs_of, settled
-from shared.keys import Keys, new_notification_id
-from shared.ledger import Ledger, NewRecord, NewRow
-from shared.model import Channel, Content, Delivery, EmailAddress, Notification, Priority, State
-from shared.mqtt_address import BrokerAddress
-from shared.mqtt_link import BrokerLink
-from shared.store import Store
-from shared.topics import Topics
-from shared.trace import Trace
+from services.router.upkeep.sweeper import sweep_forever
+from shared.core.clock import SystemClock
+from shared.core.errors import Reason
+from shared.core.model import Channel, Content, Delivery, EmailAddress, Notification, Priority, State
+from shared.core.topics import Topics
+from shared.ledger.jobs import jobs_of, settled
+from shared.ledger.ledger import Ledger, NewRecord, NewRow
+from shared.ledger.reader import Trace
+from shared.mqtt.address import BrokerAddress
+from shared.mqtt.reconnecting import BrokerLink
+from shared.store.keys import Keys, new_notification_id
+from shared.store.store import Store
 from tests.conftest import EmptyStore
 from tests.dying_worker import POISON
 from tests.waiting import eventually

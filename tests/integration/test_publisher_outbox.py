@@ -20,10 +20,10 @@ from carillon.local.servers import ROOT, LocalServer
 from carillon.local.stack import Stack
 from carillon.outbox.outbox import KeyInUse, Outbox, OutboxFull, OutboxInUse, OutboxUnusable, State
 from carillon.publisher import IDEMPOTENCY_PROPERTY, NoReceipt, Publisher, Refused, Status
-from shared.keys import Keys, shard_of_key
-from shared.mqtt import Broker
-from shared.mqtt_address import BrokerAddress
-from shared.packets import Incoming
+from shared.mqtt.address import BrokerAddress
+from shared.mqtt.connection import Broker
+from shared.mqtt.packets import Incoming
+from shared.store.keys import Keys, shard_of_key
 from tests.command_line import CommandLine
 from tests.fakes.clock import StandingClock
 from tests.waiting import eventually

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from sandbox.credentials import prepare
-from services.push import fcm
 from services.push.credentials import load_service_account
-from services.push.fcm import AccessToken
-from shared.clock import SystemClock
-from shared.errors import ProviderMisconfigured, Reason, TemporaryFailure
+from services.push.fcm import provider as fcm
+from services.push.fcm.provider import AccessToken
+from shared.core.clock import SystemClock
+from shared.core.errors import ProviderMisconfigured, Reason, TemporaryFailure
 from tests import raw_http
 from tests.raw_http import raw_server
 

@@ -17,20 +17,20 @@ import pytest
 
 from sandbox.authority import server_context
 from sandbox.credentials import prepare
-from services.push import apns_pool
-from services.push.apns import ApnsProvider
-from services.push.apns_connection import ApnsConnection
+from services.push.apns import pool as apns_pool
+from services.push.apns.connection import ApnsConnection
+from services.push.apns.provider import ApnsProvider
 from services.push.providers import build_providers
 from services.push.settings import PushSettings
-from shared.clock import SystemClock
-from shared.errors import (
+from shared.core.clock import SystemClock
+from shared.core.errors import (
     DeliveryError,
     OutcomeUnknown,
     ProviderMisconfigured,
     Reason,
     TemporaryFailure,
 )
-from shared.model import Receipt
+from shared.delivery.attempt import Receipt
 from tests.attempts import perform
 from tests.push import IOS_TOKEN, PushSandbox, What, ios, make_attempt, running_sandbox
 from tests.push_soak import soak

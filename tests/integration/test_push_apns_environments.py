@@ -11,10 +11,11 @@ from sandbox.script import Rule
 from sandbox.server import Options, Sandbox, running
 from services.push.providers import build_providers
 from services.push.settings import APNS_SANDBOX_URL, APNS_URL, PushSettings
-from shared.clock import SystemClock
-from shared.errors import DeliveryError, PermanentFailure, RecipientGone
-from shared.model import AppEnvironment, MobileToken, Receipt
-from shared.provider import Provider
+from shared.core.clock import SystemClock
+from shared.core.errors import DeliveryError, PermanentFailure, RecipientGone
+from shared.core.model import AppEnvironment, MobileToken
+from shared.delivery.attempt import Receipt
+from shared.delivery.provider import Provider
 from tests.attempts import outcome
 from tests.push import ios, make_attempt, settings_from
 

@@ -13,15 +13,16 @@ from sandbox.script import Rule
 from sandbox.server import Sandbox
 from services.push.forgetting import Forgetting, counting
 from services.push.providers import build_providers
-from shared import brake
-from shared.brake import Brake
-from shared.clock import SystemClock, epoch_ms
-from shared.directory import Directory
-from shared.errors import RecipientGone
-from shared.keys import Keys
-from shared.model import Attempt, Channel, MobileToken, Receipt, WebSubscription
-from shared.people import Person
-from shared.store import Store
+from shared.core.clock import SystemClock, epoch_ms
+from shared.core.errors import RecipientGone
+from shared.core.model import Channel, MobileToken, WebSubscription
+from shared.delivery import forgetting as brake
+from shared.delivery.attempt import Attempt, Receipt
+from shared.delivery.forgetting import Brake
+from shared.directory.directory import Directory
+from shared.directory.people import Person
+from shared.store.keys import Keys
+from shared.store.store import Store
 from tests.attempts import outcome
 from tests.conftest import EmptyStore
 from tests.push import android, ios, make_attempt, settings_from

@@ -13,8 +13,8 @@ import pytest
 
 from services.push import payload
 from services.push.providers import build_providers
-from shared.clock import SystemClock
-from shared.errors import (
+from shared.core.clock import SystemClock
+from shared.core.errors import (
     DeliveryError,
     OutcomeUnknown,
     PermanentFailure,
@@ -23,8 +23,9 @@ from shared.errors import (
     RecipientGone,
     TemporaryFailure,
 )
-from shared.model import Address, Attempt, Priority, Receipt
-from shared.provider import Provider
+from shared.core.model import Address, Priority
+from shared.delivery.attempt import Attempt, Receipt
+from shared.delivery.provider import Provider
 from tests.attempts import outcome
 from tests.push import ANDROID_TOKEN, IOS_TOKEN, PushSandbox, What, android, ios, make_attempt, running_sandbox
 from tests.waiting import eventually

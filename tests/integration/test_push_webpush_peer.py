@@ -22,10 +22,10 @@ from cryptography.hazmat.primitives.serialization import (
 from carillon.local.ports import free_port
 from services.push.providers import build_providers
 from services.push.settings import PushSettings
-from shared.clock import SystemClock
-from shared.errors import RecipientGone
-from shared.model import WebSubscription
-from shared.provider import Provider
+from shared.core.clock import SystemClock
+from shared.core.errors import RecipientGone
+from shared.core.model import WebSubscription
+from shared.delivery.provider import Provider
 from tests.attempts import outcome
 from tests.node_packages import NODE
 from tests.push import make_attempt, settings_from

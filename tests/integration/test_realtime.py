@@ -12,9 +12,9 @@ import pytest
 from carillon.local.servers import LocalServer
 from services.realtime.frames import Frame
 from services.realtime.sessions import GOING_AWAY
-from shared.model import UserInbox
-from shared.mqtt import Broker
-from shared.people import Person, Preferences
+from shared.core.model import UserInbox
+from shared.directory.people import Person, Preferences
+from shared.mqtt.connection import Broker
 from tests.conftest import EmptyStore
 from tests.realtime import ALERT, Client, Realtime, bearer, ids_until_quiet, notification, realtime_node, told_unread
 from tests.waiting import eventually

@@ -14,15 +14,15 @@ from carillon.local.servers import LocalServer
 from services.realtime.addresses import Addresses, AddressLimits
 from services.realtime.app import build
 from services.realtime.auth import SharedSecret
-from shared.inbox import wire_body
-from shared.keys import order_of
-from shared.ledger import AlertState, NewRecord, NewRow
-from shared.model import Channel, Delivery, Notification, Priority, UserInbox
-from shared.people import MobileDevice, Person
-from shared.store import Store
-from shared.suppression import Cause, Suppressions, digest
-from shared.unsubscribe import PATH as UNSUBSCRIBE_PATH
-from shared.unsubscribe import token as link_token
+from shared.core.model import Channel, Delivery, Notification, Priority, UserInbox
+from shared.directory.people import MobileDevice, Person
+from shared.directory.suppression import Cause, Suppressions, digest
+from shared.directory.unsubscribe import PATH as UNSUBSCRIBE_PATH
+from shared.directory.unsubscribe import token as link_token
+from shared.inbox.inbox import wire_body
+from shared.ledger.ledger import AlertState, NewRecord, NewRow
+from shared.store.keys import order_of
+from shared.store.store import Store
 from tests.conftest import EmptyStore
 from tests.realtime import ALERT, Realtime, ids_until_quiet, notification, realtime_node, told_unread
 from tests.smtp import token_without_category

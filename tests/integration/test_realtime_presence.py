@@ -8,10 +8,10 @@ import pytest
 import pytest_asyncio
 
 from carillon.local.servers import LocalServer
-from shared.keys import Keys
-from shared.people import Person
-from shared.presence import Presence
-from shared.store import Store
+from shared.directory.people import Person
+from shared.inbox.presence import Presence
+from shared.store.keys import Keys
+from shared.store.store import Store
 from tests.conftest import EmptyStore
 from tests.realtime import Realtime, realtime_node
 from tests.waiting import eventually
@@ -59,7 +59,7 @@ async def test_focus_that_is_neither_true_nor_false_is_refused(node: Realtime, s
 
 
 async def test_focus_lasts_as_long_as_its_process_says_so(node: Realtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.presence.FOCUS_TTL_S", 2)
+    monkeypatch.setattr("shared.inbox.presence.FOCUS_TTL_S", 2)
     async with node.session("user1") as client:
         await client.next("hello")
         await client.say(type="focus", focused=True)

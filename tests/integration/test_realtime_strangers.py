@@ -21,9 +21,9 @@ import pytest
 import pytest_asyncio
 
 from carillon.local.servers import LocalServer
-from shared.ledger import AlertState, NewRecord, NewRow
-from shared.model import Channel, Delivery, Priority, UserInbox
-from shared.people import MobileDevice, Person
+from shared.core.model import Channel, Delivery, Priority, UserInbox
+from shared.directory.people import MobileDevice, Person
+from shared.ledger.ledger import AlertState, NewRecord, NewRow
 from tests.conftest import EmptyStore
 from tests.realtime import ALERT, Client, Realtime, bearer, notification, realtime_node, token
 

@@ -20,14 +20,14 @@ import pytest
 import pytest_asyncio
 
 from carillon.local.stack import Stack
-from services.router.slots import LEASE_MS
-from shared.keys import Keys
-from shared.ledger import Ledger
-from shared.model import State
-from shared.mqtt import Broker
-from shared.mqtt_address import BrokerAddress
-from shared.store import Store
-from shared.trace import Trace, TracedRow
+from services.router.intake.slots import LEASE_MS
+from shared.core.model import State
+from shared.ledger.ledger import Ledger
+from shared.ledger.reader import Trace, TracedRow
+from shared.mqtt.address import BrokerAddress
+from shared.mqtt.connection import Broker
+from shared.store.keys import Keys
+from shared.store.store import Store
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.real_broker, pytest.mark.real_store]

@@ -16,11 +16,11 @@ import yaml
 
 from carillon.local.servers import ROOT
 from carillon.local.stack import Stack
-from shared.keys import Keys
-from shared.ledger import Ledger
-from shared.mqtt import Broker
-from shared.mqtt_address import BrokerAddress
-from shared.store import Store
+from shared.ledger.ledger import Ledger
+from shared.mqtt.address import BrokerAddress
+from shared.mqtt.connection import Broker
+from shared.store.keys import Keys
+from shared.store.store import Store
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.real_broker, pytest.mark.real_store]

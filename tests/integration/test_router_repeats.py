@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from carillon.local.stack import Stack
-from shared.keys import SHARDS, Keys
-from shared.mqtt import Broker
-from shared.mqtt_address import BrokerAddress
-from shared.store import Store
+from shared.mqtt.address import BrokerAddress
+from shared.mqtt.connection import Broker
+from shared.store.keys import SHARDS, Keys
+from shared.store.store import Store
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.real_broker, pytest.mark.real_store]

@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from services.router import slots as module
-from services.router.slots import LEASE_MS, SlotLost, Slots
-from shared.keys import Keys
-from shared.store import Store
+from services.router.intake import slots as module
+from services.router.intake.slots import LEASE_MS, SlotLost, Slots
+from shared.store.keys import Keys
+from shared.store.store import Store
 from tests.conftest import EmptyStore
 
 pytestmark = pytest.mark.real_store

@@ -9,26 +9,26 @@ from typing import Any
 
 import pytest
 
-from services.router.actions import Actions
-from services.router.intake import Intake
-from services.router.planner import Planner
-from shared.clock import SystemClock
-from shared.directory import Directory
-from shared.feed import Feed, FeedMirror
-from shared.inbox import Inbox
-from shared.keys import Keys
-from shared.ledger import Ledger
-from shared.limits import PACKET_BYTES
-from shared.model import Channel
-from shared.mqtt import Broker
-from shared.mqtt_address import BrokerAddress
-from shared.mqtt_link import BrokerLink
-from shared.packets import encode_publish
-from shared.rejections import Rejections
-from shared.sessions import Sessions
-from shared.store import Store
-from shared.suppression import Suppressions
-from shared.topics import Topics
+from services.router.intake.actions import Actions
+from services.router.intake.intake import Intake
+from services.router.planning.planner import Planner
+from shared.core.clock import SystemClock
+from shared.core.limits import PACKET_BYTES
+from shared.core.model import Channel
+from shared.core.topics import Topics
+from shared.directory.directory import Directory
+from shared.directory.suppression import Suppressions
+from shared.inbox.feed import Feed, FeedMirror
+from shared.inbox.inbox import Inbox
+from shared.inbox.sessions import Sessions
+from shared.ledger.ledger import Ledger
+from shared.ledger.rejections import Rejections
+from shared.mqtt.address import BrokerAddress
+from shared.mqtt.connection import Broker
+from shared.mqtt.packets import encode_publish
+from shared.mqtt.reconnecting import BrokerLink
+from shared.store.keys import Keys
+from shared.store.store import Store
 from tests.conftest import EmptyStore
 from tests.fakes.mqtt_server import ScriptedBroker, scripted_broker
 from tests.waiting import eventually

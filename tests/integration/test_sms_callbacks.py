@@ -22,14 +22,15 @@ from services.sms.desk import Desk
 from services.sms.inbound import QUESTIONS_MOST
 from services.sms.settings import SmsSettings
 from services.sms.twilio import twilio_providers
-from shared.dead_letters import Answer, DeadLetters, Wanted
-from shared.errors import DeliveryRefused, Reason
-from shared.guarded import Guarded, guarded
-from shared.ledger import AlertState, NewRecord, NewRow, Outcome
-from shared.model import AlertDetails, Attempt, PhoneNumber, Receipt, State
-from shared.service import Context, open_context
-from shared.topics import Kind
-from shared.trace import Confirmation, Trace, TracedRow
+from shared.core.errors import DeliveryRefused, Reason
+from shared.core.model import AlertDetails, PhoneNumber, State
+from shared.core.topics import Kind
+from shared.delivery.attempt import Attempt, Receipt
+from shared.delivery.rules import Guarded, guarded
+from shared.ledger.dead_letters import Answer, DeadLetters, Wanted
+from shared.ledger.ledger import AlertState, NewRecord, NewRow, Outcome
+from shared.ledger.reader import Confirmation, Trace, TracedRow
+from shared.runtime.service import Context, open_context
 from tests.attempts import outcome
 from tests.conftest import EmptyStore
 from tests.sms import PHONE, attempt, outbox, settings_for

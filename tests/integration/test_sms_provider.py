@@ -23,9 +23,8 @@ from sandbox.server import Sandbox
 from services.sms import http_client
 from services.sms.text import Texts
 from services.sms.twilio import TwilioProvider, twilio_providers
-from shared.clock import SystemClock
-from shared.delivery import Deliverer
-from shared.errors import (
+from shared.core.clock import SystemClock
+from shared.core.errors import (
     DeliveryError,
     DeliveryRefused,
     OutcomeUnknown,
@@ -36,10 +35,12 @@ from shared.errors import (
     RouteUnfit,
     TemporaryFailure,
 )
-from shared.ledger import Claim
-from shared.model import Channel, Priority, Receipt, State
-from shared.retry import RetryPolicy
-from shared.topics import Kind
+from shared.core.model import Channel, Priority, State
+from shared.core.topics import Kind
+from shared.delivery.attempt import Receipt
+from shared.delivery.loop import Deliverer
+from shared.delivery.retry import RetryPolicy
+from shared.ledger.ledger import Claim
 from tests.attempts import cancel_once, outcome
 from tests.sms import PHONE, attempt, outbox, settings_for
 

@@ -11,10 +11,11 @@ from sandbox.script import Rule
 from sandbox.server import Sandbox
 from services.sms.desk import Desk
 from services.sms.twilio import twilio_providers
-from shared.errors import DeliveryRefused, Reason, RecipientGone
-from shared.guarded import Guarded, guarded
-from shared.model import Priority, Receipt
-from shared.service import open_context
+from shared.core.errors import DeliveryRefused, Reason, RecipientGone
+from shared.core.model import Priority
+from shared.delivery.attempt import Receipt
+from shared.delivery.rules import Guarded, guarded
+from shared.runtime.service import open_context
 from tests.attempts import outcome
 from tests.conftest import EmptyStore
 from tests.sms import attempt, outbox, settings_for

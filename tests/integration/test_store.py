@@ -12,12 +12,12 @@ import pytest_asyncio
 from redis.exceptions import ResponseError
 
 from carillon.local.servers import LocalServer
-from shared import store_link as module
-from shared.errors import StoreUnavailable
-from shared.keys import Keys, new_notification_id
-from shared.ledger import Ledger, NewRecord, NewRow, Verdict
-from shared.model import Channel, Content, Delivery, EmailAddress, Notification, Priority
-from shared.store import PIPELINE_LIMIT, Script, Store
+from shared.core.errors import StoreUnavailable
+from shared.core.model import Channel, Content, Delivery, EmailAddress, Notification, Priority
+from shared.ledger.ledger import Ledger, NewRecord, NewRow, Verdict
+from shared.store import call_queue as module
+from shared.store.keys import Keys, new_notification_id
+from shared.store.store import PIPELINE_LIMIT, Script, Store
 from tests.conftest import EmptyStore
 from tests.waiting import eventually
 

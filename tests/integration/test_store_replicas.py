@@ -14,16 +14,16 @@ import pytest_asyncio
 
 from carillon.local.ports import free_port
 from carillon.local.servers import LocalServer, local_store
-from shared import store_link
-from shared.audit import Audit, Depth
-from shared.directory import Directory
-from shared.errors import StoreUnavailable
-from shared.keys import SHARDS, Keys, new_notification_id
-from shared.ledger import Ledger, NewRecord, NewRow, Outcome, Verdict
-from shared.model import Channel, Content, Delivery, EmailAddress, Notification, Priority, State
-from shared.people import Person
-from shared.store import Script, Store
-from shared.worker import until_stored
+from shared.core.errors import StoreUnavailable
+from shared.core.model import Channel, Content, Delivery, EmailAddress, Notification, Priority, State
+from shared.directory.directory import Directory
+from shared.directory.people import Person
+from shared.ledger.audit import Audit, Depth
+from shared.ledger.ledger import Ledger, NewRecord, NewRow, Outcome, Verdict
+from shared.store import call_queue as store_link
+from shared.store.keys import SHARDS, Keys, new_notification_id
+from shared.store.store import Script, Store
+from shared.store.until_stored import until_stored
 from tests.conftest import EmptyStore, need
 from tests.redis_sets import ClusterSet, SentinelSet, Tls, ask
 from tests.waiting import eventually

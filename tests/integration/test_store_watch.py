@@ -16,12 +16,12 @@ from prometheus_client import REGISTRY
 
 from carillon.local.ports import free_port
 from carillon.local.servers import ROOT, LocalServer
-from shared.errors import ConfigError
-from shared.ops import serve_ops
-from shared.service import open_context
-from shared.settings import CommonSettings
-from shared.store import Store
-from shared.store_watch import StoreWatch
+from shared.core.errors import ConfigError
+from shared.runtime.ops import serve_ops
+from shared.runtime.service import open_context
+from shared.runtime.settings import CommonSettings
+from shared.store.store import Store
+from shared.store.watch import StoreWatch
 from tests.redis_sets import ClusterSet, ask, info
 from tests.waiting import eventually
 
@@ -119,7 +119,7 @@ async def _is_ready(port: int) -> bool:
 async def test_a_policy_that_changes_while_we_run_is_told_and_told_again_when_it_is_over(
     opened: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "shared.store_watch")
+    caplog.set_level(logging.INFO, "shared.store.watch")
     async with watched(opened) as watch:
         assert watch.is_safe
         assert metric("store_may_evict") == 0

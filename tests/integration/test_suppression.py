@@ -7,12 +7,13 @@ import pytest
 import pytest_asyncio
 
 from services.email.rules import MailRules
-from shared.brake import FREE_IN_WINDOW
-from shared.errors import DeliveryError, DeliveryRefused, PermanentFailure, Reason, RecipientGone, TemporaryFailure
-from shared.keys import Keys
-from shared.model import Attempt, Channel, Priority
-from shared.store import Store
-from shared.suppression import Cause, Entry, Suppressions, digest
+from shared.core.errors import DeliveryError, DeliveryRefused, PermanentFailure, Reason, RecipientGone, TemporaryFailure
+from shared.core.model import Channel, Priority
+from shared.delivery.attempt import Attempt
+from shared.delivery.forgetting import FREE_IN_WINDOW
+from shared.directory.suppression import Cause, Entry, Suppressions, digest
+from shared.store.keys import Keys
+from shared.store.store import Store
 from tests.conftest import EmptyStore
 from tests.fakes.clock import StandingClock
 from tests.smtp import attempt

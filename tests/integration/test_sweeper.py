@@ -7,14 +7,14 @@ from typing import cast
 
 import pytest
 
-from services.router import sweeper as module
-from shared.clock import SystemClock
-from shared.keys import new_notification_id
-from shared.ledger import DueRow, Ledger, Swept
-from shared.model import Channel, Content, Delivery, EmailAddress, Notification, Priority
-from shared.mqtt_address import BrokerAddress
-from shared.mqtt_link import BrokerLink
-from shared.topics import Topics
+from services.router.upkeep import sweeper as module
+from shared.core.clock import SystemClock
+from shared.core.model import Channel, Content, Delivery, EmailAddress, Notification, Priority
+from shared.core.topics import Topics
+from shared.ledger.ledger import DueRow, Ledger, Swept
+from shared.mqtt.address import BrokerAddress
+from shared.mqtt.reconnecting import BrokerLink
+from shared.store.keys import new_notification_id
 from tests.fakes.mqtt_server import scripted_broker
 from tests.waiting import eventually
 

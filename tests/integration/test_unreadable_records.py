@@ -8,21 +8,21 @@ import pytest
 import pytest_asyncio
 
 from carillon.local.servers import LocalServer
-from services.router.slots import Slots
+from services.router.intake.slots import Slots
 from services.sms.confirmations import Confirmations, Outcome
-from shared.clock import SystemClock
-from shared.directory import ANY_TYPE, Directory
-from shared.errors import DeliveryRefused, Reason
-from shared.feed import Feed, FeedMirror
-from shared.inbox import Inbox
-from shared.keys import Keys
-from shared.ledger import Ledger, NewRecord, NewRow
-from shared.model import Channel, Priority
-from shared.people import OnCall, Person
-from shared.rejections import Rejections
-from shared.sessions import Sessions
-from shared.store import Store
-from shared.suppression import Cause, Suppressions, digest
+from shared.core.clock import SystemClock
+from shared.core.errors import DeliveryRefused, Reason
+from shared.core.model import Channel, Priority
+from shared.directory.directory import ANY_TYPE, Directory
+from shared.directory.people import OnCall, Person
+from shared.directory.suppression import Cause, Suppressions, digest
+from shared.inbox.feed import Feed, FeedMirror
+from shared.inbox.inbox import Inbox
+from shared.inbox.sessions import Sessions
+from shared.ledger.ledger import Ledger, NewRecord, NewRow
+from shared.ledger.rejections import Rejections
+from shared.store.keys import Keys
+from shared.store.store import Store
 from tests.conftest import EmptyStore
 from tests.realtime import notification, realtime_node
 from tests.smtp import attempt

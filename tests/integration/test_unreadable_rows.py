@@ -7,18 +7,18 @@ from datetime import timedelta
 import pytest
 import pytest_asyncio
 
-from shared.audit import Audit, Depth
-from shared.dead_letters import Answer, DeadLetters, Wanted
-from shared.directory import Directory
-from shared.errors import Reason
-from shared.jobs import jobs_of_due, open_job
-from shared.keys import Keys, new_notification_id
-from shared.ledger import AlertState, EndedRow, Ledger, NewRecord, NewRow, Outcome
-from shared.model import Channel, Content, Delivery, EmailAddress, Job, Notification, Priority, State
-from shared.people import Person
-from shared.store import Store
-from shared.topics import Topics
-from shared.trace import Trace
+from shared.core.errors import Reason
+from shared.core.model import Channel, Content, Delivery, EmailAddress, Job, Notification, Priority, State
+from shared.core.topics import Topics
+from shared.directory.directory import Directory
+from shared.directory.people import Person
+from shared.ledger.audit import Audit, Depth
+from shared.ledger.dead_letters import Answer, DeadLetters, Wanted
+from shared.ledger.jobs import jobs_of_due, open_job
+from shared.ledger.ledger import AlertState, EndedRow, Ledger, NewRecord, NewRow, Outcome
+from shared.ledger.reader import Trace
+from shared.store.keys import Keys, new_notification_id
+from shared.store.store import Store
 from tests.conftest import EmptyStore
 
 pytestmark = pytest.mark.real_store

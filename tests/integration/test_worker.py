@@ -15,21 +15,21 @@ import pytest
 import pytest_asyncio
 
 from carillon.local.servers import LocalServer
-from services.router.sweeper import sweep_forever
-from shared import jobs
-from shared import worker as module
-from shared.clock import SystemClock
-from shared.errors import Reason
-from shared.jobs import Settled, jobs_of, settled
-from shared.keys import Keys, new_notification_id
-from shared.ledger import GRACE_MS, AlertState, Claim, Ledger, NewRecord, NewRow, Outcome
-from shared.metrics import redriven_deliveries, series
-from shared.model import Channel, Content, Delivery, EmailAddress, Job, Notification, Priority, State
-from shared.mqtt import Broker
-from shared.mqtt_address import BrokerAddress
-from shared.store import Store
-from shared.topics import Topics
-from shared.worker import Worker
+from services.router.upkeep.sweeper import sweep_forever
+from shared.core.clock import SystemClock
+from shared.core.errors import Reason
+from shared.core.model import Channel, Content, Delivery, EmailAddress, Job, Notification, Priority, State
+from shared.core.topics import Topics
+from shared.delivery import worker as module
+from shared.delivery.worker import Worker
+from shared.ledger import jobs
+from shared.ledger.jobs import Settled, jobs_of, settled
+from shared.ledger.ledger import GRACE_MS, AlertState, Claim, Ledger, NewRecord, NewRow, Outcome
+from shared.mqtt.address import BrokerAddress
+from shared.mqtt.connection import Broker
+from shared.store.keys import Keys, new_notification_id
+from shared.store.store import Store
+from shared.telemetry.metrics import redriven_deliveries, series
 from tests.conftest import EmptyStore
 from tests.waiting import eventually
 
@@ -319,7 +319,7 @@ async def test_rows_in_a_newer_version_stay_open_for_a_service_that_knows_it(
     newer, known = record.rows
     newer.spec = newer.spec.replace('"v":1', '"v":99')
     await bench.ledger.accept(record)
-    with caplog.at_level(logging.ERROR, logger="shared.worker"):
+    with caplog.at_level(logging.ERROR, logger="shared.delivery.worker"):
         for _ in range(3):
             await bench.publish(record)
         await eventually(lambda: bench.ends()["email:0", State.DELIVERED])
@@ -343,7 +343,7 @@ async def test_a_report_that_fails_disturbs_no_other_row(bench: Bench, caplog: p
             raise ZeroDivisionError
 
     bench.report = report  # type: ignore[method-assign, assignment]
-    with caplog.at_level(logging.ERROR, logger="shared.worker"):
+    with caplog.at_level(logging.ERROR, logger="shared.delivery.worker"):
         await bench.accept("email:bad", "email:0")
         await eventually(lambda: len(bench.reported) == 2)
     assert await bench.open_rows() == 0

@@ -8,12 +8,12 @@ from datetime import timedelta
 import redis.asyncio
 
 from carillon.local.stack import Stack
-from shared.audit import Audit, Depth
-from shared.audit_report import Report
-from shared.keys import Keys, new_notification_id
-from shared.ledger import Ledger, NewRecord, NewRow
-from shared.model import Channel, Content, Delivery, EmailAddress, Notification, Priority
-from shared.store import Store
+from shared.core.model import Channel, Content, Delivery, EmailAddress, Notification, Priority
+from shared.ledger.audit import Audit, Depth
+from shared.ledger.audit_report import Report
+from shared.ledger.ledger import Ledger, NewRecord, NewRow
+from shared.store.keys import Keys, new_notification_id
+from shared.store.store import Store
 
 _RETENTION_S = 7 * 86400
 _DAY_MS = 86_400_000

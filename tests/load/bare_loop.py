@@ -3,8 +3,8 @@
 import asyncio
 import sys
 
-from shared.mqtt import Broker
-from shared.mqtt_address import BrokerAddress
+from shared.mqtt.address import BrokerAddress
+from shared.mqtt.connection import Broker
 
 
 async def forward(url: str, topic_in: str, topic_out: str, receipts: str) -> None:

@@ -8,11 +8,11 @@ import zlib
 import redis.asyncio
 
 from carillon.local.stack import Stack
-from shared.keys import SHARDS, Keys
-from shared.mqtt import Broker
-from shared.mqtt_address import BrokerAddress
-from shared.people import Person
-from shared.topics import Kind, Topics
+from shared.core.topics import Kind, Topics
+from shared.directory.people import Person
+from shared.mqtt.address import BrokerAddress
+from shared.mqtt.connection import Broker
+from shared.store.keys import SHARDS, Keys
 from tests.waiting import eventually
 
 BROADCASTS = 20

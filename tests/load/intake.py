@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from carillon.local.child import Child
 from carillon.local.servers import ROOT
 from carillon.local.stack import Stack, with_login
-from shared.model import Channel, Priority
-from shared.mqtt import Broker
-from shared.mqtt_address import BrokerAddress
-from shared.topics import Kind, Topics
+from shared.core.model import Channel, Priority
+from shared.core.topics import Kind, Topics
+from shared.mqtt.address import BrokerAddress
+from shared.mqtt.connection import Broker
 
 USERS = 1_000
 

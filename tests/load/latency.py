@@ -11,9 +11,9 @@ import aiohttp
 import jwt
 
 from carillon.local.stack import Stack
-from shared.mqtt import Broker
-from shared.mqtt_address import BrokerAddress
-from shared.topics import Kind, Topics
+from shared.core.topics import Kind, Topics
+from shared.mqtt.address import BrokerAddress
+from shared.mqtt.connection import Broker
 from tests.load.crowd import Member, connect_all, members
 from tests.waiting import eventually
 

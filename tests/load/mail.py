@@ -19,10 +19,10 @@ from carillon.local.ports import LOOPBACK, free_port
 from carillon.local.servers import find_server
 from carillon.local.stack import Stack
 from carillon.publisher import Publisher
-from shared.capacity import SHARES
-from shared.keys import SHARDS, Keys
-from shared.model import Priority
-from shared.store import Store
+from shared.core.model import Priority
+from shared.delivery.capacity import SHARES
+from shared.store.keys import SHARDS, Keys
+from shared.store.store import Store
 from tests.load.intake import Rate, cpu_s
 
 # The default of ``EMAIL_CONCURRENCY``, what the settings for production have, and what Postfix allows one client.

@@ -5,9 +5,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.push.apns import ApnsProvider
+from services.push.apns.provider import ApnsProvider
 from services.push.providers import build_providers
-from shared.clock import SystemClock
+from shared.core.clock import SystemClock
 from tests.push import running_sandbox
 from tests.push_soak import resident_bytes, soak
 

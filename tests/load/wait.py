@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 
 from carillon.local.stack import Stack
-from shared.store import Store
+from shared.store.store import Store
 from tests.load.intake import Rate, measure_intake
 from tests.redis_sets import SentinelSet
 

@@ -5,8 +5,8 @@ import logging
 import pytest
 from prometheus_client import REGISTRY
 
-from shared.brake import FREE_IN_HOUR, FREE_IN_WINDOW, HOUR_S, WINDOW_S, Brake
-from shared.model import Channel
+from shared.core.model import Channel
+from shared.delivery.forgetting import FREE_IN_HOUR, FREE_IN_WINDOW, HOUR_S, WINDOW_S, Brake
 
 
 class Answers:

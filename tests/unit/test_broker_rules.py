@@ -8,7 +8,7 @@ import pytest
 from carillon.broker.roles import SERVICES, Login, roles
 from carillon.broker.rules import dynamic_security, emqx_acl
 from carillon.commands.broker_roles import read_logins
-from shared.errors import ConfigError
+from shared.core.errors import ConfigError
 
 PASSWORD = "planted-password"
 

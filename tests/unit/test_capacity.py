@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared import capacity as module
-from shared.capacity import AHEAD_MOST, Capacity, Places
-from shared.model import Priority
+from shared.core.model import Priority
+from shared.delivery import capacity as module
+from shared.delivery.capacity import AHEAD_MOST, Capacity, Places
 from tests.fakes.clock import Seconds
 
 

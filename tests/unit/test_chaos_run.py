@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from services.router.payloads.parse import parse
-from shared.topics import Topics
+from shared.core.topics import Topics
 from tests.chaos.evidence import Attempt, Effect, Evidence, Fault, Ledger, Published, Receipt, Record, Row
 from tests.chaos.recovery import percentile_ms, publishing_began_at, publishing_ended_at, recovery
 from tests.chaos.traffic import Traffic, key_in

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.compose import Draft, compose
 from services.router.payloads import notifications
 from services.router.payloads.parse import parse
 from services.router.payloads.rejection import Rejected, RejectionCode
-from services.router.tasks import Crowd, People
-from shared.clock import epoch_ms
-from shared.keys import shard_of_id, shard_of_key
-from shared.model import Channel, EmailAddress, MobileToken, PhoneNumber, Platform, Priority, WebSubscription
-from shared.topics import Kind
+from services.router.planning.compose import Draft, compose
+from services.router.planning.tasks import Crowd, People
+from shared.core.clock import epoch_ms
+from shared.core.model import Channel, EmailAddress, MobileToken, PhoneNumber, Platform, Priority, WebSubscription
+from shared.core.topics import Kind
+from shared.store.keys import shard_of_id, shard_of_key
 
 NOW = datetime(2026, 1, 5, 9, tzinfo=UTC)
 NOW_MS = epoch_ms(NOW)

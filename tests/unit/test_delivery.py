@@ -9,10 +9,8 @@ from datetime import timedelta
 import pytest
 from prometheus_client import REGISTRY
 
-from shared import failover, gate
-from shared.clock import epoch_ms
-from shared.delivery import UNJUDGED_WAIT, Deliverer, latency_observer
-from shared.errors import (
+from shared.core.clock import epoch_ms
+from shared.core.errors import (
     DeliveryError,
     DeliveryRefused,
     OutcomeUnknown,
@@ -23,26 +21,28 @@ from shared.errors import (
     RouteUnfit,
     TemporaryFailure,
 )
-from shared.failover import REACH_S
-from shared.gate import AWAY_AFTER
-from shared.keys import new_notification_id
-from shared.ledger import Claim, Outcome
-from shared.log import configure
-from shared.model import (
-    Attempt,
+from shared.core.model import (
     Channel,
     Content,
     Delivery,
     EmailAddress,
     Notification,
     Priority,
-    Receipt,
     State,
     WebSubscription,
 )
-from shared.provider import Provider
-from shared.retry import RetryPolicy
-from shared.witnesses import ENOUGH, MOST_REFUSALS
+from shared.delivery import failover
+from shared.delivery import provider_health as gate
+from shared.delivery.attempt import Attempt, Receipt
+from shared.delivery.failover import REACH_S
+from shared.delivery.loop import UNJUDGED_WAIT, Deliverer, latency_observer
+from shared.delivery.provider import Provider
+from shared.delivery.provider_health import AWAY_AFTER
+from shared.delivery.retry import RetryPolicy
+from shared.delivery.witnesses import ENOUGH, MOST_REFUSALS
+from shared.ledger.ledger import Claim, Outcome
+from shared.store.keys import new_notification_id
+from shared.telemetry.log import configure
 from tests.fakes.clock import StandingClock
 from tests.fakes.provider import ScriptedProvider
 from tests.waiting import eventually

@@ -15,7 +15,7 @@ from deploy.monitoring.__main__ import CONSOLES, FOLDER
 from deploy.monitoring.console import NAME
 from deploy.monitoring.panels import BOARDS, expressions
 from deploy.monitoring.rules import JOB
-from shared.model import Channel
+from shared.core.model import Channel
 from tests.manifests import Pod, of_kind
 from tests.prometheus import promtool
 

@@ -9,7 +9,7 @@ from services.push.settings import PushSettings
 from services.realtime.settings import RealtimeSettings
 from services.router.settings import RouterSettings
 from services.sms.settings import SmsSettings
-from shared.settings import CommonSettings
+from shared.runtime.settings import CommonSettings
 
 ROOT = Path(__file__).parents[2]
 SERVICES = (RouterSettings, EmailSettings, SmsSettings, PushSettings, RealtimeSettings)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.email.dialogue import REPLIES_LIMIT_BYTES, Dialogue
+from services.email.smtp.dialogue import REPLIES_LIMIT_BYTES, Dialogue
 
 
 class Wire(asyncio.Transport):

@@ -11,13 +11,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.email.relays import Sender
 from services.email.render import Mail, render
+from services.email.smtp.relays import Sender
 from services.email.unsubscribe import Unsubscribe
-from shared.errors import PermanentFailure, Reason
-from shared.model import AlertDetails, Attempt, Channel, Content, Delivery, EmailAddress, Notification, Priority
-from shared.suppression import digest
-from shared.unsubscribe import Unsubscribed, read_token
+from shared.core.errors import PermanentFailure, Reason
+from shared.core.model import (
+    AlertDetails,
+    Channel,
+    Content,
+    Delivery,
+    EmailAddress,
+    Notification,
+    Priority,
+)
+from shared.delivery.attempt import Attempt
+from shared.directory.suppression import digest
+from shared.directory.unsubscribe import Unsubscribed, read_token
 
 NOW = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 SENDER = Sender("notifications@example.com", "Carillon")

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from services.email.relays import Relay, Sender, Tls, parse_relays, parse_sender
 from services.email.settings import EmailSettings
-from shared.errors import ConfigError
+from services.email.smtp.relays import Relay, Sender, Tls, parse_relays, parse_sender
+from shared.core.errors import ConfigError
 
 _REQUIRED = {
     "MQTT_URL": "mqtt://localhost",

@@ -5,8 +5,8 @@ import ssl
 import aiosmtplib
 import pytest
 
-from services.email.verdict import verdict, verdict_after_data
-from shared.errors import (
+from services.email.smtp.verdict import verdict, verdict_after_data
+from shared.core.errors import (
     DeliveryError,
     OutcomeUnknown,
     PermanentFailure,

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from shared.errors import (
+from shared.core.errors import (
     DeliveryError,
     OutcomeUnknown,
     PermanentFailure,
@@ -13,7 +13,7 @@ from shared.errors import (
     RecipientGone,
     TemporaryFailure,
 )
-from shared.failover import (
+from shared.delivery.failover import (
     AVOID_FIRST_S,
     AVOID_MOST_S,
     AVOID_REFUSED_S,

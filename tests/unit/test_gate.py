@@ -5,7 +5,7 @@ import logging
 import pytest
 from prometheus_client import REGISTRY
 
-from shared.errors import (
+from shared.core.errors import (
     DeliveryRefused,
     OutcomeUnknown,
     PermanentFailure,
@@ -15,7 +15,8 @@ from shared.errors import (
     TemporaryFailure,
     Unjudged,
 )
-from shared.gate import (
+from shared.core.model import Channel, Delivery, EmailAddress, Priority
+from shared.delivery.provider_health import (
     AWAY_AFTER,
     LONGEST_TURN_S,
     MOST_PEERS,
@@ -24,8 +25,7 @@ from shared.gate import (
     Gate,
     Gates,
 )
-from shared.model import Channel, Delivery, EmailAddress, Priority
-from shared.witnesses import ENOUGH, witness_of
+from shared.delivery.witnesses import ENOUGH, witness_of
 from tests.fakes.clock import Seconds
 
 

@@ -5,8 +5,8 @@ from contextlib import suppress
 
 import pytest
 
-from shared.errors import DeliveryError, OutcomeUnknown, Reason, TemporaryFailure
-from shared.handover import Handover
+from shared.core.errors import DeliveryError, OutcomeUnknown, Reason, TemporaryFailure
+from shared.delivery.attempt import Handover
 
 
 def end(handover: Handover) -> tuple[type[DeliveryError], Reason, str]:

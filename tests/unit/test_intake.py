@@ -2,9 +2,9 @@
 
 import pytest
 
-from services.router.intake import envelope_of
+from services.router.intake.intake import envelope_of
 from services.router.payloads.rejection import Rejected, RejectionCode
-from shared.packets import Incoming
+from shared.mqtt.packets import Incoming
 
 
 def incoming(expiry_s: int | None, *user_properties: tuple[str, str]) -> Incoming:

@@ -3,10 +3,10 @@
 import asyncio
 from typing import Any, cast
 
-from services.router.intake import BATCHES_IN_FLIGHT, Intake
-from shared.mqtt import Broker
-from shared.packets import Incoming
-from shared.topics import Topics
+from services.router.intake.intake import BATCHES_IN_FLIGHT, Intake
+from shared.core.topics import Topics
+from shared.mqtt.connection import Broker
+from shared.mqtt.packets import Incoming
 
 # A general intake leaves it to the lane for alerts: it is acknowledged, and nothing else is done.
 _NOT_MINE = Incoming(topic="notifications/alerts/info/disk", payload=b"{}", qos=1, mid=1)

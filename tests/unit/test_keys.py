@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.keys import SHARDS, Keys, new_notification_id, order_of, shard_of_id, shard_of_key
-from shared.ledger import is_notification_id
+from shared.ledger.ledger import is_notification_id
+from shared.store.keys import SHARDS, Keys, new_notification_id, order_of, shard_of_id, shard_of_key
 from tests.fakes.clock import StandingClock
 
 
@@ -46,7 +46,7 @@ def test_what_was_to_be_told_later_has_the_order_of_that_time() -> None:
 
 def test_a_clock_that_is_set_back_a_little_changes_no_order(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = StandingClock()
-    monkeypatch.setattr("shared.keys._clock", clock)
+    monkeypatch.setattr("shared.store.keys._clock", clock)
     ids = [new_notification_id()]
     clock.move(-0.5)
     ids.append(new_notification_id())

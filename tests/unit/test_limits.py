@@ -3,8 +3,8 @@
 import re
 
 from carillon.local.servers import MOSQUITTO_CONFIGURATION, ROOT
-from shared.limits import BATCH_BYTES, KIB, OBJECT_BYTES, PACKET_BYTES, PAYLOAD_BYTES, payload_bytes
-from shared.topics import Kind
+from shared.core.limits import BATCH_BYTES, KIB, OBJECT_BYTES, PACKET_BYTES, PAYLOAD_BYTES, payload_bytes
+from shared.core.topics import Kind
 
 LOCAL_BROKER = ROOT / "carillon" / "local" / "embedded_broker.py"
 EMQX = ROOT / "deploy" / "k8s" / "examples" / "emqx.yaml"

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 
-from shared.log import configure, frames
+from shared.telemetry.log import configure, frames
 
 log = logging.getLogger("shared.example")
 

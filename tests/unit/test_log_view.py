@@ -12,7 +12,7 @@ _ENTRY = {
     "at": "2026-03-01T10:00:00.000+00:00",
     "level": "warning",
     "service": "email",
-    "logger": "shared.delivery",
+    "logger": "shared.delivery.loop",
     "event": "attempt failed",
     "channel": "email",
     "attempt": 2,

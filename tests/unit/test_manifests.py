@@ -16,9 +16,9 @@ from services.push.settings import PushSettings
 from services.realtime.settings import RealtimeSettings
 from services.router.settings import RouterSettings
 from services.sms.settings import SmsSettings
-from shared.errors import ConfigError
-from shared.service import DRAIN_S
-from shared.settings import CommonSettings
+from shared.core.errors import ConfigError
+from shared.runtime.service import DRAIN_S
+from shared.runtime.settings import CommonSettings
 from tests.manifests import OVERLAYS, ROOT, SECRETS, Pod, of_kind, rendered
 
 SETTINGS: dict[str, type[CommonSettings]] = {

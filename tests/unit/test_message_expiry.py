@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from carillon.local.message_expiry import hidden, shown
 from carillon.local.share_groups import NotMqtt, Packet
-from shared.packets import decode_publish, encode_publish
+from shared.mqtt.packets import decode_publish, encode_publish
 
 NOW_S = 1_700_000_000.4
 

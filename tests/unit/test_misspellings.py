@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from services.router.intake import logged_fields
+from services.router.intake.intake import logged_fields
 from services.router.payloads.parse import parse, read
 from services.router.payloads.rejection import PROBLEMS_SHOWN, FieldProblem, Rejected
-from shared.topics import Kind, Topics
+from shared.core.topics import Kind, Topics
 
 USER = Kind.REALTIME_USER
 MAIL = {"to": "user@example.com", "subject": "Hello", "body": "Text"}

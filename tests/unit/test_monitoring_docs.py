@@ -6,7 +6,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from deploy.monitoring.rules import ALERTS
 from deploy.monitoring.slo import ENOUGH, OBJECTIVES
-from shared import metrics
+from shared.telemetry import metrics
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "monitoring.md"

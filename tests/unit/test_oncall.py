@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.oncall import Group, Step, User, escalation, on_call
-from shared.model import Channel
-from shared.people import OnCall
+from services.router.alerts.oncall import Group, Step, User, escalation, on_call
+from shared.core.model import Channel
+from shared.directory.people import OnCall
 
 PARIS = "Europe/Paris"
 NEW_YORK = "America/New_York"

@@ -11,7 +11,7 @@ from paho.mqtt.client import MQTTv5
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from shared.packets import (
+from shared.mqtt.packets import (
     PUBLISH,
     Framer,
     Incoming,

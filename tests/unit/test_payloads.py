@@ -20,11 +20,11 @@ from services.router.payloads.rejection import (
     Rejected,
     RejectionCode,
 )
-from shared.limits import BATCH_BYTES, OBJECT_BYTES
-from shared.model import Channel, Platform, Priority
-from shared.people import OnCall, Person
-from shared.person_change import PersonChange
-from shared.topics import Kind
+from shared.core.limits import BATCH_BYTES, OBJECT_BYTES
+from shared.core.model import Channel, Platform, Priority
+from shared.core.topics import Kind
+from shared.directory.people import OnCall, Person
+from shared.directory.person_change import PersonChange
 
 SUBSCRIPTION = {
     "endpoint": "https://push.example.com/s/1",

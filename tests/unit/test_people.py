@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from shared import fields
-from shared.model import Channel, Platform
-from shared.people import (
+from shared.core import fields
+from shared.core.model import Channel, Platform
+from shared.directory.people import (
     DEVICES,
     GROUPS,
     Device,

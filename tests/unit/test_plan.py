@@ -7,16 +7,13 @@ from typing import Any
 
 import pytest
 
-from services.router.compose import Draft
-from services.router.oncall import Chain, Group, Step, User
-from services.router.plan import crowd_channels, plan_feed, plan_person
-from services.router.planner import Known, Planner
-from services.router.tasks import CHAIN, Crowd, Escalation, People, Plan, Task, read_chain
-from shared.directory import Directory
-from shared.errors import Reason
-from shared.keys import Keys, new_notification_id
-from shared.ledger import NewRow
-from shared.model import (
+from services.router.alerts.oncall import Chain, Group, Step, User
+from services.router.planning.channels import crowd_channels, plan_feed, plan_person
+from services.router.planning.compose import Draft
+from services.router.planning.planner import Known, Planner
+from services.router.planning.tasks import CHAIN, Crowd, Escalation, People, Plan, Task, read_chain
+from shared.core.errors import Reason
+from shared.core.model import (
     AlertDetails,
     Channel,
     Content,
@@ -32,9 +29,12 @@ from shared.model import (
     UserInbox,
     WebSubscription,
 )
-from shared.people import ESCALATION_STEPS, NOTIFY_TARGETS, REPEATS, Person
-from shared.store import Store
-from shared.topics import Kind
+from shared.core.topics import Kind
+from shared.directory.directory import Directory
+from shared.directory.people import ESCALATION_STEPS, NOTIFY_TARGETS, REPEATS, Person
+from shared.ledger.ledger import NewRow
+from shared.store.keys import Keys, new_notification_id
+from shared.store.store import Store
 from tests.fakes.clock import StandingClock
 
 EXPIRES_MS = 2**41

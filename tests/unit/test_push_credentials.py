@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from sandbox.credentials import prepare
 from services.push import credentials, webpush
 from services.push.allowed_hosts import AllowedHosts
-from services.push.apns import TOKEN_PERIOD_S, ProviderToken
+from services.push.apns.provider import TOKEN_PERIOD_S, ProviderToken
 from services.push.settings import PushSettings
-from shared.errors import ConfigError, PermanentFailure
-from shared.model import WebSubscription
+from shared.core.errors import ConfigError, PermanentFailure
+from shared.core.model import WebSubscription
 from tests.push import settings_from
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.push import payload
-from shared.model import Priority
+from shared.core.model import Priority
 from tests.push import android, make_attempt
 
 NOW = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from services.push.pace import Pace
+from services.push.fcm.pace import Pace
 
 LONG = timedelta(minutes=1)
 

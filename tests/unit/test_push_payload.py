@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.push import payload
-from shared.errors import PermanentFailure, Reason
-from shared.model import Attempt, Priority
+from shared.core.errors import PermanentFailure, Reason
+from shared.core.model import Priority
+from shared.delivery.attempt import Attempt
 from tests.push import What, ios, make_attempt
 
 Write = Callable[[Attempt], tuple[dict[str, Any], int]]

@@ -6,11 +6,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from google.auth.exceptions import RefreshError, TransportError
 
-from services.push import apns, apns_pool, fcm, webpush
-from services.push.apns_connection import ApnsAnswer
+from services.push import webpush
+from services.push.apns import pool as apns_pool
+from services.push.apns import provider as apns
+from services.push.apns.connection import ApnsAnswer
 from services.push.exchange import Answer
-from shared.clock import epoch_ms, from_epoch_ms
-from shared.errors import (
+from services.push.fcm import provider as fcm
+from shared.core.clock import epoch_ms, from_epoch_ms
+from shared.core.errors import (
     DeliveryError,
     OutcomeUnknown,
     PermanentFailure,

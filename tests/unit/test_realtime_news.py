@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.realtime.news import CountNews, EntryNews, News, PersonNews, StatusNews, decode, encode
-from shared.cursor import Cursor, Part
-from shared.feed import FeedNews
-from shared.timeline import FeedEntry
+from shared.inbox.cursor import Cursor, Part
+from shared.inbox.feed import FeedNews
+from shared.inbox.timeline import FeedEntry
 
 NEWS: list[News] = [
     EntryNews("user1", "e" * 16, 0, 2**51, 3, 7, quiet=True, body='{"id":"ä\\n"}'),

@@ -19,8 +19,8 @@ from services.realtime.sessions import (
     Session,
     User,
 )
-from shared.cursor import Cursor, key_of
-from shared.room import Room
+from shared.inbox.cursor import Cursor, key_of
+from shared.mqtt.byte_budget import Room
 
 
 class HeldSink:

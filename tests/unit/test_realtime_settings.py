@@ -3,7 +3,7 @@
 import pytest
 
 from services.realtime.settings import RealtimeSettings
-from shared.errors import ConfigError
+from shared.core.errors import ConfigError
 
 SECRET = "s" * 32
 

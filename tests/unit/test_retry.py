@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.model import Priority
-from shared.retry import RetryPolicy
+from shared.core.model import Priority
+from shared.delivery.retry import RetryPolicy
 
 POLICY = RetryPolicy()
 

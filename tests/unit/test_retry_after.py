@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared import retry_after
+from shared.delivery import retry_after
 
 NOW = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from services.router.settings import RouterSettings
-from shared.errors import ConfigError
-from shared.mqtt_address import BrokerAddress
-from shared.settings import CommonSettings
-from shared.store import Store
+from shared.core.errors import ConfigError
+from shared.mqtt.address import BrokerAddress
+from shared.runtime.settings import CommonSettings
+from shared.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "hunter2"

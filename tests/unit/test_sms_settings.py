@@ -4,7 +4,7 @@ import pytest
 
 from services.sms.countries import country_of, is_allowed, parse_countries
 from services.sms.settings import SmsSettings, sender_parameter
-from shared.errors import ConfigError
+from shared.core.errors import ConfigError
 
 _REQUIRED = {
     "MQTT_URL": "mqtt://localhost",

@@ -5,8 +5,8 @@ import pytest
 from services.sms.answers import suffix
 from services.sms.segments import count_segments
 from services.sms.text import LIMIT_CHARACTERS, composed_text, written_text
-from shared.errors import PermanentFailure, Reason
-from shared.model import AlertDetails, Content
+from shared.core.errors import PermanentFailure, Reason
+from shared.core.model import AlertDetails, Content
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
 from services.sms.verdict import RefusalError, UnreadableAnswerError, verdict
-from shared.errors import (
+from shared.core.errors import (
     DeliveryError,
     DeliveryRefused,
     OutcomeUnknown,

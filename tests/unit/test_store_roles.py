@@ -6,8 +6,8 @@ import pytest
 
 from carillon.broker.roles import SERVICES, Login
 from carillon.store.users import STORE_ROLES, acl_file
-from shared.errors import ConfigError
-from shared.keys import Keys
+from shared.core.errors import ConfigError
+from shared.store.keys import Keys
 
 
 def test_every_service_and_the_operator_have_a_role() -> None:

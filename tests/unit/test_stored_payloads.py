@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from services.router.tasks import Task
-from shared import jobs as module
-from shared.jobs import jobs_of_due, open_job
-from shared.ledger import DueRow
-from shared.model import FIRST_VERSION, JOB_VERSION, READABLE_VERSION, Delivery, Job, Priority
-from shared.topics import Topics
+from services.router.planning.tasks import Task
+from shared.core.model import FIRST_VERSION, JOB_VERSION, READABLE_VERSION, Delivery, Job, Priority
+from shared.core.topics import Topics
+from shared.ledger import jobs as module
+from shared.ledger.jobs import jobs_of_due, open_job
+from shared.ledger.ledger import DueRow
 
 FILES = sorted((Path(__file__).parents[1] / "payloads").glob("v*/*.json"))
 NEWER = READABLE_VERSION + 98

@@ -12,8 +12,8 @@ from services.router.templates.folder import Templates, load, read
 from services.router.templates.problems import Unrenderable
 from services.router.templates.sandbox import STEPS
 from services.router.templates.texts import Template, Texts
-from shared.errors import ConfigError
-from shared.model import Channel
+from shared.core.errors import ConfigError
+from shared.core.model import Channel
 
 SAMPLE = Path(__file__).parents[2] / "carillon" / "local" / "sample_templates"
 SAMPLE_TEMPLATE = load(SAMPLE)["welcome"]

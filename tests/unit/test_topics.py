@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.model import Channel, Priority
-from shared.topics import Kind, Route, Topics
+from shared.core.model import Channel, Priority
+from shared.core.topics import Kind, Route, Topics
 
 _WITHOUT_PARAMETER = {
     Kind.REALTIME_BROADCAST,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from shared import tracing
-from shared.errors import ConfigError
-from shared.model import TraceContext
+from shared.core.errors import ConfigError
+from shared.core.model import TraceContext
+from shared.telemetry import tracing
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"
@@ -101,7 +101,9 @@ WITHOUT_PACKAGES = "import sys; sys.modules['opentelemetry'] = None\n"
 
 def test_services_and_publishers_do_without_the_packages() -> None:
     services = "\n".join(f"import services.{name}.__main__" for name in ("router", "email", "sms", "push", "realtime"))
-    ran = run(f"{WITHOUT_PACKAGES}{services}\nimport carillon.publisher\nassert 'shared.spans' not in sys.modules")
+    ran = run(
+        f"{WITHOUT_PACKAGES}{services}\nimport carillon.publisher\nassert 'shared.telemetry.spans' not in sys.modules"
+    )
     assert (ran.returncode, ran.stderr) == (0, "")
 
 

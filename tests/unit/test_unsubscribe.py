@@ -5,9 +5,9 @@ from itertools import product
 
 import pytest
 
-from shared.fields import WORD_CHARS
-from shared.suppression import digest
-from shared.unsubscribe import Unsubscribed, read_token, token
+from shared.core.fields import WORD_CHARS
+from shared.directory.suppression import digest
+from shared.directory.unsubscribe import Unsubscribed, read_token, token
 from tests.smtp import token_without_category
 
 SECRET = "a secret of at least thirty-two bytes"

@@ -4,8 +4,7 @@ from itertools import count
 
 import pytest
 
-from shared import witnesses
-from shared.model import (
+from shared.core.model import (
     Address,
     AppEnvironment,
     Channel,
@@ -18,7 +17,8 @@ from shared.model import (
     UserInbox,
     WebSubscription,
 )
-from shared.witnesses import (
+from shared.delivery import witnesses
+from shared.delivery.witnesses import (
     ENOUGH,
     ENOUGH_PROVEN,
     KEPT,

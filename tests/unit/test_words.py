@@ -7,22 +7,23 @@ from typing import Any
 
 import pytest
 
-from services.router.compose import Draft, compose
 from services.router.payloads import notifications
 from services.router.payloads.mails import BATCH_TEMPLATED
 from services.router.payloads.parse import parse
 from services.router.payloads.rejection import Rejected
-from services.router.planner import Known, Planner
-from services.router.tasks import Crowd, FanOut
+from services.router.planning.compose import Draft, compose
+from services.router.planning.planner import Known, Planner
+from services.router.planning.tasks import Crowd, FanOut
 from services.router.templates.folder import Templates, load
-from shared.clock import epoch_ms
-from shared.directory import Directory
-from shared.keys import Keys
-from shared.ledger import NewRow
-from shared.model import Attempt, Channel, Content, Delivery, TemplateUse
-from shared.people import Person
-from shared.store import Store
-from shared.topics import Kind
+from shared.core.clock import epoch_ms
+from shared.core.model import Channel, Content, Delivery, TemplateUse
+from shared.core.topics import Kind
+from shared.delivery.attempt import Attempt
+from shared.directory.directory import Directory
+from shared.directory.people import Person
+from shared.ledger.ledger import NewRow
+from shared.store.keys import Keys
+from shared.store.store import Store
 from tests.fakes.clock import StandingClock
 
 NOW = datetime(2026, 1, 5, 9, tzinfo=UTC)

@@ -5,13 +5,9 @@ import json
 
 import pytest
 
-from shared import worker as module
-from shared.errors import BrokerUnavailable, StoreUnavailable
-from shared.jobs import JOB_BYTES, JOB_ROWS, Settled, jobs_of, jobs_of_due, settled
-from shared.keys import new_notification_id
-from shared.ledger import DueRow, NewRow
-from shared.limits import OBJECT_BYTES, PACKET_BYTES
-from shared.model import (
+from shared.core.errors import BrokerUnavailable, StoreUnavailable
+from shared.core.limits import OBJECT_BYTES, PACKET_BYTES
+from shared.core.model import (
     Channel,
     Content,
     Delivery,
@@ -22,8 +18,11 @@ from shared.model import (
     Priority,
     State,
 )
-from shared.topics import Topics
-from shared.worker import until_stored
+from shared.core.topics import Topics
+from shared.ledger.jobs import JOB_BYTES, JOB_ROWS, Settled, jobs_of, jobs_of_due, settled
+from shared.ledger.ledger import DueRow, NewRow
+from shared.store.keys import new_notification_id
+from shared.store.until_stored import until_stored
 
 TOPICS = Topics("test/")
 NOTIFICATION = Notification(
@@ -138,7 +137,7 @@ async def test_handovers_are_counted_by_what_became_of_them() -> None:
 
 
 async def test_a_call_to_the_store_is_repeated_until_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_STORE_BACKOFF_S", (0.001, 0.002))
+    monkeypatch.setattr("shared.store.until_stored._STORE_BACKOFF_S", (0.001, 0.002))
     tries = 0
 
     async def call() -> str:

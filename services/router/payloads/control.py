@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 from services.router.payloads.envelope import JsonObject, Payload
 from services.router.payloads.push_to import text_or_object
 from services.router.payloads.rejection import OBJECT_TAG, TEXT_TAG
-from shared.fields import Email, Identifier, Line, Word
+from shared.core.fields import Email, Identifier, Line, Word
 
 NOTE_CHARS = 1_000
 

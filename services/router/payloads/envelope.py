@@ -9,8 +9,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from shared.fields import Channels, Line, Moment, Word, single_line, unique
-from shared.model import Priority
+from shared.core.fields import Channels, Line, Moment, Word, single_line, unique
+from shared.core.model import Priority
 
 KEY_CHARS = 128
 # Never reached: the payload ends at 64 KiB, and a text may fill it. It bounds one that comes by another way.

@@ -20,7 +20,7 @@ from pydantic_core import PydanticCustomError
 from services.router.payloads.envelope import Body, Key, Prioritised
 from services.router.payloads.rejection import OBJECT_TAG, TEMPLATE_TAG
 from services.router.payloads.templated import TemplatedEmail
-from shared.fields import Channels, Email, Line, not_empty
+from shared.core.fields import Channels, Email, Line, not_empty
 
 BATCH_EMAILS = 1_000
 # Their texts are written before the receipt, and each may be much longer than the data that it is written from.

@@ -27,9 +27,9 @@ from services.router.payloads.mails import EmailBatch, EmailSend
 from services.router.payloads.push_to import PushTo
 from services.router.payloads.rejection import LIST_TAG, OBJECT_TAG
 from services.router.payloads.templated import TemplatedNotification
-from shared.fields import Identifier, Line, Moment, Phone, Word, unique
-from shared.model import Priority
-from shared.people import GROUPS
+from shared.core.fields import Identifier, Line, Moment, Phone, Word, unique
+from shared.core.model import Priority
+from shared.directory.people import GROUPS
 
 
 class Realtime(Prioritised):

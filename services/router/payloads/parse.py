@@ -23,10 +23,10 @@ from services.router.payloads.rejection import (
     rejection_of,
 )
 from services.router.payloads.unknown_fields import UNKNOWN, meant_at, unknown_fields
-from shared.limits import OBJECT_BYTES, payload_bytes
-from shared.people import OnCall, Person
-from shared.person_change import PersonChange
-from shared.topics import Kind
+from shared.core.limits import OBJECT_BYTES, payload_bytes
+from shared.core.topics import Kind
+from shared.directory.people import OnCall, Person
+from shared.directory.person_change import PersonChange
 
 Publish: TypeAlias = notifications.Notification | control.Control | PersonChange | OnCall
 

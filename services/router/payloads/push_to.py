@@ -8,9 +8,9 @@ from pydantic_core import PydanticCustomError
 
 from services.router.payloads.envelope import Prioritised
 from services.router.payloads.rejection import OBJECT_TAG, TEXT_TAG
-from shared.fields import DeviceToken, Identifier, not_empty, unique
-from shared.model import Platform
-from shared.people import PushSubscription
+from shared.core.fields import DeviceToken, Identifier, not_empty, unique
+from shared.core.model import Platform
+from shared.directory.people import PushSubscription
 
 PUSH_TOKENS = 500
 

@@ -13,7 +13,7 @@ from enum import StrEnum
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from shared.errors import CarillonError
+from shared.core.errors import CarillonError
 
 # A receipt must not outgrow the publish it answers: a batch of 1,000 wrong mails gets the first problems only.
 PROBLEMS_SHOWN = 20
@@ -157,7 +157,7 @@ def _problem(detail: ErrorDetails, meant: Meant) -> FieldProblem:
     if detail["type"] == "extra_forbidden":
         return FieldProblem(field[:FIELD_CHARS], _WORDS["extra_forbidden"], meant(detail["loc"]))
     template = _WORDS.get(detail["type"])
-    # A type that is not in the table is one of ours (shared.fields), whose message is already in our words.
+    # A type that is not in the table is one of ours (shared.core.fields), whose message is already in our words.
     return FieldProblem(field[:FIELD_CHARS], template.format(**context) if template else detail["msg"])
 
 

@@ -11,8 +11,8 @@ from pydantic_core import PydanticCustomError
 
 from services.router.payloads.envelope import JsonObject, Prioritised
 from services.router.payloads.push_to import PushTo
-from shared.fields import Email, Identifier, Locale, Phone, Word, ZoneName, unique
-from shared.people import GROUPS
+from shared.core.fields import Email, Identifier, Locale, Phone, Word, ZoneName, unique
+from shared.directory.people import GROUPS
 
 
 def _not_beside(_value: object) -> object:

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from services.router.payloads.envelope import Payload
 from services.router.payloads.rejection import FIELD_CHARS, PROBLEMS_SHOWN, FieldProblem
-from shared.nearest import NAME_CHARS, letters, nearest
+from shared.core.nearest import NAME_CHARS, letters, nearest
 
 UNKNOWN = "unknown"
 DIFFERS = "differs from the topic, which counts"

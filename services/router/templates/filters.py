@@ -15,7 +15,7 @@ from jinja2 import Undefined, pass_context
 from jinja2.runtime import Context
 from pydantic_core import PydanticCustomError
 
-from shared.fields import moment
+from shared.core.fields import moment
 
 # Where the reader stands in a template's context; no template can name a variable with a blank.
 READER = " reader"

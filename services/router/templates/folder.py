@@ -16,8 +16,8 @@ from services.router.templates.mjml_source import html_of
 from services.router.templates.problems import BrokenTemplate
 from services.router.templates.sandbox import compile_, parse
 from services.router.templates.texts import REQUIRED, Part, Template
-from shared.errors import ConfigError
-from shared.fields import Identifier
+from shared.core.errors import ConfigError
+from shared.core.fields import Identifier
 
 SETTINGS_FILE = "template.toml"
 DEFAULT_LANGUAGE = "en"

@@ -1,7 +1,7 @@
 """What can be wrong with a template, which stops the router, and with the data for one, which refuses a publish."""
 
 from services.router.payloads.rejection import FIELD_CHARS, FieldProblem
-from shared.errors import CarillonError
+from shared.core.errors import CarillonError
 
 
 class BrokenTemplate(CarillonError):

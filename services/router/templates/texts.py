@@ -21,8 +21,8 @@ from services.router.templates import languages
 from services.router.templates.filters import Reader, UnusableValue
 from services.router.templates.problems import Unrenderable
 from services.router.templates.sandbox import STEPS, MissingVariable, TooMuchWork, render
-from shared.fields import LINE_CHARS, single_line
-from shared.model import Channel
+from shared.core.fields import LINE_CHARS, single_line
+from shared.core.model import Channel
 
 
 class Part(StrEnum):

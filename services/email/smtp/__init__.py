@@ -1,0 +1,1 @@
+"""The SMTP provider: relays, connections, the dialogue, and what answers mean."""

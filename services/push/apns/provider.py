@@ -1,0 +1,189 @@
+"""APNs: pushes to iOS devices, each at the service that knows its app's environment.
+
+Promises one request for each send and one provider token for all connections, and for all processes with the same
+key. A repeated push replaces the first one on the device (same apns-collapse-id).
+"""
+
+import asyncio
+import base64
+import json
+import re
+import ssl
+from collections.abc import Mapping
+from datetime import datetime
+
+from aioapns.common import NotificationRequest, PushType
+from aioapns.connection import AuthorizationHeaderProvider
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
+from yarl import URL
+
+from services.push import payload
+from services.push.apns.connection import ApnsAnswer
+from services.push.apns.pool import ApnsPool
+from services.push.verdicts import Table, failure, look_up
+from shared.core.clock import Clock, epoch_ms, from_epoch_ms, rfc3339
+from shared.core.errors import (
+    DeliveryError,
+    PermanentFailure,
+    ProviderMisconfigured,
+    Reason,
+    RecipientGone,
+    TemporaryFailure,
+)
+from shared.core.model import AppEnvironment, Delivery, MobileToken, Platform
+from shared.delivery import retry_after
+from shared.delivery.attempt import Attempt, Receipt
+
+# developer.apple.com, "Establishing a token-based connection to APNs": renewed at most every 20 minutes, and at least
+# every 60.
+TOKEN_PERIOD_S = 30 * 60
+
+# Becomes part of a URL's path; what else is wrong with a token is for APNs to say.
+_DEVICE_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,256}")
+
+
+class ApnsProvider:
+    """The iOS devices that run one app."""
+
+    name = "apns"
+
+    def __init__(
+        self,
+        *,
+        key: ec.EllipticCurvePrivateKey,
+        key_id: str,
+        team_id: str,
+        topic: str,
+        urls: Mapping[AppEnvironment, str],
+        tls: ssl.SSLContext,
+        clock: Clock,
+    ) -> None:
+        self._clock = clock
+        token = ProviderToken(key, key_id, team_id, self._clock)
+        self._pools = {
+            url: ApnsPool(host=URL(url).host or "", port=URL(url).port or 443, tls=tls, topic=topic, token=token)
+            for url in set(urls.values())
+        }
+        self._urls = urls
+
+    def handles(self, delivery: Delivery) -> bool:
+        """Tell whether the address is an iOS device."""
+        return isinstance(delivery.address, MobileToken) and delivery.address.platform is Platform.IOS
+
+    async def send(self, attempt: Attempt) -> Receipt:
+        """Make exactly one attempt."""
+        address = attempt.delivery.address
+        if not isinstance(address, MobileToken) or not _DEVICE_TOKEN.fullmatch(address.token):
+            raise PermanentFailure(Reason.REJECTED, "not a device token")
+        now = self._clock.now()
+        push = payload.apns(attempt, now)
+        request = NotificationRequest(
+            device_token=address.token,
+            message=push.message,
+            time_to_live=push.ttl_s,
+            priority=push.priority,
+            collapse_key=push.collapse_id,
+            push_type=PushType.ALERT,
+        )
+        environment = address.environment or AppEnvironment.PRODUCTION
+        answer = await self._pools[self._urls[environment]].send(request, attempt.handover)
+        if answer.is_successful:
+            return Receipt(answer.notification_id)
+        raise verdict(answer, now, sure=address.environment is not None, registered_ms=address.registered_ms)
+
+    async def close(self) -> None:
+        """Close connections."""
+        await asyncio.gather(*(pool.close() for pool in self._pools.values()))
+
+
+class ProviderToken(AuthorizationHeaderProvider):
+    """The token that says who we are (a JWT signed with ES256).
+
+    Apple refuses tokens that are made anew too often, counted over all our processes and their restarts. So the issue
+    time is the beginning of a half hour and the signature is deterministic (RFC 6979): the same half hour gives the
+    same token everywhere.
+    """
+
+    def __init__(self, key: ec.EllipticCurvePrivateKey, key_id: str, team_id: str, clock: Clock) -> None:
+        self._key = key
+        self._key_id = key_id
+        self._team_id = team_id
+        self._clock = clock
+        self._issued_s = -1
+        self._header = ""
+
+    def get_header(self) -> str:
+        """Return the value of the authorization header."""
+        issued_s = int(self._clock.now().timestamp()) // TOKEN_PERIOD_S * TOKEN_PERIOD_S
+        if issued_s != self._issued_s:
+            self._issued_s, self._header = issued_s, f"bearer {self._sign(issued_s)}"
+        return self._header
+
+    def _sign(self, issued_s: int) -> str:
+        head = _base64url(json.dumps({"alg": "ES256", "kid": self._key_id, "typ": "JWT"}).encode())
+        claims = _base64url(json.dumps({"iss": self._team_id, "iat": issued_s}).encode())
+        signed = f"{head}.{claims}"
+        # PyJWT signs with a random number. A JWT's signature is r and s, 32 bytes each (RFC 7518, 3.4).
+        r, s = decode_dss_signature(self._key.sign(signed.encode(), ec.ECDSA(SHA256(), deterministic_signing=True)))
+        return f"{signed}.{_base64url(r.to_bytes(32) + s.to_bytes(32))}"
+
+
+# developer.apple.com, "Handling notification responses from APNs".
+_VERDICTS: Table = {
+    # Without Apple's words it is not Apple's verdict, but somebody's in between.
+    (400, ""): (TemporaryFailure, Reason.BAD_ANSWER),
+    (400, "BadDeviceToken"): (RecipientGone, Reason.GONE),
+    (400, "BadTopic"): (ProviderMisconfigured, Reason.REJECTED),
+    (400, "MissingTopic"): (ProviderMisconfigured, Reason.REJECTED),
+    (400, "TopicDisallowed"): (ProviderMisconfigured, Reason.REJECTED),
+    (400, "DeviceTokenNotForTopic"): (PermanentFailure, Reason.REJECTED),
+    (400, "IdleTimeout"): (TemporaryFailure, Reason.NETWORK),
+    # Its other words say what is wrong with our provider token or certificate, which every push has.
+    (403, ""): (TemporaryFailure, Reason.BAD_ANSWER),
+    (403, "Forbidden"): (PermanentFailure, Reason.REJECTED),
+    (403, None): (ProviderMisconfigured, Reason.AUTH),
+    (410, ""): (TemporaryFailure, Reason.BAD_ANSWER),
+    (410, "ExpiredToken"): (RecipientGone, Reason.GONE),
+    (410, "Unregistered"): (RecipientGone, Reason.GONE),
+    (413, None): (PermanentFailure, Reason.TOO_LARGE),
+    (429, None): (TemporaryFailure, Reason.RATE_LIMITED),
+    (429, "TooManyProviderTokenUpdates"): (ProviderMisconfigured, Reason.AUTH),
+}
+
+
+def verdict(answer: ApnsAnswer, now: datetime, *, sure: bool, registered_ms: int | None = None) -> DeliveryError:
+    """Say what a refusal of APNs means.
+
+    Args:
+        answer: anything but a 200.
+        now: to read a Retry-After date by.
+        sure: somebody said that the token belongs to this service. Otherwise one that it calls bad may be a sound
+            token of the other environment.
+        registered_ms: when we last heard of the token.
+    """
+    status = int(answer.status) if answer.status.isdecimal() else 0
+    since = _moment(answer.timestamp)
+    code = " ".join(filter(None, [answer.status, answer.description]))
+    kind, reason = look_up(_VERDICTS, status, answer.description or "")
+    if not issubclass(kind, RecipientGone):
+        return failure((kind, reason), code, retry_after.parse(answer.retry_after, now))
+    detail = f"{code} since {rfc3339(since)}" if since else code
+    if status == 400 and not sure:
+        return PermanentFailure(Reason.REJECTED, detail).said(code)
+    if since and registered_ms is not None and registered_ms >= epoch_ms(since):
+        # Apple: stop pushing until the device registers a token with a later timestamp. It has; the news is on its way.
+        return TemporaryFailure(Reason.UNAVAILABLE, detail)
+    return RecipientGone(detail, since=since).said(code)
+
+
+def _moment(timestamp_ms: int | None) -> datetime | None:
+    try:
+        return None if timestamp_ms is None else from_epoch_ms(timestamp_ms)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _base64url(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()

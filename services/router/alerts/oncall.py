@@ -1,0 +1,185 @@
+"""Who answers now, and who is told next: the rotation and the escalation of an on-call entry as pure functions.
+
+How turns are counted: the first turn of a layer begins on ``start`` at ``handoff``; before that nobody of the layer
+is on call. Each later turn begins one day, one week or ``every_hours`` hours later on the clock of the layer's time
+zone, so that 09:00 stays 09:00 when the clocks change and that one turn is an hour longer or shorter. A handoff at a
+time that the clocks skip or show twice is read as RFC 5545, 3.3.5 reads it: with the offset from before the gap, and
+the first of two. In a weekly layer a ``weekday`` other than that of ``start`` ends the first turn early, on the next
+such day.
+
+How escalations repeat: every round runs the whole list again, and a round begins when the last step of the round
+before is due. A list whose only times are 0 would begin all rounds at once; its rounds are ``default_after_s`` apart.
+Steps that fall on the same time and the same channels are one step.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from itertools import chain
+from typing import TypeAlias
+from zoneinfo import ZoneInfo
+
+from shared.core.fields import unique
+from shared.core.model import Channel
+from shared.directory.people import (
+    ADMINS_TARGET,
+    ONCALL_TARGET,
+    USER_TARGET_PREFIX,
+    OnCall,
+    Override,
+    RotationLayer,
+)
+
+_WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+
+class Group(StrEnum):
+    """A target that stands for whoever belongs to it when the step is due."""
+
+    ONCALL = ONCALL_TARGET
+    ADMINS = ADMINS_TARGET
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A target that is one person."""
+
+    user_id: str
+
+
+Target: TypeAlias = Group | User
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Whom to tell when nobody has acknowledged in time.
+
+    Attributes:
+        after_s: seconds since the alert.
+        channels: only these; None is every channel that can reach them.
+    """
+
+    after_s: float
+    targets: tuple[Target, ...]
+    channels: tuple[Channel, ...] | None = None
+
+
+def on_call(entry: OnCall, at: datetime) -> tuple[str, ...]:
+    """Return the ids of the users who are on call, each once: who stands in, else the list, else one per layer.
+
+    Args:
+        entry: the entry that serves the alert's type.
+        at: an aware time.
+    """
+    standing_in = _standing_in(entry.overrides, at)
+    if standing_in:
+        return unique(standing_in)
+    if entry.layers is None:
+        return unique(entry.users or ())
+    return unique(tuple(chain.from_iterable(_layer_on_call(layer, at) for layer in entry.layers)))
+
+
+def _standing_in(overrides: tuple[Override, ...], at: datetime) -> tuple[str, ...]:
+    return tuple(override.user for override in overrides if override.starts_at <= at < override.ends_at)
+
+
+def _layer_on_call(layer: RotationLayer, at: datetime) -> tuple[str, ...]:
+    standing_in = _standing_in(layer.overrides, at)
+    if standing_in:
+        return standing_in
+    turn = _turn(layer, at)
+    return () if turn is None else (layer.users[turn % len(layer.users)],)
+
+
+def _turn(layer: RotationLayer, at: datetime) -> int | None:
+    """Return which turn it is, counted from 0, or None before the first."""
+    zone = ZoneInfo(layer.timezone)
+    # Naive on purpose: turns are steps on the wall clock.
+    start = first = datetime.combine(layer.start, layer.handoff)
+    if layer.every_hours is not None:
+        length = timedelta(hours=layer.every_hours)
+    elif layer.rotation == "weekly":
+        length = timedelta(weeks=1)
+        if layer.weekday is not None:
+            first -= timedelta(days=(start.weekday() - _WEEKDAYS.index(layer.weekday)) % 7)
+    else:
+        length = timedelta(days=1)
+    if at < _instant(start, zone):
+        return None
+    # The wall clock gives the turn up to a change of the clocks between the two; the instants decide.
+    turn = (at.astimezone(zone).replace(tzinfo=None) - first) // length
+    while _instant(first + (turn + 1) * length, zone) <= at:
+        turn += 1
+    while _instant(first + turn * length, zone) > at:
+        turn -= 1
+    return turn
+
+
+def _instant(wall: datetime, zone: ZoneInfo) -> datetime:
+    # fold=0 is the rule of RFC 5545. In UTC, because two times of one zone compare by the wall clock.
+    return wall.replace(tzinfo=zone, fold=0).astimezone(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """What an escalation is laid out from: its list is kept once, however many steps its rounds make of it.
+
+    Attributes:
+        once: the list as it was written.
+        repeat: how often it runs again.
+        default_after_s: how far apart rounds are whose only times are 0.
+    """
+
+    once: tuple[Step, ...]
+    repeat: int = 0
+    default_after_s: float = 300
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """Every step, all rounds included, by time."""
+        round_s = max(step.after_s for step in self.once) or self.default_after_s
+        every = [
+            Step(number * round_s + step.after_s, step.targets, step.channels)
+            for number in range(1 + self.repeat)
+            for step in self.once
+        ]
+        if all(step.after_s > 0 for step in self.once):
+            every.append(_AT_ONCE)
+        return _merged(every)
+
+
+_AT_ONCE = Step(0, (Group.ONCALL, Group.ADMINS))
+
+
+def escalation(entry: OnCall | None, default_after_s: float) -> Chain:
+    """Return what a critical alert's escalation is laid out from.
+
+    A list of the entry's own that tells nobody at 0 is preceded by the default's first step, once: a critical alert
+    always goes to the on-call people and the admins at once, and the list says who is next.
+
+    Args:
+        entry: None stands for a type without an entry.
+        default_after_s: when the default tells the admins again; above 0.
+    """
+    if default_after_s <= 0:
+        msg = "default_after_s must be above 0"
+        raise ValueError(msg)
+    if entry is None or entry.escalation is None:
+        once: tuple[Step, ...] = (_AT_ONCE, Step(default_after_s, (Group.ADMINS,)))
+    else:
+        once = tuple(Step(each.after_s, tuple(map(_target, each.notify)), each.channels) for each in entry.escalation)
+    return Chain(once, entry.repeat if entry is not None else 0, default_after_s)
+
+
+def _merged(steps: list[Step]) -> tuple[Step, ...]:
+    """Join the steps of one time and the same channels, and sort by time."""
+    joined: dict[tuple[float, frozenset[Channel] | None], Step] = {}
+    for step in sorted(steps, key=lambda step: step.after_s):
+        key = (step.after_s, None if step.channels is None else frozenset(step.channels))
+        known = joined.get(key)
+        joined[key] = Step(step.after_s, unique(known.targets + step.targets), known.channels) if known else step
+    return tuple(joined.values())
+
+
+def _target(text: str) -> Target:
+    return User(text.removeprefix(USER_TARGET_PREFIX)) if text.startswith(USER_TARGET_PREFIX) else Group(text)

@@ -1,0 +1,149 @@
+"""Publishes that announce nothing themselves: cancel, acknowledge, resolve, other people's sessions, the directory.
+
+The directory's suppression list is among them. Each is carried out at once and may be repeated: the same
+acknowledgement, cancellation or record again changes nothing.
+"""
+
+import json
+from collections.abc import Mapping
+
+from services.router.payloads import control
+from services.router.payloads.parse import Publish
+from services.router.payloads.rejection import FieldProblem, Rejected, RejectionCode, invalid_payload
+from shared.core.clock import Clock, rfc3339
+from shared.core.errors import Reason
+from shared.core.model import State
+from shared.core.topics import Topics
+from shared.directory.directory import Directory
+from shared.directory.people import OnCall
+from shared.directory.person_change import PersonChange
+from shared.directory.suppression import Cause, Suppressions, digest
+from shared.inbox.sessions import Sessions, person_changed
+from shared.ledger.acknowledging import Acknowledging
+from shared.ledger.jobs import Message
+from shared.ledger.ledger import ROUTER_LANE, Answered, Ledger
+from shared.mqtt.packets import Incoming
+from shared.telemetry import metrics
+
+Handled = tuple[Mapping[str, object], list[Message]]
+
+
+class Actions:
+    """Carries out what a publish asks for and says what to answer."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        directory: Directory,
+        sessions: Sessions,
+        suppressions: Suppressions,
+        topics: Topics,
+        clock: Clock,
+    ) -> None:
+        self._ledger = ledger
+        self._acknowledging = Acknowledging(ledger, directory)
+        self._directory = directory
+        self._sessions = sessions
+        self._suppressions = suppressions
+        self._topics = topics
+        self._clock = clock
+
+    async def carry_out(self, publish: Publish, incoming: Incoming) -> Handled:
+        """Carry out one publish.
+
+        Returns:
+            The receipt, and messages to be published beside it.
+
+        Raises:
+            Rejected: it names something that does not exist.
+        """
+        receipt: dict[str, object] = {"status": "accepted", "accepted_at": rfc3339(self._clock.now())}
+        messages: list[Message] = []
+        match publish:
+            case PersonChange():
+                await self._directory.put(publish)
+            case OnCall():
+                await self._directory.put_oncall(publish.alert_type, publish)
+            case control.DeleteUser():
+                messages += await self._forget(publish.user_id)
+            case control.DeleteOnCall():
+                await self._directory.delete_oncall(publish.alert_type)
+            case control.Suppress():
+                await self._suppress(publish)
+            case control.AlertAcknowledge() | control.AlertResolve():
+                await self._answer_alert(publish)
+                receipt |= {"notification_id": publish.alert_id, "alert_id": publish.alert_id}
+            case control.Cancel():
+                receipt["notification_id"] = publish.notification_id
+                messages += await self._cancel(publish.notification_id)
+            case control.SessionConnect():
+                receipt |= await self._connect(publish, incoming)
+            case control.SessionDisconnect():
+                await self._sessions.close_session(publish.user_id, publish.session_id)
+            case control.SessionHeartbeat():
+                if not await self._sessions.touch_session(publish.user_id, publish.session_id):
+                    raise _unknown("session_id")
+        return receipt, messages
+
+    async def _answer_alert(self, publish: control.AlertAcknowledge | control.AlertResolve) -> None:
+        note = publish.note or ""
+        if isinstance(publish, control.AlertAcknowledge):
+            answered = await self._acknowledging.acknowledge(publish.alert_id, publish.user_id, note)
+        else:
+            answered = await self._ledger.resolve(publish.alert_id, note)
+        if answered is Answered.NOT_TOLD:
+            message = "Only somebody who was told of this alert, or an admin, may acknowledge it."
+            raise Rejected(RejectionCode.UNAUTHORIZED, message, (FieldProblem("user_id", "was not told"),))
+        if not answered:
+            raise _unknown("alert_id")
+
+    async def _forget(self, user_id: str) -> list[Message]:
+        """Forget a user with inbox and sessions, and tell the processes that hold sockets of his."""
+        await self._directory.delete(user_id)
+        nodes = await self._sessions.forget_user(user_id)
+        return [(self._topics.node(node), person_changed(user_id)) for node in sorted(nodes)]
+
+    async def _suppress(self, publish: control.Suppress) -> None:
+        cause = Cause(publish.reason) if publish.reason else None
+        if publish.remove:
+            await self._suppressions.lift(digest(publish.address), cause, publish.category)
+        elif cause is not None:
+            await self._suppressions.add(digest(publish.address), cause, publish.detail or "", publish.category)
+
+    async def _cancel(self, notification_id: str) -> list[Message]:
+        cancelled = await self._ledger.cancel(notification_id)
+        if cancelled is None:
+            raise _unknown("notification_id")
+        step = {"state": State.SUPPRESSED, "reason": Reason.CANCELLED, "at": rfc3339(self._clock.now())}
+        messages: list[Message] = []
+        for lane, recipient in cancelled.ended:
+            if lane == ROUTER_LANE:
+                continue
+            metrics.deliveries.labels(lane, State.SUPPRESSED, Reason.CANCELLED).inc()
+            if cancelled.events:
+                body = {**step, "channel": lane, "recipient": recipient}
+                messages.append((self._topics.event(notification_id), json.dumps(body)))
+        return messages
+
+    async def _connect(self, publish: control.SessionConnect, incoming: Incoming) -> dict[str, object]:
+        asked = incoming.response_topic
+        answer_to = asked if asked and self._topics.is_receipt(asked) else None
+        opened = await self._sessions.open_session(
+            publish.user_id,
+            publish.session_id,
+            reply_to=answer_to,
+            correlation=incoming.correlation.hex() if incoming.correlation is not None else None,
+        )
+        if opened is None:
+            raise Rejected(RejectionCode.RATE_LIMITED, "This user has too many open sessions.")
+        return {
+            "session_id": opened.session_id,
+            "notifications": opened.pending,
+            "unread": opened.unread,
+            "system_status": opened.status,
+        }
+
+
+def _unknown(name: str) -> Rejected:
+    return invalid_payload((FieldProblem(name, "unknown"),))

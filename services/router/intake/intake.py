@@ -1,0 +1,523 @@
+"""Takes publishes in batches: check, plan, write, hand over, answer, and only then acknowledge to the broker.
+
+Promises: a receipt says "accepted" after the ledger holds the notification, and a publish is acknowledged to the broker
+after its receipt was handed over; so a router that dies leaves nothing half done that the broker does not bring back.
+What it brings back is known by the publisher's idempotency key, or else by the packet that it came in. What is wrong
+with one publish disturbs no other. Publishes of one topic keep their order within a router. What is in hand is bounded
+in bytes: while it is not written nothing more is read, and the rest waits at the broker.
+
+Jobs and receipts leave on a connection of their own, because the broker's answers to them would wait behind the
+publishes that are not being read.
+"""
+
+import asyncio
+import json
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+from services.router.intake.actions import Actions
+from services.router.intake.warnings import foreseen
+from services.router.payloads import notifications
+from services.router.payloads.parse import Publish, check_size, read, says
+from services.router.payloads.rejection import FieldProblem, Rejected, RejectionCode
+from services.router.planning.compose import NO_TEMPLATES, Draft, compose
+from services.router.planning.planner import Known, Planner
+from services.router.planning.suppressed import tell_suppressed
+from services.router.templates.folder import Templates
+from shared.core.clock import Clock, epoch_ms, from_epoch_ms, rfc3339
+from shared.core.errors import BrokerUnavailable, PublishRefused, Reason
+from shared.core.model import Priority
+from shared.core.topics import Kind, Topics
+from shared.ledger.jobs import Message, jobs_of, settled
+from shared.ledger.ledger import AlertState, Ledger, NewRecord, NewRow, Verdict, accepted
+from shared.ledger.rejections import Rejections
+from shared.mqtt.byte_budget import Room
+from shared.mqtt.connection import Broker
+from shared.mqtt.packets import PAYLOAD_FORMAT_INVALID, Incoming
+from shared.mqtt.reconnecting import BrokerLink
+from shared.store.until_stored import until_stored
+from shared.telemetry import metrics, tracing
+
+log = logging.getLogger(__name__)
+
+IDEMPOTENCY_PROPERTY = "idempotency-key"
+
+# Batches that are being written or whose receipts are on their way while the next is being checked.
+BATCHES_IN_FLIGHT = 2
+
+# A batch is done when it has so many bytes, however few publishes that is: a payload becomes some ten times as much on
+# its way to the ledger.
+BATCH_BYTES = 2 * 1024 * 1024
+
+# What has been taken from the broker and is not written yet, over all connections of a lane.
+IN_HAND_BYTES = 32 * 1024 * 1024
+
+# A batch whose answers the broker does not confirm is acknowledged all the same: the ledger has it, and a publisher
+# without a receipt asks again.
+HANDOVER_TIMEOUT_S = 5.0
+
+# Between two publishes of this size others get their turn.
+_LONG_BYTES = 64 * 1024
+
+UNKNOWN = "unknown"
+
+# How our own fields are called, and the places of lists.
+_FIELD_NAME = re.compile(r"([a-z][a-z_0-9]{0,31}|[0-9]{1,4})(\.([a-z][a-z_0-9]{0,31}|[0-9]{1,4}))*|")
+
+
+@dataclass(slots=True)
+class Taken:
+    """One publish on its way through a batch.
+
+    Attributes:
+        publish: the checked payload; None when it was refused.
+        receipt: the answer, once there is one.
+        warnings: what will not happen although it is accepted.
+        messages: what is published beside the receipt.
+        span: the accepting of it, in the trace that the publish belongs to.
+    """
+
+    incoming: Incoming
+    kind: Kind | None
+    publish: Publish | None = None
+    unstable: frozenset[str] = frozenset()
+    draft: Draft | None = None
+    receipt: Mapping[str, object] = field(default_factory=dict)
+    warnings: list[FieldProblem] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
+    span: tracing.Span = tracing.UNTRACED
+
+    def let_go(self) -> None:
+        """Keep what the answer needs and no more: the ledger has the rest."""
+        self.incoming.payload = b""
+        self.publish = self.draft = None
+
+
+class _Batch:
+    """What was taken together; ``stored`` ends when the store has all of it."""
+
+    def __init__(self, taken: Sequence[Taken]) -> None:
+        self.taken = taken
+        self.acts = any(one.draft is None and one.publish is not None for one in taken)
+        # The first sending may still be on its way to the store, in a batch of the connection before.
+        self.waits = self.acts or any(one.incoming.is_repeated for one in taken)
+        self.stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+
+class Intake:
+    """One lane's intake of one router: on its own connection, and on those of the dead routers that it adopts.
+
+    Args:
+        alerts: handle alerts and nothing else, or everything else; a lane's wildcard brings what is another's.
+        reject_unknown_fields: refuse what would be accepted with a warning that a field is not known.
+        out: where jobs, events and receipts are published.
+
+    Attributes:
+        room: for what its connections have taken and is not written yet.
+    """
+
+    def __init__(
+        self,
+        *,
+        topics: Topics,
+        ledger: Ledger,
+        planner: Planner,
+        actions: Actions,
+        rejections: Rejections,
+        clock: Clock,
+        lifetime_s: int,
+        batch: int,
+        alerts: bool,
+        out: BrokerLink,
+        templates: Templates = NO_TEMPLATES,
+        reject_unknown_fields: bool = False,
+    ) -> None:
+        self.room = Room(IN_HAND_BYTES)
+        self._out = out
+        self._templates = templates
+        self._reject_unknown_fields = reject_unknown_fields
+        self._topics = topics
+        self._ledger = ledger
+        self._planner = planner
+        self._actions = actions
+        self._rejections = rejections
+        self._clock = clock
+        self._lifetime_s = lifetime_s
+        self._batch = batch
+        self._alerts = alerts
+        self._places = asyncio.Semaphore(BATCHES_IN_FLIGHT)
+        self._before: list[_Batch] = []
+        self._in_hand: Counter[Broker] = Counter()
+
+    async def serve(self, broker: Broker) -> None:
+        """Handle what the connection brings until it breaks.
+
+        While one batch is written, the next one is checked and planned. Batches of notifications may overtake each
+        other; one that changes the directory, or answers or cancels something, waits for all before it, and all after
+        it wait for it.
+        """
+        lost: BrokerUnavailable | None = None
+        async with asyncio.TaskGroup() as batches:
+            try:
+                while True:
+                    await self._take(broker, batches)
+            except BrokerUnavailable as error:
+                # What is in hand is finished; its acknowledgements are lost, and the broker sends it again.
+                lost = error
+        if lost is not None:
+            raise lost
+
+    async def _take(self, broker: Broker, batches: asyncio.TaskGroup) -> None:
+        # A connection that brings nothing holds no place, or the sessions that are drained would keep others waiting.
+        await broker.arrived()
+        await self._places.acquire()
+        try:
+            incoming = await broker.take(self._batch, BATCH_BYTES)
+        except BaseException:
+            self._places.release()
+            raise
+        self._in_hand[broker] += 1
+        try:
+            batch = await self._in_order(broker, incoming)
+        except BaseException:
+            self._handled(broker, incoming)
+            raise
+        task = batches.create_task(self._handle(broker, batch), name="intake-batch")
+        task.add_done_callback(lambda _task: self._handled(broker, incoming))
+
+    async def _in_order(self, broker: Broker, batch: Sequence[Incoming]) -> "_Batch":
+        taken = []
+        for incoming in batch:
+            if not self._is_mine(incoming):
+                broker.ack(incoming)
+                continue
+            taken.append(self._check(incoming, broker.client_id))
+            if incoming.held_bytes > _LONG_BYTES:
+                # Reading it takes long enough for an alert on the other lane to notice.
+                await asyncio.sleep(0)
+        current = _Batch(taken)
+        self._before = [before for before in self._before if not before.stored.done()]
+        if current.waits or any(before.acts for before in self._before):
+            await asyncio.gather(*(before.stored for before in self._before))
+            self._before = []
+        self._before.append(current)
+        return current
+
+    def is_idle(self, broker: Broker | None = None) -> bool:
+        """Tell whether nothing taken is unanswered, on one connection or on all of them."""
+        return broker not in self._in_hand if broker is not None else not self._in_hand
+
+    def _is_mine(self, incoming: Incoming) -> bool:
+        if self._topics.is_alert(incoming.topic) != self._alerts:
+            return False
+        # Our own events come back here and want no answer; what asks for one is a stranger's.
+        return not self._topics.is_event(incoming.topic) or incoming.response_topic is not None
+
+    async def _handle(self, broker: Broker, batch: "_Batch") -> None:
+        try:
+            for wave in _waves(batch.taken):
+                await self._carry_out(wave)
+        finally:
+            batch.stored.set_result(None)
+        refused = [one for one in batch.taken if one.receipt.get("status") == "rejected"]
+        if refused:
+            await until_stored(lambda: self._keep(refused))
+        for one in batch.taken:
+            broker.let_go(one.incoming)
+            one.let_go()
+        await self._answer(broker, batch.taken)
+
+    def _handled(self, broker: Broker, incoming: Sequence[Incoming]) -> None:
+        for one in incoming:
+            # Of a batch that was broken off; the others have been let go.
+            broker.let_go(one)
+        self._in_hand[broker] -= 1
+        if not self._in_hand[broker]:
+            del self._in_hand[broker]
+        self._places.release()
+
+    def _check(self, incoming: Incoming, session: str) -> Taken:
+        """Read one publish; a refusal is already its receipt.
+
+        Args:
+            session: the name at the broker of the session that brought it.
+        """
+        route = self._topics.parse(incoming.topic)
+        taken = Taken(incoming, route.kind if route else None)
+        taken.span = tracing.span("accept", "consumer", tracing.read(incoming.user_properties))
+        try:
+            if incoming.problem:
+                message = f"The publish cannot be read: {incoming.problem}."
+                self._refuse(taken, Rejected(RejectionCode.INVALID_PAYLOAD, message))
+                return taken
+            if route is None:
+                self._refuse(taken, self._unknown_topic(incoming.topic))
+                return taken
+            check_size(route.kind, incoming.payload_bytes)
+            envelope = envelope_of(incoming)
+            found = read(
+                route.kind,
+                route.params,
+                incoming.payload,
+                envelope=envelope,
+                reject_unknown=self._reject_unknown_fields,
+            )
+            taken.publish, taken.warnings = found.publish, [*found.unread]
+            if "ttl_s" in envelope and not says(incoming.payload, "ttl_s"):
+                taken.unstable = frozenset({"ttl_s"})
+            if isinstance(taken.publish, notifications.Notification):
+                taken.draft = compose(
+                    route.kind,
+                    taken.publish,
+                    now_ms=epoch_ms(self._clock.now()),
+                    lifetime_s=self._lifetime_s,
+                    unstable=taken.unstable,
+                    packet=_packet(incoming, session),
+                    templates=self._templates,
+                    trace=taken.span.context,
+                )
+        except Rejected as rejected:
+            self._refuse(taken, rejected)
+        except Exception:
+            # A payload that our own code cannot read must not stop the ones behind it.
+            log.exception("publish could not be read", extra={"kind": taken.kind})
+            self._refuse(taken, Rejected(RejectionCode.INVALID_PAYLOAD, "The payload could not be read."))
+        return taken
+
+    def _unknown_topic(self, topic: str) -> Rejected:
+        nearest = self._topics.nearest(topic)
+        meant = f" Did you mean {nearest}?" if nearest else ""
+        return Rejected(RejectionCode.UNKNOWN_TOPIC, f"Nothing listens on this topic.{meant}")
+
+    def _refuse(self, taken: Taken, rejected: Rejected) -> None:
+        taken.publish = taken.draft = None
+        taken.receipt = rejected.receipt()
+        self._count(taken, "rejected")
+
+    async def _carry_out(self, wave: Sequence[Taken]) -> None:
+        drafts = [one for one in wave if one.draft is not None]
+        others = [one for one in wave if one.draft is None and one.publish is not None]
+        if drafts:
+            await self._accept(drafts)
+        await asyncio.gather(*(self._act(one) for one in others))
+
+    async def _act(self, taken: Taken) -> None:
+        if taken.kind is None or taken.publish is None:
+            return
+        publish = taken.publish
+        try:
+            receipt, taken.messages = await until_stored(lambda: self._actions.carry_out(publish, taken.incoming))
+            taken.receipt = {**receipt, **_warned(taken.warnings)}
+            self._count(taken, "accepted")
+        except Rejected as rejected:
+            self._refuse(taken, rejected)
+
+    async def _accept(self, wave: Sequence[Taken]) -> None:
+        drafts = [one.draft for one in wave if one.draft is not None]
+        known = await until_stored(lambda: self._planner.look_up(drafts))
+        planned = [(one, one.draft, self._planned(one, one.draft, known)) for one in wave if one.draft is not None]
+        records = [(one, draft, _record(one.incoming, draft, rows)) for one, draft, rows in planned if rows is not None]
+
+        async def write() -> list[Any]:
+            answers: list[Any] = await asyncio.gather(*[self._ledger.submit_accept(record) for _, _, record in records])
+            return answers
+
+        # Repeatable: an id that is there already was accepted by the try before.
+        answers = await until_stored(write)
+        for (one, draft, record), answer in zip(records, answers, strict=True):
+            self._answer_accept(one, draft, record, *accepted(answer))
+
+    def _planned(self, taken: Taken, draft: Draft, known: Known) -> list[NewRow] | None:
+        try:
+            with tracing.span("plan", "internal", taken.span.context) as span:
+                rows = self._planner.first_rows(draft, known)
+                span.set(rows=len(rows))
+                if taken.publish is not None:
+                    taken.warnings += foreseen(taken.publish, draft, known, rows)
+                return rows
+        except Exception:
+            # As in _check: our own mistake with one notification must not stop the others.
+            log.exception("notification could not be planned", extra={"kind": taken.kind})
+            self._refuse(taken, Rejected(RejectionCode.INVALID_PAYLOAD, "The notification could not be planned."))
+            return None
+
+    def _answer_accept(
+        self, taken: Taken, draft: Draft, record: NewRecord, verdict: Verdict, notification_id: str
+    ) -> None:
+        if verdict is Verdict.CONFLICT:
+            message = "This idempotency key was used for another notification within the last 24 hours."
+            self._refuse(taken, Rejected(RejectionCode.IDEMPOTENCY_CONFLICT, message))
+            return
+        receipt: dict[str, object] = {"status": verdict.value, "notification_id": notification_id}
+        if verdict is Verdict.ACCEPTED:
+            receipt["accepted_at"] = rfc3339(from_epoch_ms(draft.notification.accepted_ms))
+            receipt |= _warned(taken.warnings)
+            taken.messages += jobs_of(self._topics, record.content, record.rows)
+            taken.messages += self._accepted_event(draft)
+            taken.messages += tell_suppressed(self._topics, draft.notification, record.rows, self._clock)
+            if any(new.reason is Reason.NO_RECIPIENT for new in record.rows):
+                extra = {"notification_id": notification_id}
+                log.error("an alert reaches nobody: no admin, nobody on call", extra=extra)
+        if draft.alert_type is not None:
+            receipt["alert_id"] = notification_id
+        taken.span.set(notification_id=notification_id)
+        taken.receipt = receipt
+        self._count(taken, verdict.value)
+
+    def _accepted_event(self, draft: Draft) -> Iterator[Message]:
+        if draft.notification.events:
+            at = rfc3339(self._clock.now())
+            step = {"state": "accepted", "channel": None, "recipient": None, "reason": None, "at": at}
+            yield self._topics.event(draft.notification.id), json.dumps(step)
+
+    @staticmethod
+    def _count(taken: Taken, outcome: str) -> None:
+        kind = taken.kind.value if taken.kind else UNKNOWN
+        priority = taken.draft.notification.priority if taken.draft else Priority.NORMAL
+        metrics.series(metrics.notifications, kind, priority, outcome).inc()
+        taken.span.set(kind=kind, priority=priority.value, outcome=outcome)
+
+    async def _keep(self, refused: Sequence[Taken]) -> None:
+        for one in refused:
+            error = one.receipt["error"]
+            if isinstance(error, Mapping):
+                await self._rejections.keep(one.incoming.topic, one.incoming.payload_bytes, error)
+                extra = {
+                    "kind": one.kind or UNKNOWN,
+                    "code": error["code"],
+                    "topic": self._topics.masked(one.incoming.topic),
+                    "fields": logged_fields(error.get("fields", ())),
+                }
+                log.info("publish refused", extra=extra)
+
+    async def _answer(self, broker: Broker, taken: Sequence[Taken]) -> None:
+        """Hand over jobs and receipts, then acknowledge."""
+        try:
+            async with asyncio.timeout(HANDOVER_TIMEOUT_S):
+                jobs = await self._hand_over(taken)
+                await self._tell(taken)
+            late = (await settled(jobs, HANDOVER_TIMEOUT_S)).unanswered
+        except TimeoutError:
+            late = len(taken)
+        if late:
+            log.warning("broker slow to confirm", extra={"messages": late})
+        for one in taken:
+            broker.ack(one.incoming, PAYLOAD_FORMAT_INVALID if one.incoming.problem else 0)
+            one.span.end()
+
+    async def _hand_over(self, taken: Sequence[Taken]) -> "list[asyncio.Future[bool]]":
+        """Publish what is done beside the receipts; what is lost of it the ledger brings again."""
+        handovers = []
+        for one in taken:
+            trace = tracing.user_properties(one.span.context)
+            for topic, payload in one.messages:
+                await self._out.sendable()
+                handovers.append(self._out.publish(topic, payload, user_properties=trace))
+            one.messages = []
+        return handovers
+
+    async def _tell(self, taken: Sequence[Taken]) -> None:
+        """Publish the receipts, again where the connection broke before the broker confirmed one."""
+        untold = [(one, topic) for one in taken if (topic := self._answer_to(one))]
+        while untold:
+            await self._out.sendable()
+            answers = await asyncio.gather(*(self._receipt(*each) for each in untold), return_exceptions=True)
+            untold = [each for each, answer in zip(untold, answers, strict=True) if _may_be_told(answer)]
+
+    def _receipt(self, one: Taken, topic: str) -> "asyncio.Future[bool]":
+        return self._out.publish(
+            topic,
+            json.dumps(one.receipt),
+            correlation=one.incoming.correlation,
+            user_properties=tracing.user_properties(one.span.context),
+        )
+
+    def _answer_to(self, taken: Taken) -> str | None:
+        """Say where a publish is answered: only below ``receipts/``.
+
+        The router may publish where no publisher may: a receipt elsewhere would be a job, an event or a command in the
+        router's name.
+        """
+        asked = taken.incoming.response_topic
+        if not asked or self._topics.is_receipt(asked):
+            return asked or None
+        metrics.withheld_receipts.inc()
+        log.warning("receipt withheld: its topic is not below receipts/", extra={"kind": taken.kind or UNKNOWN})
+        return None
+
+
+def _may_be_told(answer: bool | BaseException) -> bool:
+    """Tell whether another try to publish a receipt may succeed."""
+    if isinstance(answer, BaseException) and not isinstance(answer, BrokerUnavailable):
+        raise answer
+    return isinstance(answer, BrokerUnavailable) and not isinstance(answer, PublishRefused)
+
+
+def envelope_of(incoming: Incoming) -> dict[str, object]:
+    """Read what the MQTT properties say in place of payload fields.
+
+    Raises:
+        Rejected: with the code ``expired``.
+    """
+    envelope: dict[str, object] = {}
+    if incoming.expiry_s == 0:
+        # MQTT 5, 3.3.2.3.3: what a broker should not have handed over any more.
+        raise Rejected(RejectionCode.EXPIRED, "Its deadline has passed.")
+    if incoming.expiry_s is not None:
+        envelope["ttl_s"] = incoming.expiry_s
+    key = incoming.user_property(IDEMPOTENCY_PROPERTY)
+    if key is not None:
+        envelope["id"] = key
+    return envelope
+
+
+def logged_fields(problems: Iterable[Mapping[str, str]]) -> list[str]:
+    """Name the fields of a refusal for a log: a name that a publisher made up may be an address or a number."""
+    return [problem["field"] if _FIELD_NAME.fullmatch(problem["field"]) else "*" for problem in problems]
+
+
+def _warned(warnings: Sequence[FieldProblem]) -> dict[str, object]:
+    return {"warnings": [each.document() for each in warnings]} if warnings else {}
+
+
+def _packet(incoming: Incoming, session: str) -> str:
+    """Name what the broker hands over, so that it is known when it comes again; nothing at QoS 0, which does not."""
+    if not incoming.qos:
+        return ""
+    # Identifiers begin again after 65,535 packets of a session, so the rest of it counts, too.
+    digest = blake2b(f"{incoming.mid} {incoming.topic}\n".encode() + incoming.payload, digest_size=12)
+    return f"{session} {digest.hexdigest()}"
+
+
+def _record(incoming: Incoming, draft: Draft, rows: list[NewRow]) -> NewRecord:
+    return NewRecord(
+        notification=draft.notification,
+        rows=rows,
+        fingerprint=draft.fingerprint,
+        idempotency_key=draft.idempotency_key,
+        packet=draft.packet,
+        is_repeated=incoming.is_repeated,
+        dedup_key=draft.dedup_key,
+        alert=AlertState.OPEN if draft.alert_type is not None else None,
+    )
+
+
+def _waves(taken: Sequence[Taken]) -> Iterator[list[Taken]]:
+    """Split a batch where order matters: notifications and actions do not overtake each other, nor one topic itself."""
+    wave: list[Taken] = []
+    topics: set[str] = set()
+    for one in taken:
+        is_action = one.draft is None
+        same_sort = not wave or (wave[-1].draft is None) == is_action
+        if not same_sort or (is_action and one.incoming.topic in topics):
+            yield wave
+            wave, topics = [], set()
+        wave.append(one)
+        topics.add(one.incoming.topic)
+    if wave:
+        yield wave

@@ -1,0 +1,72 @@
+"""What will not happen of a notification that is accepted, as far as its acceptance can tell: the receipt's warnings.
+
+Pure. It knows what was looked up for the batch, and asks for nothing more. What becomes clear later is told by events
+and traces alone: the addresses of people, the people of a crowd, and whatever is planned at its time.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from services.router.payloads.mails import EmailBatch
+from services.router.payloads.parse import Publish
+from services.router.payloads.rejection import PROBLEMS_SHOWN, FieldProblem
+from services.router.planning.compose import Draft
+from services.router.planning.planner import Known, listed_as
+from services.router.planning.tasks import Crowd, People
+from shared.core.errors import Reason
+from shared.core.model import Channel, State
+from shared.core.topics import Kind
+from shared.directory.suppression import refusal
+from shared.ledger.ledger import NewRow
+
+UNKNOWN_RECIPIENT = "unknown recipient"
+NOBODY_IN_GROUP = "nobody in this group"
+NOBODY_TO_TELL = "nobody to tell: no admin, and nobody on call"
+
+_SUPPRESSED = {Reason.BOUNCED: "suppressed: bounced", Reason.OPTED_OUT: "suppressed: opted out"}
+
+
+def foreseen(publish: Publish, draft: Draft, known: Known, rows: Sequence[NewRow]) -> list[FieldProblem]:
+    """Warn of what will not happen.
+
+    Args:
+        rows: what is written at its acceptance.
+    """
+    found = [*_of_audience(draft, known)]
+    if known.unwanted:
+        found += _of_addresses(publish, draft, known)
+    if draft.alert_type is not None:
+        found += _of_alert(rows)
+    more = len(found) - PROBLEMS_SHOWN
+    return [*found[:PROBLEMS_SHOWN], FieldProblem("", f"and {more} more")] if more > 0 else found
+
+
+def _of_audience(draft: Draft, known: Known) -> Iterator[FieldProblem]:
+    match draft.audience:
+        case People(user_ids=user_ids):
+            if not known.people.keys() >= set(user_ids):
+                yield FieldProblem("user_id", UNKNOWN_RECIPIENT)
+        case Crowd(groups=groups) if groups is not None and known.empty_groups:
+            # The only group of a topic stands in the topic, several in the payload.
+            of_topic = draft.notification.kind == Kind.REALTIME_GROUP
+            for index, group in enumerate(groups):
+                if group in known.empty_groups:
+                    yield FieldProblem("group_id" if of_topic else f"target_groups.{index}", NOBODY_IN_GROUP)
+
+
+def _of_addresses(publish: Publish, draft: Draft, known: Known) -> Iterator[FieldProblem]:
+    for index, delivery in enumerate(draft.direct):
+        entries = known.unwanted.get(listed_as(delivery), ())
+        category = (delivery.content or draft.notification.content).category
+        reason = refusal(delivery.channel, entries, delivery.priority, category)
+        if reason is not None:
+            name = "to" if delivery.channel is Channel.EMAIL else "phone"
+            field = f"emails.{index}.{name}" if isinstance(publish, EmailBatch) else name
+            yield FieldProblem(field, _SUPPRESSED[reason])
+
+
+def _of_alert(rows: Sequence[NewRow]) -> Iterator[FieldProblem]:
+    ended = [new.reason for new in rows if new.state is State.SUPPRESSED]
+    if Reason.NO_RECIPIENT in ended:
+        yield FieldProblem("alert_type", NOBODY_TO_TELL)
+    if Reason.UNKNOWN_RECIPIENT in ended:
+        yield FieldProblem("alert_type", f"{UNKNOWN_RECIPIENT} on call")

@@ -1,0 +1,1 @@
+"""Who gets a notification, on which channels, with which texts."""

@@ -1,0 +1,389 @@
+"""From what a publisher wrote to what is to be said and to whom: a pure function per kind of publish.
+
+It knows no directory and no store. What it returns is complete except for who the recipients are.
+"""
+
+import json
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+from services.router.payloads import notifications as p
+from services.router.payloads import templated as t
+from services.router.payloads.envelope import Envelope
+from services.router.payloads.mails import EmailBatch, EmailSend
+from services.router.payloads.push_to import PushTo
+from services.router.payloads.rejection import Rejected, RejectionCode
+from services.router.planning.tasks import Audience, Crowd, People
+from services.router.planning.texts import content as words
+from services.router.planning.texts import refusal, template_of
+from services.router.templates.folder import Templates
+from services.router.templates.problems import Unrenderable
+from shared.core.clock import epoch_ms
+from shared.core.model import (
+    AlertDetails,
+    Channel,
+    Content,
+    Delivery,
+    EmailAddress,
+    MobileToken,
+    Notification,
+    PhoneNumber,
+    Platform,
+    Priority,
+    TemplateUse,
+    TraceContext,
+    WebSubscription,
+)
+from shared.core.topics import Kind
+from shared.directory.people import PushSubscription
+from shared.store.keys import new_notification_id, shard_of_key
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A notification before planning.
+
+    Attributes:
+        audience: whom to look up; None when the publisher gave addresses.
+        direct: deliveries to the addresses that the publisher gave.
+        send_at_ms: 0 for at once.
+        alert_type: for an alert.
+    """
+
+    notification: Notification
+    audience: Audience | None
+    direct: tuple[Delivery, ...]
+    send_at_ms: int
+    expires_ms: int
+    fingerprint: str
+    idempotency_key: str
+    packet: str
+    dedup_key: str
+    alert_type: str | None = None
+
+
+NO_TEMPLATES: Templates = {}
+
+# What clients are told that a direct notification is.
+_TYPES = {Channel.REALTIME: "info", Channel.EMAIL: "email", Channel.SMS: "sms", Channel.PUSH: "push"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What one kind of publish says, and to whom."""
+
+    content: Content
+    audience: Audience | None = None
+    direct: tuple[Delivery, ...] = ()
+    template: TemplateUse | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """When something is due and until when it is tried, by what its publisher said."""
+
+    now_ms: int
+    lifetime_s: int
+
+    def due_ms(self, said: Envelope) -> int:
+        due_ms = epoch_ms(said.send_at) if said.send_at else 0
+        return due_ms if due_ms > self.now_ms else 0
+
+    def deadline_ms(self, said: Envelope) -> int | None:
+        asked = []
+        if said.expires_at is not None:
+            asked.append(epoch_ms(said.expires_at))
+        if said.ttl_s is not None:
+            asked.append(self.now_ms + round(said.ttl_s * 1000))
+        return min(asked, default=None)
+
+    def expires_ms(self, said: Envelope) -> int:
+        deadline_ms = self.deadline_ms(said)
+        if deadline_ms is not None:
+            return deadline_ms
+        return max(self.now_ms, self.due_ms(said)) + self.lifetime_s * 1000
+
+
+def compose(
+    kind: Kind,
+    publish: p.Notification,
+    *,
+    now_ms: int,
+    lifetime_s: int,
+    unstable: frozenset[str] = frozenset(),
+    packet: str = "",
+    templates: Templates = NO_TEMPLATES,
+    trace: TraceContext | None = None,
+) -> Draft:
+    """Turn a checked publish into a draft.
+
+    Args:
+        lifetime_s: how long a notification without a deadline of its own is tried.
+        unstable: fields that came from MQTT properties and may differ between two sends of the same publish.
+        packet: names what the broker handed over; stands in for the key of a publish that has none.
+        trace: the trace that it belongs to; no part of what a repetition must share.
+
+    Raises:
+        Rejected: with the code ``expired``, or ``invalid_payload`` where there is no such template or the
+            data does not fit it.
+    """
+    times = _Times(now_ms, lifetime_s)
+    send_at_ms, expires_ms = times.due_ms(publish), times.expires_ms(publish)
+    if expires_ms <= now_ms:
+        raise Rejected(RejectionCode.EXPIRED, "Its deadline has passed.")
+    if expires_ms <= send_at_ms:
+        raise Rejected(RejectionCode.EXPIRED, "Its deadline is before its send_at.")
+    key = publish.id or ""
+    dedup_key = _dedup_key(publish)
+    # What a publish is known by and an alert's deduplication are looked at on one shard; the last is the stronger bond.
+    owner = dedup_key or key or packet
+    said = _say(publish, times, templates)
+    notification = Notification(
+        id=new_notification_id(shard_of_key(owner) if owner else None),
+        kind=kind.value,
+        priority=publish.priority,
+        accepted_ms=now_ms,
+        content=said.content,
+        channels=publish.channels,
+        events=publish.events,
+        deadline_ms=times.deadline_ms(publish),
+        template=said.template,
+        trace=trace,
+    )
+    return Draft(
+        notification=notification,
+        audience=said.audience,
+        direct=said.direct,
+        send_at_ms=send_at_ms,
+        expires_ms=expires_ms,
+        fingerprint=_fingerprint(kind, publish, unstable) if key else "",
+        idempotency_key=key,
+        packet="" if key else packet,
+        dedup_key=dedup_key,
+        alert_type=publish.alert_type if isinstance(publish, p.Alert) else None,
+    )
+
+
+def _dedup_key(publish: p.Notification) -> str:
+    # With the level: a critical alert must not pass for the repetition of an open warning about the same trouble.
+    if isinstance(publish, p.CriticalAlert | p.WarningAlert | p.InfoAlert) and publish.dedup_key:
+        return f"{publish.level}|{publish.alert_type}|{publish.dedup_key}"
+    return ""
+
+
+def _fingerprint(kind: Kind, publish: p.Notification, unstable: frozenset[str]) -> str:
+    document = publish.model_dump(mode="json", exclude={"id"})
+    # What an MQTT property said counts as not said; a batch has handed it down to its mails.
+    for each in (document, *document.get("emails", ())):
+        each.update(dict.fromkeys(unstable))
+    # Sorted, because a publisher that builds its JSON again may write the same object in another order.
+    body = json.dumps(document, sort_keys=True)
+    return blake2b(f"{kind}|{body}".encode(), digest_size=16).hexdigest()
+
+
+def _say(publish: p.Notification, times: _Times, templates: Templates) -> _Said:
+    match publish:
+        case p.RealtimeUser():
+            return _Said(_realtime(publish), People(user_ids=(publish.user_id,)))
+        case p.RealtimeGroup():
+            return _Said(_realtime(publish), Crowd(groups=(publish.group_id,)))
+        case p.RealtimeBroadcast():
+            return _Said(_realtime(publish), Crowd(groups=publish.target_groups or None))
+        case p.CriticalAlert() | p.WarningAlert() | p.InfoAlert():
+            # Who answers for it is the directory's to say.
+            return _Said(_alert(publish))
+        case p.SystemStatus():
+            return _Said(_status(publish), Crowd())
+        case p.SystemMaintenance():
+            return _Said(_maintenance(publish), Crowd())
+        case EmailSend():
+            return _Said(_mail(publish), direct=(_mail_delivery(publish, 0, times),))
+        case EmailBatch():
+            return _batch(publish, times, templates)
+        case p.SmsSend():
+            return _sms(publish, times)
+        case p.PushMobile():
+            return _push(publish, times)
+        case _:
+            return _say_templated(publish, times, templates)
+
+
+def _realtime(publish: p.Realtime) -> Content:
+    return Content(
+        title=publish.title,
+        message=publish.message,
+        type=publish.type,
+        category=publish.category,
+        data=publish.data,
+    )
+
+
+def _alert(publish: p.CriticalAlert | p.WarningAlert | p.InfoAlert) -> Content:
+    return Content(
+        title=f"{publish.level.capitalize()} alert: {publish.alert_type}",
+        message=publish.message,
+        type="alert",
+        category=publish.category,
+        data=publish.data,
+        alert=AlertDetails(
+            type=publish.alert_type,
+            level=publish.level,
+            source=publish.source,
+            severity=publish.severity,
+            affected_systems=publish.affected_systems,
+            requires_acknowledgment=publish.level == "critical",
+        ),
+    )
+
+
+def _status(publish: p.SystemStatus) -> Content:
+    services = publish.services if isinstance(publish.services, dict) else list(publish.services)
+    data: dict[str, Any] = {"status": publish.status, "services": services}
+    return Content(title="System status", message=publish.message, type="status", category=publish.category, data=data)
+
+
+def _maintenance(publish: p.SystemMaintenance) -> Content:
+    data: dict[str, Any] = {
+        "starts_at": publish.starts_at.isoformat() if publish.starts_at else None,
+        "ends_at": publish.ends_at.isoformat() if publish.ends_at else None,
+        "services": list(publish.services),
+    }
+    return Content(
+        title="Scheduled maintenance",
+        message=publish.message,
+        type="maintenance",
+        category=publish.category,
+        data={name: value for name, value in data.items() if value is not None},
+    )
+
+
+def _mail(mail: EmailSend) -> Content:
+    return Content(
+        title=mail.subject, message=mail.body or "", html_body=mail.html_body, type="email", category=mail.category
+    )
+
+
+def _mail_delivery(
+    mail: EmailSend | t.TemplatedEmail, index: int, times: _Times, content: Content | None = None
+) -> Delivery:
+    return Delivery(
+        key=f"email:{index}",
+        channel=Channel.EMAIL,
+        priority=mail.priority,
+        address=EmailAddress(email=mail.to),
+        content=content,
+        due_ms=times.due_ms(mail),
+        expires_ms=times.expires_ms(mail),
+    )
+
+
+def _batch(publish: EmailBatch, times: _Times, templates: Templates) -> _Said:
+    # A mail of a batch has inherited what the batch says and it does not, so its own times are all there is to know.
+    contents = [
+        _mail(mail) if isinstance(mail, EmailSend) else _written(templates, mail, Channel.EMAIL, f"emails.{index}.")
+        for index, mail in enumerate(publish.emails)
+    ]
+    if len(contents) == 1:
+        return _Said(contents[0], direct=(_mail_delivery(publish.emails[0], 0, times),))
+    direct = tuple(
+        _mail_delivery(mail, index, times, content)
+        for index, (mail, content) in enumerate(zip(publish.emails, contents, strict=True))
+    )
+    data = {"emails": len(contents)}
+    return _Said(Content(title="", message="", type="email", category=publish.category, data=data), direct=direct)
+
+
+def _sms(publish: p.SmsSend, times: _Times) -> _Said:
+    content = Content(title="", message=publish.message, type="sms", category=publish.category)
+    return _Said(content, direct=(_sms_delivery(publish, times),))
+
+
+def _sms_delivery(publish: p.SmsSend | t.TemplatedSms, times: _Times) -> Delivery:
+    return Delivery(
+        key="sms:0",
+        channel=Channel.SMS,
+        priority=publish.priority,
+        address=PhoneNumber(phone=publish.phone),
+        due_ms=times.due_ms(publish),
+        expires_ms=times.expires_ms(publish),
+    )
+
+
+def _push(publish: p.PushMobile, times: _Times) -> _Said:
+    content = Content(
+        title=publish.title, message=publish.message, type="push", category=publish.category, data=publish.data
+    )
+    return _Said(content, *_push_to(publish, times))
+
+
+def _push_to(publish: PushTo, times: _Times) -> tuple[Audience | None, tuple[Delivery, ...]]:
+    audience = People(user_ids=(publish.user_id,), only_push=publish.platform) if publish.user_id else None
+    direct = tuple(
+        Delivery(
+            key=f"push:{index}",
+            channel=Channel.PUSH,
+            priority=publish.priority,
+            address=device_address(publish.platform, token),
+            due_ms=times.due_ms(publish),
+            expires_ms=times.expires_ms(publish),
+        )
+        for index, token in enumerate(publish.tokens or ())
+    )
+    return audience, direct
+
+
+def _say_templated(publish: t.TemplatedNotification, times: _Times, templates: Templates) -> _Said:
+    match publish:
+        case t.TemplatedEmail():
+            content = _written(templates, publish, Channel.EMAIL)
+            return _Said(content, direct=(_mail_delivery(publish, 0, times),))
+        case t.TemplatedSms():
+            return _Said(_written(templates, publish, Channel.SMS), direct=(_sms_delivery(publish, times),))
+        case t.TemplatedPush():
+            audience, direct = _push_to(publish, times)
+            content = _written(templates, publish, Channel.PUSH, for_people=audience is not None)
+        case t.TemplatedUser():
+            audience, direct = People(user_ids=(publish.user_id,)), ()
+            content = _written(templates, publish, Channel.REALTIME, for_people=True)
+        case t.TemplatedGroup():
+            audience, direct = Crowd(groups=(publish.group_id,)), ()
+            content = _written(templates, publish, Channel.REALTIME, for_people=True)
+        case t.TemplatedBroadcast():
+            audience, direct = Crowd(groups=publish.target_groups or None), ()
+            content = _written(templates, publish, Channel.REALTIME, for_people=True)
+    use = TemplateUse(name=publish.template, locale=publish.locale, timezone=publish.timezone)
+    return _Said(content, audience, direct, use)
+
+
+def _written(
+    templates: Templates, publish: t.Templated, channel: Channel, field: str = "", *, for_people: bool = False
+) -> Content:
+    """Write what a channel says to readers of whom nothing is known.
+
+    Args:
+        field: the publish's place in the payload, with a dot behind it.
+        for_people: it goes to people of the directory, too; then every language must fit, because any may be wanted.
+    """
+    template = template_of(templates, publish, field)
+    base = Content(title="", message="", type=_TYPES[channel], category=publish.category, data=publish.data)
+    if isinstance(publish, t.TemplatedRealtime):
+        base = base.model_copy(update={"type": publish.type})
+    try:
+        if for_people:
+            template.check(publish.data)
+        return words(template, channel, base, publish.locale, publish.timezone)
+    except Unrenderable as error:
+        raise refusal(error, field) from None
+
+
+def device_address(platform: Platform, token: str | PushSubscription) -> MobileToken | WebSubscription:
+    """Turn a device, as a publisher or the directory writes it, into the address of a push."""
+    if isinstance(token, PushSubscription):
+        return WebSubscription(endpoint=str(token.endpoint), p256dh=token.keys.p256dh, auth=token.keys.auth)
+    return MobileToken(platform=Platform.IOS if platform is Platform.IOS else Platform.ANDROID, token=token)
+
+
+def is_urgent(priority: Priority) -> bool:
+    """Tell whether mail is sent beside realtime and push."""
+    return priority in (Priority.HIGH, Priority.CRITICAL)

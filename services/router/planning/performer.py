@@ -1,0 +1,110 @@
+"""Performs the router's tasks: each becomes rows, written together with the task's end, and then published as jobs.
+
+What was decided against in one is counted and told as it is at acceptance.
+"""
+
+from collections.abc import Sequence
+
+from services.router.alerts.oncall import Chain
+from services.router.planning.planner import Planner
+from services.router.planning.suppressed import tell_suppressed
+from services.router.planning.tasks import CHAIN, Escalation, FanOut, Plan, Task, read_chain
+from shared.core.clock import Clock
+from shared.core.errors import CarillonError
+from shared.core.model import Notification, State
+from shared.core.topics import Topics
+from shared.ledger.jobs import jobs_of
+from shared.ledger.ledger import ROUTER_LANE, AlertState, Claim, Ledger, NewRow, Outcome, Part
+from shared.mqtt.reconnecting import BrokerLink
+from shared.store.keys import new_notification_id, shard_of_id
+from shared.telemetry import metrics, tracing
+
+
+class Performer:
+    """Performs tasks and publishes what follows from them.
+
+    Args:
+        link: where jobs are published; one that is lost is driven again by the ledger.
+    """
+
+    def __init__(self, planner: Planner, ledger: Ledger, topics: Topics, clock: Clock) -> None:
+        self._planner = planner
+        self._ledger = ledger
+        self._topics = topics
+        self._clock = clock
+        self.link: BrokerLink | None = None
+
+    async def perform(self, notification: Notification, task: Task, claim: Claim) -> Outcome:
+        """Plan what the task says."""
+        with tracing.span(
+            "plan", "internal", notification.trace, task=task.what.do, notification_id=notification.id
+        ) as span:
+            outcome = await self._plan(notification, task, claim)
+            span.set(rows=len(outcome.then) + (len(outcome.part.rows) if outcome.part else 0))
+            return outcome
+
+    async def _plan(self, notification: Notification, task: Task, claim: Claim) -> Outcome:
+        what = task.what
+        # Nobody is told of an alert that was answered before its time came.
+        of_alert = isinstance(what, Escalation) or (isinstance(what, Plan) and what.alert_type is not None)
+        if of_alert and claim.alert != AlertState.OPEN:
+            return Outcome(State.DELIVERED, provider="router")
+        match what:
+            case Plan():
+                rows = await self._planner.rows_now(notification, what, task.expires_ms, task.due_ms)
+            case FanOut():
+                rows = await self._planner.fan_out(notification, what, task.expires_ms)
+            case Escalation():
+                chain = await self._chain_of(notification) if what.steps is None else None
+                rows = await self._planner.escalate(notification, what, chain)
+        then = [_due_since(new, task.due_ms) for new in rows]
+        part = None
+        if isinstance(what, FanOut):
+            part = _part(notification, what, [new for new in then if new.row.lane != ROUTER_LANE])
+            then = [new for new in then if new.row.lane == ROUTER_LANE]
+        guard = AlertState.OPEN if of_alert else None
+        return Outcome(State.DELIVERED, then=then, part=part, guard=guard, provider="router")
+
+    async def _chain_of(self, notification: Notification) -> Chain:
+        text = await self._ledger.kept(notification.id, CHAIN)
+        if text is None:
+            msg = "the record keeps no chain"
+            raise CarillonError(msg)
+        return read_chain(text)
+
+    def report(self, notification: Notification, task: Task, _claim: Claim, outcome: Outcome) -> None:
+        """Publish the jobs of the rows that were written with the task's end, and count what has no step left."""
+        if isinstance(task.what, Escalation) and outcome.guard and not any(_is_step(new) for new in outcome.then):
+            metrics.exhausted_escalations.inc()
+        if not outcome.then and not outcome.part:
+            return
+        messages = tell_suppressed(self._topics, notification, outcome.then, self._clock)
+        if self.link is None:
+            return
+        trace = tracing.user_properties(notification.trace)
+        messages += jobs_of(self._topics, notification.written(), outcome.then, up_to_ms=task.due_ms)
+        if outcome.part:
+            content = outcome.part.notification.written()
+            messages += jobs_of(self._topics, content, outcome.part.rows, up_to_ms=task.due_ms)
+        for topic, payload in messages:
+            self.link.publish(topic, payload, user_properties=trace)
+
+
+def _part(notification: Notification, page: FanOut, rows: Sequence[NewRow]) -> Part | None:
+    """Make the record of one page's deliveries: one record for all would grow with the number of people."""
+    if not rows:
+        return None
+    new_id = new_notification_id(shard_of_id(notification.id))
+    part = notification.model_copy(update={"id": new_id, "part_of": notification.id})
+    return Part(part, rows, is_shared=bool(page.shared))
+
+
+def _is_step(new: NewRow) -> bool:
+    return isinstance(new.row, Task) and isinstance(new.row.what, Escalation)
+
+
+def _due_since(new: NewRow, due_ms: int) -> NewRow:
+    """Write into a row that is to be done at once when the task was due: its latency counts from there."""
+    if new.row.due_ms or not due_ms:
+        return new
+    return NewRow(new.row.model_copy(update={"due_ms": due_ms}), new.state, new.reason, new.needs)

@@ -1,0 +1,122 @@
+"""The router's own rows in the ledger: what it does later, in parts, or again.
+
+A scheduled notification, one page of a fan-out and one step of an escalation are all tasks: claimed, performed once and
+finished together with the rows that follow from them, like a delivery.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from services.router.alerts.oncall import Chain, Step
+from shared.core.model import Platform, Row
+from shared.ledger.ledger import ROUTER_LANE
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class People(_Frozen):
+    """These users, by id.
+
+    Attributes:
+        regardless: on every channel that can reach them, whatever their preferences (critical alerts).
+        only_push: a push to their devices of this platform and nothing else.
+        round: 0, or the number of the escalation step that tells them again.
+    """
+
+    to: Literal["people"] = "people"
+    user_ids: tuple[str, ...]
+    regardless: bool = False
+    only_push: Platform | None = None
+    round: int = 0
+
+
+class Crowd(_Frozen):
+    """The members of these groups, or everybody."""
+
+    to: Literal["crowd"] = "crowd"
+    groups: tuple[str, ...] | None = None
+
+
+Audience = Annotated[People | Crowd, Field(discriminator="to")]
+
+
+class Plan(_Frozen):
+    """Plan a scheduled notification when its time has come, so that the preferences of that moment count.
+
+    Attributes:
+        audience: None for an alert, whose people its type decides.
+    """
+
+    do: Literal["plan"] = "plan"
+    audience: Audience | None = None
+    alert_type: str | None = None
+
+
+class FanOut(_Frozen):
+    """Plan one page of a crowd's members, and write the task for the next page.
+
+    Attributes:
+        members: the index that is read; ``group`` is checked against each member's record.
+        after: the last user id of the page before.
+        shared: the audience has several indexes, which may hold the same people.
+    """
+
+    do: Literal["fan_out"] = "fan_out"
+    members: str
+    group: str | None = None
+    after: str = ""
+    # None and not False, so that most rows are not written longer for it.
+    shared: bool | None = None
+
+
+class Escalation(_Frozen):
+    """Tell the next people, unless somebody has acknowledged or resolved the alert.
+
+    Attributes:
+        since_ms: when the alert was accepted, or was due; steps count from here.
+        lifetime_ms: how long the deliveries of each step are tried.
+        round: the number of the step to be made now, counted from 0, in the chain that the record keeps as ``CHAIN``.
+        steps: this step and the ones after it, in a row of version 1, whose record keeps no chain.
+    """
+
+    do: Literal["escalate"] = "escalate"
+    alert_type: str
+    since_ms: int
+    lifetime_ms: int
+    round: int
+    steps: tuple[Step, ...] | None = None
+
+
+# Under this name the record of an alert keeps the chain of its escalation, once for all its steps.
+CHAIN = "chain"
+_chain = TypeAdapter(Chain)
+
+
+def write_chain(chain: Chain) -> str:
+    """Write a chain as the record keeps it."""
+    return _chain.dump_json(chain).decode()
+
+
+def read_chain(text: str) -> Chain:
+    """Read what ``write_chain`` wrote."""
+    return _chain.validate_json(text)
+
+
+class Task(Row):
+    """A row on the router's lane."""
+
+    what: Annotated[Plan | FanOut | Escalation, Field(discriminator="do")]
+
+    @property
+    def version(self) -> int:
+        """An escalation's step by its number alone came with version 2."""
+        by_number = isinstance(self.what, Escalation) and self.what.steps is None
+        return max(2, super().version) if by_number else super().version
+
+    @property
+    def lane(self) -> str:
+        """The router's own."""
+        return ROUTER_LANE

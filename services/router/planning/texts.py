@@ -1,0 +1,106 @@
+"""The words of notifications that name a template: the content of each channel for each reader.
+
+A template is looked up twice. At acceptance it must be there and fit the data, or the publish is refused. When people
+are planned it may be later and another version of it (scheduled notifications, pages of a fan-out); then what does not
+fit any more is said in the words that were written at acceptance, so that nobody hears nothing.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from services.router.payloads.rejection import FieldProblem, Rejected, invalid_payload
+from services.router.payloads.templated import Templated
+from services.router.templates.folder import Templates
+from services.router.templates.problems import Unrenderable
+from services.router.templates.texts import Template
+from shared.core.model import Channel, Content, Notification
+from shared.core.nearest import nearest
+from shared.directory.people import Person
+
+log = logging.getLogger(__name__)
+
+# A refusal names no more.
+TEMPLATES_SHOWN = 20
+
+# Where a client reads the data beside the text.
+_WITH_DATA = frozenset({Channel.REALTIME, Channel.PUSH})
+
+
+def template_of(templates: Templates, publish: Templated, field: str = "") -> Template:
+    """Return the template that a publish names.
+
+    Args:
+        field: the publish's place in the payload, with a dot behind it.
+
+    Raises:
+        Rejected: there is none of this name.
+    """
+    template = templates.get(publish.template)
+    if template is None:
+        raise _unknown_template(templates, publish.template, field)
+    return template
+
+
+def _unknown_template(templates: Templates, name: str, field: str) -> Rejected:
+    known = sorted(templates)
+    rejected = invalid_payload((FieldProblem(f"{field}template", "unknown", nearest(name, known)),))
+    shown = ", ".join(known[:TEMPLATES_SHOWN]) + (", …" if len(known) > TEMPLATES_SHOWN else "")
+    message = (
+        f"{rejected.message} Known templates: {shown}." if known else f"{rejected.message} There are no templates."
+    )
+    return Rejected(rejected.code, message, rejected.fields)
+
+
+def content(
+    template: Template, channel: Channel, base: Content, locale: str | None = None, zone: str | None = None
+) -> Content:
+    """Write what a channel says to one reader.
+
+    Args:
+        base: everything but the texts; its ``data`` are the template's variables.
+
+    Raises:
+        Unrenderable: the data does not fit.
+    """
+    texts = template.texts(channel, base.data, locale, zone)
+    update: Mapping[str, Any] = {"title": texts.title, "message": texts.message, "html_body": texts.html_body}
+    return base.model_copy(update={**update, "data": base.data if channel in _WITH_DATA else {}})
+
+
+def refusal(error: Unrenderable, field: str = "") -> Rejected:
+    """Turn data that does not fit into the publish's rejection."""
+    return invalid_payload(tuple(FieldProblem(f"{field}{each.field}", each.problem) for each in error.problems))
+
+
+class Writer:
+    """Writes the words of one notification; readers of one language and zone share theirs."""
+
+    def __init__(self, notification: Notification, templates: Templates) -> None:
+        self._base = notification.content
+        self._use = notification.template
+        self._template = templates.get(self._use.name) if self._use else None
+        self._written: dict[tuple[Channel, str | None, str | None], Content | None] = {}
+        if self._use and self._template is None:
+            log.error("template is gone", extra={"notification_id": notification.id, "template": self._use.name})
+
+    def for_person(self, channel: Channel, person: Person) -> Content | None:
+        """Return what is said to somebody in place of the notification's own content; None for nothing else.
+
+        Without the data, which a delivery takes from its notification (``shared.core.model.Attempt.content``).
+        """
+        if self._template is None or self._use is None:
+            return None
+        key = channel, person.locale or self._use.locale, person.timezone or self._use.timezone
+        if key not in self._written:
+            self._written[key] = self._write(self._template, *key)
+        return self._written[key]
+
+    def _write(self, template: Template, channel: Channel, locale: str | None, zone: str | None) -> Content | None:
+        try:
+            written = content(template, channel, self._base, locale, zone)
+        except Unrenderable:
+            # Without its text: that names the publisher's fields.
+            log.error("template does not fit any more", extra={"template": template.name, "channel": channel})  # noqa: TRY400
+            return None
+        return None if written == self._base else written.model_copy(update={"data": {}})

@@ -1,0 +1,1 @@
+"""What the router does unasked: it drives what is due, and audits."""

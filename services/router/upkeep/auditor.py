@@ -1,0 +1,114 @@
+"""The periodic audit: every router can make it, one at a time does, and all of them show its result.
+
+Whose turn it is stands in the store for less than an interval, so that a router which dies is replaced in the next
+one. The result stands there, too: gauges of several routers do not contradict each other, and who makes the next audit
+knows whether the last one failed. It also takes dead letters off the list whose records have expired.
+"""
+
+import asyncio
+import json
+import logging
+import random
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from shared.core.errors import StoreUnavailable
+from shared.ledger.audit import Audit, Depth
+from shared.ledger.audit_report import Report
+from shared.ledger.dead_letters import DeadLetters
+from shared.ledger.ledger import LANES
+from shared.store.keys import Keys
+from shared.store.store import Store
+from shared.telemetry import metrics
+
+log = logging.getLogger(__name__)
+
+# Longer than a delivery without a deadline of its own is tried, with the default DELIVERY_LIFETIME_S.
+SPAN = timedelta(hours=25)
+
+# What part of an interval a turn is taken for. It is over when the next audit is due, so whichever router comes first
+# makes that one, and a router that died is not waited for.
+_TURN = 0.8
+
+
+class Auditor:
+    """One router's part in the periodic audit.
+
+    Args:
+        record_retention_s: how long ended records, and so dead letters, are kept.
+        span: how far an audit looks back.
+    """
+
+    def __init__(self, store: Store, keys: Keys, record_retention_s: int, span: timedelta = SPAN) -> None:
+        self._store = store
+        self._span = span
+        self._turn = f"{keys.audit}:turn"
+        self._result = f"{keys.audit}:result"
+        self._audit = Audit(store, keys, record_retention_s)
+        self._dead_letters = DeadLetters(store, keys)
+        self._retention = timedelta(seconds=record_retention_s)
+        for lane in LANES:
+            metrics.audit_imbalance.labels(lane)
+            metrics.audit_overdue.labels(lane)
+
+    async def work_forever(self, interval_s: float) -> None:
+        """Audit when it is our turn, and show the last result, until cancelled."""
+        broken = False
+        while True:
+            await asyncio.sleep(interval_s * random.uniform(0.9, 1.1))  # noqa: S311 - jitter
+            try:
+                if await self._store.command("SET", self._turn, 1, "NX", "PX", round(interval_s * _TURN * 1000)):
+                    await self._work()
+                await self._show()
+                broken = False
+            except StoreUnavailable:
+                log.debug("store away, no audit")
+            except Exception:
+                # An audit that cannot be made is seen by the age of the last one; notifications go on.
+                if not broken:
+                    log.exception("audit failed")
+                broken = True
+
+    async def _work(self) -> None:
+        report = await self._audit.run(self._span, Depth.SAMPLE)
+        result = {
+            "at_s": report.until.timestamp(),
+            "holds": report.holds,
+            "imbalance": report.imbalance(),
+            "overdue": report.overdue(),
+        }
+        # With the answer of the same step: where two audits overlap, one of them tells of a change.
+        before = await self._store.command("SET", self._result, json.dumps(result), "GET")
+        _tell(report, held=before is None or json.loads(before)["holds"])
+        trimmed = await self._dead_letters.trim(self._retention)
+        if trimmed:
+            log.info("dead letters expired", extra={"dead_letters": trimmed})
+
+    async def _show(self) -> None:
+        result = await self._last_result()
+        if result is None:
+            return
+        for lane in LANES:
+            metrics.audit_imbalance.labels(lane).set(result["imbalance"].get(lane, 0))
+            metrics.audit_overdue.labels(lane).set(result["overdue"].get(lane, 0))
+        metrics.audit_last_success.set(result["at_s"])
+
+    async def _last_result(self) -> Mapping[str, Any] | None:
+        text = await self._store.command("GET", self._result)
+        return json.loads(text) if text else None
+
+
+def _tell(report: Report, *, held: bool) -> None:
+    """Write one line when the accounts begin to be wrong or something to be overdue, and one when all is well again."""
+    if held and not report.holds:
+        log.error(
+            "audit: does not hold",
+            extra={
+                "kinds": sorted({each.kind.value for each in report.findings}),
+                "imbalance": {lane: count for lane, count in report.imbalance().items() if count},
+                "overdue": {lane: count for lane, count in report.overdue().items() if count},
+            },
+        )
+    elif report.holds and not held:
+        log.info("audit: holds again")

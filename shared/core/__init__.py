@@ -1,0 +1,1 @@
+"""Types, names, limits and errors; no input or output."""

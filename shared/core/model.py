@@ -1,0 +1,292 @@
+"""The words of the system as types: notification, delivery, and the job that carries them.
+
+Everything here is immutable; nothing does input or output. Notifications and rows are
+kept in the ledger and travel in jobs, and processes of two releases work on them side by side. So each carries the
+version of its form: readers ignore fields they do not know, read every version up to ``READABLE_VERSION``, and leave
+what is newer to a newer release (docs/upgrading.md).
+"""
+
+from enum import StrEnum
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+# The version that is written. Raised when a reader that ignores what is new would do something wrong; a field that may
+# be ignored raises nothing.
+JOB_VERSION = 1
+
+# The newest version that is read. Raised at least one release before JOB_VERSION, so that no service meets what it
+# cannot read while a release is rolled out.
+READABLE_VERSION = 2
+
+# What is written without a version is in the first one.
+FIRST_VERSION = 1
+
+
+class Priority(StrEnum):
+    """How urgent a notification is; every queue, window and worker share is kept apart by it."""
+
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+class Channel(StrEnum):
+    """The ways to reach a person; each is served by the service of that name."""
+
+    REALTIME = "realtime"
+    EMAIL = "email"
+    SMS = "sms"
+    PUSH = "push"
+
+
+class Platform(StrEnum):
+    """What kind of device a push goes to; it decides the provider."""
+
+    IOS = "ios"
+    ANDROID = "android"
+    WEB = "web"
+
+
+class AppEnvironment(StrEnum):
+    """Which of Apple's push services knows an iOS app's token: that of the store's builds, or of the developers'."""
+
+    PRODUCTION = "production"
+    SANDBOX = "sandbox"
+
+
+class State(StrEnum):
+    """Where a delivery stands; the last four are ends, and each delivery has exactly one of them."""
+
+    PENDING = "pending"
+    SENDING = "sending"
+    DELIVERED = "delivered"
+    SUPPRESSED = "suppressed"
+    EXPIRED = "expired"
+    DEAD_LETTERED = "dead_lettered"
+
+    @property
+    def is_end(self) -> bool:
+        """Tell whether nothing happens after this state."""
+        return self not in (State.PENDING, State.SENDING)
+
+
+class _Frozen(BaseModel):
+    """Written once, never changed; unknown fields of a later version are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class AlertDetails(_Frozen):
+    """What makes a notification an alert."""
+
+    type: str
+    level: Literal["critical", "warning", "info"]
+    source: str | None = None
+    severity: str | None = None
+    affected_systems: tuple[str, ...] = ()
+    requires_acknowledgment: bool = False
+
+
+class Content(_Frozen):
+    """What is said: the same for every channel, each renders it in its own way."""
+
+    title: str
+    message: str
+    html_body: str | None = None
+    type: str = "info"
+    category: str | None = None
+    data: dict[str, Any] = Field(default_factory=dict)
+    alert: AlertDetails | None = None
+
+
+class TemplateUse(_Frozen):
+    """Which template a notification's texts are written with; its variables are the content's ``data``.
+
+    Attributes:
+        locale: the language of readers of whom the directory does not know one; None is the template's own.
+        timezone: their time zone; None is UTC.
+    """
+
+    name: str
+    locale: str | None = None
+    timezone: str | None = None
+
+
+def _written(model: BaseModel, version: int = JOB_VERSION) -> str:
+    # Whatever version it was read in: what is written is in the form of ours.
+    return f'{{"v":{version},{model.model_dump_json(exclude_none=True)[1:]}'
+
+
+class TraceContext(_Frozen):
+    """The W3C trace context that a notification belongs to; see ``shared.telemetry.tracing``."""
+
+    traceparent: str
+    tracestate: str | None = None
+
+
+class Notification(_Frozen):
+    """What someone wants said.
+
+    Attributes:
+        id: a UUIDv7 that also carries the ledger shard, see ``shared.store.keys``.
+        kind: the topic's ``shared.core.topics.Kind``.
+        accepted_ms: milliseconds since 1970, by the accepting router's clock.
+        channels: only these, when the publisher said so.
+        events: publish each later step on ``notifications/events/{id}``.
+        deadline_ms: after this nobody is to be told, when the publisher said so; milliseconds since 1970.
+        template: what the texts of each recipient are written with when they are planned.
+        trace: the step of a trace that accepted it, or that published it where the router makes no spans.
+        part_of: the notification whose fan-out this is a part of. Such a part is a record of its own, with an id of its
+            own, so that no record grows with the number of people; everywhere else it goes by the id of the whole.
+        v: the version that it was written in.
+    """
+
+    id: str
+    kind: str
+    priority: Priority
+    accepted_ms: int
+    content: Content
+    channels: tuple[Channel, ...] | None = None
+    events: bool = False
+    deadline_ms: int | None = None
+    template: TemplateUse | None = None
+    trace: TraceContext | None = None
+    part_of: str | None = None
+    v: int = Field(FIRST_VERSION, exclude=True)
+
+    def written(self) -> str:
+        """Write it as JSON, in our version."""
+        return _written(self)
+
+    @property
+    def public_id(self) -> str:
+        """The id that its publisher was told: that of the whole, where this is a part."""
+        return self.part_of or self.id
+
+
+class EmailAddress(_Frozen):
+    """A mailbox."""
+
+    to: Literal["email"] = "email"
+    email: str
+    name: str | None = None
+
+
+class PhoneNumber(_Frozen):
+    """A telephone number in E.164."""
+
+    to: Literal["sms"] = "sms"
+    phone: str
+
+
+class MobileToken(_Frozen):
+    """An installation of an app, as APNs or FCM know it.
+
+    Attributes:
+        environment: of an iOS app, None where nobody said; then production is tried.
+        registered_ms: when the directory learnt of it, milliseconds since 1970; None where it does not know.
+    """
+
+    to: Literal["device"] = "device"
+    platform: Literal[Platform.IOS, Platform.ANDROID]
+    token: str
+    environment: AppEnvironment | None = None
+    registered_ms: int | None = None
+
+
+class WebSubscription(_Frozen):
+    """A browser's push subscription (W3C Push API)."""
+
+    to: Literal["browser"] = "browser"
+    platform: Literal[Platform.WEB] = Platform.WEB
+    endpoint: str
+    p256dh: str
+    auth: str
+
+
+class UserInbox(_Frozen):
+    """One user's inbox and open sessions; ``live`` is the user's realtime preference."""
+
+    to: Literal["inbox"] = "inbox"
+    user_id: str
+    live: bool = True
+
+
+class Feed(_Frozen):
+    """The broadcast feed: stored once, read by everybody or by the members of ``groups``."""
+
+    to: Literal["feed"] = "feed"
+    groups: tuple[str, ...] | None = None
+
+
+Address = Annotated[
+    EmailAddress | PhoneNumber | MobileToken | WebSubscription | UserInbox | Feed, Field(discriminator="to")
+]
+
+
+class Row(_Frozen):
+    """Something that a service does once, at or after its time, and that the ledger drives until it has ended.
+
+    Attributes:
+        key: unique within the notification, for example ``email:user123``.
+        due_ms: not before this time (0: at once); expires_ms: not after this one. Milliseconds since 1970.
+        v: the version that it was written in.
+    """
+
+    key: str
+    priority: Priority
+    due_ms: int = 0
+    expires_ms: int
+    v: int = Field(FIRST_VERSION, exclude=True)
+
+    def written(self) -> str:
+        """Write it as JSON, in its version."""
+        return _written(self, self.version)
+
+    @property
+    def version(self) -> int:
+        """The lowest version whose readers do right by it."""
+        return JOB_VERSION
+
+    @property
+    def lane(self) -> str:
+        """Whose work it is: a channel, or ``router``."""
+        raise NotImplementedError
+
+
+class Delivery(Row):
+    """One notification, one recipient's address, one channel.
+
+    Attributes:
+        recipient: the user id; None when the publisher gave an address instead of a person.
+        content: what is said here instead of the notification's own content (mails of a batch, texts of a template).
+        unless_seen: not sent any more when the recipient has read the notification in the inbox meanwhile.
+    """
+
+    channel: Channel
+    address: Address
+    recipient: str | None = None
+    content: Content | None = None
+    # None and not False, so that most rows are not written longer for it.
+    unless_seen: bool | None = None
+
+    @property
+    def lane(self) -> str:
+        """The channel that carries it."""
+        return self.channel.value
+
+
+RowT = TypeVar("RowT", bound=Row)
+
+
+class Job(_Frozen, Generic[RowT]):
+    """One notification's content with a bounded list of its rows: what travels on an internal topic.
+
+    It is self-contained but disposable: losing it loses nothing, because the ledger drives its rows again.
+    """
+
+    v: int = FIRST_VERSION
+    notification: Notification
+    rows: tuple[RowT, ...]

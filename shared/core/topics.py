@@ -1,0 +1,214 @@
+"""Every MQTT topic name, built and parsed in one place (the wire contract's sections 2 to 4).
+
+Promises that what one side builds the other side parses, with the same ``TOPIC_PREFIX`` on both. It does not validate
+user ids and other parameters: that is the payload models' work, so that the answer can name the field.
+"""
+
+from dataclasses import dataclass
+from difflib import SequenceMatcher, get_close_matches
+from enum import StrEnum
+from functools import lru_cache
+
+from shared.core.model import Priority
+from shared.core.nearest import nearest
+
+
+class Kind(StrEnum):
+    """What a publish means, told by its topic."""
+
+    REALTIME_USER = "realtime_user"
+    REALTIME_GROUP = "realtime_group"
+    REALTIME_BROADCAST = "realtime_broadcast"
+    ALERT_CRITICAL = "alert_critical"
+    ALERT_WARNING = "alert_warning"
+    ALERT_INFO = "alert_info"
+    ALERT_ACKNOWLEDGE = "alert_acknowledge"
+    ALERT_RESOLVE = "alert_resolve"
+    SYSTEM_STATUS = "system_status"
+    SYSTEM_MAINTENANCE = "system_maintenance"
+    EMAIL_SEND = "email_send"
+    EMAIL_BATCH = "email_batch"
+    SMS_SEND = "sms_send"
+    PUSH_MOBILE = "push_mobile"
+    CANCEL = "cancel"
+    SESSION_CONNECT = "session_connect"
+    SESSION_DISCONNECT = "session_disconnect"
+    SESSION_HEARTBEAT = "session_heartbeat"
+    DIRECTORY_USER = "directory_user"
+    DIRECTORY_ONCALL = "directory_oncall"
+    DIRECTORY_SUPPRESS = "directory_suppress"
+
+
+_PATTERNS: dict[Kind, str] = {
+    Kind.REALTIME_USER: "notifications/realtime/user/{user_id}",
+    Kind.REALTIME_GROUP: "notifications/realtime/group/{group_id}",
+    Kind.REALTIME_BROADCAST: "notifications/realtime/broadcast",
+    Kind.ALERT_CRITICAL: "notifications/alerts/critical/{alert_type}",
+    Kind.ALERT_WARNING: "notifications/alerts/warning/{alert_type}",
+    Kind.ALERT_INFO: "notifications/alerts/info/{alert_type}",
+    Kind.ALERT_ACKNOWLEDGE: "notifications/alerts/acknowledge/{alert_id}",
+    Kind.ALERT_RESOLVE: "notifications/alerts/resolve/{alert_id}",
+    Kind.SYSTEM_STATUS: "notifications/system/status",
+    Kind.SYSTEM_MAINTENANCE: "notifications/system/maintenance",
+    Kind.EMAIL_SEND: "notifications/email/send",
+    Kind.EMAIL_BATCH: "notifications/email/batch",
+    Kind.SMS_SEND: "notifications/sms/send",
+    Kind.PUSH_MOBILE: "notifications/push/mobile/{platform}",
+    Kind.CANCEL: "notifications/cancel/{notification_id}",
+    Kind.SESSION_CONNECT: "websocket/connect/{user_id}",
+    Kind.SESSION_DISCONNECT: "websocket/disconnect/{user_id}",
+    Kind.SESSION_HEARTBEAT: "websocket/heartbeat/{user_id}",
+    Kind.DIRECTORY_USER: "directory/user/{user_id}",
+    Kind.DIRECTORY_ONCALL: "directory/oncall/{alert_type}",
+    Kind.DIRECTORY_SUPPRESS: "directory/suppress/{channel}",
+}
+
+
+_ROOTS = ("notifications", "websocket", "directory")
+
+# A longer topic is compared with none, and not all of its levels are shown in a log.
+_COMPARED_CHARS = 128
+_LEVELS_SHOWN = 6
+_CLOSE_TOPIC = 0.55
+_CLOSE_LEVEL = 0.75
+_LEVELS = frozenset(level for pattern in _PATTERNS.values() for level in pattern.split("/") if "{" not in level)
+
+
+_STEMS = {pattern.partition("/{")[0]: pattern for pattern in _PATTERNS.values()}
+
+
+@lru_cache(maxsize=1024)
+def _nearest(text: str) -> tuple[float, str]:
+    """Return the pattern that is spelt most alike before its parameter, and how much, from 0 to 1; or an empty one."""
+    asked = text.casefold()
+    found = get_close_matches(asked, _STEMS, n=1, cutoff=_CLOSE_TOPIC)
+    return (SequenceMatcher(None, found[0], asked).ratio(), _STEMS[found[0]]) if found else (0.0, "")
+
+
+@lru_cache(maxsize=1024)
+def _is_near_a_level(level: str) -> bool:
+    return level in _LEVELS or nearest(level, _LEVELS, _CLOSE_LEVEL) is not None
+
+
+# A receipt's topic is a choice of the publisher's; none has a use for a longer one.
+TOPIC_BYTES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a publish goes: its kind and the parameters that stood in its topic, by name."""
+
+    kind: Kind
+    params: dict[str, str]
+
+
+class Topics:
+    """Builds and parses topic names under one prefix.
+
+    Args:
+        prefix: put before every topic, as typed by the operator (``""`` or for example ``"staging/"``).
+    """
+
+    def __init__(self, prefix: str = "") -> None:
+        self._prefix = prefix
+        self._fixed: dict[str, Kind] = {}
+        self._with_parameter: dict[str, tuple[Kind, str]] = {}
+        for kind, pattern in _PATTERNS.items():
+            stem, brace, parameter = (prefix + pattern).partition("{")
+            if brace:
+                self._with_parameter[stem] = (kind, parameter.removesuffix("}"))
+            else:
+                self._fixed[stem] = kind
+
+    def parse(self, topic: str) -> Route | None:
+        """Return the route of a published topic, or None when the contract does not know it."""
+        kind = self._fixed.get(topic)
+        if kind is not None:
+            return Route(kind, {})
+        stem, slash, last = topic.rpartition("/")
+        found = self._with_parameter.get(stem + slash)
+        if found is None or not last:
+            return None
+        return Route(found[0], {found[1]: last})
+
+    def nearest(self, topic: str) -> str | None:
+        """Return the topic that was most likely meant by one that the contract does not know; None where none is near.
+
+        It has the parameter's name in place of what stood there, which may be personal.
+        """
+        asked = topic.removeprefix(self._prefix).strip("/")
+        if len(asked) > _COMPARED_CHARS:
+            return None
+        stem, _, last = asked.rpartition("/")
+        found = _nearest(stem)
+        # Otherwise it is a parameter, which is another one each time and has nothing near it.
+        if _is_near_a_level(last):
+            found = max(found, _nearest(asked))
+        return self._prefix + found[1] if found[1] else None
+
+    def masked(self, topic: str) -> str:
+        """Return a topic for a log: levels that name nothing of the contract's are left out, they may be personal."""
+        route = self.parse(topic)
+        if route is not None:
+            return _PATTERNS[route.kind]
+        levels = topic.removeprefix(self._prefix).split("/")
+        shown = [level if _is_near_a_level(level) else "*" for level in levels[:_LEVELS_SHOWN]]
+        return "/".join(shown) + ("/…" if len(levels) > _LEVELS_SHOWN else "")
+
+    def is_read(self, topic: str) -> bool:
+        """Tell whether the router reads this topic, so that a publish there is answered at least with a refusal."""
+        return topic.startswith(tuple(f"{self._prefix}{root}/" for root in _ROOTS))
+
+    def publish(self, kind: Kind, parameter: str | None = None) -> str:
+        """Build the topic that a publisher uses for ``kind``."""
+        stem, brace, _ = _PATTERNS[kind].partition("{")
+        return self._prefix + stem + (parameter or "" if brace else "")
+
+    @property
+    def alert_filters(self) -> tuple[str, ...]:
+        """What the router reads on its lane for alerts, which no backlog of other publishes may delay."""
+        return (f"$share/router/{self._prefix}notifications/alerts/#",)
+
+    @property
+    def intake_filters(self) -> tuple[str, ...]:
+        """What the router reads on its general lane.
+
+        ``notifications/#`` so that a misspelt topic is answered instead of vanishing; alerts, which arrive there too,
+        are left to their own lane (see ``is_alert``).
+        """
+        return tuple(f"$share/router/{self._prefix}{root}/#" for root in _ROOTS)
+
+    def is_alert(self, topic: str) -> bool:
+        """Tell whether the alert lane reads this topic."""
+        return topic.startswith(f"{self._prefix}notifications/alerts/")
+
+    def is_event(self, topic: str) -> bool:
+        """Tell whether this is one of our own events, seen through the intake's wildcard."""
+        return topic.startswith(f"{self._prefix}notifications/events/")
+
+    def event(self, notification_id: str) -> str:
+        """Build the topic of a notification's later steps."""
+        return f"{self._prefix}notifications/events/{notification_id}"
+
+    def is_receipt(self, topic: str) -> bool:
+        """Tell whether a receipt may be published there: a name below ``receipts/``, and no filter."""
+        name = topic.removeprefix(f"{self._prefix}receipts/")
+        is_name = bool(name.strip("/")) and name != topic and not set(name) & set("+#")
+        return is_name and name.isprintable() and len(topic.encode(errors="replace")) <= TOPIC_BYTES
+
+    def jobs(self, lane: str, priority: Priority) -> str:
+        """Build the topic that carries jobs of one lane (a channel or ``router``) and priority."""
+        return f"{self._prefix}internal/{lane}/{priority}"
+
+    def jobs_filter(self, lane: str, priority: Priority) -> str:
+        """Build the shared subscription that one lane's workers read."""
+        return f"$share/{lane}/{self.jobs(lane, priority)}"
+
+    def node(self, node_id: str) -> str:
+        """Build the topic through which one realtime process is told of its sessions' notifications."""
+        return f"{self._prefix}internal/realtime/node/{node_id}"
+
+    @property
+    def all_nodes(self) -> str:
+        """The topic that every realtime process reads: broadcasts and the system status."""
+        return f"{self._prefix}internal/realtime/all"

@@ -1,0 +1,1 @@
+"""From a job to a provider's answer: the loop of every channel service."""

@@ -1,0 +1,104 @@
+"""One try at a delivery: what a provider is given, what it answers, and how far the try has come.
+
+Whether anything of it may have left us decides what an attempt means that is cut off. A provider says where it waits
+for something of ours (a free connection, its pace, an access token). An attempt that is cut off there has sent nothing,
+so nobody may have got it. What nobody says anything about is in doubt when it is cut off: a provider that does not use
+this loses nothing but a second look.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from shared.core.errors import DeliveryError, OutcomeUnknown, Reason, TemporaryFailure
+from shared.core.model import Content, Delivery, Notification
+
+
+class Handover:
+    """The handover of one attempt to its provider."""
+
+    def __init__(self) -> None:
+        self._waits_for: tuple[Reason, str] | None = None
+        self._has_left = False
+
+    @contextmanager
+    def waiting(self, reason: Reason, what: str) -> Iterator[None]:
+        """Say that nothing leaves us while the context stands, unless ``leaves`` is called in it.
+
+        Args:
+            reason: of the failure, when the attempt is cut off here: ``OWN_LIMIT`` for a limit of ours, which says
+                nothing about the provider.
+            what: is waited for; a few words without personal data.
+        """
+        before, self._waits_for = self._waits_for, (reason, what)
+        try:
+            yield
+        except asyncio.CancelledError:
+            # Kept: here it was cut off.
+            raise
+        except BaseException:
+            self._waits_for = before
+            raise
+        self._waits_for = before
+
+    def waits_for(self, reason: Reason, what: str) -> None:
+        """Say within ``waiting`` what else is waited for."""
+        self._waits_for = (reason, what)
+
+    def leaves(self) -> None:
+        """Say that it may be on its way from now on."""
+        self._has_left = True
+
+    def cut_off(self) -> DeliveryError:
+        """Return what it means that the attempt was cut off."""
+        if self._has_left or self._waits_for is None:
+            return OutcomeUnknown(Reason.TIMEOUT)
+        reason, what = self._waits_for
+        return TemporaryFailure(reason, f"waited for {what}")
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at a delivery: what a provider is given.
+
+    Attributes:
+        number: counted from 1.
+        in_doubt: an earlier attempt may have arrived although nobody saw the provider's answer.
+        deadline: when this attempt is cut off.
+        reach_within: how long the provider may take until it is about to hand over what is said, because another one
+            stands by; None: as long as it thinks right. When it is over, that is a ``TemporaryFailure``.
+        handover: where the provider says that nothing has left yet.
+    """
+
+    notification: Notification
+    delivery: Delivery
+    number: int
+    in_doubt: bool
+    deadline: datetime
+    reach_within: timedelta | None = None
+    handover: Handover = field(default_factory=Handover, compare=False, repr=False)
+
+    @property
+    def content(self) -> Content:
+        """What to say: the delivery's own content, else the notification's."""
+        own = self.delivery.content
+        if own is None:
+            return self.notification.content
+        if self.notification.template is None:
+            return own
+        # Written once for all deliveries: the texts are each reader's, the data is everybody's.
+        return own.model_copy(update={"data": self.notification.content.data})
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The provider's "accepted"; it does not say that anyone saw it.
+
+    Attributes:
+        detail: a short technical text for the trace; no personal data.
+    """
+
+    provider_id: str | None = None
+    detail: str = ""

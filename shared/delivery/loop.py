@@ -1,0 +1,328 @@
+"""One attempt at a delivery: choose the provider, send under a deadline, say what the answer means.
+
+Everything that providers have in common happens here, once: deadline, classification, the next attempt's time, the
+pause of a provider that refuses us, going on to another one, metrics, the log line, the event. Nothing here sleeps; a
+later attempt is a time in the ledger.
+
+Where several providers can carry a delivery, one that failed before it took anything (it cannot be reached, refuses us,
+limits us, puts us off or cannot carry this one) is followed by the next within the same attempt. What one of them may
+have taken is never given to another in the same attempt.
+
+A refusal for good ends a delivery only when it is known to be about its recipient or content
+(``shared.delivery.witnesses``). Until then the delivery is asked for again, with another provider or a little later.
+"""
+
+import logging
+import random
+import time
+from asyncio import timeout
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from shared.core.clock import Clock
+from shared.core.errors import (
+    DeliveryError,
+    DeliveryRefused,
+    OutcomeUnknown,
+    PermanentFailure,
+    ProviderMisconfigured,
+    Reason,
+    RecipientGone,
+    RouteUnfit,
+    TemporaryFailure,
+    Unjudged,
+)
+from shared.core.model import Channel, Delivery, Notification, Priority, State
+from shared.delivery.attempt import Attempt, Receipt
+from shared.delivery.failover import REACH_S, Choice, Failover
+from shared.delivery.provider import Learner, Provider
+from shared.delivery.provider_health import Gate, Gates
+from shared.delivery.retry import RetryPolicy
+from shared.delivery.witnesses import Blame, peer_of, witness_of
+from shared.ledger.ledger import Claim, Outcome
+from shared.telemetry import metrics, tracing
+
+log = logging.getLogger(__name__)
+
+# When a delivery that found its provider paused is looked at again; spread, so that they do not come back at once.
+PAUSED_WAIT_S = (1.0, 5.0)
+# After the first refusal that nobody can judge yet; doubled with each that follows, so that the last
+# (``witnesses.MOST_REFUSALS``) comes within about a minute. Those that are held even then wait for the longest time.
+UNJUDGED_WAIT = timedelta(seconds=2)
+UNJUDGED_WAIT_MOST = timedelta(minutes=5)
+
+
+class Deliverer:
+    """Performs deliveries of one channel.
+
+    Args:
+        providers: in the operator's order of preference; those that handle a delivery's address are its routes.
+        attempt_deadline: one attempt, connecting included.
+        doubt_wait: how long to wait before repeating an attempt that may have arrived, where a repetition is a second
+            message for the recipient; critical ones are repeated at once, because late is worse than twice, and if
+            that is in doubt too, after the usual wait.
+        on_well: called when a provider that was away or refused us is well again.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        providers: Sequence[Provider],
+        *,
+        attempt_deadline: timedelta,
+        retry: RetryPolicy,
+        doubt_wait: timedelta,
+        clock: Clock,
+        on_well: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._channel = channel
+        self._providers = {provider.name: provider for provider in providers}
+        self._failover = Failover(list(self._providers))
+        self._gates = {provider.name: Gates(channel, provider.name) for provider in providers}
+        self._deadline = attempt_deadline
+        self._retry = retry
+        self._doubt_wait = doubt_wait
+        self._clock = clock
+        self._on_well = on_well
+        metrics.prepare_channel(channel, self._gates)
+
+    async def perform(self, notification: Notification, delivery: Delivery, claim: Claim) -> Outcome:
+        """Make one attempt and say how it ended."""
+        with tracing.span(
+            "deliver", "consumer", notification.trace,
+            channel=self._channel.value, attempt=claim.attempt, notification_id=notification.public_id,
+        ) as span:  # fmt: skip
+            outcome = await self._perform(notification, delivery, claim)
+            span.set(outcome=outcome.state.value, reason=outcome.reason.value)
+            return outcome
+
+    async def _perform(self, notification: Notification, delivery: Delivery, claim: Claim) -> Outcome:
+        routes = [name for name, provider in self._providers.items() if provider.handles(delivery)]
+        if not routes:
+            return Outcome(State.DEAD_LETTERED, Reason.NO_PROVIDER, word="bad", counts=False)
+        choices = self._failover.choose(routes, urgent=delivery.priority is Priority.CRITICAL)
+        if not choices:
+            wait = timedelta(seconds=self._failover.held_s(routes)) + _paused_wait()
+            return _not_asked(Reason.RATE_LIMITED, wait, claim)
+        ended = await self._ask(choices, routes, notification, delivery, claim)
+        if not ended:
+            gate = self._gates[choices[0].name].to(peer_of(delivery))
+            return replace(_not_asked(Reason.AUTH, _turn(gate, delivery, _paused_wait()), claim), refusals=0)
+        return _summary(ended)
+
+    async def _ask(
+        self, choices: Sequence[Choice], routes: Sequence[str], notification: Notification, delivery: Delivery,
+        claim: Claim,
+    ) -> list[Outcome]:  # fmt: skip
+        """Ask one route after the other until one has taken the delivery, may have, or has judged it."""
+        ended: list[Outcome] = []
+        unfit: set[str] = set()
+        deadline = self._clock.now() + self._deadline
+        cut_off_s = time.monotonic() + self._deadline.total_seconds()
+        peer, witness = peer_of(delivery), witness_of(delivery, notification.public_id)
+        for position, choice in enumerate(choices):
+            gate = self._gates[choice.name].to(peer)
+            if not gate.lets_through(again=witness is not None and gate.witnesses.knows(witness)):
+                self._failover.not_asked(choice.name)
+                continue
+            left_s = cut_off_s - time.monotonic()
+            reach_within = None
+            if len(choices) > 1:
+                reach_s = REACH_S if choice.hurry else left_s / (len(choices) - position)
+                # A little less than what is left, so that "not reached" is known before the attempt is cut off.
+                reach_within = timedelta(seconds=min(reach_s, left_s * 0.9))
+            attempt = Attempt(notification, delivery, claim.attempt, claim.in_doubt, deadline, reach_within)
+            outcome, error = await self._try(self._providers[choice.name], attempt, left_s, routes, claim)
+            ended.append(outcome)
+            if isinstance(error, RouteUnfit):
+                unfit.add(choice.name)
+            if not _may_be_tried_elsewhere(error) or time.monotonic() >= cut_off_s:
+                break
+        if ended and ended[-1].provider in unfit and unfit != set(routes):
+            # Another one was held back, or has not said what it can do: it may still take it.
+            wait = self._retry.wait(claim.attempt, delivery.priority)
+            ended[-1] = replace(ended[-1], state=State.PENDING, word="retry", wait=wait)
+        return ended
+
+    async def _try(
+        self, provider: Provider, attempt: Attempt, left_s: float, routes: Sequence[str], claim: Claim
+    ) -> tuple[Outcome, DeliveryError | None]:
+        """Ask one route, and take note of how it ended."""
+        with tracing.span(
+            "attempt", "client", channel=self._channel.value, provider=provider.name, attempt=claim.attempt
+        ) as span:
+            started_s = time.perf_counter()
+            answer = await _send(provider, attempt, left_s)
+            duration_s = time.perf_counter() - started_s
+            said = answer if isinstance(answer, DeliveryError) else None
+            gates = self._gates[provider.name]
+            gate = gates.of(peer_of(attempt.delivery), said)
+            error, is_lesson = _judged(gate, said, attempt, claim)
+            if isinstance(answer, Receipt):
+                outcome = Outcome(
+                    State.DELIVERED, provider=provider.name, provider_id=answer.provider_id, detail=answer.detail
+                )
+            else:
+                outcome = self._failed(provider.name, gate, attempt, error or answer)
+            span.set(outcome=outcome.word)
+            if error is not None:
+                span.fail(error.reason.value)
+        if gates.note(gate, error):
+            self._on_well()
+        self._failover.note(provider.name, routes, error, duration_s)
+        metrics.series(metrics.attempts, self._channel, provider.name, outcome.word).inc()
+        metrics.series(metrics.attempt_duration, self._channel, provider.name).observe(duration_s)
+        log.log(
+            logging.INFO if error is None else logging.WARNING,
+            "attempt",
+            extra={
+                "notification_id": attempt.notification.public_id, "delivery_id": claim.delivery_id,
+                "channel": self._channel.value, "provider": provider.name, "attempt": claim.attempt,
+                "outcome": outcome.word, "reason": outcome.reason.value, "detail": outcome.detail,
+                "duration_s": round(duration_s, 4),
+            },
+        )  # fmt: skip
+        if is_lesson and isinstance(provider, Learner):
+            await provider.learn(attempt, error if isinstance(error, PermanentFailure) else None)
+        return outcome, error
+
+    def _failed(self, provider: str, gate: Gate, attempt: Attempt, error: DeliveryError) -> Outcome:
+        """Say what an error means; the order of the cases is from the special to the general."""
+        delivery = attempt.delivery
+        refusals = None
+        match error:
+            case ProviderMisconfigured():
+                state, word, wait, refusals = State.PENDING, "operator", _turn(gate, delivery, _paused_wait()), 0
+            case Unjudged():
+                state, word, wait, refusals = (
+                    State.PENDING,
+                    "unjudged",
+                    self._wait_unjudged(error, delivery),
+                    error.times,
+                )
+            case OutcomeUnknown():
+                state, word = State.PENDING, "unknown"
+                wait = self._wait_in_doubt(attempt)
+            case DeliveryRefused():
+                state, word, wait = State.SUPPRESSED, "refused", timedelta(0)
+            case RecipientGone():
+                state, word, wait = State.DEAD_LETTERED, "gone", timedelta(0)
+            case TemporaryFailure():
+                state, word = State.PENDING, "retry"
+                wait = self._retry.wait(attempt.number, delivery.priority, error.retry_after)
+                if gate.is_away:
+                    wait = _turn(gate, delivery, wait)
+            case _:
+                state, word, wait = State.DEAD_LETTERED, "bad", timedelta(0)
+        return Outcome(
+            state,
+            error.reason,
+            wait,
+            counts=not isinstance(error, ProviderMisconfigured | Unjudged),
+            in_doubt=attempt.in_doubt or isinstance(error, OutcomeUnknown),
+            asked=isinstance(error, TemporaryFailure) and error.retry_after is not None,
+            refusals=refusals,
+            word=word,
+            provider=provider,
+            detail=error.detail,
+        )
+
+    def _wait_unjudged(self, error: Unjudged, delivery: Delivery) -> timedelta:
+        longest = self._retry.max_wait_critical if delivery.priority is Priority.CRITICAL else UNJUDGED_WAIT_MOST
+        wait: timedelta = min(UNJUDGED_WAIT * 2 ** min(error.times - 1, 16), longest)
+        # Less by a part, so that those which were refused together do not come back together.
+        return wait * random.uniform(0.8, 1.0)  # noqa: S311 - jitter
+
+    def _wait_in_doubt(self, attempt: Attempt) -> timedelta:
+        wait = self._retry.wait(attempt.number, attempt.delivery.priority)
+        if attempt.delivery.priority is not Priority.CRITICAL:
+            return max(self._doubt_wait, wait)
+        # At once, but only once: a provider that takes and never answers would be asked without a pause.
+        return wait if attempt.in_doubt else timedelta(0)
+
+
+async def _send(provider: Provider, attempt: Attempt, left_s: float) -> Receipt | DeliveryError:
+    try:
+        async with timeout(left_s):
+            return await provider.send(attempt)
+    except TimeoutError:
+        return attempt.handover.cut_off()
+    except DeliveryError as failure:
+        return failure
+
+
+def _judged(
+    gate: Gate, error: DeliveryError | None, attempt: Attempt, claim: Claim
+) -> tuple[DeliveryError | None, bool]:
+    """Say whose fault a refusal for good is, by what others were told.
+
+    Returns:
+        The error as it turns out to be, and whether something is learnt from it about the address.
+    """
+    witness = witness_of(attempt.delivery, attempt.notification.public_id)
+    if witness is None:
+        return error, error is None
+    if error is None:
+        gate.witnesses.accepted(witness)
+        return None, True
+    if not isinstance(error, PermanentFailure) or isinstance(error, DeliveryRefused):
+        return error, False
+    if not error.code:
+        return error, True
+    judgement = gate.witnesses.refused(witness, error.code, claim.refusals, claim.refused_for.total_seconds())
+    match judgement.blame:
+        case Blame.OURS:
+            return ProviderMisconfigured(Reason.AUTH, f"{error.detail} to everybody"), False
+        case Blame.NOT_KNOWN_YET:
+            return Unjudged(error.reason, error.detail, judgement.times), False
+        case Blame.THEIRS:
+            return error, judgement.by_others
+
+
+def _paused_wait() -> timedelta:
+    return timedelta(seconds=random.uniform(*PAUSED_WAIT_S))  # noqa: S311 - jitter
+
+
+def _turn(gate: Gate, delivery: Delivery, wait: timedelta) -> timedelta:
+    """Have all but critical deliveries wait for their turn as well."""
+    return wait if delivery.priority is Priority.CRITICAL else max(wait, timedelta(seconds=gate.turn_s()))
+
+
+def _may_be_tried_elsewhere(error: DeliveryError | None) -> bool:
+    """Tell whether nothing was taken, and another route may say something else."""
+    if isinstance(error, ProviderMisconfigured | RouteUnfit | Unjudged):
+        return True
+    # A full mailbox is as full by every way to it.
+    return isinstance(error, TemporaryFailure) and error.reason is not Reason.MAILBOX_FULL
+
+
+def _not_asked(reason: Reason, wait: timedelta, claim: Claim) -> Outcome:
+    return Outcome(State.PENDING, reason, wait, counts=False, word="paused", in_doubt=claim.in_doubt)
+
+
+def _summary(ended: Sequence[Outcome]) -> Outcome:
+    """Make one outcome of what the routes said, the last one last, and tell of the others in its detail."""
+    result = ended[-1]
+    if result.word in ("retry", "operator", "unjudged"):
+        # Nobody took it. It uses up an attempt only where one of them puts it off; who comes back first decides when.
+        retries = [outcome for outcome in ended if outcome.word == "retry"]
+        # A route that cannot carry it has ended nothing while another one may.
+        waiting = [outcome for outcome in ended if outcome.state is State.PENDING]
+        result = min(retries or waiting, key=lambda outcome: outcome.wait)
+    others = [f"{other.provider} {other.reason} {other.detail}".rstrip() for other in ended if other is not result]
+    if not others:
+        return result
+    refusals = max((outcome.refusals or 0 for outcome in ended if outcome.word == "unjudged"), default=result.refusals)
+    return replace(result, detail="; ".join([*filter(None, [result.detail]), *others]), refusals=refusals)
+
+
+def latency_observer(channel: Channel, clock: Clock) -> Callable[[Notification, Delivery], None]:
+    """Build what records the time from acceptance (or the planned time) to the provider's answer."""
+
+    def observe(notification: Notification, delivery: Delivery) -> None:
+        since_ms = max(notification.accepted_ms, delivery.due_ms)
+        latency_s = max(0.0, clock.now().timestamp() - since_ms / 1000)
+        metrics.series(metrics.delivery_latency, channel, delivery.priority).observe(latency_s)
+
+    return observe

@@ -1,0 +1,1 @@
+"""People and groups, and the addresses that get nothing."""

@@ -1,0 +1,293 @@
+"""Who can be told, and how: the records of the directory as the wire contract's section 2 writes them.
+
+Promises that a record which passed holds only usable addresses and names that are safe in topics and mail headers, and
+that its JSON reads back as the same record. An unknown field is refused, because in a record that is written once and
+used for years a misspelt preference would go unnoticed. It does not promise that the people a rotation names exist.
+
+``repr`` of these models shows no address, name or token, so that one in a log line or an error does no harm.
+"""
+
+from datetime import time
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+from shared.core.fields import (
+    IDENTIFIER_CHARS,
+    AuthSecret,
+    Channels,
+    DeviceToken,
+    Email,
+    Identifier,
+    Line,
+    LocalDate,
+    Locale,
+    Moment,
+    P256dh,
+    Phone,
+    PushEndpoint,
+    TimeOfDay,
+    ZoneName,
+    identifier,
+    not_empty,
+    unique,
+)
+from shared.core.model import AppEnvironment, Platform
+
+DEVICES = 50
+GROUPS = 500
+ONCALL_USERS = 100
+LAYERS = 20
+OVERRIDES = 200
+ESCALATION_STEPS = 50
+NOTIFY_TARGETS = 50
+REPEATS = 100
+AFTER_S = 7 * 24 * 3600
+EVERY_HOURS = 365 * 24
+
+ADMIN = "admin"
+ONCALL_TARGET = "oncall"
+ADMINS_TARGET = "admins"
+USER_TARGET_PREFIX = "user:"
+
+Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, serialize_by_alias=True)
+
+
+class Preferences(_Record):
+    """Which channels a person wants; critical alerts go past them."""
+
+    realtime: StrictBool = True
+    email: StrictBool = True
+    sms: StrictBool = False
+    push: StrictBool = True
+
+
+class PushKeys(_Record):
+    """The browser's half of the encryption (RFC 8291), base64url without padding."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    p256dh: P256dh = Field(repr=False)
+    auth: AuthSecret = Field(repr=False)
+
+
+class PushSubscription(_Record):
+    """A ``PushSubscriptionJSON`` (W3C Push API) as the browser gives it.
+
+    What else it holds is ignored and not refused: browsers add ``expirationTime`` and may add more.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    endpoint: PushEndpoint = Field(repr=False)
+    keys: PushKeys = Field(repr=False)
+
+
+class MobileDevice(_Record):
+    """An installation of an app.
+
+    Attributes:
+        environment: of an iOS app: which of Apple's push services knows the token.
+        registered_at: when the device last told us its token; the directory fills it in.
+    """
+
+    platform: Literal[Platform.IOS, Platform.ANDROID]
+    token: DeviceToken = Field(repr=False)
+    environment: AppEnvironment | None = None
+    registered_at: Moment | None = None
+
+    @field_validator("environment", mode="after")
+    @classmethod
+    def _is_an_ios_app(cls, value: AppEnvironment | None, info: ValidationInfo) -> AppEnvironment | None:
+        if value is not None and info.data.get("platform", Platform.IOS) is not Platform.IOS:
+            raise PydanticCustomError("environment", "only for ios")
+        return value
+
+    @property
+    def identity(self) -> str:
+        """What tells this device from every other one: a secret."""
+        return self.token
+
+
+class WebDevice(_Record):
+    """A browser.
+
+    Attributes:
+        registered_at: when the browser last told us its subscription; the directory fills it in.
+    """
+
+    platform: Literal[Platform.WEB]
+    subscription: PushSubscription = Field(repr=False)
+    registered_at: Moment | None = None
+
+    @property
+    def identity(self) -> str:
+        """What tells this device from every other one: a secret."""
+        return str(self.subscription.endpoint)
+
+
+Device = Annotated[MobileDevice | WebDevice, Field(discriminator="platform")]
+
+
+def _one_each(devices: tuple[Device, ...]) -> tuple[Device, ...]:
+    """Keep what was said last of a device that is there twice, so that it gets one push."""
+    return tuple({device.identity: device for device in devices}.values())
+
+
+class Person(_Record):
+    """One user of the directory."""
+
+    user_id: Identifier
+    email: Email | None = Field(default=None, repr=False)
+    phone: Phone | None = Field(default=None, repr=False)
+    name: Line | None = Field(default=None, repr=False)
+    locale: Locale | None = None
+    timezone: ZoneName | None = None
+    groups: Annotated[tuple[Identifier, ...], Field(max_length=GROUPS), AfterValidator(unique)] = ()
+    roles: Annotated[tuple[Literal["admin"], ...], Field(max_length=16), AfterValidator(unique)] = ()
+    preferences: Preferences = Preferences()
+    devices: Annotated[tuple[Device, ...], Field(max_length=DEVICES), AfterValidator(_one_each)] = Field(
+        default=(), repr=False
+    )
+
+    @property
+    def is_admin(self) -> bool:
+        """Tell whether this person is told of critical and other alerts of every type."""
+        return ADMIN in self.roles
+
+
+class OwnChoices(_Record):
+    """What a person chose and registered: it is the person's, and no write to the directory touches it.
+
+    Attributes:
+        preferences: the channels that were chosen; a channel that was not is as the directory has it.
+    """
+
+    preferences: Preferences = Preferences()
+    devices: Annotated[tuple[Device, ...], Field(max_length=DEVICES), AfterValidator(_one_each)] = Field(
+        default=(), repr=False
+    )
+
+
+def with_choices(person: Person, own: OwnChoices) -> Person:
+    """Put a person's own choices and devices over what the directory says; the person's devices come first."""
+    chosen = own.preferences.model_dump(exclude_unset=True)
+    theirs = {device.identity for device in own.devices}
+    devices = (*own.devices, *(device for device in person.devices if device.identity not in theirs))[:DEVICES]
+    preferences = person.preferences.model_copy(update=chosen)
+    return person.model_copy(update={"preferences": preferences, "devices": devices})
+
+
+class Override(_Record):
+    """Somebody stands in from ``starts_at`` until just before ``ends_at``."""
+
+    user: Identifier
+    starts_at: Moment = Field(alias="from")
+    ends_at: Moment = Field(alias="until")
+
+    @field_validator("ends_at", mode="after")
+    @classmethod
+    def _ends_after_start(cls, value: Moment, info: ValidationInfo) -> Moment:
+        start = info.data.get("starts_at")
+        if start is not None and value <= start:
+            raise PydanticCustomError("order", "must be after from")
+        return value
+
+
+Users = Annotated[tuple[Identifier, ...], Field(max_length=ONCALL_USERS), AfterValidator(not_empty)]
+
+
+class RotationLayer(_Record):
+    """People who take turns; how turns are counted is told in ``services.router.alerts.oncall``.
+
+    Attributes:
+        every_hours: length of a turn on the wall clock, instead of ``rotation``.
+        handoff: local time at which a turn ends and the next begins.
+        weekday: day of a weekly handoff; None is the weekday of ``start``. Other rotations do not read it.
+        start: local date on which the first person's first turn begins, at ``handoff``.
+        overrides: who stands in for this layer alone.
+    """
+
+    users: Users
+    every_hours: Annotated[int, Field(strict=True, ge=1, le=EVERY_HOURS)] | None = None
+    rotation: Literal["daily", "weekly"] | None = Field(default=None, validate_default=True)
+    handoff: TimeOfDay = time(9)
+    weekday: Weekday | None = None
+    start: LocalDate
+    timezone: ZoneName = "UTC"
+    overrides: Annotated[tuple[Override, ...], Field(max_length=OVERRIDES)] = ()
+
+    @field_validator("rotation", mode="after")
+    @classmethod
+    def _one_rhythm(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None and info.data.get("every_hours", 0) is None:
+            raise PydanticCustomError("alternative", "required, or every_hours")
+        if value is not None and info.data.get("every_hours") is not None:
+            raise PydanticCustomError("alternative", "not together with every_hours")
+        return value
+
+
+def _notify_target(text: str) -> str:
+    if text not in (ONCALL_TARGET, ADMINS_TARGET):
+        user_id = text.removeprefix(USER_TARGET_PREFIX)
+        if user_id in (text, ""):
+            raise PydanticCustomError("notify_target", "must be oncall, admins or user:ID")
+        identifier(user_id)
+    return text
+
+
+NotifyTarget = Annotated[
+    str, Field(min_length=1, max_length=len(USER_TARGET_PREFIX) + IDENTIFIER_CHARS), AfterValidator(_notify_target)
+]
+
+
+class EscalationStep(_Record):
+    """Whom to tell when nobody has acknowledged ``after_s`` seconds after the alert.
+
+    Attributes:
+        channels: only these; None is every channel that can reach them.
+    """
+
+    after_s: Annotated[float, Field(strict=True, ge=0, le=AFTER_S)]
+    notify: Annotated[
+        tuple[NotifyTarget, ...], Field(max_length=NOTIFY_TARGETS), AfterValidator(not_empty), AfterValidator(unique)
+    ]
+    channels: Channels | None = None
+
+
+class OnCall(_Record):
+    """Who answers for one type of alert, and who is told next.
+
+    Attributes:
+        alert_type: ``*`` serves the types without an entry of their own.
+        overrides: who stands in for everybody of this entry.
+        escalation: None is the default list.
+        repeat: how often the list runs again.
+    """
+
+    alert_type: Identifier
+    users: Users | None = None
+    layers: Annotated[tuple[RotationLayer, ...], Field(max_length=LAYERS), AfterValidator(not_empty)] | None = Field(
+        default=None, validate_default=True
+    )
+    overrides: Annotated[tuple[Override, ...], Field(max_length=OVERRIDES)] = ()
+    escalation: (
+        Annotated[tuple[EscalationStep, ...], Field(max_length=ESCALATION_STEPS), AfterValidator(not_empty)] | None
+    ) = None
+    repeat: Annotated[int, Field(strict=True, ge=0, le=REPEATS)] = 0
+
+    @field_validator("layers", mode="after")
+    @classmethod
+    def _users_or_layers(
+        cls, value: tuple[RotationLayer, ...] | None, info: ValidationInfo
+    ) -> tuple[RotationLayer, ...] | None:
+        if value is None and info.data.get("users", ()) is None:
+            raise PydanticCustomError("alternative", "required, or users")
+        if value is not None and info.data.get("users") is not None:
+            raise PydanticCustomError("alternative", "not together with users")
+        return value

@@ -1,0 +1,185 @@
+"""Addresses that are not to be used any more: bounced, complained about, or unsubscribed by their owner.
+
+Promises that an address is kept only as the SHA-256 of its normalised form, that each reason stands on its own (lifting
+a bounce does not undo an unsubscription), and that nothing expires: whoever lifts an entry does it on purpose. It does
+not promise that somebody who has a list of addresses cannot tell which of them are here.
+
+What an entry keeps away is decided in ``refusal`` alone: a channel asks it before each send, the router to warn in a
+receipt, and the replay of dead letters before it reopens one.
+"""
+
+import asyncio
+import json
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from hashlib import sha256
+from typing import Any
+
+from shared.core.clock import Clock, rfc3339
+from shared.core.errors import DeliveryRefused, Reason
+from shared.core.model import Channel, Priority
+from shared.store.keys import Keys
+from shared.store.store import Store
+
+
+class Cause(StrEnum):
+    """Why an address is not used."""
+
+    BOUNCE = "bounce"
+    COMPLAINT = "complaint"
+    UNSUBSCRIBED = "unsubscribed"
+
+
+EPOCH = datetime.fromtimestamp(0, UTC)
+
+# Between a cause and the category that it is about, in the name of an entry.
+_ABOUT = ":"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One reason against an address.
+
+    Attributes:
+        detail: a short technical text such as a status code; no personal data.
+        category: what was unsubscribed from; None is every category.
+    """
+
+    cause: Cause
+    at: datetime
+    detail: str
+    category: str | None = None
+
+
+def digest(address: str) -> str:
+    """Return what stands for an address: the hex SHA-256 of its form without differences of case.
+
+    The local part, too: no known mail service tells addresses apart by case alone, and a reported address often comes
+    back in another one (RFC 5321, 2.4 would allow it to matter).
+    """
+    return sha256(address.strip().casefold().encode()).hexdigest()
+
+
+def must_arrive(priority: Priority) -> bool:
+    """Tell whether a delivery goes out against the wish of the address's owner.
+
+    A critical one does: an alert must reach the people on call. Whatever else its recipient cannot switch off is to be
+    asked about here.
+    """
+    return priority is Priority.CRITICAL
+
+
+def refusal(channel: Channel, entries: Iterable[Entry], priority: Priority, category: str | None) -> Reason | None:
+    """Say why a delivery to an address is not sent; None lets it pass.
+
+    A bounce keeps everything away, because nothing would arrive. A complaint keeps away what need not arrive. Whoever
+    unsubscribed did so from one category of mail, or from all of them: mail without a category has no link, and goes
+    on. On SMS it is the word STOP, which is about the number, whatever the priority and the category: there are laws
+    about it.
+
+    Args:
+        priority: the delivery's.
+        category: what the notification says that it belongs to.
+    """
+    found = list(entries)
+    if any(entry.cause is Cause.BOUNCE for entry in found):
+        return Reason.BOUNCED
+    if channel is Channel.SMS:
+        return Reason.OPTED_OUT if found else None
+    if must_arrive(priority):
+        return None
+    return Reason.OPTED_OUT if any(_is_about(entry, category) for entry in found) else None
+
+
+def _is_about(entry: Entry, category: str | None) -> bool:
+    if entry.cause is not Cause.UNSUBSCRIBED:
+        return True
+    return category is not None and entry.category in (None, category)
+
+
+class Suppressions:
+    """The suppression list of one channel."""
+
+    def __init__(self, store: Store, keys: Keys, channel: Channel, clock: Clock) -> None:
+        self._store = store
+        self._keys = keys
+        self._channel = channel
+        self._clock = clock
+
+    async def add(self, address_digest: str, cause: Cause, detail: str = "", category: str | None = None) -> bool:
+        """Write down a reason; return False when it stood there already, and is left as it was.
+
+        Args:
+            category: what was unsubscribed from; None is every category.
+        """
+        entry = json.dumps({"at": rfc3339(self._clock.now()), "detail": detail})
+        name = _name(cause, category)
+        return bool(await self._store.command("HSETNX", self._key(address_digest), name, entry, lasting=True))
+
+    async def lift(self, address_digest: str, cause: Cause | None = None, category: str | None = None) -> bool:
+        """Take back a reason, or all of them; return whether there was one.
+
+        Args:
+            category: only the unsubscription from this one; None is all of them.
+        """
+        key = self._key(address_digest)
+        if cause is None:
+            return bool(await self._store.command("DEL", key, lasting=True))
+        names = [_name(cause, category)]
+        if cause is Cause.UNSUBSCRIBED and category is None:
+            entries = await self.entries(address_digest)
+            names += [_name(cause, entry.category) for entry in entries if entry.cause is cause and entry.category]
+        return bool(await self._store.command("HDEL", key, *names, lasting=True))
+
+    async def entries(self, address_digest: str) -> list[Entry]:
+        """Return the reasons against an address; usually none."""
+        return _read(await self._store.command("HGETALL", self._key(address_digest)))
+
+    async def listed(self, address_digests: Collection[str]) -> dict[str, list[Entry]]:
+        """Return the reasons against those of the addresses that have any, in one round trip."""
+        digests: Sequence[str] = list(address_digests)
+        found = await asyncio.gather(*(self._store.submit("HGETALL", self._key(each)) for each in digests))
+        return {each: entries for each, answer in zip(digests, found, strict=True) if (entries := _read(answer))}
+
+    async def check(self, address_digest: str, priority: Priority, category: str | None = None) -> None:
+        """Let a delivery pass, or refuse it.
+
+        Raises:
+            DeliveryRefused: with the reason for the delivery's end.
+        """
+        reason = refusal(self._channel, await self.entries(address_digest), priority, category)
+        if reason is not None:
+            raise DeliveryRefused(reason)
+
+    def _key(self, address_digest: str) -> str:
+        return self._keys.suppressed(self._channel.value, address_digest)
+
+
+def _name(cause: Cause, category: str | None) -> str:
+    return cause.value if category is None else f"{cause.value}{_ABOUT}{category}"
+
+
+def _read(answer: Any) -> list[Entry]:  # noqa: ANN401 - clients hand hashes out flat or as mappings
+    if not answer:
+        return []
+    pairs = answer.items() if isinstance(answer, dict) else zip(answer[::2], answer[1::2], strict=True)
+    known = {cause.value for cause in Cause}
+    entries = []
+    for name, text in pairs:
+        cause, about, category = name.decode(errors="replace").partition(_ABOUT)
+        # A newer version may know more reasons, and what to do about them.
+        if cause in known:
+            at, detail = _noted(text)
+            entries.append(Entry(Cause(cause), at, detail, category if about else None))
+    return entries
+
+
+def _noted(text: bytes) -> tuple[datetime, str]:
+    """Read when and why an entry was made; one that is damaged still counts, because its name says what it is about."""
+    try:
+        fields = json.loads(text)
+        return datetime.fromisoformat(fields["at"]), str(fields["detail"])
+    except (ValueError, TypeError, KeyError):
+        return EPOCH, "unreadable"

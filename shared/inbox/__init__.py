@@ -1,0 +1,1 @@
+"""What a user has to read, and who looks at it right now."""

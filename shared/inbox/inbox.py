@@ -1,0 +1,301 @@
+"""Users' inboxes: what stands in them, and what was read.
+
+Promises: an entry is written once for each notification id, however often it is added; the oldest go beyond the limit
+and after the retention, and the unread count stays right; every change tells which sessions must hear of it. Entries
+stand in the order of acceptance, whoever wrote them, and are numbered as they were written (``shared.inbox.timeline``).
+One call is one round trip, atomic on the user's hash tag. Every call may be repeated after StoreUnavailable.
+
+It writes no broadcasts: those stand in the feed, once for everybody (``shared.inbox.feed``).
+"""
+
+import json
+import logging
+import secrets
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+from shared.core.model import Channel, Content, Notification
+from shared.inbox.timeline import PENDING_MOST, FeedEntry, FeedLog, Mark, OwnEntry, Snapshot
+from shared.store.keys import Keys
+from shared.store.replies import read_object
+from shared.store.store import Store, load_script
+
+log = logging.getLogger(__name__)
+
+Change = Literal["read", "unread", "archive"]
+
+_PRELUDE = "inbox_log"
+_add = load_script(__package__, "inbox_add", _PRELUDE)
+_read = load_script(__package__, "inbox_read", _PRELUDE)
+_page = load_script(__package__, "inbox_page", _PRELUDE)
+_pinned = load_script(__package__, "inbox_pinned", _PRELUDE)
+_mark = load_script(__package__, "inbox_mark", _PRELUDE)
+_mark_feed = load_script(__package__, "inbox_mark_feed", _PRELUDE)
+_read_all = load_script(__package__, "inbox_read_all", _PRELUDE)
+
+_QUIET = b"q"
+_MARKS = {mark.value.encode(): mark for mark in Mark}
+
+# Ids that the store looks at in one call for a page of entries in one state.
+_LOOKED_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """Where an entry stands after adding it.
+
+    Attributes:
+        before: the sequence before it; -1 when the entry was there already.
+        unread: own entries that are unread.
+        sessions: the records of the user's open sessions, see ``shared.inbox.sessions``.
+        order: where it stands among others, see ``shared.inbox.timeline``.
+    """
+
+    is_new: bool
+    epoch: str
+    before: int
+    seq: int
+    unread: int
+    version: int
+    sessions: Sequence[bytes]
+    order: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OwnPage:
+    """A part of a user's own entries.
+
+    Attributes:
+        snapshot: with these entries, the newest first.
+        above: the order of the entry right above the page, where one was named.
+        bound: from where to go on, see ``Inbox.page``; empty when there are no more.
+    """
+
+    snapshot: Snapshot
+    above: int | None
+    bound: str
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """What a change of marks came to; the snapshot holds no entries."""
+
+    changed: bool
+    snapshot: Snapshot
+    sessions: Sequence[bytes]
+
+
+def new_epoch() -> str:
+    """Make the name of a history that begins."""
+    return secrets.token_hex(8)
+
+
+def wire_body(notification: Notification, content: Content) -> str:
+    """Write a notification as the wire contract's section 5 has it, without ``read``, which differs by user."""
+    body: dict[str, Any] = {
+        "id": notification.id,
+        "title": content.title,
+        "message": content.message,
+        "type": content.type,
+        "priority": notification.priority,
+        "category": content.category,
+        "data": content.data,
+        "timestamp": notification.accepted_ms / 1000,
+        # Where the publisher did not choose, this is the one channel that every notification takes.
+        "channels": notification.channels or [Channel.REALTIME],
+    }
+    if content.alert is not None:
+        alert = content.alert.model_dump(mode="json", exclude_none=True)
+        body["alert"] = {"id": notification.id, **alert, "state": "open"}
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+
+
+class Inbox:
+    """The inboxes on one store.
+
+    Args:
+        limit: entries kept per user.
+        retention: how long an entry is kept.
+    """
+
+    def __init__(self, store: Store, keys: Keys, limit: int, retention: timedelta) -> None:
+        self._store = store
+        self._keys = keys
+        self.limit = limit
+        self.retention_s = round(retention.total_seconds())
+
+    async def add(
+        self,
+        user_id: str,
+        notification_id: str,
+        body: str,
+        *,
+        order: int | None = None,
+        quiet: bool = False,
+        pinned: bool = False,
+    ) -> Added:
+        """Write an entry, unless it is there.
+
+        Args:
+            body: see ``wire_body``.
+            order: see ``shared.store.keys.order_of``; None for that of writing. The next free one is taken.
+            quiet: not to be shown live; it is found in the inbox and counted as unread.
+            pinned: the limit does not push it out, until ``unpin``.
+        """
+        value = _QUIET + body.encode() if quiet else body.encode()
+        answer = await self._store.script(
+            _add, self._keys.user(user_id), "inbox", notification_id, value, self.limit, self.retention_s, new_epoch(),
+            "" if order is None else order, int(pinned), lasting=True,
+        )  # fmt: skip
+        return read_added(answer)
+
+    async def forget(self, user_id: str) -> None:
+        """Forget a user's inbox and what he has read of the feed."""
+        base = self._keys.user(user_id)
+        names = ("inbox", "pinned", "order", "entries", "state", "feed_state", "meta")
+        await self._store.command("UNLINK", *(f"{base}:{name}" for name in names), lasting=True)
+
+    async def everything(self, user_id: str) -> Snapshot:
+        """Read a user's inbox with all its entries."""
+        return await self.after(user_id, 0)
+
+    async def after(self, user_id: str, seq: int) -> Snapshot:
+        """Read a user's inbox with the entries after a sequence."""
+        return read_snapshot(
+            await self._store.script(_read, self._keys.user(user_id), *self.wanted(seq), self.limit, self.retention_s)
+        )
+
+    async def pending(self, user_id: str) -> Snapshot:
+        """Read a user's inbox with its newest unread entries."""
+        return read_snapshot(
+            await self._store.script(_read, self._keys.user(user_id), *self.wanted(None), self.limit, self.retention_s)
+        )
+
+    async def page(
+        self, user_id: str, marks: Collection[Mark], most: int, *, above: str = "", bound: str = "+inf"
+    ) -> OwnPage | None:
+        """Read some of a user's own entries, the newest first.
+
+        It may return fewer than there are; its bound says where to go on.
+
+        Args:
+            marks: which entries are wanted.
+            most: above 0.
+            above: the id of an own entry, below which to begin.
+            bound: where to begin otherwise: a highest order, with a bracket before it when it does not belong.
+
+        Returns:
+            None when there is no entry ``above``.
+        """
+        answer = await self._store.script(
+            _page, self._keys.user(user_id), above, bound, "".join(marks), most, _LOOKED_AT_ONCE, self.limit,
+            self.retention_s,
+        )  # fmt: skip
+        if not answer:
+            return None
+        order, on, snapshot = answer
+        return OwnPage(read_snapshot(snapshot), int(order) if order else None, on.decode())
+
+    async def pinned(self, user_id: str) -> list[OwnEntry]:
+        """Read a user's pinned entries, the newest first."""
+        answer = await self._store.script(_pinned, self._keys.user(user_id))
+        return _own_entries(answer)
+
+    async def unpin(self, user_id: str, entry_ids: Collection[str]) -> None:
+        """Let entries go the way of the others."""
+        await self._store.command("SREM", f"{self._keys.user(user_id)}:pinned", *entry_ids)
+
+    async def place(self, user_id: str) -> tuple[str, int]:
+        """Read where a user's own entries end: epoch and sequence."""
+        epoch, seq = await self._store.command("HMGET", f"{self._keys.user(user_id)}:meta", "epoch", "seq")
+        return (epoch or b"").decode(), int(seq or 0)
+
+    @staticmethod
+    def wanted(seq: int | None) -> tuple[str | int, int]:
+        """Say to a script which entries to return: those after a sequence, or the newest unread ones."""
+        return ("pending" if seq is None else seq, PENDING_MOST)
+
+    async def mark(self, user_id: str, entry_id: str, change: Change) -> Marked | None:
+        """Change the mark of an own entry; None when there is no such entry.
+
+        ``read`` leaves an archived entry archived, ``unread`` brings it back.
+        """
+        answer = await self._store.script(
+            _mark, self._keys.user(user_id), entry_id, change, self.retention_s, lasting=True
+        )
+        return _read_marked(answer) if answer else None
+
+    async def mark_feed(self, user_id: str, entry: FeedEntry, change: Change, feed: FeedLog) -> Marked:
+        """Change one user's mark of a feed entry that he may see."""
+        answer = await self._store.script(
+            _mark_feed, self._keys.user(user_id), entry.id, entry.seq, change, self.retention_s, feed.epoch, feed.floor,
+            lasting=True,
+        )  # fmt: skip
+        return _read_marked(answer)
+
+    async def read_all(self, user_id: str, feed: FeedLog) -> Marked:
+        """Mark every own entry as read, and the feed as far as the caller knows it."""
+        answer = await self._store.script(
+            _read_all, self._keys.user(user_id), self.retention_s, feed.epoch, feed.floor, feed.seq, lasting=True
+        )
+        return _read_marked(answer)
+
+
+def read_added(answer: Sequence[Any]) -> Added:
+    """Read the answer of the ``inbox_add`` script."""
+    is_new, epoch, before, seq, unread, version, sessions, order = answer
+    return Added(bool(is_new), epoch.decode(), int(before), int(seq), int(unread), int(version), sessions, int(order))
+
+
+def read_position(answer: Sequence[Any]) -> Snapshot:
+    """Read a position as the scripts answer it: a snapshot without entries and feed marks."""
+    epoch, seq, floor, unread, version, feed_version, feed_epoch, feed_read = answer
+    return Snapshot(
+        epoch.decode(), int(seq), int(floor), int(unread), int(version), int(feed_version),
+        feed_epoch.decode(), int(feed_read),
+    )  # fmt: skip
+
+
+def read_snapshot(answer: Sequence[Any]) -> Snapshot:
+    """Read a snapshot as the scripts answer it."""
+    position, marks, entries = answer
+    known = read_position(position)
+    return Snapshot(
+        known.epoch, known.seq, known.floor, known.unread, known.version, known.feed_version, known.feed_epoch,
+        known.feed_read, _read_marks(marks),
+        _own_entries(entries),
+    )  # fmt: skip
+
+
+def _read_marks(answer: Sequence[bytes]) -> dict[str, tuple[Mark, int]]:
+    pairs = zip(answer[::2], answer[1::2], strict=True)
+    return {
+        entry_id.decode(errors="replace"): (_MARKS[value[:1]], int(value[1:]))
+        for entry_id, value in pairs
+        if value[:1] in _MARKS and value[1:].isdigit()
+    }
+
+
+def _own_entries(answer: Sequence[bytes]) -> list[OwnEntry]:
+    """Read entries as the scripts answer them; those that are damaged are passed over."""
+    found = [_own_entry(*answer[index : index + 5]) for index in range(0, len(answer), 5)]
+    entries = [entry for entry in found if entry is not None]
+    if len(entries) < len(found):
+        log.error("unreadable inbox entries passed over", extra={"entries": len(found) - len(entries)})
+    return entries
+
+
+def _own_entry(entry_id: bytes, seq: bytes, order: bytes, mark: bytes, value: bytes) -> OwnEntry | None:
+    quiet = value.startswith(_QUIET)
+    body = value[len(_QUIET) :] if quiet else value
+    if not read_object(body):
+        return None
+    known = _MARKS.get(mark, Mark.UNREAD)
+    return OwnEntry(int(seq), entry_id.decode(errors="replace"), known, body, quiet, int(order))
+
+
+def _read_marked(answer: Sequence[Any]) -> Marked:
+    was_changed, position, marks, sessions = answer
+    return Marked(bool(was_changed), read_snapshot((position, marks, ())), sessions)

@@ -1,0 +1,1 @@
+"""The record of every notification: accept, claim, finish, sweep; and those who read it."""

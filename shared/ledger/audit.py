@@ -1,0 +1,224 @@
+"""The audit: is everything that was accepted accounted for, and is anything overdue?
+
+``shared.ledger.audit_report`` holds the law. Each shard is read by one script per few minutes, so the law must hold at
+any moment, also for a minute that is still moving. The counters are not believed alone: the open rows must be the
+entries of the schedule, open rows are looked at for their deadlines and leases, and ``shared.ledger.audit_records``
+counts the rows in the records themselves.
+
+Promises to write nothing, and to hold the store for some milliseconds at a time only. It does not find what was never
+written at all, and it knows the counters of the last ``LONGEST_SPAN`` only.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+from enum import Enum, auto
+from typing import Any
+
+from shared.core.clock import from_epoch_ms
+from shared.ledger.audit_records import AuditRecords
+from shared.ledger.audit_report import Accounts, Finding, Kind, Report, joined
+from shared.ledger.ledger import LANES
+from shared.store.keys import SHARDS, Keys
+from shared.store.store import Script, Store, load_script
+
+# The ledger keeps its counters a day longer (TALLY_RETENTION_S).
+LONGEST_SPAN = timedelta(days=7)
+
+# How long after its time something may wait: sweepers come by every second, a restart takes some more.
+OVERDUE_AFTER = timedelta(seconds=60)
+
+# Minutes and open rows that one script reads, seconds in one page of a lane's, and scripts sent together: some
+# milliseconds of the store's time.
+_MINUTES = 15
+_OPEN_ROWS = 200
+_SECONDS = 500
+_AT_ONCE = 4
+
+# How many minutes of some shard a sample holds, and how many records of each at most.
+_SAMPLE_UNITS = 16
+_SAMPLE_RECORDS = 500
+
+_counters = load_script(__package__, "audit", "ledger")
+_schedule = load_script(__package__, "audit_schedule", "ledger")
+_open = load_script(__package__, "audit_open", "ledger")
+
+# The minute of one shard.
+Unit = tuple[str, int]
+
+Progress = Callable[[str, int, int], None]
+
+
+class Depth(Enum):
+    """How far an audit goes beyond the counters and the schedule."""
+
+    COUNTERS = auto()
+    """Open rows only, those that are due first."""
+    SAMPLE = auto()
+    """Beside that, the records of some minutes in some shards."""
+    RECORDS = auto()
+    """Every open row, and every record that is not too old."""
+
+
+class Audit:
+    """Audits the ledger on one store.
+
+    Args:
+        record_retention_s: what the services have: a record that has ended may be gone after that.
+        overdue_after: how long after its time something is overdue.
+    """
+
+    def __init__(
+        self, store: Store, keys: Keys, record_retention_s: int, overdue_after: timedelta = OVERDUE_AFTER
+    ) -> None:
+        self._store = store
+        self._bases = [keys.shard(shard) for shard in range(SHARDS)]
+        self._records = AuditRecords(store, record_retention_s)
+        self._overdue_ms = round(overdue_after.total_seconds() * 1000)
+
+    async def run(self, span: timedelta, depth: Depth, progress: Progress = lambda _what, _done, _of: None) -> Report:
+        """Audit what became due in this span before now, and everything that is open.
+
+        Args:
+            span: at most ``LONGEST_SPAN``.
+            progress: is told what is being read, how much of it is done, and how much there is.
+        """
+        seconds, microseconds = await self._store.command("TIME")
+        now_ms = int(seconds) * 1000 + int(microseconds) // 1000
+        minutes = range((now_ms - round(span.total_seconds() * 1000)) // 60_000, now_ms // 60_000 + 1)
+        accounts, busy, findings = await self._check_counters(minutes, progress)
+        # One moment for both: what is counted is what gets a name.
+        overdue_at_ms = now_ms - self._overdue_ms
+        open_rows, astray, more = await self._check_schedule(overdue_at_ms, progress)
+        findings += more
+        seen, more = await self._check_open(overdue_at_ms, progress, everything=depth is Depth.RECORDS)
+        findings += more
+        if depth is Depth.RECORDS:
+            # So that the rows which the schedule has lost get a name, whenever they were or will be due.
+            busy |= await self._open_minutes(astray)
+        earliest = self._records.earliest(now_ms)
+        units = sorted((base, minute) for base, minute in busy if minute >= earliest)
+        records_seen, more = await self._check_records(units, depth, progress)
+        findings += more
+        return Report(
+            since=from_epoch_ms(minutes.start * 60_000),
+            until=from_epoch_ms(now_ms),
+            accounts=accounts,
+            findings=joined(findings),
+            open_rows=open_rows,
+            open_rows_seen=seen,
+            records_seen=records_seen,
+        )
+
+    async def _ask(
+        self, script: Script, calls: Iterable[Sequence[str | int]], tell: Callable[[int, int], None]
+    ) -> list[tuple[str, Any]]:
+        """Run a script with each of these arguments on every shard, few at a time, and say which shard answered."""
+        every = [(base, args) for args in calls for base in self._bases]
+        answers: list[Any] = []
+        for start in range(0, len(every), _AT_ONCE):
+            some = every[start : start + _AT_ONCE]
+            answers += await asyncio.gather(*(self._store.submit_script(script, base, *args) for base, args in some))
+            tell(len(answers), len(every))
+        return [(base, answer) for (base, _), answer in zip(every, answers, strict=True)]
+
+    async def _check_counters(
+        self, minutes: range, progress: Progress
+    ) -> tuple[dict[str, Accounts], set[Unit], list[Finding]]:
+        """Add up the accounts of each lane, and find the minutes that are not empty and those that do not balance."""
+        calls: list[tuple[str | int, ...]] = [
+            (first, min(first + _MINUTES, minutes.stop) - 1, *LANES)
+            for first in range(minutes.start, minutes.stop, _MINUTES)
+        ]
+        totals = dict.fromkeys(LANES, Accounts())
+        busy: set[Unit] = set()
+        findings = []
+        answers = await self._ask(_counters, calls, lambda done, of: progress("counters", done, of))
+        for base, (sums, unbalanced, busy_minutes) in answers:
+            busy.update((base, minute) for minute in busy_minutes)
+            for lane, numbers in zip(LANES, sums, strict=True):
+                totals[lane] += Accounts(*numbers)
+            for minute, lane, *numbers in unbalanced:
+                found = Accounts(*numbers)
+                at = from_epoch_ms(minute * 60_000)
+                findings.append(Finding(Kind.TALLY, lane.decode(), abs(found.difference), at, found.named))
+        return totals, busy, findings
+
+    async def _check_schedule(
+        self, overdue_at_ms: int, progress: Progress
+    ) -> tuple[int, list[tuple[str, str]], list[Finding]]:
+        """Count the open rows, and find schedules (shard and lane) that differ from them, and what nobody sweeps."""
+        calls: list[tuple[str | int, ...]] = [(overdue_at_ms, *LANES)]
+        open_rows, astray, findings = 0, [], []
+        for base, answer in await self._ask(_schedule, calls, lambda done, of: progress("schedules", done, of)):
+            for lane, (count, entries, overdue, earliest_ms) in zip(LANES, answer, strict=True):
+                open_rows += count
+                if count != entries:
+                    astray.append((base, lane))
+                    numbers = {"open": count, "scheduled": entries}
+                    findings.append(Finding(Kind.SCHEDULE, lane, abs(count - entries), numbers=numbers))
+                if overdue:
+                    findings.append(Finding(Kind.UNSWEPT, lane, overdue, from_epoch_ms(earliest_ms)))
+        return open_rows, astray, findings
+
+    async def _open_minutes(self, schedules: list[tuple[str, str]]) -> set[Unit]:
+        """Return the minutes in which open rows of these shards and lanes became due, or will."""
+        found: set[Unit] = set()
+        for base, lane in schedules:
+            cursor = 0
+            while True:
+                page = await self._store.command("HSCAN", f"{base}:age:{lane}", cursor, "COUNT", _SECONDS)
+                cursor = int(page[0])
+                found.update((base, int(second) // 60) for second in page[1][::2])
+                if cursor == 0:
+                    break
+        return found
+
+    async def _check_open(
+        self, overdue_at_ms: int, progress: Progress, *, everything: bool
+    ) -> tuple[int, list[Finding]]:
+        """Look at open rows one by one; where not at everything, at those of each lane and shard that are due first."""
+        seen = 0
+        findings: list[Finding] = []
+        first = b"0" if everything else b""
+        left = [(base, lane, first) for lane in LANES for base in self._bases]
+        schedules = len(left)
+        while left:
+            some, left = left[-_AT_ONCE:], left[:-_AT_ONCE]
+            arguments = [(base, lane, overdue_at_ms, _OPEN_ROWS, cursor) for base, lane, cursor in some]
+            answers = await asyncio.gather(*(self._store.submit_script(_open, *each) for each in arguments))
+            for (base, lane, _), (cursor, count, *problems) in zip(some, answers, strict=True):
+                seen += count
+                findings += joined(_of_open_row(lane, *problem) for problem in problems)
+                if cursor != b"0":
+                    left.append((base, lane, cursor))
+            progress("schedules", schedules - len(left), schedules)
+        return seen, findings
+
+    async def _check_records(self, units: list[Unit], depth: Depth, progress: Progress) -> tuple[int, list[Finding]]:
+        """Count the rows in the records of these shards and minutes, or of some of them."""
+        if depth is Depth.COUNTERS:
+            return 0, []
+        most = None
+        if depth is Depth.SAMPLE:
+            most = _SAMPLE_RECORDS
+            units = random.sample(units, min(_SAMPLE_UNITS, len(units)))
+        seen = 0
+        findings: list[Finding] = []
+        for start in range(0, len(units), _AT_ONCE):
+            some = units[start : start + _AT_ONCE]
+            for count, more in await asyncio.gather(*(self._records.check(*unit, most) for unit in some)):
+                seen += count
+                findings += joined(more)
+            progress("records", start + len(some), len(units))
+        return seen, findings
+
+
+def _of_open_row(lane: str, kind: bytes, notification_id: bytes, since_ms: int) -> Finding:
+    word = kind.decode()
+    ids = frozenset((notification_id.decode(),))
+    if word == "stray":
+        return Finding(Kind.SCHEDULE, lane, 1, notification_ids=ids)
+    # What nobody sweeps has been counted already; this is its name.
+    return Finding(Kind(word), lane, 0 if word == Kind.UNSWEPT else 1, from_epoch_ms(since_ms), notification_ids=ids)

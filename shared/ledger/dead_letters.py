@@ -1,0 +1,373 @@
+"""Dead letters: found by channel, reason and age, reopened when that still makes sense, or dropped from the list.
+
+Promises that a dead letter is reopened once, however many people replay at the same time, and that the accounts stay
+true: reopening takes it from its minute's dead letters and adds it to the open rows in one step. What is reopened is
+due at once and is driven by the router's sweeper like everything that is due.
+
+Before that, a delivery to a person is looked at with the person's record of now: it is left dead when the person is
+gone, has switched the channel off, or has no such address any more; a mail or an SMS goes to the address that the
+record has now. So is what would end as suppressed at once: a mail or an SMS to an address on the suppression list, by
+the rules that its channel asks before a send. Dropping is for good: the record keeps its state and its trace, and
+nothing replays it.
+"""
+
+import asyncio
+import heapq
+import json
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from shared.core.clock import SystemClock, epoch_ms, from_epoch_ms
+from shared.core.model import Channel, Delivery, Job, Priority, State
+from shared.directory.directory import Directory
+from shared.directory.people import MobileDevice, Person, WebDevice
+from shared.directory.suppression import Suppressions, digest, refusal
+from shared.ledger.jobs import open_job
+from shared.ledger.ledger import ROUTER_LANE, is_notification_id
+from shared.ledger.reader import DAMAGED, Trace, parts_of
+from shared.ledger.rows import RowStatus, is_readable
+from shared.store.keys import SHARDS, Keys
+from shared.store.store import Store, load_script
+
+# Entries that are read from one shard's list, and handed out, at a time.
+_PAGE = 200
+
+_replay = load_script(__package__, "replay", "ledger")
+
+
+class Answer(StrEnum):
+    """What became of a try to replay; all but the first leave things as they are."""
+
+    REOPENED = "reopened"
+    ALREADY = "already"
+    """Somebody else replayed or dropped it meanwhile."""
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    ACKNOWLEDGED = "acknowledged"
+    """Its alert was, as with the next: nobody is to be told any more."""
+    RESOLVED = "resolved"
+    RECORD_EXPIRED = "record_expired"
+    """Nothing is known any more of what was to be sent."""
+    UNKNOWN_RECIPIENT = "unknown_recipient"
+    UNREADABLE = "unreadable"
+    """What the ledger holds of it is damaged."""
+    PREFERENCE_OFF = "preference_off"
+    NO_ADDRESS = "no_address"
+    BOUNCED = "bounced"
+    """Its address is on the suppression list because nothing arrives there."""
+    OPTED_OUT = "opted_out"
+    """Its recipient has unsubscribed, has complained or has answered STOP."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which dead letters are meant.
+
+    Attributes:
+        until: those that ended at this time or earlier; so what dies again after its replay is not met again.
+        lane: a channel's, or the router's; None is any, as with the others.
+        reason: the word they ended with.
+    """
+
+    until: datetime
+    lane: str | None = None
+    reason: str | None = None
+    notification_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Entry:
+    """One entry of the list.
+
+    Attributes:
+        notification_id: something else, or nothing, where the ledger's schedule was damaged.
+        reason: None once the record has expired.
+        base: the shard that lists it.
+    """
+
+    at_ms: int
+    lane: str
+    notification_id: str
+    key: str
+    reason: str | None = None
+    base: str = ""
+
+    @property
+    def member(self) -> str:
+        """Its name in the list."""
+        return f"{self.lane}|{self.notification_id}|{self.key}"
+
+
+class DeadLetters:
+    """The dead letters on one store."""
+
+    def __init__(self, store: Store, keys: Keys) -> None:
+        self._store = store
+        self._keys = keys
+        self._directory = Directory(store, keys)
+        self._trace = Trace(store, keys)
+        self._unwanted = {
+            channel: Suppressions(store, keys, channel, SystemClock()) for channel in (Channel.EMAIL, Channel.SMS)
+        }
+
+    async def now(self) -> datetime:
+        """Ask the store for the time, by which dead letters are dated."""
+        seconds, microseconds = await self._store.command("TIME")
+        return from_epoch_ms(int(seconds) * 1000 + int(microseconds) // 1000)
+
+    async def pages(self, wanted: Wanted, most: int | None = None) -> AsyncIterator[list[Entry]]:
+        """Yield dead letters, the oldest first, each once.
+
+        Args:
+            most: at most so many.
+        """
+        left = most
+        async for page in self._listed(wanted):
+            found = [entry for entry in await self._known(page) if wanted.reason in (None, entry.reason)]
+            some = found if left is None else found[:left]
+            if some:
+                yield some
+            if left is not None:
+                left -= len(some)
+                if left == 0:
+                    return
+
+    async def _listed(self, wanted: Wanted) -> AsyncIterator[list[Entry]]:
+        if wanted.notification_id is not None:
+            yield await self._of_notification(wanted, wanted.notification_id)
+            return
+        shards = [self._of_shard(self._keys.shard(shard), wanted) for shard in range(SHARDS)]
+        # The earliest entry that each shard has left.
+        firsts = await asyncio.gather(*(anext(shard, None) for shard in shards))
+        heads = [(entry, number) for number, entry in enumerate(firsts) if entry is not None]
+        heapq.heapify(heads)
+        page: list[Entry] = []
+        while heads:
+            entry, number = heads[0]
+            page.append(entry)
+            following = await anext(shards[number], None)
+            if following is None:
+                heapq.heappop(heads)
+            else:
+                heapq.heapreplace(heads, (following, number))
+            if len(page) == _PAGE:
+                yield page
+                page = []
+        if page:
+            yield page
+
+    async def _of_shard(self, base: str, wanted: Wanted) -> AsyncIterator[Entry]:
+        """Yield one shard's entries in their order, while others may take some of them away."""
+        last = (0, "")
+        count = _PAGE
+        while True:
+            answer = await self._store.command(
+                "ZRANGEBYSCORE", f"{base}:dead", last[0], epoch_ms(wanted.until), "WITHSCORES", "LIMIT", 0, count
+            )
+            members = _scored(answer)
+            fresh = [each for each in members if each > last]
+            for at_ms, member in fresh:
+                last = (at_ms, member)
+                lane, notification_id, key = parts_of(member)
+                if wanted.lane in (None, lane):
+                    yield Entry(at_ms, lane, notification_id, key, base=base)
+            if len(members) < count:
+                return
+            # More of one millisecond than fit on a page: the next page has to hold them all.
+            count = _PAGE if fresh else count * 2
+
+    async def _of_notification(self, wanted: Wanted, notification_id: str) -> list[Entry]:
+        if await self._trace.record(notification_id) is None:
+            return []
+        rows = [
+            row
+            async for row in self._trace.rows(notification_id)
+            if row.state is State.DEAD_LETTERED and wanted.lane in (None, row.lane) and row.until <= wanted.until
+        ]
+        base = self._keys.shard_of(notification_id)
+        found = [Entry(epoch_ms(row.until), row.lane, row.record_id, row.key, base=base) for row in rows]
+        # A row whose entry was dropped is a dead letter no more.
+        scores = await asyncio.gather(
+            *(self._store.submit("ZSCORE", f"{base}:dead", _bytes(entry.member)) for entry in found)
+        )
+        return sorted(entry for entry, score in zip(found, scores, strict=True) if score is not None)
+
+    async def _known(self, page: list[Entry]) -> list[Entry]:
+        """Add the reasons, and leave out rows that live again."""
+        statuses = await asyncio.gather(*(self._status(entry) for entry in page))
+        known = []
+        for entry, status in zip(page, statuses, strict=True):
+            if status is None or status.state is State.DEAD_LETTERED:
+                reason = None if status is None else status.reason
+                known.append(replace(entry, reason=reason))
+        return known
+
+    async def _status(self, entry: Entry) -> RowStatus | None:
+        """Read where an entry's row stands; None when its record has expired."""
+        if not is_notification_id(entry.notification_id):
+            return DAMAGED
+        try:
+            status = await self._store.command("HGET", self._record(entry), _bytes(f"s:{entry.key}"))
+        except ResponseError:
+            # Something else than a record has its name.
+            return DAMAGED
+        return None if status is None else RowStatus.read(status.decode(errors="replace")) or DAMAGED
+
+    async def replay(self, entry: Entry, extend: timedelta | None = None, *, dry_run: bool = False) -> Answer:
+        """Reopen a dead letter, once.
+
+        Args:
+            extend: a new deadline, from now; a later one is kept.
+            dry_run: only say what would become of it.
+        """
+        status = await self._status(entry)
+        if status is None:
+            return Answer.RECORD_EXPIRED
+        if status is DAMAGED:
+            return Answer.UNREADABLE
+        (content, text), now = await asyncio.gather(
+            self._store.submit("HMGET", self._record(entry), "c", _bytes(f"d:{entry.key}")), self.now()
+        )
+        if not is_readable(entry.notification_id, entry.key, entry.lane, content or b"", text or b""):
+            return Answer.UNREADABLE
+        if entry.lane != ROUTER_LANE and not _is_delivery(content, text):
+            return Answer.UNREADABLE
+        try:
+            spec: dict[str, Any] = json.loads(text)
+            refused = await self._would_be_suppressed(spec, json.loads(content))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            # None of the form that a row has.
+            return Answer.UNREADABLE
+        if refused is not None:
+            return refused
+        deadline_ms = 0
+        if extend is not None:
+            deadline_ms = epoch_ms(now + extend)
+            spec["expires_ms"] = max(spec["expires_ms"], deadline_ms)
+        answer: bytes = await self._store.script(
+            _replay,
+            self._keys.shard_of(entry.notification_id),
+            entry.lane,
+            entry.notification_id,
+            entry.key,
+            deadline_ms,
+            "" if spec == json.loads(text) else json.dumps(spec, ensure_ascii=False, separators=(",", ":")),
+            int(dry_run),
+            lasting=True,
+        )
+        return Answer(answer.decode())
+
+    async def _would_be_suppressed(self, spec: dict[str, Any], notification: dict[str, Any]) -> Answer | None:
+        """Write into a row where its recipient is reached now, or say why it is to be left dead."""
+        if spec.get("recipient") is not None:
+            refused = _readdress(spec, notification, await self._directory.person(spec["recipient"]))
+            if refused is not None:
+                return refused
+        address = spec.get("address", {})
+        reached_at = address.get("email") or address.get("phone")
+        if reached_at is None:
+            return None
+        channel = Channel(spec["channel"])
+        category = (spec.get("content") or notification["content"]).get("category")
+        entries = await self._unwanted[channel].entries(digest(reached_at))
+        reason = refusal(channel, entries, Priority(spec["priority"]), category)
+        return None if reason is None else Answer(reason.value)
+
+    async def drop(self, entries: Iterable[Entry]) -> int:
+        """Take dead letters from the list, and return how many were still there."""
+        removed = await asyncio.gather(
+            *(self._store.submit("ZREM", f"{entry.base}:dead", _bytes(entry.member), lasting=True) for entry in entries)
+        )
+        return sum(removed)
+
+    async def trim(self, older_than: timedelta) -> int:
+        """Take those from the list that are older, because their records have expired, and return how many."""
+        until_ms = epoch_ms(await self.now() - older_than)
+        removed = await asyncio.gather(
+            *(
+                self._store.submit("ZREMRANGEBYSCORE", f"{self._keys.shard(shard)}:dead", "-inf", until_ms)
+                for shard in range(SHARDS)
+            )
+        )
+        return sum(removed)
+
+    def _record(self, entry: Entry) -> str:
+        return f"{self._keys.shard_of(entry.notification_id)}:n:{entry.notification_id}"
+
+
+def _readdress(spec: dict[str, Any], notification: dict[str, Any], person: Person | None) -> Answer | None:
+    """Write into a delivery where its recipient is reached now, or say why it is to be left dead."""
+    if person is None:
+        return Answer.UNKNOWN_RECIPIENT
+    # Critical alerts go past preferences, at their acceptance and now.
+    regardless = (notification["content"].get("alert") or {}).get("level") == "critical"
+    address = spec["address"]
+    match Channel(spec["channel"]):
+        case Channel.REALTIME:
+            # Realtime off means "not live": the inbox always gets it.
+            address["live"] = regardless or person.preferences.realtime
+            return None
+        case Channel.EMAIL:
+            wants, found = person.preferences.email, {"email": person.email}
+            if person.email and person.name:
+                found["name"] = person.name
+            else:
+                address.pop("name", None)
+        case Channel.SMS:
+            wants, found = person.preferences.sms, {"phone": person.phone}
+        case Channel.PUSH:
+            # The delivery is this device's; another one has, or had, a delivery of its own.
+            wants, found = person.preferences.push, _device_now(address, person)
+    if not (wants or regardless):
+        return Answer.PREFERENCE_OFF
+    if not all(found.values()):
+        return Answer.NO_ADDRESS
+    address.update(found)
+    return None
+
+
+def _device_now(address: dict[str, Any], person: Person) -> dict[str, Any]:
+    for device in person.devices:
+        match device:
+            case MobileDevice():
+                if (address["platform"], address.get("token")) == (device.platform, device.token):
+                    return _as_registered(address, device)
+            case WebDevice(subscription=subscription):
+                if address.get("endpoint") == str(subscription.endpoint):
+                    return {"p256dh": subscription.keys.p256dh, "auth": subscription.keys.auth}
+    return {"token": None}
+
+
+def _as_registered(address: dict[str, Any], device: MobileDevice) -> dict[str, Any]:
+    """Return what the directory says of an app now, and take out of the address what it no longer says."""
+    for name in ("environment", "registered_ms"):
+        address.pop(name, None)
+    known: dict[str, Any] = {"token": device.token}
+    if device.environment is not None:
+        known["environment"] = device.environment.value
+    if device.registered_at is not None:
+        known["registered_ms"] = epoch_ms(device.registered_at)
+    return known
+
+
+def _scored(answer: list[Any]) -> list[tuple[int, str]]:
+    """Read members and scores, which clients hand out flat or in pairs."""
+    flat = bool(answer) and isinstance(answer[0], bytes)
+    pairs = zip(answer[::2], answer[1::2], strict=True) if flat else answer
+    return [(round(float(score)), member.decode(errors="surrogateescape")) for member, score in pairs]
+
+
+def _bytes(name: str) -> bytes:
+    """Write a name as it was read, whatever it is."""
+    return name.encode(errors="surrogateescape")
+
+
+def _is_delivery(content: bytes, spec: bytes) -> bool:
+    """Tell whether a channel's service could read this."""
+    job = open_job(Job[Delivery], b'{"v":1,"notification":%b,"rows":[%b]}' % (content, spec))
+    return bool(job.rows)

@@ -1,0 +1,697 @@
+"""The ledger: the one place that knows what was accepted and how each part of it ended.
+
+Promises, through the scripts in ``shared/lua`` that each run atomically on one shard:
+
+- a notification, its rows and their schedule are written together or not at all, and once per idempotency key;
+- a row is in one worker's hands at a time; a claim carries a token, and a finish with an older token is refused;
+- a row ends once, in delivered, suppressed, expired or dead_lettered, and its record expires only after that;
+- whatever is due or was dropped by a dead worker is handed out again by ``sweep``, whoever calls it.
+
+Every call may be repeated after StoreUnavailable. What is answered to somebody (accept, cancel, acknowledge, resolve)
+is lasting, see ``shared.store.store``; a claim or an outcome that is lost with a master is made again. It does not talk
+to the broker: publishing jobs is the caller's work.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from shared.core.errors import Reason
+from shared.core.model import Channel, Notification, Priority, Row, State
+from shared.ledger.rows import STATES_BY_LETTER, is_readable
+from shared.store.keys import IDEMPOTENCY_WINDOW_S, PACKET_WINDOW_S, SHARDS, Keys, shard_of_id
+from shared.store.replies import read_object
+from shared.store.store import Store, load_script
+
+log = logging.getLogger(__name__)
+
+ROUTER_LANE = "router"
+LANES: tuple[str, ...] = (ROUTER_LANE, *(channel.value for channel in Channel))
+
+# How long a freshly published job may take to be claimed before the sweeper publishes it again.
+GRACE_MS = {Priority.LOW: 10_000, Priority.NORMAL: 5_000, Priority.HIGH: 3_000, Priority.CRITICAL: 2_000}
+
+# Texts taken from one lane and shard in one round. All of them together fit a router's memory several times.
+SWEPT_BYTES = 256 * 1024
+
+PROBES_PER_SHARD = 1
+
+# Rows looked at in one call, so that a long backlog does not hold the store's single thread.
+BROUGHT_FORWARD_AT_ONCE = 100
+# Parts of a fan-out that are cancelled in one exchange.
+CANCELLED_AT_ONCE = 20
+# How far apart what is brought forward becomes due on one shard: over all of them some hundred in a second, so that
+# a backlog does not take everything at once that others need.
+BROUGHT_FORWARD_STEP_MS = 20
+# What waits longer waits for something else (``shared.delivery.retry``, ``shared.delivery.provider_health``).
+_LONGEST_WAIT_MS = 310_000
+_PROVIDER_WAS_AWAY = (
+    Reason.NETWORK, Reason.TIMEOUT, Reason.UNAVAILABLE, Reason.BAD_ANSWER, Reason.AUTH, Reason.QUOTA,
+    # What waits with these was refused, and nobody knows whose fault it is.
+    Reason.REJECTED, Reason.GONE, Reason.TOO_LARGE,
+)  # fmt: skip
+
+# Attempts whose outcome is kept per row; later ones overwrite the oldest, so that a delivery which is tried for a day
+# does not grow without bound.
+ATTEMPTS_KEPT = 20
+
+_STATE_LETTERS = {state: letter for letter, state in STATES_BY_LETTER.items()}
+
+_accept = load_script(__package__, "accept", "ledger")
+_claim = load_script(__package__, "claim", "ledger")
+_finish = load_script(__package__, "finish", "ledger")
+_due_lanes = load_script(__package__, "due_lanes", "ledger")
+_sweep = load_script(__package__, "sweep", "ledger")
+_quarantine = load_script(__package__, "quarantine", "ledger")
+_bring_forward = load_script(__package__, "bring_forward", "ledger")
+_cancel = load_script(__package__, "cancel", "ledger")
+_answer_alert = load_script(__package__, "answer_alert", "ledger")
+_open_work = load_script(__package__, "open_work", "ledger")
+
+
+class AlertState(StrEnum):
+    """Where an alert stands; the words are also the reasons with which its escalation ends."""
+
+    OPEN = "open"
+    ACKNOWLEDGED = "acknowledged"
+    RESOLVED = "resolved"
+
+
+class Answered(StrEnum):
+    """What came of answering an alert; true where it is answered now."""
+
+    DONE = "done"
+    AGAIN = "again"
+    """It was so before."""
+    UNKNOWN = "unknown"
+    NOT_TOLD = "not_told"
+    """The person was not told of it."""
+
+    def __bool__(self) -> bool:
+        return self in (Answered.DONE, Answered.AGAIN)
+
+
+@dataclass(frozen=True, slots=True)
+class AlertAnswer:
+    """Where an alert stands, and who acknowledged it when; a resolved one still says so."""
+
+    state: AlertState
+    acknowledged_by: str | None = None
+    acknowledged_ms: int | None = None
+
+
+@dataclass(slots=True)
+class NewRow:
+    """A row to be written: pending, or (a suppression) ended from the start.
+
+    Attributes:
+        needs: what it refers to and other rows may share, by name: written beside it, into the record. See ``kept``.
+        spec: the row's JSON, written once for the ledger and for its job.
+    """
+
+    row: Row
+    state: State = State.PENDING
+    reason: Reason = Reason.NONE
+    needs: Mapping[str, str] = field(default_factory=dict)
+    spec: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.spec = self.row.written()
+
+
+@dataclass(slots=True)
+class NewRecord:
+    """A notification to be accepted, with its first rows.
+
+    Attributes:
+        fingerprint: tells another body under the same idempotency key.
+        packet: names what the broker handed over, for a publish without an idempotency key.
+        is_repeated: the broker may have handed it over before, under the same name.
+        content: the notification's JSON, written once for the ledger and for its jobs.
+    """
+
+    notification: Notification
+    rows: Sequence[NewRow]
+    fingerprint: str = ""
+    idempotency_key: str = ""
+    packet: str = ""
+    is_repeated: bool = False
+    dedup_key: str = ""
+    alert: AlertState | None = None
+    content: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.content = self.notification.written()
+
+
+class Verdict(StrEnum):
+    """What became of a try to accept."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The answer to a claim; only with verdict ``claimed`` is the row the caller's.
+
+    Attributes:
+        verdict: claimed, held, early, ended, expired, cancelled, acknowledged, resolved, worker_died, unreadable
+            or unknown (see ``claim.lua``).
+        attempt: the number of the attempt to be made, counted from 1.
+        in_doubt: an earlier attempt may have arrived.
+        alert: the alert's state, for the rows of an alert.
+        failures: how many attempts have failed by an error of our own.
+        refusals: how often a provider has refused it without anybody knowing whose fault that is.
+        refused_for: for how long that has been so.
+    """
+
+    notification_id: str
+    key: str
+    verdict: str
+    token: int = 0
+    attempt: int = 0
+    in_doubt: bool = False
+    alert: str = ""
+    failures: int = 0
+    refusals: int = 0
+    refused_for: timedelta = timedelta(0)
+
+    @property
+    def delivery_id(self) -> str:
+        """The name of the row in logs."""
+        return f"{self.notification_id}/{self.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows of a notification that stand in a record of their own, see ``Notification.part_of``.
+
+    Attributes:
+        notification: the part, with an id on the shard of the whole.
+        is_shared: other parts may have the same people; whose row came first has it.
+    """
+
+    notification: Notification
+    rows: Sequence[NewRow]
+    is_shared: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended.
+
+    Attributes:
+        state: an end, or PENDING to be tried again after ``wait``.
+        counts: False when no attempt was used up.
+        in_doubt: the provider may have taken it.
+        asked: the provider said how long to wait, so that it is not brought forward.
+        refusals: what a later claim's ``refusals`` will be; None where this attempt says nothing about it.
+        word: the attempt's outcome for history and metrics (ok, retry, gone, ...).
+        then: rows that follow from a router's task; written together with its end.
+        part: more of them, in a record of their own.
+        guard: the alert state that ``then`` needs.
+    """
+
+    state: State
+    reason: Reason = Reason.NONE
+    wait: timedelta = timedelta(0)
+    counts: bool = True
+    in_doubt: bool = False
+    asked: bool = False
+    refusals: int | None = None
+    word: str = "ok"
+    provider: str = ""
+    provider_id: str | None = None
+    detail: str = ""
+    then: Sequence[NewRow] = ()
+    part: Part | None = None
+    guard: AlertState | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DueRow:
+    """A row to be published again; content and spec are the JSON texts as they were written.
+
+    Attributes:
+        wait_s: how long after the answer its time comes; a claim before would be refused as ``early``.
+    """
+
+    notification_id: str
+    key: str
+    lane: str
+    priority: Priority
+    content: str
+    spec: str
+    wait_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class EndedRow:
+    """A row that a sweep ended: nobody wants it any more, its deadline has passed, or it cannot be read.
+
+    Attributes:
+        content: the notification's JSON text, perhaps damaged.
+        spec: the row's JSON text, perhaps damaged.
+    """
+
+    notification_id: str
+    key: str
+    lane: str
+    state: State
+    reason: Reason
+    content: bytes
+    spec: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep found.
+
+    Attributes:
+        failed: lanes and shards' base keys whose schedule could not be read.
+    """
+
+    due: list[DueRow] = field(default_factory=list)
+    ended: list[EndedRow] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWork:
+    """What is not yet ended on one lane, over all shards."""
+
+    count: int = 0
+    oldest_age_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """What a cancellation ended.
+
+    Attributes:
+        ended: lane and recipient of each row that ended now.
+        still_open: rows that are in somebody's hands, or were too many to end at once; those end when claimed.
+        events: the publisher wanted to be told of each step.
+    """
+
+    ended: tuple[tuple[str, str | None], ...]
+    still_open: int
+    events: bool
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The ledger on one store.
+
+    Args:
+        record_retention_s: how long an ended notification can be traced.
+    """
+
+    store: Store
+    keys: Keys
+    record_retention_s: int = 7 * 86400
+
+    async def accept(self, record: NewRecord) -> tuple[Verdict, str]:
+        """Write a notification; see ``submit_accept``."""
+        return accepted(await self.submit_accept(record))
+
+    def submit_accept(self, record: NewRecord) -> "asyncio.Future[list[Any]]":
+        """Send the write with the next round trip; read its answer with ``accepted``."""
+        notification = record.notification
+        return self.store.submit_script(
+            _accept,
+            self.keys.shard_of(notification.id),
+            notification.id,
+            record.content,
+            record.fingerprint,
+            *_known_by(record),
+            record.dedup_key,
+            IDEMPOTENCY_WINDOW_S,
+            record.alert or "",
+            self.record_retention_s,
+            *_needs_args(record.rows),
+            *_row_args(record.rows),
+            lasting=True,
+        )
+
+    async def claim(self, rows: Sequence[tuple[str, str]], lease: timedelta) -> list[Claim]:
+        """Take rows, given as (notification id, key), for one attempt each; answers in the same order."""
+        by_shard: dict[str, list[int]] = {}
+        for index, (notification_id, _) in enumerate(rows):
+            by_shard.setdefault(self.keys.shard_of(notification_id), []).append(index)
+        lease_ms = round(lease.total_seconds() * 1000)
+        futures = [
+            self.store.submit_script(
+                _claim,
+                base,
+                lease_ms,
+                self.record_retention_s,
+                ATTEMPTS_KEPT,
+                *(part for index in indexes for part in rows[index]),
+            )
+            for base, indexes in by_shard.items()
+        ]
+        claims: dict[int, Claim] = {}
+        for indexes, answer in zip(by_shard.values(), await each(futures), strict=True):
+            if isinstance(answer, ResponseError):
+                # Whatever was claimed comes again when its lease has lapsed.
+                log.error("rows could not be claimed", extra={"rows": len(indexes), "detail": str(answer)[:200]})
+                claims |= {index: Claim(*rows[index], "unknown") for index in indexes}
+                continue
+            for index, (verdict, token, attempt, doubt, alert, *counts) in zip(indexes, answer, strict=True):
+                failures, refusals, refused_ms = map(int, counts)
+                claims[index] = Claim(
+                    *rows[index], verdict.decode(), token, attempt, bool(doubt), _text(alert), failures,
+                    refusals, timedelta(milliseconds=refused_ms),
+                )  # fmt: skip
+        return [claims[index] for index in range(len(rows))]
+
+    async def finish(self, claim: Claim, outcome: Outcome) -> str:
+        """Write an outcome.
+
+        Returns:
+            ``finished``; ``stale`` when somebody else holds the row now and nothing was written; ``void`` when the
+            notification was cancelled or its alert answered meanwhile, so that ``then`` and ``part`` were not added;
+            the reason with which a row ended that was to be tried again and is not wanted any more.
+        """
+        history = "|".join((outcome.provider, outcome.word, outcome.reason, outcome.provider_id or "", outcome.detail))
+        answer: bytes = await self.store.script(
+            _finish,
+            self.keys.shard_of(claim.notification_id),
+            claim.notification_id,
+            claim.key,
+            claim.token,
+            _STATE_LETTERS[outcome.state],
+            # While it waits; the attempt's own reason stands in its history.
+            Reason.RATE_LIMITED if outcome.asked else outcome.reason,
+            round(outcome.wait.total_seconds() * 1000),
+            int(outcome.in_doubt),
+            int(outcome.counts),
+            history,
+            ATTEMPTS_KEPT,
+            self.record_retention_s,
+            outcome.guard or "",
+            # Most rows were never refused: nothing is to be taken back.
+            "" if outcome.refusals is None or not outcome.refusals + claim.refusals else outcome.refusals,
+            *_needs_args(outcome.then),
+            *_counted(_row_args(outcome.then)),
+            *(_part_args(outcome.part) if outcome.part else ()),
+        )
+        return answer.decode()
+
+    async def kept(self, notification_id: str, name: str) -> str | None:
+        """Return what a record keeps for its rows under this name (``NewRow.needs``); None when there is nothing."""
+        record = f"{self.keys.shard_of(notification_id)}:n:{notification_id}"
+        text = await self.store.command("HGET", record, name)
+        return text.decode() if text is not None else None
+
+    async def sweep(self, most_per_shard: int, ahead: timedelta = timedelta(0), probed: Collection[str] = ()) -> Swept:
+        """Take what is due on every lane and shard, atomically, so that many callers share the work.
+
+        What nobody wants any more, what has passed its deadline and what cannot be read ends in the same step.
+
+        Args:
+            ahead: take also what will be due until then. The caller publishes each row when its time has come.
+            probed: lanes whose jobs nobody takes at the moment. Of these ``PROBES_PER_SHARD`` rows are taken, to find
+                out whether that is still so, and they do not wait longer from time to time as others do.
+        """
+        graces = [GRACE_MS[priority] for priority in Priority]
+        ahead_ms = round(ahead.total_seconds() * 1000)
+        shards = [self.keys.shard(shard) for shard in range(SHARDS)]
+        # Every router comes by several times a second, mostly to find nothing.
+        found = await asyncio.gather(*(self.store.submit_script(_due_lanes, base, ahead_ms, *LANES) for base in shards))
+        calls = [(lane.decode(), base) for base, lanes in zip(shards, found, strict=True) for lane in lanes]
+        futures = [
+            self.store.submit_script(
+                _sweep,
+                base,
+                lane,
+                PROBES_PER_SHARD if lane in probed else most_per_shard,
+                ahead_ms,
+                int(lane in probed),
+                self.record_retention_s,
+                *graces,
+                SWEPT_BYTES,
+            )
+            for lane, base in calls
+        ]
+        swept = Swept()
+        garbled: defaultdict[tuple[str, str], list[EndedRow]] = defaultdict(list)
+        for (lane, base), answer in zip(calls, await each(futures), strict=True):
+            if isinstance(answer, ResponseError):
+                swept.failed.append((lane, base))
+                continue
+            rows, ends = answer
+            for notification_id, key, priority, content, spec, wait_ms in rows:
+                named = _text(notification_id), _text(key)
+                if is_readable(*named, lane, content, spec):
+                    texts = content.decode(), spec.decode()
+                    swept.due.append(DueRow(*named, lane, Priority(priority.decode()), *texts, wait_ms / 1000))
+                else:
+                    unread = EndedRow(*named, lane, State.DEAD_LETTERED, Reason.UNREADABLE, content, spec)
+                    garbled[lane, base].append(unread)
+            for notification_id, key, letter, reason, content, spec in ends:
+                state = STATES_BY_LETTER[letter.decode()]
+                named = _text(notification_id), _text(key)
+                swept.ended.append(EndedRow(*named, lane, state, Reason(reason.decode()), content, spec))
+        for (lane, base), unreads in garbled.items():
+            named_rows = [(row.notification_id, row.key) for row in unreads]
+            put_away = await self._quarantine(lane, base, named_rows)
+            swept.ended.extend(row for row, is_put_away in zip(unreads, put_away, strict=True) if is_put_away)
+        return swept
+
+    async def quarantine(self, lane: str, rows: Sequence[tuple[str, str]]) -> int:
+        """Put away rows of one notification that cannot be read: they are dead letters then; return how many."""
+        return sum(await self._quarantine(lane, self.keys.shard_of(rows[0][0]), rows))
+
+    async def _quarantine(self, lane: str, base: str, rows: Sequence[tuple[str, str]]) -> list[int]:
+        arguments = [part.encode(errors="surrogateescape") for row in rows for part in row]
+        answer: list[int] = await self.store.script(_quarantine, base, lane, self.record_retention_s, *arguments)
+        return answer
+
+    async def texts(self, notification_id: str, keys: Sequence[str]) -> list[tuple[bytes | None, bytes | None]]:
+        """Return what the ledger holds of these rows: the notification's JSON text and the row's."""
+        record = f"{self.keys.shard_of(notification_id)}:n:{notification_id}"
+        content, *specs = await self.store.command("HMGET", record, "c", *(f"d:{key}" for key in keys))
+        return [(content, spec) for spec in specs]
+
+    async def bring_forward(self, lane: str) -> int:
+        """Make due what waits because its provider was away or refused us, spread over a while; return how many."""
+        moved = await asyncio.gather(*(self._bring_forward(lane, self.keys.shard(shard)) for shard in range(SHARDS)))
+        return sum(moved)
+
+    async def _bring_forward(self, lane: str, base: str) -> int:
+        from_ms: bytes = b""
+        moved: int = 0
+        while True:
+            from_ms, moved = await self.store.script(
+                _bring_forward, base, lane, from_ms, _LONGEST_WAIT_MS, BROUGHT_FORWARD_AT_ONCE, moved,
+                BROUGHT_FORWARD_STEP_MS, *_PROVIDER_WAS_AWAY,
+            )  # fmt: skip
+            if not from_ms:
+                return moved
+
+    async def cancel(self, notification_id: str) -> Cancelled | None:
+        """End what has not left yet; None when there is no such notification."""
+        try:
+            base = self.keys.shard_of(notification_id)
+        except ValueError:
+            return None
+        answer = await self.store.script(_cancel, base, notification_id, self.record_retention_s, lasting=True)
+        if answer[0] == b"unknown":
+            return None
+        # After the mark no part is added any more.
+        parts = await self.parts(notification_id)
+        answers = [answer]
+        for start in range(0, len(parts), CANCELLED_AT_ONCE):
+            some = [
+                self.store.submit_script(_cancel, base, part, self.record_retention_s, lasting=True)
+                for part in parts[start : start + CANCELLED_AT_ONCE]
+            ]
+            answers += [found for found in await asyncio.gather(*some) if found[0] != b"unknown"]
+        return Cancelled(
+            tuple(
+                (lane.decode(), read_object(spec).get("recipient"))
+                for _, _, *ended in answers
+                for lane, spec in zip(ended[::2], ended[1::2], strict=True)
+            ),
+            sum(int(still_open) for _, still_open, *_ in answers),
+            events=bool(read_object(answer[0]).get("events")),
+        )
+
+    async def parts(self, notification_id: str) -> list[str]:
+        """Return the ids of the records into which a notification's fan-out was written, in their order."""
+        found = await self.store.command("LRANGE", self.keys.parts_of(notification_id), 0, -1)
+        return [part.decode() for part in found]
+
+    async def acknowledge(self, alert_id: str, user_id: str, note: str = "", *, must_be_told: bool = False) -> Answered:
+        """Write that a person has seen an alert and takes it; ends its escalation and what has not left yet.
+
+        Args:
+            must_be_told: refuse a person whom the alert was not sent to; see also ``shared.ledger.acknowledging``.
+        """
+        return await self._answer_alert(alert_id, AlertState.ACKNOWLEDGED, user_id, note, told=must_be_told)
+
+    async def resolve(self, alert_id: str, note: str = "") -> Answered:
+        """Write that an alert is over; who acknowledged it stays written."""
+        return await self._answer_alert(alert_id, AlertState.RESOLVED, "", note, told=False)
+
+    async def alert_states(self, alert_ids: Sequence[str]) -> list[AlertState | None]:
+        """Tell where alerts stand, in their order; None for one that was cancelled, or is not there (any more)."""
+        keys = [f"{self.keys.shard_of(each)}:n:{each}" if is_notification_id(each) else None for each in alert_ids]
+        asked = [self.store.submit("HMGET", key, "alert", "cancelled") for key in keys if key is not None]
+        found = iter(await each(asked))
+        return [None if key is None else _alert_of(next(found)) for key in keys]
+
+    async def alert_answers(self, alert_ids: Sequence[str]) -> list[AlertAnswer | None]:
+        """Tell where alerts stand and who took them, in their order; None as for ``alert_states``."""
+        states, found = await asyncio.gather(
+            self.alert_states(alert_ids),
+            asyncio.gather(
+                *(
+                    self.store.submit("HMGET", f"{self.keys.shard_of(each)}:n:{each}", *_ACKNOWLEDGED_FIELDS)
+                    for each in alert_ids
+                )
+            ),
+        )
+        return [_alert_answer(state, *fields) for state, fields in zip(states, found, strict=True)]
+
+    async def _answer_alert(self, alert_id: str, state: AlertState, user_id: str, note: str, *, told: bool) -> Answered:
+        try:
+            base = self.keys.shard_of(alert_id)
+        except ValueError:
+            return Answered.UNKNOWN
+        answer = await self.store.script(
+            _answer_alert, base, alert_id, state, user_id, note, self.record_retention_s, user_id if told else "",
+            lasting=True,
+        )  # fmt: skip
+        return Answered(answer.decode())
+
+    async def open_work(self) -> dict[str, OpenWork]:
+        """Count what is open on each lane, and the age of the oldest."""
+        futures = [self.store.submit_script(_open_work, self.keys.shard(shard), *LANES) for shard in range(SHARDS)]
+        total = dict.fromkeys(LANES, OpenWork())
+        for answer in await each(futures):
+            # Of a shard whose counters are damaged the audit tells.
+            counts = [] if isinstance(answer, ResponseError) else zip(LANES, answer, strict=True)
+            for lane, (count, age_ms) in counts:
+                before = total[lane]
+                age_s = age_ms / 1000 if count else 0.0
+                total[lane] = OpenWork(before.count + count, max(before.oldest_age_s, age_s))
+        return total
+
+
+def alert_state(text: bytes | None) -> AlertState | None:
+    """Read where an alert stands; None where there is none, or another word."""
+    known = {state.value.encode(): state for state in AlertState}
+    return known.get(text) if text else None
+
+
+def _alert_of(found: Sequence[bytes | None] | ResponseError) -> AlertState | None:
+    if isinstance(found, ResponseError):
+        return None
+    text, cancelled = found
+    state = alert_state(text)
+    return None if cancelled and state is AlertState.OPEN else state
+
+
+async def each(futures: Iterable["asyncio.Future[Any]"]) -> list[Any]:
+    """Wait for all answers; what the store could not do on one shard disturbs no other.
+
+    Returns:
+        The answers, and a ``ResponseError`` in the place of one that there is not.
+
+    Raises:
+        StoreUnavailable: it did not answer.
+    """
+    answers = await asyncio.gather(*futures, return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException) and not isinstance(answer, ResponseError):
+            raise answer
+    return answers
+
+
+def _text(name: bytes) -> str:
+    """Read a name that may be anybody's; it is written back as it was."""
+    return name.decode(errors="surrogateescape")
+
+
+def _known_by(record: NewRecord) -> tuple[str, int, int]:
+    """Return the key that is remembered, for how long in seconds, and whether it may be there already."""
+    if record.idempotency_key:
+        return f"idem:{record.idempotency_key}", IDEMPOTENCY_WINDOW_S, 1
+    if record.packet:
+        # Packet identifiers begin again: only the broker knows whether this one is the same publish.
+        return f"packet:{record.packet}", PACKET_WINDOW_S, int(record.is_repeated)
+    return "", 0, 0
+
+
+def accepted(answer: list[Any]) -> tuple[Verdict, str]:
+    """Read the answer of ``Ledger.submit_accept``: the verdict and the (first) notification's id."""
+    return Verdict(answer[0].decode()), answer[1].decode()
+
+
+# Who acknowledged an alert; the last two are what an earlier release wrote of whatever answer came last.
+_ACKNOWLEDGED_FIELDS = ("acknowledged_by", "acknowledged_at", "alert_by", "alert_at")
+
+
+def _alert_answer(
+    state: AlertState | None, by: bytes | None, at: bytes | None, old_by: bytes | None, old_at: bytes | None
+) -> AlertAnswer | None:
+    if state is None:
+        return None
+    if at is None and state is AlertState.ACKNOWLEDGED:
+        by, at = old_by, old_at
+    return AlertAnswer(state, by.decode() if by else None, int(at) if at else None)
+
+
+def is_notification_id(text: str) -> bool:
+    """Tell whether this could be an id of ours."""
+    try:
+        shard_of_id(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _counted(args: list[str | int]) -> list[str | int]:
+    return [len(args), *args]
+
+
+def _part_args(part: Part) -> list[str | int]:
+    until_ms = max((new.row.expires_ms for new in part.rows), default=0)
+    notification = part.notification
+    return [notification.id, notification.written(), until_ms, int(part.is_shared), *_row_args(part.rows)]
+
+
+def _needs_args(rows: Iterable[NewRow]) -> list[str | int]:
+    """Write how many arguments follow, then names and values."""
+    needs = {name: text for new in rows for name, text in new.needs.items()}
+    return [2 * len(needs), *(part for pair in needs.items() for part in pair)]
+
+
+def _row_args(rows: Iterable[NewRow]) -> list[str | int]:
+    args: list[str | int] = []
+    for new in rows:
+        row = new.row
+        args += (
+            row.lane,
+            row.key,
+            row.priority,
+            _STATE_LETTERS[new.state],
+            new.reason,
+            row.due_ms,
+            row.expires_ms,
+            GRACE_MS[row.priority],
+            new.spec,
+        )
+    return args

@@ -1,0 +1,1 @@
+"""A process of ours: settings, signals, start, drain and exit, and its page for operators."""

@@ -1,0 +1,184 @@
+"""The metrics that the wire contract names, each defined once.
+
+Labels come from fixed lists only: never a user, an address or a notification id. ``prepare_channel`` and
+``prepare_router`` create the series at 0, so that the first failure is a step and not a birth.
+"""
+
+from collections.abc import Iterable
+from functools import cache
+from typing import TypeVar
+
+from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client.metrics import MetricWrapperBase
+
+from shared.core.errors import Reason
+from shared.core.model import Channel, Priority, State
+
+MetricT = TypeVar("MetricT", bound=MetricWrapperBase)
+
+# From a hop on one machine to a retry after a provider's bad night.
+_LATENCY_BUCKETS_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 21600)
+_ATTEMPT_BUCKETS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+notifications = Counter(
+    "carillon_notifications", "Publishes by what became of them at intake.", ["kind", "priority", "outcome"]
+)
+deliveries = Counter("carillon_deliveries", "Deliveries by how they ended.", ["channel", "outcome", "reason"])
+attempts = Counter("carillon_attempts", "Attempts by outcome.", ["channel", "provider", "outcome"])
+attempt_duration = Histogram(
+    "carillon_attempt_duration_seconds",
+    "Time of one attempt at the provider.",
+    ["channel", "provider"],
+    buckets=_ATTEMPT_BUCKETS_S,
+)
+delivery_latency = Histogram(
+    "carillon_delivery_latency_seconds",
+    "Time from acceptance (or from the planned time) to the provider's answer.",
+    ["channel", "priority"],
+    buckets=_LATENCY_BUCKETS_S,
+)
+open_deliveries = Gauge("carillon_open_deliveries", "Deliveries that have not ended.", ["channel"])
+oldest_open_delivery_age = Gauge(
+    "carillon_oldest_open_delivery_age_seconds", "Time since the oldest open delivery became due.", ["channel"]
+)
+realtime_sessions = Gauge("carillon_realtime_sessions", "Open realtime sessions of this process.")
+redriven_deliveries = Counter("carillon_redriven_deliveries", "Deliveries published again by the sweeper.", ["channel"])
+left_rows = Counter(
+    "carillon_left_rows",
+    "Rows met and not claimed, because they are in a newer version or unreadable; router is its own lane.",
+    ["channel", "why"],
+)
+provider_paused = Gauge(
+    "carillon_provider_paused", "1 while a provider refuses us and its deliveries wait.", ["channel", "provider"]
+)
+forgetting_stopped = Gauge(
+    "carillon_forgetting_stopped",
+    "1 while so many addresses look gone that none is forgotten, because the fault may be ours.",
+    ["channel"],
+)
+forgotten_addresses = Counter(
+    "carillon_forgotten_addresses", "Addresses forgotten because their provider said that they are gone.", ["channel"]
+)
+
+sms_segments = Counter("carillon_sms_segments", "Segments of the SMS that Twilio took; it bills by them.", ["encoding"])
+sms_capped = Counter("carillon_sms_capped", "SMS held back by the caps, by the cap.", ["cap"])
+sms_confirmations = Counter(
+    "carillon_sms_confirmations", "What became of SMS that Twilio had taken, by its status callbacks.", ["outcome"]
+)
+sms_inbound = Counter("carillon_sms_inbound", "SMS that people sent us, by what they asked for.", ["request"])
+
+withheld_receipts = Counter(
+    "carillon_withheld_receipts", "Receipts that were not published, because their topic is not below receipts/."
+)
+
+exhausted_escalations = Counter(
+    "carillon_exhausted_escalations", "Escalations whose last step was made, because nobody had answered the alert."
+)
+
+audit_imbalance = Gauge(
+    "carillon_audit_imbalance", "Rows that the last audit could not account for; router is its own lane.", ["channel"]
+)
+audit_overdue = Gauge(
+    "carillon_audit_overdue", "Rows that the last audit found overdue; router is its own lane.", ["channel"]
+)
+audit_last_success = Gauge(
+    "carillon_audit_last_success_timestamp_seconds", "When an audit was last carried out, whatever it found."
+)
+
+broker_up = Gauge("carillon_broker_up", "1 while every connection of this process's work to the broker stands.")
+store_up = Gauge(
+    "carillon_store_up", "0 while the store does not answer this process, or too few replicas have what was written."
+)
+store_may_evict = Gauge(
+    "carillon_store_may_evict", "1 while the store drops records when its memory is full (maxmemory-policy)."
+)
+store_append_only = Gauge("carillon_store_append_only", "0 while a server of the store keeps no append-only file.")
+# Until the store has said otherwise.
+store_append_only.set(1)
+store_short_writes = Counter(
+    "carillon_store_short_writes", "Calls that were not answered because too few replicas had them in time."
+)
+
+SMS_ENCODINGS = ("gsm7", "ucs2")
+SMS_CAPS = ("number", "prefix")
+SMS_CONFIRMATIONS = ("taken", "sent", "delivered", "failed")
+SMS_REQUESTS = ("stop", "start", "help", "acknowledge", "other", "repeated")
+INTAKE_OUTCOMES = ("accepted", "duplicate", "rejected")
+LEFT_ROWS = ("newer", "unreadable")
+ATTEMPT_OUTCOMES = ("ok", "retry", "gone", "bad", "refused", "operator", "unjudged", "unknown", "error")
+
+# Those of the router, when it plans people or cancels.
+_DECISIONS = (
+    Reason.CANCELLED, Reason.CHANNEL_RULE, Reason.NO_RECIPIENT, Reason.UNKNOWN_RECIPIENT, Reason.PREFERENCE_OFF,
+    Reason.NO_ADDRESS,
+)  # fmt: skip
+_SUPPRESSIONS = (
+    *_DECISIONS, Reason.COUNTRY_NOT_ALLOWED, Reason.OPTED_OUT, Reason.BOUNCED, Reason.RATE_CAPPED, Reason.SEEN,
+)  # fmt: skip
+_DEAD_LETTERS = (
+    Reason.REJECTED, Reason.GONE, Reason.TOO_LARGE, Reason.NO_PROVIDER, Reason.INTERNAL_ERROR, Reason.WORKER_DIED,
+    Reason.UNREADABLE,
+)  # fmt: skip
+ENDS: tuple[tuple[State, Reason], ...] = (
+    (State.DELIVERED, Reason.NONE),
+    (State.EXPIRED, Reason.EXPIRED),
+    *((State.SUPPRESSED, reason) for reason in _SUPPRESSIONS),
+    *((State.DEAD_LETTERED, reason) for reason in _DEAD_LETTERS),
+)
+
+
+@cache
+def series(metric: MetricT, *labels: str) -> MetricT:
+    """Look up one series of a metric; cached, because the look-up costs more than the count."""
+    return metric.labels(*labels)
+
+
+def prepare_channel(channel: Channel, providers: Iterable[str]) -> None:
+    """Create the series of one channel service at 0."""
+    for state, reason in ENDS:
+        deliveries.labels(channel, state, reason)
+    for provider in providers:
+        attempt_duration.labels(channel, provider)
+        provider_paused.labels(channel, provider)
+        for outcome in ATTEMPT_OUTCOMES:
+            attempts.labels(channel, provider, outcome)
+    forgotten_addresses.labels(channel)
+    for priority in Priority:
+        delivery_latency.labels(channel, priority)
+
+
+def prepare_lane(lane: str) -> None:
+    """Create the series that every worker has at 0."""
+    for why in LEFT_ROWS:
+        left_rows.labels(lane, why)
+
+
+def prepare_sms() -> None:
+    """Create the SMS service's own series at 0."""
+    for counter, values in (
+        (sms_segments, SMS_ENCODINGS),
+        (sms_capped, SMS_CAPS),
+        (sms_confirmations, SMS_CONFIRMATIONS),
+        (sms_inbound, SMS_REQUESTS),
+    ):
+        for value in values:
+            counter.labels(value)
+
+
+def prepare_router(kinds: Iterable[str]) -> None:
+    """Create the router's series at 0."""
+    for kind in kinds:
+        for priority in Priority:
+            for outcome in INTAKE_OUTCOMES:
+                notifications.labels(kind, priority, outcome)
+    for channel in Channel:
+        for reason in _DECISIONS:
+            deliveries.labels(channel, State.SUPPRESSED, reason)
+        # Those of its sweeper.
+        deliveries.labels(channel, State.EXPIRED, Reason.EXPIRED)
+        open_deliveries.labels(channel)
+        oldest_open_delivery_age.labels(channel)
+        redriven_deliveries.labels(channel)
+    for lane in (*Channel, "router"):
+        for reason in (Reason.UNREADABLE, Reason.WORKER_DIED):
+            deliveries.labels(lane, State.DEAD_LETTERED, reason)
