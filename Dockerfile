@@ -5,7 +5,7 @@
 ARG BASE_IMAGE=docker.io/library/python:3.13-slim
 # For a build without an index: "--no-index --find-links=FOLDER" of the locked packages.
 ARG PIP_OPTIONS=""
-# Anything at all: with what OpenTelemetry needs to send spans, see docs/tracing.md.
+# Anything at all: with what OpenTelemetry needs to send spans, see docs/guides/tracing.md.
 ARG TRACING=""
 
 FROM ${BASE_IMAGE} AS base

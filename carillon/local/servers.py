@@ -53,7 +53,7 @@ _MQTT_CONNACK = 0x20
 _MQTT_DISCONNECT = b"\xe0\x00"
 
 
-# What every Redis of ours is run with, on this machine and elsewhere (docs/redis.md).
+# What every Redis of ours is run with, on this machine and elsewhere (docs/guides/redis.md).
 STORE_PROMISES = {
     # The append-only file is the truth: at most the last second is lost when the machine dies, nothing when the process
     # does.
@@ -258,7 +258,7 @@ def _redis(
         "dir": str(folder),
         "databases": str(databases),
         # A rewrite competes with everything else for a second or two; at 64 MiB, the default, that is every few seconds
-        # under load (docs/redis.md).
+        # under load (docs/guides/redis.md).
         "auto-aof-rewrite-min-size": "256mb",
         # Snapshots would add nothing to the append-only file.
         "save": "",

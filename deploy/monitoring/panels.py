@@ -157,7 +157,7 @@ CHANNEL = (
     ),
     Panel(
         "Acceptance to the provider's answer, p99",
-        "Within the objective of each priority: docs/monitoring.md.",
+        "Within the objective of each priority: docs/guides/monitoring.md.",
         ((f"carillon:delivery_latency_seconds:p99_5m{{{_CHANNEL}}}", "{{priority}}"),),
         unit="s",
     ),

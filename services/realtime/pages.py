@@ -24,7 +24,7 @@ _TYPES = {
 # What a Host header may look like, so that nothing else gets into the policy.
 _HOST = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}")
 
-# What makes the page for trying out; everything else is what other people's pages include (docs/web.md).
+# What makes the page for trying out; everything else is what other people's pages include (docs/guides/web.md).
 _DEMO = frozenset({"index.html", "page.css", "page.js"})
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -3,7 +3,7 @@
 Everything here is immutable; nothing does input or output. Notifications and rows are
 kept in the ledger and travel in jobs, and processes of two releases work on them side by side. So each carries the
 version of its form: readers ignore fields they do not know, read every version up to ``READABLE_VERSION``, and leave
-what is newer to a newer release (docs/upgrading.md).
+what is newer to a newer release (docs/guides/upgrading.md).
 """
 
 from enum import StrEnum

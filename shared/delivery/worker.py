@@ -5,7 +5,7 @@ router performs its tasks. Promises at least once: a row is performed after a su
 written with the claim's token, and what dies with a worker is driven again by the ledger when its lease has lapsed. A
 job is acknowledged to the broker when all its rows have been claimed (or need nothing): from then on the ledger knows
 who has them, and what is not acknowledged is exactly the backlog (docs/decisions/0004). Rows in a version that this
-release does not know are not claimed, and so wait in the ledger for one that does (docs/upgrading.md).
+release does not know are not claimed, and so wait in the ledger for one that does (docs/guides/upgrading.md).
 
 Priorities are kept apart twice: each has its own connection and so its own window at the broker, and shares of the
 worker's capacity are reserved for the more urgent ones, so that critical never waits behind a backlog.

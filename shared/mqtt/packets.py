@@ -5,7 +5,7 @@ Pure functions over bytes; the rest of the protocol is paho's. A PUBLISH that sa
 and again after a connection that it broke. Section numbers are those of the OASIS standard "MQTT Version 5.0".
 
 paho builds two tables of all properties for every packet, and reads a packet with four system calls and a turn of the
-event loop; at some thousand packets a second that was most of a router's time (docs/performance.md).
+event loop; at some thousand packets a second that was most of a router's time (docs/explanation/performance.md).
 """
 
 import struct

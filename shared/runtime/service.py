@@ -47,7 +47,7 @@ SettingsT = TypeVar("SettingsT", bound=CommonSettings)
 
 # When the garbage collector looks at young, older and all objects: after so many more were made than freed, and so many
 # rounds of the younger ones. Python's own first figure, 700, makes it look at everything more than ten times while the
-# sessions of a process come back, for half of the processor time that this takes (docs/performance.md).
+# sessions of a process come back, for half of the processor time that this takes (docs/explanation/performance.md).
 _COLLECT_AFTER = (10_000, 10, 10)
 
 # How long a draining process finishes what is in hand; pods are given longer than this before SIGKILL.

@@ -7,7 +7,7 @@ back.
 
 Where ``REDIS_WAIT_REPLICAS`` asks for it, a lasting call is answered only when so many replicas have what it wrote, so
 that it outlives the loss of the master. Lasting is what somebody is promised: the receipt of a publish, what a later
-write elsewhere relies on. What can be done again from what is there is not (docs/redis.md).
+write elsewhere relies on. What can be done again from what is there is not (docs/guides/redis.md).
 """
 
 import asyncio

@@ -1,6 +1,7 @@
 """Plays faults against a system on this machine: ``make chaos``, or ``python -m tests.chaos --help``.
 
-Prints one table for docs/reliability.md. Ends with 0 when every scenario stayed within its limits, with 1 otherwise.
+Prints one table for docs/explanation/reliability.md. Ends with 0 when every scenario stayed within its limits, with 1
+otherwise.
 """
 
 import argparse

@@ -28,8 +28,8 @@ pytestmark = [pytest.mark.real_broker, pytest.mark.real_store, pytest.mark.timeo
 MAILS = 300
 # What the operator's repair may take to show its effect.
 RECOVERY_S = 10.0
-# From the acceptance of a critical mail to its arrival, while the preferred relay is away: under 2 s (docs/email.md),
-# and twice that where other tests run beside this one.
+# From the acceptance of a critical mail to its arrival, while the preferred relay is away: under 2 s
+# (docs/guides/email.md), and twice that where other tests run beside this one.
 FAILOVER_S = 4.0
 
 # For what is no figure: the machine of the tests is busy.

@@ -1,4 +1,4 @@
-"""The quick start of docs/web.md, taken from there, in a page of another origin than the service."""
+"""The quick start of docs/guides/web.md, taken from there, in a page of another origin than the service."""
 
 import re
 from collections.abc import AsyncIterator, Callable
@@ -16,7 +16,7 @@ from tests.system import System, open_system
 
 pytestmark = [pytest.mark.real_broker, pytest.mark.real_store, pytest.mark.asyncio(loop_scope="session")]
 
-_DOCUMENT = Path(__file__).parents[2] / "docs" / "web.md"
+_DOCUMENT = Path(__file__).parents[2] / "docs" / "guides" / "web.md"
 _THEIRS = "https://notify.example.com"
 
 

@@ -485,7 +485,7 @@ async def test_page_for_trying_out_is_there_only_where_it_was_asked_for(
 
     async with realtime_node(store.url, broker.url, topic_prefix) as node:
         assert await statuses(node, demo) == {404}
-        # What a web developer includes (docs/web.md), and what it includes in turn.
+        # What a web developer includes (docs/guides/web.md), and what it includes in turn.
         assert await statuses(node, [*theirs, "/api", "/v1/openapi.json"]) == {200}
         modules = set(theirs)
         for path in modules.copy():

@@ -111,7 +111,7 @@ async def test_500_publishes_of_1_mib_fit_while_the_store_is_away(tmp_path: Path
         peak = peak_bytes(router.pid)
         limit = memory_limit_bytes("router")
         assert peak < limit, f"{peak // MIB} MiB, {away_peak // MIB} MiB while the store was away"
-        print(f"peak {peak // MIB} MiB, {away_peak // MIB} MiB while the store was away, of {limit // MIB} MiB")  # noqa: T201 - the figure that docs/performance.md gives
+        print(f"peak {peak // MIB} MiB, {away_peak // MIB} MiB while the store was away, of {limit // MIB} MiB")  # noqa: T201 - the figure that docs/explanation/performance.md gives
         statuses = Counter(
             receipt["error"]["code"] if receipt["status"] == "rejected" else receipt["status"]  # type: ignore[index]
             for receipt in answers.values()

@@ -1,4 +1,4 @@
-"""Measures, as a table for docs/performance.md: ``make bench``, or ``python -m tests.load --help``.
+"""Measures, as a table for docs/explanation/performance.md: ``make bench``, or ``python -m tests.load --help``.
 
 Everything runs on this machine, on free ports and in a temporary folder, and stops by itself.
 """

@@ -16,7 +16,7 @@ SERVICES = (RouterSettings, EmailSettings, SmsSettings, PushSettings, RealtimeSe
 
 
 def rows(settings: type[CommonSettings], *, without: set[str]) -> list[str]:
-    """Return the lines that docs/settings.md has for these settings."""
+    """Return the lines that docs/reference/settings.md has for these settings."""
     lines = []
     for name, field in settings.model_fields.items():
         if name in without:
@@ -30,7 +30,7 @@ def rows(settings: type[CommonSettings], *, without: set[str]) -> list[str]:
 @pytest.mark.parametrize("settings", [CommonSettings, *SERVICES])
 def test_every_setting_is_documented_with_its_default(settings: type[CommonSettings]) -> None:
     common = {"ops_port"} if settings is CommonSettings else set(CommonSettings.model_fields)
-    document = (ROOT / "docs" / "settings.md").read_text()
+    document = (ROOT / "docs" / "reference" / "settings.md").read_text()
     missing = [row for row in rows(settings, without=common) if row not in document]
     assert missing == []
 
@@ -39,4 +39,4 @@ def test_every_setting_is_documented_with_its_default(settings: type[CommonSetti
 def test_every_service_has_its_documented_ops_port(settings: type[CommonSettings]) -> None:
     service = settings.__module__.split(".")[1]
     port = settings.model_fields["ops_port"].default
-    assert f"{port} {service}" in (ROOT / "docs" / "settings.md").read_text()
+    assert f"{port} {service}" in (ROOT / "docs" / "reference" / "settings.md").read_text()

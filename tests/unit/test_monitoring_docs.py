@@ -1,4 +1,5 @@
-"""docs/monitoring.md says which metrics there are and what is promised about deliveries, as the code has them."""
+"""docs/guides/monitoring.md says which metrics there are and what is promised about deliveries, as the code has
+them."""
 
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from deploy.monitoring.slo import ENOUGH, OBJECTIVES
 from shared.telemetry import metrics
 
 ROOT = Path(__file__).parents[2]
-DOCUMENT = ROOT / "docs" / "monitoring.md"
+DOCUMENT = ROOT / "docs" / "guides" / "monitoring.md"
 
 
 def rows() -> list[str]:

@@ -4,7 +4,7 @@
  *
  * Everything it shows of a notification is text, never markup, and it works under
  * `default-src 'self'; style-src 'self'; script-src 'self'`. It follows no link: it says what was opened, and the
- * page decides. docs/web.md lists its attributes, properties, events and custom properties.
+ * page decides. docs/guides/web.md lists its attributes, properties, events and custom properties.
  *
  * @module
  */

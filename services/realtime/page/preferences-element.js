@@ -3,7 +3,7 @@
  * `<carillon-preferences>`: on which channels a person wants notifications, and Web Push for this browser.
  *
  * Each change is saved at once; one that the server does not take is taken back and said so. Works under
- * `default-src 'self'; style-src 'self'; script-src 'self'`. docs/web.md lists its attributes, properties and events.
+ * `default-src 'self'; style-src 'self'; script-src 'self'`. docs/guides/web.md lists its attributes, properties and events.
  *
  * @module
  */
