@@ -1,5 +1,4 @@
-"""docs/guides/monitoring.md says which metrics there are and what is promised about deliveries, as the code has
-them."""
+"""docs/guides/monitoring.md names the metrics and the promises about deliveries that the code has."""
 
 from pathlib import Path
 
@@ -45,4 +44,4 @@ def test_every_alert_is_documented_with_its_runbook() -> None:
     document = DOCUMENT.read_text()
     for alert in ALERTS:
         name = Path(alert.runbook).name
-        assert f"| [`{alert.full_name}`](runbooks/{name}) | {alert.severity} |" in document
+        assert f"| [`{alert.full_name}`](../runbooks/{name}) | {alert.severity} |" in document
