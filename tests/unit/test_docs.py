@@ -1,22 +1,46 @@
-"""What the documents say about settings is what the services read."""
+"""What the documents name is there: settings, paths, commands, fields and words are those of the code."""
 
+import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
+from pydantic import BaseModel
 
+from carillon.__main__ import carillon
+from carillon.commands.settings import OperatorSettings
+from carillon.local import ports, system
 from services.email.settings import EmailSettings
 from services.push.settings import PushSettings
 from services.realtime.settings import RealtimeSettings
+from services.router.payloads import parse
+from services.router.payloads.envelope import Envelope
+from services.router.payloads.mails import EmailBatch
+from services.router.payloads.templated import Templated
 from services.router.settings import RouterSettings
 from services.sms.settings import SmsSettings
+from shared.core.topics import Kind, Topics
+from shared.directory.people import Person
+from shared.ledger import audit_report
+from shared.ledger.dead_letters import Answer
 from shared.runtime.settings import CommonSettings
 
 ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+DOCUMENTS = [ROOT / "README.md", *sorted(DOCS.rglob("*.md")), *sorted((ROOT / "deploy").rglob("*.md"))]
 SERVICES = (RouterSettings, EmailSettings, SmsSettings, PushSettings, RealtimeSettings)
 
 
+def page(name: str) -> Path:
+    """Return the one document of this name, wherever it stands."""
+    [found] = DOCS.rglob(name)
+    return found
+
+
 def rows(settings: type[CommonSettings], *, without: set[str]) -> list[str]:
-    """Return the lines that docs/reference/settings.md has for these settings."""
+    """Return the lines that settings.md has for these settings."""
     lines = []
     for name, field in settings.model_fields.items():
         if name in without:
@@ -30,7 +54,7 @@ def rows(settings: type[CommonSettings], *, without: set[str]) -> list[str]:
 @pytest.mark.parametrize("settings", [CommonSettings, *SERVICES])
 def test_every_setting_is_documented_with_its_default(settings: type[CommonSettings]) -> None:
     common = {"ops_port"} if settings is CommonSettings else set(CommonSettings.model_fields)
-    document = (ROOT / "docs" / "reference" / "settings.md").read_text()
+    document = page("settings.md").read_text()
     missing = [row for row in rows(settings, without=common) if row not in document]
     assert missing == []
 
@@ -39,4 +63,163 @@ def test_every_setting_is_documented_with_its_default(settings: type[CommonSetti
 def test_every_service_has_its_documented_ops_port(settings: type[CommonSettings]) -> None:
     service = settings.__module__.split(".")[1]
     port = settings.model_fields["ops_port"].default
-    assert f"{port} {service}" in (ROOT / "docs" / "reference" / "settings.md").read_text()
+    assert f"{port} {service}" in page("settings.md").read_text()
+
+
+def named(document: Path) -> str:
+    return str(document.relative_to(ROOT))
+
+
+def code(document: Path) -> Iterator[str]:
+    """Yield what stands in backticks, and the lines that are indented as code."""
+    for line in document.read_text().splitlines():
+        if line.startswith("    "):
+            yield line.strip()
+        else:
+            yield from re.findall(r"`([^`]+)`", line)
+
+
+def table(document: Path, heading: str) -> Iterator[list[str]]:
+    """Yield the rows of the table that has this heading, as cells."""
+    lines = document.read_text().partition(f"| {heading} |\n")[2].partition("\n\n")[0].splitlines()
+    for line in lines[1:]:
+        yield [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def words(cell: str) -> set[str]:
+    """Return the names in backticks."""
+    return set(re.findall(r'`"?(\w+)', cell))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
+def test_every_path_that_a_document_names_is_there(document: Path) -> None:
+    folders = {path.name for path in ROOT.iterdir() if path.is_dir()} - {"var"}
+    missing = []
+    for name in code(document):
+        if name.split("/")[0] not in folders or not re.fullmatch(r"[\w.-]+/[\w./{},-]*", name):
+            continue
+        before, brace, inside = name.partition("{")
+        choices, _, after = inside.partition("}")
+        paths = [f"{before}{choice}{after}" for choice in choices.split(",")] if brace else [name]
+        missing += [path for path in paths if not (ROOT / path).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
+def test_every_setting_that_a_document_names_is_somebodys(document: Path) -> None:
+    read = (CommonSettings, OperatorSettings, *SERVICES)
+    known = {name.upper() for settings in read for name in settings.model_fields}
+    known |= {f"{name}_FILE" for name in known if not name.endswith("_FILE")}
+    prefixes = tuple({prefix for settings in read for prefix in settings.prefixes})
+    # What ends in an underscore stands for several.
+    found = re.findall(r"\b[A-Z][A-Z0-9]*_[A-Z0-9_]*[A-Z0-9]\b(?!…)", "\n".join(code(document)))
+    assert [name for name in found if name.startswith(prefixes) and name not in known] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
+def test_every_command_that_a_document_names_is_there_with_its_options(document: Path) -> None:
+    context = click.Context(carillon)
+    wrong = []
+    for text in code(document):
+        found = re.match(r"(?:[A-Z_]+=\S+ |time )?(?:\.venv/bin/|python -m )?carillon (-?-?[a-z].*)", text)
+        if found is None:
+            continue
+        typed = re.split(r" [#>|&]", found[1])[0].split()
+        command: click.Command | None = carillon
+        options = {option for each in carillon.params for option in each.opts}
+        while isinstance(command, click.Group) and typed:
+            command = command.get_command(context, typed.pop(0))
+            options |= {option for each in command.params for option in each.opts} if command else set()
+        unknown = [word for word in typed if re.match(r"--[a-z]", word) and word.partition("=")[0] not in options]
+        if command is None or unknown:
+            wrong.append(text)
+    assert wrong == []
+
+
+def test_every_command_is_in_the_list_of_commands() -> None:
+    listed = {" ".join(re.findall(r"[a-z-]+", row[0])[1:]) for row in table(page("command-line.md"), "command | does")}
+    context = click.Context(carillon)
+    for name in carillon.list_commands(context):
+        command = carillon.get_command(context, name)
+        below = command.list_commands(context) if isinstance(command, click.Group) else [""]
+        assert {f"{name} {each}".strip() for each in below} <= listed
+
+
+def test_the_ports_of_a_local_system_are_documented() -> None:
+    options = {choice.field: choice.option for choice in system.PORT_OPTIONS}
+    last = len(ports.SERVICES) - 1
+    expected = []
+    for offset, field in enumerate(ports.IN_A_ROW):
+        port = getattr(ports.Ports(), field)
+        first = f"N+{offset}" if offset else "N"
+        several = field == "ops_base"
+        place = f"{first} to N+{offset + last}" if several else first
+        expected.append(
+            [place, f"{port} to {port + last} `{options[field]}`" if several else f"{port} `{options[field]}`"]
+        )
+    found = table(page("command-line.md"), "port | part | default, option")
+    assert [[place, default] for place, _, default in found] == expected
+
+
+def test_what_a_trace_prints_is_documented() -> None:
+    """By the names in the code: a trace of its own needs a store."""
+    section = page("command-line.md").read_text().partition("\n## trace\n")[2].partition("\n## ")[0]
+    commands = ROOT / "carillon" / "commands"
+    trace, _, _ = (commands / "trace.py").read_text().partition("def _print(")
+    row, _, _ = (commands / "rows.py").read_text().partition("def _attempt_document")
+    names = set(re.findall(r'^ +"(\w+)": ', trace + row, re.MULTILINE))
+    assert {"acknowledged_by", "next_at"} <= names
+    assert names - words(section) == set()
+
+
+def test_why_a_dead_letter_is_left_is_documented() -> None:
+    listed = [words(row[0]) for row in table(page("command-line.md"), "left as | because")]
+    assert set().union(*listed) == {*Answer} - {Answer.REOPENED, Answer.ALREADY}
+
+
+def test_what_an_audit_finds_is_documented() -> None:
+    listed = [row[0].strip("`") for row in table(page("audit.md"), "finding | what is wrong | where to look")]
+    assert listed == [*audit_report.Kind]
+    # "The last three are overdue work."
+    assert [kind.is_overdue for kind in audit_report.Kind] == [False] * (len(listed) - 3) + [True] * 3
+
+
+def test_what_any_notification_may_say_is_documented() -> None:
+    listed = [words(row[0]) for row in table(page("publishing.md"), "field | meaning")]
+    assert set().union(*listed) == {*Envelope.model_fields, "template", "locale", "timezone"}
+    assert {"template", "locale", "timezone"} <= set(Templated.model_fields)
+
+
+def said_on(kind: Kind, params: dict[str, str]) -> set[str]:
+    """Return what a publish may say, but for what any notification may and for what its topic says."""
+    model = parse._MODELS[kind]
+    if not issubclass(model, BaseModel):
+        # A change of a person.
+        return set(Person.model_fields) - params.keys()
+    names = set(model.model_fields) - params.keys()
+    if model is EmailBatch:
+        names |= set(EmailBatch.inherited)
+        return names - (set(Envelope.model_fields) - set(EmailBatch.inherited))
+    return names - set(Envelope.model_fields) if issubclass(model, Envelope) else names
+
+
+def test_every_topic_is_documented_with_its_fields() -> None:
+    kinds, optional = set(), set[str]()
+    for topic, required, others in table(page("publishing.md"), "topic | required | optional"):
+        optional = words(others) | (optional if others.startswith("the same") else set())
+        *stem, last = topic.strip("`").split("/")
+        # One of the levels may name several.
+        several = next((level for level in [*stem, last] if "|" in level), last)
+        for level in several.split("\\|"):
+            route = Topics().parse(topic.strip("`").replace(several, level))
+            assert route is not None, topic
+            kinds.add(route.kind)
+            assert words(required) | optional == said_on(route.kind, route.params), topic
+    assert kinds == set(Kind)
+
+
+def test_every_report_about_an_address_that_is_shown_is_taken() -> None:
+    shown = [line for line in code(page("email.md")) if line.startswith('{"address"')]
+    assert len(shown) == 4
+    for payload in shown:
+        parse.parse(Kind.DIRECTORY_SUPPRESS, {"channel": "email"}, json.dumps(json.loads(payload)).encode())
