@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel
 from carillon.__main__ import carillon
 from carillon.commands.settings import OperatorSettings
 from carillon.local import ports, system
+from carillon.store.users import STORE_ROLES
 from services.email.settings import EmailSettings
 from services.push.settings import PushSettings
 from services.realtime.settings import RealtimeSettings
@@ -223,3 +225,33 @@ def test_every_report_about_an_address_that_is_shown_is_taken() -> None:
     assert len(shown) == 4
     for payload in shown:
         parse.parse(Kind.DIRECTORY_SUPPRESS, {"channel": "email"}, json.dumps(json.loads(payload)).encode())
+
+
+def test_what_each_service_reaches_in_the_store_is_documented() -> None:
+    """In the words of the guide; everybody and the admins are groups, too."""
+    families = {
+        "the ledger": "{s[0-9][0-9]}*", "people": "{u:*}*", "devices": "{d:*}*", "groups": "{g:*}:members",
+        "the feed": "{feed}*", "on call": "{oncall}*", "suppressed mail addresses": "{x:*}:email",
+        "suppressed numbers": "{x:*}:sms", "what SMS remember": "{sms:*}*",
+    }  # fmt: skip
+    listed = {role.strip("`"): reached for role, *reached in table(page("redis.md"), "role | writes | only reads")}
+    assert listed.keys() == STORE_ROLES.keys()
+    for name in ("email", "sms", "push", "realtime"):
+        for said, patterns in zip(listed[name], (STORE_ROLES[name].writes, STORE_ROLES[name].reads), strict=True):
+            assert {families[word] for word in said.split(", ")} == {
+                pattern for pattern in patterns if not pattern.startswith(("{all", "{admins}"))
+            }
+
+
+def test_every_code_of_an_error_frame_is_documented() -> None:
+    files = (ROOT / "services" / "realtime").rglob("*.py")
+    codes = {found for path in files for found in re.findall(r'frames\.error\("(\w+)"', path.read_text())}
+    [means] = [
+        row[1] for row in table(page("web.md"), "from the server | when") if row[0].startswith('`{"type": "error"')
+    ]
+    assert words(means) == codes
+
+
+def test_the_tutorial_builds_the_images_that_the_dev_overlay_runs() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"--tag carillon/$service:{version} " in page("operate.md").read_text()
