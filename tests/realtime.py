@@ -11,8 +11,8 @@ import aiohttp
 import jwt
 
 from services.realtime.app import serve_clients
-from services.realtime.node import RealtimeNode
-from services.realtime.provider import InboxProvider
+from services.realtime.node.node import RealtimeNode
+from services.realtime.node.provider import InboxProvider
 from services.realtime.settings import RealtimeSettings
 from shared.core.model import (
     Address,

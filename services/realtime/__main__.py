@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from services.realtime.app import serve_clients
-from services.realtime.node import RealtimeNode
-from services.realtime.provider import InboxProvider
+from services.realtime.node.node import RealtimeNode
+from services.realtime.node.provider import InboxProvider
 from services.realtime.settings import RealtimeSettings
 from shared.core.model import Channel
 from shared.runtime.service import ChannelService, Context, run_channel

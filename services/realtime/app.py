@@ -15,23 +15,23 @@ from typing import cast
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from services.realtime.addresses import Addresses, AddressLimits
-from services.realtime.answers import FieldProblem, Refusal, from_http, from_status, invalid, unavailable
-from services.realtime.api import Api
-from services.realtime.api_page import api_page_routes
-from services.realtime.auth import Keys, SharedSecret, TokenVerifier
-from services.realtime.commands import Commands
-from services.realtime.connections import Connection
-from services.realtime.gateway import Gateway
-from services.realtime.guard import Guard
-from services.realtime.jwks import RemoteKeys
-from services.realtime.node import RealtimeNode
-from services.realtime.origins import Origins
-from services.realtime.pages import file_handler, page_routes
-from services.realtime.rates import Rates
+from services.realtime.access.addresses import Addresses, AddressLimits
+from services.realtime.access.client_connection import ClientConnection
+from services.realtime.access.guard import Guard
+from services.realtime.access.jwks import RemoteKeys
+from services.realtime.access.origins import Origins
+from services.realtime.access.rates import Rates
+from services.realtime.access.refusals import FieldProblem, Refusal, from_http, from_status, invalid, unavailable
+from services.realtime.access.tickets import Tickets
+from services.realtime.access.tokens import Keys, SharedSecret, TokenVerifier
+from services.realtime.http.api import Api
+from services.realtime.http.api_page import api_page_routes
+from services.realtime.http.files import file_handler, page_routes
+from services.realtime.http.unsubscribe import Unsubscription
+from services.realtime.node.node import RealtimeNode
 from services.realtime.settings import RealtimeSettings
-from services.realtime.tickets import Tickets
-from services.realtime.unsubscribe import Unsubscription
+from services.realtime.sockets.client_frames import ClientFrames
+from services.realtime.sockets.endpoints import SessionEndpoints
 from shared.core.errors import ConfigError, StoreUnavailable
 from shared.core.model import Channel
 from shared.directory.suppression import Suppressions
@@ -90,7 +90,7 @@ async def _listen(
     server = cast("web.Server", runner.server)
     try:
         return await loop.create_server(
-            lambda: Connection(server, addresses, limits, loop),
+            lambda: ClientConnection(server, addresses, limits, loop),
             settings.realtime_host,
             settings.realtime_port,
             backlog=BACKLOG,
@@ -114,8 +114,8 @@ def build(node: RealtimeNode, keys: Keys, addresses: Addresses, limits: AddressL
     tickets = Tickets(context.store, context.keys)
     guard = Guard(TokenVerifier(context.settings, keys), tickets, origins, context.directory, rates)
     acknowledging = Acknowledging(context.ledger, context.directory)
-    commands = Commands(node.changes, acknowledging, node.presence, rates)
-    gateway = Gateway(node, guard, origins, commands, addresses=addresses, limits=limits)
+    client_frames = ClientFrames(node.changes, acknowledging, node.presence, rates)
+    sessions = SessionEndpoints(node, guard, origins, client_frames, addresses=addresses, limits=limits)
     api = Api(
         guard, node.changes, context.directory, context.ledger, context.clock,
         webpush_key=context.settings.realtime_webpush_public_key,
@@ -131,8 +131,8 @@ def build(node: RealtimeNode, keys: Keys, addresses: Addresses, limits: AddressL
     description = (resources.files("services.realtime") / "openapi.json").read_bytes()
     app.add_routes(
         [
-            web.get("/v1/ws", gateway.websocket),
-            web.get("/v1/events", gateway.events, allow_head=False),
+            web.get("/v1/ws", sessions.websocket),
+            web.get("/v1/events", sessions.events, allow_head=False),
             web.get("/v1/openapi.json", file_handler(description, "application/json")),
             *api.routes(),
             *unsubscription,
@@ -146,7 +146,7 @@ def build(node: RealtimeNode, keys: Keys, addresses: Addresses, limits: AddressL
 def _answer_errors(origins: Origins) -> Middleware:
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if isinstance(request.protocol, Connection):
+        if isinstance(request.protocol, ClientConnection):
             request.protocol.asked()
         try:
             _refuse_packed(request)

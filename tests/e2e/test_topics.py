@@ -13,7 +13,7 @@ import redis.asyncio
 
 from carillon.local.stack import Stack
 from carillon.publisher import Receipt
-from services.realtime.sessions import UNAUTHENTICATED
+from services.realtime.sessions.close_codes import UNAUTHENTICATED
 from shared.mqtt.address import BrokerAddress
 from shared.mqtt.connection import Broker
 from shared.mqtt.packets import Incoming

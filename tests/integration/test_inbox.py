@@ -15,7 +15,7 @@ import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.realtime.news import decode, encode
+from services.realtime.sessions.news import decode, encode
 from shared.directory.directory import Directory
 from shared.directory.people import Person
 from shared.inbox.cursor import Cursor

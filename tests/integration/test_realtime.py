@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 
 from carillon.local.servers import LocalServer
-from services.realtime.frames import Frame
-from services.realtime.sessions import GOING_AWAY
+from services.realtime.sessions.close_codes import GOING_AWAY
+from services.realtime.sessions.frames import Frame
 from shared.core.model import UserInbox
 from shared.directory.people import Person, Preferences
 from shared.mqtt.connection import Broker

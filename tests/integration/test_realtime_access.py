@@ -8,14 +8,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from services.realtime.sessions import (
+from services.realtime.sessions.close_codes import (
     POLICY_VIOLATION,
     TOO_MANY_SESSIONS,
     TOO_SLOW,
     UNAUTHENTICATED,
     UNSUPPORTED_DATA,
-    Phase,
 )
+from services.realtime.sessions.session import Phase
 from tests.realtime import ALLOWED, Client, Realtime, bearer, token
 from tests.waiting import eventually
 

@@ -18,7 +18,7 @@ from aiohttp import WSMsgType
 from yarl import URL
 
 from carillon.local.servers import LocalServer
-from services.realtime.sessions import TOO_MANY_SESSIONS, TRY_AGAIN_LATER, UNAUTHENTICATED
+from services.realtime.sessions.close_codes import TOO_MANY_SESSIONS, TRY_AGAIN_LATER, UNAUTHENTICATED
 from tests.conftest import EmptyStore
 from tests.realtime import Client, Realtime, bearer, realtime_node, token
 from tests.waiting import eventually
@@ -31,10 +31,10 @@ _IN_TIME = aiohttp.ClientTimeout(total=10)
 @pytest.fixture
 def short_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same deadlines, sooner."""
-    monkeypatch.setattr("services.realtime.connections.HANDSHAKE_S", DEADLINE_S)
-    monkeypatch.setattr("services.realtime.connections.IDLE_S", 2 * DEADLINE_S)
-    monkeypatch.setattr("services.realtime.answers.BODY_S", DEADLINE_S)
-    monkeypatch.setattr("services.realtime.gateway.PING_EVERY_S", DEADLINE_S)
+    monkeypatch.setattr("services.realtime.access.client_connection.HANDSHAKE_S", DEADLINE_S)
+    monkeypatch.setattr("services.realtime.access.client_connection.IDLE_S", 2 * DEADLINE_S)
+    monkeypatch.setattr("services.realtime.access.bodies.BODY_S", DEADLINE_S)
+    monkeypatch.setattr("services.realtime.sockets.endpoints.PING_EVERY_S", DEADLINE_S)
 
 
 @pytest_asyncio.fixture

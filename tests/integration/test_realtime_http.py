@@ -11,9 +11,9 @@ from urllib.parse import quote
 import pytest
 
 from carillon.local.servers import LocalServer
-from services.realtime.addresses import Addresses, AddressLimits
+from services.realtime.access.addresses import Addresses, AddressLimits
+from services.realtime.access.tokens import SharedSecret
 from services.realtime.app import build
-from services.realtime.auth import SharedSecret
 from shared.core.model import Channel, Delivery, Notification, Priority, UserInbox
 from shared.directory.people import MobileDevice, Person
 from shared.directory.suppression import Cause, Suppressions, digest

@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 from pydantic import SecretStr
 
-from services.realtime import jwks
-from services.realtime.auth import TokenVerifier, Unauthenticated
-from services.realtime.jwks import KeysUnavailable, RemoteKeys
+from services.realtime.access import jwks
+from services.realtime.access.jwks import KeysUnavailable, RemoteKeys
+from services.realtime.access.tokens import TokenVerifier, Unauthenticated
 from services.realtime.settings import RealtimeSettings
 from tests import raw_http
 from tests.raw_http import raw_server

@@ -8,14 +8,15 @@ import pytest_asyncio
 from aiohttp import web
 
 from carillon.local.servers import LocalServer
-from services.realtime.connections import Connection
-from services.realtime.sessions import TOO_SLOW, Session
+from services.realtime.access.client_connection import ClientConnection
+from services.realtime.sessions.close_codes import TOO_SLOW
+from services.realtime.sessions.session import Session
 from tests.conftest import EmptyStore
 from tests.load.crowd import Member
 from tests.realtime import Realtime, bearer, realtime_node, token
 from tests.waiting import eventually
 
-KINDS = (Session, Connection, web.Request, web.WebSocketResponse, web.StreamResponse)
+KINDS = (Session, ClientConnection, web.Request, web.WebSocketResponse, web.StreamResponse)
 
 
 @pytest_asyncio.fixture

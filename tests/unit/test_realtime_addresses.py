@@ -6,8 +6,8 @@ from ipaddress import ip_network
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
-from services.realtime.addresses import Addresses, AddressLimits, counted_as
-from services.realtime.answers import Refusal
+from services.realtime.access.addresses import Addresses, AddressLimits, counted_as
+from services.realtime.access.refusals import Refusal
 from tests.fakes.clock import StandingClock
 
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))

@@ -8,7 +8,7 @@ import jwt
 import pytest
 from pydantic import SecretStr
 
-from services.realtime.auth import SharedSecret, TokenVerifier, Unauthenticated
+from services.realtime.access.tokens import SharedSecret, TokenVerifier, Unauthenticated
 from services.realtime.settings import RealtimeSettings
 
 SECRET = "a secret of the tests, long enough for every algorithm: 64 bytes or more"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.realtime.news import CountNews, EntryNews, News, PersonNews, StatusNews, decode, encode
+from services.realtime.sessions.news import CountNews, EntryNews, News, PersonNews, StatusNews, decode, encode
 from shared.inbox.cursor import Cursor, Part
 from shared.inbox.feed import FeedNews
 from shared.inbox.timeline import FeedEntry

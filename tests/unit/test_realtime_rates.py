@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.realtime.rates import RATES_KEPT, Rates
+from services.realtime.access.rates import RATES_KEPT, Rates
 from tests.fakes.clock import StandingClock
 
 

@@ -7,18 +7,10 @@ from typing import Any
 
 import pytest
 
-from services.realtime import frames
-from services.realtime.frames import Frame
-from services.realtime.sessions import (
-    BATCH_BYTES,
-    QUEUE_BYTES,
-    QUEUE_FRAMES,
-    TOO_SLOW,
-    LiveEntry,
-    Phase,
-    Session,
-    User,
-)
+from services.realtime.sessions import frames
+from services.realtime.sessions.close_codes import TOO_SLOW
+from services.realtime.sessions.frames import Frame
+from services.realtime.sessions.session import BATCH_BYTES, QUEUE_BYTES, QUEUE_FRAMES, LiveEntry, Phase, Session, User
 from shared.inbox.cursor import Cursor, key_of
 from shared.mqtt.byte_budget import Room
 

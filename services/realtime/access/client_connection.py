@@ -11,8 +11,8 @@ from typing import cast
 
 from aiohttp import web
 
-from services.realtime.addresses import Addresses, AddressLimits, counted_as
-from services.realtime.answers import from_status
+from services.realtime.access.addresses import Addresses, AddressLimits, counted_as
+from services.realtime.access.refusals import from_status
 
 # From the connection to the end of its first request's headers.
 HANDSHAKE_S = 10.0
@@ -25,7 +25,7 @@ IDLE_S = 75.0
 _LINGERING_S = 5.0
 
 
-class Connection(web.RequestHandler):
+class ClientConnection(web.RequestHandler):
     """One client's connection."""
 
     __slots__ = ("_addresses", "_counted", "_deadline", "_limits")

@@ -10,20 +10,11 @@ import asyncio
 import logging
 from itertools import chain
 
-from services.realtime import frames
-from services.realtime.alerts import Alerts
-from services.realtime.frames import Frame
-from services.realtime.news import CountNews, EntryNews, PersonNews, StatusNews
-from services.realtime.sessions import (
-    PROCESS_QUEUE_BYTES,
-    UNAUTHENTICATED,
-    LiveEntry,
-    Phase,
-    Session,
-    Sink,
-    Spawn,
-    User,
-)
+from services.realtime.sessions import close_codes, frames
+from services.realtime.sessions.alert_states import AlertStates
+from services.realtime.sessions.frames import Frame
+from services.realtime.sessions.news import CountNews, EntryNews, PersonNews, StatusNews
+from services.realtime.sessions.session import PROCESS_QUEUE_BYTES, LiveEntry, Phase, Session, Sink, Spawn, User
 from shared.directory.directory import Directory
 from shared.directory.people import Person
 from shared.inbox.cursor import Cursor
@@ -53,7 +44,9 @@ class Hub:
         spawn: starts a background task that is kept until its end.
     """
 
-    def __init__(self, inbox: Inbox, mirror: FeedMirror, directory: Directory, alerts: Alerts, spawn: Spawn) -> None:
+    def __init__(
+        self, inbox: Inbox, mirror: FeedMirror, directory: Directory, alerts: AlertStates, spawn: Spawn
+    ) -> None:
         self.users: dict[str, User] = {}
         self._inbox = inbox
         self._mirror = mirror
@@ -272,7 +265,7 @@ class Hub:
         snapshot, person = await asyncio.gather(self._inbox.pending(user.id), self._directory.person(user.id))
         if person is None and await self._directory.deleted_at(user.id) is not None:
             for session in list(user.sessions):
-                session.close(UNAUTHENTICATED)
+                session.close(close_codes.UNAUTHENTICATED)
             return
         if snapshot.version < version:
             # The store lost its newest writes, and its versions began to grow from an earlier one.

@@ -9,7 +9,7 @@ import json
 import secrets
 from dataclasses import asdict
 
-from services.realtime.auth import Identity, Unauthenticated
+from services.realtime.access.tokens import Identity, Unauthenticated
 from shared.store.keys import Keys
 from shared.store.store import Store
 

@@ -4,7 +4,6 @@ Every such answer is ``{"error": {"code", "message", "fields"}}``. Messages are 
 client sent, and nothing of what went wrong inside, is repeated in them.
 """
 
-import asyncio
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +11,9 @@ from typing import Any
 
 from aiohttp import web
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails, from_json
+from pydantic_core import ErrorDetails
 
 from shared.core.model import Platform
-
-# For the whole of a body, which is small.
-BODY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,38 +116,3 @@ def from_status(status: int, headers: Mapping[str, str] | None = None) -> Refusa
     }
     code, message = known.get(status, ("bad_request", "The request cannot be served."))
     return Refusal(status, code, message, headers=headers)
-
-
-async def json_object(request: web.Request, *, optional: bool = False) -> dict[str, Any]:
-    """Read a request's body.
-
-    Args:
-        request: of which the body was not read yet.
-        optional: an empty body stands for an empty object.
-
-    Raises:
-        Refusal: it is not a JSON object, or it does not come.
-    """
-    try:
-        async with asyncio.timeout(BODY_S):
-            body = await request.read()
-    except TimeoutError:
-        raise Refusal(408, "too_slow", "The body did not come in time.", headers={"Connection": "close"}) from None
-    if optional and not body:
-        return {}
-    value = read_json(body)
-    if not isinstance(value, dict):
-        raise invalid(FieldProblem("body", "must be a JSON object in UTF-8"))
-    return value
-
-
-def read_json(text: str | bytes) -> Any:  # noqa: ANN401 - whatever the text says
-    """Read what a client wrote; None where it is no JSON.
-
-    ``json.loads`` takes halves of surrogate pairs, NaN and UTF-16, which the store and other clients do not take. jiter
-    takes UTF-8 only, and stops at 200 levels.
-    """
-    try:
-        return from_json(text, allow_inf_nan=False, cache_strings="keys")
-    except ValueError:
-        return None

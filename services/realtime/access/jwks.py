@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 import jwt
 
-from services.realtime.auth import UNREADABLE, Unauthenticated
+from services.realtime.access.tokens import UNREADABLE, Unauthenticated
 from shared.delivery import http_answer
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ ENDED = "ended"
 _SIGN = b'"alert":{'
 
 
-class Alerts:
+class AlertStates:
     """The alerts of one ledger."""
 
     def __init__(self, ledger: Ledger) -> None:

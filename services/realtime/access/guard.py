@@ -2,12 +2,12 @@
 
 from aiohttp import web
 
-from services.realtime.answers import too_many_requests, unauthorized, unavailable
-from services.realtime.auth import Identity, TokenVerifier, Unauthenticated
-from services.realtime.jwks import KeysUnavailable
-from services.realtime.origins import Origins
-from services.realtime.rates import Rates
-from services.realtime.tickets import Tickets
+from services.realtime.access.jwks import KeysUnavailable
+from services.realtime.access.origins import Origins
+from services.realtime.access.rates import Rates
+from services.realtime.access.refusals import too_many_requests, unauthorized, unavailable
+from services.realtime.access.tickets import Tickets
+from services.realtime.access.tokens import Identity, TokenVerifier, Unauthenticated
 from shared.core.errors import StoreUnavailable
 from shared.directory.directory import Directory
 

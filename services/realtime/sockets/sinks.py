@@ -11,8 +11,8 @@ from typing import cast
 
 from aiohttp import web
 
-from services.realtime.connections import Connection
-from services.realtime.frames import Frame
+from services.realtime.access.client_connection import ClientConnection
+from services.realtime.sessions.frames import Frame
 
 # How long a client has to answer our close frame before the connection is cut.
 CLOSE_S = 5.0
@@ -31,7 +31,7 @@ class WebSocketSink:
     def __init__(self, request: web.Request, socket: web.WebSocketResponse) -> None:
         self._socket = socket
         # See ``app``: we accept connections of no other kind.
-        self._connection = cast("Connection", request.protocol)
+        self._connection = cast("ClientConnection", request.protocol)
 
     def send_now(self, frames: Sequence[Frame]) -> bool:
         """Send frames unless the client is slow."""

@@ -13,8 +13,8 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_netw
 
 from aiohttp import web
 
-from services.realtime.answers import too_many_requests
-from services.realtime.rates import Rates
+from services.realtime.access.rates import Rates
+from services.realtime.access.refusals import too_many_requests
 
 Network = IPv4Network | IPv6Network
 

@@ -15,21 +15,12 @@ from enum import Enum, auto
 from operator import attrgetter
 from typing import Any, Protocol
 
-from services.realtime import frames
-from services.realtime.frames import Frame
+from services.realtime.sessions import close_codes, frames
+from services.realtime.sessions.frames import Frame
 from shared.inbox.cursor import Cursor, cursors_behind
 from shared.mqtt.byte_budget import Room
 
 log = logging.getLogger(__name__)
-
-# RFC 6455, 7.4.1, and the wire contract's section 5.
-GOING_AWAY = 1001
-UNSUPPORTED_DATA = 1003
-POLICY_VIOLATION = 1008
-TRY_AGAIN_LATER = 1013
-UNAUTHENTICATED = 4001
-TOO_SLOW = 4008
-TOO_MANY_SESSIONS = 4009
 
 # What waits for a slow client besides the socket's own buffer of 64 KiB: some seconds of heavy traffic.
 QUEUE_FRAMES = 256
@@ -233,14 +224,14 @@ class Session:
         self._queued_bytes += size_bytes
         self._room.take(size_bytes)
         if self._queued > QUEUE_FRAMES or self._queued_bytes > QUEUE_BYTES:
-            self.close(TOO_SLOW)
+            self.close(close_codes.TOO_SLOW)
             return
         self._write_soon()
         if self._room.is_full:
             # Most of it may be one broadcast that is just being offered to everybody: whoever takes it stays.
             self._write()
             if self._queue:
-                self.close(TOO_SLOW)
+                self.close(close_codes.TOO_SLOW)
 
     def _close_run(self) -> None:
         if self._run is not None:
@@ -277,7 +268,7 @@ class Session:
                 async with asyncio.timeout(REPLAY_BATCH_S):
                     await self._sink.send(batch)
             except TimeoutError:
-                self.close(TOO_SLOW)
+                self.close(close_codes.TOO_SLOW)
                 raise ConnectionAbortedError from None
 
     def close(self, code: int) -> None:

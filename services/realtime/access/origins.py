@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from services.realtime.answers import Refusal
+from services.realtime.access.refusals import Refusal
 
 # What stands for our own origin, which has many names behind proxies.
 OWN = "self"

@@ -1,4 +1,4 @@
-"""The doors: WebSocket and SSE sessions, from the handshake to the goodbye.
+"""The endpoints of sessions: WebSocket and SSE sessions, from the handshake to the goodbye.
 
 Promises: nobody is let in without an identity, and nobody stays longer than it holds. A WebSocket that is refused is
 accepted first and then closed with a code, because a browser cannot read the status of a failed handshake; an event
@@ -15,16 +15,16 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from services.realtime import sessions
-from services.realtime.addresses import Addresses, AddressLimits
-from services.realtime.answers import Refusal, unauthorized, unavailable
-from services.realtime.auth import Identity, Unauthenticated
-from services.realtime.commands import INBOUND_BYTES, Commands
-from services.realtime.guard import Guard
-from services.realtime.node import RealtimeNode
-from services.realtime.origins import Origins
-from services.realtime.sessions import Phase, Session, Sink
-from services.realtime.sockets import CLOSE_S, EventStreamSink, WebSocketSink
+from services.realtime.access.addresses import Addresses, AddressLimits
+from services.realtime.access.guard import Guard
+from services.realtime.access.origins import Origins
+from services.realtime.access.refusals import Refusal, unauthorized, unavailable
+from services.realtime.access.tokens import Identity, Unauthenticated
+from services.realtime.node.node import RealtimeNode
+from services.realtime.sessions import close_codes
+from services.realtime.sessions.session import Phase, Session, Sink
+from services.realtime.sockets.client_frames import INBOUND_BYTES, ClientFrames
+from services.realtime.sockets.sinks import CLOSE_S, EventStreamSink, WebSocketSink
 from shared.core.errors import StoreUnavailable
 from shared.inbox.cursor import Cursor
 
@@ -46,7 +46,7 @@ _RETRY_MS = 2000
 _NOWHERE = Cursor(user_epoch="f" * 16, feed_epoch="f" * 16)
 
 
-class Gateway:
+class SessionEndpoints:
     """Lets clients in, and serves them until they leave."""
 
     def __init__(
@@ -54,7 +54,7 @@ class Gateway:
         node: RealtimeNode,
         guard: Guard,
         origins: Origins,
-        commands: Commands,
+        client_frames: ClientFrames,
         *,
         addresses: Addresses,
         limits: AddressLimits,
@@ -62,7 +62,7 @@ class Gateway:
         self._node = node
         self._guard = guard
         self._origins = origins
-        self._commands = commands
+        self._client_frames = client_frames
         self._addresses = addresses
         self._limits = limits
         self._directory = node.context.directory
@@ -84,26 +84,26 @@ class Gateway:
             )
         address = self._addresses.of(request)
         self._limits.begin(address)
-        identity, refused = None, sessions.UNAUTHENTICATED
+        identity, refused = None, close_codes.UNAUTHENTICATED
         try:
             identity = await self._guard.identify(request, by_ticket=True)
         except Unauthenticated:
             pass
         except Refusal:
-            refused = sessions.TRY_AGAIN_LATER
+            refused = close_codes.TRY_AGAIN_LATER
         with suppress(ConnectionError), self._limits.session(address) as has_place:
             await socket.prepare(request)
             sink = WebSocketSink(request, socket)
             if identity is None:
                 await sink.close(refused)
             elif self._stopping.is_set():
-                await sink.close(sessions.GOING_AWAY)
+                await sink.close(close_codes.GOING_AWAY)
             elif not has_place:
-                await sink.close(sessions.TOO_MANY_SESSIONS)
+                await sink.close(close_codes.TOO_MANY_SESSIONS)
             else:
                 await self._serve_socket(request, socket, sink, identity)
         if (error := socket.exception()) is not None:
-            # The frames in its traceback hold the socket, which holds the error: see ``Connection.connection_lost``.
+            # The frames in its traceback hold the socket, which holds the error: see ``ClientConnection``.
             error.__context__ = None
             error.__traceback__ = None
         return socket
@@ -115,10 +115,10 @@ class Gateway:
         async with self._session(identity, sink) as session:
             try:
                 if not await self._admit(session, cursor):
-                    session.close(sessions.TOO_MANY_SESSIONS)
+                    session.close(close_codes.TOO_MANY_SESSIONS)
             except StoreUnavailable:
-                session.close(sessions.TRY_AGAIN_LATER)
-            await self._commands.obey(session, socket)
+                session.close(close_codes.TRY_AGAIN_LATER)
+            await self._client_frames.obey(session, socket)
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         """Serve ``GET /v1/events``."""
@@ -169,7 +169,7 @@ class Gateway:
         session = hub.add(str(uuid.uuid4()), identity.user_id, sink)
         loop = asyncio.get_running_loop()
         session.expiry = loop.call_later(
-            max(0.0, identity.expires_s - time.time()), session.close, sessions.UNAUTHENTICATED
+            max(0.0, identity.expires_s - time.time()), session.close, close_codes.UNAUTHENTICATED
         )
         try:
             yield session

@@ -4,8 +4,8 @@ Delivered means that the notification stands in the inbox (or the feed); showing
 good later where it fails. Trying again is harmless: an entry is written once for each notification id.
 """
 
-from services.realtime.changes import Changes
-from services.realtime.frames import status_text
+from services.realtime.node.changes import Changes
+from services.realtime.sessions.frames import status_text
 from shared.core.model import Delivery, Feed, UserInbox
 from shared.core.topics import Kind
 from shared.delivery.attempt import Attempt, Receipt

@@ -14,12 +14,13 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from services.realtime.alerts import Alerts
-from services.realtime.changes import Changes
-from services.realtime.hub import Hub
-from services.realtime.news import CountNews, EntryNews, News, PersonNews, StatusNews, decode
-from services.realtime.post import Post
-from services.realtime.sessions import GOING_AWAY, User
+from services.realtime.node.changes import Changes
+from services.realtime.node.publishing import NodePublisher
+from services.realtime.sessions import close_codes
+from services.realtime.sessions.alert_states import AlertStates
+from services.realtime.sessions.hub import Hub
+from services.realtime.sessions.news import CountNews, EntryNews, News, PersonNews, StatusNews, decode
+from services.realtime.sessions.session import User
 from services.realtime.settings import RealtimeSettings
 from shared.core.errors import StoreUnavailable
 from shared.inbox.feed import Feed, FeedMirror
@@ -69,7 +70,7 @@ class RealtimeNode:
         mirror = FeedMirror(feed)
         self.presence = Presence(context.store, context.keys)
         self.registry = Sessions(context.store, context.keys, inbox, context.directory, mirror)
-        self.hub = Hub(inbox, mirror, context.directory, Alerts(context.ledger), self.spawn)
+        self.hub = Hub(inbox, mirror, context.directory, AlertStates(context.ledger), self.spawn)
         self._link = BrokerLink(
             context.address,
             f"{context.instance}-node",
@@ -83,7 +84,7 @@ class RealtimeNode:
             registry=self.registry,
             directory=context.directory,
             hub=self.hub,
-            post=Post(self._link, context.topics, self.id),
+            publisher=NodePublisher(self._link, context.topics, self.id),
         )
         self._heartbeat_s = heartbeat_s
         self._feed_check_s = feed_check_s
@@ -125,7 +126,7 @@ class RealtimeNode:
     async def close_sessions(self) -> None:
         """Send every client away, to another process, and end what is still running for them."""
         for session in self.hub.sessions():
-            session.close(GOING_AWAY)
+            session.close(close_codes.GOING_AWAY)
         if self._tasks:
             _, late = await asyncio.wait(set(self._tasks), timeout=_DRAIN_S)
             for task in late:

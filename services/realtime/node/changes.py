@@ -8,11 +8,11 @@ import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from services.realtime import frames
-from services.realtime.alerts import Alerts
-from services.realtime.hub import Hub
-from services.realtime.news import CountNews, EntryNews, PersonNews, StatusNews
-from services.realtime.post import Post
+from services.realtime.node.publishing import NodePublisher
+from services.realtime.sessions import frames
+from services.realtime.sessions.alert_states import AlertStates
+from services.realtime.sessions.hub import Hub
+from services.realtime.sessions.news import CountNews, EntryNews, PersonNews, StatusNews
 from shared.directory.directory import Directory
 from shared.inbox.cursor import Cursor, key_of
 from shared.inbox.feed import Feed, FeedNews, Groups, group_set
@@ -43,7 +43,15 @@ class Changes:
     """
 
     def __init__(
-        self, inbox: Inbox, feed: Feed, log: FeedLog, *, registry: Sessions, directory: Directory, hub: Hub, post: Post
+        self,
+        inbox: Inbox,
+        feed: Feed,
+        log: FeedLog,
+        *,
+        registry: Sessions,
+        directory: Directory,
+        hub: Hub,
+        publisher: NodePublisher,
     ) -> None:
         self.log = log
         self._inbox = inbox
@@ -51,7 +59,7 @@ class Changes:
         self._registry = registry
         self._directory = directory
         self._hub = hub
-        self._post = post
+        self._publisher = publisher
 
     async def add_entry(
         self, user_id: str, notification_id: str, body: str, *, order: int, live: bool, pinned: bool
@@ -66,13 +74,13 @@ class Changes:
         entry = EntryNews.of(user_id, added, body, quiet=not live)
         self._hub.entry(entry)
         where = targets(added.sessions)
-        told = self._post.to_nodes(where.nodes, entry)
+        told = self._publisher.to_nodes(where.nodes, entry)
         if live and where.gateways:
             cursor = Cursor(added.epoch, added.seq, self.log.epoch, self.log.seq)
-            told += self._post.to_gateways(
+            told += self._publisher.to_gateways(
                 where.gateways, frames.notification(with_read(body, read=False).encode(), cursor)
             )
-        await self._post.taken(told)
+        await self._publisher.taken(told)
 
     async def add_broadcast(self, notification_id: str, body: str, groups: Groups, *, order: int) -> None:
         """Write an entry into the feed and show it to everybody concerned; ``order`` as for ``add_entry``."""
@@ -81,7 +89,7 @@ class Changes:
         news = FeedNews(added.epoch, added.before, entry)
         if not self._hub.feed(news):
             await self._hub.refresh_feed()
-        told = self._post.to_all_nodes(news)
+        told = self._publisher.to_all_nodes(news)
         shown = with_read(body, read=False).encode()
         gateways = [
             session for session in await self._registry.gateways() if session.live and entry.is_for(session.groups)
@@ -89,8 +97,8 @@ class Changes:
         places = await asyncio.gather(*(self._inbox.place(session.user_id) for session in gateways))
         for session, (epoch, seq) in zip(gateways, places, strict=True):
             cursor = Cursor(epoch, seq, added.epoch, added.seq)
-            told += self._post.to_gateways([session], frames.notification(shown, cursor))
-        await self._post.taken(told)
+            told += self._publisher.to_gateways([session], frames.notification(shown, cursor))
+        await self._publisher.taken(told)
 
     async def put_status(self, accepted_ms: int, text: str) -> None:
         """Keep the system status and show it to everybody."""
@@ -98,9 +106,9 @@ class Changes:
             return
         news = StatusNews(accepted_ms, text)
         self._hub.status(news)
-        told = self._post.to_all_nodes(news)
-        told += self._post.to_gateways(await self._registry.gateways(), frames.status(text))
-        await self._post.taken(told)
+        told = self._publisher.to_all_nodes(news)
+        told += self._publisher.to_gateways(await self._registry.gateways(), frames.status(text))
+        await self._publisher.taken(told)
 
     async def mark(self, user_id: str, entry_id: str, change: Change) -> bool:
         """Change a user's mark of an entry; False when he has no such entry."""
@@ -149,7 +157,7 @@ class Changes:
         cursor = Cursor(snapshot.epoch, snapshot.seq, self.log.epoch, self.log.seq)
         return InboxPage(items, unread(snapshot, self.log, groups), cursor)
 
-    async def unanswered(self, user_id: str, alerts: Alerts) -> list[Item]:
+    async def unanswered(self, user_id: str, alerts: AlertStates) -> list[Item]:
         """Read the alerts of a user that wait for an answer, the newest first, without those that he has archived."""
         pinned = await self._inbox.pinned(user_id)
         if not pinned:
@@ -164,7 +172,7 @@ class Changes:
         """Let every process that holds sessions of a user read his record again."""
         where = await self._registry.targets_of(user_id)
         await self._hub.person(PersonNews(user_id))
-        await self._post.taken(self._post.to_nodes(where.nodes, PersonNews(user_id)))
+        await self._publisher.taken(self._publisher.to_nodes(where.nodes, PersonNews(user_id)))
 
     async def _groups(self, user_id: str) -> frozenset[str]:
         person = await self._directory.person(user_id)
@@ -185,6 +193,6 @@ class Changes:
         news = CountNews(user_id, snapshot.unread, snapshot.version, feed, snapshot.feed_version, self.log.seq)
         self._hub.count(news)
         where = targets(marked.sessions)
-        told = self._post.to_nodes(where.nodes, news)
-        told += self._post.to_gateways(where.gateways, frames.unread(news.own + news.feed))
-        await self._post.taken(told)
+        told = self._publisher.to_nodes(where.nodes, news)
+        told += self._publisher.to_gateways(where.gateways, frames.unread(news.own + news.feed))
+        await self._publisher.taken(told)

@@ -10,11 +10,12 @@ from collections.abc import Awaitable, Callable, Collection
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
-from services.realtime.alerts import Alerts
-from services.realtime.answers import FieldProblem, Refusal, from_validation, invalid, json_object, not_found
-from services.realtime.changes import Changes
-from services.realtime.guard import Guard
-from services.realtime.tickets import TICKET_S
+from services.realtime.access.bodies import json_object
+from services.realtime.access.guard import Guard
+from services.realtime.access.refusals import FieldProblem, Refusal, from_validation, invalid, not_found
+from services.realtime.access.tickets import TICKET_S
+from services.realtime.node.changes import Changes
+from services.realtime.sessions.alert_states import AlertStates
 from shared.core.clock import Clock
 from shared.directory.directory import Directory
 from shared.directory.people import DEVICES, Device, OwnChoices, Person, Preferences
@@ -57,7 +58,7 @@ class Api:
         self._directory = directory
         self._acknowledging = Acknowledging(ledger, directory)
         self._clock = clock
-        self._alerts = Alerts(ledger)
+        self._alerts = AlertStates(ledger)
         self._webpush_key = webpush_key
 
     def routes(self) -> list[web.RouteDef]:

@@ -8,9 +8,9 @@ import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 
-from services.realtime import news
-from services.realtime.frames import Frame
-from services.realtime.news import News
+from services.realtime.sessions import news
+from services.realtime.sessions.frames import Frame
+from services.realtime.sessions.news import News
 from shared.core.topics import Topics
 from shared.inbox.sessions import GatewaySession
 from shared.mqtt.reconnecting import BrokerLink
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 TOLD_S = 1.0
 
 
-class Post:
+class NodePublisher:
     """Messages out of one realtime process.
 
     Args:

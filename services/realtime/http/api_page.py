@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
-from services.realtime.pages import file_handler
+from services.realtime.http.files import file_handler
 
 _CODE = re.compile(r"`([^`]*)`")
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
-from services.realtime import frames, sessions
-from services.realtime.answers import read_json
-from services.realtime.changes import Changes
-from services.realtime.rates import Rates
-from services.realtime.sessions import Phase, Session
+from services.realtime.access.bodies import read_json
+from services.realtime.access.rates import Rates
+from services.realtime.node.changes import Changes
+from services.realtime.sessions import close_codes, frames
+from services.realtime.sessions.session import Phase, Session
 from shared.core.errors import StoreUnavailable
 from shared.inbox.presence import Presence
 from shared.ledger.acknowledging import Acknowledging
@@ -32,7 +32,7 @@ _TOO_OFTEN = frames.error("too_many_requests", "Too many requests of this user i
 _UNAVAILABLE = frames.error("unavailable", "Try again shortly.")
 
 
-class Commands:
+class ClientFrames:
     """Does what client frames ask for.
 
     Args:
@@ -54,14 +54,14 @@ class Commands:
             now_s = time.monotonic()
             credit, last_s = min(INBOUND_BURST, credit + (now_s - last_s) * INBOUND_RATE) - 1, now_s
             if credit < 0:
-                session.close(sessions.POLICY_VIOLATION)
+                session.close(close_codes.POLICY_VIOLATION)
             elif message.type is WSMsgType.TEXT:
                 too_often = self._rates.take(session.user.id) > 0
                 answer = _TOO_OFTEN if too_often else await self._do(session, message.data)
                 if answer is not None:
                     session.offer(answer)
             elif message.type is WSMsgType.BINARY:
-                session.close(sessions.UNSUPPORTED_DATA)
+                session.close(close_codes.UNSUPPORTED_DATA)
 
     async def _do(self, session: Session, text: str) -> frames.Frame | None:
         frame = read_json(text)

@@ -1,0 +1,1 @@
+"""Who may ask, from which page and how often, and how a request is refused."""
