@@ -5,11 +5,11 @@ has, and that at the end every client is told to go elsewhere before the server 
 """
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
-from importlib import resources
 from typing import cast
 
 from aiohttp import web
@@ -27,6 +27,7 @@ from services.realtime.access.tokens import Keys, SharedSecret, TokenVerifier
 from services.realtime.http.api import Api
 from services.realtime.http.api_page import api_page_routes
 from services.realtime.http.files import file_handler, page_routes
+from services.realtime.http.openapi import describe
 from services.realtime.http.unsubscribe import Unsubscription
 from services.realtime.node.node import RealtimeNode
 from services.realtime.settings import RealtimeSettings
@@ -128,12 +129,12 @@ def build(node: RealtimeNode, keys: Keys, addresses: Addresses, limits: AddressL
     app = web.Application(middlewares=[_answer_errors(origins)], client_max_size=BODY_BYTES)
     app.on_response_prepare.append(_protect)
     app.on_response_prepare.append(origins.sign)
-    description = (resources.files("services.realtime") / "openapi.json").read_bytes()
+    description = describe()
     app.add_routes(
         [
             web.get("/v1/ws", sessions.websocket),
             web.get("/v1/events", sessions.events, allow_head=False),
-            web.get("/v1/openapi.json", file_handler(description, "application/json")),
+            web.get("/v1/openapi.json", file_handler(json.dumps(description).encode(), "application/json")),
             *api.routes(),
             *unsubscription,
             *api_page_routes(description),

@@ -1,18 +1,23 @@
-"""The API's own description, held against what the service does by schemathesis."""
+"""The API's own description, held against what the service does: by schemathesis, and answer by answer."""
 
 import asyncio
+import json
 import re
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
+from pydantic import BaseModel
 
 from carillon.local.servers import LocalServer
-from shared.directory.people import Person
+from services.realtime.http.shapes import Error, Frame, Inbox, Ticket, WebPushKey
+from shared.core.topics import Kind
+from shared.directory.people import Person, Preferences
 from tests.conftest import EmptyStore
-from tests.realtime import Realtime, bearer, notification, realtime_node
+from tests.realtime import ALERT, Realtime, bearer, notification, realtime_node
 
 EXAMPLES = 15
 CONFIG = Path(__file__).parent / "schemathesis.toml"
@@ -62,3 +67,63 @@ async def test_page_for_people_names_every_call_and_runs_nothing(node: Realtime)
     assert not re.search(r"<script|<style|\sstyle=|(href|src)=.https?:", page)
     async with node.client.get(f"{node.url}/api.css") as answer:
         assert answer.headers["Content-Type"].startswith("text/css")
+
+
+def _fits(answer: Any, shape: type[BaseModel]) -> None:
+    """Hold an answer against its model: nothing is missing, of another type, or beside what it names."""
+    read = shape.model_validate_json(json.dumps(answer), strict=True, extra="forbid")
+    assert read.model_dump(mode="json", exclude_unset=True) == answer
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "options", "status", "shape"),
+    [
+        ("GET", "/v1/inbox", {}, 200, Inbox),
+        ("GET", "/v1/inbox?before=nothing", {}, 400, Error),
+        ("GET", "/v1/preferences", {}, 200, Preferences),
+        ("PUT", "/v1/preferences", {"json": {"sms": True}}, 200, Preferences),
+        ("PUT", "/v1/preferences", {"json": {"fax": True}}, 400, Error),
+        ("GET", "/v1/webpush", {}, 404, Error),
+        ("POST", "/v1/tickets", {}, 200, Ticket),
+        ("POST", "/v1/tickets", {"headers": {"Authorization": ""}}, 401, Error),
+        ("POST", "/v1/tickets", {"headers": {"Origin": "https://example.org"}}, 403, Error),
+        ("GET", "/v1/ws", {}, 426, Error),
+    ],
+)
+async def test_answers_have_the_shapes_of_the_description(
+    node: Realtime, method: str, path: str, options: dict[str, Any], status: int, shape: type[BaseModel]
+) -> None:
+    await node.to_user("user1", notification("disk full", kind="alert_critical", alert=ALERT))
+    found, answer = await node.call(method, path, "user1", **options)
+    assert found == status
+    _fits(answer, shape)
+
+
+async def test_key_for_browsers_has_the_shape_of_the_description(
+    store: EmptyStore, broker: LocalServer, topic_prefix: str
+) -> None:
+    key = "BNcRdreALRFXTkOOUHK1EtK2wtaz5Ry4YfYCA_0QTpQtUbVlUls0VJXg7A8u-Ts1XbjhazAkj7I99e8QcYP7DkM"
+    async with realtime_node(store.url, broker.url, topic_prefix, realtime_webpush_public_key=key) as node:
+        _, answer = await node.call("GET", "/v1/webpush", "user1")
+    _fits(answer, WebPushKey)
+    assert answer["public_key"] == key
+
+
+async def test_frames_have_the_shapes_of_the_description(node: Realtime) -> None:
+    await node.to_all(
+        notification("degraded", kind=Kind.SYSTEM_STATUS, data={"status": "degraded", "services": ["mail"]})
+    )
+    async with node.session("user1", "?cursor=nowhere") as client:
+        await client.next("status")
+        await client.next("hello")
+        await client.next("gap")
+        await node.to_user("user1", notification("disk full", kind="alert_critical", alert=ALERT))
+        shown = await client.next("notification")
+        await client.say(type="read", id=shown["notification"]["id"])
+        await client.next("unread")
+        await client.say(type="read", id="nothing")
+        await client.next("error")
+        await client.say(type="ping")
+        await client.next("pong")
+        for frame in client.seen:
+            _fits(frame, Frame)

@@ -6,13 +6,11 @@ each user; and everybody sends every client frame that names something, in a ses
 """
 
 import asyncio
-import json
 import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
-from importlib import resources
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -21,6 +19,7 @@ import pytest
 import pytest_asyncio
 
 from carillon.local.servers import LocalServer
+from services.realtime.http.operations import OPERATIONS
 from shared.core.model import Channel, Delivery, Priority, UserInbox
 from shared.directory.people import MobileDevice, Person
 from shared.ledger.ledger import AlertState, NewRecord, NewRow
@@ -68,8 +67,7 @@ class Owner:
 
 def calls() -> list[tuple[str, str]]:
     """Return the calls of the description that name something, as method and path."""
-    described = json.loads((resources.files("services.realtime") / "openapi.json").read_text())
-    return [(method.upper(), path) for path, methods in described["paths"].items() if "{" in path for method in methods]
+    return [(operation.method.upper(), operation.url) for operation in OPERATIONS if operation.path is not None]
 
 
 def tried_by(actor: int, owners: list[Owner]) -> Iterator[bytes]:

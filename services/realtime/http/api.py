@@ -4,7 +4,6 @@ Promises that a user reaches nothing but what is his: every call works on the ``
 somebody else looks like what does not exist. Answers that are not needed are 204.
 """
 
-import json
 from collections.abc import Awaitable, Callable, Collection
 
 from aiohttp import web
@@ -14,6 +13,7 @@ from services.realtime.access.bodies import json_object
 from services.realtime.access.guard import Guard
 from services.realtime.access.refusals import FieldProblem, Refusal, from_validation, invalid, not_found
 from services.realtime.access.tickets import TICKET_S
+from services.realtime.http.shapes import NOTE_CHARS, PAGE_DEFAULT, PAGE_MOST, Ticket, WebPushKey
 from services.realtime.node.changes import Changes
 from services.realtime.sessions.alert_states import AlertStates
 from shared.core.clock import Clock
@@ -23,10 +23,6 @@ from shared.inbox.inbox import Change
 from shared.inbox.timeline import Mark
 from shared.ledger.acknowledging import Acknowledging
 from shared.ledger.ledger import Ledger
-
-PAGE_DEFAULT = 50
-PAGE_MOST = 100
-NOTE_CHARS = 1000
 
 _devices: TypeAdapter[Device] = TypeAdapter(Device)
 
@@ -158,7 +154,7 @@ class Api:
         await self._guard.user(request)
         if self._webpush_key is None:
             raise not_found()
-        return _json(json.dumps({"public_key": self._webpush_key}))
+        return _json(WebPushKey(public_key=self._webpush_key).model_dump_json())
 
     async def acknowledge(self, request: web.Request) -> web.Response:
         """Take an alert: its escalation ends."""
@@ -172,7 +168,8 @@ class Api:
 
     async def ticket(self, request: web.Request) -> web.Response:
         """Make a one-time ticket."""
-        return _json(json.dumps({"ticket": await self._guard.issue_ticket(request), "expires_in": TICKET_S}))
+        ticket = Ticket(ticket=await self._guard.issue_ticket(request), expires_in=TICKET_S)
+        return _json(ticket.model_dump_json())
 
     async def _choose(self, user_id: str, change: Callable[[Person, OwnChoices], OwnChoices]) -> Person:
         person = await self._directory.choose(user_id, change)

@@ -1,6 +1,6 @@
 """The API's description as a page for people, at ``/api``: HTML and a style sheet of our own, no scripts.
 
-It is written from ``openapi.json`` when the process starts, so the two never say different things.
+It is written from the document that ``openapi`` writes, when the process starts, so the two never say different things.
 """
 
 import json
@@ -15,6 +15,9 @@ from services.realtime.http.files import file_handler
 
 _CODE = re.compile(r"`([^`]*)`")
 
+_REFERENCE = re.compile(r"#/components/schemas/(\w+)")
+_LINK = r'<a href="#\1">\1</a>'
+
 _STYLE = b"""\
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
 body { max-width: 60rem; margin: 0 auto; padding: 1rem; }
@@ -27,10 +30,10 @@ th, td { padding: .2rem 1rem .2rem 0; text-align: start; vertical-align: top; }
 """
 
 
-def api_page_routes(description: bytes) -> list[web.RouteDef]:
+def api_page_routes(description: Mapping[str, Any]) -> list[web.RouteDef]:
     """Return the routes of the page and its style sheet."""
     return [
-        web.get("/api", file_handler(write_page(json.loads(description)).encode(), "text/html")),
+        web.get("/api", file_handler(write_page(description).encode(), "text/html")),
         web.get("/api.css", file_handler(_STYLE, "text/css")),
     ]
 
@@ -99,7 +102,8 @@ def _schema(schema: Mapping[str, Any]) -> str:
     name = schema.get("$ref", "").rpartition("/")[2]
     if name:
         return f'<p><a href="#{escape(name)}">{escape(name)}</a></p>'
-    return f"<pre>{escape(json.dumps(schema, indent=2, ensure_ascii=False))}</pre>"
+    text = escape(json.dumps(schema, indent=2, ensure_ascii=False), quote=False)
+    return f"<pre>{_REFERENCE.sub(_LINK, text)}</pre>"
 
 
 def _prose(text: str) -> str:

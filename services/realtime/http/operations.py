@@ -1,0 +1,307 @@
+"""The table of what can be asked over HTTP: the calls, what each takes, and what it may be answered.
+
+``openapi`` writes the document from it. A test compares it with the routes that are served, and schemathesis with what
+they do.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pydantic import BaseModel
+
+from services.realtime.http.shapes import (
+    Acknowledgement,
+    AlertPath,
+    Device,
+    DevicePath,
+    Document,
+    EntryPath,
+    Error,
+    Frame,
+    Inbox,
+    InboxQuery,
+    LinkQuery,
+    SessionQuery,
+    StreamHeaders,
+    Ticket,
+    WebPushKey,
+)
+from shared.directory.people import Preferences
+from shared.directory.unsubscribe import PATH as UNSUBSCRIBE_PATH
+
+Tag = Literal["live", "inbox", "user", "alerts"]
+Proof = Literal["token", "ticket"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One of the answers to a call.
+
+    Attributes:
+        shape: of its body, which is JSON; None where that is empty or something else.
+        text_type: of a body that is no JSON.
+        name: under which calls share it in the document; empty for one of a single call.
+    """
+
+    description: str
+    shape: type[BaseModel] | None = None
+    text_type: str | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One call.
+
+    Attributes:
+        path, query, headers: models whose fields are its parameters.
+        proofs: who asks is shown by any one of these.
+    """
+
+    method: Literal["delete", "get", "post", "put"]
+    url: str
+    id: str
+    tag: Tag
+    summary: str
+    description: str = ""
+    proofs: tuple[Proof, ...] = ("token",)
+    path: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
+    headers: type[BaseModel] | None = None
+    body: type[BaseModel] | None = None
+    body_required: bool = True
+    answers: Mapping[int, Answer] = field(default_factory=dict)
+
+
+def _refusal(name: str, description: str) -> Answer:
+    return Answer(description, Error, name=name)
+
+
+INVALID = _refusal("Invalid", "Some fields are not valid; `fields` names them.")
+UNAUTHORIZED = _refusal("Unauthorized", "There is no token, or it does not hold.")
+FORBIDDEN_ORIGIN = _refusal("ForbiddenOrigin", "The page that asks is not one of ours.")
+NOT_FOUND = _refusal("NotFound", "There is nothing by that name for this user.")
+UNKNOWN_USER = _refusal("UnknownUser", "The directory does not know this user.")
+TOO_SLOW = _refusal("TooSlow", "The body did not come in time.")
+TOO_LARGE = _refusal("TooLarge", "The body is larger than 64 KiB.")
+TOO_MANY_REQUESTS = _refusal(
+    "TooManyRequests",
+    "Too many requests of this user, or too many sessions from this address, in too short a time; Retry-After says "
+    "when to come again.",
+)
+UNAVAILABLE = _refusal("Unavailable", "Try again shortly.")
+
+_DONE = {204: Answer("Done.")}
+_OF_A_USER = {401: UNAUTHORIZED, 403: FORBIDDEN_ORIGIN, 429: TOO_MANY_REQUESTS, 503: UNAVAILABLE}
+_WITH_BODY = {400: INVALID, 408: TOO_SLOW, 413: TOO_LARGE}
+_LINK_INVALID = Answer("The link is not valid.", text_type="text/html")
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        method="get",
+        url="/v1/ws",
+        id="openWebSocket",
+        tag="live",
+        summary="Open a WebSocket session",
+        description="Frames are JSON text messages. First come the system status (where there is one), `hello`, and "
+        "the pending unread notifications (at most the 10 newest, oldest first) or, with a cursor, everything after "
+        'it. Client frames: `{"type": "read", "id"}`, `{"type": "acknowledge", "alert_id"}`, `{"type": "focus", '
+        '"focused": true | false}`, `{"type": "ping"}`; at most 16 KiB each and 20 a second. One that cannot be done '
+        "is answered with an `error` frame, a ping with `pong`. Close codes: 4001 unauthenticated or expired, 4008 too "
+        "slow, 4009 too many sessions, 1001 going away (reconnect), 1008 too many frames, 1009 frame too large, 1013 "
+        "try again later. A refused handshake is accepted first and then closed, so that browsers can read the code.",
+        proofs=("token", "ticket"),
+        query=SessionQuery,
+        answers={
+            101: Answer("The session is open.", Frame),
+            403: FORBIDDEN_ORIGIN,
+            426: Answer("The request is not a WebSocket handshake.", Error),
+            429: TOO_MANY_REQUESTS,
+        },
+    ),
+    Operation(
+        method="get",
+        url="/v1/events",
+        id="openEventStream",
+        tag="live",
+        summary="Open a stream of server-sent events",
+        description="The frames of the WebSocket as events: the event name is the frame's type, the id its cursor, the "
+        "data its JSON.",
+        proofs=("token", "ticket"),
+        query=SessionQuery,
+        headers=StreamHeaders,
+        answers={
+            200: Answer("The stream.", text_type="text/event-stream"),
+            **_OF_A_USER,
+            429: Answer(
+                "The user or the address has too many open sessions, or begins too many in too short a time.", Error
+            ),
+        },
+    ),
+    Operation(
+        method="post",
+        url="/v1/tickets",
+        id="createTicket",
+        tag="live",
+        summary="Make a one-time ticket",
+        description="It opens one session, for this user, from the page's own origin, and ends with the token that "
+        "bought it.",
+        answers={200: Answer("The ticket.", Ticket), **_OF_A_USER},
+    ),
+    Operation(
+        method="get",
+        url="/v1/inbox",
+        id="readInbox",
+        tag="inbox",
+        summary="List notifications, newest first",
+        query=InboxQuery,
+        answers={200: Answer("A part of the inbox.", Inbox), 400: INVALID, **_OF_A_USER},
+    ),
+    Operation(
+        method="post",
+        url="/v1/inbox/read-all",
+        id="markAllRead",
+        tag="inbox",
+        summary="Mark everything as read",
+        answers=_DONE | _OF_A_USER,
+    ),
+    Operation(
+        method="post",
+        url="/v1/inbox/{id}/read",
+        id="markRead",
+        tag="inbox",
+        summary="Mark as read",
+        description="An archived entry stays archived.",
+        path=EntryPath,
+        answers=_DONE | _OF_A_USER | {404: NOT_FOUND},
+    ),
+    Operation(
+        method="post",
+        url="/v1/inbox/{id}/unread",
+        id="markUnread",
+        tag="inbox",
+        summary="Mark as unread",
+        description="An archived entry comes back into the inbox.",
+        path=EntryPath,
+        answers=_DONE | _OF_A_USER | {404: NOT_FOUND},
+    ),
+    Operation(
+        method="post",
+        url="/v1/inbox/{id}/archive",
+        id="archive",
+        tag="inbox",
+        summary="Archive",
+        description="It counts as read and is listed only with `state=archived`.",
+        path=EntryPath,
+        answers=_DONE | _OF_A_USER | {404: NOT_FOUND},
+    ),
+    Operation(
+        method="get",
+        url="/v1/preferences",
+        id="readPreferences",
+        tag="user",
+        summary="Show which channels the user wants",
+        description="The user's own choices over what the directory says.",
+        answers={200: Answer("The preferences.", Preferences), **_OF_A_USER, 404: UNKNOWN_USER},
+    ),
+    Operation(
+        method="put",
+        url="/v1/preferences",
+        id="replacePreferences",
+        tag="user",
+        summary="Replace the user's own choices",
+        description="A channel that is not named is as the directory has it, or its default. No write to the directory "
+        "changes an own choice. Critical alerts go past preferences.",
+        body=Preferences,
+        answers={
+            200: Answer("The preferences as they are now.", Preferences),
+            **_OF_A_USER,
+            **_WITH_BODY,
+            404: UNKNOWN_USER,
+        },
+    ),
+    Operation(
+        method="post",
+        url="/v1/devices",
+        id="addDevice",
+        tag="user",
+        summary="Add a device that pushes go to",
+        description="One that is there already counts as registered now, so that an older word of its push service "
+        "does not remove it.",
+        body=Device,
+        answers={
+            **_DONE,
+            **_OF_A_USER,
+            **_WITH_BODY,
+            404: UNKNOWN_USER,
+            409: Answer("The user has too many devices.", Error),
+        },
+    ),
+    Operation(
+        method="delete",
+        url="/v1/devices/{token}",
+        id="removeDevice",
+        tag="user",
+        summary="Remove a device",
+        path=DevicePath,
+        answers=_DONE | _OF_A_USER | {404: NOT_FOUND},
+    ),
+    Operation(
+        method="get",
+        url="/v1/webpush",
+        id="readWebPushKey",
+        tag="user",
+        summary="Show the key that browsers subscribe with",
+        answers={200: Answer("The application server's public key.", WebPushKey), **_OF_A_USER, 404: NOT_FOUND},
+    ),
+    Operation(
+        method="post",
+        url="/v1/alerts/{id}/acknowledge",
+        id="acknowledgeAlert",
+        tag="alerts",
+        summary="Take an alert",
+        description="Its escalation ends. Only somebody whom the alert was sent to can take it.",
+        path=AlertPath,
+        body=Acknowledgement,
+        body_required=False,
+        answers=_DONE | _OF_A_USER | _WITH_BODY | {404: NOT_FOUND},
+    ),
+    Operation(
+        method="get",
+        url=UNSUBSCRIBE_PATH,
+        id="askToUnsubscribe",
+        tag="user",
+        summary="Show a page that asks whether to unsubscribe",
+        description="It changes nothing. Served where `EMAIL_UNSUBSCRIBE_SECRET` is set.",
+        proofs=(),
+        query=LinkQuery,
+        answers={200: Answer("A page with a button.", text_type="text/html"), 400: _LINK_INVALID, 404: NOT_FOUND},
+    ),
+    Operation(
+        method="post",
+        url=UNSUBSCRIBE_PATH,
+        id="unsubscribe",
+        tag="user",
+        summary="Unsubscribe a mailbox (RFC 8058)",
+        description="From now on mail to it ends as suppressed if it is of the category that the link is about, and "
+        "not critical. Other mail goes on. Asking again changes nothing.",
+        proofs=(),
+        query=LinkQuery,
+        answers={
+            200: Answer("Done.", text_type="text/html"),
+            400: _LINK_INVALID,
+            404: NOT_FOUND,
+            503: UNAVAILABLE,
+        },
+    ),
+    Operation(
+        method="get",
+        url="/v1/openapi.json",
+        id="readDescription",
+        tag="live",
+        summary="This document",
+        proofs=(),
+        answers={200: Answer("The document.", Document)},
+    ),
+)

@@ -1,0 +1,305 @@
+"""What goes over the API, as models: the document is written from them, and the tests hold real answers against them.
+
+Promises nothing about speed: notifications and frames are written elsewhere as text, because there are many of them. A
+field that is left out where there is nothing to say is ``X | Absent`` here. Names, docstrings and descriptions are read
+by the people who use the API.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, RootModel
+from pydantic.json_schema import SkipJsonSchema
+
+from shared.core.fields import AuthSecret, DeviceToken, Moment, P256dh, PushEndpoint
+from shared.core.model import AppEnvironment, Channel, Platform, Priority
+from shared.directory import people
+from shared.ledger.ledger import AlertState
+
+PAGE_DEFAULT = 50
+PAGE_MOST = 100
+NOTE_CHARS = 1000
+
+# Never null on the wire.
+Absent = SkipJsonSchema[None]
+
+Seconds = Annotated[float, Field(description="Seconds since 1970.")]
+Count = Annotated[int, Field(ge=0)]
+
+
+# What a request names.
+
+
+class EntryPath(BaseModel):
+    """Which entry of the inbox."""
+
+    id: str = Field(min_length=1, description="A notification's id.")
+
+
+class AlertPath(BaseModel):
+    """Which alert."""
+
+    id: str = Field(min_length=1, description="The `alert.id` of the notification.")
+
+
+class DevicePath(BaseModel):
+    """Which device."""
+
+    token: str = Field(
+        min_length=1, description="The device's token; for a browser its subscription's endpoint, percent-encoded."
+    )
+
+
+class InboxQuery(BaseModel):
+    """Which part of the inbox."""
+
+    limit: int = Field(
+        PAGE_DEFAULT, ge=1, description=f"A page holds {PAGE_MOST} entries at most, whatever more is asked for."
+    )
+    before: str | Absent = Field(None, description="Only entries older than the one with this id.")
+    state: Literal["unread", "read", "archived"] | Absent = Field(
+        None, description="Without it, everything but the archived."
+    )
+
+
+class SessionQuery(BaseModel):
+    """Who comes, and where the client was."""
+
+    ticket: str | Absent = Field(None, description="A one-time ticket, where an Authorization header cannot be set.")
+    cursor: str | Absent = Field(
+        None,
+        description="The last cursor that was received; everything after it follows. One that we cannot follow is "
+        "answered with a gap frame.",
+    )
+
+
+class StreamHeaders(BaseModel):
+    """What an EventSource sends when it connects again by itself."""
+
+    last_event_id: str | Absent = Field(None, alias="Last-Event-ID", description="As `cursor`; goes before it.")
+
+
+class LinkQuery(BaseModel):
+    """Which link of which mail."""
+
+    token: str = Field(description="From the mail's List-Unsubscribe field.")
+
+
+# Bodies.
+
+
+class Acknowledgement(BaseModel):
+    """A word about the alert, for those who were told of it."""
+
+    note: str = Field("", max_length=NOTE_CHARS)
+
+
+class IosDevice(people.MobileDevice):
+    """An installation of an iOS app."""
+
+    platform: Literal[Platform.IOS]
+    token: DeviceToken = Field(json_schema_extra={"pattern": "^[A-Za-z0-9_:=-][A-Za-z0-9_:=.-]*$"}, repr=False)
+    environment: AppEnvironment | None = Field(
+        None, description="Which of Apple's push services knows the token; production where it is not said."
+    )
+    registered_at: SkipJsonSchema[Moment | None] = None
+
+
+class AndroidDevice(IosDevice):
+    """An installation of an Android app."""
+
+    platform: Literal[Platform.ANDROID]  # type: ignore[assignment]
+    environment: None = Field(None, description="Of iOS apps alone.")
+
+
+class PushKeys(people.PushKeys):
+    """The browser's half of the encryption."""
+
+    p256dh: P256dh = Field(
+        json_schema_extra={"pattern": "^B[A-P][A-Za-z0-9_-]{85}=?$"},
+        description="The browser's P-256 key, uncompressed, base64url (RFC 8291).",
+        repr=False,
+    )
+    auth: AuthSecret = Field(
+        json_schema_extra={"pattern": "^[A-Za-z0-9_-]{22}(==)?$"},
+        description="16 bytes, base64url (RFC 8291).",
+        repr=False,
+    )
+
+
+class PushSubscription(people.PushSubscription):
+    """A `PushSubscriptionJSON` (W3C Push API) as the browser gives it; what else it holds is ignored."""
+
+    endpoint: PushEndpoint = Field(
+        json_schema_extra={"format": "uri", "pattern": "^https://[A-Za-z0-9]"},
+        description="An https URL; a service may allow certain hosts only.",
+        repr=False,
+    )
+    keys: PushKeys = Field(repr=False)
+
+
+class WebDevice(people.WebDevice):
+    """A browser."""
+
+    subscription: PushSubscription = Field(repr=False)
+    registered_at: SkipJsonSchema[Moment | None] = None
+
+
+class Device(RootModel[Annotated[IosDevice | AndroidDevice | WebDevice, Field(discriminator="platform")]]):
+    """Where pushes go to."""
+
+
+# Answers.
+
+
+class FieldProblem(BaseModel):
+    """What is wrong with one field."""
+
+    field: str = Field(description="Its path, such as `keys.auth`.")
+    problem: str
+
+
+class Problem(BaseModel):
+    """Why a request was refused."""
+
+    code: str = Field(description="A stable word for programs.")
+    message: str = Field(description="A sentence for people.")
+    fields: list[FieldProblem] | Absent = None
+
+
+class Error(BaseModel):
+    """The body of every answer that is not a success."""
+
+    error: Problem
+
+
+class Alert(BaseModel):
+    """The alert that a notification is about."""
+
+    id: str
+    requires_acknowledgment: bool
+    state: AlertState | Literal["ended"] | Absent = Field(
+        None, description="Where the alert stands; `ended` when that was too long ago to be known."
+    )
+    type: str | Absent = None
+    level: Literal["critical", "warning", "info"] | Absent = None
+    source: str | Absent = None
+    severity: str | Absent = None
+    acknowledged_by: str | Absent = Field(
+        None, description="The user who took it; also of an alert that was resolved after that."
+    )
+    acknowledged_at: Seconds | Absent = None
+    affected_systems: list[str] | Absent = None
+
+
+class Notification(BaseModel):
+    """An entry of the inbox."""
+
+    id: str
+    title: str
+    message: str
+    type: str
+    priority: Priority
+    category: str | None
+    data: dict[str, Any]
+    timestamp: Seconds
+    read: bool
+    channels: list[Channel]
+    alert: Alert | Absent = None
+
+
+class Inbox(BaseModel):
+    """A part of the inbox."""
+
+    notifications: list[Notification]
+    unanswered: list[Notification] | Absent = Field(
+        None,
+        description="Alerts that wait for an answer, however old, newest first; only with the first page of all or of "
+        "the unread.",
+    )
+    unread: Count
+    cursor: str = Field(description="Where the live stream goes on from here.")
+
+
+class WebPushKey(BaseModel):
+    """The application server's public key."""
+
+    public_key: str = Field(description="An uncompressed point on P-256, base64url.")
+
+
+class Ticket(BaseModel):
+    """What opens one session."""
+
+    ticket: str
+    expires_in: int = Field(description="Seconds.")
+
+
+class Document(RootModel[dict[str, Any]]):
+    """An OpenAPI document."""
+
+
+# Frames of the live stream, by their type.
+
+
+class HelloFrame(BaseModel):
+    """The session is open."""
+
+    type: Literal["hello"]
+    session_id: str
+    cursor: str
+    unread: Count
+
+
+class NotificationFrame(BaseModel):
+    """A notification, live or one that was missed."""
+
+    type: Literal["notification"]
+    cursor: str
+    notification: Notification
+
+
+class UnreadFrame(BaseModel):
+    """How many notifications are unread."""
+
+    type: Literal["unread"]
+    unread: Count
+
+
+class StatusFrame(BaseModel):
+    """The status of the system, for everybody."""
+
+    type: Literal["status"]
+    message: str
+    status: str | None
+    services: list[Any] | dict[str, Any] | None
+    timestamp: Seconds
+
+
+class GapFrame(BaseModel):
+    """The cursor cannot be followed: read the inbox again."""
+
+    type: Literal["gap"]
+
+
+class PongFrame(BaseModel):
+    """The answer to `ping`."""
+
+    type: Literal["pong"]
+
+
+class ErrorFrame(BaseModel):
+    """A client frame could not be done."""
+
+    type: Literal["error"]
+    code: str
+    message: str
+
+
+class Frame(
+    RootModel[
+        Annotated[
+            HelloFrame | NotificationFrame | UnreadFrame | StatusFrame | GapFrame | PongFrame | ErrorFrame,
+            Field(discriminator="type"),
+        ]
+    ]
+):
+    """What the server sends. Types that are not listed may come, and are to be ignored."""
