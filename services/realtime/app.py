@@ -29,6 +29,7 @@ from services.realtime.http.api_page import api_page_routes
 from services.realtime.http.files import file_handler, page_routes
 from services.realtime.http.openapi import describe
 from services.realtime.http.unsubscribe import Unsubscription
+from services.realtime.http.viewer import viewer_routes
 from services.realtime.node.node import RealtimeNode
 from services.realtime.settings import RealtimeSettings
 from services.realtime.sockets.client_frames import ClientFrames
@@ -130,6 +131,8 @@ def build(node: RealtimeNode, keys: Keys, addresses: Addresses, limits: AddressL
     app.on_response_prepare.append(_protect)
     app.on_response_prepare.append(origins.sign)
     description = describe()
+    demo = context.settings.realtime_demo_page == "on"
+    viewer = viewer_routes() if demo else []
     app.add_routes(
         [
             web.get("/v1/ws", sessions.websocket),
@@ -137,8 +140,9 @@ def build(node: RealtimeNode, keys: Keys, addresses: Addresses, limits: AddressL
             web.get("/v1/openapi.json", file_handler(json.dumps(description).encode(), "application/json")),
             *api.routes(),
             *unsubscription,
-            *api_page_routes(description),
-            *page_routes(demo=context.settings.realtime_demo_page == "on"),
+            *api_page_routes(description, viewer=bool(viewer)),
+            *viewer,
+            *page_routes(demo=demo),
         ]
     )
     return app

@@ -30,26 +30,32 @@ th, td { padding: .2rem 1rem .2rem 0; text-align: start; vertical-align: top; }
 """
 
 
-def api_page_routes(description: Mapping[str, Any]) -> list[web.RouteDef]:
-    """Return the routes of the page and its style sheet."""
+def api_page_routes(description: Mapping[str, Any], *, viewer: bool) -> list[web.RouteDef]:
+    """Return the routes of the page and its style sheet.
+
+    Args:
+        viewer: whether the page names the viewer, too.
+    """
     return [
-        web.get("/api", file_handler(write_page(description).encode(), "text/html")),
+        web.get("/api", file_handler(write_page(description, viewer=viewer).encode(), "text/html")),
         web.get("/api.css", file_handler(_STYLE, "text/css")),
     ]
 
 
-def write_page(description: Mapping[str, Any]) -> str:
+def write_page(description: Mapping[str, Any], *, viewer: bool = False) -> str:
     """Write an OpenAPI description as HTML."""
-    return "\n".join(_page(description))
+    return "\n".join(_page(description, viewer=viewer))
 
 
-def _page(description: Mapping[str, Any]) -> Iterator[str]:
+def _page(description: Mapping[str, Any], *, viewer: bool) -> Iterator[str]:
     info, components = description["info"], description["components"]
     yield '<!doctype html><html lang="en"><head><meta charset="utf-8">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    yield f'<title>{escape(info["title"])}</title><link rel="stylesheet" href="api.css"></head><body>'
+    yield f'<title>{escape(info["title"])}</title><link rel="icon" href="icon.svg">'
+    yield '<link rel="stylesheet" href="api.css"></head><body>'
     yield f"<h1>{escape(info['title'])}</h1><p>{_prose(info['description'])}</p>"
-    yield '<p>For programs: <a href="v1/openapi.json">OpenAPI 3.1</a>.</p>'
+    try_out = ' For trying calls out: <a href="api/try">Swagger UI</a>.' if viewer else ""
+    yield f'<p>For programs: <a href="v1/openapi.json">OpenAPI 3.1</a>.{try_out}</p>'
     for tag in description["tags"]:
         yield f"<h2>{escape(tag['name'].capitalize())}</h2>"
         for path, methods in description["paths"].items():
