@@ -33,6 +33,7 @@ from shared.core.clock import Clock, epoch_ms, from_epoch_ms, rfc3339
 from shared.core.errors import BrokerUnavailable, PublishRefused, Reason
 from shared.core.model import Priority
 from shared.core.topics import Kind, Topics
+from shared.ledger.events import event
 from shared.ledger.jobs import Message, jobs_of, settled
 from shared.ledger.ledger import AlertState, Ledger, NewRecord, NewRow, Verdict, accepted
 from shared.ledger.rejections import Rejections
@@ -358,7 +359,8 @@ class Intake:
             receipt["accepted_at"] = rfc3339(from_epoch_ms(draft.notification.accepted_ms))
             receipt |= _warned(taken.warnings)
             taken.messages += jobs_of(self._topics, record.content, record.rows)
-            taken.messages += self._accepted_event(draft)
+            if draft.notification.events:
+                taken.messages.append(event(self._topics, notification_id, verdict, self._clock))
             taken.messages += tell_suppressed(self._topics, draft.notification, record.rows, self._clock)
             if any(new.reason is Reason.NO_RECIPIENT for new in record.rows):
                 extra = {"notification_id": notification_id}
@@ -368,12 +370,6 @@ class Intake:
         taken.span.set(notification_id=notification_id)
         taken.receipt = receipt
         self._count(taken, verdict.value)
-
-    def _accepted_event(self, draft: Draft) -> Iterator[Message]:
-        if draft.notification.events:
-            at = rfc3339(self._clock.now())
-            step = {"state": "accepted", "channel": None, "recipient": None, "reason": None, "at": at}
-            yield self._topics.event(draft.notification.id), json.dumps(step)
 
     @staticmethod
     def _count(taken: Taken, outcome: str) -> None:
