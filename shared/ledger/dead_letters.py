@@ -29,8 +29,8 @@ from shared.directory.people import MobileDevice, Person, WebDevice
 from shared.directory.suppression import Suppressions, digest, refusal
 from shared.ledger.jobs import open_job
 from shared.ledger.ledger import ROUTER_LANE, is_notification_id
-from shared.ledger.reader import DAMAGED, Trace, parts_of
-from shared.ledger.rows import RowStatus, is_readable
+from shared.ledger.reader import Trace
+from shared.ledger.rows import DAMAGED, RowStatus, is_readable, member_of, parts_of, spec_field, status_field
 from shared.store.keys import SHARDS, Keys
 from shared.store.store import Store, load_script
 
@@ -100,7 +100,7 @@ class Entry:
     @property
     def member(self) -> str:
         """Its name in the list."""
-        return f"{self.lane}|{self.notification_id}|{self.key}"
+        return member_of(self.lane, self.notification_id, self.key)
 
 
 class DeadLetters:
@@ -212,7 +212,7 @@ class DeadLetters:
         if not is_notification_id(entry.notification_id):
             return DAMAGED
         try:
-            status = await self._store.command("HGET", self._record(entry), _bytes(f"s:{entry.key}"))
+            status = await self._store.command("HGET", self._record(entry), _bytes(status_field(entry.key)))
         except ResponseError:
             # Something else than a record has its name.
             return DAMAGED
@@ -231,7 +231,7 @@ class DeadLetters:
         if status is DAMAGED:
             return Answer.UNREADABLE
         (content, text), now = await asyncio.gather(
-            self._store.submit("HMGET", self._record(entry), "c", _bytes(f"d:{entry.key}")), self.now()
+            self._store.submit("HMGET", self._record(entry), "c", _bytes(spec_field(entry.key))), self.now()
         )
         if not is_readable(entry.notification_id, entry.key, entry.lane, content or b"", text or b""):
             return Answer.UNREADABLE

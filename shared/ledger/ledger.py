@@ -25,7 +25,7 @@ from redis.exceptions import ResponseError
 
 from shared.core.errors import Reason
 from shared.core.model import Channel, Notification, Priority, Row, State
-from shared.ledger.rows import STATES_BY_LETTER, is_readable
+from shared.ledger.rows import ATTEMPTS_KEPT, attempt_text, is_readable, letter_of, spec_field, state_of
 from shared.store.keys import IDEMPOTENCY_WINDOW_S, PACKET_WINDOW_S, SHARDS, Keys, shard_of_id
 from shared.store.replies import read_object
 from shared.store.store import Store, load_script
@@ -57,12 +57,6 @@ _PROVIDER_WAS_AWAY = (
     # What waits with these was refused, and nobody knows whose fault it is.
     Reason.REJECTED, Reason.GONE, Reason.TOO_LARGE,
 )  # fmt: skip
-
-# Attempts whose outcome is kept per row; later ones overwrite the oldest, so that a delivery which is tried for a day
-# does not grow without bound.
-ATTEMPTS_KEPT = 20
-
-_STATE_LETTERS = {state: letter for letter, state in STATES_BY_LETTER.items()}
 
 _accept = load_script(__package__, "accept", "ledger")
 _claim = load_script(__package__, "claim", "ledger")
@@ -383,14 +377,16 @@ class Ledger:
             notification was cancelled or its alert answered meanwhile, so that ``then`` and ``part`` were not added;
             the reason with which a row ended that was to be tried again and is not wanted any more.
         """
-        history = "|".join((outcome.provider, outcome.word, outcome.reason, outcome.provider_id or "", outcome.detail))
+        history = attempt_text(
+            outcome.provider, outcome.word, outcome.reason, outcome.provider_id or "", outcome.detail
+        )
         answer: bytes = await self.store.script(
             _finish,
             self.keys.shard_of(claim.notification_id),
             claim.notification_id,
             claim.key,
             claim.token,
-            _STATE_LETTERS[outcome.state],
+            letter_of(outcome.state),
             # While it waits; the attempt's own reason stands in its history.
             Reason.RATE_LIMITED if outcome.asked else outcome.reason,
             round(outcome.wait.total_seconds() * 1000),
@@ -460,9 +456,8 @@ class Ledger:
                     unread = EndedRow(*named, lane, State.DEAD_LETTERED, Reason.UNREADABLE, content, spec)
                     garbled[lane, base].append(unread)
             for notification_id, key, letter, reason, content, spec in ends:
-                state = STATES_BY_LETTER[letter.decode()]
                 named = _text(notification_id), _text(key)
-                swept.ended.append(EndedRow(*named, lane, state, Reason(reason.decode()), content, spec))
+                swept.ended.append(EndedRow(*named, lane, state_of(letter), Reason(reason.decode()), content, spec))
         for (lane, base), unreads in garbled.items():
             named_rows = [(row.notification_id, row.key) for row in unreads]
             put_away = await self._quarantine(lane, base, named_rows)
@@ -481,7 +476,7 @@ class Ledger:
     async def texts(self, notification_id: str, keys: Sequence[str]) -> list[tuple[bytes | None, bytes | None]]:
         """Return what the ledger holds of these rows: the notification's JSON text and the row's."""
         record = f"{self.keys.shard_of(notification_id)}:n:{notification_id}"
-        content, *specs = await self.store.command("HMGET", record, "c", *(f"d:{key}" for key in keys))
+        content, *specs = await self.store.command("HMGET", record, "c", *map(spec_field, keys))
         return [(content, spec) for spec in specs]
 
     async def bring_forward(self, lane: str) -> int:
@@ -687,7 +682,7 @@ def _row_args(rows: Iterable[NewRow]) -> list[str | int]:
             row.lane,
             row.key,
             row.priority,
-            _STATE_LETTERS[new.state],
+            letter_of(new.state),
             new.reason,
             row.due_ms,
             row.expires_ms,

@@ -29,7 +29,8 @@ from shared.delivery.attempt import Attempt, Receipt
 from shared.delivery.rules import Guarded, guarded
 from shared.ledger.dead_letters import Answer, DeadLetters, Wanted
 from shared.ledger.ledger import AlertState, NewRecord, NewRow, Outcome
-from shared.ledger.reader import Confirmation, Trace, TracedRow
+from shared.ledger.reader import Trace, TracedRow
+from shared.ledger.rows import Confirmation
 from shared.runtime.service import Context, open_context
 from tests.attempts import outcome
 from tests.conftest import EmptyStore
