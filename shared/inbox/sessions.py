@@ -21,7 +21,7 @@ from shared.inbox.feed import FeedMirror
 from shared.inbox.inbox import Inbox, read_position, read_snapshot
 from shared.inbox.timeline import Snapshot, pending, unread
 from shared.store.keys import Keys
-from shared.store.replies import read_object
+from shared.store.replies import pairs, read_object
 from shared.store.store import Store, load_script
 
 log = logging.getLogger(__name__)
@@ -185,9 +185,8 @@ class Sessions:
         return nodes
 
     async def _gateway_sessions(self, user_id: str) -> list[str]:
-        flat = await self._store.command("HGETALL", f"{self._keys.user(user_id)}:session_nodes")
-        records = flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
-        return [name.decode() for name, record in records if record.startswith(b"{")]
+        records = await self._store.command("HGETALL", f"{self._keys.user(user_id)}:session_nodes")
+        return [name.decode() for name, record in pairs(records) if record.startswith(b"{")]
 
     async def nodes_of(self, user_id: str) -> frozenset[str]:
         """Return the nodes that hold sessions of a user."""

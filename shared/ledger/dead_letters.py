@@ -32,6 +32,7 @@ from shared.ledger.ledger import ROUTER_LANE, is_notification_id
 from shared.ledger.reader import Trace
 from shared.ledger.rows import DAMAGED, RowStatus, is_readable, member_of, parts_of, spec_field, status_field
 from shared.store.keys import SHARDS, Keys
+from shared.store.replies import scored
 from shared.store.store import Store, load_script
 
 # Entries that are read from one shard's list, and handed out, at a time.
@@ -169,7 +170,7 @@ class DeadLetters:
             answer = await self._store.command(
                 "ZRANGEBYSCORE", f"{base}:dead", last[0], epoch_ms(wanted.until), "WITHSCORES", "LIMIT", 0, count
             )
-            members = _scored(answer)
+            members = [(at_ms, member.decode(errors="surrogateescape")) for member, at_ms in scored(answer)]
             fresh = [each for each in members if each > last]
             for at_ms, member in fresh:
                 last = (at_ms, member)
@@ -353,13 +354,6 @@ def _as_registered(address: dict[str, Any], device: MobileDevice) -> dict[str, A
     if device.registered_at is not None:
         known["registered_ms"] = epoch_ms(device.registered_at)
     return known
-
-
-def _scored(answer: list[Any]) -> list[tuple[int, str]]:
-    """Read members and scores, which clients hand out flat or in pairs."""
-    flat = bool(answer) and isinstance(answer[0], bytes)
-    pairs = zip(answer[::2], answer[1::2], strict=True) if flat else answer
-    return [(round(float(score)), member.decode(errors="surrogateescape")) for member, score in pairs]
 
 
 def _bytes(name: str) -> bytes:

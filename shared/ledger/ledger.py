@@ -27,7 +27,7 @@ from shared.core.errors import Reason
 from shared.core.model import Channel, Notification, Priority, Row, State
 from shared.ledger.rows import ATTEMPTS_KEPT, attempt_text, is_readable, letter_of, spec_field, state_of
 from shared.store.keys import IDEMPOTENCY_WINDOW_S, PACKET_WINDOW_S, SHARDS, Keys, shard_of_id
-from shared.store.replies import read_object
+from shared.store.replies import pairs, read_object
 from shared.store.store import Store, load_script
 
 log = logging.getLogger(__name__)
@@ -517,7 +517,7 @@ class Ledger:
             tuple(
                 (lane.decode(), read_object(spec).get("recipient"))
                 for _, _, *ended in answers
-                for lane, spec in zip(ended[::2], ended[1::2], strict=True)
+                for lane, spec in pairs(ended)
             ),
             sum(int(still_open) for _, still_open, *_ in answers),
             events=bool(read_object(answer[0]).get("events")),

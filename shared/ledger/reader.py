@@ -33,7 +33,7 @@ from shared.ledger.rows import (
     status_field,
 )
 from shared.store.keys import SHARDS, Keys, milliseconds_of_id
-from shared.store.replies import read_object
+from shared.store.replies import pairs, read_object, scored
 from shared.store.store import Store
 
 UNREADABLE = Reason.UNREADABLE.value
@@ -202,8 +202,9 @@ class Trace:
             except ResponseError:
                 # Something else than a record has its name.
                 return
-            cursor, page = int(answer[0]), _pairs(answer[1])
-            fresh = {name[2:]: status for name, status in page.items() if name[2:] not in seen}
+            cursor = int(answer[0])
+            page = [(_shown(name)[2:], _shown(status)) for name, status in pairs(answer[1])]
+            fresh = {name: status for name, status in page if name not in seen}
             seen |= fresh.keys()
             names = list(fresh)
             for start in range(0, len(names), _PAGE_ROWS):
@@ -236,7 +237,7 @@ class Trace:
             status = await self._store.command("HGET", record_key, status_field(key))
         except ResponseError:
             return _read_row(key, DAMAGED._replace(due_ms=at_ms, born_ms=at_ms), {}, {})
-        return await self._row(record_key, key, status.decode(errors="replace")) if status else None
+        return await self._row(record_key, key, _shown(status)) if status else None
 
     async def dead_letters(
         self, most: int, *, lane: str | None = None, reason: str | None = None, before: datetime | None = None
@@ -263,7 +264,7 @@ class Trace:
             page = await self._store.command(
                 "ZREVRANGEBYSCORE", f"{base}:dead", newest, "-inf", "WITHSCORES", "LIMIT", offset, _PAGE_ROWS
             )
-            members = _scored(page)
+            members = [(_shown(member), at_ms) for member, at_ms in scored(page)]
             wanted = [(member, at_ms) for member, at_ms in members if lane is None or member.startswith(f"{lane}|")]
             letters = await asyncio.gather(*(self._dead_letter(member, at_ms) for member, at_ms in wanted))
             found += [letter for letter in letters if _is_dead(letter, reason)]
@@ -315,26 +316,16 @@ def _answers(alert: bytes | None, fields: Sequence[bytes | None]) -> dict[str, A
     if resolved is None and alert == AlertState.RESOLVED.encode():
         resolved = old_at
     return {
-        "acknowledged_by": by.decode(errors="replace") if by else None,
+        "acknowledged_by": _shown(by) if by else None,
         "acknowledged_at": moment(acknowledged),
         "resolved_at": moment(resolved),
     }
 
 
+def _shown(text: bytes) -> str:
+    return text.decode(errors="replace")
+
+
 def _escaped(text: str) -> str:
     """Escape what the store's glob patterns give a meaning."""
     return "".join(f"\\{char}" if char in "*?[]^\\" else char for char in text)
-
-
-def _pairs(answer: Mapping[bytes, bytes] | Sequence[bytes]) -> dict[str, str]:
-    pairs = answer.items() if isinstance(answer, Mapping) else zip(answer[::2], answer[1::2], strict=True)
-    return {name.decode(errors="replace"): value.decode(errors="replace") for name, value in pairs}
-
-
-def _scored(answer: Sequence[Any]) -> list[tuple[str, int]]:
-    """Read members and scores, which clients hand out flat or in pairs."""
-    if answer and not isinstance(answer[0], bytes):
-        pairs = [(member, score) for member, score in answer]
-    else:
-        pairs = list(zip(answer[::2], answer[1::2], strict=True))
-    return [(member.decode(errors="replace"), round(float(score))) for member, score in pairs]
