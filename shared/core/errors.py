@@ -63,6 +63,12 @@ class Reason(StrEnum):
     SEEN = "seen"
 
 
+# Nobody is there.
+UNREACHABLE = frozenset({Reason.NETWORK, Reason.TIMEOUT})
+# What a provider that is away brings about. A limit or a full mailbox is somebody's answer.
+PROVIDER_AWAY = UNREACHABLE | {Reason.UNAVAILABLE, Reason.BAD_ANSWER}
+
+
 class CarillonError(Exception):
     """Anything that Carillon itself raises."""
 

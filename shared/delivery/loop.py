@@ -35,9 +35,9 @@ from shared.core.errors import (
 )
 from shared.core.model import Channel, Delivery, Notification, Priority, State
 from shared.delivery.attempt import Attempt, Receipt
-from shared.delivery.failover import REACH_S, Choice, Failover
+from shared.delivery.failover import REACH_S, Choice, choose, held_s
 from shared.delivery.provider import Learner, Provider
-from shared.delivery.provider_health import Gate, Gates
+from shared.delivery.provider_health import HealthByServer, ProviderHealth
 from shared.delivery.retry import RetryPolicy
 from shared.delivery.witnesses import Blame, peer_of, witness_of
 from shared.ledger.ledger import Claim, Outcome
@@ -78,14 +78,13 @@ class Deliverer:
     ) -> None:
         self._channel = channel
         self._providers = {provider.name: provider for provider in providers}
-        self._failover = Failover(list(self._providers))
-        self._gates = {provider.name: Gates(channel, provider.name) for provider in providers}
+        self._health = {provider.name: HealthByServer(channel, provider.name) for provider in providers}
         self._deadline = attempt_deadline
         self._retry = retry
         self._doubt_wait = doubt_wait
         self._clock = clock
         self._on_well = on_well
-        metrics.prepare_channel(channel, self._gates)
+        metrics.prepare_channel(channel, self._health)
 
     async def perform(self, notification: Notification, delivery: Delivery, claim: Claim) -> Outcome:
         """Make one attempt and say how it ended."""
@@ -98,18 +97,24 @@ class Deliverer:
             return outcome
 
     async def _perform(self, notification: Notification, delivery: Delivery, claim: Claim) -> Outcome:
-        routes = [name for name, provider in self._providers.items() if provider.handles(delivery)]
+        routes = self._routes(delivery)
         if not routes:
             return Outcome(State.DEAD_LETTERED, Reason.NO_PROVIDER, word="bad", counts=False)
-        choices = self._failover.choose(routes, urgent=delivery.priority is Priority.CRITICAL)
+        choices = choose(routes, urgent=delivery.priority is Priority.CRITICAL)
         if not choices:
-            wait = timedelta(seconds=self._failover.held_s(routes)) + _paused_wait()
+            wait = timedelta(seconds=held_s(routes)) + _paused_wait()
             return _not_asked(Reason.RATE_LIMITED, wait, claim)
-        ended = await self._ask(choices, routes, notification, delivery, claim)
+        ended = await self._ask(choices, list(routes), notification, delivery, claim)
         if not ended:
-            gate = self._gates[choices[0].name].to(peer_of(delivery))
-            return replace(_not_asked(Reason.AUTH, _turn(gate, delivery, _paused_wait()), claim), refusals=0)
+            wait = _turn(routes[choices[0].name], delivery, _paused_wait())
+            return replace(_not_asked(Reason.AUTH, wait, claim), refusals=0)
         return _summary(ended)
+
+    def _routes(self, delivery: Delivery) -> dict[str, ProviderHealth]:
+        """Return the health of the providers that can carry a delivery, in the operator's order."""
+        peer = peer_of(delivery)
+        names = (name for name, provider in self._providers.items() if provider.handles(delivery))
+        return {name: self._health[name].to(peer) for name in names}
 
     async def _ask(
         self, choices: Sequence[Choice], routes: Sequence[str], notification: Notification, delivery: Delivery,
@@ -122,9 +127,8 @@ class Deliverer:
         cut_off_s = time.monotonic() + self._deadline.total_seconds()
         peer, witness = peer_of(delivery), witness_of(delivery, notification.public_id)
         for position, choice in enumerate(choices):
-            gate = self._gates[choice.name].to(peer)
-            if not gate.lets_through(again=witness is not None and gate.witnesses.knows(witness)):
-                self._failover.not_asked(choice.name)
+            health = self._health[choice.name].to(peer)
+            if not health.may_be_asked(again=witness is not None and health.witnesses.knows(witness)):
                 continue
             left_s = cut_off_s - time.monotonic()
             reach_within = None
@@ -156,21 +160,21 @@ class Deliverer:
             answer = await _send(provider, attempt, left_s)
             duration_s = time.perf_counter() - started_s
             said = answer if isinstance(answer, DeliveryError) else None
-            gates = self._gates[provider.name]
-            gate = gates.of(peer_of(attempt.delivery), said)
-            error, is_lesson = _judged(gate, said, attempt, claim)
+            peer, servers = peer_of(attempt.delivery), self._health[provider.name]
+            health = servers.of(peer, said)
+            error, is_lesson = _judged(health, said, attempt, claim)
             if isinstance(answer, Receipt):
                 outcome = Outcome(
                     State.DELIVERED, provider=provider.name, provider_id=answer.provider_id, detail=answer.detail
                 )
             else:
-                outcome = self._failed(provider.name, gate, attempt, error or answer)
+                outcome = self._failed(provider.name, health, attempt, error or answer)
             span.set(outcome=outcome.word)
             if error is not None:
                 span.fail(error.reason.value)
-        if gates.note(gate, error):
+        rivals = (self._health[name].to(peer) for name in routes if name != provider.name)
+        if servers.note(health, error, duration_s, rivals):
             self._on_well()
-        self._failover.note(provider.name, routes, error, duration_s)
         metrics.series(metrics.attempts, self._channel, provider.name, outcome.word).inc()
         metrics.series(metrics.attempt_duration, self._channel, provider.name).observe(duration_s)
         log.log(
@@ -187,13 +191,13 @@ class Deliverer:
             await provider.learn(attempt, error if isinstance(error, PermanentFailure) else None)
         return outcome, error
 
-    def _failed(self, provider: str, gate: Gate, attempt: Attempt, error: DeliveryError) -> Outcome:
+    def _failed(self, provider: str, health: ProviderHealth, attempt: Attempt, error: DeliveryError) -> Outcome:
         """Say what an error means; the order of the cases is from the special to the general."""
         delivery = attempt.delivery
         refusals = None
         match error:
             case ProviderMisconfigured():
-                state, word, wait, refusals = State.PENDING, "operator", _turn(gate, delivery, _paused_wait()), 0
+                state, word, wait, refusals = State.PENDING, "operator", _turn(health, delivery, _paused_wait()), 0
             case Unjudged():
                 state, word, wait, refusals = (
                     State.PENDING,
@@ -211,8 +215,8 @@ class Deliverer:
             case TemporaryFailure():
                 state, word = State.PENDING, "retry"
                 wait = self._retry.wait(attempt.number, delivery.priority, error.retry_after)
-                if gate.is_away:
-                    wait = _turn(gate, delivery, wait)
+                if health.is_away:
+                    wait = _turn(health, delivery, wait)
             case _:
                 state, word, wait = State.DEAD_LETTERED, "bad", timedelta(0)
         return Outcome(
@@ -253,7 +257,7 @@ async def _send(provider: Provider, attempt: Attempt, left_s: float) -> Receipt 
 
 
 def _judged(
-    gate: Gate, error: DeliveryError | None, attempt: Attempt, claim: Claim
+    health: ProviderHealth, error: DeliveryError | None, attempt: Attempt, claim: Claim
 ) -> tuple[DeliveryError | None, bool]:
     """Say whose fault a refusal for good is, by what others were told.
 
@@ -264,13 +268,13 @@ def _judged(
     if witness is None:
         return error, error is None
     if error is None:
-        gate.witnesses.accepted(witness)
+        health.witnesses.accepted(witness)
         return None, True
     if not isinstance(error, PermanentFailure) or isinstance(error, DeliveryRefused):
         return error, False
     if not error.code:
         return error, True
-    judgement = gate.witnesses.refused(witness, error.code, claim.refusals, claim.refused_for.total_seconds())
+    judgement = health.witnesses.refused(witness, error.code, claim.refusals, claim.refused_for.total_seconds())
     match judgement.blame:
         case Blame.OURS:
             return ProviderMisconfigured(Reason.AUTH, f"{error.detail} to everybody"), False
@@ -284,9 +288,9 @@ def _paused_wait() -> timedelta:
     return timedelta(seconds=random.uniform(*PAUSED_WAIT_S))  # noqa: S311 - jitter
 
 
-def _turn(gate: Gate, delivery: Delivery, wait: timedelta) -> timedelta:
+def _turn(health: ProviderHealth, delivery: Delivery, wait: timedelta) -> timedelta:
     """Have all but critical deliveries wait for their turn as well."""
-    return wait if delivery.priority is Priority.CRITICAL else max(wait, timedelta(seconds=gate.turn_s()))
+    return wait if delivery.priority is Priority.CRITICAL else max(wait, timedelta(seconds=health.turn_s()))
 
 
 def _may_be_tried_elsewhere(error: DeliveryError | None) -> bool:

@@ -23,7 +23,7 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from shared.core.errors import Reason
+from shared.core.errors import PROVIDER_AWAY, Reason
 from shared.core.model import Channel, Notification, Priority, Row, State
 from shared.ledger.rows import ATTEMPTS_KEPT, attempt_text, is_readable, letter_of, spec_field, state_of
 from shared.store.keys import IDEMPOTENCY_WINDOW_S, PACKET_WINDOW_S, SHARDS, Keys, shard_of_id
@@ -52,8 +52,8 @@ CANCELLED_AT_ONCE = 20
 BROUGHT_FORWARD_STEP_MS = 20
 # What waits longer waits for something else (``shared.delivery.retry``, ``shared.delivery.provider_health``).
 _LONGEST_WAIT_MS = 310_000
-_PROVIDER_WAS_AWAY = (
-    Reason.NETWORK, Reason.TIMEOUT, Reason.UNAVAILABLE, Reason.BAD_ANSWER, Reason.AUTH, Reason.QUOTA,
+_AWAY_OR_REFUSED_US = (
+    *sorted(PROVIDER_AWAY), Reason.AUTH, Reason.QUOTA,
     # What waits with these was refused, and nobody knows whose fault it is.
     Reason.REJECTED, Reason.GONE, Reason.TOO_LARGE,
 )  # fmt: skip
@@ -490,7 +490,7 @@ class Ledger:
         while True:
             from_ms, moved = await self.store.script(
                 _bring_forward, base, lane, from_ms, _LONGEST_WAIT_MS, BROUGHT_FORWARD_AT_ONCE, moved,
-                BROUGHT_FORWARD_STEP_MS, *_PROVIDER_WAS_AWAY,
+                BROUGHT_FORWARD_STEP_MS, *_AWAY_OR_REFUSED_US,
             )  # fmt: skip
             if not from_ms:
                 return moved

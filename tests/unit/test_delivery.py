@@ -31,8 +31,7 @@ from shared.core.model import (
     State,
     WebSubscription,
 )
-from shared.delivery import failover
-from shared.delivery import provider_health as gate
+from shared.delivery import provider_health
 from shared.delivery.attempt import Attempt, Receipt
 from shared.delivery.failover import REACH_S
 from shared.delivery.loop import UNJUDGED_WAIT, Deliverer, latency_observer
@@ -289,7 +288,7 @@ async def test_what_everybody_gets_pauses_the_provider_until_one_is_accepted(mon
     outcome = await channel.perform(notification(), to(99), replace(claim(), refusals=2))
     assert (outcome.word, outcome.counts, outcome.refusals) == ("paused", False, 0)
     assert len(provider.attempts) == ENOUGH
-    monkeypatch.setattr(gate, "PROBE_INTERVAL_S", 0.0)
+    monkeypatch.setattr(provider_health, "PROBE_INTERVAL_S", 0.0)
     assert (await channel.perform(notification(), to(99), claim())).word == "ok"
     assert (paused("against-us"), well) == (0, ["again"])
 
@@ -507,8 +506,7 @@ async def test_a_probe_that_came_too_early_for_a_paused_route_is_made_by_another
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Of refusals that were under way together the last puts the next probe off, and the first counts as the failure.
-    monkeypatch.setattr(failover, "AVOID_REFUSED_S", 0.0)
-    monkeypatch.setattr(gate, "PROBE_INTERVAL_S", 0.05)
+    monkeypatch.setattr(provider_health, "PROBE_INTERVAL_S", 0.05)
     first, second = two([ProviderMisconfigured(Reason.AUTH)])
     channel = deliverer(first, second)
     await channel.perform(notification(), mail(), claim())
@@ -553,7 +551,7 @@ async def test_a_critical_delivery_does_not_wait_long_for_a_route_to_be_reached(
 
 
 async def test_a_probe_that_succeeds_resumes_the_provider(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "PROBE_INTERVAL_S", 0.0)
+    monkeypatch.setattr(provider_health, "PROBE_INTERVAL_S", 0.0)
     refused = [ProviderMisconfigured(Reason.QUOTA), ProviderMisconfigured(Reason.QUOTA)]
     provider = ScriptedProvider(refused, name="resuming")
     channel = deliverer(provider)
