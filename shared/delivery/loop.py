@@ -22,6 +22,7 @@ from datetime import timedelta
 
 from shared.core.clock import Clock
 from shared.core.errors import (
+    AttemptOutcome,
     DeliveryError,
     DeliveryRefused,
     OutcomeUnknown,
@@ -99,7 +100,7 @@ class Deliverer:
     async def _perform(self, notification: Notification, delivery: Delivery, claim: Claim) -> Outcome:
         routes = self._routes(delivery)
         if not routes:
-            return Outcome(State.DEAD_LETTERED, Reason.NO_PROVIDER, word="bad", counts=False)
+            return Outcome(State.DEAD_LETTERED, Reason.NO_PROVIDER, word=AttemptOutcome.BAD, counts=False)
         choices = choose(routes, urgent=delivery.priority is Priority.CRITICAL)
         if not choices:
             wait = timedelta(seconds=held_s(routes)) + _paused_wait()
@@ -146,7 +147,7 @@ class Deliverer:
         if ended and ended[-1].provider in unfit and unfit != set(routes):
             # Another one was held back, or has not said what it can do: it may still take it.
             wait = self._retry.wait(claim.attempt, delivery.priority)
-            ended[-1] = replace(ended[-1], state=State.PENDING, word="retry", wait=wait)
+            ended[-1] = replace(ended[-1], state=State.PENDING, word=AttemptOutcome.RETRY, wait=wait)
         return ended
 
     async def _try(
@@ -194,31 +195,29 @@ class Deliverer:
     def _failed(self, provider: str, health: ProviderHealth, attempt: Attempt, error: DeliveryError) -> Outcome:
         """Say what an error means; the order of the cases is from the special to the general."""
         delivery = attempt.delivery
+        wait = timedelta(0)
         refusals = None
         match error:
             case ProviderMisconfigured():
-                state, word, wait, refusals = State.PENDING, "operator", _turn(health, delivery, _paused_wait()), 0
+                state, word, refusals = State.PENDING, AttemptOutcome.OPERATOR, 0
+                wait = _turn(health, delivery, _paused_wait())
             case Unjudged():
-                state, word, wait, refusals = (
-                    State.PENDING,
-                    "unjudged",
-                    self._wait_unjudged(error, delivery),
-                    error.times,
-                )
+                state, word, refusals = State.PENDING, AttemptOutcome.UNJUDGED, error.times
+                wait = self._wait_unjudged(error, delivery)
             case OutcomeUnknown():
-                state, word = State.PENDING, "unknown"
+                state, word = State.PENDING, AttemptOutcome.UNKNOWN
                 wait = self._wait_in_doubt(attempt)
             case DeliveryRefused():
-                state, word, wait = State.SUPPRESSED, "refused", timedelta(0)
+                state, word = State.SUPPRESSED, AttemptOutcome.REFUSED
             case RecipientGone():
-                state, word, wait = State.DEAD_LETTERED, "gone", timedelta(0)
+                state, word = State.DEAD_LETTERED, AttemptOutcome.GONE
             case TemporaryFailure():
-                state, word = State.PENDING, "retry"
+                state, word = State.PENDING, AttemptOutcome.RETRY
                 wait = self._retry.wait(attempt.number, delivery.priority, error.retry_after)
                 if health.is_away:
                     wait = _turn(health, delivery, wait)
             case _:
-                state, word, wait = State.DEAD_LETTERED, "bad", timedelta(0)
+                state, word = State.DEAD_LETTERED, AttemptOutcome.BAD
         return Outcome(
             state,
             error.reason,
@@ -302,22 +301,23 @@ def _may_be_tried_elsewhere(error: DeliveryError | None) -> bool:
 
 
 def _not_asked(reason: Reason, wait: timedelta, claim: Claim) -> Outcome:
-    return Outcome(State.PENDING, reason, wait, counts=False, word="paused", in_doubt=claim.in_doubt)
+    return Outcome(State.PENDING, reason, wait, counts=False, word=AttemptOutcome.PAUSED, in_doubt=claim.in_doubt)
 
 
 def _summary(ended: Sequence[Outcome]) -> Outcome:
     """Make one outcome of what the routes said, the last one last, and tell of the others in its detail."""
     result = ended[-1]
-    if result.word in ("retry", "operator", "unjudged"):
+    if result.word in (AttemptOutcome.RETRY, AttemptOutcome.OPERATOR, AttemptOutcome.UNJUDGED):
         # Nobody took it. It uses up an attempt only where one of them puts it off; who comes back first decides when.
-        retries = [outcome for outcome in ended if outcome.word == "retry"]
+        retries = [outcome for outcome in ended if outcome.word is AttemptOutcome.RETRY]
         # A route that cannot carry it has ended nothing while another one may.
         waiting = [outcome for outcome in ended if outcome.state is State.PENDING]
         result = min(retries or waiting, key=lambda outcome: outcome.wait)
     others = [f"{other.provider} {other.reason} {other.detail}".rstrip() for other in ended if other is not result]
     if not others:
         return result
-    refusals = max((outcome.refusals or 0 for outcome in ended if outcome.word == "unjudged"), default=result.refusals)
+    unjudged = [outcome.refusals or 0 for outcome in ended if outcome.word is AttemptOutcome.UNJUDGED]
+    refusals = max(unjudged, default=result.refusals)
     return replace(result, detail="; ".join([*filter(None, [result.detail]), *others]), refusals=refusals)
 
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from shared.core.errors import PROVIDER_AWAY, Reason
+from shared.core.errors import PROVIDER_AWAY, AttemptOutcome, Reason
 from shared.core.model import Channel, Notification, Priority, Row, State
 from shared.ledger.rows import ATTEMPTS_KEPT, attempt_text, is_readable, letter_of, spec_field, state_of
 from shared.store.keys import IDEMPOTENCY_WINDOW_S, PACKET_WINDOW_S, SHARDS, Keys, shard_of_id
@@ -153,13 +153,45 @@ class Verdict(StrEnum):
     CONFLICT = "conflict"
 
 
+class ClaimVerdict(StrEnum):
+    """What became of a try to take a row, in the words of ``claim.lua``; only a claimed one is the caller's."""
+
+    CLAIMED = "claimed"
+    HELD = "held"
+    """Somebody has it."""
+    EARLY = "early"
+    """Its time has not come."""
+    ENDED = "ended"
+    UNKNOWN = "unknown"
+    """There is no such row."""
+    # It ended just now: its deadline had passed, nobody wants it any more, or nobody can do it.
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    ACKNOWLEDGED = "acknowledged"
+    RESOLVED = "resolved"
+    WORKER_DIED = "worker_died"
+    UNREADABLE = "unreadable"
+
+
+class Finish(StrEnum):
+    """What became of an outcome that was to be written, in the words of ``finish.lua``."""
+
+    FINISHED = "finished"
+    STALE = "stale"
+    """Somebody else holds the row now; nothing was written."""
+    VOID = "void"
+    """The notification was cancelled or its alert answered meanwhile: ``then`` and ``part`` were not added."""
+    # It was to be tried again, and ended because nobody wants it any more.
+    CANCELLED = "cancelled"
+    ACKNOWLEDGED = "acknowledged"
+    RESOLVED = "resolved"
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """The answer to a claim; only with verdict ``claimed`` is the row the caller's.
 
     Attributes:
-        verdict: claimed, held, early, ended, expired, cancelled, acknowledged, resolved, worker_died, unreadable
-            or unknown (see ``claim.lua``).
         attempt: the number of the attempt to be made, counted from 1.
         in_doubt: an earlier attempt may have arrived.
         alert: the alert's state, for the rows of an alert.
@@ -170,7 +202,7 @@ class Claim:
 
     notification_id: str
     key: str
-    verdict: str
+    verdict: ClaimVerdict
     token: int = 0
     attempt: int = 0
     in_doubt: bool = False
@@ -209,7 +241,7 @@ class Outcome:
         in_doubt: the provider may have taken it.
         asked: the provider said how long to wait, so that it is not brought forward.
         refusals: what a later claim's ``refusals`` will be; None where this attempt says nothing about it.
-        word: the attempt's outcome for history and metrics (ok, retry, gone, ...).
+        word: what came of the attempt, for history and metrics.
         then: rows that follow from a router's task; written together with its end.
         part: more of them, in a record of their own.
         guard: the alert state that ``then`` needs.
@@ -222,7 +254,7 @@ class Outcome:
     in_doubt: bool = False
     asked: bool = False
     refusals: int | None = None
-    word: str = "ok"
+    word: AttemptOutcome = AttemptOutcome.OK
     provider: str = ""
     provider_id: str | None = None
     detail: str = ""
@@ -359,24 +391,18 @@ class Ledger:
             if isinstance(answer, ResponseError):
                 # Whatever was claimed comes again when its lease has lapsed.
                 log.error("rows could not be claimed", extra={"rows": len(indexes), "detail": str(answer)[:200]})
-                claims |= {index: Claim(*rows[index], "unknown") for index in indexes}
+                claims |= {index: Claim(*rows[index], ClaimVerdict.UNKNOWN) for index in indexes}
                 continue
             for index, (verdict, token, attempt, doubt, alert, *counts) in zip(indexes, answer, strict=True):
                 failures, refusals, refused_ms = map(int, counts)
                 claims[index] = Claim(
-                    *rows[index], verdict.decode(), token, attempt, bool(doubt), _text(alert), failures,
+                    *rows[index], ClaimVerdict(verdict.decode()), token, attempt, bool(doubt), _text(alert), failures,
                     refusals, timedelta(milliseconds=refused_ms),
                 )  # fmt: skip
         return [claims[index] for index in range(len(rows))]
 
-    async def finish(self, claim: Claim, outcome: Outcome) -> str:
-        """Write an outcome.
-
-        Returns:
-            ``finished``; ``stale`` when somebody else holds the row now and nothing was written; ``void`` when the
-            notification was cancelled or its alert answered meanwhile, so that ``then`` and ``part`` were not added;
-            the reason with which a row ended that was to be tried again and is not wanted any more.
-        """
+    async def finish(self, claim: Claim, outcome: Outcome) -> Finish:
+        """Write an outcome."""
         history = attempt_text(
             outcome.provider, outcome.word, outcome.reason, outcome.provider_id or "", outcome.detail
         )
@@ -402,7 +428,7 @@ class Ledger:
             *_counted(_row_args(outcome.then)),
             *(_part_args(outcome.part) if outcome.part else ()),
         )
-        return answer.decode()
+        return Finish(answer.decode())
 
     async def kept(self, notification_id: str, name: str) -> str | None:
         """Return what a record keeps for its rows under this name (``NewRow.needs``); None when there is nothing."""

@@ -21,7 +21,7 @@ from datetime import timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
 from shared.core.clock import Clock, SystemClock
-from shared.core.errors import ConfigError, Reason, StoreUnavailable
+from shared.core.errors import AttemptOutcome, ConfigError, Reason, StoreUnavailable
 from shared.core.model import Channel, Delivery, Job, Notification, State
 from shared.core.topics import Topics
 from shared.delivery.loop import Deliverer, latency_observer
@@ -264,13 +264,13 @@ def _channel_worker(
     async def perform(notification: Notification, delivery: Delivery, claim: Claim) -> Outcome:
         said_id, recipient = notification.public_id, delivery.recipient
         if delivery.unless_seen and recipient and await presence.has_seen(recipient, said_id):
-            return Outcome(State.SUPPRESSED, Reason.SEEN, counts=False, word="seen")
+            return Outcome(State.SUPPRESSED, Reason.SEEN, counts=False, word=AttemptOutcome.SEEN)
         return await deliverer.perform(notification, delivery, claim)
 
     def report(notification: Notification, delivery: Delivery, _claim: Claim, outcome: Outcome) -> None:
         if outcome.state.is_end:
             metrics.series(metrics.deliveries, service.channel, outcome.state, outcome.reason).inc()
-        if outcome.word == "ok" and outcome.state.is_end:
+        if outcome.word is AttemptOutcome.OK and outcome.state.is_end:
             observe_latency(notification, delivery)
         if notification.events:
             step = event(

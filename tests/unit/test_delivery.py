@@ -39,7 +39,7 @@ from shared.delivery.provider import Provider
 from shared.delivery.provider_health import AWAY_AFTER
 from shared.delivery.retry import RetryPolicy
 from shared.delivery.witnesses import ENOUGH, MOST_REFUSALS
-from shared.ledger.ledger import Claim, Outcome
+from shared.ledger.ledger import Claim, ClaimVerdict, Outcome
 from shared.store.keys import new_notification_id
 from shared.telemetry.log import configure
 from tests.fakes.clock import StandingClock
@@ -79,7 +79,9 @@ def mail(priority: Priority = Priority.NORMAL, due_ms: int = 0, content: Content
 
 
 def claim(attempt: int = 1, *, in_doubt: bool = False) -> Claim:
-    return Claim(new_notification_id(), "email:user123", "claimed", token=1, attempt=attempt, in_doubt=in_doubt)
+    return Claim(
+        new_notification_id(), "email:user123", ClaimVerdict.CLAIMED, token=1, attempt=attempt, in_doubt=in_doubt
+    )
 
 
 def deliverer(*providers: Provider, deadline_s: float = 30, on_well: Callable[[], None] = lambda: None) -> Deliverer:
