@@ -37,7 +37,7 @@ from shared.ledger.events import event
 from shared.ledger.jobs import Message, jobs_of, settled
 from shared.ledger.ledger import AlertState, Ledger, NewRecord, NewRow, Verdict, accepted
 from shared.ledger.rejections import Rejections
-from shared.mqtt.byte_budget import Room
+from shared.mqtt.byte_budget import ByteBudget
 from shared.mqtt.connection import Broker
 from shared.mqtt.packets import PAYLOAD_FORMAT_INVALID, Incoming
 from shared.mqtt.reconnecting import BrokerLink
@@ -119,7 +119,7 @@ class Intake:
         out: where jobs, events and receipts are published.
 
     Attributes:
-        room: for what its connections have taken and is not written yet.
+        budget: for what its connections have taken and is not written yet.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class Intake:
         templates: Templates = NO_TEMPLATES,
         reject_unknown_fields: bool = False,
     ) -> None:
-        self.room = Room(IN_HAND_BYTES)
+        self.budget = ByteBudget(IN_HAND_BYTES)
         self._out = out
         self._templates = templates
         self._reject_unknown_fields = reject_unknown_fields
