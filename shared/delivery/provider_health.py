@@ -194,7 +194,7 @@ class ProviderHealth:
             case _:
                 # It answered about the recipient or the content, as a provider does that is well.
                 self._end_avoiding()
-                return self._is_well()
+                return self._recover()
         return False
 
     def _taken(self, duration_s: float, rivals: Iterable["ProviderHealth"]) -> bool:
@@ -207,7 +207,7 @@ class ProviderHealth:
             self._avoid()
         else:
             self._end_avoiding()
-        return self._is_well()
+        return self._recover()
 
     def _refused(self, error: ProviderMisconfigured) -> None:
         if not self._refuses_us:
@@ -241,7 +241,7 @@ class ProviderHealth:
             return False
         return any((rival.latency_s or 0.0) * SLOW_FACTOR < latency_s for rival in rivals if not rival.is_avoided)
 
-    def _is_well(self) -> bool:
+    def _recover(self) -> bool:
         had_refused, was_away = self._refuses_us, self.is_away
         self._refuses_us = False
         self._failures = 0
