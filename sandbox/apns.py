@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from sandbox.credentials import Credentials
 from sandbox.exchange import Reply, is_answered, play_after, play_before, scripted_reply
 from sandbox.http2 import GoAwayError, Request, ResetStreamError
-from sandbox.outbox import Effect, Outbox
+from sandbox.kept import Effect, Kept
 from sandbox.script import Fault, Script
 
 _PATH = "/3/device/"
@@ -55,8 +55,8 @@ _USUAL_REASONS = {
 class Apns:
     """The push service for one topic and one signing key."""
 
-    def __init__(self, outbox: Outbox, script: Script, credentials: Credentials) -> None:
-        self._outbox = outbox
+    def __init__(self, kept: Kept, script: Script, credentials: Credentials) -> None:
+        self._kept = kept
         self._script = script
         self._topic = credentials.apns_topic
         self._key_id = credentials.apns_key_id
@@ -122,7 +122,7 @@ class Apns:
             notification_id=None if carillon_id is None else str(carillon_id),
             answered=is_answered(fault),
         )
-        await self._outbox.keep(effect)
+        await self._kept.keep(effect)
         await play_after(fault)
         # An empty body, unlike none, is an empty DATA frame on the wire.
         return Reply(200, b"" if fault is not None and fault.apns == "empty_data" else None)

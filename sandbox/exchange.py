@@ -1,6 +1,6 @@
 """One HTTP exchange of a provider, whatever the HTTP version: replies, and how a scripted fault is played.
 
-Promises that a fault of the kind "before" leaves nothing in the outbox and one of the kind "after" comes when the
+Promises that a fault of the kind "before" leaves nothing kept and one of the kind "after" comes when the
 entry is kept. Does not know any provider's error format: each brings its own as a Shape.
 """
 

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from sandbox.credentials import Credentials
 from sandbox.exchange import Reply, http1, is_answered, json_reply, play_after, play_before
-from sandbox.outbox import Effect, Outbox
+from sandbox.kept import Effect, Kept
 from sandbox.script import Script
 
 # developers.google.com/identity/protocols/oauth2/service-account: assertion, grant type, lifetime.
@@ -79,8 +79,8 @@ class _RefusedError(Exception):
 class Fcm:
     """Token endpoint and messages of one project."""
 
-    def __init__(self, outbox: Outbox, script: Script, credentials: Credentials) -> None:
-        self._outbox = outbox
+    def __init__(self, kept: Kept, script: Script, credentials: Credentials) -> None:
+        self._kept = kept
         self._script = script
         self._project = credentials.fcm_project
         self._client_email = credentials.fcm_client_email
@@ -183,7 +183,7 @@ class Fcm:
             notification_id=None if carillon_id is None else str(carillon_id),
             answered=is_answered(fault),
         )
-        await self._outbox.keep(effect)
+        await self._kept.keep(effect)
         await play_after(fault)
         return json_reply(200, {"name": name})
 

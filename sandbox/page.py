@@ -13,7 +13,7 @@ from pathlib import Path
 from aiohttp import web
 from pydantic import ValidationError
 
-from sandbox.outbox import Entry, Outbox
+from sandbox.kept import Entry, Kept
 from sandbox.script import Rule, Script, TooManyRulesError
 
 _FOLDER = Path(__file__).with_name("page")
@@ -34,8 +34,8 @@ _ENTRIES_AT_ONCE = 100
 class Page:
     """Everything under the sandbox's HTTP address that is not a provider."""
 
-    def __init__(self, outbox: Outbox, script: Script) -> None:
-        self._outbox = outbox
+    def __init__(self, kept: Kept, script: Script) -> None:
+        self._kept = kept
         self._script = script
         self._files = {path.name: (path.read_bytes(), _TYPES[path.suffix]) for path in _FOLDER.iterdir()}
 
@@ -45,7 +45,7 @@ class Page:
             web.get("/", self._index),
             web.get("/page/{name}", self._file),
             web.get("/outbox.json", self._entries),
-            web.delete("/outbox.json", from_here(self._clear_outbox)),
+            web.delete("/outbox.json", from_here(self._clear)),
             web.get("/script", self._rules),
             web.post("/script", from_here(self._add_rule)),
             web.delete("/script", from_here(self._clear_script)),
@@ -71,24 +71,24 @@ class Page:
             limit = int(query["limit"]) if "limit" in query else None
         except ValueError:
             raise web.HTTPBadRequest(text="since and limit are whole numbers\n") from None
-        chosen = self._outbox.select(since=since, channel=query.get("channel"), to=query.get("to"), limit=limit)
+        chosen = self._kept.select(since=since, channel=query.get("channel"), to=query.get("to"), limit=limit)
         response = web.StreamResponse(
             headers={
                 "Content-Type": "application/json; charset=utf-8",
                 "Cache-Control": "no-store",
                 "X-Content-Type-Options": "nosniff",
                 # What a reader that polls needs to notice a restart and entries that have gone.
-                "Outbox-Epoch": self._outbox.epoch,
-                "Outbox-First": str(self._outbox.first_n),
-                "Outbox-Size": str(len(self._outbox)),
+                "Outbox-Epoch": self._kept.epoch,
+                "Outbox-First": str(self._kept.first_n),
+                "Outbox-Size": str(len(self._kept)),
             }
         )
         await response.prepare(request)
         await _write_array(response, chosen)
         return response
 
-    async def _clear_outbox(self, _: web.Request) -> web.Response:
-        self._outbox.clear()
+    async def _clear(self, _: web.Request) -> web.Response:
+        self._kept.clear()
         return web.Response(status=204)
 
     async def _rules(self, _: web.Request) -> web.Response:
@@ -114,7 +114,7 @@ class Page:
         return web.Response(status=204)
 
     async def _health(self, _: web.Request) -> web.Response:
-        return web.json_response({"status": "ok", "entries": len(self._outbox)})
+        return web.json_response({"status": "ok", "entries": len(self._kept)})
 
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, PositiveInt, model_validator
 
-from sandbox.outbox import Provider
+from sandbox.kept import Provider
 
 MAX_RULES = 1_000
 

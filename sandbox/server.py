@@ -1,4 +1,4 @@
-"""The sandbox as a whole: all providers over one outbox and one script, in the running event loop.
+"""The sandbox as a whole: all providers over what they keep together and one script, in the running event loop.
 
 Promises that sandbox.json appears when every port answers, and goes when they stop. Ending it waits for nobody:
 what is being handled is cut off.
@@ -24,7 +24,7 @@ from sandbox.fcm import Fcm
 from sandbox.files import write_private
 from sandbox.http2 import http2_listener
 from sandbox.journal import Journal
-from sandbox.outbox import Outbox
+from sandbox.kept import Kept
 from sandbox.page import Page
 from sandbox.script import Script
 from sandbox.smtp import Relay, smtp_listener
@@ -76,7 +76,7 @@ class Sandbox:
 
     addresses: Addresses
     credentials: Credentials
-    outbox: Outbox
+    kept: Kept
     script: Script
 
 
@@ -92,8 +92,8 @@ async def running(options: Options) -> AsyncIterator[Sandbox]:
     ready_file.unlink(missing_ok=True)
     credentials = prepare(options.data)
     async with AsyncExitStack() as stack:
-        outbox = Outbox(await _journal(stack, options.journal) if options.journal else None)
-        sandbox = await _start(stack, options, credentials, outbox)
+        kept = Kept(await _journal(stack, options.journal) if options.journal else None)
+        sandbox = await _start(stack, options, credentials, kept)
         write_private(ready_file, json.dumps(sandbox.addresses.as_json(), indent=2).encode())
         stack.callback(ready_file.unlink, missing_ok=True)
         yield sandbox
@@ -112,18 +112,18 @@ async def _journal(stack: AsyncExitStack, path: Path) -> Journal:
     return journal
 
 
-async def _start(stack: AsyncExitStack, options: Options, credentials: Credentials, outbox: Outbox) -> Sandbox:
+async def _start(stack: AsyncExitStack, options: Options, credentials: Credentials, kept: Kept) -> Sandbox:
     script = Script()
     host = "127.0.0.1" if options.host in _EVERY_ADDRESS else options.host
     url_host = f"[{host}]" if ":" in host else host
     with_tls = partial(server_context, credentials.ca_key_file, credentials.ca_file, host)
 
     smtp_tls = with_tls() if options.smtp_user is not None else None
-    smtp = smtp_listener(Relay(outbox, script, options.smtp_user, options.smtp_password), smtp_tls)
+    smtp = smtp_listener(Relay(kept, script, options.smtp_user, options.smtp_password), smtp_tls)
     smtp_port = await smtp.start(options.host, options.smtp_port)
     stack.push_async_callback(smtp.stop)
 
-    apns = http2_listener(Apns(outbox, script, credentials).handle, with_tls())
+    apns = http2_listener(Apns(kept, script, credentials).handle, with_tls())
     apns_port = await apns.start(options.host, options.apns_port)
     stack.push_async_callback(apns.stop)
 
@@ -138,10 +138,10 @@ async def _start(stack: AsyncExitStack, options: Options, credentials: Credentia
     stack.push_async_callback(calls.close)
     application = web.Application()
     for part in (
-        Twilio(outbox, script, credentials, calls),
-        Fcm(outbox, script, credentials),
-        WebPush(outbox, script, credentials, http_url),
-        Page(outbox, script),
+        Twilio(kept, script, credentials, calls),
+        Fcm(kept, script, credentials),
+        WebPush(kept, script, credentials, http_url),
+        Page(kept, script),
     ):
         application.add_routes(part.routes())
     # A handler that hangs by script ends when its client goes.
@@ -162,4 +162,4 @@ async def _start(stack: AsyncExitStack, options: Options, credentials: Credentia
         smtp_url=f"smtp://{account}{url_host}:{smtp_port}?tls={'starttls' if smtp_tls else 'none'}",
         apns_url=f"https://{url_host}:{apns_port}",
     )
-    return Sandbox(addresses, credentials, outbox, script)
+    return Sandbox(addresses, credentials, kept, script)

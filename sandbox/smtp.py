@@ -17,8 +17,8 @@ from aiosmtpd.smtp import MISSING, SMTP, AuthResult, Envelope, LoginPassword, Se
 
 from sandbox import mail
 from sandbox.exchange import CutConnectionError, is_answered, play_after, play_silence
+from sandbox.kept import Effect, Kept
 from sandbox.listener import Connections, Listener
-from sandbox.outbox import Effect, Outbox
 from sandbox.script import Fault, Script, Stage
 
 _log = logging.getLogger(__name__)
@@ -37,8 +37,8 @@ _TOO_MANY = b"421 4.3.2 Too many connections\r\n"
 class Relay:
     """What the relay does with a mail: the handler that aiosmtpd calls by the names of its methods."""
 
-    def __init__(self, outbox: Outbox, script: Script, user: str | None, password: str | None) -> None:
-        self._outbox = outbox
+    def __init__(self, kept: Kept, script: Script, user: str | None, password: str | None) -> None:
+        self._kept = kept
         self._script = script
         self._user = user
         self._password = password
@@ -103,7 +103,7 @@ class Relay:
                 notification_id=notification_id,
                 answered=is_answered(fault),
             )
-            await self._outbox.keep(effect)
+            await self._kept.keep(effect)
         await play_after(fault)
         return f"250 2.0.0 OK queued as {queue_id}"
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sandbox.credentials import SMS_FROM, Credentials
 from sandbox.exchange import Reply, http1, is_answered, json_reply, play_after, play_before
-from sandbox.outbox import Effect, Outbox
+from sandbox.kept import Effect, Kept
 from sandbox.page import from_here
 from sandbox.script import Fault, Script
 from sandbox.twilio_calls import Message, TwilioCalls
@@ -86,8 +86,8 @@ class InboundMessage(BaseModel):
 class Twilio:
     """The messages resource of any account."""
 
-    def __init__(self, outbox: Outbox, script: Script, credentials: Credentials, calls: TwilioCalls) -> None:
-        self._outbox = outbox
+    def __init__(self, kept: Kept, script: Script, credentials: Credentials, calls: TwilioCalls) -> None:
+        self._kept = kept
         self._script = script
         self._token = credentials.twilio_token
         self._sid = credentials.twilio_sid
@@ -145,7 +145,7 @@ class Twilio:
             size_bytes=len(form["Body"].encode()),
             answered=is_answered(fault),
         )
-        await self._outbox.keep(effect)
+        await self._kept.keep(effect)
         if callback:
             statuses, failure = _later(fault)
             self._calls.tell(callback, Message(sid, request.match_info["sid"], sender, to), statuses, failure)
@@ -165,7 +165,7 @@ class Twilio:
             return web.json_response({"problem": type(error).__name__}, status=502)
         if said is not None:
             content: dict[str, object] = {"title": "", "body": said, "from": message.to}
-            await self._outbox.keep(
+            await self._kept.keep(
                 Effect(
                     channel="sms",
                     provider="twilio",

@@ -26,7 +26,7 @@ from yarl import URL
 
 from sandbox.credentials import Credentials
 from sandbox.exchange import Reply, http1, is_answered, json_reply, play_after, play_before
-from sandbox.outbox import Effect, Outbox
+from sandbox.kept import Effect, Kept
 from sandbox.script import Script
 
 # RFC 8030, 7.2: a push service must take 4,096 bytes; all of them take no more.
@@ -60,8 +60,8 @@ class Subscription:
 class WebPush:
     """The push service and its subscriptions."""
 
-    def __init__(self, outbox: Outbox, script: Script, credentials: Credentials, http_url: str) -> None:
-        self._outbox = outbox
+    def __init__(self, kept: Kept, script: Script, credentials: Credentials, http_url: str) -> None:
+        self._kept = kept
         self._script = script
         self._http_url = http_url
         self._origin = URL(http_url).origin()
@@ -135,7 +135,7 @@ class WebPush:
             notification_id=carillon_id,
             answered=is_answered(fault),
         )
-        await self._outbox.keep(effect)
+        await self._kept.keep(effect)
         await play_after(fault)
         location = f"{self._http_url}/webpush/messages/{push_id}"
         return Reply(201, None, {"Location": location, "TTL": request.headers["TTL"]})

@@ -12,7 +12,7 @@ from shared.delivery.attempt import Attempt, Receipt
 from shared.delivery.loop import Deliverer
 from shared.delivery.provider import Learner, Provider
 from shared.delivery.retry import RetryPolicy
-from shared.ledger.ledger import Claim, Outcome
+from shared.ledger.ledger import Claim, ClaimVerdict, Outcome
 from tests.waiting import eventually
 
 
@@ -48,5 +48,5 @@ async def perform(provider: Provider, attempt: Attempt, deadline: timedelta = ti
         doubt_wait=timedelta(0),
         clock=SystemClock(),
     )
-    claim = Claim(attempt.notification.id, delivery.key, "claimed", token=1, attempt=attempt.number)
+    claim = Claim(attempt.notification.id, delivery.key, ClaimVerdict.CLAIMED, token=1, attempt=attempt.number)
     return await deliverer.perform(attempt.notification, delivery, claim)

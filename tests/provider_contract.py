@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Protocol
 
 import pytest
 
-from sandbox.outbox import Provider as SandboxName
+from sandbox.kept import Provider as SandboxName
 from sandbox.script import Rule
 from sandbox.server import Sandbox
 from shared.core.errors import DeliveryError, OutcomeUnknown, PermanentFailure, Reason, TemporaryFailure
@@ -158,7 +158,7 @@ class SandboxRig:
         return bool(self.sandbox.script.rules[-1].fired)
 
     async def arrived(self) -> list[str]:
-        return [str(entry.as_json()["body"]) for entry in self.sandbox.outbox.select()]
+        return [str(entry.as_json()["body"]) for entry in self.sandbox.kept.select()]
 
 
 class ProviderContract:

@@ -74,4 +74,4 @@ def attempt(
 
 def outbox(box: Sandbox) -> list[dict[str, Any]]:
     """What arrived at the sandbox, oldest first."""
-    return [entry.as_json() for entry in box.outbox.select()]
+    return [entry.as_json() for entry in box.kept.select()]

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import click
 
-from carillon.commands.connections import open_store
+from carillon.commands.broker_and_store import open_store
 from carillon.commands.durations import Duration
 from carillon.commands.output import AnswerIsNo, json_option, print_columns, print_json
 from carillon.commands.progress import ProgressLine

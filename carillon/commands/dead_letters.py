@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 import click
 
-from carillon.commands.connections import open_store
+from carillon.commands.broker_and_store import open_store
 from carillon.commands.dead_letter_filters import INTAKE
 from carillon.commands.drop import drop
 from carillon.commands.durations import Duration

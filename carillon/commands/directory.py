@@ -15,7 +15,7 @@ from typing import IO
 import click
 from pydantic_core import PydanticCustomError
 
-from carillon.commands.connections import open_publisher
+from carillon.commands.broker_and_store import open_publisher
 from carillon.commands.durations import Duration
 from carillon.commands.output import AnswerIsNo, json_option, print_json, printable
 from carillon.commands.settings import OperatorSettings

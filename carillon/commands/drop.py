@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import click
 
-from carillon.commands.connections import open_store
+from carillon.commands.broker_and_store import open_store
 from carillon.commands.dead_letter_filters import INTAKE, Filters, confirm, counts_text, filter_options
 from carillon.commands.output import json_option, print_json
 from carillon.commands.settings import OperatorSettings

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import click
 
-from carillon.commands.connections import open_store
+from carillon.commands.broker_and_store import open_store
 from carillon.commands.dead_letter_filters import INTAKE, Filters, confirm, counts_text, filter_options
 from carillon.commands.durations import Duration
 from carillon.commands.output import AnswerIsNo, json_option, print_json, printable

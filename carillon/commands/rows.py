@@ -3,7 +3,8 @@
 from carillon.commands.output import printable
 from shared.core.clock import rfc3339
 from shared.core.model import State
-from shared.ledger.reader import Confirmation, TracedAttempt, TracedRow
+from shared.ledger.reader import TracedRow
+from shared.ledger.rows import Confirmation, TracedAttempt
 
 
 def row_document(row: TracedRow) -> dict[str, object]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from carillon.commands.connections import open_publisher, open_store
+from carillon.commands.broker_and_store import open_publisher, open_store
 from carillon.commands.durations import Duration
 from carillon.commands.following import Followed, follow
 from carillon.commands.kept import StillKept, drop, flush, keeping_publisher, list_entries

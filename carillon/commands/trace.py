@@ -6,7 +6,7 @@ from datetime import datetime
 
 import click
 
-from carillon.commands.connections import open_store
+from carillon.commands.broker_and_store import open_store
 from carillon.commands.durations import spoken
 from carillon.commands.output import AnswerIsNo, json_option, print_columns, print_json
 from carillon.commands.rows import attempt_line, confirmation_line, row_document, when, whom

@@ -1,6 +1,6 @@
 """Keeps mail from addresses that bounced or unsubscribed, and adds those that a relay says do not exist.
 
-The brake of ``shared.delivery.forgetting`` keeps a wrong setting from suppressing everybody: what it holds back ends as
+The limit of ``shared.delivery.forgetting`` keeps a wrong setting from suppressing everybody: what it holds back ends as
 a dead letter like the others, and is tried again when somebody writes to that address.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from shared.core.errors import DeliveryError, PermanentFailure, RecipientGone, StoreUnavailable
 from shared.core.model import Channel, EmailAddress
 from shared.delivery.attempt import Attempt, Receipt
-from shared.delivery.forgetting import Brake
+from shared.delivery.forgetting import ForgettingLimit
 from shared.directory.suppression import Cause, Suppressions, digest
 
 log = logging.getLogger(__name__)
@@ -22,15 +22,15 @@ class MailRules:
     Args:
         suppressions: the list that is asked and added to.
         count: how many people there are whose addresses could be lost.
-        brake: counts what the relays answer about addresses.
+        limit: counts what the relays answer about addresses.
     """
 
     def __init__(
-        self, suppressions: Suppressions, count: Callable[[], Awaitable[int]], brake: Brake | None = None
+        self, suppressions: Suppressions, count: Callable[[], Awaitable[int]], limit: ForgettingLimit | None = None
     ) -> None:
         self._suppressions = suppressions
         self._count = count
-        self._brake = brake or Brake(Channel.EMAIL)
+        self._limit = limit or ForgettingLimit(Channel.EMAIL)
 
     async def check(self, attempt: Attempt) -> Receipt | None:
         """Let a mail pass unless its address is suppressed.
@@ -50,13 +50,13 @@ class MailRules:
         if isinstance(error, RecipientGone) and isinstance(address, EmailAddress):
             await self._consider(address, error.detail)
         elif error is None or isinstance(error, PermanentFailure):
-            self._brake.answered()
+            self._limit.answered()
 
     async def _consider(self, address: EmailAddress, detail: str) -> None:
         try:
             # With an empty directory all addresses are publishers' own, and nobody knows how many there are.
-            self._brake.known = await self._count() or None
-            if self._brake.may_forget():
+            self._limit.known = await self._count() or None
+            if self._limit.may_forget():
                 await self._suppressions.add(digest(address.email), Cause.BOUNCE, detail)
         except StoreUnavailable:
             # The next mail to it is refused in the same way.

@@ -6,7 +6,7 @@ from services.push.forgetting import Forgetting, counting
 from services.push.providers import build_providers
 from services.push.settings import PushSettings
 from shared.core.model import Channel
-from shared.delivery.forgetting import Brake
+from shared.delivery.forgetting import ForgettingLimit
 from shared.delivery.provider import Provider
 from shared.runtime.service import ChannelService, Context, run_channel
 from shared.runtime.settings import load_or_exit
@@ -15,14 +15,14 @@ from shared.runtime.settings import load_or_exit
 def main() -> None:
     """Read the settings and serve until told to stop."""
     settings = load_or_exit(PushSettings)
-    brake = Brake(Channel.PUSH)
+    limit = ForgettingLimit(Channel.PUSH)
 
     def providers(context: Context[PushSettings]) -> list[Provider]:
         built = build_providers(settings, context.clock)
-        return [Forgetting(each, context.directory, brake, context.clock) for each in built]
+        return [Forgetting(each, context.directory, limit, context.clock) for each in built]
 
     def serve(context: Context[PushSettings]) -> AbstractAsyncContextManager[None]:
-        return counting(context.directory, brake)
+        return counting(context.directory, limit)
 
     service = ChannelService[PushSettings](
         channel=Channel.PUSH,

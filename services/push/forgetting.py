@@ -1,9 +1,9 @@
 """Forgetting devices: a token that its push service says is gone leaves its owner's record.
 
 Promises that only what was registered before it was found gone is removed, so that a device which registered again
-meanwhile keeps its place, and that nothing is removed while the brake is on: a wrong setting must not erase the address
-book. Whether forgetting works changes nothing about how the delivery ends. A token that a publisher gave instead of a
-person stands in no record.
+meanwhile keeps its place, and that nothing is removed while the limit is reached: a wrong setting must not erase the
+address book. Whether forgetting works changes nothing about how the delivery ends. A token that a publisher gave
+instead of a person stands in no record.
 """
 
 import asyncio
@@ -16,24 +16,24 @@ from shared.core.clock import Clock
 from shared.core.errors import PermanentFailure, RecipientGone, StoreUnavailable
 from shared.core.model import Channel, Delivery, MobileToken, WebSubscription
 from shared.delivery.attempt import Attempt, Receipt
-from shared.delivery.forgetting import Brake
+from shared.delivery.forgetting import ForgettingLimit
 from shared.delivery.provider import Provider
 from shared.directory.directory import Directory
 from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
-# How often the brake learns how many devices there are in all.
+# How often the limit learns how many devices there are in all.
 COUNT_INTERVAL_S = 600.0
 
 
 class Forgetting:
     """A provider that has the directory forget what another provider says is gone."""
 
-    def __init__(self, provider: Provider, directory: Directory, brake: Brake, clock: Clock) -> None:
+    def __init__(self, provider: Provider, directory: Directory, limit: ForgettingLimit, clock: Clock) -> None:
         self._provider = provider
         self._directory = directory
-        self._brake = brake
+        self._limit = limit
         self._clock = clock
 
     @property
@@ -57,9 +57,9 @@ class Forgetting:
     async def learn(self, attempt: Attempt, error: PermanentFailure | None) -> None:
         """Forget the device if it is gone."""
         if not isinstance(error, RecipientGone):
-            self._brake.answered()
+            self._limit.answered()
         # Counted even where there is nothing to remove: it says as much about our settings.
-        elif self._brake.may_forget():
+        elif self._limit.may_forget():
             await self._forget(attempt.delivery, error.since or self._clock.now())
 
     async def close(self) -> None:
@@ -82,13 +82,15 @@ class Forgetting:
 
 
 @asynccontextmanager
-async def counting(directory: Directory, brake: Brake, interval_s: float = COUNT_INTERVAL_S) -> AsyncIterator[None]:
-    """Keep telling the brake how many devices there are."""
+async def counting(
+    directory: Directory, limit: ForgettingLimit, interval_s: float = COUNT_INTERVAL_S
+) -> AsyncIterator[None]:
+    """Keep telling the limit how many devices there are."""
 
     async def count() -> None:
         while True:
             try:
-                brake.known = await directory.estimate(lambda person: len(person.devices))
+                limit.known = await directory.estimate(lambda person: len(person.devices))
             except StoreUnavailable:
                 log.warning("devices not counted, the store is away")
             await asyncio.sleep(interval_s)

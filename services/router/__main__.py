@@ -3,8 +3,8 @@
 import logging
 
 from services.router.intake.actions import Actions
-from services.router.intake.connections import IntakeLanes
 from services.router.intake.intake import UNKNOWN, Intake
+from services.router.intake.slot_connections import IntakeLanes
 from services.router.intake.slots import Slots
 from services.router.planning.performer import Performer
 from services.router.planning.planner import Planner

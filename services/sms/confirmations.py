@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from shared.core.model import Delivery, Notification
 from shared.ledger.ledger import is_notification_id
+from shared.ledger.rows import Confirmation, confirmation_field
 from shared.store.keys import Keys
 from shared.store.replies import read_object
 from shared.store.store import Store, load_script
@@ -76,7 +77,5 @@ class Confirmations:
     async def taken(self, notification: Notification, delivery: Delivery) -> str | None:
         """Return the provider's id of a message of this delivery that is known to have been taken."""
         record = f"{self._keys.shard_of(notification.id)}:n:{notification.id}"
-        found: bytes | None = await self._store.command("HGET", record, f"k:{delivery.key}")
-        # Outcome, code, provider id and time.
-        parts = found.decode(errors="replace").split("|") if found else []
-        return parts[2] if len(parts) > 2 else None
+        found: bytes | None = await self._store.command("HGET", record, confirmation_field(delivery.key))
+        return Confirmation.read(found).provider_id or None if found else None

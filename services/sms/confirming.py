@@ -1,6 +1,5 @@
 """What follows from a status callback: the confirmation in the ledger, the metric, the event, the suppressed number."""
 
-import json
 import logging
 from asyncio import Future
 from collections.abc import Callable
@@ -8,9 +7,10 @@ from collections.abc import Callable
 from services.sms.confirmations import Confirmations, Confirmed, Outcome
 from services.sms.unwanted import Unwanted
 from services.sms.verdict import OPTED_OUT_CODE, is_gone, is_short_code
-from shared.core.clock import Clock, rfc3339
+from shared.core.clock import Clock
 from shared.core.model import Channel, PhoneNumber, State
 from shared.core.topics import Topics
+from shared.ledger.events import event
 from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,13 @@ class Confirming:
             },
         )  # fmt: skip
         if confirmed.events and outcome in (Outcome.DELIVERED, Outcome.FAILED):
-            self._publish(self._topics.event(confirmed.notification_id), self._event(confirmed, outcome, code))
+            # The delivery's state is what it was; the confirmation says how far it came after that.
+            step = event(
+                self._topics, confirmed.notification_id, State.DELIVERED, self._clock,
+                channel=Channel.SMS, recipient=confirmed.delivery.recipient,
+                confirmation={"outcome": outcome, "code": code or None},
+            )  # fmt: skip
+            self._publish(*step)
 
     async def _leave_alone(self, confirmed: Confirmed, code: str, sender: str) -> None:
         address = confirmed.delivery.address
@@ -76,16 +82,3 @@ class Confirming:
             await self._unwanted.gone(address.phone, code)
         elif int(code) == OPTED_OUT_CODE:
             await self._unwanted.opt_out(address.phone, code)
-
-    def _event(self, confirmed: Confirmed, outcome: Outcome, code: str) -> str:
-        # The delivery's state is what it was; the confirmation says how far it came after that.
-        return json.dumps(
-            {
-                "state": State.DELIVERED,
-                "channel": Channel.SMS,
-                "recipient": confirmed.delivery.recipient,
-                "reason": None,
-                "at": rfc3339(self._clock.now()),
-                "confirmation": {"outcome": outcome, "code": code or None},
-            }
-        )

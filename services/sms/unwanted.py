@@ -7,7 +7,7 @@ them. Numbers are not given up in masses, see ``shared.delivery.forgetting``.
 from shared.core.clock import Clock
 from shared.core.errors import DeliveryError, DeliveryRefused, PermanentFailure, Reason, RecipientGone
 from shared.core.model import Channel, Priority
-from shared.delivery.forgetting import Brake
+from shared.delivery.forgetting import ForgettingLimit
 from shared.directory.suppression import Cause, Suppressions, digest
 from shared.store.keys import Keys
 from shared.store.store import Store
@@ -18,7 +18,7 @@ class Unwanted:
 
     def __init__(self, store: Store, keys: Keys, clock: Clock) -> None:
         self._list = Suppressions(store, keys, Channel.SMS, clock)
-        self._brake = Brake(Channel.SMS)
+        self._limit = ForgettingLimit(Channel.SMS)
 
     async def check(self, phone: str) -> None:
         """Let an SMS go to a number.
@@ -43,7 +43,7 @@ class Unwanted:
 
     async def gone(self, phone: str, detail: str) -> None:
         """Take note that a number reaches nobody, unless too many seem to."""
-        if self._brake.may_forget():
+        if self._limit.may_forget():
             await self._list.add(digest(phone), Cause.BOUNCE, detail)
 
     async def note(self, phone: str, error: DeliveryError | None) -> None:
@@ -54,4 +54,4 @@ class Unwanted:
             case DeliveryRefused(reason=Reason.OPTED_OUT):
                 await self.opt_out(phone, error.detail)
             case None | PermanentFailure():
-                self._brake.answered()
+                self._limit.answered()

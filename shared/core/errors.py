@@ -63,6 +63,31 @@ class Reason(StrEnum):
     SEEN = "seen"
 
 
+class AttemptOutcome(StrEnum):
+    """What came of an attempt, for its history, the log and metrics. A fixed list, because it is a metric label."""
+
+    OK = "ok"
+    RETRY = "retry"
+    GONE = "gone"
+    BAD = "bad"
+    REFUSED = "refused"
+    OPERATOR = "operator"
+    """The provider refuses us, so that an operator is needed."""
+    UNJUDGED = "unjudged"
+    UNKNOWN = "unknown"
+    ERROR = "error"
+    """A failure of our own."""
+    # None was made.
+    PAUSED = "paused"
+    SEEN = "seen"
+
+
+# Nobody is there.
+UNREACHABLE = frozenset({Reason.NETWORK, Reason.TIMEOUT})
+# What a provider that is away brings about. A limit or a full mailbox is somebody's answer.
+PROVIDER_AWAY = UNREACHABLE | {Reason.UNAVAILABLE, Reason.BAD_ANSWER}
+
+
 class CarillonError(Exception):
     """Anything that Carillon itself raises."""
 

@@ -1,4 +1,4 @@
-"""A brake on forgetting: addresses are not given up in masses.
+"""A limit on forgetting: addresses are not given up in masses.
 
 A wrong setting, or a provider's bad day, can make every address look gone. Promises that forgetting stops once more
 than ``SHARE`` of the answers of the last five minutes, or ``HOURLY_SHARE`` of all known addresses within an hour, call
@@ -63,8 +63,8 @@ class _Window:
             self.gone -= old.gone
 
 
-class Brake:
-    """The brake of one channel.
+class ForgettingLimit:
+    """The limit of one channel.
 
     Args:
         monotonic_s: the clock.

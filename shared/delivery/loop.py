@@ -22,6 +22,7 @@ from datetime import timedelta
 
 from shared.core.clock import Clock
 from shared.core.errors import (
+    AttemptOutcome,
     DeliveryError,
     DeliveryRefused,
     OutcomeUnknown,
@@ -35,9 +36,9 @@ from shared.core.errors import (
 )
 from shared.core.model import Channel, Delivery, Notification, Priority, State
 from shared.delivery.attempt import Attempt, Receipt
-from shared.delivery.failover import REACH_S, Choice, Failover
+from shared.delivery.failover import REACH_S, Choice, choose, held_s
 from shared.delivery.provider import Learner, Provider
-from shared.delivery.provider_health import Gate, Gates
+from shared.delivery.provider_health import HealthByServer, ProviderHealth
 from shared.delivery.retry import RetryPolicy
 from shared.delivery.witnesses import Blame, peer_of, witness_of
 from shared.ledger.ledger import Claim, Outcome
@@ -78,14 +79,13 @@ class Deliverer:
     ) -> None:
         self._channel = channel
         self._providers = {provider.name: provider for provider in providers}
-        self._failover = Failover(list(self._providers))
-        self._gates = {provider.name: Gates(channel, provider.name) for provider in providers}
+        self._health = {provider.name: HealthByServer(channel, provider.name) for provider in providers}
         self._deadline = attempt_deadline
         self._retry = retry
         self._doubt_wait = doubt_wait
         self._clock = clock
         self._on_well = on_well
-        metrics.prepare_channel(channel, self._gates)
+        metrics.prepare_channel(channel, self._health)
 
     async def perform(self, notification: Notification, delivery: Delivery, claim: Claim) -> Outcome:
         """Make one attempt and say how it ended."""
@@ -98,18 +98,24 @@ class Deliverer:
             return outcome
 
     async def _perform(self, notification: Notification, delivery: Delivery, claim: Claim) -> Outcome:
-        routes = [name for name, provider in self._providers.items() if provider.handles(delivery)]
+        routes = self._routes(delivery)
         if not routes:
-            return Outcome(State.DEAD_LETTERED, Reason.NO_PROVIDER, word="bad", counts=False)
-        choices = self._failover.choose(routes, urgent=delivery.priority is Priority.CRITICAL)
+            return Outcome(State.DEAD_LETTERED, Reason.NO_PROVIDER, word=AttemptOutcome.BAD, counts=False)
+        choices = choose(routes, urgent=delivery.priority is Priority.CRITICAL)
         if not choices:
-            wait = timedelta(seconds=self._failover.held_s(routes)) + _paused_wait()
+            wait = timedelta(seconds=held_s(routes)) + _paused_wait()
             return _not_asked(Reason.RATE_LIMITED, wait, claim)
-        ended = await self._ask(choices, routes, notification, delivery, claim)
+        ended = await self._ask(choices, list(routes), notification, delivery, claim)
         if not ended:
-            gate = self._gates[choices[0].name].to(peer_of(delivery))
-            return replace(_not_asked(Reason.AUTH, _turn(gate, delivery, _paused_wait()), claim), refusals=0)
+            wait = _turn(routes[choices[0].name], delivery, _paused_wait())
+            return replace(_not_asked(Reason.AUTH, wait, claim), refusals=0)
         return _summary(ended)
+
+    def _routes(self, delivery: Delivery) -> dict[str, ProviderHealth]:
+        """Return the health of the providers that can carry a delivery, in the operator's order."""
+        peer = peer_of(delivery)
+        names = (name for name, provider in self._providers.items() if provider.handles(delivery))
+        return {name: self._health[name].to(peer) for name in names}
 
     async def _ask(
         self, choices: Sequence[Choice], routes: Sequence[str], notification: Notification, delivery: Delivery,
@@ -122,9 +128,8 @@ class Deliverer:
         cut_off_s = time.monotonic() + self._deadline.total_seconds()
         peer, witness = peer_of(delivery), witness_of(delivery, notification.public_id)
         for position, choice in enumerate(choices):
-            gate = self._gates[choice.name].to(peer)
-            if not gate.lets_through(again=witness is not None and gate.witnesses.knows(witness)):
-                self._failover.not_asked(choice.name)
+            health = self._health[choice.name].to(peer)
+            if not health.may_be_asked(again=witness is not None and health.witnesses.knows(witness)):
                 continue
             left_s = cut_off_s - time.monotonic()
             reach_within = None
@@ -142,7 +147,7 @@ class Deliverer:
         if ended and ended[-1].provider in unfit and unfit != set(routes):
             # Another one was held back, or has not said what it can do: it may still take it.
             wait = self._retry.wait(claim.attempt, delivery.priority)
-            ended[-1] = replace(ended[-1], state=State.PENDING, word="retry", wait=wait)
+            ended[-1] = replace(ended[-1], state=State.PENDING, word=AttemptOutcome.RETRY, wait=wait)
         return ended
 
     async def _try(
@@ -156,21 +161,21 @@ class Deliverer:
             answer = await _send(provider, attempt, left_s)
             duration_s = time.perf_counter() - started_s
             said = answer if isinstance(answer, DeliveryError) else None
-            gates = self._gates[provider.name]
-            gate = gates.of(peer_of(attempt.delivery), said)
-            error, is_lesson = _judged(gate, said, attempt, claim)
+            peer, servers = peer_of(attempt.delivery), self._health[provider.name]
+            health = servers.of(peer, said)
+            error, is_lesson = _judged(health, said, attempt, claim)
             if isinstance(answer, Receipt):
                 outcome = Outcome(
                     State.DELIVERED, provider=provider.name, provider_id=answer.provider_id, detail=answer.detail
                 )
             else:
-                outcome = self._failed(provider.name, gate, attempt, error or answer)
+                outcome = self._failed(provider.name, health, attempt, error or answer)
             span.set(outcome=outcome.word)
             if error is not None:
                 span.fail(error.reason.value)
-        if gates.note(gate, error):
+        rivals = (self._health[name].to(peer) for name in routes if name != provider.name)
+        if servers.note(health, error, duration_s, rivals):
             self._on_well()
-        self._failover.note(provider.name, routes, error, duration_s)
         metrics.series(metrics.attempts, self._channel, provider.name, outcome.word).inc()
         metrics.series(metrics.attempt_duration, self._channel, provider.name).observe(duration_s)
         log.log(
@@ -187,34 +192,32 @@ class Deliverer:
             await provider.learn(attempt, error if isinstance(error, PermanentFailure) else None)
         return outcome, error
 
-    def _failed(self, provider: str, gate: Gate, attempt: Attempt, error: DeliveryError) -> Outcome:
+    def _failed(self, provider: str, health: ProviderHealth, attempt: Attempt, error: DeliveryError) -> Outcome:
         """Say what an error means; the order of the cases is from the special to the general."""
         delivery = attempt.delivery
+        wait = timedelta(0)
         refusals = None
         match error:
             case ProviderMisconfigured():
-                state, word, wait, refusals = State.PENDING, "operator", _turn(gate, delivery, _paused_wait()), 0
+                state, word, refusals = State.PENDING, AttemptOutcome.OPERATOR, 0
+                wait = _turn(health, delivery, _paused_wait())
             case Unjudged():
-                state, word, wait, refusals = (
-                    State.PENDING,
-                    "unjudged",
-                    self._wait_unjudged(error, delivery),
-                    error.times,
-                )
+                state, word, refusals = State.PENDING, AttemptOutcome.UNJUDGED, error.times
+                wait = self._wait_unjudged(error, delivery)
             case OutcomeUnknown():
-                state, word = State.PENDING, "unknown"
+                state, word = State.PENDING, AttemptOutcome.UNKNOWN
                 wait = self._wait_in_doubt(attempt)
             case DeliveryRefused():
-                state, word, wait = State.SUPPRESSED, "refused", timedelta(0)
+                state, word = State.SUPPRESSED, AttemptOutcome.REFUSED
             case RecipientGone():
-                state, word, wait = State.DEAD_LETTERED, "gone", timedelta(0)
+                state, word = State.DEAD_LETTERED, AttemptOutcome.GONE
             case TemporaryFailure():
-                state, word = State.PENDING, "retry"
+                state, word = State.PENDING, AttemptOutcome.RETRY
                 wait = self._retry.wait(attempt.number, delivery.priority, error.retry_after)
-                if gate.is_away:
-                    wait = _turn(gate, delivery, wait)
+                if health.is_away:
+                    wait = _turn(health, delivery, wait)
             case _:
-                state, word, wait = State.DEAD_LETTERED, "bad", timedelta(0)
+                state, word = State.DEAD_LETTERED, AttemptOutcome.BAD
         return Outcome(
             state,
             error.reason,
@@ -253,7 +256,7 @@ async def _send(provider: Provider, attempt: Attempt, left_s: float) -> Receipt 
 
 
 def _judged(
-    gate: Gate, error: DeliveryError | None, attempt: Attempt, claim: Claim
+    health: ProviderHealth, error: DeliveryError | None, attempt: Attempt, claim: Claim
 ) -> tuple[DeliveryError | None, bool]:
     """Say whose fault a refusal for good is, by what others were told.
 
@@ -264,13 +267,13 @@ def _judged(
     if witness is None:
         return error, error is None
     if error is None:
-        gate.witnesses.accepted(witness)
+        health.witnesses.accepted(witness)
         return None, True
     if not isinstance(error, PermanentFailure) or isinstance(error, DeliveryRefused):
         return error, False
     if not error.code:
         return error, True
-    judgement = gate.witnesses.refused(witness, error.code, claim.refusals, claim.refused_for.total_seconds())
+    judgement = health.witnesses.refused(witness, error.code, claim.refusals, claim.refused_for.total_seconds())
     match judgement.blame:
         case Blame.OURS:
             return ProviderMisconfigured(Reason.AUTH, f"{error.detail} to everybody"), False
@@ -284,9 +287,9 @@ def _paused_wait() -> timedelta:
     return timedelta(seconds=random.uniform(*PAUSED_WAIT_S))  # noqa: S311 - jitter
 
 
-def _turn(gate: Gate, delivery: Delivery, wait: timedelta) -> timedelta:
+def _turn(health: ProviderHealth, delivery: Delivery, wait: timedelta) -> timedelta:
     """Have all but critical deliveries wait for their turn as well."""
-    return wait if delivery.priority is Priority.CRITICAL else max(wait, timedelta(seconds=gate.turn_s()))
+    return wait if delivery.priority is Priority.CRITICAL else max(wait, timedelta(seconds=health.turn_s()))
 
 
 def _may_be_tried_elsewhere(error: DeliveryError | None) -> bool:
@@ -298,22 +301,23 @@ def _may_be_tried_elsewhere(error: DeliveryError | None) -> bool:
 
 
 def _not_asked(reason: Reason, wait: timedelta, claim: Claim) -> Outcome:
-    return Outcome(State.PENDING, reason, wait, counts=False, word="paused", in_doubt=claim.in_doubt)
+    return Outcome(State.PENDING, reason, wait, counts=False, word=AttemptOutcome.PAUSED, in_doubt=claim.in_doubt)
 
 
 def _summary(ended: Sequence[Outcome]) -> Outcome:
     """Make one outcome of what the routes said, the last one last, and tell of the others in its detail."""
     result = ended[-1]
-    if result.word in ("retry", "operator", "unjudged"):
+    if result.word in (AttemptOutcome.RETRY, AttemptOutcome.OPERATOR, AttemptOutcome.UNJUDGED):
         # Nobody took it. It uses up an attempt only where one of them puts it off; who comes back first decides when.
-        retries = [outcome for outcome in ended if outcome.word == "retry"]
+        retries = [outcome for outcome in ended if outcome.word is AttemptOutcome.RETRY]
         # A route that cannot carry it has ended nothing while another one may.
         waiting = [outcome for outcome in ended if outcome.state is State.PENDING]
         result = min(retries or waiting, key=lambda outcome: outcome.wait)
     others = [f"{other.provider} {other.reason} {other.detail}".rstrip() for other in ended if other is not result]
     if not others:
         return result
-    refusals = max((outcome.refusals or 0 for outcome in ended if outcome.word == "unjudged"), default=result.refusals)
+    unjudged = [outcome.refusals or 0 for outcome in ended if outcome.word is AttemptOutcome.UNJUDGED]
+    refusals = max(unjudged, default=result.refusals)
     return replace(result, detail="; ".join([*filter(None, [result.detail]), *others]), refusals=refusals)
 
 

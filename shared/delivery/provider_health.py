@@ -1,4 +1,4 @@
-"""What one process knows about a provider, and how often it may be asked while it refuses us or is away.
+"""What one process knows about a provider: whether it is well, and how often it may be asked while it is not.
 
 Promises that a provider that refuses us is asked by one delivery a second at most, that what waits for one that is away
 or refuses us comes back one by one, ``TURNS_PER_S`` times a second (more often where so much waits that its turn would
@@ -7,14 +7,20 @@ crowd that waits for a relay asks for it hundreds of times a second, and takes t
 
 That a provider refuses us is found out in two ways. An answer that cannot be about a recipient (a wrong password) says
 so at once. One that can be says so by how many get it (``shared.delivery.witnesses``).
+
+Where several providers could carry a delivery (``shared.delivery.failover``), one that fails or has become much slower
+than another one is avoided: it is asked after the others, until a single delivery, the probe, has found it well again.
+One that told us how long to wait is not asked before.
 """
 
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from shared.core.errors import (
+    PROVIDER_AWAY,
+    UNREACHABLE,
     DeliveryRefused,
     OutcomeUnknown,
     PermanentFailure,
@@ -24,76 +30,125 @@ from shared.core.errors import (
     Unjudged,
 )
 from shared.core.model import Channel
+from shared.delivery.retry import asked_wait
 from shared.delivery.witnesses import Witnesses
 from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
-# A provider that refuses us is asked again at most this often.
+# A provider that refuses us is asked again at most this often, because people are repairing it.
 PROBE_INTERVAL_S = 1.0
 # What was refused already is the probe only where no other is at hand: of it alone nobody learns whose fault that is.
 REPEATED_PROBE_INTERVAL_S = 2 * PROBE_INTERVAL_S
 
 # So many failures in a row, with nothing taken or judged between them, are no accidents of single deliveries.
 AWAY_AFTER = 10
-# Those that a provider which is away brings about. A limit or a full mailbox is somebody's answer.
-_AWAY = frozenset({Reason.NETWORK, Reason.TIMEOUT, Reason.UNAVAILABLE, Reason.BAD_ANSWER})
+# After so many it is avoided; at once where nobody is there. A single one may be the recipient's.
+AVOIDED_AFTER = 3
+# When an avoided provider is probed; doubles with each failed probe.
+AVOID_FIRST_S = 5.0
+AVOID_MOST_S = 60.0
+# An urgent delivery is a probe only where nothing else has been one for this long after its time.
+URGENT_PROBE_S = 30.0
+# A probe that was never heard of again, for example because its attempt was cancelled.
+PROBE_LAPSES_S = 60.0
+# Slower than this, and so many times slower than another one: asked after it.
+SLOW_S = 0.5
+SLOW_FACTOR = 4.0
+# The weight of the newest measurement in the moving average.
+_NEWEST = 0.2
 
 # Deliveries that come back, together, while a provider is away; one after the other.
 TURNS_PER_S = 5.0
 # Nobody's turn is later. Where the provider is away for this process alone, another one may take the row then.
 LONGEST_TURN_S = 60.0
 
-
 # Servers that one provider stands for; beyond it the one asked longest ago is forgotten.
 MOST_PEERS = 64
 
 
-class Gate:
-    """Keeps deliveries from a provider that refuses us, lets one probe through now and then, and gives out turns.
+class ProviderHealth:
+    """The health of one provider, or of one of the servers that it stands for.
 
     Args:
-        monotonic_s: the clock that probes and turns are counted by.
+        monotonic_s: the clock.
         peer: the server, where a provider stands for several.
 
     Attributes:
         witnesses: what it told to whom.
+        latency_s: how long it takes to take one, a moving average; None before the first.
     """
 
     def __init__(
         self, channel: Channel, provider: str, monotonic_s: Callable[[], float] = time.monotonic, *, peer: str = ""
     ) -> None:
         self.witnesses = Witnesses(monotonic_s)
+        self.latency_s: float | None = None
         self._labels = {"channel": channel.value, "provider": provider} | ({"peer": peer} if peer else {})
         self._monotonic_s = monotonic_s
-        self._probed_s: float | None = None
         self._failures = 0
+        self._refuses_us = False
+        # When it was last found unwell; None while it is not avoided.
+        self._unwell_s: float | None = None
+        self._avoid_s = 0.0
+        # When a probe began whose end is not known.
+        self._probe_began_s: float | None = None
+        self._held_until_s = 0.0
         self._last_turn_s = 0.0
         # A process that has just been started may be the repair.
         self._may_have_been_away = True
 
     @property
-    def is_closed(self) -> bool:
+    def refuses_us(self) -> bool:
         """Whether it refuses us."""
-        return self._probed_s is not None
+        return self._refuses_us
 
     @property
     def is_away(self) -> bool:
         """Whether it has failed for everybody of late."""
         return self._failures >= AWAY_AFTER
 
-    def lets_through(self, *, again: bool = False) -> bool:
+    @property
+    def is_avoided(self) -> bool:
+        """Whether it is asked after others only, or by a probe."""
+        return self._unwell_s is not None
+
+    @property
+    def probe_due_s(self) -> float:
+        """When, by the clock, it is to be probed if it is avoided."""
+        return (self._unwell_s or 0.0) + self._avoid_s
+
+    def wants_probe(self, *, urgent: bool) -> bool:
+        """Tell whether it is time for a probe, and none is under way; urgent deliveries leave it to others."""
+        now_s = self._monotonic_s()
+        if self._unwell_s is None:
+            return False
+        if self._probe_began_s is not None and now_s < self._probe_began_s + PROBE_LAPSES_S:
+            return False
+        return now_s >= self.probe_due_s + (URGENT_PROBE_S if urgent else 0.0)
+
+    def begin_probe(self) -> None:
+        """Take note that the next one who asks is the probe."""
+        self._probe_began_s = self._monotonic_s()
+
+    def held_s(self) -> float:
+        """Return for how many more seconds it told us to wait."""
+        return max(0.0, self._held_until_s - self._monotonic_s())
+
+    def may_be_asked(self, *, again: bool = False) -> bool:
         """Tell whether an attempt may be made; while it refuses us, one a second may.
 
         Args:
             again: this delivery's recipient, or all of its notification's, have been refused before.
         """
-        if self._probed_s is None:
+        if not self._refuses_us or self._unwell_s is None:
             return True
         now_s = self._monotonic_s()
-        if now_s < self._probed_s + (REPEATED_PROBE_INTERVAL_S if again else PROBE_INTERVAL_S):
+        if now_s < self._unwell_s + (REPEATED_PROBE_INTERVAL_S if again else PROBE_INTERVAL_S):
+            # So that the next delivery may be the probe.
+            self._probe_began_s = None
             return False
-        self._probed_s = now_s
+        self._unwell_s = now_s
         return True
 
     def turn_s(self) -> float:
@@ -103,90 +158,146 @@ class Gate:
         self._last_turn_s = min(self._last_turn_s, now_s + LONGEST_TURN_S)
         return self._last_turn_s - now_s
 
-    def note(self, error: Exception | None) -> bool:
-        """Take note of an attempt's end: a refusal of us closes the gate, an answer about the recipient opens it.
+    def note(self, error: Exception | None, duration_s: float = 0.0, rivals: Iterable["ProviderHealth"] = ()) -> bool:
+        """Take note of how an attempt ended.
+
+        Args:
+            error: None when it was taken.
+            duration_s: how long that took.
+            rivals: the others that could have carried the same delivery.
 
         Returns:
             Whether the provider is well again, or well for the first time as far as we know, so that what waits for it
             need not wait any longer.
         """
         match error:
+            case None:
+                return self._taken(duration_s, rivals)
             case ProviderMisconfigured():
-                if self._probed_s is None:
-                    log.error("provider paused", extra={**self._labels, "reason": error.reason, "detail": error.detail})
-                self._probed_s = self._monotonic_s()
-                return False
-            case TemporaryFailure() | OutcomeUnknown() if error.reason in _AWAY:
-                self._failures += 1
-                if self._failures == AWAY_AFTER:
-                    log.warning("provider away", extra={**self._labels, "reason": error.reason, "detail": error.detail})
-                return False
-            case TemporaryFailure() | OutcomeUnknown():
-                return False
-            case DeliveryRefused() | PermanentFailure(code=""):
-                # Our own rules and limits say nothing: the provider was not asked.
-                return False
-            case PermanentFailure() | Unjudged() if self.witnesses.against_us:
+                self._refused(error)
+            case DeliveryRefused() | PermanentFailure(code="") | TemporaryFailure(reason=Reason.OWN_LIMIT):
+                # A rule or a limit of ours: the provider was not asked.
+                self._probe_began_s = None
+            case TemporaryFailure(reason=Reason.RATE_LIMITED, retry_after=asked) if asked is not None:
+                until_s = self._monotonic_s() + asked_wait(asked).total_seconds()
+                self._held_until_s = max(self._held_until_s, until_s)
+                self._probe_began_s = None
+            case TemporaryFailure(reason=reason) | OutcomeUnknown(reason=reason) if reason is not Reason.MAILBOX_FULL:
+                self._failed(error)
+            case _ if self.witnesses.against_us:
                 # Only who is accepted shows that the refusals have ended.
-                return False
-            case Unjudged() if not (self.is_closed or self.is_away):
+                self._probe_began_s = None
+            case Unjudged() if not (self._refuses_us or self.is_away):
                 # It is there, but whether it is well is not known yet.
                 self._failures = 0
-                return False
+                self._probe_began_s = None
             case _:
-                return self._is_well()
+                # It answered about the recipient or the content, as a provider does that is well.
+                self._end_avoiding()
+                return self._recover()
+        return False
 
-    def _is_well(self) -> bool:
-        was_closed, was_away = self.is_closed, self.is_away
-        self._probed_s = None
+    def _taken(self, duration_s: float, rivals: Iterable["ProviderHealth"]) -> bool:
+        # One that was away is measured afresh: what it was before says little.
+        if self.latency_s is None or self.is_avoided:
+            self.latency_s = duration_s
+        else:
+            self.latency_s += _NEWEST * (duration_s - self.latency_s)
+        if self._is_slow(self.latency_s, rivals):
+            self._avoid()
+        else:
+            self._end_avoiding()
+        return self._recover()
+
+    def _refused(self, error: ProviderMisconfigured) -> None:
+        if not self._refuses_us:
+            log.error("provider paused", extra={**self._labels, "reason": error.reason, "detail": error.detail})
+        self._refuses_us = True
+        self._unwell_s, self._avoid_s, self._probe_began_s = self._monotonic_s(), PROBE_INTERVAL_S, None
+
+    def _failed(self, error: TemporaryFailure | OutcomeUnknown) -> None:
+        # Somebody's limits, however many, do not make it away.
+        if error.reason in PROVIDER_AWAY or self._failures < AVOIDED_AFTER:
+            self._failures += 1
+            if self._failures == AWAY_AFTER:
+                log.warning("provider away", extra={**self._labels, "reason": error.reason, "detail": error.detail})
+        was_probe = self._probe_began_s is not None
+        if was_probe or error.reason in UNREACHABLE or self._failures >= AVOIDED_AFTER:
+            self._avoid()
+
+    def _avoid(self) -> None:
+        # What failed while it was avoided already says nothing new, unless it was the probe.
+        if self._unwell_s is None or self._probe_began_s is not None:
+            self._avoid_s = min(max(self._avoid_s * 2, AVOID_FIRST_S), AVOID_MOST_S)
+            self._unwell_s, self._probe_began_s = self._monotonic_s(), None
+
+    def _end_avoiding(self) -> None:
+        self._avoid_s = 0.0
+        self._unwell_s = self._probe_began_s = None
+
+    def _is_slow(self, latency_s: float, rivals: Iterable["ProviderHealth"]) -> bool:
+        """Compare with the healthy rivals; one that was never measured is given the benefit of the doubt."""
+        if latency_s <= SLOW_S:
+            return False
+        return any((rival.latency_s or 0.0) * SLOW_FACTOR < latency_s for rival in rivals if not rival.is_avoided)
+
+    def _recover(self) -> bool:
+        had_refused, was_away = self._refuses_us, self.is_away
+        self._refuses_us = False
         self._failures = 0
         self._last_turn_s = 0.0
         was_unknown, self._may_have_been_away = self._may_have_been_away, False
-        if was_closed:
+        if had_refused:
             log.info("provider resumed", extra=self._labels)
         elif was_away:
             log.info("provider back", extra=self._labels)
-        return was_closed or was_away or was_unknown
+        return had_refused or was_away or was_unknown
 
 
-class Gates:
-    """The gates of one provider, one for each server that it stands for.
+class HealthByServer:
+    """The health of one provider, apart for each server that it stands for.
 
     Args:
-        monotonic_s: the gates' clock.
+        monotonic_s: the clock.
     """
 
     def __init__(self, channel: Channel, provider: str, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._channel = channel
         self._provider = provider
         self._monotonic_s = monotonic_s
-        self._gates: OrderedDict[str, Gate] = OrderedDict()
+        self._known: OrderedDict[str, ProviderHealth] = OrderedDict()
 
-    def to(self, peer: str) -> Gate:
-        """Return a server's gate, to ask whether it may be asked; kept only if it has answered before."""
-        return self._gates.get(peer) or Gate(self._channel, self._provider, self._monotonic_s, peer=peer)
+    def to(self, peer: str) -> ProviderHealth:
+        """Return a server's health, to ask whether it may be asked; kept only if it has answered before."""
+        return self._known.get(peer) or ProviderHealth(self._channel, self._provider, self._monotonic_s, peer=peer)
 
-    def of(self, peer: str, error: Exception | None) -> Gate:
-        """Return the gate of a server that has been asked, to take note of how that ended."""
-        gate = self.to(peer)
+    def of(self, peer: str, error: Exception | None) -> ProviderHealth:
+        """Return the health of a server that has been asked, to take note of how that ended."""
+        health = self.to(peer)
         if isinstance(error, DeliveryRefused) or (isinstance(error, PermanentFailure) and not error.code):
             # It was not, perhaps because there is no such server.
-            return gate
-        self._gates[peer] = gate
-        self._gates.move_to_end(peer)
-        if len(self._gates) > MOST_PEERS:
-            self._gates.popitem(last=False)
+            return health
+        self._known[peer] = health
+        self._known.move_to_end(peer)
+        if len(self._known) > MOST_PEERS:
+            self._known.popitem(last=False)
             self._show()
-        return gate
+        return health
 
-    def note(self, gate: Gate, error: Exception | None) -> bool:
-        """Have a gate take note of an attempt's end, see ``Gate.note``, and show what became of it."""
-        was_closed = gate.is_closed
-        is_news = gate.note(error)
-        if gate.is_closed != was_closed:
+    def note(
+        self,
+        health: ProviderHealth,
+        error: Exception | None,
+        duration_s: float = 0.0,
+        rivals: Iterable[ProviderHealth] = (),
+    ) -> bool:
+        """Take note of an attempt's end, see ``ProviderHealth.note``, and show what became of it."""
+        had_refused = health.refuses_us
+        is_news = health.note(error, duration_s, rivals)
+        if health.refuses_us != had_refused:
             self._show()
         return is_news
 
     def _show(self) -> None:
-        paused = any(gate.is_closed for gate in self._gates.values())
+        paused = any(health.refuses_us for health in self._known.values())
         metrics.series(metrics.provider_paused, self._channel, self._provider).set(paused)

@@ -15,6 +15,11 @@ RETRY_AFTER_MIN = timedelta(seconds=1)
 RETRY_AFTER_MAX = timedelta(hours=1)
 
 
+def asked_wait(retry_after: timedelta) -> timedelta:
+    """Return how long to wait where a provider asked us to: as it said, within reason."""
+    return min(max(retry_after, RETRY_AFTER_MIN), RETRY_AFTER_MAX)
+
+
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """Full jitter under a ceiling that doubles with each attempt.
@@ -45,7 +50,4 @@ class RetryPolicy:
         # The exponent is bounded so that a delivery tried for days does not overflow a float.
         ceiling = min(longest, self.first_wait * 2 ** min(attempt - 1, 32))
         jittered = timedelta(seconds=uniform(0, ceiling.total_seconds()))
-        if retry_after is None:
-            return jittered
-        asked = min(max(retry_after, RETRY_AFTER_MIN), RETRY_AFTER_MAX)
-        return asked + jittered
+        return jittered if retry_after is None else asked_wait(retry_after) + jittered

@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Generic
 
-from shared.core.errors import BrokerUnavailable, Reason, StoreUnavailable
+from shared.core.errors import AttemptOutcome, BrokerUnavailable, Reason, StoreUnavailable
 from shared.core.model import Job, Notification, Priority, RowT, State
 from shared.core.topics import Topics
 from shared.delivery.capacity import Capacity
 from shared.ledger.jobs import open_job
-from shared.ledger.ledger import Claim, Ledger, Outcome, is_notification_id
+from shared.ledger.ledger import Claim, ClaimVerdict, Finish, Ledger, Outcome, is_notification_id
 from shared.mqtt.address import BrokerAddress
 from shared.mqtt.connection import Broker
 from shared.mqtt.packets import Incoming
@@ -46,10 +46,10 @@ INTERNAL_ERROR_ATTEMPTS = 5
 INTERNAL_ERROR_WAIT = timedelta(seconds=2)
 
 # A row that took one worker after the other along, or that cannot be read: it ended when it was claimed.
-_DEAD = frozenset({Reason.WORKER_DIED, Reason.UNREADABLE})
+_DEAD = frozenset({ClaimVerdict.WORKER_DIED, ClaimVerdict.UNREADABLE})
 
 # With what a delivery ends that is not wanted any more: its notification was cancelled, or somebody answered its alert.
-CALLED_OFF = frozenset({Reason.CANCELLED, Reason.ACKNOWLEDGED, Reason.RESOLVED})
+CALLED_OFF: frozenset[str] = frozenset({Reason.CANCELLED, Reason.ACKNOWLEDGED, Reason.RESOLVED})
 
 
 Perform = Callable[[Notification, RowT, Claim], Awaitable[Outcome]]
@@ -234,7 +234,7 @@ class Worker(Generic[RowT]):
             claims = await self._claim([(job.notification.id, row.key) for job, row in batch])
             for (job, row), claim in zip(batch, claims, strict=True):
                 job.row_claimed()
-                if claim.verdict == "claimed":
+                if claim.verdict is ClaimVerdict.CLAIMED:
                     work = self._work(priority, job.notification, row, claim)
                     self._keep(asyncio.create_task(work, name=f"work-{self._lane}"))
                     started += 1
@@ -270,7 +270,7 @@ class Worker(Generic[RowT]):
                 # store is away nothing is claimed either, so no more than a capacity of outcomes waits.
                 self._capacity.give(priority)
             written = await until_stored(lambda: self._ledger.finish(claim, outcome))
-            if written == "finished":
+            if written is Finish.FINISHED:
                 self._report(notification, row, claim, outcome)
             elif written in CALLED_OFF:
                 self._report(notification, row, claim, called_off(written))
@@ -289,7 +289,7 @@ class Worker(Generic[RowT]):
         except (StoreUnavailable, BrokerUnavailable) as error:
             return Outcome(
                 State.PENDING, Reason.UNAVAILABLE, INTERNAL_ERROR_WAIT, counts=False, in_doubt=claim.in_doubt,
-                word="retry", detail=str(error),
+                word=AttemptOutcome.RETRY, detail=str(error),
             )  # fmt: skip
         except Exception as error:
             log.exception("task failed", extra={"delivery_id": claim.delivery_id, "attempt": claim.attempt})
@@ -298,13 +298,13 @@ class Worker(Generic[RowT]):
             state = State.PENDING if failures < INTERNAL_ERROR_ATTEMPTS else State.DEAD_LETTERED
             # In doubt, because nobody knows how far it came.
             return Outcome(
-                state, Reason.INTERNAL_ERROR, INTERNAL_ERROR_WAIT * failures, in_doubt=True, word="error",
+                state, Reason.INTERNAL_ERROR, INTERNAL_ERROR_WAIT * failures, in_doubt=True, word=AttemptOutcome.ERROR,
                 detail=type(error).__name__,
             )  # fmt: skip
 
     def _settle(self, notification: Notification, row: RowT, claim: Claim) -> None:
         """Deal with a row that was not ours to take."""
-        if claim.verdict == "expired":
+        if claim.verdict is ClaimVerdict.EXPIRED:
             self._report(notification, row, claim, Outcome(State.EXPIRED, Reason.EXPIRED, counts=False))
         elif claim.verdict in _DEAD:
             log.error("row put away", extra={"delivery_id": claim.delivery_id, "why": claim.verdict})

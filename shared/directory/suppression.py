@@ -10,17 +10,17 @@ receipt, and the replay of dead letters before it reopens one.
 
 import asyncio
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import sha256
-from typing import Any
 
 from shared.core.clock import Clock, rfc3339
 from shared.core.errors import DeliveryRefused, Reason
 from shared.core.model import Channel, Priority
 from shared.store.keys import Keys
+from shared.store.replies import pairs
 from shared.store.store import Store
 
 
@@ -161,13 +161,10 @@ def _name(cause: Cause, category: str | None) -> str:
     return cause.value if category is None else f"{cause.value}{_ABOUT}{category}"
 
 
-def _read(answer: Any) -> list[Entry]:  # noqa: ANN401 - clients hand hashes out flat or as mappings
-    if not answer:
-        return []
-    pairs = answer.items() if isinstance(answer, dict) else zip(answer[::2], answer[1::2], strict=True)
+def _read(answer: Mapping[bytes, bytes] | Sequence[bytes]) -> list[Entry]:
     known = {cause.value for cause in Cause}
     entries = []
-    for name, text in pairs:
+    for name, text in pairs(answer):
         cause, about, category = name.decode(errors="replace").partition(_ABOUT)
         # A newer version may know more reasons, and what to do about them.
         if cause in known:

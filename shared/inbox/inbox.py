@@ -19,7 +19,7 @@ from typing import Any, Literal
 from shared.core.model import Channel, Content, Notification
 from shared.inbox.timeline import PENDING_MOST, FeedEntry, FeedLog, Mark, OwnEntry, Snapshot
 from shared.store.keys import Keys
-from shared.store.replies import read_object
+from shared.store.replies import pairs, read_object
 from shared.store.store import Store, load_script
 
 log = logging.getLogger(__name__)
@@ -270,10 +270,9 @@ def read_snapshot(answer: Sequence[Any]) -> Snapshot:
 
 
 def _read_marks(answer: Sequence[bytes]) -> dict[str, tuple[Mark, int]]:
-    pairs = zip(answer[::2], answer[1::2], strict=True)
     return {
         entry_id.decode(errors="replace"): (_MARKS[value[:1]], int(value[1:]))
-        for entry_id, value in pairs
+        for entry_id, value in pairs(answer)
         if value[:1] in _MARKS and value[1:].isdigit()
     }
 

@@ -21,7 +21,7 @@ from shared.inbox.feed import FeedMirror
 from shared.inbox.inbox import Inbox, read_position, read_snapshot
 from shared.inbox.timeline import Snapshot, pending, unread
 from shared.store.keys import Keys
-from shared.store.replies import read_object
+from shared.store.replies import pairs, read_object
 from shared.store.store import Store, load_script
 
 log = logging.getLogger(__name__)
@@ -88,8 +88,8 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """Where a user's inbox stands; the snapshot holds no entries and no feed marks."""
+class InboxPosition:
+    """How far a user's inbox has come; the snapshot holds no entries and no feed marks."""
 
     snapshot: Snapshot
     record_digest: str
@@ -185,9 +185,8 @@ class Sessions:
         return nodes
 
     async def _gateway_sessions(self, user_id: str) -> list[str]:
-        flat = await self._store.command("HGETALL", f"{self._keys.user(user_id)}:session_nodes")
-        records = flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
-        return [name.decode() for name, record in records if record.startswith(b"{")]
+        records = await self._store.command("HGETALL", f"{self._keys.user(user_id)}:session_nodes")
+        return [name.decode() for name, record in pairs(records) if record.startswith(b"{")]
 
     async def nodes_of(self, user_id: str) -> frozenset[str]:
         """Return the nodes that hold sessions of a user."""
@@ -231,11 +230,11 @@ class Sessions:
         )
         return Opened(read_snapshot(answer[1]), answer[2].decode()) if answer[0] else None
 
-    async def touch_on_node(self, user_id: str, session_ids: Iterable[str], node: str) -> Standing:
+    async def touch_on_node(self, user_id: str, session_ids: Iterable[str], node: str) -> InboxPosition:
         """Keep a node's sessions alive, or bring them back after the store forgot them."""
         pairs = [part for session_id in session_ids for part in (session_id, node)]
         answer = await self._store.script(_touch, self._keys.user(user_id), NODE_TTL_S * 1000, *pairs)
-        return Standing(read_position(answer[1]), answer[2].decode())
+        return InboxPosition(read_position(answer[1]), answer[2].decode())
 
     async def close_on_node(self, user_id: str, session_id: str) -> None:
         """Forget a session of a realtime process."""

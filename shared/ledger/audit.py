@@ -21,6 +21,7 @@ from shared.ledger.audit_records import AuditRecords
 from shared.ledger.audit_report import Accounts, Finding, Kind, Report, joined
 from shared.ledger.ledger import LANES
 from shared.store.keys import SHARDS, Keys
+from shared.store.replies import pairs
 from shared.store.store import Script, Store, load_script
 
 # The ledger keeps its counters a day longer (TALLY_RETENTION_S).
@@ -170,7 +171,7 @@ class Audit:
             while True:
                 page = await self._store.command("HSCAN", f"{base}:age:{lane}", cursor, "COUNT", _SECONDS)
                 cursor = int(page[0])
-                found.update((base, int(second) // 60) for second in page[1][::2])
+                found.update((base, int(second) // 60) for second, _ in pairs(page[1]))
                 if cursor == 0:
                     break
         return found

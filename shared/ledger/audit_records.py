@@ -13,7 +13,7 @@ from typing import Any
 from shared.core.clock import from_epoch_ms
 from shared.ledger.audit_report import ACCOUNT_WORDS, Accounts, Finding, Kind
 from shared.ledger.ledger import LANES, ROUTER_LANE
-from shared.ledger.rows import STATES_BY_LETTER
+from shared.ledger.rows import CountedRow
 from shared.store.store import Store, load_script
 
 # The ledger keeps the index an hour longer (BORN_RETENTION_S).
@@ -110,22 +110,16 @@ class AuditRecords:
                 if cursor != b"0":
                     waiting.append((notification_id, cursor))
                     shown.setdefault(notification_id, set())
-                fresh = rows
+                fresh = read = [CountedRow.read(row) for row in rows]
                 if notification_id in shown:
                     known = shown[notification_id]
-                    fresh = [row for row in rows if _key(row) not in known]
-                    known.update(map(_key, rows))
-                for row in fresh:
-                    letter, lane, _ = row.decode().split("|", 2)
-                    counts[lane, STATES_BY_LETTER[letter]] += 1
+                    fresh = [row for row in read if row.key not in known]
+                    known.update(row.key for row in read)
+                counts.update((row.lane, row.state) for row in fresh)
                 # To a record as a whole the router's lane is given: its rows, which would tell another, may be gone.
                 findings += [Finding(Kind(fault.decode()), ROUTER_LANE, 1, at, {}, whose) for fault in faults]
                 findings += [Finding(Kind.SCHEDULE, lane.decode(), 1, at, {}, whose) for lane in unscheduled]
         return [_accounts(lane, counts) for lane in LANES], findings
-
-
-def _key(row: bytes) -> bytes:
-    return row.split(b"|", 2)[2]
 
 
 def _accounts(lane: str, counts: Counter[tuple[str, str]]) -> Accounts:

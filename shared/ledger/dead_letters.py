@@ -29,9 +29,10 @@ from shared.directory.people import MobileDevice, Person, WebDevice
 from shared.directory.suppression import Suppressions, digest, refusal
 from shared.ledger.jobs import open_job
 from shared.ledger.ledger import ROUTER_LANE, is_notification_id
-from shared.ledger.reader import DAMAGED, Trace, parts_of
-from shared.ledger.rows import RowStatus, is_readable
+from shared.ledger.reader import Trace
+from shared.ledger.rows import DAMAGED, RowStatus, is_readable, member_of, parts_of, spec_field, status_field
 from shared.store.keys import SHARDS, Keys
+from shared.store.replies import scored
 from shared.store.store import Store, load_script
 
 # Entries that are read from one shard's list, and handed out, at a time.
@@ -100,7 +101,7 @@ class Entry:
     @property
     def member(self) -> str:
         """Its name in the list."""
-        return f"{self.lane}|{self.notification_id}|{self.key}"
+        return member_of(self.lane, self.notification_id, self.key)
 
 
 class DeadLetters:
@@ -169,7 +170,7 @@ class DeadLetters:
             answer = await self._store.command(
                 "ZRANGEBYSCORE", f"{base}:dead", last[0], epoch_ms(wanted.until), "WITHSCORES", "LIMIT", 0, count
             )
-            members = _scored(answer)
+            members = [(at_ms, member.decode(errors="surrogateescape")) for member, at_ms in scored(answer)]
             fresh = [each for each in members if each > last]
             for at_ms, member in fresh:
                 last = (at_ms, member)
@@ -212,7 +213,7 @@ class DeadLetters:
         if not is_notification_id(entry.notification_id):
             return DAMAGED
         try:
-            status = await self._store.command("HGET", self._record(entry), _bytes(f"s:{entry.key}"))
+            status = await self._store.command("HGET", self._record(entry), _bytes(status_field(entry.key)))
         except ResponseError:
             # Something else than a record has its name.
             return DAMAGED
@@ -231,7 +232,7 @@ class DeadLetters:
         if status is DAMAGED:
             return Answer.UNREADABLE
         (content, text), now = await asyncio.gather(
-            self._store.submit("HMGET", self._record(entry), "c", _bytes(f"d:{entry.key}")), self.now()
+            self._store.submit("HMGET", self._record(entry), "c", _bytes(spec_field(entry.key))), self.now()
         )
         if not is_readable(entry.notification_id, entry.key, entry.lane, content or b"", text or b""):
             return Answer.UNREADABLE
@@ -353,13 +354,6 @@ def _as_registered(address: dict[str, Any], device: MobileDevice) -> dict[str, A
     if device.registered_at is not None:
         known["registered_ms"] = epoch_ms(device.registered_at)
     return known
-
-
-def _scored(answer: list[Any]) -> list[tuple[int, str]]:
-    """Read members and scores, which clients hand out flat or in pairs."""
-    flat = bool(answer) and isinstance(answer[0], bytes)
-    pairs = zip(answer[::2], answer[1::2], strict=True) if flat else answer
-    return [(round(float(score)), member.decode(errors="surrogateescape")) for member, score in pairs]
 
 
 def _bytes(name: str) -> bytes:

@@ -23,11 +23,11 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from shared.core.errors import Reason
+from shared.core.errors import PROVIDER_AWAY, AttemptOutcome, Reason
 from shared.core.model import Channel, Notification, Priority, Row, State
-from shared.ledger.rows import STATES_BY_LETTER, is_readable
+from shared.ledger.rows import ATTEMPTS_KEPT, attempt_text, is_readable, letter_of, spec_field, state_of
 from shared.store.keys import IDEMPOTENCY_WINDOW_S, PACKET_WINDOW_S, SHARDS, Keys, shard_of_id
-from shared.store.replies import read_object
+from shared.store.replies import pairs, read_object
 from shared.store.store import Store, load_script
 
 log = logging.getLogger(__name__)
@@ -52,17 +52,11 @@ CANCELLED_AT_ONCE = 20
 BROUGHT_FORWARD_STEP_MS = 20
 # What waits longer waits for something else (``shared.delivery.retry``, ``shared.delivery.provider_health``).
 _LONGEST_WAIT_MS = 310_000
-_PROVIDER_WAS_AWAY = (
-    Reason.NETWORK, Reason.TIMEOUT, Reason.UNAVAILABLE, Reason.BAD_ANSWER, Reason.AUTH, Reason.QUOTA,
+_AWAY_OR_REFUSED_US = (
+    *sorted(PROVIDER_AWAY), Reason.AUTH, Reason.QUOTA,
     # What waits with these was refused, and nobody knows whose fault it is.
     Reason.REJECTED, Reason.GONE, Reason.TOO_LARGE,
 )  # fmt: skip
-
-# Attempts whose outcome is kept per row; later ones overwrite the oldest, so that a delivery which is tried for a day
-# does not grow without bound.
-ATTEMPTS_KEPT = 20
-
-_STATE_LETTERS = {state: letter for letter, state in STATES_BY_LETTER.items()}
 
 _accept = load_script(__package__, "accept", "ledger")
 _claim = load_script(__package__, "claim", "ledger")
@@ -159,13 +153,45 @@ class Verdict(StrEnum):
     CONFLICT = "conflict"
 
 
+class ClaimVerdict(StrEnum):
+    """What became of a try to take a row, in the words of ``claim.lua``; only a claimed one is the caller's."""
+
+    CLAIMED = "claimed"
+    HELD = "held"
+    """Somebody has it."""
+    EARLY = "early"
+    """Its time has not come."""
+    ENDED = "ended"
+    UNKNOWN = "unknown"
+    """There is no such row."""
+    # It ended just now: its deadline had passed, nobody wants it any more, or nobody can do it.
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    ACKNOWLEDGED = "acknowledged"
+    RESOLVED = "resolved"
+    WORKER_DIED = "worker_died"
+    UNREADABLE = "unreadable"
+
+
+class Finish(StrEnum):
+    """What became of an outcome that was to be written, in the words of ``finish.lua``."""
+
+    FINISHED = "finished"
+    STALE = "stale"
+    """Somebody else holds the row now; nothing was written."""
+    VOID = "void"
+    """The notification was cancelled or its alert answered meanwhile: ``then`` and ``part`` were not added."""
+    # It was to be tried again, and ended because nobody wants it any more.
+    CANCELLED = "cancelled"
+    ACKNOWLEDGED = "acknowledged"
+    RESOLVED = "resolved"
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """The answer to a claim; only with verdict ``claimed`` is the row the caller's.
 
     Attributes:
-        verdict: claimed, held, early, ended, expired, cancelled, acknowledged, resolved, worker_died, unreadable
-            or unknown (see ``claim.lua``).
         attempt: the number of the attempt to be made, counted from 1.
         in_doubt: an earlier attempt may have arrived.
         alert: the alert's state, for the rows of an alert.
@@ -176,7 +202,7 @@ class Claim:
 
     notification_id: str
     key: str
-    verdict: str
+    verdict: ClaimVerdict
     token: int = 0
     attempt: int = 0
     in_doubt: bool = False
@@ -215,7 +241,7 @@ class Outcome:
         in_doubt: the provider may have taken it.
         asked: the provider said how long to wait, so that it is not brought forward.
         refusals: what a later claim's ``refusals`` will be; None where this attempt says nothing about it.
-        word: the attempt's outcome for history and metrics (ok, retry, gone, ...).
+        word: what came of the attempt, for history and metrics.
         then: rows that follow from a router's task; written together with its end.
         part: more of them, in a record of their own.
         guard: the alert state that ``then`` needs.
@@ -228,7 +254,7 @@ class Outcome:
     in_doubt: bool = False
     asked: bool = False
     refusals: int | None = None
-    word: str = "ok"
+    word: AttemptOutcome = AttemptOutcome.OK
     provider: str = ""
     provider_id: str | None = None
     detail: str = ""
@@ -365,32 +391,28 @@ class Ledger:
             if isinstance(answer, ResponseError):
                 # Whatever was claimed comes again when its lease has lapsed.
                 log.error("rows could not be claimed", extra={"rows": len(indexes), "detail": str(answer)[:200]})
-                claims |= {index: Claim(*rows[index], "unknown") for index in indexes}
+                claims |= {index: Claim(*rows[index], ClaimVerdict.UNKNOWN) for index in indexes}
                 continue
             for index, (verdict, token, attempt, doubt, alert, *counts) in zip(indexes, answer, strict=True):
                 failures, refusals, refused_ms = map(int, counts)
                 claims[index] = Claim(
-                    *rows[index], verdict.decode(), token, attempt, bool(doubt), _text(alert), failures,
+                    *rows[index], ClaimVerdict(verdict.decode()), token, attempt, bool(doubt), _text(alert), failures,
                     refusals, timedelta(milliseconds=refused_ms),
                 )  # fmt: skip
         return [claims[index] for index in range(len(rows))]
 
-    async def finish(self, claim: Claim, outcome: Outcome) -> str:
-        """Write an outcome.
-
-        Returns:
-            ``finished``; ``stale`` when somebody else holds the row now and nothing was written; ``void`` when the
-            notification was cancelled or its alert answered meanwhile, so that ``then`` and ``part`` were not added;
-            the reason with which a row ended that was to be tried again and is not wanted any more.
-        """
-        history = "|".join((outcome.provider, outcome.word, outcome.reason, outcome.provider_id or "", outcome.detail))
+    async def finish(self, claim: Claim, outcome: Outcome) -> Finish:
+        """Write an outcome."""
+        history = attempt_text(
+            outcome.provider, outcome.word, outcome.reason, outcome.provider_id or "", outcome.detail
+        )
         answer: bytes = await self.store.script(
             _finish,
             self.keys.shard_of(claim.notification_id),
             claim.notification_id,
             claim.key,
             claim.token,
-            _STATE_LETTERS[outcome.state],
+            letter_of(outcome.state),
             # While it waits; the attempt's own reason stands in its history.
             Reason.RATE_LIMITED if outcome.asked else outcome.reason,
             round(outcome.wait.total_seconds() * 1000),
@@ -406,7 +428,7 @@ class Ledger:
             *_counted(_row_args(outcome.then)),
             *(_part_args(outcome.part) if outcome.part else ()),
         )
-        return answer.decode()
+        return Finish(answer.decode())
 
     async def kept(self, notification_id: str, name: str) -> str | None:
         """Return what a record keeps for its rows under this name (``NewRow.needs``); None when there is nothing."""
@@ -460,9 +482,8 @@ class Ledger:
                     unread = EndedRow(*named, lane, State.DEAD_LETTERED, Reason.UNREADABLE, content, spec)
                     garbled[lane, base].append(unread)
             for notification_id, key, letter, reason, content, spec in ends:
-                state = STATES_BY_LETTER[letter.decode()]
                 named = _text(notification_id), _text(key)
-                swept.ended.append(EndedRow(*named, lane, state, Reason(reason.decode()), content, spec))
+                swept.ended.append(EndedRow(*named, lane, state_of(letter), Reason(reason.decode()), content, spec))
         for (lane, base), unreads in garbled.items():
             named_rows = [(row.notification_id, row.key) for row in unreads]
             put_away = await self._quarantine(lane, base, named_rows)
@@ -481,7 +502,7 @@ class Ledger:
     async def texts(self, notification_id: str, keys: Sequence[str]) -> list[tuple[bytes | None, bytes | None]]:
         """Return what the ledger holds of these rows: the notification's JSON text and the row's."""
         record = f"{self.keys.shard_of(notification_id)}:n:{notification_id}"
-        content, *specs = await self.store.command("HMGET", record, "c", *(f"d:{key}" for key in keys))
+        content, *specs = await self.store.command("HMGET", record, "c", *map(spec_field, keys))
         return [(content, spec) for spec in specs]
 
     async def bring_forward(self, lane: str) -> int:
@@ -495,7 +516,7 @@ class Ledger:
         while True:
             from_ms, moved = await self.store.script(
                 _bring_forward, base, lane, from_ms, _LONGEST_WAIT_MS, BROUGHT_FORWARD_AT_ONCE, moved,
-                BROUGHT_FORWARD_STEP_MS, *_PROVIDER_WAS_AWAY,
+                BROUGHT_FORWARD_STEP_MS, *_AWAY_OR_REFUSED_US,
             )  # fmt: skip
             if not from_ms:
                 return moved
@@ -522,7 +543,7 @@ class Ledger:
             tuple(
                 (lane.decode(), read_object(spec).get("recipient"))
                 for _, _, *ended in answers
-                for lane, spec in zip(ended[::2], ended[1::2], strict=True)
+                for lane, spec in pairs(ended)
             ),
             sum(int(still_open) for _, still_open, *_ in answers),
             events=bool(read_object(answer[0]).get("events")),
@@ -687,7 +708,7 @@ def _row_args(rows: Iterable[NewRow]) -> list[str | int]:
             row.lane,
             row.key,
             row.priority,
-            _STATE_LETTERS[new.state],
+            letter_of(new.state),
             new.reason,
             row.due_ms,
             row.expires_ms,

@@ -16,16 +16,27 @@ from redis.exceptions import ResponseError
 from shared.core.clock import epoch_ms, from_epoch_ms
 from shared.core.errors import Reason
 from shared.core.model import Priority, State
-from shared.ledger.ledger import ATTEMPTS_KEPT, ROUTER_LANE, AlertState, alert_state, each, is_notification_id
-from shared.ledger.rows import LATEST_MS, RowStatus
+from shared.ledger.ledger import ROUTER_LANE, AlertState, alert_state, each, is_notification_id
+from shared.ledger.rows import (
+    ATTEMPTS_KEPT,
+    DAMAGED,
+    Confirmation,
+    RowStatus,
+    TracedAttempt,
+    attempt_field,
+    confirmation_field,
+    milliseconds,
+    moment,
+    parts_of,
+    read_attempts,
+    spec_field,
+    status_field,
+)
 from shared.store.keys import SHARDS, Keys, milliseconds_of_id
-from shared.store.replies import read_object
+from shared.store.replies import pairs, read_object, scored
 from shared.store.store import Store
 
 UNREADABLE = Reason.UNREADABLE.value
-
-# What is shown of a row whose status is damaged.
-DAMAGED = RowStatus(State.DEAD_LETTERED, UNREADABLE, Priority.NORMAL, 0, 0, 0, 0, 0, 0, UNREADABLE)
 
 # Fields that the store looks at in one call, and rows that are asked for in one round trip.
 _SCAN_COUNT = 1000
@@ -36,40 +47,6 @@ _ANSWER_FIELDS = ("acknowledged_by", "acknowledged_at", "resolved_at", "alert_by
 
 # What a task's row says of itself; the rest of it is the planner's.
 _TASK_WORDS = ("do", "group", "after", "round", "alert_type")
-
-
-@dataclass(frozen=True, slots=True)
-class TracedAttempt:
-    """One attempt.
-
-    Attributes:
-        number: counted from 1. An attempt that was not counted has the number of the next one.
-        outcome: ok, or the word for what kind of failure it was (retry, unknown, gone, bad, operator, paused, ...).
-        detail: a short technical text such as a status code.
-    """
-
-    number: int
-    at: datetime
-    provider: str
-    outcome: str
-    reason: str
-    provider_id: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Confirmation:
-    """What the provider said later of a delivery that it had taken.
-
-    Attributes:
-        outcome: taken, sent, delivered or failed.
-        code: the provider's number for a failure, or empty.
-    """
-
-    outcome: str
-    code: str
-    provider_id: str
-    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,12 +155,12 @@ class Trace:
             kind=str(said.get("kind", UNREADABLE)),
             priority=Priority(priority) if priority in list(Priority) else Priority.NORMAL,
             channels=tuple(map(str, channels)) if channels and isinstance(channels, list) else None,
-            accepted_at=_moment(said.get("accepted_ms")) or from_epoch_ms(milliseconds_of_id(notification_id)),
-            open_rows=(_number(open_rows) or 0) + open_parts,
+            accepted_at=moment(said.get("accepted_ms")) or from_epoch_ms(milliseconds_of_id(notification_id)),
+            open_rows=(milliseconds(open_rows) or 0) + open_parts,
             fields=count + fields_of_parts,
             alert=alert_state(alert),
             **_answers(alert, answers),
-            cancelled_at=_moment(cancelled),
+            cancelled_at=moment(cancelled),
             read_at=from_epoch_ms(int(clock[0]) * 1000 + int(clock[1]) // 1000),
             part_of=said.get("part_of"),
         )
@@ -199,8 +176,8 @@ class Trace:
             some = [self._key(part) for part in parts[start : start + _PAGE_ROWS]]
             opened = await each(self._store.submit("HGET", key, "open") for key in some)
             counts = await each(self._store.submit("HLEN", key) for key in some)
-            open_rows += sum(_number(count) or 0 for count in opened)
-            fields += sum(_number(count) or 0 for count in counts)
+            open_rows += sum(milliseconds(count) or 0 for count in opened)
+            fields += sum(milliseconds(count) or 0 for count in counts)
         return open_rows, fields
 
     async def rows(self, notification_id: str, recipient: str | None = None) -> AsyncIterator[TracedRow]:
@@ -216,7 +193,7 @@ class Trace:
     async def _rows_of(self, record_id: str, recipient: str | None) -> AsyncIterator[TracedRow]:
         key = self._key(record_id)
         # A person's rows are named CHANNEL:USER and more; the row itself is looked at below.
-        pattern = "s:*" if recipient is None else f"s:*:{_escaped(recipient)}*"
+        pattern = status_field("*" if recipient is None else f"*:{_escaped(recipient)}*")
         seen: set[str] = set()
         cursor = 0
         while True:
@@ -225,8 +202,9 @@ class Trace:
             except ResponseError:
                 # Something else than a record has its name.
                 return
-            cursor, page = int(answer[0]), _pairs(answer[1])
-            fresh = {name[2:]: status for name, status in page.items() if name[2:] not in seen}
+            cursor = int(answer[0])
+            page = [(_shown(name)[2:], _shown(status)) for name, status in pairs(answer[1])]
+            fresh = {name: status for name, status in page if name not in seen}
             seen |= fresh.keys()
             names = list(fresh)
             for start in range(0, len(names), _PAGE_ROWS):
@@ -244,10 +222,10 @@ class Trace:
         made = status.attempts
         slots = range(min(made + 2, ATTEMPTS_KEPT))
         spec, confirmation, *history = await self._store.command(
-            "HMGET", record_key, f"d:{key}", f"k:{key}", *(f"a:{key}:{slot}" for slot in slots)
+            "HMGET", record_key, spec_field(key), confirmation_field(key), *(attempt_field(key, slot) for slot in slots)
         )
         row = _read_row(key, status, read_object(spec), dict(zip(slots, history, strict=True)))
-        known = _read_confirmation(confirmation) if confirmation else None
+        known = Confirmation.read(confirmation) if confirmation else None
         return replace(row, confirmation=known, record_id=record_key.rpartition(":")[2])
 
     async def _dead_row(self, notification_id: str, key: str, at_ms: int) -> TracedRow | None:
@@ -256,10 +234,10 @@ class Trace:
             return _read_row(key, DAMAGED._replace(due_ms=at_ms, born_ms=at_ms), {}, {})
         record_key = self._key(notification_id)
         try:
-            status = await self._store.command("HGET", record_key, f"s:{key}")
+            status = await self._store.command("HGET", record_key, status_field(key))
         except ResponseError:
             return _read_row(key, DAMAGED._replace(due_ms=at_ms, born_ms=at_ms), {}, {})
-        return await self._row(record_key, key, status.decode(errors="replace")) if status else None
+        return await self._row(record_key, key, _shown(status)) if status else None
 
     async def dead_letters(
         self, most: int, *, lane: str | None = None, reason: str | None = None, before: datetime | None = None
@@ -286,7 +264,7 @@ class Trace:
             page = await self._store.command(
                 "ZREVRANGEBYSCORE", f"{base}:dead", newest, "-inf", "WITHSCORES", "LIMIT", offset, _PAGE_ROWS
             )
-            members = _scored(page)
+            members = [(_shown(member), at_ms) for member, at_ms in scored(page)]
             wanted = [(member, at_ms) for member, at_ms in members if lane is None or member.startswith(f"{lane}|")]
             letters = await asyncio.gather(*(self._dead_letter(member, at_ms) for member, at_ms in wanted))
             found += [letter for letter in letters if _is_dead(letter, reason)]
@@ -299,13 +277,6 @@ class Trace:
         lane, notification_id, key = parts_of(member)
         row = await self._dead_row(notification_id, key, at_ms)
         return DeadLetter(from_epoch_ms(at_ms), lane, notification_id, key, row)
-
-
-def parts_of(member: str) -> tuple[str, str, str]:
-    """Split an entry of the list of dead letters into lane, notification id and key."""
-    lane, _, rest = member.partition("|")
-    notification_id, _, key = rest.partition("|")
-    return lane, notification_id, key
 
 
 def _is_dead(letter: DeadLetter, reason: str | None) -> bool:
@@ -338,36 +309,6 @@ def _read_row(key: str, status: RowStatus, spec: Mapping[str, Any], history: Map
     )
 
 
-def _read_confirmation(text: bytes) -> Confirmation:
-    """Read what ``shared/ledger/lua/confirm.lua`` writes."""
-    outcome, code, provider_id, at_ms = [*text.decode(errors="replace").split("|", 3), "", "", ""][:4]
-    return Confirmation(outcome, code, provider_id, _moment(at_ms) or from_epoch_ms(0))
-
-
-def read_attempts(history: Mapping[int, bytes | None], made: int) -> tuple[TracedAttempt, ...]:
-    """Read a row's attempts, oldest first.
-
-    Args:
-        history: by slot. Slots are attempt numbers modulo ``ATTEMPTS_KEPT``, so the numbers follow from the order in
-            time: the newest is at most ``made`` + 1 (one that was not counted), each earlier one is smaller.
-    """
-    entries = sorted(((slot, _split(text)) for slot, text in history.items() if text), key=lambda entry: entry[1][0])
-    attempts: list[TracedAttempt] = []
-    limit = made + 1
-    for slot, (at_ms, provider, outcome, reason, provider_id, detail) in reversed(entries):
-        number = limit - (limit - slot) % ATTEMPTS_KEPT
-        attempts.append(TracedAttempt(number, from_epoch_ms(at_ms), provider, outcome, reason, provider_id, detail))
-        limit = number - 1
-    return tuple(reversed(attempts))
-
-
-def _split(text: bytes) -> tuple[int, str, str, str, str, str]:
-    # The entry of a lapsed lease, written by the claim after it, has no field for a detail.
-    parts = [*text.decode(errors="replace").split("|", 5), *[""] * 5]
-    at_ms, provider, outcome, reason, provider_id, detail = parts[:6]
-    return _number(at_ms) or 0, provider, outcome, reason, provider_id, detail
-
-
 def _answers(alert: bytes | None, fields: Sequence[bytes | None]) -> dict[str, Any]:
     by, acknowledged, resolved, old_by, old_at = fields
     if acknowledged is None and alert == AlertState.ACKNOWLEDGED.encode():
@@ -375,40 +316,16 @@ def _answers(alert: bytes | None, fields: Sequence[bytes | None]) -> dict[str, A
     if resolved is None and alert == AlertState.RESOLVED.encode():
         resolved = old_at
     return {
-        "acknowledged_by": by.decode(errors="replace") if by else None,
-        "acknowledged_at": _moment(acknowledged),
-        "resolved_at": _moment(resolved),
+        "acknowledged_by": _shown(by) if by else None,
+        "acknowledged_at": moment(acknowledged),
+        "resolved_at": moment(resolved),
     }
 
 
-def _number(text: object) -> int | None:
-    """Read a number of milliseconds, or of rows; None where it is none, or none of ours."""
-    try:
-        number = int(text)  # type: ignore[call-overload]
-    except (ValueError, TypeError):
-        return None
-    return number if 0 <= number <= LATEST_MS else None
-
-
-def _moment(text: object) -> datetime | None:
-    number = _number(text)
-    return None if number is None else from_epoch_ms(number)
+def _shown(text: bytes) -> str:
+    return text.decode(errors="replace")
 
 
 def _escaped(text: str) -> str:
     """Escape what the store's glob patterns give a meaning."""
     return "".join(f"\\{char}" if char in "*?[]^\\" else char for char in text)
-
-
-def _pairs(answer: Mapping[bytes, bytes] | Sequence[bytes]) -> dict[str, str]:
-    pairs = answer.items() if isinstance(answer, Mapping) else zip(answer[::2], answer[1::2], strict=True)
-    return {name.decode(errors="replace"): value.decode(errors="replace") for name, value in pairs}
-
-
-def _scored(answer: Sequence[Any]) -> list[tuple[str, int]]:
-    """Read members and scores, which clients hand out flat or in pairs."""
-    if answer and not isinstance(answer[0], bytes):
-        pairs = [(member, score) for member, score in answer]
-    else:
-        pairs = list(zip(answer[::2], answer[1::2], strict=True))
-    return [(member.decode(errors="replace"), round(float(score))) for member, score in pairs]

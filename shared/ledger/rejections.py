@@ -13,7 +13,7 @@ from typing import Any
 
 from shared.core.clock import from_epoch_ms
 from shared.store.keys import Keys
-from shared.store.replies import read_object
+from shared.store.replies import pairs, read_object
 from shared.store.store import Store
 
 LIMIT = 10_000
@@ -52,7 +52,7 @@ class Rejections:
         entries = await self._store.command("XREVRANGE", self._key, "+", "-", "COUNT", most)
         found = []
         for entry_id, flat in entries:
-            fields = dict(flat.items() if isinstance(flat, Mapping) else zip(flat[::2], flat[1::2], strict=True))
+            fields = dict(pairs(flat))
             at_ms = int(entry_id.decode().partition("-")[0])
             error, size = read_object(fields.get(b"error")), fields.get(b"size", b"")
             if {"code", "message", "fields"} <= error.keys() and size.isdigit():

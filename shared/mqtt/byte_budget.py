@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 
 
-class Room:
+class ByteBudget:
     """So many bytes; of one event loop.
 
     Args:

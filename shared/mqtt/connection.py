@@ -33,7 +33,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from shared.core.errors import BrokerUnavailable, PublishRefused
 from shared.mqtt.address import BrokerAddress
-from shared.mqtt.byte_budget import Room
+from shared.mqtt.byte_budget import ByteBudget
 from shared.mqtt.packets import (
     PUBACK,
     PUBLISH,
@@ -128,7 +128,7 @@ class Broker:
     Args:
         client_id: the name of the session at the broker.
         session_expiry_s: how long the broker keeps the session after the connection; 0 starts clean and ends clean.
-        room: for what has arrived and is in hand; may be shared by connections. None for one of ``RECEIVE_BYTES``.
+        budget: for what has arrived and is in hand; may be shared by connections. None for one of ``RECEIVE_BYTES``.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class Broker:
         *,
         session_expiry_s: int = 0,
         receive_maximum: int = RECEIVE_MAXIMUM,
-        room: Room | None = None,
+        budget: ByteBudget | None = None,
     ) -> None:
         self.client_id = client_id
         connect = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
@@ -173,7 +173,7 @@ class Broker:
         self._window = SEND_MAXIMUM
         self._inbox: deque[Incoming] = deque()
         self._arrived = asyncio.Event()
-        self._room = room or Room(RECEIVE_BYTES)
+        self._budget = budget or ByteBudget(RECEIVE_BYTES)
         self._paused = False
         # What waits for an answer that comes behind whatever is not being read.
         self._deadlines: set[asyncio.Timeout] = set()
@@ -182,7 +182,7 @@ class Broker:
         self._acknowledged: dict[int, int] = {}
         # The publishes that wait for a PUBACK, with their sizes.
         self._in_flight: dict[int, tuple[asyncio.Future[bool], int]] = {}
-        self._unconfirmed = Room(SEND_BYTES)
+        self._unconfirmed = ByteBudget(SEND_BYTES)
         self._outbox: deque[_Publish] = deque()
         # Packets of one turn of the event loop leave in one system call.
         self._unsent = bytearray()
@@ -318,7 +318,7 @@ class Broker:
         """Take note that the content of this message is not needed any more, though it is not dealt with yet."""
         size_bytes, incoming.held_bytes = incoming.held_bytes, 0
         if size_bytes:
-            self._room.give(size_bytes)
+            self._budget.give(size_bytes)
 
     def ack(self, incoming: Incoming, code: int = 0) -> None:
         """Tell the broker that this message has been dealt with; a no-op after the connection has ended.
@@ -422,7 +422,7 @@ class Broker:
         except MalformedPacket:
             return int(paho._loop_rc_handle(MQTTErrorCode.MQTT_ERR_PROTOCOL))  # noqa: SLF001
         paho._last_bytes_received = time.monotonic()  # noqa: SLF001 - paho's keepalive looks at it
-        if self._room.is_full:
+        if self._budget.is_full:
             self._pause()
         return int(MQTTErrorCode.MQTT_ERR_SUCCESS)
 
@@ -434,7 +434,7 @@ class Broker:
         self._paused = True
         self._loop.remove_reader(sock.fileno())
         self._give_answers_until(None)
-        self._room.when_free(self._resume)
+        self._budget.when_free(self._resume)
 
     def _resume(self) -> None:
         self._paused = False
@@ -468,7 +468,7 @@ class Broker:
         kind = first_byte & 0xF0
         if kind == PUBLISH:
             incoming = decode_publish(first_byte, body, length)
-            self._room.take(incoming.held_bytes)
+            self._budget.take(incoming.held_bytes)
             if incoming.qos:
                 self._unacknowledged.append(incoming.mid)
             self._inbox.append(incoming)

@@ -15,7 +15,7 @@ from typing import Any
 
 from shared.core.errors import BrokerUnavailable
 from shared.mqtt.address import BrokerAddress
-from shared.mqtt.byte_budget import Room
+from shared.mqtt.byte_budget import ByteBudget
 from shared.mqtt.connection import RECEIVE_MAXIMUM, Broker, failed_publish
 from shared.mqtt.packets import UserProperties
 
@@ -38,7 +38,7 @@ class BrokerLink:
         serve: runs while the connection stands and returns only on cancellation or BrokerUnavailable. With a session
             that the broker keeps it begins before the subscription is confirmed, because what waits in the session
             comes first.
-        room: see ``Broker``.
+        budget: see ``Broker``.
 
     Attributes:
         problem: why the connection last broke or did not come about.
@@ -53,9 +53,9 @@ class BrokerLink:
         serve: Serve | None = None,
         session_expiry_s: int = 0,
         receive_maximum: int = RECEIVE_MAXIMUM,
-        room: Room | None = None,
+        budget: ByteBudget | None = None,
     ) -> None:
-        self._room = room
+        self._budget = budget
         self.client_id = client_id
         self._address = address
         self._filters = tuple(filters)
@@ -160,7 +160,7 @@ class BrokerLink:
             self.client_id,
             session_expiry_s=self._session_expiry_s,
             receive_maximum=self._receive_maximum,
-            room=self._room,
+            budget=self._budget,
         ) as broker:
             self._broker = broker
             if self._session_expiry_s and self._serve is not None:

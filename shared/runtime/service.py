@@ -8,7 +8,6 @@ ledger.
 
 import asyncio
 import gc
-import json
 import logging
 import os
 import secrets
@@ -21,8 +20,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
-from shared.core.clock import Clock, SystemClock, rfc3339
-from shared.core.errors import ConfigError, Reason, StoreUnavailable
+from shared.core.clock import Clock, SystemClock
+from shared.core.errors import AttemptOutcome, ConfigError, Reason, StoreUnavailable
 from shared.core.model import Channel, Delivery, Job, Notification, State
 from shared.core.topics import Topics
 from shared.delivery.loop import Deliverer, latency_observer
@@ -31,6 +30,7 @@ from shared.delivery.retry import RetryPolicy
 from shared.delivery.worker import Worker
 from shared.directory.directory import Directory
 from shared.inbox.presence import Presence
+from shared.ledger.events import event
 from shared.ledger.ledger import Claim, Ledger, Outcome
 from shared.mqtt.address import BrokerAddress
 from shared.runtime.ops import Check, serve_ops
@@ -264,17 +264,20 @@ def _channel_worker(
     async def perform(notification: Notification, delivery: Delivery, claim: Claim) -> Outcome:
         said_id, recipient = notification.public_id, delivery.recipient
         if delivery.unless_seen and recipient and await presence.has_seen(recipient, said_id):
-            return Outcome(State.SUPPRESSED, Reason.SEEN, counts=False, word="seen")
+            return Outcome(State.SUPPRESSED, Reason.SEEN, counts=False, word=AttemptOutcome.SEEN)
         return await deliverer.perform(notification, delivery, claim)
 
     def report(notification: Notification, delivery: Delivery, _claim: Claim, outcome: Outcome) -> None:
         if outcome.state.is_end:
             metrics.series(metrics.deliveries, service.channel, outcome.state, outcome.reason).inc()
-        if outcome.word == "ok" and outcome.state.is_end:
+        if outcome.word is AttemptOutcome.OK and outcome.state.is_end:
             observe_latency(notification, delivery)
         if notification.events:
-            event = event_payload(context.clock, outcome, delivery)
-            worker.publish(context.topics.event(notification.public_id), event)
+            step = event(
+                context.topics, notification.public_id, outcome.state, context.clock,
+                channel=delivery.channel, recipient=delivery.recipient, reason=outcome.reason,
+            )  # fmt: skip
+            worker.publish(*step)
 
     worker = Worker(
         service.channel.value,
@@ -290,19 +293,6 @@ def _channel_worker(
         claims_ahead=service.claims_ahead,
     )
     return worker
-
-
-def event_payload(clock: Clock, outcome: Outcome, delivery: Delivery) -> str:
-    """Write one step of a delivery as the wire contract's section 3 has it."""
-    return json.dumps(
-        {
-            "state": outcome.state,
-            "channel": delivery.channel,
-            "recipient": delivery.recipient,
-            "reason": outcome.reason or None,
-            "at": rfc3339(clock.now()),
-        }
-    )
 
 
 class Work(Protocol):

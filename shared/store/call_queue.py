@@ -1,4 +1,4 @@
-"""One server of the store: what waits for it is sent in one exchange, and each answer goes to its caller.
+"""Calls queue for one server of the store: what waits is sent in one exchange, each answer goes to its caller.
 
 Promises that a call is answered once, by the server or with StoreUnavailable, and that an answer for which ``Barrier``
 stands is given only when everything that the server had written by then is on so many replicas. It does not retry:
@@ -147,7 +147,7 @@ class Pool(Protocol):
         ...
 
 
-class Standing:
+class Availability:
     """Whether the store answers, as one process sees it: one log line when it goes and one when it is back."""
 
     def __init__(self) -> None:
@@ -177,7 +177,7 @@ def _keep(_call: Call, _answer: ResponseError) -> bool:
     return False
 
 
-class Link:
+class CallQueue:
     """A queue of calls to one server, sent in the order in which they came.
 
     Args:
@@ -190,7 +190,7 @@ class Link:
     def __init__(
         self,
         pool: Pool,
-        standing: Standing,
+        availability: Availability,
         *,
         barrier: Barrier | None = None,
         marker: str = "",
@@ -199,7 +199,7 @@ class Link:
     ) -> None:
         self.marker = marker
         self._pool = pool
-        self._standing = standing
+        self._availability = availability
         self._barrier = barrier
         self._redirect = redirect
         self._broken = broken
@@ -224,7 +224,7 @@ class Link:
         self._waiting_bytes += call.size_bytes
         self._wake.set()
         if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="store-link")
+            self._task = asyncio.create_task(self._run(), name="store-calls")
 
     async def close(self) -> None:
         """Send nothing more; whoever still waits, or comes later, is told that the store is away."""
@@ -272,7 +272,7 @@ class Link:
             return
         if short:
             self._broken()
-            self._standing.failed(_TOO_FEW_REPLICAS, len(calls))
+            self._availability.failed(_TOO_FEW_REPLICAS, len(calls))
         away = ""
         for call, answer in zip(calls, answers, strict=True):
             if isinstance(answer, ResponseError) and self._redirect(call, answer):
@@ -289,15 +289,15 @@ class Link:
                 call.fail(StoreUnavailable(away))
         if away:
             self._broken()
-            self._standing.failed(away, 1)
+            self._availability.failed(away, 1)
         elif not short:
-            self._standing.answered()
+            self._availability.answered()
 
     def _fail_all(self, calls: Sequence[Call], why: str) -> None:
         # Whoever answers next may be a server that knows no script.
         self._loaded.clear()
         self._broken()
-        self._standing.failed(why, len(calls))
+        self._availability.failed(why, len(calls))
         for call in calls:
             call.fail(StoreUnavailable(why))
 
@@ -439,13 +439,13 @@ def means_away(answer: Exception) -> bool:
 class Server:
     """One server with its connections: one for calls that are answered at once, one for those that must last.
 
-    Args: see ``Link``.
+    Args: see ``CallQueue``.
     """
 
     def __init__(
         self,
         pool: Pool,
-        standing: Standing,
+        availability: Availability,
         barrier: Barrier | None,
         marker: str,
         *,
@@ -454,18 +454,18 @@ class Server:
     ) -> None:
         self._pool = pool
 
-        def link(barrier: Barrier | None, *, lasting: bool) -> Link:
-            return Link(
+        def queue(barrier: Barrier | None, *, lasting: bool) -> CallQueue:
+            return CallQueue(
                 pool,
-                standing,
+                availability,
                 barrier=barrier,
                 marker=marker,
                 redirect=(lambda call, answer: redirect(call, answer, lasting)) if redirect else _keep,
                 broken=broken,
             )
 
-        self._quick = link(None, lasting=False)
-        self._lasting = link(barrier, lasting=True) if barrier else self._quick
+        self._quick = queue(None, lasting=False)
+        self._lasting = queue(barrier, lasting=True) if barrier else self._quick
 
     def put(self, call: Call, *, lasting: bool) -> None:
         """Send a call with the next exchange."""

@@ -17,7 +17,7 @@ from redis.crc import key_slot
 from redis.exceptions import MovedError, RedisError, ResponseError
 
 from shared.core.errors import StoreUnavailable
-from shared.store.call_queue import CLOSED, Barrier, Call, Pool, Server, Standing
+from shared.store.call_queue import CLOSED, Availability, Barrier, Call, Pool, Server
 from shared.store.keys import barrier_marker
 
 log = logging.getLogger(__name__)
@@ -50,11 +50,15 @@ class Cluster:
     """
 
     def __init__(
-        self, seeds: Sequence[Address], pool: Callable[[Address], Pool], standing: Standing, barrier: Barrier | None
+        self,
+        seeds: Sequence[Address],
+        pool: Callable[[Address], Pool],
+        availability: Availability,
+        barrier: Barrier | None,
     ) -> None:
         self._seeds = list(seeds)
         self._pool = pool
-        self._standing = standing
+        self._availability = availability
         self._barrier = barrier
         self._servers: dict[Address, Server] = {}
         self._owners: list[Server | None] = [None] * SLOTS
@@ -133,7 +137,7 @@ class Cluster:
         if server is None:
             server = self._servers[address] = Server(
                 self._pool(address),
-                self._standing,
+                self._availability,
                 self._barrier,
                 marker,
                 redirect=self._redirect,
@@ -159,7 +163,7 @@ class Cluster:
                 if server is not None:
                     server.put(call, lasting=lasting)
                 else:
-                    self._standing.failed(self._why, 1)
+                    self._availability.failed(self._why, 1)
                     call.fail(StoreUnavailable(self._why))
             await asyncio.sleep(random.uniform(*_PAUSE_S))  # noqa: S311 - jitter
 

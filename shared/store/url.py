@@ -17,7 +17,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from shared.core.errors import ConfigError
-from shared.store.call_queue import SOCKET_TIMEOUT_S, Barrier, Call, Pool, Server, Standing
+from shared.store.call_queue import SOCKET_TIMEOUT_S, Availability, Barrier, Call, Pool, Server
 from shared.store.cluster import Address, Cluster
 from shared.store.keys import barrier_marker
 
@@ -25,7 +25,7 @@ _REDIS_PORT = 6379
 _SENTINEL_PORT = 26379
 
 _OPTIONS: dict[str, Any] = {
-    # A link has a deadline for each exchange; the client's own starts a task for every write.
+    # A call queue has a deadline for each exchange; the client's own starts a task for every write.
     "socket_timeout": None,
     "socket_connect_timeout": SOCKET_TIMEOUT_S,
     "health_check_interval": 30,
@@ -74,9 +74,9 @@ def servers_of(url: str, barrier: Barrier | None) -> Servers:
         if parts.scheme in ("redis+cluster", "rediss+cluster"):
             return _cluster(parts, barrier)
         if parts.scheme in ("redis+sentinel", "rediss+sentinel"):
-            return Server(_sentinel_pool(parts), Standing(), barrier, barrier_marker())
+            return Server(_sentinel_pool(parts), Availability(), barrier, barrier_marker())
         if parts.scheme in ("redis", "rediss"):
-            return Server(_pool(parts), Standing(), barrier, barrier_marker())
+            return Server(_pool(parts), Availability(), barrier, barrier_marker())
     except (ValueError, TypeError, RedisError):
         # A port that is not a number, an option that the client does not know or cannot read.
         raise ConfigError("REDIS_URL: must look like redis://[user:pass@]host[:6379][/database]") from None
@@ -107,7 +107,7 @@ def _cluster(parts: SplitResult, barrier: Barrier | None) -> Cluster:
     seeds = _addresses(parts, _REDIS_PORT)
     for seed in seeds:
         pool(seed)
-    return Cluster(seeds, pool, Standing(), barrier)
+    return Cluster(seeds, pool, Availability(), barrier)
 
 
 def _check_authority(parts: SplitResult) -> None:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
-from shared.core.errors import Reason
+from shared.core.errors import AttemptOutcome, Reason
 from shared.core.model import Channel, Priority, State
 
 MetricT = TypeVar("MetricT", bound=MetricWrapperBase)
@@ -105,7 +105,7 @@ SMS_CONFIRMATIONS = ("taken", "sent", "delivered", "failed")
 SMS_REQUESTS = ("stop", "start", "help", "acknowledge", "other", "repeated")
 INTAKE_OUTCOMES = ("accepted", "duplicate", "rejected")
 LEFT_ROWS = ("newer", "unreadable")
-ATTEMPT_OUTCOMES = ("ok", "retry", "gone", "bad", "refused", "operator", "unjudged", "unknown", "error")
+ATTEMPT_OUTCOMES = [each for each in AttemptOutcome if each not in (AttemptOutcome.PAUSED, AttemptOutcome.SEEN)]
 
 # Those of the router, when it plans people or cancels.
 _DECISIONS = (

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from carillon.local.stack import Stack
-from shared.core.errors import Reason
+from shared.core.errors import AttemptOutcome, Reason
 from shared.core.model import Channel, Content, Delivery, Notification, PhoneNumber, Priority, State, UserInbox
 from shared.ledger.ledger import Ledger, NewRecord, NewRow, Outcome
 from shared.ledger.reader import Trace, TracedRow
@@ -247,11 +247,17 @@ async def test_a_row_tells_its_whole_life(store: EmptyStore) -> None:
 
         assert ((await row()).state, (await row()).attempts) == (State.PENDING, ())
         # Not counted: the configuration was wrong. More attempts than the ledger keeps.
-        await attempt(Outcome(State.PENDING, Reason.AUTH, counts=False, word="operator", provider="twilio"))
+        await attempt(
+            Outcome(State.PENDING, Reason.AUTH, counts=False, word=AttemptOutcome.OPERATOR, provider="twilio")
+        )
         assert [made.number for made in (await row()).attempts] == [1]
         for _ in range(24):
-            await attempt(Outcome(State.PENDING, Reason.RATE_LIMITED, word="retry", provider="twilio", detail="429"))
-        await attempt(Outcome(State.DEAD_LETTERED, Reason.REJECTED, word="bad", provider="twilio", provider_id="SM1"))
+            await attempt(
+                Outcome(State.PENDING, Reason.RATE_LIMITED, word=AttemptOutcome.RETRY, provider="twilio", detail="429")
+            )
+        await attempt(
+            Outcome(State.DEAD_LETTERED, Reason.REJECTED, word=AttemptOutcome.BAD, provider="twilio", provider_id="SM1")
+        )
         ended = await row()
         assert (ended.state, ended.reason, ended.attempts_made) == (State.DEAD_LETTERED, "rejected", 25)
         assert [made.number for made in ended.attempts] == list(range(6, 26))

@@ -66,7 +66,7 @@ def play(box: Sandbox, fault: dict[str, object], to: str | None = None) -> None:
 
 
 def outbox(box: Sandbox) -> list[dict[str, Any]]:
-    return [entry.as_json() for entry in box.outbox.select()]
+    return [entry.as_json() for entry in box.kept.select()]
 
 
 async def test_an_accepted_mail_is_with_the_relay(box: Sandbox, provider: Open) -> None:

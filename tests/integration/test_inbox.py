@@ -138,8 +138,8 @@ async def test_a_mark_that_outlives_its_entry_is_counted_against_nothing(connect
     await desk.inbox.mark("user1", "n1", "read")
     await eventually(lambda: _is_gone(desk, f"{base}:inbox"))
     assert await desk.store.command("EXISTS", f"{base}:state") == 1
-    standing = await desk.sessions.touch_on_node("user1", ["s1"], "node-a")
-    assert standing.snapshot.unread == 0
+    position = await desk.sessions.touch_on_node("user1", ["s1"], "node-a")
+    assert position.snapshot.unread == 0
     assert (await desk.inbox.pending("user1")).unread == 0
     # Whoever had not been told of the entry is told that something is gone.
     late = Cursor(before.epoch, before.seq - 1)

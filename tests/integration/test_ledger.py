@@ -18,6 +18,7 @@ from shared.ledger.ledger import (
     AlertState,
     Answered,
     Claim,
+    ClaimVerdict,
     DueRow,
     EndedRow,
     Ledger,
@@ -133,8 +134,8 @@ async def test_a_row_is_in_one_workers_hands_at_a_time(ledger: Ledger) -> None:
     await ledger.accept(accepted)
     claims = await asyncio.gather(*(claim(ledger, accepted) for _ in range(20)))
     verdicts = [found.verdict for found in claims]
-    assert verdicts.count("claimed") == 1
-    assert verdicts.count("held") == 19
+    assert verdicts.count(ClaimVerdict.CLAIMED) == 1
+    assert verdicts.count(ClaimVerdict.HELD) == 19
 
 
 async def test_a_delivered_row_ends_once_and_its_record_expires_only_then(ledger: Ledger, opened: Store) -> None:

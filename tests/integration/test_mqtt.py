@@ -24,7 +24,7 @@ from carillon.local.servers import LocalServer, find_server
 from shared.core.errors import BrokerUnavailable
 from shared.mqtt import connection as mqtt
 from shared.mqtt.address import BrokerAddress
-from shared.mqtt.byte_budget import Room
+from shared.mqtt.byte_budget import ByteBudget
 from shared.mqtt.connection import Broker
 from shared.mqtt.packets import Incoming
 from shared.mqtt.reconnecting import BrokerLink
@@ -300,8 +300,8 @@ async def drain(broker: Broker, count: int) -> None:
 async def test_nothing_is_read_while_too_much_is_in_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mqtt, "KEEPALIVE_S", 1)
     monkeypatch.setattr(mqtt, "_ANSWER_S", 0.5)
-    room = Room(64 * _KIB)
-    async with scripted_broker() as server, Broker(BrokerAddress.parse(server.url), "one", room=room) as client:
+    budget = ByteBudget(64 * _KIB)
+    async with scripted_broker() as server, Broker(BrokerAddress.parse(server.url), "one", budget=budget) as client:
         for mid in range(1, 101):
             server.publish("t", bytes(64 * _KIB), mid)
         first = await take(client, 1, ack=False)
@@ -313,42 +313,42 @@ async def test_nothing_is_read_while_too_much_is_in_hand(monkeypatch: pytest.Mon
         assert client.is_open
         assert client.waiting
         # One read of the socket goes beyond the bound at most.
-        assert room.held_bytes <= 64 * _KIB + mqtt._READ_BYTES + 64 * _KIB
+        assert budget.held_bytes <= 64 * _KIB + mqtt._READ_BYTES + 64 * _KIB
         assert not unsubscribing.done()
         client.ack(first[0])
         await drain(client, 99)
         server.grant()
         await unsubscribing
         await eventually(lambda: server.acknowledged == list(range(1, 101)), what="all acknowledged")
-        assert (room.held_bytes, client.waiting) == (0, 0)
+        assert (budget.held_bytes, client.waiting) == (0, 0)
 
 
 async def test_connections_that_share_room_all_go_on_when_there_is_some() -> None:
-    room = Room(64 * _KIB)
+    budget = ByteBudget(64 * _KIB)
     async with (
         scripted_broker() as one,
         scripted_broker() as two,
-        Broker(BrokerAddress.parse(one.url), "one", room=room) as client_one,
-        Broker(BrokerAddress.parse(two.url), "two", room=room) as client_two,
+        Broker(BrokerAddress.parse(one.url), "one", budget=budget) as client_one,
+        Broker(BrokerAddress.parse(two.url), "two", budget=budget) as client_two,
     ):
         for mid in range(1, 51):
             one.publish("t", bytes(64 * _KIB), mid)
             two.publish("t", bytes(64 * _KIB), mid)
         await asyncio.gather(drain(client_one, 50), drain(client_two, 50))
-    assert room.held_bytes == 0
+    assert budget.held_bytes == 0
 
 
 async def test_what_a_broken_connection_held_makes_room() -> None:
-    room = Room(64 * _KIB)
-    async with scripted_broker() as server, Broker(BrokerAddress.parse(server.url), "one", room=room) as client:
+    budget = ByteBudget(64 * _KIB)
+    async with scripted_broker() as server, Broker(BrokerAddress.parse(server.url), "one", budget=budget) as client:
         server.publish("t", bytes(64 * _KIB), 1)
         server.publish("t", bytes(64 * _KIB), 2)
         (taken,) = await take(client, 1, ack=False)
         client.hang_up()
         await client.wait_closed()
         client.ack(taken)
-        await room.free()
-        assert room.held_bytes == 0
+        await budget.free()
+        assert budget.held_bytes == 0
 
 
 async def test_what_is_published_beyond_the_bound_fails_and_who_waits_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,8 +55,8 @@ async def test_a_push_goes_to_the_service_of_its_devices_environment(
         (AppEnvironment.SANDBOX, "developer"),
     ]:
         assert isinstance(await outcome(apns, make_attempt(device(known), message=message)), Receipt)
-    assert [entry.as_json()["body"] for entry in box.outbox.select()] == ["unknown", "store"]
-    assert [entry.as_json()["body"] for entry in developers.outbox.select()] == ["developer"]
+    assert [entry.as_json()["body"] for entry in box.kept.select()] == ["unknown", "store"]
+    assert [entry.as_json()["body"] for entry in developers.kept.select()] == ["developer"]
 
 
 @pytest.mark.parametrize(

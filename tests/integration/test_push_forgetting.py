@@ -16,9 +16,8 @@ from services.push.providers import build_providers
 from shared.core.clock import SystemClock, epoch_ms
 from shared.core.errors import RecipientGone
 from shared.core.model import Channel, MobileToken, WebSubscription
-from shared.delivery import forgetting as brake
 from shared.delivery.attempt import Attempt, Receipt
-from shared.delivery.forgetting import Brake
+from shared.delivery.forgetting import FREE_IN_WINDOW, ForgettingLimit
 from shared.directory.directory import Directory
 from shared.directory.people import Person
 from shared.store.keys import Keys
@@ -45,12 +44,12 @@ async def directory(store: EmptyStore) -> AsyncIterator[Directory]:
 
 
 @pytest.fixture
-def stops() -> Brake:
-    return Brake(Channel.PUSH)
+def stops() -> ForgettingLimit:
+    return ForgettingLimit(Channel.PUSH)
 
 
 @pytest.fixture
-async def apns(box: Sandbox, directory: Directory, stops: Brake) -> AsyncIterator[Forgetting]:
+async def apns(box: Sandbox, directory: Directory, stops: ForgettingLimit) -> AsyncIterator[Forgetting]:
     settings = settings_from(service_environment(box.credentials.data))
     built = build_providers(settings, SystemClock())
     yield Forgetting(built[0], directory, stops, SystemClock())
@@ -92,7 +91,7 @@ async def test_a_token_that_is_gone_leaves_its_owners_record(
 
 
 async def test_a_browser_that_unsubscribed_leaves_its_owners_record(
-    box: Sandbox, directory: Directory, stops: Brake
+    box: Sandbox, directory: Directory, stops: ForgettingLimit
 ) -> None:
     async with aiohttp.ClientSession(box.addresses.http_url, raise_for_status=True) as http:
         async with http.post("/webpush/subscriptions", json={"name": "browser"}) as answer:
@@ -134,9 +133,9 @@ async def test_a_token_that_belongs_to_nobody_is_nobodys_loss(
 
 
 async def test_forgetting_stops_when_everything_looks_gone(
-    box: Sandbox, apns: Forgetting, directory: Directory, stops: Brake
+    box: Sandbox, apns: Forgetting, directory: Directory, stops: ForgettingLimit
 ) -> None:
-    names = [f"user{number}" for number in range(brake.FREE_IN_WINDOW * 3)]
+    names = [f"user{number}" for number in range(FREE_IN_WINDOW * 3)]
     own = {name: f"{number:064x}" for number, name in enumerate(names)}
     await asyncio.gather(*(directory.put(person(name, own[name])) for name in names))
     gone(box, times=len(names))
@@ -144,13 +143,13 @@ async def test_forgetting_stops_when_everything_looks_gone(
         assert isinstance(await outcome(apns, attempt_for(name, own[name])), RecipientGone)
     assert stops.is_on
     kept = [name for name in names if await tokens(directory, name)]
-    assert len(kept) == len(names) - brake.FREE_IN_WINDOW
+    assert len(kept) == len(names) - FREE_IN_WINDOW
 
 
 async def test_a_delivery_ends_as_it_would_have_when_the_store_is_away(box: Sandbox, apns: Forgetting) -> None:
     gone(box)
     async with Store("redis://127.0.0.1:1") as away:
-        forgetting = Forgetting(apns, Directory(away, Keys()), Brake(Channel.PUSH), SystemClock())
+        forgetting = Forgetting(apns, Directory(away, Keys()), ForgettingLimit(Channel.PUSH), SystemClock())
         assert isinstance(await outcome(forgetting, make_attempt(registered())), RecipientGone)
 
 
@@ -160,7 +159,7 @@ async def test_other_platforms_are_left_to_other_providers(apns: Forgetting) -> 
     assert not apns.handles(make_attempt(android()).delivery)
 
 
-async def test_the_brake_learns_how_many_devices_there_are(directory: Directory, stops: Brake) -> None:
+async def test_the_limit_learns_how_many_devices_there_are(directory: Directory, stops: ForgettingLimit) -> None:
     async with counting(directory, stops, interval_s=0.05):
         await eventually(lambda: stops.known == 2)
         await directory.put(person("user124", "0c" * 32))

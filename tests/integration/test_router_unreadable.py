@@ -71,7 +71,7 @@ async def serving(store: Store) -> AsyncIterator[tuple[ScriptedBroker, ScriptedB
     async with scripted_broker() as inward, scripted_broker() as outward:
         out = BrokerLink(BrokerAddress.parse(outward.url), "out")
         intake = general_intake(store, out)
-        async with Broker(BrokerAddress.parse(inward.url), "router-0-general", room=intake.room) as broker:
+        async with Broker(BrokerAddress.parse(inward.url), "router-0-general", budget=intake.budget) as broker:
             tasks = [asyncio.create_task(work, name="intake") for work in (out.run(), intake.serve(broker))]
             await out.wait_up()
             try:

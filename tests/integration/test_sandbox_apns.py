@@ -30,7 +30,7 @@ def play(box: Sandbox, fault: dict[str, object], to: str | None = None) -> None:
 
 
 def entries(box: Sandbox) -> list[dict[str, object]]:
-    return [entry.as_json() for entry in box.outbox.select()]
+    return [entry.as_json() for entry in box.kept.select()]
 
 
 @dataclass

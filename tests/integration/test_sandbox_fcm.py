@@ -52,7 +52,7 @@ def a_message(**more: object) -> dict[str, object]:
 
 
 def entries(box: Sandbox) -> list[dict[str, object]]:
-    return [entry.as_json() for entry in box.outbox.select()]
+    return [entry.as_json() for entry in box.kept.select()]
 
 
 def error_of(answer: Mapping[str, object]) -> dict[str, object]:

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from playwright.async_api import Page, async_playwright, expect
 
-from sandbox.outbox import Effect
+from sandbox.kept import Effect
 from sandbox.server import Options, Sandbox, running
 
 CHROMIUM = shutil.which("chromium")
@@ -24,7 +24,7 @@ async def http(box: Sandbox) -> AsyncIterator[aiohttp.ClientSession]:
 
 async def keep(box: Sandbox, number: int = 1, **content: object) -> None:
     content = {"title": f"Title {number}", "body": f"Body {number}", **content}
-    await box.outbox.keep(Effect("email", "smtp", f"user{number}@example.com", f"id-{number}", content, 100))
+    await box.kept.keep(Effect("email", "smtp", f"user{number}@example.com", f"id-{number}", content, 100))
 
 
 async def test_outbox_json_can_be_read_from_where_one_was(box: Sandbox, http: aiohttp.ClientSession) -> None:

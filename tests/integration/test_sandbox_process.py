@@ -18,7 +18,7 @@ import aiosmtplib
 import pytest
 
 from sandbox.credentials import prepare, service_environment
-from sandbox.outbox import Effect, Outbox
+from sandbox.kept import Effect, Kept
 from sandbox.server import Options, running
 
 ROOT = Path(__file__).parents[2]
@@ -139,26 +139,26 @@ async def test_the_settings_point_every_channel_at_the_sandbox(tmp_path: Path) -
         assert account["token_uri"] == f"{box.addresses.http_url}/token"
 
 
-async def fill(outbox: Outbox, count: int) -> Outbox:
+async def fill(kept: Kept, count: int) -> Kept:
     for number in range(count):
         content = {"title": str(number), "body": ""}
-        await outbox.keep(Effect("sms", "twilio", f"+1555{number % 2}", str(number), content, size_bytes=10))
-    return outbox
+        await kept.keep(Effect("sms", "twilio", f"+1555{number % 2}", str(number), content, size_bytes=10))
+    return kept
 
 
-async def test_the_outbox_drops_the_oldest_beyond_its_bounds() -> None:
-    few = await fill(Outbox(max_entries=3), 5)
+async def test_beyond_its_bounds_the_oldest_of_what_is_kept_goes() -> None:
+    few = await fill(Kept(max_entries=3), 5)
     assert [entry.n for entry in few.select()] == [3, 4, 5]
     assert few.first_n == 3
-    small = await fill(Outbox(max_size_bytes=25), 5)
+    small = await fill(Kept(max_size_bytes=25), 5)
     assert [entry.n for entry in small.select()] == [4, 5]
 
 
-async def test_the_outbox_selects_by_number_address_and_count() -> None:
-    outbox = await fill(Outbox(), 6)
-    assert [entry.n for entry in outbox.select(since=4)] == [5, 6]
-    assert [entry.n for entry in outbox.select(to="+15551")] == [2, 4, 6]
-    assert [entry.n for entry in outbox.select(to="+15551", limit=2)] == [4, 6]
-    assert outbox.select(channel="email") == []
-    outbox.clear()
-    assert (len(outbox), outbox.first_n) == (0, 7)
+async def test_what_is_kept_is_selected_by_number_address_and_count() -> None:
+    kept = await fill(Kept(), 6)
+    assert [entry.n for entry in kept.select(since=4)] == [5, 6]
+    assert [entry.n for entry in kept.select(to="+15551")] == [2, 4, 6]
+    assert [entry.n for entry in kept.select(to="+15551", limit=2)] == [4, 6]
+    assert kept.select(channel="email") == []
+    kept.clear()
+    assert (len(kept), kept.first_n) == (0, 7)

@@ -33,7 +33,7 @@ async def send(box: Sandbox, mail: EmailMessage | None = None, timeout_s: float 
 
 
 def entries(box: Sandbox) -> list[dict[str, object]]:
-    return [entry.as_json() for entry in box.outbox.select()]
+    return [entry.as_json() for entry in box.kept.select()]
 
 
 async def test_a_mail_stands_in_the_outbox_with_text_html_and_headers(box: Sandbox) -> None:

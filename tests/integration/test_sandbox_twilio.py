@@ -50,7 +50,7 @@ async def send(
 
 
 def entries(box: Sandbox) -> list[dict[str, object]]:
-    return [entry.as_json() for entry in box.outbox.select()]
+    return [entry.as_json() for entry in box.kept.select()]
 
 
 async def test_an_sms_is_queued_and_kept(box: Sandbox) -> None:

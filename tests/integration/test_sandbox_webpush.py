@@ -48,7 +48,7 @@ async def push(
 
 
 def entries(box: Sandbox) -> list[dict[str, object]]:
-    return [entry.as_json() for entry in box.outbox.select()]
+    return [entry.as_json() for entry in box.kept.select()]
 
 
 async def test_a_push_is_decrypted_and_kept(box: Sandbox) -> None:

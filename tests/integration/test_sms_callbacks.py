@@ -22,14 +22,15 @@ from services.sms.desk import Desk
 from services.sms.inbound import QUESTIONS_MOST
 from services.sms.settings import SmsSettings
 from services.sms.twilio import twilio_providers
-from shared.core.errors import DeliveryRefused, Reason
+from shared.core.errors import AttemptOutcome, DeliveryRefused, Reason
 from shared.core.model import AlertDetails, PhoneNumber, State
 from shared.core.topics import Kind
 from shared.delivery.attempt import Attempt, Receipt
 from shared.delivery.rules import Guarded, guarded
 from shared.ledger.dead_letters import Answer, DeadLetters, Wanted
 from shared.ledger.ledger import AlertState, NewRecord, NewRow, Outcome
-from shared.ledger.reader import Confirmation, Trace, TracedRow
+from shared.ledger.reader import Trace, TracedRow
+from shared.ledger.rows import Confirmation
 from shared.runtime.service import Context, open_context
 from tests.attempts import outcome
 from tests.conftest import EmptyStore
@@ -203,7 +204,7 @@ async def test_a_number_that_was_not_reached_once_is_kept(bench: Bench, code: st
 async def test_a_delivery_in_doubt_is_settled_by_its_callback(box: Sandbox, bench: Bench) -> None:
     sent = attempt(in_doubt=True)
     await bench.accept(sent)
-    doubt = Outcome(State.PENDING, Reason.TIMEOUT, timedelta(minutes=2), in_doubt=True, word="unknown")
+    doubt = Outcome(State.PENDING, Reason.TIMEOUT, timedelta(minutes=2), in_doubt=True, word=AttemptOutcome.UNKNOWN)
     await bench.end(sent, doubt)
     waiting = await bench.row(sent)
     await bench.tell(sent, "queued")
@@ -220,7 +221,7 @@ async def test_a_delivery_in_doubt_is_settled_by_its_callback(box: Sandbox, benc
 async def test_a_callback_about_a_delivery_that_is_not_in_doubt_moves_nothing(bench: Bench) -> None:
     sent = attempt()
     await bench.accept(sent)
-    await bench.end(sent, Outcome(State.PENDING, Reason.RATE_LIMITED, timedelta(minutes=2), word="retry"))
+    await bench.end(sent, Outcome(State.PENDING, Reason.RATE_LIMITED, timedelta(minutes=2), word=AttemptOutcome.RETRY))
     before = await bench.row(sent)
     await bench.tell(sent, "sent")
     assert (await bench.row(sent)).until == before.until

@@ -40,7 +40,7 @@ from shared.core.topics import Kind
 from shared.delivery.attempt import Receipt
 from shared.delivery.loop import Deliverer
 from shared.delivery.retry import RetryPolicy
-from shared.ledger.ledger import Claim
+from shared.ledger.ledger import Claim, ClaimVerdict
 from tests.attempts import cancel_once, outcome
 from tests.sms import PHONE, attempt, outbox, settings_for
 
@@ -151,7 +151,7 @@ async def test_what_one_sender_cannot_send_goes_out_by_the_next(box: Sandbox, co
     )
     play(box, {"status": 429 if code == 20429 else 400, "code": code})
     sent = attempt(priority=Priority.CRITICAL)
-    claim = Claim(sent.notification.id, sent.delivery.key, "claimed", token=1, attempt=1)
+    claim = Claim(sent.notification.id, sent.delivery.key, ClaimVerdict.CLAIMED, token=1, attempt=1)
     ended = await deliverer.perform(sent.notification, sent.delivery, claim)
     for provider in providers:
         await provider.close()

@@ -20,7 +20,7 @@ from shared.directory.directory import Directory
 from shared.directory.people import Person
 from shared.ledger.audit import Audit, Depth
 from shared.ledger.ledger import Ledger, NewRecord, NewRow, Outcome, Verdict
-from shared.store import call_queue as store_link
+from shared.store import call_queue
 from shared.store.keys import SHARDS, Keys, new_notification_id
 from shared.store.store import Script, Store
 from shared.store.until_stored import until_stored
@@ -106,14 +106,14 @@ async def grows(receipts: list[str], by: int) -> None:
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [entry.getMessage() for entry in caplog.records if entry.name == store_link.__name__]
+    return [entry.getMessage() for entry in caplog.records if entry.name == call_queue.__name__]
 
 
 async def test_a_lasting_write_is_answered_only_when_the_replica_has_it(
     sentinel_set: SentinelSet, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_link, "BACK_AFTER_S", 0.2)
-    caplog.set_level(logging.INFO, store_link.__name__)
+    monkeypatch.setattr(call_queue, "BACK_AFTER_S", 0.2)
+    caplog.set_level(logging.INFO, call_queue.__name__)
     async with Store(sentinel_set.url, 1, 200) as store:
         ledger = Ledger(store, Keys())
         first, second = record(0), record(1)
@@ -172,7 +172,7 @@ async def test_without_a_wait_a_write_does_not_ask_for_replicas(sentinel_set: Se
 async def test_what_was_answered_outlives_a_master_that_sentinels_replace(
     sentinel_set: SentinelSet, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, store_link.__name__)
+    caplog.set_level(logging.INFO, call_queue.__name__)
     receipts: list[str] = []
     async with Store(sentinel_set.url, 1, 500) as store:
         ledger = Ledger(store, Keys())
@@ -238,7 +238,7 @@ async def test_a_cluster_serves_ledger_directory_and_audit(cluster_set: ClusterS
 async def test_what_was_answered_outlives_a_master_of_a_cluster(
     cluster_set: ClusterSet, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, store_link.__name__)
+    caplog.set_level(logging.INFO, call_queue.__name__)
     receipts: list[str] = []
     async with Store(cluster_set.url, 1, 500) as store:
         ledger = Ledger(store, Keys())

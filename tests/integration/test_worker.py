@@ -17,7 +17,7 @@ import pytest_asyncio
 from carillon.local.servers import LocalServer
 from services.router.upkeep.sweeper import sweep_forever
 from shared.core.clock import SystemClock
-from shared.core.errors import Reason
+from shared.core.errors import AttemptOutcome, Reason
 from shared.core.model import Channel, Content, Delivery, EmailAddress, Job, Notification, Priority, State
 from shared.core.topics import Topics
 from shared.delivery import worker as module
@@ -278,7 +278,7 @@ async def test_a_poisonous_row_is_a_dead_letter_after_5_tries_and_disturbs_no_ot
 async def test_an_accident_after_many_attempts_is_no_dead_letter(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "INTERNAL_ERROR_WAIT", timedelta(milliseconds=20))
     bench.open_gate.set()
-    away = Outcome(State.PENDING, Reason.NETWORK, timedelta(milliseconds=1), word="retry")
+    away = Outcome(State.PENDING, Reason.NETWORK, timedelta(milliseconds=1), word=AttemptOutcome.RETRY)
     bench.outcomes["email:0"] = [*[away] * 6, ZeroDivisionError("accident")]
     await bench.accept("email:0")
     await eventually(lambda: bench.ends()["email:0", State.DELIVERED], within_s=20)

@@ -31,8 +31,7 @@ from shared.core.model import (
     State,
     WebSubscription,
 )
-from shared.delivery import failover
-from shared.delivery import provider_health as gate
+from shared.delivery import provider_health
 from shared.delivery.attempt import Attempt, Receipt
 from shared.delivery.failover import REACH_S
 from shared.delivery.loop import UNJUDGED_WAIT, Deliverer, latency_observer
@@ -40,7 +39,7 @@ from shared.delivery.provider import Provider
 from shared.delivery.provider_health import AWAY_AFTER
 from shared.delivery.retry import RetryPolicy
 from shared.delivery.witnesses import ENOUGH, MOST_REFUSALS
-from shared.ledger.ledger import Claim, Outcome
+from shared.ledger.ledger import Claim, ClaimVerdict, Outcome
 from shared.store.keys import new_notification_id
 from shared.telemetry.log import configure
 from tests.fakes.clock import StandingClock
@@ -80,7 +79,9 @@ def mail(priority: Priority = Priority.NORMAL, due_ms: int = 0, content: Content
 
 
 def claim(attempt: int = 1, *, in_doubt: bool = False) -> Claim:
-    return Claim(new_notification_id(), "email:user123", "claimed", token=1, attempt=attempt, in_doubt=in_doubt)
+    return Claim(
+        new_notification_id(), "email:user123", ClaimVerdict.CLAIMED, token=1, attempt=attempt, in_doubt=in_doubt
+    )
 
 
 def deliverer(*providers: Provider, deadline_s: float = 30, on_well: Callable[[], None] = lambda: None) -> Deliverer:
@@ -289,7 +290,7 @@ async def test_what_everybody_gets_pauses_the_provider_until_one_is_accepted(mon
     outcome = await channel.perform(notification(), to(99), replace(claim(), refusals=2))
     assert (outcome.word, outcome.counts, outcome.refusals) == ("paused", False, 0)
     assert len(provider.attempts) == ENOUGH
-    monkeypatch.setattr(gate, "PROBE_INTERVAL_S", 0.0)
+    monkeypatch.setattr(provider_health, "PROBE_INTERVAL_S", 0.0)
     assert (await channel.perform(notification(), to(99), claim())).word == "ok"
     assert (paused("against-us"), well) == (0, ["again"])
 
@@ -507,8 +508,7 @@ async def test_a_probe_that_came_too_early_for_a_paused_route_is_made_by_another
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Of refusals that were under way together the last puts the next probe off, and the first counts as the failure.
-    monkeypatch.setattr(failover, "AVOID_REFUSED_S", 0.0)
-    monkeypatch.setattr(gate, "PROBE_INTERVAL_S", 0.05)
+    monkeypatch.setattr(provider_health, "PROBE_INTERVAL_S", 0.05)
     first, second = two([ProviderMisconfigured(Reason.AUTH)])
     channel = deliverer(first, second)
     await channel.perform(notification(), mail(), claim())
@@ -553,7 +553,7 @@ async def test_a_critical_delivery_does_not_wait_long_for_a_route_to_be_reached(
 
 
 async def test_a_probe_that_succeeds_resumes_the_provider(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "PROBE_INTERVAL_S", 0.0)
+    monkeypatch.setattr(provider_health, "PROBE_INTERVAL_S", 0.0)
     refused = [ProviderMisconfigured(Reason.QUOTA), ProviderMisconfigured(Reason.QUOTA)]
     provider = ScriptedProvider(refused, name="resuming")
     channel = deliverer(provider)

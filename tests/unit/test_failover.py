@@ -13,15 +13,16 @@ from shared.core.errors import (
     RecipientGone,
     TemporaryFailure,
 )
-from shared.delivery.failover import (
+from shared.core.model import Channel
+from shared.delivery.failover import Choice, choose, held_s
+from shared.delivery.provider_health import (
     AVOID_FIRST_S,
     AVOID_MOST_S,
-    AVOID_REFUSED_S,
-    FAILURES_IN_A_ROW,
+    AVOIDED_AFTER,
+    PROBE_INTERVAL_S,
     PROBE_LAPSES_S,
     URGENT_PROBE_S,
-    Choice,
-    Failover,
+    ProviderHealth,
 )
 
 NAMES = ("smtp", "smtp-2", "smtp-3")
@@ -33,20 +34,20 @@ class Routes:
 
     def __init__(self, *names: str) -> None:
         self.now_s = 1000.0
-        self.names = names
-        self._failover = Failover(names, lambda: self.now_s)
+        self._health = {name: ProviderHealth(Channel.EMAIL, name, lambda: self.now_s) for name in names}
 
     def choose(self, *, urgent: bool = False) -> list[Choice]:
-        return self._failover.choose(self.names, urgent=urgent)
+        return choose(self._health, urgent=urgent)
 
     def order(self, *, urgent: bool = False) -> list[str]:
         return [choice.name for choice in self.choose(urgent=urgent)]
 
     def note(self, name: str, error: DeliveryError | None = None, duration_s: float = 0.05) -> None:
-        self._failover.note(name, self.names, error, duration_s)
+        rivals = [health for other, health in self._health.items() if other != name]
+        self._health[name].note(error, duration_s, rivals)
 
     def held_s(self) -> float:
-        return self._failover.held_s(self.names)
+        return held_s(self._health)
 
 
 @pytest.fixture
@@ -69,12 +70,19 @@ def test_a_route_that_is_away_is_asked_last_at_once(routes: Routes, kind: type[D
 
 def test_other_failures_count_only_in_a_row(routes: Routes) -> None:
     for _ in range(5):
-        for _ in range(FAILURES_IN_A_ROW - 1):
+        for _ in range(AVOIDED_AFTER - 1):
             routes.note("smtp", TemporaryFailure(Reason.UNAVAILABLE))
         routes.note("smtp")
     assert routes.order() == list(NAMES)
-    for _ in range(FAILURES_IN_A_ROW):
+    for _ in range(AVOIDED_AFTER):
         routes.note("smtp", TemporaryFailure(Reason.UNAVAILABLE))
+    assert routes.order() == ["smtp-2", "smtp-3", "smtp"]
+
+
+def test_a_route_that_limits_us_without_saying_for_how_long_is_asked_last(routes: Routes) -> None:
+    for _ in range(AVOIDED_AFTER):
+        assert routes.order() == list(NAMES)
+        routes.note("smtp", TemporaryFailure(Reason.RATE_LIMITED))
     assert routes.order() == ["smtp-2", "smtp-3", "smtp"]
 
 
@@ -150,7 +158,7 @@ def test_a_refusal_of_us_is_probed_every_second_without_end(routes: Routes) -> N
     for _ in range(10):
         routes.note("smtp", ProviderMisconfigured(Reason.AUTH))
         assert routes.order()[0] == "smtp-2"
-        routes.now_s += AVOID_REFUSED_S
+        routes.now_s += PROBE_INTERVAL_S
         assert routes.order()[0] == "smtp"
 
 

@@ -12,7 +12,7 @@ from services.realtime.sessions.close_codes import TOO_SLOW
 from services.realtime.sessions.frames import Frame
 from services.realtime.sessions.session import BATCH_BYTES, QUEUE_BYTES, QUEUE_FRAMES, LiveEntry, Phase, Session, User
 from shared.inbox.cursor import Cursor, key_of
-from shared.mqtt.byte_budget import Room
+from shared.mqtt.byte_budget import ByteBudget
 
 
 class HeldSink:
@@ -48,8 +48,8 @@ def frame(text: str) -> Frame:
     return Frame("notification", text.encode())
 
 
-def live_session(sink: HeldSink, room: Room | None = None) -> Session:
-    session = Session("s1", User("user1"), sink, spawn, room or Room(QUEUE_BYTES * 100))
+def live_session(sink: HeldSink, room: ByteBudget | None = None) -> Session:
+    session = Session("s1", User("user1"), sink, spawn, room or ByteBudget(QUEUE_BYTES * 100))
     session.user.sessions.append(session)
     session.go_live()
     return session
@@ -63,7 +63,7 @@ async def until_idle(session: Session) -> None:
 async def test_frames_wait_until_the_session_is_live_and_keep_their_order() -> None:
     sink = HeldSink()
     sink.open.set()
-    session = Session("s1", User("user1"), sink, spawn, Room(QUEUE_BYTES))
+    session = Session("s1", User("user1"), sink, spawn, ByteBudget(QUEUE_BYTES))
     session.offer(frame("a"))
     session.offer(frame("b"))
     await asyncio.sleep(0)
@@ -111,7 +111,7 @@ async def test_too_many_waiting_bytes_close_the_session() -> None:
 
 
 async def test_while_too_much_waits_for_all_clients_only_those_stay_that_take_what_they_are_sent() -> None:
-    room = Room(8 * BATCH_BYTES)
+    room = ByteBudget(8 * BATCH_BYTES)
     slow, fast = [HeldSink() for _ in range(10)], [HeldSink() for _ in range(10)]
     sessions = [live_session(sink, room) for sink in (*slow, *fast)]
     for sink in fast:

@@ -3,8 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.ledger.ledger import ATTEMPTS_KEPT
-from shared.ledger.reader import read_attempts
+from shared.ledger.rows import ATTEMPTS_KEPT, read_attempts
 
 
 def entry(at_ms: int, word: str = "retry") -> bytes:

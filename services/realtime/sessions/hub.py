@@ -20,7 +20,7 @@ from shared.directory.people import Person
 from shared.inbox.cursor import Cursor
 from shared.inbox.feed import FeedMirror, FeedNews
 from shared.inbox.inbox import Inbox
-from shared.inbox.sessions import Opened, Standing
+from shared.inbox.sessions import InboxPosition, Opened
 from shared.inbox.timeline import (
     FeedEntry,
     Snapshot,
@@ -30,7 +30,7 @@ from shared.inbox.timeline import (
     pending,
     with_read,
 )
-from shared.mqtt.byte_budget import Room
+from shared.mqtt.byte_budget import ByteBudget
 from shared.store.until_stored import until_stored
 from shared.telemetry import metrics
 
@@ -53,7 +53,7 @@ class Hub:
         self._directory = directory
         self._alerts = alerts
         self._spawn = spawn
-        self._room = Room(PROCESS_QUEUE_BYTES)
+        self._room = ByteBudget(PROCESS_QUEUE_BYTES)
 
     def add(self, session_id: str, user_id: str, sink: Sink) -> Session:
         """Begin a session: from now on it takes note of news, and shows them after ``admit``."""
@@ -243,9 +243,9 @@ class Hub:
             session.place = stream.end
         session.go_live()
 
-    def stands(self, user: User, standing: Standing) -> bool:
+    def stands(self, user: User, position: InboxPosition) -> bool:
         """Compare a user with the store; True when more must be read with ``reload``."""
-        snapshot = standing.snapshot
+        snapshot = position.snapshot
         if snapshot.version > user.version:
             user.version, user.own_unread = snapshot.version, snapshot.unread
             user.tell_unread()
@@ -256,7 +256,7 @@ class Hub:
         return (
             snapshot.version < user.version
             or snapshot.feed_version != user.feed_version
-            or standing.record_digest != user.record_digest
+            or position.record_digest != user.record_digest
         )
 
     async def reload(self, user: User, record_digest: str | None = None) -> None:

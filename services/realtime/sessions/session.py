@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from services.realtime.sessions import close_codes, frames
 from services.realtime.sessions.frames import Frame
 from shared.inbox.cursor import Cursor, cursors_behind
-from shared.mqtt.byte_budget import Room
+from shared.mqtt.byte_budget import ByteBudget
 
 log = logging.getLogger(__name__)
 
@@ -164,7 +164,7 @@ class Session:
         "user_epoch", "user_seq",
     )  # fmt: skip
 
-    def __init__(self, session_id: str, user: User, sink: Sink, spawn: Spawn, room: Room) -> None:
+    def __init__(self, session_id: str, user: User, sink: Sink, spawn: Spawn, room: ByteBudget) -> None:
         self._room = room
         self.id = session_id
         self.user = user

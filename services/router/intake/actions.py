@@ -4,7 +4,6 @@ The directory's suppression list is among them. Each is carried out at once and 
 acknowledgement, cancellation or record again changes nothing.
 """
 
-import json
 from collections.abc import Mapping
 
 from services.router.payloads import control
@@ -20,6 +19,7 @@ from shared.directory.person_change import PersonChange
 from shared.directory.suppression import Cause, Suppressions, digest
 from shared.inbox.sessions import Sessions, person_changed
 from shared.ledger.acknowledging import Acknowledging
+from shared.ledger.events import event
 from shared.ledger.jobs import Message
 from shared.ledger.ledger import ROUTER_LANE, Answered, Ledger
 from shared.mqtt.packets import Incoming
@@ -115,15 +115,19 @@ class Actions:
         cancelled = await self._ledger.cancel(notification_id)
         if cancelled is None:
             raise _unknown("notification_id")
-        step = {"state": State.SUPPRESSED, "reason": Reason.CANCELLED, "at": rfc3339(self._clock.now())}
+        state, reason = State.SUPPRESSED, Reason.CANCELLED
         messages: list[Message] = []
         for lane, recipient in cancelled.ended:
             if lane == ROUTER_LANE:
                 continue
-            metrics.deliveries.labels(lane, State.SUPPRESSED, Reason.CANCELLED).inc()
+            metrics.deliveries.labels(lane, state, reason).inc()
             if cancelled.events:
-                body = {**step, "channel": lane, "recipient": recipient}
-                messages.append((self._topics.event(notification_id), json.dumps(body)))
+                messages.append(
+                    event(
+                        self._topics, notification_id, state, self._clock,
+                        channel=lane, recipient=recipient, reason=reason,
+                    )
+                )  # fmt: skip
         return messages
 
     async def _connect(self, publish: control.SessionConnect, incoming: Incoming) -> dict[str, object]:

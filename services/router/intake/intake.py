@@ -33,10 +33,11 @@ from shared.core.clock import Clock, epoch_ms, from_epoch_ms, rfc3339
 from shared.core.errors import BrokerUnavailable, PublishRefused, Reason
 from shared.core.model import Priority
 from shared.core.topics import Kind, Topics
+from shared.ledger.events import event
 from shared.ledger.jobs import Message, jobs_of, settled
 from shared.ledger.ledger import AlertState, Ledger, NewRecord, NewRow, Verdict, accepted
 from shared.ledger.rejections import Rejections
-from shared.mqtt.byte_budget import Room
+from shared.mqtt.byte_budget import ByteBudget
 from shared.mqtt.connection import Broker
 from shared.mqtt.packets import PAYLOAD_FORMAT_INVALID, Incoming
 from shared.mqtt.reconnecting import BrokerLink
@@ -118,7 +119,7 @@ class Intake:
         out: where jobs, events and receipts are published.
 
     Attributes:
-        room: for what its connections have taken and is not written yet.
+        budget: for what its connections have taken and is not written yet.
     """
 
     def __init__(
@@ -137,7 +138,7 @@ class Intake:
         templates: Templates = NO_TEMPLATES,
         reject_unknown_fields: bool = False,
     ) -> None:
-        self.room = Room(IN_HAND_BYTES)
+        self.budget = ByteBudget(IN_HAND_BYTES)
         self._out = out
         self._templates = templates
         self._reject_unknown_fields = reject_unknown_fields
@@ -358,7 +359,8 @@ class Intake:
             receipt["accepted_at"] = rfc3339(from_epoch_ms(draft.notification.accepted_ms))
             receipt |= _warned(taken.warnings)
             taken.messages += jobs_of(self._topics, record.content, record.rows)
-            taken.messages += self._accepted_event(draft)
+            if draft.notification.events:
+                taken.messages.append(event(self._topics, notification_id, verdict, self._clock))
             taken.messages += tell_suppressed(self._topics, draft.notification, record.rows, self._clock)
             if any(new.reason is Reason.NO_RECIPIENT for new in record.rows):
                 extra = {"notification_id": notification_id}
@@ -368,12 +370,6 @@ class Intake:
         taken.span.set(notification_id=notification_id)
         taken.receipt = receipt
         self._count(taken, verdict.value)
-
-    def _accepted_event(self, draft: Draft) -> Iterator[Message]:
-        if draft.notification.events:
-            at = rfc3339(self._clock.now())
-            step = {"state": "accepted", "channel": None, "recipient": None, "reason": None, "at": at}
-            yield self._topics.event(draft.notification.id), json.dumps(step)
 
     @staticmethod
     def _count(taken: Taken, outcome: str) -> None:

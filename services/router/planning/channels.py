@@ -32,7 +32,7 @@ ALL_CHANNELS = tuple(Channel)
 
 # Whose push may wait a moment for somebody who sees the notification on his screen anyhow.
 MAY_WAIT = frozenset({Priority.LOW, Priority.NORMAL})
-Words = Callable[[Channel, Person], Content | None]
+Texts = Callable[[Channel, Person], Content | None]
 """Says what a channel says to somebody in place of the notification's own content; None for nothing else."""
 
 
@@ -44,7 +44,7 @@ def plan_person(
     expires_ms: int,
     *,
     channels: Sequence[Channel] | None = None,
-    words: Words = lambda _channel, _person: None,
+    texts: Texts = lambda _channel, _person: None,
     hold_until_ms: int = 0,
 ) -> list[NewRow]:
     """Decide the deliveries to one person.
@@ -52,7 +52,7 @@ def plan_person(
     Args:
         person: the directory's record, None for somebody unknown.
         channels: only these, beside what the publisher said (an escalation step's, or a fan-out's).
-        words: the person's own texts, of a notification with a template.
+        texts: the person's own texts, of a notification with a template.
         hold_until_ms: until when a push that may wait does, because the person is looking; 0 for somebody who is not.
     """
     planner = _Planner(notification, user_id, audience.round, expires_ms)
@@ -75,7 +75,7 @@ def plan_person(
         if not addresses:
             rows.append(planner.suppressed(channel, Reason.NO_ADDRESS))
             continue
-        content = words(channel, person)
+        content = texts(channel, person)
         due_ms = held_ms if channel is Channel.PUSH else 0
         rows += [planner.delivery(channel, name, address, content, due_ms) for name, address in addresses]
     return rows

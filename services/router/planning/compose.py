@@ -15,8 +15,7 @@ from services.router.payloads.mails import EmailBatch, EmailSend
 from services.router.payloads.push_to import PushTo
 from services.router.payloads.rejection import Rejected, RejectionCode
 from services.router.planning.tasks import Audience, Crowd, People
-from services.router.planning.texts import content as words
-from services.router.planning.texts import refusal, template_of
+from services.router.planning.texts import content_of, refusal, template_of
 from services.router.templates.folder import Templates
 from services.router.templates.problems import Unrenderable
 from shared.core.clock import epoch_ms
@@ -372,7 +371,7 @@ def _written(
     try:
         if for_people:
             template.check(publish.data)
-        return words(template, channel, base, publish.locale, publish.timezone)
+        return content_of(template, channel, base, publish.locale, publish.timezone)
     except Unrenderable as error:
         raise refusal(error, field) from None
 

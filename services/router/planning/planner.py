@@ -211,7 +211,7 @@ class Planner:
         channels: tuple[Channel, ...] | None = None,
     ) -> list[NewRow]:
         rows: list[NewRow] = []
-        words = Writer(notification, self._templates).for_person
+        texts = Writer(notification, self._templates).for_person
         for user_id in audience.user_ids:
             rows += plan_person(
                 notification,
@@ -220,7 +220,7 @@ class Planner:
                 audience,
                 expires_ms,
                 channels=channels,
-                words=words,
+                texts=texts,
                 hold_until_ms=self._hold_until_ms(user_id, known.focused),
             )
         return rows
@@ -306,7 +306,7 @@ class Planner:
         user_ids = await self._directory.page(members, page.after, FAN_OUT_PAGE)
         people, focused = await self._people(user_ids, [notification])
         channels = crowd_channels(notification)
-        words = Writer(notification, self._templates).for_person
+        texts = Writer(notification, self._templates).for_person
         rows: list[NewRow] = []
         for user_id, person in people.items():
             # The index may still name somebody who has left; the record is what counts.
@@ -318,7 +318,7 @@ class Planner:
                     People(user_ids=(user_id,)),
                     expires_ms,
                     channels=channels,
-                    words=words,
+                    texts=texts,
                     hold_until_ms=self._hold_until_ms(user_id, focused),
                 )
                 # Of a crowd only what is sent is written down: a row for each person whom a broadcast does not reach

@@ -1,4 +1,4 @@
-"""The words of notifications that name a template: the content of each channel for each reader.
+"""The texts of notifications that name a template: the content of each channel for each reader.
 
 A template is looked up twice. At acceptance it must be there and fit the data, or the publish is refused. When people
 are planned it may be later and another version of it (scheduled notifications, pages of a fan-out); then what does not
@@ -52,7 +52,7 @@ def _unknown_template(templates: Templates, name: str, field: str) -> Rejected:
     return Rejected(rejected.code, message, rejected.fields)
 
 
-def content(
+def content_of(
     template: Template, channel: Channel, base: Content, locale: str | None = None, zone: str | None = None
 ) -> Content:
     """Write what a channel says to one reader.
@@ -74,7 +74,7 @@ def refusal(error: Unrenderable, field: str = "") -> Rejected:
 
 
 class Writer:
-    """Writes the words of one notification; readers of one language and zone share theirs."""
+    """Writes the texts of one notification; readers of one language and zone share theirs."""
 
     def __init__(self, notification: Notification, templates: Templates) -> None:
         self._base = notification.content
@@ -98,7 +98,7 @@ class Writer:
 
     def _write(self, template: Template, channel: Channel, locale: str | None, zone: str | None) -> Content | None:
         try:
-            written = content(template, channel, self._base, locale, zone)
+            written = content_of(template, channel, self._base, locale, zone)
         except Unrenderable:
             # Without its text: that names the publisher's fields.
             log.error("template does not fit any more", extra={"template": template.name, "channel": channel})  # noqa: TRY400

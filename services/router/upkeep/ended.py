@@ -1,13 +1,13 @@
 """Rows that a sweep ended: counted, logged where nobody could read them, and told to who asked for events."""
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Collection
 
-from shared.core.clock import Clock, rfc3339
+from shared.core.clock import Clock
 from shared.core.errors import Reason
 from shared.core.topics import Topics
+from shared.ledger.events import event
 from shared.ledger.jobs import Message
 from shared.ledger.ledger import ROUTER_LANE, EndedRow
 from shared.store.replies import read_object
@@ -24,13 +24,11 @@ def tell_ended(topics: Topics, ended: Collection[EndedRow], clock: Clock) -> lis
             metrics.deliveries.labels(row.lane, row.state, row.reason).inc()
         notification = read_object(row.content)
         if row.lane != ROUTER_LANE and notification.get("events") is True:
-            step = {
-                "state": row.state, "channel": row.lane, "recipient": read_object(row.spec).get("recipient"),
-                "reason": row.reason, "at": rfc3339(clock.now()),
-            }  # fmt: skip
-            # What stands in a part of a fan-out is told under the name of the whole.
-            whole = notification.get("part_of") or row.notification_id
-            messages.append((topics.event(str(whole)), json.dumps(step)))
+            whole = str(notification.get("part_of") or row.notification_id)
+            recipient = read_object(row.spec).get("recipient")
+            messages.append(
+                event(topics, whole, row.state, clock, channel=row.lane, recipient=recipient, reason=row.reason)
+            )
     for lane, rows in Counter(row.lane for row in ended if row.reason is Reason.UNREADABLE).items():
         # What is in them may be anything, so that nothing of it is logged.
         log.error("rows put away: unreadable", extra={"lane": lane, "rows": rows})

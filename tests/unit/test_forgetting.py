@@ -1,4 +1,4 @@
-"""The brake on forgetting addresses."""
+"""The limit on forgetting addresses."""
 
 import logging
 
@@ -6,22 +6,22 @@ import pytest
 from prometheus_client import REGISTRY
 
 from shared.core.model import Channel
-from shared.delivery.forgetting import FREE_IN_HOUR, FREE_IN_WINDOW, HOUR_S, WINDOW_S, Brake
+from shared.delivery.forgetting import FREE_IN_HOUR, FREE_IN_WINDOW, HOUR_S, WINDOW_S, ForgettingLimit
 
 
 class Answers:
-    """A brake under a clock that the test moves."""
+    """A limit under a clock that the test moves."""
 
     def __init__(self) -> None:
         self.now_s = 1000.0
-        self.brake = Brake(Channel.EMAIL, lambda: self.now_s)
+        self.limit = ForgettingLimit(Channel.EMAIL, lambda: self.now_s)
 
     def ok(self, count: int) -> None:
         for _ in range(count):
-            self.brake.answered()
+            self.limit.answered()
 
     def forgotten(self, count: int) -> int:
-        return sum(self.brake.may_forget() for _ in range(count))
+        return sum(self.limit.may_forget() for _ in range(count))
 
 
 @pytest.fixture
@@ -58,9 +58,9 @@ def test_it_goes_on_when_the_five_minutes_are_over(answers: Answers) -> None:
 
 def test_good_answers_release_it_too(answers: Answers) -> None:
     answers.forgotten(20)
-    assert answers.brake.is_on
+    assert answers.limit.is_on
     answers.ok(380)
-    assert not answers.brake.is_on
+    assert not answers.limit.is_on
     assert alarm() == 0
 
 
@@ -71,7 +71,7 @@ def test_old_answers_do_not_count(answers: Answers) -> None:
 
 
 def test_at_most_one_percent_of_all_addresses_is_forgotten_in_an_hour(answers: Answers) -> None:
-    answers.brake.known = 20_000
+    answers.limit.known = 20_000
     forgotten = 0
     for _ in range(50):
         answers.now_s += HOUR_S / 60
@@ -84,7 +84,7 @@ def test_at_most_one_percent_of_all_addresses_is_forgotten_in_an_hour(answers: A
 
 
 def test_a_small_address_book_is_not_frozen_by_its_size(answers: Answers) -> None:
-    answers.brake.known = 50
+    answers.limit.known = 50
     answers.ok(10_000)
     assert answers.forgotten(200) == FREE_IN_HOUR
 

@@ -78,7 +78,7 @@ class IntakeLanes:
                 filters=lane.filters,
                 serve=lane.intake.serve,
                 session_expiry_s=SESSION_EXPIRY_S,
-                room=lane.intake.room,
+                budget=lane.intake.budget,
             )
             for lane in self._lanes
         ]
@@ -145,7 +145,7 @@ class IntakeLanes:
     async def _drain(self, slot: int, lane: Lane) -> None:
         client_id = self._client_id(slot, lane)
         async with Broker(
-            self._context.address, client_id, session_expiry_s=SESSION_EXPIRY_S, room=lane.intake.room
+            self._context.address, client_id, session_expiry_s=SESSION_EXPIRY_S, budget=lane.intake.budget
         ) as broker:
             async with asyncio.TaskGroup() as group:
                 # What the session holds comes before the broker's answers, so it is served from the first.

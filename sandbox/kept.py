@@ -1,4 +1,4 @@
-"""The outbox: what the sandbox providers took, newest last.
+"""What the sandbox's providers took and kept, newest last; the page shows it as their outbox.
 
 Promises that an entry is there, and in the journal if there is one, before its sender gets an answer, and that
 memory stays bounded: beyond MAX_ENTRIES entries or MAX_SIZE_BYTES of content the oldest go. Does not survive the
@@ -32,7 +32,7 @@ class Effect:
         id: The id that the provider answers with.
         notification_id: The sender's own id, where it can be seen.
         content: Title, body and extras, or how to work them out when somebody looks.
-        size_bytes: The size of what was sent, for the outbox's bound.
+        size_bytes: The size of what was sent, for the bound on what is kept.
         answered: False if the sender is deliberately left without an answer.
     """
 
@@ -48,7 +48,7 @@ class Effect:
 
 @dataclass(slots=True)
 class Entry:
-    """One effect in the outbox, numbered from 1 without gaps."""
+    """One effect that is kept, numbered from 1 without gaps."""
 
     n: int
     at: str
@@ -90,7 +90,7 @@ class Entry:
         return entry | content
 
 
-class Outbox:
+class Kept:
     """The bounded list of entries, and the only place that adds to it."""
 
     def __init__(
