@@ -173,10 +173,10 @@ CHANNEL = (
     ),
     Panel(
         "Addresses forgotten",
-        "A trickle. A step is a fault of ours or theirs; the brake is 1 then.",
+        "A trickle. A step is a fault of ours or theirs; the limit is 1 then.",
         (
             (f"sum(rate(carillon_forgotten_addresses_total{{{_CHANNEL}}}[{_RATE}]))", "forgotten"),
-            (f"max(carillon_forgetting_stopped{{{_CHANNEL}}})", "brake"),
+            (f"max(carillon_forgetting_stopped{{{_CHANNEL}}})", "limit reached"),
         ),
     ),
     Panel(
