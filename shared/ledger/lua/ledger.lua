@@ -23,7 +23,12 @@ local STATE_WORDS = {d = 'delivered', x = 'suppressed', e = 'expired', l = 'dead
 
 local function record_key(id) return base .. ':n:' .. id end
 
-local function number(value) return string.format('%.0f', value) end
+-- Write a whole number. '%d' takes a fraction of the time of '%.0f', and holds what the 64 bits of a C long do.
+local MOST_EXACT = 2 ^ 53
+
+local function number(value)
+  return string.format(value > -MOST_EXACT and value < MOST_EXACT and '%d' or '%.0f', value)
+end
 
 local STATES = {p = true, s = true, d = true, x = true, e = true, l = true}
 local PRIORITIES = {low = true, normal = true, high = true, critical = true}
