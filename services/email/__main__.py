@@ -32,8 +32,7 @@ def main() -> None:
         providers=providers,
         concurrency=settings.email_concurrency,
         attempt_deadline=settings.delivery_attempt_deadline,
-        # A near relay takes a mail in a millisecond; claiming each alone would cost as much as sending it.
-        claims_ahead=True,
+        claims_ahead=settings.email_claim_ahead,
     )
     run_channel(service, settings)
 

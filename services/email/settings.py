@@ -26,6 +26,9 @@ class EmailSettings(UnsubscribeSettings):
     )
     email_from: str = Field(description="the sender: Name <address>")
     email_concurrency: int = Field(10, ge=1, le=1000, description="sends in flight")
+    email_claim_ahead: bool = Field(
+        False, description="true: claims more mails than it sends at once while the relay is fast"
+    )
     email_ca_file: Path | None = Field(None, description="CA bundle of the relays, default the system's")
 
     @property

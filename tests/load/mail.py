@@ -33,11 +33,15 @@ _TEXT = "Good morning. Your deployment has finished without an error; the detail
 _POLL_S = 0.02
 
 
-def settings(port: int, connections: int) -> Mapping[str, str]:
+def settings(port: int, connections: int, *, claims_ahead: bool) -> Mapping[str, str]:
     """Return what points the email service at the relay."""
     # Mails of normal priority take as many of its places as there are connections; the rest is for more urgent ones.
     places = math.ceil(connections / SHARES[Priority.NORMAL])
-    return {"EMAIL_SMTP_URL": f"smtp://{LOOPBACK}:{port}?tls=none", "EMAIL_CONCURRENCY": str(places)}
+    return {
+        "EMAIL_SMTP_URL": f"smtp://{LOOPBACK}:{port}?tls=none",
+        "EMAIL_CONCURRENCY": str(places),
+        "EMAIL_CLAIM_AHEAD": str(claims_ahead),
+    }
 
 
 @asynccontextmanager
