@@ -81,8 +81,7 @@ class Worker(Generic[RowT]):
         report: told of every outcome, after it was written.
         lease: for how long a claim holds; longer than ``perform`` may take.
         claims_ahead: see ``shared.delivery.capacity``. What a dead worker had claimed is in doubt, begun or not, so
-        this is for
-            lanes where a doubt costs nothing.
+            this is for lanes where a doubt costs nothing.
     """
 
     def __init__(
