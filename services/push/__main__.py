@@ -1,5 +1,6 @@
 """Run the push service: ``python -m services.push`` from the repository root."""
 
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 
 from services.push.forgetting import Forgetting, counting
@@ -8,6 +9,7 @@ from services.push.settings import PushSettings
 from shared.core.model import Channel
 from shared.delivery.forgetting import ForgettingLimit
 from shared.delivery.provider import Provider
+from shared.delivery.rules import guarded
 from shared.runtime.service import ChannelService, Context, run_channel
 from shared.runtime.settings import load_or_exit
 
@@ -17,9 +19,9 @@ def main() -> None:
     settings = load_or_exit(PushSettings)
     limit = ForgettingLimit(Channel.PUSH)
 
-    def providers(context: Context[PushSettings]) -> list[Provider]:
+    def providers(context: Context[PushSettings]) -> Sequence[Provider]:
         built = build_providers(settings, context.clock)
-        return [Forgetting(each, context.directory, limit, context.clock) for each in built]
+        return guarded(Forgetting(context.directory, limit), built)
 
     def serve(context: Context[PushSettings]) -> AbstractAsyncContextManager[None]:
         return counting(context.directory, limit)

@@ -12,12 +12,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 
-from shared.core.clock import Clock
 from shared.core.errors import PermanentFailure, RecipientGone, StoreUnavailable
 from shared.core.model import Channel, Delivery, MobileToken, WebSubscription
 from shared.delivery.attempt import Attempt, Receipt
 from shared.delivery.forgetting import ForgettingLimit
-from shared.delivery.provider import Provider
 from shared.directory.directory import Directory
 from shared.telemetry import metrics
 
@@ -28,31 +26,15 @@ COUNT_INTERVAL_S = 600.0
 
 
 class Forgetting:
-    """A provider that has the directory forget what another provider says is gone."""
+    """The rules of the push channel: it asks nothing, and has the directory forget what a provider says is gone."""
 
-    def __init__(self, provider: Provider, directory: Directory, limit: ForgettingLimit, clock: Clock) -> None:
-        self._provider = provider
+    def __init__(self, directory: Directory, limit: ForgettingLimit) -> None:
         self._directory = directory
         self._limit = limit
-        self._clock = clock
 
-    @property
-    def name(self) -> str:
-        """The other provider's name."""
-        return self._provider.name
-
-    def handles(self, delivery: Delivery) -> bool:
-        """Ask the other provider."""
-        return self._provider.handles(delivery)
-
-    async def send(self, attempt: Attempt) -> Receipt:
-        """Make exactly one attempt."""
-        asked_at = self._clock.now()
-        try:
-            return await self._provider.send(attempt)
-        except RecipientGone as error:
-            error.since = error.since or asked_at
-            raise
+    async def check(self, _attempt: Attempt) -> Receipt | None:
+        """Let every attempt pass."""
+        return None
 
     async def learn(self, attempt: Attempt, error: PermanentFailure | None) -> None:
         """Forget the device if it is gone."""
@@ -60,11 +42,7 @@ class Forgetting:
             self._limit.answered()
         # Counted even where there is nothing to remove: it says as much about our settings.
         elif self._limit.may_forget():
-            await self._forget(attempt.delivery, error.since or self._clock.now())
-
-    async def close(self) -> None:
-        """Close the other provider."""
-        await self._provider.close()
+            await self._forget(attempt.delivery, error.since or attempt.asked_at)
 
     async def _forget(self, delivery: Delivery, gone_at: datetime) -> None:
         match delivery.address:

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from shared.core.errors import DeliveryError, OutcomeUnknown, Reason, TemporaryFailure
 from shared.core.model import Content, Delivery, Notification
@@ -70,6 +70,7 @@ class Attempt:
         reach_within: how long the provider may take until it is about to hand over what is said, because another one
             stands by; None: as long as it thinks right. When it is over, that is a ``TemporaryFailure``.
         handover: where the provider says that nothing has left yet.
+        asked_at: when the provider was asked.
     """
 
     notification: Notification
@@ -79,6 +80,7 @@ class Attempt:
     deadline: datetime
     reach_within: timedelta | None = None
     handover: Handover = field(default_factory=Handover, compare=False, repr=False)
+    asked_at: datetime = field(default_factory=lambda: datetime.now(UTC), compare=False, repr=False)
 
     @property
     def content(self) -> Content:

@@ -137,7 +137,15 @@ class Deliverer:
                 reach_s = REACH_S if choice.hurry else left_s / (len(choices) - position)
                 # A little less than what is left, so that "not reached" is known before the attempt is cut off.
                 reach_within = timedelta(seconds=min(reach_s, left_s * 0.9))
-            attempt = Attempt(notification, delivery, claim.attempt, claim.in_doubt, deadline, reach_within)
+            attempt = Attempt(
+                notification,
+                delivery,
+                claim.attempt,
+                claim.in_doubt,
+                deadline,
+                reach_within,
+                asked_at=self._clock.now(),
+            )
             outcome, error = await self._try(self._providers[choice.name], attempt, left_s, routes, claim)
             ended.append(outcome)
             if isinstance(error, RouteUnfit):

@@ -18,6 +18,7 @@ from shared.core.errors import RecipientGone
 from shared.core.model import Channel, MobileToken, WebSubscription
 from shared.delivery.attempt import Attempt, Receipt
 from shared.delivery.forgetting import FREE_IN_WINDOW, ForgettingLimit
+from shared.delivery.rules import Guarded, guarded
 from shared.directory.directory import Directory
 from shared.directory.people import Person
 from shared.store.keys import Keys
@@ -49,10 +50,11 @@ def stops() -> ForgettingLimit:
 
 
 @pytest.fixture
-async def apns(box: Sandbox, directory: Directory, stops: ForgettingLimit) -> AsyncIterator[Forgetting]:
+async def apns(box: Sandbox, directory: Directory, stops: ForgettingLimit) -> AsyncIterator[Guarded]:
     settings = settings_from(service_environment(box.credentials.data))
     built = build_providers(settings, SystemClock())
-    yield Forgetting(built[0], directory, stops, SystemClock())
+    [provider] = guarded(Forgetting(directory, stops), built[:1])
+    yield provider
     for each in built:
         await each.close()
 
@@ -81,9 +83,7 @@ def attempt_for(user_id: str | None, token: str = TOKEN) -> Attempt:
     return replace(attempt, delivery=attempt.delivery.model_copy(update={"recipient": user_id}))
 
 
-async def test_a_token_that_is_gone_leaves_its_owners_record(
-    box: Sandbox, apns: Forgetting, directory: Directory
-) -> None:
+async def test_a_token_that_is_gone_leaves_its_owners_record(box: Sandbox, apns: Guarded, directory: Directory) -> None:
     gone(box)
     assert isinstance(await outcome(apns, make_attempt(registered())), RecipientGone)
     assert await tokens(directory) == [OTHER]
@@ -102,15 +102,15 @@ async def test_a_browser_that_unsubscribed_leaves_its_owners_record(
     await directory.put(Person.model_validate({"user_id": "user123", "devices": [browser]}))
     address = WebSubscription(endpoint=subscription["endpoint"], **subscription["keys"])
     built = build_providers(settings_from(service_environment(box.credentials.data)), SystemClock())
-    forgetting = Forgetting(built[2], directory, stops, SystemClock())
-    assert isinstance(await outcome(forgetting, make_attempt(address)), RecipientGone)
+    [webpush] = guarded(Forgetting(directory, stops), built[2:])
+    assert isinstance(await outcome(webpush, make_attempt(address)), RecipientGone)
     assert await tokens(directory) == []
     for each in built:
         await each.close()
 
 
 async def test_a_device_that_registered_again_meanwhile_keeps_its_place(
-    box: Sandbox, apns: Forgetting, directory: Directory
+    box: Sandbox, apns: Guarded, directory: Directory
 ) -> None:
     # The delivery was planned before, the record says otherwise by now.
     await directory.put(person("user123", TOKEN, registered_at=NOW))
@@ -125,7 +125,7 @@ async def test_a_device_that_registered_again_meanwhile_keeps_its_place(
 
 
 async def test_a_token_that_belongs_to_nobody_is_nobodys_loss(
-    box: Sandbox, apns: Forgetting, directory: Directory
+    box: Sandbox, apns: Guarded, directory: Directory
 ) -> None:
     gone(box)
     assert isinstance(await outcome(apns, attempt_for(None)), RecipientGone)
@@ -133,7 +133,7 @@ async def test_a_token_that_belongs_to_nobody_is_nobodys_loss(
 
 
 async def test_forgetting_stops_when_everything_looks_gone(
-    box: Sandbox, apns: Forgetting, directory: Directory, stops: ForgettingLimit
+    box: Sandbox, apns: Guarded, directory: Directory, stops: ForgettingLimit
 ) -> None:
     names = [f"user{number}" for number in range(FREE_IN_WINDOW * 3)]
     own = {name: f"{number:064x}" for number, name in enumerate(names)}
@@ -146,14 +146,14 @@ async def test_forgetting_stops_when_everything_looks_gone(
     assert len(kept) == len(names) - FREE_IN_WINDOW
 
 
-async def test_a_delivery_ends_as_it_would_have_when_the_store_is_away(box: Sandbox, apns: Forgetting) -> None:
+async def test_a_delivery_ends_as_it_would_have_when_the_store_is_away(box: Sandbox, apns: Guarded) -> None:
     gone(box)
     async with Store("redis://127.0.0.1:1") as away:
-        forgetting = Forgetting(apns, Directory(away, Keys()), ForgettingLimit(Channel.PUSH), SystemClock())
+        [forgetting] = guarded(Forgetting(Directory(away, Keys()), ForgettingLimit(Channel.PUSH)), [apns])
         assert isinstance(await outcome(forgetting, make_attempt(registered())), RecipientGone)
 
 
-async def test_other_platforms_are_left_to_other_providers(apns: Forgetting) -> None:
+async def test_other_platforms_are_left_to_other_providers(apns: Guarded) -> None:
     assert apns.name == "apns"
     assert apns.handles(make_attempt(ios()).delivery)
     assert not apns.handles(make_attempt(android()).delivery)
