@@ -153,6 +153,17 @@ async def test_a_delivered_row_ends_once_and_its_record_expires_only_then(ledger
     assert await open_rows(ledger) == 0
 
 
+async def test_a_number_that_no_integer_of_the_store_holds_is_written_as_it_was(ledger: Ledger, opened: Store) -> None:
+    accepted = record(row())
+    await ledger.accept(accepted)
+    name = f"{Keys().shard_of(accepted.notification.id)}:n:{accepted.notification.id}"
+    status = (await opened.command("HGET", name, "s:email:0")).decode().split("|")
+    status[8] = "100000000000000000000"
+    await opened.command("HSET", name, "s:email:0", "|".join(status))
+    assert (await claim(ledger, accepted)).verdict == "claimed"
+    assert (await opened.command("HGET", name, "s:email:0")).decode().split("|")[8] == status[8]
+
+
 async def test_a_lapsed_lease_is_taken_over_in_doubt_and_the_late_finish_is_refused(ledger: Ledger) -> None:
     accepted = record(row())
     await ledger.accept(accepted)
