@@ -18,7 +18,7 @@ from services.router.settings import RouterSettings
 from services.sms.providers import SmsServiceSettings
 from shared.core.errors import ConfigError
 from shared.runtime.service import DRAIN_S
-from shared.runtime.settings import CommonSettings
+from shared.runtime.settings import ChannelSettings, CommonSettings
 from tests.manifests import OVERLAYS, ROOT, SECRETS, Pod, of_kind, rendered
 
 SETTINGS: dict[str, type[CommonSettings]] = {
@@ -230,6 +230,14 @@ def test_every_opening_leads_to_a_port_that_somebody_has(overlay: str) -> None:
         for template in selected:
             (container,) = template["spec"]["containers"]
             assert ports <= {port["name"] for port in container["ports"]}
+
+
+@overlays
+def test_every_channel_that_has_providers_reaches_them_by_https(overlay: str) -> None:
+    policy = of_kind(overlay, "NetworkPolicy")["https-providers"]["spec"]
+    assert {port["port"] for rule in policy["egress"] for port in rule["ports"]} == {443}
+    reached = {service for service in SETTINGS if _matches(policy["podSelector"], Pod(overlay, service).labels)}
+    assert reached == {service for service, settings in SETTINGS.items() if issubclass(settings, ChannelSettings)}
 
 
 def _matches(selector: dict[str, Any], labels: dict[str, str]) -> bool:
