@@ -24,7 +24,7 @@ To add a provider ``acme`` to a channel:
 3. Add a case to ``tests/integration/test_contract_<channel>.py``: a subclass of ``ProviderContract``
    (``tests/provider_contract.py``) with ``expected`` and ``rig``, against the provider's protocol in the sandbox. Its
    tests are there for free: refusal, rate limits, wrong credentials, cut connections, hangs, leaked secrets, closing.
-   So are those of its settings (``tests/unit/test_provider_settings.py``).
+   So are those of its settings (``tests/unit/test_providers.py``).
 4. Name the settings in docs/reference/settings.md; a test compares them.
 
 Network policies, metrics and log fields need no change.

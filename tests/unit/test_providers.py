@@ -1,10 +1,11 @@
-"""What holds for the settings of every provider in a channel's list."""
+"""What holds for every provider in a channel's list: its settings, its tests, and who knows of it."""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import grimp
 import pytest
 
 from services.email.providers import PROVIDERS as EMAIL
@@ -93,6 +94,16 @@ def test_what_is_wrong_with_the_rest_is_told_as_well(
     environment.setenv(next(reversed(settings.groups[0].model_fields)).upper(), "x")
     with pytest.raises(ConfigError, match=r"REDIS_URL: required; \w+"):
         settings.load()
+
+
+@kinds
+def test_only_the_list_knows_it(settings: type[ChannelSettings], kind: Kind) -> None:
+    channel = f"services.{settings.channel}"
+    room = ".".join(kind.settings.__module__.split(".")[:3])
+    graph = grimp.build_graph("services")
+    inside = {room, *graph.find_descendants(room)}
+    knowing = set().union(*(graph.find_modules_that_directly_import(module) for module in inside)) - inside
+    assert knowing == {f"{channel}.providers"}
 
 
 @kinds
