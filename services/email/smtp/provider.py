@@ -1,4 +1,4 @@
-"""The providers of the email channel: SMTP relays, in the operator's order of preference.
+"""Mail through SMTP relays, in the operator's order of preference.
 
 One delivery is one recipient, one mail and one attempt. Each relay is a provider of its own, so that one that cannot be
 reached, refuses us or puts us off before it took anything is followed by the next (``shared.delivery.failover``), and
