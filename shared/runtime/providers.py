@@ -25,11 +25,13 @@ class Parts(Generic[ChannelSettingsT_co]):
 
 
 PartsT = TypeVar("PartsT", bound=Parts[Any])
+# A provider may ask for less than its channel has.
+PartsT_contra = TypeVar("PartsT_contra", bound=Parts[Any], contravariant=True)
 
 
 # Without slots: Python 3.11 cannot make a frozen generic class with them.
 @dataclass(frozen=True)
-class ProviderKind(Generic[GroupT, PartsT]):
+class ProviderKind(Generic[GroupT, PartsT_contra]):
     """One kind of provider.
 
     Attributes:
@@ -39,8 +41,8 @@ class ProviderKind(Generic[GroupT, PartsT]):
     """
 
     settings: type[GroupT]
-    build: Callable[[GroupT, PartsT], Sequence[Provider]]
-    routes: Callable[[GroupT, PartsT], Iterable[web.RouteDef]] | None = None
+    build: Callable[[GroupT, PartsT_contra], Sequence[Provider]]
+    routes: Callable[[GroupT, PartsT_contra], Iterable[web.RouteDef]] | None = None
 
 
 def groups_of(kinds: Iterable[ProviderKind[Any, PartsT]]) -> tuple[type[ProviderSettings], ...]:
