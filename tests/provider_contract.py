@@ -1,9 +1,10 @@
 """The provider contract: what the delivery loop relies on, as one test class that runs over every provider.
 
-A provider's tests subclass ``ProviderContract`` under a name that pytest collects, and give it two things:
+A provider's case in ``tests/integration/test_contract_<channel>.py`` subclasses ``ProviderContract`` under a name that
+pytest collects, and gives it two things:
 
 - a fixture ``rig``: a ``Rig`` around a real server that speaks the provider's protocol. ``SandboxRig`` is one around
-  the sandbox;
+  the sandbox, and ``open_only`` builds the provider as its service does;
 - ``expected``: how a send ends for every ``Fault``. A fault that the protocol does not know is ``NotApplicable``, with
   the reason, and its test does not exist.
 """
@@ -31,6 +32,7 @@ from shared.core.model import State
 from shared.delivery.attempt import Attempt, Receipt
 from shared.delivery.provider import Provider
 from shared.ledger.ledger import Outcome
+from shared.runtime.providers import PartsT, ProviderKind, build_providers
 from tests.attempts import cancel_once, outcome, perform
 from tests.waiting import eventually
 
@@ -118,6 +120,11 @@ class Rig(Protocol):
     async def arrived(self) -> list[str]:
         """Return the texts of what the server took, oldest first."""
         ...
+
+
+def open_only(kind: ProviderKind[Any, PartsT], parts: PartsT) -> Provider:
+    """Build a kind's preferred provider as the service would, were it the only kind."""
+    return build_providers([kind], parts)[0]
 
 
 @dataclass

@@ -14,8 +14,9 @@ from typing import Any, TypedDict
 import aiohttp
 
 from sandbox.credentials import service_environment
+from services.push.providers import PROVIDERS, PushServiceSettings
 from services.push.settings import PushSettings
-from shared.core.clock import epoch_ms
+from shared.core.clock import Clock, epoch_ms
 from shared.core.model import (
     Address,
     Channel,
@@ -28,6 +29,8 @@ from shared.core.model import (
     WebSubscription,
 )
 from shared.delivery.attempt import Attempt
+from shared.delivery.provider import Provider
+from shared.runtime import providers
 from shared.store.keys import new_notification_id
 
 _ROOT = Path(__file__).parent.parent
@@ -93,10 +96,25 @@ def make_attempt(
     )
 
 
-def settings_from(environment: dict[str, str]) -> PushSettings:
+def settings_from(environment: dict[str, str]) -> PushServiceSettings:
     """The settings that this environment holds, whatever the process's own says."""
     names = {name.lower(): value for name, value in environment.items() if name.startswith("PUSH_")}
-    return PushSettings.model_validate({"mqtt_url": "mqtt://127.0.0.1", "redis_url": "redis://127.0.0.1", **names})
+    base = {"mqtt_url": "mqtt://127.0.0.1", "redis_url": "redis://127.0.0.1"}
+    return PushServiceSettings.model_validate({**base, **names})
+
+
+def changed(settings: PushSettings, **changes: object) -> PushServiceSettings:
+    """The same settings, but for some of them; None unsets one."""
+    values = settings.model_dump(exclude_unset=True)
+    for kind in PROVIDERS:
+        if group := settings.of(kind.settings):
+            values |= group.model_dump(exclude_unset=True)
+    return PushServiceSettings.model_validate(values | changes)
+
+
+def build_providers(settings: PushSettings, clock: Clock) -> tuple[Provider, ...]:
+    """The providers as the service builds them."""
+    return providers.build_providers(PROVIDERS, providers.Parts(settings, clock))
 
 
 class PushSandbox:

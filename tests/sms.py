@@ -2,10 +2,15 @@
 
 import time
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from sandbox.server import Sandbox
+from services.sms.desk import Desk, SmsParts
+from services.sms.providers import SmsServiceSettings
 from services.sms.settings import SmsSettings
+from services.sms.text import Texts
+from services.sms.twilio.provider import TwilioProvider, TwilioSettings, twilio_providers
+from shared.core.clock import SystemClock
 from shared.core.model import (
     AlertDetails,
     Channel,
@@ -24,7 +29,7 @@ PHONE = "+12025550123"
 
 def settings_for(box: Sandbox, **others: Any) -> SmsSettings:
     """The settings that point at a sandbox."""
-    return SmsSettings.model_validate(
+    return SmsServiceSettings.model_validate(
         {
             "mqtt_url": "mqtt://localhost",
             "redis_url": "redis://localhost",
@@ -36,6 +41,18 @@ def settings_for(box: Sandbox, **others: Any) -> SmsSettings:
             **others,
         }
     )
+
+
+def parts_for(settings: SmsSettings) -> Desk:
+    """What providers send by, without a store; only callbacks would ask for more of a desk."""
+    return cast("Desk", SmsParts(settings, SystemClock(), Texts(settings.sms_max_segments)))
+
+
+def open_twilio(settings: SmsSettings) -> tuple[TwilioProvider, ...]:
+    """A provider for each sender, without a store."""
+    twilio = settings.of(TwilioSettings)
+    assert twilio is not None
+    return twilio_providers(twilio, parts_for(settings))
 
 
 def attempt(

@@ -16,9 +16,13 @@ from weakref import WeakKeyDictionary
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
+from services.email.providers import EmailServiceSettings
 from services.email.settings import EmailSettings
+from services.email.smtp.provider import SmtpProvider, SmtpSettings, smtp_providers
+from shared.core.clock import SystemClock
 from shared.core.model import Channel, Content, Delivery, EmailAddress, Notification, Priority
 from shared.delivery.attempt import Attempt
+from shared.runtime.providers import Parts
 from tests.waiting import eventually
 
 ID = "01893e4a-0000-7003-8000-000000000000"
@@ -56,8 +60,8 @@ def attempt(
     return Attempt(notification, delivery, number=1, in_doubt=False, deadline=datetime.now(UTC))
 
 
-def email_settings(*urls: str, **others: Any) -> EmailSettings:
-    return EmailSettings.model_validate(
+def email_settings(*urls: str, **others: Any) -> EmailServiceSettings:
+    return EmailServiceSettings.model_validate(
         {
             "mqtt_url": "mqtt://localhost",
             "redis_url": "redis://localhost",
@@ -66,6 +70,13 @@ def email_settings(*urls: str, **others: Any) -> EmailSettings:
             **others,
         }
     )
+
+
+def open_smtp(settings: EmailSettings) -> SmtpProvider:
+    """The provider of the first relay, as the service builds it."""
+    smtp = settings.of(SmtpSettings)
+    assert smtp is not None
+    return smtp_providers(smtp, Parts(settings, SystemClock()))[0]
 
 
 @dataclass

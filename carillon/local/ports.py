@@ -8,8 +8,11 @@ import socket
 from collections.abc import Collection
 from dataclasses import astuple, dataclass, replace
 
+from shared.core.model import Channel
+
 LOOPBACK = "127.0.0.1"
-SERVICES = ("router", "email", "sms", "push", "realtime")
+# In the order of their ops ports: the last is the one that people talk to.
+SERVICES = ("router", *(each.value for each in Channel if each is not Channel.REALTIME), Channel.REALTIME.value)
 
 # Below the ports that Linux gives to outgoing connections (net.ipv4.ip_local_port_range starts at 32768), so that no
 # client of ours takes a port between the question and the server's start.

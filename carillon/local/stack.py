@@ -23,10 +23,11 @@ from carillon.local.ports import LOOPBACK, SERVICES, Ports, free_port
 from carillon.local.servers import ROOT, LocalServer, local_broker, local_store
 from sandbox.credentials import service_environment
 from shared.core.errors import CarillonError
+from shared.core.model import Channel
 
 # What one service alone reads. No service gets the credentials of another; links to unsubscribe are made by email and
 # served by realtime.
-_OWN_PREFIX = {"email": "EMAIL_", "sms": "SMS_", "push": "PUSH_", "realtime": "REALTIME_"}
+_OWN_PREFIX = {channel.value: f"{channel.upper()}_" for channel in Channel}
 _OWN_PREFIXES = tuple(_OWN_PREFIX.values())
 _SHARED_BY = {"email": "EMAIL_UNSUBSCRIBE_", "realtime": "EMAIL_UNSUBSCRIBE_"}
 

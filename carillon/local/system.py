@@ -29,7 +29,7 @@ from carillon.local.prometheus import DASHBOARDS, local_prometheus, prometheus_u
 from carillon.local.servers import ROOT
 from carillon.local.stack import DATA_VARIABLE, DEFAULT_DATA, Stack
 from carillon.local.supervisor import Supervisor
-from services.push.settings import BROWSER_PUSH_HOSTS
+from services.push.webpush.allowed_hosts import BROWSER_PUSH_HOSTS
 from shared.core.errors import CarillonError
 from shared.delivery import http_answer
 

@@ -1,1 +1,1 @@
-"""The email service: mail through SMTP relays."""
+"""The email service."""

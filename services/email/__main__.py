@@ -3,13 +3,14 @@
 import sys
 from collections.abc import Sequence
 
+from services.email.providers import PROVIDERS, EmailServiceSettings
 from services.email.rules import MailRules
 from services.email.settings import EmailSettings
-from services.email.smtp.provider import smtp_providers
 from shared.core.model import Channel
 from shared.delivery.provider import Provider
 from shared.delivery.rules import guarded
 from shared.directory.suppression import Suppressions
+from shared.runtime.providers import Parts, build_providers
 from shared.runtime.service import ChannelService, Context, run_channel
 from shared.runtime.settings import load_or_exit
 
@@ -20,12 +21,13 @@ _SWITCH_INTERVAL_S = 0.0005
 
 def main() -> None:
     """Read the settings and serve until told to stop."""
-    settings = load_or_exit(EmailSettings)
+    settings = load_or_exit(EmailServiceSettings)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
 
     def providers(context: Context[EmailSettings]) -> Sequence[Provider]:
         suppressions = Suppressions(context.store, context.keys, Channel.EMAIL, context.clock)
-        return guarded(MailRules(suppressions, context.directory.count), smtp_providers(settings))
+        carriers = build_providers(PROVIDERS, Parts(context.settings, context.clock))
+        return guarded(MailRules(suppressions, context.directory.count), carriers)
 
     service = ChannelService[EmailSettings](
         channel=Channel.EMAIL,

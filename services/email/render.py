@@ -20,7 +20,7 @@ from services.email.mime import (
     mailbox,
     unstructured,
 )
-from services.email.smtp.relays import Sender
+from services.email.sender import Sender
 from services.email.unsubscribe import Unsubscribe
 from shared.core.errors import PermanentFailure, Reason
 from shared.core.model import Content, EmailAddress, Priority

@@ -1,1 +1,1 @@
-"""The SMS service: text messages through Twilio."""
+"""The SMS service: text messages."""

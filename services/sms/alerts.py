@@ -7,6 +7,7 @@ one number for as long, and that no other one of them has the same. The telephon
 from dataclasses import dataclass
 from typing import Self
 
+from services.sms.keys import number_key
 from shared.core.model import PhoneNumber
 from shared.delivery.attempt import Attempt
 from shared.ledger.ledger import AlertState, Ledger
@@ -84,12 +85,12 @@ class SentAlerts:
         if alert is None or not alert.requires_acknowledgment or recipient is None:
             return None
         sent = SentAlert(attempt.notification.id, recipient)
-        base = self._keys.sms_number(address.phone)
+        base = number_key(self._keys, address.phone)
         return int(await self._store.script(_alert, base, sent.text, ALERTS_KEPT, HIGHEST_NUMBER, self._retention_s))
 
     async def sent_to(self, phone: str) -> list[Answerable]:
         """Return what was sent to a number, the newest first; an alert that several people got there is one."""
-        base = self._keys.sms_number(phone)
+        base = number_key(self._keys, phone)
         members = await self._store.command("ZRANGE", f"{base}:alerts", 0, -1, "REV")
         if not members:
             return []

@@ -8,12 +8,13 @@ for its number: the directory's numbers are known, and an alarm must get through
 
 from dataclasses import dataclass
 
+from services.sms import metrics
+from services.sms.keys import number_key, prefix_key
 from shared.core.errors import DeliveryRefused, Reason
 from shared.core.model import PhoneNumber, Priority
 from shared.delivery.attempt import Attempt
 from shared.store.keys import Keys
 from shared.store.store import Store, load_script
-from shared.telemetry import metrics
 
 _cap = load_script(__package__, "sms_cap")
 
@@ -57,12 +58,12 @@ class Caps:
         name = f"{attempt.notification.id}/{delivery.key}"
         limits = self._limits
         per_number = limits.per_number_critical if known else limits.per_number
-        await self._take("number", self._keys.sms_number(address.phone), name, per_number)
+        await self._take("number", number_key(self._keys, address.phone), name, per_number)
         if not known:
             prefix = address.phone[:-BLOCK_DIGITS].lstrip("+")
-            await self._take("prefix", self._keys.sms_prefix(prefix), name, limits.per_prefix)
+            await self._take("prefix", prefix_key(self._keys, prefix), name, limits.per_prefix)
 
     async def _take(self, cap: str, key: str, name: str, most: int) -> None:
         if most and not await self._store.script(_cap, f"{key}:cap", name, most, self._limits.window_s * 1000):
-            metrics.sms_capped.labels(cap).inc()
+            metrics.capped.labels(cap).inc()
             raise DeliveryRefused(Reason.RATE_CAPPED, f"more than {most} for one {cap}")

@@ -1,4 +1,4 @@
-"""What becomes of SMS after Twilio has taken them: its status callbacks, written into the ledger.
+"""What becomes of SMS after a provider has taken them: its status callbacks, written into the ledger.
 
 Promises that callbacks may come late, twice and in any order, and that none of them ends a delivery: it ended when the
 provider took it (docs/decisions/0005). Of one delivery that was sent twice, because the first time was in doubt, the

@@ -4,20 +4,20 @@ import logging
 from asyncio import Future
 from collections.abc import Callable
 
+from services.sms import metrics
 from services.sms.confirmations import Confirmations, Confirmed, Outcome
 from services.sms.unwanted import Unwanted
-from services.sms.verdict import OPTED_OUT_CODE, is_gone, is_short_code
 from shared.core.clock import Clock
+from shared.core.errors import DeliveryError
 from shared.core.model import Channel, PhoneNumber, State
 from shared.core.topics import Topics
 from shared.ledger.events import event
-from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
 
 class Confirming:
-    """Deals with what Twilio tells of one message.
+    """Deals with what a provider tells of one message.
 
     Args:
         publish: publishes an event.
@@ -39,13 +39,21 @@ class Confirming:
         self._clock = clock
 
     async def confirm(
-        self, notification_id: str, key: str, outcome: Outcome, code: str, provider_id: str, *, sender: str
+        self,
+        notification_id: str,
+        key: str,
+        outcome: Outcome,
+        code: str,
+        provider_id: str,
+        *,
+        error: DeliveryError | None = None,
     ) -> None:
         """Deal with one callback; one about a delivery that nobody knows changes nothing.
 
         Args:
-            code: Twilio's, digits or nothing.
-            sender: whom the message came from.
+            code: the provider's own, fit for logs, or nothing.
+            error: what a failure says of the number: a ``RecipientGone``, or a ``DeliveryRefused`` of somebody who
+                opted out; None where it says nothing.
         """
         confirmed = await self._confirmations.write(notification_id, key, outcome, code, provider_id)
         if confirmed is None:
@@ -53,10 +61,10 @@ class Confirming:
             return
         # Also when it is no news: the first time may have failed half way.
         if outcome is Outcome.FAILED:
-            await self._leave_alone(confirmed, code, sender)
+            await self._leave_alone(confirmed, error)
         if not confirmed.news:
             return
-        metrics.sms_confirmations.labels(outcome).inc()
+        metrics.confirmations.labels(outcome).inc()
         log.log(
             logging.WARNING if outcome is Outcome.FAILED else logging.INFO,
             "confirmation",
@@ -74,11 +82,7 @@ class Confirming:
             )  # fmt: skip
             self._publish(*step)
 
-    async def _leave_alone(self, confirmed: Confirmed, code: str, sender: str) -> None:
+    async def _leave_alone(self, confirmed: Confirmed, error: DeliveryError | None) -> None:
         address = confirmed.delivery.address
-        if not isinstance(address, PhoneNumber) or not code:
-            return
-        if is_gone(int(code), short_code=is_short_code(sender)):
-            await self._unwanted.gone(address.phone, code)
-        elif int(code) == OPTED_OUT_CODE:
-            await self._unwanted.opt_out(address.phone, code)
+        if isinstance(address, PhoneNumber) and error is not None:
+            await self._unwanted.note(address.phone, error)

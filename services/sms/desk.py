@@ -1,10 +1,14 @@
-"""What an SMS process is put together from, beside its providers: rules, texts, and the endpoint for callbacks."""
+"""What an SMS process is put together from, beside its providers: rules, texts, and what callbacks lead to."""
 
-from collections.abc import AsyncIterator
+from asyncio import Future
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
+from aiohttp import web
+
+from services.sms import metrics
 from services.sms.alerts import SentAlerts
-from services.sms.callbacks import Callbacks, serve_callbacks
+from services.sms.callback_server import serve_callbacks
 from services.sms.caps import Caps
 from services.sms.confirmations import Confirmations
 from services.sms.confirming import Confirming
@@ -13,41 +17,63 @@ from services.sms.rules import SmsRules
 from services.sms.settings import SmsSettings
 from services.sms.text import Texts
 from services.sms.unwanted import Unwanted
+from shared.core.clock import Clock
+from shared.runtime.providers import Parts
 from shared.runtime.service import Context
-from shared.telemetry import metrics
 
 
-class Desk:
-    """The parts that providers and callbacks share; to be made inside the running loop."""
+class SmsParts(Parts[SmsSettings]):
+    """What every provider of SMS sends by.
+
+    Attributes:
+        texts: says what an attempt sends.
+    """
+
+    def __init__(self, settings: SmsSettings, clock: Clock, texts: Texts) -> None:
+        super().__init__(settings, clock)
+        self.texts = texts
+
+
+class Desk(SmsParts):
+    """The parts that providers and their callbacks share; to be made inside the running loop.
+
+    Attributes:
+        rules: what holds for every SMS.
+        confirming: deals with status callbacks.
+        inbound: deals with what people send.
+    """
 
     def __init__(self, context: Context[SmsSettings]) -> None:
-        self._context = context
         settings, store, keys = context.settings, context.store, context.keys
-        self._unwanted = Unwanted(store, keys, context.clock)
-        self._confirmations = Confirmations(store, keys)
-        self._alerts = SentAlerts(store, keys, context.ledger, settings.record_retention_s)
+        unwanted, confirmations = Unwanted(store, keys, context.clock), Confirmations(store, keys)
+        alerts = SentAlerts(store, keys, context.ledger, settings.record_retention_s)
         # Nobody can answer without the endpoint.
-        self.texts = Texts(settings.sms_max_segments, self._alerts if settings.callbacks else None)
-        self.rules = SmsRules(
-            settings.countries, self._unwanted, Caps(store, keys, settings.cap_limits), self._confirmations
+        texts = Texts(settings.sms_max_segments, alerts if settings.callbacks else None)
+        super().__init__(settings, context.clock, texts)
+
+        def publish(topic: str, payload: str) -> "Future[bool]":
+            # The connection is there when work is taken, which is later.
+            return context.publish(topic, payload)
+
+        self.rules = SmsRules(settings.countries, unwanted, Caps(store, keys, settings.cap_limits), confirmations)
+        self.confirming = Confirming(
+            confirmations, unwanted, topics=context.topics, publish=publish, clock=context.clock
         )
-        metrics.prepare_sms()
+        self.inbound = Inbound(store, keys, unwanted, alerts)
+        metrics.prepare()
 
     @asynccontextmanager
-    async def serving(self) -> AsyncIterator[int | None]:
+    async def serving(self, routes: Iterable[web.RouteDef]) -> AsyncIterator[int | None]:
         """Serve callbacks while the context stands, where that is asked for.
+
+        Args:
+            routes: the providers'.
 
         Yields:
             The port, None without an endpoint.
         """
-        context, endpoint = self._context, self._context.settings.callbacks
-        if endpoint is None:
+        if self.settings.callbacks is None:
             yield None
             return
-        confirming = Confirming(
-            self._confirmations, self._unwanted, topics=context.topics, publish=context.publish, clock=context.clock
-        )
-        inbound = Inbound(context.store, context.keys, self._unwanted, self._alerts)
-        token = context.settings.sms_twilio_auth_token.get_secret_value()
-        async with serve_callbacks(endpoint, Callbacks(token, endpoint.url, confirming, inbound)) as port:
+        async with serve_callbacks(self.settings.callbacks, routes) as port:
             yield port

@@ -1,20 +1,21 @@
 """What follows from an inbound SMS: STOP and START, the acknowledgement of an alert, a helpful answer.
 
-Promises that one message has its effect once, even if Twilio hands it over again a day later, that a word that asks for
-silence is heard before anything else, and that answers are few: only to numbers that were sent an alert, so many within
-an hour, whatever an auto-responder says to them. STOP, START and HELP Twilio answers itself.
+Promises that one message has its effect once, even if its provider hands it over again a day later, that a word that
+asks for silence is heard before anything else, and that answers are few: only to numbers that were sent an alert, so
+many within an hour, whatever an auto-responder says to them. STOP, START and HELP get no answer here: providers answer
+them themselves.
 """
 
 import logging
 
-from services.sms import keywords
+from services.sms import keywords, metrics
 from services.sms.alerts import SentAlert, SentAlerts
 from services.sms.answers import NOT_TAKEN, Say, Take, decide
+from services.sms.keys import inbound_key, number_key
 from services.sms.keywords import Asked, Request
 from services.sms.unwanted import Unwanted
 from shared.store.keys import Keys
 from shared.store.store import Store, load_script
-from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +44,9 @@ class Inbound:
         Returns:
             What to answer, if anything.
         """
-        mark = self._keys.sms_inbound(message_id)
+        mark = inbound_key(self._keys, message_id)
         if done := await self._store.command("GET", mark):
-            metrics.sms_inbound.labels("repeated").inc()
+            metrics.inbound.labels(metrics.REPEATED).inc()
             if done != _NO_ALERT:
                 # Marked before it was acknowledged, which may have failed.
                 await self._alerts.acknowledge(SentAlert.read(done), keywords.read(body).note)
@@ -65,7 +66,7 @@ class Inbound:
         if isinstance(follows, Take) and not await self._alerts.acknowledge(follows.alert, follows.note):
             follows = NOT_TAKEN
         answer = await self._answer(phone, follows, message_id) if isinstance(follows, Say) else None
-        metrics.sms_inbound.labels(asked.request).inc()
+        metrics.inbound.labels(asked.request).inc()
         log.info(
             "inbound message",
             extra={
@@ -82,9 +83,9 @@ class Inbound:
         return asked
 
     async def _answer(self, phone: str, say: Say, message_id: str) -> str | None:
-        # Twilio would not send it, and whoever said STOP means it.
+        # Whoever said STOP means it.
         if await self._unwanted.is_opted_out(phone):
             return None
         kind, most = ("help", HELP_MOST) if say.is_help else ("questions", QUESTIONS_MOST)
-        key = f"{self._keys.sms_number(phone)}:{kind}"
+        key = f"{number_key(self._keys, phone)}:{kind}"
         return say.text if await self._store.script(_cap, key, message_id, most, ANSWERS_WITHIN_MS) else None

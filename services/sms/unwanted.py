@@ -1,7 +1,7 @@
 """Numbers that get no SMS: people who answered STOP, and numbers that reach nobody.
 
-Promises that STOP holds until START, for critical notifications too: there are laws about it, and Twilio would refuse
-them. Numbers are not given up in masses, see ``shared.delivery.forgetting``.
+Promises that STOP holds until START, for critical notifications too: there are laws about it, and providers would
+refuse them. Numbers are not given up in masses, see ``shared.delivery.forgetting``.
 """
 
 from shared.core.clock import Clock

@@ -382,6 +382,8 @@ class Ledger:
                 lease_ms,
                 self.record_retention_s,
                 ATTEMPTS_KEPT,
+                len(LANES),
+                *LANES,
                 *(part for index in indexes for part in rows[index]),
             )
             for base, indexes in by_shard.items()

@@ -14,12 +14,26 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from shared.core.errors import ConfigError
+from shared.core.model import Channel
 
 SettingsT = TypeVar("SettingsT", bound="CommonSettings")
+GroupT = TypeVar("GroupT", bound="ProviderSettings")
 
 # What Kubernetes injects for a Service called mqtt, redis, realtime and so on; it is not ours to judge. NAME_PORT looks
 # like a setting and is told by its value (Kubernetes documentation, "Service", environment variables).
@@ -128,11 +142,106 @@ class CommonSettings(BaseSettings):
         try:
             return cls()
         except ValidationError as error:
-            raise ConfigError("; ".join(_problem(detail) for detail in error.errors())) from None
+            raise ConfigError(_problems(error)) from None
+
+    @classmethod
+    def every_field(cls) -> dict[str, FieldInfo]:
+        """Return what is read, by the variable's name in small letters."""
+        return dict(cls.model_fields)
 
     def masked(self) -> dict[str, str]:
         """Return the settings for the log, secrets and URLs' credentials masked."""
         return {name: str(value) for name, value in self if value is not None}
+
+
+class ProviderSettings(BaseModel):
+    """The settings of one provider, which stand beside its channel's.
+
+    A subclass adds its own fields; a field's variable is its name in capitals and begins with the channel's prefix.
+    They are set whole or not at all: those without a default are needed as soon as one of them is set, and a provider
+    of which none is set is not there. A validator may raise a ``ConfigError`` that names the variable.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    @classmethod
+    def needed(cls) -> tuple[str, ...]:
+        """Return the variables that this provider cannot do without."""
+        return tuple(name.upper() for name, field in cls.model_fields.items() if field.is_required())
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Self | None:
+        """Read them out of all that is set; None where none of them is.
+
+        Raises:
+            ConfigError: one line that names the variable.
+        """
+        given = {name: values[name] for name in cls.model_fields if values.get(name) is not None}
+        if not given:
+            return None
+        missing = [name for name in cls.needed() if name.lower() not in given]
+        if missing:
+            raise ConfigError(f"{', '.join(missing)}: required, because {next(iter(given)).upper()} is set")
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            raise ConfigError(_problems(error)) from None
+
+
+class ChannelSettings(CommonSettings):
+    """What a channel service reads: the channel's own settings, and those of each provider that is configured.
+
+    Attributes:
+        channel: in which words a missing provider is told.
+        groups: of all its providers, the preferred one first; at least one has to be set.
+    """
+
+    channel: ClassVar[Channel]
+    groups: ClassVar[tuple[type[ProviderSettings], ...]] = ()
+
+    _configured: tuple[ProviderSettings, ...] = PrivateAttr(())
+
+    def of(self, group: type[GroupT]) -> GroupT | None:
+        """Return a provider's settings; None where it is not configured."""
+        return next((each for each in self._configured if isinstance(each, group)), None)
+
+    @classmethod
+    def every_field(cls) -> dict[str, FieldInfo]:
+        """Return what is read, the providers' settings included."""
+        fields = super().every_field()
+        for group in cls.groups:
+            fields |= group.model_fields
+        return fields
+
+    def masked(self) -> dict[str, str]:
+        """Return the settings for the log, secrets and URLs' credentials masked."""
+        configured = {name: str(value) for group in self._configured for name, value in group if value is not None}
+        return super().masked() | configured
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _with_providers(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401 - pydantic's shape
+        problems: list[str] = []
+        settings: Self | None = None
+        try:
+            settings = handler(values)
+        except ValidationError as error:
+            problems.append(_problems(error))
+        configured: list[ProviderSettings] = []
+        for group in cls.groups:
+            try:
+                if found := group.read(values):
+                    configured.append(found)
+            except ConfigError as error:
+                problems.append(str(error))
+        if cls.groups and not configured and not problems:
+            names = " or ".join(group.needed()[0] for group in cls.groups)
+            each = "with what belongs to it" if len(cls.groups) == 1 else "each with what belongs to it"
+            problems.append(f"no {cls.channel} provider is configured: set {names}, {each}")
+        if settings is None or problems:
+            raise ConfigError("; ".join(problems))
+        settings._configured = tuple(configured)  # noqa: SLF001 - our own
+        return settings
 
 
 # RFC 2104, 3: at least as long as the hash is, which is SHA-256 everywhere here.
@@ -168,6 +277,22 @@ def _public_url(url: str | None) -> str | None:
     return url
 
 
+def base_url(value: str, schemes: tuple[str, ...] = ("https", "http")) -> str:
+    """Return where a provider's API is: the origin alone.
+
+    Raises:
+        ValueError: a sentence for the operator.
+    """
+    try:
+        parts = urlsplit(value)
+        is_origin = bool(parts.hostname) and parts.port != 0 and parts.path in ("", "/") and "@" not in parts.netloc
+    except ValueError:
+        parts, is_origin = SplitResult("", "", "", "", ""), False
+    if parts.scheme not in schemes or not is_origin or parts.query or parts.fragment:
+        raise ValueError(f"a URL of the form {schemes[0]}://host[:port] is required")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
 class UnsubscribeSettings(CommonSettings):
     """What the email service, which makes links to unsubscribe, and the realtime service, which serves them, share."""
 
@@ -190,6 +315,7 @@ class _StrictEnvironment(PydanticBaseSettingsSource):
 
     def __init__(self, settings_cls: type[BaseSettings], environment: Mapping[str, str]) -> None:
         super().__init__(settings_cls)
+        self._fields = settings_cls.every_field() if issubclass(settings_cls, CommonSettings) else {}
         self._environment = {name: value for name, value in environment.items() if not _is_service_link(name, value)}
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ANN401, ARG002 - the base's shape
@@ -211,11 +337,11 @@ class _StrictEnvironment(PydanticBaseSettingsSource):
     def __call__(self) -> dict[str, Any]:
         """Return every setting that the environment holds."""
         self._refuse_unknown()
-        values = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        values = {name: self.get_field_value(field, name)[0] for name, field in self._fields.items()}
         return {name: value for name, value in values.items() if value is not None}
 
     def _refuse_unknown(self) -> None:
-        known = {name.upper() for name in self.settings_cls.model_fields}
+        known = {name.upper() for name in self._fields}
         known |= {f"{name}_FILE" for name in known if not name.endswith("_FILE")}
         prefixes: tuple[str, ...] = getattr(self.settings_cls, "prefixes", ())
         for name in sorted(self._environment):
@@ -235,6 +361,10 @@ def _suggestion(name: str, known: set[str]) -> str:
 
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
     return f", did you mean {close[0]}?" if close else ""
+
+
+def _problems(error: ValidationError) -> str:
+    return "; ".join(_problem(detail) for detail in error.errors())
 
 
 def _problem(detail: Any) -> str:  # noqa: ANN401 - pydantic's error details

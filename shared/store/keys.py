@@ -2,7 +2,7 @@
 
 A script touches keys of one hash tag only, so that a Redis Cluster can place the tags where it likes. There are seven
 kinds of tag: a ledger shard ``{s07}``, a user ``{u:ID}``, a group ``{g:ID}``, a suppressed address ``{x:DIGEST}``, a
-device ``{d:DIGEST}``, what SMS need ``{sms:…}``, and a few singletons such as ``{feed}``.
+device ``{d:DIGEST}``, what SMS need ``{sms:…}`` (``services/sms/keys.py``), and a few singletons such as ``{feed}``.
 
 A ledger script is given the shard's base key (``carillon:{s07}``) and builds the rest itself, see ``shared/lua``:
 
@@ -204,17 +204,9 @@ class Keys:
         """The base key of the periodic audit: whose turn it is, and what the last one found."""
         return f"{self._root}:{{audit}}"
 
-    def sms_number(self, phone: str) -> str:
-        """The base key of what the SMS service remembers of one number, which itself does not stand in it."""
-        return f"{self._root}:{{sms:{sha256(phone.encode()).hexdigest()[:32]}}}"
-
-    def sms_prefix(self, prefix: str) -> str:
-        """The base key of a block of numbers, named by the digits that they have in common."""
-        return f"{self._root}:{{sms:p{prefix}}}"
-
-    def sms_inbound(self, message_id: str) -> str:
-        """The mark that an inbound SMS has been dealt with. Kept a day."""
-        return f"{self._root}:{{sms:in{message_id}}}"
+    def tagged(self, tag: str) -> str:
+        """The base key of what one service alone reads, by a hash tag of its own such as ``sms:…``."""
+        return f"{self._root}:{{{tag}}}"
 
     @property
     def rejected(self) -> str:

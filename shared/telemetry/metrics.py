@@ -1,4 +1,4 @@
-"""The metrics that the wire contract names, each defined once.
+"""The metrics that the wire contract names, each defined once; SMS has more of its own (``services.sms.metrics``).
 
 Labels come from fixed lists only: never a user, an address or a notification id. ``prepare_channel`` and
 ``prepare_router`` create the series at 0, so that the first failure is a step and not a birth.
@@ -60,13 +60,6 @@ forgotten_addresses = Counter(
     "carillon_forgotten_addresses", "Addresses forgotten because their provider said that they are gone.", ["channel"]
 )
 
-sms_segments = Counter("carillon_sms_segments", "Segments of the SMS that Twilio took; it bills by them.", ["encoding"])
-sms_capped = Counter("carillon_sms_capped", "SMS held back by the caps, by the cap.", ["cap"])
-sms_confirmations = Counter(
-    "carillon_sms_confirmations", "What became of SMS that Twilio had taken, by its status callbacks.", ["outcome"]
-)
-sms_inbound = Counter("carillon_sms_inbound", "SMS that people sent us, by what they asked for.", ["request"])
-
 withheld_receipts = Counter(
     "carillon_withheld_receipts", "Receipts that were not published, because their topic is not below receipts/."
 )
@@ -99,10 +92,6 @@ store_short_writes = Counter(
     "carillon_store_short_writes", "Calls that were not answered because too few replicas had them in time."
 )
 
-SMS_ENCODINGS = ("gsm7", "ucs2")
-SMS_CAPS = ("number", "prefix")
-SMS_CONFIRMATIONS = ("taken", "sent", "delivered", "failed")
-SMS_REQUESTS = ("stop", "start", "help", "acknowledge", "other", "repeated")
 INTAKE_OUTCOMES = ("accepted", "duplicate", "rejected")
 LEFT_ROWS = ("newer", "unreadable")
 ATTEMPT_OUTCOMES = [each for each in AttemptOutcome if each not in (AttemptOutcome.PAUSED, AttemptOutcome.SEEN)]
@@ -151,18 +140,6 @@ def prepare_lane(lane: str) -> None:
     """Create the series that every worker has at 0."""
     for why in LEFT_ROWS:
         left_rows.labels(lane, why)
-
-
-def prepare_sms() -> None:
-    """Create the SMS service's own series at 0."""
-    for counter, values in (
-        (sms_segments, SMS_ENCODINGS),
-        (sms_capped, SMS_CAPS),
-        (sms_confirmations, SMS_CONFIRMATIONS),
-        (sms_inbound, SMS_REQUESTS),
-    ):
-        for value in values:
-            counter.labels(value)
 
 
 def prepare_router(kinds: Iterable[str]) -> None:

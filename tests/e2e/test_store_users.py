@@ -10,6 +10,7 @@ from redis.exceptions import NoPermissionError
 
 from carillon.local.stack import Stack, with_login
 from carillon.store.users import STORE_ROLES
+from services.sms.keys import number_key
 from shared.store.keys import Keys
 from tests.command_line import CommandLine
 from tests.store_users import give_users, refused
@@ -111,15 +112,15 @@ async def test_no_user_reaches_beyond_carillons_own_commands_and_keys(guarded: S
     ("role", "key", "reads"),
     [
         ("email", Keys().user("user1") + ":record", True),
-        ("email", Keys().sms_number("+12125550100"), False),
+        ("email", number_key(Keys(), "+12125550100"), False),
         ("email", Keys().slots + ":owners", False),
         ("sms", Keys().user("user1") + ":record", True),
         ("sms", Keys().suppressed("email", "x"), False),
-        ("push", Keys().sms_number("+12125550100"), False),
+        ("push", number_key(Keys(), "+12125550100"), False),
         ("push", Keys().oncall, False),
-        ("realtime", Keys().sms_number("+12125550100"), False),
+        ("realtime", number_key(Keys(), "+12125550100"), False),
         ("realtime", Keys().rejected, False),
-        ("router", Keys().sms_number("+12125550100"), False),
+        ("router", number_key(Keys(), "+12125550100"), False),
     ],
 )
 async def test_what_is_anothers_is_read_only_or_out_of_reach(

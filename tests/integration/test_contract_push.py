@@ -8,8 +8,10 @@ import pytest
 
 from sandbox.credentials import service_environment
 from sandbox.server import Sandbox
-from services.push.providers import build_providers
+from services.push.apns.provider import APNS
+from services.push.fcm.provider import FCM
 from services.push.settings import PushSettings
+from services.push.webpush.provider import WEB_PUSH
 from shared.core.clock import SystemClock
 from shared.core.errors import (
     OutcomeUnknown,
@@ -20,8 +22,17 @@ from shared.core.errors import (
     TemporaryFailure,
 )
 from shared.core.model import WebSubscription
-from shared.delivery.provider import Provider
-from tests.provider_contract import SECRET, Ends, Expected, Fault, NotApplicable, ProviderContract, SandboxRig
+from shared.runtime.providers import Parts
+from tests.provider_contract import (
+    SECRET,
+    Ends,
+    Expected,
+    Fault,
+    NotApplicable,
+    ProviderContract,
+    SandboxRig,
+    open_only,
+)
 from tests.push import android, ios, make_attempt, settings_from
 from tests.sandbox_client import SandboxClient
 
@@ -62,34 +73,20 @@ EXPECTED: Expected = {
 
 
 @pytest.fixture
-def settings(box: Sandbox) -> PushSettings:
+def parts(box: Sandbox) -> Parts[PushSettings]:
     """What points the service at the running sandbox."""
-    return settings_from(service_environment(box.credentials.data))
-
-
-def provider_named(name: str, settings: PushSettings) -> Provider:
-    """Build one provider as the service would, were it the only one that is configured."""
-    only = settings.model_copy(update={key: None for key in KEYS.values() if key != KEYS[name]})
-    [provider] = build_providers(only, SystemClock())
-    return provider
-
-
-KEYS = {
-    "apns": "push_apns_key_file",
-    "fcm": "push_fcm_credentials_file",
-    "webpush": "push_webpush_vapid_key_file",
-}
+    return Parts(settings_from(service_environment(box.credentials.data)), SystemClock())
 
 
 class TestApns(ProviderContract):
     expected: ClassVar[Expected] = EXPECTED
 
     @pytest.fixture
-    def rig(self, box: Sandbox, settings: PushSettings) -> SandboxRig:
+    def rig(self, box: Sandbox, parts: Parts[PushSettings]) -> SandboxRig:
         return SandboxRig(
             box,
             "apns",
-            open=partial(provider_named, "apns", settings),
+            open=partial(open_only, APNS, parts),
             make_attempt=partial(make_attempt, ios(IOS_SECRET)),
             secrets=[IOS_SECRET, *CREDENTIALS],
             faults=FAULTS,
@@ -104,11 +101,11 @@ class TestFcm(ProviderContract):
     }
 
     @pytest.fixture
-    def rig(self, box: Sandbox, settings: PushSettings) -> SandboxRig:
+    def rig(self, box: Sandbox, parts: Parts[PushSettings]) -> SandboxRig:
         return SandboxRig(
             box,
             "fcm",
-            open=partial(provider_named, "fcm", settings),
+            open=partial(open_only, FCM, parts),
             make_attempt=partial(make_attempt, android(ANDROID_SECRET)),
             secrets=[ANDROID_SECRET, *CREDENTIALS],
             faults={
@@ -128,13 +125,13 @@ class TestWebPush(ProviderContract):
     }
 
     @pytest.fixture
-    async def rig(self, box: Sandbox, settings: PushSettings) -> SandboxRig:
+    async def rig(self, box: Sandbox, parts: Parts[PushSettings]) -> SandboxRig:
         subscription = await SandboxClient(box.addresses.http_url, {}).subscription(BROWSER_SECRET)
         browser = WebSubscription(endpoint=subscription["endpoint"], **subscription["keys"])
         return SandboxRig(
             box,
             "webpush",
-            open=partial(provider_named, "webpush", settings),
+            open=partial(open_only, WEB_PUSH, parts),
             make_attempt=partial(make_attempt, browser),
             secrets=[BROWSER_SECRET, browser.auth, browser.p256dh, *CREDENTIALS],
             faults=FAULTS,

@@ -9,12 +9,11 @@ from email.policy import SMTP
 import pytest
 
 from services.email.mime import field_names
-from services.email.smtp.provider import SmtpProvider
 from shared.core.errors import PermanentFailure
 from shared.core.model import Content, EmailAddress
 from shared.delivery.attempt import Attempt, Receipt
 from tests.attempts import outcome
-from tests.smtp import Relay, attempt, email_settings, relay
+from tests.smtp import Relay, attempt, email_settings, open_smtp, relay
 
 MAILS = 10_000
 SEED = 20260105
@@ -64,7 +63,7 @@ async def test_no_text_adds_or_changes_a_header_field_or_a_recipient() -> None:
     ends: list[object] = []
     async with relay() as scripted:
         settings = email_settings(scripted.url)
-        provider = SmtpProvider(settings, settings.relays[0])
+        provider = open_smtp(settings)
 
         async def send(share: list[Attempt]) -> None:
             ends.extend([await outcome(provider, one) for one in share])

@@ -10,7 +10,7 @@ import pytest
 from services.email.smtp.connection import REFUSALS_LIMIT
 from services.email.smtp.provider import SmtpProvider
 from shared.core.errors import ProviderMisconfigured, Reason, RecipientGone, TemporaryFailure
-from tests.smtp import attempt, email_settings
+from tests.smtp import attempt, email_settings, open_smtp
 from tests.waiting import eventually
 
 _EHLO = {True: b"250-localhost\r\n250 PIPELINING\r\n", False: b"250 localhost\r\n"}
@@ -62,7 +62,7 @@ async def serving(relay: ChunkRelay) -> AsyncIterator[SmtpProvider]:
     server = await asyncio.start_server(relay.serve, "127.0.0.1", 0)
     async with server:
         settings = email_settings(f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}?tls=none")
-        provider = SmtpProvider(settings, settings.relays[0])
+        provider = open_smtp(settings)
         try:
             yield provider
         finally:
@@ -153,7 +153,7 @@ async def test_a_relay_that_asks_for_the_content_of_a_refused_mail_does_not_get_
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         settings = email_settings(f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}?tls=none")
-        provider = SmtpProvider(settings, settings.relays[0])
+        provider = open_smtp(settings)
         with pytest.raises(RecipientGone):
             await provider.send(attempt())
         await provider.close()

@@ -29,7 +29,7 @@ from shared.core.errors import (
 from shared.core.model import Priority
 from shared.delivery.attempt import Receipt
 from tests.attempts import cancel_once, outcome
-from tests.smtp import ID, attempt, email_settings, relay
+from tests.smtp import ID, attempt, email_settings, open_smtp, relay
 from tests.waiting import eventually
 
 PASSWORD = "s3cret,pass/word"
@@ -53,7 +53,7 @@ async def provider() -> AsyncIterator[Open]:
 
     def open_for(url: str, **others: Any) -> SmtpProvider:
         settings = email_settings(url, **others)
-        opened.append(SmtpProvider(settings, settings.relays[0]))
+        opened.append(open_smtp(settings))
         return opened[-1]
 
     yield open_for

@@ -21,7 +21,7 @@ from shared.core.errors import (
 )
 from shared.delivery.attempt import Receipt
 from tests.attempts import outcome
-from tests.smtp import attempt, email_settings
+from tests.smtp import attempt, email_settings, open_smtp
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.smtp_sink
@@ -65,7 +65,7 @@ async def sink(dumps: Path) -> AsyncIterator[Sink]:
         )  # fmt: skip
         await eventually(lambda: listens(port), what="smtp-sink")
         settings = email_settings(f"smtp://{LOOPBACK}:{port}", email_concurrency=CONCURRENCY)
-        providers.append(SmtpProvider(settings, settings.relays[0]))
+        providers.append(open_smtp(settings))
         return providers[-1]
 
     yield start

@@ -10,8 +10,9 @@ from typing import Any, cast
 import pytest
 
 from carillon.local.servers import LocalServer
-from services.sms.callbacks import Callbacks, serve_callbacks
+from services.sms.callback_server import serve_callbacks
 from services.sms.settings import CallbackEndpoint
+from services.sms.twilio.callbacks import Callbacks
 from shared.runtime.ops import serve_ops
 from shared.telemetry.log import configure
 from tests.conftest import EmptyStore
@@ -116,7 +117,7 @@ async def serving(name: str, store: EmptyStore, broker: LocalServer, prefix: str
     elif name == "callbacks":
         nobody = cast("Any", None)
         endpoint = CallbackEndpoint("127.0.0.1", 0, "https://sms.example.com")
-        async with serve_callbacks(endpoint, Callbacks("token", endpoint.url, nobody, nobody)) as port:
+        async with serve_callbacks(endpoint, Callbacks("token", endpoint.url, nobody, nobody).routes()) as port:
             yield port
     else:
         async with realtime_node(store.url, broker.url, prefix) as node:

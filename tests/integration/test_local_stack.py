@@ -16,7 +16,7 @@ from carillon.local.child import ChildFailed
 from carillon.local.ports import Ports, is_free
 from carillon.local.stack import Stack, read_environment
 from carillon.local.supervisor import GaveUp, Supervisor
-from services.push.settings import BROWSER_PUSH_HOSTS
+from services.push.webpush.allowed_hosts import BROWSER_PUSH_HOSTS
 from shared.core.errors import BrokerUnavailable, CarillonError
 from shared.core.model import Channel, Priority
 from shared.core.topics import Kind, Topics

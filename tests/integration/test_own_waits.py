@@ -10,10 +10,6 @@ import pytest
 from sandbox.credentials import service_environment
 from sandbox.script import Rule
 from sandbox.server import Sandbox
-from services.email.smtp.provider import SmtpProvider
-from services.push.providers import build_providers
-from services.sms.text import Texts
-from services.sms.twilio import TwilioProvider
 from shared.core.clock import SystemClock
 from shared.core.errors import Reason
 from shared.core.model import State
@@ -22,7 +18,7 @@ from shared.delivery.provider import Provider
 from shared.ledger.ledger import Outcome
 from tests import sms, smtp
 from tests.attempts import perform
-from tests.push import android, make_attempt, settings_from
+from tests.push import android, build_providers, changed, make_attempt, settings_from
 from tests.waiting import eventually
 
 DEADLINE = timedelta(seconds=1)
@@ -60,7 +56,7 @@ async def silent_server(first_words: bytes = b"") -> AsyncIterator[int]:
 
 
 async def test_an_sms_that_waits_for_a_free_connection_was_not_sent(box: Sandbox) -> None:
-    provider = TwilioProvider(sms.settings_for(box, sms_concurrency=1), Texts(10), "+15005550006")
+    provider = sms.open_twilio(sms.settings_for(box, sms_concurrency=1))[0]
     box.script.add(Rule.model_validate({"provider": "twilio", "fault": {"hang": "after"}}))
     try:
         sent = performing(provider, sms.attempt())
@@ -101,7 +97,7 @@ async def test_a_push_that_waits_for_an_access_token_was_not_sent(box: Sandbox, 
 async def test_a_mail_that_a_relay_did_not_ask_the_content_of_was_not_sent() -> None:
     async with silent_server(b"220 localhost\r\n") as port:
         settings = smtp.email_settings(f"smtp://127.0.0.1:{port}?tls=none")
-        provider = SmtpProvider(settings, settings.relays[0])
+        provider = smtp.open_smtp(settings)
         waiting = await performing(provider, smtp.attempt())
         await provider.close()
     assert not_sent(waiting, Reason.TIMEOUT), waiting
@@ -113,7 +109,7 @@ async def push(box: Sandbox) -> AsyncIterator[Build]:
     built: list[Provider] = []
 
     def build(name: str, **others: object) -> Provider:
-        settings = settings_from(service_environment(box.credentials.data)).model_copy(update=others)
+        settings = changed(settings_from(service_environment(box.credentials.data)), **others)
         built.extend(build_providers(settings, SystemClock()))
         return next(provider for provider in reversed(built) if provider.name == name)
 

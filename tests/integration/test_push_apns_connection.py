@@ -20,7 +20,6 @@ from sandbox.credentials import prepare
 from services.push.apns import pool as apns_pool
 from services.push.apns.connection import ApnsConnection
 from services.push.apns.provider import ApnsProvider
-from services.push.providers import build_providers
 from services.push.settings import PushSettings
 from shared.core.clock import SystemClock
 from shared.core.errors import (
@@ -32,7 +31,7 @@ from shared.core.errors import (
 )
 from shared.delivery.attempt import Receipt
 from tests.attempts import perform
-from tests.push import IOS_TOKEN, PushSandbox, What, ios, make_attempt, running_sandbox
+from tests.push import IOS_TOKEN, PushSandbox, What, build_providers, changed, ios, make_attempt, running_sandbox
 from tests.push_soak import soak
 from tests.waiting import eventually
 
@@ -47,7 +46,7 @@ def push_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PushSandb
 
 @asynccontextmanager
 async def apns_provider(settings: PushSettings, **changes: object) -> AsyncIterator[ApnsProvider]:
-    provider, *others = build_providers(settings.model_copy(update=changes), SystemClock())
+    provider, *others = build_providers(changed(settings, **changes), SystemClock())
     assert isinstance(provider, ApnsProvider)
     try:
         yield provider

@@ -9,15 +9,15 @@ import pytest
 from sandbox.credentials import service_environment
 from sandbox.script import Rule
 from sandbox.server import Options, Sandbox, running
-from services.push.providers import build_providers
-from services.push.settings import APNS_SANDBOX_URL, APNS_URL, PushSettings
+from services.push.apns.provider import APNS_SANDBOX_URL, APNS_URL, ApnsSettings
+from services.push.settings import PushSettings
 from shared.core.clock import SystemClock
 from shared.core.errors import DeliveryError, PermanentFailure, RecipientGone
 from shared.core.model import AppEnvironment, MobileToken
 from shared.delivery.attempt import Receipt
 from shared.delivery.provider import Provider
 from tests.attempts import outcome
-from tests.push import ios, make_attempt, settings_from
+from tests.push import build_providers, ios, make_attempt, settings_from
 
 
 def environment(box: Sandbox, **names: str | None) -> dict[str, str]:
@@ -74,7 +74,9 @@ async def test_a_bad_token_is_gone_only_where_its_environment_is_known(
 
 
 def urls(settings: PushSettings) -> tuple[str, str]:
-    return settings.apns_urls[AppEnvironment.PRODUCTION], settings.apns_urls[AppEnvironment.SANDBOX]
+    apns = settings.of(ApnsSettings)
+    assert apns is not None
+    return apns.urls[AppEnvironment.PRODUCTION], apns.urls[AppEnvironment.SANDBOX]
 
 
 async def test_the_settings_name_both_services_or_one_for_both(box: Sandbox) -> None:

@@ -12,7 +12,6 @@ from sandbox.credentials import service_environment
 from sandbox.script import Rule
 from sandbox.server import Sandbox
 from services.push.forgetting import Forgetting, counting
-from services.push.providers import build_providers
 from shared.core.clock import SystemClock, epoch_ms
 from shared.core.errors import RecipientGone
 from shared.core.model import Channel, MobileToken, WebSubscription
@@ -25,7 +24,7 @@ from shared.store.keys import Keys
 from shared.store.store import Store
 from tests.attempts import outcome
 from tests.conftest import EmptyStore
-from tests.push import android, ios, make_attempt, settings_from
+from tests.push import android, build_providers, ios, make_attempt, settings_from
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.real_store

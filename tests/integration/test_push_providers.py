@@ -12,7 +12,6 @@ from typing import Any, Unpack
 import pytest
 
 from services.push import payload
-from services.push.providers import build_providers
 from shared.core.clock import SystemClock
 from shared.core.errors import (
     DeliveryError,
@@ -27,7 +26,18 @@ from shared.core.model import Address, Priority
 from shared.delivery.attempt import Attempt, Receipt
 from shared.delivery.provider import Provider
 from tests.attempts import outcome
-from tests.push import ANDROID_TOKEN, IOS_TOKEN, PushSandbox, What, android, ios, make_attempt, running_sandbox
+from tests.push import (
+    ANDROID_TOKEN,
+    IOS_TOKEN,
+    PushSandbox,
+    What,
+    android,
+    build_providers,
+    changed,
+    ios,
+    make_attempt,
+    running_sandbox,
+)
 from tests.waiting import eventually
 
 BROWSER = "browser-1"
@@ -51,7 +61,7 @@ async def providers(push_sandbox: PushSandbox) -> AsyncIterator[dict[str, Provid
 
 @asynccontextmanager
 async def webpush_allowing(push_sandbox: PushSandbox, hosts: str) -> AsyncIterator[Provider]:
-    settings = push_sandbox.settings.model_copy(update={"push_webpush_allowed_hosts": hosts})
+    settings = changed(push_sandbox.settings, push_webpush_allowed_hosts=hosts)
     built = build_providers(settings, SystemClock())
     yield next(provider for provider in built if provider.name == "webpush")
     for provider in built:
@@ -242,12 +252,11 @@ async def test_an_answer_that_is_no_http_leaves_the_outcome_open_and_the_endpoin
 
 
 async def test_nobody_at_the_other_end_is_a_temporary_failure(push_sandbox: PushSandbox) -> None:
-    nowhere = push_sandbox.settings.model_copy(
-        update={
-            "push_apns_url": "https://127.0.0.1:1",
-            "push_fcm_url": "http://127.0.0.1:1",
-            "push_webpush_allowed_hosts": "127.0.0.1",
-        }
+    nowhere = changed(
+        push_sandbox.settings,
+        push_apns_url="https://127.0.0.1:1",
+        push_fcm_url="http://127.0.0.1:1",
+        push_webpush_allowed_hosts="127.0.0.1",
     )
     subscription = await push_sandbox.subscribe(BROWSER)
     addresses: list[Address] = [

@@ -20,15 +20,15 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from carillon.local.ports import free_port
-from services.push.providers import build_providers
 from services.push.settings import PushSettings
+from services.push.webpush.provider import WebPushSettings
 from shared.core.clock import SystemClock
 from shared.core.errors import RecipientGone
 from shared.core.model import WebSubscription
 from shared.delivery.provider import Provider
 from tests.attempts import outcome
 from tests.node_packages import NODE
-from tests.push import make_attempt, settings_from
+from tests.push import build_providers, make_attempt, settings_from
 from tests.waiting import eventually
 
 # What the package's command line starts as a daemon, in the foreground.
@@ -104,8 +104,9 @@ async def provider(settings: PushSettings) -> AsyncIterator[Provider]:
 
 def public_key(settings: PushSettings) -> str:
     """The application server key as a page gives it to the browser."""
-    assert settings.push_webpush_vapid_key_file
-    key = load_pem_private_key(settings.push_webpush_vapid_key_file.read_bytes(), None)
+    web = settings.of(WebPushSettings)
+    assert web is not None
+    key = load_pem_private_key(web.push_webpush_vapid_key_file.read_bytes(), None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     return (
         base64.urlsafe_b64encode(key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint))

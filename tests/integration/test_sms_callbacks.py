@@ -20,8 +20,9 @@ from services.sms import reference
 from services.sms.alerts import ALERTS_KEPT, HIGHEST_NUMBER, SentAlerts
 from services.sms.desk import Desk
 from services.sms.inbound import QUESTIONS_MOST
+from services.sms.keys import number_key
+from services.sms.providers import PROVIDERS
 from services.sms.settings import SmsSettings
-from services.sms.twilio import twilio_providers
 from shared.core.errors import AttemptOutcome, DeliveryRefused, Reason
 from shared.core.model import AlertDetails, PhoneNumber, State
 from shared.core.topics import Kind
@@ -31,6 +32,7 @@ from shared.ledger.dead_letters import Answer, DeadLetters, Wanted
 from shared.ledger.ledger import AlertState, NewRecord, NewRow, Outcome
 from shared.ledger.reader import Trace, TracedRow
 from shared.ledger.rows import Confirmation
+from shared.runtime.providers import build_providers, routes_of
 from shared.runtime.service import Context, open_context
 from tests.attempts import outcome
 from tests.conftest import EmptyStore
@@ -123,7 +125,7 @@ async def bench(box: Sandbox, store: EmptyStore) -> AsyncIterator[Bench]:
     settings = settings_for(box, redis_url=store.url, sms_callback_port=port, sms_callback_url=f"{url}/")
     async with open_context(settings, "sms") as context, aiohttp.ClientSession() as http:
         desk = Desk(context)
-        (provider,) = guarded(desk.rules, twilio_providers(settings, desk.texts))
+        (provider,) = guarded(desk.rules, build_providers(PROVIDERS, desk))
         made = Bench(context, provider, http, url, box.credentials.twilio_token)
 
         def publish(topic: str, payload: str) -> asyncio.Future[bool]:
@@ -131,7 +133,7 @@ async def bench(box: Sandbox, store: EmptyStore) -> AsyncIterator[Bench]:
             return asyncio.get_running_loop().create_future()
 
         context.publish = publish
-        async with desk.serving():
+        async with desk.serving(routes_of(PROVIDERS, desk)):
             yield made
         await provider.close()
 
@@ -405,14 +407,14 @@ async def test_a_word_that_asks_for_silence_goes_before_everything(bench: Bench)
 
 async def test_what_an_older_release_has_sent_is_taken_as_it_promised(bench: Bench) -> None:
     alerts = [await bench.alert() for _ in range(2)]
-    base = bench.context.keys.sms_number(PHONE)
+    base = number_key(bench.context.keys, PHONE)
     await bench.context.store.command("DEL", f"{base}:alert_numbers")
     assert await bench.write("ack") is None
     assert [await bench.alert_state(each) for each in alerts] == [OPEN, TAKEN]
 
 
 async def test_numbers_are_not_used_again_soon_and_never_twice_at_once(bench: Bench) -> None:
-    base = bench.context.keys.sms_number(PHONE)
+    base = number_key(bench.context.keys, PHONE)
     alerts = SentAlerts(bench.context.store, bench.context.keys, bench.context.ledger, 3600)
     address = PhoneNumber(phone=PHONE)
     given = []

@@ -20,9 +20,7 @@ from carillon.local.ports import free_port
 from sandbox.authority import server_context
 from sandbox.script import Rule
 from sandbox.server import Sandbox
-from services.sms import http_client
-from services.sms.text import Texts
-from services.sms.twilio import TwilioProvider, twilio_providers
+from services.sms.twilio.provider import TwilioProvider
 from shared.core.clock import SystemClock
 from shared.core.errors import (
     DeliveryError,
@@ -37,12 +35,13 @@ from shared.core.errors import (
 )
 from shared.core.model import Channel, Priority, State
 from shared.core.topics import Kind
+from shared.delivery import http_attempt
 from shared.delivery.attempt import Receipt
 from shared.delivery.loop import Deliverer
 from shared.delivery.retry import RetryPolicy
 from shared.ledger.ledger import Claim, ClaimVerdict
 from tests.attempts import cancel_once, outcome
-from tests.sms import PHONE, attempt, outbox, settings_for
+from tests.sms import PHONE, attempt, open_twilio, outbox, settings_for
 
 # Planted in everything personal, and looked for in errors and logs.
 SECRET = "planted7secret"
@@ -57,8 +56,7 @@ async def provider(box: Sandbox) -> AsyncIterator[Open]:
     opened: list[TwilioProvider] = []
 
     def open_with(**others: Any) -> TwilioProvider:
-        settings = settings_for(box, **others)
-        opened.append(TwilioProvider(settings, Texts(settings.sms_max_segments), settings.senders[0]))
+        opened.append(open_twilio(settings_for(box, **others))[0])
         return opened[-1]
 
     yield open_with
@@ -140,7 +138,7 @@ async def test_twilio_is_told_how_long_it_is_worth_sending(
 
 @pytest.mark.parametrize("code", [21606, 21612, 21660, 21611, 20429])
 async def test_what_one_sender_cannot_send_goes_out_by_the_next(box: Sandbox, code: int) -> None:
-    providers = twilio_providers(settings_for(box, sms_twilio_from="+15005550006,Carillon"), Texts(10))
+    providers = open_twilio(settings_for(box, sms_twilio_from="+15005550006,Carillon"))
     deliverer = Deliverer(
         Channel.SMS,
         providers,
@@ -160,7 +158,7 @@ async def test_what_one_sender_cannot_send_goes_out_by_the_next(box: Sandbox, co
 
 
 async def test_each_sender_is_a_provider_of_its_own(box: Sandbox) -> None:
-    first, second = twilio_providers(settings_for(box, sms_twilio_from="+15005550006,Carillon"), Texts(10))
+    first, second = open_twilio(settings_for(box, sms_twilio_from="+15005550006,Carillon"))
     assert (first.name, second.name) == ("twilio", "twilio-2")
     for each in (first, second):
         await each.send(attempt())
@@ -302,7 +300,7 @@ async def test_a_connection_that_never_comes_about_is_temporary(
     if another_stands_by:
         hurried = replace(hurried, reach_within=timedelta(seconds=0.2))
     else:
-        monkeypatch.setattr(http_client, "CONNECT_TIMEOUT_S", 0.2)
+        monkeypatch.setattr(http_attempt, "CONNECT_TIMEOUT_S", 0.2)
     started_s = time.monotonic()
     with contextlib.ExitStack() as stack:
         # Nobody accepts, so a full queue leaves further connections neither taken nor refused.

@@ -10,11 +10,12 @@ from prometheus_client import REGISTRY
 from sandbox.script import Rule
 from sandbox.server import Sandbox
 from services.sms.desk import Desk
-from services.sms.twilio import twilio_providers
+from services.sms.providers import PROVIDERS
 from shared.core.errors import DeliveryRefused, Reason, RecipientGone
 from shared.core.model import Priority
 from shared.delivery.attempt import Receipt
 from shared.delivery.rules import Guarded, guarded
+from shared.runtime.providers import build_providers
 from shared.runtime.service import open_context
 from tests.attempts import outcome
 from tests.conftest import EmptyStore
@@ -35,7 +36,7 @@ async def sms(box: Sandbox, store: EmptyStore) -> AsyncIterator[Open]:
             settings = settings_for(box, redis_url=store.url, **others)
             context = await stack.enter_async_context(open_context(settings, "sms"))
             desk = Desk(context)
-            (provider,) = guarded(desk.rules, twilio_providers(settings, desk.texts))
+            (provider,) = guarded(desk.rules, build_providers(PROVIDERS, desk))
             stack.push_async_callback(provider.close)
             return provider
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.push.apns.provider import ApnsProvider
-from services.push.providers import build_providers
 from shared.core.clock import SystemClock
-from tests.push import running_sandbox
+from tests.push import build_providers, running_sandbox
 from tests.push_soak import resident_bytes, soak
 
 _ROUND = 1_000

@@ -14,15 +14,15 @@ from carillon.__main__ import carillon
 from carillon.commands.settings import OperatorSettings
 from carillon.local import ports, system
 from carillon.store.users import STORE_ROLES
-from services.email.settings import EmailSettings
-from services.push.settings import PushSettings
+from services.email.providers import EmailServiceSettings
+from services.push.providers import PushServiceSettings
 from services.realtime.settings import RealtimeSettings
 from services.router.payloads import parse
 from services.router.payloads.envelope import Envelope
 from services.router.payloads.mails import EmailBatch
 from services.router.payloads.templated import Templated
 from services.router.settings import RouterSettings
-from services.sms.settings import SmsSettings
+from services.sms.providers import SmsServiceSettings
 from shared.core.topics import Kind, Topics
 from shared.directory.people import Person
 from shared.ledger import audit_report
@@ -32,7 +32,7 @@ from shared.runtime.settings import CommonSettings
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 DOCUMENTS = [ROOT / "README.md", *sorted(DOCS.rglob("*.md")), *sorted((ROOT / "deploy").rglob("*.md"))]
-SERVICES = (RouterSettings, EmailSettings, SmsSettings, PushSettings, RealtimeSettings)
+SERVICES = (RouterSettings, EmailServiceSettings, SmsServiceSettings, PushServiceSettings, RealtimeSettings)
 
 
 def page(name: str) -> Path:
@@ -44,10 +44,12 @@ def page(name: str) -> Path:
 def rows(settings: type[CommonSettings], *, without: set[str]) -> list[str]:
     """Return the lines that settings.md has for these settings."""
     lines = []
-    for name, field in settings.model_fields.items():
+    for name, field in settings.every_field().items():
         if name in without:
             continue
-        default = "required" if field.is_required() else "" if field.default in (None, "") else str(field.default)
+        # Of a provider nothing is required, unless it is the one that is used.
+        missing = "required" if name in settings.model_fields else "needed"
+        default = missing if field.is_required() else "" if field.default in (None, "") else str(field.default)
         description = (field.description or "").replace("|", "\\|")
         lines.append(f"| `{name.upper()}` | {description} | {default} |")
     return lines
@@ -110,7 +112,7 @@ def test_every_path_that_a_document_names_is_there(document: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=named)
 def test_every_setting_that_a_document_names_is_somebodys(document: Path) -> None:
     read = (CommonSettings, OperatorSettings, *SERVICES)
-    known = {name.upper() for settings in read for name in settings.model_fields}
+    known = {name.upper() for settings in read for name in settings.every_field()}
     known |= {f"{name}_FILE" for name in known if not name.endswith("_FILE")}
     prefixes = tuple({prefix for settings in read for prefix in settings.prefixes})
     # What ends in an underscore stands for several.

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.email.render import Mail, render
-from services.email.smtp.relays import Sender
+from services.email.sender import Sender
 from services.email.unsubscribe import Unsubscribe
 from shared.core.errors import PermanentFailure, Reason
 from shared.core.model import (

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from services.email.settings import EmailSettings
-from services.email.smtp.relays import Relay, Sender, Tls, parse_relays, parse_sender
+from services.email.providers import EmailServiceSettings
+from services.email.sender import Sender, parse_sender
+from services.email.smtp.relays import Relay, Tls, parse_relays
 from shared.core.errors import ConfigError
 
 _REQUIRED = {
@@ -69,7 +70,7 @@ def test_a_malformed_relay_is_refused_without_repeating_it(
 ) -> None:
     environment.setenv("EMAIL_SMTP_URL", url)
     with pytest.raises(ConfigError, match="EMAIL_SMTP_URL") as refusal:
-        EmailSettings.load()
+        EmailServiceSettings.load()
     assert problem in str(refusal.value)
     assert "hunter2" not in str(refusal.value)
 
@@ -98,20 +99,20 @@ def test_the_sender_has_an_address_and_perhaps_a_name(text: str, sender: Sender)
 def test_a_malformed_sender_is_refused(environment: pytest.MonkeyPatch, text: str) -> None:
     environment.setenv("EMAIL_FROM", text)
     with pytest.raises(ConfigError, match="EMAIL_FROM"):
-        EmailSettings.load()
+        EmailServiceSettings.load()
 
 
 def test_a_ca_file_that_is_not_pem_is_refused(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for file in (tmp_path / "missing.pem", tmp_path / "empty.pem"):
         environment.setenv("EMAIL_CA_FILE", str(file))
         with pytest.raises(ConfigError, match="EMAIL_CA_FILE"):
-            EmailSettings.load()
+            EmailServiceSettings.load()
         (tmp_path / "empty.pem").write_text("nothing\n")
 
 
 def test_the_log_shows_no_password(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("EMAIL_SMTP_URL", "smtp://user:hunter2@mail.example.com:587")
-    assert "hunter2" not in str(EmailSettings.load().masked())
+    assert "hunter2" not in str(EmailServiceSettings.load().masked())
 
 
 SECRET = "a secret of at least thirty-two bytes"
@@ -119,10 +120,10 @@ SECRET = "a secret of at least thirty-two bytes"
 
 @pytest.mark.parametrize("url", ["https://notify.example.com", "https://example.com/notify/", "http://127.0.0.1:8080"])
 def test_links_to_unsubscribe_begin_with_the_url(environment: pytest.MonkeyPatch, url: str) -> None:
-    assert EmailSettings.load().unsubscribe is None
+    assert EmailServiceSettings.load().unsubscribe is None
     environment.setenv("EMAIL_UNSUBSCRIBE_URL", url)
     environment.setenv("EMAIL_UNSUBSCRIBE_SECRET", SECRET)
-    settings = EmailSettings.load()
+    settings = EmailServiceSettings.load()
     assert settings.unsubscribe is not None
     link = settings.unsubscribe.fields("user123@example.com", "news")["List-Unsubscribe"]
     assert link.startswith(f"<{url.rstrip('/')}/v1/unsubscribe?token=")
@@ -150,4 +151,4 @@ def test_wrong_settings_of_unsubscription_are_refused(
     environment.setenv("EMAIL_UNSUBSCRIBE_URL", url)
     environment.setenv("EMAIL_UNSUBSCRIBE_SECRET", secret)
     with pytest.raises(ConfigError, match=named):
-        EmailSettings.load()
+        EmailServiceSettings.load()

@@ -11,21 +11,21 @@ import pytest
 
 from carillon.local.servers import STORE_PROMISES
 from sandbox import credentials
-from services.email.settings import EmailSettings
-from services.push.settings import PushSettings
+from services.email.providers import EmailServiceSettings
+from services.push.providers import PushServiceSettings
 from services.realtime.settings import RealtimeSettings
 from services.router.settings import RouterSettings
-from services.sms.settings import SmsSettings
+from services.sms.providers import SmsServiceSettings
 from shared.core.errors import ConfigError
 from shared.runtime.service import DRAIN_S
-from shared.runtime.settings import CommonSettings
+from shared.runtime.settings import ChannelSettings, CommonSettings
 from tests.manifests import OVERLAYS, ROOT, SECRETS, Pod, of_kind, rendered
 
 SETTINGS: dict[str, type[CommonSettings]] = {
     "router": RouterSettings,
-    "email": EmailSettings,
-    "sms": SmsSettings,
-    "push": PushSettings,
+    "email": EmailServiceSettings,
+    "sms": SmsServiceSettings,
+    "push": PushServiceSettings,
     "realtime": RealtimeSettings,
 }
 # For closing connections and writing the last lines, after the drain.
@@ -101,7 +101,7 @@ def test_the_page_for_trying_out_is_served_in_dev_alone(overlay: str, load: Load
 @pods
 def test_every_variable_is_a_setting_of_the_service(pod: Pod) -> None:
     # Stricter than the process, which judges only what begins with one of its prefixes.
-    known = {name.upper() for name in SETTINGS[pod.service].model_fields}
+    known = {name.upper() for name in SETTINGS[pod.service].every_field()}
     ours = {name for name in pod.environment if not name.startswith(FOREIGN)}
     assert {name for name in ours if name not in known and name.removesuffix("_FILE") not in known} == set()
 
@@ -116,7 +116,7 @@ def test_a_variable_that_is_misspelt_or_missing_would_be_noticed(service: str, l
 
 @pods
 def test_a_setting_that_is_secret_comes_from_a_secret_as_a_file(pod: Pod) -> None:
-    secret = {name.upper() for name, field in SETTINGS[pod.service].model_fields.items() if "Secret" in str(field)}
+    secret = {name.upper() for name, field in SETTINGS[pod.service].every_field().items() if "Secret" in str(field)}
     assert secret & pod.environment.keys() == set()
     assert not any("valueFrom" in variable for variable in pod.container["env"])
 
@@ -157,7 +157,7 @@ def test_ports_are_those_that_the_process_listens_on(pod: Pod, load: Load) -> No
     expected = {"ops": settings.ops_port}
     if isinstance(settings, RealtimeSettings):
         expected["http"] = settings.realtime_port
-    if isinstance(settings, SmsSettings) and settings.callbacks:
+    if isinstance(settings, SmsServiceSettings) and settings.callbacks:
         expected["callbacks"] = settings.callbacks.port
     assert pod.ports == expected
     assert settings.ops_host == "0.0.0.0"  # noqa: S104 - the kubelet comes from outside the pod
@@ -230,6 +230,14 @@ def test_every_opening_leads_to_a_port_that_somebody_has(overlay: str) -> None:
         for template in selected:
             (container,) = template["spec"]["containers"]
             assert ports <= {port["name"] for port in container["ports"]}
+
+
+@overlays
+def test_every_channel_that_has_providers_reaches_them_by_https(overlay: str) -> None:
+    policy = of_kind(overlay, "NetworkPolicy")["https-providers"]["spec"]
+    assert {port["port"] for rule in policy["egress"] for port in rule["ports"]} == {443}
+    reached = {service for service in SETTINGS if _matches(policy["podSelector"], Pod(overlay, service).labels)}
+    assert reached == {service for service, settings in SETTINGS.items() if issubclass(settings, ChannelSettings)}
 
 
 def _matches(selector: dict[str, Any], labels: dict[str, str]) -> bool:

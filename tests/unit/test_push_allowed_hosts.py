@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from services.push.allowed_hosts import AllowedHosts, NotPublicError, is_public
+from services.push.webpush.allowed_hosts import AllowedHosts, NotPublicError, is_public
 
 PRIVATE = [
     "127.0.0.1", "127.8.9.10", "0.1.2.3", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",

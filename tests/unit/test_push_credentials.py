@@ -13,10 +13,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from sandbox.credentials import prepare
-from services.push import credentials, webpush
-from services.push.allowed_hosts import AllowedHosts
+from services.push import credentials
 from services.push.apns.provider import TOKEN_PERIOD_S, ProviderToken
-from services.push.settings import PushSettings
+from services.push.providers import PushServiceSettings
+from services.push.webpush import provider as webpush
+from services.push.webpush.allowed_hosts import AllowedHosts
 from shared.core.errors import ConfigError, PermanentFailure
 from shared.core.model import WebSubscription
 from tests.push import settings_from
@@ -50,7 +51,7 @@ def test_without_any_provider_the_message_names_what_to_set() -> None:
 @pytest.mark.parametrize("group", ["APNS", "FCM", "WEBPUSH"])
 def test_one_provider_is_enough(environment: dict[str, str], group: str) -> None:
     settings = settings_from(only(environment, group))
-    assert [settings.has_apns, settings.has_fcm, settings.has_webpush].count(True) == 1
+    assert [bool(settings.of(each)) for each in PushServiceSettings.groups].count(True) == 1
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ def test_a_wrong_value_ends_the_start_with_the_variables_name(
     for each, text in {**base, **environment, name: value}.items():
         monkeypatch.setenv(each, text)
     with pytest.raises(ConfigError, match=name):
-        PushSettings.load()
+        PushServiceSettings.load()
 
 
 def test_a_misspelt_name_is_refused(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +121,7 @@ def test_a_misspelt_name_is_refused(environment: dict[str, str], monkeypatch: py
     }.items():
         monkeypatch.setenv(name, text)
     with pytest.raises(ConfigError, match="PUSH_APNS_TEAMID: unknown setting, did you mean PUSH_APNS_TEAM_ID"):
-        PushSettings.load()
+        PushServiceSettings.load()
 
 
 def test_a_key_on_another_curve_is_refused(tmp_path: Path) -> None:

@@ -6,12 +6,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from google.auth.exceptions import RefreshError, TransportError
 
-from services.push import webpush
 from services.push.apns import pool as apns_pool
 from services.push.apns import provider as apns
 from services.push.apns.connection import ApnsAnswer
-from services.push.exchange import Answer
 from services.push.fcm import provider as fcm
+from services.push.webpush import provider as webpush
 from shared.core.clock import epoch_ms, from_epoch_ms
 from shared.core.errors import (
     DeliveryError,
@@ -22,6 +21,7 @@ from shared.core.errors import (
     RecipientGone,
     TemporaryFailure,
 )
+from shared.delivery.http_attempt import Answer
 
 NOW = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 GONE_MS = epoch_ms(NOW) - 3_600_000

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared.delivery import retry_after
+from shared.delivery.verdicts import retry_after
 
 NOW = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 
@@ -18,4 +18,4 @@ NOW = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 )  # fmt: skip
 def test_it_is_seconds_or_a_date(value: str | None, expected_s: int | None) -> None:
     expected = None if expected_s is None else timedelta(seconds=expected_s)
-    assert retry_after.parse(value, NOW) == expected
+    assert retry_after(value, NOW) == expected

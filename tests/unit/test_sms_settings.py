@@ -3,7 +3,9 @@
 import pytest
 
 from services.sms.countries import country_of, is_allowed, parse_countries
-from services.sms.settings import SmsSettings, sender_parameter
+from services.sms.providers import SmsServiceSettings
+from services.sms.twilio.provider import TwilioSettings
+from services.sms.twilio.senders import sender_parameter
 from shared.core.errors import ConfigError
 
 _REQUIRED = {
@@ -23,8 +25,14 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
+def senders() -> tuple[str, ...]:
+    twilio = SmsServiceSettings.load().of(TwilioSettings)
+    assert twilio is not None
+    return twilio.senders
+
+
 def test_the_settings_are_read_and_the_token_masked() -> None:
-    settings = SmsSettings.load()
+    settings = SmsServiceSettings.load()
     assert settings.countries == {"US", "DE"}
     assert (settings.ops_port, settings.sms_concurrency) == (9102, 10)
     assert "hunter2" not in str(settings.masked())
@@ -34,7 +42,7 @@ def test_the_settings_are_read_and_the_token_masked() -> None:
 def test_each_one_is_required(environment: pytest.MonkeyPatch, name: str) -> None:
     environment.delenv(name)
     with pytest.raises(ConfigError, match=f"{name}: required"):
-        SmsSettings.load()
+        SmsServiceSettings.load()
 
 
 @pytest.mark.parametrize(
@@ -67,7 +75,7 @@ def test_each_one_is_required(environment: pytest.MonkeyPatch, name: str) -> Non
 def test_a_malformed_one_is_refused(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
     environment.setenv(name, value)
     with pytest.raises(ConfigError, match=name) as refusal:
-        SmsSettings.load()
+        SmsServiceSettings.load()
     assert "hunter2" not in str(refusal.value)
 
 
@@ -75,21 +83,21 @@ def test_a_malformed_one_is_refused(environment: pytest.MonkeyPatch, name: str, 
 def test_every_kind_of_sender_may_be_set(environment: pytest.MonkeyPatch, sender: str) -> None:
     environment.setenv("SMS_TWILIO_FROM", sender)
     name = "messaging_service_sid" if sender.startswith("MG") else "from_"
-    assert [sender_parameter(each) for each in SmsSettings.load().senders] == [{name: sender}]
+    assert [sender_parameter(each) for each in senders()] == [{name: sender}]
 
 
 def test_several_senders_keep_their_order(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("SMS_TWILIO_FROM", "+15005550006, Carillon,12345")
-    assert SmsSettings.load().senders == ("+15005550006", "Carillon", "12345")
+    assert senders() == ("+15005550006", "Carillon", "12345")
 
 
 def test_the_callback_endpoint_is_set_whole_or_not_at_all(environment: pytest.MonkeyPatch) -> None:
-    assert SmsSettings.load().callbacks is None
+    assert SmsServiceSettings.load().callbacks is None
     environment.setenv("SMS_CALLBACK_PORT", "8081")
     with pytest.raises(ConfigError, match="SMS_CALLBACK_PORT and SMS_CALLBACK_URL"):
-        SmsSettings.load()
+        SmsServiceSettings.load()
     environment.setenv("SMS_CALLBACK_URL", "https://sms.example.com/carillon/")
-    callbacks = SmsSettings.load().callbacks
+    callbacks = SmsServiceSettings.load().callbacks
     assert callbacks is not None
     assert (callbacks.port, callbacks.url) == (8081, "https://sms.example.com/carillon")
 

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
-from services.sms.verdict import RefusalError, UnreadableAnswerError, verdict
+from services.sms.twilio.verdict import RefusalError, UnreadableAnswerError, unanswered, verdict
 from shared.core.errors import (
     DeliveryError,
     DeliveryRefused,
@@ -112,9 +112,13 @@ def test_a_rate_limit_carries_the_time_that_twilio_asks_for() -> None:
         (aiohttp.ClientOSError(104, "reset"), OutcomeUnknown, Reason.NETWORK),
         (ConnectionResetError(), OutcomeUnknown, Reason.NETWORK),
         (aiohttp.ClientPayloadError(), OutcomeUnknown, Reason.BAD_ANSWER),
-        (UnreadableAnswerError(), OutcomeUnknown, Reason.BAD_ANSWER),
     ],
 )
 def test_no_answer(error: Exception, kind: type[DeliveryError], reason: Reason) -> None:
-    found = verdict(error)
+    found = unanswered(error)
     assert (type(found), found.reason) == (kind, reason)
+
+
+def test_an_answer_without_a_message_may_stand_for_one() -> None:
+    found = verdict(UnreadableAnswerError())
+    assert (type(found), found.reason) == (OutcomeUnknown, Reason.BAD_ANSWER)

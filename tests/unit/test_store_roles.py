@@ -6,6 +6,7 @@ import pytest
 
 from carillon.broker.roles import SERVICES, Login
 from carillon.store.users import STORE_ROLES, acl_file
+from services.sms.keys import inbound_key, number_key, prefix_key
 from shared.core.errors import ConfigError
 from shared.store.keys import Keys
 
@@ -18,8 +19,8 @@ def test_the_table_covers_every_family_of_keys() -> None:
     keys = Keys()
     families = [
         keys.shard(0), keys.user("u"), keys.device("d"), keys.group("g"), keys.suppressed("email", "x"),
-        keys.everybody(0), keys.admins, keys.oncall, keys.feed, keys.slots, keys.audit, keys.sms_number("1"),
-        keys.sms_prefix("1"), keys.sms_inbound("1"), keys.rejected,
+        keys.everybody(0), keys.admins, keys.oncall, keys.feed, keys.slots, keys.audit, number_key(keys, "1"),
+        prefix_key(keys, "1"), inbound_key(keys, "1"), keys.rejected,
     ]  # fmt: skip
     for key in families:
         assert any(fnmatchcase(key.removeprefix("carillon:"), pattern) for pattern in STORE_ROLES["operator"].writes), (

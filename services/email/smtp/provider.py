@@ -1,4 +1,4 @@
-"""The providers of the email channel: SMTP relays, in the operator's order of preference.
+"""Mail through SMTP relays, in the operator's order of preference.
 
 One delivery is one recipient, one mail and one attempt. Each relay is a provider of its own, so that one that cannot be
 reached, refuses us or puts us off before it took anything is followed by the next (``shared.delivery.failover``), and
@@ -7,18 +7,23 @@ that the operator sees which one it is.
 
 import asyncio
 import re
-from concurrent.futures import ThreadPoolExecutor
+import ssl
+from pathlib import Path
 
-from services.email.render import Mail, render, takes_long
+from pydantic import Field, SecretStr, field_validator
+
+from services.email.render import Mail
 from services.email.settings import EmailSettings
 from services.email.smtp.connection import Connection
 from services.email.smtp.pool import Connections
-from services.email.smtp.relays import Relay
-from shared.core.clock import Clock, SystemClock
+from services.email.smtp.relays import Relay, parse_relays
+from services.email.writer import Writer
 from shared.core.errors import Reason, TemporaryFailure
 from shared.core.model import Delivery, EmailAddress
 from shared.delivery.attempt import Attempt, Receipt
 from shared.delivery.capacity import Places
+from shared.runtime.providers import Parts, ProviderKind
+from shared.runtime.settings import ProviderSettings
 
 # What Postfix, Exim and others answer; the syntax of the text is nobody's standard.
 _QUEUE_ID = re.compile(r"\b(?:queued as|id=)\s*([\w.+/-]{4,64})", re.ASCII | re.IGNORECASE)
@@ -27,11 +32,48 @@ _QUEUE_ID = re.compile(r"\b(?:queued as|id=)\s*([\w.+/-]{4,64})", re.ASCII | re.
 PLACE_WAIT_S = 2.0
 
 
-def smtp_providers(settings: EmailSettings, clock: Clock | None = None) -> tuple["SmtpProvider", ...]:
+class SmtpSettings(ProviderSettings):
+    """What hands mail to relays.
+
+    Promises that every relay and the CA file can be used as they stand.
+    """
+
+    email_smtp_url: SecretStr = Field(
+        description="smtp://[user:pass@]host:port[?tls=none|starttls|implicit], several in order of preference"
+    )
+    email_ca_file: Path | None = Field(None, description="CA bundle of the relays, default the system's")
+
+    @property
+    def relays(self) -> tuple[Relay, ...]:
+        """Whom to hand mail to, the preferred one first."""
+        return parse_relays(self.email_smtp_url.get_secret_value())
+
+    def tls_context(self) -> ssl.SSLContext:
+        """Build what verifies the relays' certificates; reads files."""
+        return ssl.create_default_context(cafile=self.email_ca_file)
+
+    @field_validator("email_smtp_url")
+    @classmethod
+    def _are_relays(cls, value: SecretStr) -> SecretStr:
+        parse_relays(value.get_secret_value())
+        return value
+
+    @field_validator("email_ca_file")
+    @classmethod
+    def _is_ca_bundle(cls, value: Path | None) -> Path | None:
+        try:
+            ssl.create_default_context(cafile=value)
+        except OSError:
+            # ssl.SSLError is one, too: the file is not there, or it is not PEM.
+            raise ValueError("the file cannot be read as PEM certificates") from None
+        return value
+
+
+def smtp_providers(smtp: SmtpSettings, parts: Parts[EmailSettings]) -> tuple["SmtpProvider", ...]:
     """Make a provider for each relay: ``smtp``, ``smtp-2`` and so on, because a host is no metric label."""
     return tuple(
-        SmtpProvider(settings, relay, f"smtp-{position}" if position > 1 else "smtp", clock)
-        for position, relay in enumerate(settings.relays, 1)
+        SmtpProvider(relay, smtp.tls_context(), parts, f"smtp-{position}" if position > 1 else "smtp")
+        for position, relay in enumerate(smtp.relays, 1)
     )
 
 
@@ -39,21 +81,17 @@ class SmtpProvider:
     """Hands mail to a relay.
 
     Args:
-        settings: sender and bounds.
         relay: whom to hand it to.
+        tls: verifies its certificate.
+        parts: sender and bounds.
         name: the metric label.
-        clock: for the Date field.
     """
 
-    def __init__(self, settings: EmailSettings, relay: Relay, name: str = "smtp", clock: Clock | None = None) -> None:
+    def __init__(self, relay: Relay, tls: ssl.SSLContext, parts: Parts[EmailSettings], name: str = "smtp") -> None:
         self.name = name
-        self._sender = settings.sender
-        self._unsubscribe = settings.unsubscribe
-        self._connections = Connections(relay, settings.tls_context())
-        self._places = Places(settings.email_concurrency)
-        self._clock = clock or SystemClock()
-        # One thread: more would only take turns with each other.
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="long mails")
+        self._connections = Connections(relay, tls)
+        self._places = Places(parts.settings.email_concurrency)
+        self._writer = Writer(parts)
 
     def handles(self, delivery: Delivery) -> bool:
         """Tell whether it goes to a mailbox."""
@@ -61,7 +99,7 @@ class SmtpProvider:
 
     async def send(self, attempt: Attempt) -> Receipt:
         """Hand one mail to the relay."""
-        mail = await self._rendered(attempt)
+        mail = await self._writer.write(attempt)
         try:
             with attempt.handover.waiting(Reason.OWN_LIMIT, "a free connection of ours"):
                 await self._places.take(attempt.delivery.priority, PLACE_WAIT_S)
@@ -90,16 +128,8 @@ class SmtpProvider:
 
     async def close(self) -> None:
         """Close the connections."""
-        self._writer.shutdown(wait=False, cancel_futures=True)
+        self._writer.close()
         await self._connections.close()
-
-    async def _rendered(self, attempt: Attempt) -> Mail:
-        """Write the mail; a long one beside the others, which are sent meanwhile."""
-        arguments = (attempt, self._sender, self._clock.now(), self._unsubscribe)
-        if not takes_long(attempt.content):
-            return render(*arguments)
-        with attempt.handover.waiting(Reason.OWN_LIMIT, "its text version"):
-            return await asyncio.get_running_loop().run_in_executor(self._writer, render, *arguments)
 
     async def _announced(self, mail: Mail, attempt: Attempt) -> Connection:
         """Return a connection on which the relay has asked for the content."""
@@ -110,3 +140,6 @@ class SmtpProvider:
                 return await self._connections.announce(mail)
         except TimeoutError:
             raise TemporaryFailure(Reason.TIMEOUT, "not reached") from None
+
+
+SMTP = ProviderKind(SmtpSettings, smtp_providers)

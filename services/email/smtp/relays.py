@@ -1,11 +1,10 @@
-"""What ``EMAIL_SMTP_URL`` and ``EMAIL_FROM`` say: relays to hand mail to, and the sender.
+"""What ``EMAIL_SMTP_URL`` says: relays to hand mail to.
 
 Promises that a malformed value is refused with a sentence that does not repeat it (it may hold a password), and that a
 password never leaves in clear text unless the operator wrote ``tls=none``.
 """
 
 from dataclasses import dataclass
-from email.utils import getaddresses
 from enum import StrEnum
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -34,19 +33,6 @@ class Relay:
     tls: Tls
     username: str | None = None
     password: SecretStr | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Sender:
-    """Who the mail is from."""
-
-    address: str
-    name: str = ""
-
-    @property
-    def domain(self) -> str:
-        """The part after the ``@``."""
-        return self.address.rpartition("@")[2]
 
 
 def parse_relays(text: str) -> tuple[Relay, ...]:
@@ -92,19 +78,3 @@ def _parse_tls(query: str, port: int, which: str, *, has_password: bool) -> Tls:
     if has_password and tls is Tls.NONE:
         raise ValueError(f"{which}the password would leave unencrypted; add tls=starttls or implicit, or else tls=none")
     return tls
-
-
-def parse_sender(text: str) -> Sender:
-    """Read ``Name <user@example.com>`` or a bare address.
-
-    Raises:
-        ValueError: a sentence for the operator.
-    """
-    found = getaddresses([text])
-    name, address = found[0] if len(found) == 1 else ("", "")
-    local, _, domain = address.rpartition("@")
-    if not local or not domain or not address.isascii() or any(not c.isprintable() or c in ' <>"' for c in address):
-        raise ValueError("one address is required, for example Carillon <notifications@example.com>")
-    if not name.isprintable() or "=?" in name:
-        raise ValueError("the name must be one line of plain text")
-    return Sender(address, name)

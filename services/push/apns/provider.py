@@ -11,18 +11,21 @@ import re
 import ssl
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
+from typing import Self
 
 from aioapns.common import NotificationRequest, PushType
 from aioapns.connection import AuthorizationHeaderProvider
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
+from pydantic import Field, field_validator, model_validator
 from yarl import URL
 
-from services.push import payload
+from services.push import credentials, payload
 from services.push.apns.connection import ApnsAnswer
 from services.push.apns.pool import ApnsPool
-from services.push.verdicts import Table, failure, look_up
+from services.push.settings import PushSettings
 from shared.core.clock import Clock, epoch_ms, from_epoch_ms, rfc3339
 from shared.core.errors import (
     DeliveryError,
@@ -33,8 +36,10 @@ from shared.core.errors import (
     TemporaryFailure,
 )
 from shared.core.model import AppEnvironment, Delivery, MobileToken, Platform
-from shared.delivery import retry_after
 from shared.delivery.attempt import Attempt, Receipt
+from shared.delivery.verdicts import Table, failure, look_up, retry_after
+from shared.runtime.providers import Parts, ProviderKind
+from shared.runtime.settings import ProviderSettings, base_url
 
 # developer.apple.com, "Establishing a token-based connection to APNs": renewed at most every 20 minutes, and at least
 # every 60.
@@ -42,6 +47,64 @@ TOKEN_PERIOD_S = 30 * 60
 
 # Becomes part of a URL's path; what else is wrong with a token is for APNs to say.
 _DEVICE_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,256}")
+
+
+# developer.apple.com, "Sending notification requests to APNs": the production server.
+APNS_URL = "https://api.push.apple.com"
+# The same page: the development server, for apps that developers run and test.
+APNS_SANDBOX_URL = "https://api.sandbox.push.apple.com"
+
+
+class ApnsSettings(ProviderSettings):
+    """What reaches iOS devices.
+
+    Promises that the key and the CA file can be used.
+    """
+
+    push_apns_key_file: Path = Field(description="the .p8 file with the provider token signing key")
+    push_apns_key_id: str = Field(description="the id of that key")
+    push_apns_team_id: str = Field(description="the developer team that owns the key")
+    push_apns_topic: str = Field(description="the app's bundle id")
+    push_apns_url: str = Field(APNS_URL, description="only to point at another server")
+    push_apns_sandbox_url: str = Field(
+        APNS_SANDBOX_URL,
+        description="server for the environment sandbox; a `PUSH_APNS_URL` alone serves both",
+    )
+    push_apns_ca_file: Path | None = Field(None, description="CA bundle of that server, default the system's")
+
+    @property
+    def urls(self) -> dict[AppEnvironment, str]:
+        """Where the devices of each environment are reached."""
+        only_one = "push_apns_url" in self.model_fields_set and "push_apns_sandbox_url" not in self.model_fields_set
+        sandbox = self.push_apns_url if only_one else self.push_apns_sandbox_url
+        return {AppEnvironment.PRODUCTION: self.push_apns_url, AppEnvironment.SANDBOX: sandbox}
+
+    @field_validator("push_apns_url", "push_apns_sandbox_url")
+    @classmethod
+    def _is_https(cls, value: str) -> str:
+        return base_url(value, ("https",))
+
+    @model_validator(mode="after")
+    def _keys_are_usable(self) -> Self:
+        credentials.load_apns_key(self.push_apns_key_file)
+        if self.push_apns_ca_file:
+            credentials.load_apns_tls(self.push_apns_ca_file)
+        return self
+
+
+def apns_providers(apns: ApnsSettings, parts: Parts[PushSettings]) -> tuple["ApnsProvider", ...]:
+    """Build the one provider of an app."""
+    return (
+        ApnsProvider(
+            key=credentials.load_apns_key(apns.push_apns_key_file),
+            key_id=apns.push_apns_key_id,
+            team_id=apns.push_apns_team_id,
+            topic=apns.push_apns_topic,
+            urls=apns.urls,
+            tls=credentials.load_apns_tls(apns.push_apns_ca_file),
+            clock=parts.clock,
+        ),
+    )
 
 
 class ApnsProvider:
@@ -168,7 +231,7 @@ def verdict(answer: ApnsAnswer, now: datetime, *, sure: bool, registered_ms: int
     code = " ".join(filter(None, [answer.status, answer.description]))
     kind, reason = look_up(_VERDICTS, status, answer.description or "")
     if not issubclass(kind, RecipientGone):
-        return failure((kind, reason), code, retry_after.parse(answer.retry_after, now))
+        return failure((kind, reason), code, retry_after(answer.retry_after, now))
     detail = f"{code} since {rfc3339(since)}" if since else code
     if status == 400 and not sure:
         return PermanentFailure(Reason.REJECTED, detail).said(code)
@@ -187,3 +250,6 @@ def _moment(timestamp_ms: int | None) -> datetime | None:
 
 def _base64url(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+APNS = ProviderKind(ApnsSettings, apns_providers)

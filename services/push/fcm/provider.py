@@ -8,17 +8,18 @@ tag), but both are delivered.
 import asyncio
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 from google.auth.exceptions import GoogleAuthError, TransportError
 from google.oauth2.service_account import Credentials
+from pydantic import Field, field_validator, model_validator
 from yarl import URL
 
-from services.push import payload
-from services.push.exchange import Answer, new_session, post
+from services.push import credentials, payload
 from services.push.fcm.pace import Pace
 from services.push.fcm.token_transport import TokenTransport
-from services.push.verdicts import Table, failure, look_up
+from services.push.settings import PushSettings
 from shared.core.clock import Clock
 from shared.core.errors import (
     DeliveryError,
@@ -30,9 +31,12 @@ from shared.core.errors import (
     TemporaryFailure,
 )
 from shared.core.model import Delivery, MobileToken, Platform
-from shared.delivery import retry_after
 from shared.delivery.attempt import Attempt, Receipt
+from shared.delivery.http_attempt import Answer, new_session, post
 from shared.delivery.retry import RETRY_AFTER_MAX
+from shared.delivery.verdicts import Table, failure, look_up, retry_after
+from shared.runtime.providers import Parts, ProviderKind
+from shared.runtime.settings import ProviderSettings, base_url
 
 # firebase.google.com/docs/cloud-messaging/scale-fcm: without Retry-After, wait 60 s after a 429.
 RATE_LIMITED_WAIT = timedelta(seconds=60)
@@ -49,6 +53,40 @@ BAD_TOKEN = "INVALID_REGISTRATION_TOKEN"  # noqa: S105 - no secret
 _FCM_ERROR = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
 _QUOTA_FAILURE = "type.googleapis.com/google.rpc.QuotaFailure"
 _BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
+
+
+# firebase.google.com/docs/reference/fcm/rest: the service endpoint.
+FCM_URL = "https://fcm.googleapis.com"
+# firebase.google.com/docs/cloud-messaging/throttling-and-quotas: 600,000 messages a minute.
+FCM_PER_SECOND = 10_000
+
+
+class FcmSettings(ProviderSettings):
+    """What reaches Android devices.
+
+    Promises that the service account can be used.
+    """
+
+    push_fcm_credentials_file: Path = Field(description="the service account's JSON file")
+    push_fcm_url: str = Field(FCM_URL, description="only to point at another server")
+    push_fcm_per_second: int = Field(FCM_PER_SECOND, ge=1, description="sends a second, of this process")
+
+    @field_validator("push_fcm_url")
+    @classmethod
+    def _is_http(cls, value: str) -> str:
+        return base_url(value, ("https", "http"))
+
+    @model_validator(mode="after")
+    def _account_is_usable(self) -> Self:
+        credentials.load_service_account(self.push_fcm_credentials_file)
+        return self
+
+
+def fcm_providers(fcm: FcmSettings, parts: Parts[PushSettings]) -> tuple["FcmProvider", ...]:
+    """Build the one provider of a Firebase project."""
+    account = credentials.load_service_account(fcm.push_fcm_credentials_file)
+    pace = Pace(fcm.push_fcm_per_second)
+    return (FcmProvider(account, fcm.push_fcm_url, parts.settings.push_concurrency, pace, parts.clock),)
 
 
 class FcmProvider:
@@ -83,7 +121,7 @@ class FcmProvider:
             "Authorization": f"Bearer {access_token}",
             "Content-Type": "application/json; charset=UTF-8",
         }
-        answer = await post(self._session, self._url, headers, payload.compact(message), attempt.handover)
+        answer = await post(self._session, self._url, attempt, headers=headers, body=payload.compact(message))
         if answer.status == 200 and (message_name := _message_name(answer.body)):
             return Receipt(message_name)
         error = verdict(answer, now)
@@ -213,7 +251,7 @@ def verdict(answer: Answer, now: datetime) -> DeliveryError:
         now: to read a Retry-After date by.
     """
     word = refusal(answer.body)
-    wait = retry_after.parse(answer.retry_after, now)
+    wait = retry_after(answer.retry_after, now)
     if answer.status == 429 and wait is None:
         wait = RATE_LIMITED_WAIT
     row = look_up(_VERDICTS, answer.status, word)
@@ -271,3 +309,6 @@ def _dict(value: object) -> dict[str, Any]:
 
 def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
+
+
+FCM = ProviderKind(FcmSettings, fcm_providers)

@@ -64,9 +64,6 @@ class Draft:
 
 NO_TEMPLATES: Templates = {}
 
-# What clients are told that a direct notification is.
-_TYPES = {Channel.REALTIME: "info", Channel.EMAIL: "email", Channel.SMS: "sms", Channel.PUSH: "push"}
-
 
 @dataclass(frozen=True, slots=True)
 class _Said:
@@ -365,7 +362,9 @@ def _written(
         for_people: it goes to people of the directory, too; then every language must fit, because any may be wanted.
     """
     template = template_of(templates, publish, field)
-    base = Content(title="", message="", type=_TYPES[channel], category=publish.category, data=publish.data)
+    # What clients are told that a direct notification is.
+    said_type = "info" if channel is Channel.REALTIME else channel.value
+    base = Content(title="", message="", type=said_type, category=publish.category, data=publish.data)
     if isinstance(publish, t.TemplatedRealtime):
         base = base.model_copy(update={"type": publish.type})
     try:

@@ -5,7 +5,8 @@
 -- be this row's doing: then it waits for a time of its own, so that those which were in the same hands meet it no more.
 -- MOST_LAPSES in a row is its doing, and it becomes a dead letter: it must not take one worker after the other along.
 --
--- ARGV: lease ms, retention s, history entries kept, then pairs of notification id and row key.
+-- ARGV: lease ms, retention s, history entries kept, how many lanes, the lanes, then pairs of notification id and row
+-- key.
 -- Answer, per pair: {verdict, token, attempt number, in doubt 0|1, alert state or '', internal errors so far, refusals
 -- so far, ms since the first of them} with the verdict
 --   claimed | held (somebody has it) | early (its time has not come) | ended | expired | cancelled (ended just now) |
@@ -15,10 +16,12 @@
 local MOST_LAPSES = 5
 -- How far apart rows are spread that lapsed twice; each further time twice as far.
 local SPREAD_MS = {low = 60000, normal = 60000, high = 30000, critical = 2000}
-local LANES = {'router', 'email', 'sms', 'push', 'realtime'}
+
+local lanes = tonumber(ARGV[4])
 
 local function lane_of(id, key)
-  for _, lane in ipairs(LANES) do
+  for i = 5, 4 + lanes do
+    local lane = ARGV[i]
     if redis.call('ZSCORE', base .. ':due:' .. lane, id .. '|' .. key) then
       return lane
     end
@@ -33,7 +36,7 @@ end
 
 local lease_ms, retention_s, kept = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local answer = {}
-for i = 4, #ARGV, 2 do
+for i = 5 + lanes, #ARGV, 2 do
   local id, key = ARGV[i], ARGV[i + 1]
   local record = record_key(id)
   local found = read_fields(

@@ -13,6 +13,11 @@ from typing import Any, Self
 
 from yarl import URL
 
+# Where browsers are reached: Chrome and its relatives (fcm.googleapis.com), Firefox (*.push.services.mozilla.com), Edge
+# (*.notify.windows.com), see pushpad.xyz/blog/what-are-the-browser-push-services; Safari (*.push.apple.com), see
+# developer.apple.com, "Sending web push notifications in web apps and browsers".
+BROWSER_PUSH_HOSTS = "fcm.googleapis.com,.push.services.mozilla.com,.notify.windows.com,.push.apple.com"
+
 _Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 # RFC 6052, 2.1: an IPv4 address in the last 32 bits, which a translator in the network goes to.
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")

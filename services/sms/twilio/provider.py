@@ -1,27 +1,26 @@
-"""The provider of the SMS channel: Twilio's Messages API, one sender of one account.
+"""SMS through Twilio's Messages API: one provider for each sender of one account.
 
 One delivery is one request. Twilio has no idempotency key for it, so an attempt that may have arrived is reported as
 ``OutcomeUnknown`` and never repeated here. Each sender is a provider of its own, so that the delivery loop goes on to
 the next one as it does between providers.
 """
 
-import aiohttp
+from aiohttp import web
+from pydantic import Field, SecretStr, field_validator
 from twilio.rest import Client  # type: ignore[import-untyped]
 
-from services.sms import reference
-from services.sms.http_client import MessageClient
-from services.sms.settings import SmsSettings, can_be_answered, sender_parameter
-from services.sms.text import Texts
-from services.sms.verdict import RefusalError, UnreadableAnswerError, is_short_code, verdict
-from shared.core.clock import Clock, SystemClock
+from services.sms import metrics, reference
+from services.sms.desk import Desk, SmsParts
+from services.sms.settings import is_plain_url
+from services.sms.twilio.callbacks import DELIVERY_PARAMETER, STATUS_PATH, Callbacks
+from services.sms.twilio.http_client import MessageClient
+from services.sms.twilio.senders import can_be_answered, is_short_code, parse_senders, sender_parameter
+from services.sms.twilio.verdict import RefusalError, UnreadableAnswerError, verdict
 from shared.core.errors import OutcomeUnknown, PermanentFailure, Reason
 from shared.core.model import Delivery, PhoneNumber
 from shared.delivery.attempt import Attempt, Receipt
-from shared.telemetry import metrics
-
-STATUS_PATH = "/v1/twilio/status"
-INBOUND_PATH = "/v1/twilio/inbound"
-DELIVERY_PARAMETER = "delivery"
+from shared.runtime.providers import ProviderKind
+from shared.runtime.settings import ProviderSettings
 
 # twilio.com/docs/messaging/api/message-resource, ValidityPeriod: seconds that Twilio may keep a message queued.
 _VALIDITY_S = (1, 36_000)
@@ -30,46 +29,81 @@ _VALIDITY_S = (1, 36_000)
 _NO_ENVIRONMENT = {"TWILIO_REGION": "", "TWILIO_EDGE": ""}
 
 
-def twilio_providers(settings: SmsSettings, texts: Texts, clock: Clock | None = None) -> tuple["TwilioProvider", ...]:
+class TwilioSettings(ProviderSettings):
+    """What carries SMS through an account at Twilio."""
+
+    sms_twilio_account_sid: str = Field(pattern=r"^AC[0-9A-Za-z]+$", description="the account: AC…")
+    sms_twilio_auth_token: SecretStr = Field(min_length=1, description="the account's token")
+    sms_twilio_from: str = Field(
+        description="senders in order of preference, comma-separated: numbers, names or messaging services MG…"
+    )
+    sms_twilio_base_url: str | None = Field(None, description="only to point at another server")
+
+    @property
+    def senders(self) -> tuple[str, ...]:
+        """The senders in order of preference."""
+        return parse_senders(self.sms_twilio_from)
+
+    @field_validator("sms_twilio_from")
+    @classmethod
+    def _are_senders(cls, value: str) -> str:
+        parse_senders(value)
+        return value
+
+    @field_validator("sms_twilio_base_url")
+    @classmethod
+    def _is_base_url(cls, value: str | None) -> str | None:
+        if value is not None and not is_plain_url(value):
+            raise ValueError("a URL of the form https://host[:port] is required")
+        return value
+
+
+def twilio_providers(twilio: TwilioSettings, parts: SmsParts) -> tuple["TwilioProvider", ...]:
     """Build a provider for each sender, in order of preference; to be called inside the running loop."""
     return tuple(
-        TwilioProvider(settings, texts, sender, "twilio" if number == 1 else f"twilio-{number}", clock=clock)
-        for number, sender in enumerate(settings.senders, start=1)
+        TwilioProvider(twilio, parts, sender, "twilio" if number == 1 else f"twilio-{number}")
+        for number, sender in enumerate(twilio.senders, start=1)
     )
+
+
+def twilio_routes(twilio: TwilioSettings, desk: Desk) -> tuple[web.RouteDef, ...]:
+    """Return by what Twilio calls us."""
+    endpoint = desk.settings.callbacks
+    if endpoint is None:
+        return ()
+    token = twilio.sms_twilio_auth_token.get_secret_value()
+    return Callbacks(token, endpoint.url, desk.confirming, desk.inbound).routes()
 
 
 class TwilioProvider:
     """Hands text messages to Twilio; to be made inside the running loop.
 
     Args:
-        settings: the account.
-        texts: what is sent.
+        twilio: the account.
+        parts: what is sent, and a clock for a Retry-After that is a date and for how long a message is worth sending.
         sender: a number, a name or a messaging service.
         name: the metric label, which tells the senders apart.
-        clock: for a Retry-After that is a date, and for how long a message is worth sending.
     """
 
-    def __init__(
-        self, settings: SmsSettings, texts: Texts, sender: str, name: str = "twilio", *, clock: Clock | None = None
-    ) -> None:
+    def __init__(self, twilio: TwilioSettings, parts: SmsParts, sender: str, name: str = "twilio") -> None:
         self.name = name
-        self._clock = clock or SystemClock()
-        self._http = MessageClient(settings.sms_concurrency, self._clock)
+        self._clock = parts.clock
+        self._http = MessageClient(parts.settings.sms_concurrency, self._clock)
         client = Client(
-            settings.sms_twilio_account_sid,
-            settings.sms_twilio_auth_token.get_secret_value(),
+            twilio.sms_twilio_account_sid,
+            twilio.sms_twilio_auth_token.get_secret_value(),
             http_client=self._http,
             environment=_NO_ENVIRONMENT,
         )
-        if settings.sms_twilio_base_url:
-            client.api.base_url = settings.sms_twilio_base_url
+        if twilio.sms_twilio_base_url:
+            client.api.base_url = twilio.sms_twilio_base_url
         # Asked for here, because the SDK imports it at first use, which takes most of a second.
         self._messages = client.messages
         self._sender = sender_parameter(sender)
         self._is_short_code = is_short_code(sender)
-        self._texts = texts
+        self._texts = parts.texts
         self._can_be_answered = can_be_answered(sender)
-        self._callbacks = settings.callbacks
+        self._callbacks = parts.settings.callbacks
 
     def handles(self, delivery: Delivery) -> bool:
         """Tell whether it goes to a telephone number."""
@@ -87,13 +121,12 @@ class TwilioProvider:
                     to=address.phone, body=text, validity_period=self._validity_s(attempt.delivery),
                     **self._sender, **self._callback(attempt),
                 )  # fmt: skip
-        except (RefusalError, UnreadableAnswerError, aiohttp.ClientError, OSError) as error:
-            # From None: some of the library's errors hold the URL, which names the account.
+        except (RefusalError, UnreadableAnswerError) as error:
             raise verdict(error, short_code=self._is_short_code) from None
         except (ValueError, TypeError, AttributeError, KeyError) as error:
             # What the SDK raises where a field of the answer has another type than it expects.
             raise OutcomeUnknown(Reason.BAD_ANSWER, type(error).__name__) from None
-        metrics.sms_segments.labels(segments.encoding).inc(segments.count)
+        metrics.segments.labels(segments.encoding).inc(segments.count)
         return Receipt(message.sid, f"{segments.count} {segments.encoding}")
 
     async def close(self) -> None:
@@ -110,3 +143,6 @@ class TwilioProvider:
         # Twilio signs the URL too, so nobody can make a callback speak of another delivery.
         delivery = reference.write(attempt.notification.id, attempt.delivery.key)
         return {"status_callback": f"{self._callbacks.url}{STATUS_PATH}?{DELIVERY_PARAMETER}={delivery}"}
+
+
+TWILIO = ProviderKind(TwilioSettings, twilio_providers, twilio_routes)

@@ -9,16 +9,19 @@ import binascii
 import re
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
+from typing import Self
 
+import aiohttp
 from cryptography.hazmat.primitives.asymmetric import ec
 from py_vapid import Vapid02  # type: ignore[import-untyped]
+from pydantic import Field, field_validator, model_validator
 from pywebpush import WebPusher  # type: ignore[import-untyped]
 from yarl import URL
 
-from services.push import payload
-from services.push.allowed_hosts import AllowedHosts
-from services.push.exchange import Answer, new_session, post
-from services.push.verdicts import Table, failure, look_up
+from services.push import credentials, payload
+from services.push.settings import PushSettings
+from services.push.webpush.allowed_hosts import BROWSER_PUSH_HOSTS, AllowedHosts, NotPublicError
 from shared.core.clock import Clock
 from shared.core.errors import (
     DeliveryError,
@@ -28,8 +31,12 @@ from shared.core.errors import (
     TemporaryFailure,
 )
 from shared.core.model import Delivery, WebSubscription
-from shared.delivery import retry_after
+from shared.delivery import http_attempt
 from shared.delivery.attempt import Attempt, Receipt
+from shared.delivery.http_attempt import Answer, new_session, post
+from shared.delivery.verdicts import Table, failure, look_up, retry_after
+from shared.runtime.providers import Parts, ProviderKind
+from shared.runtime.settings import ProviderSettings
 
 # RFC 8292, 2: a token must not be valid for more than 24 hours. Half of it leaves room for a clock that is wrong.
 VAPID_LIFETIME_S = 12 * 3600
@@ -38,6 +45,43 @@ _POINT_BYTES = 65
 _AUTH_BYTES = 16
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _PRINTABLE = re.compile(r"[!-~]{1,2048}")
+
+
+class WebPushSettings(ProviderSettings):
+    """What reaches browsers.
+
+    Promises that the key can sign for the subject.
+    """
+
+    push_webpush_vapid_key_file: Path = Field(description="the application server's private key, PEM")
+    push_webpush_subject: str = Field(description="whom push services may contact: mailto: or https:")
+    push_webpush_allowed_hosts: str = Field(
+        BROWSER_PUSH_HOSTS,
+        description="hosts that subscriptions may name: host, host:port or .suffix; comma-separated",
+    )
+
+    @property
+    def allowed_hosts(self) -> AllowedHosts:
+        """The allowed hosts."""
+        return AllowedHosts.parse(self.push_webpush_allowed_hosts)
+
+    @field_validator("push_webpush_allowed_hosts")
+    @classmethod
+    def _are_hosts(cls, value: str) -> str:
+        AllowedHosts.parse(value)
+        return value
+
+    @model_validator(mode="after")
+    def _key_is_usable(self) -> Self:
+        credentials.load_vapid(self.push_webpush_vapid_key_file, self.push_webpush_subject)
+        return self
+
+
+def web_push_providers(web: WebPushSettings, parts: Parts[PushSettings]) -> tuple["WebPushProvider", ...]:
+    """Build the one provider of all browsers."""
+    vapid = credentials.load_vapid(web.push_webpush_vapid_key_file, web.push_webpush_subject)
+    concurrency = parts.settings.push_concurrency
+    return (WebPushProvider(vapid, web.push_webpush_subject, web.allowed_hosts, concurrency, parts.clock),)
 
 
 class WebPushProvider:
@@ -77,7 +121,8 @@ class WebPushProvider:
             "Topic": push.topic,
             **self._identity(url, now),
         }
-        answer = await post(self._session, url, headers, encrypt(address, push.body), attempt.handover)
+        body = encrypt(address, push.body)
+        answer = await post(self._session, url, attempt, headers=headers, body=body, unanswered=unanswered)
         if 200 <= answer.status < 300:
             return Receipt()
         raise verdict(answer, now)
@@ -167,7 +212,18 @@ def verdict(answer: Answer, now: datetime) -> DeliveryError:
     text = answer.body.lower()
     word = OTHER_KEY if any(each in text for each in _OTHER_KEY_TEXTS) else ""
     row = look_up(_VERDICTS, answer.status, word)
-    return failure(row, f"{answer.status} {word}".strip(), retry_after.parse(answer.retry_after, now))
+    return failure(row, f"{answer.status} {word}".strip(), retry_after(answer.retry_after, now))
+
+
+def unanswered(error: Exception) -> DeliveryError:
+    """Say what it means that there is no answer; what is wrong with an endpoint is wrong with one subscription."""
+    match error:
+        case aiohttp.ClientConnectorError(os_error=NotPublicError()):
+            return PermanentFailure(Reason.REJECTED, "the host's address is not public")
+        case aiohttp.InvalidURL():
+            return PermanentFailure(Reason.REJECTED, type(error).__name__)
+        case _:
+            return http_attempt.verdict(error)
 
 
 def _unbase64url(text: str) -> bytes:
@@ -177,3 +233,6 @@ def _unbase64url(text: str) -> bytes:
 
 def _base64url(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).decode()
+
+
+WEB_PUSH = ProviderKind(WebPushSettings, web_push_providers)

@@ -1,14 +1,16 @@
-"""The provider contract for SMTP, against the sandbox's relay."""
+"""The provider contract over the providers of mail."""
 
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
 
 from sandbox.server import Sandbox
-from services.email.smtp.provider import SmtpProvider
+from services.email.smtp.provider import SMTP
+from shared.core.clock import SystemClock
 from shared.core.errors import (
     OutcomeUnknown,
     PermanentFailure,
@@ -18,8 +20,19 @@ from shared.core.errors import (
     TemporaryFailure,
 )
 from shared.delivery.attempt import Attempt
+from shared.runtime.providers import Parts
 from shared.store.keys import new_notification_id
-from tests.provider_contract import SECRET, Ends, Expected, Fault, NotApplicable, ProviderContract, Rig, SandboxRig
+from tests.provider_contract import (
+    SECRET,
+    Ends,
+    Expected,
+    Fault,
+    NotApplicable,
+    ProviderContract,
+    Rig,
+    SandboxRig,
+    open_only,
+)
 from tests.smtp import attempt, email_settings
 
 ADDRESS = "user-planted4@example.com"
@@ -81,7 +94,7 @@ class TestSmtp(ProviderContract):
         return SmtpRig(
             sandbox=box,
             name="smtp",
-            open=lambda: SmtpProvider(settings, settings.relays[0]),
+            open=partial(open_only, SMTP, Parts(settings, SystemClock())),
             make_attempt=make_attempt,
             secrets=[ADDRESS],
             faults=FAULTS,

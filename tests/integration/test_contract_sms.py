@@ -1,4 +1,4 @@
-"""The provider contract over Twilio."""
+"""The provider contract over the providers of SMS."""
 
 from functools import partial
 from typing import ClassVar
@@ -6,8 +6,7 @@ from typing import ClassVar
 import pytest
 
 from sandbox.server import Sandbox
-from services.sms.text import Texts
-from services.sms.twilio import TwilioProvider
+from services.sms.twilio.provider import TWILIO
 from shared.core.errors import (
     OutcomeUnknown,
     PermanentFailure,
@@ -16,8 +15,8 @@ from shared.core.errors import (
     RecipientGone,
     TemporaryFailure,
 )
-from tests.provider_contract import SECRET, Ends, Expected, Fault, ProviderContract, SandboxRig
-from tests.sms import attempt, settings_for
+from tests.provider_contract import SECRET, Ends, Expected, Fault, ProviderContract, SandboxRig, open_only
+from tests.sms import attempt, parts_for, settings_for
 
 PHONE = "+12025550199"
 
@@ -41,11 +40,10 @@ class TestTwilio(ProviderContract):
 
     @pytest.fixture
     def rig(self, box: Sandbox) -> SandboxRig:
-        settings = settings_for(box)
         return SandboxRig(
             box,
             "twilio",
-            open=partial(TwilioProvider, settings, Texts(settings.sms_max_segments), settings.senders[0]),
+            open=partial(open_only, TWILIO, parts_for(settings_for(box))),
             make_attempt=partial(attempt, PHONE),
             secrets=[PHONE.removeprefix("+"), box.credentials.twilio_sid, box.credentials.twilio_token],
             faults={

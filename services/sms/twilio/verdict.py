@@ -1,4 +1,4 @@
-"""What Twilio's answer, or its silence, means for the delivery: a pure function.
+"""What Twilio's answer, or its silence, means for the delivery: pure functions.
 
 Twilio's own code outranks the HTTP status. Where an SMS may have been taken the verdict is ``OutcomeUnknown``, because
 a second one costs money. No text of an answer is kept: Twilio quotes the number in it.
@@ -7,7 +7,6 @@ Each code is somebody's: the number's (it is given up), the pair's of sender and
 and where none is left it is a dead letter), the country's, the text's, or ours (the provider is paused).
 """
 
-import re
 import ssl
 from datetime import timedelta
 
@@ -24,6 +23,7 @@ from shared.core.errors import (
     RouteUnfit,
     TemporaryFailure,
 )
+from shared.delivery import http_attempt
 
 # All codes: twilio.com/docs/api/errors/CODE. In July 2024 Twilio gave cases of 21211, 21212, 21606 and 21614 codes of
 # their own: twilio.com/en-us/changelog/updates-to-the-error-code-dictionary-to-clarify-number-validatio
@@ -89,8 +89,6 @@ _OPERATOR = {
     21705: Reason.REJECTED,  # the messaging service is invalid
     30002: Reason.QUOTA,  # the account is suspended
 }
-# twilio.com/docs/glossary/what-is-a-short-code: five or six digits in most countries.
-_SHORT_CODE = re.compile(r"\d{3,8}", re.ASCII)
 
 
 class RefusalError(Exception):
@@ -107,48 +105,40 @@ class UnreadableAnswerError(Exception):
     """Twilio said yes, but not what it made of the message."""
 
 
-def is_short_code(sender: str) -> bool:
-    """Tell whether a sender is a short code."""
-    return _SHORT_CODE.fullmatch(sender) is not None
-
-
-def is_gone(code: int, *, short_code: bool) -> bool:
-    """Tell whether a code says that a number reaches nobody.
+def verdict(error: RefusalError | UnreadableAnswerError, *, short_code: bool = False) -> DeliveryError:
+    """Say what an answer means.
 
     Args:
-        code: Twilio's.
-        short_code: the sender was one.
-    """
-    return code in _GONE and not (short_code and code in _UNFIT_SHORT_CODE)
-
-
-def verdict(error: Exception, *, short_code: bool = False) -> DeliveryError:
-    """Say what an answer, or the lack of one, means.
-
-    Args:
-        error: the answer, or what happened in its place.
+        error: the answer.
         short_code: the sender is one.
     """
-    kind = type(error).__name__
-    match error:
-        case RefusalError():
-            found = _of_code(error, short_code=short_code) or _of_status(error)
-            return found.said(str(error.code or error.status))
-        case UnreadableAnswerError():
-            return OutcomeUnknown(Reason.BAD_ANSWER, "no message resource in the answer")
-        case aiohttp.ConnectionTimeoutError():
-            return TemporaryFailure(Reason.TIMEOUT, "connect")
-        case ssl.SSLError():
-            # aiohttp raises these while connecting only; its own classes derive from them.
-            return ProviderMisconfigured(Reason.AUTH, f"TLS {kind}")
-        case aiohttp.ClientConnectorError():
-            return TemporaryFailure(Reason.NETWORK, kind)
-        case aiohttp.InvalidURL():
-            return ProviderMisconfigured(Reason.REJECTED, kind)
-        case aiohttp.ClientResponseError() | aiohttp.ClientPayloadError():
-            return OutcomeUnknown(Reason.BAD_ANSWER, kind)
-        case _:
-            return OutcomeUnknown(Reason.NETWORK, kind)
+    if isinstance(error, UnreadableAnswerError):
+        return OutcomeUnknown(Reason.BAD_ANSWER, "no message resource in the answer")
+    found = _of_code(error, short_code=short_code) or _of_status(error)
+    return found.said(str(error.code or error.status))
+
+
+def unanswered(error: Exception) -> DeliveryError:
+    """Say what the lack of an answer means."""
+    if isinstance(error, ssl.SSLError) and not isinstance(error, aiohttp.ConnectionTimeoutError):
+        # aiohttp raises these while connecting only; its own classes derive from them.
+        return ProviderMisconfigured(Reason.AUTH, f"TLS {type(error).__name__}")
+    return http_attempt.verdict(error)
+
+
+def of_callback(code: int, *, short_code: bool) -> RecipientGone | DeliveryRefused | None:
+    """Say what the code of a status callback says of the number; None where it says nothing.
+
+    Args:
+        short_code: the sender was one.
+    """
+    if _is_gone(code, short_code=short_code):
+        return RecipientGone(str(code))
+    return DeliveryRefused(Reason.OPTED_OUT, str(code)) if code == OPTED_OUT_CODE else None
+
+
+def _is_gone(code: int, *, short_code: bool) -> bool:
+    return code in _GONE and not (short_code and code in _UNFIT_SHORT_CODE)
 
 
 def _of_code(refusal: RefusalError, *, short_code: bool) -> DeliveryError | None:
@@ -157,7 +147,7 @@ def _of_code(refusal: RefusalError, *, short_code: bool) -> DeliveryError | None
         return None
     if code in _UNFIT or (short_code and code in _UNFIT_SHORT_CODE):
         return RouteUnfit(Reason.REJECTED, detail)
-    if is_gone(code, short_code=short_code):
+    if _is_gone(code, short_code=short_code):
         return RecipientGone(detail)
     if code in _REFUSED:
         return DeliveryRefused(_REFUSED[code], detail)

@@ -1,36 +1,30 @@
-"""The endpoint that Twilio calls: what became of a message, and what people answer.
+"""What Twilio calls us for: what became of a message, and what people answer.
 
-Promises that nothing is believed without Twilio's signature over the exact public URL, that a callback may come late,
-twice and out of order, and that a body is bounded. An answer other than 2xx means that nothing was done, or that doing
-it again does no harm. No number and no text stands in a log line.
+Promises that nothing is believed without Twilio's signature over the exact public URL, and that a callback may come
+late, twice and out of order. No number and no text stands in a log line.
 """
 
-import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from xml.sax.saxutils import escape
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
 
 from services.sms import reference
+from services.sms.callback_server import in_time
 from services.sms.confirmations import Outcome
 from services.sms.confirming import Confirming
 from services.sms.inbound import Inbound
-from services.sms.settings import CallbackEndpoint
-from services.sms.twilio import DELIVERY_PARAMETER, INBOUND_PATH, STATUS_PATH
-from shared.core.errors import ConfigError, StoreUnavailable
-from shared.telemetry.log import frames
+from services.sms.twilio.senders import is_short_code
+from services.sms.twilio.verdict import of_callback
 
 log = logging.getLogger(__name__)
 
-# Twilio sends some thirty short fields; an inbound SMS has at most 1,600 characters.
-BODY_BYTES = 64 * 1024
-READ_DEADLINE_S = 10
-_SHUTDOWN_S = 2.0
+STATUS_PATH = "/v1/twilio/status"
+INBOUND_PATH = "/v1/twilio/inbound"
+DELIVERY_PARAMETER = "delivery"
 
 # twilio.com/docs/messaging/guides/outbound-message-status-in-status-callbacks and the message resource's status values.
 OUTCOMES: Mapping[str, Outcome] = {
@@ -66,11 +60,9 @@ class Callbacks:
         self._confirming = confirming
         self._inbound = inbound
 
-    def application(self) -> web.Application:
-        """Put the application together."""
-        app = web.Application(client_max_size=BODY_BYTES, middlewares=[_answer_errors])
-        app.add_routes([web.post(STATUS_PATH, self._status), web.post(INBOUND_PATH, self._answer)])
-        return app
+    def routes(self) -> tuple[web.RouteDef, ...]:
+        """Return both calls."""
+        return (web.post(STATUS_PATH, self._status), web.post(INBOUND_PATH, self._answer))
 
     async def _status(self, request: web.Request) -> web.Response:
         form = await self._signed_form(request, STATUS_PATH)
@@ -82,7 +74,8 @@ class Callbacks:
             return web.Response(status=204)
         delivery = reference.read(request.query.get(DELIVERY_PARAMETER, ""))
         if delivery is not None:
-            await self._confirming.confirm(*delivery, outcome, code, sid, sender=form.get("From", ""))
+            error = of_callback(int(code), short_code=is_short_code(form.get("From", ""))) if code else None
+            await self._confirming.confirm(*delivery, outcome, code, sid, error=error)
         return web.Response(status=204)
 
     async def _answer(self, request: web.Request) -> web.Response:
@@ -102,15 +95,12 @@ class Callbacks:
         Raises:
             web.HTTPException: it did not, or it is too large or too slow.
         """
+        form = await in_time(request.post())
+        texts = {name: value for name, value in form.items() if isinstance(value, str)}
         try:
-            async with asyncio.timeout(READ_DEADLINE_S):
-                form = await request.post()
-            texts = {name: value for name, value in form.items() if isinstance(value, str)}
             "".join([*texts, *texts.values()]).encode()
-        except TimeoutError:
-            raise web.HTTPRequestTimeout from None
-        except (ValueError, LookupError):
-            # Among others: an alphabet that does not exist, or one that knows half a surrogate pair.
+        except ValueError:
+            # An alphabet that knows half a surrogate pair.
             raise web.HTTPBadRequest from None
         # The query as it was sent: reading and writing it again may quote it in another way.
         query = request.raw_path.partition("?")[2]
@@ -121,46 +111,3 @@ class Callbacks:
             log.warning("callback without a valid signature refused")
             raise web.HTTPForbidden
         return texts
-
-
-@web.middleware
-async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except StoreUnavailable:
-        return web.Response(status=503)
-    except web.HTTPException:
-        raise
-    except Exception as error:  # noqa: BLE001 - logged here, without its text, which may quote the body
-        # The query holds a delivery's name; the route says enough.
-        known = request.match_info.route.resource
-        path = known.canonical if known is not None else ""
-        log.error("callback failed", extra={"path": path, "traceback": frames(error)})  # noqa: TRY400
-        return web.Response(status=500)
-
-
-@asynccontextmanager
-async def serve_callbacks(endpoint: CallbackEndpoint, callbacks: Callbacks) -> AsyncIterator[int]:
-    """Serve Twilio's calls while the context stands.
-
-    Yields:
-        The port, which the system chose when 0 was asked for.
-
-    Raises:
-        ConfigError: the port cannot be had.
-    """
-    # Twilio packs nothing, and what a stranger has packed is not worth unpacking.
-    runner = web.AppRunner(
-        callbacks.application(), access_log=None, auto_decompress=False, shutdown_timeout=_SHUTDOWN_S
-    )
-    await runner.setup()
-    try:
-        try:
-            await web.TCPSite(runner, endpoint.host, endpoint.port).start()
-        except OSError as error:
-            raise ConfigError(f"SMS_CALLBACK_PORT: cannot listen on {endpoint.port} ({error.strerror})") from None
-        port = int(runner.addresses[0][1])
-        log.info("callback endpoint", extra={"port": port})
-        yield port
-    finally:
-        await runner.cleanup()
