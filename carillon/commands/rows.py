@@ -16,6 +16,7 @@ def row_document(row: TracedRow) -> dict[str, object]:
         "priority": row.priority,
         "state": row.state,
         "reason": row.reason or None,
+        "rule": row.rule,
         "since": rfc3339(row.since),
         "next_at": rfc3339(row.until) if row.state is State.PENDING else None,
         "lease_until": rfc3339(row.until) if row.state is State.SENDING else None,

@@ -8,7 +8,7 @@ import click
 
 from carillon.commands.broker_and_store import open_store
 from carillon.commands.durations import spoken
-from carillon.commands.output import AnswerIsNo, json_option, print_columns, print_json
+from carillon.commands.output import AnswerIsNo, json_option, print_columns, print_json, printable
 from carillon.commands.rows import attempt_line, confirmation_line, row_document, when, whom
 from carillon.commands.settings import OperatorSettings
 from shared.core.clock import rfc3339
@@ -132,4 +132,5 @@ def _print_rows(rows: list[TracedRow]) -> None:
 
 def _notes(row: TracedRow) -> list[str]:
     later = [confirmation_line(row.confirmation)] if row.confirmation else []
-    return [*(attempt_line(attempt) for attempt in row.attempts), *later]
+    decided = [printable(f"decided by {row.rule}")] if row.rule else []
+    return [*decided, *(attempt_line(attempt) for attempt in row.attempts), *later]

@@ -263,6 +263,7 @@ class Delivery(Row):
         recipient: the user id; None when the publisher gave an address instead of a person.
         content: what is said here instead of the notification's own content (mails of a batch, texts of a template).
         unless_seen: not sent any more when the recipient has read the notification in the inbox meanwhile.
+        rule: who decided that it is suppressed or held, where planning did: ``user:preference``.
     """
 
     channel: Channel
@@ -271,6 +272,7 @@ class Delivery(Row):
     content: Content | None = None
     # None and not False, so that most rows are not written longer for it.
     unless_seen: bool | None = None
+    rule: str | None = None
 
     @property
     def lane(self) -> str:

@@ -25,7 +25,8 @@ from redis.exceptions import ResponseError
 from shared.core.clock import SystemClock, epoch_ms, from_epoch_ms
 from shared.core.model import Channel, Delivery, Job, Priority, State
 from shared.directory.directory import Directory
-from shared.directory.people import MobileDevice, Person, WebDevice
+from shared.directory.people import Person
+from shared.directory.routes import routes, wants
 from shared.directory.suppression import Suppressions, digest, refusal
 from shared.ledger.jobs import open_job
 from shared.ledger.ledger import ROUTER_LANE, is_notification_id
@@ -307,53 +308,20 @@ def _readdress(spec: dict[str, Any], notification: dict[str, Any], person: Perso
         return Answer.UNKNOWN_RECIPIENT
     # Critical alerts go past preferences, at their acceptance and now.
     regardless = (notification["content"].get("alert") or {}).get("level") == "critical"
-    address = spec["address"]
-    match Channel(spec["channel"]):
-        case Channel.REALTIME:
-            # Realtime off means "not live": the inbox always gets it.
-            address["live"] = regardless or person.preferences.realtime
-            return None
-        case Channel.EMAIL:
-            wants, found = person.preferences.email, {"email": person.email}
-            if person.email and person.name:
-                found["name"] = person.name
-            else:
-                address.pop("name", None)
-        case Channel.SMS:
-            wants, found = person.preferences.sms, {"phone": person.phone}
-        case Channel.PUSH:
-            # The delivery is this device's; another one has, or had, a delivery of its own.
-            wants, found = person.preferences.push, _device_now(address, person)
-    if not (wants or regardless):
+    channel, device = Channel(spec["channel"]), _device(spec["address"])
+    if not (regardless or wants(channel, person)):
         return Answer.PREFERENCE_OFF
-    if not all(found.values()):
+    # The delivery is this device's; another one has, or had, a delivery of its own.
+    now = [route.address for route in routes(channel, person, regardless=regardless) if route.device == device]
+    if not now:
         return Answer.NO_ADDRESS
-    address.update(found)
+    spec["address"] = now[0].model_dump(mode="json", exclude_none=True)
     return None
 
 
-def _device_now(address: dict[str, Any], person: Person) -> dict[str, Any]:
-    for device in person.devices:
-        match device:
-            case MobileDevice():
-                if (address["platform"], address.get("token")) == (device.platform, device.token):
-                    return _as_registered(address, device)
-            case WebDevice(subscription=subscription):
-                if address.get("endpoint") == str(subscription.endpoint):
-                    return {"p256dh": subscription.keys.p256dh, "auth": subscription.keys.auth}
-    return {"token": None}
-
-
-def _as_registered(address: dict[str, Any], device: MobileDevice) -> dict[str, Any]:
-    """Return what the directory says of an app now, and take out of the address what it no longer says."""
-    for name in ("environment", "registered_ms"):
-        address.pop(name, None)
-    known: dict[str, Any] = {"token": device.token}
-    if device.environment is not None:
-        known["environment"] = device.environment.value
-    if device.registered_at is not None:
-        known["registered_ms"] = epoch_ms(device.registered_at)
-    return known
+def _device(address: dict[str, Any]) -> str:
+    """Return what tells the device of an address, as ``shared.directory.routes`` has it."""
+    return str(address.get("token") or address.get("endpoint") or "")
 
 
 def _bytes(name: str) -> bytes:

@@ -61,6 +61,7 @@ class TracedRow:
         until: when it may be tried next (pending), when its lease ends (sending), or when it ended.
         attempts_made: as counted; ``attempts`` holds the newest that the ledger keeps, oldest first.
         task: what a task does; None for a delivery.
+        rule: who decided that it is suppressed or held, where planning did.
         record_id: the record in which it stands: the notification, or a part of its fan-out.
     """
 
@@ -80,6 +81,7 @@ class TracedRow:
     task: Mapping[str, Any] | None = None
     confirmation: Confirmation | None = None
     record_id: str = ""
+    rule: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +290,7 @@ def _is_dead(letter: DeadLetter, reason: str | None) -> bool:
 
 def _read_row(key: str, status: RowStatus, spec: Mapping[str, Any], history: Mapping[int, bytes | None]) -> TracedRow:
     address, what = (part if isinstance(part := spec.get(name), dict) else {} for name in ("address", "what"))
-    groups, recipient = address.get("groups"), spec.get("recipient")
+    groups, recipient, rule = address.get("groups"), spec.get("recipient"), spec.get("rule")
     return TracedRow(
         key=key,
         lane=status.lane,
@@ -306,6 +308,7 @@ def _read_row(key: str, status: RowStatus, spec: Mapping[str, Any], history: Map
         task={word: what[word] for word in _TASK_WORDS if what.get(word) is not None}
         if status.lane == ROUTER_LANE
         else None,
+        rule=rule if isinstance(rule, str) else None,
     )
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from services.router.alerts.oncall import Chain, Group, Step, User
-from services.router.planning.channels import crowd_channels, plan_feed, plan_person
 from services.router.planning.compose import Draft
+from services.router.planning.person import crowd_channels, plan_feed, plan_person
 from services.router.planning.planner import Known, Planner
+from services.router.planning.stages import Facts
 from services.router.planning.tasks import CHAIN, Crowd, Escalation, People, Plan, Task, read_chain
 from shared.core.errors import Reason
 from shared.core.model import (
@@ -96,7 +97,12 @@ def planned(
 def push_row(one: Notification, *, hold_until_ms: int, audience: People | None = None, **fields: Any) -> Delivery:
     who = person(devices=[PHONE], **fields)
     rows = plan_person(
-        one, "user123", who, audience or People(user_ids=("user123",)), EXPIRES_MS, hold_until_ms=hold_until_ms
+        one,
+        "user123",
+        who,
+        audience or People(user_ids=("user123",)),
+        EXPIRES_MS,
+        facts=Facts(looks_until_ms=hold_until_ms),
     )
     (push,) = [new.row for new in rows if new.row.lane == "push"]
     assert isinstance(push, Delivery)

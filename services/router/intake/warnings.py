@@ -13,7 +13,7 @@ from services.router.planning.compose import Draft
 from services.router.planning.planner import Known, listed_as
 from services.router.planning.tasks import Crowd, People
 from shared.core.errors import Reason
-from shared.core.model import Channel, State
+from shared.core.model import Channel, Delivery, State
 from shared.core.topics import Kind
 from shared.directory.suppression import refusal
 from shared.ledger.ledger import NewRow
@@ -21,6 +21,12 @@ from shared.ledger.ledger import NewRow
 UNKNOWN_RECIPIENT = "unknown recipient"
 NOBODY_IN_GROUP = "nobody in this group"
 NOBODY_TO_TELL = "nobody to tell: no admin, and nobody on call"
+
+# What people have chosen and where they are reached is theirs. The publisher knows what it asked for. Who is unknown is
+# told beside it.
+_NOT_TOLD = frozenset({
+    Reason.PREFERENCE_OFF, Reason.NO_ADDRESS, Reason.CHANNEL_RULE, Reason.UNKNOWN_RECIPIENT, Reason.NO_RECIPIENT
+})  # fmt: skip
 
 _SUPPRESSED = {Reason.BOUNCED: "suppressed: bounced", Reason.OPTED_OUT: "suppressed: opted out"}
 
@@ -36,6 +42,8 @@ def foreseen(publish: Publish, draft: Draft, known: Known, rows: Sequence[NewRow
         found += _of_addresses(publish, draft, known)
     if draft.alert_type is not None:
         found += _of_alert(rows)
+    if isinstance(draft.audience, People):
+        found += _of_stages(rows)
     more = len(found) - PROBLEMS_SHOWN
     return [*found[:PROBLEMS_SHOWN], FieldProblem("", f"and {more} more")] if more > 0 else found
 
@@ -62,6 +70,12 @@ def _of_addresses(publish: Publish, draft: Draft, known: Known) -> Iterator[Fiel
             name = "to" if delivery.channel is Channel.EMAIL else "phone"
             field = f"emails.{index}.{name}" if isinstance(publish, EmailBatch) else name
             yield FieldProblem(field, _SUPPRESSED[reason])
+
+
+def _of_stages(rows: Sequence[NewRow]) -> Iterator[FieldProblem]:
+    for new in rows:
+        if isinstance(new.row, Delivery) and new.row.rule and new.reason is not None and new.reason not in _NOT_TOLD:
+            yield FieldProblem("channels", f"{new.row.channel} suppressed: {new.reason} ({new.row.rule})")
 
 
 def _of_alert(rows: Sequence[NewRow]) -> Iterator[FieldProblem]:

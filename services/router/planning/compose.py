@@ -25,17 +25,13 @@ from shared.core.model import (
     Content,
     Delivery,
     EmailAddress,
-    MobileToken,
     Notification,
     PhoneNumber,
-    Platform,
-    Priority,
     TemplateUse,
     TraceContext,
-    WebSubscription,
 )
 from shared.core.topics import Kind
-from shared.directory.people import PushSubscription
+from shared.directory.routes import device_address
 from shared.store.keys import new_notification_id, shard_of_key
 
 
@@ -373,15 +369,3 @@ def _written(
         return content_of(template, channel, base, publish.locale, publish.timezone)
     except Unrenderable as error:
         raise refusal(error, field) from None
-
-
-def device_address(platform: Platform, token: str | PushSubscription) -> MobileToken | WebSubscription:
-    """Turn a device, as a publisher or the directory writes it, into the address of a push."""
-    if isinstance(token, PushSubscription):
-        return WebSubscription(endpoint=str(token.endpoint), p256dh=token.keys.p256dh, auth=token.keys.auth)
-    return MobileToken(platform=Platform.IOS if platform is Platform.IOS else Platform.ANDROID, token=token)
-
-
-def is_urgent(priority: Priority) -> bool:
-    """Tell whether mail is sent beside realtime and push."""
-    return priority in (Priority.HIGH, Priority.CRITICAL)

@@ -11,8 +11,9 @@ from datetime import timedelta
 from types import MappingProxyType
 
 from services.router.alerts.oncall import Chain, Group, User, escalation, on_call
-from services.router.planning.channels import MAY_WAIT, crowd_channels, nobody, plan_feed, plan_person
 from services.router.planning.compose import NO_TEMPLATES, Draft
+from services.router.planning.person import crowd_channels, nobody, plan_feed, plan_person
+from services.router.planning.stages import MAY_WAIT, NO_FACTS, STAGES, Facts, Stage
 from services.router.planning.tasks import CHAIN, Audience, Crowd, Escalation, FanOut, People, Plan, Task, write_chain
 from services.router.planning.texts import Writer
 from services.router.templates.folder import Templates
@@ -65,6 +66,7 @@ class Planner:
         presence: who is looking; None holds no push back.
         push_hold_s: how long a push waits for somebody who is looking; 0 holds none back.
         suppressions: the lists that channels ask before a send, for warnings at acceptance.
+        stages: what decides about each channel of each person.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Planner:
         presence: Presence | None = None,
         push_hold_s: float = 0,
         suppressions: Mapping[Channel, Suppressions] = MappingProxyType({}),
+        stages: Sequence[Stage] = STAGES,
     ) -> None:
         self._directory = directory
         self._templates = templates
@@ -85,6 +88,7 @@ class Planner:
         self._presence = presence if push_hold_s else None
         self._push_hold_ms = round(push_hold_s * 1000)
         self._suppressions = suppressions
+        self._stages = stages
 
     async def look_up(self, drafts: Sequence[Draft]) -> Known:
         """Read what planning these drafts and their receipts need, in as few round trips as there are dependencies."""
@@ -154,8 +158,10 @@ class Planner:
             return await self._directory.people(user_ids), frozenset()
         return await asyncio.gather(self._directory.people(user_ids), self._presence.focused(user_ids))
 
-    def _hold_until_ms(self, user_id: str, focused: frozenset[str]) -> int:
-        return round(self._clock.now().timestamp() * 1000) + self._push_hold_ms if user_id in focused else 0
+    def _facts(self, user_id: str, focused: frozenset[str]) -> Facts:
+        if user_id not in focused:
+            return NO_FACTS
+        return Facts(looks_until_ms=round(self._clock.now().timestamp() * 1000) + self._push_hold_ms)
 
     def first_rows(self, draft: Draft, known: Known) -> list[NewRow]:
         """Decide what is written when a notification is accepted."""
@@ -221,7 +227,8 @@ class Planner:
                 expires_ms,
                 channels=channels,
                 texts=texts,
-                hold_until_ms=self._hold_until_ms(user_id, known.focused),
+                facts=self._facts(user_id, known.focused),
+                stages=self._stages,
             )
         return rows
 
@@ -319,7 +326,8 @@ class Planner:
                     expires_ms,
                     channels=channels,
                     texts=texts,
-                    hold_until_ms=self._hold_until_ms(user_id, focused),
+                    facts=self._facts(user_id, focused),
+                    stages=self._stages,
                 )
                 # Of a crowd only what is sent is written down: a row for each person whom a broadcast does not reach
                 # would be most of the ledger.

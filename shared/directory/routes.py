@@ -1,0 +1,82 @@
+"""Where a person is reached on each channel, and whether they want to be: pure.
+
+Whoever plans a delivery and whoever makes one again later ask the same functions, so that both reach the same people.
+"""
+
+from typing import NamedTuple
+
+from shared.core.clock import epoch_ms
+from shared.core.model import (
+    Address,
+    Channel,
+    EmailAddress,
+    MobileToken,
+    PhoneNumber,
+    Platform,
+    UserInbox,
+    WebSubscription,
+)
+from shared.directory.people import Device, Person, PushSubscription, WebDevice
+
+
+class Route(NamedTuple):
+    """One way to reach somebody.
+
+    Attributes:
+        device: what tells a device from the person's others, a secret; empty where a channel has one address.
+    """
+
+    device: str
+    address: Address
+
+
+def wants(channel: Channel, person: Person) -> bool:
+    """Tell whether somebody has the channel switched on."""
+    # Realtime off means "not live": the inbox always gets it.
+    return channel is Channel.REALTIME or bool(getattr(person.preferences, channel.value))
+
+
+def routes(channel: Channel, person: Person, *, regardless: bool = False) -> list[Route]:
+    """List where somebody is reached on a channel.
+
+    Args:
+        regardless: whatever the person's preferences are (critical alerts).
+    """
+    match channel:
+        case Channel.REALTIME:
+            live = regardless or person.preferences.realtime
+            return [Route("", UserInbox(user_id=person.user_id, live=live))]
+        case Channel.EMAIL:
+            return [Route("", EmailAddress(email=person.email, name=person.name))] if person.email else []
+        case Channel.SMS:
+            return [Route("", PhoneNumber(phone=person.phone))] if person.phone else []
+        case Channel.PUSH:
+            return [_route_to(device) for device in person.devices]
+
+
+def device_address(platform: Platform, token: str | PushSubscription) -> MobileToken | WebSubscription:
+    """Turn a device, as a publisher or the directory writes it, into the address of a push."""
+    if isinstance(token, PushSubscription):
+        return WebSubscription(endpoint=str(token.endpoint), p256dh=token.keys.p256dh, auth=token.keys.auth)
+    return MobileToken(platform=Platform.IOS if platform is Platform.IOS else Platform.ANDROID, token=token)
+
+
+def platform_of(address: Address) -> Platform | None:
+    """Say for which devices an address is; None for one of another channel."""
+    match address:
+        case MobileToken(platform=platform):
+            return platform
+        case WebSubscription():
+            return Platform.WEB
+        case _:
+            return None
+
+
+def _route_to(device: Device) -> Route:
+    if isinstance(device, WebDevice):
+        return Route(device.identity, device_address(Platform.WEB, device.subscription))
+    registered_ms = None if device.registered_at is None else epoch_ms(device.registered_at)
+    address = MobileToken(
+        platform=device.platform, token=device.token, environment=device.environment, registered_ms=registered_ms
+    )
+    return Route(device.identity, address)
