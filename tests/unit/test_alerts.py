@@ -401,7 +401,7 @@ def test_the_rules_are_valid() -> None:
 
 
 def test_every_alert_has_a_runbook_with_the_same_sections() -> None:
-    sections = ["## What it means", "## What users notice", "## First look", "## What to do", "## When it ends"]
+    sections = ["## What users notice", "## What it means", "## First look", "## What to do", "## When it ends"]
     for alert in ALERTS:
         lines = (ROOT / alert.runbook).read_text().splitlines()
         assert lines[0] == f"# {alert.full_name}"
