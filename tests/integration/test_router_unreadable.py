@@ -4,65 +4,25 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from services.router.intake.actions import Actions
-from services.router.intake.intake import Intake
-from services.router.planning.planner import Planner
-from shared.core.clock import SystemClock
 from shared.core.limits import PACKET_BYTES
-from shared.core.model import Channel
-from shared.core.topics import Topics
-from shared.directory.directory import Directory
-from shared.directory.suppression import Suppressions
-from shared.inbox.feed import Feed, FeedMirror
-from shared.inbox.inbox import Inbox
-from shared.inbox.sessions import Sessions
-from shared.ledger.ledger import Ledger
-from shared.ledger.rejections import Rejections
 from shared.mqtt.address import BrokerAddress
 from shared.mqtt.connection import Broker
 from shared.mqtt.packets import encode_publish
 from shared.mqtt.reconnecting import BrokerLink
-from shared.store.keys import Keys
 from shared.store.store import Store
 from tests.conftest import EmptyStore
 from tests.fakes.mqtt_server import ScriptedBroker, scripted_broker
+from tests.router import general_intake
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.real_store
 
 TOPIC = "notifications/realtime/user/user1"
 RECEIPTS = "receipts/publisher1"
-
-
-def general_intake(store: Store, out: BrokerLink) -> Intake:
-    keys, clock, topics = Keys(), SystemClock(), Topics()
-    directory, ledger = Directory(store, keys, clock), Ledger(store, keys)
-    month = timedelta(days=30)
-    inbox, feed = Inbox(store, keys, 100, month), Feed(store, keys, month)
-    return Intake(
-        topics=topics,
-        ledger=ledger,
-        planner=Planner(directory, clock, 300),
-        actions=Actions(
-            ledger=ledger,
-            directory=directory,
-            suppressions=Suppressions(store, keys, Channel.EMAIL, clock),
-            sessions=Sessions(store, keys, inbox, directory, FeedMirror(feed)),
-            topics=topics,
-            clock=clock,
-        ),
-        rejections=Rejections(store, keys, 3600),
-        clock=clock,
-        lifetime_s=60,
-        batch=200,
-        alerts=False,
-        out=out,
-    )
 
 
 @asynccontextmanager

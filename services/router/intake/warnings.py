@@ -74,7 +74,7 @@ def _of_addresses(publish: Publish, draft: Draft, known: Known) -> Iterator[Fiel
 
 def _of_stages(rows: Sequence[NewRow]) -> Iterator[FieldProblem]:
     for new in rows:
-        if isinstance(new.row, Delivery) and new.row.rule and new.reason is not None and new.reason not in _NOT_TOLD:
+        if new.state is State.SUPPRESSED and isinstance(new.row, Delivery) and new.reason not in _NOT_TOLD:
             yield FieldProblem("channels", f"{new.row.channel} suppressed: {new.reason} ({new.row.rule})")
 
 
