@@ -12,6 +12,7 @@ from shared.core.model import Channel, EmailAddress
 from shared.delivery.attempt import Attempt, Receipt
 from shared.delivery.forgetting import ForgettingLimit
 from shared.directory.suppression import Cause, Suppressions, digest
+from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +57,8 @@ class MailRules:
         try:
             # With an empty directory all addresses are publishers' own, and nobody knows how many there are.
             self._limit.known = await self._count() or None
-            if self._limit.may_forget():
-                await self._suppressions.add(digest(address.email), Cause.BOUNCE, detail)
+            if self._limit.may_forget() and await self._suppressions.add(digest(address.email), Cause.BOUNCE, detail):
+                metrics.forgotten_addresses.labels(Channel.EMAIL).inc()
         except StoreUnavailable:
             # The next mail to it is refused in the same way.
             log.warning("address not suppressed, the store is away")

@@ -11,6 +11,7 @@ from shared.delivery.forgetting import ForgettingLimit
 from shared.directory.suppression import Cause, Suppressions, digest
 from shared.store.keys import Keys
 from shared.store.store import Store
+from shared.telemetry import metrics
 
 
 class Unwanted:
@@ -43,8 +44,8 @@ class Unwanted:
 
     async def gone(self, phone: str, detail: str) -> None:
         """Take note that a number reaches nobody, unless too many seem to."""
-        if self._limit.may_forget():
-            await self._list.add(digest(phone), Cause.BOUNCE, detail)
+        if self._limit.may_forget() and await self._list.add(digest(phone), Cause.BOUNCE, detail):
+            metrics.forgotten_addresses.labels(Channel.SMS).inc()
 
     async def note(self, phone: str, error: DeliveryError | None) -> None:
         """Take note of how an attempt ended."""

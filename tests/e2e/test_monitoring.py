@@ -1,5 +1,6 @@
 """What the services export is what the rules and dashboards ask for, and a real Prometheus sees real faults."""
 
+import json
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -102,12 +103,14 @@ async def test_what_a_service_exports_is_as_prometheus_wants_it(stack: Stack, se
 async def test_an_escalation_is_exhausted_when_its_last_step_comes_and_nobody_has_answered(stack: Stack) -> None:
     async with open_system(stack) as system:
         before = await exhausted(system)
+        alerts: dict[str, str | None] = {}
         user = await system.person("oncall")
         for kind in ("answered", "unanswered"):
             entry = {"users": [user], "escalation": [{"after_s": 0, "notify": ["oncall"]},
                                                      {"after_s": 2, "notify": ["oncall"]}]}  # fmt: skip
             await system.publish(f"directory/oncall/{kind}", entry)
             receipt = await system.publish(f"notifications/alerts/critical/{kind}", {"message": "Database down"})
+            alerts[kind] = receipt.alert_id
             if kind == "answered":
                 await system.publish(f"notifications/alerts/acknowledge/{receipt.alert_id}", {"user_id": user})
 
@@ -117,6 +120,9 @@ async def test_an_escalation_is_exhausted_when_its_last_step_comes_and_nobody_ha
         # The one that was answered was accepted first, so its last step has come as well.
         await eventually(counted, 15)
         assert await exhausted(system) == before + 1
+        log = (stack.data / "logs" / "router.log").read_text()
+        told = [line for line in log.splitlines() if "nobody answered" in line]
+        assert [json.loads(line)["notification_id"] for line in told] == [alerts["unanswered"]]
 
 
 async def exhausted(system: System) -> float:

@@ -12,11 +12,12 @@ from sandbox.server import Sandbox
 from services.sms.desk import Desk
 from services.sms.providers import PROVIDERS
 from shared.core.errors import DeliveryRefused, Reason, RecipientGone
-from shared.core.model import Priority
+from shared.core.model import Channel, Priority
 from shared.delivery.attempt import Receipt
 from shared.delivery.rules import Guarded, guarded
 from shared.runtime.providers import build_providers
 from shared.runtime.service import open_context
+from shared.telemetry.metrics import forgotten_addresses
 from tests.attempts import outcome
 from tests.conftest import EmptyStore
 from tests.sms import attempt, outbox, settings_for
@@ -112,7 +113,9 @@ async def test_what_is_critical_for_a_person_passes_the_cap_of_the_block(sms: Op
 async def test_a_number_that_is_gone_is_not_asked_again(box: Sandbox, sms: Open) -> None:
     provider = await sms()
     box.script.add(Rule.model_validate({"provider": "twilio", "fault": {"status": 400, "code": 21614}}))
+    before = forgotten_addresses.labels(Channel.SMS)._value.get()
     assert isinstance(await outcome(provider, attempt()), RecipientGone)
+    assert forgotten_addresses.labels(Channel.SMS)._value.get() == before + 1
     assert refused(await outcome(provider, attempt())) is Reason.BOUNCED
     assert not outbox(box)
 

@@ -14,6 +14,7 @@ from shared.delivery.forgetting import FREE_IN_WINDOW
 from shared.directory.suppression import Cause, Entry, Suppressions, digest
 from shared.store.keys import Keys
 from shared.store.store import Store
+from shared.telemetry.metrics import forgotten_addresses
 from tests.conftest import EmptyStore
 from tests.fakes.clock import StandingClock
 from tests.smtp import attempt
@@ -177,7 +178,11 @@ async def test_an_address_that_does_not_exist_is_suppressed_when_a_relay_says_so
 
 async def test_a_mass_of_addresses_that_seem_gone_is_not_suppressed(rules: MailRules) -> None:
     addresses = [f"user{number}@example.com" for number in range(200)]
+    before = forgotten_addresses.labels(Channel.EMAIL)._value.get()
     for address in addresses:
         await rules.learn(mail(address), RecipientGone("550 5.1.1"))
+    assert forgotten_addresses.labels(Channel.EMAIL)._value.get() == before + FREE_IN_WINDOW
+    await rules.learn(mail(addresses[0]), RecipientGone("550 5.1.1"))
+    assert forgotten_addresses.labels(Channel.EMAIL)._value.get() == before + FREE_IN_WINDOW
     refused = [address for address in addresses if await refusal(rules, mail(address))]
     assert refused == addresses[:FREE_IN_WINDOW]

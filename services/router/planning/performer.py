@@ -3,6 +3,7 @@
 What was decided against in one is counted and told as it is at acceptance.
 """
 
+import logging
 from collections.abc import Sequence
 
 from services.router.alerts.oncall import Chain
@@ -18,6 +19,8 @@ from shared.ledger.ledger import ROUTER_LANE, AlertState, Claim, Ledger, NewRow,
 from shared.mqtt.reconnecting import BrokerLink
 from shared.store.keys import new_notification_id, shard_of_id
 from shared.telemetry import metrics, tracing
+
+log = logging.getLogger(__name__)
 
 
 class Performer:
@@ -76,6 +79,8 @@ class Performer:
         """Publish the jobs of the rows that were written with the task's end, and count what has no step left."""
         if isinstance(task.what, Escalation) and outcome.guard and not any(_is_step(new) for new in outcome.then):
             metrics.exhausted_escalations.inc()
+            extra = {"notification_id": notification.id}
+            log.error("an alert's escalation has ended, and nobody answered", extra=extra)
         if not outcome.then and not outcome.part:
             return
         messages = tell_suppressed(self._topics, notification, outcome.then, self._clock)
