@@ -30,6 +30,7 @@ from sandbox.script import Script
 from sandbox.smtp import Relay, smtp_listener
 from sandbox.twilio import Twilio
 from sandbox.twilio_calls import TwilioCalls
+from sandbox.vonage import Vonage
 from sandbox.webpush import WebPush
 
 # What is being handled at the end gets this long to notice; nothing is lost that anybody was told of.
@@ -139,6 +140,7 @@ async def _start(stack: AsyncExitStack, options: Options, credentials: Credentia
     application = web.Application()
     for part in (
         Twilio(kept, script, credentials, calls),
+        Vonage(kept, script, credentials),
         Fcm(kept, script, credentials),
         WebPush(kept, script, credentials, http_url),
         Page(kept, script),

@@ -4,6 +4,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from sandbox import vonage
 from sandbox.server import Sandbox
 from services.sms.desk import Desk, SmsParts
 from services.sms.providers import SmsServiceSettings
@@ -37,6 +38,23 @@ def settings_for(box: Sandbox, **others: Any) -> SmsSettings:
             "sms_twilio_auth_token": box.credentials.twilio_token,
             "sms_twilio_from": "+15005550006",
             "sms_twilio_base_url": box.addresses.http_url,
+            "sms_allowed_countries": "US",
+            **others,
+        }
+    )
+
+
+def vonage_settings_for(box: Sandbox, **others: Any) -> SmsSettings:
+    """The settings that point at a sandbox's Vonage, which is the only provider."""
+    key, secret = vonage.account(box.credentials)
+    return SmsServiceSettings.model_validate(
+        {
+            "mqtt_url": "mqtt://localhost",
+            "redis_url": "redis://localhost",
+            "sms_vonage_api_key": key,
+            "sms_vonage_api_secret": secret,
+            "sms_vonage_from": "Carillon",
+            "sms_vonage_base_url": box.addresses.http_url,
             "sms_allowed_countries": "US",
             **others,
         }

@@ -6,10 +6,12 @@ from typing import Any
 from services.sms.desk import Desk
 from services.sms.settings import SmsSettings
 from services.sms.twilio.provider import TWILIO
+from services.sms.vonage import VONAGE
 from shared.runtime.providers import ProviderKind, groups_of
 
 PROVIDERS: Sequence[ProviderKind[Any, Desk]] = [
     TWILIO,
+    VONAGE,
 ]
 
 
