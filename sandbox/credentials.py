@@ -6,6 +6,8 @@ is readable by its owner alone. The keys are worth nothing outside the sandbox.
 """
 
 import base64
+import hashlib
+import hmac
 import json
 import secrets
 import string
@@ -23,6 +25,7 @@ from sandbox.files import write_private
 APNS_TOPIC = "com.example.app"
 FCM_PROJECT = "carillon-sandbox"
 EMAIL_FROM = "Carillon <notifications@example.com>"
+SES_REGION = "eu-west-1"
 # Twilio's magic number that may send (twilio.com/docs/iam/test-credentials).
 SMS_FROM = "+15005550006"
 WEBPUSH_SUBJECT = "mailto:operator@example.com"
@@ -35,7 +38,7 @@ class Credentials:
     """The contents of a prepared data folder.
 
     Attributes:
-        secret: What push subscriptions and access tokens are derived from.
+        secret: What push subscriptions, access tokens and the access key of SES are derived from.
     """
 
     data: Path
@@ -72,6 +75,19 @@ class Credentials:
     def vapid_key_file(self) -> Path:
         """The application server's key."""
         return self.data / "vapid.pem"
+
+    @property
+    def ses_access_key_id(self) -> str:
+        """The id of the access key, as AWS hands it out: AKIA and 16 characters (IAM user guide, "IAM identifiers")."""
+        return f"AKIA{base64.b32encode(self._derived('ses access key id')).decode()[:16]}"
+
+    @property
+    def ses_secret_access_key(self) -> str:
+        """The secret of the access key: 40 characters."""
+        return base64.b64encode(self._derived("ses secret access key")).decode()[:40]
+
+    def _derived(self, name: str) -> bytes:
+        return hmac.digest(self.secret, name.encode(), hashlib.sha256)
 
 
 def prepare(data: Path) -> Credentials:

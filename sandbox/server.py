@@ -27,6 +27,7 @@ from sandbox.journal import Journal
 from sandbox.kept import Kept
 from sandbox.page import Page
 from sandbox.script import Script
+from sandbox.ses import Ses
 from sandbox.smtp import Relay, smtp_listener
 from sandbox.twilio import Twilio
 from sandbox.twilio_calls import TwilioCalls
@@ -141,6 +142,7 @@ async def _start(stack: AsyncExitStack, options: Options, credentials: Credentia
     for part in (
         Twilio(kept, script, credentials, calls),
         Vonage(kept, script, credentials),
+        Ses(kept, script, credentials),
         Fcm(kept, script, credentials),
         WebPush(kept, script, credentials, http_url),
         Page(kept, script),

@@ -16,6 +16,8 @@ from weakref import WeakKeyDictionary
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
+from sandbox.credentials import SES_REGION
+from sandbox.server import Sandbox
 from services.email.providers import EmailServiceSettings
 from services.email.settings import EmailSettings
 from services.email.smtp.provider import SmtpProvider, SmtpSettings, smtp_providers
@@ -68,6 +70,29 @@ def email_settings(*urls: str, **others: Any) -> EmailServiceSettings:
             "email_smtp_url": ",".join(urls),
             "email_from": "Carillon <notifications@example.com>",
             **others,
+        }
+    )
+
+
+def ses_environment(box: Sandbox) -> dict[str, str]:
+    """The settings that have mail go to the sandbox's SES."""
+    return {
+        "EMAIL_SES_REGION": SES_REGION,
+        "EMAIL_SES_ACCESS_KEY_ID": box.credentials.ses_access_key_id,
+        "EMAIL_SES_SECRET_ACCESS_KEY": box.credentials.ses_secret_access_key,
+        "EMAIL_SES_URL": box.addresses.http_url,
+    }
+
+
+def ses_settings(box: Sandbox, **others: str) -> EmailServiceSettings:
+    """Settings of the email service with SES alone."""
+    given = {name.lower(): value for name, value in ses_environment(box).items()} | others
+    return EmailServiceSettings.model_validate(
+        {
+            "mqtt_url": "mqtt://localhost",
+            "redis_url": "redis://localhost",
+            "email_from": "Carillon <notifications@example.com>",
+            **given,
         }
     )
 

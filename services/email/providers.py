@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
+from services.email.ses import SES
 from services.email.settings import EmailSettings
 from services.email.smtp.provider import SMTP
 from shared.runtime.providers import Parts, ProviderKind, groups_of
 
 PROVIDERS: Sequence[ProviderKind[Any, Parts[EmailSettings]]] = [
     SMTP,
+    SES,
 ]
 
 

@@ -9,7 +9,7 @@ delivery loop's; only connecting has its own.
 
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -32,11 +32,16 @@ _FREE_CONNECTION = "a free connection of ours"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a provider said."""
+    """What a provider said.
+
+    Attributes:
+        headers: by names in any case; for a provider that says in them why it refuses.
+    """
 
     status: int
     body: bytes
     retry_after: str | None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
 
 def new_session(
@@ -111,7 +116,7 @@ async def post(
             try:
                 async with request as response:
                     read = await http_answer.beginning(response, ANSWER_LIMIT_BYTES, within_s=None)
-                    return Answer(response.status, read, response.headers.get("Retry-After"))
+                    return Answer(response.status, read, response.headers.get("Retry-After"), response.headers)
             except aiohttp.ConnectionTimeoutError:
                 # Where it waited tells a limit of ours from a provider that is not reached.
                 raise handover.cut_off() from None

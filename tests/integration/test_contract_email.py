@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sandbox.server import Sandbox
+from services.email.ses import SES
 from services.email.smtp.provider import SMTP
 from shared.core.clock import SystemClock
 from shared.core.errors import (
@@ -33,7 +34,7 @@ from tests.provider_contract import (
     SandboxRig,
     open_only,
 )
-from tests.smtp import attempt, email_settings
+from tests.smtp import attempt, email_settings, ses_settings
 
 ADDRESS = "user-planted4@example.com"
 
@@ -100,3 +101,50 @@ class TestSmtp(ProviderContract):
             faults=FAULTS,
             rate_limited={"reply": "451 4.7.1 too fast", "at": "rcpt"},
         )
+
+
+SES_EXPECTED: Expected = {
+    Fault.REFUSED_RECIPIENT: NotApplicable("SES accepts every well-formed address and tells of the bounce later"),
+    Fault.BAD_CONTENT: Ends(PermanentFailure, Reason.REJECTED),
+    Fault.BAD_CREDENTIALS: Ends(ProviderMisconfigured, Reason.AUTH),
+    Fault.RATE_LIMITED: Ends(TemporaryFailure, Reason.RATE_LIMITED),
+    Fault.RATE_LIMITED_SECONDS: Ends(TemporaryFailure, Reason.RATE_LIMITED),
+    Fault.RATE_LIMITED_DATE: Ends(TemporaryFailure, Reason.RATE_LIMITED),
+    Fault.UNAVAILABLE: Ends(TemporaryFailure, Reason.UNAVAILABLE),
+    # The request, and with it the mail, was on its way.
+    Fault.CUT_BEFORE: Ends(OutcomeUnknown, Reason.NETWORK),
+    Fault.CUT_AFTER: Ends(OutcomeUnknown, Reason.NETWORK, arrives=True),
+    Fault.GARBAGE: Ends(OutcomeUnknown, Reason.BAD_ANSWER),
+    Fault.HANG_BEFORE: Ends(OutcomeUnknown, Reason.TIMEOUT),
+    Fault.HANG_AFTER: Ends(OutcomeUnknown, Reason.TIMEOUT, arrives=True),
+}
+
+
+class TestSes(ProviderContract):
+    """Mail through Amazon SES."""
+
+    expected = SES_EXPECTED
+
+    @pytest.fixture
+    def rig(self, box: Sandbox) -> Rig:
+        settings = ses_settings(box)
+        return SandboxRig(
+            sandbox=box,
+            name="ses",
+            open=partial(open_only, SES, Parts(settings, SystemClock())),
+            make_attempt=make_attempt,
+            secrets=[ADDRESS, box.credentials.ses_access_key_id, box.credentials.ses_secret_access_key],
+            faults={
+                Fault.BAD_CONTENT: {
+                    "status": 400, "body": {"message": f"{SECRET} {ADDRESS}"},
+                    "headers": {"x-amzn-ErrorType": "MessageRejected"},
+                },
+                Fault.BAD_CREDENTIALS: {"operator": True},
+                Fault.UNAVAILABLE: {"status": 503},
+                Fault.CUT_BEFORE: {"cut": "before"},
+                Fault.CUT_AFTER: {"cut": "after"},
+                Fault.GARBAGE: {"status": 200, "body": f"<html>{SECRET}</html>"},
+                Fault.HANG_BEFORE: {"hang": "before"},
+                Fault.HANG_AFTER: {"hang": "after"},
+            },
+        )  # fmt: skip
