@@ -257,3 +257,14 @@ def test_every_code_of_an_error_frame_is_documented() -> None:
 def test_the_tutorial_builds_the_images_that_the_dev_overlay_runs() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert f"--tag carillon/$service:{version} " in page("operate.md").read_text()
+
+
+def test_no_line_of_prose_is_longer_than_120_columns() -> None:
+    long = [
+        f"{page.relative_to(ROOT)}:{number}"
+        for page in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("*.md"))
+        for number, line in enumerate(page.read_text().splitlines(), 1)
+        # A row of a table cannot be broken, and a command is to be copied.
+        if len(line) > 120 and not line.startswith(("|", "    "))
+    ]
+    assert long == []
