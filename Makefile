@@ -1,13 +1,17 @@
-# Everything a developer and CI type. `make install` needs Python 3.11 or newer, make and git; every other target uses
-# the environment that it builds, and builds it first where it is missing or out of date.
+# Everything a developer and CI type. It needs Python 3.11 or newer, make and git. The environment .venv is built where it
+# is missing or out of date: `make up` installs what running needs into it, and every other target adds the developers'
+# tools.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+UP_STAMP := $(VENV)/.up
 
 SERVICES := router email sms push realtime
 DEV_LOCK := requirements/dev.txt
+UP_LOCK := requirements/up.txt
+UP_EXTRAS := $(SERVICES:%=--extra %) --extra cli --extra sandbox --extra embedded
 
 # checkov needs older versions of what we need: it gets an environment of its own. uv, which resolves the locks beside it,
 # builds it in a fifth of pip's time.
@@ -24,6 +28,8 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 define write_locks
 $(COMPILE) pyproject.toml --all-extras --group dev --output-file $(1)/dev.txt >/dev/null && \
 $(COMPILE) --group pyproject.toml:checkov --output-file $(1)/checkov.txt >/dev/null && \
+$(COMPILE) --group pyproject.toml:installer --constraint $(1)/dev.txt --output-file $(1)/installer.txt >/dev/null && \
+$(COMPILE) pyproject.toml $(UP_EXTRAS) --group build --constraint $(1)/dev.txt --output-file $(1)/up.txt >/dev/null && \
 for service in $(SERVICES) tracing; do \
 	extra=; if grep -q "^$$service = \[" pyproject.toml; then extra="--extra $$service"; fi; \
 	$(COMPILE) pyproject.toml $$extra --constraint $(1)/dev.txt --output-file $(1)/$$service.txt >/dev/null || exit 1; \
@@ -37,18 +43,17 @@ endef
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-install: $(STAMP)  ## build the environment .venv from requirements/dev.txt
+install: $(STAMP)  ## fill the environment .venv with what running needs and the developers' tools
 
-$(STAMP): $(DEV_LOCK) pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-		echo "Carillon needs Python 3.11 or newer; choose one with: make install PYTHON=python3.12" >&2; \
-		exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes -r $(DEV_LOCK)
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+$(UP_STAMP): $(UP_LOCK) pyproject.toml
+	@PYTHON="$(PYTHON)" requirements/install.sh $(UP_LOCK)
 	@touch $@
 
-up: $(STAMP)  ## run the whole system on this machine until Ctrl-C
+$(STAMP): $(DEV_LOCK) $(UP_STAMP)
+	@PYTHON="$(PYTHON)" requirements/install.sh $(DEV_LOCK)
+	@touch $@
+
+up: $(UP_STAMP)  ## run the whole system on this machine until Ctrl-C
 	@$(BIN)/carillon up
 
 check: $(STAMP) check-locks check-manifests  ## lint, format, types, imports, locks, manifests
@@ -59,7 +64,7 @@ check: $(STAMP) check-locks check-manifests  ## lint, format, types, imports, lo
 
 # Compiled again with the lock as the preference, a fresh lock does not change.
 check-locks: $(STAMP)
-	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && cp requirements/*.txt "$$fresh/" && \
+	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && cp requirements/* "$$fresh/" && \
 	{ $(call write_locks,"$$fresh"); } && \
 	diff -u requirements "$$fresh" >&2 || { echo "requirements/ is out of date: make lock" >&2; exit 1; }
 
@@ -75,7 +80,7 @@ check-manifests: $(STAMP) $(CHECKOV)/.installed
 	echo "manifests: $(OVERLAYS) are valid"
 
 $(CHECKOV)/.installed: $(CHECKOV_LOCK) | $(STAMP)
-	$(BIN)/python -m venv --clear $(CHECKOV)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(CHECKOV)
 	$(BIN)/uv pip install --quiet --python $(CHECKOV)/bin/python --require-hashes -r $(CHECKOV_LOCK)
 	@touch $@
 
