@@ -6,17 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from carillon.commands.durations import Duration
+from carillon.commands.lanes import INTAKE, LANES
 from carillon.commands.output import AnswerIsNo, CannotWork
-from shared.ledger.dead_letters import DeadLetters, Wanted
-from shared.ledger.ledger import LANES
 
-# Refused publishes are listed as if this were a channel.
-INTAKE = "intake"
+if TYPE_CHECKING:
+    from shared.ledger.dead_letters import DeadLetters, Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +28,10 @@ class Filters:
     notification_id: str | None
     limit: int | None
 
-    async def wanted(self, letters: DeadLetters) -> Wanted:
+    async def wanted(self, letters: "DeadLetters") -> "Wanted":
         """Turn an age into a time by the store's clock, so that later steps mean the same dead letters."""
+        from shared.ledger.dead_letters import Wanted
+
         until = await letters.now() - (self.older_than or timedelta(0))
         return Wanted(until, lane=self.channel, reason=self.reason, notification_id=self.notification_id)
 

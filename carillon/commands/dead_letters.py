@@ -1,39 +1,17 @@
-"""``carillon dead-letters``: what ended undelivered, and what was refused at the door.
+"""``carillon dead-letters``: what can be typed; ``carillon.commands.listing`` prints the list.
 
-The list is here; ``carillon.commands.replay`` and ``carillon.commands.drop`` hold the commands that change something.
+``carillon.commands.replay`` and ``carillon.commands.drop`` hold the commands that change something.
 """
 
-import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import click
 
-from carillon.commands.broker_and_store import open_store
-from carillon.commands.dead_letter_filters import INTAKE
 from carillon.commands.drop import drop
 from carillon.commands.durations import Duration
-from carillon.commands.output import json_option, print_columns, print_json
+from carillon.commands.lanes import INTAKE, LANES
+from carillon.commands.output import json_option
 from carillon.commands.replay import replay
-from carillon.commands.rows import row_document, whom
-from carillon.commands.settings import OperatorSettings
-from carillon.receipts import FieldProblem
-from shared.core.clock import SystemClock, rfc3339
-from shared.ledger.ledger import LANES
-from shared.ledger.reader import DeadLetter, Trace
-from shared.ledger.rejections import LIMIT as REJECTIONS_KEPT
-from shared.ledger.rejections import Rejection, Rejections
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """Which dead letters to list; None is any."""
-
-    channel: str | None
-    reason: str | None
-    before: datetime | None
-    most: int
 
 
 @click.group("dead-letters")
@@ -63,66 +41,6 @@ def list_(*, channel: str | None, reason: str | None, older_than: timedelta | No
       carillon dead-letters list --channel email --older-than 1h
       carillon dead-letters list --channel intake --reason invalid_payload --json
     """  # noqa: D301 - click's mark for lines that are to stay as they are
-    settings = OperatorSettings.load()
-    before = SystemClock().now() - older_than if older_than is not None else None
-    found = asyncio.run(_read(settings, _Wanted(channel, reason, before, limit)))
-    if as_json:
-        print_json([_document(each) for each in found])
-    elif not found:
-        click.echo("no dead letters")
-    else:
-        print_columns([("AT", "CHANNEL", "REASON", "RECIPIENT", "WHAT"), *map(_cells, found)])
+    from carillon.commands.listing import print_dead_letters
 
-
-async def _read(settings: OperatorSettings, wanted: _Wanted) -> list[DeadLetter | Rejection]:
-    found: list[DeadLetter | Rejection] = []
-    async with open_store(settings) as (store, keys):
-        if wanted.channel != INTAKE:
-            found += await Trace(store, keys).dead_letters(
-                wanted.most, lane=wanted.channel, reason=wanted.reason, before=wanted.before
-            )
-        if wanted.channel in (None, INTAKE):
-            unfiltered = wanted.reason is None and wanted.before is None
-            rejections = Rejections(store, keys, settings.record_retention_s)
-            newest = await rejections.newest(wanted.most if unfiltered else REJECTIONS_KEPT)
-            found += [each for each in newest if _is_wanted(each, wanted)]
-    return sorted(found, key=lambda each: each.at, reverse=True)[: wanted.most]
-
-
-def _is_wanted(rejection: Rejection, wanted: _Wanted) -> bool:
-    in_time = wanted.before is None or rejection.at <= wanted.before
-    return in_time and wanted.reason in (None, rejection.error["code"])
-
-
-def _document(letter: DeadLetter | Rejection) -> Mapping[str, object]:
-    if isinstance(letter, Rejection):
-        return {
-            "at": rfc3339(letter.at),
-            "channel": INTAKE,
-            "reason": letter.error["code"],
-            "topic": letter.topic,
-            "size_bytes": letter.size_bytes,
-            "message": letter.error["message"],
-            "fields": letter.error["fields"],
-        }
-    row = row_document(letter.row) if letter.row else {}
-    return {
-        "at": rfc3339(letter.at),
-        "channel": letter.lane,
-        "reason": row.get("reason"),
-        "notification_id": letter.notification_id,
-        "key": letter.key,
-        "recipient": row.get("recipient"),
-        "priority": row.get("priority"),
-        "attempts_made": row.get("attempts_made"),
-        "attempts": row.get("attempts", []),
-    }
-
-
-def _cells(letter: DeadLetter | Rejection) -> tuple[str, ...]:
-    if isinstance(letter, Rejection):
-        problems = "; ".join(str(FieldProblem.model_validate(each)) for each in letter.error["fields"])
-        what = f"{letter.topic} ({letter.size_bytes} bytes)" + (f": {problems}" if problems else "")
-        return rfc3339(letter.at), INTAKE, letter.error["code"], "-", what
-    reason, recipient = ("(record expired)", "-") if letter.row is None else (letter.row.reason, whom(letter.row))
-    return rfc3339(letter.at), letter.lane, reason, recipient, f"{letter.notification_id} {letter.key}"
+    print_dead_letters(channel=channel, reason=reason, older_than=older_than, limit=limit, as_json=as_json)

@@ -30,7 +30,7 @@ def keeping_publisher(settings: OperatorSettings, client_id: str | None, file: P
     return Publisher(url, client_id, settings.topic_prefix, ca_file=settings.mqtt_ca_file, outbox=file)
 
 
-def flush(settings: OperatorSettings, client_id: str | None, file: Path, timeout_s: float, *, as_json: bool) -> None:
+def flush(client_id: str | None, file: Path, timeout_s: float, *, as_json: bool) -> None:
     """Send what is kept, and tell what became of it.
 
     Args:
@@ -40,6 +40,7 @@ def flush(settings: OperatorSettings, client_id: str | None, file: Path, timeout
         StillKept: something has no receipt yet.
         AnswerIsNo: something is refused or stale.
     """
+    settings = OperatorSettings.load()
     _must_be_there(file)
     publisher = keeping_publisher(settings, client_id, file)
     before, after, needing = asyncio.run(_flush(publisher, timeout_s))

@@ -1,40 +1,13 @@
-"""``carillon send``: publish, print the receipt, and follow the notification to its end when asked to.
+"""``carillon send``: what can be typed; ``carillon.commands.sending`` does it."""
 
-With ``--outbox`` the publish is in a local file before it is sent; ``kept`` deals with what is in that file.
-"""
-
-import asyncio
 import sys
-from collections import Counter
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 import click
 
-from carillon.commands.broker_and_store import open_publisher, open_store
 from carillon.commands.durations import Duration
-from carillon.commands.following import Followed, follow
-from carillon.commands.kept import StillKept, drop, flush, keeping_publisher, list_entries
-from carillon.commands.output import AnswerIsNo, json_option, print_columns, print_json, printable
-from carillon.commands.rows import row_document, task_text, when, whom
-from carillon.commands.settings import OperatorSettings
-from carillon.publisher import FieldProblem, NoReceipt, Publisher, Receipt, Refused, Status
-from shared.core.clock import rfc3339
-from shared.ledger.reader import Trace, TracedRow
-
-
-@dataclass(frozen=True, slots=True)
-class _Order:
-    """What was asked for on the command line; ``outbox`` and ``follow_s`` are None without their options."""
-
-    topic: str
-    payload: bytes
-    key: str | None
-    timeout_s: float
-    outbox: Path | None
-    follow_s: float | None
-    as_json: bool
+from carillon.commands.output import json_option
 
 
 @click.command()
@@ -96,22 +69,22 @@ def send(
             raise click.UsageError("--flush, --list and --drop need --outbox FILE")
         if topic is not None or flushing + listing + bool(dropping) > 1:
             raise click.UsageError("--flush, --list, --drop and a publish exclude each other")
+        from carillon.commands.kept import drop, flush, list_entries
+
         if listing:
             list_entries(outbox, as_json=as_json)
         elif dropping:
             drop(outbox, dropping)
         else:
-            flush(OperatorSettings.load(), client_id, outbox, timeout.total_seconds(), as_json=as_json)
+            flush(client_id, outbox, timeout.total_seconds(), as_json=as_json)
         return
     if topic is None or payload is None:
         raise click.UsageError(f"Missing argument '{'TOPIC' if topic is None else 'PAYLOAD'}'.")
-    settings = OperatorSettings.load()
-    if wait:
-        # Before anything is published.
-        settings.needed("redis_url")
+    from carillon.commands.sending import Order, publish
+
     follow_s = wait_timeout.total_seconds() if wait else None
-    order = _Order(topic, _read(payload), key, timeout.total_seconds(), outbox, follow_s, as_json)
-    sys.exit(0 if asyncio.run(_send(settings, order, client_id)) else 1)
+    order = Order(topic, _read(payload), key, timeout.total_seconds(), outbox, follow_s, as_json)
+    sys.exit(0 if publish(order, client_id) else 1)
 
 
 def _read(payload: str) -> bytes:
@@ -123,102 +96,3 @@ def _read(payload: str) -> bytes:
         except OSError as error:
             raise click.UsageError(f"{payload[1:]} cannot be read ({error.strerror})") from None
     return payload.encode()
-
-
-async def _send(settings: OperatorSettings, order: _Order, client_id: str | None) -> bool:
-    if order.outbox is not None:
-        async with keeping_publisher(settings, client_id, order.outbox) as publisher:
-            receipt = await _receipt(publisher, order)
-    else:
-        async with open_publisher(settings, client_id) as publisher:
-            receipt = await _receipt(publisher, order)
-    if order.as_json:
-        print_json(receipt.document())
-    else:
-        _print_receipt(receipt)
-    if receipt.status is Status.REJECTED:
-        return False
-    if order.follow_s is None or receipt.notification_id is None:
-        return True
-    return await _follow(settings, receipt.notification_id, order.follow_s, as_json=order.as_json)
-
-
-async def _receipt(publisher: Publisher, order: _Order) -> Receipt:
-    try:
-        return await publisher.publish(order.topic, order.payload, order.key, timeout_s=order.timeout_s)
-    except Refused as refused:
-        return refused.receipt
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
-    except NoReceipt as error:
-        if order.outbox is not None:
-            raise StillKept(str(error), order.outbox) from None
-        again = f"with --key {error.key}" if error.key else "with the same id"
-        raise AnswerIsNo(f"{error}; it may have been accepted, so send it again only {again}") from None
-
-
-def _print_receipt(receipt: Receipt) -> None:
-    match receipt.status:
-        case Status.REJECTED if receipt.error is not None:
-            click.echo(printable(f"rejected  {receipt.error.code}: {receipt.error.message}"))
-            if receipt.error.fields:
-                print_columns([_cells(each) for each in receipt.error.fields], indent="  ")
-            return
-        case Status.DUPLICATE if receipt.sends > 1:
-            click.echo(f"accepted  {receipt.notification_id}, by an earlier one of {receipt.sends} sends")
-        case Status.DUPLICATE:
-            click.echo(f"duplicate  of {receipt.notification_id}, which was accepted before")
-        case _:
-            subject = f"  {receipt.notification_id}" if receipt.notification_id else ""
-            click.echo(f"accepted{subject}" + (f"  {rfc3339(receipt.accepted_at)}" if receipt.accepted_at else ""))
-    if receipt.alert_id:
-        click.echo(f"  alert_id  {receipt.alert_id}")
-    for name in ("session_id", "unread"):
-        if name in (receipt.model_extra or {}):
-            click.echo(printable(f"  {name}  {(receipt.model_extra or {})[name]}"))
-    if receipt.warnings:
-        print_columns([("warning", *_cells(each)) for each in receipt.warnings], indent="  ")
-
-
-def _cells(each: FieldProblem) -> tuple[str, str]:
-    meant = f", did you mean {each.meant}?" if each.meant else ""
-    return each.field or "(payload)", each.problem + meant
-
-
-async def _follow(settings: OperatorSettings, notification_id: str, timeout_s: float, *, as_json: bool) -> bool:
-    def tell(row: TracedRow) -> None:
-        if as_json:
-            print_json(row_document(row))
-        else:
-            text = f"{row.state:<13}  {row.lane:<8}  {whom(row):<20}  {row.reason or 'ok':<18}  {rfc3339(row.until)}"
-            click.echo(printable(text))
-
-    async with open_store(settings) as (store, keys):
-        followed = await follow(Trace(store, keys), notification_id, tell, timeout_s)
-    if followed is None:
-        raise AnswerIsNo("the notification has no record; do MQTT_URL and REDIS_URL name the same system?")
-    if as_json:
-        print_json(_summary(followed))
-    else:
-        _print_summary(followed, timeout_s)
-    return followed.all_well
-
-
-def _summary(followed: Followed) -> dict[str, object]:
-    return {
-        "ended": dict(followed.ended),
-        "open": [row_document(row) for row in followed.open_deliveries],
-        "not_waited_for": [row_document(row) for row in followed.later],
-    }
-
-
-def _print_summary(followed: Followed, timeout_s: float) -> None:
-    ended: Counter[str] = Counter({state.value: count for state, count in followed.ended.items()})
-    click.echo("ended: " + (", ".join(f"{count} {state}" for state, count in ended.most_common()) or "none"))
-    for row in followed.later:
-        what = task_text(row) if row.task is not None else f"{row.lane} to {whom(row)}"
-        click.echo(printable(f"not waited for: {what}, {when(row)}"))
-    if followed.reached_nobody:
-        click.echo("nothing was delivered")
-    if followed.open_deliveries:
-        click.echo(f"not ended within {timeout_s:g} s: {len(followed.open_deliveries)}")

@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from carillon.local.stack import DATA_VARIABLE, DEFAULT_DATA, read_environment
+from carillon.local.places import DATA_VARIABLE, DEFAULT_DATA
+from carillon.local.stack import read_environment
 from shared.core.errors import ConfigError
 from shared.runtime.settings import CommonSettings
 

@@ -4,9 +4,6 @@ from typing import IO
 
 import click
 
-from carillon.commands.broker_roles import read_logins
-from carillon.store.users import STORE_ROLES, acl_file
-
 
 @click.command()
 @click.argument("logins", type=click.File("r"))
@@ -21,4 +18,7 @@ def store_users(*, logins: IO[str], topic_prefix: str) -> None:
     Example:
       carillon store-users logins.txt > users.acl
     """  # noqa: D301 - click's mark for lines that are to stay as they are
+    from carillon.commands.logins import read_logins
+    from carillon.store.users import STORE_ROLES, acl_file
+
     click.echo(acl_file(read_logins(logins.read(), known=STORE_ROLES), topic_prefix), nl=False)

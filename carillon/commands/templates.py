@@ -1,23 +1,12 @@
-"""``carillon template``: what a template says to a reader on each channel, and whether a folder of them can be used."""
+"""``carillon template``: what can be typed; ``carillon.commands.rendering`` does it."""
 
-import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import click
-from pydantic import TypeAdapter, ValidationError
 
-from carillon.commands.output import AnswerIsNo, CannotWork, json_option, print_json, printable
-from carillon.commands.settings import OperatorSettings
-from services.router.payloads.envelope import JsonObject
-from services.router.templates.folder import read
-from services.router.templates.problems import Unrenderable
-from services.router.templates.texts import Template, Texts
-from shared.core.fields import Locale, ZoneName
-from shared.core.model import Channel
+from carillon.commands.lanes import CHANNELS
+from carillon.commands.output import json_option
 
-_DATA = TypeAdapter[dict[str, Any]](JsonObject)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
@@ -31,7 +20,7 @@ def template() -> None:
 @click.option("--data", default="{}", help="The variables: a JSON object, or a file with one.")
 @click.option("--locale", help="The reader's language tag, like fr-CA; the template's own by default.")
 @click.option("--timezone", help="The reader's IANA time zone; UTC by default.")
-@click.option("--channel", type=click.Choice([channel.value for channel in Channel]), help="This channel only.")
+@click.option("--channel", type=click.Choice(CHANNELS), help="This channel only.")
 @click.option("--dir", "folder", type=_FOLDER, help="The folder of templates; TEMPLATES_DIR by default.")
 @json_option
 def render(
@@ -53,19 +42,9 @@ def render(
       carillon template render welcome --data '{"name": "User 123", "joined": "2026-11-02", "tasks": 3}' --locale fr-CA
       carillon template render welcome --data welcome.json --channel email --json
     """  # noqa: D301 - click's mark for lines that are to stay as they are
-    found = _find(name, folder)
-    variables = _variables(data)
-    reader = _checked(locale, Locale, "--locale"), _checked(timezone, ZoneName, "--timezone")
-    channels = [Channel(channel)] if channel else list(Channel)
-    try:
-        texts = {each: found.texts(each, variables, *reader) for each in channels}
-    except Unrenderable as error:
-        problems = "; ".join(f"{each.field}: {each.problem}" for each in error.problems)
-        raise AnswerIsNo(problems) from None
-    if as_json:
-        print_json({each.value: _document(said) for each, said in texts.items()})
-    else:
-        _print(texts)
+    from carillon.commands.rendering import print_texts
+
+    print_texts(name, data=data, locale=locale, timezone=timezone, channel=channel, folder=folder, as_json=as_json)
 
 
 @template.command()
@@ -80,71 +59,6 @@ def check(*, folder: Path, as_json: bool) -> None:
     Example:
       carillon template check templates/
     """  # noqa: D301 - click's mark for lines that are to stay as they are
-    templates, problems = read(folder)
-    if as_json:
-        print_json(
-            {
-                "templates": {name: sorted(found.parts) for name, found in templates.items()},
-                "problems": [str(each) for each in problems],
-            }
-        )
-    else:
-        for name, found in templates.items():
-            click.echo(printable(f"{name}: {', '.join(sorted(found.parts))}"))
-        for each in problems:
-            click.echo(printable(str(each)))
-    if problems:
-        raise AnswerIsNo("one problem" if len(problems) == 1 else f"{len(problems)} problems")
+    from carillon.commands.rendering import print_problems
 
-
-def _find(name: str, folder: Path | None) -> Template:
-    folder = folder or OperatorSettings.load().templates_dir
-    if folder is None:
-        raise CannotWork("say where the templates are, with --dir or TEMPLATES_DIR")
-    templates, problems = read(folder)
-    if name in templates:
-        return templates[name]
-    broken = [str(each) for each in problems if str(each).startswith((f"{name}/", f"{name}:"))]
-    raise AnswerIsNo("; ".join(broken) or f"there is no template {name} in {folder}")
-
-
-def _variables(text: str) -> Mapping[str, Any]:
-    try:
-        if not text.lstrip().startswith("{"):
-            text = Path(text).read_text()
-        return _DATA.validate_python(json.loads(text))
-    except OSError as error:
-        raise click.BadParameter(f"cannot read the file ({error.strerror})", param_hint="--data") from None
-    except (ValueError, RecursionError):
-        raise click.BadParameter("not a JSON object", param_hint="--data") from None
-
-
-def _checked(value: str | None, kind: Any, option: str) -> str | None:  # noqa: ANN401 - an annotated type
-    if value is None:
-        return None
-    try:
-        checked: str = TypeAdapter(kind).validate_python(value)
-    except ValidationError as error:
-        raise click.BadParameter(error.errors()[0]["msg"], param_hint=option) from None
-    return checked
-
-
-def _document(texts: Texts) -> dict[str, str]:
-    shown = {"title": texts.title, "message": texts.message, "html_body": texts.html_body}
-    return {name: text for name, text in shown.items() if text}
-
-
-def _print(texts: Mapping[Channel, Texts]) -> None:
-    for number, (channel, said) in enumerate(texts.items()):
-        if number:
-            click.echo()
-        click.echo(f"--- {channel}")
-        _print_lines([said.title, *said.message.splitlines()] if said.title else said.message.splitlines())
-        if said.html_body:
-            click.echo("--- email, HTML")
-            _print_lines(said.html_body.splitlines())
-
-
-def _print_lines(lines: Sequence[str]) -> None:
-    for line in lines:
-        click.echo(printable(line))
+    print_problems(folder, as_json=as_json)

@@ -1,4 +1,4 @@
-"""``carillon up`` as a command: its options, read from the table that ``carillon.local.system`` keeps of its ports."""
+"""``carillon up`` as a command: its options, read from the table that ``carillon.local.ports`` keeps."""
 
 import sys
 from dataclasses import replace
@@ -7,10 +7,16 @@ from pathlib import Path
 import click
 
 from carillon.commands.output import json_option
-from carillon.local.ports import HIGHEST_PORT, IN_A_ROW, PORTS_IN_A_ROW, SERVICES, Ports
-from carillon.local.stack import DATA_VARIABLE, DEFAULT_DATA
-from carillon.local.system import PORT_BASE_OPTION, PORT_OPTIONS
-from carillon.local.system import up as run_up
+from carillon.local.places import DATA_VARIABLE, DEFAULT_DATA
+from carillon.local.ports import (
+    HIGHEST_PORT,
+    IN_A_ROW,
+    PORT_BASE_OPTION,
+    PORT_OPTIONS,
+    PORTS_IN_A_ROW,
+    SERVICES,
+    Ports,
+)
 
 
 def _port_options() -> list[click.Parameter]:
@@ -78,6 +84,8 @@ def up(*, data: Path, port_base: int | None, embedded: bool, as_json: bool, **as
       carillon up --data /tmp/second --port-base 20000
       REALTIME_ALLOWED_ORIGINS=http://localhost:3000 carillon up
     """  # noqa: D301 - click's mark for lines that are to stay as they are
+    from carillon.local.system import up as run_up
+
     ports = Ports() if port_base is None else Ports.from_base(port_base)
     ports = replace(ports, **{name: port for name, port in asked.items() if port is not None})
     sys.exit(run_up(data=data, ports=ports, embedded=embedded, as_json=as_json))

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Collection
 from dataclasses import astuple, dataclass, replace
 
-from shared.core.model import Channel
+from shared.core.channels import Channel
 
 LOOPBACK = "127.0.0.1"
 # In the order of their ops ports: the last is the one that people talk to.
@@ -18,6 +18,32 @@ SERVICES = ("router", *(each.value for each in Channel if each is not Channel.RE
 # client of ours takes a port between the question and the server's start.
 FREE_PORTS = range(15_000, 32_000)
 _TRIES = 1000
+
+
+@dataclass(frozen=True)
+class PortOption:
+    """How a port of ``carillon up`` is chosen."""
+
+    field: str
+    option: str
+    variable: str
+    purpose: str
+
+
+PORT_OPTIONS = (
+    PortOption("mqtt", "--mqtt-port", "CARILLON_MQTT_PORT", "the broker"),
+    PortOption("redis", "--redis-port", "CARILLON_REDIS_PORT", "the store"),
+    PortOption("http", "--http-port", "REALTIME_PORT", "the inbox page, WebSocket and SSE"),
+    PortOption("sandbox", "--sandbox-port", "CARILLON_SANDBOX_PORT", "the sandbox's page and HTTP providers"),
+    PortOption("smtp", "--smtp-port", "CARILLON_SMTP_PORT", "the sandbox's SMTP"),
+    PortOption("apns", "--apns-port", "CARILLON_APNS_PORT", "the sandbox's APNs"),
+    PortOption("sms_callback", "--sms-callback-port", "SMS_CALLBACK_PORT", "Twilio's callbacks"),
+    PortOption("ops_base", "--ops-port-base", "CARILLON_OPS_PORT_BASE", "probes and metrics, one port per service"),
+    PortOption("prometheus", "--prometheus-port", "CARILLON_PROMETHEUS_PORT", "Prometheus, where it is installed"),
+)
+
+# Moves all of them; those that are given by themselves stay where they are asked for.
+PORT_BASE_OPTION = "--port-base"
 
 
 def is_free(port: int) -> bool:

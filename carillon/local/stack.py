@@ -35,9 +35,6 @@ _SHARED_BY = {"email": "EMAIL_UNSUBSCRIBE_", "realtime": "EMAIL_UNSUBSCRIBE_"}
 _SERVICE_GRACE_S = 35.0
 _PROBE_TIMEOUT_S = 2.0
 _ENVIRONMENT_FILE = "environment"
-# Where everything that lasts is kept, and what names another folder.
-DATA_VARIABLE = "CARILLON_DATA"
-DEFAULT_DATA = ROOT / "var"
 _SAMPLE_TEMPLATES = ROOT / "carillon" / "local" / "sample_templates"
 _PREFIX = "TOPIC_PREFIX"
 _ORIGINS = "REALTIME_ALLOWED_ORIGINS"

@@ -12,7 +12,6 @@ import signal
 import sys
 from collections.abc import Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TextIO
@@ -24,10 +23,11 @@ import redis.asyncio
 from carillon.local.child import Child, ChildFailed
 from carillon.local.first_steps import SAMPLE_USER, client_snippets, send_examples
 from carillon.local.log_view import LogView, heading
-from carillon.local.ports import SERVICES, Ports, is_free
+from carillon.local.places import DATA_VARIABLE, DEFAULT_DATA
+from carillon.local.ports import PORT_BASE_OPTION, PORT_OPTIONS, SERVICES, Ports, is_free
 from carillon.local.prometheus import DASHBOARDS, local_prometheus, prometheus_url
 from carillon.local.servers import ROOT
-from carillon.local.stack import DATA_VARIABLE, DEFAULT_DATA, Stack
+from carillon.local.stack import Stack
 from carillon.local.supervisor import Supervisor
 from services.push.webpush.allowed_hosts import BROWSER_PUSH_HOSTS
 from shared.core.errors import CarillonError
@@ -42,33 +42,6 @@ _LOG_POLL_S = 0.2
 # For what the sandbox says about one browser's subscription.
 _ANSWER_BYTES, _ANSWER_WITHIN_S = 16 * 1024, 10.0
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-@dataclass(frozen=True)
-class PortOption:
-    """How a port of ``carillon up`` is chosen."""
-
-    field: str
-    option: str
-    variable: str
-    purpose: str
-
-
-PORT_OPTIONS = (
-    PortOption("mqtt", "--mqtt-port", "CARILLON_MQTT_PORT", "the broker"),
-    PortOption("redis", "--redis-port", "CARILLON_REDIS_PORT", "the store"),
-    PortOption("http", "--http-port", "REALTIME_PORT", "the inbox page, WebSocket and SSE"),
-    PortOption("sandbox", "--sandbox-port", "CARILLON_SANDBOX_PORT", "the sandbox's page and HTTP providers"),
-    PortOption("smtp", "--smtp-port", "CARILLON_SMTP_PORT", "the sandbox's SMTP"),
-    PortOption("apns", "--apns-port", "CARILLON_APNS_PORT", "the sandbox's APNs"),
-    PortOption("sms_callback", "--sms-callback-port", "SMS_CALLBACK_PORT", "Twilio's callbacks"),
-    PortOption("ops_base", "--ops-port-base", "CARILLON_OPS_PORT_BASE", "probes and metrics, one port per service"),
-    PortOption("prometheus", "--prometheus-port", "CARILLON_PROMETHEUS_PORT", "Prometheus, where it is installed"),
-)
-
-
-# Moves all of them; those that are given by themselves stay where they are asked for.
-PORT_BASE_OPTION = "--port-base"
 
 
 def up(*, data: Path = DEFAULT_DATA, ports: Ports | None = None, embedded: bool = False, as_json: bool = False) -> int:

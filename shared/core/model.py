@@ -11,6 +11,8 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.core.channels import Channel as Channel  # noqa: PLC0414 - whoever needs the other types reads it here, too
+
 # The version that is written. Raised when a reader that ignores what is new would do something wrong; a field that may
 # be ignored raises nothing.
 JOB_VERSION = 1
@@ -30,15 +32,6 @@ class Priority(StrEnum):
     NORMAL = "normal"
     HIGH = "high"
     CRITICAL = "critical"
-
-
-class Channel(StrEnum):
-    """The ways to reach a person; each is served by the service of that name."""
-
-    REALTIME = "realtime"
-    EMAIL = "email"
-    SMS = "sms"
-    PUSH = "push"
 
 
 class Platform(StrEnum):

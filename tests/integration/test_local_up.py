@@ -23,9 +23,18 @@ from click.testing import CliRunner
 from carillon.commands.up import up as up_command
 from carillon.local.child import Child, ChildFailed
 from carillon.local.first_steps import client_snippets
-from carillon.local.ports import LOOPBACK, PORTS_IN_A_ROW, SERVICES, Ports, free_port, is_free
+from carillon.local.ports import (
+    LOOPBACK,
+    PORT_OPTIONS,
+    PORTS_IN_A_ROW,
+    SERVICES,
+    PortOption,
+    Ports,
+    free_port,
+    is_free,
+)
 from carillon.local.servers import ROOT, find_server
-from carillon.local.system import PORT_OPTIONS, PortOption, up
+from carillon.local.system import up
 from tests.waiting import eventually
 
 # Seven processes start one after the other and side by side; the machine may be busy.

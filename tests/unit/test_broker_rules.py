@@ -7,7 +7,7 @@ import pytest
 
 from carillon.broker.roles import SERVICES, Login, roles
 from carillon.broker.rules import dynamic_security, emqx_acl
-from carillon.commands.broker_roles import read_logins
+from carillon.commands.logins import read_logins
 from shared.core.errors import ConfigError
 
 PASSWORD = "planted-password"

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from carillon.__main__ import carillon
 from carillon.commands.settings import OperatorSettings
-from carillon.local import ports, system
+from carillon.local import ports
 from carillon.store.users import STORE_ROLES
 from services.email.providers import EmailServiceSettings
 from services.push.providers import PushServiceSettings
@@ -150,7 +150,7 @@ def test_every_command_is_in_the_list_of_commands() -> None:
 
 
 def test_the_ports_of_a_local_system_are_documented() -> None:
-    options = {choice.field: choice.option for choice in system.PORT_OPTIONS}
+    options = {choice.field: choice.option for choice in ports.PORT_OPTIONS}
     last = len(ports.SERVICES) - 1
     expected = []
     for offset, field in enumerate(ports.IN_A_ROW):
@@ -169,7 +169,7 @@ def test_what_a_trace_prints_is_documented() -> None:
     """By the names in the code: a trace of its own needs a store."""
     section = page("command-line.md").read_text().partition("\n## trace\n")[2].partition("\n## ")[0]
     commands = ROOT / "carillon" / "commands"
-    trace, _, _ = (commands / "trace.py").read_text().partition("def _print(")
+    trace, _, _ = (commands / "tracing.py").read_text().partition("def _print(")
     row, _, _ = (commands / "rows.py").read_text().partition("def _attempt_document")
     names = set(re.findall(r'^ +"(\w+)": ', trace + row, re.MULTILINE))
     assert {"acknowledged_by", "next_at"} <= names

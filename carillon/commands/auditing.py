@@ -1,0 +1,102 @@
+"""``carillon audit``: is everything that was accepted accounted for, and is anything overdue?"""
+
+import asyncio
+from datetime import timedelta
+
+import click
+
+from carillon.commands.broker_and_store import open_store
+from carillon.commands.output import AnswerIsNo, print_columns, print_json
+from carillon.commands.progress import ProgressLine
+from carillon.commands.settings import OperatorSettings
+from shared.core.clock import rfc3339
+from shared.ledger.audit import LONGEST_SPAN, Audit, Depth
+from shared.ledger.audit_report import ACCOUNT_WORDS, Accounts, Finding, Report
+
+_IDS_SHOWN = 10
+
+
+def audit_accounts(*, since: timedelta, deep: bool, overdue_after: timedelta, as_json: bool) -> None:
+    """Audit, print what was found, and raise AnswerIsNo when something is."""
+    if since > LONGEST_SPAN:
+        raise click.BadParameter(f"the counters are kept {LONGEST_SPAN.days} days", param_hint="--since")
+    settings = OperatorSettings.load()
+    report = asyncio.run(_run(settings, since, overdue_after, Depth.RECORDS if deep else Depth.COUNTERS))
+    if as_json:
+        print_json(_document(report))
+    else:
+        _print(report)
+    if not report.holds:
+        raise AnswerIsNo(_verdict(report))
+
+
+async def _run(settings: OperatorSettings, since: timedelta, overdue_after: timedelta, depth: Depth) -> Report:
+    line = ProgressLine()
+    try:
+        async with open_store(settings) as (store, keys):
+            audit = Audit(store, keys, settings.record_retention_s, overdue_after)
+            return await audit.run(since, depth, lambda what, done, of: line.show(f"{what}: {done} of {of}"))
+    finally:
+        line.clear()
+
+
+def _document(report: Report) -> dict[str, object]:
+    return {
+        "holds": report.holds,
+        "since": rfc3339(report.since),
+        "until": rfc3339(report.until),
+        "accounts": {
+            lane: accounts.named | {"difference": accounts.difference} for lane, accounts in report.accounts.items()
+        },
+        "findings": [
+            {
+                "kind": each.kind,
+                "overdue": each.kind.is_overdue,
+                "channel": each.lane,
+                "minute": rfc3339(each.minute) if each.minute else None,
+                "count": each.count,
+                "numbers": each.numbers,
+                "notification_ids": sorted(each.notification_ids),
+            }
+            for each in report.findings
+        ],
+        "open_rows": report.open_rows,
+        "open_rows_seen": report.open_rows_seen,
+        "records_seen": report.records_seen,
+    }
+
+
+def _print(report: Report) -> None:
+    total = sum(report.accounts.values(), Accounts())
+    rows = [("CHANNEL", *map(str.upper, ACCOUNT_WORDS), "DIFFERENCE")]
+    for name, accounts in [*report.accounts.items(), ("all", total)]:
+        rows.append((name, *map(str, accounts.numbers), str(accounts.difference)))
+    print_columns(rows)
+    click.echo()
+    click.echo(
+        f"due from {rfc3339(report.since)} to {rfc3339(report.until)}; looked at {report.open_rows_seen} of"
+        f" {report.open_rows} open rows of any time and at {report.records_seen} records"
+    )
+    if report.findings:
+        click.echo()
+        cells = [("KIND", "CHANNEL", "MINUTE", "COUNT", "NUMBERS")]
+        print_columns([*cells, *map(_cells, report.findings)], notes=[(), *map(_ids, report.findings)])
+
+
+def _cells(finding: Finding) -> tuple[str, ...]:
+    minute = f"{finding.minute:%Y-%m-%dT%H:%MZ}" if finding.minute else "-"
+    numbers = ", ".join(f"{word} {number}" for word, number in finding.numbers.items()) or "-"
+    return finding.kind.value, finding.lane, minute, str(finding.count), numbers
+
+
+def _ids(finding: Finding) -> list[str]:
+    ids = sorted(finding.notification_ids)
+    more = [f"and others; --json names {len(ids)}"] if len(ids) > _IDS_SHOWN else []
+    return ids[:_IDS_SHOWN] + more
+
+
+def _verdict(report: Report) -> str:
+    off, late = sum(report.imbalance().values()), sum(report.overdue().values())
+    parts = ["the accounts do not balance" if off else "the accounts balance"]
+    parts.append(f"{late} overdue" if late else "nothing is overdue")
+    return ", ".join(parts)

@@ -1,0 +1,47 @@
+"""``carillon token``: a token with which a client connects to the realtime service, for trying out and for scripts."""
+
+from datetime import timedelta
+
+import click
+import jwt
+from pydantic_core import PydanticCustomError
+
+from carillon.commands.output import print_json
+from carillon.commands.settings import OperatorSettings
+from shared.core.clock import SystemClock, rfc3339
+from shared.core.errors import ConfigError
+from shared.core.fields import IDENTIFIER_CHARS, identifier
+from shared.runtime.settings import SECRET_BYTES
+
+
+def print_token(*, user_id: str, expires_in: timedelta, as_json: bool) -> None:
+    """Sign and print a token that is valid so long."""
+    _check(user_id)
+    settings = OperatorSettings.load()
+    secret = settings.needed("realtime_jwt_secret")
+    if len(secret.encode()) < SECRET_BYTES:
+        raise ConfigError(f"REALTIME_JWT_SECRET must be at least {SECRET_BYTES} bytes long")
+    now = SystemClock().now()
+    expires_at = now + expires_in
+    claims = {
+        "sub": user_id,
+        "iat": now,
+        "exp": expires_at,
+        "aud": settings.realtime_jwt_audience,
+        "iss": settings.realtime_jwt_issuer,
+    }
+    signed = jwt.encode({name: value for name, value in claims.items() if value is not None}, secret, "HS256")
+    if as_json:
+        print_json({"token": signed, "user_id": user_id, "expires_at": rfc3339(expires_at)})
+    else:
+        click.echo(signed)
+
+
+def _check(user_id: str) -> None:
+    """Refuse what the directory could not hold."""
+    try:
+        identifier(user_id)
+    except PydanticCustomError as error:
+        raise click.BadParameter(error.message(), param_hint="USER_ID") from None
+    if not 1 <= len(user_id) <= IDENTIFIER_CHARS:
+        raise click.BadParameter(f"must have 1 to {IDENTIFIER_CHARS} characters", param_hint="USER_ID")

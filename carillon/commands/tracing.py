@@ -1,0 +1,112 @@
+"""``carillon trace``: what became of one notification."""
+
+import asyncio
+from collections import Counter
+from datetime import datetime
+
+import click
+
+from carillon.commands.broker_and_store import open_store
+from carillon.commands.durations import spoken
+from carillon.commands.output import AnswerIsNo, print_columns, print_json, printable
+from carillon.commands.rows import attempt_line, confirmation_line, row_document, when, whom
+from carillon.commands.settings import OperatorSettings
+from shared.core.clock import rfc3339
+from shared.ledger.ledger import ROUTER_LANE
+from shared.ledger.reader import Trace, TracedRecord, TracedRow
+
+
+def print_trace(*, notification_id: str, recipient: str | None, limit: int, as_json: bool) -> None:
+    """Read and print a notification, at most so many of its rows."""
+    settings = OperatorSettings.load()
+    record, rows = asyncio.run(_read(settings, notification_id, recipient))
+    if record is None:
+        kept = spoken(settings.record_retention_s)
+        raise AnswerIsNo(f"no such notification (records are kept {kept} after their end)")
+    if as_json:
+        print_json(_document(record, rows))
+    else:
+        _print(record, rows, limit)
+
+
+async def _read(
+    settings: OperatorSettings, notification_id: str, recipient: str | None
+) -> tuple[TracedRecord | None, list[TracedRow]]:
+    async with open_store(settings) as (store, keys):
+        reader = Trace(store, keys)
+        record = await reader.record(notification_id)
+        if record is None:
+            return None, []
+        rows = [row async for row in reader.rows(notification_id, recipient)]
+    return record, sorted(rows, key=lambda row: (row.since, row.lane, row.key))
+
+
+def _document(record: TracedRecord, rows: list[TracedRow]) -> dict[str, object]:
+    alert = None
+    if record.alert is not None:
+        alert = {
+            "state": record.alert,
+            "acknowledged_by": record.acknowledged_by,
+            "acknowledged_at": _time(record.acknowledged_at),
+            "resolved_at": _time(record.resolved_at),
+        }
+    return {
+        "notification_id": record.notification_id,
+        "part_of": record.part_of,
+        "kind": record.kind,
+        "priority": record.priority,
+        "channels": record.channels,
+        "accepted_at": rfc3339(record.accepted_at),
+        "open": record.open_rows,
+        "alert": alert,
+        "cancelled_at": rfc3339(record.cancelled_at) if record.cancelled_at else None,
+        "deliveries": [row_document(row) for row in rows if row.lane != ROUTER_LANE],
+        "tasks": [row_document(row) for row in rows if row.lane == ROUTER_LANE],
+    }
+
+
+def _time(moment: datetime | None) -> str | None:
+    return rfc3339(moment) if moment else None
+
+
+def _print(record: TracedRecord, rows: list[TracedRow], limit: int) -> None:
+    head = [
+        ("notification", record.notification_id),
+        *([("part of", record.part_of)] if record.part_of else []),
+        ("kind", record.kind),
+        ("priority", record.priority.value),
+        ("accepted", rfc3339(record.accepted_at)),
+        ("open", str(record.open_rows)),
+    ]
+    if record.channels:
+        head.append(("only on", ", ".join(record.channels)))
+    if record.alert is not None:
+        head.append(("alert", record.alert.value))
+        if record.acknowledged_at is not None:
+            head.append(("acknowledged", f"{rfc3339(record.acknowledged_at)} by {record.acknowledged_by}"))
+        if record.resolved_at is not None:
+            head.append(("resolved", rfc3339(record.resolved_at)))
+    if record.cancelled_at is not None:
+        head.append(("cancelled", rfc3339(record.cancelled_at)))
+    print_columns(head)
+    click.echo()
+    _print_rows(rows[:limit])
+    if len(rows) > limit:
+        click.echo()
+        click.echo(f"{len(rows) - limit} more; all {len(rows)} together:")
+        counts = Counter((row.lane, row.state.value, row.reason) for row in rows)
+        print_columns(
+            [(lane, state, reason or "-", str(count)) for (lane, state, reason), count in counts.most_common()]
+        )
+
+
+def _print_rows(rows: list[TracedRow]) -> None:
+    cells = [("CHANNEL", "RECIPIENT", "STATE", "REASON", "AT")]
+    cells += [(row.lane, whom(row), row.state.value, row.reason or "-", when(row)) for row in rows]
+    print_columns(cells, notes=[[], *(_notes(row) for row in rows)])
+
+
+def _notes(row: TracedRow) -> list[str]:
+    later = [confirmation_line(row.confirmation)] if row.confirmation else []
+    decided = [printable(f"decided by {row.rule}")] if row.rule else []
+    return [*decided, *(attempt_line(attempt) for attempt in row.attempts), *later]
