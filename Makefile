@@ -36,12 +36,21 @@ for service in $(SERVICES) tracing; do \
 done
 endef
 
+# Three processes keep two cores busy while some tests wait. A file's tests share their servers, and the slowest files
+# come first.
+PYTEST := $(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+SERVERS := mosquitto redis-server
+TEST_PROGRAMS := $(SERVERS) mosquitto_pub smtp-sink chromium prometheus
+# One file of each kind of integration test, those that take the least processor time.
+QUICK_TESTS := $(patsubst %,tests/integration/test_%.py,broker_roles directory ledger mqtt router_slots sandbox_smtp \
+	sms_provider store suppression)
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install up check check-locks check-manifests test images bench chaos chaos-long lock upgrade clean
+.PHONY: help install up check check-locks check-manifests test test-fast images bench chaos chaos-long lock upgrade clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(STAMP)  ## fill the environment .venv with what running needs and the developers' tools
 
@@ -84,34 +93,29 @@ $(CHECKOV)/.installed: $(CHECKOV_LOCK) | $(STAMP)
 	$(BIN)/uv pip install --quiet --python $(CHECKOV)/bin/python --require-hashes -r $(CHECKOV_LOCK)
 	@touch $@
 
-test: $(STAMP)  ## run the tests (as root on Debian it installs the servers that they need)
-	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		missing=; for program in mosquitto redis-server chromium prometheus; do \
-			PATH="$$PATH:/usr/sbin" command -v $$program >/dev/null || missing="$$missing $$program"; \
-		done; \
-		command -v mosquitto_pub >/dev/null || missing="$$missing mosquitto-clients"; \
-		PATH="$$PATH:/usr/sbin" command -v smtp-sink >/dev/null || missing="$$missing postfix"; \
-		if [ -n "$$missing" ]; then \
-			apt-get update --quiet=2 && \
-			echo "postfix postfix/main_mailer_type select No configuration" | debconf-set-selections && \
-			DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends $$missing >/dev/null; \
-		fi; \
-	fi
-	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+test: $(STAMP)  ## run all tests (as root on Debian it installs the programs that they need)
+	@tests/programs.sh $(TEST_PROGRAMS)
+	$(PYTEST)
+
+test-fast: $(STAMP)  ## run the unit tests and quick integration tests (a minute); what needs a server that is missing is skipped
+	$(PYTEST) -m "not slow" tests/unit $(QUICK_TESTS)
 
 images: $(STAMP)  ## build the five images on this Debian machine, as root, and start each once
 	@deploy/images/build.sh
 	@$(BIN)/python -m tests.images var/images
 
 bench: $(STAMP)  ## measure rates and latencies
+	@tests/programs.sh $(SERVERS) smtp-sink
 	$(BIN)/python -m tests.load
 
 # Every topic on a Redis Cluster first: that needs no fault to show.
 chaos: $(STAMP)  ## kill, stop and cut everything while 20,000 notifications flow, and count (70 minutes)
+	@tests/programs.sh $(SERVERS)
 	CARILLON_TEST_STORE=cluster CARILLON_REQUIRE_REAL=1 $(BIN)/pytest tests/e2e/test_topics.py tests/e2e/test_cluster.py
 	$(BIN)/python -m tests.chaos
 
 chaos-long: $(STAMP)  ## the faults with 100,000 notifications each (four and a half hours)
+	@tests/programs.sh $(SERVERS)
 	$(BIN)/python -m tests.chaos --notifications 100000
 
 lock: $(BIN)/uv  ## write requirements/*.txt again after a change of pyproject.toml

@@ -379,7 +379,12 @@ def run(cases: Iterable[Case], folder: Path) -> None:
     promtool("test", "rules", tests)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.alert}: {case.what}")
+@pytest.mark.parametrize(
+    "case",
+    # promtool needs ten seconds for a day and more.
+    [pytest.param(case, marks=[pytest.mark.slow] * (case.at == "30h")) for case in CASES],
+    ids=lambda case: f"{case.alert}: {case.what}",
+)
 def test_an_alert_fires_or_stays_silent(case: Case, tmp_path: Path) -> None:
     run([case], tmp_path)
 

@@ -183,14 +183,14 @@ def test_more_user_properties_than_anybody_needs_are_not_kept() -> None:
     assert incoming.problem == "it has more than 100 user properties"
 
 
-@given(size=st.integers(1, 400_000), data=st.data())
-def test_of_a_packet_that_is_too_large_only_the_head_is_kept(size: int, data: st.DataObject) -> None:
+@given(size=st.integers(1, 400_000), cuts=st.lists(st.integers(1, 100_000), max_size=100))
+def test_of_a_packet_that_is_too_large_only_the_head_is_kept(size: int, cuts: list[int]) -> None:
     most = 150_000
     large = encode_publish("large", bytes(size), 1, response_topic="receipts/one")
     stream = large + encode_publish("next", b"after", 2)
     framer, found = Framer(most), []
-    while stream:
-        cut = data.draw(st.integers(1, len(stream)))
+    # A cut is drawn before the length is known: a strategy for each rest of the stream took twenty seconds.
+    for cut in [*cuts, len(stream)]:
         found += [(len(body), decode_publish(first, body, length)) for first, body, length in framer.feed(stream[:cut])]
         stream = stream[cut:]
     (kept, first), (_, second) = found
