@@ -57,7 +57,7 @@ FROM base AS code
 COPY services/__init__.py services/
 COPY shared shared/
 # Here and not in the base: a commit leaves the packages' layers alone.
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Carillon" \
       org.opencontainers.image.version="${VERSION}" \

@@ -13,6 +13,7 @@ from importlib import import_module
 import click
 
 from carillon.commands.output import printable
+from carillon.version import VERSION
 from shared.core.errors import CarillonError, ConfigError
 
 # Name, module and what the list of commands says. A command is imported when it is used, so that one that only signs
@@ -55,6 +56,7 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, whatever the command.")
+@click.version_option(VERSION, message="%(prog)s %(version)s")
 def carillon(*, as_json: bool) -> None:
     """Run Carillon, send notifications and see what became of them.
 

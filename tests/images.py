@@ -13,13 +13,12 @@ import signal
 import sys
 import tempfile
 import time
-import tomllib
 from pathlib import Path
 
 from carillon.local.child import Child
 from carillon.local.ports import LOOPBACK, SERVICES, free_port
-from carillon.local.servers import ROOT
 from carillon.local.stack import Stack, is_ready, with_login
+from carillon.version import VERSION
 from tests.waiting import eventually
 
 USER = "10001:10001"
@@ -81,8 +80,7 @@ class Files:
 
 
 async def _started_once(buildah: Buildah, stack: Stack, service: str, files: Files) -> str:
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    container = await buildah("from", "--pull-never", f"localhost/carillon/{service}:{version}")
+    container = await buildah("from", "--pull-never", f"localhost/carillon/{service}:{VERSION}")
     try:
         config = json.loads(await buildah("inspect", container))["OCIv1"]["config"]
         assert config["User"] == USER, config["User"]

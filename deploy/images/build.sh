@@ -50,7 +50,7 @@ for service in "${services[@]}" ${tracing:+tracing}; do
 done
 "$python" -m pip download --quiet --dest "$build/packages" setuptools wheel
 
-version=$("$python" -c 'import tomllib; print(tomllib.load(open("pyproject.toml", "rb"))["project"]["version"])')
+version=$("$python" -c 'from carillon.version import VERSION; print(VERSION)')
 revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 for service in "${services[@]}"; do
     "${buildah[@]}" build --quiet --isolation chroot --layers --pull-never --target "$service" \

@@ -2,7 +2,6 @@
 
 import os
 import re
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 
 from carillon.local.servers import STORE_PROMISES
+from carillon.version import VERSION
 from sandbox import credentials
 from services.email.providers import EmailServiceSettings
 from services.push.providers import PushServiceSettings
@@ -248,13 +248,12 @@ def _matches(selector: dict[str, Any], labels: dict[str, str]) -> bool:
 
 @overlays
 def test_resources_carry_the_recommended_labels_and_this_version(overlay: str) -> None:
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     for service in SETTINGS:
         pod = Pod(overlay, service)
         assert pod.labels["app.kubernetes.io/name"] == service
         assert pod.labels["app.kubernetes.io/part-of"] == "carillon"
-        assert pod.labels["app.kubernetes.io/version"] == version
-        assert pod.container["image"].endswith(f"carillon/{service}:{version}")
+        assert pod.labels["app.kubernetes.io/version"] == VERSION
+        assert pod.container["image"].endswith(f"carillon/{service}:{VERSION}")
 
 
 @overlays
