@@ -18,7 +18,7 @@ MAX_ENTRIES = 50_000
 MAX_SIZE_BYTES = 256 * 1024 * 1024
 
 Channel = Literal["email", "sms", "push"]
-Provider = Literal["smtp", "ses", "twilio", "apns", "fcm", "webpush", "vonage"]
+Provider = Literal["smtp", "ses", "twilio", "apns", "fcm", "webpush", "vonage", "ntfy"]
 Content = Mapping[str, object]
 """Title, body and whatever else a provider can tell of an entry."""
 

@@ -25,6 +25,7 @@ from sandbox.files import write_private
 from sandbox.http2 import http2_listener
 from sandbox.journal import Journal
 from sandbox.kept import Kept
+from sandbox.ntfy import Ntfy
 from sandbox.page import Page
 from sandbox.script import Script
 from sandbox.ses import Ses
@@ -145,6 +146,7 @@ async def _start(stack: AsyncExitStack, options: Options, credentials: Credentia
         Ses(kept, script, credentials),
         Fcm(kept, script, credentials),
         WebPush(kept, script, credentials, http_url),
+        Ntfy(kept, script, credentials),
         Page(kept, script),
     ):
         application.add_routes(part.routes())

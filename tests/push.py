@@ -14,6 +14,8 @@ from typing import Any, TypedDict
 import aiohttp
 
 from sandbox.credentials import service_environment
+from sandbox.ntfy import access_token
+from sandbox.server import Sandbox
 from services.push.providers import PROVIDERS, PushServiceSettings
 from services.push.settings import PushSettings
 from shared.core.clock import Clock, epoch_ms
@@ -38,6 +40,7 @@ _START_TIMEOUT_S = 20
 
 IOS_TOKEN = "0a" * 32
 ANDROID_TOKEN = "fcm-token:APA91b-" + "x" * 40
+NTFY_TOPIC = "ops-7Kq_2"
 
 
 def ios(token: str = IOS_TOKEN) -> MobileToken:
@@ -46,6 +49,10 @@ def ios(token: str = IOS_TOKEN) -> MobileToken:
 
 def android(token: str = ANDROID_TOKEN) -> MobileToken:
     return MobileToken(platform=Platform.ANDROID, token=token)
+
+
+def ntfy(topic: str = NTFY_TOPIC) -> MobileToken:
+    return MobileToken(platform=Platform.NTFY, token=topic)
 
 
 class What(TypedDict, total=False):
@@ -101,6 +108,12 @@ def settings_from(environment: dict[str, str]) -> PushServiceSettings:
     names = {name.lower(): value for name, value in environment.items() if name.startswith("PUSH_")}
     base = {"mqtt_url": "mqtt://127.0.0.1", "redis_url": "redis://127.0.0.1"}
     return PushServiceSettings.model_validate({**base, **names})
+
+
+def ntfy_settings_for(box: Sandbox) -> PushServiceSettings:
+    """The settings that point at a sandbox's ntfy, which is the only provider."""
+    token = access_token(box.credentials)
+    return settings_from({"PUSH_NTFY_URL": box.addresses.http_url, "PUSH_NTFY_TOKEN": token})
 
 
 def changed(settings: PushSettings, **changes: object) -> PushServiceSettings:

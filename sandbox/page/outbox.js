@@ -22,7 +22,7 @@ const SHOWN_ELSEWHERE = new Set([
 /** @type {Record<string, string>} */
 const FACT_NAMES = { to: "To", from: "From", at: "Taken", provider: "Provider", id: "Id", notification_id: "Notification", size_bytes: "Size" };
 /** @type {Record<string, string>} */
-const PROVIDER_NAMES = { smtp: "SMTP", ses: "Amazon SES", twilio: "Twilio", apns: "APNs", fcm: "FCM", webpush: "Web Push" };
+const PROVIDER_NAMES = { smtp: "SMTP", ses: "Amazon SES", twilio: "Twilio", apns: "APNs", fcm: "FCM", webpush: "Web Push", ntfy: "ntfy" };
 /** @type {Record<string, string>} */
 const CHANNEL_NAMES = { email: "Email", sms: "SMS", push: "Push" };
 

@@ -181,13 +181,13 @@ def _fit(
         return len(encode(render(text, _custom(attempt, data, truncated=True)))) <= limit_bytes
 
     for data, least_chars in ((content.data, _LEAST_TEXT_CHARS), ({}, 0)):
-        text = _longest(content.message, limit_bytes, functools.partial(fits, data))
+        text = longest(content.message, limit_bytes, functools.partial(fits, data))
         if text is not None and (text == content.message or len(text) > least_chars):
             return render(text, _custom(attempt, data, truncated=True))
     raise PermanentFailure(Reason.TOO_LARGE, f"over {limit_bytes} bytes without text and data")
 
 
-def _longest(text: str, limit_bytes: int, fits: Callable[[str], bool]) -> str | None:
+def longest(text: str, limit_bytes: int, fits: Callable[[str], bool]) -> str | None:
     """Return the text, or its longest beginning with an ellipsis, that fits; None if not even the ellipsis does."""
     if fits(text):
         return text

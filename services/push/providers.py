@@ -5,6 +5,7 @@ from typing import Any
 
 from services.push.apns.provider import APNS
 from services.push.fcm.provider import FCM
+from services.push.ntfy import NTFY
 from services.push.settings import PushSettings
 from services.push.webpush.provider import WEB_PUSH
 from shared.runtime.providers import Parts, ProviderKind, groups_of
@@ -13,6 +14,7 @@ PROVIDERS: Sequence[ProviderKind[Any, Parts[PushSettings]]] = [
     APNS,
     FCM,
     WEB_PUSH,
+    NTFY,
 ]
 
 

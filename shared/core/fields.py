@@ -50,6 +50,8 @@ _TOPIC_SYNTAX = re.compile("[/+#]")
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 # Safe in a URL path without escaping, as APNs takes it; a leading dot could be read as a path segment of its own.
 _DEVICE_TOKEN = re.compile(r"[A-Za-z0-9_:=-][A-Za-z0-9_:=.-]*")
+# docs.ntfy.sh/publish names no rule; ntfy's server/server.go does: topicRegex.
+_NTFY_TOPIC = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LOCALE = re.compile(r"[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*")
 # RFC 3339, 5.6: the zone is not optional.
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
@@ -137,9 +139,16 @@ def phone_number(text: str) -> str:
 
 
 def device_token(text: str) -> str:
-    """Refuse a device token that cannot have come from APNs or FCM."""
+    """Refuse a device token that no provider of pushes knows a device by."""
     if not _DEVICE_TOKEN.fullmatch(text):
         raise PydanticCustomError("device_token", "not a valid device token")
+    return text
+
+
+def ntfy_topic(text: str) -> str:
+    """Refuse what cannot be a topic of ntfy."""
+    if not _NTFY_TOPIC.fullmatch(text):
+        raise PydanticCustomError("ntfy_topic", "not a topic of ntfy: 1 to 64 letters, digits, _ and -")
     return text
 
 

@@ -39,7 +39,12 @@ class Platform(StrEnum):
 
     IOS = "ios"
     ANDROID = "android"
+    NTFY = "ntfy"
     WEB = "web"
+
+
+# Devices that a provider knows by one text. Only a browser is known by more.
+TokenPlatform = Literal[Platform.IOS, Platform.ANDROID, Platform.NTFY]
 
 
 class AppEnvironment(StrEnum):
@@ -175,7 +180,7 @@ class PhoneNumber(_Frozen):
 
 
 class MobileToken(_Frozen):
-    """An installation of an app, as APNs or FCM know it.
+    """A device that its provider knows by one text: an installation of an app by APNs or FCM, a topic by ntfy.
 
     Attributes:
         environment: of an iOS app, None where nobody said; then production is tried.
@@ -183,7 +188,7 @@ class MobileToken(_Frozen):
     """
 
     to: Literal["device"] = "device"
-    platform: Literal[Platform.IOS, Platform.ANDROID]
+    platform: TokenPlatform
     token: str
     environment: AppEnvironment | None = None
     registered_ms: int | None = None

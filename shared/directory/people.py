@@ -31,9 +31,10 @@ from shared.core.fields import (
     ZoneName,
     identifier,
     not_empty,
+    ntfy_topic,
     unique,
 )
-from shared.core.model import AppEnvironment, Platform
+from shared.core.model import AppEnvironment, Platform, TokenPlatform
 
 DEVICES = 50
 GROUPS = 500
@@ -89,17 +90,22 @@ class PushSubscription(_Record):
 
 
 class MobileDevice(_Record):
-    """An installation of an app.
+    """A device that is known by one text: an installation of an app, or a topic of ntfy.
 
     Attributes:
         environment: of an iOS app: which of Apple's push services knows the token.
         registered_at: when the device last told us its token; the directory fills it in.
     """
 
-    platform: Literal[Platform.IOS, Platform.ANDROID]
+    platform: TokenPlatform
     token: DeviceToken = Field(repr=False)
     environment: AppEnvironment | None = None
     registered_at: Moment | None = None
+
+    @field_validator("token", mode="after")
+    @classmethod
+    def _fits_platform(cls, value: str, info: ValidationInfo) -> str:
+        return ntfy_topic(value) if info.data.get("platform") is Platform.NTFY else value
 
     @field_validator("environment", mode="after")
     @classmethod

@@ -55,10 +55,16 @@ def routes(channel: Channel, person: Person, *, regardless: bool = False) -> lis
 
 
 def device_address(platform: Platform, token: str | PushSubscription) -> MobileToken | WebSubscription:
-    """Turn a device, as a publisher or the directory writes it, into the address of a push."""
+    """Turn a device, as a publisher or the directory writes it, into the address of a push.
+
+    Raises:
+        ValueError: a text for browsers.
+    """
     if isinstance(token, PushSubscription):
         return WebSubscription(endpoint=str(token.endpoint), p256dh=token.keys.p256dh, auth=token.keys.auth)
-    return MobileToken(platform=Platform.IOS if platform is Platform.IOS else Platform.ANDROID, token=token)
+    if platform is Platform.WEB:
+        raise ValueError("a browser is known by its subscription")
+    return MobileToken(platform=platform, token=token)
 
 
 def platform_of(address: Address) -> Platform | None:

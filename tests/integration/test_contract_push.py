@@ -1,4 +1,4 @@
-"""The provider contract over APNs, FCM and Web Push."""
+"""The provider contract over APNs, FCM, Web Push and ntfy."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -7,9 +7,11 @@ from typing import Any, ClassVar
 import pytest
 
 from sandbox.credentials import service_environment
+from sandbox.ntfy import access_token
 from sandbox.server import Sandbox
 from services.push.apns.provider import APNS
 from services.push.fcm.provider import FCM
+from services.push.ntfy import NTFY
 from services.push.settings import PushSettings
 from services.push.webpush.provider import WEB_PUSH
 from shared.core.clock import SystemClock
@@ -33,13 +35,14 @@ from tests.provider_contract import (
     SandboxRig,
     open_only,
 )
-from tests.push import android, ios, make_attempt, settings_from
+from tests.push import android, ios, make_attempt, ntfy, ntfy_settings_for, settings_from
 from tests.sandbox_client import SandboxClient
 
 # Hexadecimal, because APNs refuses other tokens without looking further.
 IOS_SECRET = "5ec4e7" * 11
 ANDROID_SECRET = f"android-{SECRET}"
 BROWSER_SECRET = f"browser-{SECRET}"
+TOPIC_SECRET = f"topic-{SECRET}"
 CREDENTIALS = ("Bearer ey", "bearer ey", "ya29.", "vapid t=")
 
 FAULTS: Mapping[Fault, Mapping[str, Any]] = {
@@ -135,4 +138,25 @@ class TestWebPush(ProviderContract):
             make_attempt=partial(make_attempt, browser),
             secrets=[BROWSER_SECRET, browser.auth, browser.p256dh, *CREDENTIALS],
             faults=FAULTS,
+        )
+
+
+class TestNtfy(ProviderContract):
+    expected: ClassVar[Expected] = {
+        **EXPECTED,
+        Fault.REFUSED_RECIPIENT: NotApplicable(
+            "docs.ntfy.sh/publish: topics are made by being used, none is ever gone"
+        ),
+        Fault.GARBAGE: Ends(OutcomeUnknown, Reason.BAD_ANSWER),
+    }
+
+    @pytest.fixture
+    def rig(self, box: Sandbox) -> SandboxRig:
+        return SandboxRig(
+            box,
+            "ntfy",
+            open=partial(open_only, NTFY, Parts(ntfy_settings_for(box), SystemClock())),
+            make_attempt=partial(make_attempt, ntfy(TOPIC_SECRET)),
+            secrets=[TOPIC_SECRET, access_token(box.credentials), *CREDENTIALS],
+            faults={**FAULTS, Fault.GARBAGE: {"status": 200, "body": f"<html>{SECRET}</html>"}},
         )

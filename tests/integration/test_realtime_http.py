@@ -217,9 +217,14 @@ async def test_devices_come_and_go(node: Realtime) -> None:
     endpoint = quote(browser["subscription"]["endpoint"], safe="")  # type: ignore[index]
     assert (await node.call("DELETE", f"/v1/devices/{endpoint}", "user1"))[0] == 204
     for wrong, field, problem in (
-        ({"platform": "fax"}, "platform", "must be one of ios, android, web"),
+        ({"platform": "fax"}, "platform", "must be one of ios, android, ntfy, web"),
         ({"token": "token-3"}, "platform", "required"),
         ({"platform": "ios"}, "token", "required"),
+        (
+            {"platform": "ntfy", "token": "ops:7"},
+            "token",
+            "not a topic of ntfy: 1 to 64 letters, digits, _ and -",
+        ),
         (
             {"platform": "web", "subscription": {"endpoint": "https://push.example.com/1"}},
             "subscription.keys",

@@ -109,7 +109,7 @@ def test_a_misspelt_field_that_is_needed_or_stands_in_a_record_is_refused_with_t
         (USER, ALICE, SAID | {"send_at": 1_900_000_000_000}, "must be between the years 2000 and 2099, in seconds"),
         (USER, ALICE, SAID | {"send_at": "tomorrow"}, "must be epoch seconds or RFC 3339 with a zone"),
         (Kind.SMS_SEND, {}, SMS | {"phone": "0151 234567"}, "not a phone number in E.164 form"),
-        (Kind.PUSH_MOBILE, {"platform": "iphone"}, SAID | ALICE, "must be one of ios, android, web"),
+        (Kind.PUSH_MOBILE, {"platform": "iphone"}, SAID | ALICE, "must be one of ios, android, ntfy, web"),
     ],
 )  # fmt: skip
 def test_a_wrong_type_or_value_is_refused_with_what_is_right(

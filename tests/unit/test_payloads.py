@@ -153,7 +153,7 @@ def test_what_mqtt_says_of_notifications_is_no_field_of_the_directory(kind: Kind
 
 def test_unknown_platform_is_named_with_the_known_ones() -> None:
     assert problems(Kind.PUSH_MOBILE, params={"platform": "symbian"}) == {
-        "platform": "must be one of ios, android, web"
+        "platform": "must be one of ios, android, ntfy, web"
     }
 
 
@@ -345,6 +345,8 @@ def test_push_goes_to_a_user_or_to_tokens_of_the_platform_or_to_both() -> None:
     web = publish(Kind.PUSH_MOBILE, {"user_id": None, "tokens": [SUBSCRIPTION]}, {"platform": "web"})
     assert web.user_id is None
     assert web.tokens[0].endpoint == SUBSCRIPTION["endpoint"]
+    ntfy = publish(Kind.PUSH_MOBILE, {"tokens": ["ops_7"]}, {"platform": "ntfy"})
+    assert (ntfy.platform, ntfy.tokens) == (Platform.NTFY, ("ops_7",))
 
 
 PROBLEMS: list[tuple[Kind, dict[str, Any], str, str]] = [
@@ -403,7 +405,7 @@ PROBLEMS: list[tuple[Kind, dict[str, Any], str, str]] = [
     (Kind.PUSH_MOBILE, {"tokens": "abc"}, "tokens", "must be a list"),
     (Kind.PUSH_MOBILE, {"tokens": [1]}, "tokens.0", "must be a string or a subscription object"),
     (Kind.PUSH_MOBILE, {"tokens": ["a b"]}, "tokens.0", "not a valid device token"),
-    (Kind.PUSH_MOBILE, {"tokens": [SUBSCRIPTION]}, "tokens", "must be strings for ios and android"),
+    (Kind.PUSH_MOBILE, {"tokens": [SUBSCRIPTION]}, "tokens", "must be strings for ios"),
     (Kind.PUSH_MOBILE, {"tokens": ["t"] * 501}, "tokens", "too many: at most 500"),
     (Kind.PUSH_MOBILE, {"user_id": "a+b"}, "user_id", "must not contain / + or #"),
     (Kind.SESSION_CONNECT, {"session_id": 1}, "session_id", "must be a string"),
@@ -412,7 +414,12 @@ PROBLEMS: list[tuple[Kind, dict[str, Any], str, str]] = [
     (Kind.SESSION_HEARTBEAT, {"device_info": "a\nb"}, "device_info", "must not contain control characters"),
     (Kind.DIRECTORY_USER, {"email": "x"}, "email", "not a valid email address"),
     (Kind.DIRECTORY_USER, {"devices": [{"token": "t"}]}, "devices.0.platform", "required"),
-    (Kind.DIRECTORY_USER, {"devices": [{"platform": "x"}]}, "devices.0.platform", "must be one of ios, android, web"),
+    (
+        Kind.DIRECTORY_USER,
+        {"devices": [{"platform": "x"}]},
+        "devices.0.platform",
+        "must be one of ios, android, ntfy, web",
+    ),
     (Kind.DIRECTORY_USER, {"devices": [{"platform": "ios"}]}, "devices.0.token", "required"),
     (Kind.DIRECTORY_USER, {"devices": [{"platform": "web"}]}, "devices.0.subscription", "required"),
     (Kind.DIRECTORY_USER, {"devices": ["t"]}, "devices.0", "must be an object"),

@@ -140,6 +140,16 @@ def test_records_show_nothing_personal() -> None:
         ({"devices": [{"platform": "ios", "token": "a b"}]}, "devices.0.ios.token", "not a valid device token"),
         ({"devices": [{"platform": "ios", "token": "t\n"}]}, "devices.0.ios.token", "not a valid device token"),
         ({"devices": [{"platform": "web", "token": "t"}]}, "devices.0.web.subscription", "Field required"),
+        (
+            {"devices": [{"platform": "ntfy", "token": "ops:7"}]},
+            "devices.0.ntfy.token",
+            "not a topic of ntfy: 1 to 64 letters, digits, _ and -",
+        ),
+        (
+            {"devices": [{"platform": "ntfy", "token": "t", "environment": "sandbox"}]},
+            "devices.0.ntfy.environment",
+            "only for ios",
+        ),
     ],
 )
 def test_bad_field_of_a_person_is_refused_and_named(change: dict[str, Any], field: str, words: str) -> None:

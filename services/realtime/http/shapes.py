@@ -111,6 +111,15 @@ class AndroidDevice(IosDevice):
     environment: None = Field(None, description="Of iOS apps alone.")
 
 
+class NtfyDevice(AndroidDevice):
+    """A topic of ntfy that the person's app is subscribed to."""
+
+    platform: Literal[Platform.NTFY]  # type: ignore[assignment]
+    token: DeviceToken = Field(
+        json_schema_extra={"pattern": "^[A-Za-z0-9_-]{1,64}$"}, description="The topic's name.", repr=False
+    )
+
+
 class PushKeys(people.PushKeys):
     """The browser's half of the encryption."""
 
@@ -144,7 +153,7 @@ class WebDevice(people.WebDevice):
     registered_at: SkipJsonSchema[Moment | None] = None
 
 
-class Device(RootModel[Annotated[IosDevice | AndroidDevice | WebDevice, Field(discriminator="platform")]]):
+class Device(RootModel[Annotated[IosDevice | AndroidDevice | NtfyDevice | WebDevice, Field(discriminator="platform")]]):
     """Where pushes go to."""
 
 

@@ -66,9 +66,9 @@
 /** @typedef {{endpoint: string, keys: {p256dh: string, auth: string}}} PushSubscriptionKeys */
 
 /**
- * Where pushes go: an app's token, or a browser's subscription.
+ * Where pushes go: an app's token, a topic of ntfy, or a browser's subscription.
  *
- * @typedef {{platform: "ios" | "android", token: string} | {platform: "web", subscription: PushSubscriptionKeys}} Device
+ * @typedef {{platform: "ios" | "android" | "ntfy", token: string} | {platform: "web", subscription: PushSubscriptionKeys}} Device
  */
 
 /** @typedef {{type: "hello", session_id: string, cursor?: string, unread: number}} HelloFrame */

@@ -52,7 +52,7 @@ class PushTo(Prioritised):
         if not all(isinstance(token, wanted) for token in value):
             if platform is Platform.WEB:
                 raise PydanticCustomError("token", "must be subscription objects for web")
-            raise PydanticCustomError("token", "must be strings for ios and android")
+            raise PydanticCustomError("token", f"must be strings for {platform}")
         return value
 
     @field_validator("user_id", mode="after")

@@ -1,0 +1,80 @@
+"""ntfy: alone it is enough for the push channel, and the sandbox refuses what a server refuses."""
+
+import json
+from typing import Any
+
+import aiohttp
+import pytest
+
+from sandbox.ntfy import access_token
+from sandbox.server import Sandbox
+from shared.core.clock import SystemClock
+from shared.core.model import Priority, State
+from tests.attempts import perform
+from tests.push import build_providers, make_attempt, ntfy, ntfy_settings_for
+
+MESSAGE = {"topic": "ops", "title": "Down", "message": "db-3", "priority": 5, "tags": ["disk"], "sequence_id": "a-1"}
+
+
+async def publish(
+    box: Sandbox, body: object, *, token: str | None = "", method: str = "POST"
+) -> tuple[int, dict[str, Any]]:
+    headers = {} if token is None else {"Authorization": f"Bearer {token or access_token(box.credentials)}"}
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(method, box.addresses.http_url, data=data, headers=headers) as answer,
+    ):
+        return answer.status, await answer.json()
+
+
+async def test_a_service_with_ntfy_alone_delivers_to_topics_and_to_nobody_else(box: Sandbox) -> None:
+    (provider,) = build_providers(ntfy_settings_for(box), SystemClock())
+    attempt = make_attempt(ntfy("ops"), title="Down", message="db-3 does not answer", priority=Priority.CRITICAL)
+    try:
+        outcome = await perform(provider, attempt)
+    finally:
+        await provider.close()
+    assert outcome.state is State.DELIVERED
+    [entry] = [entry.as_json() for entry in box.kept.select()]
+    assert (entry["provider"], entry["to"], entry["title"]) == ("ntfy", "ops", "Down")
+    assert (entry["body"], entry["id"]) == ("db-3 does not answer", outcome.provider_id)
+    assert entry["payload"]["priority"] == 5  # type: ignore[index]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+async def test_a_message_comes_back_as_it_was_published(box: Sandbox, method: str) -> None:
+    status, answer = await publish(box, {**MESSAGE, "icon": ""}, method=method)
+    assert status == 200
+    assert len(answer.pop("id")) == 12
+    assert answer.pop("expires") > answer.pop("time")
+    assert answer == {"event": "message", **MESSAGE}
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"{", 40024),
+        (b"[]", 40024),
+        ({**MESSAGE, "priority": "5"}, 40024),
+        ({**MESSAGE, "tags": "disk"}, 40024),
+        ({**MESSAGE, "message": 1}, 40024),
+        ({**MESSAGE, "priority": 6}, 40007),
+        ({**MESSAGE, "topic": "a:b"}, 40009),
+        ({**MESSAGE, "topic": "x" * 65}, 40009),
+        ({"message": "m"}, 40009),
+        ({**MESSAGE, "topic": "v1"}, 40010),
+        ({**MESSAGE, "message": "x" * 4096}, 40014),
+        ({**MESSAGE, "title": "x" * 8192}, 41303),
+    ],
+)
+async def test_what_a_server_refuses_is_refused_in_its_words(box: Sandbox, body: object, code: int) -> None:
+    status, answer = await publish(box, body)
+    assert (status, answer["code"], answer["http"]) == (code // 100, code, code // 100)
+    assert answer["error"]
+    assert not box.kept.select()
+
+
+async def test_only_its_user_may_write(box: Sandbox) -> None:
+    assert (await publish(box, MESSAGE, token="tk_" + "a" * 29))[1]["code"] == 40101
+    assert (await publish(box, MESSAGE, token=None))[1]["code"] == 40301
