@@ -34,7 +34,7 @@ def next_release(folder: Path) -> Path:
     """Make the next release, which writes and reads one version more: a copy of this one's code with other numbers."""
     for package in ("services", "shared"):
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-    model = folder / "shared" / "model.py"
+    model = folder / "shared" / "core" / "model.py"
     text = model.read_text()
     for name, version in (("JOB_VERSION", JOB_VERSION), ("READABLE_VERSION", READABLE_VERSION)):
         assert f"\n{name} = {version}\n" in text
