@@ -19,17 +19,19 @@ from services.router.planning.stages import (
     Stage,
     Suppress,
     decide,
-    is_urgent,
+    takes,
 )
 from services.router.planning.tasks import People
 from shared.core.errors import Reason
-from shared.core.model import Address, Channel, Content, Delivery, Feed, Notification, Priority, State, UserInbox
+from shared.core.model import Address, Channel, Content, Delivery, Feed, Notification, State, UserInbox
 from shared.directory.people import Person
 from shared.directory.routes import Route
 from shared.ledger.ledger import NewRow
 
 Texts = Callable[[Channel, Person], Content | None]
 """Says what a channel says to somebody in place of the notification's own content; None for nothing else."""
+
+_ANYBODY = People(user_ids=())
 
 
 def plan_person(
@@ -93,12 +95,8 @@ def nobody(notification: Notification, expires_ms: int) -> NewRow:
 
 def crowd_channels(notification: Notification) -> tuple[Channel, ...]:
     """Say which channels of a broadcast are planned person by person; realtime is the feed's."""
-    wanted = {Channel.PUSH}
-    if is_urgent(notification.priority):
-        wanted.add(Channel.EMAIL)
-    if notification.priority is Priority.CRITICAL:
-        wanted.add(Channel.SMS)
-    return tuple(sorted(wanted & set(notification.channels or ALL_CHANNELS)))
+    wanted = {channel for channel in ALL_CHANNELS if takes(channel, notification.priority, _ANYBODY)}
+    return tuple(sorted((wanted - {Channel.REALTIME}) & set(notification.channels or ALL_CHANNELS)))
 
 
 class _Writer:

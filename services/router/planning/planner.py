@@ -350,7 +350,7 @@ def _direct(delivery: Delivery, notification: Notification) -> NewRow:
     """Write a delivery to an address that the publisher gave."""
     if notification.channels is None or delivery.channel in notification.channels:
         return NewRow(delivery)
-    return NewRow(delivery, State.SUPPRESSED, Reason.CHANNEL_RULE)
+    return NewRow(delivery.model_copy(update={"rule": "channels:publish"}), State.SUPPRESSED, Reason.CHANNEL_RULE)
 
 
 def _fan_out(

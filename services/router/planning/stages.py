@@ -9,7 +9,7 @@ To add a rule, write a function and add it to ``STAGES`` at its place.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.router.planning.tasks import People
 from shared.core.errors import Reason
@@ -108,7 +108,7 @@ Stage = Callable[[Candidate], Decision]
 
 def channel_rule(candidate: Candidate) -> Decision:
     """Take the channels that priority and topic ask for (docs/guides/publishing.md)."""
-    if _takes(candidate.channel, candidate.notification.priority, candidate.audience):
+    if takes(candidate.channel, candidate.notification.priority, candidate.audience):
         return KEEP
     if candidate.notification.channels is None:
         return _NOT_ASKED_FOR
@@ -154,17 +154,19 @@ def decide(candidate: Candidate, stages: Sequence[Stage] = STAGES) -> Decision:
             continue
         if isinstance(decision, Suppress):
             return decision
-        if isinstance(decision, Hold) and (held is None or decision.until_ms > held.until_ms):
-            held = decision
+        if isinstance(decision, Hold):
+            held = decision if held is None else _both(held, decision)
     return held or KEEP
 
 
-def is_urgent(priority: Priority) -> bool:
-    """Tell whether mail is sent beside realtime and push."""
-    return priority in (Priority.HIGH, Priority.CRITICAL)
+def _both(one: Hold, other: Hold) -> Hold:
+    """Hold as long as both ask for. What was read meanwhile is not sent if either says so."""
+    longer = other if other.until_ms > one.until_ms else one
+    return replace(longer, unless_seen=one.unless_seen or other.unless_seen)
 
 
-def _takes(channel: Channel, priority: Priority, audience: People) -> bool:
+def takes(channel: Channel, priority: Priority, audience: People) -> bool:
+    """Tell whether priority and topic ask for a channel."""
     if audience.only_push is not None:
         return channel is Channel.PUSH
     if audience.regardless:
@@ -173,6 +175,6 @@ def _takes(channel: Channel, priority: Priority, audience: People) -> bool:
         case Channel.REALTIME | Channel.PUSH:
             return True
         case Channel.EMAIL:
-            return is_urgent(priority)
+            return priority in (Priority.HIGH, Priority.CRITICAL)
         case Channel.SMS:
             return priority is Priority.CRITICAL
