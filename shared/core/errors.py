@@ -1,21 +1,21 @@
-"""Why something was not delivered, said so that the caller knows what happens next.
+"""The errors of Carillon: the class tells the caller what happens next.
 
     CarillonError
     +- ConfigError                refuse to start, name the variable, exit status 2
-    +- StoreUnavailable           Redis is away: nothing is acknowledged, the work is tried again
-    +- BrokerUnavailable          the MQTT broker is away: not handed over, later perhaps
-    |  +- PublishRefused          it refused this publish, and will again
+    +- StoreUnavailable           Redis does not answer: nothing is acknowledged, the work is tried again
+    +- BrokerUnavailable          the MQTT broker did not take the publish; a later try may succeed
+    |  +- PublishRefused          the broker refuses this publish, now and later
     +- DeliveryError(reason)      one attempt failed
        +- TemporaryFailure        again, not before retry_after
        +- PermanentFailure        stop; dead letter
        |  +- RecipientGone        stop and forget this address or token
        |  +- DeliveryRefused      stop; our own rules forbid it: suppressed, not dead-lettered
-       |  +- RouteUnfit           this way cannot carry it, another may; stop where every way says so
+       |  +- RouteUnfit           this route cannot carry it, another may; stop when every route says so
        +- ProviderMisconfigured   they refuse us, not the recipient: no attempt is used up
        +- Unjudged                refused, and nobody knows yet whose fault it is: no attempt is used up
        +- OutcomeUnknown          sent, no answer: it may have arrived
 
-Messages of these errors never hold an address, a token, a title or a body: they are logged.
+The messages of these errors are logged. They never hold an address, a token, a title or a body.
 """
 
 from datetime import datetime, timedelta
@@ -84,7 +84,7 @@ class AttemptOutcome(StrEnum):
 
 # Nobody is there.
 UNREACHABLE = frozenset({Reason.NETWORK, Reason.TIMEOUT})
-# What a provider that is away brings about. A limit or a full mailbox is somebody's answer.
+# Reasons that show a provider is down. A limit or a full mailbox is not among them, because it is an answer.
 PROVIDER_AWAY = UNREACHABLE | {Reason.UNAVAILABLE, Reason.BAD_ANSWER}
 
 
@@ -101,7 +101,7 @@ class StoreUnavailable(CarillonError, ConnectionError):
 
 
 class BrokerUnavailable(CarillonError, ConnectionError):
-    """The broker is away, or answered that nobody would get the publish."""
+    """The broker is down, or answered that nobody would get the publish."""
 
 
 class PublishRefused(BrokerUnavailable):
@@ -161,9 +161,9 @@ class DeliveryRefused(PermanentFailure):
 
 
 class RouteUnfit(PermanentFailure):
-    """This way cannot carry this delivery (a sender, to this country), and says nothing about any other.
+    """This route cannot carry this delivery (a sender, to this country); that says nothing about other deliveries.
 
-    Another way is asked. It is a dead letter once every way that there is has said so.
+    Another route is asked. The delivery is a dead letter once every route has said so.
     """
 
 
@@ -186,4 +186,4 @@ class Unjudged(DeliveryError):
 
 
 class OutcomeUnknown(DeliveryError):
-    """The provider may have taken it; trying again may deliver twice."""
+    """The provider may have taken the delivery; trying again may deliver twice."""

@@ -1,8 +1,10 @@
-"""The kinds of text, number and time that people and publishers may write, each with its limit and its refusal.
+"""The types of text, number and time that people and publishers may write, each with its limit and its refusal.
 
 Promises that a value which passed is safe where it is used later: in an MQTT topic, a mail header, an SMTP or HTTP
-request. It does not promise that an address exists: nothing here asks the network. Every refusal is a short stable
-phrase for the writer and never repeats the value, because it may be personal and is sent back and logged.
+request. It does not promise that an address exists: nothing here asks the network.
+
+Every refusal is a short stable phrase for the writer. It never repeats the value, because the value may be personal and
+the refusal is sent back and logged.
 """
 
 import re

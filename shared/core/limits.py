@@ -1,7 +1,7 @@
-"""How large things may be: one table, which the router, the client, the brokers' configurations and the docs follow.
+"""Size limits: one table, which the router, the client, the brokers' configurations and the docs follow.
 
-Promises that what a broker of ours lets pass, the router answers: a publish that is larger than its topic takes is
-refused as ``too_large``, with the limit in the answer, and never dropped without one.
+Promises that the router answers every publish that our brokers let pass. If a publish is larger than its topic takes,
+the router refuses it as ``too_large`` and names the limit. It drops no publish without an answer.
 """
 
 from shared.core.topics import Kind

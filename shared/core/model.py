@@ -1,9 +1,10 @@
-"""The words of the system as types: notification, delivery, and the job that carries them.
+"""The terms of the system as types: notification, delivery, and the job that carries them.
 
-Everything here is immutable; nothing does input or output. Notifications and rows are
-kept in the ledger and travel in jobs, and processes of two releases work on them side by side. So each carries the
-version of its form: readers ignore fields they do not know, read every version up to ``READABLE_VERSION``, and leave
-what is newer to a newer release (docs/guides/upgrading.md).
+Everything here is immutable, and nothing does input or output.
+
+Notifications and rows are kept in the ledger and travel in jobs. During an upgrade, processes of two releases work on
+them side by side. So each carries the version of its form. Readers ignore fields that they do not know, read every
+version up to ``READABLE_VERSION``, and leave newer ones to a newer release (docs/guides/upgrading.md).
 """
 
 from enum import StrEnum

@@ -1,6 +1,6 @@
-"""The name that somebody most likely meant: for refusals and warnings that say how to mend what was misspelt.
+"""Finds the known name that a misspelt one most likely stands for; refusals and warnings show it.
 
-Promises to be pure, and bounded in time whatever is asked: a longer text than any known name has nothing near it.
+Pure, and bounded in time for any input: a name longer than ``NAME_CHARS`` is compared with nothing.
 """
 
 from collections.abc import Iterable

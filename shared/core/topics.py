@@ -1,7 +1,7 @@
 """Every MQTT topic name, built and parsed in one place (the wire contract's sections 2 to 4).
 
 Promises that what one side builds the other side parses, with the same ``TOPIC_PREFIX`` on both. It does not validate
-user ids and other parameters: that is the payload models' work, so that the answer can name the field.
+user ids and other parameters. The payload models do that, so that the answer can name the field.
 """
 
 from dataclasses import dataclass

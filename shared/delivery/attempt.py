@@ -1,9 +1,9 @@
 """One try at a delivery: what a provider is given, what it answers, and how far the try has come.
 
-Whether anything of it may have left us decides what an attempt means that is cut off. A provider says where it waits
-for something of ours (a free connection, its pace, an access token). An attempt that is cut off there has sent nothing,
-so nobody may have got it. What nobody says anything about is in doubt when it is cut off: a provider that does not use
-this loses nothing but a second look.
+An attempt may be cut off at its deadline. What that means depends on whether anything may have left us by then. A
+provider says where it waits for something of ours: a free connection, its pace, an access token. If an attempt is cut
+off there, nothing was sent, so nobody can have received it. If the provider says nothing, an attempt that is cut off is
+in doubt. A provider that does not use this is still correct: its attempts are only in doubt more often.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ class Handover:
         try:
             yield
         except asyncio.CancelledError:
-            # Kept: here it was cut off.
+            # Kept, because the attempt was cut off here.
             raise
         except BaseException:
             self._waits_for = before
@@ -48,7 +48,7 @@ class Handover:
         self._waits_for = (reason, what)
 
     def leaves(self) -> None:
-        """Say that it may be on its way from now on."""
+        """Say that the delivery may be on its way from now on."""
         self._has_left = True
 
     def cut_off(self) -> DeliveryError:
@@ -67,8 +67,8 @@ class Attempt:
         number: counted from 1.
         in_doubt: an earlier attempt may have arrived although nobody saw the provider's answer.
         deadline: when this attempt is cut off.
-        reach_within: how long the provider may take until it is about to hand over what is said, because another one
-            stands by; None: as long as it thinks right. When it is over, that is a ``TemporaryFailure``.
+        reach_within: how long the provider may take to be ready for the handover, because another provider stands by.
+            After that the attempt ends with a ``TemporaryFailure``. None: no limit but the deadline.
         handover: where the provider says that nothing has left yet.
         asked_at: when the provider was asked.
     """
@@ -90,7 +90,7 @@ class Attempt:
             return self.notification.content
         if self.notification.template is None:
             return own
-        # Written once for all deliveries: the texts are each reader's, the data is everybody's.
+        # Each reader has texts of their own; the data is the same for all, and stored once.
         return own.model_copy(update={"data": self.notification.content.data})
 
 

@@ -1,9 +1,10 @@
 """How much may be in hand at once, with a reserve for the more urgent priorities.
 
-``Capacity`` bounds what a worker has claimed, ``Places`` what is under way to one provider. They are the same number
-unless rows are claimed ahead: then a worker has as many more in hand as it has finished in the last ``AHEAD_SPAN_S``,
-and they wait for a place. So one whose rows take a millisecond claims some dozens with one exchange, and one whose rows
-take seconds claims nothing that it would only keep from others.
+``Capacity`` bounds what a worker has claimed. ``Places`` bounds what is under way to one provider. Both have the same
+size unless rows are claimed ahead. Then a worker may claim as many more rows as it finished in the last
+``AHEAD_SPAN_S``, up to ``AHEAD_MOST`` times its capacity. These rows wait for a place. So a worker whose rows take a
+millisecond claims dozens with one exchange. A worker whose rows take seconds claims none ahead, and leaves them to
+others.
 """
 
 import asyncio
@@ -33,8 +34,8 @@ class Capacity:
 
     Args:
         total: rows in hand at most, all priorities together; more where rows are claimed ahead.
-        claims_ahead: what is in hand waits for ``Places``, the most urgent first, and so is no reason not to take
-            something more urgent. Critical rows are not claimed ahead.
+        claims_ahead: claim more rows than ``total``. They wait for ``Places``, the most urgent first, so less urgent
+            rows in hand keep nobody from claiming a more urgent one. Critical rows are not claimed ahead.
     """
 
     def __init__(self, total: int, *, claims_ahead: bool = False) -> None:
@@ -81,7 +82,7 @@ class Capacity:
         ahead = 0 if priority is Priority.CRITICAL else self._ahead()
         before = _MOST_URGENT_FIRST[: _MOST_URGENT_FIRST.index(priority) + 1]
         free = self._limits[priority] + ahead - sum(self._used[each] for each in before)
-        # One exchange for half of what may be ahead, rather than one for each row.
+        # Wait until half of the rows ahead are free, so that one exchange claims many rows, and not one each.
         return min(most, free) if free >= min(most, max(1, ahead // 2)) else 0
 
     def _ahead(self) -> int:
@@ -94,7 +95,7 @@ class Capacity:
 
 
 class Places:
-    """Places for what is under way to one provider; whoever is most urgent gets the next one, then who came first."""
+    """Places for what is under way to one provider; the most urgent priority is served first, then first come."""
 
     def __init__(self, total: int) -> None:
         self._limits = _limits(total)
@@ -108,7 +109,7 @@ class Places:
             TimeoutError: there was none in so many seconds.
         """
         if self._used < self._limits[priority]:
-            # Nobody as urgent waits: he would have been served.
+            # Nobody of this priority waits: they would have been served.
             self._used += 1
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -1,12 +1,17 @@
 """Choosing among routes: several providers that could carry the same delivery, in the operator's order of preference.
 
-Promises that a route that fails, holds us off or has become much slower than another one is asked last or not at all
-until a single delivery, the probe, has found it well again; and that nothing is ever left without a route that could
-be asked. How a route is doing ``shared.delivery.provider_health`` knows; who sends, and whether a failure may be tried
-elsewhere, is ``shared.delivery.loop``'s business.
+Promises:
 
-Where only one route can carry a delivery nothing here holds it back, because its answers (a 429 of APNs, a greylisting)
-are often about one recipient, and every delivery waits for its own time anyway.
+- A route that fails, or has become much slower than another one, is asked last until a single delivery, the probe,
+  finds it well again.
+- A route that told us how long to wait is not asked before.
+- A delivery always has a route to ask, unless every route told us to wait.
+
+If only one route can carry a delivery, nothing here holds it back. Its answers (a 429 of APNs, a greylisting) are often
+about one recipient, and every delivery waits for its own time anyway.
+
+``shared.delivery.provider_health`` knows how a route is doing. ``shared.delivery.loop`` sends, and decides whether a
+failure may be tried on another route.
 """
 
 from collections.abc import Mapping

@@ -1,9 +1,12 @@
-"""A limit on forgetting: addresses are not given up in masses.
+"""A limit on forgetting, so that a mistake does not remove addresses in masses.
 
-A wrong setting, or a provider's bad day, can make every address look gone. Promises that forgetting stops once more
-than ``SHARE`` of the answers of the last five minutes, or ``HOURLY_SHARE`` of all known addresses within an hour, call
-for it, and that it goes on by itself when that is over. It counts what this process saw, and it decides only whether
-an address is forgotten; the delivery that met the answer ends as it would have.
+A wrong setting, or a fault at a provider, can make every address look gone. Promises that forgetting stops when too
+many answers ask for it: more than ``SHARE`` of the answers of the last five minutes, or more than ``HOURLY_SHARE`` of
+all known addresses within an hour. A few are always allowed (``FREE_IN_WINDOW``, ``FREE_IN_HOUR``). Forgetting resumes
+by itself when the share is lower again.
+
+It counts only what this process saw. It decides only whether an address is forgotten: the delivery that got the answer
+ends as it would have without the limit.
 """
 
 import logging
@@ -17,10 +20,10 @@ from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
-# Of the answers of five minutes: lists in use lose a few addresses in a thousand, a wrong setting turns up all at once.
+# Share of the answers of five minutes. Lists in use lose a few addresses in a thousand; a wrong setting affects all.
 WINDOW_S = 300.0
 SHARE = 0.05
-# Of all addresses: what a slow mistake may cost at most before somebody looks.
+# Share of all addresses: the most that a slow mistake may cost before somebody looks.
 HOUR_S = 3600.0
 HOURLY_SHARE = 0.01
 # So few addresses may always be forgotten: shares of small numbers say nothing.
@@ -70,8 +73,8 @@ class ForgettingLimit:
         monotonic_s: the clock.
 
     Attributes:
-        known: how many addresses there are in all, as the owner finds out now and then; while it is None only the share
-            of the answers counts.
+        known: how many addresses there are in all; the owner updates it from time to time. While it is None, only the
+            share of the answers counts.
     """
 
     def __init__(self, channel: Channel, monotonic_s: Callable[[], float] = time.monotonic) -> None:

@@ -1,8 +1,11 @@
-"""The one place where an HTTP answer is read: at most so many bytes, and within a deadline.
+"""Reads the body of an HTTP answer: a bounded number of bytes, and within a deadline.
 
-``response.content.read(n)`` returns what has come so far, which may be one TCP segment, and ``response.read()`` has no
-bound. Everything here reads until the end or the bound. The bound counts unpacked bytes, and aiohttp unpacks only as
-far as it is read, so a small answer that unpacks to gigabytes costs no more than any other.
+All code here that reads an answer does it through this module. ``response.content.read(n)`` returns what has come so
+far, which may be one TCP segment, and ``response.read()`` has no bound. The functions here read until the end or the
+bound.
+
+The bound counts unpacked bytes. aiohttp unpacks only as far as we read, so a small answer that unpacks to gigabytes
+costs no more than any other.
 """
 
 import asyncio

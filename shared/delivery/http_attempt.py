@@ -1,10 +1,12 @@
 """One HTTP request to a provider: a bounded answer, no redirect, no second try, errors in our own words.
 
-Promises that an error says whether the request can have been taken: TemporaryFailure where no connection came about,
-OutcomeUnknown afterwards. A request counts as on its way before its first byte can be written: as soon as it has a
-connection. Waiting for one of the session's limited number is our own affair; name resolution, TCP and TLS are the
-provider's. No error quotes the URL, which may itself be a secret. Waits without end for an answer: the deadline is the
-delivery loop's; only connecting has its own.
+Promises that an error says whether the provider can have taken the request: TemporaryFailure if no connection was made,
+OutcomeUnknown afterwards. A request counts as sent as soon as it has a connection, before its first byte is written.
+
+Waiting for one of the session's limited connections is a limit of ours. Name resolution, TCP and TLS are the provider's
+side. No error quotes the URL, because the URL may be a secret itself.
+
+The wait for an answer has no limit here: the delivery loop holds the deadline. Only connecting has its own.
 """
 
 import socket

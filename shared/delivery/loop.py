@@ -1,15 +1,15 @@
 """One attempt at a delivery: choose the provider, send under a deadline, say what the answer means.
 
-Everything that providers have in common happens here, once: deadline, classification, the next attempt's time, the
-pause of a provider that refuses us, going on to another one, metrics, the log line, the event. Nothing here sleeps; a
-later attempt is a time in the ledger.
+Everything that providers have in common happens here, once: deadline, classification, the time of the next attempt, the
+pause of a provider that refuses us, failover, metrics, the log line, the event. Nothing here sleeps: a later attempt is
+a time in the ledger.
 
-Where several providers can carry a delivery, one that failed before it took anything (it cannot be reached, refuses us,
-limits us, puts us off or cannot carry this one) is followed by the next within the same attempt. What one of them may
-have taken is never given to another in the same attempt.
+If several providers can carry a delivery and one fails before it took anything, the same attempt goes on with the next
+one. That is so if the provider cannot be reached, refuses us, limits us, defers the delivery or cannot carry it. If a
+provider may have taken the delivery, the same attempt gives it to no other.
 
-A refusal for good ends a delivery only when it is known to be about its recipient or content
-(``shared.delivery.witnesses``). Until then the delivery is asked for again, with another provider or a little later.
+A permanent refusal ends a delivery only when it is known to be about its recipient or content
+(``shared.delivery.witnesses``). Until then the delivery is tried again, with another provider or a little later.
 """
 
 import logging
@@ -153,7 +153,7 @@ class Deliverer:
             if not _may_be_tried_elsewhere(error) or time.monotonic() >= cut_off_s:
                 break
         if ended and ended[-1].provider in unfit and unfit != set(routes):
-            # Another one was held back, or has not said what it can do: it may still take it.
+            # Another route was not asked, or has not refused it for good, so it may still take it.
             wait = self._retry.wait(claim.attempt, delivery.priority)
             ended[-1] = replace(ended[-1], state=State.PENDING, word=AttemptOutcome.RETRY, wait=wait)
         return ended
@@ -242,7 +242,7 @@ class Deliverer:
     def _wait_unjudged(self, error: Unjudged, delivery: Delivery) -> timedelta:
         longest = self._retry.max_wait_critical if delivery.priority is Priority.CRITICAL else UNJUDGED_WAIT_MOST
         wait: timedelta = min(UNJUDGED_WAIT * 2 ** min(error.times - 1, 16), longest)
-        # Less by a part, so that those which were refused together do not come back together.
+        # Shorter at random, so that deliveries which were refused together are not retried together.
         return wait * random.uniform(0.8, 1.0)  # noqa: S311 - jitter
 
     def _wait_in_doubt(self, attempt: Attempt) -> timedelta:
@@ -304,7 +304,7 @@ def _may_be_tried_elsewhere(error: DeliveryError | None) -> bool:
     """Tell whether nothing was taken, and another route may say something else."""
     if isinstance(error, ProviderMisconfigured | RouteUnfit | Unjudged):
         return True
-    # A full mailbox is as full by every way to it.
+    # A full mailbox is full on every route.
     return isinstance(error, TemporaryFailure) and error.reason is not Reason.MAILBOX_FULL
 
 
@@ -316,7 +316,7 @@ def _summary(ended: Sequence[Outcome]) -> Outcome:
     """Make one outcome of what the routes said, the last one last, and tell of the others in its detail."""
     result = ended[-1]
     if result.word in (AttemptOutcome.RETRY, AttemptOutcome.OPERATOR, AttemptOutcome.UNJUDGED):
-        # Nobody took it. It uses up an attempt only where one of them puts it off; who comes back first decides when.
+        # Nobody took it. It uses up an attempt only if a route deferred it. The shortest wait decides the next try.
         retries = [outcome for outcome in ended if outcome.word is AttemptOutcome.RETRY]
         # A route that cannot carry it has ended nothing while another one may.
         waiting = [outcome for outcome in ended if outcome.state is State.PENDING]

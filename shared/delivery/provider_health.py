@@ -1,16 +1,21 @@
 """What one process knows about a provider: whether it is well, and how often it may be asked while it is not.
 
-Promises that a provider that refuses us is asked by one delivery a second at most, that what waits for one that is away
-or refuses us comes back one by one, ``TURNS_PER_S`` times a second (more often where so much waits that its turn would
-be later than ``LONGEST_TURN_S``), and that the end of such a time is noticed by the first answer. Without the turns a
-crowd that waits for a relay asks for it hundreds of times a second, and takes the processor from every other channel.
+Promises:
 
-That a provider refuses us is found out in two ways. An answer that cannot be about a recipient (a wrong password) says
-so at once. One that can be says so by how many get it (``shared.delivery.witnesses``).
+- A provider that refuses us is asked by at most one delivery a second.
+- While a provider is down or refuses us, waiting deliveries are retried ``TURNS_PER_S`` per second. No turn is later
+  than ``LONGEST_TURN_S``, so a large backlog is retried more often. Critical deliveries take no turn.
+- The first good answer ends this state.
 
-Where several providers could carry a delivery (``shared.delivery.failover``), one that fails or has become much slower
-than another one is avoided: it is asked after the others, until a single delivery, the probe, has found it well again.
-One that told us how long to wait is not asked before.
+Without turns, a backlog that waits for one relay asks it hundreds of times a second, and takes the processor from every
+other channel (docs/decisions/0011).
+
+A refusal of us is recognised in two ways. An answer that cannot be about a recipient (a wrong password) shows it at
+once. For any other answer, the number of recipients who get it decides (``shared.delivery.witnesses``).
+
+If several providers could carry a delivery (``shared.delivery.failover``), a provider that fails or has become much
+slower than another one is avoided. It is asked after the others, until a single delivery, the probe, finds it well
+again. A provider that told us how long to wait is not asked before.
 """
 
 import logging
@@ -38,32 +43,32 @@ log = logging.getLogger(__name__)
 
 # A provider that refuses us is asked again at most this often, because people are repairing it.
 PROBE_INTERVAL_S = 1.0
-# What was refused already is the probe only where no other is at hand: of it alone nobody learns whose fault that is.
+# A delivery that was refused before waits longer to be the probe: its refusal alone does not show whose fault it is.
 REPEATED_PROBE_INTERVAL_S = 2 * PROBE_INTERVAL_S
 
-# So many failures in a row, with nothing taken or judged between them, are no accidents of single deliveries.
+# After so many failures in a row, with nothing taken or judged between them, the provider counts as down.
 AWAY_AFTER = 10
-# After so many it is avoided; at once where nobody is there. A single one may be the recipient's.
+# After so many it is avoided, or at once if it cannot be reached. A single failure may be about the recipient.
 AVOIDED_AFTER = 3
 # When an avoided provider is probed; doubles with each failed probe.
 AVOID_FIRST_S = 5.0
 AVOID_MOST_S = 60.0
-# An urgent delivery is a probe only where nothing else has been one for this long after its time.
+# An urgent delivery becomes the probe only if no other has become it for this long after the probe was due.
 URGENT_PROBE_S = 30.0
-# A probe that was never heard of again, for example because its attempt was cancelled.
+# When a probe counts as lost, for example because its attempt was cancelled.
 PROBE_LAPSES_S = 60.0
-# Slower than this, and so many times slower than another one: asked after it.
+# A provider that is slower than this, and so many times slower than another one, is asked after it.
 SLOW_S = 0.5
 SLOW_FACTOR = 4.0
 # The weight of the newest measurement in the moving average.
 _NEWEST = 0.2
 
-# Deliveries that come back, together, while a provider is away; one after the other.
+# Retries per second, of all waiting deliveries together, while a provider is down.
 TURNS_PER_S = 5.0
-# Nobody's turn is later. Where the provider is away for this process alone, another one may take the row then.
+# No turn is later. If the provider is down for this process alone, another process may then take the row.
 LONGEST_TURN_S = 60.0
 
-# Servers that one provider stands for; beyond it the one asked longest ago is forgotten.
+# Servers that are known of one provider; beyond that, the one asked longest ago is forgotten.
 MOST_PEERS = 64
 
 
@@ -105,7 +110,7 @@ class ProviderHealth:
 
     @property
     def is_away(self) -> bool:
-        """Whether it has failed for everybody of late."""
+        """Whether it counts as down: it has lately failed for everybody."""
         return self._failures >= AWAY_AFTER
 
     @property
@@ -145,7 +150,7 @@ class ProviderHealth:
             return True
         now_s = self._monotonic_s()
         if now_s < self._unwell_s + (REPEATED_PROBE_INTERVAL_S if again else PROBE_INTERVAL_S):
-            # So that the next delivery may be the probe.
+            # This one was not asked, so the next delivery may be the probe.
             self._probe_began_s = None
             return False
         self._unwell_s = now_s

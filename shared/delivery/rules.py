@@ -1,7 +1,7 @@
-"""Rules of our own around a provider: what it is not asked for, and what its answers teach.
+"""Our own rules around a provider: they check an attempt before the send, and learn from the answer.
 
-A provider put behind rules promises nothing of them itself, so the rules hold whoever carries the delivery. Sends and
-answers pass through unchanged otherwise.
+The provider itself does not know the rules, so they hold whichever provider carries the delivery. Apart from them,
+sends and answers pass through unchanged.
 """
 
 from collections.abc import Iterable

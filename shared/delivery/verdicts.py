@@ -1,7 +1,7 @@
 """Tables that say what a provider's refusals mean, and how they are read.
 
-A provider's own table names the status codes and words it documents. What it does not name goes by the class of the
-status: 5xx is temporary, 4xx is a bad message, and anything else is no answer of theirs.
+A provider's own table names the status codes and words that the provider documents. Any other answer is judged by its
+status class: 5xx is temporary, 4xx is a bad message, and anything else is not an answer of the provider.
 """
 
 from collections.abc import Mapping

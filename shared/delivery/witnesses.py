@@ -1,17 +1,18 @@
-"""Whose fault is a refusal: what others were told lately decides.
+"""Whose fault is a refusal? What the provider lately told others decides.
 
-A provider that answers 550 5.7.1 to nearly everybody refuses us. The same answer to a few is about these few. One
-answer alone shows neither. What was accepted before it shows nothing: every outage begins with a first refusal. So only
-what happens after a refusal says whose fault it is:
+If a provider answers 550 5.7.1 to nearly everybody, it refuses us. If it answers so to a few, the answer is about these
+few. One answer alone shows neither. What was accepted before it shows nothing either, because every outage begins with
+a first refusal. So only what happens after a refusal decides:
 
 - *theirs*: others were accepted after it, and it was repeated;
 - *ours*: enough others got the same answer, and nobody was accepted;
-- *not known yet* otherwise. The delivery is asked for again, until it was refused ``MOST_REFUSALS`` times; but not even
-  then is it theirs while nearly all are refused.
+- *not known yet* otherwise. The delivery is tried again until it was refused ``MOST_REFUSALS`` times. Even then it is
+  not judged as theirs while nearly all are refused.
 
-Promises to keep no address, only keyed hashes that nobody can undo, of at most ``KEPT`` addresses and as many
-notifications. Every process goes by what it was told itself: a wrong clock, an old password or a blocked network
-address may be one process's alone, and then the others' luck says nothing about it. Pure: it neither asks nor waits.
+Promises to keep no address, only keyed hashes that nobody can undo. It keeps at most ``KEPT`` addresses and as many
+notifications. Every process judges by the answers that it got itself. A wrong clock, an old password or a blocked
+network address may affect one process alone, and then the answers to other processes say nothing about it. Pure: it
+neither asks nor waits.
 """
 
 import os
@@ -33,22 +34,22 @@ from shared.core.model import (
     WebSubscription,
 )
 
-# So many owners of addresses, told the same with nobody accepted since, speak of us.
+# If so many owners of addresses got the same answer and nobody was accepted since, the fault is ours.
 ENOUGH = 5
-# More are needed where somebody was accepted in the last ten minutes: the credentials were good a moment ago. And they
-# need longer than a publisher needs for a list of wrong addresses between two good ones.
+# More are needed if somebody was accepted in the last ten minutes, because the credentials were good then. They must
+# also spread over a while: a publisher may send to a list of wrong addresses between two good ones.
 ENOUGH_PROVEN = 20
 PROVEN_S = 600.0
 LASTING_S = 2.0
-# Nearly all of them: at most one accepted for so many that were refused.
+# "Nearly all" are refused: at most one is accepted for so many that are refused.
 ONE_IN = 10
-# Refusals of one delivery, when nothing else happens that would tell.
+# Refusals of one delivery after which it is judged as theirs, if nothing else decides before.
 MOST_REFUSALS = 6
-# Several that have just begun to be refused make a refusal doubtful which looked like the recipient's.
+# If so many notifications have just begun to be refused, a refusal is not judged as theirs.
 _BEGINNING = 3
-# Older answers are not of "lately".
+# Older answers do not count.
 WINDOW_S = 3600.0
-# Looked through at each refusal, and enough for the shares that are asked for.
+# Addresses that are kept. All are read at each refusal, and so many are enough for the shares above.
 KEPT = 300
 
 _KEY = os.urandom(16)
@@ -118,7 +119,7 @@ class Witnesses:
         self._last_accepted_s: float | None = None
         self._cleared_s = float("-inf")
         self._against_us = False
-        # Nobody of those who were refused together has been accepted since.
+        # Everybody was refused together, and none of them has been accepted since.
         self._on_trial = False
 
     @property
@@ -234,7 +235,7 @@ class Witnesses:
 
 
 def witness_of(delivery: Delivery, notification_id: str) -> Witness | None:
-    """Say who testifies by what becomes of a delivery; None where nobody could refuse it.
+    """Return the hashes by which a delivery is remembered; None where nobody could refuse it.
 
     Args:
         notification_id: of the whole, where a fan-out stands in parts: they are one text.

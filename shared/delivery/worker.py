@@ -1,14 +1,18 @@
 """The worker: takes jobs of one lane, claims their rows, has each performed once, and writes the outcome.
 
-Every service is a worker: a channel service performs a delivery by making an attempt (``shared.delivery.loop``), the
-router performs its tasks. Promises at least once: a row is performed after a successful claim only, its outcome is
-written with the claim's token, and what dies with a worker is driven again by the ledger when its lease has lapsed. A
-job is acknowledged to the broker when all its rows have been claimed (or need nothing): from then on the ledger knows
-who has them, and what is not acknowledged is exactly the backlog (docs/decisions/0004). Rows in a version that this
-release does not know are not claimed, and so wait in the ledger for one that does (docs/guides/upgrading.md).
+Every service is a worker. A channel service performs a delivery by making an attempt (``shared.delivery.loop``). The
+router performs its tasks.
 
-Priorities are kept apart twice: each has its own connection and so its own window at the broker, and shares of the
-worker's capacity are reserved for the more urgent ones, so that critical never waits behind a backlog.
+Promises at least once. A row is performed only after a successful claim, and its outcome is written with the claim's
+token. If a worker dies, the ledger drives its rows again when their leases have lapsed.
+
+A job is acknowledged to the broker when all its rows have been claimed or need nothing. From then on the ledger knows
+who has them. So the jobs that are not acknowledged are exactly the backlog (docs/decisions/0004). Rows in a version
+that this release does not know are not claimed. They wait in the ledger for a release that does
+(docs/guides/upgrading.md).
+
+Priorities are kept apart twice, so that critical never waits behind a backlog. Each priority has its own connection and
+so its own window at the broker. Shares of the worker's capacity are reserved for the more urgent ones.
 """
 
 import asyncio
@@ -45,7 +49,7 @@ TAKE_BYTES = 1024 * 1024
 INTERNAL_ERROR_ATTEMPTS = 5
 INTERNAL_ERROR_WAIT = timedelta(seconds=2)
 
-# A row that took one worker after the other along, or that cannot be read: it ended when it was claimed.
+# A row that killed one worker after the other, or that cannot be read: it ended when it was claimed.
 _DEAD = frozenset({ClaimVerdict.WORKER_DIED, ClaimVerdict.UNREADABLE})
 
 # With what a delivery ends that is not wanted any more: its notification was cancelled, or somebody answered its alert.
@@ -80,8 +84,8 @@ class Worker(Generic[RowT]):
         perform: performs one claimed row; never raises for a failed delivery, but returns its outcome.
         report: told of every outcome, after it was written.
         lease: for how long a claim holds; longer than ``perform`` may take.
-        claims_ahead: see ``shared.delivery.capacity``. What a dead worker had claimed is in doubt, begun or not, so
-            this is for lanes where a doubt costs nothing.
+        claims_ahead: see ``shared.delivery.capacity``. All rows that a dead worker had claimed are in doubt, begun or
+            not. So this is for lanes where a doubt costs nothing.
     """
 
     def __init__(
@@ -130,11 +134,11 @@ class Worker(Generic[RowT]):
         return self.links[-1].publish(topic, payload)
 
     def bring_forward(self) -> None:
-        """Have the rows of this lane that wait because a provider was away go out now."""
+        """Make the rows of this lane due that wait because a provider was down."""
         self._keep(asyncio.create_task(self._bring_forward(), name=f"bring-forward-{self._lane}"))
 
     async def run(self) -> None:
-        """Work until cancelled; what is in hand then is left to ``drain``."""
+        """Work until cancelled; what is in hand then is left to ``idle`` and ``abandon``."""
         async with asyncio.TaskGroup() as group:
             for link in self.links:
                 group.create_task(link.run(), name=f"lane-{link.client_id}")

@@ -1,12 +1,15 @@
 """People, groups and on-call entries: who can be told, and how.
 
-A user has two records: what the directory says, and the own choices and devices that the user made and registered. A
-write to one never touches the other; who reads a person sees both as one.
+A user has two records: what the directory says, and what the user chose and registered. A write to one never touches
+the other. A reader sees both as one person.
 
-Promises that a read after a write sees it, and that the indexes (groups, everybody, admins) hold at least everybody
-they should: a record is swapped atomically, its index entries follow, and whoever reads an index looks at the record
-before relying on it. A device has one user: who registers it takes it from the user before. A record that cannot be
-read counts as none, and is logged, so that one of them does not stop what concerns everybody else.
+Promises:
+
+- A read after a write sees it.
+- The indexes (groups, everybody, admins) name at least everybody they should. A record is swapped atomically, and its
+  index entries follow. So whoever reads an index must look at the record before relying on it.
+- A device has one user. Whoever registers it takes it from the user before.
+- A record that cannot be read counts as none, and is logged. It does not stop what concerns everybody else.
 """
 
 import asyncio
@@ -74,7 +77,7 @@ def _parse_oncall(record: bytes) -> OnCall | None:
 
 
 def _user_id(member: bytes) -> str:
-    """Read an index entry; one that is no text names nobody."""
+    """Read an index entry; one that is not UTF-8 becomes a name that nobody has."""
     return member.decode(errors="replace")
 
 
@@ -184,7 +187,7 @@ class Directory:
             after = chosen.model_dump_json(exclude_unset=True).encode()
             swapped, _ = await self._store.script(_swap, self._own(user_id), after, before or b"", lasting=True)
             if swapped:
-                # A device that registers again, too: the first time may have been cut off before this.
+                # Also for a device that registers again: the first registration may have been cut off before this.
                 fresh = (device.identity for device in chosen.devices if device not in known.devices)
                 await self._take_devices(user_id, fresh)
                 return _parse_person(record, after)
@@ -262,8 +265,8 @@ class Directory:
     async def _reindex(self, user_id: str, before: bytes, after: bytes) -> None:
         old = self._index_keys(user_id, before)
         new = self._index_keys(user_id, after)
-        # All that he should have, not only the new ones: a write that is repeated finds its own record there, and
-        # the first one may have been cut off before the indexes.
+        # All entries, not only new ones: a repeated write finds its own record there, and the first write may have been
+        # cut off before the indexes.
         await asyncio.gather(
             *(self._store.submit("ZADD", key, 0, user_id, lasting=True) for key in new),
             *(self._store.submit("ZREM", key, user_id, lasting=True) for key in old - new),

@@ -1,10 +1,11 @@
 """Who can be told, and how: the records of the directory as the wire contract's section 2 writes them.
 
 Promises that a record which passed holds only usable addresses and names that are safe in topics and mail headers, and
-that its JSON reads back as the same record. An unknown field is refused, because in a record that is written once and
-used for years a misspelt preference would go unnoticed. It does not promise that the people a rotation names exist.
+that its JSON reads back as the same record. It does not promise that the people in a rotation exist.
 
-``repr`` of these models shows no address, name or token, so that one in a log line or an error does no harm.
+An unknown field is refused. A record is written once and used for years, so a misspelt preference would go unnoticed.
+
+``repr`` of these models shows no address, name or token, so that a model in a log line or an error does no harm.
 """
 
 from datetime import time

@@ -1,6 +1,6 @@
-"""Where a person is reached on each channel, and whether they want to be: pure.
+"""Where a person is reached on each channel, and whether they want to be: pure functions.
 
-Whoever plans a delivery and whoever makes one again later ask the same functions, so that both reach the same people.
+The planner and the replay of dead letters ask the same functions, so that both reach the same people.
 """
 
 from typing import NamedTuple

@@ -1,11 +1,14 @@
 """Addresses that are not to be used any more: bounced, complained about, or unsubscribed by their owner.
 
-Promises that an address is kept only as the SHA-256 of its normalised form, that each reason stands on its own (lifting
-a bounce does not undo an unsubscription), and that nothing expires: whoever lifts an entry does it on purpose. It does
-not promise that somebody who has a list of addresses cannot tell which of them are here.
+Promises:
 
-What an entry keeps away is decided in ``refusal`` alone: a channel asks it before each send, the router to warn in a
-receipt, and the replay of dead letters before it reopens one.
+- An address is kept only as the SHA-256 of its normalised form. Somebody who already has a list of addresses can still
+  tell which of them are here.
+- Each reason stands on its own: lifting a bounce does not undo an unsubscription.
+- Nothing expires: whoever lifts an entry does it on purpose.
+
+``refusal`` alone decides what an entry keeps away. A channel asks it before each send, the router to warn in a receipt,
+and the replay of dead letters before it reopens one.
 """
 
 import asyncio
@@ -65,8 +68,7 @@ def digest(address: str) -> str:
 def must_arrive(priority: Priority) -> bool:
     """Tell whether a delivery goes out against the wish of the address's owner.
 
-    A critical one does: an alert must reach the people on call. Whatever else its recipient cannot switch off is to be
-    asked about here.
+    Only a critical one does: an alert must reach the people on call. This is the one place for such exceptions.
     """
     return priority is Priority.CRITICAL
 
@@ -74,10 +76,10 @@ def must_arrive(priority: Priority) -> bool:
 def refusal(channel: Channel, entries: Iterable[Entry], priority: Priority, category: str | None) -> Reason | None:
     """Say why a delivery to an address is not sent; None lets it pass.
 
-    A bounce keeps everything away, because nothing would arrive. A complaint keeps away what need not arrive. Whoever
-    unsubscribed did so from one category of mail, or from all of them: mail without a category has no link, and goes
-    on. On SMS it is the word STOP, which is about the number, whatever the priority and the category: there are laws
-    about it.
+    A bounce stops everything, because nothing would arrive. A complaint stops what need not arrive. An unsubscription
+    stops one category of mail, or all of them. Mail without a category has no link, so it is still sent. On SMS an
+    unsubscription is the word STOP. It stops every SMS to the number, whatever the priority and the category, because
+    laws demand it.
 
     Args:
         priority: the delivery's.

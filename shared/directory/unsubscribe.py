@@ -1,8 +1,12 @@
-"""Tokens that let whoever holds one unsubscribe one mailbox from one category, without a login (RFC 8058).
+"""Tokens that let the holder unsubscribe one mailbox from one category, without a login (RFC 8058).
 
-Promises that a token holds no address, only its digest, that nobody without the secret can make one or change what it
-is about, and that one of today is good for ever: an old mail's link must keep working. Changing the secret ends them
-all. Tokens of mails that were sent before links were about a category hold none, and mean every category.
+Promises:
+
+- A token holds no address, only its digest.
+- Nobody without the secret can make a token or change what it is about.
+- A token never expires, because the link in an old mail must keep working. Only a change of the secret ends all tokens.
+
+A token without a category means every category. The links in some old mails have such tokens.
 """
 
 import base64

@@ -1,1 +1,1 @@
-"""What a user has to read, and who looks at it right now."""
+"""What a user has to read, and whether the user looks at the screen right now."""

@@ -1,8 +1,9 @@
 """Cursors: places on a user's line, up to which a client has been told.
 
 Entries are numbered by sequence as they are written, in the user's own log and in the feed's. They are told by key, in
-the order of acceptance. So what was told of several entries is not always everything up to some sequence. A cursor then
-has a part: of the entries up to some sequence, those up to a key were told.
+the order of acceptance. These two orders may differ. So after a client was told some of several entries, one sequence
+alone may not describe how far it is. The cursor then has a part: of the entries up to a sequence, those up to a key
+were told.
 """
 
 import binascii
@@ -18,7 +19,7 @@ _PART = struct.Struct(">QQQ")
 
 
 class Entry(Protocol):
-    """What stands on a line, by one of its two sequences and by its key."""
+    """An entry of a line: it has a sequence in its own log, and a key on the line."""
 
     @property
     def seq(self) -> int:
@@ -43,7 +44,7 @@ def is_broadcast(entry: Entry) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Entries after a cursor's place that were told: those up to these sequences whose key is not above ``key``."""
+    """The entries beyond a cursor's sequences that were told: up to these sequences, and with a key up to ``key``."""
 
     user_until: int
     feed_until: int
@@ -102,7 +103,7 @@ def _epoch(packed: bytes) -> str:
 
 
 def cursors_behind(start: Cursor, until: Cursor, entries: Sequence[Entry]) -> list[Cursor]:
-    """Return the cursor right behind each of some entries that are told one after another.
+    """Return the cursor after each of some entries that are told one after another.
 
     Args:
         start: before the first of them.

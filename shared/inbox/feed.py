@@ -1,8 +1,8 @@
 """The broadcast feed: every broadcast stored once, and the current system status.
 
-Promises that a broadcast costs the same whatever the number of users, that an entry is written once for each
-notification id, and that a ``FeedMirror`` after ``refresh`` knows everything that was in the feed before the call. Who
-may see an entry is decided on reading, by membership at that moment.
+Promises that a broadcast costs the same for any number of users, that an entry is written once for each notification
+id, and that a ``FeedMirror`` after ``refresh`` knows everything that was in the feed before the call. Who may see an
+entry is decided on reading, by membership at that moment.
 """
 
 import json

@@ -1,9 +1,13 @@
 """Users' inboxes: what stands in them, and what was read.
 
-Promises: an entry is written once for each notification id, however often it is added; the oldest go beyond the limit
-and after the retention, and the unread count stays right; every change tells which sessions must hear of it. Entries
-stand in the order of acceptance, whoever wrote them, and are numbered as they were written (``shared.inbox.timeline``).
-One call is one round trip, atomic on the user's hash tag. Every call may be repeated after StoreUnavailable.
+Promises:
+
+- An entry is written once for each notification id, however often it is added.
+- The oldest entries go when the limit or the retention is exceeded. The unread count stays right.
+- Every change returns the sessions that must hear of it.
+- Entries stand in the order of acceptance, whichever process wrote them. They are numbered in the order of writing
+  (``shared.inbox.timeline``).
+- One call is one round trip, atomic on the user's hash tag. Every call may be repeated after StoreUnavailable.
 
 It writes no broadcasts: those stand in the feed, once for everybody (``shared.inbox.feed``).
 """
@@ -80,7 +84,7 @@ class OwnPage:
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """What a change of marks came to; the snapshot holds no entries."""
+    """The inbox after a change of marks; the snapshot holds no entries."""
 
     changed: bool
     snapshot: Snapshot
@@ -88,7 +92,7 @@ class Marked:
 
 
 def new_epoch() -> str:
-    """Make the name of a history that begins."""
+    """Make the name of a new history."""
     return secrets.token_hex(8)
 
 
@@ -204,7 +208,7 @@ class Inbox:
         return _own_entries(answer)
 
     async def unpin(self, user_id: str, entry_ids: Collection[str]) -> None:
-        """Let entries go the way of the others."""
+        """Let the limit push these entries out again."""
         await self._store.command("SREM", f"{self._keys.user(user_id)}:pinned", *entry_ids)
 
     async def place(self, user_id: str) -> tuple[str, int]:
@@ -214,7 +218,7 @@ class Inbox:
 
     @staticmethod
     def wanted(seq: int | None) -> tuple[str | int, int]:
-        """Say to a script which entries to return: those after a sequence, or the newest unread ones."""
+        """Make a script's arguments for the wanted entries: those after a sequence, or the newest unread ones."""
         return ("pending" if seq is None else seq, PENDING_MOST)
 
     async def mark(self, user_id: str, entry_id: str, change: Change) -> Marked | None:

@@ -1,8 +1,8 @@
-"""Who looks at the screen right now, and whether a user has read a notification.
+"""Whether a user looks at the screen right now, and whether a user has read a notification.
 
-A client says of its session that it has the user's focus; its process repeats that while the session stands, so that a
-dead process leaves nobody focused for longer than ``FOCUS_TTL_S``. Both questions are answered as of that moment;
-nothing is promised about the next one.
+A client reports that its session has the user's focus. The process that holds the session repeats this while the
+session is open. So if the process dies, the focus ends within ``FOCUS_TTL_S``. Both answers are true at the moment of
+the question; nothing is promised about the next moment.
 """
 
 import asyncio
@@ -55,7 +55,7 @@ class Presence:
         )
         if own is not None:
             return own in _SEEN_MARKS
-        # Marks of a feed that began anew are of no worth; an entry that is gone was not read in time.
+        # After the feed began a new history, older marks mean nothing. An entry that is gone was not read in time.
         if seq is None or position[0] != epoch:
             return False
         return marked[:1] in _SEEN_MARKS if marked else float(seq) <= int(position[1] or 0)

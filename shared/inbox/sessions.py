@@ -1,9 +1,12 @@
-"""Open sessions: which process (or which gateway of somebody else's) holds which user's sockets.
+"""Open sessions: which process, or which external gateway, holds which user's sockets.
 
-Promises: a session that nobody keeps alive is gone after its time to live, so that a dead process leaves no ghosts; and
-opening one reads the user's inbox in the same atomic step, so that nothing falls between reading and listening.
+Promises:
 
-``open_session``, ``close_session`` and ``touch_session`` serve the ``websocket/…`` topics: sessions of gateways that
+- A session that nobody keeps alive is gone after its time to live, so that a dead process leaves no sessions behind.
+- Opening a session reads the user's inbox in the same atomic step, so that no entry is missed between reading and
+  listening.
+
+``open_session``, ``close_session`` and ``touch_session`` serve the ``websocket/…`` topics. These are for gateways that
 other people run, which get their live frames on a reply topic. Gateways' sessions are also listed once for all users,
 because a broadcast must find them without knowing the users.
 """

@@ -1,12 +1,14 @@
 """A user's notifications as one line: own entries and the feed's, in the order of acceptance, with cursors on it.
 
-Pure functions over what was read from the store. Promises: following a cursor yields every entry after it that the user
-may see, once each, or says that there is a gap; those that are at hand together come by their order, the oldest first.
-An entry that is written late is no exception: it comes after a cursor that was given before it was written. Archived
-entries are not shown again.
+Pure functions over what was read from the store. Promises:
 
-Entries keep their texts as the UTF-8 that the store has, and are read when they are shown: one emoji makes all of a
-Python string four times as long, and a process holds a thousand broadcasts.
+- Following a cursor yields every entry after it that the user may see, once each, or says that there is a gap.
+- Entries that are read together come by their order, the oldest first.
+- An entry that is written late is not lost. It comes after a cursor that was given before the entry was written.
+- Archived entries are not shown again.
+
+Entries keep their texts as UTF-8, as the store has them, and decode them only when they are shown. In a Python string
+one emoji makes the whole text four times as long, and a process holds a thousand broadcasts.
 """
 
 from bisect import bisect_left, bisect_right, insort
@@ -327,7 +329,7 @@ def follow(cursor: Cursor, snapshot: Snapshot, feed: FeedLog, groups: frozenset[
     begun: list[Entry] = []
     place = start
     if part is not None:
-        # What was begun is told to its end first, so that one part says again how far that is.
+        # A part that was begun is told to its end first, so that a cursor never needs more than one part.
         begun = [entry for entry in shown if part.holds(entry)]
         shown = [entry for entry in shown if not part.holds(entry)]
         place = replace(start, user_seq=part.user_until, feed_seq=part.feed_until, part=None)

@@ -1,4 +1,4 @@
-"""Who may acknowledge an alert: somebody who was told of it, or an admin, by whatever way the answer comes."""
+"""Who may acknowledge an alert: somebody who was told of it, or an admin, whichever way the acknowledgement comes."""
 
 from shared.directory.directory import Directory
 from shared.ledger.ledger import Answered, Ledger

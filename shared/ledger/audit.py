@@ -1,12 +1,14 @@
 """The audit: is everything that was accepted accounted for, and is anything overdue?
 
-``shared.ledger.audit_report`` holds the law. Each shard is read by one script per few minutes, so the law must hold at
-any moment, also for a minute that is still moving. The counters are not believed alone: the open rows must be the
-entries of the schedule, open rows are looked at for their deadlines and leases, and ``shared.ledger.audit_records``
-counts the rows in the records themselves.
+``shared.ledger.audit_report`` has the equation that must hold. One script reads a few minutes of one shard, so the
+equation must hold at any moment, also for a minute that still changes. The audit does not rely on the counters alone:
 
-Promises to write nothing, and to hold the store for some milliseconds at a time only. It does not find what was never
-written at all, and it knows the counters of the last ``LONGEST_SPAN`` only.
+- the number of open rows must match the entries of the schedule;
+- open rows are checked for lapsed deadlines and leases;
+- ``shared.ledger.audit_records`` counts the rows in the records themselves.
+
+Promises to write nothing, and to hold the store for only some milliseconds at a time. It does not find what was never
+written at all, and it knows only the counters of the last ``LONGEST_SPAN``.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
-"""The part of the audit that believes no counter: it counts the rows in the records, notification by notification.
+"""The part of the audit that does not rely on counters: it counts the rows in the records, one notification at a time.
 
-The notifications of a minute are known from an index that is written beside the counters, so that a record which is
-gone has a name. A record is read in pages, while the system goes on; so the counters are read before and after it, and
-what was counted must lie in between. Rows never move to another minute, and in a minute that is over none are added.
+An index beside the counters names the notifications of each minute, so that a missing record has a name. A record is
+read in pages while the system goes on. So the counters are read before and after it, and the counted rows must lie in
+between. Rows never move to another minute, and no rows are added to a minute that is over.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
-"""What an audit says: the accounts of each lane, and what is wrong.
+"""The result of an audit: the accounts of each lane, and what is wrong.
 
-The law, for each minute, channel and the router's own lane:
+This equation holds for each minute, for each channel and for the router's own lane:
 
     accepted = delivered + suppressed + expired + dead_lettered + open
 
@@ -70,7 +70,7 @@ class Accounts:
 
     @property
     def difference(self) -> int:
-        """Rows that were accepted and stand nowhere; below 0, that stand somewhere and were never accepted."""
+        """Accepted rows that have no state; below 0, rows with a state that were never accepted."""
         accepted, *stand = self.numbers
         return accepted - sum(stand)
 
@@ -78,7 +78,7 @@ class Accounts:
 ACCOUNT_WORDS = tuple(each.name for each in fields(Accounts))
 
 
-# A finding about more notifications than about twice as many names only some.
+# How many notifications a finding names, about; at most twice as many.
 IDS_NAMED = 100
 
 

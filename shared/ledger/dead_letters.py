@@ -1,14 +1,16 @@
-"""Dead letters: found by channel, reason and age, reopened when that still makes sense, or dropped from the list.
+"""Dead letters: found by channel, reason and age, reopened if that still makes sense, or dropped from the list.
 
-Promises that a dead letter is reopened once, however many people replay at the same time, and that the accounts stay
-true: reopening takes it from its minute's dead letters and adds it to the open rows in one step. What is reopened is
-due at once and is driven by the router's sweeper like everything that is due.
+Promises that a dead letter is reopened once, however many people replay it at the same time, and that the accounts stay
+true: one step takes it from its minute's dead letters and adds it to the open rows. A reopened row is due at once. The
+router's sweeper drives it like every due row.
 
-Before that, a delivery to a person is looked at with the person's record of now: it is left dead when the person is
-gone, has switched the channel off, or has no such address any more; a mail or an SMS goes to the address that the
-record has now. So is what would end as suppressed at once: a mail or an SMS to an address on the suppression list, by
-the rules that its channel asks before a send. Dropping is for good: the record keeps its state and its trace, and
-nothing replays it.
+A delivery to a person is checked against the person's current record first. A mail or an SMS goes to the address in
+that record. The dead letter stays as it is if:
+
+- the person is gone, has switched the channel off, or has no such address any more;
+- the address of a mail or an SMS is on the suppression list, by the rules that its channel asks before a send.
+
+Dropping is permanent: the record keeps its state and its trace, and nothing replays it.
 """
 
 import asyncio
@@ -241,7 +243,7 @@ class DeadLetters:
             return Answer.UNREADABLE
         try:
             spec: dict[str, Any] = json.loads(text)
-            refused = await self._would_be_suppressed(spec, json.loads(content))
+            refused = await self._refuse_or_readdress(spec, json.loads(content))
         except (ValueError, TypeError, KeyError, AttributeError):
             # None of the form that a row has.
             return Answer.UNREADABLE
@@ -264,7 +266,7 @@ class DeadLetters:
         )
         return Answer(answer.decode())
 
-    async def _would_be_suppressed(self, spec: dict[str, Any], notification: dict[str, Any]) -> Answer | None:
+    async def _refuse_or_readdress(self, spec: dict[str, Any], notification: dict[str, Any]) -> Answer | None:
         """Write into a row where its recipient is reached now, or say why it is to be left dead."""
         if spec.get("recipient") is not None:
             refused = _readdress(spec, notification, await self._directory.person(spec["recipient"]))

@@ -1,8 +1,8 @@
 """Jobs on their way to a lane: rows of one notification, packed into messages of bounded size, and opened again.
 
-A job may get lost; the ledger then drives its rows again. So publishing one never fails a caller: it says how many
-messages the broker did not hand over, for the log and nothing else. Nor does a row that a service cannot read disturb
-the others: it stays in the ledger, for a service that can.
+A job may get lost; the ledger then drives its rows again. So publishing a job never fails for the caller. ``settled``
+only counts the messages that the broker took for somebody, took for nobody, or did not confirm. If a service cannot
+read a row, the row does not disturb the others: it stays in the ledger, for a service that can.
 """
 
 import asyncio
@@ -81,7 +81,7 @@ def jobs_of_due(topics: Topics, due: Sequence[DueRow]) -> Iterator[TracedMessage
 
 
 def _trace_of(content: str) -> TraceContext | None:
-    # What has none, which is most where nobody traces, is not read for it.
+    # Most notifications have no trace if nobody traces; these are not parsed.
     if f'"{tracing.TRACEPARENT}"' not in content:
         return None
     try:
@@ -138,7 +138,7 @@ async def settled(handovers: Iterable["asyncio.Future[bool]"], within_s: float) 
 # Without slots: Python 3.11 cannot make a frozen generic class with them.
 @dataclass(frozen=True)
 class Opened(Generic[RowT]):
-    """What this service can do of a job.
+    """The part of a job that this service can perform.
 
     Attributes:
         notification: None where ``rows`` is empty because nothing could be read.
@@ -155,7 +155,7 @@ class Opened(Generic[RowT]):
 
 
 def open_job(job_type: type[Job[RowT]], payload: bytes | str) -> Opened[RowT]:
-    """Read a job, without what is not for us to read."""
+    """Read a job, without the rows that this service cannot read."""
     try:
         job = job_type.model_validate_json(payload)
     except ValidationError:

@@ -1,15 +1,15 @@
 """The ledger: the one place that knows what was accepted and how each part of it ended.
 
-Promises, through the scripts in ``shared/lua`` that each run atomically on one shard:
+Promises, through the scripts in ``shared/ledger/lua`` that each run atomically on one shard:
 
 - a notification, its rows and their schedule are written together or not at all, and once per idempotency key;
-- a row is in one worker's hands at a time; a claim carries a token, and a finish with an older token is refused;
+- one worker holds a row at a time; a claim carries a token, and a finish with an older token is refused;
 - a row ends once, in delivered, suppressed, expired or dead_lettered, and its record expires only after that;
-- whatever is due or was dropped by a dead worker is handed out again by ``sweep``, whoever calls it.
+- ``sweep`` hands out again whatever is due, and whatever a dead worker had claimed, to any caller.
 
-Every call may be repeated after StoreUnavailable. What is answered to somebody (accept, cancel, acknowledge, resolve)
-is lasting, see ``shared.store.store``; a claim or an outcome that is lost with a master is made again. It does not talk
-to the broker: publishing jobs is the caller's work.
+Every call may be repeated after StoreUnavailable. A call whose result somebody is told (accept, cancel, acknowledge,
+resolve) is lasting, see ``shared.store.store``. If a claim or an outcome is lost with a master, it is made again. The
+ledger does not talk to the broker: publishing jobs is the caller's work.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ CANCELLED_AT_ONCE = 20
 # How far apart what is brought forward becomes due on one shard: over all of them some hundred in a second, so that
 # a backlog does not take everything at once that others need.
 BROUGHT_FORWARD_STEP_MS = 20
-# What waits longer waits for something else (``shared.delivery.retry``, ``shared.delivery.provider_health``).
+# A row that waits longer than this waits for another reason (``shared.delivery.retry``, ``.provider_health``).
 _LONGEST_WAIT_MS = 310_000
 _AWAY_OR_REFUSED_US = (
     *sorted(PROVIDER_AWAY), Reason.AUTH, Reason.QUOTA,
@@ -391,7 +391,7 @@ class Ledger:
         claims: dict[int, Claim] = {}
         for indexes, answer in zip(by_shard.values(), await each(futures), strict=True):
             if isinstance(answer, ResponseError):
-                # Whatever was claimed comes again when its lease has lapsed.
+                # A row that was claimed without an answer comes again when its lease has lapsed.
                 log.error("rows could not be claimed", extra={"rows": len(indexes), "detail": str(answer)[:200]})
                 claims |= {index: Claim(*rows[index], ClaimVerdict.UNKNOWN) for index in indexes}
                 continue
@@ -451,7 +451,7 @@ class Ledger:
         graces = [GRACE_MS[priority] for priority in Priority]
         ahead_ms = round(ahead.total_seconds() * 1000)
         shards = [self.keys.shard(shard) for shard in range(SHARDS)]
-        # Every router comes by several times a second, mostly to find nothing.
+        # Every router sweeps several times a second, and mostly finds nothing.
         found = await asyncio.gather(*(self.store.submit_script(_due_lanes, base, ahead_ms, *LANES) for base in shards))
         calls = [(lane.decode(), base) for base, lanes in zip(shards, found, strict=True) for lane in lanes]
         futures = [
@@ -493,7 +493,7 @@ class Ledger:
         return swept
 
     async def quarantine(self, lane: str, rows: Sequence[tuple[str, str]]) -> int:
-        """Put away rows of one notification that cannot be read: they are dead letters then; return how many."""
+        """Make dead letters of one notification's rows that cannot be read; return how many."""
         return sum(await self._quarantine(lane, self.keys.shard_of(rows[0][0]), rows))
 
     async def _quarantine(self, lane: str, base: str, rows: Sequence[tuple[str, str]]) -> list[int]:
@@ -644,7 +644,7 @@ async def each(futures: Iterable["asyncio.Future[Any]"]) -> list[Any]:
 
 
 def _text(name: bytes) -> str:
-    """Read a name that may be anybody's; it is written back as it was."""
+    """Decode a name that may hold any bytes, so that encoding it again gives the same bytes."""
     return name.decode(errors="surrogateescape")
 
 

@@ -1,8 +1,10 @@
 """The ledger's reading side: what became of one notification, and every delivery that ended as a dead letter.
 
-Promises to write nothing, to read large records in pages so that no call holds the store for long, and to hand out no
-title, body, address, token or note: only who, when, how it ended and why. Each row is shown as it stood when its page
-was read; the rows of a notification that is being delivered may be some milliseconds apart.
+Promises to write nothing, and to read large records in pages, so that no call holds the store for long. It returns no
+title, body, address, token or note: only who, when, how it ended and why.
+
+Each row is shown as it was when its page was read. The rows of a notification that is being delivered may be some
+milliseconds apart.
 """
 
 import asyncio

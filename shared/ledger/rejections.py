@@ -1,7 +1,8 @@
 """Refused publishes, kept so that an operator can see who sends what wrongly.
 
-The newest ``LIMIT`` are kept for ``record_retention_s``. Only what names the problem is kept, nothing of the payload
-but its size: it may be personal, and a refused publish has a sender who was told.
+About the newest ``LIMIT`` are kept. The list expires ``record_retention_s`` after the last refusal. An entry has the
+topic, the size of the payload and the receipt's error. It has nothing else of the payload, which may be personal, and
+the sender was told.
 """
 
 import asyncio

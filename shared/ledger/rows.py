@@ -1,8 +1,8 @@
-"""The parts of a row as the scripts in ``shared/ledger/lua`` write them, read on this side; any of them may be damaged.
+"""The parts of a row as the scripts in ``shared/ledger/lua`` write them, read in Python; any of them may be damaged.
 
-A record is one hash, and the parts of a row stand in it under the row's key: ``s:KEY`` says where it stands, ``d:KEY``
-is the row as JSON, ``a:KEY:SLOT`` are its newest attempts and ``k:KEY`` is what the provider said later. The scripts
-alone read and write the others, see ``shared/ledger/lua/ledger.lua``.
+A record is one hash. The parts of a row stand in it under the row's key: ``s:KEY`` is its status, ``d:KEY`` is the row
+as JSON, ``a:KEY:SLOT`` are its newest attempts, and ``k:KEY`` is what the provider said later. Only the scripts read
+and write the other fields, see ``shared/ledger/lua/ledger.lua``.
 """
 
 from collections.abc import Mapping, Sequence

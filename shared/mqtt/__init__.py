@@ -1,1 +1,1 @@
-"""MQTT 5: packets, one connection, and one that comes back."""
+"""MQTT 5: packets, one connection, and one that reconnects."""

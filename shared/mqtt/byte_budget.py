@@ -1,7 +1,7 @@
-"""A bound in bytes on what is held at one place.
+"""A bound in bytes on what is held in one place.
 
-Promises that whoever waits for room goes on as soon as there is some. What is taken is taken: the caller looks
-beforehand, so that one thing always fits, however large it is.
+Promises that whoever waits for room goes on as soon as there is some. It does not refuse a take: the caller looks at
+``is_full`` first. So one item always fits, however large it is.
 """
 
 import asyncio
@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 
 class ByteBudget:
-    """So many bytes; of one event loop.
+    """A budget of bytes, for the tasks of one event loop.
 
     Args:
-        limit_bytes: from here on it is full.
+        limit_bytes: the budget is full when so many bytes are held.
     """
 
     def __init__(self, limit_bytes: int) -> None:
@@ -22,7 +22,7 @@ class ByteBudget:
 
     @property
     def held_bytes(self) -> int:
-        """How much is held."""
+        """How many bytes are held."""
         return self._held_bytes
 
     @property
@@ -31,11 +31,11 @@ class ByteBudget:
         return self._held_bytes >= self._limit_bytes
 
     def take(self, size_bytes: int) -> None:
-        """Hold so much more."""
+        """Hold more bytes, whether or not there is room."""
         self._held_bytes += size_bytes
 
     def give(self, size_bytes: int) -> None:
-        """Hold so much less, and tell whoever waits when there is room again."""
+        """Hold fewer bytes; if there is room again, tell whoever waits."""
         self._held_bytes -= size_bytes
         if self._waiting and not self.is_full:
             waiting, self._waiting = self._waiting, []

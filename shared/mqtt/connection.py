@@ -1,15 +1,20 @@
 """One connection to the broker, with what aiomqtt lacks: manual ack, reason codes, batches, publishes awaited together.
 
-Promises: a message taken here is acknowledged to the broker only by ``ack``; a publish's future ends with the broker's
-answer or with BrokerUnavailable; ``take`` returns everything that has arrived. What is in hand is bounded in bytes,
-both ways: while the room for what arrived is full nothing more is read, and what is published beyond the room for what
-waits for a PUBACK fails at once. At least once: what was not acknowledged
-comes again after a reconnect (of the same session) or is driven again by the ledger. It does not reconnect;
-``shared.mqtt.reconnecting`` does.
+Promises:
 
-The underlying paho client is reached through ``_client``: aiomqtt 2.5 acknowledges as soon as a message is in memory,
-drops reason codes, and its message iterator halves the rate. aiomqtt and paho connect, subscribe, ping and own the
-socket; the stream's PUBLISH and PUBACK packets, which are nearly all of it, are read and written here (see
+- Only ``ack`` acknowledges a message to the broker.
+- The future of a publish ends with the broker's answer or with BrokerUnavailable.
+- ``take`` returns what has arrived, in batches.
+- Memory is bounded in bytes, both ways. While the budget for arrived messages is full, nothing more is read. While the
+  budget for publishes without a PUBACK is full, a new publish fails at once.
+- At least once: a message that was not acknowledged comes again after a reconnect of the same session, or the ledger
+  drives its rows again.
+
+It does not reconnect; ``shared.mqtt.reconnecting`` does.
+
+The underlying paho client is reached through ``_client``, because aiomqtt 2.5 acknowledges as soon as a message is in
+memory, drops reason codes, and has a message iterator that halves the rate. aiomqtt and paho connect, subscribe, ping
+and own the socket. The PUBLISH and PUBACK packets, which are nearly all of the traffic, are read and written here (see
 ``shared.mqtt.packets``). This file is the only one that touches paho.
 """
 
@@ -118,7 +123,7 @@ def failed_publish(why: str) -> "asyncio.Future[bool]":
 
 def _fail(future: "asyncio.Future[bool]", why: str, error: type[BrokerUnavailable] = BrokerUnavailable) -> None:
     future.set_exception(error(why))
-    # A publisher that does not look has the ledger to bring the job again; that is no news worth a warning.
+    # Marked as seen. If the caller does not look, the ledger brings the job again, so asyncio need not warn.
     future.exception()
 
 
@@ -175,7 +180,7 @@ class Broker:
         self._arrived = asyncio.Event()
         self._budget = budget or ByteBudget(RECEIVE_BYTES)
         self._paused = False
-        # What waits for an answer that comes behind whatever is not being read.
+        # Deadlines of calls to the broker; they do not run while nothing is read, because answers wait unread, too.
         self._deadlines: set[asyncio.Timeout] = set()
         # Packet identifiers in the order of arrival, and the reason codes of those that were dealt with out of turn.
         self._unacknowledged: deque[int] = deque()
@@ -296,7 +301,7 @@ class Broker:
             await self._arrived.wait()
 
     async def take(self, most: int, most_bytes: int = RECEIVE_BYTES) -> list[Incoming]:
-        """Return what has arrived, waiting for the first; that many at most, and only one that goes beyond the bytes.
+        """Wait for a message, then return what has arrived: at most ``most``, and none after ``most_bytes`` is reached.
 
         Raises:
             BrokerUnavailable: the connection has ended and nothing is left.
@@ -311,7 +316,7 @@ class Broker:
 
     @property
     def waiting(self) -> int:
-        """How many messages have arrived and were not taken; more than none while nothing is read."""
+        """How many messages have arrived and were not taken; above 0 while reading is paused."""
         return len(self._inbox) + self._paused
 
     def let_go(self, incoming: Incoming) -> None:
@@ -350,10 +355,10 @@ class Broker:
         """Publish at QoS 1 without waiting.
 
         Returns:
-            A future that ends with True when the broker took it for somebody, False when nobody is subscribed (then
-            it is gone), or BrokerUnavailable: PublishRefused for what it will not take later either, such as what is
-            no topic to publish on. While more than ``SEND_BYTES`` wait for the broker's answer it fails at once; who
-            does not want that waits with ``sendable`` before.
+            A future. True: the broker took it for somebody. False: nobody is subscribed, so it is gone. Otherwise it
+            ends with BrokerUnavailable, or with PublishRefused if the broker will not take it later either, for
+            example because of an invalid topic name. While more than ``SEND_BYTES`` wait for the broker's answer, it
+            fails at once; wait with ``sendable`` before to avoid that.
         """
         if self._closed.done():
             return failed_publish("connection lost")
@@ -374,7 +379,7 @@ class Broker:
         return future
 
     async def sendable(self) -> None:
-        """Return when what is published does not fail for want of room, or at the end of the connection."""
+        """Return when there is room for a publish, or when the connection has ended."""
         await self._unconfirmed.free()
 
     def _send(self, publish: "_Publish") -> None:

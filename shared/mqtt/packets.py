@@ -1,11 +1,13 @@
 """The three MQTT 5 packets that make up the load: PUBLISH, its PUBACK, and how packets are framed in a stream.
 
-Pure functions over bytes; the rest of the protocol is paho's. A PUBLISH that says something that cannot be read is an
-``Incoming`` with a ``problem`` all the same, so that it can be refused and acknowledged: a broker would send it again
-and again after a connection that it broke. Section numbers are those of the OASIS standard "MQTT Version 5.0".
+Pure functions over bytes; the rest of the protocol is paho's. Section numbers are those of the OASIS standard "MQTT
+Version 5.0".
+
+If a part of a PUBLISH cannot be read, the result is still an ``Incoming``, with a ``problem``. So it can be refused and
+acknowledged. If it broke the connection instead, the broker would send it again after every reconnect.
 
 paho builds two tables of all properties for every packet, and reads a packet with four system calls and a turn of the
-event loop; at some thousand packets a second that was most of a router's time (docs/explanation/performance.md).
+event loop. At some thousand packets a second that was most of a router's time (docs/explanation/performance.md).
 """
 
 import struct

@@ -1,7 +1,7 @@
-"""A connection to the broker that comes back.
+"""A connection to the broker that reconnects by itself.
 
-Promises that it subscribes at every connect, waits longer and longer between tries that fail, and logs once when the
-broker goes and once when it is back. What was published while it is away ends with BrokerUnavailable.
+Promises that it subscribes at every connect, waits longer after each failed try, and logs once when the connection is
+lost and once when it is back. A publish made while it is down ends with BrokerUnavailable.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ Serve = Callable[[Broker], Coroutine[Any, Any, None]]
 
 
 class BrokerLink:
-    """A connection that comes back: connect, subscribe, serve, and again after a back-off when it broke.
+    """A connection that reconnects: connect, subscribe, serve, and again after a back-off when it breaks.
 
     Args:
         filters: subscribed at every connect, because a broker that lost its state may say "session present" and still
@@ -105,7 +105,7 @@ class BrokerLink:
         )
 
     async def sendable(self) -> None:
-        """Return when the connection stands and what is published does not fail for want of room."""
+        """Return when the connection stands and has room for a publish."""
         await self.wait_up()
         if self._broker is not None:
             await self._broker.sendable()
@@ -180,7 +180,7 @@ class BrokerLink:
             self._come_up(failures)
             await serving
         except BrokerUnavailable:
-            # What is in hand is finished before it is tried again.
+            # Work in hand is finished before the next try to connect.
             broker.hang_up()
             await asyncio.gather(serving, return_exceptions=True)
             raise

@@ -1,1 +1,1 @@
-"""A process of ours: settings, signals, start, drain and exit, and its page for operators."""
+"""One service process: settings, signals, start, drain and exit, and its ops endpoint."""

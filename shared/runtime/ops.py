@@ -1,8 +1,8 @@
-"""The ops endpoint: is it alive, is it ready, what does it count.
+"""The ops endpoint: is the process alive, is it ready, and what does it count.
 
-Live = the event loop turns, which answering shows. Ready = broker and store are reachable and the service is not
-draining. Metrics are Prometheus text; a scrape asks first what a probe asks, so that they are true of a process that
-has nothing to do.
+Live means that the event loop turns; an answer shows it. Ready means that broker and store are reachable and the
+service is not draining. Metrics are Prometheus text. A scrape runs the same checks as a readiness probe first, so that
+the metrics are current in a process that has nothing to do.
 """
 
 import asyncio
@@ -88,7 +88,7 @@ def _metrics(checks: dict[str, Check]) -> Callable[[web.Request], Awaitable[web.
         try:
             encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         except (TypeError, ValueError):
-            # It compares versions as numbers, whatever they are.
+            # choose_encoder reads versions as numbers, and fails on others.
             raise web.HTTPNotAcceptable from None
         return web.Response(body=encode(REGISTRY), headers={"Content-Type": content_type})
 

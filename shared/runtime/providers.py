@@ -1,4 +1,4 @@
-"""How a channel's providers are declared: by one line each, in the channel's ``providers.py``.
+"""How a channel declares its providers: one line each, in the channel's ``providers.py``.
 
 ``shared.delivery.provider`` is the step-by-step guide.
 """
@@ -37,7 +37,7 @@ class ProviderKind(Generic[GroupT, PartsT_contra]):
     Attributes:
         settings: what it reads.
         build: builds what the settings ask for, the preferred one first; called inside the running loop.
-        routes: what it calls us by; for a channel with an endpoint for that.
+        routes: the endpoints by which the provider calls us; for a channel that serves them.
     """
 
     settings: type[GroupT]
@@ -65,7 +65,7 @@ def build_providers(kinds: Iterable[ProviderKind[Any, PartsT]], parts: PartsT) -
 
 
 def routes_of(kinds: Iterable[ProviderKind[Any, PartsT]], parts: PartsT) -> tuple[web.RouteDef, ...]:
-    """Return by what the configured providers call us."""
+    """Return the endpoints by which the configured providers call us."""
     return tuple(
         route
         for kind in kinds

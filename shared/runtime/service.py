@@ -1,9 +1,12 @@
 """Runs a service: logs, settings, store, ops endpoint, signals, drain, exit status.
 
-A process ends with 0 after SIGTERM or SIGINT, also while it still waits for the store or the broker, with 2 and one
-line when a setting is wrong, and with 1 when one of its tasks failed unexpectedly, so that its supervisor starts it
-again. On a signal it stops taking work, finishes what is in hand for at most ``DRAIN_S``, and leaves the rest to the
-ledger.
+The exit status of a process is:
+
+- 0 after SIGTERM or SIGINT, also while it still waits for the store or the broker;
+- 2, with one line on stderr, if a setting is wrong;
+- 1 if one of its tasks failed unexpectedly, so that its supervisor starts it again.
+
+On a signal it stops taking work, finishes what is in hand for at most ``DRAIN_S``, and leaves the rest to the ledger.
 """
 
 import asyncio
@@ -68,7 +71,7 @@ class Context(Generic[SettingsT]):
         instance: a name of this process, unique among all that run now; it starts its client ids.
         checks: what readiness asks, by name; a service adds its own.
         publish: publishes on a channel service's most urgent connection; see ``Worker.publish``.
-        works: it takes work, so that there is something to drain.
+        works: the service takes work by now, so that there is something to drain.
     """
 
     settings: SettingsT
@@ -150,7 +153,7 @@ def run(settings: SettingsT, service: str, main: Callable[[Context[SettingsT]], 
 
 
 def _spare_collections() -> None:
-    """Keep the garbage collector from looking again and again at what is here to stay."""
+    """Keep the garbage collector from looking again and again at objects that live as long as the process."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_COLLECT_AFTER)
@@ -186,7 +189,7 @@ async def _run(
 
 
 async def _until_stopped(context: Context[SettingsT], main: "asyncio.Task[None]") -> None:
-    """Wait for the end of ``main``, and end it where it still waits for something to begin with."""
+    """Wait for the end of ``main``; on a signal, cancel it if it has not taken work yet."""
     told = asyncio.create_task(context.stopping.wait(), name="told-to-stop")
     try:
         await asyncio.wait([main, told], return_when=asyncio.FIRST_COMPLETED)

@@ -1,8 +1,9 @@
 """Settings: environment variables, read once at start, that refuse what they do not know.
 
-Promises that a missing, malformed or misspelt variable under one of our prefixes stops the process with one line that
-names it and exit status 2, and that no value (it may be a secret) is ever printed. ``NAME_FILE=/path`` stands for
-``NAME``, for every setting.
+If a variable under one of our prefixes is missing, malformed or misspelt, the process stops with exit status 2 and one
+line that names it. The line never shows a value, because a value may be a secret.
+
+``NAME_FILE=/path`` stands for ``NAME``, except for settings whose own name ends in ``_FILE``.
 """
 
 import os

@@ -1,9 +1,14 @@
-"""Calls queue for one server of the store: what waits is sent in one exchange, each answer goes to its caller.
+"""The queue of calls to one server of the store: what waits is sent in one exchange, each answer goes to its caller.
 
-Promises that a call is answered once, by the server or with StoreUnavailable, and that an answer for which ``Barrier``
-stands is given only when everything that the server had written by then is on so many replicas. It does not retry:
-what was sent once is not sent again, unless the server itself said that it did not run it. An answer that cannot be
-read is as good as none, and ends the connection, whose next answers would be taken for those of other calls.
+Promises:
+
+- A call is answered once, by the server or with StoreUnavailable.
+- If the queue has a ``Barrier``, an answer is given only when enough replicas have everything that the server had
+  written by then.
+- A call is not sent twice, unless the server itself said that it did not run it.
+- An answer that cannot be read ends the connection. Its next answers would otherwise go to the wrong callers.
+
+It does not retry a call that may have run.
 """
 
 import asyncio
@@ -119,7 +124,7 @@ class Call:
         """Tell the caller, if it still waits."""
         if not self.future.done():
             self.future.set_exception(error)
-            # A caller that was cancelled meanwhile never looks; that is no news worth a warning.
+            # Marked as seen: a caller that was cancelled meanwhile never looks, so asyncio need not warn.
             self.future.exception()
 
 
@@ -207,7 +212,7 @@ class CallQueue:
         self._waiting: deque[Call] = deque()
         self._waiting_bytes = 0
         self._in_hand: Sequence[Call] = ()
-        self._line: _Line | None = None
+        self._connection: _PooledConnection | None = None
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
@@ -227,7 +232,7 @@ class CallQueue:
             self._task = asyncio.create_task(self._run(), name="store-calls")
 
     async def close(self) -> None:
-        """Send nothing more; whoever still waits, or comes later, is told that the store is away."""
+        """Send nothing more; waiting calls, and later ones, end with StoreUnavailable."""
         self._closed = True
         self._wake.set()
         if self._task is not None:
@@ -328,18 +333,18 @@ class CallQueue:
         line.used_at_s = monotonic()
         return answers, short
 
-    async def _connected(self) -> "_Line":
+    async def _connected(self) -> "_PooledConnection":
         """Return the connection of the last exchange, if that was a moment ago, or else one from the pool."""
         # Before the pool hands a connection out it looks whether the server has closed it meanwhile, which costs as
         # much as sending a few scripts.
-        if self._line is not None and not self._line.is_fresh:
+        if self._connection is not None and not self._connection.is_fresh:
             await self._give_back()
-        if self._line is None:
-            self._line = _Line(await self._pool.get_connection())
-        return self._line
+        if self._connection is None:
+            self._connection = _PooledConnection(await self._pool.get_connection())
+        return self._connection
 
     async def _give_back(self, *, broken: bool = False) -> None:
-        line, self._line = self._line, None
+        line, self._connection = self._connection, None
         if line is not None:
             if broken:
                 await line.connection.disconnect(nowait=True)
@@ -349,7 +354,7 @@ class CallQueue:
     def _wait_s(self) -> float:
         return self._barrier.timeout_ms / 1000 if self._barrier else 0.0
 
-    async def _send(self, line: "_Line", calls: Sequence[Call]) -> tuple[list[Any], bool]:
+    async def _send(self, line: "_PooledConnection", calls: Sequence[Call]) -> tuple[list[Any], bool]:
         scripts = {call.script.sha: call.script for call in calls if call.script}
         new = [script for sha, script in scripts.items() if sha not in self._loaded]
         commands = [_packed(("SCRIPT", "LOAD", script.source)) for script in new]
@@ -368,7 +373,7 @@ class CallQueue:
         return answers, short
 
 
-class _Line:
+class _PooledConnection:
     """A connection of redis-py's pool, on which many commands are sent and answered at once.
 
     redis-py makes the connection and owns it; the answers are read here, because its ``read_response`` costs as much as
@@ -388,7 +393,7 @@ class _Line:
 
     @property
     def is_fresh(self) -> bool:
-        """Whether it may be used without the pool's look at it."""
+        """Whether it may be used again without the pool's check."""
         return monotonic() - self.used_at_s < FRESH_S and not self._stream.at_eof()
 
     async def exchange(self, commands: Sequence[bytes]) -> list[Any]:
@@ -416,7 +421,7 @@ class _Line:
         return answers
 
     def _be_in_step(self) -> None:
-        """Refuse to go on after an answer too many: one of those before it was not the server's."""
+        """Refuse to go on after one answer too many: an answer before it went to the wrong call."""
         if self._reader.has_data() or self._stream._buffer:  # type: ignore[attr-defined]  # noqa: SLF001 - no interface
             raise InvalidResponse("more answers than calls")
 

@@ -1,7 +1,7 @@
-"""A Redis Cluster: which of its servers has which slot, followed while servers come, go and are promoted.
+"""A Redis Cluster: which server has which slot, kept up to date while servers join, leave and are promoted.
 
-Promises that a call goes to the server that has its key as far as anybody knows, that calls to one server wait for no
-other, and that a map which has proved wrong is asked for again at once, from whichever server answers.
+Promises that a call goes to the server that has its key according to the newest known map, and that calls to one server
+wait for no other. If the map proves wrong, it is read again at once, from the first server that answers.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ class Cluster:
         self._barrier = barrier
         self._servers: dict[Address, Server] = {}
         self._owners: list[Server | None] = [None] * SLOTS
-        self._homeless: list[tuple[Call, bool]] = []
+        self._unplaced: list[tuple[Call, bool]] = []
         self._ask_first: Address | None = None
         self._why = _NOBODY
         self._stale = asyncio.Event()
@@ -78,7 +78,7 @@ class Cluster:
         if server is not None:
             server.put(call, lasting=lasting)
             return
-        self._homeless.append((call, lasting))
+        self._unplaced.append((call, lasting))
         self._ask_again()
 
     async def everywhere(self, call: Callable[[str], Call], *, lasting: bool) -> list[Any]:
@@ -103,7 +103,7 @@ class Cluster:
         if self._follower is not None:
             self._follower.cancel()
             await asyncio.gather(self._follower, return_exceptions=True)
-        for call, _ in self._homeless:
+        for call, _ in self._unplaced:
             call.fail(StoreUnavailable(CLOSED))
         await asyncio.gather(*(server.close() for server in self._servers.values()))
 
@@ -126,7 +126,7 @@ class Cluster:
         if call.redirected > _REDIRECTIONS_MOST:
             call.fail(StoreUnavailable(type(answer).__name__))
         else:
-            self._homeless.append((call, lasting))
+            self._unplaced.append((call, lasting))
         if answer.host:
             self._ask_first = (answer.host, answer.port)
         self._ask_again()
@@ -157,8 +157,8 @@ class Cluster:
             except Exception:
                 # Without a map nothing goes on; the next call asks again.
                 log.exception("map of the cluster not read")
-            homeless, self._homeless = self._homeless, []
-            for call, lasting in homeless:
+            unplaced, self._unplaced = self._unplaced, []
+            for call, lasting in unplaced:
                 server = self._owner(call)
                 if server is not None:
                     server.put(call, lasting=lasting)

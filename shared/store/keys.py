@@ -4,7 +4,7 @@ A script touches keys of one hash tag only, so that a Redis Cluster can place th
 kinds of tag: a ledger shard ``{s07}``, a user ``{u:ID}``, a group ``{g:ID}``, a suppressed address ``{x:DIGEST}``, a
 device ``{d:DIGEST}``, what SMS need ``{sms:…}`` (``services/sms/keys.py``), and a few singletons such as ``{feed}``.
 
-A ledger script is given the shard's base key (``carillon:{s07}``) and builds the rest itself, see ``shared/lua``:
+A ledger script gets the shard's base key (``carillon:{s07}``) and builds the rest itself, see ``shared/ledger/lua``:
 
     base:n:ID            hash   one notification: content, deliveries (d:KEY), their status (s:KEY), attempts (a:KEY:N),
                                 later confirmation (k:KEY), failures of our own and refusals (e:KEY, r:KEY);
@@ -21,7 +21,7 @@ A ledger script is given the shard's base key (``carillon:{s07}``) and builds th
     base:tally:MINUTE    hash   "LANE|STATE" -> count of rows that became due in this minute; kept 8 days after it
     base:born:MINUTE     set    ids of the notifications of these rows, for the audit; kept 25 h after it
     base:dead            zset   "LANE|ID|KEY" by time of the dead letter; kept RECORD_RETENTION_S
-    base:unreadable:ID   any    what stood in the place of a record and is none; kept RECORD_RETENTION_S
+    base:unreadable:ID   any    what was found in place of a record and is not one; kept RECORD_RETENTION_S
 """
 
 import os
@@ -210,5 +210,5 @@ class Keys:
 
     @property
     def rejected(self) -> str:
-        """Refused publishes: stream, the newest ``REJECTED_LIMIT``."""
+        """Refused publishes: stream, the newest ``shared.ledger.rejections.LIMIT``, about."""
         return f"{self._root}:{{rejected}}"

@@ -1,4 +1,4 @@
-"""What Redis gives back, read on this side; any of it may be damaged."""
+"""Reads what Redis returns; any of it may be damaged."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,13 +1,13 @@
 """Redis, with every call that is waiting at the same moment sent in one round trip.
 
-Promises: a call either returns the store's answer or raises StoreUnavailable, after which it is unknown whether it
-happened; so everything written through here is safe to repeat. Of one kind (lasting or not), calls to one server that
-were submitted earlier are sent earlier. It does not retry: ``shared.store.until_stored`` decides when to come
-back.
+Promises that a call returns the store's answer or raises StoreUnavailable. After StoreUnavailable nobody knows whether
+it happened, so everything written through here is safe to repeat. There are two kinds of calls, lasting or not. Calls
+of one kind to one server are sent in the order in which they were submitted. It does not retry:
+``shared.store.until_stored`` decides when to try again.
 
-Where ``REDIS_WAIT_REPLICAS`` asks for it, a lasting call is answered only when so many replicas have what it wrote, so
-that it outlives the loss of the master. Lasting is what somebody is promised: the receipt of a publish, what a later
-write elsewhere relies on. What can be done again from what is there is not (docs/guides/redis.md).
+If ``REDIS_WAIT_REPLICAS`` is set, a lasting call is answered only when that many replicas have what it wrote, so that
+it survives the loss of the master. A call is lasting if somebody is promised its result: the receipt of a publish, or
+what a later write elsewhere relies on. A call that can be made again from what is there is not (docs/guides/redis.md).
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The wait until something is stored, for whoever has nothing better to do while Redis is away."""
+"""Repeats a call until the store answers, for callers that cannot go on without it."""
 
 import asyncio
 import random

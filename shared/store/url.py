@@ -1,7 +1,8 @@
 """What a ``REDIS_URL`` names: one server, one that Sentinels watch over, or a cluster; each with TLS or without.
 
-Options of the client stand behind it, such as ``?ssl_ca_certs=FILE``. With TLS, Sentinels and every server of a cluster
-are spoken to by TLS, too, and must show a certificate for the name or address under which they are found.
+Options of the client follow the address, such as ``?ssl_ca_certs=FILE``. With TLS, the connections to Sentinels and to
+every server of a cluster use TLS, too. Each server must show a certificate for the name or address under which it is
+found.
 """
 
 import re

@@ -1,9 +1,10 @@
-"""Whether the store keeps what it is given: asked at start and once a minute, said in readiness, metrics and the log.
+"""Checks that the store keeps its data: at start and once a minute, shown in readiness, metrics and the log.
 
-A store that evicts drops promises when its memory is full, so a process does not start on one, unless
-``REDIS_ALLOW_EVICTION`` says that this is known. One that is set so while we run is reported. One without an
-append-only file loses everything with its process: that is a warning, for there are other ways to keep data. Where its
-user may not call INFO, nothing is known of it, and that is a warning, too.
+- A store that evicts loses accepted notifications when its memory is full. A process does not start on such a store,
+  unless ``REDIS_ALLOW_EVICTION`` allows it. A store that is changed to evict while the process runs is reported.
+- A store without an append-only file loses everything when its process dies. That is a warning, because there are other
+  ways to keep data.
+- If our user may not call INFO, the check is not possible. That is a warning, too.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from shared.telemetry import metrics
 log = logging.getLogger(__name__)
 
 INTERVAL_S = 60.0
-# A store that is away at start is asked again so soon.
+# How soon a store that did not answer at start is asked again.
 _AWAY_S = 1.0
 
 # Redis configuration, maxmemory-policy: every other one removes keys when the memory is full.
@@ -44,11 +45,11 @@ class StoreWatch:
 
     @property
     def is_safe(self) -> bool:
-        """Whether the store drops nothing, or may."""
+        """Whether the store never evicts, or is allowed to."""
         return self._allow_eviction or self._policy == _KEEPS_ALL
 
     async def at_start(self) -> None:
-        """Look once, before any work is taken; a store that is away is looked at when it is back.
+        """Look once, before any work is taken; if the store does not answer, ``run`` looks later.
 
         Raises:
             ConfigError: the store evicts, and nobody has allowed it.

@@ -1,8 +1,9 @@
 """Logs: one JSON object per line on stdout, or readable lines on a terminal.
 
-Fields are given with ``extra=``; what is put there is printed. So: ids, words from fixed lists, numbers and times,
-never a title, a body, an address, a token or a URL with a key. The text of an exception counts as such where strangers
-write what the code reads: there ``frames`` shows where it came from, and nothing of what it says.
+Fields are given with ``extra=``, and every field is printed. So a field is an id, a word from a fixed list, a number or
+a time. It is never a title, a body, an address, a token or a URL with a key. The text of an exception may quote what
+strangers wrote, where code reads their input. There, log ``frames``: it shows where the exception came from, without
+its text.
 """
 
 import io

@@ -1,7 +1,7 @@
 """The metrics that the wire contract names, each defined once; SMS has more of its own (``services.sms.metrics``).
 
-Labels come from fixed lists only: never a user, an address or a notification id. ``prepare_channel`` and
-``prepare_router`` create the series at 0, so that the first failure is a step and not a birth.
+Labels come from fixed lists only: never a user, an address or a notification id. ``prepare_channel``, ``prepare_lane``
+and ``prepare_router`` create the series at 0, so that the first failure shows as an increase.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from shared.core.model import Channel, Priority, State
 
 MetricT = TypeVar("MetricT", bound=MetricWrapperBase)
 
-# From a hop on one machine to a retry after a provider's bad night.
+# From one hop on one machine to a retry after a provider was down all night.
 _LATENCY_BUCKETS_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 21600)
 _ATTEMPT_BUCKETS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 

@@ -1,6 +1,6 @@
 """Exports this process's spans by OTLP, for ``shared.telemetry.tracing``, as OpenTelemetry's variables say.
 
-Exporting happens in a thread and in batches; a collector that is away costs spans, and never a notification.
+A thread exports the spans in batches. If the collector does not answer, spans are lost, but never a notification.
 """
 
 import os
@@ -16,12 +16,12 @@ from shared.core.errors import ConfigError
 # OpenTelemetry's specification, "OpenTelemetry Protocol Exporter": what OTEL_EXPORTER_OTLP_PROTOCOL should default to.
 _PROTOCOL = "http/protobuf"
 
-# A collector that is away is tried for 10 s a batch, and there may be four batches; a pod has 10 s after its drain.
+# A collector that does not answer is tried for 10 s a batch, and there may be four; a pod has 10 s after its drain.
 _LAST_SPANS_WITHIN_MS = 3000
 
 
 class _Processor(BatchSpanProcessor):
-    """Sends batches, and at the end the last ones for so long only."""
+    """Sends batches; at the end it gives the last ones ``_LAST_SPANS_WITHIN_MS``."""
 
     def shutdown(self) -> None:
         """Send what is left, or give it up."""
@@ -41,7 +41,7 @@ def export(service: str) -> TracerProvider:
     # Resource semantic conventions, service.name: what an unnamed one begins with.
     if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):
         resource = resource.merge(Resource({SERVICE_NAME: f"carillon-{service}"}))
-    # The end is ours to order: after the drain.
+    # We shut it down ourselves, after the drain.
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(_Processor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)

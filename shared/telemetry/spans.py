@@ -1,6 +1,6 @@
-"""Spans of OpenTelemetry, for ``shared.telemetry.tracing`` alone: imported where tracing is on, nowhere else.
+"""Spans of OpenTelemetry, for ``shared.telemetry.tracing`` alone: imported only where tracing is on.
 
-A span here never holds an exception's message or a stack trace: those may name an address.
+A span never holds the message or the stack trace of an exception, because they may name an address.
 """
 
 from types import TracebackType

@@ -1,11 +1,12 @@
 """One trace per notification: the W3C trace context on its way, and spans where OpenTelemetry is switched on.
 
-The context (``traceparent``, ``tracestate``) comes in the user properties of a publish, is kept with the notification
-in the ledger, and leaves in the user properties of its jobs and receipts, whether or not anybody makes spans here.
+The context (``traceparent``, ``tracestate``) arrives in the user properties of a publish. It is kept with the
+notification in the ledger, and leaves in the user properties of its jobs and receipts. That happens whether or not
+spans are made here.
 
-Spans are made in a service when the standard variables ask for it, and in a publisher when its application has loaded
-OpenTelemetry. Otherwise nothing of OpenTelemetry is imported by us, and ``span`` costs one call. Attributes are words
-from fixed lists, numbers and notification ids: never a user, an address or what is said.
+A service makes spans if the standard variables ask for it. A publisher makes them if its application has loaded
+OpenTelemetry. Otherwise we import nothing of OpenTelemetry, and ``span`` costs one call. Attributes are words from
+fixed lists, numbers and notification ids. They never name a user, an address or the content.
 """
 
 import os

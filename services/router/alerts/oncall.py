@@ -1,15 +1,14 @@
-"""Who answers now, and who is told next: the rotation and the escalation of an on-call entry as pure functions.
+"""Who is on call now, and who is told next: rotation and escalation of an on-call entry as pure functions.
 
-How turns are counted: the first turn of a layer begins on ``start`` at ``handoff``; before that nobody of the layer
-is on call. Each later turn begins one day, one week or ``every_hours`` hours later on the clock of the layer's time
-zone, so that 09:00 stays 09:00 when the clocks change and that one turn is an hour longer or shorter. A handoff at a
-time that the clocks skip or show twice is read as RFC 5545, 3.3.5 reads it: with the offset from before the gap, and
-the first of two. In a weekly layer a ``weekday`` other than that of ``start`` ends the first turn early, on the next
-such day.
+How turns are counted: the first turn of a layer begins on ``start`` at ``handoff``. Before that nobody of the layer is
+on call. Each later turn begins one day, one week or ``every_hours`` hours later, on the clock of the layer's time zone.
+So 09:00 stays 09:00 when the clocks change, and that one turn is an hour longer or shorter. If the clocks skip the time
+of a handoff or show it twice, RFC 5545, 3.3.5 applies: the offset from before the gap, and the first of the two. In a
+weekly layer a ``weekday`` other than that of ``start`` ends the first turn early, on the next such day.
 
-How escalations repeat: every round runs the whole list again, and a round begins when the last step of the round
-before is due. A list whose only times are 0 would begin all rounds at once; its rounds are ``default_after_s`` apart.
-Steps that fall on the same time and the same channels are one step.
+How escalations repeat: every round runs the whole list again. A round begins when the last step of the round before is
+due. If all times in a list are 0, all rounds would begin at once; these rounds are ``default_after_s`` apart instead.
+Steps with the same time and the same channels are one step.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
-"""Publishes that announce nothing themselves: cancel, acknowledge, resolve, other people's sessions, the directory.
+"""Publishes that announce nothing themselves: cancel, acknowledge, resolve, gateways' sessions, the directory.
 
-The directory's suppression list is among them. Each is carried out at once and may be repeated: the same
+The directory's suppression list is among them. Each action is carried out at once and may be repeated: the same
 acknowledgement, cancellation or record again changes nothing.
 """
 

@@ -1,13 +1,20 @@
 """Takes publishes in batches: check, plan, write, hand over, answer, and only then acknowledge to the broker.
 
-Promises: a receipt says "accepted" after the ledger holds the notification, and a publish is acknowledged to the broker
-after its receipt was handed over; so a router that dies leaves nothing half done that the broker does not bring back.
-What it brings back is known by the publisher's idempotency key, or else by the packet that it came in. What is wrong
-with one publish disturbs no other. Publishes of one topic keep their order within a router. What is in hand is bounded
-in bytes: while it is not written nothing more is read, and the rest waits at the broker.
+Promises:
 
-Jobs and receipts leave on a connection of their own, because the broker's answers to them would wait behind the
-publishes that are not being read.
+- A receipt says "accepted" only after the ledger holds the notification.
+- A publish is acknowledged to the broker when the broker has confirmed its receipt, or did not within
+  ``HANDOVER_TIMEOUT_S``; in both cases the work is already in the store. So if a router dies, the broker sends again
+  whatever was only half done.
+- A publish that is sent again is recognised by the publisher's idempotency key, or else by the packet that it came in.
+- A fault in one publish does not disturb the others.
+- Notifications and actions of one lane never overtake each other, nor do two actions on one topic. Two batches of
+  notifications may.
+- Memory is bounded in bytes. While too much waits to be written, nothing more is read, and the rest waits at the
+  broker.
+
+Jobs and receipts leave on a connection of their own. On the intake's connection, the broker's answers to them would
+wait behind publishes that are not being read.
 """
 
 import asyncio
@@ -105,7 +112,7 @@ class _Batch:
     def __init__(self, taken: Sequence[Taken]) -> None:
         self.taken = taken
         self.acts = any(one.draft is None and one.publish is not None for one in taken)
-        # The first sending may still be on its way to the store, in a batch of the connection before.
+        # The first copy may still be on its way to the store, in a batch of the connection before.
         self.waits = self.acts or any(one.incoming.is_repeated for one in taken)
         self.stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -407,7 +414,7 @@ class Intake:
             one.span.end()
 
     async def _hand_over(self, taken: Sequence[Taken]) -> "list[asyncio.Future[bool]]":
-        """Publish what is done beside the receipts; what is lost of it the ledger brings again."""
+        """Publish jobs and events; the ledger brings a lost job again."""
         handovers = []
         for one in taken:
             trace = tracing.user_properties(one.span.context)
@@ -482,7 +489,7 @@ def _warned(warnings: Sequence[FieldProblem]) -> dict[str, object]:
 
 
 def _packet(incoming: Incoming, session: str) -> str:
-    """Name what the broker hands over, so that it is known when it comes again; nothing at QoS 0, which does not."""
+    """Name a packet so that it is recognised when the broker sends it again; empty at QoS 0, which is not repeated."""
     if not incoming.qos:
         return ""
     # Identifiers begin again after 65,535 packets of a session, so the rest of it counts, too.

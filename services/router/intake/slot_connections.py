@@ -1,7 +1,7 @@
 """The router's intake connections: two sessions of its slot, those of slots whose router has died, and one for answers.
 
 Alerts have a connection of their own, so that a backlog of other publishes never delays a critical one. Both sessions
-are persistent: what is published while the router restarts waits in them.
+are persistent: publishes wait in them while the router restarts.
 """
 
 import asyncio
@@ -109,7 +109,7 @@ class IntakeLanes:
         return "-".join(part for part in (prefix, "router", str(slot), lane.name) if part)
 
     async def _adopt_forever(self) -> None:
-        """Adopt whatever is found, side by side: none waits for another's end, which may be slow to come."""
+        """Adopt orphaned slots side by side, because draining one may take long."""
         adopting: set[asyncio.Task[None]] = set()
         async with asyncio.TaskGroup() as group:
             while True:

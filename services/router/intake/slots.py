@@ -1,8 +1,9 @@
 """Router slots: which broker session a router reads, so that a session always has exactly one owner.
 
-A router's sessions at the broker outlive it (that is what keeps publishes while it restarts), and the broker goes on
-giving a dead router's sessions their turn. So each router leases a numbered slot in the store, its client ids carry the
-number, and whoever finds a slot whose lease has lapsed drains its sessions and has the broker forget them.
+A router's sessions at the broker stay when the router ends. That keeps publishes while it restarts. But the broker also
+goes on to hand a dead router's sessions their share of the publishes. So each router leases a numbered slot in the
+store, and its client ids carry the number. When a lease has lapsed, another router takes over the slot, drains its
+sessions, and has the broker forget them.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ log = logging.getLogger(__name__)
 
 LEASE_MS = 4_000
 RENEW_S = 1.0
-# Sooner when the store did not answer: once it is back, the living must be the first.
+# Sooner if the store did not answer: once it is back, living routers must renew before others look for orphans.
 RENEW_AGAIN_S = 0.25
 SLOTS = 1_000
 

@@ -1,7 +1,7 @@
-"""What will not happen of a notification that is accepted, as far as its acceptance can tell: the receipt's warnings.
+"""The warnings of a receipt: which parts of an accepted notification will not happen.
 
-Pure. It knows what was looked up for the batch, and asks for nothing more. What becomes clear later is told by events
-and traces alone: the addresses of people, the people of a crowd, and whatever is planned at its time.
+Pure. It uses only what was looked up for the batch. Some things become known later, and only events and traces tell
+them: the addresses of people, the people of a crowd, and whatever is planned at a later time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,8 +22,8 @@ UNKNOWN_RECIPIENT = "unknown recipient"
 NOBODY_IN_GROUP = "nobody in this group"
 NOBODY_TO_TELL = "nobody to tell: no admin, and nobody on call"
 
-# What people have chosen and where they are reached is theirs. The publisher knows what it asked for. Who is unknown is
-# told beside it.
+# Reasons that give no warning here. Choices and addresses are the person's own business. The publisher knows which
+# channels it asked for. Unknown recipients have a warning of their own.
 _NOT_TOLD = frozenset({
     Reason.PREFERENCE_OFF, Reason.NO_ADDRESS, Reason.CHANNEL_RULE, Reason.UNKNOWN_RECIPIENT, Reason.NO_RECIPIENT
 })  # fmt: skip

@@ -1,1 +1,1 @@
-"""What publishers write, checked: the models of every topic, the way from bytes to a model, and the refusal."""
+"""What publishers write, checked: the models of every topic, the parser, and the refusal."""

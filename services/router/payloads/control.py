@@ -1,4 +1,4 @@
-"""The publishes that announce nothing themselves: they act on a notification, an alert, a session or the directory."""
+"""Publishes that announce nothing themselves: they act on a notification, an alert, a session or the directory."""
 
 from typing import Annotated, Literal, TypeAlias
 

@@ -1,6 +1,6 @@
-"""What every notification may say, the kinds of its fields, and their limits.
+"""The fields that every notification may have, with their types and limits.
 
-Frozen, tolerant of unknown fields, and silent about content where a model is printed.
+The models are frozen and ignore unknown fields. A printed model does not show its content.
 """
 
 from math import isfinite

@@ -1,6 +1,6 @@
 """The notifications that publishers may send, one model per topic, with the limits of every field.
 
-Fields that a model does not know are ignored, so that publishers may be newer than Carillon; a field that it knows must
+Fields that a model does not know are ignored, so that publishers may be newer than Carillon. A field that it knows must
 have its type, without conversions. The level of a topic stands in the model under its name, next to the payload's
 fields. Alerts, status and maintenance have the priority of their topic, whatever the payload says.
 

@@ -1,7 +1,7 @@
-"""The way from a publish's bytes to its model, or to the reason why not.
+"""Turns the bytes of a publish into its model, or into the reason for a refusal.
 
-Promises to be pure and total: for any bytes it returns a model or raises ``Rejected``, whatever the nesting, the
-numbers or the encoding. It does not know the time, so ``expired`` is not its code, nor who publishes.
+Pure and total: for any bytes it returns a model or raises ``Rejected``, for any nesting, numbers or encoding. It does
+not know the time, so it never refuses as ``expired``. It does not know who publishes.
 """
 
 from collections.abc import Mapping

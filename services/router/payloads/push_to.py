@@ -1,4 +1,4 @@
-"""Whom a push of a publisher's own choice goes to."""
+"""The target of a push: a person's devices of one platform, tokens that the publisher names, or both."""
 
 from collections.abc import Mapping
 from typing import Annotated

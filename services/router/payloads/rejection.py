@@ -1,8 +1,8 @@
 """Why a publish was not accepted, in words that a publisher can act on.
 
 Promises that a rejection names fields and rules only and never repeats a value: it is sent back, counted and logged.
-The name of a field that the publisher made up is the one thing of theirs that it shows, shortened. The words are
-stable; programs may compare them.
+The only text of the publisher's that it shows is the name of an unknown field, shortened. The words are stable;
+programs may compare them.
 """
 
 import re

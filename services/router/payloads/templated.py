@@ -1,7 +1,7 @@
 """Notifications that name a template in place of their texts, one model for each topic that takes one.
 
-``data`` is what the template's variables are; on topics whose clients read ``data`` they get it, too. Whether there is
-such a template, and whether the data fits it, is not known here.
+``data`` holds the template's variables. On topics whose clients read ``data``, they get it, too. These models do not
+check that the template exists or that the data fits it.
 """
 
 from typing import Annotated, TypeAlias

@@ -1,7 +1,6 @@
-"""The fields of a payload that nothing reads, each with the one that was most likely meant.
+"""The fields of a payload that nothing reads, each with the known field that was most likely meant.
 
-Promises to be pure, and bounded in time and size whatever a payload holds. The names that a publisher made up are
-shown shortened, values never.
+Pure, and bounded in time and size for any payload. Names that a publisher made up are shown shortened, values never.
 """
 
 from collections.abc import Collection, Iterable, Mapping

@@ -1,6 +1,6 @@
-"""From what a publisher wrote to what is to be said and to whom: a pure function per kind of publish.
+"""Turns a publish into a draft: what is to be said and to whom, one pure function for each kind of publish.
 
-It knows no directory and no store. What it returns is complete except for who the recipients are.
+It knows no directory and no store. A draft is complete except for who the recipients are.
 """
 
 import json
@@ -128,7 +128,7 @@ def compose(
         raise Rejected(RejectionCode.EXPIRED, "Its deadline is before its send_at.")
     key = publish.id or ""
     dedup_key = _dedup_key(publish)
-    # What a publish is known by and an alert's deduplication are looked at on one shard; the last is the stronger bond.
+    # Idempotency key and dedup key are checked on one shard. If there are both, the dedup key decides the shard.
     owner = dedup_key or key or packet
     said = _say(publish, times, templates)
     notification = Notification(

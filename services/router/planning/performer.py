@@ -1,6 +1,6 @@
 """Performs the router's tasks: each becomes rows, written together with the task's end, and then published as jobs.
 
-What was decided against in one is counted and told as it is at acceptance.
+Deliveries that planning suppresses are counted and reported as they are at acceptance.
 """
 
 import logging
@@ -76,7 +76,7 @@ class Performer:
         return read_chain(text)
 
     def report(self, notification: Notification, task: Task, _claim: Claim, outcome: Outcome) -> None:
-        """Publish the jobs of the rows that were written with the task's end, and count what has no step left."""
+        """Publish the jobs of rows that were written with the task's end, and count escalations with no step left."""
         if isinstance(task.what, Escalation) and outcome.guard and not any(_is_step(new) for new in outcome.then):
             metrics.exhausted_escalations.inc()
             extra = {"notification_id": notification.id}
@@ -109,7 +109,7 @@ def _is_step(new: NewRow) -> bool:
 
 
 def _due_since(new: NewRow, due_ms: int) -> NewRow:
-    """Write into a row that is to be done at once when the task was due: its latency counts from there."""
+    """Give a row that is due at once the time at which its task was due, so that its latency counts from there."""
     if new.row.due_ms or not due_ms:
         return new
     return NewRow(new.row.model_copy(update={"due_ms": due_ms}), new.state, new.reason, new.needs)

@@ -1,7 +1,7 @@
-"""From a notification and a person to the rows of that person: a pure function.
+"""Turns a notification and a person into the rows of that person: a pure function.
 
-The stages decide (``stages``). Every channel that the rules would take and cannot is written down with its reason and
-the rule that decided, so that a trace answers "why did I not get a mail".
+The stages decide (``stages``). If the rules ask for a channel that cannot be used, a row keeps the reason and the rule
+that decided, so that a trace answers "why did I not get a mail".
 """
 
 from collections.abc import Callable, Sequence

@@ -1,7 +1,7 @@
 """Plans notifications with what the directory knows: audience in, rows out.
 
-Everything that is decided about recipients passes through here, whether a notification was just accepted, was
-scheduled, or escalates. It reads the directory and writes nothing.
+Every decision about recipients passes through here: when a notification is accepted, when a scheduled one is due, and
+when an alert escalates. It reads the directory and writes nothing.
 """
 
 import asyncio
@@ -338,7 +338,7 @@ class Planner:
 
 
 def listed_as(delivery: Delivery) -> tuple[Channel, str]:
-    """Say under what a suppression list has the address of a delivery; a device's has none, and is on no list."""
+    """Return the name of a delivery's address on a suppression list; devices are on no list, and have none."""
     match delivery.address:
         case EmailAddress(email=address) | PhoneNumber(phone=address):
             return delivery.channel, digest(address)

@@ -1,8 +1,8 @@
 """The stages by which each channel of each person is decided, in their order: one pure function each.
 
 A stage is asked about one candidate: a channel by which a person could be told. It keeps the channel, suppresses it, or
-holds it until a time. What it looks at was looked up for the whole batch before. The first stage that suppresses
-decides. If several hold, the longest hold counts. Who decided is written down with the row as a *rule*, for example
+holds it until a time. All facts were looked up for the whole batch before. The first stage that suppresses decides. If
+several hold, the longest hold counts. The rule that decided is written down with the row, for example
 ``user:preference`` or ``priority:normal``. Traces and receipts name it.
 
 To add a rule, write a function and add it to ``STAGES`` at its place.
@@ -17,7 +17,7 @@ from shared.core.model import Channel, Notification, Priority
 from shared.directory.people import Person
 from shared.directory.routes import Route, platform_of, routes, wants
 
-# Whose push may wait a moment for somebody who sees the notification on his screen anyhow.
+# Priorities whose push may wait a moment for somebody who sees the notification on the screen anyhow.
 MAY_WAIT = frozenset({Priority.LOW, Priority.NORMAL})
 
 ALL_CHANNELS = tuple(Channel)

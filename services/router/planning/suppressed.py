@@ -1,6 +1,6 @@
-"""Deliveries that were decided against while people were planned: counted, and told to who asked for events.
+"""Deliveries that planning suppressed: they are counted, and reported to publishers who asked for events.
 
-Whenever that is, at acceptance or at a later time, nothing else happens to them.
+Nothing else happens to them, whether they are planned at acceptance or later.
 """
 
 from collections.abc import Iterable

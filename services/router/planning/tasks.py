@@ -1,7 +1,7 @@
-"""The router's own rows in the ledger: what it does later, in parts, or again.
+"""The router's own rows in the ledger: work that it does later, in parts, or again.
 
-A scheduled notification, one page of a fan-out and one step of an escalation are all tasks: claimed, performed once and
-finished together with the rows that follow from them, like a delivery.
+A scheduled notification, one page of a fan-out and one step of an escalation are all tasks. Like a delivery, a task is
+claimed, performed once, and finished together with the rows that follow from it.
 """
 
 from typing import Annotated, Literal

@@ -1,8 +1,8 @@
 """The texts of notifications that name a template: the content of each channel for each reader.
 
-A template is looked up twice. At acceptance it must be there and fit the data, or the publish is refused. When people
-are planned it may be later and another version of it (scheduled notifications, pages of a fan-out); then what does not
-fit any more is said in the words that were written at acceptance, so that nobody hears nothing.
+A template is looked up twice. At acceptance it must exist and fit the data, or the publish is refused. When people are
+planned, that may be later (scheduled notifications, pages of a fan-out), and the template may have changed. If it does
+not fit any more, the texts that were written at acceptance are sent, so that nobody is left without the notification.
 """
 
 import logging
@@ -85,9 +85,9 @@ class Writer:
             log.error("template is gone", extra={"notification_id": notification.id, "template": self._use.name})
 
     def for_person(self, channel: Channel, person: Person) -> Content | None:
-        """Return what is said to somebody in place of the notification's own content; None for nothing else.
+        """Return what a person is told in place of the notification's own content; None if that is what is said.
 
-        Without the data, which a delivery takes from its notification (``shared.core.model.Attempt.content``).
+        Without the data, which a delivery takes from its notification (``shared.delivery.attempt.Attempt.content``).
         """
         if self._template is None or self._use is None:
             return None

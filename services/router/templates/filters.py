@@ -1,6 +1,6 @@
 """The filters of templates: dates, times, numbers, money and plurals as the reader's language and zone write them.
 
-Promises that a value which cannot be written is refused by name of the filter and rule, without repeating the value.
+If a value cannot be written, the refusal names the filter and the rule. It never repeats the value.
 """
 
 import re

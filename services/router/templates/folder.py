@@ -1,7 +1,7 @@
 """Reads templates from a folder: ``NAME/LANGUAGE/PART.txt``, the mail's HTML as ``email.mjml`` or ``email.html``.
 
-Promises that every template that was read can be rendered: what is broken is found here and named by file and line, all
-of it at once. Reads files at the start only.
+Promises that every template that was read can be rendered. Everything that is broken is found here, all at once, and
+named by file and, where it is known, line. Reads files at the start only.
 """
 
 import tomllib

@@ -1,7 +1,7 @@
-"""From MJML with Jinja in it to HTML with the same Jinja in it.
+"""Compiles MJML that contains Jinja to HTML that contains the same Jinja.
 
-MJML is compiled once, when a template is loaded. What Jinja reads is taken out before and put back behind, so that
-neither language sees the other. Promises that no expression gets lost on the way without an error.
+MJML is compiled once, when a template is loaded. Jinja's expressions are replaced by placeholders before and put back
+afterwards, so that neither language sees the other. Promises that no expression gets lost without an error.
 """
 
 import re

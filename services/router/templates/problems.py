@@ -1,4 +1,4 @@
-"""What can be wrong with a template, which stops the router, and with the data for one, which refuses a publish."""
+"""Faults: a broken template, which stops the router, and data that does not fit it, which refuses a publish."""
 
 from services.router.payloads.rejection import FIELD_CHARS, FieldProblem
 from shared.core.errors import CarillonError

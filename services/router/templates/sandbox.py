@@ -1,8 +1,14 @@
-"""Where templates run: Jinja without what could reach beyond the data, take for ever, or leave an empty hole.
+"""Where templates run: Jinja that cannot reach beyond the data, run without end, or leave a silent gap.
 
-Promises that a text is written from the data alone, that a missing variable is an error which names it, that HTML
-escapes what the data brings, and that a text ends after ``STEPS`` turns of loops and calls at the latest. The operator
-writes templates and publishers write data, so the bounds are drawn against data; a template can still waste time.
+Promises:
+
+- A text is written from the data alone.
+- A missing variable is an error that names it.
+- HTML escapes what the data brings.
+- A text ends after at most ``STEPS`` turns of loops and calls.
+
+The operator writes templates and publishers write data. So the bounds protect against data; a template itself can still
+waste time.
 """
 
 import functools
@@ -63,7 +69,7 @@ class _Required(StrictUndefined):
         name: str | None = None,
         exc: type[Exception] = UndefinedError,
     ) -> None:
-        # The sandbox's own refusals come by the same way and stay what they are.
+        # The sandbox's own refusals come here, too, and stay as they are.
         told: Any = functools.partial(MissingVariable, obj, name) if exc is UndefinedError else exc
         super().__init__(hint, obj, name, told)
 

@@ -1,7 +1,7 @@
 """One template: its languages, and the texts of each channel for one reader.
 
 Promises that texts are safe where they are used: a subject is one line that can stand in a mail header, nothing is
-longer than its channel takes, and HTML is escaped. Writing is a pure function of data, locale and zone.
+longer than its channel takes, and HTML is escaped. A text is a pure function of data, locale and zone.
 """
 
 from collections.abc import Mapping

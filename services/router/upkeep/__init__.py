@@ -1,1 +1,1 @@
-"""What the router does unasked: it drives what is due, and audits."""
+"""Periodic work of the router: the sweeper, the gauges of open work, and the audit."""

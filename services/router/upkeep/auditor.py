@@ -1,8 +1,8 @@
 """The periodic audit: every router can make it, one at a time does, and all of them show its result.
 
-Whose turn it is stands in the store for less than an interval, so that a router which dies is replaced in the next
-one. The result stands there, too: gauges of several routers do not contradict each other, and who makes the next audit
-knows whether the last one failed. It also takes dead letters off the list whose records have expired.
+A router claims the turn in the store, for less than an interval. So if it dies, another router makes the next audit.
+The result is kept in the store, too. So the gauges of several routers agree, and the next audit knows whether the last
+one failed. After each audit, dead letters whose records have expired are taken off the list.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Rows that a sweep ended: counted, logged where nobody could read them, and told to who asked for events."""
+"""Rows that a sweep ended: counted, logged if unreadable, and reported to publishers who asked for events."""
 
 import logging
 from collections import Counter

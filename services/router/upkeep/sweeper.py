@@ -1,4 +1,4 @@
-"""Drives again what is due: retries, scheduled work, leases of dead workers, jobs that got lost on the broker.
+"""Drives again what is due: retries, scheduled work, rows of dead workers, jobs that got lost on the broker.
 
 Every router runs one. The ledger hands out each due row to one of them, so there is no leader.
 """
