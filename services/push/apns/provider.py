@@ -236,7 +236,7 @@ def verdict(answer: ApnsAnswer, now: datetime, *, sure: bool, registered_ms: int
     if status == 400 and not sure:
         return PermanentFailure(Reason.REJECTED, detail).said(code)
     if since and registered_ms is not None and registered_ms >= epoch_ms(since):
-        # Apple: stop pushing until the device registers a token with a later timestamp. It has registered since.
+        # Apple: stop pushing until the device registers a token with a later timestamp. It has done so.
         return TemporaryFailure(Reason.UNAVAILABLE, detail)
     return RecipientGone(detail, since=since).said(code)
 
