@@ -1,4 +1,4 @@
-"""Twilio: the REST call that creates an SMS, the status callbacks that follow, messages that people send, and answers.
+"""Twilio: the REST call that creates an SMS, its status callbacks, and messages that people send, with answers.
 
 Promises Twilio's answers as its documents show them, and its magic numbers, which always fail in a known way. Callbacks
 report an accepted message as sent and delivered, or as a fault says. If a service answers a message from somebody, the
