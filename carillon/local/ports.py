@@ -42,7 +42,7 @@ PORT_OPTIONS = (
     PortOption("prometheus", "--prometheus-port", "CARILLON_PROMETHEUS_PORT", "Prometheus, where it is installed"),
 )
 
-# Moves all of them; those that are given by themselves stay where they are asked for.
+# Moves all ports, except those that are given on their own.
 PORT_BASE_OPTION = "--port-base"
 
 
