@@ -1,1 +1,1 @@
-"""Sandbox providers: SMTP, Twilio, APNs, FCM and Web Push servers that keep what they got, in one process."""
+"""Sandbox providers: servers that speak the providers' protocols and keep what they got, in one process."""

@@ -93,7 +93,7 @@ def _log_json_lines() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    # aiosmtpd names peers and addresses in its lines, and warns of its own internals at every login.
+    # aiosmtpd logs peers and addresses, and warns of its own internals at every login.
     for name in ("mail.log", "mail.debug"):
         logging.getLogger(name).setLevel(logging.ERROR)
 

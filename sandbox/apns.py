@@ -1,9 +1,9 @@
 """APNs: Apple's push service over HTTP/2 with token authentication.
 
-Promises the checks that a sender can fail (provider token, topic, headers, payload) with Apple's status and
-reason, and the misbehaviour that clients are known to mishandle. Does not know which devices exist: every
-well-formed token is one. Source of limits and reasons: Apple, "Sending notification requests to APNs" and
-"Handling notification responses from APNs".
+Promises the checks that a sender can fail (provider token, topic, headers, payload) with Apple's status and reason. It
+can also misbehave in the ways that clients are known to mishandle. Does not know which devices exist: it takes every
+well-formed token for one. Source of limits and reasons: Apple, "Sending notification requests to APNs" and "Handling
+notification responses from APNs".
 """
 
 import asyncio
@@ -160,7 +160,7 @@ class Apns:
         return (403, "ExpiredProviderToken") if time.time() - issued_at > _TOKEN_LIFETIME_S else None
 
     def _verify(self, token: str) -> float | None:
-        """When a good token was issued; its age changes and is checked each time."""
+        """Return when a good token was issued. Its age changes, so it is checked each time."""
         try:
             if jwt.get_unverified_header(token).get("kid") != self._key_id:
                 return None

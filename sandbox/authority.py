@@ -1,7 +1,7 @@
 """The sandbox's own certificate authority, for the servers that speak TLS.
 
-Promises certificates that strict verifiers accept (RFC 5280), for localhost and the loopback addresses. The
-authority is for one data folder; install its certificate nowhere but in the settings that ask for it.
+Promises certificates that strict verifiers accept (RFC 5280), for localhost and the loopback addresses. The authority
+is for one data folder. Install its certificate only in the settings that ask for it.
 """
 
 import datetime as dt
@@ -41,7 +41,7 @@ def server_context(ca_key_file: Path, ca_file: Path, host: str) -> ssl.SSLContex
     key, certificate = make_server(ca_key_file, ca_file, ["localhost", "127.0.0.1", "::1", host])
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # OpenSSL loads a chain from a file only; the key is not needed on disk after that.
+    # OpenSSL loads a chain only from a file. After that the key is not needed on disk.
     with tempfile.NamedTemporaryFile(dir=ca_file.parent, suffix=".pem") as chain:
         chain.write(key + certificate)
         chain.flush()

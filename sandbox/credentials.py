@@ -1,8 +1,8 @@
-"""What senders need to be let in: keys, certificates, accounts, and the settings that carry them.
+"""What senders need to log in: keys, certificates, accounts, and the settings that hold them.
 
-Promises that a data folder is prepared once and then stays the same, so that configured services and issued push
-subscriptions outlive a restart of the sandbox; only the server certificate is made anew at each start. Every file
-is readable by its owner alone. The keys are worth nothing outside the sandbox.
+Promises that a data folder is prepared once and then stays the same, so configured services and issued push
+subscriptions outlive a restart of the sandbox. Only the server certificate is made anew at each start. Only the owner
+can read the files. The keys are worth nothing outside the sandbox.
 """
 
 import base64
@@ -154,13 +154,13 @@ def service_environment(data: Path) -> dict[str, str]:
         "PUSH_FCM_URL": http_url,
         "PUSH_WEBPUSH_VAPID_KEY_FILE": str(credentials.vapid_key_file),
         "PUSH_WEBPUSH_SUBJECT": WEBPUSH_SUBJECT,
-        # With the port: the address is not public, so nothing else on this machine is to be reached by it.
+        # With the port: the address is not public, and nothing else on this machine may be reached.
         "PUSH_WEBPUSH_ALLOWED_HOSTS": urlsplit(http_url).netloc,
     }
 
 
 def vapid_public_key(credentials: Credentials) -> str:
-    """Return what browsers subscribe with (RFC 8292, 3.2)."""
+    """Return the key that browsers subscribe with (RFC 8292, 3.2)."""
     key = serialization.load_pem_private_key(credentials.vapid_key_file.read_bytes(), None)
     point = key.public_key().public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
     return base64.urlsafe_b64encode(point).rstrip(b"=").decode()

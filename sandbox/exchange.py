@@ -1,7 +1,7 @@
-"""One HTTP exchange of a provider, whatever the HTTP version: replies, and how a scripted fault is played.
+"""One HTTP exchange of a provider, in any HTTP version: replies, and how a scripted fault is played.
 
-Promises that a fault of the kind "before" leaves nothing kept and one of the kind "after" comes when the
-entry is kept. Does not know any provider's error format: each brings its own as a Shape.
+Promises that after a fault of the kind "before" nothing is kept, and that one of the kind "after" comes when the entry
+is kept. Does not know any provider's error format: each has its own Shape.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ class Reply:
 
 
 class CutConnectionError(Exception):
-    """The connection has to go without an answer."""
+    """The connection has to end without an answer."""
 
 
 class Shape(Protocol):

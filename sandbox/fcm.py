@@ -1,8 +1,8 @@
 """FCM HTTP v1: Google's OAuth token endpoint and the call that sends a message.
 
 Promises the checks that a sender can fail (assertion, access token, project, shape and size of the message) and
-Google's error format. Does not know which tokens are registered: every well-formed one is. Access tokens are
-derived, not stored, so they outlive a restart.
+Google's error format. Does not know which tokens are registered: it takes every well-formed one. Access tokens are
+derived and not stored, so they outlive a restart.
 """
 
 import hashlib
@@ -87,7 +87,7 @@ class Fcm:
         self._secret = credentials.secret
         account = json.loads(credentials.fcm_file.read_bytes())
         self._token_uri = str(account["token_uri"])
-        # The sandbox made the key itself, and checking an RSA key takes most of a start.
+        # The sandbox made the key itself, and to check an RSA key would take most of the start.
         key = load_pem_private_key(account["private_key"].encode(), None, unsafe_skip_rsa_key_validation=True)
         if not isinstance(key, rsa.RSAPrivateKey):
             raise TypeError("the service account's key is not an RSA key")

@@ -1,8 +1,8 @@
 """A small HTTP/2 server over TLS, for the one provider that speaks nothing else.
 
-Promises whole requests in, whole replies out, and the ways of ending a stream or connection that a proper server
-would avoid. Bounds: STREAM_LIMIT open streams a connection, BODY_LIMIT_BYTES a request. No server push, no
-trailers, no streaming.
+Promises whole requests in and whole replies out. It can also end a stream or connection in ways that a proper server
+would avoid. Bounds: STREAM_LIMIT open streams a connection, BODY_LIMIT_BYTES a request. No server push, no trailers, no
+streaming.
 """
 
 import asyncio
@@ -78,7 +78,7 @@ class Http2Connection(asyncio.Protocol):
         self._requests: dict[int, Request] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._last_started = 0
-        # Bodies that the client's flow control holds back; at most one a stream.
+        # Bodies that the client's flow control holds back, at most one a stream.
         self._held: deque[tuple[int, bytes]] = deque()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -210,10 +210,10 @@ class Http2Connection(asyncio.Protocol):
         self._flush()
 
     def _go_away(self, stream_id: int) -> None:
-        # RFC 9113, 6.8: GOAWAY denies every stream above its last one, so none of those may have been taken. When a
-        # later stream may have been, this one is refused by itself (8.7).
+        # RFC 9113, 6.8: GOAWAY says that no stream above its last one was processed. If a later stream may have been,
+        # this one is refused on its own (8.7).
         last = max(stream_id - 2, 0)
-        # A connection that is already ending has said its last stream.
+        # A connection that is already ending has named its last stream.
         with contextlib.suppress(ProtocolError):
             if self._last_started > stream_id:
                 self._http2.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)

@@ -1,8 +1,8 @@
 """The journal: one JSON line per effect, on disk before the sender hears about it.
 
-Promises that a line whose write() returned survives the death of this process and of the machine. Lines that
-arrive together share one fsync, so the promise costs a fraction of a sync each. Does not rotate or read back:
-the file is for whoever counts effects after a crash.
+Promises that once write() has returned, its line survives the death of this process and of the machine. Lines that
+arrive together share one fsync, so each costs a fraction of a sync. Does not rotate the file or read it: it is for
+counting effects after a crash.
 """
 
 import asyncio

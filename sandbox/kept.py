@@ -1,7 +1,7 @@
-"""What the sandbox's providers took and kept, newest last; the page shows it as their outbox.
+"""What the sandbox's providers took and kept, newest last. The page shows it as their outbox.
 
-Promises that an entry is there, and in the journal if there is one, before its sender gets an answer, and that
-memory stays bounded: beyond MAX_ENTRIES entries or MAX_SIZE_BYTES of content the oldest go. Does not survive the
+Promises that an entry is there, and in the journal if there is one, before its sender gets an answer. Memory stays
+bounded: beyond MAX_ENTRIES entries or MAX_SIZE_BYTES of content the oldest are dropped. Nothing here survives the
 process.
 """
 
@@ -31,7 +31,7 @@ class Effect:
         to: The address: a mail address, a phone number, a device token, a subscription's name.
         id: The id that the provider answers with.
         notification_id: The sender's own id, where it can be seen.
-        content: Title, body and extras, or how to work them out when somebody looks.
+        content: Title, body and extras, or a function that computes them when somebody looks.
         size_bytes: The size of what was sent, for the bound on what is kept.
         answered: False if the sender is deliberately left without an answer.
     """
@@ -69,7 +69,7 @@ class Entry:
         return line
 
     def as_json(self) -> dict[str, object]:
-        """The entry as outbox.json has it; the content is worked out at the first look and then kept."""
+        """The entry as outbox.json has it. The content is computed at the first look and then kept."""
         effect = self.effect
         if callable(effect.content):
             effect.content = effect.content()

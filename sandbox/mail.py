@@ -1,8 +1,8 @@
 """Reading a mail that was kept: subject, text, HTML and headers.
 
-Promises to show every mail, however broken. Parses with the old compat32 policy: the modern one takes about twelve
-times as long for the same answer (2.7 ms against 0.23 ms for a mail of 1.2 KB), and it repairs what a reader of
-the page should rather see.
+Promises to show every mail, however broken. Parses with the old compat32 policy. The modern one takes about twelve
+times as long for the same answer (2.7 ms against 0.23 ms for a mail of 1.2 KB), and it repairs faults that a reader of
+the page should see.
 """
 
 import re

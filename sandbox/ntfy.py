@@ -1,8 +1,8 @@
 """ntfy: a server on which one user may write to every topic, and nobody else to any.
 
 Promises ntfy's answers and codes as its source has them (server/errors.go, server/server.go), and its documented rules
-for a message that is published as JSON (docs.ntfy.sh/publish). It keeps no attachments, so that a text which is too
-long for a message is refused, as on a server without a folder for them. Topics cannot be subscribed to.
+for a message that is published as JSON (docs.ntfy.sh/publish). Keeps no attachments: a text that is too long for a
+message is refused, as on a server without a folder for them. Nobody can subscribe to its topics.
 """
 
 import hashlib
@@ -21,7 +21,8 @@ from sandbox.exchange import Reply, http1, is_answered, json_reply, play_after, 
 from sandbox.kept import Effect, Kept
 from sandbox.script import Script
 
-# docs.ntfy.sh/publish, "Limitations"; the server takes neither a text nor, at twice the size, a document that fills it.
+# docs.ntfy.sh/publish, "Limitations"; the server refuses a text that fills this limit, and a document that fills twice
+# the limit.
 _MESSAGE_LIMIT_BYTES = 4_096
 _DOCUMENT_LIMIT_BYTES = 2 * _MESSAGE_LIMIT_BYTES
 # server/server.go: topicRegex; a sequence id has the same form.
@@ -33,7 +34,7 @@ _PRIORITIES = range(1, 6)
 _KEPT_S = 12 * 3600
 _ID_CHARACTERS = string.ascii_letters + string.digits
 _ID_LENGTH = 12
-# What is published where no text is given.
+# Published if no text is given.
 _EMPTY_TEXT = "triggered"
 _DOCS = "https://ntfy.sh/docs/publish"
 # server/errors.go: the texts and links that go with the codes.
@@ -85,7 +86,7 @@ class Ntfy:
         return [web.post("/", http1(self._publish)), web.put("/", http1(self._publish))]
 
     def failure(self, status: int, code: int | str | None) -> Reply:
-        """A refusal in ntfy's words, or, with a status that it does not know, in those of a proxy before it."""
+        """A refusal in ntfy's words, or for a status that ntfy does not use, in the words of a proxy."""
         number = int(code) if code is not None and str(code).isdigit() else _USUAL_CODES.get(status)
         if number is None:
             return Reply(status, f"<html><body><h1>{status}</h1></body></html>".encode(), {"Content-Type": "text/html"})
@@ -133,7 +134,7 @@ class Ntfy:
         return json_reply(200, published)
 
     def _unauthorized(self, authorization: str) -> int | None:
-        """The code for a sender who may not write; a header that is no token's is as good as none."""
+        """The code for a sender who may not write. A header without a token counts as none."""
         scheme, _, token = authorization.partition(" ")
         if scheme != "Bearer":
             return 40301
@@ -174,7 +175,7 @@ def _message(raw: bytes) -> Mapping[str, object]:
     texts["message"] = texts["message"].strip() or _EMPTY_TEXT
     if len(texts["message"].encode()) >= _MESSAGE_LIMIT_BYTES:
         raise _RefusedError(40014)
-    # What is not set is left out, as the server does.
+    # Unset fields are left out, as by the server.
     return {name: value for name, value in {**texts, "priority": priority, "tags": tags}.items() if value}
 
 

@@ -1,7 +1,7 @@
-"""The outbox to look at and to read by program, and the script to write faults into.
+"""The outbox for people and programs, and the script of faults.
 
-Promises that what strangers sent is shown as text and never run: the page has a strict content policy and inserts
-everything as text. Other sites open in the same browser cannot change anything here.
+Promises that what strangers sent is shown as text and never run: the page has a strict content security policy and
+inserts everything as text. Other sites in the same browser cannot change anything here.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _PAGE_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
-# Reading mails is work: after so many entries other exchanges get their turn.
+# Parsing mails takes time: after so many entries other exchanges get their turn.
 _ENTRIES_AT_ONCE = 100
 
 
@@ -77,7 +77,7 @@ class Page:
                 "Content-Type": "application/json; charset=utf-8",
                 "Cache-Control": "no-store",
                 "X-Content-Type-Options": "nosniff",
-                # What a reader that polls needs to notice a restart and entries that have gone.
+                # With these a program that polls notices a restart, and entries that were dropped.
                 "Outbox-Epoch": self._kept.epoch,
                 "Outbox-First": str(self._kept.first_n),
                 "Outbox-Size": str(len(self._kept)),

@@ -1,8 +1,8 @@
 """The script: which faults the sandbox providers play, for whom, and how often.
 
-Promises that a rule fires exactly as often as it says, in the order the rules came, and that a rule which cannot
-fire as written is refused when it comes. A fault is what a real provider does on a bad day: refuse, take long,
-never answer, cut the connection, turn our credentials down.
+Promises that a rule fires exactly as often as it says, and that rules fire in the order they came. A rule that cannot
+fire as written is refused at once. A fault is what a real provider does on a bad day: it refuses, takes long, never
+answers, cuts the connection, or refuses our credentials.
 """
 
 from collections.abc import Collection

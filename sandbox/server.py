@@ -1,7 +1,7 @@
-"""The sandbox as a whole: all providers over what they keep together and one script, in the running event loop.
+"""The whole sandbox: all providers with one outbox and one script, in the running event loop.
 
-Promises that sandbox.json appears when every port answers, and goes when they stop. Ending it waits for nobody:
-what is being handled is cut off.
+Promises that sandbox.json appears when every port answers, and is removed when they stop. Stopping does not wait:
+requests in hand are cut off.
 """
 
 import asyncio
@@ -35,9 +35,9 @@ from sandbox.twilio_calls import TwilioCalls
 from sandbox.vonage import Vonage
 from sandbox.webpush import WebPush
 
-# What is being handled at the end gets this long to notice; nothing is lost that anybody was told of.
+# Requests in hand at the end get this long. Nothing is lost that was answered.
 _SHUTDOWN_S = 0.1
-# Hosts that listen everywhere and cannot be called.
+# Hosts that mean all addresses: a server can listen on them, a client cannot call them.
 _EVERY_ADDRESS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104  # compared with, not listened on.
 
 
@@ -75,7 +75,7 @@ class Addresses:
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """A running sandbox, for whoever runs it in his own process."""
+    """A running sandbox, for a caller that runs it in its own process."""
 
     addresses: Addresses
     credentials: Credentials
@@ -91,7 +91,7 @@ async def running(options: Options) -> AsyncIterator[Sandbox]:
         OSError: a port is taken, or the data folder cannot be written.
     """
     ready_file = options.data / READY_FILE
-    # One that a killed sandbox left behind would tell a starter that this one is ready.
+    # A file that a killed sandbox left would say too early that this one is ready.
     ready_file.unlink(missing_ok=True)
     credentials = prepare(options.data)
     async with AsyncExitStack() as stack:

@@ -1,8 +1,8 @@
 """Amazon SES: operation SendEmail of its API v2, with the content Raw.
 
-Promises to check the signature (``sandbox.sigv4``), every field of the request and the form of the mail, and refusals
-in SES's words. The sender's domain is verified, one configuration set exists, and every other address may be written
-to: the account is not in what SES calls its sandbox. Keeps a mail as it came, where SES replaces Message-ID and Date.
+Promises to check the signature (``sandbox.sigv4``), every field of the request and the form of the mail. Refusals have
+SES's words. The sender's domain is verified, and one configuration set exists. The account is not in what SES calls its
+sandbox, so it may write to every address. Keeps a mail as it came, where SES would replace Message-ID and Date.
 """
 
 import base64
@@ -63,7 +63,7 @@ _RECIPIENTS_LIMIT = 50
 _SIZE_LIMIT_BYTES = 40 * 1024 * 1024
 # SES API v2 reference, RawMessage: the length of any single line.
 _LINE_LIMIT_CHARACTERS = 1_000
-# SES developer guide, "Amazon SES header fields": those of them that we write, and that cannot appear more than once.
+# SES developer guide, "Amazon SES header fields": those that we write and that may appear only once.
 _ONCE = frozenset(
     {
         "auto-submitted", "content-type", "date", "from", "importance", "list-unsubscribe", "list-unsubscribe-post",
@@ -75,7 +75,7 @@ _ADDRESS = re.compile(r"[!-?A-~]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", re.ASCII)
 
 
 class _Strict(BaseModel):
-    # AWS passes over what it does not know. Here it is refused, so that a misspelt field shows.
+    # AWS ignores unknown fields. Here they are refused, so that a misspelt field shows.
     model_config = ConfigDict(extra="forbid", strict=True)
 
 

@@ -1,7 +1,7 @@
 """AWS Signature Version 4, the checking side: is this request signed by whoever has the secret?
 
-Promises to work the signature out itself, from what came over the wire (IAM user guide, "Create a signed AWS API
-request"), and AWS's words for what is wrong ("Troubleshoot signed requests for AWS APIs"). Knows no queries: the
+Promises to compute the signature itself, from what came over the wire (IAM user guide, "Create a signed AWS API
+request"). Refusals have AWS's words ("Troubleshoot signed requests for AWS APIs"). Does not support queries: the
 operations that the sandbox serves have none.
 """
 

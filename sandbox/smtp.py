@@ -1,7 +1,7 @@
 """SMTP: a relay that accepts every mail and keeps it.
 
-Promises one entry a recipient, SMTPUTF8, 8BITMIME and PIPELINING, and STARTTLS with AUTH when a user is set.
-Checks no address and delivers nothing. Bounds: SIZE_LIMIT_BYTES a mail, CONNECTION_LIMIT connections.
+Promises one entry a recipient, SMTPUTF8, 8BITMIME and PIPELINING, and STARTTLS with AUTH if a user is set. Checks no
+address and delivers nothing. Bounds: SIZE_LIMIT_BYTES a mail, CONNECTION_LIMIT connections.
 """
 
 import asyncio
@@ -149,7 +149,8 @@ class Connection(SMTP):
             tls_context=tls,
             require_starttls=tls is not None,
             auth_required=tls is not None,
-            # One mechanism, because clients try the next one when the first is refused: one login is one refusal.
+            # One mechanism only. Clients try the next one if the first is refused, and one login should give one
+            # refusal.
             auth_exclude_mechanism=["LOGIN"],
             authenticator=relay.authenticate,
             loop=asyncio.get_running_loop(),
@@ -171,7 +172,7 @@ class Connection(SMTP):
         super().connection_lost(error)
 
     async def smtp_STARTTLS(self, arg: str) -> None:  # noqa: N802
-        """Encrypt; a client that leaves in the middle of it is noticed here, because asyncio tells nobody."""
+        """Encrypt. Notices here if the client leaves meanwhile, because asyncio does not report it."""
         await super().smtp_STARTTLS(arg)
         if self._tls_protocol is not None and self.session is not None and self.session.ssl is None:
             self.connection_lost(None)
@@ -198,11 +199,11 @@ class Connection(SMTP):
             self.transport.close()
 
     async def handle_exception(self, error: Exception) -> str:
-        """Cut the connection if a fault asks for it; any other error is ours, and the client may try again."""
+        """Cut the connection if a fault asks for it. Any other error is ours, and the client may try again."""
         if isinstance(error, CutConnectionError):
             self.abort()
             await asyncio.Event().wait()  # connection_lost comes next and cancels this task.
-        if not isinstance(error, TLSSetupException):  # That one is the client's doing: it refused our certificate.
+        if not isinstance(error, TLSSetupException):  # The client caused this one: it refused our certificate.
             _log.error("An SMTP command failed.", exc_info=error)
         return "451 4.3.0 Local error in processing"
 

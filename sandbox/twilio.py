@@ -1,8 +1,8 @@
-"""Twilio: the REST call that creates an SMS, the status callbacks that follow, messages that people send, and answers.
+"""Twilio: the REST call that creates an SMS, its status callbacks, and messages that people send, with answers.
 
-Promises Twilio's answers as its documents show them, and its magic numbers, which always fail in a known way. A
-message that is taken is told of as sent and delivered, or as a fault says. What a service wants said back to somebody
-who has sent a message is kept as an SMS, too. Keeps no message to be fetched later.
+Promises Twilio's answers as its documents show them, and its magic numbers, which always fail in a known way. Callbacks
+report an accepted message as sent and delivered, or as a fault says. If a service answers a message from somebody, the
+answer is kept as an SMS, too. Messages cannot be fetched later.
 """
 
 import base64
@@ -196,7 +196,7 @@ def segments(body: str) -> int:
 
 
 def _later(fault: Fault | None) -> tuple[tuple[str, ...], str | None]:
-    """What is told of a message that was taken, and the error code that goes with the end."""
+    """Return the statuses of callbacks for an accepted message, and the error code of the last one."""
     if fault is None or fault.callback is None:
         return ("sent", "delivered"), None
     if fault.callback == "none":

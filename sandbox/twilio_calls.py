@@ -1,7 +1,7 @@
 """The calls that Twilio makes to its customer: status callbacks and inbound messages, signed.
 
-Promises Twilio's form fields and signature, the callbacks of one message in their order, one try each as Twilio does by
-default, and bounded memory: with ``QUEUE`` messages waiting, later ones get no callback.
+Promises Twilio's form fields and signature, and the callbacks of one message in their order, with one try each as
+Twilio does by default. Memory is bounded: while ``QUEUE`` messages wait, later ones get no callback.
 """
 
 import asyncio
@@ -65,7 +65,7 @@ class TwilioCalls:
         self._callers: list[asyncio.Task[None]] = []
 
     def tell(self, url: str, message: Message, statuses: Sequence[str], code: str | None = None) -> None:
-        """Have a message's statuses told, one after the other.
+        """Report a message's statuses, one after the other.
 
         Args:
             code: the error code that goes with the last one.
@@ -79,7 +79,7 @@ class TwilioCalls:
             _log.warning("Too many callbacks wait; one was dropped.")
 
     async def send_inbound(self, account_sid: str, sender: str, to: str, body: str) -> tuple[int, str | None]:
-        """Hand over a message that somebody sent, and return the status of the answer and what is to be said back.
+        """Hand over a message that somebody sent. Return the status of the answer, and the text to send back.
 
         Raises:
             aiohttp.ClientError, TimeoutError: there is none.

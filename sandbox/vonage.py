@@ -1,8 +1,8 @@
 """Vonage: the call of the Messages API (v1) that sends an SMS.
 
 Promises the checks that a sender can fail (key and secret, every field) and Vonage's problem documents. Does not know
-which numbers exist, nor which senders an account may use: every well-formed one is. Calls nobody back. Key and secret
-are derived, not stored, so they outlive a restart.
+which numbers exist or which senders an account may use: it takes every well-formed one. Makes no callbacks. Key and
+secret are derived and not stored, so they outlive a restart.
 """
 
 import base64
@@ -90,7 +90,7 @@ class Vonage:
         if early := await play_before(self._script.take("vonage", (), "request"), self):
             return early
         message = _parsed(await request.read())
-        # Rules name a number as the other SMS provider has it.
+        # Rules write a number as the other SMS provider does.
         to = f"+{message.get('to')}" if message is not None else ""
         fault = self._script.take("vonage", (to,), "request", "answer")
         if refusal := await play_before(fault, self):
@@ -130,7 +130,7 @@ class Vonage:
 
 
 def _invalid(message: Mapping[str, object]) -> Reply | None:
-    """Refuse what is wrong with a message; what Vonage documents no field for is refused, too."""
+    """Refuse a message with a wrong field, or with one that Vonage does not document."""
     if message.get("channel") != "sms":
         return _problem(422, "1100")
     if message.get("message_type") != "text":

@@ -1,8 +1,8 @@
 """Web Push: a push service and, behind it, the browsers that hold the subscriptions.
 
-Promises to check what RFC 8030, 8188, 8291 and 8292 ask of a sender, and to decrypt what came as the browser
-would. A subscription's keys are derived from its name, so every name is subscribed until it is removed, and
-subscriptions outlive a restart. A body that cannot be decrypted is refused, where a real service would take it.
+Promises to check what RFC 8030, 8188, 8291 and 8292 ask of a sender, and to decrypt a push as the browser would. A
+subscription's keys are derived from its name. So every name is subscribed until it is removed, and subscriptions
+outlive a restart. Refuses a body that it cannot decrypt, where a real service would take it.
 """
 
 import base64
@@ -37,7 +37,7 @@ _NAME = re.compile(r"[\w.~-]{1,128}", re.ASCII)
 _TOPIC = re.compile(r"[\w-]{1,32}", re.ASCII)
 _URGENCIES = frozenset({"very-low", "low", "normal", "high"})
 _RESERVED_NAME = "subscriptions"
-# Removed subscriptions that are remembered; beyond it the oldest would be subscribed again.
+# How many removed subscriptions are remembered. Older ones count as subscribed again.
 _REMOVED_LIMIT = 100_000
 # The order of P-256 (SEC 2, 2.4.2), to bring derived bytes into the range of a private key.
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -164,7 +164,7 @@ class WebPush:
         lifetime_s = float(str(claims["exp"])) - time.time()
         if not 0 < lifetime_s <= _VAPID_LIFETIME_LIMIT_S:
             return _problem(403, "the VAPID token is expired or valid for more than 24 hours")
-        # Compared as URLs, so that an explicit default port makes no difference.
+        # Compared as URLs, so an explicit default port makes no difference.
         audience = URL(str(claims["aud"])).origin()
         if audience != self._origin and audience != request.url.origin():
             return _problem(403, "the VAPID token is for another push service")

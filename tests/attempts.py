@@ -17,7 +17,7 @@ from tests.waiting import eventually
 
 
 async def outcome(provider: Provider, attempt: Attempt) -> Receipt | DeliveryError:
-    """Return what a send ended with; a refusal for good counts as the recipient's own, and the provider learns so."""
+    """Return how a send ended. A refusal for good counts as about the recipient, and the provider is told so."""
     try:
         ended: Receipt | DeliveryError = await provider.send(attempt)
     except DeliveryError as error:
@@ -29,7 +29,7 @@ async def outcome(provider: Provider, attempt: Attempt) -> Receipt | DeliveryErr
 
 
 async def cancel_once(provider: Provider, attempt: Attempt, condition: Callable[[], object]) -> None:
-    """Begin a send and cancel it when the condition is true, as the delivery loop's deadline does."""
+    """Begin a send, and cancel it once the condition is true, as the delivery loop's deadline does."""
     send = asyncio.create_task(provider.send(attempt), name="send")
     await eventually(condition)
     send.cancel()

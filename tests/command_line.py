@@ -39,7 +39,7 @@ class Ran:
 
 
 class CommandLine:
-    """``carillon`` with the settings of one system, or of none."""
+    """``carillon`` with the settings of one system, or with none."""
 
     def __init__(self, data: Path, **settings: str) -> None:
         self.data = data

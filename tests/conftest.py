@@ -1,8 +1,9 @@
 """What the tests run against: real servers and processes on free ports with private folders.
 
-``broker`` and ``store`` are mosquitto and redis-server. A machine without them skips the tests that need them, and
-``CARILLON_REQUIRE_REAL=1`` (what CI sets) turns such a skip into a failure. ``stack`` is the whole system; it runs on
-the embedded broker and store where there are no others. ``CARILLON_EMBEDDED=1`` treats every machine as such.
+``broker`` and ``store`` are mosquitto and redis-server. On a machine without them the tests that need them are skipped;
+``CARILLON_REQUIRE_REAL=1`` (set in CI) turns such a skip into a failure. ``stack`` is the whole system. Without
+mosquitto and redis-server it runs on the embedded broker and store. ``CARILLON_EMBEDDED=1`` treats every machine as one
+without them.
 """
 
 import itertools
@@ -34,7 +35,7 @@ pytest.register_assert_rewrite("tests.provider_contract")
 if TYPE_CHECKING:
     from playwright.async_api import Browser
 
-# A machine that is busy with other tests is slow, and that says nothing about the code.
+# A machine that is busy with other tests is slow. That says nothing about the code.
 hypothesis.settings.register_profile("carillon", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("carillon")
 
@@ -125,7 +126,7 @@ async def store(store_server: LocalServer) -> EmptyStore:
     """An empty database for one test: ``store.url``."""
     number = next(_numbers) % _DATABASES
     url = f"redis://127.0.0.1:{store_server.port}/{number}"
-    # Our own server, so nobody else's keys: after a thousand tests the numbers come round.
+    # The server is ours, so no keys of others are lost. After a thousand tests a database number is used again.
     async with redis.asyncio.from_url(url) as client:
         await client.flushdb()
     return EmptyStore(url, store_server)
@@ -175,7 +176,7 @@ def node_packages(pytestconfig: pytest.Config) -> Path:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the sandboxes of one module: their keys and certificates are made once."""
+    """The data folder of one module's sandboxes: keys and certificates are made once."""
     return tmp_path_factory.mktemp("sandbox")
 
 
@@ -190,8 +191,8 @@ async def box(data: Path) -> AsyncIterator[Sandbox]:
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """The whole system for all tests. A test that kills a part of it starts that part again.
 
-    With ``CARILLON_TEST_STORE=cluster`` it stands on a Redis Cluster, and its own store is idle; with ``users`` each
-    service has a user of the store.
+    With ``CARILLON_TEST_STORE=cluster`` it uses a Redis Cluster, and its own store is idle. With ``users`` each service
+    has its own user of the store.
     """
     data = tmp_path_factory.mktemp("stack")
     async with AsyncExitStack() as cleanup:

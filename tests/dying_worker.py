@@ -1,6 +1,6 @@
-"""A worker of the email lane in a process of its own, which one delivery kills: ``python -m tests.dying_worker JSON``.
+"""A worker of the email lane in its own process, which one delivery kills: ``python -m tests.dying_worker JSON``.
 
-It stands for whatever kills a process in the middle of its work: no outcome is written, nothing is given back.
+It stands for any crash in the middle of work: no outcome is written, and nothing is given back.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from shared.mqtt.address import BrokerAddress
 from shared.store.keys import Keys
 from shared.store.store import Store
 
-# In the middle of the others, in whose order a sweep hands them out.
+# In the middle of the others, in the order in which a sweep hands them out.
 POISON = "email:15-poison"
 # How long an attempt takes, so that the neighbours are in hand when the process dies.
 _TAKES_S = 0.05

@@ -1,8 +1,8 @@
 """Starts each image once against a local system: ``python -m tests.images BUILD_FOLDER``, as root, after the build.
 
-What it shows for each of the five: as user 10001 the image's own command becomes ready with the stack's settings,
-writes nothing into the image, and ends with status 0 on SIGTERM. The images run under buildah's chroot isolation, as
-they were built.
+It shows for each of the five images that its own command, as user 10001, becomes ready with the stack's settings,
+writes nothing into the image, and ends with status 0 on SIGTERM. The images run under buildah's chroot isolation, as in
+the build.
 """
 
 import asyncio
@@ -71,7 +71,7 @@ class Files:
             each.chmod(0o755 if each.is_dir() else 0o644)
 
     def environment(self, service: str) -> dict[str, str]:
-        """Return the stack's settings of one service; what they name is in the folder."""
+        """Return the stack's settings of one service, and put the files that they name into the folder."""
         others = tuple(prefix for owner, prefix in _OWN_PREFIX.items() if owner != service)
         ours = {name: value for name, value in self._stack.environment.items() if not name.startswith(others)}
         url = with_login(self._stack.broker.url, self._stack.broker.credentials_of(service))

@@ -1,4 +1,4 @@
-"""The Kubernetes manifests as ``kubectl apply -k`` would send them, and what their pods would find."""
+"""The Kubernetes manifests as ``kubectl apply -k`` would send them, and the environment of their pods."""
 
 import subprocess
 import sys

@@ -1,8 +1,8 @@
-"""Other people's implementations in JavaScript, which the tests compare ours with.
+"""JavaScript implementations by others, which the tests compare ours with.
 
-tests/node pins them: versions and hashes, no address of a registry. Node.js and npm come with the developers' Python
-packages. After a change of package.json write the lock again, in tests/node:
-``npm install --package-lock-only --omit-lockfile-registry-resolved``.
+tests/node pins their versions and hashes, without the address of a registry. Node.js and npm come with the developers'
+Python packages. After a change of package.json, write the lock again in tests/node: ``npm install --package-lock-only
+--omit-lockfile-registry-resolved``.
 """
 
 import fcntl
@@ -28,7 +28,7 @@ def install(cache: Path) -> Path:
     """Install the packages, once for all test processes, and return the folder that holds ``node_modules``.
 
     Args:
-        cache: folder that outlives the tests; it keeps one installation for each lock.
+        cache: a folder that outlives the tests, with one installation for each lock.
 
     Raises:
         NotInstalled: no installation was there, and none could be made.
@@ -46,7 +46,7 @@ def install(cache: Path) -> Path:
 def _install(unfinished: Path, folder: Path) -> None:
     shutil.rmtree(unfinished, ignore_errors=True)
     shutil.copytree(_SOURCE, unfinished)
-    # No scripts: nothing that these packages bring is run before a test runs it.
+    # No scripts: no code of these packages runs before a test runs it.
     command = [str(NODE), str(_NPM), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
     try:
         subprocess.run(  # noqa: S603 - our own command

@@ -1,4 +1,4 @@
-"""A system in use: what becomes of others' mail decides whose fault a refusal is (``shared.delivery.witnesses``)."""
+"""Mail to other people during a test: how it ends decides whose fault a refusal is (``shared.delivery.witnesses``)."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator

@@ -1,4 +1,4 @@
-"""A collector of OpenTelemetry's protocol (OTLP over HTTP) that keeps the spans it gets."""
+"""An OpenTelemetry collector (OTLP over HTTP) that keeps the spans it gets."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -35,7 +35,7 @@ class Collector:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What sends a process's spans here, soon."""
+        """The settings that make a process send its spans here, soon."""
         return {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{self.port}", "OTEL_BSP_SCHEDULE_DELAY": "100"}
 
     async def take(self, request: web.Request) -> web.Response:

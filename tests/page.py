@@ -1,4 +1,4 @@
-"""The page in a browser, as tests look at it and act on it."""
+"""Reads the page in a browser, and acts on it, for tests."""
 
 from playwright.async_api import Locator, Page, expect
 
@@ -14,7 +14,7 @@ def token(system: System, user: str) -> str:
 
 
 async def reader(system: System, name: str = "reader", **record: object) -> str:
-    """Somebody with nothing unread: what other tests broadcast is in everybody's inbox."""
+    """Somebody with nothing unread. Broadcasts of other tests are in everybody's inbox, so they are marked as read."""
     user = await system.person(name, **record)
     await system.call("POST", "/v1/inbox/read-all", user)
     return user

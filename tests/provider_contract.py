@@ -37,7 +37,7 @@ from tests.attempts import cancel_once, outcome, perform
 from tests.waiting import eventually
 
 RETRY_AFTER_S = 60
-# Planted in titles and texts, and in whatever else a rig says in its server's answers; looked for in logs and errors.
+# Planted in titles and texts, and in what a rig's server answers. Logs and errors are searched for it.
 SECRET = "planted7secret"
 
 
@@ -74,7 +74,7 @@ class Ends:
     Attributes:
         kind: None is success, where a fault harms nobody.
         arrives: the provider has the message all the same.
-        wait_s: the wait that the error asks for where the provider names none.
+        wait_s: the wait that the error asks for if the provider names none.
     """
 
     kind: type[DeliveryError] | None
@@ -214,15 +214,15 @@ class ProviderContract:
         else:
             assert isinstance(ended, DeliveryError)
             assert (type(ended), ended.reason) == (expected.kind, expected.reason)
-            # By it is known how many others got the same answer.
+            # The code is needed to count how many others got the same answer.
             assert ended.code or not isinstance(ended, PermanentFailure)
-        # No second try behind our back: what was taken is there once.
+        # No second try behind our back: an accepted message is there once.
         assert await count(rig, "the unlucky one") == int(expected.arrives)
         if isinstance(ended, TemporaryFailure):
             check_wait(fault, expected, ended)
         following = await outcome(provider, rig.attempt(title="Hello", message="the next one"))
         if fault in RATE_LIMITS and isinstance(following, TemporaryFailure):
-            # A provider may keep to a limit that was meant for all of its recipients.
+            # A limit that was meant for all recipients may hold up the next send, too.
             assert following.reason is Reason.RATE_LIMITED
             assert timedelta(0) < (following.retry_after or timedelta(0)) <= timedelta(seconds=RETRY_AFTER_S)
         else:
@@ -244,7 +244,7 @@ class ProviderContract:
         ended = await unlucky
         expected = self._ends(hang)
         assert (ended.state, ended.reason) == (State.PENDING, expected.reason)
-        # In doubt only where it may have been taken: whoever waits in vain before that has sent nothing.
+        # In doubt only if it may have been accepted: a send that timed out before that has sent nothing.
         assert ended.in_doubt == (expected.kind is OutcomeUnknown)
         assert await count(rig, "the unlucky one") == int(expected.arrives)
         assert isinstance(await outcome(provider, rig.attempt(title="Hello", message="the next one")), Receipt)
@@ -255,7 +255,7 @@ class ProviderContract:
         caplog.set_level(logging.DEBUG)
         told: list[str] = []
         for fault in [None, *(fault for fault in Fault if isinstance(self.expected[fault], Ends))]:
-            # The loop cuts off what hangs; what a provider itself raises is looked at as well.
+            # The loop cuts off a send that hangs. An error that the provider raises itself is checked as well.
             for end in (perform,) if fault in HANGS else (perform, outcome):
                 # A provider that has been told to wait would not ask again.
                 provider = rig.open_provider()

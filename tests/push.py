@@ -1,4 +1,4 @@
-"""What the tests of the push service share: attempts to send, and a sandbox process to send them to."""
+"""Shared by the tests of the push service: attempts to send, and a sandbox process to send them to."""
 
 import json
 import os
@@ -56,7 +56,7 @@ def ntfy(topic: str = NTFY_TOPIC) -> MobileToken:
 
 
 class What(TypedDict, total=False):
-    """What a test says about an attempt; the rest is as usual."""
+    """The parts of an attempt that a test chooses. The rest has defaults."""
 
     title: str
     message: str

@@ -1,7 +1,7 @@
 """Many pushes to APNs, 50 in flight, while the sandbox misbehaves in a share of its answers.
 
-Run small by the tests and large by ``make bench``. Each push is tried again as the delivery loop would until it has
-ended, and what then ended, arrived or stayed behind is compared with what was played.
+The tests run it small, ``make bench`` runs it large. Each push is retried as in the delivery loop until it has ended.
+Then the ends, the pushes that arrived and the sockets that were left are compared with the faults that were played.
 """
 
 import asyncio
@@ -53,8 +53,8 @@ class Soak:
     """What came of it.
 
     Attributes:
-        wrong: sends that ended otherwise than what was played, or that arrived never, or more often than once and once
-            more for each try that was in doubt.
+        wrong: sends that did not end as the played fault says, that never arrived, or that arrived more often than once
+            plus once for each try in doubt.
         ends: how many ended how, after all tries; to be compared with ``expected``.
     """
 
@@ -76,7 +76,7 @@ async def soak(provider: ApnsProvider, sandbox: PushSandbox, sends: int, *, ever
             fault, expected[token] = FAULTS[number // every % len(FAULTS)]
             is_final = issubclass(expected[token][0], PermanentFailure)
             await sandbox.play("apns", dict(fault), to=token, times=None if is_final else 1)
-        # What is not final is played once, so trying again comes to a receipt.
+        # A fault that is not final is played once, so a retry gets a receipt.
         final = expected[token][0] if issubclass(expected[token][0], PermanentFailure) else Receipt
         report.expected[final.__name__] += 1
     ended, doubts = await _send_all(provider, expected, report)

@@ -1,4 +1,4 @@
-"""An HTTP server whose answers are bytes: chunked, slow, cut, too long, packed or nonsense, as peers are."""
+"""An HTTP server whose answers are raw bytes: chunked, slow, cut, too long, compressed or nonsense."""
 
 import asyncio
 import contextlib

@@ -31,7 +31,7 @@ from shared.store.keys import new_notification_id
 from tests.waiting import eventually
 
 SECRET = "a secret of the tests, longer than 32 bytes"
-# Whose pages may call across origins.
+# The origin whose pages may call across origins.
 ALLOWED = "https://app.example.com"
 
 
@@ -127,7 +127,7 @@ class Client:
         while True:
             message = await self.socket.receive(timeout=within_s)
             if message.type is aiohttp.WSMsgType.CLOSE:
-                # The client has answered it meanwhile; where that failed, its own code is another one.
+                # The client has answered it meanwhile. If that failed, the client's own code differs.
                 code: int = message.data
                 return code
             if message.type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR):

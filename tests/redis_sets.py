@@ -1,8 +1,8 @@
-"""Redis as it is run where it may not fail: a master with a replica and Sentinels, and a cluster.
+"""Redis with high availability: a master with a replica and Sentinels, and a cluster.
 
 Real processes in private folders on free loopback ports, with TLS beside the plain ports where a test asks for it.
-Promises that every part knows every other one and that replicas follow when ``start`` returns. Failover is quick: a
-master is taken for dead after a second.
+Promises that when ``start`` returns, every part knows every other one and replicas follow. Failover is quick: a master
+counts as dead after a second.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ async def info(server: LocalServer, section: str) -> dict[str, Any]:
 
 
 async def follows(replica: LocalServer) -> bool:
-    """Tell whether a replica has its master's data and gets what is new."""
+    """Tell whether a replica has its master's data and follows it."""
     found = await info(replica, "replication")
     return found.get("master_link_status") == "up"
 
@@ -73,7 +73,7 @@ def _server(data: Path, *options: str | int) -> LocalServer:
 
 
 class Tls:
-    """An authority and a certificate of it for this machine's loopback address, in files.
+    """A certificate authority, and a certificate of it for the loopback address, in files.
 
     Args:
         data: takes the files.
@@ -165,7 +165,7 @@ class SentinelSet:
     async def rejoin(self) -> None:
         """Make the old master the new one's replica, and run it if it does not run.
 
-        Left to themselves Sentinels take ten seconds for it.
+        Without this, Sentinels take ten seconds for it.
         """
         await self.master.start()
         await ask(self.master, "REPLICAOF", LOOPBACK, self._known_port(self.replica))

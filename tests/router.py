@@ -1,4 +1,4 @@
-"""The router's parts in this process, for tests that put something into them."""
+"""The router's parts in this process, for tests of the intake."""
 
 from collections.abc import Sequence
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""What a test asks of a running sandbox: what arrived, and which faults to play."""
+"""A client of a running sandbox: reads what arrived, and sets the faults to play."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""SMS as the service's own parts see them: settings that point at a sandbox, and attempts."""
+"""Shared by the tests of the SMS service: settings that point at a sandbox, and attempts."""
 
 import time
 from datetime import UTC, datetime
@@ -62,7 +62,7 @@ def vonage_settings_for(box: Sandbox, **others: Any) -> SmsSettings:
 
 
 def parts_for(settings: SmsSettings) -> Desk:
-    """What providers send by, without a store; only callbacks would ask for more of a desk."""
+    """The parts that providers need to send, without a store. Only callbacks would need the rest of a desk."""
     return cast("Desk", SmsParts(settings, SystemClock(), Texts(settings.sms_max_segments)))
 
 

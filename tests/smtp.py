@@ -1,4 +1,4 @@
-"""What the tests of the email channel share: attempts, settings, and a relay that follows a script line by line."""
+"""Shared by the tests of the email channel: attempts, settings, and a relay that follows a script."""
 
 import asyncio
 import base64
@@ -31,7 +31,7 @@ ID = "01893e4a-0000-7003-8000-000000000000"
 
 
 def token_without_category(secret: str, address_digest: str) -> str:
-    """Make a token as the mails have it that were sent before links were about a category."""
+    """Make a token as in mails that were sent before links had a category."""
     address = bytes.fromhex(address_digest)
     mac = hmac.digest(secret.encode(), b"carillon unsubscribe v1\0" + address, "sha256")[:16]
     return base64.urlsafe_b64encode(address + mac).decode()
@@ -75,7 +75,7 @@ def email_settings(*urls: str, **others: Any) -> EmailServiceSettings:
 
 
 def ses_environment(box: Sandbox) -> dict[str, str]:
-    """The settings that have mail go to the sandbox's SES."""
+    """The settings that send mail to the sandbox's SES."""
     return {
         "EMAIL_SES_REGION": SES_REGION,
         "EMAIL_SES_ACCESS_KEY_ID": box.credentials.ses_access_key_id,

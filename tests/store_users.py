@@ -1,4 +1,4 @@
-"""A store with a user for each service, and what it has refused them."""
+"""A store with a user for each service, and the commands that it refused them."""
 
 from redis.asyncio import Redis
 

@@ -75,7 +75,7 @@ class System:
         return entries
 
     async def in_inbox(self, user_id: str, notification_id: str, within_s: float = 10) -> dict[str, Any]:
-        """Wait until a notification stands in a user's inbox, and return its entry."""
+        """Wait until a notification is in a user's inbox, and return its entry."""
 
         async def entry() -> dict[str, Any] | None:
             return next((one for one in await self.inbox(user_id) if one["id"] == notification_id), None)

@@ -1,6 +1,6 @@
-"""Texts that have made pages run a stranger's script: families of vectors multiplied out, and single known ones.
+"""Texts that have made pages run injected scripts: combinations of vectors, and single known ones.
 
-Each calls ``xss()`` in its own way. A page that shows texts as texts shows all of them, and nothing is ever called.
+Each calls ``xss()`` in its own way. A page that shows them as text shows them all and never calls it.
 """
 
 from html import escape
@@ -51,7 +51,7 @@ _CARRIERS = (
 )  # fmt: skip
 
 _KNOWN = (
-    # Mutations: what the parser makes of it is not what was checked.
+    # Mutations: the parser turns it into something else than was checked.
     f'<noscript><p title="</noscript><img src=x onerror={_CALL}>">',
     f"<math><mtext><table><mglyph><style><!--</style><img title='--&gt;&lt;img src=x onerror={_CALL}&gt;'>",
     f"<svg></p><style><a id='</style><img src=x onerror={_CALL}>'>",

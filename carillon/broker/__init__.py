@@ -1,1 +1,1 @@
-"""Who may do what at the broker: one table of roles, and the configurations written from it."""
+"""Who may do what at the broker: a table of roles, and the configurations that are written from it."""

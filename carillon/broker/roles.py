@@ -1,8 +1,8 @@
 """Who may do what at the broker: one table of roles.
 
-Promises that what the table does not allow is refused: publishing, subscribing and receiving. A login of a role that
-is bound connects under one client id only, its own name, so that it cannot take over the session of a service. A
-service's processes have many client ids each; the five services trust each other in this.
+Promises that the broker refuses what the table does not allow: publishing, subscribing and receiving. A login of a
+bound role connects only under its own name as the client id, so it cannot take over the session of a service. Each
+service's processes use many client ids, and the five services trust each other in this.
 
 ``carillon.broker.rules`` writes the brokers' own configurations from it, which ``carillon up``, the tests and the
 cluster use.
@@ -33,10 +33,10 @@ class Role:
 
     Attributes:
         publish: filters of the topics that it may publish on.
-        subscribe: filters; one it may subscribe to as it stands, and to what is narrower unless it is shared.
+        subscribe: filters that it may subscribe to. A narrower filter is allowed, too, unless the filter is shared.
         deny_publish: exceptions from ``publish``.
-        deny_subscribe: exceptions from ``subscribe``: with ``#`` everything below, otherwise the filter as it stands.
-        deny_receive: topics that never reach it, whatever it has subscribed to.
+        deny_subscribe: exceptions from ``subscribe``: with ``#`` everything below, otherwise exactly the filter.
+        deny_receive: topics that never reach it, even if it has subscribed to them.
         bound: a login connects under its own name only.
     """
 
@@ -97,7 +97,7 @@ def roles(prefix: str = "") -> dict[str, Role]:
             bound=False,
         ),
         *(_channel_role(topics, channel, events, receipts) for channel in Channel),
-        # It hears of what is its own: the answers to it, and the events of notifications whose ids it was told.
+        # It receives what is its own: its answers, and the events of notifications whose ids it knows.
         Role(
             "publisher",
             publish=(publishes,),
@@ -130,8 +130,8 @@ def _channel_role(topics: Topics, channel: Channel, events: str, receipts: str) 
 def whoever_is_on_this_machine(prefix: str = "") -> Role:
     """Return what a client without a login may do at a broker that only this machine reaches.
 
-    Everything that a publisher, a gateway and an admin may, with any client id and any response topic; not what is
-    between the services.
+    Everything that a publisher, a gateway and an admin may do, with any client id and any response topic. The topics
+    between the services stay closed.
     """
     internal = f"{prefix}internal/#"
     return Role(

@@ -1,7 +1,7 @@
 """The brokers' own configurations, written from the table of roles.
 
 mosquitto reads the file of its dynamic-security plugin, EMQX an ``acl.conf``. Promises that both say what
-``carillon.broker.roles`` says and that a password stands in neither.
+``carillon.broker.roles`` says, and that neither holds a password.
 """
 
 import base64
@@ -21,7 +21,7 @@ _HASH_BYTES = 64
 
 
 def new_password() -> str:
-    """Return a password that nobody guesses and every URL takes."""
+    """Return a password that nobody can guess and that fits into a URL."""
     return secrets.token_urlsafe(24)
 
 
@@ -39,7 +39,8 @@ def dynamic_security(logins: Iterable[Login], prefix: str = "", *, anybody: bool
     written: dict[str, dict[str, Any]] = {}
     for login in logins:
         role = table[login.role]
-        # The plugin of mosquitto 2.0 puts no client id into topics: who has topics of its own has a role of its own.
+        # The plugin of mosquitto 2.0 puts no client id into topics, so a login with topics of its own gets a role of
+        # its own.
         own = f"{role.name}:{login.name}" if role.is_personal else role.name
         written[own] = {"rolename": own, "acls": _acls(role, login.name)}
         clients.append(_client(login, own, bound=role.bound))
@@ -63,7 +64,7 @@ def _with_anybody(document: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     answers = Role("answers", publish=("#",), deny_publish=(f"{prefix}internal/#",))
     for client in document["clients"]:
         if client["username"] in ANSWERING:
-            # Below the service's own role, which allows it some of what is internal.
+            # With a lower priority than the service's own role, which allows some internal topics.
             client["roles"].append({"rolename": answers.name, "priority": -1})
     return {
         "roles": [*document["roles"], *({"rolename": role.name, "acls": _acls(role, "")} for role in (local, answers))],
@@ -138,5 +139,5 @@ def _emqx(topic_filter: str, client_id: str, *, exact: bool = False) -> str:
 
 
 def _quoted(name: str) -> str:
-    # Of what a login may hold, only the dot means something to a regular expression; Erlang reads the backslash twice.
+    # A login's only character with a meaning in a regular expression is the dot. Erlang reads the backslash twice.
     return name.replace(".", "\\\\.")

@@ -1,1 +1,1 @@
-"""The whole system on one machine: servers, sandbox and services as processes, what ``carillon up`` runs."""
+"""The whole system on one machine, as ``carillon up`` runs it: servers, sandbox and services as processes."""

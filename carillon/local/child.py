@@ -1,12 +1,11 @@
 """One child process: started, waited for, stopped by its process id.
 
-Promises that ``start`` returns only when the child really answers, that ``stop`` and ``kill`` return only when it is
-gone, and that on Linux a child does not outlive the process that started it, however that one ends. Output goes to a
-log file, never to a pipe that somebody has to drain. Independent of the event loop: a child started in one loop may be
-stopped in another.
+Promises that ``start`` returns only when the child really answers, and that ``stop`` and ``kill`` return only when it
+is gone. On Linux a child never outlives the process that started it. Other systems have no parent-death signal, so
+there a starter that is killed leaves its children running.
 
-Does not promise the last part elsewhere: without Linux's parent-death signal, a starter that is killed leaves its
-children running.
+Output goes to a log file, never to a pipe that somebody has to drain. Independent of the event loop: a child started in
+one loop may be stopped in another.
 """
 
 import asyncio
@@ -44,7 +43,7 @@ class ChildFailed(CarillonError):
 
 
 class Child:
-    """A process of our own, in a process group of its own, so that a terminal's Ctrl-C reaches only us."""
+    """A child process in a process group of its own, so that a terminal's Ctrl-C reaches only us."""
 
     def __init__(
         self,
@@ -64,7 +63,7 @@ class Child:
             name: what people see, for instance ``email`` or ``router-1``.
             command: the program and its arguments.
             log: the file that takes stdout and stderr, appended to.
-            ready: whether the child answers; asked again and again while it starts. It must not raise.
+            ready: tells whether the child answers; called repeatedly while it starts. It must not raise.
             environment: the whole environment of the child; None for a copy of ours.
             working_folder: where the child runs; None for our own.
             grace_s: how long ``stop`` waits between SIGTERM and SIGKILL.
@@ -133,7 +132,7 @@ class Child:
         """End the process and its whole group at once, as a crash would, and return its exit status."""
         self.wanted = False
         if self._running is not None:
-            # Even when the leader is gone: a grandchild may not be.
+            # Even if the leader is gone, because a grandchild may be left.
             self._signal_group(signal.SIGKILL)
             await self._gone_within(_KILLED_WITHIN_S)
         return self.exit_status
@@ -185,7 +184,7 @@ class Child:
         """Return what went wrong, nothing when the child answers."""
         deadline = monotonic() + within_s
         answered = False
-        # Asked only while it lives: somebody else's server on the same port would answer as well.
+        # Asked only while the child lives: another server on the same port would answer as well.
         while self.alive and not answered and monotonic() < deadline:
             answered = await self._ready()
             if not answered:
@@ -217,7 +216,7 @@ def _die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
 
     def ask() -> None:
         libc.prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
-        if os.getppid() != starter:  # It was gone before we asked.
+        if os.getppid() != starter:  # The starter was gone before we asked.
             os._exit(1)
 
     return ask

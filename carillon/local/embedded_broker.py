@@ -1,9 +1,9 @@
 """The broker that comes with Carillon: ``python -m carillon.local.embedded_broker PORT``.
 
-rumqttd, from the wheel iotcore, behind a door of ours on a loopback port. rumqttd speaks MQTT 5 and 3.1.1 on different
-ports, and confuses shared subscriptions that have the same group name and different filters; the door shows each client
-the right port, gives each shared filter a group of its own, and keeps message expiry, over which rumqttd stumbles, from
-it. It runs until it is signalled.
+This is rumqttd, from the wheel iotcore, behind a proxy of ours on a loopback port. rumqttd has three faults that the
+proxy hides. It speaks MQTT 5 and 3.1.1 on different ports: the proxy connects each client to the right one. It confuses
+shared subscriptions with the same group name and different filters: the proxy gives each shared filter its own group.
+It fails when messages expire: the proxy hides the expiry from it. It runs until it gets a signal.
 
 Keeps everything in memory: a restart forgets sessions, retained messages and queues. Does not honour a session's expiry
 or a client's Receive Maximum, and answers Success where nobody is subscribed. Cuts off an MQTT 3.1.1 subscriber that
@@ -67,7 +67,7 @@ _CHUNK_BYTES = 64 * 1024
 
 
 class _Door:
-    """Takes the clients' connections and leads each to the port of its protocol version."""
+    """Takes the clients' connections and forwards each to the port of its protocol version."""
 
     def __init__(self, *, mqtt5: int, mqtt3: int) -> None:
         self._mqtt5 = mqtt5
@@ -93,7 +93,7 @@ class _Door:
                     ("to client", _packets(from_broker, writer, _for_client) if is_5 else _bytes(from_broker, writer)),
                 )
             )
-            # A connection that ends on one side ends on the other.
+            # If a connection ends on one side, it ends on the other.
             _, pending = await asyncio.wait((there, back), return_when=asyncio.FIRST_COMPLETED)
             for task in pending:
                 task.cancel()
@@ -135,7 +135,7 @@ def _start_rumqttd(*, mqtt5: int, mqtt3: int) -> None:
     with TemporaryDirectory(prefix="carillon-broker-") as folder:
         configuration = Path(folder) / "rumqttd.toml"
         configuration.write_text(_CONFIGURATION.format(mqtt5=mqtt5, mqtt3=mqtt3))
-        # It reads the file here and never again.
+        # It reads the file only here.
         broker = IotCoreBroker(config_path=str(configuration))
     # It cannot be stopped; it ends with the process.
     threading.Thread(target=broker.run_forever, name="rumqttd", daemon=True).start()
@@ -144,7 +144,7 @@ def _start_rumqttd(*, mqtt5: int, mqtt3: int) -> None:
 def main() -> None:
     """Run the broker in this process."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    # rumqttd hands over a record of level ERROR for every packet, with the client's id and no error in it.
+    # rumqttd logs a record of level ERROR for every packet, with the client's id and no error in it.
     logging.getLogger("rumqttd").setLevel(logging.CRITICAL)
     mqtt5 = free_port()
     mqtt3 = free_port({mqtt5})

@@ -1,4 +1,4 @@
-"""What somebody types after ``carillon up`` to see something happen: commands that work as they are printed."""
+"""Commands to try after ``carillon up``. Each works as it is printed."""
 
 import json
 import shlex

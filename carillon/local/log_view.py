@@ -1,7 +1,7 @@
-"""The logs of several processes as one readable stream: what the services write as JSON lines, for a person's eyes.
+"""The logs of several processes as one stream: the services' JSON lines in a form for people.
 
-Promises that a line which is no JSON is shown as it is, and that the files stay bounded: a file that was read to its
-end and is too long begins again. Does not promise an order between processes finer than the poll.
+Promises that a line that is not JSON is shown as it is. The files stay bounded: a file that is too long is emptied once
+it was read to its end. Lines of different processes are only in order between two polls, not within one.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 _FILE_LIMIT_BYTES = 32 * 1024 * 1024
 _READ_BYTES = 1024 * 1024
 _NAME_WIDTH = 9
-# Shown in columns of their own, or of no use to a person.
+# Shown in their own columns, or useless to a person.
 _OWN_COLUMN = frozenset({"at", "level", "service", "logger", "event", "exception", "traceback"})
 _RESET, _DIM, _BOLD = "\x1b[0m", "\x1b[2m", "\x1b[1m"
 _LEVEL_COLOURS = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m", "debug": _DIM}
@@ -47,7 +47,7 @@ class LogView:
         if not path.exists():
             return []
         size = path.stat().st_size
-        if size < self._offsets[path]:  # Somebody else began it anew.
+        if size < self._offsets[path]:  # Somebody else emptied the file.
             self._offsets[path], self._rests[path] = 0, b""
         with path.open("r+b") as file:
             file.seek(self._offsets[path])
@@ -91,5 +91,5 @@ def _as_json(name: str, line: str) -> str:
 
 
 def heading(text: str, *, colour: bool) -> str:
-    """Return a line that stands out between the others."""
+    """Return a line that stands out from the others."""
     return f"{_BOLD}{text}{_RESET}" if colour else text

@@ -1,9 +1,9 @@
 """Keeps the message expiry of MQTT 5 from the embedded broker, and gives it back to whoever receives the message.
 
-When a message expires inside rumqttd, the shared subscription that it waited for is served nothing any more: one
-publish with an expiry of 0 is enough to end the router's intake. So towards rumqttd the property becomes a user
-property that says when the time is over; towards the client it is the property again, with what is left (MQTT 5.0,
-3.3.2.3.3). What is too late is delivered with 0 left, where another broker would drop it.
+If a message expires inside rumqttd, its shared subscription never gets a message again. One publish with an expiry of 0
+is enough to stop the router's intake. So on the way to rumqttd the property becomes a user property with the time of
+expiry. On the way to the client it becomes the property again, with the seconds that are left (MQTT 5.0, 3.3.2.3.3). A
+message that is too late is delivered with 0 left, where another broker would drop it.
 """
 
 from carillon.local.share_groups import NotMqtt, Packet, after_properties, variable_integer
@@ -79,7 +79,7 @@ def _length_at(packet: Packet) -> int:
 
 
 def _each(body: bytes, at: int, end: int) -> list[bytes]:
-    """Cut the properties apart."""
+    """Split the properties."""
     found = []
     while at < end:
         begin, kind = at, body[at]

@@ -1,4 +1,4 @@
-"""Where everything that lasts of the local system is kept, and what names another folder."""
+"""The folder for everything of the local system that lasts, and the variable that names another one."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
 """Where the parts of a local system listen, and which ports of this machine are free.
 
-Promises nothing for later: a free port can be taken by somebody else a moment after the answer.
+Does not reserve ports: another program may take a free port a moment after the answer.
 """
 
 import random
@@ -15,7 +15,7 @@ LOOPBACK = "127.0.0.1"
 SERVICES = ("router", *(each.value for each in Channel if each is not Channel.REALTIME), Channel.REALTIME.value)
 
 # Below the ports that Linux gives to outgoing connections (net.ipv4.ip_local_port_range starts at 32768), so that no
-# client of ours takes a port between the question and the server's start.
+# client of ours takes a port between the check and the start of the server.
 FREE_PORTS = range(15_000, 32_000)
 _TRIES = 1000
 
@@ -42,14 +42,14 @@ PORT_OPTIONS = (
     PortOption("prometheus", "--prometheus-port", "CARILLON_PROMETHEUS_PORT", "Prometheus, where it is installed"),
 )
 
-# Moves all of them; those that are given by themselves stay where they are asked for.
+# Moves all ports, except those that are given on their own.
 PORT_BASE_OPTION = "--port-base"
 
 
 def is_free(port: int) -> bool:
     """Return whether a server of ours could listen on that port of the loopback address."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # Connections of a server that ended a moment ago do not count; a listening server does.
+        # Connections of a server that has just ended do not count, a listening server does.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))

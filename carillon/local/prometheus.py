@@ -1,7 +1,7 @@
-"""A Prometheus that watches the system on this machine, where one is installed.
+"""A Prometheus for the system on this machine, if one is installed.
 
-Promises the labels that the rules and dashboards rely on, and bounded storage in the data folder: two days, and not
-much more than 256 MB. It listens on the loopback address, and nobody is told of an alert: its page shows them.
+Promises the labels that the rules and dashboards need. Storage in the data folder is bounded: two days, and not much
+more than 256 MB. It listens on the loopback address. Its page shows alerts, but nobody is notified of them.
 """
 
 import json
@@ -27,7 +27,7 @@ _ANSWER_WITHIN_S = 2.0
 def local_prometheus(
     data: Path, port: int, targets: Mapping[str, str], *, rules: Path = RULES, interval_s: float = _INTERVAL_S
 ) -> Child | None:
-    """Return a Prometheus of this machine, not started yet; None where none is installed.
+    """Return a Prometheus of this machine, not started yet; None if none is installed.
 
     Args:
         data: folder that takes its configuration, its storage and its log.

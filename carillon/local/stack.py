@@ -1,9 +1,9 @@
 """The whole system on this machine: broker, store, sandbox and the five services, each a process of its own.
 
-Promises that every part answers once ``start`` has returned, that every port is on the loopback address, that the
-providers are the sandbox's (nothing leaves this machine, unless ``browser_push_hosts`` lets pushes to browsers out),
-that a data folder serves one stack at a time and that a second start on it continues where the first one stopped. Does
-not watch the processes: who does looks at ``children``.
+Promises that every part answers once ``start`` has returned, and that every port is on the loopback address. The
+providers are the sandbox's: nothing leaves this machine, unless ``browser_push_hosts`` allows pushes to browsers. A
+data folder serves one stack at a time. A second start on it continues where the first one stopped. Does not watch the
+processes: a supervisor finds them in ``children``.
 """
 
 import asyncio
@@ -25,13 +25,13 @@ from sandbox.credentials import service_environment
 from shared.core.errors import CarillonError
 from shared.core.model import Channel
 
-# What one service alone reads. No service gets the credentials of another; links to unsubscribe are made by email and
-# served by realtime.
+# Prefixes of settings that only one service gets. No service gets the credentials of another. Email makes the links to
+# unsubscribe, and realtime serves them.
 _OWN_PREFIX = {channel.value: f"{channel.upper()}_" for channel in Channel}
 _OWN_PREFIXES = tuple(_OWN_PREFIX.values())
 _SHARED_BY = {"email": "EMAIL_UNSUBSCRIBE_", "realtime": "EMAIL_UNSUBSCRIBE_"}
 
-# Longer than the grace period in which a service finishes what it has in hand.
+# Longer than a service's grace period for what it has in hand.
 _SERVICE_GRACE_S = 35.0
 _PROBE_TIMEOUT_S = 2.0
 _ENVIRONMENT_FILE = "environment"
@@ -41,7 +41,7 @@ _ORIGINS = "REALTIME_ALLOWED_ORIGINS"
 
 
 class Stack:
-    """A system of our own. One process of each service at first; more, and fewer, on demand."""
+    """A system on this machine. It starts with one process of each service; more or fewer can be started."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Stack:
         self.store: LocalServer = local_store(self.data, self.ports.redis, embedded=embedded)
         self.sandbox = self._describe_sandbox()
         self.environment: dict[str, str] = {}
-        # With the prefix that the services inherit, so that a command in another terminal knows it, too.
+        # With the topic prefix that the services inherit, so that a command in another terminal finds it.
         self._settings = {**({_PREFIX: prefix} if prefix else {}), **(settings or {})}
         self._first = tuple(services)
         self._browser_push_hosts = browser_push_hosts
@@ -139,7 +139,7 @@ class Stack:
             progress(f"services: {', '.join(self._first)}")
         except BaseException as error:
             await self.stop()
-            # One service that does not start is the news; that the others were cancelled is not.
+            # Report the service that did not start, not the others, which were cancelled.
             if isinstance(error, ExceptionGroup):
                 raise error.exceptions[0] from None
             raise
@@ -349,7 +349,7 @@ def _asked_origins() -> list[str]:
 
 
 def _inherited() -> dict[str, str]:
-    """Our own environment without what could point a service at the world outside, and without what is ours alone."""
+    """Our own environment without settings that could point a service at the outside world, or that are for us only."""
     mine = {
         name: value
         for name, value in os.environ.items()

@@ -1,4 +1,4 @@
-"""Starts again what dies, with growing pauses, and gives up on what keeps dying."""
+"""Restarts processes that die, with growing pauses, and gives up on one that keeps dying."""
 
 import asyncio
 from collections import deque

@@ -1,7 +1,7 @@
 """``carillon up``: the whole system on this machine, with sample people, until Ctrl-C.
 
-Promises that a busy port is named before anything starts, that nothing of it runs any more when it has ended, and that
-a second run on the same data folder continues. The people are loaded once: what is changed about them later stays.
+Promises that a busy port is named before anything starts, and that no process is left when it has ended. A second run
+on the same data folder continues. The people are loaded once, so later changes to them stay.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ _LOADED = "carillon:sample_directory"
 _REFUSED, _FAILED = 2, 1
 _TOKEN_LIFETIME = timedelta(days=7)
 _LOG_POLL_S = 0.2
-# For what the sandbox says about one browser's subscription.
+# For a subscription of one browser at the sandbox.
 _ANSWER_BYTES, _ANSWER_WITHIN_S = 16 * 1024, 10.0
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -127,7 +127,7 @@ class _Run:
 
     def _on_signal(self) -> None:
         if self._told_to_stop.is_set():
-            # Asked twice: no more patience.
+            # At the second signal it does not wait any longer.
             for child in (*self._stack.children, *filter(None, [self._prometheus])):
                 child.end_now()
         self._told_to_stop.set()
@@ -183,7 +183,7 @@ class _Run:
             self._prometheus = None
 
     async def _load_people(self) -> None:
-        # Remembered in the store itself: the folder may be served by another store than the last time.
+        # Remembered in the store itself, because the folder may have another store than the last time.
         async with redis.asyncio.from_url(self._stack.store.url) as store:
             if await store.exists(_LOADED):
                 return
@@ -262,7 +262,7 @@ class _Run:
             self._out.write(text + "\n")
             self._out.flush()
         except BrokenPipeError:
-            # Nobody reads any more.
+            # Nobody reads the output any more.
             self._told_to_stop.set()
 
 

@@ -1,4 +1,4 @@
-"""What an outbox holds, when an entry must not be sent any more, and why an outbox refuses something.
+"""What an outbox holds, when an entry must not be sent any more, and the errors of an outbox.
 
     OutboxError
     +- OutboxInUse       another process has the file
@@ -17,15 +17,15 @@ from carillon.receipts import Refusal
 from shared.core.errors import CarillonError
 from shared.store.keys import IDEMPOTENCY_WINDOW_S
 
-# The router's window begins with the acceptance, which is not before the first send. The last ten minutes are for a
-# publish that lies in the broker for a while before a router takes it.
+# The router's window begins with the acceptance, and so after the first send. The last ten minutes are left for a
+# publish that waits in the broker before a router takes it.
 RESEND_WINDOW_MS = (IDEMPOTENCY_WINDOW_S - 600) * 1000
 
 OUTBOX_ENTRIES = 100_000
 
 
 class OutboxError(CarillonError):
-    """The outbox did not take or give something; what it held before is still there."""
+    """The outbox could not write or read something. What it held before is still there."""
 
 
 class OutboxInUse(OutboxError):
@@ -62,7 +62,7 @@ class Entry:
     Attributes:
         topic: with the prefix.
         deadline: after it nothing is sent; None where the payload names none.
-        first_sent_at: None when it was certainly never sent.
+        first_sent_at: None if it was certainly never sent.
         error: why it is refused or stale.
     """
 
@@ -79,7 +79,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class NewEntry:
-    """A publish to be kept; ``sending`` says that it may leave before anything more is written down about it."""
+    """A publish to be kept. ``sending`` says that it may be sent before the next write about it."""
 
     key: str
     topic: str = field(repr=False)

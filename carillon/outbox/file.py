@@ -1,11 +1,11 @@
 """The file of an outbox: an SQLite database with one row per publish that has no receipt, or that needs somebody.
 
-Promises that what a committed call wrote survives the death of this process and of the machine (write-ahead log, synced
-at every commit), that one connection at a time has the file, and that a file which is damaged, of another program or of
-a later Carillon is left as it is. Belongs to one thread; ``carillon.outbox.outbox`` is its asyncio side.
+Promises that a committed write survives the death of this process and of the machine (write-ahead log, synced at every
+commit). One connection at a time has the file. A file that is damaged, or that belongs to another program or to a later
+Carillon, is not changed. Belongs to one thread; ``carillon.outbox.outbox`` is its asyncio side.
 
-Does not work on a network file system whose locks or syncs are not real. The payloads stand in it as they are: the file
-is readable by its owner only, and not encrypted.
+Does not work on a network file system whose locks or syncs are not real. The payloads are not encrypted, but only the
+file's owner can read it.
 """
 
 import os
@@ -54,7 +54,7 @@ _SCHEMA = (
 )
 _COLUMNS = "number, key, topic, payload, state, written_ms, deadline_ms, first_sent_ms, error"
 
-# Another process may be in the middle of its own check of the file, or of its end.
+# Another process may just be checking the file or closing it.
 _LOCK_WAIT_S = 0.5
 
 AnswerT = TypeVar("AnswerT")
@@ -80,7 +80,7 @@ class OutboxFile:
         self._recount()
 
     def close(self) -> None:
-        """Write everything into the one file and give it free."""
+        """Write everything into the one file and release it."""
         with suppress(sqlite3.Error):
             self._database.close()
 
@@ -94,11 +94,11 @@ class OutboxFile:
         except OutboxError as error:
             if len(jobs) == 1:
                 return [error]
-            # One that is too large for the disk must not keep back those that make room.
+            # A call that is too large for the disk must not stop those that make room.
             return [outcome for job in jobs for outcome in self.transact([job])]
 
     def insert(self, new: NewEntry, now_ms: int) -> int:
-        """Keep a publish and return its number; the same one again, while it waits, has the number that it has.
+        """Keep a publish and return its number. If the same publish waits already, return that one's number.
 
         Raises:
             OutboxFull: nothing more is taken.
@@ -114,7 +114,7 @@ class OutboxFile:
                 if (topic, payload) != (new.topic, new.payload):
                     raise KeyInUse("an entry with this key and another topic or payload waits in the outbox")
                 return int(number)
-            # Nothing was accepted under a refused one, so the key is free for the corrected publish.
+            # Nothing was accepted under the key of a refused entry, so the corrected publish may use it.
             replaced = number
         if replaced is None and self._count >= self._limit:
             raise OutboxFull(self._what_fills_it())
@@ -137,7 +137,7 @@ class OutboxFile:
         return cursor.lastrowid or 0
 
     def begin(self, numbers: Sequence[int], now_ms: int) -> tuple[list[Entry], list[Ended]]:
-        """Return those of the entries that may be sent now, written down as sent, and those that have just ended."""
+        """Mark the entries that may be sent now as sent. Return them, and those that have just ended."""
         entries, ended = [], []
         for number in numbers:
             row = self._one(f"SELECT {_COLUMNS} FROM entries WHERE number = ? AND state = ?", number, State.WAITING)  # noqa: S608 - a constant
@@ -155,7 +155,7 @@ class OutboxFile:
         return entries, ended
 
     def end_overdue(self, now_ms: int) -> list[Ended]:
-        """End what must not be sent any more, and return it."""
+        """End entries that must not be sent any more, and return them."""
         waiting = self._database.execute(
             "SELECT number, deadline_ms, first_sent_ms FROM entries WHERE state = ?", (State.WAITING,)
         ).fetchall()
@@ -215,7 +215,7 @@ class OutboxFile:
         uri = f"{self._path.absolute().as_uri()}?mode=rw"
         database = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_LOCK_WAIT_S)
         try:
-            # Without a shared index of the log there is room for one connection only, until it ends, however it ends.
+            # Without a shared index of the log only one connection can have the file, until it ends.
             database.execute("PRAGMA locking_mode = EXCLUSIVE")
             database.execute("PRAGMA secure_delete = ON")
             database.execute("BEGIN EXCLUSIVE")
@@ -231,14 +231,14 @@ class OutboxFile:
         except BaseException:
             database.close()
             raise
-        # Of the examination of a file whose last process was killed; nobody else is here to use it.
+        # Left from ``_examine`` if the last process was killed. Nobody else can be using it now.
         self._path.with_name(f"{self._path.name}-shm").unlink(missing_ok=True)
         if self._path.stat().st_mode & 0o077:
             self._path.chmod(0o600)
         return database
 
     def _examine(self) -> None:
-        """Look at a file without the means to change it: even closing a damaged database would write its log back."""
+        """Check a file without write access: even closing a damaged database would write its log back."""
         uri = f"{self._path.absolute().as_uri()}?mode=ro"
         database = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_LOCK_WAIT_S)
         try:
@@ -247,14 +247,15 @@ class OutboxFile:
             if verdict != "ok":
                 raise OutboxUnusable(f"{self._path} is damaged")
         except sqlite3.OperationalError as error:
-            # SQLITE_READONLY: its making, which alone does without the log, was interrupted and is to be rolled back.
+            # SQLITE_READONLY: the creation of the file was interrupted and must be rolled back. Only the creation works
+            # without the log.
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_READONLY:
                 raise
         finally:
             database.close()
 
     def _is_new(self, database: sqlite3.Connection) -> bool:
-        """Tell whether nothing is in a database yet; OutboxUnusable when it is not ours to read."""
+        """Tell whether a database is still empty; OutboxUnusable if it is not one of ours."""
         (application_id,) = database.execute("PRAGMA application_id").fetchone()
         (version,) = database.execute("PRAGMA user_version").fetchone()
         (tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
@@ -267,13 +268,13 @@ class OutboxFile:
         return False
 
     def _said(self, work: Callable[[], AnswerT]) -> AnswerT:
-        """Do something, and say in our words what SQLite or the system have against it."""
+        """Do something, and translate errors of SQLite or the system into ours."""
         try:
             return work()
         except OSError as error:
             raise OutboxUnusable(f"{self._path} cannot be opened ({error.strerror})") from None
         except sqlite3.Error as error:
-            # From None: nothing of ours stands in SQLite's messages, but everything does in the frames below.
+            # From None: SQLite's messages hold no payload, but the stack frames below do.
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise OutboxInUse(f"{self._path} is used by another process") from None

@@ -4,9 +4,9 @@
         for entry in await outbox.refused():
             print(entry.key, entry.error)
 
-Promises that what was inserted is on disk when the call returns, and stays until it is removed or dropped; that calls
-which arrive together share one sync; and what ``carillon.outbox.file`` promises of the file. It sends nothing: a
-``Publisher`` with this file does. One of both can have the file at a time.
+Promises that an inserted entry is on disk when the call returns, and stays until it is removed or dropped. Calls that
+arrive together share one sync. It also promises what ``carillon.outbox.file`` promises of the file. It sends nothing: a
+``Publisher`` with this file does. Only one of the two can have the file at a time.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-# Calls of one transaction; one sync for as many is nearly nothing for each.
+# Calls of one transaction. One sync for so many costs each next to nothing.
 _TRANSACTION = 500
 _PAGE = 500
 
@@ -98,7 +98,7 @@ class Outbox:
         try:
             self._file = await asyncio.shield(opening)
         except BaseException:
-            # The thread may still be opening it for somebody who was cancelled.
+            # The thread may still be opening the file for a caller that was cancelled.
             opening.add_done_callback(self._close_opened)
             raise
         self._running = asyncio.create_task(self._transact(self._file), name="outbox")
@@ -135,11 +135,11 @@ class Outbox:
         return await self._call(OutboxFile.counts)
 
     async def refused(self) -> list[Entry]:
-        """Return what was rejected, or came too late to be sent, oldest first; it stays until it is dropped."""
+        """Return entries that were rejected or came too late to be sent, oldest first. They stay until dropped."""
         return [entry async for entry in self.entries(State.REFUSED)]
 
     async def stale(self) -> list[Entry]:
-        """Return what may have been accepted and is not sent again, oldest first; it stays until it is dropped."""
+        """Return entries that may have been accepted and are not sent again, oldest first. They stay until dropped."""
         return [entry async for entry in self.entries(State.STALE)]
 
     async def entries(self, state: State | None = None) -> AsyncIterator[Entry]:
@@ -167,7 +167,7 @@ class Outbox:
         """Write a publish down and return its number.
 
         Args:
-            sending: it may be sent at once, so its window begins now.
+            sending: it may be sent at once, so its idempotency window begins now.
             then: called with the number when it is on disk, even when the caller was cancelled meanwhile.
 
         Raises:
@@ -179,11 +179,11 @@ class Outbox:
         return await self._call(lambda file: file.insert(new, self.now_ms), then)
 
     async def waiting_numbers(self) -> list[int]:
-        """Return the numbers of all that waits, oldest first."""
+        """Return the numbers of all waiting entries, oldest first."""
         return await self._call(OutboxFile.waiting_numbers)
 
     async def begin(self, numbers: Sequence[int]) -> tuple[list[Entry], list[Ended]]:
-        """Return those that may be sent now, written down as sent, and those that have just ended."""
+        """Mark the entries that may be sent now as sent. Return them, and those that have just ended."""
         entries, ended = await self._call(lambda file: file.begin(numbers, self.now_ms))
         _report(ended)
         return entries, ended
@@ -213,13 +213,13 @@ class Outbox:
         return answer
 
     async def _transact(self, file: OutboxFile) -> None:
-        """Carry out what was called, together, until closing and nothing is left."""
+        """Carry out waiting calls together, until the outbox closes and none is left."""
         loop = asyncio.get_running_loop()
         calls: list[_Call] = []
         try:
             while self._calls or not self._closing:
                 await self._called.wait()
-                # Whoever was cancelled before his turn has not called.
+                # A call that was cancelled before its turn is not carried out.
                 calls = [call for call in self._calls[:_TRANSACTION] if not call.answer.done()]
                 del self._calls[:_TRANSACTION]
                 if not self._calls and not self._closing:

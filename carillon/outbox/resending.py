@@ -1,9 +1,9 @@
-"""The way from an outbox to receipts: each entry is sent until it has one.
+"""Sends the entries of an outbox until each has a receipt.
 
-Promises that an entry is sent under one key and removed only after its receipt; that a publish which gets no answer
-keeps no other from being sent; that where nothing answers at all, only a few publishes at a time find out whether
-something does; and that a receipt which comes late still counts. What was not sent yet leaves oldest first; an entry
-that had no answer is sent again after a wait, in turns with those, so no order is promised.
+Promises that an entry is sent under one key and removed only after its receipt. A late receipt still counts. A publish
+without an answer does not hold up the others. While nothing is answered at all, only a few publishes at a time test
+whether somebody answers again. Fresh entries leave oldest first. An entry without an answer is sent again after a wait,
+in turns with fresh ones, so no order is promised.
 """
 
 import asyncio
@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 30.0
 
-# While nobody answers anything, so many sends at a time find out whether somebody does, with a wait between them. More
-# than one, because a poisonous entry among them may take its full time.
+# While nothing is answered, so many sends at a time test whether somebody answers, with a wait between them. More than
+# one, because a poisonous entry among them may take its full time.
 _PROBES = 4
 _PROBE_WAIT_S = 2.0
 
@@ -47,7 +47,7 @@ class _Waiting:
 
     Attributes:
         answer: gets the receipt of any of the sends; made for the first one.
-        outcome: for whoever waits for the end, made on demand.
+        outcome: for those who wait for the end; made on demand.
     """
 
     sends: int = 0
@@ -56,7 +56,7 @@ class _Waiting:
     outcome: "asyncio.Future[Outcome] | None" = None
 
     def end(self, outcome: Outcome) -> None:
-        """Tell whoever waits."""
+        """Give the outcome to those who wait for it."""
         if self.outcome is not None and not self.outcome.done():
             self.outcome.set_result(outcome)
 
@@ -75,7 +75,7 @@ class Resending:
         self._ready = ready
         self._send = send
         self._most = most
-        # Bounded by the outbox. Each entry is in one of the three below.
+        # Bounded by the outbox. Each entry is also in one of the three below.
         self._waiting: dict[int, _Waiting] = {}
         self._fresh: deque[int] = deque()
         self._due: list[tuple[float, int]] = []
@@ -94,7 +94,7 @@ class Resending:
 
         Args:
             topic: with the prefix.
-            key: None makes one; the payload's own one stands above both, as it does for the router.
+            key: None makes one. A key in the payload wins over both, as in the router.
             sending: there is somebody to send to.
 
         Raises:
@@ -124,7 +124,7 @@ class Resending:
             self._wake.set()
 
     def outcome(self, number: int) -> "asyncio.Future[Outcome]":
-        """Return what will tell how an entry ends, the same one for all; do not cancel it."""
+        """Return the future of an entry's outcome. All callers share it, so do not cancel it."""
         waiting = self._waiting.get(number)
         if waiting is None or self._ended:
             ended: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
@@ -135,12 +135,12 @@ class Resending:
         return waiting.outcome
 
     def problem(self, number: int) -> str:
-        """Return why the last send of an entry had no answer, nothing when it was not sent or is still on its way."""
+        """Return why the last send of an entry had no answer; empty if it was not sent or is still under way."""
         waiting = self._waiting.get(number)
         return waiting.problem if waiting is not None else ""
 
     async def wait_empty(self, timeout_s: float) -> int:
-        """Send again at once what waits for its time, and return how many entries still wait at the deadline."""
+        """Send again at once the entries that wait for their time. Return how many still wait at the deadline."""
         self._due = [(0.0, number) for number in sorted(self._waiting.keys() - self._in_hand - set(self._fresh))]
         self._wake.set()
         with suppress(TimeoutError):
@@ -149,12 +149,12 @@ class Resending:
         return len(self._waiting)
 
     def connected(self) -> None:
-        """Forget that nobody answered: on a connection that has just come about, somebody may."""
+        """Forget that nobody answered: on a fresh connection somebody may."""
         self._window, self._not_before_s = self._most, 0.0
         self._wake.set()
 
     async def take_up(self) -> None:
-        """Take up what the outbox holds from before; to be called once, before anything else is added."""
+        """Load the entries that the outbox holds from before. Call it once, before anything else is added."""
         for number in await self.outbox.waiting_numbers():
             self.add(number)
 
@@ -180,7 +180,7 @@ class Resending:
                 waiting.end("the publisher was closed")
 
     async def _next(self) -> list[int]:
-        """Return numbers that are due, in hand from now on, as many as there is room for."""
+        """Return the numbers that are due, as many as there is room for. They are in hand from now on."""
         while True:
             self._wake.clear()
             now_s = monotonic()
@@ -199,7 +199,7 @@ class Resending:
                     await self._wake.wait()
 
     def _pop(self, now_s: float) -> int | None:
-        """Take the next number, in turns from what was never sent and from what is to be sent again."""
+        """Take the next number, in turns from fresh entries and from those to be sent again."""
         is_due = bool(self._due) and self._due[0][0] <= now_s
         if self._fresh and not (is_due and self._due_has_its_turn):
             self._due_has_its_turn = True
@@ -208,7 +208,7 @@ class Resending:
         return heapq.heappop(self._due)[1] if is_due else None
 
     def _nothing_for_s(self, now_s: float) -> float | None:
-        """Return how long there is nothing to do, None when only an event can change that."""
+        """Return how long there is nothing to do; None if only an event can change that."""
         if len(self._in_hand) >= self._window or not (self._fresh or self._due):
             return None
         due_s = now_s if self._fresh else self._due[0][0]
@@ -229,7 +229,7 @@ class Resending:
             outcome = Receipt(status=Status.REJECTED, error=each.error) if refused else each.error.message
             self._forget(each.number, outcome)
         for number in set(numbers) - {entry.number for entry in entries} - {each.number for each in ended}:
-            # Of a write that was reported as failed and was none.
+            # From a write that was reported as failed but did succeed.
             self._forget(number, "it is not in the outbox")
         return entries
 
@@ -244,7 +244,7 @@ class Resending:
             await self._settle(entry.number, waiting.answer.result())
             return
         waiting.problem = problem
-        # Halved with each: what one poisonous entry does, the next answer undoes.
+        # Halved with each unanswered send. The next answer undoes what one poisonous entry did.
         self._window = max(_PROBES, self._window // 2)
         if self._window == _PROBES:
             self._not_before_s = monotonic() + _jittered(_PROBE_WAIT_S)
@@ -266,7 +266,8 @@ class Resending:
             else:
                 await self.outbox.remove(number)
         except OutboxError as error:
-            # The answer is known all the same. What the next process finds in the file it sends again, as a duplicate.
+            # The answer is known all the same. If the entry stays in the file, the next process sends it again, as a
+            # duplicate.
             self._cannot_write(error)
             waiting.end(receipt)
             self._again(number, _WRITE_AGAIN_S)

@@ -1,9 +1,9 @@
-"""Redis' users: one table of who reaches which keys, and the ACL file written from it.
+"""The users of Redis: a table of which keys each reaches, and the ACL file that is written from it.
 
-Promises that a user runs the commands that Carillon runs, on the keys of its own service, and nothing else: no user
-empties the store, changes its settings, lists its keys or runs a script that was not loaded by its text. Every service
-writes the ledger, because a delivery is claimed and ended where it is made; what else a service keeps, or only reads,
-is told apart. Carillon's scripts touch keys that they build themselves, and Redis checks those, too.
+Promises that a user runs only the commands that Carillon runs, only on the keys of its own service. No user empties the
+store, changes its settings, lists its keys or runs a script that was not loaded by its text. Every service writes the
+ledger, because it claims and ends its own deliveries. All other keys are divided: a service writes its own, and only
+reads some of the others. Carillon's scripts build some keys themselves, and Redis checks those, too.
 """
 
 from collections.abc import Iterable
@@ -50,7 +50,7 @@ class StoreRole:
 
 
 _ALL = (_LEDGER, _USERS, _DEVICES, *_MEMBERS, _ONCALL, _FEED, _SUPPRESSED, _SMS, *_ROUTERS)
-# A push or a mail that waits is not made when its reader has seen the notification meanwhile.
+# A waiting push or mail is not sent if the reader has seen the notification meanwhile.
 _SEEN = (_USERS, _FEED)
 
 STORE_ROLES = {
@@ -59,7 +59,7 @@ STORE_ROLES = {
         StoreRole("router", (_LEDGER, _USERS, _DEVICES, *_MEMBERS, _ONCALL, _FEED, _SUPPRESSED, *_ROUTERS)),
         StoreRole("email", (_LEDGER, "{x:*}:email"), (*_SEEN, *_MEMBERS)),
         StoreRole("sms", (_LEDGER, _SMS, "{x:*}:sms"), (*_SEEN, *_MEMBERS)),
-        # Forgetting a token changes the record that it stands in.
+        # Forgetting a token changes its owner's record.
         StoreRole("push", (_LEDGER, _USERS, _DEVICES, *_MEMBERS), (_FEED,)),
         StoreRole("realtime", (_LEDGER, _USERS, _DEVICES, *_MEMBERS, _FEED, "{x:*}:email"), (_ONCALL,)),
         StoreRole("operator", _ALL),
@@ -68,14 +68,14 @@ STORE_ROLES = {
 
 
 def acl_file(logins: Iterable[Login], prefix: str = "") -> str:
-    """Write what Redis reads as its ``aclfile``; everybody else is kept out.
+    """Write the ``aclfile`` of Redis. Nobody else can log in.
 
     Args:
         logins: names, passwords and roles of this table.
         prefix: the services' ``TOPIC_PREFIX``.
 
     Raises:
-        ConfigError: a role is none of the table's, or the prefix cannot stand in a pattern.
+        ConfigError: a role is not in the table, or the prefix cannot stand in a pattern.
     """
     stem = prefix.strip("/")
     if set(stem) & set("*?[]\\ "):

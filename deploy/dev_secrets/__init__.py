@@ -1,1 +1,1 @@
-"""The Secrets of the dev overlay, made up: ``python -m deploy.dev_secrets | kubectl create -f -``."""
+"""Generates the Secrets of the dev overlay: ``python -m deploy.dev_secrets | kubectl create -f -``."""

@@ -1,8 +1,8 @@
 """Prints the Secrets that ``deploy/k8s/overlays/dev`` needs, with fresh passwords, keys and certificates.
 
-Promises that they fit each other: every service's login is known to the broker and the store, and the broker's
-certificate is signed by the authority that the services are told of. What only a provider hands out is taken from the
-environment under the setting's own name; without it the channel starts, and its deliveries wait.
+Promises that they fit together: broker and store know every service's login, and the services trust the authority that
+signed the broker's certificate. What only a provider hands out comes from the environment, under the setting's own
+name. Without it the channel starts, and its deliveries wait.
 """
 
 import os
@@ -20,12 +20,12 @@ from sandbox.authority import make_server
 from sandbox.credentials import prepare
 
 NAMESPACE = "carillon"
-# Logins of a publisher and of somebody who writes the directory, for whoever tries it out.
+# Logins of a publisher and of a writer of the directory, for trying it out.
 OPERATOR = "operator"
 CLIENTS = {"publisher": "publisher", OPERATOR: "admin"}
-# The operator's way to the store, beside these.
+# The operator's login at the store.
 STORE_LOGIN = "store"
-# What nobody here can make up, and what stands in for it: it has the right form and is let in nowhere.
+# What only a provider hands out, and its placeholder: it has the right form, and no provider accepts it.
 PROVIDERS = {
     "email": {"EMAIL_SMTP_URL": "smtp://smtp.example.com:587"},
     "sms": {"SMS_TWILIO_ACCOUNT_SID": f"AC{'0' * 32}", "SMS_TWILIO_AUTH_TOKEN": "none"},
@@ -39,7 +39,7 @@ def dev_secrets(environment: Mapping[str, str]) -> Secrets:
     """Return the contents of each Secret by its name.
 
     Args:
-        environment: has the providers' accounts, where there are any.
+        environment: has the providers' accounts, if there are any.
     """
     logins = [Login(name, new_password(), name) for name in SERVICES]
     clients = [Login(name, new_password(), role) for name, role in CLIENTS.items()]

@@ -1,1 +1,1 @@
-"""What Prometheus and Grafana are told about Carillon: written here once, from the words that the code uses."""
+"""The rules and dashboards for Prometheus and Grafana, written from the names that the code uses."""

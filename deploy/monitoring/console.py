@@ -1,4 +1,4 @@
-"""The dashboards for a Prometheus without a Grafana: a page whose links open panels in its expression browser.
+"""The dashboards for a Prometheus without Grafana: a page whose links open panels in its expression browser.
 
 Prometheus serves it from its folder of console templates, as /consoles/carillon.html.
 """
@@ -24,7 +24,7 @@ def page() -> str:
             sections += [_section(f"{title} {channel}", panels, channel) for channel in Channel]
         else:
             sections.append(_section(title, panels))
-    # Relative addresses: a Prometheus may be served below a path.
+    # Relative addresses, because a Prometheus may be served below a path.
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>Carillon</title></head>\n<body>\n'
         "<h1>Carillon</h1>\n" + "\n".join(sections) + "\n</body>\n</html>\n"
@@ -52,6 +52,6 @@ def _section(title: str, panels: Sequence[Panel], channel: str = "") -> str:
         f'<li><a href="{escape(graph(expressions))}">{escape(panel.title)}</a>: {escape(panel.good)}</li>'
         for panel, expressions in zip(panels, asked, strict=True)
     ]
-    # All panels at once, each by the first of its lines.
+    # All panels at once, each with the first of its lines.
     whole = f'<a href="{escape(graph(first for first, *_ in asked))}">{escape(title)}</a>'
     return "\n".join([f"<h2>{whole}</h2>", "<ul>", *rows, "</ul>"])

@@ -1,7 +1,7 @@
 """Grafana's dashboards: overview, channel, router, realtime, alerts and on-call.
 
-Each is a grid of panels, two a row; every panel says in one line what a good picture looks like. The data source is a
-variable, so that a dashboard fits any Grafana.
+Each is a grid with two panels a row. Every panel says in one line what it shows when all is well. The data source is a
+variable, so a dashboard fits any Grafana.
 """
 
 import json

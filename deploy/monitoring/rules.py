@@ -1,10 +1,10 @@
 """Prometheus' recording and alerting rules.
 
-Two severities: ``page`` wakes somebody, because people are not told what they should be told or soon will not be;
-``ticket`` waits for the next working day. Every alert has a runbook of its name in docs/runbooks.
+There are two severities. ``page`` wakes somebody: notifications do not reach people, or soon will not. ``ticket`` waits
+for the next working day. Every alert has a runbook of its name in docs/runbooks.
 
-Every series carries ``service`` (the scrape configuration puts it there). What all routers measure of the store they
-say alike, so ``max`` over processes is the number, and a sum would be a multiple of it.
+Every series has the label ``service`` (from the scrape configuration). All routers measure the same store and report
+the same number. So ``max`` over processes is right, and a sum would be a multiple.
 """
 
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ from shared.core.model import Priority
 
 JOB = "carillon"
 RUNBOOKS = "docs/runbooks"
-# What stands before a runbook's path in the annotation: the address at which whoever is paged can read this repository,
-# such as "https://git.example.com/carillon/blob/main/". Without it the path is that in the repository.
+# The prefix of a runbook's path in the annotation: the address where the person who is paged can read this repository,
+# such as "https://git.example.com/carillon/blob/main/". Without it the annotation has only the path in the repository.
 RUNBOOKS_AT = ""
 
 _LATENCY = "carillon_delivery_latency_seconds"
-# Inboxes are our own store: nobody else's bad night keeps them waiting.
+# Inboxes are in our own store, so no provider's outage delays them.
 _REALTIME_WAITS_S = 60
 _CHANNEL_WAITS_S = 1800
 _AUDITOR_SILENT_S = 300
-# Dead letters that are no recipient's and no publisher's doing.
+# Reasons of dead letters that neither a recipient nor a publisher caused.
 _OURS = "internal_error|no_provider"
 
 
@@ -35,7 +35,7 @@ class Alert:
 
     Attributes:
         name: without the prefix ``Carillon``; the runbook has it in lower case with dashes.
-        lasts: how long it must hold before anybody is told.
+        lasts: how long it must hold before it fires.
         summary: one line with Prometheus' own templates.
     """
 
@@ -194,7 +194,7 @@ ALERTS = (
     ),
     Alert(
         "AuditorSilent",
-        # Over time, because a router that has ended says no more when the last audit was, and the other services say 0.
+        # Over time, because a router that has ended no longer reports its last audit, and the other services report 0.
         f"time() - max(max_over_time(carillon_audit_last_success_timestamp_seconds[1h])) > {_AUDITOR_SILENT_S}",
         "2m",
         "ticket",

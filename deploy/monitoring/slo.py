@@ -1,8 +1,7 @@
-"""The delivery objectives: how many of what is delivered arrives how soon, by priority.
+"""The delivery objectives: what part of the deliveries arrives how soon, by priority.
 
 Measured from acceptance (or the planned time) to the provider's answer, as ``carillon_delivery_latency_seconds`` does.
-What is not delivered is no part of it: expired deliveries, dead letters and what is still open have alerts of their
-own.
+Deliveries that do not arrive are not part of it: expired and open deliveries and dead letters have their own alerts.
 """
 
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from shared.core.model import Priority
 
 @dataclass(frozen=True)
 class Objective:
-    """So large a part of the deliveries of a priority arrives within so many seconds.
+    """A part of a priority's deliveries that has to arrive within a time.
 
     Attributes:
         within_s: an upper bound of one of the histogram's buckets.
@@ -35,7 +34,7 @@ OBJECTIVES = {
     Priority.LOW: Objective(1800, 0.99),
 }
 
-# Of fewer deliveries in the longer window a single late one would be an alert.
+# With fewer deliveries in the longer window a single late one would raise the alert.
 ENOUGH = 20
 
 

@@ -1,6 +1,6 @@
-"""The two versions of a mail: the HTML of a notification that brings none, and a plain text that says as much.
+"""Writes what a mail lacks: HTML where a notification brings none, and a plain text that says as much.
 
-In HTML everything is escaped and styled inline, because mail programs drop style sheets; nothing is loaded from
+In the HTML all text is escaped. Styles are inline, because mail programs drop style sheets. Nothing is loaded from
 elsewhere.
 """
 
@@ -25,9 +25,9 @@ _REQUEST = "This alert requires an acknowledgement."
 
 
 def plain(content: Content, priority: Priority) -> str:
-    """Write the message; of an alert and a maintenance with the details that it is read for."""
+    """Write the message, and below it the details of an alert or a maintenance."""
     if content.html_body or not (content.alert or content.type == "maintenance"):
-        # Two versions of the publisher's own are left as they are; of one, the other is made.
+        # If the publisher gave two versions, both stay as they are. If there is only HTML, the text is made from it.
         return content.message or (text_of(content.html_body) if content.html_body else "")
     parts = [content.message.rstrip(), "\n".join(f"{name}: {value}" for name, value in _details(content, priority))]
     if _is_request(content):

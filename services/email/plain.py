@@ -1,8 +1,8 @@
-"""The plain version of a mail that brings HTML alone (docs/decisions/0009).
+"""The plain version of a mail that has only HTML (docs/decisions/0009).
 
-Promises a text that is not empty, for any HTML, with the targets of its links. What it costs is known before it is
-done: a document whose tables would be huge as text gets one in which their cells stand one below the other, and one
-that cannot be laid out at all gets its words.
+Promises a text for any HTML. The text is never empty and has the targets of the links. The cost is known before the
+work is done: if the tables of a document would be huge as text, their cells stand one below the other. A document that
+cannot be laid out at all becomes its words, without the targets of its links.
 """
 
 import logging
@@ -20,20 +20,20 @@ from services.email.table_area import AreaExceeded, bounded_tables
 
 log = logging.getLogger(__name__)
 
-# A newsletter of tables within tables has some hundred thousand at most. This many take a quarter of a second and a few
+# A newsletter with nested tables has a few hundred thousand at most. This many take a quarter of a second and a few
 # megabytes.
 AREA_CHARS = 1_000_000
 
-# HTML beyond this is not laid out: its tree alone would take some dozen megabytes.
+# Longer HTML is not laid out: its tree alone would take dozens of megabytes.
 LAID_OUT_CHARS = 512 * 1024
 
-# How much longer than the HTML a text may be by its indentation.
+# A text that is more than so many times as long as its HTML loses its indentation.
 MOST_GROWTH = 2
 
 # An element on lines of its own that is not indented.
 _BLOCK = "article"
 _OF_TABLES = ("table", "thead", "tbody", "tfoot", "tr", "td", "th")
-# What is read out of a style. Margins and indents may be any number of lines and blanks.
+# The parts of a style that are read. Margins and indents are not: they could be any number of lines and blanks.
 _STYLES = frozenset(("display", "white-space"))
 _LIST_DIGITS = 9
 _NOT_READ = ("head", "script", "style", "template")
@@ -48,9 +48,9 @@ _NOTHING = "This message has no plain version; please open it in a mail program 
 def text_of(html: str) -> str:
     """Write what a reader of the HTML would see."""
     text = _text(html) if len(html) <= LAID_OUT_CHARS else ""
-    # The parser gives up where elements stand some hundred deep.
+    # The parser gives up on elements that are nested some hundred deep.
     text = text.strip() or _words(html)
-    # Lists within lists within lists are indented with each; of thousands of lines that would be most of the mail.
+    # Each nested list adds indentation. With thousands of lines that would be most of the mail.
     indented = len(text) <= MOST_GROWTH * len(html)
     lines = [line.rstrip() if indented else line.strip() for line in text.splitlines()]
     return "\n".join(lines) or _NOTHING
@@ -82,7 +82,7 @@ def _laid_out(tree: Any) -> str:  # noqa: ANN401 - lxml's HTML has no types
 
 
 def _calm(tree: Any) -> None:  # noqa: ANN401
-    """Take out of a document what makes a text larger than its words, and what the layout cannot read."""
+    """Remove from a document what would inflate its text, and what the layout cannot read."""
     for element in tree.iter(etree.Element):
         style = element.get("style")
         if style is not None:

@@ -1,7 +1,7 @@
 """From an attempt to the mail that is sent: a pure function.
 
-Promises that neither title nor address can add or change a header field, and that every attempt at a delivery has the
-same Message-ID, so that a mail sent twice is recognised as one by programs that look.
+Promises that neither title nor address can add or change a header field. Every attempt at a delivery has the same
+Message-ID, so a program that compares them recognises a mail that was sent twice.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ class Mail:
     """A mail on its way to one recipient.
 
     Attributes:
-        sender: the address of the envelope, and so where a relay's report of non-delivery goes.
+        sender: the address of the envelope. Relays report non-delivery to it.
         raw: header and body as they are transmitted, without the dots of SMTP.
     """
 
@@ -89,7 +89,7 @@ def render(attempt: Attempt, sender: Sender, now: datetime, unsubscribe: Unsubsc
     if delivery.priority in _URGENT:
         fields |= {"X-Priority": _URGENT[delivery.priority], "Importance": "high"}
     if unsubscribe and content.category is not None and not must_arrive(delivery.priority):
-        # Without a category there is no series that could be left.
+        # Without a category there is nothing to unsubscribe from.
         fields |= unsubscribe.fields(address.email, content.category)
     try:
         html = content.html_body or letter(content, delivery.priority)
@@ -113,7 +113,7 @@ def _from(sender: Sender) -> str:
 
 @lru_cache(maxsize=1)
 def _date(second: int) -> str:
-    # Written once for all mails of a second: it takes as long as the whole text.
+    # Written once for all mails of a second, because it takes as long as the whole text.
     return format_datetime(datetime.fromtimestamp(second, UTC))
 
 
@@ -127,14 +127,14 @@ def _refuse_injection(**texts: str) -> None:
     for name, text in texts.items():
         if _CONTROL.search(text):
             raise PermanentFailure(Reason.REJECTED, f"control character in the {name}")
-        # RFC 2047, 2: an encoded word, which a mail program decodes to who knows what.
+        # RFC 2047, 2: an encoded word. A mail program could decode it to anything.
         if "=?" in text:
             raise PermanentFailure(Reason.REJECTED, f"encoded word in the {name}")
         try:
             text.encode()
         except UnicodeEncodeError:
             raise PermanentFailure(Reason.REJECTED, f"the {name} is not valid Unicode") from None
-    # Outside ASCII it would take SMTPUTF8 all the way to the recipient; intake refuses such addresses, too.
+    # An address outside ASCII needs SMTPUTF8 all the way to the recipient. The intake refuses such addresses, too.
     address = texts["address"]
     local, _, domain = address.rpartition("@")
     if not local or not domain or not address.isascii() or _NOT_IN_ADDRESS.search(address):
@@ -142,7 +142,7 @@ def _refuse_injection(**texts: str) -> None:
 
 
 def _refuse_other_fields(raw: bytes, expected: list[str]) -> None:
-    """Compare what a reader will find with what was meant: the last line against injection."""
+    """Compare the fields that a reader will find with those that were meant: the last check against injection."""
     header, _, _ = raw.partition(b"\r\n\r\n")
     too_long = max(map(len, header.split(b"\r\n"))) > LINE_LIMIT_CHARACTERS
     if too_long or field_names(header) != [name.lower() for name in expected]:

@@ -1,7 +1,7 @@
 """Keeps mail from addresses that bounced or unsubscribed, and adds those that a relay says do not exist.
 
-The limit of ``shared.delivery.forgetting`` keeps a wrong setting from suppressing everybody: what it holds back ends as
-a dead letter like the others, and is tried again when somebody writes to that address.
+A wrong setting must not suppress everybody, so ``shared.delivery.forgetting`` limits how many addresses are added. Over
+the limit a delivery still ends as a dead letter, but its address stays usable: the next mail to it is tried.
 """
 
 import logging
@@ -22,7 +22,7 @@ class MailRules:
 
     Args:
         suppressions: the list that is asked and added to.
-        count: how many people there are whose addresses could be lost.
+        count: how many people the directory has.
         limit: counts what the relays answer about addresses.
     """
 
@@ -55,7 +55,7 @@ class MailRules:
 
     async def _consider(self, address: EmailAddress, detail: str) -> None:
         try:
-            # With an empty directory all addresses are publishers' own, and nobody knows how many there are.
+            # With an empty directory publishers give all addresses themselves, and nobody knows how many there are.
             self._limit.known = await self._count() or None
             if self._limit.may_forget() and await self._suppressions.add(digest(address.email), Cause.BOUNCE, detail):
                 metrics.forgotten_addresses.labels(Channel.EMAIL).inc()

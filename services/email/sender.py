@@ -1,6 +1,6 @@
 """What ``EMAIL_FROM`` says: who the mail is from.
 
-Promises that a malformed value is refused with a sentence that does not repeat it.
+Refuses a malformed value with a sentence that does not repeat it.
 """
 
 from dataclasses import dataclass

@@ -1,9 +1,9 @@
-"""Mail through Amazon SES: operation SendEmail of its API v2, with the mail as we write it.
+"""Mail through Amazon SES: the operation SendEmail of its API v2, with the mail as we write it.
 
-One delivery is one request, signed with AWS Signature Version 4. SendEmail has no idempotency key, and SES gives every
-mail that it accepts a Message-ID and a Date of its own (SES developer guide, "Amazon SES header fields"), so nobody can
-tell a second mail from the first: what may have been accepted is ``OutcomeUnknown``. An address without a mailbox is
-accepted, too. SES tells of its bounce later, by an event, so no answer here is ``RecipientGone``.
+One delivery is one request, signed with AWS Signature Version 4. SendEmail has no idempotency key. SES gives every mail
+that it accepts a Message-ID and a Date of its own (SES developer guide, "Amazon SES header fields"), so nobody can tell
+a second mail from the first. If a request may have been accepted, the attempt is ``OutcomeUnknown``. SES accepts an
+address without a mailbox, too, and reports the bounce later, by an event. So no answer here is ``RecipientGone``.
 """
 
 import base64
@@ -40,7 +40,7 @@ _PATH = "/v2/email/outbound-emails"
 _SIGNING_NAME = "ses"
 # It becomes a header field.
 _TOKEN = re.compile(r"[!-~]+")
-# The names of errors; anything else an answer holds is not fit for a log.
+# The names of errors. Nothing else from an answer may be logged.
 _WORD = re.compile(r"[A-Z][A-Za-z]{2,63}", re.ASCII)
 
 

@@ -1,7 +1,6 @@
 """Settings of the email channel, whoever carries the mail.
 
-Promises that the sender can be used as it stands, so that a wrong setting ends the process at once and not the first
-delivery.
+Promises that the sender is usable: a wrong setting ends the process at the start, not the first delivery.
 """
 
 from typing import ClassVar
@@ -15,7 +14,7 @@ from shared.runtime.settings import ChannelSettings, CommonSettings, Unsubscribe
 
 
 class EmailSettings(UnsubscribeSettings, ChannelSettings):
-    """What every provider of mail goes by; ``services.email.providers`` adds what each reads itself."""
+    """What every provider of mail reads; ``services.email.providers`` adds the settings of each provider."""
 
     prefixes: ClassVar[tuple[str, ...]] = (*CommonSettings.prefixes, "EMAIL_")
     channel: ClassVar[Channel] = Channel.EMAIL

@@ -1,7 +1,7 @@
-"""How large the tables of an HTML document are as text: what laying them out costs, reckoned just before it is done.
+"""How large the tables of an HTML document are as text, computed just before they are laid out.
 
 A table as text is a rectangle: each row is as high as its highest cell, each column as wide as its widest. A document
-of 50 KB with one long line and many short ones is a rectangle of 150 million characters, and took 447 MB.
+of 50 KB with one long line and many short ones is a rectangle of 150 million characters. It took 447 MB.
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from inscriptis.model.tag import CustomHtmlTagHandlerMapping  # type: ignore[import-untyped]
 from inscriptis.model.tag.table_tag import table_end_handler  # type: ignore[import-untyped]
 
-# A line costs more than its characters; measured.
+# A line costs more than its characters (measured).
 _LINE_CHARS = 16
 _SEPARATOR_CHARS = 2
 
@@ -19,9 +19,9 @@ class AreaExceeded(Exception):
 
 
 def bounded_tables(most_chars: int) -> CustomHtmlTagHandlerMapping:
-    """Make inscriptis lay out one document's tables up to so many characters, those within others counted each time.
+    """Limit the characters that inscriptis lays out for one document's tables. A nested table counts once a level.
 
-    The handlers raise ``AreaExceeded`` before the table that goes beyond.
+    The handlers raise ``AreaExceeded`` before they lay out the table that exceeds the limit.
     """
     left = most_chars
 
@@ -41,7 +41,7 @@ def _area(table: Any) -> int:  # noqa: ANN401
     for row in table.rows:
         lines = 1
         for index, cell in enumerate(row.columns):
-            # What the last cell has not closed yet counts, too.
+            # The block that a cell has not closed yet counts, too.
             texts = [*cell.blocks, cell.current_block.content]
             lines = max(lines, sum(text.count("\n") + 1 for text in texts))
             if index == len(columns):

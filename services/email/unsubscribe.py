@@ -24,6 +24,6 @@ class Unsubscribe:
         link = f"{self.url}{PATH}?token={quote(token(self.secret, digest(address), category))}"
         return {
             "List-Unsubscribe": f"<{link}>",
-            # RFC 8058, 3.1: exactly this, and the link takes a POST.
+            # RFC 8058, 3.1: the value is fixed, and the link takes a POST.
             "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
         }

@@ -1,4 +1,4 @@
-"""Writes mails for whoever hands them on: a long one in a thread, beside the others, which are sent meanwhile."""
+"""Writes mails for a provider. A long one is written in a thread, so that the others are sent meanwhile."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -11,13 +11,13 @@ from shared.runtime.providers import Parts
 
 
 class Writer:
-    """Writes the mails of one provider; to be closed with it."""
+    """Writes the mails of one provider. Close it with the provider."""
 
     def __init__(self, parts: Parts[EmailSettings]) -> None:
         self._sender = parts.settings.sender
         self._unsubscribe = parts.settings.unsubscribe
         self._clock = parts.clock
-        # One thread: more would only take turns with each other.
+        # One thread, because more would only wait for each other.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="long mails")
 
     async def write(self, attempt: Attempt) -> Mail:

@@ -1,7 +1,7 @@
-"""The keys that let the push service in: read from files, checked, never shown.
+"""The keys of the push service: read from files, checked, never shown.
 
-Promises a ConfigError that names the variable for everything that is wrong with a file. Does not check that a
-provider accepts the key.
+If anything is wrong with a file, raises a ConfigError that names the variable. Does not check that a provider accepts
+the key.
 """
 
 import ssl

@@ -1,9 +1,8 @@
-"""Forgetting devices: a token that its push service says is gone leaves its owner's record.
+"""Forgetting devices: if a push service says that a token is gone, it is removed from its owner's record.
 
-Promises that only what was registered before it was found gone is removed, so that a device which registered again
-meanwhile keeps its place, and that nothing is removed while the limit is reached: a wrong setting must not erase the
-address book. Whether forgetting works changes nothing about how the delivery ends. A token that a publisher gave
-instead of a person stands in no record.
+Promises to remove a token only if it was registered before it was found gone. A device that has registered again since
+stays. Nothing is removed while the limit is reached: a wrong setting must not erase the directory. The delivery ends in
+the same way, whether forgetting works or not. A token that a publisher gave instead of a person stands in no record.
 """
 
 import asyncio
@@ -26,7 +25,7 @@ COUNT_INTERVAL_S = 600.0
 
 
 class Forgetting:
-    """The rules of the push channel: it asks nothing, and has the directory forget what a provider says is gone."""
+    """The rules of the push channel: every attempt passes, and the directory forgets what a provider says is gone."""
 
     def __init__(self, directory: Directory, limit: ForgettingLimit) -> None:
         self._directory = directory
@@ -40,7 +39,7 @@ class Forgetting:
         """Forget the device if it is gone."""
         if not isinstance(error, RecipientGone):
             self._limit.answered()
-        # Counted even where there is nothing to remove: it says as much about our settings.
+        # Counted even if there is nothing to remove: it says as much about our settings.
         elif self._limit.may_forget():
             await self._forget(attempt.delivery, error.since or attempt.asked_at)
 

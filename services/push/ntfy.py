@@ -1,10 +1,10 @@
-"""ntfy: pushes to whoever is subscribed to a topic, through ntfy.sh or a server of one's own.
+"""ntfy: pushes to the subscribers of a topic, through ntfy.sh or your own server.
 
-Promises one request for each send, and a text short enough to be shown as one. ntfy has no key that makes a repeated
-request one message. A repeated push has the sequence id of the first one, and clients show the latest message of a
-sequence (docs.ntfy.sh/publish, "Updating + deleting notifications", server 2.16 and later; an earlier one ignores the
-field, and shows both). ntfy takes no deadline: it keeps a message for as long as it is set up to (12 hours), so one
-that was taken in time may be read late. It takes no custom data either; only a link in ``data.url`` goes along.
+Promises one request for each send, and a text short enough to be shown as a message. ntfy has no idempotency key. A
+repeated push has the sequence id of the first one, and clients show the latest message of a sequence
+(docs.ntfy.sh/publish, "Updating + deleting notifications", server 2.16 and later; an earlier server ignores the field,
+and clients show both). ntfy takes no deadline. It keeps a message for 12 hours, or as it is set up, so people may read
+a push after it has expired. It takes no custom data, except a link in ``data.url``.
 """
 
 import json
@@ -37,7 +37,8 @@ from shared.runtime.settings import ProviderSettings, base_url
 # docs.ntfy.sh/publish, "Limitations": a message has up to 4,096 bytes, a longer one becomes an attachment. The server
 # also makes one of a text that fills the limit (util/peek.go: LimitReached).
 MESSAGE_LIMIT_BYTES = 4095
-# server/server.go, transformBodyJSON: the document may have twice as much, for what JSON adds; full is too large.
+# server/server.go, transformBodyJSON: the document may have twice as much, because JSON adds to it. A document that
+# fills the limit is too large.
 DOCUMENT_LIMIT_BYTES = 8191
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _TOKEN = re.compile(r"[!-~]+")
@@ -48,7 +49,7 @@ _PRIORITY = {Priority.LOW: 2, Priority.NORMAL: 3, Priority.HIGH: 4, Priority.CRI
 
 
 class NtfySettings(ProviderSettings):
-    """What reaches topics of one ntfy server."""
+    """The settings for topics of one ntfy server."""
 
     push_ntfy_url: str = Field(description="the server: https://ntfy.example.com; http only to this machine")
     push_ntfy_token: SecretStr | None = Field(None, description="access token with the right to write: tk_…")
@@ -138,22 +139,22 @@ def message(attempt: Attempt, topic: str) -> bytes:
     return render(text)
 
 
-# ntfy documents no list of its codes; they stand in its source, server/errors.go, and in the body of each refusal. It
-# never says that a topic is gone: topics are made by being used (docs.ntfy.sh/publish).
+# ntfy documents no list of its codes. They stand in its source, server/errors.go, and in the body of each refusal. No
+# code says that a topic is gone: the first use creates a topic (docs.ntfy.sh/publish).
 _VERDICTS: Table = {
     (200, None): (OutcomeUnknown, Reason.BAD_ANSWER),
-    # Without ntfy's words it is somebody's in between.
+    # Without ntfy's code the answer may come from a proxy.
     (400, ""): (TemporaryFailure, Reason.BAD_ANSWER),
-    # 40101: the token is nobody's. docs.ntfy.sh/publish, "Authentication".
+    # 40101: no user has the token. docs.ntfy.sh/publish, "Authentication".
     (401, None): (ProviderMisconfigured, Reason.AUTH),
-    # 40301: this token, or everybody where there is none, may not write to this topic; perhaps to others.
+    # 40301: this token, or everybody if there is none, may not write to this topic, but perhaps to others.
     (403, None): (PermanentFailure, Reason.REJECTED),
     # 40401, "page not found": we publish to the root, so this is no ntfy.
     (404, None): (ProviderMisconfigured, Reason.REJECTED),
     # 41301 and 41303; docs.ntfy.sh/publish, "Limitations".
     (413, None): (PermanentFailure, Reason.TOO_LARGE),
     # 42901, 42904, 42908; docs.ntfy.sh/publish, "Limitations". A server may count against the subscriber of a topic
-    # (docs.ntfy.sh/config, "Subscriber-based rate limiting"), so they do not speak of us alone.
+    # (docs.ntfy.sh/config, "Subscriber-based rate limiting"), so they are not about us alone.
     (429, None): (TemporaryFailure, Reason.RATE_LIMITED),
     # Too many failed logins from our address.
     (429, "42909"): (ProviderMisconfigured, Reason.AUTH),
@@ -163,7 +164,7 @@ _VERDICTS: Table = {
 def verdict(answer: Answer, now: datetime) -> DeliveryError:
     """Say what a refusal of ntfy means.
 
-    A 5xx may have been taken. The next attempt replaces that message, so it counts as not taken.
+    After a 5xx the message may have been accepted. The next attempt replaces it, so it counts as not accepted.
 
     Args:
         answer: anything but a 200 with an id.

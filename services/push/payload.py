@@ -1,8 +1,8 @@
 """What a device is shown: pure functions from an attempt to each provider's message.
 
-Promises that a message fits its provider's limit. What does not fit is left out in this order, and said so with
-``"truncated": true``: the end of the text (it then ends in "…"), then the custom data; what is still too large is
-refused. An app that sees ``truncated`` finds the whole notification in the inbox under ``carillon_id``.
+Promises that a message fits its provider's limit. If it is too large, first the end of the text is left out (it then
+ends in "…"), then the custom data, and the message has ``"truncated": true``. If it is still too large, it is refused.
+An app that sees ``truncated`` finds the whole notification in the inbox under ``carillon_id``.
 """
 
 import base64
@@ -29,10 +29,10 @@ FCM_LIMIT_BYTES = 4096
 WEBPUSH_LIMIT_BYTES = 3993
 # RFC 8030, 5.4: a topic has at most 32 characters of base64url; that is the tightest of the three identifiers.
 COLLAPSE_ID_LENGTH = 32
-# At most four weeks for FCM (firebase.google.com/docs/reference/fcm/rest/v1/projects.messages#AndroidConfig, ttl); the
+# At most four weeks for FCM (firebase.google.com/docs/reference/fcm/rest/v1/projects.messages#AndroidConfig, ttl). The
 # others keep a push no longer.
 TTL_MAX_S = 4 * 7 * 86400
-# Custom data stays in only while at least this much of the text stays readable beside it.
+# Custom data stays only if at least this much of the text fits beside it.
 _LEAST_TEXT_CHARS = 120
 _ELLIPSIS = "…"
 # Unicode 15, 23.2: the joiner and the variation selector make one character with what is before them.
@@ -200,7 +200,7 @@ def longest(text: str, limit_bytes: int, fits: Callable[[str], bool]) -> str | N
             kept = middle
         else:
             too_many = middle
-    # Not between a letter and what is drawn upon it.
+    # Not between a letter and its combining mark.
     while kept > 0 and _is_drawn_upon(text[kept - 1], text[kept]):
         kept -= 1
     return text[:kept].rstrip() + _ELLIPSIS

@@ -9,7 +9,7 @@ from shared.runtime.settings import ChannelSettings, CommonSettings
 
 
 class PushSettings(ChannelSettings):
-    """What every provider of pushes goes by; ``services.push.providers`` adds what each reads itself."""
+    """What every provider of pushes reads; ``services.push.providers`` adds the settings of each provider."""
 
     prefixes: ClassVar[tuple[str, ...]] = (*CommonSettings.prefixes, "PUSH_")
     channel: ClassVar[Channel] = Channel.PUSH

@@ -1,1 +1,1 @@
-"""The realtime service: users' inboxes, the sockets of those who are connected, and the API and page around them."""
+"""The realtime service: inboxes, the open sockets of connected users, the HTTP API and the page."""

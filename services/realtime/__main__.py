@@ -12,7 +12,7 @@ from shared.core.model import Channel
 from shared.runtime.service import ChannelService, Context, run_channel
 from shared.runtime.settings import load_or_exit
 
-# One write to the store; a store that is slower than this is away.
+# The deadline of one write to the store. A store that is slower counts as down.
 ATTEMPT_DEADLINE = timedelta(seconds=10)
 
 

@@ -1,7 +1,7 @@
 """The HTTP server of one realtime process, put together.
 
-Promises that every answer which is not a success is JSON of one shape, that no answer is taken for another type than it
-has, and that at the end every client is told to go elsewhere before the server is gone.
+Promises that every error answer is JSON of one shape, and that no browser takes an answer for another type than it has.
+On shutdown every client is told to connect elsewhere before the server ends.
 """
 
 import asyncio
@@ -48,10 +48,10 @@ BODY_BYTES = 64 * 1024
 # What a user may ask at once, in seconds of the steady rate.
 BURST_S = 10
 
-# Connections that wait to be accepted while all clients of another process come over (bounded by net.core.somaxconn).
+# Connections that wait to be accepted when all clients of another process connect here (bounded by net.core.somaxconn).
 BACKLOG = 4096
 
-# Requests that are still being answered when the server ends; sessions have been closed before.
+# For requests that are still being answered when the server ends. Sessions have been closed before.
 _SHUTDOWN_S = 2.0
 
 
@@ -86,7 +86,7 @@ async def serve_clients(node: RealtimeNode) -> AsyncIterator[int]:
 async def _listen(
     settings: RealtimeSettings, runner: web.AppRunner, addresses: Addresses, limits: AddressLimits
 ) -> asyncio.Server:
-    """Accept connections of our own kind; a site of aiohttp's knows only its own."""
+    """Accept connections of our own class. An aiohttp site knows only aiohttp's class."""
     loop = asyncio.get_running_loop()
     # There is one after the runner's setup.
     server = cast("web.Server", runner.server)
@@ -156,7 +156,7 @@ def _answer_errors(origins: Origins) -> Middleware:
         try:
             _refuse_packed(request)
             if request.path != UNSUBSCRIBE_PATH:
-                # There the link alone decides; mail programs show its page under an origin of their own.
+                # There the link alone decides, because mail programs show its page under an origin of their own.
                 origins.of(request)
             return origins.preflight(request) or await handler(request)
         except Refusal as refusal:
@@ -175,7 +175,7 @@ def _answer_errors(origins: Origins) -> Middleware:
 
 
 def _refuse_packed(request: web.Request) -> None:
-    """Take bodies only as they are: they are small, and one that is packed may be no small one."""
+    """Refuse compressed bodies: bodies are small, but a compressed one may become large."""
     if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
         raise invalid(FieldProblem("Content-Encoding", "must not be used: send the body as it is"))
 

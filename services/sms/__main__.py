@@ -13,8 +13,8 @@ from shared.runtime.providers import build_providers, routes_of
 from shared.runtime.service import ChannelService, Context, run_channel
 from shared.runtime.settings import load_or_exit
 
-# A second SMS costs money and trust, and providers take no idempotency key. What is in doubt waits, critical ones
-# excepted; a status callback ends the wait.
+# A second SMS costs money and trust, and providers take no idempotency key. So an SMS in doubt waits before it is tried
+# again, unless it is critical. A status callback ends the wait.
 DOUBT_WAIT = timedelta(minutes=2)
 
 

@@ -1,7 +1,8 @@
-"""Which alerts were sent to which number, and the short numbers by which they are answered.
+"""Which alerts were sent to which telephone number, and the short number that people answer each with.
 
-Promises to remember the newest alerts of a telephone number for as long as the ledger keeps records, that an alert has
-one number for as long, and that no other one of them has the same. The telephone number itself is not written down.
+Promises to remember the newest alerts of a telephone number for as long as the ledger keeps records. An alert keeps its
+short number for that time, and no other alert of that telephone has the same. The telephone number itself is not
+stored.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from shared.store.store import Store, load_script
 
 _alert = load_script(__package__, "sms_alert")
 
-# More than a cap lets through in an hour, and fewer than there are numbers of two digits.
+# More than a cap lets through in an hour, and fewer than the numbers of two digits.
 ALERTS_KEPT = 90
 HIGHEST_NUMBER = 99
 
@@ -45,8 +46,8 @@ class Answerable:
     """An alert as somebody may answer it.
 
     Attributes:
-        number: None where a release sent it that gave none.
-        state: None where the ledger has it no more.
+        number: None if a release sent it that gave no numbers.
+        state: None if the ledger no longer has it.
     """
 
     sent: SentAlert
@@ -55,7 +56,7 @@ class Answerable:
 
     @property
     def is_open(self) -> bool:
-        """Whether nobody has taken it."""
+        """Whether nobody has acknowledged it yet."""
         return self.state is AlertState.OPEN
 
 
@@ -63,7 +64,7 @@ class SentAlerts:
     """The alerts of each number.
 
     Args:
-        retention_s: how long they are remembered after the newest.
+        retention_s: how long they are remembered after the newest one.
     """
 
     def __init__(self, store: Store, keys: Keys, ledger: Ledger, retention_s: int) -> None:
@@ -76,7 +77,7 @@ class SentAlerts:
         """Write down an alert that wants an acknowledgement, before it is sent, and return its number.
 
         Returns:
-            None for what nobody has to acknowledge.
+            None if nobody has to acknowledge the notification.
 
         Raises:
             StoreUnavailable: it could not be written down.
@@ -89,7 +90,7 @@ class SentAlerts:
         return int(await self._store.script(_alert, base, sent.text, ALERTS_KEPT, HIGHEST_NUMBER, self._retention_s))
 
     async def sent_to(self, phone: str) -> list[Answerable]:
-        """Return what was sent to a number, the newest first; an alert that several people got there is one."""
+        """Return the alerts sent to a number, the newest first. An alert that several people got there counts once."""
         base = number_key(self._keys, phone)
         members = await self._store.command("ZRANGE", f"{base}:alerts", 0, -1, "REV")
         if not members:
@@ -103,9 +104,9 @@ class SentAlerts:
         return [Answerable(sent, number, state) for (sent, number), state in zip(found.values(), states, strict=True)]
 
     async def acknowledge(self, alert: SentAlert, note: str) -> bool:
-        """Acknowledge an alert in the name of whom it was sent to; may be repeated.
+        """Acknowledge an alert in the name of the person it was sent to; may be repeated.
 
         Returns:
-            False when the ledger does not have it (any more), or nothing that it was sent to that person.
+            False if the ledger does not have it (any more), or does not know that it was sent to that person.
         """
         return bool(await self._ledger.acknowledge(alert.alert_id, alert.user_id, note, must_be_told=True))

@@ -1,4 +1,4 @@
-"""What somebody's answer to the alerts of a number comes to: a pure function.
+"""What follows from an answer to the alerts of a telephone number: a pure function.
 
 Every text fits into one SMS of the GSM alphabet (``tests/unit/test_sms_answers.py``).
 """
@@ -10,7 +10,7 @@ from services.sms.alerts import Answerable, SentAlert
 from services.sms.keywords import Asked, Request
 from shared.ledger.ledger import AlertState
 
-# Of more, the newest are named.
+# If more alerts are open, only the newest are named.
 NAMED = 8
 
 
@@ -27,7 +27,7 @@ class Say:
     """Answer with this text.
 
     Attributes:
-        is_help: they said nothing that this number knows, so the answer is one that anything would get.
+        is_help: the SMS asked for nothing that is known here, so the answer is the general one.
     """
 
     text: str
@@ -50,7 +50,7 @@ def decide(asked: Asked, alerts: Sequence[Answerable]) -> Take | Say | None:
         alerts: what was sent to the number, the newest first.
 
     Returns:
-        None where nothing does: whom we have sent no alert gets no answer, which would cost money.
+        None for somebody to whom we have sent no alert: an answer would cost money.
     """
     if not alerts:
         return None
@@ -64,7 +64,7 @@ def decide(asked: Asked, alerts: Sequence[Answerable]) -> Take | Say | None:
         return Say("No alert that was sent to this number is open.")
     numbers = [each.number for each in open_ if each.number is not None]
     if len(open_) == 1 or not numbers:
-        # What a release before this one has sent bears no number; it took the newest.
+        # Alerts of an earlier release have no number. That release took the newest one.
         return Take(open_[0].sent, asked.words)
     return Say(f"{len(open_)} alerts are open. Which one? Reply {_listed(numbers)}.")
 

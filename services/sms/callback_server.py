@@ -1,7 +1,7 @@
-"""The endpoint that providers call: what became of a message, and what people answer.
+"""The endpoint that providers call to report what became of a message and what people answer.
 
-Promises that a body is bounded in size and in time, and that an answer other than 2xx means that nothing was done, or
-that doing it again does no harm. Whether a call is the provider's says the provider's own route.
+Promises that a body is bounded in size and in time. After an answer other than 2xx the provider can call again without
+harm. Does not check who calls: each provider's route does.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ async def in_time(reading: Awaitable[ReadT]) -> ReadT:
     """Wait for a request's body.
 
     Raises:
-        web.HTTPException: it is too slow, or cannot be read.
+        web.HTTPException: the body is too slow, or cannot be read.
     """
     try:
         async with asyncio.timeout(READ_DEADLINE_S):
@@ -39,7 +39,7 @@ async def in_time(reading: Awaitable[ReadT]) -> ReadT:
     except TimeoutError:
         raise web.HTTPRequestTimeout from None
     except (ValueError, LookupError):
-        # Among others: an alphabet that does not exist.
+        # For example the body names a charset that does not exist.
         raise web.HTTPBadRequest from None
 
 
@@ -52,7 +52,7 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
     except web.HTTPException:
         raise
     except Exception as error:  # noqa: BLE001 - logged here, without its text, which may quote the body
-        # The query holds a delivery's name; the route says enough.
+        # Without the query, which names a delivery. The route says enough.
         known = request.match_info.route.resource
         path = known.canonical if known is not None else ""
         log.error("callback failed", extra={"path": path, "traceback": frames(error)})  # noqa: TRY400
@@ -71,7 +71,7 @@ async def serve_callbacks(endpoint: CallbackEndpoint, routes: Iterable[web.Route
     """
     app = web.Application(client_max_size=BODY_BYTES, middlewares=[_answer_errors])
     app.add_routes(routes)
-    # Providers pack nothing, and what a stranger has packed is not worth unpacking.
+    # Providers do not compress their calls, so a compressed body is not read.
     runner = web.AppRunner(app, access_log=None, auto_decompress=False, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
     try:

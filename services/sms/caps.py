@@ -1,9 +1,9 @@
 """Caps against SMS pumping: how many SMS may go to one number, and to one block of numbers, within a window.
 
-Promises that no more than the caps go out in any window, over all processes of the service, and that a delivery counts
-once, however often it is tried. Fraudsters have codes and alarms sent to numbers that they earn by, and such numbers
-come in blocks. A critical notification to a person of the directory passes the cap of the block, and has a higher one
-for its number: the directory's numbers are known, and an alarm must get through.
+Promises that no more than the caps go out in any window, over all processes of the service. A delivery counts once,
+however often it is tried. SMS pumping works so: fraudsters have codes and alarms sent to numbers that earn them money,
+and such numbers come in blocks. A critical notification to a person of the directory does not count against the block,
+and its number has a higher cap: the directory's numbers are known, and an alarm must get through.
 """
 
 from dataclasses import dataclass
@@ -28,8 +28,8 @@ class CapLimits:
 
     Attributes:
         per_number: to one number.
-        per_number_critical: to one number, where a critical notification for a person of the directory still passes.
-        per_prefix: to the numbers that differ in their last ``BLOCK_DIGITS`` digits alone.
+        per_number_critical: to one number, for a critical notification to a person of the directory.
+        per_prefix: to the numbers that differ only in their last ``BLOCK_DIGITS`` digits.
     """
 
     window_s: int
@@ -51,7 +51,7 @@ class Caps:
 
         Raises:
             DeliveryRefused: a cap is reached.
-            StoreUnavailable: nobody can tell.
+            StoreUnavailable: the counts cannot be read.
         """
         delivery = attempt.delivery
         known = delivery.recipient is not None and delivery.priority is Priority.CRITICAL

@@ -1,8 +1,8 @@
-"""What becomes of SMS after a provider has taken them: its status callbacks, written into the ledger.
+"""Writes a provider's status callbacks into the ledger: what became of an SMS after the provider accepted it.
 
-Promises that callbacks may come late, twice and in any order, and that none of them ends a delivery: it ended when the
-provider took it (docs/decisions/0005). Of one delivery that was sent twice, because the first time was in doubt, the
-better outcome counts.
+Callbacks may come late, twice and in any order. Promises that none of them ends a delivery: it ended when the provider
+accepted it (docs/decisions/0005). If a delivery was sent twice because the first attempt was in doubt, the better
+outcome counts.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Confirmed:
 
     Attributes:
         notification_id: what its publisher knows it by.
-        news: nothing as good was known before.
+        news: no outcome as good as this was known before.
         events: the publisher wants to be told of each step.
     """
 
@@ -75,7 +75,7 @@ class Confirmations:
         )
 
     async def taken(self, notification: Notification, delivery: Delivery) -> str | None:
-        """Return the provider's id of a message of this delivery that is known to have been taken."""
+        """Return the provider's id of a message of this delivery that it is known to have accepted; None for none."""
         record = f"{self._keys.shard_of(notification.id)}:n:{notification.id}"
         found: bytes | None = await self._store.command("HGET", record, confirmation_field(delivery.key))
         return Confirmation.read(found).provider_id or None if found else None

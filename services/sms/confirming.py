@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class Confirming:
-    """Deals with what a provider tells of one message.
+    """Does what follows from the status callbacks of messages.
 
     Args:
         publish: publishes an event.
@@ -48,18 +48,18 @@ class Confirming:
         *,
         error: DeliveryError | None = None,
     ) -> None:
-        """Deal with one callback; one about a delivery that nobody knows changes nothing.
+        """Write down one callback and do what follows; one about an unknown delivery changes nothing.
 
         Args:
             code: the provider's own, fit for logs, or nothing.
-            error: what a failure says of the number: a ``RecipientGone``, or a ``DeliveryRefused`` of somebody who
-                opted out; None where it says nothing.
+            error: what a failure says about the number: a ``RecipientGone``, or a ``DeliveryRefused`` if its owner
+                opted out; None if it says nothing.
         """
         confirmed = await self._confirmations.write(notification_id, key, outcome, code, provider_id)
         if confirmed is None:
             log.info("callback for an unknown delivery")
             return
-        # Also when it is no news: the first time may have failed half way.
+        # Also if it is no news: the first call may have failed halfway.
         if outcome is Outcome.FAILED:
             await self._leave_alone(confirmed, error)
         if not confirmed.news:
@@ -74,7 +74,7 @@ class Confirming:
             },
         )  # fmt: skip
         if confirmed.events and outcome in (Outcome.DELIVERED, Outcome.FAILED):
-            # The delivery's state is what it was; the confirmation says how far it came after that.
+            # The state of the delivery stays. The confirmation says how far the message came after that.
             step = event(
                 self._topics, confirmed.notification_id, State.DELIVERED, self._clock,
                 channel=Channel.SMS, recipient=confirmed.delivery.recipient,

@@ -1,7 +1,7 @@
-"""Which countries an SMS may go to: a brake on cost and on fraud with expensive numbers.
+"""Which countries an SMS may go to: a limit on cost, and on fraud with expensive numbers.
 
-Decides by the numbering plans that phonenumbers carries. Promises that a number whose country cannot be told goes
-nowhere unless every country is allowed.
+Decides by the numbering plans in the library phonenumbers. Promises that a number whose country is not known gets no
+SMS, unless every country is allowed.
 """
 
 import phonenumbers
@@ -27,8 +27,8 @@ def parse_countries(text: str) -> frozenset[str]:
 def country_of(phone: str) -> str | None:
     """Return the ISO code of a number in E.164, None for what no country owns (satellites) and what is no number.
 
-    A number that several countries share a calling code for and that fits none of them counts as the main one's: the
-    others are told by their leading digits, which they have even where the rest of the number is made up.
+    Several countries may share a calling code. A number that fits none of them counts as the main country's: the others
+    are recognised by their leading digits, even if the rest of the number is made up.
     """
     try:
         number = phonenumbers.parse(phone)

@@ -1,4 +1,4 @@
-"""What an SMS process is put together from, beside its providers: rules, texts, and what callbacks lead to."""
+"""The parts of an SMS process besides its providers: rules, texts, and what follows from callbacks."""
 
 from asyncio import Future
 from collections.abc import AsyncIterator, Iterable
@@ -23,7 +23,7 @@ from shared.runtime.service import Context
 
 
 class SmsParts(Parts[SmsSettings]):
-    """What every provider of SMS sends by.
+    """What every provider of SMS needs to send.
 
     Attributes:
         texts: says what an attempt sends.
@@ -35,7 +35,7 @@ class SmsParts(Parts[SmsSettings]):
 
 
 class Desk(SmsParts):
-    """The parts that providers and their callbacks share; to be made inside the running loop.
+    """The parts that providers and their callbacks share. Make it inside the running loop.
 
     Attributes:
         rules: what holds for every SMS.
@@ -52,7 +52,7 @@ class Desk(SmsParts):
         super().__init__(settings, context.clock, texts)
 
         def publish(topic: str, payload: str) -> "Future[bool]":
-            # The connection is there when work is taken, which is later.
+            # Read at the call: the connection exists once work is taken.
             return context.publish(topic, payload)
 
         self.rules = SmsRules(settings.countries, unwanted, Caps(store, keys, settings.cap_limits), confirmations)
@@ -64,7 +64,7 @@ class Desk(SmsParts):
 
     @asynccontextmanager
     async def serving(self, routes: Iterable[web.RouteDef]) -> AsyncIterator[int | None]:
-        """Serve callbacks while the context stands, where that is asked for.
+        """Serve callbacks while the context stands, if the settings ask for it.
 
         Args:
             routes: the providers'.

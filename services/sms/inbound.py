@@ -1,9 +1,8 @@
-"""What follows from an inbound SMS: STOP and START, the acknowledgement of an alert, a helpful answer.
+"""What follows from an inbound SMS: STOP and START, the acknowledgement of an alert, an answer with help.
 
-Promises that one message has its effect once, even if its provider hands it over again a day later, that a word that
-asks for silence is heard before anything else, and that answers are few: only to numbers that were sent an alert, so
-many within an hour, whatever an auto-responder says to them. STOP, START and HELP get no answer here: providers answer
-them themselves.
+Promises that one message has its effect once, even if its provider sends it again within a day. STOP comes before
+everything else. Answers go only to numbers that were sent an alert, and only so many within an hour, so that we do not
+talk with an auto-responder for ever. STOP, START and HELP get no answer here: providers answer them themselves.
 """
 
 import logging
@@ -23,7 +22,7 @@ _cap = load_script(__package__, "sms_cap")
 
 _REMEMBERED_S = 86_400
 _NO_ALERT = b"-"
-# To one number within an hour: the same help once, and some questions back to somebody who tries to answer.
+# To one number within an hour: the general help once, and a few other answers to somebody who tries to acknowledge.
 ANSWERS_WITHIN_MS = 3_600_000
 HELP_MOST = 1
 QUESTIONS_MOST = 5
@@ -48,7 +47,7 @@ class Inbound:
         if done := await self._store.command("GET", mark):
             metrics.inbound.labels(metrics.REPEATED).inc()
             if done != _NO_ALERT:
-                # Marked before it was acknowledged, which may have failed.
+                # The mark came before the acknowledgement, which may have failed.
                 await self._alerts.acknowledge(SentAlert.read(done), keywords.read(body).note)
             return None
         asked = await self._meant(phone, keywords.read(body))
@@ -61,7 +60,8 @@ class Inbound:
         if asked.request in (Request.ACKNOWLEDGE, Request.OTHER):
             follows = decide(asked, await self._alerts.sent_to(phone))
         alert = follows.alert if isinstance(follows, Take) else None
-        # After what may be done twice, and before what may not: a repetition must not acknowledge the next alert.
+        # STOP and START may be done twice, so the mark comes after them. It comes before the acknowledgement: a
+        # repetition must not acknowledge the next alert.
         await self._store.command("SET", mark, alert.text if alert else _NO_ALERT, "EX", _REMEMBERED_S)
         if isinstance(follows, Take) and not await self._alerts.acknowledge(follows.alert, follows.note):
             follows = NOT_TAKEN
@@ -77,13 +77,13 @@ class Inbound:
         return answer
 
     async def _meant(self, phone: str, asked: Asked) -> Asked:
-        """Tell the YES of somebody who wants messages again from that of somebody who takes an alert."""
+        """Decide what YES means: somebody wants messages again, or takes an alert."""
         if asked.may_start and await self._unwanted.is_opted_out(phone):
             return Asked(Request.START)
         return asked
 
     async def _answer(self, phone: str, say: Say, message_id: str) -> str | None:
-        # Whoever said STOP means it.
+        # No answer after STOP.
         if await self._unwanted.is_opted_out(phone):
             return None
         kind, most = ("help", HELP_MOST) if say.is_help else ("questions", QUESTIONS_MOST)

@@ -6,7 +6,7 @@ from shared.store.keys import Keys
 
 
 def number_key(keys: Keys, phone: str) -> str:
-    """The base key of what is remembered of one number, which itself does not stand in it."""
+    """The base key of what is remembered of one number; the number itself does not stand in it."""
     return keys.tagged(f"sms:{sha256(phone.encode()).hexdigest()[:32]}")
 
 

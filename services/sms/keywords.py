@@ -1,6 +1,6 @@
 """What a person who answers an SMS asks for: a pure function.
 
-A word that asks for silence goes before everything, and only as the whole message, as Twilio reads it.
+STOP and its like come before everything. As at Twilio, they count only as the whole message.
 """
 
 import re
@@ -13,18 +13,19 @@ from enum import StrEnum
 _STOP = frozenset(
     {"stop", "stopall", "stop all", "unsubscribe", "cancel", "end", "quit", "revoke", "optout", "opt out", "opt-out"}
 )
-# help.twilio.com, "Twilio support for opt-out keywords". So is YES, which to an alert means something else.
+# help.twilio.com, "Twilio support for opt-out keywords". So is YES, which means something else as the answer to an
+# alert.
 _START = frozenset({"start", "unstop"})
 _YES = "yes"
 _HELP = frozenset({"help", "info"})
 
 _SURELY = r"(?:acknowledged?|acked|ack)(?![^\W\d_])"
-# With skin tone and the selector that asks for the colourful form.
+# With a skin tone, and with the selector for the emoji form.
 _THUMB = "\N{THUMBS UP SIGN}[\N{EMOJI MODIFIER FITZPATRICK TYPE-1-2}-\N{EMOJI MODIFIER FITZPATRICK TYPE-6}\ufe0f]*"
 _CASUALLY = rf"(?:okay(?![^\W\d_])|ok(?![^\W\d_])|yes(?![^\W\d_])|thumbs[ -]?up(?![^\W\d_])|{_THUMB})"
 _NUMBER = r"(?P<number>\d{1,2})(?!\d)"
 _BETWEEN = r"[\s.,:;!#-]*"
-# What people say in passing counts alone or with a number; only a word that means nothing else may begin a sentence.
+# Casual words count alone or with a number. Only a word that means nothing else may begin a sentence.
 _ANSWERS = tuple(
     re.compile(pattern, re.IGNORECASE | re.DOTALL)
     for pattern in (
@@ -35,11 +36,11 @@ _ANSWERS = tuple(
         rf"#?{_NUMBER}{_BETWEEN}(?P<word>{_SURELY}|{_CASUALLY})?{_BETWEEN}",
     )
 )
-# What iPhones ("Liked ...") and Android's Messages make of a thumb put up at a message of somebody who has SMS alone.
+# What iPhones ("Liked ...") and Android's Messages send as SMS when somebody reacts with a thumbs-up.
 _REACTION = re.compile(rf"(?:liked|{_THUMB} to) [\u201c\"](.*)[\u201d\"]", re.IGNORECASE | re.DOTALL)
 _QUOTED = re.compile(r"\bReply ACK (\d{1,2})\b")
 
-# What an acknowledgement's note may be (the publish that acknowledges has the same bound).
+# The bound of an acknowledgement's note, as for the publish that acknowledges.
 NOTE_CHARS = 1_000
 
 
@@ -58,11 +59,11 @@ class Asked:
     """A request.
 
     Attributes:
-        number: which alert an acknowledgement is for, where it says so.
+        number: which alert an acknowledgement is for; None if it does not say so.
         note: what follows the number, or the word.
-        words: what follows the word, in case that the number was none of an alert.
+        words: all that follows the word, for the case that the number is not an alert's.
         is_bare: it is a number and nothing else.
-        may_start: it is a word that ends silence, too.
+        may_start: the word also undoes a STOP.
     """
 
     request: Request

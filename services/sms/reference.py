@@ -1,6 +1,6 @@
 """The name of a delivery as it stands in a callback's URL.
 
-Letters, digits, - and _ only: whatever a proxy on the way does to the quoting of a URL, the signature over it holds.
+Letters, digits, - and _ only: a proxy that changes the quoting of a URL does not break the signature over it.
 """
 
 import binascii

@@ -1,4 +1,4 @@
-"""What holds for every SMS, whoever carries it: where it may go, how often, and who does not want any.
+"""What holds for every SMS, whoever carries it: where it may go, how often, and who wants none.
 
 What is refused here costs nothing and ends as suppressed.
 """
@@ -22,11 +22,11 @@ class SmsRules:
         self._confirmations = confirmations
 
     async def check(self, attempt: Attempt) -> Receipt | None:
-        """Let an SMS go out, unless a callback has told that an earlier attempt, which was in doubt, was taken.
+        """Let an SMS go out, unless a callback said that an earlier attempt, which was in doubt, was accepted.
 
         Raises:
             DeliveryRefused: it may not.
-            StoreUnavailable: nobody can tell.
+            StoreUnavailable: the store cannot be asked.
         """
         if attempt.in_doubt:
             provider_id = await self._confirmations.taken(attempt.notification, attempt.delivery)

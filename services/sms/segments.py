@@ -1,7 +1,7 @@
 """How many SMS a text takes: a pure function.
 
-Counts as Twilio's own calculator does: what stands together as one character on the screen (an emoji with its skin
-tone, a letter with its accent) is never cut in two by the end of a segment.
+Counts as Twilio's own calculator does. One character on the screen (an emoji with its skin tone, a letter with its
+accent) is never split between two segments.
 """
 
 from collections.abc import Iterable
@@ -51,7 +51,7 @@ class Segments:
 
 
 def clusters(text: str) -> list[str]:
-    """Split a text into what must not be torn apart."""
+    """Split a text into pieces that must not be split further."""
     found: list[str] = _CLUSTER.findall(text)
     return found
 
@@ -65,7 +65,7 @@ def count_segments(text: str) -> Segments:
 
 
 def _fill(sizes: Iterable[int], alone: int, of_many: int) -> int:
-    """Count the segments that things of these sizes fill in their order, none of them cut in two."""
+    """Count the segments that pieces of these sizes fill in their order, none of them split."""
     count, used, total = 1, 0, 0
     for size in sizes:
         total += size

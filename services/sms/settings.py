@@ -14,7 +14,7 @@ from shared.runtime.settings import ChannelSettings, CommonSettings
 
 @dataclass(frozen=True, slots=True)
 class CallbackEndpoint:
-    """Where we listen for callbacks, and by what URL (without a slash at its end) providers call us there."""
+    """Where we listen for callbacks, and the URL (without a slash at its end) that providers call."""
 
     host: str
     port: int
@@ -22,7 +22,7 @@ class CallbackEndpoint:
 
 
 class SmsSettings(ChannelSettings):
-    """What every provider of SMS goes by; ``services.sms.providers`` adds what each reads itself."""
+    """What every provider of SMS reads; ``services.sms.providers`` adds the settings of each provider."""
 
     prefixes: ClassVar[tuple[str, ...]] = (*CommonSettings.prefixes, "SMS_")
     channel: ClassVar[Channel] = Channel.SMS

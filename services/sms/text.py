@@ -1,8 +1,8 @@
-"""From content to the text of an SMS: pure functions, but for the number by which an alert is answered.
+"""From content to the text of an SMS: pure functions, except for the number that an alert is answered with.
 
-Promises that a text composed here is within the bounds, shortened at the end of a word where it is not; how an alert is
-answered stands at the end all the same. What a
-publisher wrote as an SMS goes out as it is or not at all: half a message may say the opposite.
+Promises that a text composed here is within the bounds. If it is too long, it is shortened at the end of a word. How to
+answer an alert stands at the end in any case. A text that a publisher wrote as an SMS goes out unchanged or not at all:
+half a message may say the opposite.
 """
 
 from services.sms.alerts import SentAlerts
@@ -20,7 +20,7 @@ LIMIT_CHARACTERS = 1600
 _ELLIPSIS = "..."
 # A word that is longer than this (a link, a hash, a text without spaces) is cut.
 _LONGEST_WORD = 40
-# What the wire contract gives a notification without a title; it tells a reader nothing.
+# The title that the wire contract gives a notification without one. It tells a reader nothing.
 _DEFAULT_TITLE = "Notification"
 
 
@@ -40,13 +40,13 @@ class Texts:
         """Return the text and what it is sent as.
 
         Args:
-            attempt: says what is said.
+            attempt: has the content.
             address: whom to.
-            answerable: it comes from a sender that can be answered.
+            answerable: people can answer its sender.
 
         Raises:
             PermanentFailure: a publisher wrote an SMS that is too long.
-            StoreUnavailable: it is not known how it can be answered.
+            StoreUnavailable: the number to answer with could not be stored.
         """
         if attempt.notification.kind == Kind.SMS_SEND:
             text = written_text(attempt.content, self._max_segments)
@@ -80,12 +80,12 @@ def composed_text(content: Content, max_segments: int, end: str = "") -> str:
     """Join title and message, or what an alert says, within the limits.
 
     Args:
-        content: what is said.
+        content: title, message and alert.
         max_segments: what it may cost.
-        end: stands at the end, whatever has to be left out before it.
+        end: stands at the end in any case; the text before it is shortened.
     """
     text = _alert_text(content) if content.alert else _titled(content)
-    # Nothing beyond can count, and a message may be far longer.
+    # A message may be far longer, so only as much is read as can count.
     if len(text) <= LIMIT_CHARACTERS and _fits(text + end, max_segments):
         return text + end
     return _shortened(text[: LIMIT_CHARACTERS + 1], max_segments, _ELLIPSIS + end)
@@ -96,7 +96,7 @@ def _fits(text: str, max_segments: int) -> bool:
 
 
 def _shortened(text: str, max_segments: int, end: str) -> str:
-    """Return the longest beginning that fits with the end, cut between words if one ends near."""
+    """Return the longest beginning that fits together with the end, cut between words if possible."""
     pieces = clusters(text)
     fits, too_long = 0, len(pieces)
     while too_long - fits > 1:

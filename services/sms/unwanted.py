@@ -1,7 +1,7 @@
 """Numbers that get no SMS: people who answered STOP, and numbers that reach nobody.
 
 Promises that STOP holds until START, for critical notifications too: there are laws about it, and providers would
-refuse them. Numbers are not given up in masses, see ``shared.delivery.forgetting``.
+refuse them. A limit holds for numbers that reach nobody, see ``shared.delivery.forgetting``.
 """
 
 from shared.core.clock import Clock
@@ -22,12 +22,12 @@ class Unwanted:
         self._limit = ForgettingLimit(Channel.SMS)
 
     async def check(self, phone: str) -> None:
-        """Let an SMS go to a number.
+        """Let an SMS go to a number that is not on the list.
 
         Raises:
             DeliveryRefused: the number is on the list.
         """
-        # On this channel the list makes no exception, so it is all the same what is asked for.
+        # On this channel the list makes no exception, so the priority does not matter.
         await self._list.check(digest(phone), Priority.NORMAL)
 
     async def opt_out(self, phone: str, detail: str = "") -> None:
@@ -35,7 +35,7 @@ class Unwanted:
         await self._list.add(digest(phone), Cause.UNSUBSCRIBED, detail)
 
     async def opt_in(self, phone: str) -> None:
-        """Take note that somebody wants SMS; a number that writes reaches somebody, too."""
+        """Take note that somebody wants SMS. A number that writes to us also reaches somebody."""
         await self._list.lift(digest(phone))
 
     async def is_opted_out(self, phone: str) -> bool:

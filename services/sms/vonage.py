@@ -3,12 +3,12 @@
 Not through their SMS API, which is older: "the Messages API is the recommended way to send and receive SMS", and "the
 recommended path for all new integrations" (developer.vonage.com/en/messages/guides/sms-migration-to-messages). It takes
 the same key and secret (Basic), says with the HTTP status how a request ended, and answers one id for a message of
-several parts. So no answer refuses a part of a message: the SMS API alone has those.
+several parts. Only the SMS API can refuse a part of a message.
 
 One delivery is one request. The API has no idempotency key (a ``client_ref`` is only sent back), so an answer that does
-not say whether the SMS was taken is ``OutcomeUnknown``. Taken is all that is promised: status callbacks and what people
-answer are not read, so no text says how to answer it, and what Vonage tells later (an opt-out, a dead number) is not
-learned. No text of an answer is kept but for the code: an answer may quote the number.
+not say whether the SMS was accepted is ``OutcomeUnknown``. Delivered means that Vonage accepted the SMS, and no more.
+Status callbacks and people's answers are not read. So no text says how to answer it, and Carillon does not learn what
+Vonage reports later (an opt-out, a dead number). Of an answer only the code is kept: an answer may quote the number.
 
 Sources: "spec" is the OpenAPI document (1.20.0) of developer.vonage.com/en/api/messages, "errors" the page
 developer.vonage.com/en/api-errors/messages, "general errors" developer.vonage.com/en/api-errors.
@@ -46,7 +46,7 @@ from shared.runtime.settings import ProviderSettings, base_url
 
 # Spec, channelOptionsSms, ttl: seconds that Vonage may try to deliver.
 _TTL_S = (20, 604_800)
-# Spec, channelOptionsSms, sms.encoding_type. Left to itself Vonage guesses; so it sends what we counted.
+# Spec, channelOptionsSms, sms.encoding_type. Without it Vonage guesses. With it Vonage sends what we counted.
 _ENCODING_TYPES: Mapping[Encoding, str] = {"gsm7": "text", "ucs2": "unicode"}
 # developer.vonage.com/en/messaging/sms/guides/custom-sender-id: up to 15 digits, or up to 11 characters without spaces.
 _SENDER = re.compile(r"\+?\d{3,15}|(?=.*[A-Za-z])[A-Za-z0-9]{1,11}", re.ASCII)

@@ -1,8 +1,8 @@
 """The judge of a run: compares what the publisher, the providers and the inboxes saw with what the ledger says.
 
-A pure function of the evidence. It promises to name every kind of harm that the journals can show: something lost,
-something twice, something that nobody will ever finish, accounts that do not add up. It cannot see what no journal
-holds, for instance whether a person read anything.
+A pure function of the evidence. Promises to find every kind of harm that the journals can show: losses, duplicates,
+work that nobody will ever finish, accounts that do not add up. It cannot see what no journal holds, for instance
+whether a person read anything.
 """
 
 from collections import Counter, defaultdict
@@ -16,7 +16,7 @@ _PROVIDER_LANES = {"smtp": "email", "twilio": "sms", "apns": "push", "fcm": "pus
 _ENDS = ("delivered", "suppressed", "expired", "dead_lettered")
 _REALTIME = "realtime"
 
-# Of each sort of harm so many are named; all are counted.
+# So many examples of each harm are named. All are counted.
 _NAMED_MOST = 10
 
 
@@ -43,7 +43,7 @@ class Harm(StrEnum):
     STOLEN = "taken over from a worker that lived"
 
 
-# Each of these means that something which was accepted (or sent for so long) did not come about.
+# Each of these means that something that was accepted, or sent again and again, did not happen.
 LOSSES = (
     Harm.UNRECEIPTED, Harm.RECEIPT_WITHOUT_RECORD, Harm.NO_ROWS, Harm.UNENDED, Harm.FORGOTTEN, Harm.NO_EFFECT,
 )  # fmt: skip
@@ -54,10 +54,10 @@ class Limits:
     """What a scenario allows; by default nothing at all.
 
     Attributes:
-        most: how often each harm may be; one that is not named, never.
+        most: how often each harm may occur; a harm that is not named, never.
         duplicate_share: beside the number, the greatest share of duplicates among all effects.
         least: how often it must be at least, so that a fault which did nothing is noticed.
-        takeovers: a lapsed lease is what the scenario is about; otherwise it is a harm.
+        takeovers: the scenario is about lapsed leases; otherwise a lapsed lease is a harm.
     """
 
     most: dict[Harm, int] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class Verdict:
         retaken: claims whose lease lapsed.
         counts: how often each harm was found.
         examples: the first few of each.
-        repeated: how many effects were too many, by delivery.
+        repeated: how many effects too many there were, by delivery.
         doubts: how many attempts may have arrived without an answer, by delivery.
         broken: what the limits do not allow, in words; empty for a run that passed.
     """
@@ -99,7 +99,7 @@ class Verdict:
 
     @property
     def lost(self) -> int:
-        """How many things that should have come about did not."""
+        """How many things that should have happened did not."""
         return sum(self.counts[harm] for harm in LOSSES)
 
     @property
@@ -189,7 +189,7 @@ def _check_effects(evidence: Evidence, verdict: Verdict) -> None:
         if not row.to or row.state == "suppressed":
             continue
         verdict.deliveries += 1
-        # An SMS carries no id; its number is that of one publish alone.
+        # An SMS carries no id, but only one publish goes to its number.
         effect = (row.lane, row.to, None if row.lane == "sms" else record.notification_id)
         expected.add(effect)
         name, times = f"{record.notification_id}/{row.key}", got[effect]

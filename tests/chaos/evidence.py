@@ -1,8 +1,8 @@
 """What a run left behind, read back: the publisher's journal, the sandbox's, inboxes, and the ledger.
 
-Promises that a line torn by a kill is left out (nobody was told of it) and that nothing here asks a running service.
-The ledger and the inboxes are read from the store by scanning its keys, not through the code that is under test, and
-kept as files, so that a run can be checked again later.
+Promises to leave out a line that was torn by a kill (nobody was told of it), and to ask no running service. It reads
+the ledger and the inboxes by scanning the store's keys, not through the code under test. They are kept as files, so
+that a run can be checked again later.
 """
 
 import json
@@ -94,7 +94,7 @@ class Row:
 
     Attributes:
         to: the address that a provider is given, or the user of an inbox.
-        is_scheduled: it stands in the schedule, so that somebody will look at it.
+        is_scheduled: it stands in the schedule, so somebody will process it.
     """
 
     key: str
@@ -136,8 +136,8 @@ class Ledger:
 
     Attributes:
         tallies: by lane, how many rows were created and how many ended in each state, as the ledger counted them.
-        schedule: ``LANE|ID|KEY`` of everything that somebody is to look at.
-        dead: the same of everything in the list of dead letters, whatever it is.
+        schedule: ``LANE|ID|KEY`` of everything that is scheduled.
+        dead: the same for everything in the list of dead letters.
     """
 
     records: dict[str, Record] = field(default_factory=dict)
@@ -297,7 +297,7 @@ async def _scan(store: Any) -> tuple[Ledger, list[InboxEntry]]:
                 if part_of := _object(fields.get(b"c")).get("part_of"):
                     parts[record.notification_id] = part_of
     for part, whole in parts.items():
-        # The rows of a fan-out stand in records of their own; to everybody else they are the notification's.
+        # The rows of a fan-out stand in their own records. Everywhere else they count as the notification's.
         if whole in ledger.records:
             record = ledger.records.pop(part)
             ledger.records[whole].rows += record.rows

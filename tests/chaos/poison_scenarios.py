@@ -39,7 +39,7 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 # What part of the publishing the poison is planted in, after what part of it.
 _AFTER, _DURING = 0.3, 0.4
-# Large mails are long for everybody who takes them; so few of them say nothing in a percentile.
+# Large mails take long everywhere. So few of them do not change a percentile.
 HUGE_MAILS = 6
 _HUGE = (
     # One long line beside many short ones: as text a rectangle of 150 million characters.
@@ -178,7 +178,7 @@ def _judge(rig: Rig, evidence: Evidence, _verdict: Verdict) -> Iterator[str]:
         yield f"of the huge mails {dict(huge)} came"
     (fault,) = evidence.faults
     began, ended = publishing_began_at(evidence), publishing_ended_at(evidence)
-    # Without the beginning, in which everything is still warming up.
+    # Without the beginning, when everything is still warming up.
     others = [(began + (ended - began) * 0.05, fault.begin), (fault.end, ended)]
     for what, providers in (("push", ("apns", "fcm")), ("mail", ("smtp",))):
         with_ms, without_ms = (

@@ -1,7 +1,7 @@
-"""A link that can be made bad: a TCP proxy between one kind of process and one server.
+"""A network link with faults: a TCP proxy between one kind of process and one server.
 
-Promises that what passes is passed on unchanged and in order, that a fault sets in for every connection of the link at
-once, and that memory stays bounded: what a side does not take is not read from the other. Runs in the rig's own loop.
+Promises to pass bytes on unchanged and in order. A fault begins for every connection of the link at once. Memory stays
+bounded: bytes that one side does not take are not read from the other. Runs in the rig's own loop.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ class Proxy:
         self._passing.clear()
 
     def heal(self) -> None:
-        """Pass everything on again, what waited included."""
+        """Pass everything on again, also what has waited."""
         self._passing.set()
 
     def reset(self) -> None:
@@ -108,14 +108,14 @@ class Proxy:
                 asyncio.create_task(self._pump(far_reader, writer), name=f"link {self.name} back"),
             ]
             try:
-                # A side that has ended ends the connection: none of our protocols uses half-closed ones.
+                # If one side ends, the connection ends: none of our protocols uses half-closed connections.
                 await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 for pump in pumps:
                     pump.cancel()
                 await asyncio.gather(*pumps, return_exceptions=True)
         except OSError:
-            # The server is away; its client sees the connection end.
+            # The server is down. Its client sees the connection end.
             pass
         finally:
             for each in ours:

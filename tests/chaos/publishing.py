@@ -18,7 +18,7 @@ from sandbox.journal import Journal
 from shared.core.errors import BrokerUnavailable
 from tests.chaos.traffic import Publish, Traffic
 
-# A first connection that does not come about is tried again: the broker may be one of the dead.
+# If the first connection fails, it is tried again: the broker may be one of the killed processes.
 _CONNECT_AGAIN_S = 0.2
 
 # Journalled but not yet receipted publishes; the publisher itself sends fewer at a time.
@@ -36,7 +36,7 @@ class Publishing:
         self.missing = 0
 
     async def run(self, traffic: Traffic, per_second: float) -> None:
-        """Publish everything at a steady rate, whatever becomes of the receipts."""
+        """Publish everything at a steady rate, without waiting for receipts."""
         started_s = time.monotonic()
         async with asyncio.TaskGroup() as group:
             for number, publish in enumerate(traffic):

@@ -1,8 +1,8 @@
-"""How long after each fault things went on: a pure function of the evidence.
+"""How long the system took to recover from each fault: a pure function of the evidence.
 
-"Accepting" is the first receipt for something published after the moment, "flowing" the first end of such a one as
-delivered. Both are counted from when a fault that takes everything away (broker, store, links) was over, and from when
-it set in otherwise. Clocks are those of one machine.
+"Accepting" is the first receipt for something published after a moment. "Flowing" is the first delivery of such a
+publish. If a fault takes everything down (broker, store, links), the moment is the end of the fault, otherwise its
+beginning. All clocks are of one machine.
 """
 
 from bisect import bisect_left
@@ -14,7 +14,7 @@ from tests.chaos.evidence import Evidence, Published
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """The slowest of a run's recoveries, in seconds; None where nothing came after a fault.
+    """The slowest of a run's recoveries, in seconds; None if nothing came after a fault.
 
     Attributes:
         accepting_s: until something published after the fault was receipted.
@@ -54,7 +54,7 @@ def percentile_ms(
         providers: whose effects count.
         spans: begin and end of each.
         share: for example 0.99.
-        least: None comes back where there are fewer.
+        least: with fewer effects the result is None.
     """
     sent, spans = _sent_at_by_id(evidence), list(spans)
     took_ms = sorted(

@@ -1,7 +1,7 @@
-"""One run: a system of real processes, a publisher beside it, faults between them, and what all of it left behind.
+"""One run: a system of real processes, a publisher, faults, and the evidence that they leave.
 
-Promises that it runs mosquitto and redis-server, that the publisher and the providers keep their journals outside the
-system under test, that it ends by itself and ends only processes of its own.
+Promises to run mosquitto and redis-server, and to keep the journals of publisher and providers outside the system under
+test. It ends by itself, and ends only its own processes.
 """
 
 import asyncio
@@ -45,13 +45,13 @@ class Plan:
     """How large a run is.
 
     Attributes:
-        faults: how often the scenario does its harm; 0 for as often as it says itself.
+        faults: how many faults the scenario plays; 0 for its own number.
         processes: of each service.
         services: the channel services that run beside the router.
-        answer_s: how long a slow provider takes for its answer; without it a kill would hardly find anything in hand.
-        attempt_deadline_s: short, so that a run need not wait for half a minute after every kill; what it is in
-            production changes nothing but how long things take.
-        lease_margin_s: the same holds for it where the store stays.
+        answer_s: how long a slow provider takes for its answer; without it a kill would find hardly anything in hand.
+        attempt_deadline_s: short, so that a run need not wait for half a minute after every kill. The longer value of
+            production only makes things take longer.
+        lease_margin_s: short for the same reason, unless the store itself fails.
     """
 
     notifications: int = 20_000
@@ -71,7 +71,7 @@ class Plan:
 
     @property
     def lasts_s(self) -> float:
-        """How long publishing takes when nothing holds it up."""
+        """How long publishing takes if nothing delays it."""
         return self.notifications / self.per_second
 
 
@@ -85,10 +85,10 @@ class Rig:
     Attributes:
         proxies: the links by name, ``email-broker`` and so on; empty when the scenario does not ask for them.
         draw: the seeded source of the schedule.
-        notes: what a scenario has to say of its run beside the table's figures.
+        notes: what a scenario reports of its run besides the table's figures.
         ended: processes that ended without having been killed or stopped, each with its exit status.
-        store_set: the servers of a store with replicas, in the place of the stack's own, which is idle then.
-        relay: a mail relay in a process of its own, in the place of the sandbox's.
+        store_set: the servers of a store with replicas. They replace the stack's own, which is idle then.
+        relay: a mail relay in its own process, which replaces the sandbox's.
     """
 
     plan: Plan
@@ -132,7 +132,7 @@ class Rig:
         await self.stack.start_service(service, index, settings)
 
     async def supervise(self) -> None:
-        """Start again what ends by itself, as a cluster would, and keep it in mind; until cancelled."""
+        """Restart processes that end by themselves, as a cluster would, and record them; until cancelled."""
         while True:
             await asyncio.sleep(_POLL_S)
             for child in self.stack.children:
@@ -162,13 +162,13 @@ class Rig:
         add_fault(self.folder, Fault(what, target, begin, time.time()))
 
     async def clear_script(self) -> None:
-        """Have the providers behave again; what they keep is left alone."""
+        """End the providers' faults. What they have kept stays."""
         for url in (self.stack.sandbox_url, *([self.relay.url] if self.relay else [])):
             async with aiohttp.ClientSession(url, raise_for_status=True) as session:
                 await session.delete("/script")
 
     async def every(self, share: float = 0.85) -> AsyncIterator[int]:
-        """Yield the numbers of the faults, spread over that share of the time in which is published."""
+        """Yield the numbers of the faults, spread over that share of the publishing time."""
         started_s, step_s = time.monotonic(), self.plan.lasts_s * share / self.plan.faults
         for number in range(self.plan.faults):
             at_s = started_s + (number + self.draw.uniform(0.3, 0.9)) * step_s
@@ -252,7 +252,7 @@ class Rig:
     def log_lines(self, service: str, index: int) -> Iterator[dict[str, Any]]:
         """Read what one process has logged, all its starts together."""
         for line in self.stack.child(service, index).log.read_text().splitlines():
-            # Beside its lines stands what the interpreter says when a process fails.
+            # The log also holds what the interpreter prints when a process fails.
             if line.startswith("{"):
                 yield json.loads(line)
 
@@ -297,7 +297,7 @@ def _targets(stack: Stack, services: tuple[str, ...]) -> dict[str, int]:
 
 @asynccontextmanager
 async def _relay(folder: Path) -> AsyncIterator[SandboxClient]:
-    """Run a second sandbox, of which mail alone is used; its effects stand in the same journal."""
+    """Run a second sandbox, used only for mail. It writes its effects into the same journal."""
     described = folder / "relay" / "sandbox.json"
 
     async def ready() -> bool:
@@ -341,7 +341,7 @@ async def running(
         processes: more settings for one process, by service and index.
         prepare: called when everything runs, before anything is published.
         store_set: describes a store with replicas; the services wait for one of them.
-        own_relay: let mail go to a process of its own, so that its faults cost the other providers no time.
+        own_relay: mail goes to its own process, so that its faults do not slow the other providers down.
     """
     common = {
         "DELIVERY_ATTEMPT_DEADLINE_S": str(plan.attempt_deadline_s),

@@ -17,7 +17,7 @@ class Result:
 
     Attributes:
         faults: how many were played while notifications flowed.
-        broken: everything that was not reached, in words.
+        broken: every limit that was not kept, in words.
     """
 
     scenario: Scenario
@@ -63,7 +63,7 @@ async def play(scenario: Scenario, plan: Plan, folder: Path) -> Result:
     if not evidence.faults:
         broken.append("no fault was played")
     took_s = time.monotonic() - started_s
-    # A fault that came when everything was published has shown nothing.
+    # A fault after everything was published shows nothing.
     played = sum(fault.begin <= publishing_ended_at(evidence) for fault in evidence.faults)
     return Result(scenario, plan, verdict, found, played, took_s, rig.notes, broken)
 

@@ -1,4 +1,4 @@
-"""The faults, one scenario each: what is done while notifications flow, and what may come of it."""
+"""The faults, one scenario each: what happens while notifications flow, and what the run may show afterwards."""
 
 import asyncio
 import signal
@@ -23,7 +23,7 @@ from tests.chaos.traffic import Publish
 Faults = Callable[[Rig], Coroutine[Any, Any, None]]
 Judge = Callable[[Rig, Evidence, Verdict], Iterator[str]]
 
-# Shares and percentiles of a handful say nothing.
+# Shares and percentiles of a few say nothing.
 _LARGE_RUN = 10_000
 SAMPLES_LEAST = 300
 
@@ -39,7 +39,7 @@ _CUTS_S = (1.0, 3.0, 30.0)
 # How soon it should be back after that.
 _RECOVERY_S = 10.0
 
-# How long a relay refuses everybody, and how many mails a process hands it before it is sure: two seconds' worth.
+# How long a relay refuses everybody, and how many mails a process hands it before it is sure: those of two seconds.
 _REFUSES_S = 60.0
 _UNTIL_SURE = 250
 
@@ -54,7 +54,7 @@ class Scenario:
     Attributes:
         what: for the table.
         times: how often the fault is played in a full run.
-        limits: what may come of it, for a run of this size.
+        limits: what a run of this size may show.
         prepare: called before anything is published.
         judge: called at the end with the system still running; yields what is wrong beyond the limits.
         ttl_s: see ``Traffic``.
@@ -99,7 +99,7 @@ class Scenario:
 
 
 async def _slow_providers(rig: Rig) -> None:
-    """Have every provider take at once and answer late, as real ones do."""
+    """Have every provider accept at once and answer late, as real ones do."""
     for provider in ("smtp", "twilio", "apns", "fcm"):
         await rig.sandbox.play(provider, {"delay_s": rig.plan.answer_s}, times=None)
 
@@ -137,12 +137,12 @@ async def _kill_broker(rig: Rig) -> None:
 
 
 async def _cut_links(rig: Rig) -> None:
-    """Cut every link for each of the lengths: one after the other what all goes through, the rest kind by kind."""
+    """Cut every link for each length: those that everything goes through one by one, the others kind by kind."""
     for length_s in _CUTS_S[: rig.plan.faults]:
         for together in _links_together(rig.proxies):
             await asyncio.sleep(rig.draw.uniform(0.1, 0.5))
             await _at_once(_cut_link(rig, name, length_s) for name in together)
-            # How fast it recovers is seen before the next link goes.
+            # Its recovery must be seen before the next link is cut.
             await asyncio.sleep(min(length_s, _RECOVERY_S))
 
 
@@ -179,7 +179,7 @@ def _judge_links(_rig: Rig, _evidence: Evidence, verdict: Verdict) -> Iterator[s
 
 
 async def _stop_worker(rig: Rig) -> None:
-    """Stop a worker for longer than its lease, and let it go on as if nothing had been."""
+    """Stop a worker for longer than its lease, and let it go on as if nothing had happened."""
     services = cycle(_stopped_services(rig))
     async for _ in rig.every(0.8):
         service, begin = next(services), time.time()
@@ -188,7 +188,7 @@ async def _stop_worker(rig: Rig) -> None:
         rig.send_signal(service, 0, signal.SIGCONT)
         rig.note("SIGSTOP", f"{service}-0", begin)
     await rig.published()
-    # When a worker has ended it has said what became of everything that it had in its hands.
+    # When a worker has ended, it has reported the outcome of everything that it had in hand.
     for service in _stopped_services(rig):
         await rig.stack.stop_service(service, 0)
 
@@ -217,7 +217,7 @@ async def _stop_router(rig: Rig) -> None:
 
 
 async def _provider_down(rig: Rig) -> None:
-    """Take the mail relay away for the middle of the run: at first it cuts every connection, then it defers."""
+    """Take the mail relay down in the middle of the run: first it cuts every connection, then it defers."""
     span_s = rig.plan.lasts_s
     await asyncio.sleep(span_s * 0.3)
     begin = time.time()
@@ -230,7 +230,7 @@ async def _provider_down(rig: Rig) -> None:
 
 
 async def _refuse_all(rig: Rig) -> None:
-    """Have the mail relay refuse everybody in the middle of the run, as it does when it has forgotten who we are."""
+    """Have the mail relay refuse everybody in the middle of the run, as one does that no longer knows us."""
     span_s = rig.plan.lasts_s
     await asyncio.sleep(span_s * 0.25)
     begin, relay = time.time(), rig.relay or rig.sandbox
@@ -248,7 +248,7 @@ def _judge_refused(rig: Rig, evidence: Evidence, verdict: Verdict) -> Iterator[s
     rig.notes.append(f"{mails:,} mails; the relay refused {len(refused):,} attempts; paused {pauses} times")
     if not pauses:
         yield "nobody paused a relay that refuses everybody"
-    # Once a second and process, and until the pause: what it takes to be sure, and what is under way.
+    # Once a second and process. Before the pause come the refusals that it takes to be sure, and what is under way.
     most = rig.plan.processes * (evidence.faults[0].end - evidence.faults[0].begin + _UNTIL_SURE)
     if len(refused) > most:
         yield f"the relay was asked {len(refused):,} times while it refused everybody (at most {most:.0f})"
@@ -256,10 +256,10 @@ def _judge_refused(rig: Rig, evidence: Evidence, verdict: Verdict) -> Iterator[s
 
 
 def _judge_provider_down(rig: Rig, evidence: Evidence, _verdict: Verdict) -> Iterator[str]:
-    """Compare the pushes of the outage with those of before and after, so that a machine's moods are on both sides."""
+    """Compare the pushes of the outage with those before and after, as the machine's speed may change."""
     fault = evidence.faults[0]
     began, ended = publishing_began_at(evidence), publishing_ended_at(evidence)
-    # Neither what warms up nor what is made up for is how it is while the relay is there.
+    # The time while things warm up, and while the backlog is worked off, does not count as normal.
     settling_s = (ended - began) * 0.05
     before, after = (began + settling_s, fault.begin), (fault.end + settling_s, ended)
     up_ms, before_ms, after_ms, down_ms = (
@@ -424,7 +424,7 @@ SCENARIOS: dict[str, Scenario] = {
             partial(_kill, service=service),
             prepare=_slow_providers,
             limits=partial(_killed_channel_limits, service),
-            # Most notifications of a run become a push: as many are in hand as an answer takes long.
+            # Most notifications of a run become a push. How many are in hand depends on how long an answer takes.
             answer_s=0.02 if service == "push" else None,
             recovers_within={"retaken_s": 3.0},
             per_second=_UNHURRIED,
@@ -482,7 +482,7 @@ SCENARIOS: dict[str, Scenario] = {
         judge=_judge_provider_down,
         # The wait between attempts grows up to five minutes (shared/delivery/retry.py).
         drain_s=360.0,
-        # Pushes are timed meanwhile, and a real relay takes no time from a real APNs.
+        # Pushes are timed meanwhile, and a real relay does not slow a real APNs down.
         own_relay=True,
         per_second=_UNHURRIED,
     ),

@@ -1,8 +1,8 @@
-"""What became of the deliveries that a stopped worker had in its hands: the judge of ``worker-stop``.
+"""What became of the deliveries that a stopped worker had in hand: the judge of ``worker-stop``.
 
-A pure function of the evidence and of what the stopped workers logged. In a worker's hands is what it had claimed when
-it was stopped. Of that, another one takes over what is handed to it; what the broker hands to the stopped one itself
-waits until it goes on, finds its own attempt in doubt, and makes it again.
+A pure function of the evidence and of the stopped workers' logs. In hand is what a worker had claimed when it was
+stopped. After the lease, a delivery may be handed to another worker, which takes it over. If the broker hands it to the
+stopped worker, it waits until that one goes on. That one then finds its own attempt in doubt, and makes it again.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -34,7 +34,7 @@ class Hands:
 
 
 def hands(evidence: Evidence, logged: Iterable[Mapping[str, Any]]) -> Hands:
-    """Find what was in the hands of workers when they were stopped.
+    """Find what workers had in hand when they were stopped.
 
     Args:
         logged: the log lines of the stopped workers.
@@ -57,7 +57,8 @@ def hands(evidence: Evidence, logged: Iterable[Mapping[str, Any]]) -> Hands:
         for attempt in row.history
         if attempt.reason == "lease_lapsed"
     }
-    # A claim whose answer did not reach the stopped worker is taken over, and there is no late outcome to refuse.
+    # If the claim's answer did not reach the stopped worker, the delivery is taken over, and there is no late outcome
+    # to refuse.
     return Hands(
         held=frozenset(across | taken_over),
         taken_over=frozenset(taken_over),
@@ -70,7 +71,7 @@ def judge(found: Hands, repeated: Mapping[str, int]) -> Iterator[str]:
     """Say in words what is wrong.
 
     Args:
-        repeated: how many effects were too many, by delivery.
+        repeated: how many effects too many there were, by delivery.
     """
     if not found.held:
         yield "a worker was stopped with nothing in its hands"
@@ -89,6 +90,6 @@ def _claimed(line: Mapping[str, Any]) -> Claimed:
 def _lasted(line: Mapping[str, Any], fault: Fault) -> bool:
     """Tell whether an attempt began before a stop and ended after it."""
     ended = datetime.fromisoformat(line["at"]).timestamp()
-    # The log rounds: what did not begin before it began after it, and that is seconds away.
+    # The log rounds times. An attempt that did not begin before the stop began after it, and that is seconds away.
     began = ended - float(line["duration_s"])
     return began < (fault.begin + fault.end) / 2 < ended

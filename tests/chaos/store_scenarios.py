@@ -1,7 +1,7 @@
-"""The faults of a store with replicas: a master is lost for good, and what was receipted must be on its replica.
+"""The faults of a store with replicas: a master is lost for good, and everything with a receipt must be on its replica.
 
-Every write that is answered to somebody waits for one replica (``REDIS_WAIT_REPLICAS``), and there is one; so from the
-loss of a master until it is back as the new one's replica nothing of its part is accepted, and nothing may be lost.
+Every write with an answer waits for one replica (``REDIS_WAIT_REPLICAS``), and there is only one. So after the loss of
+a master, nothing of its part is accepted until it is back as the new master's replica. Nothing may be lost.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from tests.chaos.rig import Plan, Rig
 from tests.chaos.scenarios import CONCURRENCY, Scenario
 from tests.redis_sets import ClusterSet, SentinelSet
 
-# The promoted one serves its first readers at once; those who wrote wait for the lost one to come back.
+# The promoted replica serves reads at once. Writes wait for the lost master to come back.
 _AWAY_S = (0.5, 2.0)
 
 
@@ -45,7 +45,7 @@ async def _replace_master_of_cluster(rig: Rig) -> None:
 
 
 def _limits(plan: Plan) -> Limits:
-    """Allow what was in hand: claims and outcomes wait for no replica, and one that is lost is made again."""
+    """Allow repeats of what was in hand: claims and outcomes wait for no replica, and a lost one is made again."""
     in_hand = plan.processes * sum(CONCURRENCY[service] for service in plan.services)
     return Limits({Harm.DUPLICATE: plan.faults * in_hand})
 

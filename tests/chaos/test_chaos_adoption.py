@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.real_broker, pytest.mark.real_store]
 
 
 async def _publish_steadily(url: str) -> None:
-    """Leave no half second in which a router has nothing in hand, which it would take for the end of everything.
+    """Publish so steadily that no router is idle for half a second, which it would take for the end.
 
     Receipts are not waited for: those of a dead router's share come late.
     """

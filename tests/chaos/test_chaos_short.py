@@ -1,4 +1,4 @@
-"""Nothing is lost, whatever dies: a short version of every scenario that ``make chaos`` plays."""
+"""Nothing is lost when processes die: a short version of every scenario that ``make chaos`` plays."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,13 +26,13 @@ _PLANS = {
     "realtime-kill": replace(_BRISK, faults=2, services=("realtime",)),
     "store-kill": replace(_SMALL, faults=2, services=("realtime", "email")),
     "broker-kill": replace(_SMALL, faults=2, services=("realtime", "email")),
-    # As slow as it takes to cut every link once.
+    # Slow enough to cut every link once.
     "links": replace(_SMALL, faults=1, services=("email",), per_second=15),
-    # Attempts that run into their deadline by themselves, on a busy machine, would be duplicates of another kind.
+    # On a busy machine, attempts could miss their deadline by themselves and cause other duplicates.
     "worker-stop": replace(_BRISK, faults=1, services=("email",), attempt_deadline_s=3),
     "router-stop": replace(_BRISK, faults=1, services=("realtime",)),
     "provider-down": replace(_SMALL, services=("email", "push")),
-    # As slow as it takes to be sure that everybody is refused.
+    # Slow enough to become sure that everybody is refused.
     "relay-refuses-all": replace(_SMALL, per_second=20),
     "poison": replace(_SMALL, services=("email", "sms")),
     "poison-row": replace(_SMALL, services=("email", "sms")),

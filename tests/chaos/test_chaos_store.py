@@ -1,4 +1,4 @@
-"""Nothing that was receipted is lost with a master: a short version of the scenarios of a store with replicas."""
+"""Nothing with a receipt is lost with a master: a short version of the scenarios of a store with replicas."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,8 +1,7 @@
-"""What is published in a run: a pure function of the seed and a publish's number.
+"""The publishes of a run: a pure function of the seed and a publish's number.
 
-Promises that every effect can be told from every other: each publish has an idempotency key, which also stands in its
-text; each SMS, each mail to an address and each alert goes to an address of its own. So a count of effects is a count
-of deliveries.
+Promises that all effects differ. Each publish has an idempotency key, which also stands in its text. Each SMS, each
+mail to an address and each alert goes to its own address. So a count of effects is a count of deliveries.
 """
 
 import random
@@ -15,7 +14,7 @@ PEOPLE = 200
 # How often each sort is published, in a hundred.
 MIX: Mapping[str, int] = {"realtime": 60, "urgent": 14, "email": 11, "sms": 11, "push": 3, "alert": 1}
 
-# What a run without these services leaves out.
+# The sorts that a run without these services leaves out.
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "realtime": ("realtime",),
     "urgent": ("realtime", "email"),

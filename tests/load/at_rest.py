@@ -1,4 +1,4 @@
-"""What routers ask of the store while nothing happens, with many deliveries that wait for their time."""
+"""What routers cost the store at rest, while many deliveries wait for their time."""
 
 import asyncio
 import time
@@ -22,7 +22,7 @@ _DAY_MS = 86_400_000
 _ROWS = 20
 _AT_ONCE = 500
 
-# Between the start of the routers and the measurement: they take their slots and find nothing of each other's.
+# Between the start of the routers and the measurement, so that they have taken their slots.
 _SETTLE_S = 5.0
 
 

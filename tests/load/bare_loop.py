@@ -1,4 +1,4 @@
-"""The least that a router could do: ``python -m tests.load.bare_loop MQTT_URL IN OUT RECEIPTS``."""
+"""The minimum that a router could do: ``python -m tests.load.bare_loop MQTT_URL IN OUT RECEIPTS``."""
 
 import asyncio
 import sys

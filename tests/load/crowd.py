@@ -1,7 +1,7 @@
-"""Many WebSocket clients in one process: as little per client as tells what it was sent.
+"""Many WebSocket clients in one process, each as small as possible.
 
-A client of aiohttp's costs more than the session it opens. These speak just enough of RFC 6455 to connect, to answer
-pings, and to count notifications and gaps; they keep their cursor for the next connection.
+A client of aiohttp costs more than the session it opens. These speak just enough of RFC 6455 to connect, to answer
+pings, and to count notifications and gaps. They keep their cursor for the next connection.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import jwt
 
-# Handshakes under way at a time; the rest waits, as it would in front of a load balancer.
+# Handshakes under way at a time. The others wait, as behind a load balancer.
 CONNECTING = 500
 
 _TEXT, _PING, _PONG = 0x81, 0x89, 0x8A
@@ -111,7 +111,7 @@ class Member(asyncio.Protocol):
 
     def _take(self, kind: int, payload: bytes) -> None:
         if kind == _PING and self._transport is not None:
-            # Masked with zeros: the mask hides nothing from anybody on a loopback.
+            # Masked with zeros: on a loopback the mask need not hide anything.
             self._transport.write(bytes((_PONG, 0x80 | len(payload))) + bytes(4) + payload)
         if kind != _TEXT:
             return

@@ -48,7 +48,7 @@ async def measure_broadcast_writes(stack: Stack, sizes: list[int]) -> list[tuple
             for number in range(BROADCASTS):
                 await publisher.publish(topic, body)
                 await _feed_has(store, entries + number + 1)
-            # What follows the last one, such as the end of its delivery in the ledger.
+            # For writes after the last broadcast, such as the end of its delivery in the ledger.
             await asyncio.sleep(1)
             took_s = time.perf_counter() - started_s
             writes = await count_writes(store) - before - idle_per_s * took_s

@@ -1,4 +1,4 @@
-"""How many user notifications one router accepts, plans and receipts per second, and what the bare loop would do."""
+"""How many user notifications one router accepts, plans and answers per second, compared with the bare loop."""
 
 import asyncio
 import json
@@ -100,7 +100,7 @@ async def _exchange(publisher: Broker, topics: list[str], count: int) -> None:
 
 
 class _sink:  # noqa: N801 - used as a function
-    """Takes the jobs that the router hands over, as the channel services would, and does nothing with them."""
+    """Takes the router's jobs, as the channel services would, and does nothing with them."""
 
     def __init__(self, stack: Stack) -> None:
         url = with_login(stack.broker.url, stack.broker.credentials_of("realtime"))

@@ -85,7 +85,7 @@ async def measure_half_rate(stack: Stack, *, seconds: int) -> tuple[float, Laten
     room = asyncio.Semaphore(_OUTSTANDING)
 
     class Listener(Member):
-        """Notes how long each notification was on its way; a client of aiohttp's would be a good part of that."""
+        """Notes how long each notification was on its way. A client of aiohttp would add a good part of that."""
 
         def told(self, notification: dict[str, Any]) -> None:
             took_ms.append((time.perf_counter() - notification["data"]["sent_s"]) * 1000)

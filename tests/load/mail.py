@@ -1,7 +1,7 @@
-"""How many mails one email service hands to a relay per second, and what a bare loop over aiosmtplib would do.
+"""How many mails one email service hands to a relay per second, compared with a bare loop over aiosmtplib.
 
-The relay is Postfix's ``smtp-sink``, which costs least of what can be had; both use the same number of connections.
-The mails wait already when the clock starts.
+The relay is Postfix's ``smtp-sink``, the cheapest relay there is. Both use the same number of connections. All mails
+wait already when the clock starts.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ _POLL_S = 0.02
 
 def settings(port: int, connections: int, *, claims_ahead: bool) -> Mapping[str, str]:
     """Return what points the email service at the relay."""
-    # Mails of normal priority take as many of its places as there are connections; the rest is for more urgent ones.
+    # Mails of normal priority use as many places as there are connections. The other places are for more urgent mails.
     places = math.ceil(connections / SHARES[Priority.NORMAL])
     return {
         "EMAIL_SMTP_URL": f"smtp://{LOOPBACK}:{port}?tls=none",
@@ -77,7 +77,7 @@ async def measure_mail(stack: Stack, mails: int) -> Rate:
         # The first ones find connections closed and scripts not loaded.
         await publisher.publish("notifications/email/batch", _batch(0, BATCH))
         await _until_all_have_ended(store)
-        # Stopped meanwhile, so that the mails wait for it as they do for the bare loop.
+        # The service is stopped meanwhile, so that the mails wait for it as for the bare loop.
         os.kill(pid, signal.SIGSTOP)
         try:
             for first in range(0, mails, BATCH):
@@ -120,8 +120,8 @@ def _batch(first: int, count: int) -> Mapping[str, object]:
 
 
 async def _until_all_have_ended(store: Store) -> None:
-    # Asked instead of the service's metrics, which would cost the measured process time: what has ended leaves the
-    # schedules.
+    # The schedules are asked, because mails leave them when they end. The service's metrics would cost the measured
+    # process time.
     schedules = [f"{Keys().shard(shard)}:due:email" for shard in range(SHARDS)]
     while any(await asyncio.gather(*(store.submit("ZCARD", schedule) for schedule in schedules))):  # noqa: ASYNC110
         await asyncio.sleep(_POLL_S)

@@ -22,7 +22,7 @@ SETTINGS = {
     "ROUTER_PUSH_HOLD_S": "0",
 }
 
-# Broadcasts that are published while everybody is away or on the way back.
+# Broadcasts that are published while everybody is disconnected or reconnecting.
 DURING_THE_STORM = 10
 
 # Beside the sessions: connections to broker and store, logs, the interpreter's own.
@@ -33,7 +33,7 @@ _TOPIC = Topics().publish(Kind.REALTIME_BROADCAST)
 
 @dataclass(frozen=True, slots=True)
 class SessionFigures:
-    """What was measured; the times run to the last of all clients."""
+    """What was measured. The times run until the last of all clients."""
 
     sessions: int
     kib_per_session: float
@@ -58,7 +58,7 @@ def raise_file_limit(sessions: int) -> None:
 
 
 async def measure_sessions(stack: Stack, sessions: int) -> SessionFigures:
-    """Connect everybody to the stack's one realtime process, tell them something, cut them off and let them return."""
+    """Connect everybody to the stack's one realtime process, broadcast, cut everybody off, and let them reconnect."""
     pid = stack.child("realtime").pid
     crowd = members(sessions, stack.environment["REALTIME_JWT_SECRET"])
     # The first ones find caches cold and code not loaded.
@@ -67,7 +67,7 @@ async def measure_sessions(stack: Stack, sessions: int) -> SessionFigures:
     await connect_all(crowd[100:], stack.realtime_url)
     idle_kib = _resident_kib(pid) - before_kib
     async with Broker(BrokerAddress.parse(stack.broker.url), "bench") as publisher:
-        # Once for the way, so that the second one finds it trodden.
+        # Once to warm up.
         await _broadcast(publisher, "first")
         await _everybody(crowd, lambda member: len(member.ids) == 1)
         started_s = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What it costs one router to answer receipts only when a replica has what it wrote."""
+"""What it costs one router to send receipts only after a replica has its writes."""
 
 import tempfile
 import time
@@ -10,7 +10,7 @@ from shared.store.store import Store
 from tests.load.intake import Rate, measure_intake
 from tests.redis_sets import SentinelSet
 
-# In turn, so that a machine that grows slower, or faster, does so for both.
+# In turn, so that changes in the machine's speed affect both.
 _ROUNDS = 4
 _WRITES = 1_000
 

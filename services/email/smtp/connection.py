@@ -1,7 +1,7 @@
-"""One connection to a relay: connecting, one mail after the other, parting.
+"""One connection to a relay: open it, send one mail after the other, leave.
 
-Promises that every failure says whether the mail can have arrived. After a failure, or a cancellation, of ``hand_over``
-the caller closes the connection, because nobody knows what the relay would answer next.
+Promises that every failure says whether the mail can have arrived. If ``hand_over`` fails or is cancelled, the caller
+closes the connection, because nobody knows what the relay would answer next.
 """
 
 import asyncio
@@ -17,10 +17,10 @@ from services.email.smtp.dialogue import Dialogue
 from services.email.smtp.relays import Relay, Tls
 from services.email.smtp.verdict import verdict, verdict_after_data
 
-# Connecting, TLS and login together. Shorter than an attempt's deadline, so that there is time for the next relay; the
-# delivery loop hurries us where another one stands by.
+# Connecting, TLS and login together. Shorter than an attempt's deadline, so that there is time for the next relay. If
+# there is one, the delivery loop allows less.
 CONNECT_TIMEOUT_S = 10.0
-# So that a change of the relay's addresses or certificates is noticed, and one connection is not used for ever.
+# A connection is not used for ever, so that we notice when the relay changes its addresses or certificates.
 AGE_LIMIT_S = 300.0
 MAILS_LIMIT = 100
 # In a row; relays slow down whom they refuse again and again (Postfix, smtpd_soft_error_limit: 10).
@@ -30,14 +30,14 @@ QUIT_TIMEOUT_S = 2.0
 _NO_EHLO = frozenset({500, 502})  # RFC 5321, 3.2: a server without extensions, to be greeted with HELO
 CLOSING = 421  # RFC 5321, 3.8: and closes the connection
 _QUIT = b"QUIT\r\n"
-# A challenge keeps the password off an unprotected connection. Chosen here, because aiosmtplib's own login tries one
-# method after the other, and three failures in a row for one wrong password look like an attack.
+# A challenge keeps the password off an unprotected connection. The method is chosen here, because aiosmtplib's own
+# login tries all of them: three failures for one wrong password look like an attack.
 _METHODS = ("plain", "login", "cram-md5")
 _METHODS_UNPROTECTED = ("cram-md5", "plain", "login")
 
 
 def _recipient_refused(code: int, text: str) -> aiosmtplib.SMTPRecipientRefused:
-    # Without the address, which an error is not to hold.
+    # Without the address: an error must not hold it.
     return aiosmtplib.SMTPRecipientRefused(code, text, "")
 
 
@@ -97,16 +97,16 @@ class Connection:
 
     @property
     def is_open(self) -> bool:
-        """Whether nobody has closed it, as far as we know."""
+        """Whether it is open, as far as we know."""
         return self._dialogue.is_open
 
     @property
     def is_worn(self) -> bool:
-        """Whether it has served long enough."""
+        """Whether it is old enough to be replaced."""
         return self._mails >= MAILS_LIMIT or monotonic() - self._opened_s >= AGE_LIMIT_S
 
     async def announce(self, mail: Mail) -> None:
-        """Name sender and recipient, and ask to hand the mail over; nothing of it has been sent when this fails.
+        """Name sender and recipient, and ask to hand the mail over. If this fails, nothing of the mail was sent.
 
         After a failure the connection is closed, or ready for the next mail.
 
@@ -147,7 +147,7 @@ class Connection:
         self._refusals += 1
         # A relay may ask for the content of a mail that it has refused (RFC 2920, 3.1).
         is_ready = len(replies) == asked and replies[-1].code // 100 != 3
-        # What it refuses for good before it has heard of a recipient is about us, and perhaps about our login.
+        # A refusal for good before any recipient was named is about us, and perhaps about our login.
         is_about_us = isinstance(error, aiosmtplib.SMTPSenderRefused) and error.code >= 500
         is_closing = any(reply.code == CLOSING for reply in replies)
         if not is_ready or is_about_us or is_closing or self._refusals >= REFUSALS_LIMIT:
@@ -172,11 +172,11 @@ class Connection:
         return reply.message
 
     def close(self) -> None:
-        """Close at once; for a connection in a state that nobody knows."""
+        """Close at once: for a connection whose state nobody knows."""
         self._dialogue.close()
 
     def leave(self) -> None:
-        """Say goodbye and close without waiting for the answer, so that nobody waits who has a result to report."""
+        """Say goodbye and close without waiting for the answer: the caller has a result to report."""
         self._dialogue.say(_QUIT)
         self._dialogue.close()
 

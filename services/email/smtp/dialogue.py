@@ -1,8 +1,8 @@
 """Commands and replies on a connection to a relay, in groups where the relay takes them so (PIPELINING, RFC 2920).
 
-Promises that each reply is taken for the answer to its own command: a relay that says something unasked, or more than
-was asked, loses the connection. aiosmtplib makes the connections, but waits for the reply to each command and drops
-what arrives earlier (docs/decisions/0010).
+Promises that each reply belongs to its own command: if a relay says anything unasked, the connection is closed.
+aiosmtplib makes the connections, but waits for the reply to each command and drops what arrives earlier
+(docs/decisions/0010).
 """
 
 import asyncio
@@ -23,7 +23,7 @@ class Dialogue(asyncio.Protocol):
     """What is said on one connection; one question at a time.
 
     Args:
-        transport: connected, greeted, and logged in; whatever arrives on it is ours from now on.
+        transport: connected, greeted, and logged in. From now on we read everything that arrives on it.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
@@ -95,7 +95,7 @@ class Dialogue(asyncio.Protocol):
                 return
             self._replies.append(reply)
         if self._received:
-            # For example the 421 of a relay that closes because we were idle; nothing must take it for an answer.
+            # For example the 421 of a relay that closes because we were idle. It must not be taken for an answer.
             self._transport.close()
         self._end(None)
 

@@ -1,8 +1,8 @@
 """Open connections to one relay, kept and used again.
 
-Promises that a connection carries one mail at a time, that it is closed when it is worn or was idle too long, and that
-nothing of a mail was sent when ``announce`` fails. There are at most as many connections as mails were in flight at
-once, because an idle one is always taken before another is opened.
+Promises that a connection carries one mail at a time, and that it is closed when it is old or was idle too long. If
+``announce`` fails, nothing of the mail was sent. An idle connection is always taken before another is opened, so there
+are at most as many as mails were in flight at once.
 """
 
 import asyncio
@@ -20,8 +20,8 @@ from shared.core.errors import Reason, TemporaryFailure
 
 # RFC 5321, 4.5.3.2.7: servers wait at least five minutes for a command; hosted relays are known to wait far less.
 IDLE_LIMIT_S = 30.0
-# When so many connections in a row did not come about, one mail tries the relay again after each pause; the others are
-# told at once that it is away.
+# After so many failed connections in a row the relay counts as down. One mail tries it after each pause, the others
+# fail at once.
 FAILED_OPENS = 3
 OPEN_AGAIN_S = 1.0
 
@@ -37,7 +37,8 @@ class Connections:
     def __init__(self, relay: Relay, tls: ssl.SSLContext) -> None:
         self._relay = relay
         self._tls = tls
-        # The longest idle one is on the left, the next to be used on the right: what is not needed can grow cold.
+        # The longest idle one is on the left, the next to be used on the right, so that connections that are not needed
+        # expire.
         self._idle: deque[Connection] = deque()
         self._reaper: asyncio.TimerHandle | None = None
         self._local_hostname: str | None = None
@@ -84,7 +85,7 @@ class Connections:
         return None
 
     async def _announced(self, connection: Connection, mail: Mail, *, may_be_stale: bool = False) -> bool:
-        """Tell whether a connection still works; one that does is kept when the mail is refused."""
+        """Tell whether a connection still works. If only the mail is refused, the connection is kept."""
         try:
             await connection.announce(mail)
         except (aiosmtplib.SMTPException, OSError) as error:

@@ -1,8 +1,8 @@
 """Mail through SMTP relays, in the operator's order of preference.
 
-One delivery is one recipient, one mail and one attempt. Each relay is a provider of its own, so that one that cannot be
-reached, refuses us or puts us off before it took anything is followed by the next (``shared.delivery.failover``), and
-that the operator sees which one it is.
+One delivery is one recipient and one mail. Each relay is a provider of its own, so the operator sees which one fails.
+If a relay fails, limits or refuses us before it took anything, the same attempt goes on with the next relay
+(``shared.delivery.failover``).
 """
 
 import asyncio
@@ -28,14 +28,14 @@ from shared.runtime.settings import ProviderSettings
 # What Postfix, Exim and others answer; the syntax of the text is nobody's standard.
 _QUEUE_ID = re.compile(r"\b(?:queued as|id=)\s*([\w.+/-]{4,64})", re.ASCII | re.IGNORECASE)
 
-# Longer than a mail that was claimed ahead waits for one of the others to be sent, unless the relay has become slow.
+# A mail that was claimed ahead waits less than this for another one to be sent, unless the relay has become slow.
 PLACE_WAIT_S = 2.0
 
 
 class SmtpSettings(ProviderSettings):
     """What hands mail to relays.
 
-    Promises that every relay and the CA file can be used as they stand.
+    Promises that every relay and the CA file are usable.
     """
 
     email_smtp_url: SecretStr = Field(
@@ -104,7 +104,7 @@ class SmtpProvider:
             with attempt.handover.waiting(Reason.OWN_LIMIT, "a free connection of ours"):
                 await self._places.take(attempt.delivery.priority, PLACE_WAIT_S)
         except TimeoutError:
-            # The relay was not asked, and is not away.
+            # The relay was not asked, so it is not down.
             raise TemporaryFailure(Reason.OWN_LIMIT, "every connection is busy") from None
         try:
             answer = await self._handed_over(mail, attempt)
@@ -120,7 +120,7 @@ class SmtpProvider:
         try:
             answer = await connection.hand_over(mail)
         except BaseException:
-            # Cancelled, too: what the relay still answers must not be read as the answer to the next mail.
+            # Also when cancelled: what the relay still answers must not be read as the answer to the next mail.
             connection.close()
             raise
         self._connections.give_back(connection)

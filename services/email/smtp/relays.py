@@ -1,6 +1,6 @@
 """What ``EMAIL_SMTP_URL`` says: relays to hand mail to.
 
-Promises that a malformed value is refused with a sentence that does not repeat it (it may hold a password), and that a
+Refuses a malformed value with a sentence that does not repeat it, because it may hold a password. Promises that a
 password never leaves in clear text unless the operator wrote ``tls=none``.
 """
 

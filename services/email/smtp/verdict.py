@@ -1,8 +1,8 @@
-"""What a relay's answer, or its silence, means for the delivery: a pure function.
+"""What a relay's answer or its silence means for the delivery: pure functions.
 
-The enhanced status code (RFC 3463) outranks the reply code, and a code that is in no table means what its class means
-(RFC 5321, 4.2.1). The text of a reply is not kept: relays quote addresses in it. Whether a refusal for good is about
-the recipient, as its code says, or about us, is for ``shared.delivery.witnesses``.
+The enhanced status code (RFC 3463) outranks the reply code. A code that is in no table means what its class means (RFC
+5321, 4.2.1). The text of a reply is not kept: relays quote addresses in it. A code may blame the recipient where the
+relay refuses us; ``shared.delivery.witnesses`` finds that out.
 """
 
 import re
@@ -45,7 +45,7 @@ _NO_MAIL_THERE = 556  # RFC 7504, 4: the domain does not accept mail
 def verdict(error: Exception) -> DeliveryError:
     """Say what an error of aiosmtplib or of the connection means while the mail has not been handed over.
 
-    After the final dot the same silence means ``OutcomeUnknown``; ``verdict_after_data`` is for that.
+    Use ``verdict_after_data`` after the final dot: there the same silence means ``OutcomeUnknown``.
     """
     match error:
         case _ if _is_tls_refusal(error):
@@ -53,7 +53,7 @@ def verdict(error: Exception) -> DeliveryError:
         case aiosmtplib.SMTPRecipientsRefused() if error.recipients:
             return verdict(error.recipients[0])
         case aiosmtplib.SMTPConnectResponseError() if error.code >= 500:
-            # RFC 5321, 3.1: 554 instead of a greeting; it knows nothing of any recipient yet.
+            # RFC 5321, 3.1: 554 instead of a greeting. The relay knows no recipient yet.
             return ProviderMisconfigured(Reason.REJECTED, f"greeting {error.code}")
         case aiosmtplib.SMTPResponseException():
             return _of_reply(error)
@@ -62,12 +62,12 @@ def verdict(error: Exception) -> DeliveryError:
         case ConnectionError() | OSError():
             return TemporaryFailure(Reason.NETWORK, type(error).__name__)
         case _:
-            # aiosmtplib says only so, without a class of its own, that STARTTLS or AUTH is not offered.
+            # aiosmtplib has no error class for a relay that does not offer STARTTLS or AUTH.
             return ProviderMisconfigured(Reason.AUTH, "STARTTLS or AUTH is not offered as configured")
 
 
 def verdict_after_data(error: Exception) -> DeliveryError:
-    """Say what an error means after the mail was sent to its final dot: only a clear refusal is one."""
+    """Say what an error means after the mail was sent up to its final dot: only a clear refusal counts as one."""
     if isinstance(error, aiosmtplib.SMTPResponseException):
         if 400 <= error.code < 600:
             return _of_reply(error)
@@ -99,9 +99,9 @@ def _of_code(error: aiosmtplib.SMTPResponseException, enhanced: str, detail: str
 def _about_this_mail(code: int, enhanced: str, detail: str) -> DeliveryError:
     """Read an answer to RCPT, to DATA or to the content: it judges this recipient and this mail.
 
-    A 5.7.1 too, which every spam filter and closed mailing list says (RFC 3463, 3.8: "the sender is not authorized to
-    send to the destination"): one such recipient must not stop the mail of all others. That it judges us shows only by
-    how many get it.
+    This holds for 5.7.1, too, which every spam filter and closed mailing list says (RFC 3463, 3.8: "the sender is not
+    authorized to send to the destination"): one such recipient must not stop the mail of all others. Only if many
+    recipients get it, it is about us.
     """
     if enhanced in _GONE:
         return RecipientGone(detail)
@@ -117,7 +117,7 @@ def _about_this_mail(code: int, enhanced: str, detail: str) -> DeliveryError:
 
 
 def _about_us(error: aiosmtplib.SMTPResponseException, enhanced: str, detail: str) -> DeliveryError:
-    """Read an answer to EHLO, STARTTLS, AUTH or MAIL: no recipient was named yet, and an address in it is ours."""
+    """Read an answer to EHLO, STARTTLS, AUTH or MAIL: no recipient was named yet, so an address in it is ours."""
     if (enhanced or str(error.code)).startswith("4"):
         return TemporaryFailure(Reason.UNAVAILABLE, detail)
     if enhanced.startswith("5.6."):

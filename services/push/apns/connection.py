@@ -1,12 +1,13 @@
-"""One connection to APNs: aioapns's, made to hold.
+"""One connection to APNs: aioapns's connection with a more robust receiving half.
 
-aioapns 4.0 builds requests well, but waits for ever where an answer has no body, no ``apns-id`` or is a reset; an empty
-DATA frame kills its connection; it never gives flow-control credit back, leaks an entry for each success, and leaves
-requests waiting when one that was cut off meets a lost connection. So the receiving half is done here.
+aioapns 4.0 builds requests well, but receives badly. It waits for ever if an answer has no body, no ``apns-id`` or is a
+reset. An empty DATA frame kills its connection. It never gives flow-control credit back and leaks an entry for each
+success. If a request is cut off and the connection is then lost, other requests wait for ever. So the receiving half is
+done here.
 
-Promises that every request ends: with an answer, with the connection, or with the caller's deadline. A connection on
-which a request was cut off, or which the server says is ending, takes no further request and closes when its last one
-has ended. Answers are matched by stream alone.
+Promises that every request ends: with an answer, with the connection, or with the caller's deadline. If a request was
+cut off, or the server says that it is closing, the connection takes no further request and closes after the last one.
+Answers are matched to requests by stream only.
 """
 
 import asyncio
@@ -32,10 +33,10 @@ from h2.exceptions import H2Error, ProtocolError
 
 from shared.core.errors import DeliveryError, OutcomeUnknown, Reason, TemporaryFailure
 
-# Bounds what a connection can pile up inside the SDK, and spreads the load over Apple's servers anew.
+# Bounds what a connection can pile up inside the SDK. A fresh connection also spreads the load over Apple's servers.
 SENDS_PER_CONNECTION = 10_000
 
-# RFC 9113, 4.1 and 4.2: the frame header, and the largest frame while nobody has allowed larger ones.
+# RFC 9113, 4.1 and 4.2: the frame header, and the largest frame by default.
 _FRAME_HEADER_BYTES = 9
 _FRAME_LIMIT_BYTES = _FRAME_HEADER_BYTES + 2**14
 # A payload has at most 4,096 bytes; with less credit than that the SDK would leave a request half sent.
@@ -92,14 +93,14 @@ class ApnsConnection(APNsTLSClientProtocol):
 
     @property
     def is_busy(self) -> bool:
-        """Whether another request has to go elsewhere."""
+        """Whether the next request has to take another connection."""
         closing = self.transport is None or self.transport.is_closing()
         return (
             closing or self.retired or super().is_busy or self.conn.outbound_flow_control_window < _LEAST_WINDOW_BYTES
         )
 
     async def send_notification(self, request: NotificationRequest) -> NotificationResult:
-        """Send one request and wait for its answer; cut off, it takes the connection out of service."""
+        """Send one request and wait for its answer. If it is cut off, the connection takes no more requests."""
         self._sends += 1
         try:
             return await super().send_notification(request)
@@ -205,7 +206,7 @@ class ApnsConnection(APNsTLSClientProtocol):
             waiting[1].set_exception(failure)
 
     def _waiting(self, stream_id: int) -> "tuple[str, asyncio.Future[NotificationResult]] | None":
-        """Take back the request of a stream that has ended, and its place among the concurrent ones."""
+        """Take back the request of a stream that has ended, and free its place among the concurrent ones."""
         notification_id = self.request_streams.pop(stream_id, None)
         if notification_id is None:
             return None

@@ -1,8 +1,9 @@
 """The connections to one APNs server.
 
-In place of aioapns's pool, which tries again by itself after a second, signs a provider token per connection and lets
-everybody wait in line to fail at the same dead server. Here all who wait share one try to connect, and its failure.
-Promises one request for each send, at most MAX_CONNECTIONS that take requests, and nobody left waiting when one closes.
+Replaces aioapns's pool, which tries again by itself after a second, signs a provider token per connection, and lets
+every send wait in turn to fail at the same dead server. Here all waiting sends share one try to connect, and its
+failure. Promises one request for each send, and at most MAX_CONNECTIONS connections that take requests. When a
+connection closes, no send is left waiting.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from services.push.apns.connection import ApnsAnswer, ApnsConnection
 from shared.core.errors import DeliveryError, ProviderMisconfigured, Reason, TemporaryFailure
 from shared.delivery.attempt import Handover
 
-# Shorter than the deadline of an attempt, so that "never reached them" is told from "no answer".
+# Shorter than the deadline of an attempt, so that "never reached them" differs from "no answer".
 CONNECT_TIMEOUT_S = 10
 CLOSE_TIMEOUT_S = 1
 # More than one only while a connection's streams or its flow-control window are used up.
@@ -56,7 +57,7 @@ class ApnsPool:
         return answer
 
     async def close(self) -> None:
-        """Close every connection, and wait for it shortly."""
+        """Close every connection, and wait a short time for that."""
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.wait({self._connecting})
@@ -71,7 +72,7 @@ class ApnsPool:
             connection.abort()
 
     async def _acquire(self, handover: Handover) -> ApnsConnection:
-        # Between the look and the send there is no await, so what is free now is free then.
+        # There is no await between the check and the send, so the connection is still free.
         while True:
             for connection in self.connections:
                 if not connection.is_busy:
@@ -84,7 +85,7 @@ class ApnsPool:
                     await self._room.wait()
 
     async def _connected(self) -> None:
-        """Wait for the one try to connect; whoever is cut off meanwhile does not end it for the others."""
+        """Wait for the one try to connect. If one of those who wait is cancelled, the try goes on for the others."""
         if self._connecting is None:
             self._connecting = asyncio.create_task(self._connect(), name="apns connect")
             self._connecting.add_done_callback(self._has_connected)
@@ -93,7 +94,7 @@ class ApnsPool:
     def _has_connected(self, connecting: asyncio.Task[None]) -> None:
         self._connecting = None
         if not connecting.cancelled():
-            # Marks it as seen, for the case that nobody waits any more.
+            # Marks the error as seen, in case nobody waits any more.
             connecting.exception()
 
     async def _connect(self) -> None:

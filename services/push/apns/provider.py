@@ -1,7 +1,7 @@
-"""APNs: pushes to iOS devices, each at the service that knows its app's environment.
+"""APNs: pushes to iOS devices, each through the server of its app's environment.
 
-Promises one request for each send and one provider token for all connections, and for all processes with the same
-key. A repeated push replaces the first one on the device (same apns-collapse-id).
+Promises one request for each send. All connections, and all processes with the same key, use the same provider token. A
+repeated push replaces the first one on the device (same apns-collapse-id).
 """
 
 import asyncio
@@ -45,7 +45,7 @@ from shared.runtime.settings import ProviderSettings, base_url
 # every 60.
 TOKEN_PERIOD_S = 30 * 60
 
-# Becomes part of a URL's path; what else is wrong with a token is for APNs to say.
+# A token becomes part of a URL's path. All else that may be wrong with it, APNs says.
 _DEVICE_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,256}")
 
 
@@ -164,9 +164,9 @@ class ApnsProvider:
 class ProviderToken(AuthorizationHeaderProvider):
     """The token that says who we are (a JWT signed with ES256).
 
-    Apple refuses tokens that are made anew too often, counted over all our processes and their restarts. So the issue
-    time is the beginning of a half hour and the signature is deterministic (RFC 6979): the same half hour gives the
-    same token everywhere.
+    Apple refuses tokens that change too often, counted over all our processes and their restarts. So the issue time is
+    the beginning of a half hour, and the signature is deterministic (RFC 6979). Within a half hour every process makes
+    the same token.
     """
 
     def __init__(self, key: ec.EllipticCurvePrivateKey, key_id: str, team_id: str, clock: Clock) -> None:
@@ -195,7 +195,7 @@ class ProviderToken(AuthorizationHeaderProvider):
 
 # developer.apple.com, "Handling notification responses from APNs".
 _VERDICTS: Table = {
-    # Without Apple's words it is not Apple's verdict, but somebody's in between.
+    # Without Apple's reason the answer may come from a proxy, so it is not Apple's verdict.
     (400, ""): (TemporaryFailure, Reason.BAD_ANSWER),
     (400, "BadDeviceToken"): (RecipientGone, Reason.GONE),
     (400, "BadTopic"): (ProviderMisconfigured, Reason.REJECTED),
@@ -203,7 +203,7 @@ _VERDICTS: Table = {
     (400, "TopicDisallowed"): (ProviderMisconfigured, Reason.REJECTED),
     (400, "DeviceTokenNotForTopic"): (PermanentFailure, Reason.REJECTED),
     (400, "IdleTimeout"): (TemporaryFailure, Reason.NETWORK),
-    # Its other words say what is wrong with our provider token or certificate, which every push has.
+    # The other reasons are about our provider token or certificate, which every push has.
     (403, ""): (TemporaryFailure, Reason.BAD_ANSWER),
     (403, "Forbidden"): (PermanentFailure, Reason.REJECTED),
     (403, None): (ProviderMisconfigured, Reason.AUTH),
@@ -222,8 +222,8 @@ def verdict(answer: ApnsAnswer, now: datetime, *, sure: bool, registered_ms: int
     Args:
         answer: anything but a 200.
         now: to read a Retry-After date by.
-        sure: somebody said that the token belongs to this service. Otherwise one that it calls bad may be a sound
-            token of the other environment.
+        sure: the token is known to belong to this server. If not, a token that it calls bad may be a valid one of the
+            other environment.
         registered_ms: when we last heard of the token.
     """
     status = int(answer.status) if answer.status.isdecimal() else 0
@@ -236,7 +236,7 @@ def verdict(answer: ApnsAnswer, now: datetime, *, sure: bool, registered_ms: int
     if status == 400 and not sure:
         return PermanentFailure(Reason.REJECTED, detail).said(code)
     if since and registered_ms is not None and registered_ms >= epoch_ms(since):
-        # Apple: stop pushing until the device registers a token with a later timestamp. It has; the news is on its way.
+        # Apple: stop pushing until the device registers a token with a later timestamp. It has done so.
         return TemporaryFailure(Reason.UNAVAILABLE, detail)
     return RecipientGone(detail, since=since).said(code)
 

@@ -1,15 +1,14 @@
-"""How fast a provider may be asked: at an even rate, and not at all while it asks us to wait.
+"""How fast requests may go to a provider: at an even rate, and not at all while it asks us to wait.
 
-Promises no more than the rate on average and a tenth of a second's worth at once, and that nobody takes a turn that he
-cannot wait for. It counts for one process; several
-with the same account divide its quota.
+Promises no more than the rate on average, and at most the requests of a tenth of a second at once. Nobody takes a turn
+that comes too late for him. Counts for one process: several with the same account share its quota.
 """
 
 import time
 from collections.abc import Callable
 from datetime import timedelta
 
-# What may go out at once after a pause: enough not to slow a trickle down, too little for a spike.
+# What may go out at once after a pause: enough that a trickle is not slowed down, too little for a spike.
 _BURST_S = 0.1
 
 
@@ -24,7 +23,7 @@ class Pace:
     def __init__(self, per_second: int, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._interval_s = 1 / per_second
         self._monotonic_s = monotonic_s
-        # When the next send would be due if they all came evenly.
+        # When the next send would be due if all came evenly.
         self._next_s = monotonic_s()
         self._held_until_s = monotonic_s()
 
@@ -38,7 +37,7 @@ class Pace:
         return timedelta(seconds=max(0.0, self._held_until_s - self._monotonic_s()))
 
     def take(self, within: timedelta) -> timedelta:
-        """Take the next turn, unless it comes too late, and return how long to wait for it.
+        """Take the next turn, unless it comes too late. Return how long to wait for it.
 
         Args:
             within: a turn that is later is left to others.

@@ -1,8 +1,8 @@
 """FCM HTTP v1: pushes to Android devices.
 
-Promises one request for each send and one access token for all of them, renewed before it ends, an even pace, and no
-request while FCM asks us to wait (docs/decisions/0006). A repeated push replaces the first one on the screen (same
-tag), but both are delivered.
+Promises one request for each send, at an even pace, and no request while FCM asks us to wait (docs/decisions/0006). All
+sends share one access token, which is renewed before it ends. A repeated push replaces the first one on the screen
+(same tag), but both are delivered.
 """
 
 import asyncio
@@ -44,11 +44,11 @@ RATE_LIMITED_WAIT = timedelta(seconds=60)
 # fetched while the old one still serves, so that no send waits for it.
 TOKEN_RENEWED_BEFORE_END = timedelta(minutes=5)
 _TOKEN_USABLE_BEFORE_END = timedelta(seconds=30)
-# For one request, answer included. google-auth makes three where Google says that it is busy, so that an endpoint which
-# hangs still ends within the deadline of an attempt.
+# For one request, answer included. google-auth makes three requests if Google is busy. Even if the endpoint hangs, they
+# end within the deadline of an attempt.
 _TOKEN_TIMEOUT_S = 5
 
-# Our word for the one INVALID_ARGUMENT that is the registration token's.
+# Our word for the one INVALID_ARGUMENT that is about the registration token.
 BAD_TOKEN = "INVALID_REGISTRATION_TOKEN"  # noqa: S105 - no secret
 _FCM_ERROR = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
 _QUOTA_FAILURE = "type.googleapis.com/google.rpc.QuotaFailure"
@@ -90,7 +90,7 @@ def fcm_providers(fcm: FcmSettings, parts: Parts[PushSettings]) -> tuple["FcmPro
 
 
 class FcmProvider:
-    """The android devices of one Firebase project."""
+    """The Android devices of one Firebase project."""
 
     name = "fcm"
 
@@ -132,7 +132,8 @@ class FcmProvider:
         raise error
 
     async def _wait_for_turn(self, attempt: Attempt, now: datetime) -> None:
-        # Half of the time that there is: whoever waits till the deadline is cut off when the push is under way.
+        # Half of the time that is left: a send that waits until the deadline would be cut off while the push is under
+        # way.
         patience = max(timedelta(0), attempt.deadline - now) / 2
         wait = self._pace.take(patience)
         if wait > patience:
@@ -149,14 +150,14 @@ class FcmProvider:
 class AccessToken:
     """The OAuth access token that all sends share.
 
-    google-auth fetches it with blocking calls, so it does so in a thread. There is one fetch at a time, and a send that
-    is cut off does not end the fetch that others wait for.
+    google-auth fetches it with blocking calls, so it runs in a thread. There is one fetch at a time. If a send is cut
+    off, the fetch goes on for the others.
     """
 
     def __init__(self, credentials: Credentials, clock: Clock) -> None:
         self._credentials = credentials
         self._clock = clock
-        # Of its own, because sends that hang may hold all connections of theirs.
+        # A session of its own, because sends that hang may hold all connections of theirs.
         self._session = new_session(1)
         self._token = ""
         self._ends = datetime.min.replace(tzinfo=UTC)
@@ -182,7 +183,7 @@ class AccessToken:
             self._ends = datetime.min.replace(tzinfo=UTC)
 
     async def close(self) -> None:
-        """Wait for a fetch under way, which a thread does not let be cancelled, and close connections."""
+        """Wait for a fetch under way, because its thread cannot be cancelled, and close connections."""
         if self._fetch is not None:
             await asyncio.wait({self._fetch})
         await self._session.close()
@@ -194,7 +195,7 @@ class AccessToken:
         except GoogleAuthError as error:
             raise token_verdict(error) from None
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-            # google-auth takes it for granted that the answer is the document of fields that it should be.
+            # google-auth does not check that the answer is a JSON object with the right fields.
             raise TemporaryFailure(Reason.BAD_ANSWER, f"access token: {type(error).__name__}") from None
         if not isinstance(self._credentials.token, str):
             raise TemporaryFailure(Reason.BAD_ANSWER, "access token: no text")
@@ -205,7 +206,7 @@ class AccessToken:
     def _fetched(self, fetch: asyncio.Task[None]) -> None:
         self._fetch = None
         if not fetch.cancelled():
-            # Marks it as seen: an early renewal that failed is nobody's error, the next send starts another one.
+            # Marks the error as seen. If an early renewal fails, the next send starts another one.
             fetch.exception()
 
 
@@ -216,8 +217,8 @@ def token_verdict(error: GoogleAuthError) -> DeliveryError:
         return TemporaryFailure(Reason.NETWORK, f"access token: {kind}")
     if error.retryable:
         return TemporaryFailure(Reason.UNAVAILABLE, f"access token: {kind}")
-    # Behind its text google-auth keeps the document that was answered. Only OAuth's own word (RFC 6749, 5.2) is about
-    # our account; a page of a proxy is somebody's in between.
+    # google-auth keeps the answered document beside its text. Only an error code of OAuth (RFC 6749, 5.2) is about our
+    # account. Another page comes from a proxy.
     answer = error.args[1] if len(error.args) > 1 else None
     if not isinstance(_dict(answer).get("error"), str):
         return TemporaryFailure(Reason.BAD_ANSWER, f"access token: {kind}")
@@ -227,14 +228,14 @@ def token_verdict(error: GoogleAuthError) -> DeliveryError:
 # firebase.google.com/docs/cloud-messaging/error-codes; the words are FCM's own codes, else the canonical status.
 _VERDICTS: Table = {
     (200, None): (OutcomeUnknown, Reason.BAD_ANSWER),
-    # Without Google's words it is not Google's verdict, but somebody's in between.
+    # Without Google's code the answer may come from a proxy, so it is not Google's verdict.
     (400, ""): (TemporaryFailure, Reason.BAD_ANSWER),
     (400, BAD_TOKEN): (RecipientGone, Reason.GONE),
     (401, None): (ProviderMisconfigured, Reason.AUTH),
     # The token is of an iOS device or a browser, whose own credentials the project lacks or has wrong.
     (401, "THIRD_PARTY_AUTH_ERROR"): (PermanentFailure, Reason.REJECTED),
     (403, None): (ProviderMisconfigured, Reason.AUTH),
-    # The token is another project's, or this project is not the tokens'.
+    # The token is another project's, or our settings name the wrong project.
     (403, "SENDER_ID_MISMATCH"): (PermanentFailure, Reason.REJECTED),
     (404, None): (ProviderMisconfigured, Reason.REJECTED),
     (404, "UNREGISTERED"): (RecipientGone, Reason.GONE),
@@ -270,8 +271,8 @@ def refusal(body: bytes) -> str:
         for violation in _list(each.get("fieldViolations"))
     }
     word = next((str(each) for each in [*codes, error.get("status")] if each), "")
-    # INVALID_ARGUMENT also stands for our own mistakes. A bad token is told from them by the kind of the detail and by
-    # this text (cloud-messaging/error-codes, example 2).
+    # INVALID_ARGUMENT also stands for our own mistakes. The kind of the detail and this text show that the token is bad
+    # (cloud-messaging/error-codes, example 2).
     names_token = "registration token" in str(error.get("message")).lower() or fields == {"message.token"}
     if "INVALID_ARGUMENT" in codes and names_token and fields <= {"message.token"}:
         return BAD_TOKEN

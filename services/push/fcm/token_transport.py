@@ -1,7 +1,7 @@
-"""Carries google-auth's requests for access tokens through the HTTP client that everything else here uses.
+"""Sends google-auth's requests for access tokens through the HTTP client that the push service uses.
 
-google-auth is blocking and runs in a thread; its own transport over ``requests`` has no bound on an answer's size and
-none on the time that it takes as a whole. This one hands each request to the event loop and waits there for the answer.
+google-auth is blocking and runs in a thread. Its own transport over ``requests`` bounds neither the size of an answer
+nor its total time. This one hands each request to the event loop, and the thread waits for the answer.
 """
 
 import asyncio

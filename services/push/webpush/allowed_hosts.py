@@ -1,9 +1,9 @@
-"""Which hosts Web Push may contact: names that the operator allows, and addresses that are on the public internet.
+"""Which hosts Web Push may contact: only names that the operator allows, at addresses on the public internet.
 
-An endpoint comes from a user, so an unchecked one would let users send requests into our network. A name alone is no
-protection: whoever owns it decides what it resolves to, and may change that between a look-up and the connection. So
-the address is checked when the socket for it is made. Promises that no packet goes to an address that is not public,
-unless the operator wrote that very address, or localhost, into the setting.
+An endpoint comes from a user, so an unchecked one would let users send requests into our network. A check of the name
+is not enough: its owner decides what it resolves to, and may change that between a look-up and the connection. So the
+address is checked when the socket for it is made. Promises that no packet goes to an address that is not public, unless
+the operator wrote that very address, or localhost, into the setting.
 """
 
 import ipaddress
@@ -19,7 +19,7 @@ from yarl import URL
 BROWSER_PUSH_HOSTS = "fcm.googleapis.com,.push.services.mozilla.com,.notify.windows.com,.push.apple.com"
 
 _Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
-# RFC 6052, 2.1: an IPv4 address in the last 32 bits, which a translator in the network goes to.
+# RFC 6052, 2.1: an IPv4 address in the last 32 bits, to which a translator in the network connects.
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 _LOOPBACK = ("127.0.0.1", "::1")
@@ -29,7 +29,7 @@ class NotPublicError(OSError):
     """The address is not on the public internet; nothing was sent to it."""
 
     def __init__(self) -> None:
-        # Without the address: it says what a private name stands for.
+        # Without the address: it would show what a private name resolves to.
         super().__init__("not a public address")
 
 
@@ -50,7 +50,7 @@ class AllowedHosts:
         entries = list(filter(None, (entry.strip().lower() for entry in text.split(","))))
         suffixes = [entry for entry in entries if entry.startswith(".")]
         exact = {_host_and_port(entry) for entry in entries if not entry.startswith(".")}
-        # RFC 6761, 6.3: the name stands for these, so whoever writes it means them.
+        # RFC 6761, 6.3: localhost stands for these addresses.
         exact |= {(address, port) for host, port in exact if host == "localhost" for address in _LOOPBACK}
         if not entries or any(mark in entry for entry in entries for mark in "/*@ ?#") or "." in entries:
             raise ValueError("host names, comma-separated, without scheme or path; .example.com for all below it")
@@ -67,7 +67,7 @@ class AllowedHosts:
         )
 
     def new_socket(self, address: tuple[Any, ...]) -> socket.socket:
-        """Make the socket for a connection; what aiohttp's connector calls for each address that it is about to try.
+        """Make the socket for a connection. aiohttp's connector calls it for each address before it tries it.
 
         Args:
             address: as ``socket.getaddrinfo`` gives it.
@@ -82,7 +82,7 @@ class AllowedHosts:
 
 
 def is_public(address: _Ip) -> bool:
-    """Tell whether an address is on the public internet, whichever way it is written."""
+    """Tell whether an address is on the public internet, in whatever form it is written."""
     if isinstance(address, ipaddress.IPv6Address):
         for inner in (address.ipv4_mapped, address.sixtofour, *(address.teredo or ()), _translated(address)):
             if inner is not None and not is_public(inner):

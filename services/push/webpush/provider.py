@@ -1,7 +1,7 @@
-"""Web Push (RFC 8030): pushes to browsers, encrypted for the one that subscribed.
+"""Web Push (RFC 8030): pushes to browsers, encrypted for the browser that subscribed.
 
-Promises that only hosts the operator allows are ever contacted (see ``allowed_hosts``). A repeated push replaces the
-first one while that is undelivered (same Topic) and on the screen (same tag in the payload).
+Promises to contact only hosts that the operator allows (see ``allowed_hosts``). A repeated push replaces the first one
+while that is undelivered (same Topic), and on the screen (same tag in the payload).
 """
 
 import base64
@@ -38,7 +38,7 @@ from shared.delivery.verdicts import Table, failure, look_up, retry_after
 from shared.runtime.providers import Parts, ProviderKind
 from shared.runtime.settings import ProviderSettings
 
-# RFC 8292, 2: a token must not be valid for more than 24 hours. Half of it leaves room for a clock that is wrong.
+# RFC 8292, 2: a token must not be valid for more than 24 hours. Half of that leaves room for a wrong clock.
 VAPID_LIFETIME_S = 12 * 3600
 # RFC 8291, 2.1: an uncompressed point on P-256, and 16 bytes of authentication secret.
 _POINT_BYTES = 65
@@ -105,7 +105,8 @@ class WebPushProvider:
     async def send(self, attempt: Attempt) -> Receipt:
         """Make exactly one attempt.
 
-        The receipt has no provider id: RFC 8030 gives a push a URL, and whoever knows it can delete the push.
+        The receipt has no provider id. RFC 8030 gives a push a URL as its name, and whoever knows that can delete the
+        push.
         """
         address = attempt.delivery.address
         if not isinstance(address, WebSubscription):
@@ -144,7 +145,7 @@ def endpoint(text: str, allowed_hosts: AllowedHosts) -> URL:
         PermanentFailure: it is none, or its host is not allowed.
     """
     try:
-        # Encoded as it came: push services sign their URLs, so not a character may change.
+        # Encoded as it came: push services sign their URLs, so no character may change.
         url = URL(text, encoded=True) if _PRINTABLE.fullmatch(text) else URL()
         host, port = (url.host or "").lower(), url.port
     except ValueError:
@@ -167,7 +168,7 @@ def encrypt(address: WebSubscription, plaintext: bytes) -> bytes:
         point, auth = _unbase64url(address.p256dh), _unbase64url(address.auth)
         if len(point) != _POINT_BYTES or len(auth) != _AUTH_BYTES:
             raise PermanentFailure(Reason.REJECTED, "the subscription's keys have a wrong length")
-        # pywebpush fails in several ways on a point that is not on the curve; here it is one.
+        # pywebpush raises several errors for a point that is not on the curve. Here they become one.
         ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
     except (ValueError, binascii.Error):
         raise PermanentFailure(Reason.REJECTED, "the subscription's keys are malformed") from None
@@ -184,8 +185,8 @@ _OTHER_KEY_TEXTS = (
 )
 OTHER_KEY = "subscribed with another key"
 
-# RFC 8030, 5 and 7; RFC 8292, 4.2. Every push is signed, and every subscription is bound to a key: a 401 or 403 may be
-# about either, and how many get it at that push service says which (``shared.delivery.witnesses``).
+# RFC 8030, 5 and 7; RFC 8292, 4.2. Every push is signed, and every subscription is bound to a key. A 401 or 403 may be
+# about either. How many recipients of that push service get it, decides (``shared.delivery.witnesses``).
 _VERDICTS: Table = {
     (401, None): (PermanentFailure, Reason.REJECTED),
     (403, None): (PermanentFailure, Reason.REJECTED),
@@ -216,7 +217,7 @@ def verdict(answer: Answer, now: datetime) -> DeliveryError:
 
 
 def unanswered(error: Exception) -> DeliveryError:
-    """Say what it means that there is no answer; what is wrong with an endpoint is wrong with one subscription."""
+    """Say what it means that there is no answer. A wrong endpoint is about one subscription only."""
     match error:
         case aiohttp.ClientConnectorError(os_error=NotPublicError()):
             return PermanentFailure(Reason.REJECTED, "the host's address is not public")

@@ -1,8 +1,8 @@
-"""How much one network address may ask of this process, and whose address it is behind a proxy.
+"""How much one network address may ask of this process, and which address a client behind a proxy has.
 
-Promises that nobody takes all places for himself from one address: open connections, open sessions and new sessions per
-second are bounded for each. It counts what this process sees; the number of sessions of a *user* is bounded over all
-processes, in the registry. Only a proxy of ``REALTIME_TRUSTED_PROXIES`` is believed about whom it speaks for.
+Promises that one address cannot take all places: open connections, open sessions and new sessions per second are
+bounded for each. Counts what this process sees. The sessions of a *user* are bounded over all processes, in the
+registry. Only a proxy of ``REALTIME_TRUSTED_PROXIES`` may name the client it speaks for.
 """
 
 import time
@@ -18,18 +18,18 @@ from services.realtime.access.refusals import too_many_requests
 
 Network = IPv4Network | IPv6Network
 
-# RFC 6177: a site is given at least this much, so every address in it is the same client's.
+# RFC 6177: a site gets at least this much, so all addresses in it count as one client.
 _IPV6_SITE = 64
 
-# Connections that an address may have for each of its sessions: the page's own requests go beside them.
+# Connections that an address may have for each of its sessions: the page's own requests need some, too.
 _CONNECTIONS_PER_SESSION = 2
 
-# New sessions at once, in seconds of the steady rate: everybody of an office comes back after a restart.
+# New sessions at once, in seconds of the steady rate: after a restart a whole office connects again.
 _BURST_S = 10
 
 
 class Addresses:
-    """Tells clients' addresses.
+    """Finds the address of a client.
 
     Args:
         trusted: the proxies whose word about ``X-Forwarded-For`` counts.
@@ -39,7 +39,7 @@ class Addresses:
         self._trusted = trusted
 
     def is_trusted(self, peer: str) -> bool:
-        """Tell whether somebody who connects is one of our proxies."""
+        """Tell whether a peer is one of our proxies."""
         try:
             address = ip_address(peer)
         except ValueError:
@@ -49,7 +49,8 @@ class Addresses:
     def of(self, request: web.Request) -> str:
         """Return the address that a request comes from, in the form in which it is counted."""
         client = request.remote or ""
-        # Each proxy adds whom it heard it from at the end; what stands before the first stranger is his own invention.
+        # Each proxy appends the address that connected to it. What stands before the first untrusted address may be
+        # invented.
         for hop in reversed(",".join(request.headers.getall("X-Forwarded-For", [])).split(",")):
             if not self.is_trusted(client) or not _is_address(hop.strip()):
                 break
@@ -105,7 +106,7 @@ class AddressLimits:
         _give(self._connections, address)
 
     def begin(self, address: str) -> None:
-        """Count a handshake, whatever comes of it.
+        """Count a handshake, whether it succeeds or not.
 
         Raises:
             Refusal: too many in too short a time.

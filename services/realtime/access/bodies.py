@@ -1,4 +1,4 @@
-"""What a client wrote: bodies of requests, and the text of its frames.
+"""Reads what a client wrote: bodies of requests, and the text of its frames.
 
 Promises that a body is read within ``BODY_S``, and that only a JSON object in UTF-8 passes.
 """
@@ -11,7 +11,7 @@ from pydantic_core import from_json
 
 from services.realtime.access.refusals import FieldProblem, Refusal, invalid
 
-# For the whole of a body, which is small.
+# For a whole body; bodies are small.
 BODY_S = 10.0
 
 
@@ -19,11 +19,11 @@ async def json_object(request: web.Request, *, optional: bool = False) -> dict[s
     """Read a request's body.
 
     Args:
-        request: of which the body was not read yet.
+        request: its body was not read yet.
         optional: an empty body stands for an empty object.
 
     Raises:
-        Refusal: it is not a JSON object, or it does not come.
+        Refusal: it is not a JSON object, or it does not come in time.
     """
     try:
         async with asyncio.timeout(BODY_S):

@@ -1,8 +1,8 @@
-"""The server's end of each client's connection, before and beside what HTTP says on it.
+"""The server's end of each client's connection, below HTTP.
 
-Promises that a connection on which nobody asks anything is cut after ``HANDSHAKE_S``, however slowly its first request
-drips in, and after ``IDLE_S`` between requests; and that one address does not hold more connections than it may. A
-session's socket is not idle: its pings look after it.
+Promises that a connection is cut if its first request is not complete after ``HANDSHAKE_S``, or if no request follows
+within ``IDLE_S`` of an answer. One address does not hold more connections than it may. These limits do not hold for a
+session's socket: its pings find out whether the client is alive.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ from services.realtime.access.refusals import from_status
 # From the connection to the end of its first request's headers.
 HANDSHAKE_S = 10.0
 
-# From an answer to the end of the next request's headers; longer than common proxies keep an idle connection to us
-# (nginx: keepalive_timeout of an upstream, 60 s), so that they are the ones who close.
+# From an answer to the end of the next request's headers. Longer than common proxies keep an idle connection to us
+# (nginx: keepalive_timeout of an upstream, 60 s), so that the proxy closes first.
 IDLE_S = 75.0
 
-# For the rest of a body that nobody wanted.
+# For the rest of a body that was not read.
 _LINGERING_S = 5.0
 
 
@@ -41,7 +41,7 @@ class ClientConnection(web.RequestHandler):
             keepalive_timeout=IDLE_S,
             lingering_time=_LINGERING_S,
             access_log=no_log,
-            # Nothing that comes is unpacked, not even what nobody reads: see ``app``.
+            # No body is decompressed, not even one that nobody reads: see ``app``.
             auto_decompress=False,
         )
         self._addresses = addresses
@@ -69,8 +69,8 @@ class ClientConnection(web.RequestHandler):
             self._limits.disconnect(self._counted)
             self._counted = None
         super().connection_lost(exc)
-        # A WebSocket's; through it everything of the connection would hold on to itself, until the garbage collector
-        # looks at the whole process, which takes longer than all else that the end of many connections costs.
+        # A WebSocket's callback. It would close a reference cycle through the whole connection, and only a full garbage
+        # collection would free that. Such a collection costs more than all else at the end of many connections.
         self._data_received_cb = None
 
     def handle_error(
@@ -80,12 +80,12 @@ class ClientConnection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what cannot be read as a request; aiohttp's own answer repeats it.
+        """Answer bytes that are no request. aiohttp's own answer would repeat them.
 
         Raises:
             ConnectionError: another answer was begun already.
         """
-        # It writes the line in the log, from which ``shared.telemetry.log`` takes what it quotes.
+        # aiohttp writes the log line, and ``shared.telemetry.log`` removes what it quotes.
         super().handle_error(request, status, exc, message)
         response = from_status(status).response()
         response.force_close()

@@ -15,7 +15,7 @@ from shared.directory.directory import Directory
 class Guard:
     """Turns requests into identities, by token or ticket.
 
-    A token of a user who was deleted after it was issued is of no use any more, also when another user gets that name.
+    If a user is deleted, the tokens issued before become useless, even if another user gets that name.
 
     Args:
         rates: how often each user may ask.
@@ -38,8 +38,8 @@ class Guard:
             by_ticket: a ``ticket`` in the query will do, too.
 
         Raises:
-            Unauthenticated: nobody whom we can be sure of.
-            Refusal: not now, not from that page, or not so often.
+            Unauthenticated: there is no proof of who it is.
+            Refusal: the page may not ask, it asks too often, or nobody can tell now.
         """
         identity = await self._identity(request, by_ticket=by_ticket)
         if wait_s := self._rates.take(identity.user_id):
@@ -66,7 +66,7 @@ class Guard:
         if deleted_s is None:
             return False
         if identity.issued_s is None:
-            # Nothing tells an old token from a new one; while nobody has that name it is an old one.
+            # The token has no time of issue. While no user has that name, it counts as old.
             return await self._directory.person(identity.user_id) is None
         return identity.issued_s <= deleted_s
 
@@ -74,7 +74,7 @@ class Guard:
         """Return who makes a request of the HTTP API.
 
         Raises:
-            Refusal: without a token that holds, the request is answered 401.
+            Refusal: without a valid token the request is answered with 401.
         """
         try:
             return await self.identify(request)

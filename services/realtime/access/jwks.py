@@ -1,8 +1,8 @@
 """Public keys from ``REALTIME_JWKS_URL`` (RFC 7517), kept and renewed.
 
-Promises that all callers who wait share one request, that a caller whose key is known never waits for a key server, and
-that tokens with unknown key ids make at most one request each ``REFETCH_AFTER_S``. Known keys go on working while the
-key server is away or answers nonsense. A key that it publishes no longer ends ``FRESH_S`` later at most.
+Promises that all callers who wait share one request, and that a caller whose key is known never waits for the key
+server. Tokens with unknown key ids cause at most one request in ``REFETCH_AFTER_S``. Known keys go on working while the
+key server is down or answers nonsense. A key that it no longer publishes ends at most ``FRESH_S`` later.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ FRESH_S = 600.0
 # At least this long between two requests, however many unknown key ids are presented.
 REFETCH_AFTER_S = 10.0
 
-# The same while there are no keys yet, when nobody at all can log in.
+# The same while there are no keys yet, and so nobody can log in.
 RETRY_FIRST_S = 1.0
 
 # For the whole exchange: a caller with an unknown key waits for it.
@@ -42,7 +42,7 @@ class KeysUnavailable(Exception):
 
 
 class RemoteKeys:
-    """The key set at one URL; use it as an async context manager, which begins to fetch it."""
+    """The key set at one URL. Use it as an async context manager: on entry it begins to fetch."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -99,7 +99,7 @@ class RemoteKeys:
         return key
 
     async def _keep_fresh(self) -> None:
-        """Fetch the keys now and then, so that no caller has to."""
+        """Fetch the keys at intervals, so that callers need not wait for it."""
         while True:
             await self._fetched()
             await asyncio.sleep(self._pause_s if self._is_away else FRESH_S)
@@ -109,7 +109,7 @@ class RemoteKeys:
         return REFETCH_AFTER_S if self._keys else min(RETRY_FIRST_S, REFETCH_AFTER_S)
 
     async def _fetched(self) -> None:
-        """Return after the request that is under way, or after one that begins now, or at once when it is too soon."""
+        """Wait for the request under way, or for one that begins now; return at once if it is too soon for one."""
         if self._fetching is None:
             now_s = time.monotonic()
             if self._asked_s is not None and now_s - self._asked_s < self._pause_s:
@@ -144,7 +144,7 @@ class RemoteKeys:
 
 
 def _usable(answer: bytes) -> dict[str | None, jwt.PyJWK]:
-    """Read the keys of a set that we can use; one that we cannot read takes no other one along.
+    """Read the keys of a set that we can use. A key that we cannot read does not spoil the others.
 
     Raises:
         ValueError: there are none.
@@ -153,7 +153,7 @@ def _usable(answer: bytes) -> dict[str | None, jwt.PyJWK]:
     entries = value.get("keys") if isinstance(value, dict) else None
     keys: dict[str | None, jwt.PyJWK] = {}
     for entry in entries if isinstance(entries, list) else ():
-        # PyJWT looks at the shape of few members only: a list where a word belongs ends in any of these.
+        # PyJWT checks the type of few members. A list where a word belongs can raise any of these.
         with suppress(jwt.PyJWTError, TypeError, ValueError, AttributeError, KeyError):
             key = jwt.PyJWK(entry)
             if key.public_key_use in (None, "sig") and key.algorithm_name in ALGORITHMS:

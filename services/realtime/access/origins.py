@@ -1,7 +1,7 @@
 """Which pages may talk to us: our own, and those of ``REALTIME_ALLOWED_ORIGINS``, compared exactly.
 
-Browsers name the page's origin in every request across origins and in every WebSocket handshake, so that a page of
-somebody else's is refused before its request is looked at. Programs that are no browsers name none.
+Browsers name the page's origin in every request across origins and in every WebSocket handshake. So a request of
+another page is refused before it is read. Programs that are no browsers name no origin.
 """
 
 from urllib.parse import urlsplit
@@ -10,9 +10,9 @@ from aiohttp import web
 
 from services.realtime.access.refusals import Refusal
 
-# What stands for our own origin, which has many names behind proxies.
+# Stands for our own origin, which has many names behind proxies.
 OWN = "self"
-# What a browser names where a page's origin is not to be known (Fetch, 3.2).
+# What a browser sends when it hides a page's origin (Fetch, 3.2).
 _HIDDEN = "null"
 
 _PREFLIGHT_S = 600
@@ -34,7 +34,7 @@ class Origins:
         """
         origin = request.headers.get("Origin")
         if origin is None:
-            # A page's own GET requests name no origin; Fetch Metadata (W3C) says it instead.
+            # A page's own GET requests name no origin. Fetch Metadata (W3C) says where they come from.
             return OWN if request.headers.get("Sec-Fetch-Site") == "same-origin" else None
         place = _place(origin)
         # The scheme is not compared: behind a proxy that ends TLS we see http where the browser sees https.
@@ -63,12 +63,12 @@ class Origins:
         origin = request.headers.get("Origin")
         if origin in self._allowed:
             response.headers["Access-Control-Allow-Origin"] = str(origin)
-            # Else its script could not see it (Fetch, 3.3.5).
+            # Without this its script could not see the header (Fetch, 3.3.5).
             response.headers["Access-Control-Expose-Headers"] = "Retry-After"
 
 
 def _place(origin: str) -> str:
-    """Return host and port of an origin; nothing of a hidden one.
+    """Return host and port of an origin; an empty text for a hidden one.
 
     Raises:
         Refusal: it is none.

@@ -1,7 +1,7 @@
-"""How often each of many may ask: a burst, and then a steady rate (a token bucket for each).
+"""How often each client may ask: a burst, and then a steady rate (a token bucket for each).
 
-Promises bounded memory: ``RATES_KEPT`` are remembered, and whoever has not asked for the longest time is forgotten
-first, with which his burst begins anew. Nobody who asks on is forgotten by that. It counts what one process sees.
+Promises bounded memory: ``RATES_KEPT`` clients are remembered. The client that has not asked for the longest time is
+forgotten first, and its burst begins anew. Counts what one process sees.
 """
 
 import time
@@ -25,14 +25,14 @@ class Rates:
         self._per_s = per_s
         self._burst = max(1.0, burst)
         self._monotonic_s = monotonic_s
-        # Name -> what is left of its burst, and when; the one that asked last stands at the end.
+        # Name -> what was left of its burst, and when. The one that asked last stands at the end.
         self._credits: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._credits)
 
     def take(self, name: str) -> float:
-        """Count one ask: 0 when it is granted, else the seconds until the next one is. One in vain costs nothing."""
+        """Count one request: 0 if it is granted, else the seconds to wait. A refused request costs nothing."""
         now_s = self._monotonic_s()
         credit, since_s = self._credits.pop(name, (self._burst, now_s))
         credit = min(self._burst, credit + (now_s - since_s) * self._per_s)

@@ -1,7 +1,7 @@
 """What the HTTP side answers when it cannot do what was asked.
 
-Every such answer is ``{"error": {"code", "message", "fields"}}``. Messages are sentences of our own: nothing that the
-client sent, and nothing of what went wrong inside, is repeated in them.
+Every such answer is ``{"error": {"code", "message", "fields"}}``. Messages are fixed sentences of our own. They repeat
+nothing that the client sent, and nothing about an error inside.
 """
 
 import math
@@ -89,11 +89,11 @@ def from_validation(error: ValidationError) -> Refusal:
 def _problem(detail: ErrorDetails) -> FieldProblem:
     location, kind, context = list(detail["loc"]), detail["type"], detail.get("ctx", {})
     if kind in ("union_tag_not_found", "union_tag_invalid"):
-        # pydantic blames the object, and repeats what stood in the field that decides.
+        # pydantic blames the object, and repeats the value of the discriminator.
         words = "required" if kind == "union_tag_not_found" else f"must be one of {', '.join(Platform)}"
         return FieldProblem(".".join(map(str, [*location, str(context["discriminator"]).strip("'")])), words)
     if location and location[0] in list(Platform):
-        # The platform, by which pydantic tells devices apart; the document has nothing of that name.
+        # pydantic puts the platform into the path. The client's document has no such field.
         del location[0]
     known = {"missing": "required", "extra_forbidden": "unknown", "bool_type": "must be true or false"}
     return FieldProblem(

@@ -1,7 +1,7 @@
 """One-time tickets: browsers cannot set headers on a WebSocket or an EventSource, and a token in a URL would be logged.
 
-Promises that a ticket works once, within ``TICKET_S``, for the user and from the origin for which it was made, and
-never longer than the token that bought it. The store holds no ticket, only its hash.
+Promises that a ticket works once, within ``TICKET_S``, for its user and from its origin. It never lives longer than the
+token that it was issued for. The store holds only the hash of a ticket.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ class Tickets:
         self._keys = keys
 
     def _key(self, ticket: str) -> str:
-        # A hash is a fine hash tag: tickets spread over a cluster.
+        # The hash is also the Redis hash tag, so tickets spread over a cluster.
         return f"{self._keys.user(hashlib.sha256(ticket.encode()).hexdigest())}:ticket"
 
     async def issue(self, identity: Identity, origin: str | None) -> str:
@@ -35,7 +35,7 @@ class Tickets:
         return ticket
 
     async def redeem(self, ticket: str, origin: str | None) -> Identity:
-        """Return whom a ticket is for; it is used up, even when it does not fit.
+        """Return whom a ticket is for. It is used up, even if it does not fit.
 
         Raises:
             Unauthenticated: unknown, used, too old, or made for another origin.

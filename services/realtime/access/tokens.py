@@ -1,8 +1,7 @@
 """Who a client is: the claim ``sub`` of a JWT that we can verify.
 
-Promises that a token is taken only with an algorithm that we chose, a signature that holds, a future ``exp``, and the
-audience and issuer that the settings ask for. Why a token was refused is not told to the client and not logged with the
-token.
+Accepts a token only with an algorithm that we chose, a valid signature, a future ``exp``, and the audience and issuer
+of the settings. The client is not told why a token was refused, and no log line holds a token.
 """
 
 import time
@@ -18,12 +17,13 @@ from shared.core.fields import Identifier
 _user_id: TypeAdapter[str] = TypeAdapter(Identifier)
 
 
-# What PyJWT raises for what is no token: half a surrogate pair, a header a thousand levels deep, an endless number.
+# PyJWT raises these for texts that are no token: half a surrogate pair, a header a thousand levels deep, an endless
+# number.
 UNREADABLE = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError)
 
 
 class Unauthenticated(Exception):
-    """There is no token, or it does not hold."""
+    """There is no token, or it is not valid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Identity:
     """A user, known until ``expires_s`` (seconds since 1970).
 
     Attributes:
-        issued_s: when the token was issued; None where it does not say so.
+        issued_s: when the token was issued; None if it does not say so.
     """
 
     user_id: str
@@ -74,7 +74,7 @@ class TokenVerifier:
         """Return who presents this token.
 
         Raises:
-            Unauthenticated: nobody whom we can be sure of.
+            Unauthenticated: the token is not valid.
         """
         key, algorithms = await self._keys.key(token)
         try:
@@ -98,5 +98,5 @@ class TokenVerifier:
 
 
 def seconds_left(identity: Identity) -> float:
-    """Return for how long an identity still holds."""
+    """Return how long an identity is still valid."""
     return identity.expires_s - time.time()

@@ -1,7 +1,7 @@
 """The HTTP API: inbox, preferences, devices, acknowledgements, tickets.
 
-Promises that a user reaches nothing but what is his: every call works on the ``sub`` of the token, and what belongs to
-somebody else looks like what does not exist. Answers that are not needed are 204.
+Promises that users reach only what is theirs: every call works on the ``sub`` of the token. What belongs to somebody
+else looks as if it did not exist. A call with nothing to answer answers 204.
 """
 
 from collections.abc import Awaitable, Callable, Collection
@@ -113,7 +113,7 @@ class Api:
         return _json(person.preferences.model_dump_json())
 
     async def put_preferences(self, request: web.Request) -> web.Response:
-        """Replace the user's own choices; a channel that is not named is again as the directory has it."""
+        """Replace the user's own choices. For a channel that is not named, the directory decides again."""
         user_id = (await self._guard.user(request)).user_id
         try:
             preferences = Preferences.model_validate(await json_object(request))
@@ -124,13 +124,13 @@ class Api:
         return _json(person.preferences.model_dump_json())
 
     async def add_device(self, request: web.Request) -> web.Response:
-        """Add a device that pushes go to; one that is there already counts as registered now."""
+        """Add a device for pushes. A device that is known already counts as registered now."""
         user_id = (await self._guard.user(request)).user_id
         try:
             named = _devices.validate_python(await json_object(request))
         except ValidationError as error:
             raise from_validation(error) from None
-        # The device itself says so now, whatever was known of it before.
+        # The device says itself that it is there, whatever was known before.
         device = named.model_copy(update={"registered_at": self._clock.now()})
 
         def with_device(person: Person, own: OwnChoices) -> OwnChoices:
@@ -157,7 +157,7 @@ class Api:
         return _json(WebPushKey(public_key=self._webpush_key).model_dump_json())
 
     async def acknowledge(self, request: web.Request) -> web.Response:
-        """Take an alert: its escalation ends."""
+        """Acknowledge an alert: its escalation ends."""
         user_id = (await self._guard.user(request)).user_id
         note = (await json_object(request, optional=True)).get("note", "")
         if not isinstance(note, str) or len(note) > NOTE_CHARS:
@@ -174,7 +174,7 @@ class Api:
     async def _choose(self, user_id: str, change: Callable[[Person, OwnChoices], OwnChoices]) -> Person:
         person = await self._directory.choose(user_id, change)
         if person is None:
-            # A token alone makes nobody a recipient: it may outlive a record that was deleted on purpose.
+            # A token does not make somebody a recipient: it may outlive a record that was deleted on purpose.
             raise _unknown_user()
         return person
 
@@ -190,7 +190,7 @@ def _json(text: str) -> web.Response:
 def _limit(request: web.Request) -> int:
     """Read how many entries are asked for at most; a page holds ``PAGE_MOST``, whatever more is asked for."""
     text = request.query.get("limit", str(PAGE_DEFAULT))
-    # Digits beyond some need not be read: int() refuses thousands of them.
+    # Only some digits are read, because int() refuses thousands of them.
     if not (text.isascii() and text.isdigit() and int(text[:6]) >= 1):
         raise invalid(FieldProblem("limit", "must be a whole number above 0"))
     return min(int(text[:6]), PAGE_MOST)

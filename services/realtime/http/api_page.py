@@ -1,6 +1,6 @@
 """The API's description as a page for people, at ``/api``: HTML and a style sheet of our own, no scripts.
 
-It is written from the document that ``openapi`` writes, when the process starts, so the two never say different things.
+It is written from the document of ``openapi`` when the process starts, so the two always agree.
 """
 
 import json
@@ -34,7 +34,7 @@ def api_page_routes(description: Mapping[str, Any], *, viewer: bool) -> list[web
     """Return the routes of the page and its style sheet.
 
     Args:
-        viewer: whether the page names the viewer, too.
+        viewer: whether the page links to the viewer.
     """
     return [
         web.get("/api", file_handler(write_page(description, viewer=viewer).encode(), "text/html")),

@@ -1,6 +1,6 @@
-"""Serves the modules in ``page/``, and where it is wanted the page for trying out, under a policy of their own.
+"""Serves the modules in ``page/``, and on request the page for trying out, each with its content security policy.
 
-The files are read when the process starts: what is not in the folder then is not there.
+The files are read when the process starts. Later changes in the folder have no effect.
 """
 
 import hashlib
@@ -21,10 +21,10 @@ _TYPES = {
     ".webmanifest": "application/manifest+json",
 }
 
-# What a Host header may look like, so that nothing else gets into the policy.
+# The form of a Host header. Nothing else may get into the policy.
 _HOST = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}")
 
-# What makes the page for trying out; everything else is what other people's pages include (docs/guides/web.md).
+# The files of the page for trying out. All others are what other people's pages include (docs/guides/web.md).
 _DEMO = frozenset({"index.html", "page.css", "page.js"})
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -34,7 +34,7 @@ def page_routes(*, demo: bool) -> list[web.RouteDef]:
     """Return a route for each file, and ``/`` for the page for trying out.
 
     Args:
-        demo: whether that page is served; anybody who has a token may read his inbox there.
+        demo: whether that page is served; everybody with a token can read his inbox there.
     """
     folder = Path(str(resources.files("services.realtime") / "page"))
     routes: list[web.RouteDef] = []
@@ -68,7 +68,7 @@ def file_handler(content: bytes, content_type: str) -> Handler:
 def content_security_policy(request: web.Request) -> str:
     """Write the policy of one answer.
 
-    WebSockets to the same host are named, because not every browser counts them to ``'self'``.
+    WebSockets to the same host are named, because ``'self'`` does not include them in every browser.
     """
     sockets = f" ws://{request.host} wss://{request.host}" if _HOST.fullmatch(request.host) else ""
     return (

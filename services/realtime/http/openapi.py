@@ -1,6 +1,6 @@
 """Writes the API's description, an OpenAPI 3.1 document, from the table of calls and the models that go over the wire.
 
-OpenAPI 3.1 takes JSON Schema 2020-12, which pydantic writes, as it is (OpenAPI 3.1.0, 4.8.24).
+pydantic writes JSON Schema 2020-12, and OpenAPI 3.1 takes it unchanged (OpenAPI 3.1.0, 4.8.24).
 """
 
 from collections.abc import Iterator, Sequence
@@ -101,10 +101,10 @@ def _reference(model: type[BaseModel]) -> dict[str, str]:
 
 
 def _schemas(operations: Sequence[Operation]) -> dict[str, Any]:
-    """Write every model that the operations speak of, and what those are made of."""
+    """Write every model that the operations use, and the models inside them."""
     models = {operation.body for operation in operations}
     models |= {answer.shape for operation in operations for answer in operation.answers.values()}
-    # What is read and what is written have one form here, so that a model has one name.
+    # Requests and answers share one schema of a model, so that it has one name.
     mode: JsonSchemaMode = "validation"
     named = [(model, mode) for model in models if model is not None]
     _, written = models_json_schema(named, ref_template=_SCHEMAS + "{model}", schema_generator=_Schemas)
@@ -112,7 +112,7 @@ def _schemas(operations: Sequence[Operation]) -> dict[str, Any]:
 
 
 class _Schemas(GenerateJsonSchema):
-    """JSON Schema as people write it: no titles that repeat the names, no null as the default of what is left out."""
+    """JSON Schema as people write it: no titles that repeat the names, no null as the default of an optional field."""
 
     def field_title_should_be_set(self, schema: object) -> bool:  # noqa: ARG002 - of none
         return False

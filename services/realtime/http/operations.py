@@ -1,7 +1,7 @@
-"""The table of what can be asked over HTTP: the calls, what each takes, and what it may be answered.
+"""The table of the HTTP calls: what each takes, and what it may answer.
 
-``openapi`` writes the document from it. A test compares it with the routes that are served, and schemathesis with what
-they do.
+``openapi`` writes the document from it. A test compares it with the routes that are served, and schemathesis compares
+it with their behaviour.
 """
 
 from collections.abc import Mapping
@@ -39,9 +39,9 @@ class Answer:
     """One of the answers to a call.
 
     Attributes:
-        shape: of its body, which is JSON; None where that is empty or something else.
-        text_type: of a body that is no JSON.
-        name: under which calls share it in the document; empty for one of a single call.
+        shape: of its JSON body; None if the body is empty or not JSON.
+        text_type: media type of a body that is not JSON.
+        name: under which several calls share it in the document; empty for an answer of one call.
     """
 
     description: str
@@ -56,7 +56,7 @@ class Operation:
 
     Attributes:
         path, query, headers: models whose fields are its parameters.
-        proofs: who asks is shown by any one of these.
+        proofs: any one of these shows who asks.
     """
 
     method: Literal["delete", "get", "post", "put"]

@@ -1,8 +1,8 @@
-"""What goes over the API, as models: the document is written from them, and the tests hold real answers against them.
+"""The models of the API: the document is written from them, and the tests compare real answers with them.
 
-Promises nothing about speed: notifications and frames are written elsewhere as text, because there are many of them. A
-field that is left out where there is nothing to say is ``X | Absent`` here. Names, docstrings and descriptions are read
-by the people who use the API.
+Not for the busy paths: notifications and frames are written elsewhere as text, because there are many of them. An
+optional field, which is left out and never null, is ``X | Absent``. People who use the API read these names, docstrings
+and descriptions.
 """
 
 from typing import Annotated, Any, Literal

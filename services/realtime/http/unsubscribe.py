@@ -1,7 +1,7 @@
-"""One-click unsubscription (RFC 8058): the holder of a mail's link takes its mailbox off a category, without a login.
+"""One-click unsubscription (RFC 8058): the link in a mail unsubscribes its mailbox from a category, without a login.
 
-Promises that a GET changes nothing, because mail scanners follow links (RFC 8058, 3.1), that a token of nobody's tells
-nothing, and that asking twice is as good as once.
+Promises that a GET changes nothing, because mail scanners follow links (RFC 8058, 3.1). An invalid token shows nothing.
+A second request changes nothing more.
 """
 
 import base64
@@ -24,7 +24,7 @@ _POLICY = (
 )
 # Without an action the form goes to the page's own address, token included.
 _BUTTON = '<form method="post"><button>Unsubscribe</button></form>'
-# How a link of a mail is called that was sent before links were about a category.
+# The category in links of mails that were sent before links had one.
 _ANY = "the mail that comes in categories, such as newsletters and reports"
 
 

@@ -1,7 +1,8 @@
 """Swagger UI over the API's description, for trying calls out: at ``/api/try``, beside the page for trying out.
 
-Promises that it needs no network and no exception from the policy of the other pages. Its files come from a package of
-the extra ``viewer``, which the developers' lock has with its hash. The images go without it: there is no ``/api/try``.
+Needs no network, and no exception from the policy of the other pages. Its files come from a package of the extra
+``viewer``, which stands in the developers' lock with its hash. The images do not have it: there ``/api/try`` does not
+exist.
 """
 
 from importlib.util import find_spec
@@ -11,7 +12,7 @@ from aiohttp import web
 
 from services.realtime.http.files import file_handler
 
-# Found and never imported: of Flask, which it is made for, nothing is used.
+# Found but never imported: the package is made for Flask, which is not used here.
 _PACKAGE = "flask_swagger_ui"
 _FILES = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
 
@@ -32,7 +33,7 @@ _PAGE = b"""\
 </body>
 </html>
 """
-# Without an address the validator of Swagger's makers is not asked what it thinks of the document.
+# Without an address the page does not send the document to the validator of Swagger's makers.
 _START = b"""\
 SwaggerUIBundle({ url: "../v1/openapi.json", dom_id: "#viewer", validatorUrl: null });
 """

@@ -1,7 +1,7 @@
 """What this process writes for users, and whom it then tells.
 
-Promises that a call returns after the store has it. This process's own sessions are served first, then messages leave
-to the other processes and gateways: nothing but one round trip to the store stands between a job and its live frame.
+Promises that a call returns after the store has the change. This process's own sessions are told first, then messages
+go to the other processes and to gateways. So only one round trip to the store comes between a job and its live frame.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ class InboxPage:
     """A page of a user's line, newest first.
 
     Attributes:
-        unread: of the whole line.
+        unread: entries of the whole line.
         cursor: where the line ended when it was read.
     """
 
@@ -140,7 +140,7 @@ class Changes:
             if entry is None:
                 above = before
             else:
-                # An own entry of the same order stands before it.
+                # An entry of the user's own inbox with the same order stands before it.
                 bound, below = str(entry.order or entry.seq), entry.key
         own = await self._inbox.page(user_id, marks, most, above=above, bound=bound)
         if own is None:
@@ -150,7 +150,7 @@ class Changes:
         snapshot, entries = own.snapshot, list(own.snapshot.entries)
         while own is not None and own.bound and len(entries) < most:
             own = await self._inbox.page(user_id, marks, most - len(entries), bound=own.bound)
-            # What was written since is behind the cursor that is answered.
+            # Entries written since stand behind the cursor of the answer.
             entries += [entry for entry in own.snapshot.entries if entry.seq <= snapshot.seq] if own else ()
         snapshot = replace(snapshot, entries=entries)
         items = page(newest_first(snapshot, self.log, groups, below), marks, most)

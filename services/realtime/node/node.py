@@ -1,7 +1,7 @@
 """One realtime process: its parts, and how it stays in step with the other processes.
 
-Promises: whatever one process writes, the sessions of the users concerned hear of on every process, usually at once by
-message; a message that was lost is made good within ``HEARTBEAT_ROUND_S`` (own entries, marks, records) and
+Promises that a change by one process reaches the sessions of the users concerned on every process. Usually a message
+tells it at once. If the message is lost, it takes up to ``HEARTBEAT_ROUND_S`` (own entries, marks, records) or
 ``FEED_CHECK_S`` (broadcasts, status).
 """
 
@@ -37,13 +37,13 @@ log = logging.getLogger(__name__)
 HEARTBEAT_ROUND_S = float(NODE_HEARTBEAT_S)
 FEED_CHECK_S = 5.0
 
-# A round of heartbeats is spread, so that ten thousand users are not asked about at once.
+# A round of heartbeats is spread over time, so that the store is not asked about ten thousand users at once.
 _SLICES = 40
 
 # Messages taken from the broker at a time.
 _TAKE_MOST = 500
 
-# How long closing all sockets may take on the way out.
+# How long closing all sockets may take at shutdown.
 _DRAIN_S = 8.0
 
 
@@ -112,7 +112,7 @@ class RealtimeNode:
                     task.cancel()
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> "asyncio.Task[None]":
-        """Start a background task and keep it until its end; its failure is logged and harms no other session."""
+        """Start a background task and keep it until its end. If it fails, that is logged and harms no other session."""
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._forget)
@@ -155,7 +155,7 @@ class RealtimeNode:
             elif not self.hub.feed(news):
                 await self.hub.refresh_feed()
         except StoreUnavailable:
-            # The next comparison with the store makes it good.
+            # The next comparison with the store repairs it.
             log.warning("news not followed up: store away")
         except (ResponseError, ValueError):
             log.exception("news not followed up")

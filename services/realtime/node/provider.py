@@ -1,7 +1,7 @@
 """Delivers into inboxes and to open sessions.
 
-Delivered means that the notification stands in the inbox (or the feed); showing it live follows at once and is made
-good later where it fails. Trying again is harmless: an entry is written once for each notification id.
+Delivered means that the notification stands in the inbox (or the feed). It is then shown live at once; if that fails, a
+comparison with the store repairs it later. A retry is harmless: an entry is written once for each notification id.
 """
 
 from services.realtime.node.changes import Changes

@@ -1,7 +1,7 @@
 """Tells other realtime processes, and the gateways of other people, what happened here.
 
-Promises nothing about arrival: processes compare with the store, and a gateway's client resumes from its cursor. It
-bounds what is under way, because every teller waits (shortly) for the broker to take it.
+Does not promise arrival: processes compare with the store, and a gateway's client resumes from its cursor. The messages
+under way are bounded, because every caller waits a short time for the broker to take them.
 """
 
 import asyncio
@@ -50,12 +50,12 @@ class NodePublisher:
         return [
             self._link.publish(session.reply_to, frame.data, correlation=session.correlation)
             for session in sessions
-            # A publisher must not reach through us where it may not publish.
+            # A publisher must not reach topics through us on which it may not publish itself.
             if self._topics.is_receipt(session.reply_to)
         ]
 
     async def taken(self, told: "Sequence[asyncio.Future[bool]]") -> None:
-        """Wait until the broker took the messages, or has had time enough."""
+        """Wait until the broker took the messages, but not for long."""
         if not told:
             return
         done, late = await asyncio.wait(told, timeout=TOLD_S)

@@ -1,7 +1,7 @@
-"""Where the alerts among a user's entries stand.
+"""The states of the alerts among a user's entries.
 
-The text of an entry is written once, while its alert is open; whether somebody has taken it since, only the ledger
-knows. Entries without an alert cost nothing here, and those with one cost one round trip together.
+The text of an entry is written once, while its alert is open. Only the ledger knows whether somebody has acknowledged
+it since. Entries without an alert cost nothing here. All entries with one cost one round trip together.
 """
 
 import json
@@ -15,7 +15,7 @@ from shared.ledger.ledger import AlertAnswer, AlertState, Ledger
 # The state of an alert that was cancelled, or whose record is gone: an acknowledgement changes nothing any more.
 ENDED = "ended"
 
-# What the text of every alert holds (and perhaps that of another entry, which is then looked at in vain).
+# The text of every alert holds this. Another entry may hold it, too, and is then looked up in vain.
 _SIGN = b'"alert":{'
 
 
@@ -55,7 +55,7 @@ class AlertStates:
 
 
 def _told(answer: AlertAnswer | None) -> dict[str, Any]:
-    """Say where an alert stands, and who took it when."""
+    """Say the state of an alert, and who acknowledged it when."""
     if answer is None:
         return {"state": ENDED}
     told: dict[str, Any] = {"state": answer.state.value}

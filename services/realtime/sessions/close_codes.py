@@ -1,4 +1,4 @@
-"""With which codes a WebSocket is closed; an event stream ends without one.
+"""The codes that a WebSocket is closed with. An event stream ends without one.
 
 Source: RFC 6455, 7.4.1, and section 5 of the wire contract for those from 4000 on.
 """

@@ -1,9 +1,9 @@
-"""The sessions of one process, by user, and what each is to be told.
+"""The sessions of one process by user, and what each is told.
 
-Promises: a live session is sent every entry of its user's line once; those that are at hand together leave in the order
-of acceptance. Whatever arrives out of step (a message between processes was lost, came twice or overtook another) is
-noticed by its sequence, and the session reads what it missed from the store before it goes on. Everything but the
-replay is synchronous, so no two changes interleave.
+Promises that a live session is sent every entry of its user's line once. Entries that wait together leave in the order
+of acceptance. Messages between processes may get lost, come twice or overtake each other. Their sequence numbers show
+that, and the session reads what it missed from the store before it goes on. Everything but the replay is synchronous,
+so no two changes interleave.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ class Hub:
         self._room = ByteBudget(PROCESS_QUEUE_BYTES)
 
     def add(self, session_id: str, user_id: str, sink: Sink) -> Session:
-        """Begin a session: from now on it takes note of news, and shows them after ``admit``."""
+        """Begin a session. From now on it collects news, and shows them after ``admit``."""
         user = self.users.get(user_id)
         if user is None:
             user = self.users[user_id] = User(user_id)
@@ -136,7 +136,7 @@ class Hub:
                 session.pass_on(place, shown)
 
     def _follows(self, session: Session, news: EntryNews) -> bool:
-        """Tell whether a live session is told of this next; when it missed something, begin to catch up."""
+        """Tell whether this is a live session's next entry. If the session missed one, begin to catch up."""
         begins = not session.user_epoch and news.before == session.user_seq == 0
         if begins or (session.user_epoch == news.epoch and news.before == session.user_seq):
             return True
@@ -219,7 +219,7 @@ class Hub:
             await session.written()
             await self._catch_up(session)
         except ConnectionError:
-            # The task that reads the socket sees the end, too, and cleans up.
+            # The task that reads the socket notices the end, too, and cleans up.
             log.debug("a client left during a replay")
 
     async def _catch_up(self, session: Session) -> None:

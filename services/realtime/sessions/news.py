@@ -1,7 +1,7 @@
 """What realtime processes tell each other on ``internal/realtime/…``.
 
-JSON with a ``v``; a version or type that is not known is skipped. Losing a message loses nothing for good: every
-process compares with the store at intervals.
+JSON with a ``v``; a version or type that is not known is skipped. A lost message loses nothing for good: every process
+compares with the store at intervals.
 """
 
 import json

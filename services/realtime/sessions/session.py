@@ -1,9 +1,9 @@
-"""One open session: its place on the user's line, and its bounded way to the socket.
+"""One open session: its place on the user's line, and its bounded queue to the socket.
 
-Promises: frames leave in the order in which they were offered, and notifications that wait together by the order of
-acceptance, each with the cursor that stands right behind it; a session that takes them too slowly is closed with
-``TOO_SLOW`` instead of filling the memory, and its client resumes from its cursor. An idle session holds no task of its
-own beyond the one that reads its socket.
+Promises that frames leave in the order in which they were offered. Notifications that wait together are sorted by the
+order of acceptance, and each has the cursor right behind it. If a client is too slow, its session is closed with
+``TOO_SLOW`` before its queue fills the memory, and the client resumes from its cursor. An idle session has no task but
+the one that reads its socket.
 """
 
 import asyncio
@@ -22,14 +22,14 @@ from shared.mqtt.byte_budget import ByteBudget
 
 log = logging.getLogger(__name__)
 
-# What waits for a slow client besides the socket's own buffer of 64 KiB: some seconds of heavy traffic.
+# The queue of a slow client, besides the socket's own buffer of 64 KiB: some seconds of heavy traffic.
 QUEUE_FRAMES = 256
 QUEUE_BYTES = 1024 * 1024
 
-# What waits for all clients of a process together: a hundred and more of the slowest kind.
+# The queues of all clients of a process together: more than a hundred full ones.
 PROCESS_QUEUE_BYTES = 128 * 1024 * 1024
 
-# What is written at a time, or a single frame that is larger: as much as the socket's own buffer takes.
+# What is written at a time: as much as the socket's own buffer takes, or one larger frame.
 BATCH_BYTES = 64 * 1024
 
 # While missed entries are replayed the client decides the pace, but one batch may not take longer than this.
@@ -42,7 +42,7 @@ class Sink(Protocol):
     """Where a session's frames go."""
 
     def send_now(self, frames: Sequence[Frame]) -> bool:
-        """Send frames together; False when that takes a wait, and none of them was sent."""
+        """Send frames together; False if that would wait, and then none of them was sent."""
         ...
 
     async def send(self, frames: Sequence[Frame]) -> None:
@@ -101,12 +101,12 @@ class _Run:
         return frames.notification(body, self._cursors.pop()), len(body)
 
     def _sort(self) -> None:
-        """Put what is taken first at the end."""
+        """Put the entry that is taken first at the end."""
         if len(self.entries) > 1:
             self.entries.sort(key=attrgetter("key"))
             self._cursors = cursors_behind(self.start, self.until, self.entries)[:-1]
             self.entries.reverse()
-        # Behind all of them is the session's place, which passes over what is not shown, too.
+        # The last cursor is the session's place. It also covers entries that are not shown.
         self._cursors = [self.until, *reversed(self._cursors)]
 
 
@@ -114,7 +114,7 @@ class User:
     """What one process knows of a user who has sessions here, shared by them.
 
     Attributes:
-        live: the preference for live notifications; broadcasts ask it here.
+        live: the preference for live notifications; read here for broadcasts.
         own_unread: as of ``version``; feed_unread: as of ``feed_version``, among entries up to ``feed_counted``.
         record_digest: the state of the directory record that ``groups`` and ``live`` come from.
     """
@@ -151,11 +151,11 @@ class Session:
     """One open session.
 
     Attributes:
-        behind: own entries may have come that it was not told of; they are read from the store.
+        behind: it may have missed own entries, which are then read from the store.
         focused: the client says that its user is looking.
 
     Args:
-        room: for what waits for all the clients of this process. While it is full, nothing waits for a slow one.
+        room: of the queues of all clients of this process. While it is full, no frame waits for a slow client.
     """
 
     __slots__ = (
@@ -177,7 +177,7 @@ class Session:
         self._spawn = spawn
         self._queue: deque[Frame | _Run] | None = None
         self._queued = self._queued_bytes = self._taken_bytes = 0
-        # The last of the queue, while what comes may still be sorted into it.
+        # The last item of the queue, while new entries may still be sorted into it.
         self._run: _Run | None = None
         self._unread_due = False
         self._write_due = False
@@ -202,7 +202,7 @@ class Session:
         self._waits(frame.size_bytes)
 
     def pass_on(self, place: Cursor, entry: LiveEntry | None) -> None:
-        """Go on to a place right behind an entry, and show it; None for one that is not to be shown."""
+        """Move to the place right behind an entry, and show the entry; None for one that is not to be shown."""
         if entry is not None and self.phase is not Phase.CLOSED:
             if self._run is None:
                 self._run = _Run(self.place)
@@ -219,7 +219,7 @@ class Session:
         self._queue.append(what)
 
     def _waits(self, size_bytes: int) -> None:
-        """Count what has been queued, and have it sent, or close the session when too much waits."""
+        """Count what was queued and start sending, or close the session if too much waits."""
         self._queued += 1
         self._queued_bytes += size_bytes
         self._room.take(size_bytes)
@@ -228,7 +228,7 @@ class Session:
             return
         self._write_soon()
         if self._room.is_full:
-            # Most of it may be one broadcast that is just being offered to everybody: whoever takes it stays.
+            # Most of it may be one broadcast that is being offered to everybody. A client that takes it now stays.
             self._write()
             if self._queue:
                 self.close(close_codes.TOO_SLOW)
@@ -238,7 +238,7 @@ class Session:
             self._run.until, self._run = self.place, None
 
     def tell_unread(self) -> None:
-        """Send the count soon; several changes before that are told at once."""
+        """Send the count soon. Several changes become one frame."""
         self._unread_due = True
         self._write_soon()
 
@@ -285,17 +285,17 @@ class Session:
         if self.expiry is not None:
             self.expiry.cancel()
             self.expiry = None
-        # A writer that waits for the client is left alone: aiohttp's writers wait for one common future, which a
-        # cancellation would take from the close frame, too. It ends with the connection.
+        # A writer that waits for the client is not cancelled. aiohttp's writers wait for one shared future, so a
+        # cancellation would stop the close frame, too. The writer ends with the connection.
 
     def _write_soon(self) -> None:
-        """Write once this turn of the event loop is over: what is offered until then goes along."""
+        """Write after this turn of the event loop, together with what is offered until then."""
         if self.phase is Phase.LIVE and not self._write_due and self._writer is None:
             self._write_due = True
             asyncio.get_running_loop().call_soon(self._write)
 
     def _write(self) -> None:
-        """Write what is due; only a client that does not take it at once costs a task."""
+        """Write what is due. Only a client that does not take it at once costs a task."""
         if not self._write_due:
             return
         self._write_due = False
@@ -314,12 +314,12 @@ class Session:
                     self._give_room()
                 batch = self._take()
         except ConnectionError:
-            # The task that reads the socket sees the end, too, and cleans up.
+            # The task that reads the socket notices the end, too, and cleans up.
             self._forget_queue()
         self._writer = None
 
     def _give_room(self) -> None:
-        """Give back what the frames that were taken last had in the room."""
+        """Free the room of the frames that were taken last."""
         self._room.give(self._taken_bytes)
         self._taken_bytes = 0
 
@@ -329,7 +329,7 @@ class Session:
         self._queued_bytes = 0
 
     def _take(self) -> Sequence[Frame]:
-        """Take what is to be written next, the count after all frames; nothing from a session that is over."""
+        """Take what is written next, and the count after all frames; nothing from a session that is over."""
         batch: list[Frame] = []
         size_bytes = 0
         self._close_run()
@@ -344,7 +344,7 @@ class Session:
             self._queued_bytes -= queued_bytes
             self._taken_bytes += queued_bytes
         if not self._queue:
-            # An empty deque holds half a kilobyte, which counts with ten thousand idle sessions.
+            # An empty deque takes half a kilobyte, which matters with ten thousand idle sessions.
             self._queue = None
             if self._unread_due and self.phase is not Phase.CLOSED:
                 self._unread_due = False

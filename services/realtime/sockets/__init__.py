@@ -1,1 +1,1 @@
-"""Open connections: WebSockets and event streams, from the handshake to the goodbye."""
+"""Open connections: WebSockets and event streams, from the handshake to the close."""

@@ -1,7 +1,7 @@
 """What clients say over a WebSocket: the client frames of the wire contract's section 5.
 
-A frame that cannot be done is answered with an ``error`` frame; a client that sends too much, too fast, or binary data
-is closed. Frames are dealt with one after the other, so a client waits for its own work only.
+A frame that cannot be carried out is answered with an ``error`` frame. A session is closed if its client sends too
+much, too fast, or binary data. Frames of a client are handled one after the other, so it waits only for its own work.
 """
 
 import time
@@ -18,7 +18,7 @@ from shared.core.errors import StoreUnavailable
 from shared.inbox.presence import Presence
 from shared.ledger.acknowledging import Acknowledging
 
-# Frames of clients are short; a larger one is closed with 1009 (RFC 6455, 7.4.1).
+# Frames of clients are short. A larger one closes the session with 1009 (RFC 6455, 7.4.1).
 INBOUND_BYTES = 16 * 1024
 
 # Frames per second over time, and at once.

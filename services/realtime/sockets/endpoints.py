@@ -1,7 +1,7 @@
-"""The endpoints of sessions: WebSocket and SSE sessions, from the handshake to the goodbye.
+"""The endpoints of WebSocket and SSE sessions, from the handshake to the close.
 
-Promises: nobody is let in without an identity, and nobody stays longer than it holds. A WebSocket that is refused is
-accepted first and then closed with a code, because a browser cannot read the status of a failed handshake; an event
+Promises that nobody gets a session without an identity, and that it ends when the identity expires. A refused WebSocket
+is accepted first and then closed with a code, because a browser cannot read the status of a failed handshake. An event
 stream is refused with a status.
 """
 
@@ -42,7 +42,7 @@ _PRESENCE_S = 5.0
 # How long an EventSource waits before it connects again (HTML, 9.2.6).
 _RETRY_MS = 2000
 
-# Stands for a cursor that we cannot read: it is of no history that we have, so its client is told of a gap.
+# Stands for a cursor that we cannot read. It matches no history that we have, so its client is told of a gap.
 _NOWHERE = Cursor(user_epoch="f" * 16, feed_epoch="f" * 16)
 
 
@@ -164,7 +164,7 @@ class SessionEndpoints:
 
     @asynccontextmanager
     async def _session(self, identity: Identity, sink: Sink) -> AsyncIterator[Session]:
-        """Hold a session until its connection is over, or its identity."""
+        """Hold a session until its connection is over, or its identity expires."""
         hub, registry = self._node.hub, self._node.registry
         session = hub.add(str(uuid.uuid4()), identity.user_id, sink)
         loop = asyncio.get_running_loop()
@@ -201,12 +201,12 @@ def _too_many_sessions(whose: str) -> Refusal:
 
 
 def _cursor(request: web.Request) -> Cursor | None:
-    """Read where a client was; an EventSource says it in a header when it connects again by itself."""
+    """Read where a client was. An EventSource says it in a header when it reconnects by itself."""
     text = request.headers.get("Last-Event-ID") or request.query.get("cursor")
     return (Cursor.decode(text) or _NOWHERE) if text else None
 
 
 async def _forget(closing: Awaitable[None]) -> None:
-    # Nobody keeps the session alive any more, so it lapses where the store cannot be told.
+    # If the store cannot be told, the session expires, because nobody keeps it alive any more.
     with suppress(StoreUnavailable):
         await closing

@@ -1,7 +1,6 @@
 """The two kinds of sockets that a session's frames leave through.
 
-Frames that are sent together leave in one write: each write of its own is a system call, which costs more than all that
-was done to make the frame.
+Frames that are sent together leave in one write. Each write is a system call, which costs more than making the frame.
 """
 
 import asyncio
@@ -23,7 +22,7 @@ _KEEP_ALIVE = b": keep-alive\n\n"
 class WebSocketSink:
     """A WebSocket; each frame is one text message.
 
-    aiohttp does the handshake, reads, pings and closes; its own way of sending writes each message apart.
+    aiohttp does the handshake, reads, pings and closes. Its own method for sending would write each message separately.
     """
 
     __slots__ = ("_connection", "_socket")
@@ -74,7 +73,7 @@ class EventStreamSink:
         self.over = asyncio.Event()
 
     def send_now(self, frames: Sequence[Frame]) -> bool:  # noqa: ARG002 - see the class
-        """Say that it takes a wait: aiohttp sends no part of a body without one."""
+        """Say that sending has to wait: aiohttp sends no part of a body without an await."""
         return False
 
     async def send(self, frames: Sequence[Frame]) -> None:
@@ -86,7 +85,7 @@ class EventStreamSink:
         await self._response.write(events)
 
     async def keep_alive(self) -> None:
-        """Send a comment, so that proxies do not take the stream for dead."""
+        """Send a comment, so that proxies do not close the stream as idle."""
         await self._response.write(_KEEP_ALIVE)
 
     async def close(self, code: int) -> None:  # noqa: ARG002 - see the class
@@ -103,6 +102,6 @@ class EventStreamSink:
 
 
 def _cut(transport: asyncio.Transport | None) -> None:
-    """End a connection at once if data for a client that does not read still waits in it."""
+    """Cut a connection at once if it still holds data for a client that does not read."""
     if transport is not None and transport.get_write_buffer_size() > 0:
         transport.abort()

@@ -1,7 +1,7 @@
-"""What Twilio calls us for: what became of a message, and what people answer.
+"""Twilio's calls to us: what became of a message, and what people answer.
 
-Promises that nothing is believed without Twilio's signature over the exact public URL, and that a callback may come
-late, twice and out of order. No number and no text stands in a log line.
+Promises that a call without Twilio's signature over the exact public URL is refused. A callback may come late, twice
+and out of order. No log line holds a number or a text.
 """
 
 import logging
@@ -51,7 +51,7 @@ class Callbacks:
 
     Args:
         token: the account's, which Twilio signs with.
-        url: what Twilio calls us by, without the paths.
+        url: the address that Twilio calls, without the paths.
     """
 
     def __init__(self, token: str, url: str, confirming: Confirming, inbound: Inbound) -> None:
@@ -69,7 +69,8 @@ class Callbacks:
         sid, code = form.get("MessageSid", ""), form.get("ErrorCode", "")
         outcome = OUTCOMES.get(form.get("MessageStatus", ""))
         if outcome is None or not _MESSAGE_SID.fullmatch(sid) or not _CODE.fullmatch(code):
-            # Signed, so it is Twilio's: a status of a later day, which nobody gains by refusing.
+            # It is signed, so it is Twilio's. It may be a status that we do not know yet, and to refuse it helps
+            # nobody.
             log.warning("callback not understood")
             return web.Response(status=204)
         delivery = reference.read(request.query.get(DELIVERY_PARAMETER, ""))
@@ -93,16 +94,16 @@ class Callbacks:
         """Read a form that Twilio has signed.
 
         Raises:
-            web.HTTPException: it did not, or it is too large or too slow.
+            web.HTTPException: the form is not signed, too large or too slow.
         """
         form = await in_time(request.post())
         texts = {name: value for name, value in form.items() if isinstance(value, str)}
         try:
             "".join([*texts, *texts.values()]).encode()
         except ValueError:
-            # An alphabet that knows half a surrogate pair.
+            # A charset that allows half a surrogate pair.
             raise web.HTTPBadRequest from None
-        # The query as it was sent: reading and writing it again may quote it in another way.
+        # The query as it was sent, because reading and writing it could change its quoting.
         query = request.raw_path.partition("?")[2]
         url = f"{self._url}{path}?{query}" if query else f"{self._url}{path}"
         signature = request.headers.get("X-Twilio-Signature", "")

@@ -1,7 +1,7 @@
 """The HTTP client that Twilio's SDK sends through.
 
-Promises what ``shared.delivery.http_attempt`` does, and the Retry-After header, which the SDK's own client loses. Logs
-nothing: the SDK's client writes URLs and headers into its log.
+Promises what ``shared.delivery.http_attempt`` promises. It also reads the Retry-After header, which the SDK's own
+client loses. It logs nothing, where the SDK's client logs URLs and headers.
 """
 
 import json
@@ -25,7 +25,7 @@ from shared.delivery.verdicts import retry_after
 _FAILED = frozenset({"failed", "undelivered"})
 
 
-# The attempt that the request is made for; of the task, because the SDK stands in between.
+# The attempt that a request is made for. A context variable, because the SDK's call stands in between.
 _attempt: ContextVar[Attempt] = ContextVar("attempt")
 
 
@@ -59,7 +59,7 @@ class MessageClient(AsyncHttpClient):  # type: ignore[misc]  # The SDK has no ty
 
         Raises:
             RefusalError: the answer is not a created message.
-            UnreadableAnswerError: it may be one.
+            UnreadableAnswerError: the answer may be one.
             DeliveryError: there is no answer.
         """
         sent = dict(headers or {})

@@ -1,8 +1,8 @@
 """SMS through Twilio's Messages API: one provider for each sender of one account.
 
-One delivery is one request. Twilio has no idempotency key for it, so an attempt that may have arrived is reported as
-``OutcomeUnknown`` and never repeated here. Each sender is a provider of its own, so that the delivery loop goes on to
-the next one as it does between providers.
+One delivery is one request. Twilio has no idempotency key for it, so an attempt that may have arrived is
+``OutcomeUnknown`` and is never repeated here. Each sender is a provider of its own, so the delivery loop fails over
+from one sender to the next.
 """
 
 from aiohttp import web
@@ -59,7 +59,7 @@ class TwilioSettings(ProviderSettings):
 
 
 def twilio_providers(twilio: TwilioSettings, parts: SmsParts) -> tuple["TwilioProvider", ...]:
-    """Build a provider for each sender, in order of preference; to be called inside the running loop."""
+    """Build a provider for each sender, in order of preference. Call it inside the running loop."""
     return tuple(
         TwilioProvider(twilio, parts, sender, "twilio" if number == 1 else f"twilio-{number}")
         for number, sender in enumerate(twilio.senders, start=1)
@@ -67,7 +67,7 @@ def twilio_providers(twilio: TwilioSettings, parts: SmsParts) -> tuple["TwilioPr
 
 
 def twilio_routes(twilio: TwilioSettings, desk: Desk) -> tuple[web.RouteDef, ...]:
-    """Return by what Twilio calls us."""
+    """Return the routes that Twilio calls."""
     endpoint = desk.settings.callbacks
     if endpoint is None:
         return ()
@@ -76,13 +76,13 @@ def twilio_routes(twilio: TwilioSettings, desk: Desk) -> tuple[web.RouteDef, ...
 
 
 class TwilioProvider:
-    """Hands text messages to Twilio; to be made inside the running loop.
+    """Hands text messages to Twilio. Make it inside the running loop.
 
     Args:
         twilio: the account.
-        parts: what is sent, and a clock for a Retry-After that is a date and for how long a message is worth sending.
+        parts: the texts, and the clock for a Retry-After date and for the validity period.
         sender: a number, a name or a messaging service.
-        name: the metric label, which tells the senders apart.
+        name: the metric label of this sender.
     """
 
     def __init__(self, twilio: TwilioSettings, parts: SmsParts, sender: str, name: str = "twilio") -> None:
@@ -97,7 +97,7 @@ class TwilioProvider:
         )
         if twilio.sms_twilio_base_url:
             client.api.base_url = twilio.sms_twilio_base_url
-        # Asked for here, because the SDK imports it at first use, which takes most of a second.
+        # The SDK imports this at first use, which takes most of a second. So it is used here once.
         self._messages = client.messages
         self._sender = sender_parameter(sender)
         self._is_short_code = is_short_code(sender)
@@ -124,7 +124,7 @@ class TwilioProvider:
         except (RefusalError, UnreadableAnswerError) as error:
             raise verdict(error, short_code=self._is_short_code) from None
         except (ValueError, TypeError, AttributeError, KeyError) as error:
-            # What the SDK raises where a field of the answer has another type than it expects.
+            # The SDK raises these if a field of the answer has an unexpected type.
             raise OutcomeUnknown(Reason.BAD_ANSWER, type(error).__name__) from None
         metrics.segments.labels(segments.encoding).inc(segments.count)
         return Receipt(message.sid, f"{segments.count} {segments.encoding}")

@@ -1,10 +1,10 @@
-"""What Twilio's answer, or its silence, means for the delivery: pure functions.
+"""What Twilio's answer or its silence means for the delivery: pure functions.
 
-Twilio's own code outranks the HTTP status. Where an SMS may have been taken the verdict is ``OutcomeUnknown``, because
+Twilio's own code outranks the HTTP status. If an SMS may have been accepted, the verdict is ``OutcomeUnknown``, because
 a second one costs money. No text of an answer is kept: Twilio quotes the number in it.
 
-Each code is somebody's: the number's (it is given up), the pair's of sender and destination (the next sender is tried,
-and where none is left it is a dead letter), the country's, the text's, or ours (the provider is paused).
+Each code is about one thing: the number (it is suppressed), the pair of sender and destination (the next sender is
+tried; after the last one it is a dead letter), the country, the text, or our account (the provider is paused).
 """
 
 import ssl
@@ -49,7 +49,8 @@ _UNFIT = frozenset(
         30034,  # the sender is not registered for A2P 10DLC, which the United States ask for
     }
 )
-# Of a short code, which belongs to one country and to carriers that have taken it on, these speak of the destination.
+# A short code belongs to one country and to the carriers that have approved it. For a short code these codes are about
+# the destination.
 _UNFIT_SHORT_CODE = frozenset(
     {
         21659,  # From is not a number of Twilio, or a short code of another country
@@ -57,7 +58,7 @@ _UNFIT_SHORT_CODE = frozenset(
     }
 )
 OPTED_OUT_CODE = 21610  # the recipient answered STOP
-# Our own side forbids these, for this number alone: nothing to pause for, nothing that a retry mends.
+# Our own account forbids these, for this number only. There is nothing to pause for, and a retry does not help.
 _REFUSED = {
     # The account's geographic permissions leave this country out. It says nothing about the next number, so the channel
     # goes on: one message to one blocked country must not stop all SMS.
@@ -92,7 +93,7 @@ _OPERATOR = {
 
 
 class RefusalError(Exception):
-    """Twilio answered with something else than a created message."""
+    """Twilio did not create the message."""
 
     def __init__(self, status: int, code: int | None = None, retry_after: timedelta | None = None) -> None:
         super().__init__(f"{status} {code}")
@@ -102,7 +103,7 @@ class RefusalError(Exception):
 
 
 class UnreadableAnswerError(Exception):
-    """Twilio said yes, but not what it made of the message."""
+    """Twilio answered with success, but not with the message that it created."""
 
 
 def verdict(error: RefusalError | UnreadableAnswerError, *, short_code: bool = False) -> DeliveryError:
@@ -121,13 +122,13 @@ def verdict(error: RefusalError | UnreadableAnswerError, *, short_code: bool = F
 def unanswered(error: Exception) -> DeliveryError:
     """Say what the lack of an answer means."""
     if isinstance(error, ssl.SSLError) and not isinstance(error, aiohttp.ConnectionTimeoutError):
-        # aiohttp raises these while connecting only; its own classes derive from them.
+        # aiohttp raises these only while it connects. Its own classes derive from them.
         return ProviderMisconfigured(Reason.AUTH, f"TLS {type(error).__name__}")
     return http_attempt.verdict(error)
 
 
 def of_callback(code: int, *, short_code: bool) -> RecipientGone | DeliveryRefused | None:
-    """Say what the code of a status callback says of the number; None where it says nothing.
+    """Say what the code of a status callback means for the number; None if it means nothing.
 
     Args:
         short_code: the sender was one.
