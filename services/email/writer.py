@@ -1,13 +1,22 @@
 """Writes mails for a provider. A long one is written in a thread, so that the others are sent meanwhile."""
 
 import asyncio
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 
 from services.email.render import Mail, render, takes_long
+from services.email.sender import Sender
 from services.email.settings import EmailSettings
+from services.email.unsubscribe import Unsubscribe
 from shared.core.errors import Reason
 from shared.delivery.attempt import Attempt
 from shared.runtime.providers import Parts
+
+# The thread that writes a long mail delays each step of the other mails by this much. A mail has eight steps: with
+# Python's default of 5 ms they take 57 ms, with this 9 ms (measured). All the time it would cost a tenth of the rate.
+_SWITCH_INTERVAL_S = 0.0005
+_USUAL_SWITCH_INTERVAL_S = sys.getswitchinterval()
 
 
 class Writer:
@@ -30,8 +39,16 @@ class Writer:
         if not takes_long(attempt.content):
             return render(*arguments)
         with attempt.handover.waiting(Reason.OWN_LIMIT, "its text version"):
-            return await asyncio.get_running_loop().run_in_executor(self._thread, render, *arguments)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, _render_beside_others, *arguments)
 
     def close(self) -> None:
         """Give up what is being written."""
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+def _render_beside_others(attempt: Attempt, sender: Sender, now: datetime, unsubscribe: Unsubscribe | None) -> Mail:
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    try:
+        return render(attempt, sender, now, unsubscribe)
+    finally:
+        sys.setswitchinterval(_USUAL_SWITCH_INTERVAL_S)
