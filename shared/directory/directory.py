@@ -25,6 +25,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from shared.core.clock import Clock, SystemClock
+from shared.core.model import Platform
 from shared.directory.people import Device, OnCall, OwnChoices, Person, with_choices
 from shared.directory.person_change import PersonChange, merged
 from shared.store.keys import SHARDS, Keys
@@ -94,6 +95,11 @@ class Members:
     group: str | None = None
 
 
+# Devices that know a secret of their own, so that who names it has the device. A topic of ntfy is a name that anybody
+# may guess, or share: it is taken from nobody.
+_OF_ONE_USER = frozenset(Platform) - {Platform.NTFY}
+
+
 class Directory:
     """The directory on one store.
 
@@ -147,7 +153,8 @@ class Directory:
         )
         await self._reindex(user_id, before, after)
         named = [_identity(device) for device in change.patch.get("devices") or ()]
-        await self._take_devices(user_id, named)
+        own = [_identity(device) for device in change.patch.get("devices") or () if device["platform"] in _OF_ONE_USER]
+        await self._take_devices(user_id, own)
         if "devices" in change.patch:
             for identity in _registered(_document(before)).keys() - set(named):
                 await self._release_device(user_id, identity)
@@ -188,8 +195,8 @@ class Directory:
             swapped, _ = await self._store.script(_swap, self._own(user_id), after, before or b"", lasting=True)
             if swapped:
                 # Also for a device that registers again: the first registration may have been cut off before this.
-                fresh = (device.identity for device in chosen.devices if device not in known.devices)
-                await self._take_devices(user_id, fresh)
+                fresh = [device for device in chosen.devices if device not in known.devices]
+                await self._take_devices(user_id, [each.identity for each in fresh if each.platform in _OF_ONE_USER])
                 return _parse_person(record, after)
 
     async def forget_device(self, user_id: str, identity: str, gone_at: datetime | None = None) -> bool:

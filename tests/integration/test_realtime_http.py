@@ -251,6 +251,18 @@ async def test_a_device_that_tells_its_token_again_is_registered_anew(node: Real
     assert device.registered_at >= before
 
 
+async def test_a_topic_that_somebody_else_names_stays_whose_it_was(node: Realtime) -> None:
+    topic = {"platform": "ntfy", "token": "ops"}
+    for name in ("user1", "user3"):
+        await node.context.directory.put(Person(user_id=name))
+        assert (await node.call("POST", "/v1/devices", name, json=topic))[0] == 204
+    await node.context.directory.put(Person.model_validate({"user_id": "user4", "devices": [topic]}))
+    for name in ("user1", "user3", "user4"):
+        person = await node.context.directory.person(name)
+        assert person is not None
+        assert [device.identity for device in person.devices] == ["ops"]
+
+
 async def test_user_unknown_to_the_directory_gets_no_record_by_asking(node: Realtime) -> None:
     for method, path, body in (
         ("PUT", "/v1/preferences", {"push": False}),
