@@ -95,8 +95,8 @@ class Members:
     group: str | None = None
 
 
-# Devices that know a secret of their own, so that who names it has the device. A topic of ntfy is a name that anybody
-# may guess, or share: it is taken from nobody.
+# The token of such a device is a secret. Whoever names it has the device, so it belongs to one user. A topic of ntfy is
+# a name that anybody can guess or share. It is taken from nobody.
 _OF_ONE_USER = frozenset(Platform) - {Platform.NTFY}
 
 
