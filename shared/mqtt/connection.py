@@ -192,16 +192,22 @@ class Broker:
         # Packets of one turn of the event loop leave in one system call.
         self._unsent = bytearray()
         self._leaving = False
+        self._is_given_up = False
+        self._connect_in_thread = self._client._client_connect  # noqa: SLF001
+        self._client._client_connect = self._connect  # type: ignore[method-assign]  # noqa: SLF001
 
     async def __aenter__(self) -> Self:
         try:
             async with self._answers():
                 await self._client.__aenter__()
         except BaseException:
-            # Nobody waits for this connection any more; paho closes the socket behind the DISCONNECT. aiomqtt's
-            # callback would ask a future that was cancelled, and fail before the socket is closed.
-            self._paho.on_disconnect = None
-            self._paho.disconnect()
+            # Nobody waits for this connection any more. aiomqtt's ``on_disconnect`` would ask a future that was
+            # cancelled, and fail before the socket is closed.
+            self._is_given_up = True
+            for name in ("on_disconnect", "on_socket_open", "on_socket_register_write"):
+                setattr(self._paho, name, None)
+            # Behind what aiomqtt has asked the event loop to do with a socket that has just been opened.
+            self._loop.call_soon(self._give_up)
             raise
         self._closed.add_done_callback(self._on_closed)
         return self
@@ -212,6 +218,20 @@ class Broker:
         with suppress(BrokerUnavailable):
             async with self._answers():
                 await self._client.__aexit__(None, None, None)
+
+    def _connect(self) -> None:
+        """Connect, in aiomqtt's thread. It cannot be cancelled, so it may end when nobody waits, or after the loop."""
+        try:
+            self._connect_in_thread()
+        finally:
+            if self._is_given_up:
+                self._paho.on_socket_close = self._paho.on_socket_unregister_write = None
+                self._paho._reset_sockets()  # noqa: SLF001 - see the module docstring
+
+    def _give_up(self) -> None:
+        """Close the socket of a connection that did not come about, behind a DISCONNECT where that can be written."""
+        self._paho.disconnect()
+        self._paho._reset_sockets()  # noqa: SLF001 - see the module docstring
 
     @asynccontextmanager
     async def _answers(self) -> AsyncIterator[None]:

@@ -1,6 +1,7 @@
 """The connection to the broker: what is acknowledged, what is handed over, and what happens when it goes away."""
 
 import asyncio
+import socket
 import datetime as dt
 import ipaddress
 import logging
@@ -248,6 +249,28 @@ async def test_a_connection_that_was_given_up_is_closed_and_says_nothing_more() 
                 await opening
             await closed.wait()
     assert complaints == []
+
+
+async def test_a_connection_that_comes_about_after_it_was_given_up_is_closed() -> None:
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server, socket.socket() as first:
+        server.setblocking(False)
+        # It takes the only place, so that the next connection waits in the thread that connects.
+        first.connect(server.getsockname())
+        broker = Broker(BrokerAddress.parse(f"mqtt://127.0.0.1:{server.getsockname()[1]}"), "given-up")
+        entering = asyncio.create_task(broker.__aenter__())
+        await asyncio.sleep(0.1)
+        entering.cancel()
+        await asyncio.gather(entering, return_exceptions=True)
+        assert entering.cancelled()
+        async with asyncio.timeout(30):
+            (await loop.sock_accept(server))[0].close()
+            late, _ = await loop.sock_accept(server)
+            with late:
+                late.setblocking(False)
+                while await loop.sock_recv(late, 1024):
+                    pass
+    assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
 
 
 async def test_what_was_in_flight_fails_when_the_connection_breaks() -> None:

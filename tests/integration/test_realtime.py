@@ -15,6 +15,7 @@ from services.realtime.sessions.frames import Frame
 from shared.core.model import UserInbox
 from shared.directory.people import Person, Preferences
 from shared.mqtt.connection import Broker
+from shared.store.keys import new_notification_id, order_of
 from tests.conftest import EmptyStore
 from tests.realtime import ALERT, Client, Realtime, bearer, ids_until_quiet, notification, realtime_node, told_unread
 from tests.waiting import eventually
@@ -275,7 +276,8 @@ async def test_lost_live_messages_are_made_good(store: EmptyStore, broker: Local
         await inbox.mark("user1", "n1", "read")
         await told_unread(client, 2)
         # A live message that follows on what was lost does not go before it.
-        await inbox.add("user1", "n3", '{"id":"n3"}')
+        # In the order of acceptance, as a worker writes it.
+        await inbox.add("user1", "n3", '{"id":"n3"}', order=order_of(new_notification_id()))
         sent = await node.to_user("user1", "four")
         assert await ids_until_quiet(client, 2) == ["n3", sent.id]
 
