@@ -1,12 +1,12 @@
 """The connection to the broker: what is acknowledged, what is handed over, and what happens when it goes away."""
 
 import asyncio
-import socket
 import datetime as dt
 import ipaddress
 import logging
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -263,7 +263,8 @@ async def test_a_connection_that_comes_about_after_it_was_given_up_is_closed() -
         entering.cancel()
         await asyncio.gather(entering, return_exceptions=True)
         assert entering.cancelled()
-        async with asyncio.timeout(30):
+        # Sooner than the broker would miss a sign of life.
+        async with asyncio.timeout(12):
             (await loop.sock_accept(server))[0].close()
             late, _ = await loop.sock_accept(server)
             with late:
