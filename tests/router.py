@@ -4,13 +4,16 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from services.router.intake.actions import Actions
+from services.router.intake.admission import Admission
 from services.router.intake.intake import Intake
 from services.router.planning.planner import Planner
 from services.router.planning.stages import STAGES, Stage
 from shared.core.clock import SystemClock
 from shared.core.model import Channel
-from shared.core.topics import Topics
+from shared.core.rates import Rate
+from shared.core.topics import Lane, Topics
 from shared.directory.directory import Directory
+from shared.directory.publishers import Publishers
 from shared.directory.suppression import Suppressions
 from shared.inbox.feed import Feed, FeedMirror
 from shared.inbox.inbox import Inbox
@@ -22,8 +25,16 @@ from shared.store.keys import Keys
 from shared.store.store import Store
 
 
-def general_intake(store: Store, out: BrokerLink, topic_prefix: str = "", stages: Sequence[Stage] = STAGES) -> Intake:
-    """Build the intake of everything but critical alerts as the service does."""
+def an_intake(
+    store: Store,
+    out: BrokerLink,
+    topic_prefix: str = "",
+    stages: Sequence[Stage] = STAGES,
+    *,
+    lane: Lane = Lane.GENERAL,
+    rate: Rate = Rate(0),  # noqa: B008 - it cannot be changed
+) -> Intake:
+    """Build the intake of a lane as the service does."""
     keys, clock, topics = Keys(), SystemClock(), Topics(topic_prefix)
     directory, ledger = Directory(store, keys, clock), Ledger(store, keys)
     month = timedelta(days=30)
@@ -37,6 +48,7 @@ def general_intake(store: Store, out: BrokerLink, topic_prefix: str = "", stages
             directory=directory,
             suppressions=Suppressions(store, keys, Channel.EMAIL, clock),
             sessions=Sessions(store, keys, inbox, directory, FeedMirror(feed)),
+            publishers=Publishers(store, keys),
             topics=topics,
             clock=clock,
         ),
@@ -44,6 +56,7 @@ def general_intake(store: Store, out: BrokerLink, topic_prefix: str = "", stages
         clock=clock,
         lifetime_s=60,
         batch=200,
-        alerts=False,
+        lane=lane,
+        admission=Admission(store, keys, rate),
         out=out,
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from shared.core.errors import ConfigError
 from shared.core.model import Channel, Priority
-from shared.core.topics import Topics
+from shared.core.topics import Lane, Topics
 from shared.ledger.ledger import ROUTER_LANE
 
 # Stands for the client id of the login that has the role.
@@ -90,8 +90,7 @@ def roles(prefix: str = "") -> dict[str, Role]:
                 topics.node("+"),
             ),
             subscribe=(
-                *topics.alert_filters,
-                *topics.intake_filters,
+                *(each for lane in Lane for each in topics.intake_filters(lane)),
                 *(topics.jobs_filter(ROUTER_LANE, priority) for priority in Priority),
             ),
             bound=False,
@@ -102,6 +101,13 @@ def roles(prefix: str = "") -> dict[str, Role]:
             "publisher",
             publish=(publishes,),
             deny_publish=(every_event,),
+            subscribe=(own_receipts, events),
+            deny_subscribe=(events,),
+        ),
+        # What it publishes is known to be its own.
+        Role(
+            "named-publisher",
+            publish=(f"{prefix}from/{CLIENT_ID}/#",),
             subscribe=(own_receipts, events),
             deny_subscribe=(events,),
         ),

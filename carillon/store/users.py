@@ -21,6 +21,7 @@ _ONCALL = "{oncall}*"
 _FEED = "{feed}*"
 _SUPPRESSED = "{x:*}*"
 _SMS = "{sms:*}*"
+_PUBLISHERS = ("{publishers}*", "{p:*}*")
 _ROUTERS = ("{slots}*", "{audit}*", "{rejected}*")
 
 # Not part of any prefix: see ``shared.store.keys.barrier_marker``.
@@ -49,19 +50,21 @@ class StoreRole:
     reads: tuple[str, ...] = ()
 
 
-_ALL = (_LEDGER, _USERS, _DEVICES, *_MEMBERS, _ONCALL, _FEED, _SUPPRESSED, _SMS, *_ROUTERS)
+_ALL = (_LEDGER, _USERS, _DEVICES, *_MEMBERS, _ONCALL, _FEED, _SUPPRESSED, _SMS, *_PUBLISHERS, *_ROUTERS)
 # A waiting push or mail is not sent if the reader has seen the notification meanwhile.
 _SEEN = (_USERS, _FEED)
 
 STORE_ROLES = {
     role.name: role
     for role in (
-        StoreRole("router", (_LEDGER, _USERS, _DEVICES, *_MEMBERS, _ONCALL, _FEED, _SUPPRESSED, *_ROUTERS)),
+        StoreRole(
+            "router", (_LEDGER, _USERS, _DEVICES, *_MEMBERS, _ONCALL, _FEED, _SUPPRESSED, *_PUBLISHERS, *_ROUTERS)
+        ),
         StoreRole("email", (_LEDGER, "{x:*}:email"), (*_SEEN, *_MEMBERS)),
         StoreRole("sms", (_LEDGER, _SMS, "{x:*}:sms"), (*_SEEN, *_MEMBERS)),
         # Forgetting a token changes its owner's record.
         StoreRole("push", (_LEDGER, _USERS, _DEVICES, *_MEMBERS), (_FEED,)),
-        StoreRole("realtime", (_LEDGER, _USERS, _DEVICES, *_MEMBERS, _FEED, "{x:*}:email"), (_ONCALL,)),
+        StoreRole("realtime", (_LEDGER, _USERS, _DEVICES, *_MEMBERS, _FEED, "{x:*}:email"), (_ONCALL, "{publishers}*")),
         StoreRole("operator", _ALL),
     )
 }

@@ -3,6 +3,7 @@
 import logging
 
 from services.router.intake.actions import Actions
+from services.router.intake.admission import Admission
 from services.router.intake.intake import UNKNOWN, Intake
 from services.router.intake.slot_connections import IntakeLanes
 from services.router.intake.slots import Slots
@@ -14,8 +15,9 @@ from services.router.templates.folder import load
 from services.router.upkeep.auditor import Auditor
 from services.router.upkeep.sweeper import measure_forever, sweep_forever
 from shared.core.model import Channel, Job
-from shared.core.topics import Kind
+from shared.core.topics import Kind, Lane
 from shared.delivery.worker import Worker
+from shared.directory.publishers import Publishers
 from shared.directory.suppression import Suppressions
 from shared.inbox.feed import Feed, FeedMirror
 from shared.inbox.inbox import Inbox
@@ -56,6 +58,7 @@ async def route(context: Context[RouterSettings]) -> None:
         ledger=context.ledger,
         directory=context.directory,
         suppressions=lists[Channel.EMAIL],
+        publishers=Publishers(context.store, context.keys),
         sessions=Sessions(context.store, context.keys, inbox, context.directory, mirror),
         topics=context.topics,
         clock=context.clock,
@@ -63,7 +66,9 @@ async def route(context: Context[RouterSettings]) -> None:
 
     out = BrokerLink(context.address, f"{context.instance}-out")
 
-    def intake(*, alerts: bool) -> Intake:
+    admission = Admission(context.store, context.keys, settings.router_publisher_rate)
+
+    def intake(lane: Lane) -> Intake:
         return Intake(
             topics=context.topics,
             ledger=context.ledger,
@@ -73,7 +78,8 @@ async def route(context: Context[RouterSettings]) -> None:
             clock=context.clock,
             lifetime_s=settings.delivery_lifetime_s,
             batch=settings.router_batch,
-            alerts=alerts,
+            lane=lane,
+            admission=admission,
             out=out,
             templates=templates,
             reject_unknown_fields=settings.router_unknown_fields == "reject",
@@ -98,7 +104,7 @@ async def route(context: Context[RouterSettings]) -> None:
     await work_until_stopped(
         context,
         # In this order they are drained: first no new publishes, then the tasks that follow from the last ones.
-        [IntakeLanes(context, slots, alerts=intake(alerts=True), general=intake(alerts=False), out=out), worker],
+        [IntakeLanes(context, slots, {lane: intake(lane) for lane in Lane}, out=out), worker],
         sweeper=sweep_forever(context.ledger, context.topics, worker.links[0], context.clock),
         gauges=measure_forever(context.ledger),
         auditor=auditor.work_forever(settings.router_audit_interval_s),

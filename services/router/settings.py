@@ -1,10 +1,12 @@
 """The router's settings."""
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
+from pydantic_settings import NoDecode
 
+from shared.core.rates import Rate, read_rate
 from shared.runtime.settings import CommonSettings
 
 
@@ -22,5 +24,8 @@ class RouterSettings(CommonSettings):
     router_task_concurrency: int = Field(8, ge=1, le=100, description="fan-out pages and other tasks in hand")
     router_unknown_fields: Literal["warn", "reject"] = Field(
         "warn", description="a field of a notification that is not known: warn in the receipt, or reject"
+    )
+    router_publisher_rate: Annotated[Rate, NoDecode, BeforeValidator(read_rate)] = Field(
+        Rate(1000, 60), description="publishes of one publisher on from/…, such as 1000/60s; 0: no limit"
     )
     templates_dir: Path | None = Field(None, description="folder of the templates that notifications may name")

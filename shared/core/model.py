@@ -139,6 +139,7 @@ class Notification(_Frozen):
         trace: the step of a trace that accepted it, or that published it where the router makes no spans.
         part_of: the notification whose fan-out this is a part of. Such a part is a record of its own, with an id of its
             own, so that no record grows with the number of people; everywhere else it goes by the id of the whole.
+        publisher: whose login published it; None is the plain topics' publisher.
         v: the version that it was written in.
     """
 
@@ -153,6 +154,7 @@ class Notification(_Frozen):
     template: TemplateUse | None = None
     trace: TraceContext | None = None
     part_of: str | None = None
+    publisher: str | None = None
     v: int = Field(FIRST_VERSION, exclude=True)
 
     def written(self) -> str:

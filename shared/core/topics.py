@@ -37,6 +37,22 @@ class Kind(StrEnum):
     DIRECTORY_USER = "directory_user"
     DIRECTORY_ONCALL = "directory_oncall"
     DIRECTORY_SUPPRESS = "directory_suppress"
+    DIRECTORY_PUBLISHER = "directory_publisher"
+
+
+class Lane(StrEnum):
+    """The connections on which a router takes publishes: none of them waits behind what another one brings."""
+
+    ALERTS = "alerts"
+    """Critical alerts."""
+    ACTIONS = "actions"
+    """What ends something: a cancellation, an acknowledgement, a resolve."""
+    GENERAL = "general"
+    """Everything else."""
+
+
+# Who publishes on a topic without ``from/{publisher}/``. No login has this name.
+PLAIN_PUBLISHER = "-"
 
 
 _PATTERNS: dict[Kind, str] = {
@@ -61,8 +77,15 @@ _PATTERNS: dict[Kind, str] = {
     Kind.DIRECTORY_USER: "directory/user/{user_id}",
     Kind.DIRECTORY_ONCALL: "directory/oncall/{alert_type}",
     Kind.DIRECTORY_SUPPRESS: "directory/suppress/{channel}",
+    Kind.DIRECTORY_PUBLISHER: "directory/publisher/{publisher}",
 }
 
+# Below these, a topic is read on a lane of its own.
+_LANES: dict[Lane, tuple[str, ...]] = {
+    Lane.ALERTS: ("notifications/alerts/critical/",),
+    Lane.ACTIONS: ("notifications/alerts/acknowledge/", "notifications/alerts/resolve/", "notifications/cancel/"),
+}
+_FROM = "from/"
 
 _ROOTS = ("notifications", "websocket", "directory")
 
@@ -96,10 +119,15 @@ TOPIC_BYTES = 1024
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where a publish goes: its kind and the parameters that stood in its topic, by name."""
+    """Where a publish goes: its kind and the parameters that stood in its topic, by name.
+
+    Attributes:
+        publisher: whose login the broker let publish there; ``PLAIN_PUBLISHER`` for anybody's topic.
+    """
 
     kind: Kind
     params: dict[str, str]
+    publisher: str = PLAIN_PUBLISHER
 
 
 class Topics:
@@ -111,6 +139,8 @@ class Topics:
 
     def __init__(self, prefix: str = "") -> None:
         self._prefix = prefix
+        self._from = prefix + _FROM
+        self._lanes = {prefix + stem: lane for lane, stems in _LANES.items() for stem in stems}
         self._fixed: dict[str, Kind] = {}
         self._with_parameter: dict[str, tuple[Kind, str]] = {}
         for kind, pattern in _PATTERNS.items():
@@ -122,65 +152,102 @@ class Topics:
 
     def parse(self, topic: str) -> Route | None:
         """Return the route of a published topic, or None when the contract does not know it."""
+        publisher, topic = self.split(topic)
         kind = self._fixed.get(topic)
         if kind is not None:
-            return Route(kind, {})
+            return Route(kind, {}, publisher)
         stem, slash, last = topic.rpartition("/")
         found = self._with_parameter.get(stem + slash)
         if found is None or not last:
             return None
-        return Route(found[0], {found[1]: last})
+        return Route(found[0], {found[1]: last}, publisher)
+
+    def split(self, topic: str) -> tuple[str, str]:
+        """Take ``from/{publisher}/`` out of a topic: the publisher, and the topic as it is without that.
+
+        A topic from nobody, or from whom no login can be, stays as it is; then the contract does not know it.
+        """
+        if not topic.startswith(self._from):
+            return PLAIN_PUBLISHER, topic
+        publisher, _, rest = topic[len(self._from) :].partition("/")
+        if not publisher or publisher == PLAIN_PUBLISHER:
+            return PLAIN_PUBLISHER, topic
+        return publisher, self._prefix + rest
+
+    def of_publisher(self, publisher: str, topic: str) -> str:
+        """Build the topic on which a publisher's login publishes what others publish on ``topic``."""
+        if publisher == PLAIN_PUBLISHER:
+            return topic
+        return f"{self._from}{publisher}/{topic.removeprefix(self._prefix)}"
 
     def nearest(self, topic: str) -> str | None:
         """Return the topic that was most likely meant by one that the contract does not know; None where none is near.
 
         It has the parameter's name in place of what stood there, which may be personal.
         """
+        publisher, topic = self.split(topic)
         asked = topic.removeprefix(self._prefix).strip("/")
-        if len(asked) > _COMPARED_CHARS:
+        if len(asked) > _COMPARED_CHARS or len(publisher) > _COMPARED_CHARS:
             return None
         stem, _, last = asked.rpartition("/")
         found = _nearest(stem)
         # Otherwise it is a parameter, which is another one each time and has nothing near it.
         if _is_near_a_level(last):
             found = max(found, _nearest(asked))
-        return self._prefix + found[1] if found[1] else None
+        return self.of_publisher(publisher, self._prefix + found[1]) if found[1] else None
 
     def masked(self, topic: str) -> str:
         """Return a topic for a log: levels that name nothing of the contract's are left out, they may be personal."""
-        route = self.parse(topic)
+        publisher, plain = self.split(topic)
+        route = self.parse(plain)
+        before = "" if publisher == PLAIN_PUBLISHER else _FROM + "{publisher}/"
         if route is not None:
-            return _PATTERNS[route.kind]
-        levels = topic.removeprefix(self._prefix).split("/")
+            return before + _PATTERNS[route.kind]
+        levels = plain.removeprefix(self._prefix).split("/")
         shown = [level if _is_near_a_level(level) else "*" for level in levels[:_LEVELS_SHOWN]]
-        return "/".join(shown) + ("/…" if len(levels) > _LEVELS_SHOWN else "")
+        return before + "/".join(shown) + ("/…" if len(levels) > _LEVELS_SHOWN else "")
 
     def is_read(self, topic: str) -> bool:
         """Tell whether the router reads this topic, so that a publish there is answered at least with a refusal."""
-        return topic.startswith(tuple(f"{self._prefix}{root}/" for root in _ROOTS))
+        return self.split(topic)[1].startswith(tuple(f"{self._prefix}{root}/" for root in _ROOTS))
 
     def publish(self, kind: Kind, parameter: str | None = None) -> str:
         """Build the topic that a publisher uses for ``kind``."""
         stem, brace, _ = _PATTERNS[kind].partition("{")
         return self._prefix + stem + (parameter or "" if brace else "")
 
-    @property
-    def alert_filters(self) -> tuple[str, ...]:
-        """What the router reads on its lane for alerts, which no backlog of other publishes may delay."""
-        return (f"$share/router/{self._prefix}notifications/alerts/#",)
+    def plain(self, topic: str) -> str:
+        """Return a topic without the prefix and without who publishes."""
+        return self.split(topic)[1].removeprefix(self._prefix)
 
-    @property
-    def intake_filters(self) -> tuple[str, ...]:
-        """What the router reads on its general lane.
+    def pattern(self, kind: Kind) -> str:
+        """Return the topic of a kind, with its parameter's name in braces, without the prefix."""
+        return _PATTERNS[kind]
 
-        ``notifications/#`` so that a misspelt topic is answered instead of vanishing; alerts, which arrive there too,
-        are left to their own lane (see ``is_alert``).
+    def lane(self, topic: str) -> Lane:
+        """Tell which lane reads this topic."""
+        _, plain = self.split(topic)
+        # Stems have three levels at most before their parameter.
+        stem = plain[: plain.rfind("/") + 1]
+        return self._lanes.get(stem, Lane.GENERAL)
+
+    def intake_filters(self, lane: Lane) -> tuple[str, ...]:
+        """What the router reads on a lane, from everybody.
+
+        On the general one whole roots, so that a misspelt topic is answered instead of vanishing. What is another
+        lane's arrives there, too, and is left to it (see ``lane``).
         """
-        return tuple(f"$share/router/{self._prefix}{root}/#" for root in _ROOTS)
+        if lane is Lane.GENERAL:
+            plain = [f"{root}/#" for root in _ROOTS]
+            return tuple(f"$share/router/{self._prefix}{each}" for each in (*plain, f"{_FROM}#"))
+        return tuple(
+            f"$share/router/{self._prefix}{before}{stem}+" for stem in _LANES[lane] for before in ("", f"{_FROM}+/")
+        )
 
-    def is_alert(self, topic: str) -> bool:
-        """Tell whether the alert lane reads this topic."""
-        return topic.startswith(f"{self._prefix}notifications/alerts/")
+    @property
+    def former_filters(self) -> tuple[str, ...]:
+        """What the session for alerts of an earlier release is subscribed to: all alerts, and the answers to them."""
+        return (f"$share/router/{self._prefix}notifications/alerts/#",)
 
     def is_event(self, topic: str) -> bool:
         """Tell whether this is one of our own events, seen through the intake's wildcard."""
@@ -190,9 +257,14 @@ class Topics:
         """Build the topic of a notification's later steps."""
         return f"{self._prefix}notifications/events/{notification_id}"
 
-    def is_receipt(self, topic: str) -> bool:
-        """Tell whether a receipt may be published there: a name below ``receipts/``, and no filter."""
-        name = topic.removeprefix(f"{self._prefix}receipts/")
+    def is_receipt(self, topic: str, publisher: str = PLAIN_PUBLISHER) -> bool:
+        """Tell whether a receipt may be published there: a name below ``receipts/``, and no filter.
+
+        Args:
+            publisher: whom it answers; one who is known is answered below his own name only.
+        """
+        own = "" if publisher == PLAIN_PUBLISHER else f"{publisher}/"
+        name = topic.removeprefix(f"{self._prefix}receipts/{own}")
         is_name = bool(name.strip("/")) and name != topic and not set(name) & set("+#")
         return is_name and name.isprintable() and len(topic.encode(errors="replace")) <= TOPIC_BYTES
 

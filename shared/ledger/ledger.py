@@ -25,9 +25,10 @@ from redis.exceptions import ResponseError
 
 from shared.core.errors import PROVIDER_AWAY, AttemptOutcome, Reason
 from shared.core.model import Channel, Notification, Priority, Row, State
+from shared.core.topics import PLAIN_PUBLISHER
 from shared.ledger.rows import ATTEMPTS_KEPT, attempt_text, is_readable, letter_of, spec_field, state_of
 from shared.store.keys import IDEMPOTENCY_WINDOW_S, PACKET_WINDOW_S, SHARDS, Keys, shard_of_id
-from shared.store.replies import pairs, read_object
+from shared.store.replies import object_or_none, pairs, read_object
 from shared.store.store import Store, load_script
 
 log = logging.getLogger(__name__)
@@ -563,6 +564,21 @@ class Ledger:
             must_be_told: refuse a person whom the alert was not sent to; see also ``shared.ledger.acknowledging``.
         """
         return await self._answer_alert(alert_id, AlertState.ACKNOWLEDGED, user_id, note, told=must_be_told)
+
+    async def publisher_of(self, notification_id: str) -> str | None:
+        """Return who published a notification; None where there is no such notification, or it cannot be read."""
+        if not is_notification_id(notification_id):
+            return None
+        record = f"{self.keys.shard_of(notification_id)}:n:{notification_id}"
+        try:
+            content = object_or_none(await self.store.command("HGET", record, "c"))
+        except ResponseError:
+            # Something else stands there.
+            return None
+        if content is None:
+            return None
+        publisher = content.get("publisher", PLAIN_PUBLISHER)
+        return publisher if isinstance(publisher, str) else None
 
     async def resolve(self, alert_id: str, note: str = "") -> Answered:
         """Write that an alert is over; who acknowledged it stays written."""

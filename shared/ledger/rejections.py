@@ -7,7 +7,7 @@ the sender was told.
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -40,13 +40,18 @@ class Rejections:
         self._key = keys.rejected
         self._retention_s = retention_s
 
-    async def keep(self, topic: str, size_bytes: int, error: Mapping[str, object]) -> None:
-        """Write down one refusal."""
-        await self._store.command(
-            "XADD", self._key, "MAXLEN", "~", LIMIT, "*",
-            "topic", topic[:TOPIC_CHARS], "size", size_bytes, "error", json.dumps(error), lasting=True,
-        )  # fmt: skip
-        await self._store.command("EXPIRE", self._key, self._retention_s)
+    async def keep(self, refused: Sequence[tuple[str, int, Mapping[str, object]]]) -> None:
+        """Write down refusals, in one exchange: of each the topic, the payload's size, and the receipt's error."""
+        if not refused:
+            return
+        written = [
+            self._store.submit(
+                "XADD", self._key, "MAXLEN", "~", LIMIT, "*",
+                "topic", topic[:TOPIC_CHARS], "size", size_bytes, "error", json.dumps(error), lasting=True,
+            )
+            for topic, size_bytes, error in refused
+        ]  # fmt: skip
+        await asyncio.gather(*written, self._store.submit("EXPIRE", self._key, self._retention_s))
 
     async def newest(self, most: int) -> list[Rejection]:
         """Return the newest refusals, newest first."""

@@ -35,6 +35,7 @@ class BrokerLink:
     Args:
         filters: subscribed at every connect, because a broker that lost its state may say "session present" and still
             not route shared subscriptions.
+        former: unsubscribed at every connect: what a session that the broker keeps may still be subscribed to.
         serve: runs while the connection stands and returns only on cancellation or BrokerUnavailable. With a session
             that the broker keeps it begins before the subscription is confirmed, because what waits in the session
             comes first.
@@ -50,6 +51,7 @@ class BrokerLink:
         client_id: str,
         *,
         filters: Sequence[str] = (),
+        former: Sequence[str] = (),
         serve: Serve | None = None,
         session_expiry_s: int = 0,
         receive_maximum: int = RECEIVE_MAXIMUM,
@@ -59,6 +61,7 @@ class BrokerLink:
         self.client_id = client_id
         self._address = address
         self._filters = tuple(filters)
+        self._former = tuple(former)
         self._serve = serve
         self._session_expiry_s = session_expiry_s
         self._receive_maximum = receive_maximum
@@ -177,6 +180,7 @@ class BrokerLink:
         serving = asyncio.create_task(serve(broker), name=f"serve-{self.client_id}")
         try:
             await broker.subscribe(*self._filters)
+            await broker.unsubscribe(*self._former)
             self._come_up(failures)
             await serving
         except BrokerUnavailable:

@@ -190,6 +190,15 @@ class Keys:
         return f"{self._root}:{{oncall}}"
 
     @property
+    def publishers(self) -> str:
+        """The base key of the publishers' records and keys: two hashes. Kept until deleted."""
+        return f"{self._root}:{{publishers}}"
+
+    def publisher(self, name: str) -> str:
+        """The base key of how much one publisher has published lately."""
+        return f"{self._root}:{{p:{name}}}"
+
+    @property
     def feed(self) -> str:
         """The base key of the broadcast feed and the current system status."""
         return f"{self._root}:{{feed}}"

@@ -19,7 +19,7 @@ from shared.mqtt.reconnecting import BrokerLink
 from shared.store.store import Store
 from tests.command_line import CommandLine
 from tests.conftest import EmptyStore
-from tests.router import general_intake
+from tests.router import an_intake
 
 pytestmark = [pytest.mark.real_store, pytest.mark.real_broker]
 
@@ -51,7 +51,7 @@ async def publishing(
     address = BrokerAddress.parse(broker.url)
     async with Store(store.url) as opened:
         out = BrokerLink(address, f"{prefix}out")
-        intake = general_intake(opened, out, prefix, stages)
+        intake = an_intake(opened, out, prefix, stages)
         async with Broker(address, f"{prefix}general", budget=intake.budget) as inward:
             await inward.subscribe(f"{prefix}notifications/#", f"{prefix}directory/#")
             tasks = [asyncio.create_task(work, name="intake") for work in (out.run(), intake.serve(inward))]

@@ -16,7 +16,7 @@ from shared.mqtt.reconnecting import BrokerLink
 from shared.store.store import Store
 from tests.conftest import EmptyStore
 from tests.fakes.mqtt_server import ScriptedBroker, scripted_broker
-from tests.router import general_intake
+from tests.router import an_intake
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.real_store
@@ -30,7 +30,7 @@ async def serving(store: Store) -> AsyncIterator[tuple[ScriptedBroker, ScriptedB
     """Run an intake between two scripted brokers: one brings the publishes, the other takes the answers."""
     async with scripted_broker() as inward, scripted_broker() as outward:
         out = BrokerLink(BrokerAddress.parse(outward.url), "out")
-        intake = general_intake(store, out)
+        intake = an_intake(store, out)
         async with Broker(BrokerAddress.parse(inward.url), "router-0-general", budget=intake.budget) as broker:
             tasks = [asyncio.create_task(work, name="intake") for work in (out.run(), intake.serve(broker))]
             await out.wait_up()

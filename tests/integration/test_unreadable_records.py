@@ -121,10 +121,10 @@ async def test_a_slot_whose_lease_cannot_be_read_is_free(opened: Store) -> None:
 async def test_a_refusal_that_cannot_be_read_hides_no_other(opened: Store) -> None:
     rejections = Rejections(opened, KEYS, 600)
     error = {"code": "invalid_payload", "message": "No.", "fields": []}
-    await rejections.keep("notifications/x", 10, error)
+    await rejections.keep([("notifications/x", 10, error)])
     await opened.command("XADD", KEYS.rejected, "*", "topic", "t", "size", "x", "error", GARBAGE)
     await opened.command("XADD", KEYS.rejected, "*", "another", "program's")
-    await rejections.keep("notifications/y", 10, error)
+    await rejections.keep([("notifications/y", 10, error)])
     assert [each.topic for each in await rejections.newest(10)] == ["notifications/y", "notifications/x"]
 
 

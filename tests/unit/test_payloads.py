@@ -60,6 +60,7 @@ SMALLEST: dict[Kind, tuple[dict[str, str], dict[str, Any]]] = {
     Kind.SESSION_HEARTBEAT: ({"user_id": "user123"}, {}),
     Kind.DIRECTORY_USER: ({"user_id": "user123"}, {}),
     Kind.DIRECTORY_ONCALL: ({"alert_type": "*"}, {"users": ["user123"]}),
+    Kind.DIRECTORY_PUBLISHER: ({"publisher": "shop"}, {}),
     Kind.DIRECTORY_SUPPRESS: ({"channel": "email"}, {"address": "user@example.com", "reason": "bounce"}),
 }
 # What stands in for a required field that is missing.
@@ -428,6 +429,16 @@ PROBLEMS: list[tuple[Kind, dict[str, Any], str, str]] = [
     (Kind.DIRECTORY_USER, {"roles": ["root"]}, "roles.0", "must be one of admin"),
     (Kind.DIRECTORY_SUPPRESS, {"address": "nobody"}, "address", "not a valid email address"),
     (Kind.DIRECTORY_SUPPRESS, {"reason": "boredom"}, "reason", "must be one of bounce, complaint, unsubscribed"),
+    (Kind.DIRECTORY_PUBLISHER, {"may": ["notifications/#/x"]}, "may.0", "must be a topic filter"),
+    (Kind.DIRECTORY_PUBLISHER, {"may": ["from/shop/#"]}, "may.0", "without from/ and the publisher"),
+    (Kind.DIRECTORY_PUBLISHER, {"may_answer": "all"}, "may_answer", "must be one of own, any"),
+    (
+        Kind.DIRECTORY_PUBLISHER, {"rate": "1000"}, "rate",
+        "must be a rate such as 1000/60s, at most over a day, or 0 for no limit",
+    ),
+    (Kind.DIRECTORY_PUBLISHER, {"share": 0}, "share", "must be greater than 0"),
+    (Kind.DIRECTORY_PUBLISHER, {"keys": ["secret"]}, "keys.0", "must be a SHA-256 in hexadecimal"),
+    (Kind.DIRECTORY_PUBLISHER, {"unknown_fields": "ignore"}, "unknown_fields", "must be one of warn, reject"),
     (Kind.DIRECTORY_ONCALL, {"users": None}, "layers", "required, or users"),
     (Kind.DIRECTORY_ONCALL, {"users": []}, "users", "must not be empty"),
     (Kind.DIRECTORY_ONCALL, {"repeat": 1.5}, "repeat", "must be a whole number"),

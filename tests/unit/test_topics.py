@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.core.model import Channel, Priority
-from shared.core.topics import Kind, Route, Topics
+from shared.core.topics import Kind, Lane, Route, Topics
+from shared.directory.publishers import matches
 
 _WITHOUT_PARAMETER = {
     Kind.REALTIME_BROADCAST,
@@ -86,14 +87,45 @@ def test_a_topic_that_the_contract_does_not_name_is_unknown(topic: str) -> None:
     assert Topics().parse(topic) is None
 
 
-def test_alerts_and_events_are_told_from_the_rest_under_the_same_prefix() -> None:
+def test_lanes_and_events_are_told_from_the_rest_under_the_same_prefix() -> None:
     topics = Topics("staging/")
-    assert topics.is_alert(topics.publish(Kind.ALERT_CRITICAL, "disk"))
-    assert topics.is_alert(topics.publish(Kind.ALERT_ACKNOWLEDGE, "id1"))
-    assert not topics.is_alert(topics.publish(Kind.REALTIME_USER, "user123"))
-    assert not topics.is_alert(Topics().publish(Kind.ALERT_CRITICAL, "disk"))
+    assert topics.lane(topics.publish(Kind.ALERT_CRITICAL, "disk")) is Lane.ALERTS
+    assert topics.lane(topics.of_publisher("shop", topics.publish(Kind.ALERT_CRITICAL, "disk"))) is Lane.ALERTS
+    assert topics.lane(topics.publish(Kind.ALERT_ACKNOWLEDGE, "id1")) is Lane.ACTIONS
+    assert topics.lane(topics.of_publisher("shop", topics.publish(Kind.CANCEL, "id1"))) is Lane.ACTIONS
+    assert topics.lane(topics.publish(Kind.ALERT_WARNING, "disk")) is Lane.GENERAL
+    assert topics.lane(Topics().publish(Kind.ALERT_CRITICAL, "disk")) is Lane.GENERAL
     assert topics.is_event(topics.event("id1"))
     assert not topics.is_event(topics.publish(Kind.CANCEL, "id1"))
+    assert not topics.is_event(topics.of_publisher("shop", topics.event("id1")))
+
+
+def test_a_topic_says_who_publishes() -> None:
+    topics = Topics("staging/")
+    route = topics.parse("staging/from/shop/notifications/realtime/user/user123")
+    assert route == Route(Kind.REALTIME_USER, {"user_id": "user123"}, "shop")
+    assert topics.plain("staging/from/shop/notifications/email/send") == "notifications/email/send"
+    for unknown in ("from//notifications/email/send", "from/-/notifications/email/send", "from/shop", "from/shop/"):
+        assert topics.parse("staging/" + unknown) is None
+    assert topics.parse("from/shop/notifications/email/send") is None
+    assert topics.nearest("staging/from/shop/notifications/emial/send") == "staging/from/shop/notifications/email/send"
+    assert topics.masked("staging/from/shop/notifications/email/send") == "from/{publisher}/notifications/email/send"
+    assert topics.masked("staging/from/shop/notifications/x/user@example.com") == "from/{publisher}/notifications/*/*"
+
+
+@pytest.mark.parametrize(
+    ("topic", "publisher", "answers"),
+    [
+        ("receipts/shop/1", "-", True),
+        ("receipts/shop/1", "shop", True),
+        ("receipts/other/1", "shop", False),
+        ("receipts/shop", "shop", False),
+        ("receipts/shop2/1", "shop", False),
+        ("receipts/shop/", "shop", False),
+    ],
+)
+def test_a_known_publisher_is_answered_below_its_own_name(topic: str, publisher: str, *, answers: bool) -> None:
+    assert Topics().is_receipt(topic, publisher) is answers
 
 
 @given(prefix=_prefixes, priority=st.sampled_from(Priority), channel=st.sampled_from(Channel))
@@ -103,11 +135,14 @@ def test_a_lane_reads_what_is_published_for_it(prefix: str, priority: Priority, 
     assert topics.jobs_filter(channel, priority) == f"$share/{channel}/{topics.jobs(channel, priority)}"
 
 
-def test_every_publish_is_read_by_a_lane_of_the_router() -> None:
+def test_every_publish_is_read_by_its_lane_and_by_no_other_but_the_general_one() -> None:
     topics = Topics("staging/")
-    general = [name.removeprefix("$share/router/").removesuffix("#") for name in topics.intake_filters]
-    alerts = [name.removeprefix("$share/router/").removesuffix("#") for name in topics.alert_filters]
     for kind in Kind:
-        topic = topics.publish(kind, "one")
-        readers = alerts if topics.is_alert(topic) else general
-        assert topic.startswith(tuple(readers)), kind
+        for topic in (plain := topics.publish(kind, "one"), topics.of_publisher("shop", plain)):
+            readers = {
+                lane
+                for lane in Lane
+                for name in topics.intake_filters(lane)
+                if matches(name.removeprefix("$share/router/"), topic)
+            }
+            assert readers == {topics.lane(topic), Lane.GENERAL}, topic

@@ -6,16 +6,18 @@ acknowledgement, cancellation or record again changes nothing.
 
 from collections.abc import Mapping
 
+from services.router.intake.admission import NO_RECORD, not_own
 from services.router.payloads import control
 from services.router.payloads.parse import Publish
 from services.router.payloads.rejection import FieldProblem, Rejected, RejectionCode, invalid_payload
 from shared.core.clock import Clock, rfc3339
 from shared.core.errors import Reason
 from shared.core.model import State
-from shared.core.topics import Topics
+from shared.core.topics import PLAIN_PUBLISHER, Topics
 from shared.directory.directory import Directory
 from shared.directory.people import OnCall
 from shared.directory.person_change import PersonChange
+from shared.directory.publishers import KeyInUse, NamedPublisher, Publisher, Publishers
 from shared.directory.suppression import Cause, Suppressions, digest
 from shared.inbox.sessions import Sessions, person_changed
 from shared.ledger.acknowledging import Acknowledging
@@ -38,6 +40,7 @@ class Actions:
         directory: Directory,
         sessions: Sessions,
         suppressions: Suppressions,
+        publishers: Publishers,
         topics: Topics,
         clock: Clock,
     ) -> None:
@@ -46,11 +49,18 @@ class Actions:
         self._directory = directory
         self._sessions = sessions
         self._suppressions = suppressions
+        self._publishers = publishers
         self._topics = topics
         self._clock = clock
 
-    async def carry_out(self, publish: Publish, incoming: Incoming) -> Handled:
+    async def carry_out(
+        self, publish: Publish, incoming: Incoming, publisher: str = PLAIN_PUBLISHER, record: Publisher = NO_RECORD
+    ) -> Handled:
         """Carry out one publish.
+
+        Args:
+            publisher: who asks for it.
+            record: what that one may.
 
         Returns:
             The receipt, and messages to be published beside it.
@@ -60,6 +70,8 @@ class Actions:
         """
         receipt: dict[str, object] = {"status": "accepted", "accepted_at": rfc3339(self._clock.now())}
         messages: list[Message] = []
+        if isinstance(publish, control.AlertAcknowledge | control.AlertResolve | control.Cancel):
+            await self._check_owner(publish, publisher, record)
         match publish:
             case PersonChange():
                 await self._directory.put(publish)
@@ -69,6 +81,10 @@ class Actions:
                 messages += await self._forget(publish.user_id)
             case control.DeleteOnCall():
                 await self._directory.delete_oncall(publish.alert_type)
+            case NamedPublisher():
+                await self._put_publisher(publish)
+            case control.DeletePublisher():
+                await self._publishers.delete(publish.publisher)
             case control.Suppress():
                 await self._suppress(publish)
             case control.AlertAcknowledge() | control.AlertResolve():
@@ -78,13 +94,34 @@ class Actions:
                 receipt["notification_id"] = publish.notification_id
                 messages += await self._cancel(publish.notification_id)
             case control.SessionConnect():
-                receipt |= await self._connect(publish, incoming)
+                receipt |= await self._connect(publish, incoming, publisher)
             case control.SessionDisconnect():
                 await self._sessions.close_session(publish.user_id, publish.session_id)
             case control.SessionHeartbeat():
                 if not await self._sessions.touch_session(publish.user_id, publish.session_id):
                     raise _unknown("session_id")
         return receipt, messages
+
+    async def _check_owner(
+        self,
+        publish: control.AlertAcknowledge | control.AlertResolve | control.Cancel,
+        publisher: str,
+        record: Publisher,
+    ) -> None:
+        """Refuse to end what another publisher has begun, unless the record allows it."""
+        if record.may_answer == "any":
+            return
+        asked = publish.notification_id if isinstance(publish, control.Cancel) else publish.alert_id
+        owner = await self._ledger.publisher_of(asked)
+        # What is not there is refused as such.
+        if owner not in (None, publisher):
+            raise not_own(publisher)
+
+    async def _put_publisher(self, publish: NamedPublisher) -> None:
+        try:
+            await self._publishers.put(publish.publisher, publish.record)
+        except KeyInUse:
+            raise invalid_payload((FieldProblem("keys", "one of them is another publisher's"),)) from None
 
     async def _answer_alert(self, publish: control.AlertAcknowledge | control.AlertResolve) -> None:
         note = publish.note or ""
@@ -130,9 +167,9 @@ class Actions:
                 )  # fmt: skip
         return messages
 
-    async def _connect(self, publish: control.SessionConnect, incoming: Incoming) -> dict[str, object]:
+    async def _connect(self, publish: control.SessionConnect, incoming: Incoming, publisher: str) -> dict[str, object]:
         asked = incoming.response_topic
-        answer_to = asked if asked and self._topics.is_receipt(asked) else None
+        answer_to = asked if asked and self._topics.is_receipt(asked, publisher) else None
         opened = await self._sessions.open_session(
             publish.user_id,
             publish.session_id,

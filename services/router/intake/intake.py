@@ -28,6 +28,15 @@ from hashlib import blake2b
 from typing import Any
 
 from services.router.intake.actions import Actions
+from services.router.intake.admission import (
+    NO_RECORD,
+    Admission,
+    Asked,
+    check_priority,
+    check_topic,
+    name_of,
+    too_many,
+)
 from services.router.intake.warnings import foreseen
 from services.router.payloads import notifications
 from services.router.payloads.parse import Publish, check_size, read, says
@@ -39,7 +48,8 @@ from services.router.templates.folder import Templates
 from shared.core.clock import Clock, epoch_ms, from_epoch_ms, rfc3339
 from shared.core.errors import BrokerUnavailable, PublishRefused, Reason
 from shared.core.model import Priority
-from shared.core.topics import Kind, Topics
+from shared.core.topics import PLAIN_PUBLISHER, Kind, Lane, Route, Topics
+from shared.directory.publishers import Publisher
 from shared.ledger.events import event
 from shared.ledger.jobs import Message, jobs_of, settled
 from shared.ledger.ledger import AlertState, Ledger, NewRecord, NewRow, Verdict, accepted
@@ -83,6 +93,9 @@ class Taken:
     """One publish on its way through a batch.
 
     Attributes:
+        route: what its topic says; None where nothing listens there.
+        packet: names what the broker handed over.
+        record: of its publisher.
         publish: the checked payload; None when it was refused.
         receipt: the answer, once there is one.
         warnings: what will not happen although it is accepted.
@@ -91,7 +104,9 @@ class Taken:
     """
 
     incoming: Incoming
-    kind: Kind | None
+    route: Route | None
+    packet: str = ""
+    record: Publisher = NO_RECORD
     publish: Publish | None = None
     unstable: frozenset[str] = frozenset()
     draft: Draft | None = None
@@ -99,6 +114,21 @@ class Taken:
     warnings: list[FieldProblem] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
     span: tracing.Span = tracing.UNTRACED
+
+    @property
+    def kind(self) -> Kind | None:
+        """What it means."""
+        return self.route.kind if self.route else None
+
+    @property
+    def publisher(self) -> str:
+        """Whose it is."""
+        return self.route.publisher if self.route else PLAIN_PUBLISHER
+
+    @property
+    def is_refused(self) -> bool:
+        """Tell whether it was refused."""
+        return self.receipt.get("status") == "rejected"
 
     def let_go(self) -> None:
         """Keep what the answer needs and no more: the ledger has the rest."""
@@ -121,7 +151,8 @@ class Intake:
     """One lane's intake of one router: on its own connection, and on those of the dead routers that it adopts.
 
     Args:
-        alerts: handle alerts and nothing else, or everything else; a lane's wildcard brings what is another's.
+        lane: what it handles; the general lane's wildcard brings what is another's, too.
+        admission: says who may publish, and how much.
         reject_unknown_fields: refuse what would be accepted with a warning that a field is not known.
         out: where jobs, events and receipts are published.
 
@@ -140,7 +171,8 @@ class Intake:
         clock: Clock,
         lifetime_s: int,
         batch: int,
-        alerts: bool,
+        lane: Lane,
+        admission: Admission,
         out: BrokerLink,
         templates: Templates = NO_TEMPLATES,
         reject_unknown_fields: bool = False,
@@ -157,7 +189,8 @@ class Intake:
         self._clock = clock
         self._lifetime_s = lifetime_s
         self._batch = batch
-        self._alerts = alerts
+        self._lane = lane
+        self._admission = admission
         self._places = asyncio.Semaphore(BATCHES_IN_FLIGHT)
         self._before: list[_Batch] = []
         self._in_hand: Counter[Broker] = Counter()
@@ -204,9 +237,13 @@ class Intake:
             if not self._is_mine(incoming):
                 broker.ack(incoming)
                 continue
-            taken.append(self._check(incoming, broker.client_id))
-            if incoming.held_bytes > _LONG_BYTES:
-                # Reading it takes long enough for an alert on the other lane to notice.
+            taken.append(self._find_route(incoming, broker.client_id))
+        await until_stored(lambda: self._admit(taken))
+        for one in taken:
+            if not one.is_refused:
+                self._check(one)
+            if one.incoming.held_bytes > _LONG_BYTES:
+                # Reading it takes long enough for an alert on another lane to notice.
                 await asyncio.sleep(0)
         current = _Batch(taken)
         self._before = [before for before in self._before if not before.stored.done()]
@@ -221,7 +258,8 @@ class Intake:
         return broker not in self._in_hand if broker is not None else not self._in_hand
 
     def _is_mine(self, incoming: Incoming) -> bool:
-        if self._topics.is_alert(incoming.topic) != self._alerts:
+        # Only the general lane's filters name what is another lane's.
+        if self._lane is Lane.GENERAL and self._topics.lane(incoming.topic) is not Lane.GENERAL:
             return False
         # Our own events come back here and want no answer; what asks for one is a stranger's.
         return not self._topics.is_event(incoming.topic) or incoming.response_topic is not None
@@ -232,7 +270,7 @@ class Intake:
                 await self._carry_out(wave)
         finally:
             batch.stored.set_result(None)
-        refused = [one for one in batch.taken if one.receipt.get("status") == "rejected"]
+        refused = [one for one in batch.taken if one.is_refused]
         if refused:
             await until_stored(lambda: self._keep(refused))
         for one in batch.taken:
@@ -249,45 +287,73 @@ class Intake:
             del self._in_hand[broker]
         self._places.release()
 
-    def _check(self, incoming: Incoming, session: str) -> Taken:
-        """Read one publish; a refusal is already its receipt.
+    def _find_route(self, incoming: Incoming, session: str) -> Taken:
+        """Tell what a publish is by all but its payload; a refusal is already its receipt.
 
         Args:
             session: the name at the broker of the session that brought it.
         """
-        route = self._topics.parse(incoming.topic)
-        taken = Taken(incoming, route.kind if route else None)
+        taken = Taken(incoming, self._topics.parse(incoming.topic), _packet(incoming, session))
         taken.span = tracing.span("accept", "consumer", tracing.read(incoming.user_properties))
+        if incoming.problem:
+            message = f"The publish cannot be read: {incoming.problem}."
+            self._refuse(taken, Rejected(RejectionCode.INVALID_PAYLOAD, message))
+        elif taken.route is None:
+            self._refuse(taken, self._unknown_topic(incoming.topic))
+        return taken
+
+    async def _admit(self, taken: Sequence[Taken]) -> None:
+        """Look up who publishes, and refuse what is over a rate; may be repeated."""
+        asking = [one for one in taken if not one.is_refused]
+        if not asking:
+            return
+        records = await self._admission.records({one.publisher for one in asking})
+        for one in asking:
+            one.record = records[one.publisher]
+        limited = [one for one in asking if self._admission.rate_of(one.publisher, one.record).is_limit]
+        if not limited:
+            return
+        asked = [
+            Asked(
+                one.publisher,
+                name_of(one.incoming.user_property(IDEMPOTENCY_PROPERTY), one.incoming.payload, one.packet),
+            )
+            for one in limited
+        ]
+        for one, wait_s in zip(limited, await self._admission.over_rate(asked, records), strict=True):
+            if wait_s:
+                self._refuse(one, too_many(wait_s))
+
+    def _check(self, taken: Taken) -> None:
+        """Read one publish; a refusal is already its receipt."""
+        incoming, route, record = taken.incoming, taken.route, taken.record
+        if route is None:
+            return
         try:
-            if incoming.problem:
-                message = f"The publish cannot be read: {incoming.problem}."
-                self._refuse(taken, Rejected(RejectionCode.INVALID_PAYLOAD, message))
-                return taken
-            if route is None:
-                self._refuse(taken, self._unknown_topic(incoming.topic))
-                return taken
+            plain = self._topics.plain(incoming.topic)
+            check_topic(route.publisher, record, plain, self._topics.pattern(route.kind))
             check_size(route.kind, incoming.payload_bytes)
             envelope = envelope_of(incoming)
-            found = read(
-                route.kind,
-                route.params,
-                incoming.payload,
-                envelope=envelope,
-                reject_unknown=self._reject_unknown_fields,
-            )
+            reject_unknown = self._reject_unknown_fields
+            if record.unknown_fields is not None:
+                reject_unknown = record.unknown_fields == "reject"
+            found = read(route.kind, route.params, incoming.payload, envelope=envelope, reject_unknown=reject_unknown)
             taken.publish, taken.warnings = found.publish, [*found.unread]
             if "ttl_s" in envelope and not says(incoming.payload, "ttl_s"):
                 taken.unstable = frozenset({"ttl_s"})
             if isinstance(taken.publish, notifications.Notification):
+                for priority in priorities(taken.publish):
+                    check_priority(route.publisher, record, priority)
                 taken.draft = compose(
                     route.kind,
                     taken.publish,
                     now_ms=epoch_ms(self._clock.now()),
                     lifetime_s=self._lifetime_s,
                     unstable=taken.unstable,
-                    packet=_packet(incoming, session),
+                    packet=taken.packet,
                     templates=self._templates,
                     trace=taken.span.context,
+                    publisher=route.publisher,
                 )
         except Rejected as rejected:
             self._refuse(taken, rejected)
@@ -295,7 +361,6 @@ class Intake:
             # A payload that our own code cannot read must not stop the ones behind it.
             log.exception("publish could not be read", extra={"kind": taken.kind})
             self._refuse(taken, Rejected(RejectionCode.INVALID_PAYLOAD, "The payload could not be read."))
-        return taken
 
     def _unknown_topic(self, topic: str) -> Rejected:
         nearest = self._topics.nearest(topic)
@@ -319,7 +384,9 @@ class Intake:
             return
         publish = taken.publish
         try:
-            receipt, taken.messages = await until_stored(lambda: self._actions.carry_out(publish, taken.incoming))
+            receipt, taken.messages = await until_stored(
+                lambda: self._actions.carry_out(publish, taken.incoming, taken.publisher, taken.record)
+            )
             taken.receipt = {**receipt, **_warned(taken.warnings)}
             self._count(taken, "accepted")
         except Rejected as rejected:
@@ -386,17 +453,26 @@ class Intake:
         taken.span.set(kind=kind, priority=priority.value, outcome=outcome)
 
     async def _keep(self, refused: Sequence[Taken]) -> None:
+        # Of what is over a rate the first tells enough.
+        told: set[str] = set()
+        kept: list[tuple[str, int, Mapping[str, object]]] = []
         for one in refused:
             error = one.receipt["error"]
-            if isinstance(error, Mapping):
-                await self._rejections.keep(one.incoming.topic, one.incoming.payload_bytes, error)
-                extra = {
-                    "kind": one.kind or UNKNOWN,
-                    "code": error["code"],
-                    "topic": self._topics.masked(one.incoming.topic),
-                    "fields": logged_fields(error.get("fields", ())),
-                }
-                log.info("publish refused", extra=extra)
+            if not isinstance(error, Mapping):
+                continue
+            if error["code"] == RejectionCode.RATE_LIMITED and one.route is not None:
+                if one.publisher in told:
+                    continue
+                told.add(one.publisher)
+            kept.append((one.incoming.topic, one.incoming.payload_bytes, error))
+            extra = {
+                "kind": one.kind or UNKNOWN,
+                "code": error["code"],
+                "topic": self._topics.masked(one.incoming.topic),
+                "fields": logged_fields(error.get("fields", ())),
+            }
+            log.info("publish refused", extra=extra)
+        await self._rejections.keep(kept)
 
     async def _answer(self, broker: Broker, taken: Sequence[Taken]) -> None:
         """Hand over jobs and receipts, then acknowledge."""
@@ -447,10 +523,13 @@ class Intake:
         router's name.
         """
         asked = taken.incoming.response_topic
-        if not asked or self._topics.is_receipt(asked):
+        if not asked or self._topics.is_receipt(asked, taken.publisher):
             return asked or None
         metrics.withheld_receipts.inc()
-        log.warning("receipt withheld: its topic is not below receipts/", extra={"kind": taken.kind or UNKNOWN})
+        log.warning(
+            "receipt withheld: its topic is not below receipts/, or not its publisher's own",
+            extra={"kind": taken.kind or UNKNOWN},
+        )
         return None
 
 
@@ -488,6 +567,11 @@ def _warned(warnings: Sequence[FieldProblem]) -> dict[str, object]:
     return {"warnings": [each.document() for each in warnings]} if warnings else {}
 
 
+def priorities(publish: notifications.Notification) -> frozenset[Priority]:
+    """Say how urgent a publish is, with each mail of a batch."""
+    return frozenset({publish.priority, *(mail.priority for mail in getattr(publish, "emails", ()))})
+
+
 def _packet(incoming: Incoming, session: str) -> str:
     """Name a packet so that it is recognised when the broker sends it again; empty at QoS 0, which is not repeated."""
     if not incoming.qos:
@@ -515,6 +599,8 @@ def _waves(taken: Sequence[Taken]) -> Iterator[list[Taken]]:
     wave: list[Taken] = []
     topics: set[str] = set()
     for one in taken:
+        if one.is_refused:
+            continue
         is_action = one.draft is None
         same_sort = not wave or (wave[-1].draft is None) == is_action
         if not same_sort or (is_action and one.incoming.topic in topics):

@@ -1,19 +1,20 @@
-"""The router's intake connections: two sessions of its slot, those of slots whose router has died, and one for answers.
+"""The router's intake connections: a session for each lane of its slot and of dead routers' slots, and one for answers.
 
-Alerts have a connection of their own, so that a backlog of other publishes never delays a critical one. Both sessions
-are persistent: publishes wait in them while the router restarts.
+Critical alerts have a connection of their own, and so has what ends something, so that a backlog of other publishes
+never delays either. The sessions are persistent: publishes wait in them while the router restarts.
 """
 
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from services.router.intake.intake import Intake
 from services.router.intake.slots import SlotLost, Slots
 from services.router.settings import RouterSettings
 from shared.core.errors import BrokerUnavailable, StoreUnavailable
+from shared.core.topics import Lane
 from shared.mqtt.connection import Broker
 from shared.mqtt.reconnecting import BrokerLink
 from shared.runtime.service import Context
@@ -34,31 +35,37 @@ ADOPTIONS_MOST = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
-    """One intake and what it subscribes to."""
+class IntakeLane:
+    """One intake and what it subscribes to.
 
-    name: str
+    Attributes:
+        former: what a session of an earlier release may be subscribed to in place of it.
+    """
+
+    name: Lane
     filters: tuple[str, ...]
     intake: Intake
+    former: tuple[str, ...] = ()
 
 
 class IntakeLanes:
     """The intake of one router process, over all its connections.
 
     Args:
-        out: where both intakes publish.
+        out: where all intakes publish.
     """
 
     def __init__(
-        self, context: Context[RouterSettings], slots: Slots, alerts: Intake, general: Intake, *, out: BrokerLink
+        self, context: Context[RouterSettings], slots: Slots, intakes: Mapping[Lane, Intake], *, out: BrokerLink
     ) -> None:
         self._context = context
         self._out = out
         self._slots = slots
         self._slot = -1
-        self._lanes = (
-            Lane("alerts", context.topics.alert_filters, alerts),
-            Lane("general", context.topics.intake_filters, general),
+        topics = context.topics
+        self._lanes = tuple(
+            IntakeLane(lane, topics.intake_filters(lane), intake, topics.former_filters if lane is Lane.ALERTS else ())
+            for lane, intake in intakes.items()
         )
         self._links: list[BrokerLink] = []
 
@@ -76,6 +83,7 @@ class IntakeLanes:
                 self._context.address,
                 self._client_id(self._slot, lane),
                 filters=lane.filters,
+                former=lane.former,
                 serve=lane.intake.serve,
                 session_expiry_s=SESSION_EXPIRY_S,
                 budget=lane.intake.budget,
@@ -104,7 +112,7 @@ class IntakeLanes:
     async def abandon(self) -> None:
         """Leave the rest: the sessions stay at the broker, and another router adopts them when the lease has lapsed."""
 
-    def _client_id(self, slot: int, lane: Lane) -> str:
+    def _client_id(self, slot: int, lane: IntakeLane) -> str:
         prefix = self._context.settings.topic_prefix.strip("/").replace("/", "-")
         return "-".join(part for part in (prefix, "router", str(slot), lane.name) if part)
 
@@ -142,7 +150,7 @@ class IntakeLanes:
         else:
             log.info("adopted", extra={"slot": slot})
 
-    async def _drain(self, slot: int, lane: Lane) -> None:
+    async def _drain(self, slot: int, lane: IntakeLane) -> None:
         client_id = self._client_id(slot, lane)
         async with Broker(
             self._context.address, client_id, session_expiry_s=SESSION_EXPIRY_S, budget=lane.intake.budget
@@ -151,14 +159,14 @@ class IntakeLanes:
                 # What the session holds comes before the broker's answers, so it is served from the first.
                 serving = group.create_task(lane.intake.serve(broker), name=f"serve-{client_id}")
                 # A session that the broker has lost meanwhile has no subscription, and unsubscribing is harmless.
-                await broker.unsubscribe(*lane.filters)
+                await broker.unsubscribe(*lane.filters, *lane.former)
                 # Only this connection counts: on our own one publishes go on, and would keep the adoption from ending.
                 await _quiet(lambda: lane.intake.is_idle(broker), broker)
                 serving.cancel()
             await broker.forget_session()
 
 
-async def _leave(lane: Lane, link: BrokerLink) -> bool:
+async def _leave(lane: IntakeLane, link: BrokerLink) -> bool:
     """Drain one of our own sessions and tell whether the broker has forgotten it."""
     await _quiet(lane.intake.is_idle, link)
     try:

@@ -77,7 +77,13 @@ class DeleteOnCall(Payload):
     alert_type: Identifier
 
 
-Delete: TypeAlias = DeleteUser | DeleteOnCall
+class DeletePublisher(Payload):
+    """An empty payload on ``directory/publisher/{publisher}``: forget this record and its keys."""
+
+    publisher: Identifier
+
+
+Delete: TypeAlias = DeleteUser | DeleteOnCall | DeletePublisher
 
 
 class Suppress(Payload):

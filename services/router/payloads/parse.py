@@ -27,8 +27,9 @@ from shared.core.limits import OBJECT_BYTES, payload_bytes
 from shared.core.topics import Kind
 from shared.directory.people import OnCall, Person
 from shared.directory.person_change import PersonChange
+from shared.directory.publishers import NamedPublisher
 
-Publish: TypeAlias = notifications.Notification | control.Control | PersonChange | OnCall
+Publish: TypeAlias = notifications.Notification | control.Control | PersonChange | OnCall | NamedPublisher
 
 _MODELS: Mapping[Kind, type[Publish]] = {
     Kind.REALTIME_USER: notifications.RealtimeUser,
@@ -52,7 +53,11 @@ _MODELS: Mapping[Kind, type[Publish]] = {
     Kind.DIRECTORY_USER: PersonChange,
     Kind.DIRECTORY_ONCALL: OnCall,
     Kind.DIRECTORY_SUPPRESS: control.Suppress,
+    Kind.DIRECTORY_PUBLISHER: NamedPublisher,
 }
+
+# Records refuse what they do not know, and whoever writes one may say its name in the payload, too.
+_RECORDS = (PersonChange, OnCall, NamedPublisher)
 
 # What is read where the payload names a template.
 _TEMPLATED: Mapping[Kind, type[Publish]] = {
@@ -73,6 +78,7 @@ _WHEN_EMPTY: Mapping[Kind, type[Publish]] = {
     Kind.SESSION_HEARTBEAT: control.SessionHeartbeat,
     Kind.DIRECTORY_USER: control.DeleteUser,
     Kind.DIRECTORY_ONCALL: control.DeleteOnCall,
+    Kind.DIRECTORY_PUBLISHER: control.DeletePublisher,
 }
 
 
@@ -126,7 +132,7 @@ def read(
     if len(payload) > OBJECT_BYTES:
         _check_mails(document.get("emails"))
     said = document
-    if model is PersonChange or model is OnCall:
+    if model in _RECORDS:
         _same_name(document, params)
     elif envelope and model is not control.Suppress:
         document = {**envelope, **document}
@@ -149,7 +155,10 @@ def read(
 
 
 def _record(
-    model: type[PersonChange | OnCall], document: Mapping[str, Any], params: Mapping[str, str], payload: bytes
+    model: type[PersonChange | OnCall | NamedPublisher],
+    document: Mapping[str, Any],
+    params: Mapping[str, str],
+    payload: bytes,
 ) -> Publish:
     """Check a record of the directory, which refuses what it does not know."""
     try:
@@ -158,7 +167,7 @@ def _record(
             return PersonChange.read({**_object(payload, nulls=True), **params})
         return model.model_validate({**document, **params})
     except ValidationError as error:
-        of = Person if issubclass(model, PersonChange) else OnCall
+        of = Person if issubclass(model, PersonChange) else model
         raise rejection_of(error, partial(meant_at, of)) from None
 
 

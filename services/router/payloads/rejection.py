@@ -68,10 +68,18 @@ class Rejected(CarillonError):
         code: the receipt's code.
         message: one plain sentence for a person; no personal data.
         fields: what is wrong, field by field.
+        retry_after_s: when another try may succeed.
     """
 
-    def __init__(self, code: RejectionCode, message: str, fields: tuple[FieldProblem, ...] = ()) -> None:
+    def __init__(
+        self,
+        code: RejectionCode,
+        message: str,
+        fields: tuple[FieldProblem, ...] = (),
+        retry_after_s: int | None = None,
+    ) -> None:
         super().__init__(f"{code}: {message}")
+        self.retry_after_s = retry_after_s
         self.code = code
         self.message = message
         self.fields = fields
@@ -79,7 +87,10 @@ class Rejected(CarillonError):
     def receipt(self) -> dict[str, object]:
         """Return the receipt for the publisher, ready for JSON."""
         fields = [each.document() for each in self.fields]
-        return {"status": "rejected", "error": {"code": self.code.value, "message": self.message, "fields": fields}}
+        error: dict[str, object] = {"code": self.code.value, "message": self.message, "fields": fields}
+        if self.retry_after_s is not None:
+            error["retry_after_s"] = self.retry_after_s
+        return {"status": "rejected", "error": error}
 
 
 def invalid_payload(fields: tuple[FieldProblem, ...], total: int | None = None) -> Rejected:

@@ -30,7 +30,7 @@ from shared.core.model import (
     TemplateUse,
     TraceContext,
 )
-from shared.core.topics import Kind
+from shared.core.topics import PLAIN_PUBLISHER, Kind
 from shared.directory.routes import device_address
 from shared.store.keys import new_notification_id, shard_of_key
 
@@ -107,6 +107,7 @@ def compose(
     packet: str = "",
     templates: Templates = NO_TEMPLATES,
     trace: TraceContext | None = None,
+    publisher: str = PLAIN_PUBLISHER,
 ) -> Draft:
     """Turn a checked publish into a draft.
 
@@ -115,6 +116,7 @@ def compose(
         unstable: fields that came from MQTT properties and may differ between two sends of the same publish.
         packet: names what the broker handed over; stands in for the key of a publish that has none.
         trace: the trace that it belongs to; no part of what a repetition must share.
+        publisher: whose it is; its keys are in a space of its own.
 
     Raises:
         Rejected: with the code ``expired``, or ``invalid_payload`` where there is no such template or the
@@ -126,8 +128,8 @@ def compose(
         raise Rejected(RejectionCode.EXPIRED, "Its deadline has passed.")
     if expires_ms <= send_at_ms:
         raise Rejected(RejectionCode.EXPIRED, "Its deadline is before its send_at.")
-    key = publish.id or ""
-    dedup_key = _dedup_key(publish)
+    key = _own(publisher, publish.id or "")
+    dedup_key = _own(publisher, _dedup_key(publish))
     # Idempotency key and dedup key are checked on one shard. If there are both, the dedup key decides the shard.
     owner = dedup_key or key or packet
     said = _say(publish, times, templates)
@@ -142,6 +144,7 @@ def compose(
         deadline_ms=times.deadline_ms(publish),
         template=said.template,
         trace=trace,
+        publisher=None if publisher == PLAIN_PUBLISHER else publisher,
     )
     return Draft(
         notification=notification,
@@ -155,6 +158,11 @@ def compose(
         dedup_key=dedup_key,
         alert_type=publish.alert_type if isinstance(publish, p.Alert) else None,
     )
+
+
+def _own(publisher: str, key: str) -> str:
+    """Put a key into its publisher's own space. A key is one line, so no key of another space can be this one."""
+    return key if publisher == PLAIN_PUBLISHER or not key else f"from/{publisher}\n{key}"
 
 
 def _dedup_key(publish: p.Notification) -> str:

@@ -1,0 +1,193 @@
+"""Who publishes, what that one may do, and whether it is too much: decided before a payload is read.
+
+Promises:
+
+- A publisher over its rate is refused at a small part of the cost of an accepted publish.
+- The same idempotency key again counts once, so that whoever asks again does not use up his rate.
+- The window slides: in no ``window_s`` seconds are more than ``count`` taken, over all routers.
+
+A record is looked up again after ``KNOWN_S``; so long a change may take until every router goes by it.
+"""
+
+import itertools
+import logging
+import math
+import time
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from pydantic_core import from_json
+
+from services.router.payloads.rejection import FieldProblem, Rejected, RejectionCode
+from shared.core.model import Priority
+from shared.core.rates import Rate
+from shared.core.topics import PLAIN_PUBLISHER
+from shared.directory.publishers import Publisher, Publishers
+from shared.store.keys import Keys
+from shared.store.store import Store, load_script
+
+log = logging.getLogger(__name__)
+
+KNOWN_S = 1.0
+# One line in the log for all that is refused in so long.
+TOLD_EVERY_S = 10.0
+
+_take = load_script(__package__, "rate")
+_URGENCY = {priority: number for number, priority in enumerate(Priority)}
+# What one is without a record.
+NO_RECORD = Publisher()
+_DIGEST_BYTES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One publish that asks to be let in.
+
+    Attributes:
+        name: tells it from every other one, and is the same when it is sent again.
+    """
+
+    publisher: str
+    name: bytes
+
+
+class Admission:
+    """Lets publishes in, or not.
+
+    Args:
+        default: the rate of a publisher whose record names none; the plain topics' publisher has none.
+    """
+
+    def __init__(self, store: Store, keys: Keys, default: Rate) -> None:
+        self._store = store
+        self._keys = keys
+        self._publishers = Publishers(store, keys)
+        self._default = default
+        self._known: dict[str, tuple[float, Publisher]] = {}
+        self._refused: Counter[str] = Counter()
+        self._told_s = -math.inf
+
+    async def records(self, names: Collection[str]) -> Mapping[str, Publisher]:
+        """Return the records of these publishers, at most ``KNOWN_S`` old.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        now_s = time.monotonic()
+        old = [name for name in names if name not in self._known or self._known[name][0] < now_s - KNOWN_S]
+        if old:
+            # Names of long ago leave with it.
+            self._known = {name: known for name, known in self._known.items() if known[0] >= now_s - KNOWN_S}
+            found = await self._publishers.get(old)
+            self._known |= {name: (now_s, found.get(name, NO_RECORD)) for name in old}
+        return {name: self._known[name][1] for name in names}
+
+    def rate_of(self, name: str, record: Publisher) -> Rate:
+        """Return the rate that holds for a publisher."""
+        if record.rate is not None:
+            return record.rate
+        return Rate(0) if name == PLAIN_PUBLISHER else self._default
+
+    async def over_rate(self, asked: Sequence[Asked], records: Mapping[str, Publisher]) -> list[int]:
+        """Count publishes, and return for each after how many seconds it may be tried again; 0 where it is let in.
+
+        One round trip, and none where nobody has a rate.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        places: defaultdict[str, list[int]] = defaultdict(list)
+        for index, one in enumerate(asked):
+            places[one.publisher].append(index)
+        waits_s = [0] * len(asked)
+        limited = [(name, rate) for name in places if (rate := self.rate_of(name, records[name])).is_limit]
+        answers = [
+            self._store.submit_script(
+                _take, self._keys.publisher(name), rate.count, rate.window_s * 1000,
+                *(asked[index].name for index in places[name]),
+            )
+            for name, rate in limited
+        ]  # fmt: skip
+        for (name, _), answer in zip(limited, answers, strict=True):
+            wait_ms, refused = await answer
+            for at in refused:
+                waits_s[places[name][at]] = max(1, math.ceil(wait_ms / 1000))
+            if refused:
+                self._tell(name, len(refused))
+        return waits_s
+
+    def _tell(self, name: str, count: int) -> None:
+        self._refused[name] += count
+        now_s = time.monotonic()
+        if now_s - self._told_s >= TOLD_EVERY_S:
+            log.warning("publishes over their publisher's rate refused", extra={"refused": dict(self._refused)})
+            self._refused.clear()
+            self._told_s = now_s
+
+
+_number = itertools.count()
+
+
+def name_of(key: str | None, payload: bytes, packet: str) -> bytes:
+    """Name a publish so that it has the same name when it is sent again.
+
+    Args:
+        key: the idempotency key that an MQTT property says.
+        packet: how the broker handed it over; empty where it does not send again.
+    """
+    if b'"id"' in payload:
+        try:
+            document = from_json(payload, cache_strings=False)
+        except ValueError:
+            document = None
+        if isinstance(document, dict) and isinstance(document.get("id"), str):
+            key = document["id"]
+    said = (
+        f"key {key}" if key is not None else f"packet {packet}" if packet else f"number {next(_number)} {id(_number)}"
+    )
+    return blake2b(said.encode(errors="replace"), digest_size=_DIGEST_BYTES).digest()
+
+
+def too_many(wait_s: int) -> Rejected:
+    """Build the refusal of a publish over its publisher's rate."""
+    message = f"This publisher is over its rate. Try again in {wait_s} s."
+    return Rejected(RejectionCode.RATE_LIMITED, message, retry_after_s=wait_s)
+
+
+def check_topic(publisher: str, record: Publisher, topic: str, pattern: str) -> None:
+    """Refuse a topic that a publisher's record does not allow.
+
+    Args:
+        topic: without prefix and ``from/``.
+        pattern: the topic with its parameter's name.
+
+    Raises:
+        Rejected: with the code ``unauthorized``.
+    """
+    if not record.may_publish(topic, plain=publisher == PLAIN_PUBLISHER):
+        raise _unauthorized(publisher, "may", f"does not allow {pattern}")
+
+
+def check_priority(publisher: str, record: Publisher, priority: Priority) -> None:
+    """Refuse what is more urgent than a publisher's record allows.
+
+    Raises:
+        Rejected: with the code ``unauthorized``.
+    """
+    most = record.priority_at_most
+    if most is not None and _URGENCY[priority] > _URGENCY[most]:
+        raise _unauthorized(publisher, "priority_at_most", f"does not allow {priority}")
+
+
+def not_own(publisher: str) -> Rejected:
+    """Build the refusal of a cancellation or an answer to what another publisher has published."""
+    return _unauthorized(publisher, "may_answer", "allows its own only")
+
+
+def _unauthorized(publisher: str, field: str, problem: str) -> Rejected:
+    who = "The plain topics' publisher" if publisher == PLAIN_PUBLISHER else "This publisher"
+    return Rejected(
+        RejectionCode.UNAUTHORIZED, f"{who} may not do this: see its record.", (FieldProblem(field, problem),)
+    )
