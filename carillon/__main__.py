@@ -28,6 +28,7 @@ _COMMANDS = {
         "carillon.commands.dead_letters:dead_letters",
         "Look at what ended undelivered; replay or drop it.",
     ),
+    "publisher": ("carillon.commands.publisher:publisher", "Say who publishes, and what that one may do."),
     "template": ("carillon.commands.templates:template", "Look at the texts of templates before anybody gets them."),
     "audit": ("carillon.commands.audit:audit", "Check that everything accepted is accounted for."),
     "broker-roles": ("carillon.commands.broker_roles:broker_roles", "Print the broker's rules for a file of logins."),

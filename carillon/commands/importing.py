@@ -1,4 +1,4 @@
-"""``carillon directory import``: people and on-call entries from a file into the directory.
+"""``carillon directory import``: people, on-call entries and publishers from a file into the directory.
 
 Every line is published and answered on its own: what is wrong with one keeps no other from being imported, and
 importing a file again changes nothing. Of two lines for the same entry the later one holds.
@@ -24,7 +24,11 @@ from shared.core.fields import identifier
 from shared.core.topics import Kind, Topics
 
 # The field that says whose entry a line is, and the kind of publish that the line becomes.
-_KINDS = {"user_id": Kind.DIRECTORY_USER, "oncall": Kind.DIRECTORY_ONCALL}
+_KINDS = {
+    "user_id": Kind.DIRECTORY_USER,
+    "oncall": Kind.DIRECTORY_ONCALL,
+    "publisher": Kind.DIRECTORY_PUBLISHER,
+}
 
 # The publisher puts the prefix before it.
 _TOPICS = Topics()
@@ -100,13 +104,17 @@ def import_file(*, file: IO[bytes], timeout: timedelta, client_id: str | None, a
     result = _Import(quiet=as_json)
     asyncio.run(_import(settings, client_id, lines, result, timeout.total_seconds()))
     result.close_line()
-    people, oncall = result.imported.values()
+    people, oncall, publishers = result.imported.values()
     if as_json:
         failed = [{"line": number, **refusal.model_dump()} for number, refusal in result.failed]
         failed.sort(key=lambda each: each["line"])
-        print_json({"people": people, "oncall": oncall, "failed": failed, "complete": not result.stopped})
+        print_json({
+            "people": people, "oncall": oncall, "publishers": publishers, "failed": failed,
+            "complete": not result.stopped,
+        })  # fmt: skip
     else:
-        click.echo(f"imported {people} people and {oncall} on-call entries")
+        also = f" and {publishers} publishers" if publishers else ""
+        click.echo(f"imported {people} people and {oncall} on-call entries{also}")
     if result.stopped:
         raise AnswerIsNo("stopped, because nothing answers; importing the same file again is safe")
     if result.failed:
@@ -170,7 +178,8 @@ def _read(line: bytes) -> _Entry | None:
         raise _BadLine("invalid_json", "The line is not a JSON object.")
     names = [name for name in _KINDS if name in document]
     if len(names) != 1:
-        raise _BadLine("invalid_payload", "One field is not valid.", "user_id", "required, or oncall, and not both")
+        problem = "required, or oncall, or publisher, and not both"
+        raise _BadLine("invalid_payload", "One field is not valid.", "user_id", problem)
     (name,) = names
     whose = document[name]
     problem = _problem(whose)

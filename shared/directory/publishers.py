@@ -157,6 +157,7 @@ class Publishers:
 
     def __init__(self, store: Store, keys: Keys) -> None:
         self._store = store
+        self._keys = keys
         self._base = keys.publishers
 
     async def put(self, name: str, record: Publisher) -> None:
@@ -184,6 +185,11 @@ class Publishers:
         """Return all records by name."""
         flat: list[bytes] = await self._store.command("HGETALL", f"{self._base}:records")
         return {name.decode(errors="replace"): _parse(record) for name, record in pairs(flat)}
+
+    async def counted(self, name: str) -> int:
+        """Return how many publishes of this one count against its rate now."""
+        counted: int = await self._store.command("ZCARD", f"{self._keys.publisher(name)}:rate")
+        return counted
 
     async def of_key(self, digest: str) -> str | None:
         """Return whose a key is, told by its SHA-256 in hexadecimal."""

@@ -233,7 +233,8 @@ def test_what_each_service_reaches_in_the_store_is_documented() -> None:
     """In the words of the guide; everybody and the admins are groups, too."""
     families = {
         "the ledger": "{s[0-9][0-9]}*", "people": "{u:*}*", "devices": "{d:*}*", "groups": "{g:*}:members",
-        "the feed": "{feed}*", "on call": "{oncall}*", "suppressed mail addresses": "{x:*}:email",
+        "the feed": "{feed}*", "on call": "{oncall}*", "publishers": "{publishers}*",
+        "suppressed mail addresses": "{x:*}:email",
         "suppressed numbers": "{x:*}:sms", "SMS records": "{sms:*}*",
     }  # fmt: skip
     listed = {role.strip("`"): reached for role, *reached in table(page("redis.md"), "role | writes | only reads")}
