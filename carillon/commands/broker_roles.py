@@ -20,9 +20,9 @@ def broker_roles(*, logins: IO[str], broker: str, topic_prefix: str) -> None:
     """Print who may do what at the broker, for the logins of a file.
 
     Each line of LOGINS is a name, a role and a password, with spaces between them; one that begins with # is skipped.
-    Roles: router, email, sms, push, realtime, publisher, named-publisher, gateway, admin, monitor. A publisher, gateway,
-    admin or monitor connects with its name as its client id. A named-publisher does, too, and publishes below from/ and
-    its name. The passwords are hashed for mosquitto; EMQX keeps its own.
+    Roles: router, email, sms, push, realtime, publisher, named-publisher, gateway, admin, monitor. A publisher,
+    gateway, admin or monitor connects with its name as its client id. A named-publisher does, too, and publishes below
+    from/ and its name. The passwords are hashed for mosquitto; EMQX keeps its own.
 
     \b
     Examples:
