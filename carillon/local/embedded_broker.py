@@ -48,7 +48,7 @@ next_connection_delay_ms = 1
 connection_timeout_ms = 60000
 # A payload of 1 MiB with its topic and properties, as in deploy/mosquitto/mosquitto.conf.
 max_payload_size = 1114112
-max_inflight_count = 1000
+max_inflight_count = 4000
 dynamic_filters = true
 
 [v4.1]
@@ -59,7 +59,7 @@ next_connection_delay_ms = 1
 [v4.1.connections]
 connection_timeout_ms = 60000
 max_payload_size = 1114112
-max_inflight_count = 1000
+max_inflight_count = 4000
 dynamic_filters = true
 """
 

@@ -334,6 +334,12 @@ class Broker:
             size_bytes += taken[-1].held_bytes
         return taken
 
+    def take_arrived(self) -> list[Incoming]:
+        """Take all that has arrived, without waiting."""
+        taken = list(self._inbox)
+        self._inbox.clear()
+        return taken
+
     @property
     def waiting(self) -> int:
         """How many messages have arrived and were not taken; above 0 while reading is paused."""

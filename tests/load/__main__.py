@@ -23,11 +23,13 @@ from tests.load.directory_size import measure_broadcast_writes
 from tests.load.intake import Rate, measure_bare_loop, measure_intake
 from tests.load.latency import Latency, measure_half_rate, measure_latency
 from tests.load.mail import CONNECTIONS, measure_bare_mail, measure_mail, settings, sink
+from tests.load.publishers import measure_flood, measure_shares
 from tests.load.push import measure_push
 from tests.load.sessions import SETTINGS, measure_sessions, raise_file_limit
 from tests.load.wait import measure_wait
 
 PUSHES = 10_000
+FLOOD = 50_000
 ROUNDS = 5
 
 
@@ -138,6 +140,23 @@ async def push(_options: Namespace) -> list[str]:
     ]
 
 
+async def publishers(_options: Namespace) -> list[str]:
+    """Measure what one publisher does to the others."""
+    async with running("router", "realtime") as stack:
+        flood = await measure_flood(stack, FLOOD)
+        accepted = await measure_shares(stack, (1, 3), 15)
+    answered = ", ".join(f"{count:,} {how}" for how, count in sorted(flood.answers.items()))
+    ratio = accepted[1] / accepted[0]
+    return [
+        f"| a flood of {FLOOD:,} | answered in {flood.took_s:.1f} s: {answered} |",
+        *(
+            f"| another publisher's {what} meanwhile, to its receipt | p99 {p99_ms:.0f} ms |"
+            for what, p99_ms in flood.p99_ms.items()
+        ),
+        f"| two at full speed, shares 1 and 3 | accepted {accepted[0]:,} and {accepted[1]:,}: 1 to {ratio:.2f} |",
+    ]
+
+
 async def wait(options: Namespace) -> list[str]:
     """Measure what REDIS_WAIT_REPLICAS costs, on a Sentinel set."""
     return await measure_wait(options.notifications // 4)
@@ -162,7 +181,7 @@ async def at_rest(options: Namespace) -> list[str]:
 
 PARTS: dict[str, Callable[[Namespace], Awaitable[list[str]]]] = {
     "intake": intake, "latency": latency, "half_rate": half_rate, "sessions": sessions, "broadcast": broadcast,
-    "mail": mail, "push": push, "wait": wait, "at_rest": at_rest,
+    "mail": mail, "push": push, "publishers": publishers, "wait": wait, "at_rest": at_rest,
 }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any, cast
 
+from services.router.intake.admission import Admission
 from services.router.intake.intake import BATCHES_IN_FLIGHT, Intake
 from shared.core.topics import Lane, Topics
 from shared.mqtt.connection import Broker
@@ -12,10 +13,16 @@ from shared.mqtt.packets import Incoming
 _NOT_MINE = Incoming(topic="notifications/alerts/critical/disk", payload=b"{}", qos=1, mid=1)
 
 
+class _EverybodyAlike:
+    def share_of(self, _name: str) -> float:
+        return 1
+
+
 class _Connection:
     """A connection on which one message arrives, or none."""
 
     client_id = "router-0-general"
+    is_open = True
 
     def __init__(self, *arriving: Incoming) -> None:
         self._arriving = list(arriving)
@@ -25,8 +32,7 @@ class _Connection:
         while not self._arriving:
             await asyncio.Event().wait()
 
-    async def take(self, _most: int, _most_bytes: int) -> list[Incoming]:
-        await self.arrived()
+    def take_arrived(self) -> list[Incoming]:
         taken, self._arriving = self._arriving, []
         return taken
 
@@ -41,7 +47,7 @@ async def test_sessions_that_bring_nothing_do_not_hold_up_others() -> None:
     unused: Any = None
     intake = Intake(
         topics=Topics(), ledger=unused, planner=unused, actions=unused, rejections=unused, clock=unused,
-        lifetime_s=60, batch=10, lane=Lane.GENERAL, admission=unused, out=unused,
+        lifetime_s=60, batch=10, lane=Lane.GENERAL, admission=cast("Admission", _EverybodyAlike()), out=unused,
     )  # fmt: skip
     idle, busy = [_Connection() for _ in range(BATCHES_IN_FLIGHT)], _Connection(_NOT_MINE)
     tasks = [asyncio.create_task(intake.serve(cast("Broker", each)), name="serve") for each in (*idle, busy)]

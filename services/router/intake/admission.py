@@ -84,6 +84,11 @@ class Admission:
             self._known |= {name: (now_s, found.get(name, NO_RECORD)) for name in old}
         return {name: self._known[name][1] for name in names}
 
+    def share_of(self, name: str) -> float:
+        """Return the share of a publisher, as far as it is known by now."""
+        known = self._known.get(name)
+        return known[1].share if known else NO_RECORD.share
+
     def rate_of(self, name: str, record: Publisher) -> Rate:
         """Return the rate that holds for a publisher."""
         if record.rate is not None:

@@ -8,8 +8,9 @@ Promises:
   whatever was only half done.
 - A publish that is sent again is recognised by the publisher's idempotency key, or else by the packet that it came in.
 - A fault in one publish does not disturb the others.
-- Notifications and actions of one lane never overtake each other, nor do two actions on one topic. Two batches of
-  notifications may.
+- Of one publisher, notifications and actions of one lane never overtake each other, nor do two actions on one topic.
+  Two batches of notifications may.
+- Publishers take turns by their shares, in what has been taken from the broker.
 - Memory is bounded in bytes. While too much waits to be written, nothing more is read, and the rest waits at the
   broker.
 
@@ -37,6 +38,7 @@ from services.router.intake.admission import (
     name_of,
     too_many,
 )
+from services.router.intake.fair_queue import FairQueue
 from services.router.intake.warnings import foreseen
 from services.router.payloads import notifications
 from services.router.payloads.parse import Publish, check_size, read, says
@@ -194,6 +196,7 @@ class Intake:
         self._places = asyncio.Semaphore(BATCHES_IN_FLIGHT)
         self._before: list[_Batch] = []
         self._in_hand: Counter[Broker] = Counter()
+        self._queues: dict[Broker, FairQueue] = {}
 
     async def serve(self, broker: Broker) -> None:
         """Handle what the connection brings until it breaks.
@@ -203,25 +206,36 @@ class Intake:
         it wait for it.
         """
         lost: BrokerUnavailable | None = None
+        queue = self._queues[broker] = FairQueue(self._admission.share_of)
         async with asyncio.TaskGroup() as batches:
             try:
                 while True:
-                    await self._take(broker, batches)
+                    await self._take(broker, queue, batches)
             except BrokerUnavailable as error:
                 # What is in hand is finished; its acknowledgements are lost, and the broker sends it again.
                 lost = error
+            finally:
+                del self._queues[broker]
+                for incoming in queue.drain():
+                    broker.let_go(incoming)
         if lost is not None:
             raise lost
 
-    async def _take(self, broker: Broker, batches: asyncio.TaskGroup) -> None:
+    async def _take(self, broker: Broker, queue: FairQueue, batches: asyncio.TaskGroup) -> None:
         # A connection that brings nothing holds no place, or the sessions that are drained would keep others waiting.
-        await broker.arrived()
+        if not queue or not broker.is_open:
+            # On a connection that has ended this raises.
+            await broker.arrived()
         await self._places.acquire()
-        try:
-            incoming = await broker.take(self._batch, BATCH_BYTES)
-        except BaseException:
+        for arrived in broker.take_arrived():
+            if self._is_mine(arrived):
+                queue.add(self._topics.split(arrived.topic)[0], arrived)
+            else:
+                broker.ack(arrived)
+        incoming = queue.take(self._batch, BATCH_BYTES)
+        if not incoming:
             self._places.release()
-            raise
+            return
         self._in_hand[broker] += 1
         try:
             batch = await self._in_order(broker, incoming)
@@ -232,12 +246,7 @@ class Intake:
         task.add_done_callback(lambda _task: self._handled(broker, incoming))
 
     async def _in_order(self, broker: Broker, batch: Sequence[Incoming]) -> "_Batch":
-        taken = []
-        for incoming in batch:
-            if not self._is_mine(incoming):
-                broker.ack(incoming)
-                continue
-            taken.append(self._find_route(incoming, broker.client_id))
+        taken = [self._find_route(incoming, broker.client_id) for incoming in batch]
         await until_stored(lambda: self._admit(taken))
         for one in taken:
             if not one.is_refused:
@@ -255,7 +264,9 @@ class Intake:
 
     def is_idle(self, broker: Broker | None = None) -> bool:
         """Tell whether nothing taken is unanswered, on one connection or on all of them."""
-        return broker not in self._in_hand if broker is not None else not self._in_hand
+        if broker is not None:
+            return broker not in self._in_hand and not self._queues.get(broker)
+        return not self._in_hand and not any(self._queues.values())
 
     def _is_mine(self, incoming: Incoming) -> bool:
         # Only the general lane's filters name what is another lane's.

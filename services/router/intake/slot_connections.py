@@ -25,6 +25,11 @@ log = logging.getLogger(__name__)
 # How long the broker keeps a session whose router is gone; longer than any outage of all routers we want to survive.
 SESSION_EXPIRY_S = 6 * 3600
 
+# Publishes that the broker may have handed to a lane and that are not acknowledged. Acknowledgements leave in the order
+# of arrival, so a publisher that waits its turn holds up those of the others; among so many, others go on meanwhile.
+# Their bytes are bounded by the lane's budget.
+RECEIVE_MAXIMUM = 4000
+
 # A session counts as drained when nothing has come for this long after the unsubscribe was confirmed.
 DRAINED_AFTER_S = 0.5
 
@@ -86,6 +91,7 @@ class IntakeLanes:
                 former=lane.former,
                 serve=lane.intake.serve,
                 session_expiry_s=SESSION_EXPIRY_S,
+                receive_maximum=RECEIVE_MAXIMUM,
                 budget=lane.intake.budget,
             )
             for lane in self._lanes
@@ -153,7 +159,11 @@ class IntakeLanes:
     async def _drain(self, slot: int, lane: IntakeLane) -> None:
         client_id = self._client_id(slot, lane)
         async with Broker(
-            self._context.address, client_id, session_expiry_s=SESSION_EXPIRY_S, budget=lane.intake.budget
+            self._context.address,
+            client_id,
+            session_expiry_s=SESSION_EXPIRY_S,
+            receive_maximum=RECEIVE_MAXIMUM,
+            budget=lane.intake.budget,
         ) as broker:
             async with asyncio.TaskGroup() as group:
                 # What the session holds comes before the broker's answers, so it is served from the first.
