@@ -53,6 +53,7 @@ def _document(record: TracedRecord, rows: list[TracedRow]) -> dict[str, object]:
     return {
         "notification_id": record.notification_id,
         "part_of": record.part_of,
+        "publisher": record.publisher,
         "kind": record.kind,
         "priority": record.priority,
         "channels": record.channels,
@@ -73,6 +74,7 @@ def _print(record: TracedRecord, rows: list[TracedRow], limit: int) -> None:
     head = [
         ("notification", record.notification_id),
         *([("part of", record.part_of)] if record.part_of else []),
+        *([("publisher", record.publisher)] if record.publisher else []),
         ("kind", record.kind),
         ("priority", record.priority.value),
         ("accepted", rfc3339(record.accepted_at)),

@@ -94,6 +94,7 @@ class TracedRecord:
         open_rows: rows that have not ended, in its parts, too.
         fields: what the store holds of it; grows with every new row and attempt.
         part_of: the notification whose fan-out this is a part of.
+        publisher: who published it; None is the plain topics' publisher.
         alert: for an alert, where it stands; a resolved one still says who acknowledged it.
         read_at: the store's clock when this was read.
     """
@@ -112,6 +113,7 @@ class TracedRecord:
     cancelled_at: datetime | None
     read_at: datetime
     part_of: str | None = None
+    publisher: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,7 @@ class Trace:
             cancelled_at=moment(cancelled),
             read_at=from_epoch_ms(int(clock[0]) * 1000 + int(clock[1]) // 1000),
             part_of=said.get("part_of"),
+            publisher=said.get("publisher"),
         )
 
     async def _parts(self, notification_id: str) -> list[str]:

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 from carillon.publisher import Publisher
@@ -28,7 +29,7 @@ from shared.store.keys import Keys, new_notification_id
 from shared.store.store import Store
 from tests.chaos.checker import Harm, Limits, Verdict
 from tests.chaos.evidence import Evidence
-from tests.chaos.recovery import percentile_ms, publishing_began_at, publishing_ended_at
+from tests.chaos.recovery import percentile_ms
 from tests.chaos.rig import Plan, Rig
 from tests.chaos.scenarios import SAMPLES_LEAST, Scenario
 
@@ -37,8 +38,9 @@ POD_BYTES = 256 * 1024 * 1024
 _WATCH_S = 0.005
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
-# What part of the publishing the poison is planted in, after what part of it.
-_AFTER, _DURING = 0.3, 0.4
+# What part of the publishing the spans with and without the poison take together. Before them all is still warming up.
+_WITHIN = 0.9
+_LATER_S = 1.0
 # Large mails take long everywhere. So few of them do not change a percentile.
 HUGE_MAILS = 6
 _HUGE = (
@@ -119,25 +121,28 @@ async def _poison_rows(rig: Rig) -> None:
     """Plant every kind of damage on every lane, and send the mails, while notifications flow."""
     async with asyncio.TaskGroup() as group:
         limit = group.create_task(_hold_to_memory(rig), name="memory limit")
-        await asyncio.sleep(rig.plan.lasts_s * _AFTER)
-        begin = time.time()
         channels = [Channel(name) for name in rig.plan.services]
         kinds = [(channel, *damage) for damage in DAMAGES for channel in channels]
         rig.draw.shuffle(kinds)
-        step_s = rig.plan.lasts_s * _DURING / len(kinds)
-        mail_every = len(kinds) // HUGE_MAILS if Channel.EMAIL in channels else len(kinds) + 1
-        mails: list[int] = []
+        span_s = rig.plan.lasts_s * _WITHIN / (2 * rig.plan.faults)
+        mails = 0
         async with Store(rig.store_url) as store, Publisher(rig.stack.broker.url) as publisher:
             ledger = Ledger(store, Keys())
-            for number, kind in enumerate(kinds):
-                await _plant(ledger, *kind)
-                if number % mail_every == mail_every - 1:
-                    html = _HUGE[len(mails) % len(_HUGE)]
-                    mails.append(number)
-                    mail = {"to": f"huge{number}@example.com", "subject": "Poison", "html_body": html}
-                    await publisher.publish("notifications/email/send", mail, timeout_s=60)
-                await asyncio.sleep(step_s)
-        rig.note(f"{len(kinds)} unreadable rows, {len(mails)} huge mails", "ledger", begin)
+            for number in range(rig.plan.faults):
+                # As long without as with it, in turn: what else changes while a run lasts concerns both.
+                await asyncio.sleep(span_s)
+                some = kinds[number :: rig.plan.faults]
+                begin = time.time()
+                for place, kind in enumerate(some):
+                    await _plant(ledger, *kind)
+                    if Channel.EMAIL in channels and place == 0 and mails < HUGE_MAILS:
+                        html = _HUGE[mails % len(_HUGE)]
+                        mail = {"to": f"huge{mails}@example.com", "subject": "Poison", "html_body": html}
+                        mails += 1
+                        await publisher.publish("notifications/email/send", mail, timeout_s=60)
+                    await asyncio.sleep(span_s / len(some))
+                # The last rows become due a moment later.
+                rig.note(f"{len(some)} unreadable rows", "ledger", begin)
         await rig.published()
         limit.cancel()
 
@@ -176,14 +181,12 @@ def _judge(rig: Rig, evidence: Evidence, _verdict: Verdict) -> Iterator[str]:
     huge = Counter(effect.to for effect in evidence.effects if effect.to.startswith("huge"))
     if "email" in rig.plan.services and (len(huge) < HUGE_MAILS or set(huge.values()) != {1}):
         yield f"of the huge mails {dict(huge)} came"
-    (fault,) = evidence.faults
-    began, ended = publishing_began_at(evidence), publishing_ended_at(evidence)
-    # Without the beginning, when everything is still warming up.
-    others = [(began + (ended - began) * 0.05, fault.begin), (fault.end, ended)]
+    spans = [(fault.begin, fault.end + _LATER_S) for fault in evidence.faults]
+    # Before the first one everything is still warming up.
+    others = [(before.end + _LATER_S, after.begin) for before, after in pairwise(evidence.faults)]
     for what, providers in (("push", ("apns", "fcm")), ("mail", ("smtp",))):
         with_ms, without_ms = (
-            percentile_ms(evidence, providers, spans, 0.99, least=SAMPLES_LEAST)
-            for spans in ([(fault.begin, fault.end)], others)
+            percentile_ms(evidence, providers, chosen, 0.99, least=SAMPLES_LEAST) for chosen in (spans, others)
         )
         if with_ms is None or without_ms is None:
             continue
@@ -196,7 +199,7 @@ POISON_SCENARIOS: dict[str, Scenario] = {
     "poison-row": Scenario(
         "unreadable rows of every kind, and mails that are huge as text",
         _poison_rows,
-        times=1,
+        times=10,
         limits=lambda plan: Limits(
             {Harm.DEAD_LETTERED: planted(plan), Harm.FOREIGN_RECORD: planted(plan) + HUGE_MAILS + 1}
         ),

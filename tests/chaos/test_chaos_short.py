@@ -35,7 +35,7 @@ _PLANS = {
     # Slow enough to become sure that everybody is refused.
     "relay-refuses-all": replace(_SMALL, per_second=20),
     "poison": replace(_SMALL, services=("email", "sms")),
-    "poison-row": replace(_SMALL, services=("email", "sms")),
+    "poison-row": replace(_SMALL, faults=6, services=("email", "sms")),
     "rolling": replace(_SMALL, services=("email",)),
     "same-publish": replace(_SMALL, services=("realtime",)),
     "clock": replace(_SMALL, services=("email", "realtime")),

@@ -83,6 +83,8 @@ HANDOVER_TIMEOUT_S = 5.0
 
 # Between two publishes of this size others get their turn.
 _LONG_BYTES = 64 * 1024
+# And after so many rows have been planned: some milliseconds.
+_LONG_ROWS = 200
 
 UNKNOWN = "unknown"
 
@@ -406,8 +408,18 @@ class Intake:
     async def _accept(self, wave: Sequence[Taken]) -> None:
         drafts = [one.draft for one in wave if one.draft is not None]
         known = await until_stored(lambda: self._planner.look_up(drafts))
-        planned = [(one, one.draft, self._planned(one, one.draft, known)) for one in wave if one.draft is not None]
-        records = [(one, draft, _record(one.incoming, draft, rows)) for one, draft, rows in planned if rows is not None]
+        records: list[tuple[Taken, Draft, NewRecord]] = []
+        planned = 0
+        for one in wave:
+            rows = None if one.draft is None else self._planned(one, one.draft, known)
+            if one.draft is None or rows is None:
+                continue
+            records.append((one, one.draft, _record(one.incoming, one.draft, rows)))
+            planned += len(rows)
+            if planned >= _LONG_ROWS:
+                # As above: batches of mails must not hold up another lane's alert.
+                planned = 0
+                await asyncio.sleep(0)
 
         async def write() -> list[Any]:
             answers: list[Any] = await asyncio.gather(*[self._ledger.submit_accept(record) for _, _, record in records])
