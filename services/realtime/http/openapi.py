@@ -29,6 +29,7 @@ _INFO = {
 _PROOFS = {
     "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
     "ticket": {"type": "apiKey", "in": "query", "name": "ticket"},
+    "password": {"type": "http", "scheme": "basic"},
 }
 
 
