@@ -99,7 +99,7 @@ def postmark_bounce(address: str, kind: str = "HardBounce", **fields: Any) -> di
 
 def postmark(record: Any, password: str = POSTMARK_PASSWORD) -> Request:
     """Present a record with name and password."""
-    headers = {"Authorization": aiohttp.BasicAuth("postmark", password).encode()}
+    headers = {"Authorization": aiohttp.encode_basic_auth("postmark", password)}
     return Request("/v1/bounces/postmark", json.dumps(record).encode(), headers)
 
 
@@ -171,7 +171,7 @@ class Amazon(AbstractResolver):
         assert self._client is not None
         return aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=self, ssl=self._client))
 
-    async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:  # type: ignore[override]  # noqa: ARG002
+    async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:  # noqa: ARG002
         assert host == SNS_HOST
         return [
             ResolveResult(hostname=host, host="127.0.0.1", port=self._port, family=2, proto=0, flags=0),

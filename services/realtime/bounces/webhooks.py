@@ -5,7 +5,6 @@ reports in hand is bounded, over all and for one network address, because their 
 address is logged or answered.
 """
 
-import asyncio
 import functools
 import logging
 from collections import Counter
@@ -15,7 +14,7 @@ from contextlib import contextmanager
 from aiohttp import web
 
 from services.realtime.access.addresses import Addresses
-from services.realtime.access.bodies import BODY_S
+from services.realtime.access.bodies import read_body
 from services.realtime.access.refusals import Refusal, unavailable
 from services.realtime.bounces import metrics
 from services.realtime.bounces.report import BounceProvider, Outcome, ReportRefused
@@ -101,9 +100,6 @@ class Webhooks:
 async def _body(request: web.Request) -> bytes:
     """Read a body that may be larger than those of people's calls."""
     try:
-        async with asyncio.timeout(BODY_S):
-            return await request.clone(client_max_size=BODY_BYTES).read()
-    except TimeoutError:
-        raise Refusal(408, "too_slow", "The body did not come in time.", headers={"Connection": "close"}) from None
+        return await read_body(request.clone(client_max_size=BODY_BYTES))
     except web.HTTPRequestEntityTooLarge:
         raise ReportRefused(Outcome.TOO_LARGE) from None
