@@ -30,6 +30,16 @@ MAILGUN_KEY = "3c9f2a77d0b84b0e9c1a5d6e7f809122"
 POSTMARK_PASSWORD = "a password of the tests, longer than 32 bytes"
 
 
+def every_secret() -> dict[str, Any]:
+    """Settings that turn every provider on."""
+    return {
+        "realtime_bounces_ses_topic_arns": TOPIC,
+        "realtime_bounces_sendgrid_public_key": SendGrid().public_key,
+        "realtime_bounces_postmark_password": POSTMARK_PASSWORD,
+        "realtime_bounces_mailgun_signing_key": MAILGUN_KEY,
+    }
+
+
 @dataclass
 class Request:
     """What a provider posts."""

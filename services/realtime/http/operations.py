@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from services.realtime.http.shapes import (
     Acknowledgement,
     AlertPath,
+    BounceEvents,
     BounceOutcomes,
     BounceReport,
     Device,
@@ -111,7 +112,14 @@ _REPORT_ANSWERS = {
 _BAD_SIGNATURE = _refusal("BadSignature", "The signature does not hold, or is too old.")
 
 
-def _bounces(name: str, provider: str, how: str, proofs: tuple[Proof, ...] = ()) -> Operation:
+def _bounces(
+    name: str,
+    provider: str,
+    how: str,
+    *,
+    proofs: tuple[Proof, ...] = (),
+    body: type[BaseModel] = BounceReport,
+) -> Operation:
     """Describe the call of one mail provider."""
     proof = {401: _refusal("NoPassword", "The name or the password is wrong.")} if proofs else {403: _BAD_SIGNATURE}
     return Operation(
@@ -122,7 +130,7 @@ def _bounces(name: str, provider: str, how: str, proofs: tuple[Proof, ...] = ())
         summary=f"Take a report of bad addresses from {provider}",
         description=f"{how} Served where the secret is set. Hard bounces and complaints suppress mail to the address.",
         proofs=proofs,
-        body=BounceReport,
+        body=body,
         answers=_REPORT_ANSWERS | proof,
     )
 
@@ -326,8 +334,8 @@ OPERATIONS: tuple[Operation, ...] = (
         },
     ),
     _bounces("ses", "Amazon SES", "A message of SNS, signed by it for one of our topics."),
-    _bounces("sendgrid", "SendGrid", "The events of the signed Event Webhook."),
-    _bounces("postmark", "Postmark", "A bounce or a spam complaint, with our name and password.", ("password",)),
+    _bounces("sendgrid", "SendGrid", "The events of the signed Event Webhook.", body=BounceEvents),
+    _bounces("postmark", "Postmark", "A bounce or a spam complaint, with our name and password.", proofs=("password",)),
     _bounces("mailgun", "Mailgun", "One event with its signature; each signature counts once."),
     Operation(
         method="get",

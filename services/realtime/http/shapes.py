@@ -157,8 +157,12 @@ class Device(RootModel[Annotated[IosDevice | AndroidDevice | NtfyDevice | WebDev
     """Where pushes go to."""
 
 
-class BounceReport(RootModel[dict[str, Any] | list[dict[str, Any]]]):
-    """What the provider sends; its own documentation describes it."""
+class BounceReport(RootModel[dict[str, Any]]):
+    """What a mail provider sends; its own documentation describes it."""
+
+
+class BounceEvents(RootModel[list[dict[str, Any]]]):
+    """The same, where a provider sends several at once."""
 
 
 # Answers.
