@@ -12,6 +12,7 @@ from shared.ledger.reader import Trace, TracedRow
 from shared.store.keys import Keys
 from shared.store.store import Store
 from tests.bounces import MAILGUN_KEY, Request, SendGrid, mailgun, mailgun_failed
+from tests.store_users import give_users, refused
 from tests.system import System, open_system
 from tests.waiting import eventually
 
@@ -30,9 +31,11 @@ async def system(new_stack: Callable[..., Stack], sendgrid: SendGrid) -> AsyncIt
         "REALTIME_BOUNCES_MAILGUN_SIGNING_KEY": MAILGUN_KEY,
     }
     stack = new_stack(services=("router", "email", "realtime"), settings=settings)
+    give_users(stack)
     await stack.start()
     async with open_system(stack) as system:
         yield system
+    assert await refused(stack) == []
 
 
 async def post(system: System, report: Request) -> int:
@@ -48,7 +51,7 @@ async def mail(system: System, to: str, subject: str) -> str:
 
 
 async def end(system: System, notification_id: str) -> TracedRow:
-    async with Store(system.stack.environment["REDIS_URL"]) as store:
+    async with Store(system.stack.store.url) as store:
         trace = Trace(store, Keys())
 
         async def ended() -> TracedRow | None:
