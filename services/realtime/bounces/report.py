@@ -100,7 +100,8 @@ class BounceProvider(Protocol):
        not exist, or that its owner complained, is a ``Finding``. What is about the sender, the content or a full
        mailbox is ``SOFT``. Name the provider's page for each word.
     2. Write the check of its signature, in ``read``. Whatever does not hold is ``FORGED``.
-    3. Add a setting for the secret, and a line to ``providers.PROVIDERS``.
+    3. Add a setting for the secret, a line to ``providers.PROVIDERS``, one to the calls of ``http.operations``, and a
+       section to docs/guides/bounces.md.
     """
 
     def admit(self, headers: Mapping[str, str]) -> None:

@@ -121,10 +121,10 @@ class Certificates:
             ReportRefused: there is no certificate that holds.
             Refusal: SNS does not answer, or was asked a moment ago.
         """
-        async with self._asking:
-            if url not in self._kept:
-                await self._fetch(url)
-        certificate = self._kept[url]
+        certificate = self._kept.get(url)
+        if certificate is None:
+            async with self._asking:
+                certificate = self._kept.get(url) or await self._fetch(url)
         now = self._clock.now()
         key = certificate.public_key()
         holds = certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc
@@ -132,7 +132,7 @@ class Certificates:
             raise ReportRefused(Outcome.FORGED)
         return key
 
-    async def _fetch(self, url: str) -> None:
+    async def _fetch(self, url: str) -> x509.Certificate:
         now_s = self._monotonic_s()
         if self._asked_s is not None and now_s - self._asked_s < REFETCH_AFTER_S:
             raise unavailable()
@@ -143,12 +143,14 @@ class Certificates:
         if status != 200:
             raise ReportRefused(Outcome.FORGED)
         try:
-            self._kept[url] = x509.load_pem_x509_certificate(pem)
+            certificate = x509.load_pem_x509_certificate(pem)
         except ValueError:
             raise ReportRefused(Outcome.FORGED) from None
         self._asked_s = None
+        self._kept[url] = certificate
         if len(self._kept) > CERTIFICATES_KEPT:
             del self._kept[next(iter(self._kept))]
+        return certificate
 
 
 class Sns:
