@@ -22,6 +22,7 @@ _FEED = "{feed}*"
 _SUPPRESSED = "{x:*}*"
 _SMS = "{sms:*}*"
 _PUBLISHERS = ("{publishers}*", "{p:*}*")
+_REPORTS = "{report:*}*"
 _ROUTERS = ("{slots}*", "{audit}*", "{rejected}*")
 
 # Not part of any prefix: see ``shared.store.keys.barrier_marker``.
@@ -50,7 +51,7 @@ class StoreRole:
     reads: tuple[str, ...] = ()
 
 
-_ALL = (_LEDGER, _USERS, _DEVICES, *_MEMBERS, _ONCALL, _FEED, _SUPPRESSED, _SMS, *_PUBLISHERS, *_ROUTERS)
+_ALL = (_LEDGER, _USERS, _DEVICES, *_MEMBERS, _ONCALL, _FEED, _SUPPRESSED, _SMS, *_PUBLISHERS, _REPORTS, *_ROUTERS)
 # A waiting push or mail is not sent if the reader has seen the notification meanwhile.
 _SEEN = (_USERS, _FEED)
 
@@ -64,7 +65,11 @@ STORE_ROLES = {
         StoreRole("sms", (_LEDGER, _SMS, "{x:*}:sms"), (*_SEEN, *_MEMBERS)),
         # Forgetting a token changes its owner's record.
         StoreRole("push", (_LEDGER, _USERS, _DEVICES, *_MEMBERS), (_FEED,)),
-        StoreRole("realtime", (_LEDGER, _USERS, _DEVICES, *_MEMBERS, _FEED, "{x:*}:email"), (_ONCALL, "{publishers}*")),
+        StoreRole(
+            "realtime",
+            (_LEDGER, _USERS, _DEVICES, *_MEMBERS, _FEED, "{x:*}:email", _REPORTS),
+            (_ONCALL, "{publishers}*"),
+        ),
         StoreRole("operator", _ALL),
     )
 }

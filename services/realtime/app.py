@@ -24,6 +24,9 @@ from services.realtime.access.rates import Rates
 from services.realtime.access.refusals import FieldProblem, Refusal, from_http, from_status, invalid, unavailable
 from services.realtime.access.tickets import Tickets
 from services.realtime.access.tokens import Keys, SharedSecret, TokenVerifier
+from services.realtime.bounces.providers import configured
+from services.realtime.bounces.suppressing import Suppressing, TakenReports
+from services.realtime.bounces.webhooks import Webhooks
 from services.realtime.http.api import Api
 from services.realtime.http.api_page import api_page_routes
 from services.realtime.http.files import file_handler, page_routes
@@ -124,8 +127,9 @@ def build(node: RealtimeNode, keys: Keys, addresses: Addresses, limits: AddressL
     )  # fmt: skip
 
     secret = context.settings.email_unsubscribe_secret
-    links = Suppressions(context.store, context.keys, Channel.EMAIL, context.clock)
-    unsubscription = Unsubscription(secret.get_secret_value(), links).routes() if secret is not None else []
+    unwanted = Suppressions(context.store, context.keys, Channel.EMAIL, context.clock)
+    unsubscription = Unsubscription(secret.get_secret_value(), unwanted).routes() if secret is not None else []
+    webhooks = _webhooks(node, unwanted, addresses)
 
     app = web.Application(middlewares=[_answer_errors(origins)], client_max_size=BODY_BYTES)
     app.on_response_prepare.append(_protect)
@@ -140,12 +144,23 @@ def build(node: RealtimeNode, keys: Keys, addresses: Addresses, limits: AddressL
             web.get("/v1/openapi.json", file_handler(json.dumps(description).encode(), "application/json")),
             *api.routes(),
             *unsubscription,
+            *webhooks,
             *api_page_routes(description, viewer=bool(viewer)),
             *viewer,
             *page_routes(demo=demo),
         ]
     )
     return app
+
+
+def _webhooks(node: RealtimeNode, unwanted: Suppressions, addresses: Addresses) -> list[web.RouteDef]:
+    context = node.context
+    providers = configured(context.settings)
+    if not providers:
+        return []
+    taken = TakenReports(context.store, context.keys)
+    suppressing = Suppressing(unwanted, taken, context.directory.count, context.clock)
+    return Webhooks(providers, suppressing, addresses).routes()
 
 
 def _answer_errors(origins: Origins) -> Middleware:

@@ -1,11 +1,15 @@
 """Settings of the realtime service."""
 
 import binascii
-from base64 import urlsafe_b64decode
+import re
+from base64 import b64decode, urlsafe_b64decode
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from shared.runtime.settings import CommonSettings, UnsubscribeSettings, long_enough
@@ -13,6 +17,9 @@ from shared.runtime.settings import CommonSettings, UnsubscribeSettings, long_en
 # RFC 8292, 3.2: a point on P-256 in uncompressed form (X9.62), which begins with a four.
 _POINT_BYTES = 65
 _UNCOMPRESSED = b"\x04"
+
+# docs.aws.amazon.com/sns/latest/api/API_CreateTopic.html: at most 256 letters, digits, hyphens and underscores.
+_TOPIC_ARN = re.compile(r"arn:aws(?:-cn|-us-gov)?:sns:([a-z]{2}(?:-[a-z0-9]+)+):[0-9]{12}:[A-Za-z0-9_-]{1,256}")
 
 
 def _origin_list(text: str) -> str:
@@ -62,6 +69,50 @@ def _public_key(text: str | None) -> str | None:
     return bare
 
 
+def topic_list(text: str) -> list[str]:
+    """Read the topics of ``REALTIME_BOUNCES_SES_TOPIC_ARNS``."""
+    return _split(text)
+
+
+def region_of_topic(arn: str) -> str:
+    """Return the region that stands in a topic's name.
+
+    Raises:
+        ValueError: it is not the name of a topic.
+    """
+    found = _TOPIC_ARN.fullmatch(arn)
+    if found is None:
+        raise ValueError("every topic must look like arn:aws:sns:eu-west-1:123456789012:bounces")
+    return found[1]
+
+
+def _are_topics(text: str | None) -> str | None:
+    for arn in topic_list(text or ""):
+        region_of_topic(arn)
+    return text
+
+
+def ecdsa_key(text: str) -> ec.EllipticCurvePublicKey:
+    """Read the key that SendGrid shows: base64 of the DER form.
+
+    Raises:
+        ValueError: it is not one on P-256.
+    """
+    try:
+        key = load_der_public_key(b64decode("".join(text.split()), validate=True))
+    except (ValueError, UnsupportedAlgorithm):
+        key = None
+    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
+        return key
+    raise ValueError("must be the verification key that SendGrid shows")
+
+
+def _is_ecdsa_key(text: str | None) -> str | None:
+    if text is not None:
+        ecdsa_key(text)
+    return text
+
+
 class RealtimeSettings(UnsubscribeSettings):
     """What the realtime service reads."""
 
@@ -105,6 +156,21 @@ class RealtimeSettings(UnsubscribeSettings):
         "off", description="the page for trying out, at `/`; `carillon up` and the dev overlay turn it on"
     )
     realtime_concurrency: int = Field(200, ge=1, le=5000, description="deliveries in flight")
+    realtime_bounces_ses_topic_arns: Annotated[str | None, AfterValidator(_are_topics)] = Field(
+        None, description="SNS topics that SES reports bounces and complaints on, comma-separated"
+    )
+    realtime_bounces_sendgrid_public_key: Annotated[str | None, AfterValidator(_is_ecdsa_key)] = Field(
+        None, description="the verification key of SendGrid's signed Event Webhook"
+    )
+    realtime_bounces_postmark_user: str = Field(
+        "postmark", pattern=r"^[^:\x00-\x1f]+$", description="the user name in the URL of Postmark's webhooks"
+    )
+    realtime_bounces_postmark_password: Annotated[SecretStr | None, AfterValidator(long_enough)] = Field(
+        None, description="the password in the URL of Postmark's webhooks"
+    )
+    realtime_bounces_mailgun_signing_key: SecretStr | None = Field(
+        None, min_length=16, description="Mailgun's HTTP webhook signing key"
+    )
 
     @model_validator(mode="after")
     def _one_source_of_keys(self) -> Self:

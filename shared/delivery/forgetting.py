@@ -71,16 +71,21 @@ class ForgettingLimit:
 
     Args:
         monotonic_s: the clock.
+        by_answers: whether the share of the answers counts. It cannot where only those who are gone are heard of; then
+            no more than ``FREE_IN_HOUR`` are forgotten within an hour while ``known`` is 0.
 
     Attributes:
         known: how many addresses there are in all; the owner updates it from time to time. While it is None, only the
             share of the answers counts.
     """
 
-    def __init__(self, channel: Channel, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, channel: Channel, monotonic_s: Callable[[], float] = time.monotonic, *, by_answers: bool = True
+    ) -> None:
         self.known: int | None = None
         self._channel = channel.value
         self._monotonic_s = monotonic_s
+        self._by_answers = by_answers
         self._window = _Window(WINDOW_S)
         self._hour = _Window(HOUR_S)
         self._is_on = False
@@ -104,7 +109,7 @@ class ForgettingLimit:
         now_s = self._monotonic_s()
         self._window.add(now_s, gone=gone)
         self._hour.add(now_s, gone=gone)
-        on = self._window.gone > max(FREE_IN_WINDOW, SHARE * self._window.answers)
+        on = self._by_answers and self._window.gone > max(FREE_IN_WINDOW, SHARE * self._window.answers)
         if self.known is not None:
             on |= self._hour.gone > max(FREE_IN_HOUR, HOURLY_SHARE * self.known)
         if on == self._is_on:

@@ -1,8 +1,9 @@
 """Every Redis key name, with its lifetime and hash tag, and the ids that carry a shard.
 
-A script touches keys of one hash tag only, so that a Redis Cluster can place the tags where it likes. There are seven
+A script touches keys of one hash tag only, so that a Redis Cluster can place the tags where it likes. There are eight
 kinds of tag: a ledger shard ``{s07}``, a user ``{u:ID}``, a group ``{g:ID}``, a suppressed address ``{x:DIGEST}``, a
-device ``{d:DIGEST}``, what SMS need ``{sms:…}`` (``services/sms/keys.py``), and a few singletons such as ``{feed}``.
+device ``{d:DIGEST}``, what SMS need ``{sms:…}`` (``services/sms/keys.py``), a provider's report of bad addresses
+``{report:DIGEST}`` (string, kept for a day), and a few singletons such as ``{feed}``.
 
 A ledger script gets the shard's base key (``carillon:{s07}``) and builds the rest itself, see ``shared/ledger/lua``:
 

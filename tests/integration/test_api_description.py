@@ -13,9 +13,10 @@ import pytest_asyncio
 from pydantic import BaseModel
 
 from carillon.local.servers import LocalServer
-from services.realtime.http.shapes import Error, Frame, Inbox, Ticket, WebPushKey
+from services.realtime.http.shapes import BounceOutcomes, Error, Frame, Inbox, Ticket, WebPushKey
 from shared.core.topics import Kind
 from shared.directory.people import Person, Preferences
+from tests.bounces import every_secret, mailgun
 from tests.conftest import EmptyStore
 from tests.realtime import ALERT, Realtime, bearer, notification, realtime_node
 
@@ -25,7 +26,7 @@ CONFIG = Path(__file__).parent / "schemathesis.toml"
 
 @pytest_asyncio.fixture
 async def node(store: EmptyStore, broker: LocalServer, topic_prefix: str) -> AsyncIterator[Realtime]:
-    async with realtime_node(store.url, broker.url, topic_prefix) as running:
+    async with realtime_node(store.url, broker.url, topic_prefix, **every_secret()) as running:
         await running.context.directory.put(Person(user_id="user1", email="user1@example.com"))
         for number in range(3):
             await running.to_user("user1", notification(f"number {number}", data={"n": number}))
@@ -88,6 +89,9 @@ def _fits(answer: Any, shape: type[BaseModel]) -> None:
         ("POST", "/v1/tickets", {"headers": {"Authorization": ""}}, 401, Error),
         ("POST", "/v1/tickets", {"headers": {"Origin": "https://example.org"}}, 403, Error),
         ("GET", "/v1/ws", {}, 426, Error),
+        ("POST", "/v1/bounces/mailgun", {"data": mailgun({"event": "opened"}).body}, 200, BounceOutcomes),
+        ("POST", "/v1/bounces/mailgun", {"data": b"{}"}, 403, Error),
+        ("POST", "/v1/bounces/postmark", {"headers": {"Authorization": ""}}, 401, Error),
     ],
 )
 async def test_answers_have_the_shapes_of_the_description(

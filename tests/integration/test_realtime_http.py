@@ -17,12 +17,12 @@ from services.realtime.app import build
 from shared.core.model import Channel, Delivery, Notification, Priority, UserInbox
 from shared.directory.people import MobileDevice, Person
 from shared.directory.suppression import Cause, Suppressions, digest
-from shared.directory.unsubscribe import PATH as UNSUBSCRIBE_PATH
 from shared.directory.unsubscribe import token as link_token
 from shared.inbox.inbox import wire_body
 from shared.ledger.ledger import AlertState, NewRecord, NewRow
 from shared.store.keys import order_of
 from shared.store.store import Store
+from tests.bounces import every_secret
 from tests.conftest import EmptyStore
 from tests.realtime import ALERT, Realtime, ids_until_quiet, notification, realtime_node, told_unread
 from tests.smtp import token_without_category
@@ -465,16 +465,19 @@ async def _served_under_a_strict_policy(node: Realtime) -> None:
             assert response.status == 404
 
 
-async def test_description_names_every_call_that_is_served(node: Realtime) -> None:
-    async with node.client.get(f"{node.url}/v1/openapi.json") as response:
-        paths = (await response.json())["paths"]
-    described = {(method.upper(), path) for path, methods in paths.items() for method in methods}
-    served = {
-        (route.method, route.resource.canonical)
-        for route in _routes(node)
-        if route.resource is not None and route.resource.canonical.startswith("/v1/") and route.method != "HEAD"
-    }
-    assert {(method, path) for method, path in described if path != UNSUBSCRIBE_PATH} == served
+async def test_description_names_every_call_that_is_served(
+    store: EmptyStore, broker: LocalServer, topic_prefix: str
+) -> None:
+    async with realtime_node(store.url, broker.url, topic_prefix, **UNSUBSCRIBE, **every_secret()) as node:
+        async with node.client.get(f"{node.url}/v1/openapi.json") as response:
+            paths = (await response.json())["paths"]
+        described = {(method.upper(), path) for path, methods in paths.items() for method in methods}
+        served = {
+            (route.method, route.resource.canonical)
+            for route in _routes(node)
+            if route.resource is not None and route.resource.canonical.startswith("/v1/") and route.method != "HEAD"
+        }
+    assert described == served
 
 
 def _routes(node: Realtime) -> Any:

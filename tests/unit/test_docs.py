@@ -235,7 +235,7 @@ def test_what_each_service_reaches_in_the_store_is_documented() -> None:
         "the ledger": "{s[0-9][0-9]}*", "people": "{u:*}*", "devices": "{d:*}*", "groups": "{g:*}:members",
         "the feed": "{feed}*", "on call": "{oncall}*", "publishers": "{publishers}*",
         "suppressed mail addresses": "{x:*}:email",
-        "suppressed numbers": "{x:*}:sms", "SMS records": "{sms:*}*",
+        "suppressed numbers": "{x:*}:sms", "SMS records": "{sms:*}*", "bounce reports": "{report:*}*",
     }  # fmt: skip
     listed = {role.strip("`"): reached for role, *reached in table(page("redis.md"), "role | writes | only reads")}
     assert listed.keys() == STORE_ROLES.keys()

@@ -98,3 +98,17 @@ def test_it_is_logged_once_and_its_end_once(answers: Answers, caplog: pytest.Log
         "forgetting addresses stopped",
         "forgetting addresses resumed",
     ]
+
+
+def test_where_only_the_gone_are_heard_of_their_number_within_an_hour_counts() -> None:
+    answers = Answers()
+    answers.limit = ForgettingLimit(Channel.EMAIL, lambda: answers.now_s, by_answers=False)
+    answers.limit.known = 0
+    assert answers.forgotten(10_000) == FREE_IN_HOUR
+    assert alarm() == 1
+    answers.now_s += HOUR_S
+    assert answers.forgotten(1) == 1
+    assert alarm() == 0
+    answers.limit.known = 50_000
+    answers.now_s += HOUR_S
+    assert answers.forgotten(10_000) == 500

@@ -6,6 +6,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from deploy.monitoring.rules import ALERTS
 from deploy.monitoring.slo import ENOUGH, OBJECTIVES
+from services.realtime.bounces import metrics as bounces_metrics
 from services.sms import metrics as sms_metrics
 from shared.telemetry import metrics
 
@@ -15,7 +16,7 @@ DOCUMENT = ROOT / "docs" / "guides" / "monitoring.md"
 
 def rows() -> list[str]:
     lines = []
-    for metric in (vars(metrics) | vars(sms_metrics)).values():
+    for metric in (vars(metrics) | vars(sms_metrics) | vars(bounces_metrics)).values():
         if isinstance(metric, MetricWrapperBase):
             [family] = metric.describe()
             name = f"{family.name}_total" if family.type == "counter" else family.name

@@ -4,15 +4,33 @@ Promises that a body is read within ``BODY_S``, and that only a JSON object in U
 """
 
 import asyncio
+from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
 from pydantic_core import from_json
 
-from services.realtime.access.refusals import FieldProblem, Refusal, invalid
+from services.realtime.access.refusals import FieldProblem, Refusal, from_status, invalid
 
 # For a whole body; bodies are small.
 BODY_S = 10.0
+
+
+async def read_body(request: web.Request) -> bytes:
+    """Read a request's body, which was not read yet.
+
+    Raises:
+        Refusal: it does not come in time, or the client went away.
+        web.HTTPRequestEntityTooLarge: it is larger than the request allows.
+    """
+    try:
+        async with asyncio.timeout(BODY_S):
+            return await request.read()
+    except TimeoutError:
+        raise Refusal(408, "too_slow", "The body did not come in time.", headers={"Connection": "close"}) from None
+    except ConnectionResetError:
+        # Nobody reads the answer.
+        raise from_status(HTTPStatus.BAD_REQUEST) from None
 
 
 async def json_object(request: web.Request, *, optional: bool = False) -> dict[str, Any]:
@@ -23,13 +41,9 @@ async def json_object(request: web.Request, *, optional: bool = False) -> dict[s
         optional: an empty body stands for an empty object.
 
     Raises:
-        Refusal: it is not a JSON object, or it does not come in time.
+        Refusal: it is not a JSON object, or it does not come.
     """
-    try:
-        async with asyncio.timeout(BODY_S):
-            body = await request.read()
-    except TimeoutError:
-        raise Refusal(408, "too_slow", "The body did not come in time.", headers={"Connection": "close"}) from None
+    body = await read_body(request)
     if optional and not body:
         return {}
     value = read_json(body)

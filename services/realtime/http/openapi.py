@@ -23,12 +23,13 @@ _RESPONSES = "#/components/responses/"
 _INFO = {
     "title": "Carillon realtime",
     "version": "1",
-    "description": "A user's inbox and its live stream. Everything concerns the user whom the token names in its claim "
+    "description": "A user's inbox and its live stream. Calls with a token concern the user whom it names in its claim "
     "`sub`; what belongs to somebody else looks like what does not exist.",
 }
 _PROOFS = {
     "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
     "ticket": {"type": "apiKey", "in": "query", "name": "ticket"},
+    "password": {"type": "http", "scheme": "basic"},
 }
 
 

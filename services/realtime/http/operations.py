@@ -13,6 +13,9 @@ from pydantic import BaseModel
 from services.realtime.http.shapes import (
     Acknowledgement,
     AlertPath,
+    BounceEvents,
+    BounceOutcomes,
+    BounceReport,
     Device,
     DevicePath,
     Document,
@@ -30,8 +33,8 @@ from services.realtime.http.shapes import (
 from shared.directory.people import Preferences
 from shared.directory.unsubscribe import PATH as UNSUBSCRIBE_PATH
 
-Tag = Literal["live", "inbox", "user", "alerts"]
-Proof = Literal["token", "ticket"]
+Tag = Literal["live", "inbox", "user", "alerts", "bounces"]
+Proof = Literal["token", "ticket", "password"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,41 @@ _DONE = {204: Answer("Done.")}
 _OF_A_USER = {401: UNAUTHORIZED, 403: FORBIDDEN_ORIGIN, 429: TOO_MANY_REQUESTS, 503: UNAVAILABLE}
 _WITH_BODY = {400: INVALID, 408: TOO_SLOW, 413: TOO_LARGE}
 _LINK_INVALID = Answer("The link is not valid.", text_type="text/html")
+
+_REPORT_ANSWERS = {
+    200: Answer("What became of the report's entries.", BounceOutcomes),
+    400: _refusal("InvalidReport", "The report cannot be read."),
+    404: _refusal("NoProvider", "This provider's secret is not set."),
+    408: TOO_SLOW,
+    409: _refusal("Replayed", "This report was taken before."),
+    413: _refusal("ReportTooLarge", "The report is larger than 1 MiB, or has more than 5,000 entries."),
+    503: UNAVAILABLE,
+}
+_BAD_SIGNATURE = _refusal("BadSignature", "The signature does not hold, or is too old.")
+
+
+def _bounces(
+    name: str,
+    provider: str,
+    how: str,
+    *,
+    proofs: tuple[Proof, ...] = (),
+    body: type[BaseModel] = BounceReport,
+) -> Operation:
+    """Describe the call of one mail provider."""
+    proof = {401: _refusal("NoPassword", "The name or the password is wrong.")} if proofs else {403: _BAD_SIGNATURE}
+    return Operation(
+        method="post",
+        url=f"/v1/bounces/{name}",
+        id=f"take{provider.replace(' ', '')}Report",
+        tag="bounces",
+        summary=f"Take a report of bad addresses from {provider}",
+        description=f"{how} Served where the secret is set. Hard bounces and complaints suppress mail to the address.",
+        proofs=proofs,
+        body=body,
+        answers=_REPORT_ANSWERS | proof,
+    )
+
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
@@ -295,6 +333,10 @@ OPERATIONS: tuple[Operation, ...] = (
             503: UNAVAILABLE,
         },
     ),
+    _bounces("ses", "Amazon SES", "A message of SNS, signed by it for one of our topics."),
+    _bounces("sendgrid", "SendGrid", "The events of the signed Event Webhook.", body=BounceEvents),
+    _bounces("postmark", "Postmark", "A bounce or a spam complaint, with our name and password.", proofs=("password",)),
+    _bounces("mailgun", "Mailgun", "One event with its signature; each signature counts once."),
     Operation(
         method="get",
         url="/v1/openapi.json",

@@ -157,6 +157,14 @@ class Device(RootModel[Annotated[IosDevice | AndroidDevice | NtfyDevice | WebDev
     """Where pushes go to."""
 
 
+class BounceReport(RootModel[dict[str, Any]]):
+    """What a mail provider sends; its own documentation describes it."""
+
+
+class BounceEvents(RootModel[list[dict[str, Any]]]):
+    """The same, where a provider sends several at once."""
+
+
 # Answers.
 
 
@@ -240,6 +248,17 @@ class Ticket(BaseModel):
 
     ticket: str
     expires_in: int = Field(description="Seconds.")
+
+
+class BounceOutcomes(BaseModel):
+    """What became of a report's entries."""
+
+    suppressed: Count
+    known: Count = Field(description="They were on the suppression list already.")
+    held: Count = Field(description="So many addresses were reported that no more are suppressed for now.")
+    soft: Count = Field(description="Failures that say nothing lasting about the address.")
+    ignored: Count = Field(description="Not about a bad address.")
+    unreadable: Count
 
 
 class Document(RootModel[dict[str, Any]]):

@@ -1,0 +1,1 @@
+"""Reports of bad addresses from mail providers: one file for each provider, and what is done with a report."""
