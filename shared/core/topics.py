@@ -209,7 +209,7 @@ class Topics:
 
     def is_read(self, topic: str) -> bool:
         """Tell whether the router reads this topic, so that a publish there is answered at least with a refusal."""
-        return self.split(topic)[1].startswith(tuple(f"{self._prefix}{root}/" for root in _ROOTS))
+        return topic.startswith(tuple(f"{self._prefix}{root}/" for root in (*_ROOTS, _FROM.rstrip("/"))))
 
     def publish(self, kind: Kind, parameter: str | None = None) -> str:
         """Build the topic that a publisher uses for ``kind``."""

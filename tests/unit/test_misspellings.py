@@ -19,6 +19,7 @@ ALICE = {"user_id": "alice"}
 DISK = {"alert_type": "disk"}
 IOS = {"platform": "ios"}
 SAID = {"message": "m"}
+SHOP = {"publisher": "shop"}
 LAYER = {"users": ["a"], "rotation": "daily", "start": "2026-01-05"}
 
 
@@ -51,6 +52,19 @@ def without(document: dict[str, Any], name: str) -> dict[str, Any]:
         (Kind.EMAIL_BATCH, {}, {"emails": [MAIL], "catgory": "news"}, "catgory", "category"),
         (Kind.PUSH_MOBILE, IOS, SAID | ALICE | {"token": "abc"}, "token", "tokens"),
         (Kind.ALERT_ACKNOWLEDGE, {"alert_id": "a"}, ALICE | {"notes": "mine"}, "notes", "note"),
+        (USER, ALICE, SAID | {"notification_id": "k"}, "notification_id", "id"),
+        (USER, ALICE, SAID | {"messageId": "k"}, "messageId", "id"),
+        (USER, ALICE, SAID | {"expiry": 60}, "expiry", "expires_at"),
+        (USER, ALICE, SAID | {"delay": 60}, "delay", "send_at"),
+        (USER, ALICE, SAID | {"scheduled_at": 1_900_000_000}, "scheduled_at", "send_at"),
+        (USER, ALICE, SAID | {"prio": "high"}, "prio", "priority"),
+        (USER, ALICE, SAID | {"heading": "t"}, "heading", "title"),
+        (Kind.EMAIL_SEND, {}, MAIL | {"bodyHtml": "<p>Hello</p>"}, "bodyHtml", "html_body"),
+        (Kind.ALERT_WARNING, DISK, SAID | {"deduplication_key": "k"}, "deduplication_key", "dedup_key"),
+        (Kind.ALERT_WARNING, DISK, SAID | {"affectedSystems": ["db"]}, "affectedSystems", "affected_systems"),
+        (Kind.SYSTEM_STATUS, {}, SAID | {"state": "down"}, "state", "status"),
+        (Kind.SYSTEM_MAINTENANCE, {}, SAID | {"end_at": "2026-01-05T00:00:00Z"}, "end_at", "ends_at"),
+        (Kind.REALTIME_BROADCAST, {}, SAID | {"target_group": ["ops"]}, "target_group", "target_groups"),
     ],
 )  # fmt: skip
 def test_a_misspelt_field_that_may_be_missing_is_a_warning_or_a_refusal_with_the_right_one(
@@ -86,6 +100,10 @@ def test_a_misspelt_field_that_may_be_missing_is_a_warning_or_a_refusal_with_the
         (Kind.DIRECTORY_USER, ALICE, {"devices": [{"platform": "ios", "tokn": "a"}]}, "devices.0.tokn", "token"),
         (Kind.DIRECTORY_ONCALL, DISK, {"layers": [LAYER | {"timezon": "UTC"}]}, "layers.0.timezon", "timezone"),
         (Kind.DIRECTORY_ONCALL, DISK, {"users": ["a"], "escalations": []}, "escalations", "escalation"),
+        (Kind.DIRECTORY_PUBLISHER, SHOP, {"shares": 3}, "shares", "share"),
+        (Kind.DIRECTORY_PUBLISHER, SHOP, {"may_anwser": "any"}, "may_anwser", "may_answer"),
+        (Kind.DIRECTORY_PUBLISHER, SHOP, {"priority": "low"}, "priority", "priority_at_most"),
+        (Kind.DIRECTORY_PUBLISHER, SHOP, {"key": []}, "key", "keys"),
         (Kind.DIRECTORY_SUPPRESS, {"channel": "email"}, {"adress": "a@example.com"}, "adress", "address"),
     ],
 )  # fmt: skip
@@ -108,6 +126,24 @@ def test_a_misspelt_field_that_is_needed_or_stands_in_a_record_is_refused_with_t
         (USER, ALICE, SAID | {"data": "x"}, "must be an object"),
         (USER, ALICE, SAID | {"send_at": 1_900_000_000_000}, "must be between the years 2000 and 2099, in seconds"),
         (USER, ALICE, SAID | {"send_at": "tomorrow"}, "must be epoch seconds or RFC 3339 with a zone"),
+        (USER, ALICE, {"message": 5}, "must be a string"),
+        (USER, ALICE, {"message": ""}, "must not be empty"),
+        (USER, ALICE, {"message": None}, "required"),
+        (USER, ALICE, SAID | {"title": "a\nb"}, "must not contain control characters"),
+        (USER, ALICE, SAID | {"ttl_s": 0}, "must be greater than 0"),
+        (USER, ALICE, SAID | {"channels": []}, "must not be empty"),
+        (USER, ALICE, SAID | {"send_at": "2026-01-05T00:00:00"}, "must be epoch seconds or RFC 3339 with a zone"),
+        (Kind.EMAIL_SEND, {}, MAIL | {"to": "user@"}, "not a valid email address"),
+        (Kind.EMAIL_BATCH, {}, {"emails": MAIL}, "must be a list"),
+        (Kind.SMS_SEND, {}, SMS | {"phone": 15005550006}, "must be a string"),
+        (Kind.PUSH_MOBILE, IOS, SAID, "required, or tokens"),
+        (Kind.DIRECTORY_USER, ALICE, {"preferences": {"sms": "yes"}}, "must be true or false"),
+        (Kind.DIRECTORY_USER, ALICE, {"timezone": "CET+1"}, "not an IANA time zone"),
+        (Kind.DIRECTORY_ONCALL, DISK, {"layers": [LAYER | {"rotation": "hourly"}]}, "must be one of daily, weekly"),
+        (
+            Kind.DIRECTORY_PUBLISHER, SHOP, {"rate": "1000 per minute"},
+            "must be a rate such as 1000/60s, at most over a day, or 0 for no limit",
+        ),
         (Kind.SMS_SEND, {}, SMS | {"phone": "0151 234567"}, "not a phone number in E.164 form"),
         (Kind.PUSH_MOBILE, {"platform": "iphone"}, SAID | ALICE, "must be one of ios, android, ntfy, web"),
     ],
@@ -138,6 +174,13 @@ def test_a_wrong_type_or_value_is_refused_with_what_is_right(
         ("notifications/alerts/acknowlege/0197", "notifications/alerts/acknowledge/{alert_id}"),
         ("notifications/push/ios", "notifications/push/mobile/{platform}"),
         ("notifications/system/maintainance", "notifications/system/maintenance"),
+        ("from/shop/notification/email/send", "from/shop/notifications/email/send"),
+        ("from/shop/notifications/emails/send", "from/shop/notifications/email/send"),
+        ("notifications/alerts/warn/disk", "notifications/alerts/warning/{alert_type}"),
+        ("notifications/alerts/resolved/0197", "notifications/alerts/resolve/{alert_id}"),
+        ("notifications/cancle/0197", "notifications/cancel/{notification_id}"),
+        ("directory/users/alice", "directory/user/{user_id}"),
+        ("directory/on-call/disk", "directory/oncall/{alert_type}"),
         ("directory/users/alice", "directory/user/{user_id}"),
         ("directory/on-call/disk", "directory/oncall/{alert_type}"),
         ("websockets/connect/alice", "websocket/connect/{user_id}"),
