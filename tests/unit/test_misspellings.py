@@ -181,8 +181,6 @@ def test_a_wrong_type_or_value_is_refused_with_what_is_right(
         ("notifications/cancle/0197", "notifications/cancel/{notification_id}"),
         ("directory/users/alice", "directory/user/{user_id}"),
         ("directory/on-call/disk", "directory/oncall/{alert_type}"),
-        ("directory/users/alice", "directory/user/{user_id}"),
-        ("directory/on-call/disk", "directory/oncall/{alert_type}"),
         ("websockets/connect/alice", "websocket/connect/{user_id}"),
         ("fleet/truck/7", None),
         ("x" * 2000, None),
