@@ -47,7 +47,7 @@ QUICK_TESTS := $(patsubst %,tests/integration/test_%.py,broker_roles directory l
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install up check check-locks check-manifests test test-fast images bench chaos chaos-long lock upgrade clean
+.PHONY: help install up check check-locks check-manifests rules test test-fast images bench chaos chaos-long lock upgrade clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -92,6 +92,9 @@ $(CHECKOV)/.installed: $(CHECKOV_LOCK) | $(STAMP)
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(CHECKOV)
 	$(BIN)/uv pip install --quiet --python $(CHECKOV)/bin/python --require-hashes -r $(CHECKOV_LOCK)
 	@touch $@
+
+rules: $(STAMP)  ## write clients/rules.json again after a change of what publishers may send
+	$(BIN)/python -m services.router.rules
 
 test: $(STAMP)  ## run all tests (as root on Debian it installs the programs that they need)
 	@tests/programs.sh $(TEST_PROGRAMS)

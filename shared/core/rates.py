@@ -34,7 +34,7 @@ def read_rate(text: object) -> Rate:
     """
     if isinstance(text, Rate):
         return text
-    if text in (0, "0"):
+    if text == "0" or (type(text) is int and text == 0):
         return Rate(0)
     found = _RATE.fullmatch(text) if isinstance(text, str) else None
     if found:

@@ -90,10 +90,10 @@ _FROM = "from/"
 _ROOTS = ("notifications", "websocket", "directory")
 
 # A longer topic is compared with none, and not all of its levels are shown in a log.
-_COMPARED_CHARS = 128
+COMPARED_CHARS = 128
 _LEVELS_SHOWN = 6
-_CLOSE_TOPIC = 0.55
-_CLOSE_LEVEL = 0.75
+CLOSE_TOPIC = 0.55
+CLOSE_LEVEL = 0.75
 _LEVELS = frozenset(level for pattern in _PATTERNS.values() for level in pattern.split("/") if "{" not in level)
 
 
@@ -104,13 +104,13 @@ _STEMS = {pattern.partition("/{")[0]: pattern for pattern in _PATTERNS.values()}
 def _nearest(text: str) -> tuple[float, str]:
     """Return the pattern that is spelt most alike before its parameter, and how much, from 0 to 1; or an empty one."""
     asked = text.casefold()
-    found = get_close_matches(asked, _STEMS, n=1, cutoff=_CLOSE_TOPIC)
+    found = get_close_matches(asked, _STEMS, n=1, cutoff=CLOSE_TOPIC)
     return (SequenceMatcher(None, found[0], asked).ratio(), _STEMS[found[0]]) if found else (0.0, "")
 
 
 @lru_cache(maxsize=1024)
 def _is_near_a_level(level: str) -> bool:
-    return level in _LEVELS or nearest(level, _LEVELS, _CLOSE_LEVEL) is not None
+    return level in _LEVELS or nearest(level, _LEVELS, CLOSE_LEVEL) is not None
 
 
 # A receipt's topic is a choice of the publisher's; none has a use for a longer one.
@@ -187,7 +187,7 @@ class Topics:
         """
         publisher, topic = self.split(topic)
         asked = topic.removeprefix(self._prefix).strip("/")
-        if len(asked) > _COMPARED_CHARS or len(publisher) > _COMPARED_CHARS:
+        if len(asked) > COMPARED_CHARS or len(publisher) > COMPARED_CHARS:
             return None
         stem, _, last = asked.rpartition("/")
         found = _nearest(stem)

@@ -196,7 +196,7 @@ def test_what_any_notification_may_say_is_documented() -> None:
 
 def said_on(kind: Kind, params: dict[str, str]) -> set[str]:
     """Return what a publish may say, but for what any notification may and for what its topic says."""
-    model = parse._MODELS[kind]
+    model = parse.MODELS[kind]
     if not issubclass(model, BaseModel):
         # A change of a person.
         return set(Person.model_fields) - params.keys()

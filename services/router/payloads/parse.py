@@ -31,7 +31,10 @@ from shared.directory.publishers import NamedPublisher
 
 Publish: TypeAlias = notifications.Notification | control.Control | PersonChange | OnCall | NamedPublisher
 
-_MODELS: Mapping[Kind, type[Publish]] = {
+NOT_ON_THIS_TOPIC = "not on this topic"
+DIFFERS_FROM_TOPIC = "differs from the topic"
+
+MODELS: Mapping[Kind, type[Publish]] = {
     Kind.REALTIME_USER: notifications.RealtimeUser,
     Kind.REALTIME_GROUP: notifications.RealtimeGroup,
     Kind.REALTIME_BROADCAST: notifications.RealtimeBroadcast,
@@ -57,10 +60,10 @@ _MODELS: Mapping[Kind, type[Publish]] = {
 }
 
 # Records refuse what they do not know, and whoever writes one may say its name in the payload, too.
-_RECORDS = (PersonChange, OnCall, NamedPublisher)
+RECORDS = (PersonChange, OnCall, NamedPublisher)
 
 # What is read where the payload names a template.
-_TEMPLATED: Mapping[Kind, type[Publish]] = {
+TEMPLATED: Mapping[Kind, type[Publish]] = {
     Kind.REALTIME_USER: templated.TemplatedUser,
     Kind.REALTIME_GROUP: templated.TemplatedGroup,
     Kind.REALTIME_BROADCAST: templated.TemplatedBroadcast,
@@ -70,7 +73,7 @@ _TEMPLATED: Mapping[Kind, type[Publish]] = {
 }
 
 # What an empty payload means: a deletion in the directory, and an empty object where the topic says all that is needed.
-_WHEN_EMPTY: Mapping[Kind, type[Publish]] = {
+WHEN_EMPTY: Mapping[Kind, type[Publish]] = {
     Kind.ALERT_RESOLVE: control.AlertResolve,
     Kind.CANCEL: control.Cancel,
     Kind.SESSION_CONNECT: control.SessionConnect,
@@ -123,23 +126,23 @@ def read(
         Rejected: with the code ``too_large``, ``invalid_json`` or ``invalid_payload``.
     """
     check_size(kind, len(payload))
-    model = _MODELS[kind]
+    model = MODELS[kind]
     document: dict[str, Any] = {}
-    if not payload and kind in _WHEN_EMPTY:
-        model = _WHEN_EMPTY[kind]
+    if not payload and kind in WHEN_EMPTY:
+        model = WHEN_EMPTY[kind]
     else:
         document = _object(payload)
     if len(payload) > OBJECT_BYTES:
         _check_mails(document.get("emails"))
     said = document
-    if model in _RECORDS:
+    if model in RECORDS:
         _same_name(document, params)
     elif envelope and model is not control.Suppress:
         document = {**envelope, **document}
     if "template" in document and issubclass(model, Envelope):
-        if kind not in _TEMPLATED:
-            raise invalid_payload((FieldProblem("template", "not on this topic"),))
-        model = _TEMPLATED[kind]
+        if kind not in TEMPLATED:
+            raise invalid_payload((FieldProblem("template", NOT_ON_THIS_TOPIC),))
+        model = TEMPLATED[kind]
     if not issubclass(model, Payload):
         return Read(_record(model, document, params, payload))
     unread = unknown_fields(model, said, params) if model.model_config.get("extra") == "ignore" else []
@@ -224,4 +227,4 @@ def _same_name(document: Mapping[str, Any], params: Mapping[str, str]) -> None:
     """Refuse a directory record that names another person or type than its topic: one of the two is a mistake."""
     differing = [name for name, value in params.items() if document.get(name, value) != value]
     if differing:
-        raise invalid_payload(tuple(FieldProblem(name, "differs from the topic") for name in differing))
+        raise invalid_payload(tuple(FieldProblem(name, DIFFERS_FROM_TOPIC) for name in differing))

@@ -126,7 +126,7 @@ def rejection_of(error: ValidationError, meant: Meant, unread: Sequence[FieldPro
 
 # pydantic's error types to our words; filled with the error's context. Its own sentences change between releases and
 # some quote the value. Every lower bound of a length here is 1.
-_WORDS: Mapping[str, str] = {
+WORDS: Mapping[str, str] = {
     "missing": "required",
     "extra_forbidden": "unknown",
     "string_type": "must be a string",
@@ -166,8 +166,8 @@ def _problem(detail: ErrorDetails, meant: Meant) -> FieldProblem:
         plain = str(context["expected"]).replace("'", "").replace(" or ", ", ")
         context["expected"] = _MEMBER.sub(r"\1", plain)
     if detail["type"] == "extra_forbidden":
-        return FieldProblem(field[:FIELD_CHARS], _WORDS["extra_forbidden"], meant(detail["loc"]))
-    template = _WORDS.get(detail["type"])
+        return FieldProblem(field[:FIELD_CHARS], WORDS["extra_forbidden"], meant(detail["loc"]))
+    template = WORDS.get(detail["type"])
     # A type that is not in the table is one of ours (shared.core.fields), whose message is already in our words.
     return FieldProblem(field[:FIELD_CHARS], template.format(**context) if template else detail["msg"])
 

@@ -17,7 +17,7 @@ UNKNOWN = "unknown"
 DIFFERS = "differs from the topic, which counts"
 
 # What others call a field of ours; the first of these that the topic takes and the payload does not say is meant.
-_OTHER_WORDS: Mapping[str, tuple[str, ...]] = {
+OTHER_WORDS: Mapping[str, tuple[str, ...]] = {
     "text": ("message", "body"),
     "msg": ("message", "body"),
     "content": ("message", "body"),
@@ -58,10 +58,10 @@ _OTHER_WORDS: Mapping[str, tuple[str, ...]] = {
     "deliverat": ("send_at",),
 }
 
-_OURS = frozenset(each for words in _OTHER_WORDS.values() for each in words)
+_OURS = frozenset(each for words in OTHER_WORDS.values() for each in words)
 
 # Fields that are objects, so that an object of another name may be meant for them.
-_OBJECTS = frozenset({"data", "services"})
+OBJECTS = frozenset({"data", "services"})
 
 
 def unknown_fields(model: type[Payload], document: Mapping[str, Any], params: Mapping[str, str]) -> list[FieldProblem]:
@@ -92,7 +92,7 @@ def _unread(
     meant = _meant_in(model, name[: NAME_CHARS + 1], tuple(params), tuple(sorted(document.keys() & _OURS)))
     # An object of another name: what stands in it belongs to the payload itself, as far as it is known there.
     inside = [each for each in value if each in model.model_fields] if isinstance(value, Mapping) else []
-    if inside and meant not in _OBJECTS:
+    if inside and meant not in OBJECTS:
         return [FieldProblem(f"{name}.{each}"[-FIELD_CHARS:], UNKNOWN, each) for each in inside]
     return [FieldProblem(name[:FIELD_CHARS], UNKNOWN, meant)]
 
@@ -109,7 +109,7 @@ def _meant_in(model: type[Payload], name: str, params: tuple[str, ...], said: tu
 
 
 def _meant(name: str, known: Collection[str], said: Collection[str] = ()) -> str | None:
-    others = (each for each in _OTHER_WORDS.get(letters(name), ()) if each in known and each not in said)
+    others = (each for each in OTHER_WORDS.get(letters(name), ()) if each in known and each not in said)
     return next(others, None) or nearest(name, known)
 
 
