@@ -200,6 +200,11 @@ ROUTER = (
         unit="ops",
     ),
     Panel(
+        "Refused publishes by code",
+        "None, or few. rate_limited: a publisher is over its rate; unauthorized: its record does not allow it.",
+        ((f"sum by (code) (rate(carillon_refused_publishes_total[{_RATE}])) > 0", "{{code}}"),),
+    ),
+    Panel(
         "Refused and repeated publishes",
         "None refused.",
         (

@@ -7,6 +7,7 @@ from services.router.intake.admission import Admission
 from services.router.intake.intake import UNKNOWN, Intake
 from services.router.intake.slot_connections import IntakeLanes
 from services.router.intake.slots import Slots
+from services.router.payloads.rejection import RejectionCode
 from services.router.planning.performer import Performer
 from services.router.planning.planner import Planner
 from services.router.planning.tasks import Task
@@ -36,7 +37,7 @@ log = logging.getLogger(__name__)
 async def route(context: Context[RouterSettings]) -> None:
     """Take publishes, perform tasks and sweep until told to stop."""
     settings = context.settings
-    metrics.prepare_router([*(kind.value for kind in Kind), UNKNOWN])
+    metrics.prepare_router([*(kind.value for kind in Kind), UNKNOWN], [code.value for code in RejectionCode])
     templates = load(settings.templates_dir) if settings.templates_dir else {}
     log.info("templates", extra={"templates": sorted(templates)})
     lists = {

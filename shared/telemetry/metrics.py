@@ -60,8 +60,12 @@ forgotten_addresses = Counter(
     "carillon_forgotten_addresses", "Addresses forgotten because their provider said that they are gone.", ["channel"]
 )
 
+refused_publishes = Counter(
+    "carillon_refused_publishes", "Publishes that the router refused, by the code of the receipt.", ["code"]
+)
 withheld_receipts = Counter(
-    "carillon_withheld_receipts", "Receipts that were not published, because their topic is not below receipts/."
+    "carillon_withheld_receipts",
+    "Receipts that were not published, because their topic is not below receipts/, or not their publisher's own.",
 )
 
 exhausted_escalations = Counter(
@@ -142,8 +146,10 @@ def prepare_lane(lane: str) -> None:
         left_rows.labels(lane, why)
 
 
-def prepare_router(kinds: Iterable[str]) -> None:
+def prepare_router(kinds: Iterable[str], codes: Iterable[str]) -> None:
     """Create the router's series at 0."""
+    for code in codes:
+        refused_publishes.labels(code)
     for kind in kinds:
         for priority in Priority:
             for outcome in INTAKE_OUTCOMES:

@@ -383,6 +383,7 @@ class Intake:
     def _refuse(self, taken: Taken, rejected: Rejected) -> None:
         taken.publish = taken.draft = None
         taken.receipt = rejected.receipt()
+        metrics.series(metrics.refused_publishes, rejected.code.value).inc()
         self._count(taken, "rejected")
 
     async def _carry_out(self, wave: Sequence[Taken]) -> None:
