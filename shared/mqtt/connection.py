@@ -75,14 +75,14 @@ _FAILURE = 0x80
 
 _READ_BYTES = 256 * 1024
 
-# What one may publish on: MQTT 5, 4.7, without what begins with $ (4.7.2), and without what 1.5.4 leaves to the broker
-# to refuse (control characters, code points that are no characters). A response topic is a stranger's choice, and a
-# broker that refuses one may end the connection of whoever publishes on it.
-_NO_TOPIC_NAME = re.compile(
-    "^[$]|[+#\x00-\x1f\x7f-\x9f\ufdd0-\ufdef"
-    + "".join(f"{chr(p << 16 | 0xFFFE)}{chr(p << 16 | 0xFFFF)}" for p in range(17))
-    + "]"
+# What 1.5.4 leaves to the broker to refuse: control characters, code points that are no characters, and surrogates.
+# A text may be a stranger's choice, and a broker that refuses one may end the connection of whoever sent it.
+_NO_CHARACTERS = "\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef" + "".join(
+    f"{chr(p << 16 | 0xFFFE)}{chr(p << 16 | 0xFFFF)}" for p in range(17)
 )
+_NO_TEXT = re.compile(f"[{_NO_CHARACTERS}]")
+# What one may not publish on: MQTT 5, 4.7, and what begins with $ (4.7.2).
+_NO_TOPIC_NAME = re.compile(f"^[$]|[+#{_NO_CHARACTERS}]")
 # EMQX, mqtt.max_topic_levels: 128 by default; mosquitto, TOPIC_HIERARCHY_LIMIT: 200.
 _TOPIC_LEVELS = 128
 _STRING_BYTES = 65_535  # MQTT 5, 1.5.4
@@ -102,16 +102,22 @@ class _Publish:
     correlation: bytes | None
     expiry_s: int | None
     user_properties: UserProperties
+    content_type: str | None
 
 
 def is_topic_name(topic: str) -> bool:
     """Tell whether every broker lets one publish on this topic, as far as its form goes."""
     return (
         bool(topic)
+        and not _NO_TOPIC_NAME.search(topic)
         and len(topic.encode()) <= _STRING_BYTES
         and topic.count("/") < _TOPIC_LEVELS
-        and not _NO_TOPIC_NAME.search(topic)
     )
+
+
+def is_text(text: str) -> bool:
+    """Tell whether every broker takes this text as a property."""
+    return not _NO_TEXT.search(text) and len(text.encode()) <= _STRING_BYTES
 
 
 def failed_publish(why: str) -> "asyncio.Future[bool]":
@@ -377,6 +383,7 @@ class Broker:
         correlation: bytes | None = None,
         expiry_s: int | None = None,
         user_properties: UserProperties = (),
+        content_type: str | None = None,
     ) -> "asyncio.Future[bool]":
         """Publish at QoS 1 without waiting.
 
@@ -396,7 +403,8 @@ class Broker:
             _fail(future, "too much waits for the broker")
             return future
         data = payload.encode() if isinstance(payload, str) else payload
-        publish = _Publish(topic, data, future, response_topic, correlation, expiry_s, user_properties)
+        properties = (response_topic, correlation, expiry_s, user_properties, content_type)
+        publish = _Publish(topic, data, future, *properties)
         self._unconfirmed.take(len(data))
         if len(self._in_flight) >= self._window:
             self._outbox.append(publish)
@@ -422,6 +430,7 @@ class Broker:
                 correlation=publish.correlation,
                 expiry_s=publish.expiry_s,
                 user_properties=publish.user_properties,
+                content_type=publish.content_type,
             )
         )
 

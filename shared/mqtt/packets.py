@@ -25,13 +25,14 @@ _DUP = 0x08  # 3.3.1.1
 
 # 2.2.2.2: identifiers of the properties that a PUBLISH may carry.
 _MESSAGE_EXPIRY = 0x02
+_CONTENT_TYPE = 0x03
 _RESPONSE_TOPIC = 0x08
 _CORRELATION_DATA = 0x09
 _USER_PROPERTY = 0x26
 
 _FIXED_SIZES = {0x01: 1, _MESSAGE_EXPIRY: 4, 0x23: 2}
 _LENGTH_PREFIXED = {
-    0x03: "the content type",
+    _CONTENT_TYPE: "the content type",
     _RESPONSE_TOPIC: "the response topic",
     _CORRELATION_DATA: "the correlation data",
 }
@@ -70,6 +71,7 @@ class Incoming:
         held_bytes: what it counts for where what is in hand is bounded.
         cut_bytes: how much of its payload was dropped on arrival, because the packet is larger than any should be.
         problem: what of it cannot be read, in words that repeat nothing of it; empty for nearly all.
+        content_type: what the publisher says the payload is.
     """
 
     topic: str
@@ -84,6 +86,7 @@ class Incoming:
     held_bytes: int = field(default=0, compare=False)
     cut_bytes: int = 0
     problem: str = ""
+    content_type: str | None = None
 
     @property
     def payload_bytes(self) -> int:
@@ -223,6 +226,8 @@ def _read_properties(incoming: Incoming, body: bytes, at: int, end: int) -> None
                 incoming.problem = incoming.problem or wrong
             elif identifier == _RESPONSE_TOPIC:
                 incoming.response_topic = text
+            else:
+                incoming.content_type = text
         elif identifier in _FIXED_SIZES:
             if identifier == _MESSAGE_EXPIRY:
                 (incoming.expiry_s,) = struct.unpack_from("!I", body, at)
@@ -244,9 +249,12 @@ def encode_publish(
     correlation: bytes | None = None,
     expiry_s: int | None = None,
     user_properties: UserProperties = (),
+    content_type: str | None = None,
 ) -> bytes:
     """Write a PUBLISH at QoS 1, not retained (3.3)."""
     properties = b""
+    if content_type is not None:
+        properties += bytes((_CONTENT_TYPE,)) + _prefix(content_type.encode())
     if expiry_s is not None:
         properties += struct.pack("!BI", _MESSAGE_EXPIRY, expiry_s)
     if response_topic is not None:

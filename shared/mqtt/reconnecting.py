@@ -94,6 +94,7 @@ class BrokerLink:
         correlation: bytes | None = None,
         expiry_s: int | None = None,
         user_properties: UserProperties = (),
+        content_type: str | None = None,
     ) -> "asyncio.Future[bool]":
         """Publish on the current connection; see ``Broker.publish``."""
         if self._broker is None:
@@ -105,6 +106,7 @@ class BrokerLink:
             correlation=correlation,
             expiry_s=expiry_s,
             user_properties=user_properties,
+            content_type=content_type,
         )
 
     async def sendable(self) -> None:

@@ -35,6 +35,7 @@ _mids = st.integers(1, 65535)
     correlation=st.none() | st.binary(max_size=200),
     expiry_s=st.none() | st.integers(0, 2**32 - 1),
     user_properties=st.lists(st.tuples(_text, _text), max_size=3),
+    content_type=st.none() | _text,
 )
 def test_paho_reads_our_publish_and_so_do_we(
     topic: str,
@@ -44,6 +45,7 @@ def test_paho_reads_our_publish_and_so_do_we(
     correlation: bytes | None,
     expiry_s: int | None,
     user_properties: list[tuple[str, str]],
+    content_type: str | None,
 ) -> None:
     packet = encode_publish(
         topic,
@@ -53,6 +55,7 @@ def test_paho_reads_our_publish_and_so_do_we(
         correlation=correlation,
         expiry_s=expiry_s,
         user_properties=user_properties,
+        content_type=content_type,
     )
     ((first_byte, body, _),) = Framer().feed(packet)
 
@@ -63,9 +66,12 @@ def test_paho_reads_our_publish_and_so_do_we(
     assert getattr(properties, "CorrelationData", None) == correlation
     assert getattr(properties, "MessageExpiryInterval", None) == expiry_s
     assert getattr(properties, "UserProperty", []) == user_properties
+    assert getattr(properties, "ContentType", None) == content_type
 
     ours = decode_publish(first_byte, body)
-    assert ours == Incoming(topic, payload, mid, 1, response_topic, correlation, expiry_s, ours.user_properties)
+    assert ours == Incoming(
+        topic, payload, mid, 1, response_topic, correlation, expiry_s, ours.user_properties, content_type=content_type
+    )
     assert list(ours.user_properties) == user_properties
 
 

@@ -40,7 +40,7 @@ from services.router.intake.admission import (
 )
 from services.router.intake.fair_queue import FairQueue
 from services.router.intake.warnings import foreseen
-from services.router.payloads import notifications
+from services.router.payloads import cloudevents, notifications
 from services.router.payloads.parse import Publish, check_size, read, says
 from services.router.payloads.rejection import FieldProblem, Rejected, RejectionCode
 from services.router.planning.compose import NO_TEMPLATES, Draft, compose
@@ -326,13 +326,7 @@ class Intake:
         limited = [one for one in asking if self._admission.rate_of(one.publisher, one.record).is_limit]
         if not limited:
             return
-        asked = [
-            Asked(
-                one.publisher,
-                name_of(one.incoming.user_property(IDEMPOTENCY_PROPERTY), one.incoming.payload, one.packet),
-            )
-            for one in limited
-        ]
+        asked = [Asked(one.publisher, _name(one)) for one in limited]
         for one, wait_s in zip(limited, await self._admission.over_rate(asked, records), strict=True):
             if wait_s:
                 self._refuse(one, too_many(wait_s))
@@ -346,13 +340,17 @@ class Intake:
             plain = self._topics.plain(incoming.topic)
             check_topic(route.publisher, record, plain, self._topics.pattern(route.kind))
             check_size(route.kind, incoming.payload_bytes)
+            event = cloudevents.read_event(incoming.content_type, incoming.user_properties, incoming.payload)
+            payload = incoming.payload if event is None else event.payload
             envelope = envelope_of(incoming)
+            if event is not None:
+                envelope = event.envelope(route.kind) | envelope
             reject_unknown = self._reject_unknown_fields
             if record.unknown_fields is not None:
                 reject_unknown = record.unknown_fields == "reject"
-            found = read(route.kind, route.params, incoming.payload, envelope=envelope, reject_unknown=reject_unknown)
+            found = read(route.kind, route.params, payload, envelope=envelope, reject_unknown=reject_unknown)
             taken.publish, taken.warnings = found.publish, [*found.unread]
-            if "ttl_s" in envelope and not says(incoming.payload, "ttl_s"):
+            if "ttl_s" in envelope and not says(payload, "ttl_s"):
                 taken.unstable = frozenset({"ttl_s"})
             if isinstance(taken.publish, notifications.Notification):
                 for priority in priorities(taken.publish):
@@ -562,6 +560,16 @@ def _may_be_told(answer: bool | BaseException) -> bool:
     if isinstance(answer, BaseException) and not isinstance(answer, BrokerUnavailable):
         raise answer
     return isinstance(answer, BrokerUnavailable) and not isinstance(answer, PublishRefused)
+
+
+def _name(taken: Taken) -> bytes:
+    """Name a publish so that it has the same name when it is sent again."""
+    incoming = taken.incoming
+    key = incoming.user_property(IDEMPOTENCY_PROPERTY)
+    event = cloudevents.identity_of(incoming.content_type, incoming.user_properties, incoming.payload, key)
+    if event is not None:
+        return name_of(event, b"", taken.packet)
+    return name_of(key, incoming.payload, taken.packet)
 
 
 def envelope_of(incoming: Incoming) -> dict[str, object]:
