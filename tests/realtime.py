@@ -13,6 +13,7 @@ import jwt
 from services.realtime.app import serve_clients
 from services.realtime.node.node import RealtimeNode
 from services.realtime.node.provider import InboxProvider
+from services.realtime.publish.router_link import RouterLink
 from services.realtime.settings import RealtimeSettings
 from shared.core.model import (
     Address,
@@ -69,6 +70,7 @@ class Realtime:
     provider: InboxProvider
     client: aiohttp.ClientSession
     url: str
+    router: RouterLink
 
     async def deliver(self, what: Notification | str, address: Address, *, due_ms: int = 0) -> Notification:
         """Make one attempt at delivering to an inbox or to the feed."""
@@ -166,6 +168,7 @@ async def realtime_node(
     )  # fmt: skip
     async with open_context(read, "realtime") as context:
         node = RealtimeNode(context, heartbeat_s=heartbeat_s, feed_check_s=feed_check_s)
-        async with node.running(), serve_clients(node) as port, aiohttp.ClientSession() as client:
+        router = RouterLink(context.address, context.topics, context.instance)
+        async with node.running(), serve_clients(node, router) as port, aiohttp.ClientSession() as client:
             await eventually(lambda: node._link.is_up, what="the node's link to the broker")
-            yield Realtime(context, node, InboxProvider(node.changes), client, f"http://127.0.0.1:{port}")
+            yield Realtime(context, node, InboxProvider(node.changes), client, f"http://127.0.0.1:{port}", router)

@@ -129,8 +129,14 @@ def _channel_role(topics: Topics, channel: Channel, events: str, receipts: str) 
     if channel is not Channel.REALTIME:
         return Role(channel, publish=(events,), subscribe=jobs, bound=False)
     between = (topics.node("+"), topics.all_nodes)
-    # A gateway's session is told of live notifications where its connect was answered.
-    return Role(channel, publish=(events, receipts, *between), subscribe=(*jobs, *between), bound=False)
+    return Role(
+        channel,
+        # A gateway's session is told of live notifications where its connect was answered. What publishers post over
+        # HTTP is published in their names.
+        publish=(events, receipts, topics.said_by("+", "#"), *between),
+        subscribe=(*jobs, topics.http_receipts("+", "+"), *between),
+        bound=False,
+    )
 
 
 def whoever_is_on_this_machine(prefix: str = "") -> Role:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from services.realtime.app import serve_clients
 from services.realtime.node.node import RealtimeNode
 from services.realtime.node.provider import InboxProvider
+from services.realtime.publish.router_link import RouterLink
 from services.realtime.settings import RealtimeSettings
 from shared.core.model import Channel
 from shared.runtime.service import ChannelService, Context, run_channel
@@ -26,8 +27,9 @@ def main() -> None:
         return (InboxProvider(nodes[0].changes),)
 
     @asynccontextmanager
-    async def serve(_context: Context[RealtimeSettings]) -> AsyncIterator[None]:
-        async with nodes[0].running(), serve_clients(nodes[0]):
+    async def serve(context: Context[RealtimeSettings]) -> AsyncIterator[None]:
+        router = RouterLink(context.address, context.topics, context.instance)
+        async with nodes[0].running(), serve_clients(nodes[0], router):
             yield
 
     run_channel(

@@ -31,17 +31,26 @@ from services.realtime.http.api import Api
 from services.realtime.http.api_page import api_page_routes
 from services.realtime.http.files import file_handler, page_routes
 from services.realtime.http.openapi import describe
+from services.realtime.http.operations import OPERATIONS
 from services.realtime.http.unsubscribe import Unsubscription
 from services.realtime.http.viewer import viewer_routes
 from services.realtime.node.node import RealtimeNode
+from services.realtime.publish import metrics
+from services.realtime.publish.endpoints import PublishEndpoints
+from services.realtime.publish.operations import PUBLISHER_OPERATIONS
+from services.realtime.publish.outcomes import Outcomes
+from services.realtime.publish.publisher_keys import PublisherKeys
+from services.realtime.publish.router_link import RouterLink
 from services.realtime.settings import RealtimeSettings
 from services.realtime.sockets.client_frames import ClientFrames
 from services.realtime.sockets.endpoints import SessionEndpoints
 from shared.core.errors import ConfigError, StoreUnavailable
 from shared.core.model import Channel
+from shared.directory.publishers import Publishers
 from shared.directory.suppression import Suppressions
 from shared.directory.unsubscribe import PATH as UNSUBSCRIBE_PATH
 from shared.ledger.acknowledging import Acknowledging
+from shared.ledger.reader import Trace
 from shared.telemetry.log import frames
 
 log = logging.getLogger(__name__)
@@ -59,8 +68,8 @@ _SHUTDOWN_S = 2.0
 
 
 @asynccontextmanager
-async def serve_clients(node: RealtimeNode) -> AsyncIterator[int]:
-    """Serve WebSocket, SSE, API and page while the context stands.
+async def serve_clients(node: RealtimeNode, router: RouterLink) -> AsyncIterator[int]:
+    """Serve WebSocket, SSE, API, publishers and page while the context stands.
 
     Yields:
         The port, which the system chose when 0 was asked for.
@@ -69,15 +78,18 @@ async def serve_clients(node: RealtimeNode) -> AsyncIterator[int]:
         ConfigError: the port cannot be had.
     """
     settings = node.context.settings
+    metrics.prepare()
     async with AsyncExitStack() as stack:
         keys = await _keys(settings, stack)
         addresses = Addresses(settings.trusted_proxies)
         limits = AddressLimits(
             settings.realtime_max_sessions_per_address, settings.realtime_new_sessions_per_address_per_s
         )
-        runner = web.AppRunner(build(node, keys, addresses, limits), shutdown_timeout=_SHUTDOWN_S)
+        await stack.enter_async_context(router.running())
+        runner = web.AppRunner(build(node, keys, addresses, limits, router), shutdown_timeout=_SHUTDOWN_S)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
+        stack.push_async_callback(router.drained)
         listening = await _listen(settings, runner, addresses, limits)
         stack.push_async_callback(node.close_sessions)
         stack.callback(listening.close)
@@ -110,7 +122,9 @@ async def _keys(settings: RealtimeSettings, stack: AsyncExitStack) -> Keys:
     return await stack.enter_async_context(RemoteKeys(settings.realtime_jwks_url or ""))
 
 
-def build(node: RealtimeNode, keys: Keys, addresses: Addresses, limits: AddressLimits) -> web.Application:
+def build(
+    node: RealtimeNode, keys: Keys, addresses: Addresses, limits: AddressLimits, router: RouterLink
+) -> web.Application:
     """Put the application together."""
     context = node.context
     origins = Origins(context.settings.allowed_origins)
@@ -126,6 +140,10 @@ def build(node: RealtimeNode, keys: Keys, addresses: Addresses, limits: AddressL
         webpush_key=context.settings.realtime_webpush_public_key,
     )  # fmt: skip
 
+    publisher_keys = PublisherKeys(Publishers(context.store, context.keys).of_key, addresses)
+    outcomes = Outcomes(Trace(context.store, context.keys))
+    publish = PublishEndpoints(publisher_keys, router, outcomes, Rates(per_s, per_s * BURST_S), context.stopping)
+
     secret = context.settings.email_unsubscribe_secret
     unwanted = Suppressions(context.store, context.keys, Channel.EMAIL, context.clock)
     unsubscription = Unsubscription(secret.get_secret_value(), unwanted).routes() if secret is not None else []
@@ -134,7 +152,7 @@ def build(node: RealtimeNode, keys: Keys, addresses: Addresses, limits: AddressL
     app = web.Application(middlewares=[_answer_errors(origins)], client_max_size=BODY_BYTES)
     app.on_response_prepare.append(_protect)
     app.on_response_prepare.append(origins.sign)
-    description = describe()
+    description = describe((*OPERATIONS, *PUBLISHER_OPERATIONS))
     demo = context.settings.realtime_demo_page == "on"
     viewer = viewer_routes() if demo else []
     app.add_routes(
@@ -143,6 +161,7 @@ def build(node: RealtimeNode, keys: Keys, addresses: Addresses, limits: AddressL
             web.get("/v1/events", sessions.events, allow_head=False),
             web.get("/v1/openapi.json", file_handler(json.dumps(description).encode(), "application/json")),
             *api.routes(),
+            *publish.routes(),
             *unsubscription,
             *webhooks,
             *api_page_routes(description, viewer=bool(viewer)),

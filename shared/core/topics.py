@@ -180,6 +180,10 @@ class Topics:
             return topic
         return f"{self._from}{publisher}/{topic.removeprefix(self._prefix)}"
 
+    def said_by(self, publisher: str, plain: str) -> str:
+        """Build the topic on which a known publisher says what stands on a plain one; the reverse of ``plain``."""
+        return f"{self._from}{publisher}/{plain}"
+
     def nearest(self, topic: str) -> str | None:
         """Return the topic that was most likely meant by one that the contract does not know; None where none is near.
 
@@ -267,6 +271,10 @@ class Topics:
         name = topic.removeprefix(f"{self._prefix}receipts/{own}")
         is_name = bool(name.strip("/")) and name != topic and not set(name) & set("+#")
         return is_name and name.isprintable() and len(topic.encode(errors="replace")) <= TOPIC_BYTES
+
+    def http_receipts(self, publisher: str, node_id: str) -> str:
+        """Build the topic on which one realtime process is answered what it publishes for a publisher."""
+        return f"{self._prefix}receipts/{publisher}/http/{node_id}"
 
     def jobs(self, lane: str, priority: Priority) -> str:
         """Build the topic that carries jobs of one lane (a channel or ``router``) and priority."""

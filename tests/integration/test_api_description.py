@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 import sys
 from collections.abc import AsyncIterator
@@ -13,12 +14,17 @@ import pytest_asyncio
 from pydantic import BaseModel
 
 from carillon.local.servers import LocalServer
+from services.realtime.access.bodies import read_json
 from services.realtime.http.shapes import BounceOutcomes, Error, Frame, Inbox, Ticket, WebPushKey
+from services.realtime.publish.shapes import Accepted, Duplicate, NotPublished
 from shared.core.topics import Kind
 from shared.directory.people import Person, Preferences
+from shared.mqtt.packets import Incoming
 from tests.bounces import every_secret, mailgun
 from tests.conftest import EmptyStore
-from tests.realtime import ALERT, Realtime, bearer, notification, realtime_node
+from tests.publishing import ACCEPTED, KEY, fake_router, give_key, post
+from tests.realtime import ALERT, Realtime, notification, realtime_node, token
+from tests.waiting import eventually
 
 EXAMPLES = 15
 CONFIG = Path(__file__).parent / "schemathesis.toml"
@@ -26,11 +32,23 @@ CONFIG = Path(__file__).parent / "schemathesis.toml"
 
 @pytest_asyncio.fixture
 async def node(store: EmptyStore, broker: LocalServer, topic_prefix: str) -> AsyncIterator[Realtime]:
-    async with realtime_node(store.url, broker.url, topic_prefix, **every_secret()) as running:
+    async with (
+        fake_router(broker.url, topic_prefix, _receipt),
+        realtime_node(store.url, broker.url, topic_prefix, **every_secret()) as running,
+    ):
+        await give_key(running, "shop")
+        await eventually(lambda: running.router.is_up, what="the link for publishers")
         await running.context.directory.put(Person(user_id="user1", email="user1@example.com"))
         for number in range(3):
             await running.to_user("user1", notification(f"number {number}", data={"n": number}))
         yield running
+
+
+def _receipt(incoming: Incoming) -> dict[str, Any]:
+    """Answer a publish: an object is accepted, and nothing else."""
+    if isinstance(read_json(incoming.payload or b"{}"), dict):
+        return ACCEPTED
+    return {"status": "rejected", "error": {"code": "invalid_json", "message": "No object.", "fields": []}}
 
 
 @pytest.mark.timeout(240)
@@ -40,10 +58,10 @@ async def test_api_does_what_its_description_says(node: Realtime, tmp_path: Path
     checking = await asyncio.create_subprocess_exec(
         str(Path(sys.executable).parent / "schemathesis"), "--config-file", str(CONFIG),
         "run", f"{node.url}/v1/openapi.json",
-        "--header", f"Authorization: {bearer('user1')['Authorization']}",
         "--exclude-path-regex", "^/v1/(ws|events|unsubscribe)$",
         "--max-examples", str(EXAMPLES), "--generation-deterministic", "--seed", "1",
         "--request-timeout", "10", "--no-color",
+        env={**os.environ, "USER_TOKEN": token("user1"), "PUBLISHER_KEY": KEY},
         cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     try:
@@ -111,6 +129,30 @@ async def test_key_for_browsers_has_the_shape_of_the_description(
         _, answer = await node.call("GET", "/v1/webpush", "user1")
     _fits(answer, WebPushKey)
     assert answer["public_key"] == key
+
+
+@pytest.mark.parametrize(
+    ("receipt", "shape"),
+    [
+        (ACCEPTED | {"alert_id": "1", "warnings": [{"field": "prioriy", "problem": "unknown"}]}, Accepted),
+        ({"status": "duplicate", "notification_id": "1"}, Duplicate),
+        ({"status": "rejected", "error": {"code": "invalid_json", "message": "x", "fields": []}}, NotPublished),
+        ({"status": "rejected", "error": {"code": "rate_limited", "message": "x", "retry_after_s": 1.5}}, NotPublished),
+    ],
+)
+def test_receipts_have_the_shapes_of_the_description(receipt: dict[str, Any], shape: type[BaseModel]) -> None:
+    _fits(receipt, shape)
+
+
+@pytest.mark.parametrize(
+    ("topic", "options", "status"), [("a%00b", {}, 400), ("x", {"Authorization": "Bearer wrong"}, 401)]
+)
+async def test_refusals_of_publishes_have_the_shape_of_the_description(
+    node: Realtime, topic: str, options: dict[str, str], status: int
+) -> None:
+    found, answer, _ = await post(node, topic, {}, **options)
+    assert found == status
+    _fits(answer, NotPublished)
 
 
 async def test_frames_have_the_shapes_of_the_description(node: Realtime) -> None:

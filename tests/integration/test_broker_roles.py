@@ -52,6 +52,8 @@ PUBLISHED = (
     TOPICS.all_nodes,
     TOPICS.event("1"),
     *(f"receipts/{name}/publishes" for name in (*LOGINS, "stranger")),
+    *(TOPICS.of_publisher(name, "notifications/email/send") for name in ("billing", "shop")),
+    TOPICS.http_receipts("billing", "node-1"),
     "internal/other",
     "somewhere/else",
 )
@@ -66,6 +68,7 @@ SUBSCRIBED = (
     *(TOPICS.node("node-1"), TOPICS.node("+"), TOPICS.all_nodes, "internal/realtime/#"),
     *("receipts/#", "receipts/+/#", "receipts/+/publishes", *(f"receipts/{name}/#" for name in LOGINS)),
     *(f"receipts/{name}/publishes" for name in LOGINS),
+    *(TOPICS.http_receipts(name, "node-1") for name in ("+", "billing")),
     *("$SYS/#", "$SYS/broker/uptime", "$CONTROL/#", "somewhere/else"),
 )
 

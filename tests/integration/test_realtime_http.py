@@ -481,7 +481,8 @@ async def test_description_names_every_call_that_is_served(
 
 
 def _routes(node: Realtime) -> Any:
-    return build(node.node, SharedSecret("x" * 32), Addresses(), AddressLimits(1, 1)).router.routes()
+    limits = AddressLimits(1, 1)
+    return build(node.node, SharedSecret("x" * 32), Addresses(), limits, node.router).router.routes()
 
 
 # The page.

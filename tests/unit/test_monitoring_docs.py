@@ -7,6 +7,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from deploy.monitoring.rules import ALERTS
 from deploy.monitoring.slo import ENOUGH, OBJECTIVES
 from services.realtime.bounces import metrics as bounces_metrics
+from services.realtime.publish import metrics as publish_metrics
 from services.sms import metrics as sms_metrics
 from shared.telemetry import metrics
 
@@ -16,7 +17,8 @@ DOCUMENT = ROOT / "docs" / "guides" / "monitoring.md"
 
 def rows() -> list[str]:
     lines = []
-    for metric in (vars(metrics) | vars(sms_metrics) | vars(bounces_metrics)).values():
+    modules = (metrics, sms_metrics, bounces_metrics, publish_metrics)
+    for metric in (each for module in modules for each in vars(module).values()):
         if isinstance(metric, MetricWrapperBase):
             [family] = metric.describe()
             name = f"{family.name}_total" if family.type == "counter" else family.name

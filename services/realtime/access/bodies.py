@@ -1,4 +1,4 @@
-"""Reads what a client wrote: bodies of requests, and the text of its frames.
+"""Reads what a client wrote: bodies of requests, numbers in its queries, and the text of its frames.
 
 Promises that a body is read within ``BODY_S``, and that only a JSON object in UTF-8 passes.
 """
@@ -62,3 +62,16 @@ def read_json(text: str | bytes) -> Any:  # noqa: ANN401 - whatever the text say
         return from_json(text, allow_inf_nan=False, cache_strings="keys")
     except ValueError:
         return None
+
+
+def whole_number(request: web.Request, name: str, default: int) -> int:
+    """Read a whole number above 0 from the query; a very large one may be read as a smaller one that is large, too.
+
+    Raises:
+        Refusal: it is none.
+    """
+    text = request.query.get(name, str(default))
+    # Only some digits are read, because int() refuses thousands of them.
+    if not (text.isascii() and text.isdigit() and int(text[:6]) >= 1):
+        raise invalid(FieldProblem(name, "must be a whole number above 0"))
+    return int(text[:6])

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Collection
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
-from services.realtime.access.bodies import json_object
+from services.realtime.access.bodies import json_object, whole_number
 from services.realtime.access.guard import Guard
 from services.realtime.access.refusals import FieldProblem, Refusal, from_validation, invalid, not_found
 from services.realtime.access.tickets import TICKET_S
@@ -189,11 +189,7 @@ def _json(text: str) -> web.Response:
 
 def _limit(request: web.Request) -> int:
     """Read how many entries are asked for at most; a page holds ``PAGE_MOST``, whatever more is asked for."""
-    text = request.query.get("limit", str(PAGE_DEFAULT))
-    # Only some digits are read, because int() refuses thousands of them.
-    if not (text.isascii() and text.isdigit() and int(text[:6]) >= 1):
-        raise invalid(FieldProblem("limit", "must be a whole number above 0"))
-    return min(int(text[:6]), PAGE_MOST)
+    return min(whole_number(request, "limit", PAGE_DEFAULT), PAGE_MOST)
 
 
 def _marks(request: web.Request) -> Collection[Mark]:

@@ -92,7 +92,8 @@ def _operation(method: str, path: str, operation: Mapping[str, Any], description
 
 
 def _content(body: Mapping[str, Any]) -> str:
-    (media,) = body["content"].values()
+    # Each media type has the same schema.
+    media = next(iter(body["content"].values()))
     return _schema(media["schema"])
 
 

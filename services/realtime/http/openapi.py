@@ -23,13 +23,19 @@ _RESPONSES = "#/components/responses/"
 _INFO = {
     "title": "Carillon realtime",
     "version": "1",
-    "description": "A user's inbox and its live stream. Calls with a token concern the user whom it names in its claim "
-    "`sub`; what belongs to somebody else looks like what does not exist.",
+    "description": "A user's inbox and its live stream, and HTTP for publishers. A call with a token concerns the user "
+    "whom the token names in its claim `sub`, one with a publisher's key that publisher; what belongs to somebody else "
+    "looks like what does not exist.",
 }
 _PROOFS = {
     "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
     "ticket": {"type": "apiKey", "in": "query", "name": "ticket"},
     "password": {"type": "http", "scheme": "basic"},
+    "publisher": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "The key that `carillon publisher create` prints.",
+    },
 }
 
 
@@ -69,7 +75,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
     if operation.body is not None:
         described["requestBody"] = {
             "required": operation.body_required,
-            "content": {"application/json": {"schema": _reference(operation.body)}},
+            "content": {media_type: {"schema": _reference(operation.body)} for media_type in operation.body_types},
         }
     described["responses"] = {
         str(status): {"$ref": _RESPONSES + answer.name} if answer.name else _answer(answer)

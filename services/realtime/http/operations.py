@@ -33,8 +33,8 @@ from services.realtime.http.shapes import (
 from shared.directory.people import Preferences
 from shared.directory.unsubscribe import PATH as UNSUBSCRIBE_PATH
 
-Tag = Literal["live", "inbox", "user", "alerts", "bounces"]
-Proof = Literal["token", "ticket", "password"]
+Tag = Literal["live", "inbox", "user", "alerts", "publishers", "bounces"]
+Proof = Literal["token", "ticket", "publisher", "password"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,7 @@ class Operation:
     Attributes:
         path, query, headers: models whose fields are its parameters.
         proofs: any one of these shows who asks.
+        body_types: media types that a body may have.
     """
 
     method: Literal["delete", "get", "post", "put"]
@@ -74,6 +75,7 @@ class Operation:
     headers: type[BaseModel] | None = None
     body: type[BaseModel] | None = None
     body_required: bool = True
+    body_types: tuple[str, ...] = ("application/json",)
     answers: Mapping[int, Answer] = field(default_factory=dict)
 
 
