@@ -20,6 +20,7 @@ from statistics import median
 from carillon.local.stack import Stack
 from tests.load.at_rest import audit_deep, measure_at_rest, schedule
 from tests.load.directory_size import measure_broadcast_writes
+from tests.load.http_publish import LATENCY_PER_SECOND, measure_http
 from tests.load.intake import Rate, measure_bare_loop, measure_intake
 from tests.load.latency import Latency, measure_half_rate, measure_latency
 from tests.load.mail import CONNECTIONS, measure_bare_mail, measure_mail, settings, sink
@@ -55,6 +56,18 @@ async def intake(options: Namespace) -> list[str]:
         f"| router's own time per notification | {rate.cpu_us:,.0f} µs |",
         f"| the bare loop: take, publish twice, await, ack | {bare.per_second:,.0f} / s |",
         f"| router to bare loop | {rate.per_second / bare.per_second:.2f} |",
+    ]
+
+
+async def http(options: Namespace) -> list[str]:
+    """Measure publishing over HTTP."""
+    async with running("router", "realtime") as stack:
+        rate, found = await measure_http(stack, options.notifications // 2, options.seconds)
+    percentiles = f"p50 {found.p50_ms:.1f} ms, p99 {found.p99_ms:.1f} ms, {found.received} of {found.sent}"
+    return [
+        f"| publishes over HTTP with their receipts, one realtime process | {rate.per_second:,.0f} / s |",
+        f"| realtime process's own time per publish | {rate.cpu_us:,.0f} µs |",
+        f"| publish over HTTP to its receipt at {LATENCY_PER_SECOND} / s | {percentiles} |",
     ]
 
 
@@ -180,8 +193,8 @@ async def at_rest(options: Namespace) -> list[str]:
 
 
 PARTS: dict[str, Callable[[Namespace], Awaitable[list[str]]]] = {
-    "intake": intake, "latency": latency, "half_rate": half_rate, "sessions": sessions, "broadcast": broadcast,
-    "mail": mail, "push": push, "publishers": publishers, "wait": wait, "at_rest": at_rest,
+    "intake": intake, "http": http, "latency": latency, "half_rate": half_rate, "sessions": sessions,
+    "broadcast": broadcast, "mail": mail, "push": push, "publishers": publishers, "wait": wait, "at_rest": at_rest,
 }  # fmt: skip
 
 

@@ -4,6 +4,8 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from carillon.local.child import Child
@@ -42,7 +44,7 @@ class Rate:
 
 async def measure_intake(stack: Stack, notifications: int) -> Rate:
     """Publish to the stack's one router and count the receipts."""
-    async with Broker(BrokerAddress.parse(stack.broker.url), "bench") as publisher, _sink(stack):
+    async with Broker(BrokerAddress.parse(stack.broker.url), "bench") as publisher, drained(stack, Channel.REALTIME):
         await publisher.subscribe(_RECEIPTS)
         for number in range(USERS):
             topic = _TOPICS.publish(Kind.DIRECTORY_USER, f"user{number}")
@@ -99,22 +101,18 @@ async def _exchange(publisher: Broker, topics: list[str], count: int) -> None:
                 received += 1
 
 
-class _sink:  # noqa: N801 - used as a function
-    """Takes the router's jobs, as the channel services would, and does nothing with them."""
-
-    def __init__(self, stack: Stack) -> None:
-        url = with_login(stack.broker.url, stack.broker.credentials_of("realtime"))
-        self._broker = Broker(BrokerAddress.parse(url), "bench-sink")
-
-    async def __aenter__(self) -> None:
-        await self._broker.__aenter__()
-        await self._broker.subscribe(*(_TOPICS.jobs_filter(Channel.REALTIME, priority) for priority in Priority))
-        self._task = asyncio.create_task(_drain(self._broker), name="sink")
-
-    async def __aexit__(self, *exc: object) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        await self._broker.__aexit__(*exc)
+@asynccontextmanager
+async def drained(stack: Stack, channel: Channel) -> AsyncIterator[None]:
+    """Take the router's jobs, as that channel's service would, and do nothing with them."""
+    url = with_login(stack.broker.url, stack.broker.credentials_of(channel))
+    async with Broker(BrokerAddress.parse(url), "bench-sink") as broker:
+        await broker.subscribe(*(_TOPICS.jobs_filter(channel, priority) for priority in Priority))
+        task = asyncio.create_task(_drain(broker), name="sink")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
 
 async def _drain(broker: Broker) -> None:

@@ -66,10 +66,11 @@ async def measure_latency(stack: Stack, *, per_second: int, seconds: int) -> Lat
                 sent_s[number] = time.perf_counter()
                 body = json.dumps({"message": "measured", "data": {"n": number}})
                 publisher.publish(topics.publish(Kind.REALTIME_USER, _USER), body)
-    return _latency(took_ms, count)
+    return percentiles(took_ms, count)
 
 
-def _latency(took_ms: Sequence[float], sent: int) -> Latency:
+def percentiles(took_ms: Sequence[float], sent: int) -> Latency:
+    """Sum up what was measured."""
     ordered = sorted(took_ms)
     return Latency(ordered[len(ordered) // 2], ordered[int(len(ordered) * 0.99)], len(ordered), sent)
 
@@ -119,4 +120,4 @@ async def measure_half_rate(stack: Stack, *, seconds: int) -> tuple[float, Laten
         await arrived(count)
         for member in crowd:
             member.cut()
-    return most, _latency(took_ms, count)
+    return most, percentiles(took_ms, count)
