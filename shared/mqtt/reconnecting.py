@@ -182,8 +182,10 @@ class BrokerLink:
         serving = asyncio.create_task(serve(broker), name=f"serve-{self.client_id}")
         try:
             await broker.subscribe(*self._filters)
-            await broker.unsubscribe(*self._former)
             self._come_up(failures)
+            # The embedded broker does not answer where there is no such subscription; it keeps no sessions either.
+            with suppress(BrokerUnavailable):
+                await broker.unsubscribe(*self._former)
             await serving
         except BrokerUnavailable:
             # Work in hand is finished before the next try to connect.

@@ -20,6 +20,10 @@ from paho.mqtt.properties import Properties
 from carillon.local.child import Child, ChildFailed
 from carillon.local.ports import free_port, is_free
 from carillon.local.servers import LocalServer, local_broker, local_store
+from shared.core.errors import BrokerUnavailable
+from shared.mqtt.address import BrokerAddress
+from shared.mqtt.connection import Broker
+from shared.mqtt.reconnecting import BrokerLink
 from tests.waiting import eventually
 
 _JOB = b"x" * (1024 * 1024)
@@ -102,6 +106,23 @@ async def test_a_shared_subscription_gives_each_job_to_one_member(either_broker:
             int(bytes((await received(member)).payload)) for member in (one, two) for _ in range(len(member.messages))
         ]
     assert sorted(numbers) == list(range(10))
+
+
+async def test_a_session_comes_up_where_a_former_filter_was_never_subscribed(either_broker: LocalServer) -> None:
+    async def serve(broker: Broker) -> None:
+        await broker.wait_closed()
+        raise BrokerUnavailable("connection lost")
+
+    address = BrokerAddress.parse(either_broker.url)
+    filters, former = ["$share/router/new/+"], ["$share/router/former/#"]
+    link = BrokerLink(address, "router", filters=filters, former=former, serve=serve, session_expiry_s=60)
+    running = asyncio.create_task(link.run())
+    try:
+        async with asyncio.timeout(5):
+            await link.wait_up()
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_a_message_that_expires_holds_up_none_behind_it(either_broker: LocalServer) -> None:
