@@ -30,6 +30,7 @@ from services.realtime.publish.shapes import DELIVERIES_DEFAULT, DELIVERIES_MOST
 from shared.core.errors import StoreUnavailable
 from shared.core.limits import PAYLOAD_BYTES
 from shared.mqtt.connection import is_topic_name
+from shared.telemetry.metrics import series
 
 
 class PublishEndpoints:
@@ -64,7 +65,7 @@ class PublishEndpoints:
             response = refusal.response()
         except StoreUnavailable:
             response = unavailable().response()
-        metrics.http_publishes.labels(str(response.status)).inc()
+        series(metrics.http_publishes, str(response.status)).inc()
         if self._stopping.is_set():
             response.force_close()
         return response
@@ -86,7 +87,7 @@ class PublishEndpoints:
             topic = request.match_info["topic"]
             if not is_topic_name(f"from/{publisher}/{topic}"):
                 raise invalid(FieldProblem("topic", "must be the name of an MQTT topic"))
-            properties = properties_of(request.headers)
+            properties = properties_of(request)
             payload = await _body(request, place)
             try:
                 return answer_of(await self._router.ask(publisher, topic, payload, properties))

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from urllib.parse import unquote
 
-from multidict import CIMultiDictProxy
+from aiohttp import web
 
 from services.realtime.access.refusals import FieldProblem, invalid
 from services.realtime.publish.router_link import Properties
@@ -22,6 +22,8 @@ PROPERTIES_BYTES = 16 * 1024
 
 _IDEMPOTENCY_KEY = "idempotency-key"
 _CE = "ce-"
+# CloudEvents 1.0.2, "Naming Conventions": lower-case letters and digits.
+_ATTRIBUTE = re.compile(f"{_CE}([a-z0-9]+)")
 _SPECVERSION = "specversion"
 # 3.2: the content type of an event in structured mode begins so.
 _STRUCTURED = "application/cloudevents"
@@ -31,13 +33,14 @@ _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _ESCAPE = re.compile(r"\\(.)")
 
 
-def properties_of(headers: CIMultiDictProxy[str]) -> Properties:
+def properties_of(request: web.Request) -> Properties:
     """Read the headers that mean something to the router.
 
     Raises:
         Refusal: they cannot be handed on.
     """
-    attributes = dict(_attributes(headers))
+    headers = request.headers
+    attributes = dict(_attributes(request))
     if attributes:
         # Headers of an event without a version are a mistake that the router names.
         attributes.setdefault(_SPECVERSION, "")
@@ -58,12 +61,12 @@ def properties_of(headers: CIMultiDictProxy[str]) -> Properties:
     return found
 
 
-def _attributes(headers: CIMultiDictProxy[str]) -> Iterator[tuple[str, str]]:
+def _attributes(request: web.Request) -> Iterator[tuple[str, str]]:
     """Read the attributes of an event in binary mode (3.1.3)."""
-    for name, value in headers.items():
-        if name.lower().startswith(_CE):
+    for name, value in request.headers.items():
+        if found := _ATTRIBUTE.fullmatch(name.lower()):
             # 3.1.3.2: values are percent-encoded, and readers also take a quoted string.
-            yield name.lower().removeprefix(_CE), unquote(_unquoted(value), errors="surrogateescape")
+            yield found[1], unquote(_unquoted(value), errors="surrogateescape")
 
 
 def _unquoted(value: str) -> str:
