@@ -6,6 +6,7 @@ for its receipt.
 """
 
 import asyncio
+from http import HTTPStatus
 
 from aiohttp import web
 
@@ -14,6 +15,7 @@ from services.realtime.access.rates import Rates
 from services.realtime.access.refusals import (
     FieldProblem,
     Refusal,
+    from_status,
     invalid,
     not_found,
     too_many_requests,
@@ -113,6 +115,9 @@ async def _body(request: web.Request, place: Place) -> bytes:
                     raise _too_large()
     except TimeoutError:
         raise Refusal(408, "too_slow", "The body did not come in time.", headers={"Connection": "close"}) from None
+    except ConnectionResetError:
+        # Nobody reads the answer.
+        raise from_status(HTTPStatus.BAD_REQUEST) from None
     return bytes(body)
 
 
