@@ -66,8 +66,11 @@ def create(*, name: str, logins: Path | None, as_json: bool, **record: object) -
     from carillon.commands.output import AnswerIsNo
     from shared.directory.publishers import Publishers
 
-    key, made = _new_key(), _record(name, record)
-    made = made.model_copy(update={"keys": (_digest(key),)})
+    made = _record(name, record)
+    # Nobody logs in as the plain topics' publisher, and HTTP publishes below from/.
+    key = "" if name == "-" else _new_key()
+    if key:
+        made = made.model_copy(update={"keys": (_digest(key),)})
 
     async def make(publishers: Publishers) -> None:
         if await publishers.get([name]):
@@ -142,6 +145,8 @@ def rotate(*, name: str, keep: bool, logins: Path | None, as_json: bool) -> None
     from carillon.broker.rules import new_password
     from shared.directory.publishers import KEYS, Publishers
 
+    if name == "-":
+        raise click.BadParameter("the plain topics' publisher has no key and no login", param_hint="NAME")
     key = _new_key()
 
     async def change(publishers: Publishers) -> None:
@@ -149,7 +154,7 @@ def rotate(*, name: str, keep: bool, logins: Path | None, as_json: bool) -> None
         former = record.keys[-(KEYS - 1) :] if keep else ()
         await publishers.put(name, record.model_copy(update={"keys": (*former, _digest(key))}))
 
-    password = new_password() if logins is not None and name != "-" else ""
+    password = new_password() if logins is not None else ""
     _run(change)
     if password:
         _write_login(logins, name, password)
@@ -250,7 +255,10 @@ def _print_secrets(name: str, key: str, password: str, logins: Path | None, *, a
     from carillon.commands.output import print_columns, print_json
 
     if as_json:
-        print_json({"name": name, "key": key, "password": password or None})
+        print_json({"name": name, "key": key or None, "password": password or None})
+        return
+    if not key:
+        click.echo(f"made {name}")
         return
     rows = [("key", key)]
     if password:
