@@ -134,4 +134,5 @@ $(BIN)/uv:
 
 clean:  ## remove the environment, caches and everything that `make up` kept
 	rm -rf $(VENV) var dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf clients/node/node_modules clients/node/dist
 	find . -name __pycache__ -not -path './node_modules/*' -prune -exec rm -rf {} +

@@ -10,8 +10,8 @@ import itertools
 import os
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ from carillon.local.ports import SERVICES, free_port
 from carillon.local.servers import LocalServer, find_server, local_broker, local_store
 from carillon.local.stack import Stack
 from sandbox.server import Options, Sandbox, running
+from tests.client_node_build import build
 from tests.node_packages import NotInstalled, install
 from tests.redis_sets import ClusterSet
 from tests.sandbox_client import SandboxClient
@@ -166,8 +167,21 @@ async def sandbox(sandbox_server: SandboxClient) -> SandboxClient:
 @pytest.fixture(scope="session")
 def node_packages(pytestconfig: pytest.Config) -> Path:
     """The folder that holds ``node_modules`` with what tests/node pins; run it with ``tests.node_packages.NODE``."""
-    try:
+    with _needing_npm():
         return install(pytestconfig.rootpath / ".pytest_cache" / "node")
+
+
+@pytest.fixture(scope="session")
+def node_client_package(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Node client, built in a folder of its own; see ``tests.client_node_build``."""
+    with _needing_npm():
+        return build(pytestconfig.rootpath / ".pytest_cache" / "node", tmp_path_factory.mktemp("clients"))
+
+
+@contextmanager
+def _needing_npm() -> Iterator[None]:
+    try:
+        yield
     except NotInstalled as error:
         if os.environ.get("CARILLON_REQUIRE_REAL") == "1":
             pytest.fail(f"{error}, and CARILLON_REQUIRE_REAL=1 forbids a skip", pytrace=False)
