@@ -22,7 +22,7 @@ from shared.mqtt.address import BrokerAddress
 from shared.mqtt.connection import Broker
 from shared.mqtt.packets import Incoming
 from tests.client_node_build import Failed, node_client, run
-from tests.command_line import running_system
+from tests.command_line import CommandLine, running_system
 from tests.fakes.mqtt_server import scripted_broker
 from tests.waiting import eventually
 
@@ -33,6 +33,11 @@ ACCEPTED = {"status": "accepted", "notification_id": "first", "accepted_at": "20
 async def system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     async with running_system(tmp_path_factory.mktemp("system"), "router", "email", "realtime") as (stack, _command):
         yield stack
+
+
+@pytest.fixture
+def command(system: Stack) -> CommandLine:
+    return CommandLine(system.data)
 
 
 @asynccontextmanager
@@ -147,6 +152,32 @@ async def test_a_named_publisher_is_answered_by_the_router(node_client_package: 
         assert other["status"] == "accepted"
         with pytest.raises(Failed):
             await client.call("cancel", receipt["notification_id"])
+
+
+async def test_the_same_calls_go_over_http_with_a_publishers_key(
+    node_client_package: Path, system: Stack, command: CommandLine
+) -> None:
+    key = (await command("publisher", "create", "web-shop", "--rate", "5/1h", "--json")).json["key"]
+    async with node_client(node_client_package, url=system.realtime_url, key=key) as client:
+        first = await client.call("sendUser", "user123", {"message": "Hello"}, {"key": 'order "1"'})
+        again = await client.call("sendUser", "user123", {"message": "Hello"}, {"key": 'order "1"'})
+        assert (first["status"], again["status"]) == ("accepted", "duplicate")
+        assert first["notification_id"] == again["notification_id"]
+        with pytest.raises(Failed, match="mesage: unknown, did you mean message") as refused:
+            await client.call("sendUser", "user123", {"mesage": "Hello"})
+        assert refused.value.error["code"] == "invalid_payload"
+        with pytest.raises(Failed, match=r"Did you mean .*notifications/realtime/user/{user_id}"):
+            await client.call("publish", "notifications/realtime/users/user123", {"message": "Hello"})
+        cancelled = await client.call("cancel", first["notification_id"])
+        assert cancelled["status"] == "accepted"
+        answers = [client.start("sendUser", "user123", {"message": "Hello"}) for _ in range(6)]
+        last = (await answers[-1].get())["error"]
+        assert last["name"] == "RateLimited"
+        assert last["retryAfterS"] > 0
+    async with node_client(node_client_package, url=system.realtime_url, key=f"{key}x") as client:
+        with pytest.raises(Failed) as unknown:
+            await client.call("sendUser", "user123", {"message": "Hello"})
+        assert (unknown.value.name, unknown.value.error["code"]) == ("Refused", "unauthorized")
 
 
 async def test_a_thousand_publishes_at_once_are_all_answered(node_client_package: Path, system: Stack) -> None:
