@@ -89,11 +89,20 @@ def main() -> None:
         status = _say(str(error), 2)
     except CarillonError as error:
         status = _say(str(error) or type(error).__name__, 2)
+    except _errors_of_the_client() as error:
+        status = _say(str(error), 2)
     except BrokenPipeError:
         # Whoever read has enough. Nothing is left to flush into the closed pipe at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
     sys.exit(status or 0)
+
+
+def _errors_of_the_client() -> type[Exception]:
+    # Imported only where something has gone wrong: most commands do without the client.
+    from carillon_publisher.errors import CarillonError as ClientError  # noqa: PLC0415
+
+    return ClientError
 
 
 def _say(text: str, status: int) -> int:

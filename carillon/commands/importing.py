@@ -106,7 +106,7 @@ def import_file(*, file: IO[bytes], timeout: timedelta, client_id: str | None, a
     result.close_line()
     people, oncall, publishers = result.imported.values()
     if as_json:
-        failed = [{"line": number, **refusal.model_dump()} for number, refusal in result.failed]
+        failed = [{"line": number, **refusal.document()} for number, refusal in result.failed]
         failed.sort(key=lambda each: each["line"])
         print_json({
             "people": people, "oncall": oncall, "publishers": publishers, "failed": failed,

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import click
 
+from carillon.commands.broker_and_store import new_publisher
 from carillon.commands.output import AnswerIsNo, print_columns, print_json
 from carillon.commands.settings import OperatorSettings
-from carillon.outbox.outbox import Entry, Outbox, State
 from carillon.publisher import Publisher
+from carillon_publisher.outbox.outbox import Entry, Outbox, State
 from shared.core.clock import rfc3339
 
 
@@ -22,12 +23,6 @@ class StillKept(click.ClickException):
     def __init__(self, what: str, file: Path) -> None:
         again = f"carillon send --outbox {shlex.quote(str(file))} --flush"
         super().__init__(f"{what}; kept in {file}, send again with: {again}")
-
-
-def keeping_publisher(settings: OperatorSettings, client_id: str | None, file: Path) -> Publisher:
-    """Return a publisher on the broker of ``MQTT_URL``; with an outbox it needs no broker to begin with."""
-    url = settings.needed("mqtt_url")
-    return Publisher(url, client_id, settings.topic_prefix, ca_file=settings.mqtt_ca_file, outbox=file)
 
 
 def flush(client_id: str | None, file: Path, timeout_s: float, *, as_json: bool) -> None:
@@ -42,7 +37,7 @@ def flush(client_id: str | None, file: Path, timeout_s: float, *, as_json: bool)
     """
     settings = OperatorSettings.load()
     _must_be_there(file)
-    publisher = keeping_publisher(settings, client_id, file)
+    publisher = new_publisher(settings, client_id, file)
     before, after, needing = asyncio.run(_flush(publisher, timeout_s))
     ended = [*needing[State.REFUSED], *needing[State.STALE]]
     # An entry that was refused or stale before is not among those that were sent now.
@@ -134,5 +129,5 @@ def _document(entry: Entry) -> dict[str, object]:
         "written_at": rfc3339(entry.written_at),
         "first_sent_at": rfc3339(entry.first_sent_at) if entry.first_sent_at else None,
         "deadline": rfc3339(entry.deadline) if entry.deadline else None,
-        "error": entry.error.model_dump() if entry.error else None,
+        "error": entry.error.document() if entry.error else None,
     }

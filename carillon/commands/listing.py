@@ -12,7 +12,7 @@ from carillon.commands.lanes import INTAKE
 from carillon.commands.output import print_columns, print_json
 from carillon.commands.rows import row_document, whom
 from carillon.commands.settings import OperatorSettings
-from carillon.receipts import FieldProblem
+from carillon_publisher.receipts import FieldProblem
 from shared.core.clock import SystemClock, rfc3339
 from shared.ledger.reader import DeadLetter, Trace
 from shared.ledger.rejections import LIMIT as REJECTIONS_KEPT
@@ -91,7 +91,7 @@ def _document(letter: DeadLetter | Rejection) -> Mapping[str, object]:
 
 def _cells(letter: DeadLetter | Rejection) -> tuple[str, ...]:
     if isinstance(letter, Rejection):
-        problems = "; ".join(str(FieldProblem.model_validate(each)) for each in letter.error["fields"])
+        problems = "; ".join(str(FieldProblem.read(each)) for each in letter.error["fields"])
         what = f"{letter.topic} ({letter.size_bytes} bytes)" + (f": {problems}" if problems else "")
         return rfc3339(letter.at), INTAKE, letter.error["code"], "-", what
     reason, recipient = ("(record expired)", "-") if letter.row is None else (letter.row.reason, whom(letter.row))

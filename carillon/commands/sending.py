@@ -10,9 +10,9 @@ from pathlib import Path
 
 import click
 
-from carillon.commands.broker_and_store import open_publisher, open_store
+from carillon.commands.broker_and_store import new_publisher, open_publisher, open_store
 from carillon.commands.following import Followed, follow
-from carillon.commands.kept import StillKept, keeping_publisher
+from carillon.commands.kept import StillKept
 from carillon.commands.output import AnswerIsNo, print_columns, print_json, printable
 from carillon.commands.rows import row_document, task_text, when, whom
 from carillon.commands.settings import OperatorSettings
@@ -45,7 +45,7 @@ def publish(order: Order, client_id: str | None) -> bool:
 
 async def _send(settings: OperatorSettings, order: Order, client_id: str | None) -> bool:
     if order.outbox is not None:
-        async with keeping_publisher(settings, client_id, order.outbox) as publisher:
+        async with new_publisher(settings, client_id, order.outbox) as publisher:
             receipt = await _receipt(publisher, order)
     else:
         async with open_publisher(settings, client_id) as publisher:
@@ -92,8 +92,8 @@ def _print_receipt(receipt: Receipt) -> None:
     if receipt.alert_id:
         click.echo(f"  alert_id  {receipt.alert_id}")
     for name in ("session_id", "unread"):
-        if name in (receipt.model_extra or {}):
-            click.echo(printable(f"  {name}  {(receipt.model_extra or {})[name]}"))
+        if name in receipt.extra:
+            click.echo(printable(f"  {name}  {receipt.extra[name]}"))
     if receipt.warnings:
         print_columns([("warning", *_cells(each)) for each in receipt.warnings], indent="  ")
 

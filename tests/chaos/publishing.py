@@ -13,9 +13,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from carillon.publisher import NoReceipt, Publisher, Receipt, Refused
+from carillon.publisher import NoReceipt, NotConnected, Publisher, Receipt, Refused
 from sandbox.journal import Journal
-from shared.core.errors import BrokerUnavailable
 from tests.chaos.traffic import Publish, Traffic
 
 # If the first connection fails, it is tried again: the broker may be one of the killed processes.
@@ -76,7 +75,7 @@ async def publish_all(url: str, journal_file: Path, traffic: Traffic, *, per_sec
         group.create_task(journal.run(), name="journal")
         missing = traffic.count
         while time.monotonic() < deadline_s:
-            with suppress(BrokerUnavailable):
+            with suppress(NotConnected):
                 async with Publisher(url) as publisher:
                     publishing = Publishing(publisher, journal, deadline_s)
                     await publishing.run(traffic, per_second)

@@ -13,12 +13,12 @@ from carillon.publisher import (
     OUTSTANDING,
     FieldProblem,
     NoReceipt,
+    NotConnected,
     Publisher,
     Receipt,
     Refused,
     Status,
 )
-from shared.core.errors import BrokerUnavailable
 from shared.mqtt.address import BrokerAddress
 from shared.mqtt.connection import Broker
 from shared.mqtt.packets import Incoming
@@ -220,7 +220,7 @@ async def test_a_stranger_cannot_answer_and_a_broken_receipt_is_not_one(broker: 
 
 
 async def test_a_broker_that_is_not_there_is_told_at_once(new_broker: Callable[[], LocalServer]) -> None:
-    with pytest.raises(BrokerUnavailable, match="refused"):
+    with pytest.raises(NotConnected, match="refused"):
         async with Publisher(new_broker().url):
             pass
 

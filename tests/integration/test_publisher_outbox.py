@@ -18,8 +18,8 @@ from carillon.commands.send import send
 from carillon.local.ports import free_port
 from carillon.local.servers import ROOT, LocalServer
 from carillon.local.stack import Stack
-from carillon.outbox.outbox import KeyInUse, Outbox, OutboxFull, OutboxInUse, OutboxUnusable, State
 from carillon.publisher import IDEMPOTENCY_PROPERTY, NoReceipt, Publisher, Refused, Status
+from carillon_publisher.outbox.outbox import KeyInUse, Outbox, OutboxFull, OutboxInUse, OutboxUnusable, State
 from shared.mqtt.address import BrokerAddress
 from shared.mqtt.connection import Broker
 from shared.mqtt.packets import Incoming
@@ -63,7 +63,7 @@ asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
 ON_A_SMALL_DISK = """
 import asyncio, resource, signal, sys
 from pathlib import Path
-from carillon.outbox.outbox import Outbox, OutboxUnusable
+from carillon_publisher.outbox.outbox import Outbox, OutboxUnusable
 
 async def main(file):
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -194,7 +194,9 @@ async def test_a_router_killed_between_publish_and_receipt_makes_one_notificatio
             asyncio.create_task(publisher.publish(TOPIC, {"message": "a"}, f"stopped-{number}", timeout_s=WITHIN_S))
             for number in range(20)
         ]
-        await eventually(lambda: len(publisher._answers) == 20, WITHIN_S, "all on their way")
+        resending = publisher._resending
+        assert resending is not None
+        await eventually(lambda: len(resending._in_hand) == 20, WITHIN_S, "all on their way")
         await router.kill()
         await stack.start_service("router")
         receipts = await asyncio.gather(*publishes)
@@ -286,7 +288,7 @@ async def test_a_stale_entry_is_reported_and_not_sent(
 async def test_a_publish_without_an_answer_keeps_back_no_other_and_its_late_receipt_counts(
     broker: LocalServer, topic_prefix: str, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("carillon.publisher.RECEIPT_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("carillon_publisher.publisher.RECEIPT_TIMEOUT_S", 0.2)
     async with (
         played_router(broker.url, topic_prefix) as router,
         Publisher(broker.url, topic_prefix=topic_prefix, outbox=file) as publisher,
@@ -309,7 +311,7 @@ async def test_a_publish_without_an_answer_keeps_back_no_other_and_its_late_rece
 async def test_where_nobody_listens_few_publishes_ask_and_all_are_sent_when_somebody_does(
     broker: LocalServer, topic_prefix: str, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("carillon.publisher.OUTSTANDING", 20)
+    monkeypatch.setattr("carillon_publisher.publisher.OUTSTANDING", 20)
     keys = {f"k{number}" for number in range(100)}
     async with Publisher(broker.url, topic_prefix=topic_prefix, outbox=file) as publisher:
         await asyncio.gather(*(publisher.submit(TOPIC, b"{}", key) for key in keys))

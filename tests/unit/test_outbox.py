@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from carillon.outbox.outbox import (
+from carillon_publisher.outbox.outbox import (
     Ended,
     Entry,
     KeyInUse,
@@ -21,8 +21,8 @@ from carillon.outbox.outbox import (
     OutboxUnusable,
     State,
 )
-from carillon.payload_terms import deadline_ms, own_key, read_object
-from carillon.receipts import FieldProblem, Refusal
+from carillon_publisher.payload_terms import deadline_ms, own_key, read_object
+from carillon_publisher.receipts import FieldProblem, Refusal
 from tests.fakes.clock import StandingClock
 
 TOPIC = "notifications/realtime/user/user123"

@@ -2,12 +2,13 @@
 
 Promises that a committed write survives the death of this process and of the machine (write-ahead log, synced at every
 commit). One connection at a time has the file. A file that is damaged, or that belongs to another program or to a later
-Carillon, is not changed. Belongs to one thread; ``carillon.outbox.outbox`` is its asyncio side.
+Carillon, is not changed. Belongs to one thread; ``carillon_publisher.outbox.outbox`` is its asyncio side.
 
 Does not work on a network file system whose locks or syncs are not real. The payloads are not encrypted, but only the
 file's owner can read it.
 """
 
+import json
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -15,20 +16,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from carillon.outbox.entries import (
-    Ended,
-    Entry,
-    KeyInUse,
-    NewEntry,
-    OutboxError,
-    OutboxFull,
-    OutboxInUse,
-    OutboxUnusable,
-    State,
-    end_of,
-)
-from carillon.receipts import Refusal
-from shared.core.clock import from_epoch_ms
+from carillon_publisher.clock import from_epoch_ms
+from carillon_publisher.errors import KeyInUse, OutboxError, OutboxFull, OutboxInUse, OutboxUnusable
+from carillon_publisher.outbox.entries import Ended, Entry, NewEntry, State, end_of
+from carillon_publisher.receipts import Refusal
 
 # SQLite, PRAGMA application_id: "Caro", for file(1) and for us.
 _APPLICATION_ID = 0x4361726F
@@ -169,7 +160,7 @@ class OutboxFile:
         """Keep a waiting entry as refused or stale."""
         self._database.execute(
             "UPDATE entries SET state = ?, error = ? WHERE number = ? AND state = ?",
-            (ended.state, ended.error.model_dump_json(), ended.number, State.WAITING),
+            (ended.state, json.dumps(ended.error.document()), ended.number, State.WAITING),
         )
 
     def remove(self, number: int) -> None:
@@ -327,5 +318,5 @@ def _entry_of(row: Sequence[Any]) -> Entry:
         written_at=from_epoch_ms(written_ms),
         deadline=None if deadline_ms is None else from_epoch_ms(deadline_ms),
         first_sent_at=None if first_sent_ms is None else from_epoch_ms(first_sent_ms),
-        error=None if error is None else Refusal.model_validate_json(error),
+        error=None if error is None else Refusal.read(json.loads(error)),
     )

@@ -3,7 +3,8 @@
 Promises that an entry is sent under one key and removed only after its receipt. A late receipt still counts. A publish
 without an answer does not hold up the others. While nothing is answered at all, only a few publishes at a time test
 whether somebody answers again. Fresh entries leave oldest first. An entry without an answer is sent again after a wait,
-in turns with fresh ones, so no order is promised.
+in turns with fresh ones, so no order is promised. What is refused as ``rate_limited`` waits for as long as the router
+said.
 """
 
 import asyncio
@@ -14,12 +15,14 @@ import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 
-from carillon.outbox.outbox import Ended, Entry, Outbox, OutboxError, State
-from carillon.payload_terms import deadline_ms, is_key, own_key, read_object
-from carillon.receipts import Receipt, Status
+from carillon_publisher.errors import OutboxError, wait_of
+from carillon_publisher.outbox.entries import Ended, Entry, State
+from carillon_publisher.outbox.outbox import Outbox
+from carillon_publisher.payload_terms import deadline_ms, is_key, own_key, read_object
+from carillon_publisher.receipts import Receipt, Status
 
 log = logging.getLogger(__name__)
 
@@ -259,7 +262,14 @@ class Resending:
 
     async def _settle(self, number: int, answer: Receipt) -> None:
         waiting = self._waiting[number]
-        receipt = answer.model_copy(update={"sends": waiting.sends})
+        wait_s = wait_of(answer)
+        if wait_s is not None:
+            # Said of the publisher and not of this publish, so nothing else would be accepted sooner.
+            waiting.answer, waiting.problem = None, "the router takes no more for now (rate_limited)"
+            self._not_before_s = monotonic() + wait_s
+            self._again(number, wait_s)
+            return
+        receipt = replace(answer, sends=waiting.sends)
         try:
             if receipt.status is Status.REJECTED:
                 await self.outbox.end(Ended(number, State.REFUSED, receipt.refusal))

@@ -5,8 +5,8 @@
             print(entry.key, entry.error)
 
 Promises that an inserted entry is on disk when the call returns, and stays until it is removed or dropped. Calls that
-arrive together share one sync. It also promises what ``carillon.outbox.file`` promises of the file. It sends nothing: a
-``Publisher`` with this file does. Only one of the two can have the file at a time.
+arrive together share one sync. It also promises what ``carillon_publisher.outbox.file`` promises of the file. It sends
+nothing: a publisher with this file does. Only one of the two can have the file at a time.
 """
 
 import asyncio
@@ -18,20 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from carillon.outbox.entries import (
-    OUTBOX_ENTRIES,
-    Ended,
-    Entry,
-    KeyInUse,
-    NewEntry,
-    OutboxError,
-    OutboxFull,
-    OutboxInUse,
-    OutboxUnusable,
-    State,
-)
-from carillon.outbox.file import OutboxFile
-from shared.core.clock import Clock, SystemClock, epoch_ms
+from carillon_publisher.clock import Clock, SystemClock, epoch_ms
+from carillon_publisher.errors import KeyInUse, OutboxError, OutboxFull, OutboxInUse, OutboxUnusable
+from carillon_publisher.outbox.entries import OUTBOX_ENTRIES, Ended, Entry, NewEntry, State
+from carillon_publisher.outbox.file import OutboxFile
 
 __all__ = [
     "OUTBOX_ENTRIES",

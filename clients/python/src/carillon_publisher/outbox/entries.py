@@ -1,47 +1,19 @@
-"""What an outbox holds, when an entry must not be sent any more, and the errors of an outbox.
-
-    OutboxError
-    +- OutboxInUse       another process has the file
-    +- OutboxUnusable    it is no outbox, damaged, or cannot be read or written now
-    +- OutboxFull        it holds as much as it may
-    +- KeyInUse          another entry has the idempotency key
-
-Messages of these errors name the file, and nothing of a publish.
-"""
+"""What an outbox holds, and when an entry must not be sent any more."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from carillon.receipts import Refusal
-from shared.core.errors import CarillonError
-from shared.store.keys import IDEMPOTENCY_WINDOW_S
+from carillon_publisher.receipts import Refusal
+
+# The router knows an idempotency key for so long (the wire contract, section 2).
+IDEMPOTENCY_WINDOW_S = 24 * 3600
 
 # The router's window begins with the acceptance, and so after the first send. The last ten minutes are left for a
 # publish that waits in the broker before a router takes it.
 RESEND_WINDOW_MS = (IDEMPOTENCY_WINDOW_S - 600) * 1000
 
 OUTBOX_ENTRIES = 100_000
-
-
-class OutboxError(CarillonError):
-    """The outbox could not write or read something. What it held before is still there."""
-
-
-class OutboxInUse(OutboxError):
-    """Another process, or another publisher of this one, has the file."""
-
-
-class OutboxUnusable(OutboxError):
-    """The file is not an outbox that this version can read, or cannot be read or written now."""
-
-
-class OutboxFull(OutboxError):
-    """The outbox holds as much as it may; the publish was not taken."""
-
-
-class KeyInUse(OutboxError):
-    """The idempotency key belongs to another entry of the outbox; the publish was not taken."""
 
 
 class State(StrEnum):

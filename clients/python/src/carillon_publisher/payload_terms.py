@@ -4,17 +4,21 @@ Promises to be pure and total: what is wrong with a payload is for the router to
 """
 
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pydantic_core import PydanticCustomError
-
-from shared.core.clock import epoch_ms
-from shared.core.fields import moment
+from carillon_publisher.clock import epoch_ms
 
 _CENTURY_S = timedelta(days=36_525).total_seconds()
+
+# A time outside is a mistake of unit (milliseconds) rather than an intention, and the router refuses it.
+_EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+_LATEST = datetime(2100, 1, 1, tzinfo=UTC)
+# RFC 3339, 5.6: the zone is not optional.
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
 def read_object(payload: bytes) -> dict[str, Any]:
@@ -47,8 +51,19 @@ def deadline_ms(document: Mapping[str, object], now_ms: int) -> int | None:
     ttl_s = document.get("ttl_s")
     if isinstance(ttl_s, int | float) and not isinstance(ttl_s, bool) and 0 < ttl_s < _CENTURY_S:
         asked.append(now_ms + round(ttl_s * 1000))
-    expires_at = document.get("expires_at")
+    expires_at = moment(document.get("expires_at"))
     if expires_at is not None:
-        with suppress(PydanticCustomError):
-            asked.append(epoch_ms(moment(expires_at)))
+        asked.append(epoch_ms(expires_at))
     return min(asked, default=None)
+
+
+def moment(value: object) -> datetime | None:
+    """Read epoch seconds or RFC 3339 with a zone as an aware datetime; None if the router takes no such time."""
+    found = None
+    # What is neither in the calendar nor in the years that the machine's clock can tell.
+    with suppress(ValueError, OverflowError, OSError):
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            found = datetime.fromtimestamp(value, UTC)
+        elif isinstance(value, str) and _RFC_3339.fullmatch(value):
+            found = datetime.fromisoformat(value.upper()).astimezone(UTC)
+    return found if found is not None and _EARLIEST <= found < _LATEST else None

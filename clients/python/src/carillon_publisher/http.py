@@ -1,0 +1,130 @@
+"""The way over HTTP: ``POST /v1/publish/{topic}`` (the wire contract, section 5), with the same receipts as MQTT's."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import quote
+
+from carillon_publisher.address import trusting
+from carillon_publisher.door import RECEIPT_TIMEOUT_S, Outgoing
+from carillon_publisher.errors import NotConnected, WrongAddress
+from carillon_publisher.receipts import Event, Receipt, Refusal, Status
+
+try:
+    import httpx
+except ImportError:
+    raise WrongAddress("an http url needs httpx: pip install 'carillon-publisher[http]'") from None
+
+_CONNECT_S = 5.0
+# The service answers 503 after 10 s without a router's receipt.
+_ANSWER_S = RECEIPT_TIMEOUT_S + 2.0
+_LONGEST_WAIT_S = 30.0
+_CONNECTIONS = 50
+
+# What a refusal is called where the answer holds no receipt.
+_CODES = {
+    HTTPStatus.UNAUTHORIZED: "unauthorized",
+    HTTPStatus.FORBIDDEN: "unauthorized",
+    HTTPStatus.NOT_FOUND: "unknown_topic",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "too_large",
+    HTTPStatus.TOO_MANY_REQUESTS: "rate_limited",
+}
+
+
+class HttpDoor:
+    """A pool of connections to the realtime service, see ``Door``. It is always up: only a request shows a trouble.
+
+    Args:
+        key: the publisher's; None sends none.
+    """
+
+    def __init__(self, url: str, key: str | None, ca_file: Path | None = None) -> None:
+        self._url = url.rstrip("/")
+        headers = {"content-type": "application/json"}
+        if key is not None:
+            if not key.isascii() or not key.isprintable():
+                raise WrongAddress("a key has ASCII letters and digits only")
+            headers["authorization"] = f"Bearer {key}"
+        self._client = httpx.AsyncClient(
+            headers=headers,
+            timeout=httpx.Timeout(_ANSWER_S, connect=_CONNECT_S, pool=None),
+            limits=httpx.Limits(max_connections=_CONNECTIONS),
+            verify=trusting(ca_file) if url.startswith("https:") else True,
+        )
+        self._not_before_s = 0.0
+
+    @property
+    def is_up(self) -> bool:
+        """Tell whether a request may be tried, which it always may."""
+        return True
+
+    @property
+    def problem(self) -> str:
+        """Say nothing: each request has its own."""
+        return ""
+
+    async def open(self, *, patient: bool) -> None:
+        """Find out whether anybody answers; see ``Door.open``."""
+        if patient:
+            return
+        try:
+            await self._client.head(self._url)
+        except httpx.HTTPError as error:
+            raise NotConnected(_words(error)) from None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def ready(self) -> None:
+        """Wait as long as the service has asked for."""
+        await asyncio.sleep(max(0.0, self._not_before_s - time.monotonic()))
+
+    async def send(self, outgoing: Outgoing, answer: "asyncio.Future[Receipt]") -> str:
+        """Make one request; see ``Door.send``."""
+        headers = dict(outgoing.trace)
+        if outgoing.key is not None:
+            headers["idempotency-key"] = outgoing.key
+        url = f"{self._url}/v1/publish/{quote(outgoing.topic)}"
+        try:
+            response = await self._client.post(url, content=outgoing.payload, headers=headers)
+        except httpx.HTTPError as error:
+            return f"no answer over HTTP ({_words(error)})"
+        if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            self._not_before_s = time.monotonic() + min(_retry_after_s(response) or 0.0, _LONGEST_WAIT_S)
+            return f"the service answers {response.status_code}"
+        if not answer.done():
+            answer.set_result(_receipt(response))
+        return ""
+
+    def events(self, notification_id: str) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+        """Refuse: over HTTP nothing is told of later."""
+        raise ValueError(f"the events of {notification_id} are told over MQTT only; take an mqtt url")
+
+
+def _receipt(response: httpx.Response) -> Receipt:
+    """Read the router's receipt, or make one of an answer without it."""
+    try:
+        receipt = Receipt.read(response.content)
+    except ValueError:
+        code = _CODES.get(HTTPStatus(response.status_code), "rejected")
+        message = f"The service answered {response.status_code} without a receipt."
+        return Receipt(Status.REJECTED, error=Refusal(code, message, retry_after_s=_retry_after_s(response)))
+    return receipt
+
+
+def _retry_after_s(response: httpx.Response) -> float | None:
+    """Read Retry-After in seconds (RFC 9110, 10.2.3); the form with a date is not used by the service."""
+    said = response.headers.get("retry-after", "")
+    return float(said) if said.isdecimal() else None
+
+
+def _words(error: httpx.HTTPError) -> str:
+    """Say what went wrong without repeating an address."""
+    cause = error.__cause__ or error.__context__
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__ or cause.__context__
+    return getattr(cause, "strerror", None) or type(error).__name__

@@ -1,0 +1,177 @@
+"""The way over MQTT 5: publishes with a response topic, and one subscription for all the receipts.
+
+Promises that receipts find their publish in any order, and also after the send that they answer was given up.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from carillon_publisher.address import BrokerAddress
+from carillon_publisher.connection import publish_properties
+from carillon_publisher.door import NOBODY_ANSWERS, Outgoing
+from carillon_publisher.errors import NotConnected
+from carillon_publisher.link import Link
+from carillon_publisher.receipts import Event, Receipt
+from carillon_publisher.topics import Topics
+
+log = logging.getLogger(__name__)
+
+IDEMPOTENCY_PROPERTY = "idempotency-key"
+
+# Steps of one notification that nobody has taken yet; the oldest go first.
+_EVENTS_KEPT = 1_000
+
+
+class MqttDoor:
+    """A connection to the broker, see ``Door``.
+
+    Args:
+        receipts: the topic of the receipts, with the prefix.
+        on_up: called at every connect.
+    """
+
+    def __init__(
+        self,
+        address: BrokerAddress,
+        client_id: str,
+        *,
+        topics: Topics,
+        receipts: str,
+        on_up: Callable[[], None],
+    ) -> None:
+        self._topics = topics
+        self._receipts = receipts
+        self._link = Link(address, client_id, filters=[receipts], on_message=self._receive, on_up=on_up)
+        self._answers: dict[bytes, asyncio.Future[Receipt]] = {}
+        self._listening: dict[str, list[_Steps]] = {}
+        self._running: asyncio.Task[None] | None = None
+
+    @property
+    def is_up(self) -> bool:
+        """Tell whether the connection stands."""
+        return self._link.is_up
+
+    @property
+    def problem(self) -> str:
+        """Why it does not."""
+        return f"the broker is away ({self._link.problem})"
+
+    async def open(self, *, patient: bool) -> None:
+        """Connect; see ``Door.open``."""
+        self._running = asyncio.create_task(self._link.run(), name="publisher-link")
+        if patient:
+            return
+        await self._link.wait_tried()
+        if not self._link.is_up:
+            raise NotConnected(self._link.problem)
+
+    async def close(self) -> None:
+        """Disconnect."""
+        if self._running is not None:
+            self._running.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._running
+        for listening in [each for steps in self._listening.values() for each in steps]:
+            listening.end()
+
+    async def ready(self) -> None:
+        """Return when the connection stands and has room."""
+        await self._link.sendable()
+
+    async def send(self, outgoing: Outgoing, answer: "asyncio.Future[Receipt]") -> str:
+        """Publish once; see ``Door.send``."""
+        if outgoing.correlation not in self._answers:
+            # Until there is an answer: one that comes after this send was given up is as good.
+            self._answers[outgoing.correlation] = answer
+            answer.add_done_callback(lambda _answer: self._answers.pop(outgoing.correlation))
+        key = [] if outgoing.key is None else [(IDEMPOTENCY_PROPERTY, outgoing.key)]
+        properties = publish_properties(
+            response_topic=self._receipts,
+            correlation=outgoing.correlation,
+            user_properties=[*outgoing.trace, *key],
+        )
+        lost = self._link.lost
+        handover = self._link.publish(outgoing.topic, outgoing.payload, properties)
+        # An answer may overtake the broker's own.
+        await _first(handover, answer)
+        if answer.done() or lost is None:
+            return NOBODY_ANSWERS
+        hint = self._hint(outgoing.topic)
+        try:
+            if not await handover:
+                return f"nothing takes publishes; {hint or 'is the router running?'}"
+        except NotConnected as error:
+            return f"the broker did not take it ({error})" + (f"; {hint}" if hint else "")
+        await _first(answer, lost)
+        return "the connection was lost"
+
+    def _hint(self, topic: str) -> str:
+        """Say which topic was meant by one that no router reads, so that none can answer on it."""
+        nearest = None if self._topics.is_read(topic) else self._topics.nearest(topic)
+        return f"did you mean {nearest}?" if nearest else ""
+
+    @asynccontextmanager
+    async def events(self, notification_id: str) -> AsyncIterator[AsyncIterator[Event]]:
+        """Subscribe to a notification's later steps; see ``Door.events``."""
+        topic = self._topics.events(notification_id)
+        steps = _Steps()
+        self._listening.setdefault(topic, []).append(steps)
+        try:
+            if not self.is_up:
+                await self._link.wait_up()
+            await self._link.subscribe(topic)
+            yield steps.taken()
+        finally:
+            self._listening[topic].remove(steps)
+            if not self._listening[topic]:
+                del self._listening[topic]
+                self._link.unsubscribe(topic)
+
+    def _receive(self, topic: str, payload: bytes, correlation: bytes) -> None:
+        listening = self._listening.get(topic)
+        try:
+            if listening is not None:
+                event = Event.read(payload)
+                for steps in listening:
+                    steps.add(event)
+                return
+            answer = self._answers.get(correlation)
+            # Not the receipt of a send that was repeated, or of one that nobody waits for any more.
+            if answer is not None and not answer.done():
+                answer.set_result(Receipt.read(payload))
+        except ValueError as error:
+            log.warning("unreadable answer", extra={"problem": type(error).__name__})
+
+
+async def _first(*futures: "asyncio.Future[Any]") -> None:
+    await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+
+
+class _Steps:
+    """The steps of a notification that one iteration has not taken yet."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Event] = deque(maxlen=_EVENTS_KEPT)
+        self._arrived = asyncio.Event()
+        self._ended = False
+
+    def add(self, event: Event) -> None:
+        self._waiting.append(event)
+        self._arrived.set()
+
+    def end(self) -> None:
+        self._ended = True
+        self._arrived.set()
+
+    async def taken(self) -> AsyncIterator[Event]:
+        while True:
+            while self._waiting:
+                yield self._waiting.popleft()
+            if self._ended:
+                return
+            self._arrived.clear()
+            await self._arrived.wait()

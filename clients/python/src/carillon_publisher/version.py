@@ -1,0 +1,3 @@
+"""The version of this package, which is that of Carillon."""
+
+VERSION = "0.2.0"
