@@ -8,6 +8,7 @@ PUBACK. A publisher needs that code: it says that no router is subscribed, or th
 """
 
 import asyncio
+import socket
 import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -65,6 +66,7 @@ class Connection:
         self._connected: asyncio.Future[None] = self._loop.create_future()
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._subscriptions: dict[int, asyncio.Future[Sequence[ReasonCode]]] = {}
+        self._opened = False
         self._window = _SEND_MAXIMUM
         self._in_flight: dict[int, tuple[asyncio.Future[bool], int]] = {}
         # Beyond the window, oldest first.
@@ -114,8 +116,8 @@ class Connection:
     def _connect(self) -> None:
         self._paho.connect(self._address.host, self._address.port, _KEEPALIVE_S)
         if self._closed.done():
-            # Whoever wanted it has gone meanwhile.
-            self._loop.call_soon_threadsafe(self._paho.disconnect)
+            # Whoever wanted it has gone meanwhile, and perhaps the loop, too. Nobody watches this socket.
+            self._hang_up()
 
     async def close(self) -> None:
         """Say goodbye and end the connection."""
@@ -125,6 +127,14 @@ class Connection:
                 async with asyncio.timeout(_LEAVE_S):
                     await self.wait_closed()
         self._end()
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        sock: Any = self._paho.socket()
+        if sock is not None and sock.fileno() >= 0:
+            if self._opened:
+                self._on_socket_close(self._paho, None, sock)
+            sock.close()
 
     @property
     def is_open(self) -> bool:
@@ -188,6 +198,11 @@ class Connection:
         refused = next((code for code in codes if code.is_failure), None)
         if refused is not None:
             raise NotConnected(f"subscription refused: {refused}")
+
+    def ask_for(self, topic_filter: str) -> None:
+        """Subscribe at QoS 1 without waiting for the broker's answer."""
+        if self.is_open:
+            self._paho.subscribe(topic_filter, qos=1)
 
     def unsubscribe(self, topic_filter: str) -> None:
         """Ask for nothing more; what is on its way still arrives."""
@@ -264,8 +279,13 @@ class Connection:
     # paho calls the next ones from the thread that connects, too.
 
     def _on_socket_open(self, _client: Client, _userdata: object, sock: Any) -> None:  # noqa: ANN401 - paho's
+        with suppress(OSError):
+            # Otherwise a publish after a receipt waits 40 ms for the broker's delayed acknowledgement.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
         def watch() -> None:
-            if sock.fileno() >= 0:
+            if sock.fileno() >= 0 and not self._closed.done():
+                self._opened = True
                 self._loop.add_reader(sock.fileno(), self._read)
                 self._keep_alive()
 
@@ -274,7 +294,7 @@ class Connection:
     def _on_register_write(self, _client: Client, _userdata: object, sock: Any) -> None:  # noqa: ANN401 - paho's
         def watch() -> None:
             # By now the descriptor may be closed, and its number another connection's.
-            if sock.fileno() >= 0:
+            if sock.fileno() >= 0 and not self._closed.done():
                 self._loop.add_writer(sock.fileno(), self._write)
 
         self._loop.call_soon_threadsafe(watch)

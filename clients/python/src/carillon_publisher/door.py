@@ -22,6 +22,7 @@ class Outgoing:
         key: the idempotency key; None if the payload says it.
         correlation: what the receipt is recognised by. The same for every send of one publish.
         trace: the W3C trace context's headers.
+        told_of: its later steps will be asked for.
     """
 
     topic: str = field(repr=False)
@@ -29,6 +30,7 @@ class Outgoing:
     key: str | None
     correlation: bytes
     trace: tuple[tuple[str, str], ...] = ()
+    told_of: bool = False
 
 
 class Door(Protocol):

@@ -1,6 +1,7 @@
 """The way over HTTP: ``POST /v1/publish/{topic}`` (the wire contract, section 5), with the same receipts as MQTT's."""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
@@ -122,9 +123,14 @@ def _retry_after_s(response: httpx.Response) -> float | None:
     return float(said) if said.isdecimal() else None
 
 
-def _words(error: httpx.HTTPError) -> str:
+def _words(error: BaseException) -> str:
     """Say what went wrong without repeating an address."""
-    cause = error.__cause__ or error.__context__
-    while cause is not None and not isinstance(cause, OSError):
-        cause = cause.__cause__ or cause.__context__
-    return getattr(cause, "strerror", None) or type(error).__name__
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno:
+            # Not its own words: they hold the address.
+            return os.strerror(cause.errno)
+        # anyio makes one error of those for each address of a host.
+        inner = getattr(cause, "exceptions", ())
+        cause = inner[0] if inner else cause.__cause__ or cause.__context__
+    return type(error).__name__

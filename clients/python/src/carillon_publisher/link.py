@@ -29,7 +29,7 @@ class Link:
     """A connection that reconnects: connect, subscribe, and again after a back-off when it breaks.
 
     Args:
-        filters: subscribed at every connect.
+        filters: subscribed at every connect; a connection without them is of no use.
         on_up: called when the connection stands and is subscribed.
 
     Attributes:
@@ -48,7 +48,8 @@ class Link:
     ) -> None:
         self._address = address
         self._client_id = client_id
-        self._filters = set(filters)
+        self._needed = tuple(filters)
+        self._filters: set[str] = set()
         self._on_message = on_message
         self._on_up = on_up
         self._connection: Connection | None = None
@@ -82,15 +83,11 @@ class Link:
             return failed(asyncio.get_running_loop().create_future(), "not connected")
         return self._connection.publish(topic, payload, properties)
 
-    async def subscribe(self, topic_filter: str) -> None:
-        """Subscribe now and at every later connect.
-
-        Raises:
-            NotConnected: the broker refuses it or went away; the next connect tries it again.
-        """
+    def subscribe(self, topic_filter: str) -> None:
+        """Ask for this, too, now and at every later connect. A refusal shows in that nothing comes."""
         self._filters.add(topic_filter)
         if self.is_up and self._connection is not None:
-            await self._connection.subscribe(topic_filter)
+            self._connection.ask_for(topic_filter)
 
     def unsubscribe(self, topic_filter: str) -> None:
         """Ask for nothing more."""
@@ -106,7 +103,9 @@ class Link:
             connection = Connection(self._address, self._client_id, self._on_message)
             try:
                 await connection.open()
-                await connection.subscribe(*sorted(self._filters))
+                await connection.subscribe(*self._needed)
+                for topic_filter in self._filters:
+                    connection.ask_for(topic_filter)
                 up_since_s = time.monotonic()
                 self._come_up(connection, failures)
                 await connection.wait_closed()

@@ -24,6 +24,8 @@ IDEMPOTENCY_PROPERTY = "idempotency-key"
 
 # Steps of one notification that nobody has taken yet; the oldest go first.
 _EVENTS_KEPT = 1_000
+# Notifications whose steps are kept until somebody asks for them; the oldest go first.
+_FOLLOWED = 100
 
 
 class MqttDoor:
@@ -47,7 +49,10 @@ class MqttDoor:
         self._receipts = receipts
         self._link = Link(address, client_id, filters=[receipts], on_message=self._receive, on_up=on_up)
         self._answers: dict[bytes, asyncio.Future[Receipt]] = {}
-        self._listening: dict[str, list[_Steps]] = {}
+        self._wanting_events: set[bytes] = set()
+        self._steps: dict[str, _Steps] = {}
+        # Those of them that nobody has asked for yet, oldest first.
+        self._early: deque[str] = deque()
         self._running: asyncio.Task[None] | None = None
 
     @property
@@ -75,8 +80,8 @@ class MqttDoor:
             self._running.cancel()
             with suppress(asyncio.CancelledError):
                 await self._running
-        for listening in [each for steps in self._listening.values() for each in steps]:
-            listening.end()
+        for steps in self._steps.values():
+            steps.end()
 
     async def ready(self) -> None:
         """Return when the connection stands and has room."""
@@ -87,7 +92,9 @@ class MqttDoor:
         if outgoing.correlation not in self._answers:
             # Until there is an answer: one that comes after this send was given up is as good.
             self._answers[outgoing.correlation] = answer
-            answer.add_done_callback(lambda _answer: self._answers.pop(outgoing.correlation))
+            answer.add_done_callback(lambda _answer: self._forget(outgoing.correlation))
+            if outgoing.told_of:
+                self._wanting_events.add(outgoing.correlation)
         key = [] if outgoing.key is None else [(IDEMPOTENCY_PROPERTY, outgoing.key)]
         properties = publish_properties(
             response_topic=self._receipts,
@@ -114,36 +121,56 @@ class MqttDoor:
         nearest = None if self._topics.is_read(topic) else self._topics.nearest(topic)
         return f"did you mean {nearest}?" if nearest else ""
 
+    def _forget(self, correlation: bytes) -> None:
+        del self._answers[correlation]
+        self._wanting_events.discard(correlation)
+
     @asynccontextmanager
     async def events(self, notification_id: str) -> AsyncIterator[AsyncIterator[Event]]:
-        """Subscribe to a notification's later steps; see ``Door.events``."""
+        """Subscribe to a notification's later steps; see ``Door.events``. One iteration at a time takes them."""
         topic = self._topics.events(notification_id)
-        steps = _Steps()
-        self._listening.setdefault(topic, []).append(steps)
+        if topic in self._early:
+            self._early.remove(topic)
+            steps = self._steps[topic]
+        else:
+            steps = self._follow(topic)
         try:
-            if not self.is_up:
-                await self._link.wait_up()
-            await self._link.subscribe(topic)
             yield steps.taken()
         finally:
-            self._listening[topic].remove(steps)
-            if not self._listening[topic]:
-                del self._listening[topic]
-                self._link.unsubscribe(topic)
+            self._leave(topic)
+
+    def _follow(self, topic: str) -> "_Steps":
+        steps = self._steps[topic] = _Steps()
+        self._link.subscribe(topic)
+        return steps
+
+    def _leave(self, topic: str) -> None:
+        if self._steps.pop(topic, None) is not None:
+            self._link.unsubscribe(topic)
+
+    def _follow_early(self, notification_id: str) -> None:
+        topic = self._topics.events(notification_id)
+        if topic in self._steps:
+            return
+        self._follow(topic)
+        self._early.append(topic)
+        if len(self._early) > _FOLLOWED:
+            self._leave(self._early.popleft())
 
     def _receive(self, topic: str, payload: bytes, correlation: bytes) -> None:
-        listening = self._listening.get(topic)
         try:
-            if listening is not None:
-                event = Event.read(payload)
-                for steps in listening:
-                    steps.add(event)
+            if topic != self._receipts:
+                if topic in self._steps:
+                    self._steps[topic].add(Event.read(payload))
                 return
             answer = self._answers.get(correlation)
             # Not the receipt of a send that was repeated, or of one that nobody waits for any more.
             if answer is not None and not answer.done():
-                answer.set_result(Receipt.read(payload))
-        except ValueError as error:
+                receipt = Receipt.read(payload)
+                answer.set_result(receipt)
+                if correlation in self._wanting_events and receipt.notification_id is not None:
+                    self._follow_early(receipt.notification_id)
+        except (ValueError, RecursionError) as error:
             log.warning("unreadable answer", extra={"problem": type(error).__name__})
 
 

@@ -190,11 +190,13 @@ class AsyncPublisher(Sends[Coroutine[Any, Any, Receipt]]):
         if self._resending is not None:
             receipt = await self._kept_and_answered(self._resending, full_topic, data, key, timeout_s)
         else:
-            if key is None and read_object(data).get("id") is None:
+            document = read_object(data)
+            if key is None and document.get("id") is None:
                 key = str(uuid.uuid4())
+            told_of = document.get("events") is True
             async with self._room:
                 with tracing.publishing() as step:
-                    outgoing = Outgoing(full_topic, data, key, secrets.token_bytes(16), step.context)
+                    outgoing = Outgoing(full_topic, data, key, secrets.token_bytes(16), step.context, told_of)
                     receipt = await self._answered(outgoing, timeout_s)
                     step.ended_as(receipt.status.value)
         if receipt.status is Status.REJECTED:
@@ -230,7 +232,8 @@ class AsyncPublisher(Sends[Coroutine[Any, Any, Receipt]]):
     async def events(self, notification_id: str, within_s: float = _EVENTS_FOR_S) -> AsyncIterator[Event]:
         """Yield the later steps of a notification that was published with ``events=True``.
 
-        Begin right after the receipt: steps that were taken before are not told again over MQTT.
+        They are kept from the receipt on, for the last 100 such notifications. A step that was taken before the receipt
+        arrived may be missing; ``carillon trace`` has them all.
 
         Args:
             within_s: the iteration ends after so long, or with the publisher.
