@@ -47,7 +47,7 @@ QUICK_TESTS := $(patsubst %,tests/integration/test_%.py,broker_roles directory l
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install up check check-locks check-manifests rules test test-fast images bench chaos chaos-long lock upgrade clean
+.PHONY: help install up check check-locks check-manifests rules test test-fast images packages bench chaos chaos-long lock upgrade clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -106,6 +106,11 @@ test-fast: $(STAMP)  ## run the unit tests and quick integration tests (a minute
 images: $(STAMP)  ## build the five images on this Debian machine, as root, and start each once
 	@deploy/images/build.sh
 	@$(BIN)/python -m tests.images var/images
+
+# From the source distribution, as an index would build them; without an isolated environment, which needs the network.
+packages: $(STAMP)  ## build the publisher's Python client into dist
+	rm -f dist/carillon_publisher-*
+	$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist clients/python
 
 bench: $(STAMP)  ## measure rates and latencies
 	@tests/programs.sh $(SERVERS) smtp-sink
