@@ -103,7 +103,7 @@ def test_a_named_publisher_has_topics_of_its_own() -> None:
     assert topics.receipts("shop", "shop-2") == "staging/receipts/shop/shop-2/publishes"
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "a+", "#"])
+@pytest.mark.parametrize("name", ["", "-", "a/b", "a+", "#"])
 def test_a_name_is_one_level_of_a_topic(name: str) -> None:
     with pytest.raises(ValueError, match="name"):
         Topics(name=name)

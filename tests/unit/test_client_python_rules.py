@@ -155,6 +155,15 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
     document={"emails": [{"to": "a@example.com", "template": "welcome"}] * 101},
     reject_unknown=False,
 )
+@example(
+    kind=Kind.SYSTEM_STATUS, parameter="", document={"message": "a", "services": ["a"] * 201}, reject_unknown=False
+)
+@example(
+    kind=Kind.SYSTEM_STATUS,
+    parameter="",
+    document={"message": "a", "services": [1, *["a"] * 200]},
+    reject_unknown=False,
+)
 @example(kind=Kind.PUSH_MOBILE, parameter="web", document={"message": "a", "tokens": ["a"]}, reject_unknown=False)
 @example(kind=Kind.PUSH_MOBILE, parameter="ios", document={"message": "a"}, reject_unknown=False)
 def test_a_payload_is_judged_like_by_the_router(

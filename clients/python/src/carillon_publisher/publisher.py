@@ -54,8 +54,8 @@ class AsyncPublisher(Sends[Coroutine[Any, Any, Receipt]]):
 
     Args:
         url: ``mqtt://[user:pass@]host[:1883]``, ``mqtts://…``, or ``http(s)://host[:port]`` with a ``key``.
-        client_id: the name of the connection at the broker; None for ``name``, or without one a random one. Give each
-            process of one publisher its own.
+        client_id: the name of the connection at the broker; None for ``name``, or without one a random one. A broker
+            lets one connection have it. With the shipped roles it is the login's name.
         topic_prefix: stands before every topic of the installation, as in the services' ``TOPIC_PREFIX``.
         name: the publisher's name: topics become ``from/{name}/…``, and receipts come below ``receipts/{name}/``. None
             for the plain topics. Over HTTP the key says it.

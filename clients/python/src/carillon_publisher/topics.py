@@ -25,7 +25,9 @@ PATTERNS = (
     "directory/user/{user_id}",
     "directory/oncall/{alert_type}",
     "directory/suppress/{channel}",
+    "directory/publisher/{publisher}",
 )
+_NOBODY = "-"
 _ROOTS = tuple(sorted({f"{pattern.split('/')[0]}/" for pattern in PATTERNS}))
 _STEMS = {pattern.partition("/{")[0]: pattern for pattern in PATTERNS}
 _LEVELS = frozenset(level for pattern in PATTERNS for level in pattern.split("/") if "{" not in level)
@@ -54,6 +56,8 @@ class Topics:
 
     def __init__(self, prefix: str = "", name: str | None = None) -> None:
         self._prefix = prefix
+        if name == _NOBODY:
+            raise ValueError(f"no publisher has the name {_NOBODY}, which stands for the plain topics")
         self._before = prefix if name is None else f"{prefix}from/{level('name', name)}/"
 
     def publish(self, topic: str) -> str:

@@ -5,6 +5,7 @@ Promises the problems of the router, in its order: the fields as the schema list
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Any, TypeAlias
 
 from carillon_publisher.receipts import FieldProblem
@@ -111,13 +112,10 @@ class Schemas:
             yield from self._checks[name]
 
     def _of_list(self, schema: Schema, values: list[Any], path: Path) -> Problems:
-        if len(values) > schema.get("maxItems", len(values)):
+        each = [self._of_value(schema["items"], value, (*path, index)) for index, value in enumerate(values)]
+        if each.count([]) > schema.get("maxItems", len(each)):
             return [self._at(path, self._word("maxItems", limit=schema["maxItems"]))]
-        problems = [
-            problem
-            for index, value in enumerate(values)
-            for problem in self._of_value(schema["items"], value, (*path, index))
-        ]
+        problems = list(chain.from_iterable(each))
         if not problems and len(values) < schema.get("minItems", 0):
             return [self._at(path, self._word("minItems"))]
         return problems
