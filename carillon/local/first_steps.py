@@ -99,13 +99,10 @@ def client_snippets(broker_url: str, topic_prefix: str) -> Sequence[Snippet]:
     publisher = json.dumps(broker_url) + (f", topic_prefix={json.dumps(topic_prefix)}" if topic_prefix else "")
     # With double quotes inside, so that a shell's single ones go round.
     python = f"""\
-import asyncio
-from carillon.publisher import Publisher
-async def hello():
-    async with Publisher({publisher}) as publisher:
-        receipt = await publisher.publish({json.dumps(_INBOX)}, {{"message": "Hello from Python"}})
-        print(receipt.status, receipt.notification_id)
-asyncio.run(hello())"""
+from carillon_publisher import Publisher
+with Publisher({publisher}) as publisher:
+    receipt = publisher.send_user("{SAMPLE_USER}", message="Hello from Python")
+    print(receipt.status, receipt.notification_id)"""
     node = (
         f'const client = require("mqtt").connect({json.dumps(broker_url)}); '
         f'client.publish({json.dumps(topic)}, JSON.stringify({{message: "Hello from Node"}}), {{qos: 1}}, '

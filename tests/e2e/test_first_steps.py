@@ -31,7 +31,7 @@ def test_a_prefix_stands_before_the_topics_of_every_client() -> None:
     inbox = f"notifications/realtime/user/{SAMPLE_USER}"
     assert all(f"staging/{inbox}" in commands[name] for name in ("mosquitto_pub", "node"))
     assert 'Publisher("mqtt://127.0.0.1:1883", topic_prefix="staging/")' in commands["python"]
-    assert f'publish("{inbox}"' in commands["python"]
+    assert f'send_user("{SAMPLE_USER}"' in commands["python"]
 
 
 @pytest.mark.asyncio(loop_scope="session")
