@@ -30,6 +30,7 @@ class Service:
 
     url: str = ""
     answers: list[tuple[int, Any, dict[str, str]]] = field(default_factory=list)
+    outcomes: list[tuple[int, Any]] = field(default_factory=list)
     asked: list[tuple[str, dict[str, str], Any]] = field(default_factory=list)
 
     async def publish(self, request: web.Request) -> web.Response:
@@ -41,12 +42,17 @@ class Service:
             return web.Response(text=body, status=status, headers=headers)
         return web.json_response(body, status=status, headers=headers)
 
+    async def outcome(self, _request: web.Request) -> web.Response:
+        status, body = self.outcomes.pop(0)
+        return web.json_response(body, status=status)
+
 
 @pytest_asyncio.fixture
 async def service() -> AsyncIterator[Service]:
     service = Service()
     application = web.Application()
     application.router.add_post("/v1/publish/{topic:.+}", service.publish)
+    application.router.add_get("/v1/notifications/{id}", service.outcome)
     runner = web.AppRunner(application)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -87,7 +93,7 @@ async def test_a_refusal_is_the_receipt_that_came_with_it(service: Service, stat
 
 
 @pytest.mark.parametrize(
-    ("status", "code"), [(400, "rejected"), (401, "unauthorized"), (404, "unknown_topic"), (413, "too_large")]
+    ("status", "code"), [(400, "rejected"), (401, "unauthorized"), (404, "rejected"), (413, "too_large")]
 )
 async def test_a_refusal_without_a_receipt_is_named_after_its_status(service: Service, status: int, code: str) -> None:
     service.answers = [(status, "<html>", {})]
@@ -95,6 +101,50 @@ async def test_a_refusal_without_a_receipt_is_named_after_its_status(service: Se
         with pytest.raises(Refused, match=str(status)) as refused:
             await publisher.send_user("user123", message="Hello")
     assert refused.value.code == code
+
+
+async def test_a_refusal_of_the_service_itself_is_one_as_well(service: Service) -> None:
+    error = {"code": "invalid_request", "message": "Some fields are not valid.", "fields": [
+        {"field": "topic", "problem": "must be the name of an MQTT topic"}
+    ]}  # fmt: skip
+    unknown_key = {"code": "unauthorized", "message": "There is no such key."}
+    often = {"code": "too_many_requests", "message": "Too many unknown keys."}
+    service.answers = [
+        (400, {"error": error}, {}),
+        (401, {"error": unknown_key}, {}),
+        (429, {"error": often}, {"Retry-After": "3"}),
+    ]
+    async with AsyncPublisher(service.url, key=KEY) as publisher:
+        refused = [await _refusal(publisher) for _ in range(3)]
+    assert [each.code for each in refused] == ["invalid_request", "unauthorized", "rate_limited"]
+    assert refused[0].fields[0].field == "topic"
+    assert isinstance(refused[2], RateLimited)
+    assert refused[2].retry_after_s == 3
+
+
+async def _refusal(publisher: AsyncPublisher) -> Refused:
+    with pytest.raises(Refused) as refused:
+        await publisher.send_user("user123", message="Hello")
+    return refused.value
+
+
+async def test_the_ends_of_the_deliveries_are_told_until_all_have_ended(service: Service) -> None:
+    def delivery(channel: str, state: str, **more: str) -> dict[str, str]:
+        return {"channel": channel, "recipient": "user123", "state": state, "since": "2026-01-05T09:00:00Z", **more}
+
+    inbox = delivery("realtime", "delivered", ended_at="2026-01-05T09:00:01Z")
+    mail = delivery("email", "dead_lettered", ended_at="2026-01-05T09:00:02Z", reason="rejected")
+    service.outcomes = [
+        (503, {}),
+        (200, {"open": 1, "deliveries": [delivery("email", "pending"), inbox]}),
+        (200, {"open": 0, "deliveries": [mail, inbox]}),
+    ]
+    async with AsyncPublisher(service.url, key=KEY) as publisher:
+        steps = [(step.channel, step.state, step.reason) async for step in publisher.events("n1", within_s=30)]
+        assert steps == [("realtime", "delivered", None), ("email", "dead_lettered", "rejected")]
+        service.outcomes = [(404, {"error": {"code": "not_found", "message": "There is nothing by that name."}})]
+        with pytest.raises(Refused, match="not_found"):
+            [step async for step in publisher.events("n2")]
 
 
 async def test_a_duplicate_is_no_error(service: Service) -> None:
@@ -141,8 +191,6 @@ async def test_an_outbox_works_over_http_too(service: Service, tmp_path: Path) -
 async def test_a_program_without_a_loop_publishes_over_http(service: Service) -> None:
     def program() -> str | None:
         with Publisher(service.url, key=KEY) as publisher:
-            with pytest.raises(ValueError, match="over MQTT only"):
-                list(publisher.events("n1"))
             return publisher.critical_alert("disk_full", message="Disk full on db1").notification_id
 
     assert await asyncio.to_thread(program) == "n1"

@@ -3,15 +3,19 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from carillon_publisher.address import trusting
 from carillon_publisher.door import RECEIPT_TIMEOUT_S, Outgoing
-from carillon_publisher.errors import NotConnected, WrongAddress
+from carillon_publisher.errors import NotConnected, WrongAddress, refused
 from carillon_publisher.receipts import Event, Receipt, Refusal, Status
 
 try:
@@ -24,12 +28,16 @@ _CONNECT_S = 5.0
 _ANSWER_S = RECEIPT_TIMEOUT_S + 2.0
 _LONGEST_WAIT_S = 30.0
 _CONNECTIONS = 50
+# How often it is asked what became of a notification, and how much of it is told.
+_ASK_EVERY_S = 0.5
+_DELIVERIES = 100
+# The body did not arrive in time: a matter of the network, and not of the publish.
+_TOO_SLOW = HTTPStatus.REQUEST_TIMEOUT
 
-# What a refusal is called where the answer holds no receipt.
-_CODES = {
+# What a refusal is called where the answer holds no receipt, as over MQTT.
+_CODES: Mapping[int, str] = {
     HTTPStatus.UNAUTHORIZED: "unauthorized",
     HTTPStatus.FORBIDDEN: "unauthorized",
-    HTTPStatus.NOT_FOUND: "unknown_topic",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "too_large",
     HTTPStatus.TOO_MANY_REQUESTS: "rate_limited",
 }
@@ -94,27 +102,54 @@ class HttpDoor:
             response = await self._client.post(url, content=outgoing.payload, headers=headers)
         except httpx.HTTPError as error:
             return f"no answer over HTTP ({_words(error)})"
-        if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR or response.status_code == _TOO_SLOW:
             self._not_before_s = time.monotonic() + min(_retry_after_s(response) or 0.0, _LONGEST_WAIT_S)
             return f"the service answers {response.status_code}"
         if not answer.done():
             answer.set_result(_receipt(response))
         return ""
 
-    def events(self, notification_id: str) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
-        """Refuse: over HTTP nothing is told of later."""
-        raise ValueError(f"the events of {notification_id} are told over MQTT only; take an mqtt url")
+    @asynccontextmanager
+    async def events(self, notification_id: str) -> AsyncIterator[AsyncIterator[Event]]:
+        """Ask again and again what became of a notification; see ``Door.events``. It misses no delivery's end."""
+        yield self._ends(f"{self._url}/v1/notifications/{quote(notification_id, safe='')}")
+
+    async def _ends(self, url: str) -> AsyncIterator[Event]:
+        told: Counter[Event] = Counter()
+        while True:
+            try:
+                response = await self._client.get(url, params={"limit": _DELIVERIES})
+            except httpx.HTTPError as error:
+                raise NotConnected(_words(error)) from None
+            if response.is_success:
+                outcome = response.json()
+                ended = Counter(_event(each) for each in outcome["deliveries"] if each.get("ended_at"))
+                for event in sorted((ended - told).elements(), key=lambda event: event.at):
+                    yield event
+                told = ended
+                if not outcome["open"]:
+                    return
+            elif response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR and _retry_after_s(response) is None:
+                raise refused(_receipt(response))
+            await asyncio.sleep(max(_ASK_EVERY_S, _retry_after_s(response) or 0.0))
+
+
+def _event(delivery: Mapping[str, Any]) -> Event:
+    at = datetime.fromisoformat(delivery["ended_at"])
+    return Event(delivery["state"], delivery["channel"], delivery.get("recipient"), delivery.get("reason"), at)
 
 
 def _receipt(response: httpx.Response) -> Receipt:
-    """Read the router's receipt, or make one of an answer without it."""
+    """Read the router's receipt, or make one of an answer that is the service's own."""
     try:
-        receipt = Receipt.read(response.content)
+        return Receipt.read(response.content)
     except ValueError:
-        code = _CODES.get(HTTPStatus(response.status_code), "rejected")
-        message = f"The service answered {response.status_code} without a receipt."
-        return Receipt(Status.REJECTED, error=Refusal(code, message, retry_after_s=_retry_after_s(response)))
-    return receipt
+        pass
+    refusal = Refusal("rejected", f"The service answered {response.status_code} without a receipt.")
+    with suppress(ValueError, KeyError, TypeError):
+        refusal = Refusal.read(response.json()["error"])
+    code = _CODES.get(response.status_code, refusal.code)
+    return Receipt(Status.REJECTED, error=replace(refusal, code=code, retry_after_s=_retry_after_s(response)))
 
 
 def _retry_after_s(response: httpx.Response) -> float | None:

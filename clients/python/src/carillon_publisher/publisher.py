@@ -232,8 +232,9 @@ class AsyncPublisher(Sends[Coroutine[Any, Any, Receipt]]):
     async def events(self, notification_id: str, within_s: float = _EVENTS_FOR_S) -> AsyncIterator[Event]:
         """Yield the later steps of a notification that was published with ``events=True``.
 
-        They are kept from the receipt on, for the last 100 such notifications. A step that was taken before the receipt
-        arrived may be missing; ``carillon trace`` has them all.
+        Over MQTT they are kept from the receipt on, for the last 100 such notifications. A step that was taken before
+        the receipt arrived may be missing. Over HTTP the end of each of the first 100 deliveries is told, also without
+        ``events=True``, and the iteration ends when all have ended.
 
         Args:
             within_s: the iteration ends after so long, or with the publisher.

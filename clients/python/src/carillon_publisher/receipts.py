@@ -167,7 +167,7 @@ class Event:
     recipient: str | None
     reason: str | None
     at: datetime
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @classmethod
     def read(cls, payload: bytes | str) -> Self:
