@@ -11,7 +11,7 @@ from typing import Any, Literal, Required, TypeAlias, TypedDict
 
 Priority: TypeAlias = Literal["low", "normal", "high", "critical"]
 Channel: TypeAlias = Literal["realtime", "email", "sms", "push"]
-Platform: TypeAlias = Literal["ios", "android", "web"]
+Platform: TypeAlias = Literal["ios", "android", "web", "ntfy"]
 Level: TypeAlias = Literal["critical", "warning", "info"]
 Moment: TypeAlias = datetime | float | str
 """An aware datetime, epoch seconds, or RFC 3339 with a zone."""
