@@ -98,7 +98,10 @@ def test_a_named_publisher_has_topics_of_its_own() -> None:
     full = topics.publish("notifications/system/status")
     assert full == "staging/from/shop/notifications/system/status"
     assert topics.plain(full) == "notifications/system/status"
+    # The router reads and answers whatever a named publisher publishes.
     assert topics.is_read(full)
+    assert topics.is_read(topics.publish("notification/system/status"))
+    assert not Topics("staging/").is_read("staging/notification/system/status")
     assert topics.receipts("shop", "shop") == "staging/receipts/shop/publishes"
     assert topics.receipts("shop", "shop-2") == "staging/receipts/shop/shop-2/publishes"
 

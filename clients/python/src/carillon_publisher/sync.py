@@ -54,7 +54,8 @@ class Publisher(Sends[Receipt]):
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        self._loop = asyncio.new_event_loop()
+        # The one that can watch paho's socket on every system.
+        self._loop = asyncio.SelectorEventLoop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="carillon-publisher", daemon=True)
         self._thread.start()
         try:

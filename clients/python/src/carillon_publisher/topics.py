@@ -28,7 +28,8 @@ PATTERNS = (
     "directory/publisher/{publisher}",
 )
 _NOBODY = "-"
-_ROOTS = tuple(sorted({f"{pattern.split('/')[0]}/" for pattern in PATTERNS}))
+_FROM = "from/"
+_ROOTS = (_FROM, *sorted({f"{pattern.split('/')[0]}/" for pattern in PATTERNS}))
 _STEMS = {pattern.partition("/{")[0]: pattern for pattern in PATTERNS}
 _LEVELS = frozenset(level for pattern in PATTERNS for level in pattern.split("/") if "{" not in level)
 
@@ -58,7 +59,7 @@ class Topics:
         self._prefix = prefix
         if name == _NOBODY:
             raise ValueError(f"no publisher has the name {_NOBODY}, which stands for the plain topics")
-        self._before = prefix if name is None else f"{prefix}from/{level('name', name)}/"
+        self._before = prefix if name is None else f"{prefix}{_FROM}{level('name', name)}/"
 
     def publish(self, topic: str) -> str:
         """Return the full name of a topic of the contract.
@@ -86,7 +87,7 @@ class Topics:
 
     def is_read(self, full: str) -> bool:
         """Tell whether a router reads this topic, so that a publish there is answered at least with a refusal."""
-        return self.plain(full).startswith(_ROOTS)
+        return full.removeprefix(self._prefix).startswith(_ROOTS)
 
     def nearest(self, full: str) -> str | None:
         """Return the topic that was most likely meant; None where none is near.
