@@ -9,7 +9,8 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from paho.mqtt.properties import Properties
 
@@ -34,7 +35,6 @@ class Link:
 
     Attributes:
         problem: why the connection last broke or did not come about.
-        lost: done when the connection that stands now is lost; None before the first one.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Link:
         self._up = asyncio.Event()
         self._tried = asyncio.Event()
         self.problem = ""
-        self.lost: asyncio.Future[None] | None = None
+        self._watching: set[asyncio.Future[None]] = set()
 
     @property
     def is_up(self) -> bool:
@@ -82,6 +82,21 @@ class Link:
         if self._connection is None:
             return failed(asyncio.get_running_loop().create_future(), "not connected")
         return self._connection.publish(topic, payload, properties)
+
+    @contextmanager
+    def watched(self) -> "Iterator[asyncio.Future[None]]":
+        """Give a future that is done when the connection that stands now is lost.
+
+        One for each caller: hundreds that wait for the same one would each search all the others' callbacks.
+        """
+        lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._connection is None:
+            lost.set_result(None)
+        self._watching.add(lost)
+        try:
+            yield lost
+        finally:
+            self._watching.discard(lost)
 
     def subscribe(self, topic_filter: str) -> None:
         """Ask for this, too, now and at every later connect. A refusal shows in that nothing comes."""
@@ -119,15 +134,15 @@ class Link:
                 self._connection = None
                 self._up.clear()
                 self._tried.set()
-                if self.lost is not None and not self.lost.done():
-                    self.lost.set_result(None)
+                for lost in self._watching:
+                    if not lost.done():
+                        lost.set_result(None)
                 await connection.close()
             longest = min(_LONGEST_BACKOFF_S, _FIRST_BACKOFF_S * math.pow(2, min(failures, 10)))
             await asyncio.sleep(random.uniform(longest / 4, longest))  # noqa: S311 - jitter
 
     def _come_up(self, connection: Connection, failures: int) -> None:
         self._connection = connection
-        self.lost = asyncio.get_running_loop().create_future()
         self._up.set()
         self._tried.set()
         if failures:

@@ -12,7 +12,7 @@ from typing import Any
 
 from carillon_publisher.address import BrokerAddress
 from carillon_publisher.connection import publish_properties
-from carillon_publisher.door import NOBODY_ANSWERS, Outgoing
+from carillon_publisher.door import Outgoing
 from carillon_publisher.errors import NotConnected
 from carillon_publisher.link import Link
 from carillon_publisher.receipts import Event, Receipt
@@ -101,19 +101,19 @@ class MqttDoor:
             correlation=outgoing.correlation,
             user_properties=[*outgoing.trace, *key],
         )
-        lost = self._link.lost
-        handover = self._link.publish(outgoing.topic, outgoing.payload, properties)
-        # An answer may overtake the broker's own.
-        await _first(handover, answer)
-        if answer.done() or lost is None:
-            return NOBODY_ANSWERS
-        hint = self._hint(outgoing.topic)
-        try:
-            if not await handover:
-                return f"nothing takes publishes; {hint or 'is the router running?'}"
-        except NotConnected as error:
-            return f"the broker did not take it ({error})" + (f"; {hint}" if hint else "")
-        await _first(answer, lost)
+        with self._link.watched() as lost:
+            handover = self._link.publish(outgoing.topic, outgoing.payload, properties)
+            # An answer may overtake the broker's own.
+            await _first(handover, answer)
+            if answer.done():
+                return ""
+            try:
+                if not await handover:
+                    return f"nothing takes publishes; {self._hint(outgoing.topic) or 'is the router running?'}"
+            except NotConnected as error:
+                hint = self._hint(outgoing.topic)
+                return f"the broker did not take it ({error})" + (f"; {hint}" if hint else "")
+            await _first(answer, lost)
         return "the connection was lost"
 
     def _hint(self, topic: str) -> str:
