@@ -29,6 +29,13 @@ AGAINST_A_REAL_ONE = """
         assert mail["title"] == "Welcome"
 
 
+    def test_a_publisher_with_a_name_is_answered_under_it(carillon):
+        with Publisher(carillon.mqtt_url, name="shop") as publisher:
+            assert publisher.send_user("user123", message="Hello", id="order-17").status == "accepted"
+        with Publisher(carillon.mqtt_url, name="other") as publisher:
+            assert publisher.send_user("user123", message="Hello", id="order-17").status == "accepted"
+
+
     def test_a_first_notification_is_in_the_inbox(carillon):
         ran = subprocess.run([sys.executable, {first!r}, carillon.mqtt_url], capture_output=True, text=True)
         assert ran.returncode == 0, ran.stderr
@@ -100,7 +107,7 @@ def test_a_programs_tests_run_against_a_real_carillon(python: Path, tmp_path: Pa
     test.write_text(textwrap.dedent(AGAINST_A_REAL_ONE.format(first=str(EXAMPLES / "first_notification.py"))))
     carillon = Path(sys.executable).with_name("carillon")
     options = ("-p", "no:cacheprovider", "-o", f"carillon_command={carillon}", "--basetemp", tmp_path / "base")
-    assert "2 passed" in ran(python, "-m", "pytest", "--rootdir", tmp_path, *options, test)
+    assert "3 passed" in ran(python, "-m", "pytest", "--rootdir", tmp_path, *options, test)
 
 
 def test_without_the_command_such_tests_are_skipped_and_say_why(python: Path, tmp_path: Path) -> None:

@@ -83,8 +83,10 @@ VALUES: list[Any] = [
     "http://example.com/1", "https://user@example.com/1", [], ["a"], ["a", "a"], ["realtime"], ["email", "fax"], [1],
     ["+"], ["x" * 201], ["admin"], [SUBSCRIPTION], [{}], [None], [[]], {}, {"a": "b"}, {"a": 1}, {"": ""}, {"a\n": "b"},
     SUBSCRIPTION, {"endpoint": "ftp://a", "keys": {"p256dh": "AA", "auth": "A"}}, {"realtime": True}, {"smss": True},
-    {"realtime": None}, {"message": "a"}, {"realtime": "yes"}, [{"platform": "ios", "token": "abc"}],
-    [{"platform": "ntfy", "token": "a:b"}], [{"platform": "web"}], [{"platform": "fax"}], [{"token": "abc"}], ["x"],
+    "1000/60s", "0/60s", "5/0s", "100/25h", "10/1", "own", "any", "reject", ["notifications/#"], ["from/x/#"],
+    ["a/#/b"], ["a" * 64], ["A" * 64], {"realtime": None}, {"message": "a"}, {"realtime": "yes"},
+    [{"platform": "ios", "token": "abc"}],    [{"platform": "ntfy", "token": "a:b"}],
+    [{"platform": "web"}], [{"platform": "fax"}], [{"token": "abc"}], ["x"],
     [{"platform": "android", "token": "a", "environment": "sandbox", "toke": 1}],
     [{"to": "a@example.com", "subject": "s", "body": "b"}], [{"to": "a@example.com", "subject": "s"}],
     [{"to": "a@example.com", "template": "welcome"}, {"to": "b@example.com", "template": "welcome", "subject": "s"}],
@@ -104,6 +106,7 @@ NAMES = [
     "groups", "roles", "preferences", "devices", "users", "layers", "overrides", "escalation", "repeat", "alert_type",
     "level", "mesage", "msg", "text", "prioriy", "sendAt", "Message", "html", "recipient", "payload", "meta", "",
     "x" * 150, "urgency", "ttl", "notification_id", "alert_id", "group_id", "channel", "completely different",
+    "may", "may_answer", "priority_at_most", "rate", "share", "tenant", "unknown_fields", "keys", "delay", "endat",
 ]  # fmt: skip
 
 DATA: st.SearchStrategy[Any] = st.recursive(
@@ -194,10 +197,32 @@ def test_bytes_are_judged_like_by_the_router(kind: Kind, payload: bytes) -> None
     "kind", sorted(set(Kind) - {Kind.ALERT_WARNING, Kind.ALERT_INFO, Kind.REALTIME_USER, Kind.REALTIME_GROUP})
 )
 def test_each_field_is_judged_like_by_the_router(kind: Kind) -> None:
-    models = (parse._MODELS[kind], parse._TEMPLATED.get(kind))
+    models = (parse.MODELS[kind], parse.TEMPLATED.get(kind))
     fields = {
         name for model in models if model is not None for name in getattr(model, "model_fields", Person.model_fields)
     }
     for name in fields:
         for value in VALUES:
             agree(kind, "web", json.dumps(GOOD | {name: value}).encode())
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "notifications/realtime/users/ada", "from/shop/notification/realtime/user/ada", "fleet/truck/7",
+        "from/shop/a/b",
+        "from//notifications/system/status", "from/-/notifications/system/status", "notifications/realtime/user/",
+        "notifications/email/sent", "directory/publishers/shop", "x" * 200,
+    ],
+)  # fmt: skip
+def test_a_wrong_topic_is_answered_like_by_the_router(topic: str) -> None:
+    assert TOPICS.parse(topic) is None
+    with pytest.raises(NotTaken) as error:
+        rules().topic(topic)
+    meant = TOPICS.nearest(topic)
+    assert error.value.refusal.code == "unknown_topic"
+    assert error.value.refusal.message.endswith(f"Did you mean {meant}?" if meant else "Nothing listens on this topic.")
+
+
+def test_a_named_publishers_topic_is_the_same_as_the_plain_one() -> None:
+    assert rules().topic("from/shop/notifications/system/status") == rules().topic("notifications/system/status")

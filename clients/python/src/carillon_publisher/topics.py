@@ -97,6 +97,14 @@ class Topics:
         return nearest(self.plain(full))
 
 
+def split(topic: str) -> tuple[str, str]:
+    """Take ``from/{publisher}/`` out of a topic without the prefix: return it, and the topic without it."""
+    publisher, slash, rest = topic.removeprefix(_FROM).partition("/")
+    if not topic.startswith(_FROM) or not slash or publisher in ("", _NOBODY):
+        return "", topic
+    return f"{_FROM}{publisher}/", rest
+
+
 def nearest(topic: str) -> str | None:
     """Return the pattern of the contract that was most likely meant; None where none is near."""
     asked = topic.strip("/")

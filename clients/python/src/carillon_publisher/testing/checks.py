@@ -41,6 +41,8 @@ def problem_with(value: Json, check: Check) -> str | None:
             return _problem_with_date(value, check)
         case "time":
             return _problem_with_time(value, check)
+        case "rate":
+            return None if _is_rate(value, check) else check["problem"]
         case "bounded":
             return _problem_with_depth(value, check)
     raise ValueError(f"the rules have a check that this version does not know: {check['check']}")
@@ -154,6 +156,16 @@ def _problem_with_time(value: str, check: Check) -> str | None:
     except ValueError:
         return str(check["problem_existing"])
     return None
+
+
+def _is_rate(value: str | int, check: Check) -> bool:
+    if str(value) == "0":
+        return True
+    found = _pattern(check["pattern"]).fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        return False
+    count, length, unit = found.groups()
+    return int(count) > 0 and 0 < int(length) * check["units_s"][unit or "s"] <= check["longest_s"]
 
 
 def _problem_with_depth(value: Mapping[str, Any], check: Check) -> str | None:

@@ -15,7 +15,7 @@ from carillon_publisher.receipts import FieldProblem, Refusal
 from carillon_publisher.testing.checks import Json
 from carillon_publisher.testing.names import Names
 from carillon_publisher.testing.schema import Schemas
-from carillon_publisher.topics import nearest
+from carillon_publisher.topics import nearest, split
 
 _VERSION = 1
 # In the package, or where the repository has it.
@@ -60,11 +60,12 @@ class Rules:
         """Return what a topic says.
 
         Args:
-            name: without the prefix and the publisher's name.
+            name: without the prefix.
 
         Raises:
             NotTaken: no router takes it.
         """
+        before, name = split(name)
         found = self._topics.get(name)
         if found is not None and not found["parameters"]:
             return Topic(found["kind"], found, {})
@@ -75,7 +76,7 @@ class Rules:
         meant = nearest(name)
         message = self._messages["unknown_topic"]
         if meant:
-            message += self._messages["nearest_topic"].format(topic=meant)
+            message += self._messages["nearest_topic"].format(topic=before + meant)
         raise NotTaken(Refusal("unknown_topic", message))
 
     def read(

@@ -77,7 +77,7 @@ class Schemas:
         if "enum" in schema:
             values = ", ".join(schema["enum"])
             is_one = isinstance(value, str) and value in schema["enum"]
-            return [] if is_one else [self._at(path, self._word("enum", values=values))]
+            return [] if is_one else [self._at(path, self._word("enum", limit=values))]
         types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
         if not any(_is(value, each) for each in types):
             return [self._at(path, schema.get("x-problem") or self._word(types[0]))]
@@ -153,7 +153,7 @@ class Schemas:
                 wanted = value[choice["field"]]
                 if not isinstance(wanted, str) or wanted not in choice["values"]:
                     values = ", ".join(choice["values"])
-                    return [self._at((*path, choice["field"]), self._word("enum", values=values))]
+                    return [self._at((*path, choice["field"]), self._word("enum", limit=values))]
                 chosen = members[choice["values"][wanted]]
         if "properties" not in chosen or not isinstance(value, dict):
             return self._of_value(chosen, value, path)
