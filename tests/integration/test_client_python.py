@@ -10,8 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
-from carillon.local.servers import LocalServer
+from carillon.broker.roles import SERVICES, Login
+from carillon.broker.rules import dynamic_security, new_password
+from carillon.local.ports import free_port
+from carillon.local.servers import LocalServer, local_broker
 from carillon_publisher import AsyncPublisher, Event, NoReceipt, NotConnected, Publisher, RateLimited, Receipt, Status
 from carillon_publisher.address import BrokerAddress as ClientsAddress
 from carillon_publisher.connection import Connection
@@ -307,3 +311,42 @@ async def test_a_connection_that_comes_about_after_it_was_given_up_is_closed() -
                 late.setblocking(False)
                 while await loop.sock_recv(late, 1024):
                     pass
+
+
+@pytest_asyncio.fixture
+async def guarded(tmp_path: Path) -> AsyncIterator[Callable[[str], str]]:
+    """The URL of a broker with the shipped roles, for the logins ``router`` and ``orders``, a named publisher."""
+    server = local_broker(tmp_path / "roles", free_port(), embedded=False, logins=SERVICES)
+    logins = [Login("router", new_password(), "router"), Login("orders", new_password(), "named-publisher")]
+    (server.folder / "dynamic-security.json").write_text(dynamic_security(logins))
+    await server.start()
+    passwords = {login.name: login.password for login in logins}
+    yield lambda name: f"mqtt://{name}:{passwords[name]}@127.0.0.1:{server.port}"
+    await server.stop()
+
+
+async def test_a_named_publisher_needs_no_more_than_its_role_allows(guarded: Callable[[str], str]) -> None:
+    async with (
+        Broker(BrokerAddress.parse(guarded("router")), "router-1") as router,
+        AsyncPublisher(guarded("orders"), name="orders") as publisher,
+    ):
+        await router.subscribe("$share/router/from/#")
+        publish = asyncio.create_task(publisher.send_user("u", message="m", events=True))
+        await answer(router, await take(router), ACCEPTED)
+        assert (await publish).notification_id == "n1"
+        step = {"state": "delivered", "channel": "realtime", "at": "2026-01-05T09:00:00.123Z"}
+        topic = "notifications/events/n1"
+        await eventually(lambda: router.publish(topic, json.dumps(step)), WITHIN_S, "the subscription")
+        assert (await anext(publisher.events("n1", within_s=WITHIN_S))).channel == "realtime"
+
+
+async def test_what_its_role_does_not_allow_is_told_as_the_brokers_refusal(guarded: Callable[[str], str]) -> None:
+    with pytest.raises(NotConnected, match="subscription refused: Not authorized"):
+        async with AsyncPublisher(guarded("orders"), "orders", name="payments"):
+            pass
+    with pytest.raises(NotConnected, match="refused"):
+        async with AsyncPublisher(guarded("orders").replace("orders:", "orders:wrong"), name="orders"):
+            pass
+    async with AsyncPublisher(guarded("orders"), "orders") as publisher:
+        with pytest.raises(NoReceipt, match="publish refused: Not authorized"):
+            await publisher.send_user("u", message="m", timeout_s=1)
