@@ -22,6 +22,7 @@ from cryptography.x509.oid import NameOID
 
 from carillon.local.ports import free_port
 from carillon.local.servers import LocalServer, find_server
+from carillon_publisher import AsyncPublisher, NotConnected
 from shared.core.errors import BrokerUnavailable
 from shared.mqtt import connection as mqtt
 from shared.mqtt.address import BrokerAddress
@@ -489,11 +490,34 @@ async def test_mqtts_carries_what_mqtt_does(mqtts_url: str, certificate: Path) -
         assert all(await asyncio.gather(*answers))
 
 
+async def test_the_publishers_client_speaks_mqtts(mqtts_url: str, certificate: Path) -> None:
+    authority = certificate / "certificate.pem"
+    async with (
+        Broker(BrokerAddress.parse(mqtts_url, authority), "router") as router,
+        AsyncPublisher(mqtts_url, ca_file=authority) as publisher,
+        asyncio.TaskGroup() as group,
+    ):
+        await router.subscribe("notifications/#")
+        # So many receipts, each longer than a record of TLS, that some are decrypted before they are asked for.
+        publishes = [group.create_task(publisher.send_user("u", message="m")) for _ in range(100)]
+        receipt = b'{"status": "accepted", "notification_id": "n1", "more": "' + b"x" * 20_000 + b'"}'
+        answered = 0
+        while answered < len(publishes):
+            for incoming in await router.take(100):
+                router.ack(incoming)
+                await router.publish(incoming.response_topic or "", receipt, correlation=incoming.correlation)
+                answered += 1
+    assert {publish.result().sends for publish in publishes} == {1}
+
+
 # paho leaves the socket of a failed handshake to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_mqtts_trusts_the_given_authority_alone(mqtts_url: str) -> None:
     with pytest.raises(BrokerUnavailable, match="certificate verify failed"):
         async with Broker(BrokerAddress.parse(mqtts_url), "one"):
+            pass
+    with pytest.raises(NotConnected, match="certificate verify failed"):
+        async with AsyncPublisher(mqtts_url):
             pass
 
 
