@@ -4,14 +4,13 @@ The context (``traceparent``, ``tracestate``) arrives in the user properties of 
 notification in the ledger, and leaves in the user properties of its jobs and receipts. That happens whether or not
 spans are made here.
 
-A service makes spans if the standard variables ask for it. A publisher makes them if its application has loaded
-OpenTelemetry. Otherwise we import nothing of OpenTelemetry, and ``span`` costs one call. Attributes are words from
-fixed lists, numbers and notification ids. They never name a user, an address or the content.
+A service makes spans if the standard variables ask for it. Otherwise we import nothing of OpenTelemetry, and ``span``
+costs one call. Attributes are words from fixed lists, numbers and notification ids. They never name a user, an address
+or the content.
 """
 
 import os
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from types import TracebackType
@@ -177,9 +176,3 @@ def stop() -> None:
     provider, _Switch.provider, _Switch.begin = _Switch.provider, None, None
     if provider is not None:
         provider.shutdown()
-
-
-def join_application() -> None:
-    """Make spans with the provider of an application that has loaded OpenTelemetry; for libraries."""
-    if _Switch.begin is None and "opentelemetry.trace" in sys.modules:
-        _Switch.begin = import_module("shared.telemetry.spans").begin
