@@ -1,5 +1,6 @@
 """A publisher's whole way over HTTP: made by an operator, it publishes with curl's means and sees what became of it."""
 
+import asyncio
 import hashlib
 import json
 import uuid
@@ -12,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from carillon.local.stack import Stack
+from carillon_publisher import AsyncPublisher, RateLimited, Refused, Status
 from tests.command_line import CommandLine, running_system
 from tests.waiting import eventually
 
@@ -167,3 +169,32 @@ async def test_a_former_key_is_refused_within_seconds(system: tuple[Stack, Comma
         return (await other.outcome("nothing"))[0] == 401
 
     await eventually(refused, within_s=10, what="the end of the former key")
+
+
+async def test_the_python_client_publishes_over_http_what_it_publishes_over_mqtt(http: Http) -> None:
+    async with AsyncPublisher(http.url, key=http.key) as publisher:
+        receipt = await publisher.send_user("user123", message="Hello", priority="high", id="order-17")
+        again = await publisher.send_user("user123", message="Hello", priority="high", id="order-17")
+        assert (again.status, again.notification_id) == (Status.DUPLICATE, receipt.notification_id)
+        steps = {step.channel: step.state async for step in publisher.events(receipt.notification_id or "", 30)}
+        assert steps == {"realtime": "delivered", "email": "delivered", "push": "suppressed"}
+        with pytest.raises(Refused) as refused:
+            await publisher.publish(TOPIC, {"mesage": "Hello"})
+        assert [(each.field, each.meant) for each in refused.value.fields] == [("message", None), ("mesage", "message")]
+    async with AsyncPublisher(http.url, key="nobodys") as publisher:
+        with pytest.raises(Refused, match="unauthorized"):
+            await publisher.send_user("user123", message="Hello")
+
+
+async def test_the_python_client_says_what_a_publisher_may_not_do(other: Http) -> None:
+    async with AsyncPublisher(other.url, key=other.key) as publisher:
+        with pytest.raises(Refused, match="unauthorized"):
+            await publisher.critical_alert("disk_full", message="Disk full")
+        for _ in range(2):
+            await publisher.send_user("user123", message="Hello")
+        answers = await asyncio.gather(
+            *(publisher.send_user("user123", message="Hello") for _ in range(4)), return_exceptions=True
+        )
+    waits = [each.retry_after_s for each in answers if isinstance(each, RateLimited)]
+    assert len(waits) >= 3
+    assert all(0 < (wait_s or 0) <= 60 for wait_s in waits)
