@@ -1,8 +1,9 @@
 """The rules in ``clients/rules.json``: fresh, and read by them a payload gets the answer that the router gives it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from services.router.payloads.parse import read
 from services.router.payloads.rejection import FieldProblem, Rejected
-from services.router.rules.__main__ import RULES, text_of
+from services.router.rules.__main__ import ASYNCAPI, RULES, text_of
+from services.router.rules.asyncapi import asyncapi
 from services.router.rules.document import rules
 from shared.core.topics import Kind, Topics
 from tests.rules_reader import Answer, Problem, Rules
@@ -204,8 +206,9 @@ def remove(document: Any, path: tuple[Any, ...]) -> Any:
     return document.pop(path[-1])
 
 
-def test_the_file_is_what_the_models_say() -> None:
-    assert RULES.read_text() == text_of(rules()), "clients/rules.json is out of date: make rules"
+@pytest.mark.parametrize(("path", "write"), [(RULES, rules), (ASYNCAPI, asyncapi)])
+def test_the_files_are_what_the_models_say(path: Path, write: Callable[[], dict[str, Any]]) -> None:
+    assert path.read_text() == text_of(write()), f"{path} is out of date: make rules"
 
 
 @pytest.mark.parametrize(("kind", "parameter", "payload"), FULL)
