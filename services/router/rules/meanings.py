@@ -32,7 +32,7 @@ FIELDS: Mapping[str, str] = {
     "html_body": "The text as HTML; without a `body`, its text is made from it.",
     "emails": "The mails. Each may say what a single mail may say, but `id`, `channels` and `events`.",
     "tokens": "Devices that the directory does not know: tokens, or subscriptions of browsers.",
-    "device_info": "Ignored.",
+    "device_info": "Checked, and not kept.",
     "remove": "Take the address off the list.",
     "note": "For the alert's history.",
     "may": "Filters of the topics that it may publish on; left out: `notifications/#`.",
