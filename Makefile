@@ -93,7 +93,7 @@ $(CHECKOV)/.installed: $(CHECKOV_LOCK) | $(STAMP)
 	$(BIN)/uv pip install --quiet --python $(CHECKOV)/bin/python --require-hashes -r $(CHECKOV_LOCK)
 	@touch $@
 
-rules: $(STAMP)  ## write clients/rules.json again after a change of what publishers may send
+rules: $(STAMP)  ## write again what is told of topics (rules.json, AsyncAPI, reference)
 	$(BIN)/python -m services.router.rules
 
 test: $(STAMP)  ## run all tests (as root on Debian it installs the programs that they need)

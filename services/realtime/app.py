@@ -29,6 +29,7 @@ from services.realtime.bounces.suppressing import Suppressing, TakenReports
 from services.realtime.bounces.webhooks import Webhooks
 from services.realtime.http.api import Api
 from services.realtime.http.api_page import api_page_routes
+from services.realtime.http.asyncapi import asyncapi_routes
 from services.realtime.http.files import file_handler, page_routes
 from services.realtime.http.openapi import describe
 from services.realtime.http.operations import OPERATIONS
@@ -164,6 +165,7 @@ def build(
             *publish.routes(),
             *unsubscription,
             *webhooks,
+            *asyncapi_routes(),
             *api_page_routes(description, viewer=bool(viewer)),
             *viewer,
             *page_routes(demo=demo),

@@ -210,7 +210,9 @@ Users = Annotated[tuple[Identifier, ...], Field(max_length=ONCALL_USERS), AfterV
 
 
 class RotationLayer(_Record):
-    """People who take turns; how turns are counted is told in ``services.router.alerts.oncall``.
+    """People who take turns.
+
+    How turns are counted is told in ``services.router.alerts.oncall``.
 
     Attributes:
         every_hours: length of a turn on the wall clock, instead of ``rotation``.

@@ -17,7 +17,7 @@ from carillon.local.servers import LocalServer
 from services.realtime.access.bodies import read_json
 from services.realtime.http.shapes import BounceOutcomes, Error, Frame, Inbox, Ticket, WebPushKey
 from services.realtime.publish.shapes import Accepted, Duplicate, NotPublished
-from shared.core.topics import Kind
+from shared.core.topics import Kind, Topics
 from shared.directory.people import Person, Preferences
 from shared.mqtt.packets import Incoming
 from tests.bounces import every_secret, mailgun
@@ -86,6 +86,40 @@ async def test_page_for_people_names_every_call_and_runs_nothing(node: Realtime)
     assert not re.search(r"<script|<style|\sstyle=|(href|src)=.https?:", page)
     async with node.client.get(f"{node.url}/api.css") as answer:
         assert answer.headers["Content-Type"].startswith("text/css")
+
+
+@pytest.mark.parametrize(
+    ("query", "accept", "content_type"),
+    [
+        ("", "*/*", "application/json"),
+        ("", "application/json, text/html", "application/json"),
+        ("", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "text/html"),
+        ("?format=json", "text/html", "application/json"),
+        ("?format=html", "application/json", "text/html"),
+    ],
+)
+async def test_what_goes_over_mqtt_is_described_for_programs_and_for_people(
+    node: Realtime, query: str, accept: str, content_type: str
+) -> None:
+    async with node.client.get(f"{node.url}/v1/asyncapi{query}", headers={"Accept": accept}) as answer:
+        text = await answer.text()
+        assert (answer.status, answer.headers["Content-Type"]) == (200, f"{content_type}; charset=utf-8")
+        assert answer.headers["Vary"] == "Accept"
+        assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    if content_type == "application/json":
+        assert json.loads(text)["asyncapi"] == "3.0.0"
+        return
+    for topic in map(Topics().pattern, Kind):
+        assert f"{topic}</h3>" in text
+    named = re.findall(r'href="#([^"]+)"', text)
+    assert named
+    assert set(named) <= set(re.findall(r'id="([^"]+)"', text))
+    assert not re.search(r"<script|<style|\sstyle=|(href|src)=.https?:", text)
+
+
+async def test_another_form_of_the_description_is_refused(node: Realtime) -> None:
+    status, answer = await node.call("GET", "/v1/asyncapi?format=yaml", "user1")
+    assert (status, answer["error"]["fields"][0]["field"]) == (400, "format")
 
 
 def _fits(answer: Any, shape: type[BaseModel]) -> None:

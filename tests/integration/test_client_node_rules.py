@@ -208,7 +208,7 @@ def told(topic: str, payload: bytes, properties: dict[str, str]) -> dict[str, An
     try:
         found = read(route.kind, route.params, payload, envelope=properties)
     except Rejected as rejected:
-        error: dict[str, Any] = dict(rejected.receipt()["error"])  # type: ignore[call-overload]
+        error: dict[str, Any] = dict(rejected.receipt()["error"])
         return error
     return {"warnings": [each.document() for each in found.unread]}
 

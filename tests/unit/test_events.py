@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from shared.core.errors import Reason
 from shared.core.model import Channel, State
 from shared.core.topics import Topics
-from shared.ledger.events import event
+from shared.ledger.events import Confirmation, event
 from tests.fakes.clock import StandingClock
 
 CLOCK = StandingClock(datetime(2026, 1, 5, 9, 0, 0, 123_000, UTC))
@@ -35,6 +35,6 @@ def test_what_an_event_does_not_say_is_null() -> None:
 
 
 def test_an_event_tells_how_far_a_message_came_after_its_delivery() -> None:
-    said = {"outcome": "failed", "code": "30003"}
+    said: Confirmation = {"outcome": "failed", "code": "30003"}
     _, payload = event(Topics(), "n1", State.DELIVERED, CLOCK, channel=Channel.SMS, confirmation=said)
     assert json.loads(payload)["confirmation"] == said

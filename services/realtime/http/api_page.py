@@ -53,9 +53,10 @@ def _page(description: Mapping[str, Any], *, viewer: bool) -> Iterator[str]:
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
     yield f'<title>{escape(info["title"])}</title><link rel="icon" href="icon.svg">'
     yield '<link rel="stylesheet" href="api.css"></head><body>'
-    yield f"<h1>{escape(info['title'])}</h1><p>{_prose(info['description'])}</p>"
+    yield f"<h1>{escape(info['title'])}</h1><p>{prose(info['description'])}</p>"
     try_out = ' For trying calls out: <a href="api/try">Swagger UI</a>.' if viewer else ""
     yield f'<p>For programs: <a href="v1/openapi.json">OpenAPI 3.1</a>.{try_out}</p>'
+    yield '<p>What goes over MQTT: <a href="v1/asyncapi">topics, payloads and receipts</a>.</p>'
     for tag in description["tags"]:
         yield f"<h2>{escape(tag['name'].capitalize())}</h2>"
         for path, methods in description["paths"].items():
@@ -70,7 +71,7 @@ def _page(description: Mapping[str, Any], *, viewer: bool) -> Iterator[str]:
 
 def _operation(method: str, path: str, operation: Mapping[str, Any], description: Mapping[str, Any]) -> Iterator[str]:
     yield f'<h3 id="{escape(operation["operationId"])}">{method.upper()} {escape(path)}</h3>'
-    yield f"<p>{_prose(operation['summary'])}. {_prose(operation.get('description', ''))}</p>"
+    yield f"<p>{prose(operation['summary'])}. {prose(operation.get('description', ''))}</p>"
     proofs = [proof for choice in operation.get("security", description["security"]) for proof in choice]
     yield f"<p>Asks for: {' or '.join(proofs) or 'nothing'}.</p>"
     if parameters := operation.get("parameters"):
@@ -79,7 +80,7 @@ def _operation(method: str, path: str, operation: Mapping[str, Any], description
             yield (
                 f"<tr><td><code>{escape(parameter['name'])}</code></td><td>{escape(parameter['in'])}</td>"
                 f"<td><code>{escape(json.dumps(parameter['schema']))}</code></td>"
-                f"<td>{_prose(parameter.get('description', ''))}</td></tr>"
+                f"<td>{prose(parameter.get('description', ''))}</td></tr>"
             )
         yield "</table>"
     if body := operation.get("requestBody"):
@@ -87,7 +88,7 @@ def _operation(method: str, path: str, operation: Mapping[str, Any], description
     yield "<table><tr><th>answer</th><th>meaning</th></tr>"
     for status, answer in sorted(operation["responses"].items()):
         known = description["components"]["responses"].get(answer.get("$ref", "").rpartition("/")[2], answer)
-        yield f"<tr><td>{status}</td><td>{_prose(known['description'])}{_shape_of(known)}</td></tr>"
+        yield f"<tr><td>{status}</td><td>{prose(known['description'])}{_shape_of(known)}</td></tr>"
     yield "</table>"
 
 
@@ -113,5 +114,6 @@ def _schema(schema: Mapping[str, Any]) -> str:
     return f"<pre>{_REFERENCE.sub(_LINK, text)}</pre>"
 
 
-def _prose(text: str) -> str:
+def prose(text: str) -> str:
+    """Write a description: what stands between backquotes is code."""
     return _CODE.sub(r"<code>\1</code>", escape(text, quote=False))

@@ -96,10 +96,13 @@ def _parameters(operation: Operation) -> Iterator[dict[str, Any]]:
 
 def _answer(answer: Answer) -> dict[str, Any]:
     described: dict[str, Any] = {"description": answer.description}
+    content: dict[str, Any] = {}
     if answer.shape is not None:
-        described["content"] = {"application/json": {"schema": _reference(answer.shape)}}
-    elif answer.text_type is not None:
-        described["content"] = {answer.text_type: {"schema": {"type": "string"}}}
+        content["application/json"] = {"schema": _reference(answer.shape)}
+    if answer.text_type is not None:
+        content[answer.text_type] = {"schema": {"type": "string"}}
+    if content:
+        described["content"] = content
     return described
 
 

@@ -16,6 +16,7 @@ from services.realtime.http.shapes import (
     BounceEvents,
     BounceOutcomes,
     BounceReport,
+    DescriptionQuery,
     Device,
     DevicePath,
     Document,
@@ -43,7 +44,7 @@ class Answer:
 
     Attributes:
         shape: of its JSON body; None if the body is empty or not JSON.
-        text_type: media type of a body that is not JSON.
+        text_type: media type of a body that is not JSON; with a shape, the other one that it may have.
         name: under which several calls share it in the document; empty for an answer of one call.
     """
 
@@ -347,5 +348,16 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="This document",
         proofs=(),
         answers={200: Answer("The document.", Document)},
+    ),
+    Operation(
+        method="get",
+        url="/v1/asyncapi",
+        id="readMqttDescription",
+        tag="live",
+        summary="Show what goes over MQTT: topics, payloads, receipts",
+        description="An AsyncAPI 3.0 document, or a page for people where that is asked for.",
+        proofs=(),
+        query=DescriptionQuery,
+        answers={200: Answer("The document, or the page.", Document, text_type="text/html"), 400: INVALID},
     ),
 )

@@ -72,6 +72,14 @@ class SessionQuery(BaseModel):
     )
 
 
+class DescriptionQuery(BaseModel):
+    """In which form."""
+
+    format: Literal["json", "html"] | Absent = Field(
+        None, description="Without it, the page if the header Accept names `text/html` before `application/json`."
+    )
+
+
 class StreamHeaders(BaseModel):
     """What an EventSource sends when it connects again by itself."""
 
@@ -262,7 +270,7 @@ class BounceOutcomes(BaseModel):
 
 
 class Document(RootModel[dict[str, Any]]):
-    """An OpenAPI document."""
+    """A description of the API."""
 
 
 # Frames of the live stream, by their type.

@@ -30,8 +30,9 @@ PUBLISHER_OPERATIONS: tuple[Operation, ...] = (
         id="publish",
         tag="publishers",
         summary="Publish a notification, or anything else that publishers publish on MQTT",
-        description="The body is what the topic takes on MQTT, and the answer is the router's receipt. Nothing else is "
-        "different: rules, rights, rates and idempotency are those of the publisher whose key it is. "
+        description="The body is what the topic takes on MQTT, as `GET /v1/asyncapi` tells, and the answer is the "
+        "router's receipt. Nothing else is different: rules, rights, rates and idempotency are those of the publisher "
+        "whose key it is. "
         "CloudEvents 1.0 are taken in binary and in structured mode: `data` is the payload, `source` and `id` are the "
         "idempotency key.",
         proofs=("publisher",),

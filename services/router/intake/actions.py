@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from services.router.intake.admission import NO_RECORD, not_own
 from services.router.payloads import control
 from services.router.payloads.parse import Publish
+from services.router.payloads.receipts import AcceptedReceipt, SessionReceipt
 from services.router.payloads.rejection import FieldProblem, Rejected, RejectionCode, invalid_payload
 from shared.core.clock import Clock, rfc3339
 from shared.core.errors import Reason
@@ -68,7 +69,7 @@ class Actions:
         Raises:
             Rejected: it names something that does not exist.
         """
-        receipt: dict[str, object] = {"status": "accepted", "accepted_at": rfc3339(self._clock.now())}
+        receipt: AcceptedReceipt = {"status": "accepted", "accepted_at": rfc3339(self._clock.now())}
         messages: list[Message] = []
         if isinstance(publish, control.AlertAcknowledge | control.AlertResolve | control.Cancel):
             await self._check_owner(publish, publisher, record)
@@ -89,12 +90,12 @@ class Actions:
                 await self._suppress(publish)
             case control.AlertAcknowledge() | control.AlertResolve():
                 await self._answer_alert(publish)
-                receipt |= {"notification_id": publish.alert_id, "alert_id": publish.alert_id}
+                receipt["notification_id"] = receipt["alert_id"] = publish.alert_id
             case control.Cancel():
                 receipt["notification_id"] = publish.notification_id
                 messages += await self._cancel(publish.notification_id)
             case control.SessionConnect():
-                receipt |= await self._connect(publish, incoming, publisher)
+                receipt = await self._connect(publish, incoming, publisher, receipt)
             case control.SessionDisconnect():
                 await self._sessions.close_session(publish.user_id, publish.session_id)
             case control.SessionHeartbeat():
@@ -167,7 +168,9 @@ class Actions:
                 )  # fmt: skip
         return messages
 
-    async def _connect(self, publish: control.SessionConnect, incoming: Incoming, publisher: str) -> dict[str, object]:
+    async def _connect(
+        self, publish: control.SessionConnect, incoming: Incoming, publisher: str, receipt: AcceptedReceipt
+    ) -> SessionReceipt:
         asked = incoming.response_topic
         answer_to = asked if asked and self._topics.is_receipt(asked, publisher) else None
         opened = await self._sessions.open_session(
@@ -179,6 +182,7 @@ class Actions:
         if opened is None:
             raise Rejected(RejectionCode.RATE_LIMITED, "This user has too many open sessions.")
         return {
+            **receipt,
             "session_id": opened.session_id,
             "notifications": opened.pending,
             "unread": opened.unread,

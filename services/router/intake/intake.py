@@ -42,6 +42,7 @@ from services.router.intake.fair_queue import FairQueue
 from services.router.intake.warnings import foreseen
 from services.router.payloads import cloudevents, notifications
 from services.router.payloads.parse import Publish, check_size, read, says
+from services.router.payloads.receipts import AcceptedReceipt, DuplicateReceipt, Problem
 from services.router.payloads.rejection import FieldProblem, Rejected, RejectionCode
 from services.router.planning.compose import NO_TEMPLATES, Draft, compose
 from services.router.planning.planner import Known, Planner
@@ -450,10 +451,12 @@ class Intake:
             message = "This idempotency key was used for another notification within the last 24 hours."
             self._refuse(taken, Rejected(RejectionCode.IDEMPOTENCY_CONFLICT, message))
             return
-        receipt: dict[str, object] = {"status": verdict.value, "notification_id": notification_id}
+        receipt: AcceptedReceipt | DuplicateReceipt = {"status": "duplicate", "notification_id": notification_id}
         if verdict is Verdict.ACCEPTED:
-            receipt["accepted_at"] = rfc3339(from_epoch_ms(draft.notification.accepted_ms))
-            receipt |= _warned(taken.warnings)
+            accepted_at = rfc3339(from_epoch_ms(draft.notification.accepted_ms))
+            receipt = {"status": "accepted", "notification_id": notification_id, "accepted_at": accepted_at}
+            if taken.warnings:
+                receipt["warnings"] = [each.document() for each in taken.warnings]
             taken.messages += jobs_of(self._topics, record.content, record.rows)
             if draft.notification.events:
                 taken.messages.append(event(self._topics, notification_id, verdict, self._clock))
@@ -595,7 +598,7 @@ def logged_fields(problems: Iterable[Mapping[str, str]]) -> list[str]:
     return [problem["field"] if _FIELD_NAME.fullmatch(problem["field"]) else "*" for problem in problems]
 
 
-def _warned(warnings: Sequence[FieldProblem]) -> dict[str, object]:
+def _warned(warnings: Sequence[FieldProblem]) -> Mapping[str, list[Problem]]:
     return {"warnings": [each.document() for each in warnings]} if warnings else {}
 
 

@@ -8,11 +8,12 @@ programs may compare them.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from services.router.payloads.receipts import Problem, Refusal, RejectedReceipt
+from services.router.payloads.receipts import RejectionCode as RejectionCode  # noqa: PLC0414 - whoever refuses names it
 from shared.core.errors import CarillonError
 
 # A receipt must not outgrow the publish it answers: a batch of 1,000 wrong mails gets the first problems only.
@@ -26,19 +27,6 @@ OBJECT_TAG = "<object>"
 TEXT_TAG = "<text>"
 TEMPLATE_TAG = "<template>"
 _TAGS = frozenset({LIST_TAG, OBJECT_TAG, TEXT_TAG, TEMPLATE_TAG})
-
-
-class RejectionCode(StrEnum):
-    """The codes of a rejection receipt (wire contract, section 3)."""
-
-    INVALID_JSON = "invalid_json"
-    INVALID_PAYLOAD = "invalid_payload"
-    TOO_LARGE = "too_large"
-    UNKNOWN_TOPIC = "unknown_topic"
-    IDEMPOTENCY_CONFLICT = "idempotency_conflict"
-    RATE_LIMITED = "rate_limited"
-    UNAUTHORIZED = "unauthorized"
-    EXPIRED = "expired"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +43,12 @@ class FieldProblem:
     problem: str
     meant: str | None = None
 
-    def document(self) -> dict[str, str]:
+    def document(self) -> Problem:
         """Return it as it stands in a receipt."""
-        meant = {} if self.meant is None else {"meant": self.meant}
-        return {"field": self.field, "problem": self.problem, **meant}
+        written: Problem = {"field": self.field, "problem": self.problem}
+        if self.meant is not None:
+            written["meant"] = self.meant
+        return written
 
 
 class Rejected(CarillonError):
@@ -84,10 +74,10 @@ class Rejected(CarillonError):
         self.message = message
         self.fields = fields
 
-    def receipt(self) -> dict[str, object]:
+    def receipt(self) -> RejectedReceipt:
         """Return the receipt for the publisher, ready for JSON."""
         fields = [each.document() for each in self.fields]
-        error: dict[str, object] = {"code": self.code.value, "message": self.message, "fields": fields}
+        error: Refusal = {"code": self.code.value, "message": self.message, "fields": fields}
         if self.retry_after_s is not None:
             error["retry_after_s"] = self.retry_after_s
         return {"status": "rejected", "error": error}

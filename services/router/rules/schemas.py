@@ -4,11 +4,11 @@ pydantic writes the schema; here is added what its validator functions refuse (`
 keywords and their order are explained in ``clients/README.md``.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from enum import Enum
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
@@ -24,10 +24,37 @@ def schemas_of(models: Collection[type[BaseModel]]) -> dict[str, JsonSchemaValue
         ref_template=REFERENCE + "{model}",
         schema_generator=_Schemas,
     )
-    return {name: _for_people(schema) for name, schema in sorted(written["$defs"].items())}
+    schemas: dict[str, JsonSchemaValue] = written["$defs"]
+    used = {model.__name__ for model in models}
+    while more := {name for each in used for name in _references(schemas[each])} - used:
+        used |= more
+    return {name: _for_people(schemas[name]) for name in sorted(used)}
+
+
+def _references(schema: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON
+    """Name the schemas that a schema refers to."""
+    if isinstance(schema, dict):
+        if "$ref" in schema:
+            yield str(schema["$ref"]).removeprefix(REFERENCE)
+        for each in schema.values():
+            yield from _references(each)
+    elif isinstance(schema, list):
+        for each in schema:
+            yield from _references(each)
+
+
+def shapes_of(shapes: Mapping[str, TypeAdapter[Any]]) -> dict[str, JsonSchemaValue]:
+    """Write what goes out as a dictionary, by the given names, and what is in it."""
+    written: dict[str, JsonSchemaValue] = {}
+    for name, shape in shapes.items():
+        schema = shape.json_schema(ref_template=REFERENCE + "{model}", schema_generator=_Schemas)
+        written |= schema.pop("$defs", {})
+        written[name] = schema
+    return {name: _for_people(schema) for name, schema in written.items()}
 
 
 def _for_people(schema: JsonSchemaValue) -> JsonSchemaValue:
+    """Take away the title, which repeats the name, and shorten a docstring."""
     schema.pop("title", None)
     if "description" in schema:
         # The first paragraph; the others tell programmers of attributes.
@@ -119,15 +146,3 @@ def _different(members: list[JsonSchemaValue]) -> list[JsonSchemaValue]:
 
 def _place(members: list[JsonSchemaValue], member: JsonSchemaValue) -> int:
     return _different(members).index(member)
-
-
-def references(schema: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON
-    """Name the schemas that a schema refers to."""
-    if isinstance(schema, dict):
-        if "$ref" in schema:
-            yield str(schema["$ref"]).removeprefix(REFERENCE)
-        for each in schema.values():
-            yield from references(each)
-    elif isinstance(schema, list):
-        for each in schema:
-            yield from references(each)
