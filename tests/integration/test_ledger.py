@@ -249,7 +249,7 @@ async def test_a_sweep_takes_long_texts_in_portions_and_leaves_none(ledger: Ledg
     found: list[str] = []
 
     async def all_swept() -> bool:
-        due = (await ledger.sweep(100, timedelta(seconds=30))).due
+        due = (await ledger.sweep(100, timedelta(seconds=6))).due
         assert sum(len(each.content) + len(each.spec) for each in due) < SWEPT_BYTES + 70_000
         found.extend(each.key for each in due)
         return len(set(found)) == 40

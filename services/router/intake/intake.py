@@ -54,7 +54,7 @@ from shared.core.topics import PLAIN_PUBLISHER, Kind, Lane, Route, Topics
 from shared.directory.publishers import Publisher
 from shared.ledger.events import event
 from shared.ledger.jobs import Message, jobs_of, settled
-from shared.ledger.ledger import AlertState, Ledger, NewRecord, NewRow, Verdict, accepted
+from shared.ledger.ledger import AlertState, Ledger, NewRecord, NewRow, Verdict
 from shared.ledger.rejections import Rejections
 from shared.mqtt.byte_budget import ByteBudget
 from shared.mqtt.connection import Broker
@@ -427,7 +427,7 @@ class Intake:
         # Repeatable: an id that is there already was accepted by the try before.
         answers = await until_stored(write)
         for (one, draft, record), answer in zip(records, answers, strict=True):
-            self._answer_accept(one, draft, record, *accepted(answer))
+            self._answer_accept(one, draft, record, *self._ledger.accepted(record, answer))
 
     def _planned(self, taken: Taken, draft: Draft, known: Known) -> list[NewRow] | None:
         try:
