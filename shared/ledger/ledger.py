@@ -44,8 +44,6 @@ LANES: tuple[str, ...] = (ROUTER_LANE, *(channel.value for channel in Channel))
 WINDOW_ROWS = 512
 _WINDOW_ROWS_AT_ONCE = WINDOW_ROWS // SHARDS
 
-_PLAIN_PUBLISHER = "-"
-
 # How long a freshly published job may take to be claimed before the sweeper publishes it again.
 GRACE_MS = {Priority.LOW: 10_000, Priority.NORMAL: 5_000, Priority.HIGH: 3_000, Priority.CRITICAL: 2_000}
 
@@ -428,7 +426,7 @@ class Ledger:
             IDEMPOTENCY_WINDOW_S,
             record.alert or "",
             self.record_retention_s,
-            _PLAIN_PUBLISHER,
+            notification.publisher or PLAIN_PUBLISHER,
             record.share,
             _WINDOW_ROWS_AT_ONCE,
             *_needs_args(record.rows),

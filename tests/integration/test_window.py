@@ -186,14 +186,13 @@ async def test_one_row_of_another_publisher_does_not_wait_behind_a_crowd_that_ca
     await accept(ledger, *(row(f"email:{number}") for number in range(500)), publisher="shop")
     for _ in range(3):
         await deliver(ledger, first.pop(0))
-        (due,) = await refill(ledger)
-    await accept(ledger, publisher="billing")
+        await refill(ledger)
+    billing = await accept(ledger, publisher="billing")
     await deliver(ledger, first.pop(0))
     (due,) = await refill(ledger)
-    assert Notification.model_validate_json(due.content).publisher in ("shop", "billing")
     await deliver(ledger, due.notification_id, due.key)
-    (next_due,) = await refill(ledger)
-    assert "billing" in {Notification.model_validate_json(each.content).publisher for each in (due, next_due)}
+    (due_next,) = await refill(ledger)
+    assert billing.notification.id in (due.notification_id, due_next.notification_id)
 
 
 async def test_a_retry_and_the_rows_of_a_part_wait_with_their_publishers_share(ledger: Ledger, opened: Store) -> None:
@@ -307,9 +306,7 @@ async def test_a_sweep_that_looks_ahead_leaves_what_finds_no_room_where_it_is(le
     assert due.wait_s > 0
 
 
-async def test_what_the_previous_release_claims_makes_room_at_once(
-    ledger: Ledger, opened: Store
-) -> None:
+async def test_what_the_previous_release_claims_makes_room_at_once(ledger: Ledger, opened: Store) -> None:
     previous = PreviousRelease(opened)
     first = await fill(ledger)
     waiting = [await accept(ledger) for _ in range(3)]

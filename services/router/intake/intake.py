@@ -413,7 +413,7 @@ class Intake:
             rows = None if one.draft is None else self._planned(one, one.draft, known)
             if one.draft is None or rows is None:
                 continue
-            records.append((one, one.draft, _record(one.incoming, one.draft, rows)))
+            records.append((one, one.draft, _record(one, one.draft, rows)))
             planned += len(rows)
             if planned >= _LONG_ROWS:
                 # As above: batches of mails must not hold up another lane's alert.
@@ -613,16 +613,17 @@ def _packet(incoming: Incoming, session: str) -> str:
     return f"{session} {digest.hexdigest()}"
 
 
-def _record(incoming: Incoming, draft: Draft, rows: list[NewRow]) -> NewRecord:
+def _record(taken: Taken, draft: Draft, rows: list[NewRow]) -> NewRecord:
     return NewRecord(
         notification=draft.notification,
         rows=rows,
         fingerprint=draft.fingerprint,
         idempotency_key=draft.idempotency_key,
         packet=draft.packet,
-        is_repeated=incoming.is_repeated,
+        is_repeated=taken.incoming.is_repeated,
         dedup_key=draft.dedup_key,
         alert=AlertState.OPEN if draft.alert_type is not None else None,
+        share=taken.record.share,
     )
 
 
