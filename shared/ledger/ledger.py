@@ -15,6 +15,7 @@ ledger does not talk to the broker: publishing jobs is the caller's work.
 """
 
 import asyncio
+import json
 import logging
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -555,12 +556,12 @@ class Ledger:
         calls = [(lane, shard) for lane, shard in self.backlog.places() if lane not in without]
         return await self._sweep(calls, most_per_shard, 0, ())
 
-    async def take_turn(self, for_ms: int) -> bool:
-        """Tell whether nobody has looked after what is due for so long; then it is the caller's turn.
+    async def take_turn(self, what: str, for_ms: int) -> bool:
+        """Tell whether nobody has had this turn for so long; then it is the caller's.
 
-        Where nothing happens, one of all routers looks, and so they cost what one costs.
+        So where each router would do the same, one of them does it, and all cost what one costs.
         """
-        return bool(await self.store.command("SET", f"{self.keys.slots}:swept", "", "NX", "PX", for_ms))
+        return bool(await self.store.command("SET", f"{self.keys.slots}:{what}", "", "NX", "PX", for_ms))
 
     async def _shards_with(self, *names: str) -> list[int]:
         """Return the shards on which one of these keys exists."""
@@ -735,6 +736,18 @@ class Ledger:
             lasting=True,
         )  # fmt: skip
         return Answered(answer.decode())
+
+    async def open_work_lately(self, within_ms: int) -> dict[str, OpenWork]:
+        """Return what some caller has counted so lately, or count it."""
+        kept = f"{self.keys.slots}:open_work"
+        if not await self.take_turn("counted", within_ms):
+            found = read_object(await self.store.command("GET", kept) or b"")
+            if found:
+                return {lane: OpenWork(*counts) for lane, counts in found.items()}
+        work = await self.open_work()
+        text = json.dumps({lane: (of_lane.count, of_lane.oldest_age_s) for lane, of_lane in work.items()})
+        await self.store.command("SET", kept, text, "PX", 10 * within_ms)
+        return work
 
     async def open_work(self) -> dict[str, OpenWork]:
         """Count what is open on each lane, and the age of the oldest."""

@@ -420,7 +420,7 @@ async def test_an_outcome_of_an_alert_that_was_answered_meanwhile_is_not_reporte
 
 
 async def test_a_drain_finishes_what_is_in_hand_and_takes_nothing_new(bench: Bench) -> None:
-    keys = [f"email:{number}" for number in range(60)]
+    keys = [f"email:{number}" for number in range(30)]
     await bench.accept(*keys)
     # More than there are places: some are performed, the others wait in the worker.
     await eventually(lambda: bench.in_hand[Priority.NORMAL] == 15)

@@ -49,9 +49,12 @@ CONFIRMED_WITHIN_S = 5.0
 # Rows taken per lane and shard in one round. What is beyond it comes at once in the next round.
 MOST_PER_SHARD = 100
 
+# How often open work is counted, by one router for all of them, and how often where nothing is due. Then neither the
+# number nor the age grows.
 GAUGE_INTERVAL_S = 2.0
-# Where nothing is open.
 CALM_GAUGE_INTERVAL_S = 5.0
+# What part of an interval a count is good for, so that the next one finds it too old.
+_COUNT_LASTS = 0.9
 
 
 async def sweep_forever(ledger: Ledger, topics: Topics, link: BrokerLink, clock: Clock) -> None:
@@ -79,7 +82,7 @@ class _Sweeper:
             await self._link.wait_up()
             began_s = time.monotonic()
             try:
-                if is_calm and not await self._ledger.take_turn(_TURN_MS):
+                if is_calm and not await self._ledger.take_turn("swept", _TURN_MS):
                     is_calm, round_s = await self._calm_round()
                     continue
                 swept = await self._ledger.sweep(MOST_PER_SHARD, timedelta(seconds=round_s), self._unheard)
@@ -193,16 +196,17 @@ def _shard_of_ended(row: EndedRow) -> tuple[str, int]:
 
 async def measure_forever(ledger: Ledger) -> None:
     """Keep the gauges of open work up to date until cancelled."""
+    interval_s = GAUGE_INTERVAL_S
     while True:
-        is_calm = False
         try:
-            found = await ledger.open_work()
+            found = await ledger.open_work_lately(round(interval_s * _COUNT_LASTS * 1000))
             for lane, work in found.items():
                 if lane != ROUTER_LANE:
                     channel = Channel(lane)
                     metrics.open_deliveries.labels(channel).set(work.count)
                     metrics.oldest_open_delivery_age.labels(channel).set(work.oldest_age_s)
-            is_calm = not any(work.count for work in found.values())
+            is_calm = not any(work.oldest_age_s for work in found.values())
+            interval_s = CALM_GAUGE_INTERVAL_S if is_calm else GAUGE_INTERVAL_S
         except StoreUnavailable:
             log.debug("store away, gauges not updated")
-        await asyncio.sleep(CALM_GAUGE_INTERVAL_S if is_calm else GAUGE_INTERVAL_S)
+        await asyncio.sleep(interval_s)
