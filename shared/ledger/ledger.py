@@ -42,7 +42,7 @@ LANES: tuple[str, ...] = (ROUTER_LANE, *(channel.value for channel in Channel))
 # Rows of a lane and priority that are handed over and not yet claimed, over all shards. Ten workers find work for the
 # time between two sweeps. At a provider that takes some hundred in a second, nobody waits behind it for longer than a
 # second or two. If something waits on one shard alone, that shard may have all of it: a fan-out stands on one shard.
-WINDOW_ROWS = 512
+WINDOW_ROWS = 256
 _WINDOW_ROWS_AT_ONCE = WINDOW_ROWS // SHARDS
 
 # How long a freshly published job may take to be claimed before the sweeper publishes it again.
