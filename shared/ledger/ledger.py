@@ -598,7 +598,10 @@ class Ledger:
                 continue
             rows, ends, waiting = answer
             self.backlog.found(lane, shard, [Priority(priority.decode()) for priority in waiting])
-            for notification_id, key, priority, content, spec, wait_ms, is_lost in rows:
+            content = b""
+            for notification_id, key, priority, own_content, spec, wait_ms, is_lost in rows:
+                # Rows of one notification mostly come together, and their texts once.
+                content = own_content or content
                 named = _text(notification_id), _text(key)
                 if is_readable(*named, lane, content, spec):
                     urgency, texts = Priority(priority.decode()), (content.decode(), spec.decode())

@@ -385,3 +385,28 @@ async def test_a_lane_that_nobody_reads_is_probed_and_its_window_does_not_grow(
     for member in members:
         await ledger.cancel(member.decode().partition("|")[0])
     assert len((await ledger.sweep(100, probed={"email"})).due) == 1
+
+
+async def test_what_no_worker_here_reads_does_not_stop_the_others(
+    ledger: Ledger, opened: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(module.GRACE_MS, Priority.NORMAL, 5)
+    unread = await fill(ledger)
+    waiting = await accept(ledger)
+
+    async def handed_over() -> bool:
+        due = (await ledger.sweep(100)).due
+        return waiting.notification.id in {each.notification_id for each in due}
+
+    await eventually(handed_over)
+    # They are still tried.
+    tried: set[str] = set()
+
+    async def all_tried() -> bool:
+        tried.update(each.notification_id for each in (await ledger.sweep(100)).due)
+        return tried.issuperset(unread)
+
+    await eventually(all_tried)
+    for each in unread:
+        await deliver(ledger, each)
+    await assert_balanced(opened, 1)

@@ -3,7 +3,8 @@
 -- no room waits from then on.
 --
 -- What was handed over and not claimed in its grace is handed over again, and keeps its place in the window. The grace
--- doubles with every time, so that what a worker has and cannot claim yet does not come to it again and again. A lane
+-- doubles with every time, so that what a worker has and cannot claim yet does not come to it again and again. After some
+-- times it gives up its place: it may be in a version that no worker here reads, and must not stop the others. A lane
 -- whose jobs nobody takes has no backlog at the broker, and is only probed; then the grace stays as it is, so that nothing
 -- has to wait long once somebody is there.
 --
@@ -13,7 +14,7 @@
 -- ARGV: lane, most rows, ms to look ahead, probe 0|1, retention s, grace ms per priority (low, normal, high, critical),
 --       most bytes of texts: what is beyond them stays as it is, rows handed over at most per priority (as before).
 -- Answer: {due, ended, waiting}. due is a list of {id, key, priority, content, spec, ms until it is due, 1 when it was
---         handed over before, else 0}; ended a list of {id, key, state, reason, content or '', spec or ''}; waiting the
+--         handed over before, else 0}, where content is '' if it is that of the row before; ended a list of {id, key, state, reason, content or '', spec or ''}; waiting the
 --         priorities of which something still waits.
 
 local lane, most, ahead, probe = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1'
@@ -23,6 +24,7 @@ local most_bytes, bytes = tonumber(ARGV[10]), 0
 local window = {low = tonumber(ARGV[11]), normal = tonumber(ARGV[12]), high = tonumber(ARGV[13]), critical = tonumber(ARGV[14])}
 local URGENCY = {'critical', 'high', 'normal', 'low'}
 local LONGEST_DOUBLING = 6
+local KEEPS_ITS_PLACE = 4
 -- What is looked at of a lane that is only probed.
 local LOOKED_AT, LOOKED_AT_EVERY_MS = 100, 200
 local schedule = base .. ':due:' .. lane
@@ -76,13 +78,21 @@ end
 local function line_for(row) return line_of(lane, row.priority, window[row.priority]) end
 
 -- Hand a row over that is or will be due then: publish it at that time, and look for it again after so long.
+local last_id
+
 local function hand_over(line, member, row, id, key, found, due, grace_ms, again)
   -- Not long beyond the deadline, so that it ends in time where nobody works.
   local next_look = math.min(due + grace_ms, math.max(row.expires, due + grace[row.priority]))
-  redis.call('ZADD', line.out, number(next_look), member)
+  if row.redrives >= KEEPS_ITS_PLACE then
+    redis.call('ZREM', line.out, member)
+  else
+    redis.call('ZADD', line.out, number(next_look), member)
+  end
   redis.call('ZADD', schedule, number(next_look), member)
-  bytes = bytes + #found[2] + #found[3]
-  due_rows[#due_rows + 1] = {id, key, row.priority, found[2], found[3], due - now, again}
+  local content = id == last_id and '' or found[2]
+  last_id = id
+  bytes = bytes + #content + #found[3]
+  due_rows[#due_rows + 1] = {id, key, row.priority, content, found[3], due - now, again}
 end
 
 local function has_room(line)
@@ -98,7 +108,7 @@ for i = 1, #found_due, 2 do
   -- Whoever has a row may still finish it before its lease ends.
   if row and not (row.state == 's' and row.due > now) then
     local line = line_for(row)
-    if redis.call('ZSCORE', line.out, member) then
+    if row.redrives >= KEEPS_ITS_PLACE or redis.call('ZSCORE', line.out, member) then
       hand_over(line, member, row, id, key, found, due,
         grace[row.priority] * 2 ^ math.min(row.redrives, LONGEST_DOUBLING), 1)
       if not probe then
