@@ -48,8 +48,13 @@ class SlowRelay:
     """A relay that takes every mail after a while, and notes when it had a probe's recipient."""
 
     def __init__(self) -> None:
-        self.taken = 0
+        self.recipients: list[str] = []
         self.probes: dict[str, asyncio.Future[float]] = {}
+
+    @property
+    def taken(self) -> int:
+        """How many mails it has taken."""
+        return len(self.recipients)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Speak as much SMTP (RFC 5321) as our client needs, until it goes."""
@@ -82,7 +87,7 @@ class SlowRelay:
             writer.close()
 
     def _take(self, recipient: str) -> None:
-        self.taken += 1
+        self.recipients.append(recipient)
         waiting = self.probes.pop(recipient, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(time.perf_counter())
