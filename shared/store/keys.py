@@ -13,7 +13,7 @@ A ledger script gets the shard's base key (``carillon:{s07}``) and builds the re
     base:parts:ID        list   ids of the records into which its fan-out was written; as long as those
     base:planned:ID      set    keys of the rows in them, where several may have the same people; as long as those
     base:due:LANE        zset   "ID|KEY" by the time at which somebody must look at it again (schedule and lease in one;
-                                of what waits in base:ready its deadline)
+                                of what waits in base:ready its deadline, or ten minutes)
     base:out:LANE:PRIORITY
                          zset   "ID|KEY" of what is handed over and not yet claimed, by when that counts as lost
     base:ready:LANE:PRIORITY

@@ -410,3 +410,28 @@ async def test_what_no_worker_here_reads_does_not_stop_the_others(
     for each in unread:
         await deliver(ledger, each)
     await assert_balanced(opened, 1)
+
+
+async def test_what_waits_long_is_looked_at_and_keeps_its_turn(ledger: Ledger, opened: Store) -> None:
+    await fill(ledger)
+    waiting = await accept(ledger)
+    member = f"{waiting.notification.id}|email:0"
+    schedule, ready = f"{BASE}:due:email", f"{BASE}:ready:email:normal"
+    turn = await opened.command("ZSCORE", ready, member)
+    # Long before its deadline, so that a release that knows of no waiting publishes it after a while.
+    assert now_ms() < float(await opened.command("ZSCORE", schedule, member)) <= now_ms() + 600_000
+    await opened.command("ZADD", schedule, now_ms() - 1, member)
+    assert (await ledger.sweep(10)).due == []
+    assert await opened.command("ZSCORE", ready, member) == turn
+    assert float(await opened.command("ZSCORE", schedule, member)) > now_ms() + 300_000
+
+
+async def test_what_waits_and_is_looked_at_keeps_no_lane_from_being_probed(ledger: Ledger, opened: Store) -> None:
+    await fill(ledger)
+    waiting = [(await accept(ledger)).notification.id for _ in range(10)]
+    await opened.command(
+        "ZADD", f"{BASE}:due:email", *(part for each in waiting for part in (now_ms() - 1000, f"{each}|email:0"))
+    )
+    for member in await opened.command("ZRANGE", f"{BASE}:out:email:normal", 0, -1):
+        await opened.command("ZADD", f"{BASE}:due:email", now_ms(), member)
+    assert len((await ledger.sweep(100, probed={"email"})).due) == 1

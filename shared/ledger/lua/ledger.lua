@@ -122,12 +122,14 @@ end
 -- A job may stand at the broker only for a row that was handed over. Per lane and priority there is a window of those that
 -- nobody has claimed, base:out:LANE:PRIORITY, by the time at which the handover counts as lost. What finds no room there
 -- waits in base:ready:LANE:PRIORITY, by its turn. A row is in one of them or in neither. Beside that, each open row stands
--- in base:due:LANE once: with the same time as in the window, or while it waits with its deadline, which then ends it.
+-- in base:due:LANE once: with the same time as in the window, or while it waits with the next time at which it is looked at,
+-- or its deadline, which then ends it. The previous release, which knows nothing of what waits, publishes it at that time.
 --
 -- Turns are those of self-clocked fair queuing (Golestani, INFOCOM 1994): a row's turn is one step, divided by the
 -- publisher's share, after the publisher's last turn or, where that is over, after the turn that was taken last.
 -- base:fair:LANE:PRIORITY holds these numbers while anything waits: the publishers' by name, the last one under ''.
 local ROWS_CHECKED = 32
+local LOOK_AGAIN_MS = 600000
 
 local lines = {}
 
@@ -144,7 +146,10 @@ local function line_of(lane, priority, window)
   return line
 end
 
--- Put a row where it waits for its turn. The caller enters it in the schedule with its deadline.
+-- When a row that waits is looked at again, as it stands in the schedule.
+local function look_again(expires) return number(math.min(expires, now + LOOK_AGAIN_MS)) end
+
+-- Put a row where it waits for its turn. The caller enters it in the schedule.
 local function wait_in(line, member, publisher, share)
   if not line.turns then
     line.turns, line.taken = {}, count_of(redis.call('HGET', line.fair, ''))
@@ -379,20 +384,20 @@ local function add_rows(id, record, at, upto, wanted, fields, publisher, waiting
       bump(tallies, minute, lane .. '|created')
       if state == 'p' then
         bump(ages, lane, number(math.floor(born / 1000)))
-        local member, look_at = id .. '|' .. key, due
+        local member, look_at = id .. '|' .. key, number(due)
         if immediate then
           local line = line_of(lane, priority, publisher.window)
           if line.room > 0 and not line.waits then
-            look_at, line.room = now + grace, line.room - 1
-            redis.call('ZADD', line.out, number(look_at), member)
+            look_at, line.room = number(now + grace), line.room - 1
+            redis.call('ZADD', line.out, look_at, member)
           else
-            look_at = expires
+            look_at = look_again(expires)
             wait_in(line, member, publisher.name, publisher.share)
             waiting[#waiting + 1] = before + (i - at) / ROW_ARGS
           end
         end
         schedules[lane] = schedules[lane] or {}
-        table.insert(schedules[lane], number(look_at))
+        table.insert(schedules[lane], look_at)
         table.insert(schedules[lane], member)
         opened = opened + 1
       else

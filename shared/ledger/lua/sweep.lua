@@ -100,9 +100,11 @@ local function has_room(line)
   return line.room > 0
 end
 
-local found_due = redis.call('ZRANGEBYSCORE', schedule, '-inf', now + ahead, 'WITHSCORES', 'LIMIT', 0, most)
+-- What waits is looked at, too, and must not keep a probe from being found.
+local looked_at = math.max(most, LOOKED_AT)
+local found_due = redis.call('ZRANGEBYSCORE', schedule, '-inf', now + ahead, 'WITHSCORES', 'LIMIT', 0, looked_at)
 for i = 1, #found_due, 2 do
-  if bytes >= most_bytes then break end
+  if bytes >= most_bytes or #due_rows >= most then break end
   local member, due = found_due[i], math.max(now, tonumber(found_due[i + 1]))
   local row, id, key, found = look_at(member)
   -- Whoever has a row may still finish it before its lease ends.
@@ -116,13 +118,13 @@ for i = 1, #found_due, 2 do
         write_row(record_key(id), key, row)
       end
     elseif row.due <= now and redis.call('ZSCORE', line.ready, member) then
-      redis.call('ZADD', schedule, number(row.expires), member)
+      redis.call('ZADD', schedule, look_again(row.expires), member)
     elseif not line.waits and has_room(line) then
       line.room = line.room - 1
       hand_over(line, member, row, id, key, found, due, grace[row.priority], 0)
     elseif due <= now then
       wait_in(line, member, publisher_of(found[6], found[7]))
-      redis.call('ZADD', schedule, number(row.expires), member)
+      redis.call('ZADD', schedule, look_again(row.expires), member)
     end
   end
 end
