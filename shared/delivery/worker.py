@@ -7,9 +7,8 @@ Promises at least once. A row is performed only after a successful claim, and it
 token. If a worker dies, the ledger drives its rows again when their leases have lapsed.
 
 A job is acknowledged to the broker when all its rows have been claimed or need nothing. From then on the ledger knows
-who has them. So the jobs that are not acknowledged are exactly the backlog (docs/decisions/0004). Rows in a version
-that this release does not know are not claimed. They wait in the ledger for a release that does
-(docs/guides/upgrading.md).
+who has them (docs/decisions/0004). The backlog itself waits in the ledger (docs/decisions/0019). Rows in a version that
+this release does not know are not claimed. They wait in the ledger for a release that does (docs/guides/upgrading.md).
 
 Priorities are kept apart twice, so that critical never waits behind a backlog. Each priority has its own connection and
 so its own window at the broker. Shares of the worker's capacity are reserved for the more urgent ones.

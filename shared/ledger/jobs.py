@@ -51,7 +51,7 @@ TracedMessage = tuple[str, str, UserProperties]
 
 
 def jobs_of(topics: Topics, content: str, rows: Iterable[NewRow], up_to_ms: int = 0) -> Iterator[Message]:
-    """Pack the rows that are to be done at once into (topic, payload) messages; the others wait in the ledger.
+    """Pack the rows that were handed over into (topic, payload) messages; the others wait in the ledger.
 
     Args:
         up_to_ms: a time that has come; rows due until then are to be done at once, too.
@@ -60,7 +60,10 @@ def jobs_of(topics: Topics, content: str, rows: Iterable[NewRow], up_to_ms: int 
     def destination(new: NewRow) -> tuple[str, Priority]:
         return new.row.lane, new.row.priority
 
-    now = sorted((new for new in rows if new.state is State.PENDING and new.row.due_ms <= up_to_ms), key=destination)
+    def is_handed_over(new: NewRow) -> bool:
+        return new.state is State.PENDING and new.row.due_ms <= up_to_ms and not new.waits
+
+    now = sorted(filter(is_handed_over, rows), key=destination)
     for (lane, priority), group in groupby(now, key=destination):
         yield from _packed(topics.jobs(lane, priority), content, [new.spec for new in group])
 

@@ -5,7 +5,9 @@ Promises, through the scripts in ``shared/ledger/lua`` that each run atomically 
 - a notification, its rows and their schedule are written together or not at all, and once per idempotency key;
 - one worker holds a row at a time; a claim carries a token, and a finish with an older token is refused;
 - a row ends once, in delivered, suppressed, expired or dead_lettered, and its record expires only after that;
-- ``sweep`` hands out again whatever is due, and whatever a dead worker had claimed, to any caller.
+- ``sweep`` hands over, to any caller, whatever is due, whatever a dead worker had claimed, and whatever waits;
+- of each lane and priority about ``WINDOW_ROWS`` rows at most are handed over and not yet claimed. The others wait here
+  for their turn, and the publishers take turns. A row that waits ends at its deadline like any other.
 
 Every call may be repeated after StoreUnavailable. A call whose result somebody is told (accept, cancel, acknowledge,
 resolve) is lasting, see ``shared.store.store``. If a claim or an outcome is lost with a master, it is made again. The
@@ -13,6 +15,7 @@ ledger does not talk to the broker: publishing jobs is the caller's work.
 """
 
 import asyncio
+import json
 import logging
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -36,6 +39,12 @@ log = logging.getLogger(__name__)
 ROUTER_LANE = "router"
 LANES: tuple[str, ...] = (ROUTER_LANE, *(channel.value for channel in Channel))
 
+# Rows of a lane and priority that are handed over and not yet claimed, over all shards. Ten workers find work for the
+# time between two sweeps. At a provider that takes some hundred in a second, nobody waits behind it for longer than a
+# second or two. If something waits on one shard alone, that shard may have all of it: a fan-out stands on one shard.
+WINDOW_ROWS = 256
+_WINDOW_ROWS_AT_ONCE = WINDOW_ROWS // SHARDS
+
 # How long a freshly published job may take to be claimed before the sweeper publishes it again.
 GRACE_MS = {Priority.LOW: 10_000, Priority.NORMAL: 5_000, Priority.HIGH: 3_000, Priority.CRITICAL: 2_000}
 
@@ -43,6 +52,10 @@ GRACE_MS = {Priority.LOW: 10_000, Priority.NORMAL: 5_000, Priority.HIGH: 3_000, 
 SWEPT_BYTES = 256 * 1024
 
 PROBES_PER_SHARD = 1
+
+# Retries are written by other processes, and may be due in a moment. What is in somebody's hands stands in the schedule
+# with the end of its lease, so where nothing is planned for the next minute, no retry comes.
+CALM_MS = 60_000
 
 # Rows looked at in one call, so that a long backlog does not hold the store's single thread.
 BROUGHT_FORWARD_AT_ONCE = 100
@@ -108,6 +121,7 @@ class NewRow:
 
     Attributes:
         needs: what it refers to and other rows may share, by name: written beside it, into the record. See ``kept``.
+        waits: it is due, but was not handed over: a sweep does that when it has its turn.
         spec: the row's JSON, written once for the ledger and for its job.
     """
 
@@ -115,6 +129,7 @@ class NewRow:
     state: State = State.PENDING
     reason: Reason = Reason.NONE
     needs: Mapping[str, str] = field(default_factory=dict)
+    waits: bool = field(default=False, init=False)
     spec: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -129,6 +144,7 @@ class NewRecord:
         fingerprint: tells another body under the same idempotency key.
         packet: names what the broker handed over, for a publish without an idempotency key.
         is_repeated: the broker may have handed it over before, under the same name.
+        share: how often its publisher has its turn, where another one with a share of 1 has it once.
         content: the notification's JSON, written once for the ledger and for its jobs.
     """
 
@@ -140,6 +156,7 @@ class NewRecord:
     is_repeated: bool = False
     dedup_key: str = ""
     alert: AlertState | None = None
+    share: float = 1
     content: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -270,6 +287,7 @@ class DueRow:
 
     Attributes:
         wait_s: how long after the answer its time comes; a claim before would be refused as ``early``.
+        is_lost: it was handed over before, and nobody claimed it in time.
     """
 
     notification_id: str
@@ -279,6 +297,7 @@ class DueRow:
     content: str
     spec: str
     wait_s: float = 0.0
+    is_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,17 +318,56 @@ class EndedRow:
     spec: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Swept:
     """What a sweep found.
 
     Attributes:
         failed: lanes and shards' base keys whose schedule could not be read.
+        is_calm: nothing was found, and nothing comes within ``CALM_MS``.
     """
 
     due: list[DueRow] = field(default_factory=list)
     ended: list[EndedRow] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
+    is_calm: bool = False
+
+
+class Backlog:
+    """Where rows wait for room, as far as one process knows: lane and priority -> shards.
+
+    Attributes:
+        is_there: set while any are known.
+        has_news: set when this process has written rows since it was cleared.
+    """
+
+    def __init__(self) -> None:
+        self._shards: defaultdict[tuple[str, Priority], set[int]] = defaultdict(set)
+        self.is_there = asyncio.Event()
+        self.has_news = asyncio.Event()
+
+    def add(self, lane: str, priority: Priority, shard: int) -> None:
+        """Write down that something waits."""
+        self._shards[lane, priority].add(shard)
+        self.is_there.set()
+
+    def found(self, lane: str, shard: int, waiting: Collection[Priority]) -> None:
+        """Write down what a sweep has left waiting."""
+        for priority in Priority:
+            if priority in waiting:
+                self.add(lane, priority, shard)
+            else:
+                self._shards[lane, priority].discard(shard)
+        if not any(self._shards.values()):
+            self.is_there.clear()
+
+    def places(self) -> list[tuple[str, int]]:
+        """Return the lanes and shards where something waits."""
+        return sorted({(lane, shard) for (lane, _), shards in self._shards.items() for shard in shards})
+
+    def windows(self, lane: str) -> list[int]:
+        """Return how many rows of each priority one shard may have handed over: its part of all that wait."""
+        return [WINDOW_ROWS // max(1, len(self._shards[lane, priority])) for priority in Priority]
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,15 +399,19 @@ class Ledger:
 
     Args:
         record_retention_s: how long an ended notification can be traced.
+
+    Attributes:
+        backlog: what waits, as far as this process knows.
     """
 
     store: Store
     keys: Keys
     record_retention_s: int = 7 * 86400
+    backlog: Backlog = field(default_factory=Backlog, repr=False, compare=False)
 
     async def accept(self, record: NewRecord) -> tuple[Verdict, str]:
         """Write a notification; see ``submit_accept``."""
-        return accepted(await self.submit_accept(record))
+        return self.accepted(record, await self.submit_accept(record))
 
     def submit_accept(self, record: NewRecord) -> "asyncio.Future[list[Any]]":
         """Send the write with the next round trip; read its answer with ``accepted``."""
@@ -365,10 +427,30 @@ class Ledger:
             IDEMPOTENCY_WINDOW_S,
             record.alert or "",
             self.record_retention_s,
+            notification.publisher or PLAIN_PUBLISHER,
+            record.share,
+            _WINDOW_ROWS_AT_ONCE,
             *_needs_args(record.rows),
             *_row_args(record.rows),
             lasting=True,
         )
+
+    def accepted(self, record: NewRecord, answer: list[Any]) -> tuple[Verdict, str]:
+        """Read the answer of ``submit_accept``: the verdict and the (first) notification's id.
+
+        Which of its rows wait stands in them from now on.
+        """
+        verdict, notification_id, *waiting = answer
+        self._note(notification_id.decode(), record.rows, waiting)
+        return Verdict(verdict.decode()), notification_id.decode()
+
+    def _note(self, notification_id: str, rows: Sequence[NewRow], waiting: Iterable[int]) -> None:
+        """Write down which of the rows that were written now wait."""
+        for number in waiting:
+            new = rows[number]
+            new.waits = True
+            self.backlog.add(new.row.lane, new.row.priority, shard_of_id(notification_id))
+        self.backlog.has_news.set()
 
     async def claim(self, rows: Sequence[tuple[str, str]], lease: timedelta) -> list[Claim]:
         """Take rows, given as (notification id, key), for one attempt each; answers in the same order."""
@@ -409,7 +491,7 @@ class Ledger:
         history = attempt_text(
             outcome.provider, outcome.word, outcome.reason, outcome.provider_id or "", outcome.detail
         )
-        answer: bytes = await self.store.script(
+        answer: bytes | list[Any] = await self.store.script(
             _finish,
             self.keys.shard_of(claim.notification_id),
             claim.notification_id,
@@ -427,11 +509,17 @@ class Ledger:
             outcome.guard or "",
             # Most rows were never refused: nothing is to be taken back.
             "" if outcome.refusals is None or not outcome.refusals + claim.refusals else outcome.refusals,
+            _WINDOW_ROWS_AT_ONCE,
             *_needs_args(outcome.then),
             *_counted(_row_args(outcome.then)),
             *(_part_args(outcome.part) if outcome.part else ()),
         )
-        return Finish(answer.decode())
+        if isinstance(answer, bytes):
+            return Finish(answer.decode())
+        verdict, *waiting = answer
+        new_rows = [*outcome.then, *(outcome.part.rows if outcome.part else ())]
+        self._note(claim.notification_id, new_rows, waiting)
+        return Finish(verdict.decode())
 
     async def kept(self, notification_id: str, name: str) -> str | None:
         """Return what a record keeps for its rows under this name (``NewRow.needs``); None when there is nothing."""
@@ -440,25 +528,55 @@ class Ledger:
         return text.decode() if text is not None else None
 
     async def sweep(self, most_per_shard: int, ahead: timedelta = timedelta(0), probed: Collection[str] = ()) -> Swept:
-        """Take what is due on every lane and shard, atomically, so that many callers share the work.
+        """Hand over what is due and what waits on every lane and shard, so that many callers share the work.
 
         What nobody wants any more, what has passed its deadline and what cannot be read ends in the same step.
 
         Args:
-            ahead: take also what will be due until then. The caller publishes each row when its time has come.
+            ahead: hand over also what will be due until then. The caller publishes each row when its time has come.
             probed: lanes whose jobs nobody takes at the moment. Of these ``PROBES_PER_SHARD`` rows are taken, to find
                 out whether that is still so, and they do not wait longer from time to time as others do.
         """
-        graces = [GRACE_MS[priority] for priority in Priority]
         ahead_ms = round(ahead.total_seconds() * 1000)
-        shards = [self.keys.shard(shard) for shard in range(SHARDS)]
-        # Every router sweeps several times a second, and mostly finds nothing.
-        found = await asyncio.gather(*(self.store.submit_script(_due_lanes, base, ahead_ms, *LANES) for base in shards))
-        calls = [(lane.decode(), base) for base, lanes in zip(shards, found, strict=True) for lane in lanes]
+        # Mostly there is nothing, and a sweeper looks all the time: so this is one command for each shard.
+        shards = await self._shards_with(*(f"due:{lane}" for lane in LANES))
+        bases = [self.keys.shard(shard) for shard in shards]
+        found = await asyncio.gather(*(self.store.submit_script(_due_lanes, base, ahead_ms, *LANES) for base in bases))
+        calls = [(lane.decode(), shard) for shard, (_, *lanes) in zip(shards, found, strict=True) for lane in lanes]
+        swept = await self._sweep(calls, most_per_shard, ahead_ms, probed)
+        swept.is_calm = not calls and all(not 0 <= soonest_ms < CALM_MS for soonest_ms, *_ in found)
+        return swept
+
+    async def refill(self, most_per_shard: int, without: Collection[str] = ()) -> Swept:
+        """Hand over what waits, where this process knows of it, as far as there is room.
+
+        Args:
+            without: lanes whose jobs nobody takes at the moment.
+        """
+        calls = [(lane, shard) for lane, shard in self.backlog.places() if lane not in without]
+        return await self._sweep(calls, most_per_shard, 0, ())
+
+    async def take_turn(self, what: str, for_ms: int) -> bool:
+        """Tell whether nobody has had this turn for so long; then it is the caller's.
+
+        So where each router would do the same, one of them does it, and all cost what one costs.
+        """
+        return bool(await self.store.command("SET", f"{self.keys.slots}:{what}", "", "NX", "PX", for_ms))
+
+    async def _shards_with(self, *names: str) -> list[int]:
+        """Return the shards on which one of these keys exists."""
+        bases = [self.keys.shard(shard) for shard in range(SHARDS)]
+        asked = [self.store.submit("EXISTS", *(f"{base}:{name}" for name in names)) for base in bases]
+        return [shard for shard, count in enumerate(await asyncio.gather(*asked)) if count]
+
+    async def _sweep(
+        self, calls: Sequence[tuple[str, int]], most_per_shard: int, ahead_ms: int, probed: Collection[str]
+    ) -> Swept:
+        graces = [GRACE_MS[priority] for priority in Priority]
         futures = [
             self.store.submit_script(
                 _sweep,
-                base,
+                self.keys.shard(shard),
                 lane,
                 PROBES_PER_SHARD if lane in probed else most_per_shard,
                 ahead_ms,
@@ -466,21 +584,28 @@ class Ledger:
                 self.record_retention_s,
                 *graces,
                 SWEPT_BYTES,
+                *self.backlog.windows(lane),
             )
-            for lane, base in calls
+            for lane, shard in calls
         ]
         swept = Swept()
         garbled: defaultdict[tuple[str, str], list[EndedRow]] = defaultdict(list)
-        for (lane, base), answer in zip(calls, await each(futures), strict=True):
+        for (lane, shard), answer in zip(calls, await each(futures), strict=True):
+            base = self.keys.shard(shard)
             if isinstance(answer, ResponseError):
                 swept.failed.append((lane, base))
+                self.backlog.found(lane, shard, ())
                 continue
-            rows, ends = answer
-            for notification_id, key, priority, content, spec, wait_ms in rows:
+            rows, ends, waiting = answer
+            self.backlog.found(lane, shard, [Priority(priority.decode()) for priority in waiting])
+            content = b""
+            for notification_id, key, priority, own_content, spec, wait_ms, is_lost in rows:
+                # Rows of one notification mostly come together, and their texts once.
+                content = own_content or content
                 named = _text(notification_id), _text(key)
                 if is_readable(*named, lane, content, spec):
-                    texts = content.decode(), spec.decode()
-                    swept.due.append(DueRow(*named, lane, Priority(priority.decode()), *texts, wait_ms / 1000))
+                    urgency, texts = Priority(priority.decode()), (content.decode(), spec.decode())
+                    swept.due.append(DueRow(*named, lane, urgency, *texts, wait_ms / 1000, bool(is_lost)))
                 else:
                     unread = EndedRow(*named, lane, State.DEAD_LETTERED, Reason.UNREADABLE, content, spec)
                     garbled[lane, base].append(unread)
@@ -615,9 +740,22 @@ class Ledger:
         )  # fmt: skip
         return Answered(answer.decode())
 
+    async def open_work_lately(self, within_ms: int) -> dict[str, OpenWork]:
+        """Return what some caller has counted so lately, or count it."""
+        kept = f"{self.keys.slots}:open_work"
+        if not await self.take_turn("counted", within_ms):
+            found = read_object(await self.store.command("GET", kept) or b"")
+            if found:
+                return {lane: OpenWork(*counts) for lane, counts in found.items()}
+        work = await self.open_work()
+        text = json.dumps({lane: (of_lane.count, of_lane.oldest_age_s) for lane, of_lane in work.items()})
+        await self.store.command("SET", kept, text, "PX", 10 * within_ms)
+        return work
+
     async def open_work(self) -> dict[str, OpenWork]:
         """Count what is open on each lane, and the age of the oldest."""
-        futures = [self.store.submit_script(_open_work, self.keys.shard(shard), *LANES) for shard in range(SHARDS)]
+        shards = await self._shards_with(*(f"{name}:{lane}" for name in ("due", "age") for lane in LANES))
+        futures = [self.store.submit_script(_open_work, self.keys.shard(shard), *LANES) for shard in shards]
         total = dict.fromkeys(LANES, OpenWork())
         for answer in await each(futures):
             # Of a shard whose counters are damaged the audit tells.
@@ -672,11 +810,6 @@ def _known_by(record: NewRecord) -> tuple[str, int, int]:
         # Packet identifiers begin again: only the broker knows whether this one is the same publish.
         return f"packet:{record.packet}", PACKET_WINDOW_S, int(record.is_repeated)
     return "", 0, 0
-
-
-def accepted(answer: list[Any]) -> tuple[Verdict, str]:
-    """Read the answer of ``Ledger.submit_accept``: the verdict and the (first) notification's id."""
-    return Verdict(answer[0].decode()), answer[1].decode()
 
 
 # Who acknowledged an alert; the last two are what an earlier release wrote of whatever answer came last.

@@ -12,7 +12,14 @@ A ledger script gets the shard's base key (``carillon:{s07}``) and builds the re
                                 no expiry while anything is open, RECORD_RETENTION_S after its end
     base:parts:ID        list   ids of the records into which its fan-out was written; as long as those
     base:planned:ID      set    keys of the rows in them, where several may have the same people; as long as those
-    base:due:LANE        zset   "ID|KEY" by the time at which somebody must look at it again (schedule and lease in one)
+    base:due:LANE        zset   "ID|KEY" by the time at which somebody must look at it again (schedule and lease in one;
+                                of what waits in base:ready its deadline, or ten minutes)
+    base:out:LANE:PRIORITY
+                         zset   "ID|KEY" of what is handed over and not yet claimed, by when that counts as lost
+    base:ready:LANE:PRIORITY
+                         zset   "ID|KEY" of what is due and waits until it is handed over, by its turn
+    base:fair:LANE:PRIORITY
+                         hash   publisher -> its last turn, and '' -> the turn taken last; while anything waits
     base:age:LANE        hash   second of becoming due -> number of open rows
     base:since:LANE      zset   the same seconds in their order; for the age of the oldest
     base:open            hash   LANE -> number of open rows
@@ -206,7 +213,11 @@ class Keys:
 
     @property
     def slots(self) -> str:
-        """The base key of router slots and their leases."""
+        """The base key of router slots and their leases.
+
+        Beside them stands what one router does for all of them: whose turn it is (``swept``, ``counted``), and what was
+        counted last (``open_work``). These end after seconds.
+        """
         return f"{self._root}:{{slots}}"
 
     @property

@@ -42,7 +42,9 @@ oldest_open_delivery_age = Gauge(
     "carillon_oldest_open_delivery_age_seconds", "Time since the oldest open delivery became due.", ["channel"]
 )
 realtime_sessions = Gauge("carillon_realtime_sessions", "Open realtime sessions of this process.")
-redriven_deliveries = Counter("carillon_redriven_deliveries", "Deliveries published again by the sweeper.", ["channel"])
+redriven_deliveries = Counter(
+    "carillon_redriven_deliveries", "Jobs that nobody claimed in time, and that were published again.", ["channel"]
+)
 left_rows = Counter(
     "carillon_left_rows",
     "Rows met and not claimed, because they are in a newer version or unreadable; router is its own lane.",

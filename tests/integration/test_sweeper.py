@@ -11,7 +11,7 @@ from services.router.upkeep import sweeper as module
 from shared.core.clock import SystemClock
 from shared.core.model import Channel, Content, Delivery, EmailAddress, Notification, Priority
 from shared.core.topics import Topics
-from shared.ledger.ledger import DueRow, Ledger, Swept
+from shared.ledger.ledger import Backlog, DueRow, Ledger, Swept
 from shared.mqtt.address import BrokerAddress
 from shared.mqtt.reconnecting import BrokerLink
 from shared.store.keys import new_notification_id
@@ -24,6 +24,7 @@ class OneDueRow:
 
     def __init__(self) -> None:
         self.rounds: list[frozenset[str]] = []
+        self.backlog = Backlog()
 
     async def sweep(self, _most: int, _ahead: timedelta, probed: Collection[str]) -> Swept:
         self.rounds.append(frozenset(probed))

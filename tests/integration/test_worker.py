@@ -241,11 +241,11 @@ async def test_critical_is_served_while_low_fills_its_share(
     broker: LocalServer, store: EmptyStore, topic_prefix: str
 ) -> None:
     async with bench_on(broker.url, store.url, topic_prefix, concurrency=4) as bench:
-        low = [f"email:low-{number}" for number in range(30)]
+        low = [f"email:low-{number}" for number in range(16)]
         await bench.accept(*low, priority=Priority.LOW)
         await bench.accept("email:normal-0", "email:normal-1", priority=Priority.NORMAL)
         await eventually(lambda: bench.in_hand == Counter({Priority.LOW: 2, Priority.NORMAL: 1}))
-        critical = [f"email:critical-{number}" for number in range(30)]
+        critical = [f"email:critical-{number}" for number in range(16)]
         await bench.accept(*critical, priority=Priority.CRITICAL)
         await eventually(lambda: sum(bench.times()[key] for key in critical) == 30)
         assert bench.in_hand[Priority.LOW] == 2
@@ -420,7 +420,7 @@ async def test_an_outcome_of_an_alert_that_was_answered_meanwhile_is_not_reporte
 
 
 async def test_a_drain_finishes_what_is_in_hand_and_takes_nothing_new(bench: Bench) -> None:
-    keys = [f"email:{number}" for number in range(60)]
+    keys = [f"email:{number}" for number in range(16)]
     await bench.accept(*keys)
     # More than there are places: some are performed, the others wait in the worker.
     await eventually(lambda: bench.in_hand[Priority.NORMAL] == 15)

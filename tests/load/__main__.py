@@ -19,6 +19,7 @@ from statistics import median
 
 from carillon.local.stack import Stack
 from tests.load.at_rest import audit_deep, measure_at_rest, schedule
+from tests.load.backlog import RELAY_S, measure_backlog, percentiles, slow_relay
 from tests.load.directory_size import measure_broadcast_writes
 from tests.load.http_publish import LATENCY_PER_SECOND, measure_http
 from tests.load.intake import Rate, measure_bare_loop, measure_intake
@@ -192,9 +193,26 @@ async def at_rest(options: Namespace) -> list[str]:
     return [*lines, f"| audit of all of them | {verdict}, {took_s:.0f} s, longest call {slowest_ms:.1f} ms |"]
 
 
+async def backlog(options: Namespace) -> list[str]:
+    """Measure what many mails that wait for a slow relay cost, and what they do to a critical one."""
+    async with slow_relay() as (relay, settings), running("router", "email", settings=settings) as stack:
+        found = await measure_backlog(stack, relay, options.backlog, options.seconds)
+    what = f"{found.mails:,} mails of high priority to a relay that takes {RELAY_S * 1000:.0f} ms"
+    lines = [
+        f"| {what} | published in {found.publish_s:.0f} s, {found.delivered:,} taken meanwhile |",
+        f"| jobs published again | {found.redriven:,} |",
+        f"| most memory: broker, email service | {found.broker_mib:.0f} and {found.email_mib:.0f} MiB |",
+    ]
+    return lines + [
+        f"| a critical mail to the relay while {when} | {percentiles(times_ms)} |"
+        for when, times_ms in found.probes_ms.items()
+    ]
+
+
 PARTS: dict[str, Callable[[Namespace], Awaitable[list[str]]]] = {
     "intake": intake, "http": http, "latency": latency, "half_rate": half_rate, "sessions": sessions,
     "broadcast": broadcast, "mail": mail, "push": push, "publishers": publishers, "wait": wait, "at_rest": at_rest,
+    "backlog": backlog,
 }  # fmt: skip
 
 
@@ -218,6 +236,7 @@ def main() -> None:
         "--users", type=int, nargs="+", default=[1_000, 100_000], help="sizes of the directory for the broadcasts"
     )
     parser.add_argument("--scheduled", type=int, default=1_000_000, help="scheduled deliveries for the store at rest")
+    parser.add_argument("--backlog", type=int, default=100_000, help="mails that wait at a slow relay")
     options = parser.parse_args()
     load = os.getloadavg()[0]
     sys.stdout.write(

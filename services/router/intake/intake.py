@@ -55,7 +55,7 @@ from shared.core.topics import PLAIN_PUBLISHER, Kind, Lane, Route, Topics
 from shared.directory.publishers import Publisher
 from shared.ledger.events import event
 from shared.ledger.jobs import Message, jobs_of, settled
-from shared.ledger.ledger import AlertState, Ledger, NewRecord, NewRow, Verdict, accepted
+from shared.ledger.ledger import AlertState, Ledger, NewRecord, NewRow, Verdict
 from shared.ledger.rejections import Rejections
 from shared.mqtt.byte_budget import ByteBudget
 from shared.mqtt.connection import Broker
@@ -414,7 +414,7 @@ class Intake:
             rows = None if one.draft is None else self._planned(one, one.draft, known)
             if one.draft is None or rows is None:
                 continue
-            records.append((one, one.draft, _record(one.incoming, one.draft, rows)))
+            records.append((one, one.draft, _record(one, one.draft, rows)))
             planned += len(rows)
             if planned >= _LONG_ROWS:
                 # As above: batches of mails must not hold up another lane's alert.
@@ -428,7 +428,7 @@ class Intake:
         # Repeatable: an id that is there already was accepted by the try before.
         answers = await until_stored(write)
         for (one, draft, record), answer in zip(records, answers, strict=True):
-            self._answer_accept(one, draft, record, *accepted(answer))
+            self._answer_accept(one, draft, record, *self._ledger.accepted(record, answer))
 
     def _planned(self, taken: Taken, draft: Draft, known: Known) -> list[NewRow] | None:
         try:
@@ -616,16 +616,17 @@ def _packet(incoming: Incoming, session: str) -> str:
     return f"{session} {digest.hexdigest()}"
 
 
-def _record(incoming: Incoming, draft: Draft, rows: list[NewRow]) -> NewRecord:
+def _record(taken: Taken, draft: Draft, rows: list[NewRow]) -> NewRecord:
     return NewRecord(
         notification=draft.notification,
         rows=rows,
         fingerprint=draft.fingerprint,
         idempotency_key=draft.idempotency_key,
         packet=draft.packet,
-        is_repeated=incoming.is_repeated,
+        is_repeated=taken.incoming.is_repeated,
         dedup_key=draft.dedup_key,
         alert=AlertState.OPEN if draft.alert_type is not None else None,
+        share=taken.record.share,
     )
 
 

@@ -35,7 +35,7 @@ DRAINED_AFTER_S = 0.5
 
 # How long a lapsed slot waits for somebody to look, and how many one router drains at the same time: each is two
 # connections, and what the broker has in flight on them is in memory.
-ORPHANS_EVERY_S = 0.5
+ORPHANS_EVERY_S = 1.0
 ADOPTIONS_MOST = 8
 
 

@@ -1,14 +1,17 @@
 -- Write a notification, its first rows and its schedule, once.
 --
 -- ARGV: id, content, fingerprint, what it is known by (idem:KEY, packet:KEY or ''), for how long in s, 1 when it may be
---       known already, alert dedup key or '', its window in s, alert state or '', retention s, what rows refer to, then
---       rows.
--- Answer: {'accepted', id}, {'duplicate', the first one's id} or {'conflict', the first one's id}.
+--       known already, alert dedup key or '', its window in s, alert state or '', retention s, publisher, its share, rows
+--       handed over at most per lane and priority, what rows refer to, then rows.
+-- Answer: {'accepted', id, numbers of the rows that are due and wait, counted from 0 ...}, {'duplicate', the first one's
+--         id} or {'conflict', the first one's id}. An answer to a call that was made before names none.
 
 local id, content, fingerprint, known_by, window_s = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local may_be_known, dedup, dedup_s, alert, retention_s = ARGV[6] == '1', ARGV[7], ARGV[8], ARGV[9], tonumber(ARGV[10])
 local record = record_key(id)
-local fields, rows_at = read_needs(11)
+local publisher = {window = tonumber(ARGV[13])}
+publisher.name, publisher.share = publisher_of(ARGV[11], ARGV[12])
+local fields, rows_at = read_needs(14)
 
 if redis.call('EXISTS', record) == 1 then
   return {'accepted', id}
@@ -71,9 +74,21 @@ if alert ~= '' then
   fields[#fields + 1] = 'alert'
   fields[#fields + 1] = alert
 end
-local opened = add_rows(id, record, rows_at, #ARGV, every, fields)
+-- What is due later is handed over, or waits, by them.
+if publisher.name ~= '-' then
+  fields[#fields + 1] = 'publisher'
+  fields[#fields + 1] = publisher.name
+end
+if publisher.share ~= 1 then
+  fields[#fields + 1] = 'share'
+  fields[#fields + 1] = ARGV[12]
+end
+local waiting = {}
+local opened = add_rows(id, record, rows_at, #ARGV, every, fields, publisher, waiting, 0)
 redis.call('HSET', record, 'open', opened)
 if opened == 0 then
   redis.call('EXPIRE', record, retention_s)
 end
-return {'accepted', id}
+local answer = {'accepted', id}
+for _, row in ipairs(waiting) do answer[#answer + 1] = row end
+return answer

@@ -50,8 +50,24 @@ for i = 3, #ARGV do
   for j, word in ipairs(WORDS) do field_of[lane .. '|' .. word] = {#lanes, j} end
 end
 
+-- Whether anything is known of some of these minutes. At rest nothing is, and this is all that is asked.
+local BLOCK = 60
+
+local function is_known(from, upto)
+  local names = {}
+  for minute = from, upto do
+    for lane = 1, #lanes do
+      if open[lane][minute] then return true end
+    end
+    names[#names + 1] = base .. ':tally:' .. number(minute)
+    names[#names + 1] = base .. ':born:' .. number(minute)
+  end
+  return redis.call('EXISTS', unpack(names)) > 0
+end
+
 local unbalanced, busy = {}, {}
-for minute = first, last do
+
+local function compare(minute)
   local text = number(minute)
   local flat, numbers = redis.call('HGETALL', base .. ':tally:' .. text), {}
   if #flat > 0 or redis.call('EXISTS', base .. ':born:' .. text) == 1 then
@@ -77,6 +93,13 @@ for minute = first, last do
         unbalanced[#unbalanced + 1] = {minute, lanes[lane], unpack(of_lane)}
       end
     end
+  end
+end
+
+for from = first, last, BLOCK do
+  local upto = math.min(from + BLOCK - 1, last)
+  if is_known(from, upto) then
+    for minute = from, upto do compare(minute) end
   end
 end
 return {totals, unbalanced, busy}

@@ -21,6 +21,8 @@ for i = 1, #waiting, 2 do
   if row and row.state == 'p' and reasons[row.reason] and due < row.due then
     row.due = due
     write_row(record, key, row)
+    -- A sweep that looked ahead may have handed it over already.
+    redis.call('ZREM', base .. ':out:' .. lane .. ':' .. row.priority, member)
     redis.call('ZADD', schedule, due, member)
     moved = moved + 1
   end

@@ -76,6 +76,7 @@ for i = 5 + lanes, #ARGV, 2 do
       row.state, row.reason, row.redrives = 'p', 'in_doubt', 0
       row.due = math.min(now + spread(id, key, row, lapses), math.max(now, row.expires))
       write_row(record, key, row)
+      leave(row, id .. '|' .. key)
       redis.call('ZADD', base .. ':due:' .. row.lane, row.due, id .. '|' .. key)
     else
       verdict = 'claimed'
@@ -86,6 +87,7 @@ for i = 5 + lanes, #ARGV, 2 do
       row.due = now + lease_ms
       token, attempt = row.token, row.attempts
       write_row(record, key, row)
+      leave(row, id .. '|' .. key)
       redis.call('ZADD', base .. ':due:' .. row.lane, row.due, id .. '|' .. key)
     end
   end

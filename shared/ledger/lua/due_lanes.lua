@@ -1,14 +1,19 @@
--- Find the lanes of a shard on which something is due, so that the others need no look of their own.
+-- Find the lanes of a shard on which something is due or waits, so that the others need no look of their own.
 --
 -- ARGV: ms to look ahead, then lanes.
--- Answer: the lanes, in their order.
+-- Answer: {ms until something is due next (0 when it is, -1 when nothing is planned), lanes in their order ...}.
 
-local until_ms, answer = now + tonumber(ARGV[1]), {}
+local until_ms, soonest, answer = now + tonumber(ARGV[1]), nil, {0}
 for i = 2, #ARGV do
-  local found = redis.pcall('ZRANGEBYSCORE', base .. ':due:' .. ARGV[i], '-inf', until_ms, 'LIMIT', 0, 1)
+  local lane = ARGV[i]
+  local found = redis.pcall('ZRANGE', base .. ':due:' .. lane, 0, 0, 'WITHSCORES')
+  local due, ready = tonumber(found[2] or ''), base .. ':ready:' .. lane .. ':'
+  if due then soonest = math.min(soonest or due, due) end
   -- What is no schedule is the affair of whoever sweeps that lane.
-  if found[1] or found.err then
-    answer[#answer + 1] = ARGV[i]
+  if found.err or due and (due <= until_ms
+    or redis.call('EXISTS', ready .. 'critical', ready .. 'high', ready .. 'normal', ready .. 'low') > 0) then
+    answer[#answer + 1] = lane
   end
 end
+answer[1] = soonest and math.max(0, soonest - now) or -1
 return answer

@@ -3,12 +3,13 @@
 -- ARGV: id, key, token, state (p to try again), reason, wait ms before the next attempt, in doubt 0|1,
 --       attempt counts 0|1, history (text after the time, or ''), history entries kept, retention s,
 --       guard ('' or the alert state that the new rows need), refusals so far whose fault nobody knows ('' as it was),
---       what rows refer to, how many arguments rows are, rows.
+--       rows handed over at most per lane and priority, what rows refer to, how many arguments rows are, rows.
 --       Then, for rows that stand in a record of their own (a part of a fan-out): its id, the content, until when in ms
 --       one of them may be open, whether other parts may have the same people 0|1, rows.
 -- Answer: 'finished', 'stale' (another worker has taken the row meanwhile; nothing was written), 'void' (the
 --         notification was cancelled or its alert answered meanwhile: the row ended, its new rows were not added), or the
---         reason why a row that was to be tried again has ended: 'cancelled', 'acknowledged', 'resolved'.
+--         reason why a row that was to be tried again has ended: 'cancelled', 'acknowledged', 'resolved'. Where new rows
+--         are due and wait, {'finished', their numbers, counted from 0 over all new rows ...}.
 
 local id, key, token, state, reason = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local wait_ms, in_doubt, counts = tonumber(ARGV[6]), ARGV[7] == '1', ARGV[8] == '1'
@@ -16,7 +17,7 @@ local history, kept, retention_s, guard = ARGV[9], tonumber(ARGV[10]), tonumber(
 local refusals = tonumber(ARGV[13])
 local record = record_key(id)
 
-local found = read_fields(record, 's:' .. key, 'cancelled', 'alert', 'w:' .. key)
+local found = read_fields(record, 's:' .. key, 'cancelled', 'alert', 'w:' .. key, 'publisher', 'share')
 local row = found and read_row(found[1])
 if not row then
   return 'stale'
@@ -47,6 +48,10 @@ if reason_against then
   return reason_against
 end
 if state == 'p' then
+  if row.due <= now then
+    -- Its lease has lapsed, and it was handed over to others.
+    leave(row, id .. '|' .. key)
+  end
   -- Not beyond the expiry, so that a row which can no longer be delivered ends in time.
   row.state, row.due, row.redrives = 'p', math.min(now + wait_ms, math.max(now, row.expires)), 0
   row.reason = in_doubt and 'in_doubt' or reason
@@ -58,7 +63,7 @@ if state == 'p' then
   return 'finished'
 end
 
-local needs, rows = read_needs(14)
+local needs, rows = read_needs(15)
 local part_at = rows + 1 + tonumber(ARGV[rows])
 local new_rows = #ARGV > rows
 if new_rows and found[2] then
@@ -69,6 +74,9 @@ if new_rows and guard ~= '' and found[3] ~= guard then
   end_row(id, record, key, row, 'x', found[3] or 'cancelled', retention_s)
   return 'void'
 end
+local publisher, waiting = {window = tonumber(ARGV[14])}, {}
+publisher.name, publisher.share = publisher_of(found[5], found[6])
+
 -- Add before ending, so that the record never looks finished in between.
 local function is_new(new_key) return redis.call('HEXISTS', record, 's:' .. new_key) == 0 end
 
@@ -79,7 +87,17 @@ local function add_part(part_id, part_content, until_ms, shared)
   local kept_s = retention_s + math.ceil(math.max(0, last_ms - now) / 1000)
   local function is_first(new_key) return is_new(new_key) and redis.call('SADD', planned, new_key) == 1 end
   local fields = {'c', part_content, 'at', number(now)}
-  local opened = add_rows(part_id, part, part_at + 4, #ARGV, shared and is_first or every, fields)
+  if publisher.name ~= '-' then
+    fields[#fields + 1] = 'publisher'
+    fields[#fields + 1] = publisher.name
+  end
+  if found[6] then
+    fields[#fields + 1] = 'share'
+    fields[#fields + 1] = found[6]
+  end
+  local before = (part_at - rows - 1) / ROW_ARGS
+  local opened =
+    add_rows(part_id, part, part_at + 4, #ARGV, shared and is_first or every, fields, publisher, waiting, before)
   redis.call('HSET', part, 'open', opened)
   if opened == 0 then
     redis.call('EXPIRE', part, retention_s)
@@ -91,10 +109,14 @@ local function add_part(part_id, part_content, until_ms, shared)
 end
 
 if part_at > rows + 1 then
-  count_record(record, add_rows(id, record, rows + 1, part_at - 1, is_new, needs))
+  count_record(record, add_rows(id, record, rows + 1, part_at - 1, is_new, needs, publisher, waiting, 0))
 end
 if #ARGV >= part_at then
   add_part(ARGV[part_at], ARGV[part_at + 1], tonumber(ARGV[part_at + 2]), ARGV[part_at + 3] == '1')
 end
 end_row(id, record, key, row, state, reason, retention_s)
+if #waiting > 0 then
+  table.insert(waiting, 1, 'finished')
+  return waiting
+end
 return 'finished'

@@ -119,6 +119,81 @@ local function count_lane(lane, second, step)
   end
 end
 
+-- A job may stand at the broker only for a row that was handed over. Per lane and priority there is a window of those that
+-- nobody has claimed, base:out:LANE:PRIORITY, by the time at which the handover counts as lost. What finds no room there
+-- waits in base:ready:LANE:PRIORITY, by its turn. A row is in one of them or in neither. Beside that, each open row stands
+-- in base:due:LANE once: with the same time as in the window, or while it waits with the next time at which it is looked at,
+-- or its deadline, which then ends it. The previous release, which knows nothing of what waits, publishes it at that time.
+--
+-- Turns are those of self-clocked fair queuing (Golestani, INFOCOM 1994): a row's turn is one step, divided by the
+-- publisher's share, after the publisher's last turn or, where that is over, after the turn that was taken last.
+-- base:fair:LANE:PRIORITY holds these numbers while anything waits: the publishers' by name, the last one under ''.
+local ROWS_CHECKED = 32
+local LOOK_AGAIN_MS = 600000
+
+local lines = {}
+
+-- Return the line of a lane and priority: its keys, the room in its window, and whether anything waits.
+local function line_of(lane, priority, window)
+  local name = lane .. ':' .. priority
+  local line = lines[name]
+  if not line then
+    line = {out = base .. ':out:' .. name, ready = base .. ':ready:' .. name, fair = base .. ':fair:' .. name}
+    line.room = window - redis.call('ZCARD', line.out)
+    line.waits = redis.call('EXISTS', line.ready) == 1
+    lines[name] = line
+  end
+  return line
+end
+
+-- When a row that waits is looked at again, as it stands in the schedule.
+local function look_again(expires) return number(math.min(expires, now + LOOK_AGAIN_MS)) end
+
+-- Put a row where it waits for its turn. The caller enters it in the schedule.
+local function wait_in(line, member, publisher, share)
+  if not line.turns then
+    line.turns, line.taken = {}, count_of(redis.call('HGET', line.fair, ''))
+  end
+  line.turns[publisher] = line.turns[publisher] or count_of(redis.call('HGET', line.fair, publisher))
+  local turn = math.max(line.turns[publisher], line.taken) + 1 / share
+  line.turns[publisher], line.waits = turn, true
+  local text = string.format('%.17g', turn)
+  redis.call('ZADD', line.ready, text, member)
+  redis.call('HSET', line.fair, publisher, text)
+end
+
+-- Return a publisher and its share as they are kept in a record. Most rows are of the plain publisher, with a share of 1.
+local function publisher_of(name, share)
+  share = tonumber(share or 1) or 1
+  return name or '-', share > 0 and share or 1
+end
+
+-- Take a row out of its window, or out of what waits.
+local function leave(row, member)
+  local name = row.lane .. ':' .. row.priority
+  if redis.call('ZREM', base .. ':out:' .. name, member) == 1 then return end
+  local ready = base .. ':ready:' .. name
+  if redis.call('ZREM', ready, member) == 1 and redis.call('EXISTS', ready) == 0 then
+    redis.call('DEL', base .. ':fair:' .. name)
+  end
+end
+
+-- Free what the window's oldest rows hold without being handed over any more: the previous release claims and ends rows
+-- without taking them out. A row that is handed over stands in the schedule with the same time.
+local function check_window(lane, line)
+  local oldest, members = redis.call('ZRANGE', line.out, 0, ROWS_CHECKED - 1, 'WITHSCORES'), {}
+  if #oldest == 0 then return end
+  for i = 1, #oldest, 2 do members[#members + 1] = oldest[i] end
+  local times, gone = redis.call('ZMSCORE', base .. ':due:' .. lane, unpack(members)), {}
+  for i, member in ipairs(members) do
+    if not times[i] or tonumber(times[i]) ~= tonumber(oldest[2 * i]) then gone[#gone + 1] = member end
+  end
+  if #gone > 0 then
+    redis.call('ZREM', line.out, unpack(gone))
+    line.room = line.room + #gone
+  end
+end
+
 local function count_open(record, row, step)
   count_lane(row.lane, number(math.floor(row.born / 1000)), step)
   count_field(base .. ':open', row.lane, step)
@@ -127,6 +202,10 @@ end
 
 -- End a row once; the caller has made sure that it is open.
 local function end_row(id, record, key, row, state, reason, retention_s)
+  -- What is in somebody's hands is neither in a window nor waits.
+  if row.state == 'p' or row.due <= now then
+    leave(row, id .. '|' .. key)
+  end
   row.state, row.reason, row.due = state, reason, now
   write_row(record, key, row)
   redis.call('ZREM', base .. ':due:' .. row.lane, id .. '|' .. key)
@@ -188,6 +267,8 @@ end
 -- status as q:KEY, and something that is no record as base:unreadable:ID.
 local function quarantine(lane, id, key, retention_s)
   redis.call('ZREM', base .. ':due:' .. lane, id .. '|' .. key)
+  -- Its status may not say which priority it had.
+  for priority in pairs(PRIORITIES) do leave({lane = lane, priority = priority}, id .. '|' .. key) end
   redis.call('ZADD', base .. ':dead', now, lane .. '|' .. id .. '|' .. key)
   if not string.match(id, '^%x+%-%x+%-%x+%-%x+%-%x+$') then
     return
@@ -268,7 +349,9 @@ end
 
 -- Rows stand in ARGV from index `at` to `upto`, nine arguments each. Those whose key is not `wanted` are left out, so that
 -- a repeated call adds nothing twice. What many rows have in common is counted first and written once. `fields` are
--- written to the record together with theirs. Returns how many rows were opened.
+-- written to the record together with theirs. What is due now is handed over where `publisher` (its name, its share and the
+-- size of the windows) finds room, and waits otherwise. Returns how many rows were opened, and adds to `waiting` the
+-- numbers of those that wait, counted on from `before`.
 local ROW_ARGS = 9
 
 -- Redis's Lua refuses to unpack a few thousand values at once.
@@ -276,7 +359,7 @@ local MOST_ARGS = 1000
 
 local function every() return true end
 
-local function add_rows(id, record, at, upto, wanted, fields)
+local function add_rows(id, record, at, upto, wanted, fields, publisher, waiting, before)
   local opened, tallies, ages, schedules = 0, {}, {}, {}
   local function bump(counts, key, field)
     counts[key] = counts[key] or {}
@@ -287,7 +370,7 @@ local function add_rows(id, record, at, upto, wanted, fields)
     local due, expires = tonumber(ARGV[i + 5]), tonumber(ARGV[i + 6])
     local grace, spec = tonumber(ARGV[i + 7]), ARGV[i + 8]
     if wanted(key) then
-      -- A due time of 0 means now; then a job is published beside this write, and the grace gives it time to arrive.
+      -- A due time of 0 means now. The grace of a row that is handed over gives its job time to arrive.
       local immediate = due <= now
       local born = immediate and now or due
       fields[#fields + 1] = 's:' .. key
@@ -301,9 +384,21 @@ local function add_rows(id, record, at, upto, wanted, fields)
       bump(tallies, minute, lane .. '|created')
       if state == 'p' then
         bump(ages, lane, number(math.floor(born / 1000)))
+        local member, look_at = id .. '|' .. key, number(due)
+        if immediate then
+          local line = line_of(lane, priority, publisher.window)
+          if line.room > 0 and not line.waits then
+            look_at, line.room = number(now + grace), line.room - 1
+            redis.call('ZADD', line.out, look_at, member)
+          else
+            look_at = look_again(expires)
+            wait_in(line, member, publisher.name, publisher.share)
+            waiting[#waiting + 1] = before + (i - at) / ROW_ARGS
+          end
+        end
         schedules[lane] = schedules[lane] or {}
-        table.insert(schedules[lane], number(immediate and now + grace or due))
-        table.insert(schedules[lane], id .. '|' .. key)
+        table.insert(schedules[lane], look_at)
+        table.insert(schedules[lane], member)
         opened = opened + 1
       else
         bump(tallies, minute, lane .. '|' .. STATE_WORDS[state])

@@ -1,21 +1,30 @@
--- Take what is due or whose lease has lapsed, or will be shortly, so that it is published when its time has come. Each
--- row taken is looked at next after a grace that doubles with every time it is taken unclaimed: a backlog is not
--- multiplied by its own re-drives. A lane whose jobs nobody takes has no backlog at the broker, and is only probed; then
--- the grace stays as it is, so that nothing has to wait long once somebody is there.
+-- Hand over what is due or whose lease has lapsed, or will be shortly, so that it is published when its time has come, and
+-- then what waits, the most urgent first, as far as the windows have room (line_of in ledger.lua). What is due and finds
+-- no room waits from then on.
+--
+-- What was handed over and not claimed in its grace is handed over again, and keeps its place in the window. The grace
+-- doubles with every time, so that what a worker has and cannot claim yet does not come to it again and again. After some
+-- times it gives up its place: it may be in a version that no worker here reads, and must not stop the others. A lane
+-- whose jobs nobody takes has no backlog at the broker, and is only probed; then the grace stays as it is, so that nothing
+-- has to wait long once somebody is there.
 --
 -- What nobody wants any more, what has passed its deadline and what cannot be read ends here, whether or not somebody
 -- works on that lane.
 --
 -- ARGV: lane, most rows, ms to look ahead, probe 0|1, retention s, grace ms per priority (low, normal, high, critical),
---       most bytes of texts: what is beyond them stays due.
--- Answer: {due, ended}. due is a list of {id, key, priority, content, spec, ms until it is due}; ended a list of
---         {id, key, state, reason, content or '', spec or ''}.
+--       most bytes of texts: what is beyond them stays as it is, rows handed over at most per priority (as before).
+-- Answer: {due, ended, waiting}. due is a list of {id, key, priority, content, spec, ms until it is due, 1 when it was
+--         handed over before, else 0}, where content is '' if it is that of the row before; ended a list of {id, key, state, reason, content or '', spec or ''}; waiting the
+--         priorities of which something still waits.
 
 local lane, most, ahead, probe = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1'
 local retention_s = tonumber(ARGV[5])
 local grace = {low = tonumber(ARGV[6]), normal = tonumber(ARGV[7]), high = tonumber(ARGV[8]), critical = tonumber(ARGV[9])}
 local most_bytes, bytes = tonumber(ARGV[10]), 0
+local window = {low = tonumber(ARGV[11]), normal = tonumber(ARGV[12]), high = tonumber(ARGV[13]), critical = tonumber(ARGV[14])}
+local URGENCY = {'critical', 'high', 'normal', 'low'}
 local LONGEST_DOUBLING = 6
+local KEEPS_ITS_PLACE = 4
 -- What is looked at of a lane that is only probed.
 local LOOKED_AT, LOOKED_AT_EVERY_MS = 100, 200
 local schedule = base .. ':due:' .. lane
@@ -44,7 +53,7 @@ local function look_at(member)
     return nil
   end
   local record = record_key(id)
-  local found = read_fields(record, 's:' .. key, 'c', 'd:' .. key, 'cancelled', 'alert')
+  local found = read_fields(record, 's:' .. key, 'c', 'd:' .. key, 'cancelled', 'alert', 'publisher', 'share')
   local row = found and read_row(found[1])
   if row and (not is_open(row) or row.lane ~= lane and redis.call('ZSCORE', base .. ':due:' .. row.lane, member)) then
     -- Another lane's, or nobody's.
@@ -66,22 +75,88 @@ local function look_at(member)
   return row, id, key, found
 end
 
-local found_due = redis.call('ZRANGEBYSCORE', schedule, '-inf', now + ahead, 'WITHSCORES', 'LIMIT', 0, most)
+local function line_for(row) return line_of(lane, row.priority, window[row.priority]) end
+
+-- Hand a row over that is or will be due then: publish it at that time, and look for it again after so long.
+local last_id
+
+local function hand_over(line, member, row, id, key, found, due, grace_ms, again)
+  -- Not long beyond the deadline, so that it ends in time where nobody works.
+  local next_look = math.min(due + grace_ms, math.max(row.expires, due + grace[row.priority]))
+  if row.redrives >= KEEPS_ITS_PLACE then
+    redis.call('ZREM', line.out, member)
+  else
+    redis.call('ZADD', line.out, number(next_look), member)
+  end
+  redis.call('ZADD', schedule, number(next_look), member)
+  local content = id == last_id and '' or found[2]
+  last_id = id
+  bytes = bytes + #content + #found[3]
+  due_rows[#due_rows + 1] = {id, key, row.priority, content, found[3], due - now, again}
+end
+
+local function has_room(line)
+  if line.room <= 0 then check_window(lane, line) end
+  return line.room > 0
+end
+
+-- What waits is looked at, too, and must not keep a probe from being found.
+local looked_at = math.max(most, LOOKED_AT)
+local found_due = redis.call('ZRANGEBYSCORE', schedule, '-inf', now + ahead, 'WITHSCORES', 'LIMIT', 0, looked_at)
 for i = 1, #found_due, 2 do
-  if bytes >= most_bytes then break end
+  if bytes >= most_bytes or #due_rows >= most then break end
   local member, due = found_due[i], math.max(now, tonumber(found_due[i + 1]))
   local row, id, key, found = look_at(member)
-  if row then
-    -- Not long beyond the deadline, so that it ends in time where nobody works.
-    local next_look = due + grace[row.priority] * 2 ^ math.min(row.redrives, LONGEST_DOUBLING)
-    next_look = math.min(next_look, math.max(row.expires, due + grace[row.priority]))
-    redis.call('ZADD', schedule, next_look, member)
-    if not probe then
-      row.redrives = row.redrives + 1
-      write_row(record_key(id), key, row)
+  -- Whoever has a row may still finish it before its lease ends.
+  if row and not (row.state == 's' and row.due > now) then
+    local line = line_for(row)
+    if row.redrives >= KEEPS_ITS_PLACE or redis.call('ZSCORE', line.out, member) then
+      hand_over(line, member, row, id, key, found, due,
+        grace[row.priority] * 2 ^ math.min(row.redrives, LONGEST_DOUBLING), 1)
+      if not probe then
+        row.redrives = row.redrives + 1
+        write_row(record_key(id), key, row)
+      end
+    elseif row.due <= now and redis.call('ZSCORE', line.ready, member) then
+      redis.call('ZADD', schedule, look_again(row.expires), member)
+    elseif not line.waits and has_room(line) then
+      line.room = line.room - 1
+      hand_over(line, member, row, id, key, found, due, grace[row.priority], 0)
+    elseif due <= now then
+      wait_in(line, member, publisher_of(found[6], found[7]))
+      redis.call('ZADD', schedule, look_again(row.expires), member)
     end
-    bytes = bytes + #found[2] + #found[3]
-    due_rows[#due_rows + 1] = {id, key, row.priority, found[2], found[3], due - now}
+  end
+end
+
+-- Take out what waits, in its turn. What does not wait any more is dropped: the previous release claims and ends rows
+-- without taking them out.
+local waiting = {}
+for _, priority in ipairs(URGENCY) do
+  local line = line_of(lane, priority, window[priority])
+  if line.waits and #due_rows < most and bytes < most_bytes and has_room(line) then
+    local next_rows = redis.call('ZRANGE', line.ready, 0, math.min(line.room, most - #due_rows) - 1, 'WITHSCORES')
+    local taken
+    for i = 1, #next_rows, 2 do
+      if bytes >= most_bytes then break end
+      local member = next_rows[i]
+      taken = next_rows[i + 1]
+      redis.call('ZREM', line.ready, member)
+      local row, id, key, found
+      if redis.call('ZSCORE', schedule, member) then row, id, key, found = look_at(member) end
+      if row and row.due <= now then
+        line.room = line.room - 1
+        hand_over(line, member, row, id, key, found, now, grace[priority], 0)
+      elseif row then
+        redis.call('ZADD', schedule, number(row.due), member)
+      end
+    end
+    if taken then redis.call('HSET', line.fair, '', taken) end
+  end
+  if redis.call('EXISTS', line.ready) == 1 then
+    waiting[#waiting + 1] = priority
+  elseif line.waits then
+    redis.call('DEL', line.fair)
   end
 end
 
@@ -97,4 +172,4 @@ if probe then
     end
   end
 end
-return {due_rows, ended}
+return {due_rows, ended, waiting}

@@ -19,14 +19,18 @@ local function lease(slot)
   redis.call('HSET', owners, slot, owner .. '|' .. string.format('%.0f', now + lease_ms))
 end
 
+local function read_lease(text)
+  local name, lease_end = string.match(text, '^(.*)|(%d+)$')
+  -- Whose lease cannot be read has none.
+  return name or '', tonumber(lease_end or '0')
+end
+
 local function read(slot)
   local text = redis.call('HGET', owners, slot)
   if not text then
     return nil, 0
   end
-  local name, lease_end = string.match(text, '^(.*)|(%d+)$')
-  -- Whose lease cannot be read has none.
-  return name or '', tonumber(lease_end or '0')
+  return read_lease(text)
 end
 
 if what == 'take' then
@@ -47,8 +51,10 @@ if what == 'orphan' then
   if name ~= owner or own_end <= late_from or now < renewed_late + DOUBTFUL_LEASES * lease_ms then
     return -1
   end
-  for _, slot in ipairs(redis.call('HKEYS', owners)) do
-    local _, lease_end = read(slot)
+  -- One command, because every router asks all the time.
+  local leases = redis.call('HGETALL', owners)
+  for i = 1, #leases, 2 do
+    local slot, _, lease_end = leases[i], read_lease(leases[i + 1])
     if not tonumber(slot) then
       redis.call('HDEL', owners, slot)
     elseif lease_end <= now then
