@@ -96,6 +96,9 @@ $(CHECKOV)/.installed: $(CHECKOV_LOCK) | $(STAMP)
 rules: $(STAMP)  ## write clients/rules.json again after a change of what publishers may send
 	$(BIN)/python -m services.router.rules
 
+# Compiled modules are kept even where others asked Python not to: the tests start hundreds of processes.
+test test-fast: export PYTHONDONTWRITEBYTECODE :=
+
 test: $(STAMP)  ## run all tests (as root on Debian it installs the programs that they need)
 	@tests/programs.sh $(TEST_PROGRAMS)
 	$(PYTEST)
