@@ -35,7 +35,10 @@ _IMPORTED = (
     "services.push.__main__",
     "services.realtime.__main__",
     "services.router.__main__",
+    "tests.chaos.publishing",
 )
+
+_RUN = ("__main__", "publishing")
 
 _ORDER_BYTES = 1 << 18
 _FILES = 4
@@ -106,7 +109,7 @@ if __name__ == "__main__":
     for name in _IMPORTED:
         import_module(name)
         # It is run under the name __main__ later.
-        if name.endswith(".__main__"):
+        if name.endswith(_RUN):
             del sys.modules[name]
     # What was imported is neither collected nor, through that, copied.
     gc.collect()

@@ -26,7 +26,8 @@ from carillon.local.child import Running
 from carillon.local.ports import SERVICES
 from carillon.local.servers import ROOT
 
-_MODULES = ("carillon", "sandbox", *(f"services.{service}" for service in SERVICES))
+_SERVICES = tuple(f"services.{service}" for service in SERVICES)
+_MODULES = ("carillon", "sandbox", "tests.chaos.publishing", *_SERVICES)
 # These act on an interpreter when it begins.
 _FOR_INTERPRETERS = ("PYTHON", "LD_")
 _POLL_S = 0.01
