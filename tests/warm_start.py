@@ -27,7 +27,7 @@ from carillon.local.ports import SERVICES
 from carillon.local.servers import ROOT
 
 _SERVICES = tuple(f"services.{service}" for service in SERVICES)
-_MODULES = ("carillon", "sandbox", "tests.chaos.publishing", *_SERVICES)
+_PROGRAMS = ("carillon", "sandbox", "tests.chaos.publishing", *_SERVICES)
 # These act on an interpreter when it begins.
 _FOR_INTERPRETERS = ("PYTHON", "LD_")
 _POLL_S = 0.01
@@ -37,10 +37,25 @@ _start_cold = child.start_process
 
 
 class _Server:
-    """The process that forks the others; it ends with this one."""
+    """One end of the socket to a process that forks others; it ends when the socket is closed."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self.control = control
+
+    def fork(self, order: Mapping[str, object], *files: int) -> int:
+        """Have a process made, and return its id."""
+        socket.send_fds(self.control, [json.dumps(order).encode()], files)
+        answer = self.control.recv(_ANSWER_BYTES)
+        if not answer:
+            raise RuntimeError("tests.warm_server has ended; what it said is on standard error")
+        return int(answer)
+
+
+class _Servers:
+    """The server that has imported what all programs share, and that of each program."""
 
     def __init__(self) -> None:
-        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        control, theirs = _pair()
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own program
                 [sys.executable, "-m", "tests.warm_server", str(theirs.fileno())],
@@ -50,15 +65,25 @@ class _Server:
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
+        self._first = _Server(control)
+        self._of: dict[str, _Server] = {}
 
-    def fork(self, order: Mapping[str, object], *files: int) -> int:
-        """Have a process made, and return its id."""
-        socket.send_fds(self.control, [json.dumps(order).encode()], files)
-        return int(self.control.recv(_ANSWER_BYTES))
+    def of(self, program: str) -> _Server:
+        if program not in self._of:
+            control, theirs = _pair()
+            with theirs:
+                self._first.fork({"serve": program}, theirs.fileno())
+            self._of[program] = _Server(control)
+        return self._of[program]
 
     def end(self) -> None:
-        self.control.close()
+        for server in (*self._of.values(), self._first):
+            server.control.close()
         self._process.wait()
+
+
+def _pair() -> tuple[socket.socket, socket.socket]:
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
 class WarmProcess:
@@ -99,14 +124,14 @@ class WarmProcess:
         return self.returncode
 
 
-_server: _Server | None = None
+_servers: _Servers | None = None
 _cold = 0
 
 
 @contextmanager
 def from_scratch() -> Iterator[None]:
     """Start programs as new interpreters."""
-    global _cold  # noqa: PLW0603 - one for the whole process, as the server is
+    global _cold  # noqa: PLW0603 - it is that of the whole process
     _cold += 1
     try:
         yield
@@ -115,11 +140,11 @@ def from_scratch() -> Iterator[None]:
 
 
 def stop() -> None:
-    """End the server at the end of the tests."""
-    global _server  # noqa: PLW0603 - one for the whole process
-    if _server is not None:
-        _server.end()
-        _server = None
+    """End the servers at the end of the tests."""
+    global _servers  # noqa: PLW0603 - they are those of the whole process
+    if _servers is not None:
+        _servers.end()
+        _servers = None
 
 
 async def run(
@@ -153,15 +178,15 @@ def _fork(
     orphan_signal: signal.Signals = signal.SIGKILL,
 ) -> WarmProcess | None:
     """Return a fork of the server that is this program, None for what has to begin as an interpreter."""
-    global _server  # noqa: PLW0603 - one for the whole process
-    if sys.platform != "linux" or _cold or list(command[:2]) != [sys.executable, "-m"] or command[2] not in _MODULES:
+    global _servers  # noqa: PLW0603 - they are those of the whole process
+    if sys.platform != "linux" or _cold or list(command[:2]) != [sys.executable, "-m"] or command[2] not in _PROGRAMS:
         return None
     if _for_interpreter(environment) != _for_interpreter(os.environ):
         return None
-    if _server is None:
-        _server = _Server()
+    if _servers is None:
+        _servers = _Servers()
     order = {
-        "module": command[2],
+        "program": command[2],
         "arguments": command[3:],
         "environment": dict(environment),
         "own_session": own_session,
@@ -169,7 +194,9 @@ def _fork(
     }
     status, theirs = os.pipe()
     try:
-        pid = _server.fork(order, *(each if isinstance(each, int) else each.fileno() for each in standard), theirs)
+        pid = _servers.of(command[2]).fork(
+            order, *(each if isinstance(each, int) else each.fileno() for each in standard), theirs
+        )
     finally:
         os.close(theirs)
     return WarmProcess(pid, status)
