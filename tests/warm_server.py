@@ -50,6 +50,7 @@ def serve(control: socket.socket) -> None:
     gc.collect()
     gc.freeze()
     statuses: dict[int, int] = {}
+    servers: list[int] = []
     woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
@@ -64,9 +65,12 @@ def serve(control: socket.socket) -> None:
         if control.fileno() in ready:
             message, files, *_ = socket.recv_fds(control, _ORDER_BYTES, _FILES)
             if not message:
+                # They end as this one does, and what they took is counted with it.
+                for server in servers:
+                    os.waitpid(server, 0)
                 return
             order = json.loads(message)
-            server = os.getpid()
+            parent = os.getpid()
             pid = os.fork()
             if pid == 0:
                 # Whoever is forked keeps nothing open of what is here.
@@ -78,9 +82,11 @@ def serve(control: socket.socket) -> None:
                     _import(order["serve"])
                     serve(socket.socket(fileno=files[0]))
                 else:
-                    _become(order, files, server)
+                    _become(order, files, parent)
                 return
-            if "serve" not in order:
+            if "serve" in order:
+                servers.append(pid)
+            else:
                 statuses[pid] = files.pop()
             for file in files:
                 os.close(file)
@@ -92,10 +98,9 @@ def _report_ends(statuses: dict[int, int]) -> None:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid == 0:
             return
-        file = statuses.pop(pid, None)
-        if file is not None:
-            os.write(file, str(os.waitstatus_to_exitcode(status)).encode())
-            os.close(file)
+        file = statuses.pop(pid)
+        os.write(file, str(os.waitstatus_to_exitcode(status)).encode())
+        os.close(file)
 
 
 def _import(program: str) -> None:
@@ -106,12 +111,12 @@ def _import(program: str) -> None:
     del sys.modules[main]
 
 
-def _become(order: dict[str, Any], files: list[int], server: int) -> None:
+def _become(order: dict[str, Any], files: list[int], parent: int) -> None:
     """Turn this fork into the program."""
     if order["own_session"]:
         os.setsid()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, order["orphan_signal"], 0, 0, 0)
-    if os.getppid() != server:
+    if os.getppid() != parent:
         os._exit(1)
     for target, file in enumerate(files[:-1]):
         os.dup2(file, target)
