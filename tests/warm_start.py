@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -107,7 +107,9 @@ class WarmProcess:
     def send_signal(self, sig: int) -> None:
         """Send it a signal, unless it has ended."""
         if self.poll() is None:
-            os.kill(self.pid, sig)
+            # It may end meanwhile, and the server leaves no zombie.
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, sig)
 
     def kill(self) -> None:
         """End it at once."""
@@ -148,7 +150,7 @@ def stop() -> None:
 
 
 async def run(
-    command: Sequence[str], standard: Sequence[IO[bytes] | int], environment: Mapping[str, str], within_s: float
+    command: Sequence[str], standard: Sequence[IO[bytes]], environment: Mapping[str, str], within_s: float
 ) -> int:
     """Run a program in the repository's root with its standard input, output and error; return its exit status."""
     process = _fork(command, standard, environment) or _popen(command, standard, environment)
@@ -163,7 +165,7 @@ async def run(
 
 
 def _popen(
-    command: Sequence[str], standard: Sequence[IO[bytes] | int], environment: Mapping[str, str]
+    command: Sequence[str], standard: Sequence[IO[bytes]], environment: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
     given, out, err = standard
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdin=given, stdout=out, stderr=err)  # noqa: S603 - ours
@@ -171,7 +173,7 @@ def _popen(
 
 def _fork(
     command: Sequence[str],
-    standard: Sequence[IO[bytes] | int],
+    standard: Sequence[IO[bytes]],
     environment: Mapping[str, str],
     *,
     own_session: bool = False,
@@ -194,9 +196,7 @@ def _fork(
     }
     status, theirs = os.pipe()
     try:
-        pid = _servers.of(command[2]).fork(
-            order, *(each if isinstance(each, int) else each.fileno() for each in standard), theirs
-        )
+        pid = _servers.of(command[2]).fork(order, *(each.fileno() for each in standard), theirs)
     finally:
         os.close(theirs)
     return WarmProcess(pid, status)
