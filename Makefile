@@ -36,9 +36,9 @@ for service in $(SERVICES) tracing; do \
 done
 endef
 
-# Three processes keep two cores busy while some tests wait. A file's tests share their servers, and the slowest files
-# come first.
-PYTEST := $(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+# More processes than two cores keep these busy: many tests wait. A file's tests share their servers, and the files that
+# take longest come first.
+PYTEST := $(BIN)/pytest --dist loadfile --no-loadscope-reorder
 SERVERS := mosquitto redis-server
 TEST_PROGRAMS := $(SERVERS) mosquitto_pub smtp-sink chromium prometheus
 # One file of each kind of integration test, those that take the least processor time.
@@ -96,12 +96,15 @@ $(CHECKOV)/.installed: $(CHECKOV_LOCK) | $(STAMP)
 rules: $(STAMP)  ## write again what is told of topics (rules.json, AsyncAPI, reference)
 	$(BIN)/python -m services.router.rules
 
+# Compiled modules are kept even where others asked Python not to: the tests start hundreds of processes.
+test test-fast: export PYTHONDONTWRITEBYTECODE :=
+
 test: $(STAMP)  ## run all tests (as root on Debian it installs the programs that they need)
 	@tests/programs.sh $(TEST_PROGRAMS)
-	$(PYTEST)
+	$(PYTEST) --numprocesses 4
 
 test-fast: $(STAMP)  ## run the unit tests and quick integration tests (a minute); what needs a server that is missing is skipped
-	$(PYTEST) -m "not slow" tests/unit $(QUICK_TESTS)
+	$(PYTEST) --numprocesses 3 -m "not slow" $(QUICK_TESTS) tests/unit
 
 images: $(STAMP)  ## build the five images on this Debian machine, as root, and start each once
 	@deploy/images/build.sh

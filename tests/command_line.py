@@ -1,6 +1,5 @@
-"""The command line as people run it: a process of its own."""
+"""The command line as people run it: a process of its own (``tests.warm_start``)."""
 
-import asyncio
 import json
 import os
 import sys
@@ -8,10 +7,11 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
-from carillon.local.servers import ROOT
 from carillon.local.stack import Stack
+from tests import warm_start
 
 # A command needs less than a second; the machine may be busy.
 _ENDS_WITHIN_S = 90.0
@@ -48,22 +48,14 @@ class CommandLine:
     async def __call__(self, *args: str, stdin: str = "", settings: Mapping[str, str] | None = None) -> Ran:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
         environment |= {"CARILLON_DATA": str(self.data), **self.settings, **(settings or {})}
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "carillon", *args),
-            cwd=ROOT,
-            env=environment,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        try:
-            async with asyncio.timeout(_ENDS_WITHIN_S):
-                out, err = await process.communicate(stdin.encode())
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        return Ran(process.returncode or 0, out.decode(), err.decode())
+        with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
+            given.write(stdin.encode())
+            given.seek(0)
+            command = [sys.executable, "-m", "carillon", *args]
+            status = await warm_start.run(command, (given, out, err), environment, _ENDS_WITHIN_S)
+            out.seek(0)
+            err.seek(0)
+            return Ran(status, out.read().decode(), err.read().decode())
 
     async def send(self, topic: str, payload: object, *options: str, settings: Mapping[str, str] | None = None) -> Ran:
         """Run ``carillon send`` with an object as the payload."""

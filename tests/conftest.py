@@ -6,14 +6,17 @@ mosquitto and redis-server it runs on the embedded broker and store. ``CARILLON_
 without them.
 """
 
+import asyncio.constants
 import itertools
 import os
 import shutil
+import traceback
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -21,11 +24,12 @@ import pytest
 import pytest_asyncio
 import redis.asyncio
 
-from carillon.local import ports
+from carillon.local import child, ports
 from carillon.local.ports import SERVICES, free_port
 from carillon.local.servers import LocalServer, find_server, local_broker, local_store
 from carillon.local.stack import Stack
 from sandbox.server import Options, Sandbox, running
+from tests import warm_start
 from tests.client_node_build import build
 from tests.node_packages import NotInstalled, install
 from tests.redis_sets import ClusterSet
@@ -52,7 +56,25 @@ def _own_ports() -> range:
     return ports.FREE_PORTS[int(worker) * size :][:size]
 
 
+# Debug mode notes where each future was made. All the frames, most of them pytest's own, take a third of a test's time,
+# and whoever reads them wants the innermost.
+_FRAMES_NOTED = 4
+asyncio.constants.DEBUG_STACK_DEPTH = _FRAMES_NOTED  # type: ignore[misc]
+_all_frames = traceback.walk_stack
+
+
+def _innermost_frames(frame: FrameType | None) -> Iterator[tuple[FrameType, int]]:
+    return _all_frames(None) if frame is None else itertools.islice(_all_frames(frame), _FRAMES_NOTED)
+
+
+traceback.walk_stack = _innermost_frames  # type: ignore[assignment]
+
 ports.FREE_PORTS = _own_ports()
+child.start_process = warm_start.start_process
+
+
+def pytest_unconfigure() -> None:
+    warm_start.stop()
 
 
 def need(program: str) -> None:

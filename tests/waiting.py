@@ -8,7 +8,10 @@ from typing import Any, TypeVar, overload
 
 AnswerT = TypeVar("AnswerT")
 
-_POLL_S = 0.02
+# A long wait is asked less often: a hundred tests that wait for seconds would take much of the machine's time for that.
+_POLL_LEAST_S = 0.02
+_POLL_MOST_S = 0.25
+_POLL_SHARE = 0.05
 
 
 @overload
@@ -32,7 +35,8 @@ async def eventually(condition: Callable[[], Any], within_s: float = 10, what: s
     Raises:
         AssertionError: it was still not true at the deadline.
     """
-    deadline = monotonic() + within_s
+    began = monotonic()
+    deadline = began + within_s
     while True:
         answer = condition()
         if inspect.isawaitable(answer):
@@ -43,4 +47,5 @@ async def eventually(condition: Callable[[], Any], within_s: float = 10, what: s
             raise AssertionError(
                 f"not within {within_s:g} s: {what or 'the condition'}; the last answer was {answer!r}"
             )
-        await asyncio.sleep(_POLL_S)
+        waited_s = monotonic() - began
+        await asyncio.sleep(min(max(waited_s * _POLL_SHARE, _POLL_LEAST_S), _POLL_MOST_S))

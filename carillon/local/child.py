@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
+from typing import BinaryIO, Protocol
 
 from shared.core.errors import CarillonError
 
@@ -40,6 +41,40 @@ class ChildFailed(CarillonError):
         self.last_lines = list(last_lines)
         # Shown under a traceback, for instance that of a failed test.
         self.add_note("\n".join(["Its last lines:", *self.last_lines]))
+
+
+class Running(Protocol):
+    """A process as ``subprocess.Popen`` shows it."""
+
+    @property
+    def pid(self) -> int: ...  # noqa: D102
+
+    def poll(self) -> int | None: ...  # noqa: D102
+
+    def wait(self, timeout: float | None = None) -> int: ...  # noqa: D102
+
+    def send_signal(self, sig: int) -> None: ...  # noqa: D102
+
+
+def start_process(
+    command: Sequence[str],
+    output: BinaryIO,
+    *,
+    environment: Mapping[str, str],
+    working_folder: Path | None,
+    orphan_signal: signal.Signals,
+) -> Running:
+    """Start a process in a process group of its own; ``output`` takes all it prints."""
+    return subprocess.Popen(  # noqa: S603 - the command is ours, no shell
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        cwd=working_folder,
+        start_new_session=True,
+        preexec_fn=_die_with_parent(orphan_signal),  # noqa: PLW1509 - one system call, nothing that locks
+    )
 
 
 class Child:
@@ -78,7 +113,7 @@ class Child:
         self._working_folder = working_folder
         self._grace_s = grace_s
         self._orphan_signal = orphan_signal
-        self._running: subprocess.Popen[bytes] | None = None
+        self._running: Running | None = None
         self._log_begin = 0
 
     @property
@@ -168,15 +203,12 @@ class Child:
             self.log.replace(self.log.with_suffix(".old.log"))
         with self.log.open("ab") as log:
             self._log_begin = log.tell()
-            self._running = subprocess.Popen(  # noqa: S603 - the command is ours, no shell
+            self._running = start_process(
                 self.command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=dict(os.environ if self.environment is None else self.environment),
-                cwd=self._working_folder,
-                start_new_session=True,
-                preexec_fn=_die_with_parent(self._orphan_signal),  # noqa: PLW1509 - one system call, nothing that locks
+                log,
+                environment=dict(os.environ if self.environment is None else self.environment),
+                working_folder=self._working_folder,
+                orphan_signal=self._orphan_signal,
             )
         self.wanted = True
 

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,6 +29,7 @@ from shared.core.errors import StoreUnavailable
 from shared.ledger.ledger import Ledger
 from shared.store.keys import Keys
 from shared.store.store import Store
+from tests import warm_start
 from tests.chaos.evidence import EFFECTS, PUBLISHED, Evidence, Fault, add_fault, dump_store, read_evidence
 from tests.chaos.proxy import Proxy
 from tests.chaos.traffic import Traffic
@@ -228,21 +230,12 @@ class Rig:
 
     async def audit(self) -> str:
         """Run ``carillon audit --deep``, and return what it complains of."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "carillon", "audit", "--deep", "--since", "24h"),
-            cwd=ROOT,
-            env=self.stack.command_environment(),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        try:
-            async with asyncio.timeout(_AUDIT_WITHIN_S):
-                said, _ = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        return said.decode() if process.returncode else ""
+        command = [sys.executable, "-m", "carillon", "audit", "--deep", "--since", "24h"]
+        with TemporaryFile() as given, TemporaryFile() as said:
+            standard = (given, said, said)
+            status = await warm_start.run(command, standard, self.stack.command_environment(), _AUDIT_WITHIN_S)
+            said.seek(0)
+            return said.read().decode() if status else ""
 
     async def evidence(self) -> Evidence:
         """Collect what was left behind."""

@@ -280,9 +280,9 @@ async def test_a_stale_entry_is_reported_and_not_sent(
             await publisher.submit(TOPIC, b"{}", "sent")
         (stale,) = await publisher.outbox.stale()
         assert (stale.key, stale.state) == ("sent", State.STALE)
-    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
-        "publishes that are not sent again"
-    ]
+    # asyncio warns in the same log of steps that were slow.
+    ours = [record for record in caplog.records if record.name.startswith("carillon.")]
+    assert [record.message for record in ours if record.levelname == "WARNING"] == ["publishes that are not sent again"]
 
 
 async def test_a_publish_without_an_answer_keeps_back_no_other_and_its_late_receipt_counts(

@@ -131,7 +131,7 @@ async def test_a_lost_connection_ends_every_send_even_after_one_was_cut_off(
 ) -> None:
     await outcome(provider)
     await push_sandbox.play("apns", {"hang": True}, to="aa" * 32, times=5)
-    await push_sandbox.play("apns", {"delay_s": 0.5, "cut": "after"}, to="bb" * 32)
+    await push_sandbox.play("apns", {"delay_s": 1, "cut": "after"}, to="bb" * 32)
     hanging = [asyncio.create_task(outcome(provider, "aa" * 32)) for _ in range(4)]
     cut_off = asyncio.create_task(outcome(provider, "aa" * 32, within_s=0.2))
     cutting = asyncio.create_task(outcome(provider, "bb" * 32))
@@ -259,7 +259,7 @@ async def test_a_server_that_accepts_and_says_nothing_was_not_reached(
     async with tls_server(tmp_path, serve) as changes, apns_provider(push_sandbox.settings, **changes) as provider:
         # One who does not wait so long does not end it for the others; and they wait once, not one after the other.
         impatient = asyncio.create_task(outcome(provider, within_s=0.1))
-        for error in await asyncio.gather(*(outcome(provider, within_s=2) for _ in range(50))):
+        for error in await asyncio.gather(*(outcome(provider, within_s=8) for _ in range(50))):
             assert isinstance(error, TemporaryFailure)
             assert error.reason is Reason.TIMEOUT
         assert isinstance(await impatient, TimeoutError)

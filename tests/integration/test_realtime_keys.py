@@ -303,4 +303,4 @@ async def test_first_keys_are_asked_for_again_soon_after_a_failure(monkeypatch: 
                 return False
             return True
 
-        await eventually(works, within_s=3, what="the first keys")
+        await eventually(works, what="the first keys")

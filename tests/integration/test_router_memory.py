@@ -22,6 +22,7 @@ from shared.mqtt.connection import Broker
 from shared.store.keys import Keys
 from shared.store.store import Store
 from tests.waiting import eventually
+from tests.warm_start import from_scratch
 
 pytestmark = [pytest.mark.real_broker, pytest.mark.real_store]
 
@@ -70,7 +71,8 @@ def publishes() -> Iterator[tuple[str, bytes]]:
 @pytest.mark.parametrize("killed", [False, True], ids=["lives", "killed"])
 async def test_500_publishes_of_1_mib_fit_while_the_store_is_away(tmp_path: Path, *, killed: bool) -> None:
     stack = Stack(tmp_path, services=("router",))
-    await stack.start()
+    with from_scratch():
+        await stack.start()
     name = f"publisher-{uuid.uuid4().hex[:12]}"
     answers: dict[bytes, dict[str, object]] = {}
 
@@ -104,7 +106,8 @@ async def test_500_publishes_of_1_mib_fit_while_the_store_is_away(tmp_path: Path
             os.kill(store.pid, signal.SIGCONT)
             if killed:
                 # It is ready when it has been through what waited in the session.
-                await router.start(within_s=240)
+                with from_scratch():
+                    await router.start(within_s=240)
             await eventually(lambda: len(answers) == 500, 240, "all publishes answered")
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)

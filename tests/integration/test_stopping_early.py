@@ -1,8 +1,6 @@
 """A service that is told to stop while it still waits for the store or the broker ends at once, with status 0."""
 
-import asyncio
 import os
-import signal
 import socket
 import sys
 import time
@@ -14,11 +12,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from carillon.local.child import Child
 from carillon.local.ports import LOOPBACK, SERVICES, free_port
 from carillon.local.servers import ROOT, LocalServer
 from tests.conftest import EmptyStore
 from tests.sandbox_client import SandboxClient
-from tests.waiting import eventually
 
 pytestmark = [pytest.mark.real_broker, pytest.mark.real_store]
 
@@ -33,11 +31,6 @@ def silent_port() -> Iterator[int]:
     """Listen and never answer."""
     with socket.create_server((LOOPBACK, 0)) as server:
         yield server.getsockname()[1]
-
-
-def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        process.kill()
 
 
 @pytest.mark.parametrize("away", ["store", "broker", "both", "store silent", "broker silent"])
@@ -59,25 +52,26 @@ async def test_a_signal_while_something_is_away_at_the_start_ends_it_with_status
         }
         if service == "realtime":
             environment |= {"REALTIME_PORT": str(free_port()), "REALTIME_JWT_SECRET": "x" * 32}
-        with (tmp_path / "log").open("wb") as log:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", f"services.{service}"), cwd=ROOT, env=environment, stdout=log, stderr=log
-            )
-        cleanup.callback(_end, process)
 
         async def waits() -> bool:
-            assert process.returncode is None, (tmp_path / "log").read_text()
             try:
                 async with session.get(f"http://{LOOPBACK}:{ops_port}/readyz") as answer:
                     return answer.status == HTTPStatus.SERVICE_UNAVAILABLE
             except aiohttp.ClientError:
                 return False
 
+        process = Child(
+            service,
+            [sys.executable, "-m", f"services.{service}"],
+            log=tmp_path / "log",
+            ready=waits,
+            environment=environment,
+            working_folder=ROOT,
+        )
+        cleanup.callback(process.end_now)
         async with aiohttp.ClientSession() as session:
-            await eventually(waits, 60, "the service to start and to be not ready")
+            await process.start()
         told_s = time.monotonic()
-        process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(60):
-            assert await process.wait() == 0, (tmp_path / "log").read_text()
+        assert await process.stop(grace_s=60) == 0, process.last_lines()
         assert time.monotonic() - told_s < PROMPTLY_S
-        assert "Traceback" not in (tmp_path / "log").read_text()
+        assert "Traceback" not in process.log.read_text()

@@ -135,8 +135,12 @@ async def test_a_lasting_write_is_answered_only_when_the_replica_has_it(
         finally:
             os.kill(sentinel_set.replica.pid, signal.SIGCONT)
         assert (await until_stored(lambda: ledger.accept(second)))[0] is Verdict.ACCEPTED
-        await asyncio.sleep(0.3)
-        await store.replicated()
+
+        async def is_back() -> bool:
+            await store.replicated()
+            return "store back" in said(caplog)
+
+        await eventually(is_back)
     assert said(caplog) == ["store away", "store back"]
 
 

@@ -142,7 +142,7 @@ async def test_whoever_waits_too_long_or_is_cancelled_takes_no_place() -> None:
     began_s = time.monotonic()
     with pytest.raises(TimeoutError):
         await places.take(Priority.CRITICAL, 0.01)
-    assert time.monotonic() - began_s < 1
+    assert time.monotonic() - began_s < 5
     waiting = asyncio.create_task(places.take(Priority.NORMAL, 10))
     await asyncio.sleep(0)
     # It is given the place and cancelled before it can use it.
