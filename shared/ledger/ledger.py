@@ -41,7 +41,7 @@ LANES: tuple[str, ...] = (ROUTER_LANE, *(channel.value for channel in Channel))
 
 # Rows of a lane and priority that are handed over and not yet claimed, over all shards. Ten workers find work for the
 # time between two sweeps. At a provider that takes some hundred in a second, nobody waits behind it for longer than a
-# second or two. If something waits on one shard alone, that shard may have all of it: a fan-out stands on one shard.
+# second or two. If something waits on one shard alone, that shard may have what the others leave, as in a fan-out.
 WINDOW_ROWS = 256
 _WINDOW_ROWS_AT_ONCE = WINDOW_ROWS // SHARDS
 
@@ -361,13 +361,13 @@ class Backlog:
         if not any(self._shards.values()):
             self.is_there.clear()
 
-    def places(self) -> list[tuple[str, int]]:
-        """Return the lanes and shards where something waits."""
-        return sorted({(lane, shard) for (lane, _), shards in self._shards.items() for shard in shards})
-
-    def windows(self, lane: str) -> list[int]:
-        """Return how many rows of each priority one shard may have handed over: its part of all that wait."""
-        return [WINDOW_ROWS // max(1, len(self._shards[lane, priority])) for priority in Priority]
+    def places(self, without: Collection[str]) -> dict[tuple[str, Priority], set[int]]:
+        """Return where something waits, without these lanes."""
+        return {
+            (lane, priority): set(shards)
+            for (lane, priority), shards in self._shards.items()
+            if shards and lane not in without
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -543,7 +543,7 @@ class Ledger:
         bases = [self.keys.shard(shard) for shard in shards]
         found = await asyncio.gather(*(self.store.submit_script(_due_lanes, base, ahead_ms, *LANES) for base in bases))
         calls = [(lane.decode(), shard) for shard, (_, *lanes) in zip(shards, found, strict=True) for lane in lanes]
-        swept = await self._sweep(calls, most_per_shard, ahead_ms, probed)
+        swept = await self._sweep(calls, most_per_shard, ahead_ms, probed, {})
         swept.is_calm = not calls and all(not 0 <= soonest_ms < CALM_MS for soonest_ms, *_ in found)
         return swept
 
@@ -553,8 +553,29 @@ class Ledger:
         Args:
             without: lanes whose jobs nobody takes at the moment.
         """
-        calls = [(lane, shard) for lane, shard in self.backlog.places() if lane not in without]
-        return await self._sweep(calls, most_per_shard, 0, ())
+        windows = await self._windows(self.backlog.places(without))
+        return await self._sweep(list(windows), most_per_shard, 0, (), windows)
+
+    async def _windows(
+        self, places: Mapping[tuple[str, Priority], Collection[int]]
+    ) -> dict[tuple[str, int], dict[Priority, int]]:
+        """Return how many rows of each priority a lane and shard where something waits may have handed over.
+
+        Each shard has its part. What the others leave free is divided among those where something waits.
+        """
+        asked = [
+            self.store.submit("ZCARD", f"{self.keys.shard(shard)}:out:{lane}:{priority}")
+            for lane, priority in places
+            for shard in range(SHARDS)
+        ]
+        sizes = await asyncio.gather(*asked)
+        windows: defaultdict[tuple[str, int], dict[Priority, int]] = defaultdict(dict)
+        for index, ((lane, priority), shards) in enumerate(places.items()):
+            handed_over = sizes[index * SHARDS : (index + 1) * SHARDS]
+            free = max(0, WINDOW_ROWS - sum(handed_over)) // len(shards)
+            for shard in shards:
+                windows[lane, shard][priority] = max(_WINDOW_ROWS_AT_ONCE, handed_over[shard] + free)
+        return windows
 
     async def take_turn(self, what: str, for_ms: int) -> bool:
         """Tell whether nobody has had this turn for so long; then it is the caller's.
@@ -570,7 +591,12 @@ class Ledger:
         return [shard for shard, count in enumerate(await asyncio.gather(*asked)) if count]
 
     async def _sweep(
-        self, calls: Sequence[tuple[str, int]], most_per_shard: int, ahead_ms: int, probed: Collection[str]
+        self,
+        calls: Sequence[tuple[str, int]],
+        most_per_shard: int,
+        ahead_ms: int,
+        probed: Collection[str],
+        windows: Mapping[tuple[str, int], Mapping[Priority, int]],
     ) -> Swept:
         graces = [GRACE_MS[priority] for priority in Priority]
         futures = [
@@ -584,7 +610,7 @@ class Ledger:
                 self.record_retention_s,
                 *graces,
                 SWEPT_BYTES,
-                *self.backlog.windows(lane),
+                *(windows.get((lane, shard), {}).get(priority, _WINDOW_ROWS_AT_ONCE) for priority in Priority),
             )
             for lane, shard in calls
         ]
