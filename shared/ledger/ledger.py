@@ -666,10 +666,11 @@ class Ledger:
 
     async def _bring_forward(self, lane: str, base: str) -> int:
         from_ms: bytes = b""
+        seen: int = 0
         moved: int = 0
         while True:
-            from_ms, moved = await self.store.script(
-                _bring_forward, base, lane, from_ms, _LONGEST_WAIT_MS, BROUGHT_FORWARD_AT_ONCE, moved,
+            from_ms, seen, moved = await self.store.script(
+                _bring_forward, base, lane, from_ms, seen, _LONGEST_WAIT_MS, BROUGHT_FORWARD_AT_ONCE, moved,
                 BROUGHT_FORWARD_STEP_MS, *_AWAY_OR_REFUSED_US,
             )  # fmt: skip
             if not from_ms:

@@ -54,18 +54,19 @@ async def test_a_backlog_waits_in_the_ledger_and_a_killed_router_loses_none_of_i
         try:
             await stack.start_service("router", 1)
             async with Publisher(stack.broker.url) as publisher, Store(stack.store.url) as store:
-                for first in range(0, MAILS, BATCH):
-                    await publisher.publish("notifications/email/batch", _mails(first))
-                assert await _size(store, "ready") > 0
-                most = 0
+                most = waited = 0
 
                 async def some_taken() -> bool:
-                    nonlocal most
-                    most = max(most, await _size(store, "out"))
+                    nonlocal most, waited
+                    most, waited = max(most, await _size(store, "out")), max(waited, await _size(store, "ready"))
                     return relay.taken > MAILS // 4
 
-                await eventually(some_taken, within_s=60)
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(eventually(some_taken, within_s=60), name="watch")
+                    for first in range(0, MAILS, BATCH):
+                        group.create_task(publisher.publish("notifications/email/batch", _mails(first)), name="mails")
                 assert 0 < most <= MOST_HANDED_OVER
+                assert waited > 0
                 # One mail that is more urgent goes past all that wait.
                 urgent = {"to": "oncall@example.com", "subject": "Disk full", "body": "Look.", "priority": "critical"}
                 arrived = relay.probes["oncall@example.com"] = asyncio.get_running_loop().create_future()

@@ -275,6 +275,22 @@ async def test_a_sweep_ahead_tells_when_each_row_is_due(ledger: Ledger) -> None:
     assert (await claim(ledger, accepted, "email:soon")).verdict == "early"
 
 
+async def test_all_that_becomes_due_in_the_same_millisecond_is_brought_forward(ledger: Ledger) -> None:
+    keys = [f"email:{number}" for number in range(250)]
+    accepted = record(*(row(key) for key in keys))
+    await ledger.accept(accepted)
+    for key in keys:
+        # Every fifth one stays: its provider has asked to wait.
+        asked = int(key.partition(":")[2]) % 5 == 0
+        outcome = Outcome(State.PENDING, Reason.UNAVAILABLE, timedelta(seconds=40), asked=asked)
+        await ledger.finish(await claim(ledger, accepted, key), outcome)
+    base = ledger.keys.shard_of(accepted.notification.id)
+    members = [f"{accepted.notification.id}|{key}" for key in keys]
+    same = now_ms() + 40_000
+    await ledger.store.command("ZADD", f"{base}:due:email", *(part for member in members for part in (same, member)))
+    assert await ledger.bring_forward("email") == 200
+
+
 async def test_what_waits_for_a_provider_is_brought_forward_and_nothing_else(ledger: Ledger) -> None:
     reasons = {"email:away": Reason.UNAVAILABLE, "email:paused": Reason.AUTH, "email:asked": Reason.UNAVAILABLE}
     planned = row("email:planned", due_ms=now_ms() + 60_000)

@@ -281,7 +281,7 @@ async def test_a_stale_entry_is_reported_and_not_sent(
         (stale,) = await publisher.outbox.stale()
         assert (stale.key, stale.state) == ("sent", State.STALE)
     # asyncio warns in the same log of steps that were slow.
-    ours = [record for record in caplog.records if record.name.startswith("carillon.")]
+    ours = [record for record in caplog.records if record.name.startswith("carillon_publisher.")]
     assert [record.message for record in ours if record.levelname == "WARNING"] == ["publishes that are not sent again"]
 
 

@@ -356,7 +356,8 @@ async def test_what_was_missed_does_not_overtake_what_waits_for_a_slow_client(no
     sink.reading.clear()
     waiting = [(await node.to_user("user1", text)).id for text in ("one", "two", "three")]
     # Written by a process that died before it could tell anybody.
-    await node.node.changes._inbox.add("user1", "lost", '{"id":"lost"}')
+    order = order_of(new_notification_id())
+    await node.node.changes._inbox.add("user1", "lost", '{"id":"lost"}', order=order)
     last = await node.to_user("user1", "last")
     # What the session reads from the store now has been answered when a later question has.
     await asyncio.sleep(0)
