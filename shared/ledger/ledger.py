@@ -39,11 +39,14 @@ log = logging.getLogger(__name__)
 ROUTER_LANE = "router"
 LANES: tuple[str, ...] = (ROUTER_LANE, *(channel.value for channel in Channel))
 
-# Rows of a lane and priority that are handed over and not yet claimed, over all shards. Ten workers find work for the
-# time between two sweeps. At a provider that takes some hundred in a second, nobody waits behind it for longer than a
-# second or two. If something waits on one shard alone, that shard may have what the others leave, as in a fan-out.
-WINDOW_ROWS = 256
-_WINDOW_ROWS_AT_ONCE = WINDOW_ROWS // SHARDS
+# Rows of a lane and priority that are handed over and not yet claimed, over all shards; each has its part. Ten workers
+# find work for the time between two sweeps. At a provider that takes some hundred in a second, nobody waits behind it
+# for longer than a second or two.
+WINDOW_ROWS = 512
+SHARD_ROWS = WINDOW_ROWS // SHARDS
+# If all shards together have less than this, those where something waits may have the rest beside their part: a fan-out
+# stands on one shard alone.
+SHARED_ROWS = WINDOW_ROWS // 2
 
 # How long a freshly published job may take to be claimed before the sweeper publishes it again.
 GRACE_MS = {Priority.LOW: 10_000, Priority.NORMAL: 5_000, Priority.HIGH: 3_000, Priority.CRITICAL: 2_000}
@@ -429,7 +432,7 @@ class Ledger:
             self.record_retention_s,
             notification.publisher or PLAIN_PUBLISHER,
             record.share,
-            _WINDOW_ROWS_AT_ONCE,
+            SHARD_ROWS,
             *_needs_args(record.rows),
             *_row_args(record.rows),
             lasting=True,
@@ -509,7 +512,7 @@ class Ledger:
             outcome.guard or "",
             # Most rows were never refused: nothing is to be taken back.
             "" if outcome.refusals is None or not outcome.refusals + claim.refusals else outcome.refusals,
-            _WINDOW_ROWS_AT_ONCE,
+            SHARD_ROWS,
             *_needs_args(outcome.then),
             *_counted(_row_args(outcome.then)),
             *(_part_args(outcome.part) if outcome.part else ()),
@@ -561,7 +564,7 @@ class Ledger:
     ) -> dict[tuple[str, int], dict[Priority, int]]:
         """Return how many rows of each priority a lane and shard where something waits may have handed over.
 
-        Each shard has its part. What the others leave free is divided among those where something waits.
+        Each shard has its part. What all of them leave free is divided among those where something waits.
         """
         asked = [
             self.store.submit("ZCARD", f"{self.keys.shard(shard)}:out:{lane}:{priority}")
@@ -572,9 +575,9 @@ class Ledger:
         windows: defaultdict[tuple[str, int], dict[Priority, int]] = defaultdict(dict)
         for index, ((lane, priority), shards) in enumerate(places.items()):
             handed_over = sizes[index * SHARDS : (index + 1) * SHARDS]
-            free = max(0, WINDOW_ROWS - sum(handed_over)) // len(shards)
+            free = max(0, SHARED_ROWS - sum(handed_over)) // len(shards)
             for shard in shards:
-                windows[lane, shard][priority] = max(_WINDOW_ROWS_AT_ONCE, handed_over[shard] + free)
+                windows[lane, shard][priority] = max(SHARD_ROWS, handed_over[shard] + free)
         return windows
 
     async def take_turn(self, what: str, for_ms: int) -> bool:
@@ -610,7 +613,7 @@ class Ledger:
                 self.record_retention_s,
                 *graces,
                 SWEPT_BYTES,
-                *(windows.get((lane, shard), {}).get(priority, _WINDOW_ROWS_AT_ONCE) for priority in Priority),
+                *(windows.get((lane, shard), {}).get(priority, SHARD_ROWS) for priority in Priority),
             )
             for lane, shard in calls
         ]

@@ -13,7 +13,7 @@ from carillon.local.stack import Stack
 from carillon.publisher import Publisher
 from shared.core.model import Priority
 from shared.ledger.audit import Audit, Depth
-from shared.ledger.ledger import WINDOW_ROWS
+from shared.ledger.ledger import SHARED_ROWS, WINDOW_ROWS
 from shared.store.keys import SHARDS, Keys
 from shared.store.store import Store
 from tests.load.backlog import slow_relay
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.real_store, pytest.mark.real_broker]
 MAILS = 1_200
 BATCH = 200
 # Each shard's own part, and what the routers have given to those where something waits.
-MOST_HANDED_OVER = 2 * WINDOW_ROWS
+MOST_HANDED_OVER = WINDOW_ROWS + SHARED_ROWS
 
 
 async def _size(store: Store, name: str, priority: Priority = Priority.HIGH) -> int:

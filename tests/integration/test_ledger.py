@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from shared.core.errors import Reason
 from shared.core.model import Channel, Content, Delivery, EmailAddress, Notification, Priority, State
+from shared.ledger import ledger as module
 from shared.ledger.ledger import (
     GRACE_MS,
     SWEPT_BYTES,
@@ -251,7 +252,7 @@ async def test_a_sweep_takes_long_texts_in_portions_and_leaves_none(ledger: Ledg
 
     async def all_swept() -> bool:
         nonlocal portions
-        due = (await ledger.sweep(100)).due
+        due = (await ledger.refill(100)).due
         assert sum(len(each.content) + len(each.spec) for each in due) < SWEPT_BYTES + 70_000
         found.extend(each.key for each in due if not each.is_lost)
         portions += 1
@@ -291,7 +292,11 @@ async def test_all_that_becomes_due_in_the_same_millisecond_is_brought_forward(l
     assert await ledger.bring_forward("email") == 200
 
 
-async def test_what_waits_for_a_provider_is_brought_forward_and_nothing_else(ledger: Ledger) -> None:
+async def test_what_waits_for_a_provider_is_brought_forward_and_nothing_else(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # All are on one shard, and all are to be handed over.
+    monkeypatch.setattr(module, "SHARD_ROWS", 1_000)
     reasons = {"email:away": Reason.UNAVAILABLE, "email:paused": Reason.AUTH, "email:asked": Reason.UNAVAILABLE}
     planned = row("email:planned", due_ms=now_ms() + 60_000)
     crowd = [f"email:{number}" for number in range(250)]

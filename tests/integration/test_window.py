@@ -37,8 +37,8 @@ async def opened(store: EmptyStore) -> AsyncIterator[Store]:
 @pytest.fixture
 def ledger(opened: Store, monkeypatch: pytest.MonkeyPatch) -> Ledger:
     """Everything is on one shard, which may have the whole window."""
-    monkeypatch.setattr(module, "WINDOW_ROWS", WINDOW)
-    monkeypatch.setattr(module, "_WINDOW_ROWS_AT_ONCE", WINDOW)
+    monkeypatch.setattr(module, "SHARED_ROWS", WINDOW)
+    monkeypatch.setattr(module, "SHARD_ROWS", WINDOW)
     return Ledger(opened, Keys(), record_retention_s=600)
 
 

@@ -233,8 +233,8 @@ def test_each_row_ends_exactly_once_in_whatever_order_things_happen(
     store: EmptyStore, window: int, done: list[tuple[str, int, Priority, str | None]]
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "WINDOW_ROWS", window)
-        patch.setattr(module, "_WINDOW_ROWS_AT_ONCE", window)
+        patch.setattr(module, "SHARED_ROWS", window)
+        patch.setattr(module, "SHARD_ROWS", window)
         for priority in Priority:
             patch.setitem(module.GRACE_MS, priority, 10)
         asyncio.run(run(store.url, done))

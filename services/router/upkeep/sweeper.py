@@ -40,7 +40,7 @@ _TURN_MS = 900
 
 # How long a round through what waits takes. It becomes longer while little room is found, so that a slow provider's
 # backlog costs the store little, and shorter while there is much.
-SHORTEST_REFILL_S, LONGEST_REFILL_S = 0.02, 0.16
+SHORTEST_REFILL_S, LONGEST_REFILL_S = 0.01, 0.16
 
 # How long a round waits for the broker to confirm what it was given. What is not confirmed by then has its turn again
 # like everything that nobody claimed; the round goes on, for the other lanes.
@@ -118,11 +118,11 @@ class _Sweeper:
             except StoreUnavailable:
                 await asyncio.sleep(random.uniform(0.5, 2.0))  # noqa: S311 - jitter
                 continue
-            await self._publish(swept)
-            if len(swept.due) > WINDOW_ROWS // 4:
-                round_s = max(SHORTEST_REFILL_S, round_s / 2)
-            elif len(swept.due) < WINDOW_ROWS // 8:
+            if not backlog.is_there.is_set() or len(swept.due) > WINDOW_ROWS // 8:
+                round_s = SHORTEST_REFILL_S
+            elif len(swept.due) < WINDOW_ROWS // 16:
                 round_s = min(LONGEST_REFILL_S, round_s * 2)
+            await self._publish(swept)
 
     async def _calm_round(self) -> tuple[bool, float]:
         """Wait a calm round, or a usual one if this router writes rows; return which, and how far to look ahead."""
