@@ -55,10 +55,10 @@ _MQTT_DISCONNECT = b"\xe0\x00"
 
 # What every Redis of ours is run with, on this machine and elsewhere (docs/guides/redis.md).
 STORE_PROMISES = {
-    # The append-only file holds the data. If the machine dies, at most the last second is lost; if the process dies,
-    # nothing.
+    # The append-only file holds the data. With ``everysec``, Redis answers while it puts off writing to the file, as long
+    # as the fsync of the second before is under way; a SIGKILL then loses what was answered (docs/guides/redis.md).
     "appendonly": "yes",
-    "appendfsync": "everysec",
+    "appendfsync": "always",
     # Refuse writes when the memory is full, never drop a record.
     "maxmemory-policy": "noeviction",
     # Another thread frees what expires or is replaced: a record of 134 MB would block every client for 0.2 s.

@@ -432,7 +432,7 @@ SCENARIOS: dict[str, Scenario] = {
         for service in ("email", "sms", "push", "realtime")
     },
     "store-kill": Scenario(
-        "Redis SIGKILL (AOF everysec)",
+        "Redis SIGKILL (AOF always)",
         _kill_store,
         times=5,
         after_end=True,

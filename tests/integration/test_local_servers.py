@@ -212,7 +212,7 @@ async def test_the_store_keeps_its_data_over_a_kill(either_store: LocalServer) -
     await either_store.start()
     async with redis.asyncio.from_url(either_store.url) as connected:
         assert await connected.get("kept") == b"yes"
-        assert (await connected.config_get("appendfsync"))["appendfsync"] == "everysec"
+        assert (await connected.config_get("appendfsync"))["appendfsync"] == "always"
 
 
 async def test_what_expires_or_is_replaced_is_freed_without_holding_up_others(either_store: LocalServer) -> None:
