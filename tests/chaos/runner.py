@@ -57,7 +57,7 @@ async def play(scenario: Scenario, plan: Plan, folder: Path) -> Result:
     found = recovery(evidence, after_end=scenario.after_end)
     broken += [*verdict.broken, *scenario.too_slow(found)]
     if complaint:
-        broken.append(f"carillon audit: {complaint.splitlines()[-1]}")
+        broken.append(f"carillon audit: {complaint}")
     if not scenario.may_end:
         broken += rig.ended
     if not evidence.faults:
