@@ -65,7 +65,8 @@ async def route(context: Context[RouterSettings]) -> None:
         clock=context.clock,
     )
 
-    out = BrokerLink(context.address, f"{context.instance}-out")
+    # What a flood is answered stands in front of no alert's job and receipt.
+    out, urgent_out = (BrokerLink(context.address, f"{context.instance}-{name}") for name in ("out", "urgent-out"))
 
     admission = Admission(context.store, context.keys, settings.router_publisher_rate)
 
@@ -81,7 +82,7 @@ async def route(context: Context[RouterSettings]) -> None:
             batch=settings.router_batch,
             lane=lane,
             admission=admission,
-            out=out,
+            out=out if lane is Lane.GENERAL else urgent_out,
             templates=templates,
             reject_unknown_fields=settings.router_unknown_fields == "reject",
         )
@@ -105,7 +106,7 @@ async def route(context: Context[RouterSettings]) -> None:
     await work_until_stopped(
         context,
         # In this order they are drained: first no new publishes, then the tasks that follow from the last ones.
-        [IntakeLanes(context, slots, {lane: intake(lane) for lane in Lane}, out=out), worker],
+        [IntakeLanes(context, slots, {lane: intake(lane) for lane in Lane}, outs=(out, urgent_out)), worker],
         sweeper=sweep_forever(context.ledger, context.topics, worker.links[0], context.clock),
         gauges=measure_forever(context.ledger),
         auditor=auditor.work_forever(settings.router_audit_interval_s),

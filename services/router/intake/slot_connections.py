@@ -1,4 +1,4 @@
-"""The router's intake connections: a session for each lane of its slot and of dead routers' slots, and one for answers.
+"""The router's intake connections: a session for each lane of its slot and of dead routers' slots, and two for answers.
 
 Critical alerts have a connection of their own, and so has what ends something, so that a backlog of other publishes
 never delays either. The sessions are persistent: publishes wait in them while the router restarts.
@@ -7,7 +7,7 @@ never delays either. The sessions are persistent: publishes wait in them while t
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from services.router.intake.intake import Intake
@@ -57,14 +57,19 @@ class IntakeLanes:
     """The intake of one router process, over all its connections.
 
     Args:
-        out: where all intakes publish.
+        outs: where the intakes publish.
     """
 
     def __init__(
-        self, context: Context[RouterSettings], slots: Slots, intakes: Mapping[Lane, Intake], *, out: BrokerLink
+        self,
+        context: Context[RouterSettings],
+        slots: Slots,
+        intakes: Mapping[Lane, Intake],
+        *,
+        outs: Sequence[BrokerLink],
     ) -> None:
         self._context = context
-        self._out = out
+        self._outs = outs
         self._slots = slots
         self._slot = -1
         topics = context.topics
@@ -77,7 +82,7 @@ class IntakeLanes:
     @property
     def is_up(self) -> bool:
         """Tell whether every connection stands."""
-        return bool(self._links) and all(link.is_up for link in (*self._links, self._out))
+        return bool(self._links) and all(link.is_up for link in (*self._links, *self._outs))
 
     async def run(self) -> None:
         """Take a slot and read its sessions until cancelled; drain the sessions of the dead meanwhile."""
@@ -97,7 +102,8 @@ class IntakeLanes:
             for lane in self._lanes
         ]
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._out.run(), name="intake-out")
+            for out in self._outs:
+                group.create_task(out.run(), name=f"out-{out.client_id}")
             group.create_task(self._slots.keep(self._slot), name="slot-keep")
             group.create_task(self._adopt_forever(), name="slot-adopt")
             for link in self._links:
