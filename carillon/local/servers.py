@@ -55,8 +55,8 @@ _MQTT_DISCONNECT = b"\xe0\x00"
 
 # What every Redis of ours is run with, on this machine and elsewhere (docs/guides/redis.md).
 STORE_PROMISES = {
-    # The append-only file holds the data. With ``everysec``, Redis answers while it puts off writing to the file, for as
-    # long as the last second's fsync is under way; a SIGKILL then loses what was answered (docs/guides/redis.md).
+    # The append-only file holds the data. With ``everysec``, Redis answers while it puts off writing to the file as
+    # long as an fsync is under way; a SIGKILL then loses what was answered (docs/guides/redis.md).
     "appendonly": "yes",
     "appendfsync": "always",
     # Refuse writes when the memory is full, never drop a record.
