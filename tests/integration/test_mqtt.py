@@ -259,8 +259,15 @@ async def test_a_connection_that_comes_about_after_it_was_given_up_is_closed() -
         # It takes the only place, so that the next connection waits in the thread that connects.
         first.connect(server.getsockname())
         broker = Broker(BrokerAddress.parse(f"mqtt://127.0.0.1:{server.getsockname()[1]}"), "given-up")
+        is_connecting, connect = asyncio.Event(), broker._connect_in_thread
+
+        def noted() -> None:
+            loop.call_soon_threadsafe(is_connecting.set)
+            connect()
+
+        broker._connect_in_thread = noted
         entering = asyncio.create_task(broker.__aenter__())
-        await asyncio.sleep(0.1)
+        await is_connecting.wait()
         entering.cancel()
         await asyncio.gather(entering, return_exceptions=True)
         assert entering.cancelled()

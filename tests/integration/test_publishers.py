@@ -19,6 +19,8 @@ from carillon.local.servers import ROOT, LocalServer, local_broker
 from shared.core.errors import BrokerUnavailable
 from shared.mqtt.address import BrokerAddress
 from shared.mqtt.connection import Broker
+from shared.store.keys import Keys
+from shared.store.store import Store
 from tests.conftest import need
 from tests.waiting import eventually
 
@@ -29,6 +31,7 @@ LOGINS = {
     "shop": "named-publisher",
     "billing": "named-publisher",
     "orders": "named-publisher",
+    "payments": "named-publisher",
     "legacy": "publisher",
     "operator": "admin",
 }
@@ -290,6 +293,19 @@ async def test_a_repeated_key_counts_once_and_is_answered_over_the_rate(running:
         await until(orders, user, {"message": "Hello"}, "rejected")
         assert (await orders.ask(user, {"message": "Hello"}, key="again"))["status"] == "duplicate"
     await set_record(running, "orders", "")
+
+
+async def test_a_damaged_count_or_record_stops_no_router(running: Running, store_server: LocalServer) -> None:
+    user = "notifications/realtime/user/user123"
+    keys = Keys()
+    async with Store(store_server.url) as store, running.login("payments") as payments, running.login("shop") as shop:
+        await store.command("SET", f"{keys.publisher('payments')}:rate", "garbage")
+        await store.command("HSET", f"{keys.publishers}:records", "shop", "garbage")
+        await until(shop, f"from/shop/{user}", {"message": "Hello"}, "rejected")
+        assert (await payments.ask(f"from/payments/{user}", {"message": "Hello"}))["status"] == "accepted"
+        await store.command("DEL", f"{keys.publisher('payments')}:rate")
+        await store.command("HDEL", f"{keys.publishers}:records", "shop")
+        await until(shop, f"from/shop/{user}", {"message": "Hello"}, "accepted")
 
 
 async def test_a_bad_record_is_refused_and_names_the_field(running: Running) -> None:

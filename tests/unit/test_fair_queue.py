@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.intake.fair_queue import FairQueue
+from services.router.intake.fair_queue import FREE_MOST, FairQueue
 from shared.mqtt.packets import Incoming
 
 
@@ -64,6 +64,17 @@ def test_one_that_always_has_a_single_publish_waiting_gets_its_share_and_no_more
             taken += 1
             queue.add("small", publish(-1))
     assert 43 <= taken <= 48
+
+
+def test_publishers_that_do_not_come_back_are_forgotten_while_others_wait() -> None:
+    queue = FairQueue(lambda _name: 1)
+    for number in range(20_000):
+        queue.add("busy", publish(number))
+    for number in range(9_000):
+        queue.add(f"once{number}", publish(-1))
+        queue.take(2, 1_000)
+    assert queue
+    assert len(queue._free) <= FREE_MOST + 2
 
 
 def test_a_batch_ends_at_its_bytes() -> None:

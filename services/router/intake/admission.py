@@ -19,20 +19,26 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from pydantic_core import from_json
+from redis.exceptions import ResponseError
 
 from services.router.payloads.rejection import FieldProblem, Rejected, RejectionCode
 from shared.core.model import Priority
 from shared.core.rates import Rate
 from shared.core.topics import PLAIN_PUBLISHER
-from shared.directory.publishers import Publisher, Publishers
+from shared.directory.publishers import Publisher, Publishers, may_be_named
+from shared.ledger.ledger import each
 from shared.store.keys import Keys
 from shared.store.store import Store, load_script
 
 log = logging.getLogger(__name__)
 
 KNOWN_S = 1.0
+# Beyond so many, those that are old are forgotten: names come from topics, and anybody may make some up at a broker
+# without logins.
+KNOWN_MOST = 1_000
 # One line in the log for all that is refused in so long.
 TOLD_EVERY_S = 10.0
+NAMED_MOST = 20
 
 _take = load_script(__package__, "rate")
 _URGENCY = {priority: number for number, priority in enumerate(Priority)}
@@ -76,13 +82,23 @@ class Admission:
             StoreUnavailable: the store does not answer.
         """
         now_s = time.monotonic()
-        old = [name for name in names if name not in self._known or self._known[name][0] < now_s - KNOWN_S]
-        if old:
-            # Names of long ago leave with it.
-            self._known = {name: known for name, known in self._known.items() if known[0] >= now_s - KNOWN_S}
+        # Taken out before the wait for the store: another lane may forget some of them meanwhile.
+        known = {name: self._known[name] for name in names if name in self._known}
+        records = {name: record for name, (_, record) in known.items()}
+        old = [name for name in names if name not in known or known[name][0] < now_s - KNOWN_S]
+        if not old:
+            return records
+        try:
             found = await self._publishers.get(old)
-            self._known |= {name: (now_s, found.get(name, NO_RECORD)) for name in old}
-        return {name: self._known[name][1] for name in names}
+        except ResponseError:
+            # Something else stands where the records are. What was known goes on, so that not everybody is stopped.
+            log.error("publishers' records cannot be read")  # noqa: TRY400 - the error quotes the script
+            found = {name: records[name] for name in old if name in records}
+        records |= {name: found.get(name, NO_RECORD) for name in old}
+        if len(self._known) > KNOWN_MOST:
+            self._known = {name: one for name, one in self._known.items() if one[0] >= now_s - KNOWN_S}
+        self._known |= {name: (now_s, records[name]) for name in old}
+        return records
 
     def share_of(self, name: str) -> float:
         """Return the share of a publisher, as far as it is known by now."""
@@ -115,8 +131,11 @@ class Admission:
             )
             for name, rate in limited
         ]  # fmt: skip
-        for (name, _), answer in zip(limited, answers, strict=True):
-            wait_ms, refused = await answer
+        for (name, _), answer in zip(limited, await each(answers), strict=True):
+            if isinstance(answer, ResponseError):
+                log.error("a publisher's rate cannot be counted, so it has none")
+                continue
+            wait_ms, refused = answer
             for at in refused:
                 waits_s[places[name][at]] = max(1, math.ceil(wait_ms / 1000))
             if refused:
@@ -127,7 +146,10 @@ class Admission:
         self._refused[name] += count
         now_s = time.monotonic()
         if now_s - self._told_s >= TOLD_EVERY_S:
-            log.warning("publishes over their publisher's rate refused", extra={"refused": dict(self._refused)})
+            # A name that no login can have is a stranger's text.
+            named = {name: count for name, count in self._refused.most_common(NAMED_MOST) if may_be_named(name)}
+            extra = {"refused": named, "all": self._refused.total()}
+            log.warning("publishes over their publisher's rate refused", extra=extra)
             self._refused.clear()
             self._told_s = now_s
 

@@ -13,6 +13,9 @@ from heapq import heappop, heappush
 
 from shared.mqtt.packets import Incoming
 
+# Places of publishers of whom nothing waits, before those that have passed are looked for.
+FREE_MOST = 1_000
+
 
 class FairQueue:
     """Publishes that wait.
@@ -64,6 +67,9 @@ class FairQueue:
         if not self._places:
             self._free.clear()
             self._now = 0.0
+        elif len(self._free) > FREE_MOST:
+            # A place that has passed is the same as none.
+            self._free = {name: place for name, place in self._free.items() if place > self._now}
         return taken
 
     def drain(self) -> Iterator[Incoming]:
