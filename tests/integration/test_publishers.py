@@ -304,7 +304,12 @@ async def test_a_damaged_count_or_record_stops_no_router(running: Running, store
         await until(shop, f"from/shop/{user}", {"message": "Hello"}, "rejected")
         assert (await payments.ask(f"from/payments/{user}", {"message": "Hello"}))["status"] == "accepted"
         await store.command("DEL", f"{keys.publisher('payments')}:rate")
-        await store.command("HDEL", f"{keys.publishers}:records", "shop")
+        await store.command("DEL", f"{keys.publishers}:records")
+        await store.command("SET", f"{keys.publishers}:records", "garbage")
+        async with running.login("operator") as operator:
+            refused = await operator.ask("directory/publisher/payments", {"share": 2})
+            assert refused["error"]["code"] == "invalid_payload"
+        await store.command("DEL", f"{keys.publishers}:records")
         await until(shop, f"from/shop/{user}", {"message": "Hello"}, "accepted")
 
 

@@ -404,6 +404,10 @@ class Intake:
             self._count(taken, "accepted")
         except Rejected as rejected:
             self._refuse(taken, rejected)
+        except Exception:
+            # As in _check: what it would change may be damaged, and the broker would bring it to every router in turn.
+            log.exception("publish could not be carried out", extra={"kind": taken.kind})
+            self._refuse(taken, Rejected(RejectionCode.INVALID_PAYLOAD, "The publish could not be carried out."))
 
     async def _accept(self, wave: Sequence[Taken]) -> None:
         drafts = [one.draft for one in wave if one.draft is not None]
