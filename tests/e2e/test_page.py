@@ -147,6 +147,29 @@ async def test_acknowledging_in_the_toast_stops_the_alert(system: System, visit:
     assert receipt.alert_id not in {one["id"] for one in await system.inbox(next_one)}
 
 
+async def test_an_entry_that_holds_the_focus_keeps_it_while_the_list_is_put_in_another_order(
+    system: System, visit: Visit
+) -> None:
+    user = await reader(system, "oncall")
+    kind = f"disk-{uuid.uuid4().hex[:8]}"
+    await system.publish(f"directory/oncall/{kind}", {"users": [user]})
+    page = await visit(user)
+    await live(page)
+    receipt = await system.publish(f"notifications/alerts/critical/{kind}", {"message": "Disk full"})
+    await tell(system, user, "Later one")
+    await open_inbox(page)
+    entries = page.locator("carillon-inbox .entry")
+    await expect(entries.first).to_contain_text("Disk full")
+    later = entry(page, "Later one").get_by_role("button", name="Archive")
+    await later.focus()
+    # On another device.
+    await system.call("POST", f"/v1/alerts/{receipt.alert_id}/acknowledge", user)
+    await system.call("POST", f"/v1/inbox/{receipt.alert_id}/read", user)
+    # An alert that was taken stands no longer on top.
+    await expect(entries.first).to_contain_text("Later one")
+    await expect(later).to_be_focused()
+
+
 async def test_keyboard_alone_acknowledges_and_finds_its_way_back_to_the_bell(system: System, visit: Visit) -> None:
     user = await reader(system, "oncall")
     kind = f"disk-{uuid.uuid4().hex[:8]}"

@@ -33,18 +33,27 @@ export function focusSoon(target) {
 }
 
 /**
- * Make these the children of an element. Those that stay are not touched: what is taken out for a moment loses the
- * focus, and a key that is held down on it is lost.
+ * Make these the children of an element. Those that stay in their order are not touched, and the one that holds the focus
+ * is never moved: what is taken out for a moment loses the focus, and a key that is held down on it is lost.
  *
  * @param {Element} parent
  * @param {Element[]} wanted
  */
 export function arrange(parent, wanted) {
   for (const shown of [...parent.children]) if (!wanted.includes(shown)) shown.remove();
-  wanted.forEach((child, at) => {
-    const there = parent.children[at] ?? null;
-    if (there !== child) parent.insertBefore(child, there);
-  });
+  const fixed = Math.max(0, wanted.findIndex((child) => child.matches(":focus-within")));
+  let place = wanted[fixed];
+  if (!place) return;
+  if (place.parentElement !== parent) parent.prepend(place);
+  for (const child of wanted.slice(0, fixed).reverse()) {
+    if (place.previousElementSibling !== child) place.before(child);
+    place = child;
+  }
+  place = wanted[fixed];
+  for (const child of wanted.slice(fixed + 1)) {
+    if (place?.nextElementSibling !== child) place?.after(child);
+    place = child;
+  }
 }
 
 /**
