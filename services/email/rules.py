@@ -42,7 +42,9 @@ class MailRules:
         delivery = attempt.delivery
         if isinstance(delivery.address, EmailAddress):
             of_address = digest(delivery.address.email)
-            await self._suppressions.check(of_address, delivery.priority, attempt.content.category)
+            required = delivery.required is True
+            category = attempt.content.category
+            await self._suppressions.check(of_address, delivery.priority, category, required=required)
         return None
 
     async def learn(self, attempt: Attempt, error: DeliveryError | None) -> None:

@@ -8,6 +8,8 @@ from services.router.intake.intake import UNKNOWN, Intake
 from services.router.intake.slot_connections import IntakeLanes
 from services.router.intake.slots import Slots
 from services.router.payloads.rejection import RejectionCode
+from services.router.planning.digesting import Digesting
+from services.router.planning.lookups import Lookups
 from services.router.planning.performer import Performer
 from services.router.planning.planner import Planner
 from services.router.planning.tasks import Task
@@ -18,17 +20,20 @@ from services.router.upkeep.sweeper import measure_forever, sweep_forever
 from shared.core.model import Channel, Job
 from shared.core.topics import Kind, Lane
 from shared.delivery.worker import Worker
+from shared.directory.catalogue import Catalogues
 from shared.directory.publishers import Publishers
 from shared.directory.suppression import Suppressions
 from shared.inbox.feed import Feed, FeedMirror
 from shared.inbox.inbox import Inbox
 from shared.inbox.presence import Presence
 from shared.inbox.sessions import Sessions
+from shared.ledger.digests import Digests
 from shared.ledger.ledger import ROUTER_LANE
 from shared.ledger.rejections import Rejections
 from shared.mqtt.reconnecting import BrokerLink
 from shared.runtime.service import Context, run, work_until_stopped
 from shared.runtime.settings import load_or_exit
+from shared.store.windows import Windows
 from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -44,15 +49,21 @@ async def route(context: Context[RouterSettings]) -> None:
         channel: Suppressions(context.store, context.keys, channel, context.clock)
         for channel in (Channel.EMAIL, Channel.SMS)
     }
-    planner = Planner(
+    catalogues = Catalogues(context.store, context.keys)
+    lookups = Lookups(
         context.directory,
+        catalogues,
+        context.keys,
         context.clock,
         settings.alert_escalation_after_s,
-        templates,
         presence=Presence(context.store, context.keys),
         push_hold_s=settings.router_push_hold_s,
         suppressions=lists,
+        windows=Windows(context.store),
+        daily_limit=settings.router_person_daily_limit,
+        quiet_hours=settings.router_quiet_hours,
     )
+    planner = Planner(lookups, templates)
     inbox = Inbox(context.store, context.keys, settings.inbox_limit, settings.inbox_retention)
     mirror = FeedMirror(Feed(context.store, context.keys, settings.inbox_retention))
     actions = Actions(
@@ -60,6 +71,7 @@ async def route(context: Context[RouterSettings]) -> None:
         directory=context.directory,
         suppressions=lists[Channel.EMAIL],
         publishers=Publishers(context.store, context.keys),
+        catalogues=catalogues,
         sessions=Sessions(context.store, context.keys, inbox, context.directory, mirror),
         topics=context.topics,
         clock=context.clock,
@@ -87,7 +99,8 @@ async def route(context: Context[RouterSettings]) -> None:
             reject_unknown_fields=settings.router_unknown_fields == "reject",
         )
 
-    performer = Performer(planner, context.ledger, context.topics, context.clock)
+    digests = Digests(context.store, context.keys, settings.record_retention_s)
+    performer = Performer(planner, Digesting(planner, digests), context.ledger, context.topics, context.clock)
     worker = Worker(
         ROUTER_LANE,
         Job[Task],

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
 
 from shared.core.rates import Rate, read_rate
+from shared.directory.quiet_hours import QuietHours
 from shared.runtime.settings import CommonSettings
 
 
@@ -27,5 +28,11 @@ class RouterSettings(CommonSettings):
     )
     router_publisher_rate: Annotated[Rate, NoDecode, BeforeValidator(read_rate)] = Field(
         Rate(1000, 60), description="publishes of one publisher on from/…, such as 1000/60s; 0: no limit"
+    )
+    router_person_daily_limit: int = Field(
+        0, ge=0, le=100_000, description="notifications that a person hears within 24 hours; 0: no limit"
+    )
+    router_quiet_hours: QuietHours | None = Field(
+        None, description="quiet hours of everybody whom nobody else says any for, as JSON"
     )
     templates_dir: Path | None = Field(None, description="folder of the templates that notifications may name")

@@ -61,6 +61,11 @@ class Reason(StrEnum):
     BOUNCED = "bounced"
     RATE_CAPPED = "rate_capped"
     SEEN = "seen"
+    THROTTLED = "throttled"
+    DIGESTED = "digested"
+    """It stands in a digest."""
+    DIGEST_EMPTY = "digest_empty"
+    RECALLED = "recalled"
 
 
 class AttemptOutcome(StrEnum):

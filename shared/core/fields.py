@@ -31,6 +31,7 @@ LINE_CHARS = 200
 # one (Apple, Registering your app with APNs).
 DEVICE_TOKEN_CHARS = 1024
 ENDPOINT_CHARS = 2048
+URL_CHARS = 2048
 # RFC 5321, 4.5.3.1.3: a path is at most 256 octets, of which two are the angle brackets.
 EMAIL_CHARS = 254
 # RFC 5646, 4.4.1: buffers for language tags should hold 35 characters.
@@ -59,6 +60,7 @@ _LOCALE = re.compile(r"[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*")
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _TIME_OF_DAY = re.compile(r"\d\d:\d\d", re.ASCII)
+_HTTPS_URL = re.compile(r"https://[^\s\"'<>\\\x00-\x1f\x7f]+")
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+")
 
 _H = TypeVar("_H", bound=Hashable)
@@ -88,6 +90,13 @@ def single_line(text: str) -> str:
     # it line breaks that no check of the plain text can see.
     if "=?" in text:
         raise PydanticCustomError("encoded_word", "must not contain =?")
+    return text
+
+
+def https_url(text: str) -> str:
+    """Refuse what is no https URL, or could end the attribute of a page or a mail in which it stands."""
+    if not _HTTPS_URL.fullmatch(text):
+        raise PydanticCustomError("https_url", "must be an https URL")
     return text
 
 
@@ -277,6 +286,7 @@ Line = Annotated[str, Field(min_length=1, max_length=LINE_CHARS), AfterValidator
 """A text of one line that may enter a mail header: a name, a title, a source."""
 
 Email = Annotated[str, Field(min_length=1, max_length=EMAIL_CHARS), AfterValidator(email_address)]
+HttpsUrl = Annotated[str, Field(min_length=1, max_length=URL_CHARS), AfterValidator(https_url)]
 Phone = Annotated[str, Field(min_length=1, max_length=16), AfterValidator(phone_number)]
 DeviceToken = Annotated[str, Field(min_length=1, max_length=DEVICE_TOKEN_CHARS), AfterValidator(device_token)]
 PushEndpoint = Annotated[str, Field(min_length=1, max_length=ENDPOINT_CHARS), AfterValidator(push_endpoint)]

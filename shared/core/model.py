@@ -20,7 +20,7 @@ JOB_VERSION = 1
 
 # The newest version that is read. Raised at least one release before JOB_VERSION, so that no service meets what it
 # cannot read while a release is rolled out.
-READABLE_VERSION = 2
+READABLE_VERSION = 3
 
 # What is written without a version is in the first one.
 FIRST_VERSION = 1
@@ -88,6 +88,21 @@ class AlertDetails(_Frozen):
     requires_acknowledgment: bool = False
 
 
+class Action(_Frozen):
+    """What a reader can do with a notification in the inbox.
+
+    Attributes:
+        url: where it leads.
+        topic: pressing it is published on ``notifications/actions/{notification id}/{id}``; a text says what it is about.
+    """
+
+    id: str
+    label: str
+    url: str | None = None
+    topic: bool | str | None = None
+    style: Literal["primary"] | None = None
+
+
 class Content(_Frozen):
     """What is said: the same for every channel, each renders it in its own way."""
 
@@ -98,6 +113,7 @@ class Content(_Frozen):
     category: str | None = None
     data: dict[str, Any] = Field(default_factory=dict)
     alert: AlertDetails | None = None
+    actions: tuple[Action, ...] | None = None
 
 
 class TemplateUse(_Frozen):
@@ -140,6 +156,7 @@ class Notification(_Frozen):
         part_of: the notification whose fan-out this is a part of. Such a part is a record of its own, with an id of its
             own, so that no record grows with the number of people; everywhere else it goes by the id of the whole.
         publisher: whose login published it; None is the plain topics' publisher.
+        tenant: whose customer's it is.
         v: the version that it was written in.
     """
 
@@ -155,6 +172,7 @@ class Notification(_Frozen):
     trace: TraceContext | None = None
     part_of: str | None = None
     publisher: str | None = None
+    tenant: str | None = None
     v: int = Field(FIRST_VERSION, exclude=True)
 
     def written(self) -> str:
@@ -208,11 +226,18 @@ class WebSubscription(_Frozen):
 
 
 class UserInbox(_Frozen):
-    """One user's inbox and open sessions; ``live`` is the user's realtime preference."""
+    """One user's inbox and open sessions.
+
+    Attributes:
+        live: the user's realtime preference.
+        silent: it is shown at once, and nothing draws attention to it.
+    """
 
     to: Literal["inbox"] = "inbox"
     user_id: str
     live: bool = True
+    # None and not False, so that most rows are not written longer for it.
+    silent: bool | None = None
 
 
 class Feed(_Frozen):
@@ -264,7 +289,9 @@ class Delivery(Row):
         recipient: the user id; None when the publisher gave an address instead of a person.
         content: what is said here instead of the notification's own content (mails of a batch, texts of a template).
         unless_seen: not sent any more when the recipient has read the notification in the inbox meanwhile.
-        rule: who decided that it is suppressed or held, where planning did: ``user:preference``.
+        rule: who decided that it is suppressed, held or let through, where planning did: ``user:preference``.
+        digest: the notification in which it was told, of one that ended as ``digested``.
+        required: neither a complaint nor an unsubscription stops it, because its category is required.
     """
 
     channel: Channel
@@ -274,6 +301,8 @@ class Delivery(Row):
     # None and not False, so that most rows are not written longer for it.
     unless_seen: bool | None = None
     rule: str | None = None
+    required: bool | None = None
+    digest: str | None = None
 
     @property
     def lane(self) -> str:

@@ -38,6 +38,8 @@ class Kind(StrEnum):
     DIRECTORY_ONCALL = "directory_oncall"
     DIRECTORY_SUPPRESS = "directory_suppress"
     DIRECTORY_PUBLISHER = "directory_publisher"
+    DIRECTORY_CATEGORY = "directory_category"
+    DIRECTORY_TENANT = "directory_tenant"
 
 
 class Lane(StrEnum):
@@ -78,6 +80,8 @@ _PATTERNS: dict[Kind, str] = {
     Kind.DIRECTORY_ONCALL: "directory/oncall/{alert_type}",
     Kind.DIRECTORY_SUPPRESS: "directory/suppress/{channel}",
     Kind.DIRECTORY_PUBLISHER: "directory/publisher/{publisher}",
+    Kind.DIRECTORY_CATEGORY: "directory/category/{category}",
+    Kind.DIRECTORY_TENANT: "directory/tenant/{tenant}",
 }
 
 # Below these, a topic is read on a lane of its own.

@@ -11,7 +11,7 @@ An unknown field is refused. A record is written once and used for years, so a m
 from datetime import time
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, ValidationInfo, field_validator
+from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from shared.core.fields import (
@@ -35,7 +35,12 @@ from shared.core.fields import (
     ntfy_topic,
     unique,
 )
-from shared.core.model import AppEnvironment, Platform, TokenPlatform
+from shared.core.model import AppEnvironment, Channel, Platform, TokenPlatform
+from shared.core.wall_clock import Weekday
+from shared.directory.categories import KnownCategory
+from shared.directory.preferences import NOTHING_CHOSEN, Choice, Preferences, choice
+from shared.directory.quiet_hours import QuietHours
+from shared.directory.record import Record
 
 DEVICES = 50
 GROUPS = 500
@@ -53,23 +58,8 @@ ONCALL_TARGET = "oncall"
 ADMINS_TARGET = "admins"
 USER_TARGET_PREFIX = "user:"
 
-Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 
-
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, serialize_by_alias=True)
-
-
-class Preferences(_Record):
-    """Which channels a person wants; critical alerts go past them."""
-
-    realtime: StrictBool = True
-    email: StrictBool = True
-    sms: StrictBool = False
-    push: StrictBool = True
-
-
-class PushKeys(_Record):
+class PushKeys(Record):
     """The browser's half of the encryption (RFC 8291), base64url without padding."""
 
     model_config = ConfigDict(extra="ignore")
@@ -78,7 +68,7 @@ class PushKeys(_Record):
     auth: AuthSecret = Field(repr=False)
 
 
-class PushSubscription(_Record):
+class PushSubscription(Record):
     """A ``PushSubscriptionJSON`` (W3C Push API) as the browser gives it.
 
     What else it holds is ignored and not refused: browsers add ``expirationTime`` and may add more.
@@ -90,7 +80,7 @@ class PushSubscription(_Record):
     keys: PushKeys = Field(repr=False)
 
 
-class MobileDevice(_Record):
+class MobileDevice(Record):
     """A device that is known by one text: an installation of an app, or a topic of ntfy.
 
     Attributes:
@@ -121,7 +111,7 @@ class MobileDevice(_Record):
         return self.token
 
 
-class WebDevice(_Record):
+class WebDevice(Record):
     """A browser.
 
     Attributes:
@@ -146,8 +136,12 @@ def _one_each(devices: tuple[Device, ...]) -> tuple[Device, ...]:
     return tuple({device.identity: device for device in devices}.values())
 
 
-class Person(_Record):
-    """One user of the directory."""
+class Person(Record):
+    """One user of the directory.
+
+    Attributes:
+        quiet_hours: for those who chose none; ``snooze_until`` likewise: until then nothing disturbs the person.
+    """
 
     user_id: Identifier
     email: Email | None = Field(default=None, repr=False)
@@ -161,6 +155,17 @@ class Person(_Record):
     devices: Annotated[tuple[Device, ...], Field(max_length=DEVICES), AfterValidator(_one_each)] = Field(
         default=(), repr=False
     )
+    quiet_hours: QuietHours | None = None
+    snooze_until: Moment | None = None
+
+    @property
+    def own(self) -> Preferences:
+        """What the person chose; the directory alone knows nothing of it."""
+        return NOTHING_CHOSEN
+
+    def choice(self, channel: Channel, name: str | None = None, category: KnownCategory | None = None) -> Choice:
+        """Return whether a channel is on for this person, and who has decided it; see ``preferences.choice``."""
+        return choice(channel, self.preferences, self.own, name, category)
 
     @property
     def is_admin(self) -> bool:
@@ -168,29 +173,51 @@ class Person(_Record):
         return ADMIN in self.roles
 
 
-class OwnChoices(_Record):
+class OwnChoices(Record):
     """What a person chose and registered: it is the person's, and no write to the directory touches it.
 
     Attributes:
-        preferences: the channels that were chosen; a channel that was not is as the directory has it.
+        preferences: what was chosen; what was not is as the directory has it.
+        snooze_until: a moment in the past wakes up somebody whom the directory says to leave alone.
     """
 
     preferences: Preferences = Preferences()
     devices: Annotated[tuple[Device, ...], Field(max_length=DEVICES), AfterValidator(_one_each)] = Field(
         default=(), repr=False
     )
+    quiet_hours: QuietHours | None = None
+    snooze_until: Moment | None = None
 
 
-def with_choices(person: Person, own: OwnChoices) -> Person:
+class PersonWithChoices(Person):
+    """A person as the directory and the person's own choices have it: with the person's devices, the newest first.
+
+    Attributes:
+        chosen: the person's own choices of channels; ``preferences`` are the directory's.
+    """
+
+    chosen: Preferences = NOTHING_CHOSEN
+
+    @property
+    def own(self) -> Preferences:
+        """What the person chose."""
+        return self.chosen
+
+
+def with_choices(person: Person, own: OwnChoices) -> PersonWithChoices:
     """Put a person's own choices and devices over what the directory says; the person's devices come first."""
-    chosen = own.preferences.model_dump(exclude_unset=True)
     theirs = {device.identity for device in own.devices}
     devices = (*own.devices, *(device for device in person.devices if device.identity not in theirs))[:DEVICES]
-    preferences = person.preferences.model_copy(update=chosen)
-    return person.model_copy(update={"preferences": preferences, "devices": devices})
+    fields = {name: getattr(person, name) for name in person.model_fields_set}
+    fields |= {"devices": devices, "chosen": own.preferences}
+    for name in ("quiet_hours", "snooze_until"):
+        if getattr(own, name) is not None:
+            fields[name] = getattr(own, name)
+    # Both were checked when they were read.
+    return PersonWithChoices.model_construct(**fields)
 
 
-class Override(_Record):
+class Override(Record):
     """Somebody stands in from ``starts_at`` until just before ``ends_at``."""
 
     user: Identifier
@@ -209,7 +236,7 @@ class Override(_Record):
 Users = Annotated[tuple[Identifier, ...], Field(max_length=ONCALL_USERS), AfterValidator(not_empty)]
 
 
-class RotationLayer(_Record):
+class RotationLayer(Record):
     """People who take turns.
 
     How turns are counted is told in ``services.router.alerts.oncall``.
@@ -255,7 +282,7 @@ NotifyTarget = Annotated[
 ]
 
 
-class EscalationStep(_Record):
+class EscalationStep(Record):
     """Whom to tell when nobody has acknowledged ``after_s`` seconds after the alert.
 
     Attributes:
@@ -269,7 +296,7 @@ class EscalationStep(_Record):
     channels: Channels | None = None
 
 
-class OnCall(_Record):
+class OnCall(Record):
     """Who answers for one type of alert, and who is told next.
 
     Attributes:

@@ -1,14 +1,15 @@
 """What a write to the directory changes of one user: it sets the fields that it names and leaves the others.
 
-A write is a JSON merge patch (RFC 7396). A field that is null is cleared, ``preferences`` is merged channel by channel,
-and a list replaces the list before. Promises that a change which passed leaves a record that can be read.
+A write is a JSON merge patch (RFC 7396). A field that is null is cleared, ``preferences`` is merged channel by channel
+and category by category, and a list replaces the list before. Promises that a change which passed leaves a record that can be read.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared.directory.people import Person, Preferences
+from shared.directory.people import Person
+from shared.directory.preferences import Preferences
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,10 @@ class PersonChange:
         patch |= {name: None for name in Person.model_fields if name in document and document[name] is None}
         chosen = document.get("preferences")
         if isinstance(chosen, Mapping):
-            patch["preferences"] = {**patch["preferences"], **{name: None for name in chosen if chosen[name] is None}}
+            preferences = {**patch["preferences"], **_cleared(chosen)}
+            if isinstance(chosen.get("categories"), Mapping):
+                preferences["categories"] = {**preferences["categories"], **_cleared(chosen["categories"])}
+            patch["preferences"] = preferences
         return cls(named.user_id, patch)
 
     @classmethod
@@ -50,7 +54,15 @@ def _without_nulls(document: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(chosen, Mapping):
         known = Preferences.model_fields
         kept["preferences"] = {name: value for name, value in chosen.items() if value is not None or name not in known}
+        of_categories = kept["preferences"].get("categories")
+        if isinstance(of_categories, Mapping):
+            named = {name: value for name, value in of_categories.items() if value is not None}
+            kept["preferences"]["categories"] = named
     return kept
+
+
+def _cleared(document: Mapping[str, Any]) -> dict[str, None]:
+    return {name: None for name, value in document.items() if value is None}
 
 
 def merged(record: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:

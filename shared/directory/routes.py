@@ -1,4 +1,4 @@
-"""Where a person is reached on each channel, and whether they want to be: pure functions.
+"""Where a person is reached on each channel: pure functions.
 
 The planner and the replay of dead letters ask the same functions, so that both reach the same people.
 """
@@ -30,22 +30,15 @@ class Route(NamedTuple):
     address: Address
 
 
-def wants(channel: Channel, person: Person) -> bool:
-    """Tell whether somebody has the channel switched on."""
-    # Realtime off means "not live": the inbox always gets it.
-    return channel is Channel.REALTIME or bool(getattr(person.preferences, channel.value))
-
-
-def routes(channel: Channel, person: Person, *, regardless: bool = False) -> list[Route]:
+def routes(channel: Channel, person: Person, *, live: bool = True, silent: bool = False) -> list[Route]:
     """List where somebody is reached on a channel.
 
     Args:
-        regardless: whatever the person's preferences are (critical alerts).
+        live: what stands in the inbox is shown to open sessions at once; ``silent`` draws no attention to it.
     """
     match channel:
         case Channel.REALTIME:
-            live = regardless or person.preferences.realtime
-            return [Route("", UserInbox(user_id=person.user_id, live=live))]
+            return [Route("", UserInbox(user_id=person.user_id, live=live, silent=silent or None))]
         case Channel.EMAIL:
             return [Route("", EmailAddress(email=person.email, name=person.name))] if person.email else []
         case Channel.SMS:

@@ -68,12 +68,14 @@ def digest(address: str) -> str:
 def must_arrive(priority: Priority) -> bool:
     """Tell whether a delivery goes out against the wish of the address's owner.
 
-    Only a critical one does: an alert must reach the people on call. This is the one place for such exceptions.
+    Only a critical one does: an alert must reach the people on call. So does what belongs to a required category.
     """
     return priority is Priority.CRITICAL
 
 
-def refusal(channel: Channel, entries: Iterable[Entry], priority: Priority, category: str | None) -> Reason | None:
+def refusal(
+    channel: Channel, entries: Iterable[Entry], priority: Priority, category: str | None, *, required: bool = False
+) -> Reason | None:
     """Say why a delivery to an address is not sent; None lets it pass.
 
     A bounce stops everything, because nothing would arrive. A complaint stops what need not arrive. An unsubscription
@@ -84,13 +86,14 @@ def refusal(channel: Channel, entries: Iterable[Entry], priority: Priority, cate
     Args:
         priority: the delivery's.
         category: what the notification says that it belongs to.
+        required: nobody can switch off that category.
     """
     found = list(entries)
     if any(entry.cause is Cause.BOUNCE for entry in found):
         return Reason.BOUNCED
     if channel is Channel.SMS:
         return Reason.OPTED_OUT if found else None
-    if must_arrive(priority):
+    if required or must_arrive(priority):
         return None
     return Reason.OPTED_OUT if any(_is_about(entry, category) for entry in found) else None
 
@@ -145,13 +148,16 @@ class Suppressions:
         found = await asyncio.gather(*(self._store.submit("HGETALL", self._key(each)) for each in digests))
         return {each: entries for each, answer in zip(digests, found, strict=True) if (entries := _read(answer))}
 
-    async def check(self, address_digest: str, priority: Priority, category: str | None = None) -> None:
+    async def check(
+        self, address_digest: str, priority: Priority, category: str | None = None, *, required: bool = False
+    ) -> None:
         """Let a delivery pass, or refuse it.
 
         Raises:
             DeliveryRefused: with the reason for the delivery's end.
         """
-        reason = refusal(self._channel, await self.entries(address_digest), priority, category)
+        entries = await self.entries(address_digest)
+        reason = refusal(self._channel, entries, priority, category, required=required)
         if reason is not None:
             raise DeliveryRefused(reason)
 

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from shared.core.model import Channel
 from shared.directory.directory import Directory
 from shared.inbox.feed import FeedMirror
 from shared.inbox.inbox import Inbox, read_position, read_snapshot
@@ -134,7 +135,7 @@ class Sessions:
             "node": node,
             "user_id": user_id,
             "groups": sorted(groups),
-            "live": person is None or person.preferences.realtime,
+            "live": person is None or person.choice(Channel.REALTIME).on,
             "reply_to": reply_to,
             "correlation": correlation,
         }

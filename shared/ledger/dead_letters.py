@@ -26,9 +26,11 @@ from redis.exceptions import ResponseError
 
 from shared.core.clock import SystemClock, epoch_ms, from_epoch_ms
 from shared.core.model import Channel, Delivery, Job, Priority, State
+from shared.directory.catalogue import Catalogues
+from shared.directory.categories import KnownCategory
 from shared.directory.directory import Directory
 from shared.directory.people import Person
-from shared.directory.routes import routes, wants
+from shared.directory.routes import routes
 from shared.directory.suppression import Suppressions, digest, refusal
 from shared.ledger.jobs import open_job
 from shared.ledger.ledger import ROUTER_LANE, is_notification_id
@@ -114,6 +116,7 @@ class DeadLetters:
         self._store = store
         self._keys = keys
         self._directory = Directory(store, keys)
+        self._catalogues = Catalogues(store, keys)
         self._trace = Trace(store, keys)
         self._unwanted = {
             channel: Suppressions(store, keys, channel, SystemClock()) for channel in (Channel.EMAIL, Channel.SMS)
@@ -268,8 +271,10 @@ class DeadLetters:
 
     async def _refuse_or_readdress(self, spec: dict[str, Any], notification: dict[str, Any]) -> Answer | None:
         """Write into a row where its recipient is reached now, or say why it is to be left dead."""
+        category = (spec.get("content") or notification["content"]).get("category")
         if spec.get("recipient") is not None:
-            refused = _readdress(spec, notification, await self._directory.person(spec["recipient"]))
+            known = await self._known_category(category, notification.get("tenant"))
+            refused = _readdress(spec, notification, await self._directory.person(spec["recipient"]), known)
             if refused is not None:
                 return refused
         address = spec.get("address", {})
@@ -277,10 +282,14 @@ class DeadLetters:
         if reached_at is None:
             return None
         channel = Channel(spec["channel"])
-        category = (spec.get("content") or notification["content"]).get("category")
         entries = await self._unwanted[channel].entries(digest(reached_at))
-        reason = refusal(channel, entries, Priority(spec["priority"]), category)
+        required = spec.get("required") is True
+        reason = refusal(channel, entries, Priority(spec["priority"]), category, required=required)
         return None if reason is None else Answer(reason.value)
+
+    async def _known_category(self, name: str | None, tenant: str | None) -> KnownCategory | None:
+        names, tenants = [name] if name is not None else [], [tenant] if tenant is not None else []
+        return (await self._catalogues.look_up(names, tenants)).category(name, tenant)
 
     async def drop(self, entries: Iterable[Entry]) -> int:
         """Take dead letters from the list, and return how many were still there."""
@@ -304,17 +313,21 @@ class DeadLetters:
         return f"{self._keys.shard_of(entry.notification_id)}:n:{entry.notification_id}"
 
 
-def _readdress(spec: dict[str, Any], notification: dict[str, Any], person: Person | None) -> Answer | None:
+def _readdress(
+    spec: dict[str, Any], notification: dict[str, Any], person: Person | None, category: KnownCategory | None
+) -> Answer | None:
     """Write into a delivery where its recipient is reached now, or say why it is to be left dead."""
     if person is None:
         return Answer.UNKNOWN_RECIPIENT
     # Critical alerts go past preferences, at their acceptance and now.
     regardless = (notification["content"].get("alert") or {}).get("level") == "critical"
     channel, device = Channel(spec["channel"]), _device(spec["address"])
-    if not (regardless or wants(channel, person)):
+    named = (spec.get("content") or notification["content"]).get("category")
+    is_on = person.choice(channel, named, category).on
+    if channel is not Channel.REALTIME and not (regardless or is_on):
         return Answer.PREFERENCE_OFF
     # The delivery is this device's; another one has, or had, a delivery of its own.
-    now = [route.address for route in routes(channel, person, regardless=regardless) if route.device == device]
+    now = [route.address for route in routes(channel, person, live=regardless or is_on) if route.device == device]
     if not now:
         return Answer.NO_ADDRESS
     spec["address"] = now[0].model_dump(mode="json", exclude_none=True)

@@ -198,6 +198,16 @@ class Keys:
         return f"{self._root}:{{oncall}}"
 
     @property
+    def categories(self) -> str:
+        """Categories: hash of name -> JSON. Kept until deleted."""
+        return f"{self._root}:{{categories}}"
+
+    @property
+    def tenants(self) -> str:
+        """Tenants: hash of name -> JSON. Kept until deleted."""
+        return f"{self._root}:{{tenants}}"
+
+    @property
     def publishers(self) -> str:
         """The base key of the publishers' records and keys: two hashes. Kept until deleted."""
         return f"{self._root}:{{publishers}}"

@@ -15,6 +15,7 @@ from services.realtime.sessions.alert_states import AlertStates
 from services.realtime.sessions.frames import Frame
 from services.realtime.sessions.news import CountNews, EntryNews, PersonNews, StatusNews
 from services.realtime.sessions.session import PROCESS_QUEUE_BYTES, LiveEntry, Phase, Session, Sink, Spawn, User
+from shared.core.model import Channel
 from shared.directory.directory import Directory
 from shared.directory.people import Person
 from shared.inbox.cursor import Cursor
@@ -282,7 +283,7 @@ class Hub:
 
     def _describe(self, user: User, person: Person | None, record_digest: str) -> None:
         user.groups = frozenset(person.groups) if person else frozenset()
-        user.live = person is None or person.preferences.realtime
+        user.live = person is None or person.choice(Channel.REALTIME).on
         user.record_digest = record_digest
 
     def _count(self, user: User, snapshot: Snapshot) -> None:

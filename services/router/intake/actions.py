@@ -8,18 +8,21 @@ from collections.abc import Mapping
 
 from services.router.intake.admission import NO_RECORD, not_own
 from services.router.payloads import control
-from services.router.payloads.parse import Publish
+from services.router.payloads.parse import DirectoryRecord, Publish
 from services.router.payloads.receipts import AcceptedReceipt, SessionReceipt
 from services.router.payloads.rejection import FieldProblem, Rejected, RejectionCode, invalid_payload
 from shared.core.clock import Clock, rfc3339
 from shared.core.errors import Reason
 from shared.core.model import State
 from shared.core.topics import PLAIN_PUBLISHER, Topics
+from shared.directory.catalogue import Catalogues
+from shared.directory.categories import NamedCategory
 from shared.directory.directory import Directory
 from shared.directory.people import OnCall
 from shared.directory.person_change import PersonChange
 from shared.directory.publishers import KeyInUse, NamedPublisher, Publisher, Publishers
 from shared.directory.suppression import Cause, Suppressions, digest
+from shared.directory.tenants import NamedTenant
 from shared.inbox.sessions import Sessions, person_changed
 from shared.ledger.acknowledging import Acknowledging
 from shared.ledger.events import event
@@ -42,6 +45,7 @@ class Actions:
         sessions: Sessions,
         suppressions: Suppressions,
         publishers: Publishers,
+        catalogues: Catalogues,
         topics: Topics,
         clock: Clock,
     ) -> None:
@@ -51,6 +55,7 @@ class Actions:
         self._sessions = sessions
         self._suppressions = suppressions
         self._publishers = publishers
+        self._catalogues = catalogues
         self._topics = topics
         self._clock = clock
 
@@ -74,18 +79,14 @@ class Actions:
         if isinstance(publish, control.AlertAcknowledge | control.AlertResolve | control.Cancel):
             await self._check_owner(publish, publisher, record)
         match publish:
-            case PersonChange():
-                await self._directory.put(publish)
-            case OnCall():
-                await self._directory.put_oncall(publish.alert_type, publish)
             case control.DeleteUser():
                 messages += await self._forget(publish.user_id)
-            case control.DeleteOnCall():
-                await self._directory.delete_oncall(publish.alert_type)
-            case NamedPublisher():
-                await self._put_publisher(publish)
-            case control.DeletePublisher():
-                await self._publishers.delete(publish.publisher)
+            case PersonChange() | OnCall() | NamedPublisher() | NamedCategory() | NamedTenant():
+                await self._put(publish)
+            case (
+                control.DeleteOnCall() | control.DeletePublisher() | control.DeleteCategory() | control.DeleteTenant()
+            ):
+                await self._delete(publish)
             case control.Suppress():
                 await self._suppress(publish)
             case control.AlertAcknowledge() | control.AlertResolve():
@@ -117,6 +118,30 @@ class Actions:
         # What is not there is refused as such.
         if owner not in (None, publisher):
             raise not_own(publisher)
+
+    async def _put(self, record: DirectoryRecord) -> None:
+        match record:
+            case PersonChange():
+                await self._directory.put(record)
+            case OnCall():
+                await self._directory.put_oncall(record.alert_type, record)
+            case NamedPublisher():
+                await self._put_publisher(record)
+            case NamedCategory():
+                await self._catalogues.put_category(record.category, record.record)
+            case NamedTenant():
+                await self._catalogues.put_tenant(record.tenant, record.record)
+
+    async def _delete(self, publish: control.Delete) -> None:
+        match publish:
+            case control.DeleteOnCall():
+                await self._directory.delete_oncall(publish.alert_type)
+            case control.DeletePublisher():
+                await self._publishers.delete(publish.publisher)
+            case control.DeleteCategory():
+                await self._catalogues.delete_category(publish.category)
+            case control.DeleteTenant():
+                await self._catalogues.delete_tenant(publish.tenant)
 
     async def _put_publisher(self, publish: NamedPublisher) -> None:
         try:

@@ -45,7 +45,8 @@ from services.router.payloads.parse import Publish, check_size, read, says
 from services.router.payloads.receipts import AcceptedReceipt, DuplicateReceipt, Problem
 from services.router.payloads.rejection import FieldProblem, Rejected, RejectionCode
 from services.router.planning.compose import NO_TEMPLATES, Draft, compose
-from services.router.planning.planner import Known, Planner
+from services.router.planning.lookups import Known
+from services.router.planning.planner import Planner
 from services.router.planning.suppressed import tell_suppressed
 from services.router.templates.folder import Templates
 from shared.core.clock import Clock, epoch_ms, from_epoch_ms, rfc3339
@@ -366,6 +367,7 @@ class Intake:
                     templates=self._templates,
                     trace=taken.span.context,
                     publisher=route.publisher,
+                    tenant=_tenant_of(route.publisher, record, taken.publish.tenant),
                 )
         except Rejected as rejected:
             self._refuse(taken, rejected)
@@ -415,7 +417,7 @@ class Intake:
         records: list[tuple[Taken, Draft, NewRecord]] = []
         planned = 0
         for one in wave:
-            rows = None if one.draft is None else self._planned(one, one.draft, known)
+            rows = None if one.draft is None else self._planned(one, known)
             if one.draft is None or rows is None:
                 continue
             records.append((one, one.draft, _record(one, one.draft, rows)))
@@ -434,14 +436,20 @@ class Intake:
         for (one, draft, record), answer in zip(records, answers, strict=True):
             self._answer_accept(one, draft, record, *self._ledger.accepted(record, answer))
 
-    def _planned(self, taken: Taken, draft: Draft, known: Known) -> list[NewRow] | None:
+    def _planned(self, taken: Taken, known: Known) -> list[NewRow] | None:
+        if taken.draft is None:
+            return None
         try:
+            draft = taken.draft = self._planner.settled(taken.draft, known)
             with tracing.span("plan", "internal", taken.span.context) as span:
                 rows = self._planner.first_rows(draft, known)
                 span.set(rows=len(rows))
                 if taken.publish is not None:
                     taken.warnings += foreseen(taken.publish, draft, known, rows)
                 return rows
+        except Rejected as rejected:
+            self._refuse(taken, rejected)
+            return None
         except Exception:
             # As in _check: our own mistake with one notification must not stop the others.
             log.exception("notification could not be planned", extra={"kind": taken.kind})
@@ -567,6 +575,18 @@ def _may_be_told(answer: bool | BaseException) -> bool:
     if isinstance(answer, BaseException) and not isinstance(answer, BrokerUnavailable):
         raise answer
     return isinstance(answer, BrokerUnavailable) and not isinstance(answer, PublishRefused)
+
+
+def _tenant_of(publisher: str, record: Publisher, said: str | None) -> str | None:
+    """Return the tenant of a publisher's notification.
+
+    Raises:
+        Rejected: it says another one than its publisher's.
+    """
+    if record.tenant is not None and said not in (None, record.tenant):
+        message = f"The notifications of {publisher} belong to one tenant."
+        raise Rejected(RejectionCode.UNAUTHORIZED, message, (FieldProblem("tenant", "is not the publisher's"),))
+    return said or record.tenant
 
 
 def _name(taken: Taken) -> bytes:

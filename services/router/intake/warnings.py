@@ -10,7 +10,7 @@ from services.router.payloads.mails import EmailBatch
 from services.router.payloads.parse import Publish
 from services.router.payloads.rejection import PROBLEMS_SHOWN, FieldProblem
 from services.router.planning.compose import Draft
-from services.router.planning.planner import Known, listed_as
+from services.router.planning.lookups import Known, listed_as
 from services.router.planning.tasks import Crowd, People
 from shared.core.errors import Reason
 from shared.core.model import Channel, Delivery, State
@@ -20,6 +20,8 @@ from shared.ledger.ledger import NewRow
 
 UNKNOWN_RECIPIENT = "unknown recipient"
 NOBODY_IN_GROUP = "nobody in this group"
+UNKNOWN_CATEGORY = "unknown category"
+UNKNOWN_TENANT = "unknown tenant"
 NOBODY_TO_TELL = "nobody to tell: no admin, and nobody on call"
 
 # Reasons that give no warning here. Choices and addresses are the person's own business. The publisher knows which
@@ -37,7 +39,7 @@ def foreseen(publish: Publish, draft: Draft, known: Known, rows: Sequence[NewRow
     Args:
         rows: what is written at its acceptance.
     """
-    found = [*_of_audience(draft, known)]
+    found = [*_of_audience(draft, known), *_of_catalogue(publish, draft, known)]
     if known.unwanted:
         found += _of_addresses(publish, draft, known)
     if draft.alert_type is not None:
@@ -61,11 +63,26 @@ def _of_audience(draft: Draft, known: Known) -> Iterator[FieldProblem]:
                     yield FieldProblem("group_id" if of_topic else f"target_groups.{index}", NOBODY_IN_GROUP)
 
 
+def _of_catalogue(publish: Publish, draft: Draft, known: Known) -> Iterator[FieldProblem]:
+    notification = draft.notification
+    name = notification.content.category
+    category = known.category(notification)
+    if name is not None and category is None:
+        yield FieldProblem("category", UNKNOWN_CATEGORY)
+    if notification.tenant is not None and known.tenant(notification) is None:
+        yield FieldProblem("tenant", UNKNOWN_TENANT)
+    said = getattr(publish, "priority", notification.priority)
+    if category is not None and said != notification.priority:
+        yield FieldProblem("priority", f"{notification.priority} at most in this category")
+
+
 def _of_addresses(publish: Publish, draft: Draft, known: Known) -> Iterator[FieldProblem]:
     for index, delivery in enumerate(draft.direct):
         entries = known.unwanted.get(listed_as(delivery), ())
         category = (delivery.content or draft.notification.content).category
-        reason = refusal(delivery.channel, entries, delivery.priority, category)
+        of_category = known.category(draft.notification, category)
+        required = of_category is not None and of_category.record.policy == "required"
+        reason = refusal(delivery.channel, entries, delivery.priority, category, required=required)
         if reason is not None:
             name = "to" if delivery.channel is Channel.EMAIL else "phone"
             field = f"emails.{index}.{name}" if isinstance(publish, EmailBatch) else name

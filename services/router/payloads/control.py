@@ -83,7 +83,19 @@ class DeletePublisher(Payload):
     publisher: Identifier
 
 
-Delete: TypeAlias = DeleteUser | DeleteOnCall | DeletePublisher
+class DeleteCategory(Payload):
+    """An empty payload on ``directory/category/{category}``: forget this category."""
+
+    category: Identifier
+
+
+class DeleteTenant(Payload):
+    """An empty payload on ``directory/tenant/{tenant}``: forget this tenant."""
+
+    tenant: Identifier
+
+
+Delete: TypeAlias = DeleteUser | DeleteOnCall | DeletePublisher | DeleteCategory | DeleteTenant
 
 
 class Suppress(Payload):

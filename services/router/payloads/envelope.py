@@ -4,12 +4,12 @@ The models are frozen and ignore unknown fields. A printed model does not show i
 """
 
 from math import isfinite
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from shared.core.fields import Channels, Line, Moment, Word, single_line, unique
+from shared.core.fields import WORD_CHARS, Channels, HttpsUrl, Identifier, Line, Moment, Word, single_line, unique
 from shared.core.model import Priority
 
 KEY_CHARS = 128
@@ -18,6 +18,8 @@ BODY_CHARS = 65_536
 # Twilio, Message resource, parameter Body: at most 1,600 characters, error 21617 beyond.
 SMS_CHARS = 1_600
 SYSTEMS = 200
+# As many as fit beside each other on a phone.
+ACTIONS = 3
 # System.Text.Json reads 64 levels by default (JsonSerializerOptions.MaxDepth); our own jobs add a few around it.
 DATA_DEPTH = 32
 # MQTT 5, 3.3.2.3.3: the message expiry, which counts as ttl_s, is a four-byte number of seconds.
@@ -57,11 +59,42 @@ class Payload(BaseModel):
         return []
 
 
+class Action(Payload):
+    """What a reader can do with a notification in the inbox.
+
+    Attributes:
+        topic: pressing it is published on ``notifications/actions/{notification_id}/{id}``; a text is sent along.
+    """
+
+    id: Annotated[Identifier, Field(max_length=WORD_CHARS)]
+    label: Line
+    url: HttpsUrl | None = None
+    style: Literal["primary"] | None = None
+    topic: StrictBool | Word | None = Field(default=None, validate_default=True)
+
+    @field_validator("topic", mode="after")
+    @classmethod
+    def _leads_somewhere(cls, value: bool | str | None, info: ValidationInfo) -> bool | str | None:
+        url = info.data.get("url", ...)
+        if not value and url is None:
+            raise PydanticCustomError("alternative", "required, or url")
+        if value and url not in (None, ...):
+            raise PydanticCustomError("alternative", "not together with url")
+        return value
+
+
+def _one_each(actions: tuple[Action, ...]) -> tuple[Action, ...]:
+    if len({action.id for action in actions}) < len(actions):
+        raise PydanticCustomError("repeated", "must have an id of its own each")
+    return actions
+
+
 class Envelope(Payload):
     """What every notification may say beside its content.
 
     Attributes:
         id: the publisher's idempotency key.
+        tenant: whose customer's it is.
         channels: only these.
         send_at: not before.
         expires_at: not after; so does ``ttl_s``, counted from the acceptance, and the earlier of both counts.
@@ -70,11 +103,13 @@ class Envelope(Payload):
 
     id: Key | None = None
     category: Word | None = None
+    tenant: Identifier | None = None
     channels: Channels | None = None
     send_at: Moment | None = None
     expires_at: Moment | None = None
     ttl_s: Annotated[float, Field(strict=True, gt=0, le=TTL_S)] | None = None
     events: StrictBool = False
+    actions: Annotated[tuple[Action, ...], Field(max_length=ACTIONS), AfterValidator(_one_each)] = ()
 
     @field_validator("expires_at", mode="after")
     @classmethod

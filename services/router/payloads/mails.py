@@ -86,7 +86,7 @@ def _texts_or_template(value: object) -> str:
 class EmailBatch(Prioritised):
     """``notifications/email/batch``: what it says of sending counts for each mail that does not say otherwise."""
 
-    inherited: ClassVar[tuple[str, ...]] = ("category", "send_at", "expires_at", "ttl_s", "priority")
+    inherited: ClassVar[tuple[str, ...]] = ("category", "tenant", "send_at", "expires_at", "ttl_s", "priority")
 
     emails: Annotated[
         tuple[

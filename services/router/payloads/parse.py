@@ -25,11 +25,14 @@ from services.router.payloads.rejection import (
 from services.router.payloads.unknown_fields import UNKNOWN, meant_at, unknown_fields
 from shared.core.limits import OBJECT_BYTES, payload_bytes
 from shared.core.topics import Kind
+from shared.directory.categories import NamedCategory
 from shared.directory.people import OnCall, Person
 from shared.directory.person_change import PersonChange
 from shared.directory.publishers import NamedPublisher
+from shared.directory.tenants import NamedTenant
 
-Publish: TypeAlias = notifications.Notification | control.Control | PersonChange | OnCall | NamedPublisher
+DirectoryRecord: TypeAlias = PersonChange | OnCall | NamedPublisher | NamedCategory | NamedTenant
+Publish: TypeAlias = notifications.Notification | control.Control | DirectoryRecord
 
 NOT_ON_THIS_TOPIC = "not on this topic"
 DIFFERS_FROM_TOPIC = "differs from the topic"
@@ -57,10 +60,12 @@ MODELS: Mapping[Kind, type[Publish]] = {
     Kind.DIRECTORY_ONCALL: OnCall,
     Kind.DIRECTORY_SUPPRESS: control.Suppress,
     Kind.DIRECTORY_PUBLISHER: NamedPublisher,
+    Kind.DIRECTORY_CATEGORY: NamedCategory,
+    Kind.DIRECTORY_TENANT: NamedTenant,
 }
 
 # Records refuse what they do not know, and whoever writes one may say its name in the payload, too.
-RECORDS = (PersonChange, OnCall, NamedPublisher)
+RECORDS = (PersonChange, OnCall, NamedPublisher, NamedCategory, NamedTenant)
 
 # What is read where the payload names a template.
 TEMPLATED: Mapping[Kind, type[Publish]] = {
@@ -82,6 +87,8 @@ WHEN_EMPTY: Mapping[Kind, type[Publish]] = {
     Kind.DIRECTORY_USER: control.DeleteUser,
     Kind.DIRECTORY_ONCALL: control.DeleteOnCall,
     Kind.DIRECTORY_PUBLISHER: control.DeletePublisher,
+    Kind.DIRECTORY_CATEGORY: control.DeleteCategory,
+    Kind.DIRECTORY_TENANT: control.DeleteTenant,
 }
 
 
@@ -158,7 +165,7 @@ def read(
 
 
 def _record(
-    model: type[PersonChange | OnCall | NamedPublisher],
+    model: type[DirectoryRecord],
     document: Mapping[str, Any],
     params: Mapping[str, str],
     payload: bytes,

@@ -4,6 +4,7 @@ It knows no directory and no store. A draft is complete except for who the recip
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -15,11 +16,12 @@ from services.router.payloads.mails import EmailBatch, EmailSend
 from services.router.payloads.push_to import PushTo
 from services.router.payloads.rejection import Rejected, RejectionCode
 from services.router.planning.tasks import Audience, Crowd, People
-from services.router.planning.texts import content_of, refusal, template_of
+from services.router.planning.texts import content_of, refusal, template_of, with_brand
 from services.router.templates.folder import Templates
 from services.router.templates.problems import Unrenderable
 from shared.core.clock import epoch_ms
 from shared.core.model import (
+    Action,
     AlertDetails,
     Channel,
     Content,
@@ -32,6 +34,7 @@ from shared.core.model import (
 )
 from shared.core.topics import PLAIN_PUBLISHER, Kind
 from shared.directory.routes import device_address
+from shared.directory.tenants import Tenant
 from shared.store.keys import new_notification_id, shard_of_key
 
 
@@ -44,6 +47,7 @@ class Draft:
         direct: deliveries to the addresses that the publisher gave.
         send_at_ms: 0 for at once.
         alert_type: for an alert.
+        say_for: writes again what a template has written, with a tenant's look.
     """
 
     notification: Notification
@@ -56,13 +60,14 @@ class Draft:
     packet: str
     dedup_key: str
     alert_type: str | None = None
+    say_for: "Callable[[Tenant], Said] | None" = None
 
 
 NO_TEMPLATES: Templates = {}
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
+class Said:
     """What one kind of publish says, and to whom."""
 
     content: Content
@@ -108,6 +113,7 @@ def compose(
     templates: Templates = NO_TEMPLATES,
     trace: TraceContext | None = None,
     publisher: str = PLAIN_PUBLISHER,
+    tenant: str | None = None,
 ) -> Draft:
     """Turn a checked publish into a draft.
 
@@ -117,6 +123,7 @@ def compose(
         packet: names what the broker handed over; stands in for the key of a publish that has none.
         trace: the trace that it belongs to; no part of what a repetition must share.
         publisher: whose it is; its keys are in a space of its own.
+        tenant: its publisher's, for a notification that says none.
 
     Raises:
         Rejected: with the code ``expired``, or ``invalid_payload`` where there is no such template or the
@@ -133,19 +140,25 @@ def compose(
     # Idempotency key and dedup key are checked on one shard. If there are both, the dedup key decides the shard.
     owner = dedup_key or key or packet
     said = _say(publish, times, templates)
+    content = said.content
+    if publish.actions:
+        actions = tuple(Action.model_validate(each.model_dump()) for each in publish.actions)
+        content = content.model_copy(update={"actions": actions})
     notification = Notification(
         id=new_notification_id(shard_of_key(owner) if owner else None),
         kind=kind.value,
         priority=publish.priority,
         accepted_ms=now_ms,
-        content=said.content,
+        content=content,
         channels=publish.channels,
         events=publish.events,
         deadline_ms=times.deadline_ms(publish),
         template=said.template,
         trace=trace,
         publisher=None if publisher == PLAIN_PUBLISHER else publisher,
+        tenant=publish.tenant or tenant,
     )
+    is_templated = said.template is not None or isinstance(publish, EmailBatch)
     return Draft(
         notification=notification,
         audience=said.audience,
@@ -157,6 +170,7 @@ def compose(
         packet="" if key else packet,
         dedup_key=dedup_key,
         alert_type=publish.alert_type if isinstance(publish, p.Alert) else None,
+        say_for=(lambda of: _say(publish, times, templates, of)) if is_templated and notification.tenant else None,
     )
 
 
@@ -177,36 +191,40 @@ def _fingerprint(kind: Kind, publish: p.Notification, unstable: frozenset[str]) 
     # What an MQTT property said counts as not said; a batch has handed it down to its mails.
     for each in (document, *document.get("emails", ())):
         each.update(dict.fromkeys(unstable))
+        # Fields that an earlier release did not know, where nothing is said in them: its fingerprints hold on.
+        for name in ("actions", "tenant"):
+            if not each.get(name):
+                each.pop(name, None)
     # Sorted, because a publisher that builds its JSON again may write the same object in another order.
     body = json.dumps(document, sort_keys=True)
     return blake2b(f"{kind}|{body}".encode(), digest_size=16).hexdigest()
 
 
-def _say(publish: p.Notification, times: _Times, templates: Templates) -> _Said:
+def _say(publish: p.Notification, times: _Times, templates: Templates, tenant: Tenant | None = None) -> Said:
     match publish:
         case p.RealtimeUser():
-            return _Said(_realtime(publish), People(user_ids=(publish.user_id,)))
+            return Said(_realtime(publish), People(user_ids=(publish.user_id,)))
         case p.RealtimeGroup():
-            return _Said(_realtime(publish), Crowd(groups=(publish.group_id,)))
+            return Said(_realtime(publish), Crowd(groups=(publish.group_id,)))
         case p.RealtimeBroadcast():
-            return _Said(_realtime(publish), Crowd(groups=publish.target_groups or None))
+            return Said(_realtime(publish), Crowd(groups=publish.target_groups or None))
         case p.CriticalAlert() | p.WarningAlert() | p.InfoAlert():
             # Who answers for it is the directory's to say.
-            return _Said(_alert(publish))
+            return Said(_alert(publish))
         case p.SystemStatus():
-            return _Said(_status(publish), Crowd())
+            return Said(_status(publish), Crowd())
         case p.SystemMaintenance():
-            return _Said(_maintenance(publish), Crowd())
+            return Said(_maintenance(publish), Crowd())
         case EmailSend():
-            return _Said(_mail(publish), direct=(_mail_delivery(publish, 0, times),))
+            return Said(_mail(publish), direct=(_mail_delivery(publish, 0, times),))
         case EmailBatch():
-            return _batch(publish, times, templates)
+            return _batch(publish, times, templates, tenant)
         case p.SmsSend():
             return _sms(publish, times)
         case p.PushMobile():
             return _push(publish, times)
         case _:
-            return _say_templated(publish, times, templates)
+            return _say_templated(publish, times, templates, tenant)
 
 
 def _realtime(publish: p.Realtime) -> Content:
@@ -278,25 +296,27 @@ def _mail_delivery(
     )
 
 
-def _batch(publish: EmailBatch, times: _Times, templates: Templates) -> _Said:
+def _batch(publish: EmailBatch, times: _Times, templates: Templates, tenant: Tenant | None) -> Said:
     # A mail of a batch has inherited what the batch says and it does not, so its own times are all there is to know.
     contents = [
-        _mail(mail) if isinstance(mail, EmailSend) else _written(templates, mail, Channel.EMAIL, f"emails.{index}.")
+        _mail(mail)
+        if isinstance(mail, EmailSend)
+        else _written(templates, mail, Channel.EMAIL, f"emails.{index}.", tenant=tenant)
         for index, mail in enumerate(publish.emails)
     ]
     if len(contents) == 1:
-        return _Said(contents[0], direct=(_mail_delivery(publish.emails[0], 0, times),))
+        return Said(contents[0], direct=(_mail_delivery(publish.emails[0], 0, times),))
     direct = tuple(
         _mail_delivery(mail, index, times, content)
         for index, (mail, content) in enumerate(zip(publish.emails, contents, strict=True))
     )
     data = {"emails": len(contents)}
-    return _Said(Content(title="", message="", type="email", category=publish.category, data=data), direct=direct)
+    return Said(Content(title="", message="", type="email", category=publish.category, data=data), direct=direct)
 
 
-def _sms(publish: p.SmsSend, times: _Times) -> _Said:
+def _sms(publish: p.SmsSend, times: _Times) -> Said:
     content = Content(title="", message=publish.message, type="sms", category=publish.category)
-    return _Said(content, direct=(_sms_delivery(publish, times),))
+    return Said(content, direct=(_sms_delivery(publish, times),))
 
 
 def _sms_delivery(publish: p.SmsSend | t.TemplatedSms, times: _Times) -> Delivery:
@@ -310,11 +330,11 @@ def _sms_delivery(publish: p.SmsSend | t.TemplatedSms, times: _Times) -> Deliver
     )
 
 
-def _push(publish: p.PushMobile, times: _Times) -> _Said:
+def _push(publish: p.PushMobile, times: _Times) -> Said:
     content = Content(
         title=publish.title, message=publish.message, type="push", category=publish.category, data=publish.data
     )
-    return _Said(content, *_push_to(publish, times))
+    return Said(content, *_push_to(publish, times))
 
 
 def _push_to(publish: PushTo, times: _Times) -> tuple[Audience | None, tuple[Delivery, ...]]:
@@ -333,31 +353,39 @@ def _push_to(publish: PushTo, times: _Times) -> tuple[Audience | None, tuple[Del
     return audience, direct
 
 
-def _say_templated(publish: t.TemplatedNotification, times: _Times, templates: Templates) -> _Said:
+def _say_templated(
+    publish: t.TemplatedNotification, times: _Times, templates: Templates, tenant: Tenant | None
+) -> Said:
     match publish:
         case t.TemplatedEmail():
-            content = _written(templates, publish, Channel.EMAIL)
-            return _Said(content, direct=(_mail_delivery(publish, 0, times),))
+            content = _written(templates, publish, Channel.EMAIL, tenant=tenant)
+            return Said(content, direct=(_mail_delivery(publish, 0, times),))
         case t.TemplatedSms():
-            return _Said(_written(templates, publish, Channel.SMS), direct=(_sms_delivery(publish, times),))
+            return Said(_written(templates, publish, Channel.SMS, tenant=tenant), direct=(_sms_delivery(publish, times),))
         case t.TemplatedPush():
             audience, direct = _push_to(publish, times)
-            content = _written(templates, publish, Channel.PUSH, for_people=audience is not None)
+            content = _written(templates, publish, Channel.PUSH, for_people=audience is not None, tenant=tenant)
         case t.TemplatedUser():
             audience, direct = People(user_ids=(publish.user_id,)), ()
-            content = _written(templates, publish, Channel.REALTIME, for_people=True)
+            content = _written(templates, publish, Channel.REALTIME, for_people=True, tenant=tenant)
         case t.TemplatedGroup():
             audience, direct = Crowd(groups=(publish.group_id,)), ()
-            content = _written(templates, publish, Channel.REALTIME, for_people=True)
+            content = _written(templates, publish, Channel.REALTIME, for_people=True, tenant=tenant)
         case t.TemplatedBroadcast():
             audience, direct = Crowd(groups=publish.target_groups or None), ()
-            content = _written(templates, publish, Channel.REALTIME, for_people=True)
+            content = _written(templates, publish, Channel.REALTIME, for_people=True, tenant=tenant)
     use = TemplateUse(name=publish.template, locale=publish.locale, timezone=publish.timezone)
-    return _Said(content, audience, direct, use)
+    return Said(content, audience, direct, use)
 
 
 def _written(
-    templates: Templates, publish: t.Templated, channel: Channel, field: str = "", *, for_people: bool = False
+    templates: Templates,
+    publish: t.Templated,
+    channel: Channel,
+    field: str = "",
+    *,
+    for_people: bool = False,
+    tenant: Tenant | None = None,
 ) -> Content:
     """Write what a channel says to readers of whom nothing is known.
 
@@ -373,7 +401,7 @@ def _written(
         base = base.model_copy(update={"type": publish.type})
     try:
         if for_people:
-            template.check(publish.data)
-        return content_of(template, channel, base, publish.locale, publish.timezone)
+            template.check(with_brand(publish.data, tenant))
+        return content_of(template, channel, base, publish.locale, publish.timezone, tenant=tenant)
     except Unrenderable as error:
         raise refusal(error, field) from None

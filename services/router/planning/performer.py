@@ -5,17 +5,29 @@ Deliveries that planning suppresses are counted and reported as they are at acce
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 from services.router.alerts.oncall import Chain
+from services.router.planning.digesting import Digesting
 from services.router.planning.planner import Planner
 from services.router.planning.suppressed import tell_suppressed
-from services.router.planning.tasks import CHAIN, Escalation, FanOut, Plan, Task, read_chain
+from services.router.planning.tasks import (
+    CHAIN,
+    CloseDigest,
+    Escalation,
+    FanOut,
+    Fold,
+    Plan,
+    Recheck,
+    Task,
+    read_chain,
+)
 from shared.core.clock import Clock
 from shared.core.errors import CarillonError
 from shared.core.model import Notification, State
 from shared.core.topics import Topics
 from shared.ledger.jobs import jobs_of
-from shared.ledger.ledger import ROUTER_LANE, AlertState, Claim, Ledger, NewRow, Outcome, Part
+from shared.ledger.ledger import AlertState, Claim, Ledger, NewRow, Outcome, Part
 from shared.mqtt.reconnecting import BrokerLink
 from shared.store.keys import new_notification_id, shard_of_id
 from shared.telemetry import metrics, tracing
@@ -30,8 +42,9 @@ class Performer:
         link: where jobs are published; one that is lost is driven again by the ledger.
     """
 
-    def __init__(self, planner: Planner, ledger: Ledger, topics: Topics, clock: Clock) -> None:
+    def __init__(self, planner: Planner, digesting: Digesting, ledger: Ledger, topics: Topics, clock: Clock) -> None:
         self._planner = planner
+        self._digesting = digesting
         self._ledger = ledger
         self._topics = topics
         self._clock = clock
@@ -60,11 +73,19 @@ class Performer:
             case Escalation():
                 chain = await self._chain_of(notification) if what.steps is None else None
                 rows = await self._planner.escalate(notification, what, chain)
+            case Recheck():
+                rows = await self._planner.recheck(notification, what, task.due_ms)
+            case Fold():
+                rows = await self._digesting.fold(notification, task, what)
+            case CloseDigest():
+                outcome = await self._digesting.close(notification, task, what)
+                return replace(outcome, then=[_due_since(new, task.due_ms) for new in outcome.then])
         then = [_due_since(new, task.due_ms) for new in rows]
         part = None
         if isinstance(what, FanOut):
-            part = _part(notification, what, [new for new in then if new.row.lane != ROUTER_LANE])
-            then = [new for new in then if new.row.lane == ROUTER_LANE]
+            # What waits for one person stands with that person's other rows.
+            part = _part(notification, what, [new for new in then if not _is_page(new)])
+            then = [new for new in then if _is_page(new)]
         guard = AlertState.OPEN if of_alert else None
         return Outcome(State.DELIVERED, then=then, part=part, guard=guard, provider="router")
 
@@ -102,6 +123,10 @@ def _part(notification: Notification, page: FanOut, rows: Sequence[NewRow]) -> P
     new_id = new_notification_id(shard_of_id(notification.id))
     part = notification.model_copy(update={"id": new_id, "part_of": notification.id})
     return Part(part, rows, is_shared=bool(page.shared))
+
+
+def _is_page(new: NewRow) -> bool:
+    return isinstance(new.row, Task) and isinstance(new.row.what, FanOut)
 
 
 def _is_step(new: NewRow) -> bool:

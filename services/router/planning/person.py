@@ -7,13 +7,13 @@ that decided, so that a trace answers "why did I not get a mail".
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 
+from services.router.planning.facts import NO_FACTS, Facts
 from services.router.planning.stages import (
     ALL_CHANNELS,
-    NO_FACTS,
     STAGES,
     Candidate,
     Decision,
-    Facts,
+    Fold,
     Hold,
     Keep,
     Stage,
@@ -21,9 +21,11 @@ from services.router.planning.stages import (
     decide,
     takes,
 )
-from services.router.planning.tasks import People
+from services.router.planning.tasks import TASK_LIFETIME_MS, People, Recheck, Task
+from services.router.planning.tasks import Fold as FoldTask
 from shared.core.errors import Reason
 from shared.core.model import Address, Channel, Content, Delivery, Feed, Notification, State, UserInbox
+from shared.directory.categories import KnownCategory
 from shared.directory.people import Person
 from shared.directory.routes import Route
 from shared.ledger.ledger import NewRow
@@ -45,6 +47,8 @@ def plan_person(
     texts: Texts = lambda _channel, _person: None,
     facts: Facts = NO_FACTS,
     stages: Sequence[Stage] = STAGES,
+    lifetime_ms: int | None = None,
+    unless_seen: bool = False,
 ) -> list[NewRow]:
     """Decide the deliveries to one person.
 
@@ -54,10 +58,14 @@ def plan_person(
         texts: the person's own texts, of a notification with a template.
         facts: what was looked up about the person beside the record.
         stages: what decides about each channel.
+        lifetime_ms: how long a delivery without a deadline of its own is tried; None where nothing can be held.
+        unless_seen: nothing is sent any more that the person has read meanwhile.
     """
-    writer = _Writer(notification, user_id, audience.round, expires_ms)
+    writer = _Writer(notification, user_id, audience, expires_ms, facts, unless_seen=unless_seen)
     if person is None:
-        return [writer.suppressed(Channel.REALTIME, Suppress(Reason.UNKNOWN_RECIPIENT, "directory:user"))]
+        # Of somebody who has left meanwhile the one channel that was held.
+        channel = channels[0] if channels is not None and len(channels) == 1 else Channel.REALTIME
+        return [writer.suppressed(channel, Suppress(Reason.UNKNOWN_RECIPIENT, "directory:user"))]
     asked = notification.channels
     rows: list[NewRow] = []
     for channel in ALL_CHANNELS:
@@ -65,12 +73,17 @@ def plan_person(
             continue
         candidate = Candidate(notification, audience, person, channel, expires_ms, facts)
         decision = decide(candidate, stages)
-        if isinstance(decision, Suppress):
-            if decision.is_recorded:
-                rows.append(writer.suppressed(channel, decision))
-            continue
-        content = texts(channel, person)
-        rows += [writer.delivery(channel, route, content, decision) for route in candidate.routes]
+        match decision:
+            case Suppress():
+                if decision.is_recorded:
+                    rows.append(writer.suppressed(channel, decision))
+            case Fold():
+                rows.append(writer.folded(channel, decision, lifetime_ms or 0))
+            case Hold() if decision.rechecks:
+                rows.append(writer.held(channel, decision, lifetime_ms or 0))
+            case _:
+                content = texts(channel, person)
+                rows += [writer.delivery(channel, route, content, decision) for route in candidate.routes]
     return rows
 
 
@@ -90,38 +103,96 @@ def plan_feed(notification: Notification, groups: tuple[str, ...] | None, expire
 def nobody(notification: Notification, expires_ms: int) -> NewRow:
     """Write down that there was nobody to tell, which an operator must be able to see."""
     nobody_told = Suppress(Reason.NO_RECIPIENT, "directory:oncall")
-    return _Writer(notification, "nobody", 0, expires_ms).suppressed(Channel.REALTIME, nobody_told)
+    return _Writer(notification, "nobody", _ANYBODY, expires_ms, NO_FACTS).suppressed(Channel.REALTIME, nobody_told)
 
 
-def crowd_channels(notification: Notification) -> tuple[Channel, ...]:
-    """Say which channels of a broadcast are planned person by person; realtime is the feed's."""
-    wanted = {channel for channel in ALL_CHANNELS if takes(channel, notification.priority, _ANYBODY)}
-    return tuple(sorted((wanted - {Channel.REALTIME}) & set(notification.channels or ALL_CHANNELS)))
+def crowd_channels(notification: Notification, category: KnownCategory | None) -> tuple[Channel, ...]:
+    """Say which channels of a broadcast are planned person by person; realtime is the feed's.
+
+    With a category that may be any: it widens the rule of priorities, and so does a person's choice for it.
+    """
+    taken = {channel for channel in ALL_CHANNELS if category or takes(channel, notification.priority, _ANYBODY)}
+    return tuple(sorted((taken - {Channel.REALTIME}) & set(notification.channels or ALL_CHANNELS)))
 
 
 class _Writer:
     """Names and writes the rows of one person."""
 
-    def __init__(self, notification: Notification, user_id: str, round_: int, expires_ms: int) -> None:
+    def __init__(
+        self,
+        notification: Notification,
+        user_id: str,
+        audience: People,
+        expires_ms: int,
+        facts: Facts,
+        *,
+        unless_seen: bool = False,
+    ) -> None:
         self._notification = notification
         self._user_id = user_id
-        self._round = round_
+        self._audience = audience
         self._expires_ms = expires_ms
+        self._unless_seen = unless_seen
+        self._required = True if facts.category is not None and facts.category.record.policy == "required" else None
 
     def delivery(self, channel: Channel, route: Route, content: Content | None, decision: Decision) -> NewRow:
         # A delivery's key is logged; a token is not.
         name = ":" + blake2b(route.device.encode(), digest_size=5).hexdigest() if route.device else ""
-        return NewRow(self._row(channel, name, route.address, content, decision))
+        address = route.address
+        if isinstance(address, UserInbox) and isinstance(decision, Keep) and decision.silent:
+            address = address.model_copy(update={"silent": True})
+        return NewRow(self._row(channel, name, address, content, decision))
 
     def suppressed(self, channel: Channel, why: Suppress) -> NewRow:
-        row = self._row(channel, "", UserInbox(user_id=self._user_id), None, why)
-        return NewRow(row, State.SUPPRESSED, why.reason)
+        return self._ended(channel, State.SUPPRESSED, why.reason, why)
+
+    def held(self, channel: Channel, hold: Hold, lifetime_ms: int) -> NewRow:
+        deadline_ms = self._notification.deadline_ms
+        if deadline_ms is not None and hold.until_ms >= deadline_ms:
+            # Now, and not at the deadline: there is nothing more to wait for.
+            return self._ended(channel, State.EXPIRED, Reason.EXPIRED, hold)
+        what = Recheck(
+            user_id=self._user_id,
+            channel=channel,
+            lifetime_ms=lifetime_ms,
+            only_push=self._audience.only_push,
+            rule=hold.rule,
+        )
+        return self._task("held", channel, what, hold.until_ms)
+
+    def folded(self, channel: Channel, fold: Fold, lifetime_ms: int) -> NewRow:
+        what = FoldTask(
+            user_id=self._user_id,
+            channel=channel,
+            lifetime_ms=lifetime_ms,
+            key=fold.key,
+            throttled=fold.throttled,
+            only_push=self._audience.only_push,
+            rule=fold.rule,
+        )
+        return self._task("fold", channel, what, 0)
+
+    def _task(self, name: str, channel: Channel, what: Recheck | FoldTask, due_ms: int) -> NewRow:
+        expires_ms = self._expires_ms
+        if self._notification.deadline_ms is None:
+            # Waiting uses nothing up of the time for which its delivery is tried.
+            expires_ms = max(expires_ms, due_ms + TASK_LIFETIME_MS)
+        key = f"{name}:{channel.value}:{self._user_id}"
+        if due_ms:
+            # It may be held again.
+            key += f":{due_ms}"
+        task = Task(key=key, priority=self._notification.priority, due_ms=due_ms, expires_ms=expires_ms, what=what)
+        return NewRow(task)
+
+    def _ended(self, channel: Channel, state: State, reason: Reason, why: Suppress | Hold) -> NewRow:
+        row = self._row(channel, "", UserInbox(user_id=self._user_id), None, Suppress(reason, why.rule))
+        return NewRow(row, state, reason)
 
     def _row(
         self, channel: Channel, name: str, address: Address, content: Content | None, decision: Decision
     ) -> Delivery:
         # The inbox holds a notification once, however often an escalation tells the same person.
-        again = f"@{self._round}" if self._round and channel is not Channel.REALTIME else ""
+        again = f"@{self._audience.round}" if self._audience.round and channel is not Channel.REALTIME else ""
         hold = decision if isinstance(decision, Hold) else None
         return Delivery(
             key=f"{channel.value}:{self._user_id}{name}{again}",
@@ -132,6 +203,7 @@ class _Writer:
             content=content,
             due_ms=hold.until_ms if hold else 0,
             expires_ms=self._expires_ms,
-            unless_seen=True if hold and hold.unless_seen else None,
-            rule=None if isinstance(decision, Keep) else decision.rule,
+            unless_seen=True if self._unless_seen or (hold and hold.unless_seen) else None,
+            rule=decision.rule or None,
+            required=self._required,
         )

@@ -1,171 +1,98 @@
-"""Plans notifications with what the directory knows: audience in, rows out.
+"""Plans notifications with what is known: audience in, rows out.
 
-Every decision about recipients passes through here: when a notification is accepted, when a scheduled one is due, and
-when an alert escalates. It reads the directory and writes nothing.
+Every decision about recipients passes through here: when a notification is accepted, when a scheduled one is due, when
+an alert escalates, and when something that was held is due. It writes nothing.
 """
 
-import asyncio
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
-from types import MappingProxyType
+from collections.abc import Sequence
+from dataclasses import replace
 
-from services.router.alerts.oncall import Chain, Group, User, escalation, on_call
-from services.router.planning.compose import NO_TEMPLATES, Draft
-from services.router.planning.person import crowd_channels, nobody, plan_feed, plan_person
-from services.router.planning.stages import MAY_WAIT, NO_FACTS, STAGES, Facts, Stage
-from services.router.planning.tasks import CHAIN, Audience, Crowd, Escalation, FanOut, People, Plan, Task, write_chain
+from services.router.alerts.oncall import Chain, Group, User
+from services.router.payloads.rejection import FieldProblem, invalid_payload
+from services.router.planning.compose import NO_TEMPLATES, Draft, Said
+from services.router.planning.facts import UnusableKey, value_at
+from services.router.planning.lookups import Known, Lookups, told
+from services.router.planning.person import Texts, crowd_channels, nobody, plan_feed, plan_person
+from services.router.planning.stages import STAGES, Stage, at_release
+from services.router.planning.tasks import (
+    CHAIN,
+    TASK_LIFETIME_MS,
+    Audience,
+    Crowd,
+    Escalation,
+    FanOut,
+    Fold,
+    People,
+    Plan,
+    Recheck,
+    Task,
+    write_chain,
+)
 from services.router.planning.texts import Writer
 from services.router.templates.folder import Templates
-from shared.core.clock import Clock
 from shared.core.errors import Reason
-from shared.core.model import Channel, Delivery, EmailAddress, Notification, PhoneNumber, Priority, State
+from shared.core.model import Channel, Delivery, Notification, Priority, State
 from shared.core.topics import Kind
-from shared.directory.directory import Directory, Members
-from shared.directory.people import Person
-from shared.directory.suppression import Entry, Suppressions, digest
-from shared.inbox.presence import Presence
+from shared.directory.categories import KnownCategory
+from shared.directory.directory import Members
 from shared.ledger.ledger import NewRow
-
-# How long a task may take until it is given up: its rows have their own deadlines.
-TASK_LIFETIME = timedelta(days=7)
 
 # Users whose records are read and planned in one step of a fan-out: some milliseconds of the router's time, so that a
 # broadcast yields to single notifications.
 FAN_OUT_PAGE = 200
 
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What was looked up for a batch: records of people, who answers for each type of alert, and who is looking.
-
-    Attributes:
-        empty_groups: groups that have nobody at the time.
-        unwanted: what the suppression lists say of addresses that publishers gave, by ``listed_as``.
-    """
-
-    people: dict[str, Person]
-    escalations: dict[str, Chain]
-    oncall: dict[str, tuple[str, ...]]
-    admins: tuple[str, ...]
-    focused: frozenset[str] = frozenset()
-    empty_groups: frozenset[str] = frozenset()
-    unwanted: Mapping[tuple[Channel, str], Sequence[Entry]] = field(default_factory=dict)
-
-
 # Later than any time that a publish may name.
 NEVER_MS = 2**53
 
+_URGENCY = list(Priority)
+
 
 class Planner:
-    """Plans on one directory.
+    """Plans with what was looked up.
 
     Args:
-        escalation_after_s: when the admins are told again of an alert whose type has no escalation of its own.
         templates: what the texts of notifications that name one are written with.
-        presence: who is looking; None holds no push back.
-        push_hold_s: how long a push waits for somebody who is looking; 0 holds none back.
-        suppressions: the lists that channels ask before a send, for warnings at acceptance.
         stages: what decides about each channel of each person.
     """
 
     def __init__(
-        self,
-        directory: Directory,
-        clock: Clock,
-        escalation_after_s: float,
-        templates: Templates = NO_TEMPLATES,
-        *,
-        presence: Presence | None = None,
-        push_hold_s: float = 0,
-        suppressions: Mapping[Channel, Suppressions] = MappingProxyType({}),
-        stages: Sequence[Stage] = STAGES,
+        self, lookups: Lookups, templates: Templates = NO_TEMPLATES, *, stages: Sequence[Stage] = STAGES
     ) -> None:
-        self._directory = directory
-        self._templates = templates
-        self._clock = clock
-        self._escalation_after_s = escalation_after_s
-        self._presence = presence if push_hold_s else None
-        self._push_hold_ms = round(push_hold_s * 1000)
-        self._suppressions = suppressions
-        self._stages = stages
+        self.lookups = lookups
+        self.templates = templates
+        self.stages = stages
 
     async def look_up(self, drafts: Sequence[Draft]) -> Known:
-        """Read what planning these drafts and their receipts need, in as few round trips as there are dependencies."""
-        alert_types = {draft.alert_type for draft in drafts if draft.alert_type is not None}
-        user_ids = {
-            user_id for draft in drafts if isinstance(draft.audience, People) for user_id in draft.audience.user_ids
-        }
-        groups = {
-            group for draft in drafts if isinstance(draft.audience, Crowd) for group in draft.audience.groups or ()
-        }
-        addresses = {listed_as(delivery) for draft in drafts for delivery in draft.direct}
-        notifications = [draft.notification for draft in drafts]
-        if not groups and not addresses:
-            return await self._look_up(alert_types, user_ids, notifications)
-        known, empty_groups, unwanted = await asyncio.gather(
-            self._look_up(alert_types, user_ids, notifications),
-            self._directory.empty_groups(sorted(groups)),
-            self._unwanted(addresses),
+        """Look up what planning these drafts and their receipts need; see ``Lookups``."""
+        return await self.lookups.of_drafts(drafts)
+
+    @staticmethod
+    def settled(draft: Draft, known: Known) -> Draft:
+        """Let a draft's category have its say about how urgent it may be.
+
+        Raises:
+            Rejected: what it says in a field by which its category counts or puts together is no key.
+        """
+        tenant = known.tenant(draft.notification)
+        if draft.say_for is not None and tenant is not None and tenant.brand is not None:
+            draft = _said_again(draft, draft.say_for(tenant))
+        category = known.category(draft.notification)
+        if category is None:
+            return draft
+        _check_keys(draft.notification, category)
+        most = category.record.priority_at_most
+        if most is None or draft.alert_type is not None or not _is_above(draft.notification.priority, most):
+            return draft
+        notification = draft.notification.model_copy(update={"priority": most})
+        direct = tuple(
+            each.model_copy(update={"priority": most}) if _is_above(each.priority, most) else each
+            for each in draft.direct
         )
-        return replace(known, empty_groups=empty_groups, unwanted=unwanted)
-
-    async def _unwanted(self, addresses: Collection[tuple[Channel, str]]) -> dict[tuple[Channel, str], list[Entry]]:
-        """Read what the suppression lists say of addresses, on all of their channels at the same time."""
-        of_channel = {
-            channel: [address for listed_on, address in addresses if listed_on is channel]
-            for channel in self._suppressions
-        }
-        found = await asyncio.gather(
-            *(self._suppressions[channel].listed(digests) for channel, digests in of_channel.items())
-        )
-        return {
-            (channel, address): entries
-            for channel, listed in zip(of_channel, found, strict=True)
-            for address, entries in listed.items()
-        }
-
-    async def _look_up(self, alert_types: set[str], user_ids: set[str], notifications: Sequence[Notification]) -> Known:
-        escalations: dict[str, Chain] = {}
-        oncall: dict[str, tuple[str, ...]] = {}
-        admins: tuple[str, ...] = ()
-        if alert_types:
-            entries, found_admins = await asyncio.gather(self._directory.oncall(alert_types), self._directory.admins())
-            admins = tuple(found_admins)
-            now = self._clock.now()
-            for alert_type in alert_types:
-                entry = entries.get(alert_type)
-                escalations[alert_type] = escalation(entry, self._escalation_after_s)
-                oncall[alert_type] = on_call(entry, now) if entry is not None else ()
-            named = {
-                target.user_id
-                for chain in escalations.values()
-                for step in chain.once
-                for target in step.targets
-                if isinstance(target, User)
-            }
-            user_ids = user_ids | set(admins) | named | {user_id for users in oncall.values() for user_id in users}
-        people, focused = await self._people(sorted(user_ids), notifications)
-        return Known(people, escalations, oncall, admins, focused)
-
-    async def _people(
-        self, user_ids: Sequence[str], notifications: Sequence[Notification]
-    ) -> tuple[dict[str, Person], frozenset[str]]:
-        """Read records and, where it matters, who is looking, in one round trip."""
-        if not user_ids:
-            return {}, frozenset()
-        if self._presence is None or not any(one.priority in MAY_WAIT for one in notifications):
-            return await self._directory.people(user_ids), frozenset()
-        return await asyncio.gather(self._directory.people(user_ids), self._presence.focused(user_ids))
-
-    def _facts(self, user_id: str, focused: frozenset[str]) -> Facts:
-        if user_id not in focused:
-            return NO_FACTS
-        return Facts(looks_until_ms=round(self._clock.now().timestamp() * 1000) + self._push_hold_ms)
+        return replace(draft, notification=notification, direct=direct)
 
     def first_rows(self, draft: Draft, known: Known) -> list[NewRow]:
         """Decide what is written when a notification is accepted."""
-        direct = [_direct(delivery, draft.notification) for delivery in draft.direct]
+        direct = [_direct(delivery, draft.notification, known) for delivery in draft.direct]
         if draft.audience is None and draft.alert_type is None:
             return direct
         if draft.send_at_ms:
@@ -182,8 +109,8 @@ class Planner:
 
     async def rows_now(self, notification: Notification, plan: Plan, expires_ms: int, due_ms: int) -> list[NewRow]:
         """Plan a scheduled notification with the directory as it is now."""
-        users = set(plan.audience.user_ids) if isinstance(plan.audience, People) else set()
-        known = await self._look_up({plan.alert_type} if plan.alert_type else set(), users, [notification])
+        users = plan.audience.user_ids if isinstance(plan.audience, People) else ()
+        known = await self.lookups.of_alert(notification, plan.alert_type, users)
         return self.rows(notification, plan.audience, plan.alert_type, expires_ms, known, due_ms=due_ms)
 
     def rows(
@@ -205,19 +132,26 @@ class Planner:
             since_ms = notification.accepted_ms if due_ms is None else due_ms
             return self._alert_rows(notification, alert_type, since_ms, expires_ms, known)
         if isinstance(audience, Crowd):
-            return self._crowd_rows(notification, audience, expires_ms)
-        return self._people_rows(notification, audience, expires_ms, known) if audience else []
+            return self._crowd_rows(notification, audience, expires_ms, known)
+        lifetime_ms = expires_ms - max(notification.accepted_ms, due_ms or 0)
+        return self.people_rows(notification, audience, expires_ms, known, lifetime_ms=lifetime_ms) if audience else []
 
-    def _people_rows(
+    def people_rows(
         self,
         notification: Notification,
         audience: People,
         expires_ms: int,
         known: Known,
         channels: tuple[Channel, ...] | None = None,
+        *,
+        lifetime_ms: int | None = None,
+        stages: Sequence[Stage] | None = None,
+        texts: Texts | None = None,
+        unless_seen: bool = False,
     ) -> list[NewRow]:
+        """Plan people with what was looked up; see ``plan_person``."""
         rows: list[NewRow] = []
-        texts = Writer(notification, self._templates).for_person
+        texts = texts or self.texts(notification, known)
         for user_id in audience.user_ids:
             rows += plan_person(
                 notification,
@@ -227,20 +161,60 @@ class Planner:
                 expires_ms,
                 channels=channels,
                 texts=texts,
-                facts=self._facts(user_id, known.focused),
-                stages=self._stages,
+                facts=known.facts(notification, user_id),
+                stages=stages or self.stages,
+                lifetime_ms=lifetime_ms,
+                unless_seen=unless_seen,
             )
         return rows
 
-    def _crowd_rows(self, notification: Notification, crowd: Crowd, expires_ms: int) -> list[NewRow]:
+    def texts(self, notification: Notification, known: Known) -> Texts:
+        """Return what writes the texts for each reader."""
+        return Writer(notification, self.templates, known.tenant(notification)).for_person
+
+    async def recheck(self, notification: Notification, what: Recheck | Fold, due_ms: int) -> list[NewRow]:
+        """Plan a channel that was held until now, with the facts of this moment."""
+        known = await self.lookups.of_people(notification, [what.user_id], counts=False)
+        # A clock that is behind the store's must not find it to be early.
+        known = replace(known, now_ms=max(known.now_ms, due_ms))
+        return self.channel_rows(notification, what, known, at_release(self.stages))
+
+    def channel_rows(
+        self,
+        notification: Notification,
+        what: Recheck | Fold,
+        known: Known,
+        stages: Sequence[Stage],
+        *,
+        texts: Texts | None = None,
+    ) -> list[NewRow]:
+        """Plan one channel of one person at a later time.
+
+        Args:
+            texts: in place of the notification's own.
+        """
+        expires_ms = notification.deadline_ms or known.now_ms + what.lifetime_ms
+        return self.people_rows(
+            notification,
+            People(user_ids=(what.user_id,), only_push=what.only_push),
+            expires_ms,
+            known,
+            (what.channel,),
+            lifetime_ms=what.lifetime_ms,
+            stages=stages,
+            texts=texts,
+            unless_seen=isinstance(what, Recheck),
+        )
+
+    def _crowd_rows(self, notification: Notification, crowd: Crowd, expires_ms: int, known: Known) -> list[NewRow]:
         rows = []
         if Channel.REALTIME in (notification.channels or tuple(Channel)):
             rows.append(plan_feed(notification, crowd.groups, expires_ms))
-        if crowd_channels(notification) and notification.kind != Kind.SYSTEM_STATUS:
+        if crowd_channels(notification, known.category(notification)) and notification.kind != Kind.SYSTEM_STATUS:
             indexes = (
-                self._directory.everybody()
+                self.lookups.directory.everybody()
                 if crowd.groups is None
-                else tuple(self._directory.group(group) for group in crowd.groups)
+                else tuple(self.lookups.directory.group(group) for group in crowd.groups)
             )
             # Everybody's parts have nobody in common.
             shared = True if crowd.groups is not None and len(indexes) > 1 else None
@@ -252,8 +226,9 @@ class Planner:
     ) -> list[NewRow]:
         if notification.priority is not Priority.CRITICAL:
             # Warning and info alerts go to the same people, by preference, and need no answer.
-            audience = People(user_ids=_told((Group.ONCALL, Group.ADMINS), known, alert_type))
-            return self._people_rows(notification, audience, expires_ms, known) or [nobody(notification, expires_ms)]
+            audience = People(user_ids=told((Group.ONCALL, Group.ADMINS), known, alert_type))
+            rows = self.people_rows(notification, audience, expires_ms, known, lifetime_ms=expires_ms - since_ms)
+            return rows or [nobody(notification, expires_ms)]
         first = Escalation(alert_type=alert_type, since_ms=since_ms, lifetime_ms=expires_ms - since_ms, round=0)
         return self.escalation_rows(notification, first, known)
 
@@ -264,9 +239,8 @@ class Planner:
             chain: what the alert's record keeps; None for a row that carries its steps.
         """
         once = step.steps or (chain.once if chain else ())
-        known = await self._look_up({step.alert_type}, {
-            target.user_id for each in once for target in each.targets if isinstance(target, User)
-        }, [notification])  # fmt: skip
+        named = {target.user_id for each in once for target in each.targets if isinstance(target, User)}
+        known = await self.lookups.of_alert(notification, step.alert_type, named)
         if chain is not None:
             # Who is told next was decided when the alert came.
             known = replace(known, escalations={step.alert_type: chain})
@@ -285,9 +259,9 @@ class Planner:
         step_ms = escalation_.since_ms + round(step.after_s * 1000)
         expires_ms = min(step_ms + escalation_.lifetime_ms, deadline_ms)
         audience = People(
-            user_ids=_told(step.targets, known, escalation_.alert_type), regardless=True, round=escalation_.round
+            user_ids=told(step.targets, known, escalation_.alert_type), regardless=True, round=escalation_.round
         )
-        rows = self._people_rows(notification, audience, expires_ms, known, step.channels)
+        rows = self.people_rows(notification, audience, expires_ms, known, step.channels)
         if not rows:
             rows = [nobody(notification, expires_ms)]
         due_ms = escalation_.since_ms + round(later[0].after_s * 1000) if later else NEVER_MS
@@ -299,7 +273,7 @@ class Planner:
                 key=f"escalate:{following.round}",
                 priority=Priority.CRITICAL,
                 due_ms=due_ms,
-                expires_ms=min(due_ms + round(TASK_LIFETIME.total_seconds() * 1000), deadline_ms),
+                expires_ms=min(due_ms + TASK_LIFETIME_MS, deadline_ms),
                 what=following,
             )
             # With the first of them, for all of them.
@@ -310,44 +284,53 @@ class Planner:
     async def fan_out(self, notification: Notification, page: FanOut, expires_ms: int) -> list[NewRow]:
         """Plan one page of a crowd, and write down the page after it."""
         members = Members(page.members, page.group)
-        user_ids = await self._directory.page(members, page.after, FAN_OUT_PAGE)
-        people, focused = await self._people(user_ids, [notification])
-        channels = crowd_channels(notification)
-        texts = Writer(notification, self._templates).for_person
-        rows: list[NewRow] = []
-        for user_id, person in people.items():
-            # The index may still name somebody who has left; the record is what counts.
-            if page.group is None or page.group in person.groups:
-                planned = plan_person(
-                    notification,
-                    user_id,
-                    person,
-                    People(user_ids=(user_id,)),
-                    expires_ms,
-                    channels=channels,
-                    texts=texts,
-                    facts=self._facts(user_id, focused),
-                    stages=self._stages,
-                )
-                # Of a crowd only what is sent is written down: a row for each person whom a broadcast does not reach
-                # would be most of the ledger.
-                rows += [new for new in planned if not new.state.is_end]
+        user_ids = await self.lookups.directory.page(members, page.after, FAN_OUT_PAGE)
+        known = await self.lookups.of_people(notification, user_ids)
+        channels = crowd_channels(notification, known.category(notification))
+        # The index may still name somebody who has left; the record is what counts.
+        told_ids = tuple(
+            user_id for user_id, person in known.people.items() if page.group is None or page.group in person.groups
+        )
+        audience, lifetime_ms = People(user_ids=told_ids), expires_ms - notification.accepted_ms
+        planned = self.people_rows(notification, audience, expires_ms, known, channels, lifetime_ms=lifetime_ms)
+        # Of a crowd only what is sent is written down: a row for each person whom a broadcast does not reach would be
+        # most of the ledger.
+        rows = [new for new in planned if not new.state.is_end]
         if len(user_ids) == FAN_OUT_PAGE:
             rows.append(_fan_out(notification, members, user_ids[-1], expires_ms, shared=page.shared))
         return rows
 
 
-def listed_as(delivery: Delivery) -> tuple[Channel, str]:
-    """Return the name of a delivery's address on a suppression list; devices are on no list, and have none."""
-    match delivery.address:
-        case EmailAddress(email=address) | PhoneNumber(phone=address):
-            return delivery.channel, digest(address)
-        case _:
-            return delivery.channel, ""
+def _said_again(draft: Draft, said: Said) -> Draft:
+    """Put other texts into a draft."""
+    before = draft.notification.content
+    content = said.content.model_copy(update={"actions": before.actions})
+    direct = tuple(
+        each.model_copy(update={"content": again.content})
+        for each, again in zip(draft.direct, said.direct, strict=True)
+    )
+    return replace(draft, notification=draft.notification.model_copy(update={"content": content}), direct=direct)
 
 
-def _direct(delivery: Delivery, notification: Notification) -> NewRow:
+def _is_above(priority: Priority, most: Priority) -> bool:
+    return _URGENCY.index(priority) > _URGENCY.index(most)
+
+
+def _check_keys(notification: Notification, category: KnownCategory) -> None:
+    for asks in (category.record.throttle, category.record.digest):
+        if asks is not None:
+            try:
+                value_at(notification.content.data, asks.key)
+            except UnusableKey as error:
+                problem = f"must be a short text or a number: {category.name} goes by it"
+                raise invalid_payload((FieldProblem(str(error), problem),)) from None
+
+
+def _direct(delivery: Delivery, notification: Notification, known: Known) -> NewRow:
     """Write a delivery to an address that the publisher gave."""
+    category = known.category(notification, (delivery.content or notification.content).category)
+    if category is not None and category.record.policy == "required":
+        delivery = delivery.model_copy(update={"required": True})
     if notification.channels is None or delivery.channel in notification.channels:
         return NewRow(delivery)
     return NewRow(delivery.model_copy(update={"rule": "channels:publish"}), State.SUPPRESSED, Reason.CHANNEL_RULE)
@@ -364,17 +347,3 @@ def _fan_out(
             what=FanOut(members=members.key, group=members.group, after=after, shared=shared),
         )
     )
-
-
-def _told(targets: Sequence[Group | User], known: Known, alert_type: str) -> tuple[str, ...]:
-    """Resolve an escalation step's targets to user ids, each once."""
-    user_ids: dict[str, None] = {}
-    for target in targets:
-        match target:
-            case User(user_id):
-                user_ids[user_id] = None
-            case Group.ONCALL:
-                user_ids |= dict.fromkeys(known.oncall[alert_type])
-            case Group.ADMINS:
-                user_ids |= dict.fromkeys(known.admins)
-    return tuple(user_ids)

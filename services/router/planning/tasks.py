@@ -9,8 +9,11 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from services.router.alerts.oncall import Chain, Step
-from shared.core.model import Platform, Row
+from shared.core.model import Channel, Platform, Row
 from shared.ledger.ledger import ROUTER_LANE
+
+# How long a task may take from its time on until it is given up: its rows have their own deadlines.
+TASK_LIFETIME_MS = 7 * 24 * 3600 * 1000
 
 
 class _Frozen(BaseModel):
@@ -90,6 +93,57 @@ class Escalation(_Frozen):
     steps: tuple[Step, ...] | None = None
 
 
+class Recheck(_Frozen):
+    """Decide anew about a channel of a person that was held until now, with the facts of this moment.
+
+    Attributes:
+        lifetime_ms: how long the delivery is tried from now on, where its publisher said no deadline.
+        only_push: as ``People`` has it.
+        rule: who held it.
+    """
+
+    do: Literal["recheck"] = "recheck"
+    user_id: str
+    channel: Channel
+    lifetime_ms: int
+    only_push: Platform | None = None
+    rule: str = ""
+
+
+class Fold(_Frozen):
+    """Put a channel of a person into a digest.
+
+    Attributes:
+        key: of the digest, beside person, category and channel.
+        throttled: a throttle puts it there.
+    """
+
+    do: Literal["fold"] = "fold"
+    user_id: str
+    channel: Channel
+    lifetime_ms: int
+    key: str = ""
+    throttled: bool = False
+    only_push: Platform | None = None
+    rule: str = ""
+
+
+class CloseDigest(_Frozen):
+    """Close the digest whose record this stands in, and send it.
+
+    Attributes:
+        template: None is a plain list.
+        number: how often its end was looked at before.
+    """
+
+    do: Literal["close_digest"] = "close_digest"
+    user_id: str
+    channel: Channel
+    lifetime_ms: int
+    template: str | None = None
+    number: int = 0
+
+
 # Under this name the record of an alert keeps the chain of its escalation, once for all its steps.
 CHAIN = "chain"
 _chain = TypeAdapter(Chain)
@@ -108,11 +162,13 @@ def read_chain(text: str) -> Chain:
 class Task(Row):
     """A row on the router's lane."""
 
-    what: Annotated[Plan | FanOut | Escalation, Field(discriminator="do")]
+    what: Annotated[Plan | FanOut | Escalation | Recheck | Fold | CloseDigest, Field(discriminator="do")]
 
     @property
     def version(self) -> int:
-        """An escalation's step by its number alone came with version 2."""
+        """An escalation's step by its number alone came with version 2, what is held or folded with version 3."""
+        if isinstance(self.what, Recheck | Fold | CloseDigest):
+            return max(3, super().version)
         by_number = isinstance(self.what, Escalation) and self.what.steps is None
         return max(2, super().version) if by_number else super().version
 

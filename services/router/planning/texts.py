@@ -17,6 +17,7 @@ from services.router.templates.texts import Template
 from shared.core.model import Channel, Content, Notification
 from shared.core.nearest import nearest
 from shared.directory.people import Person
+from shared.directory.tenants import Brand, Tenant
 
 log = logging.getLogger(__name__)
 
@@ -53,19 +54,35 @@ def _unknown_template(templates: Templates, name: str, field: str) -> Rejected:
 
 
 def content_of(
-    template: Template, channel: Channel, base: Content, locale: str | None = None, zone: str | None = None
+    template: Template,
+    channel: Channel,
+    base: Content,
+    locale: str | None = None,
+    zone: str | None = None,
+    *,
+    tenant: Tenant | None = None,
 ) -> Content:
     """Write what a channel says to one reader.
 
     Args:
-        base: everything but the texts; its ``data`` are the template's variables.
+        base: everything but the texts; its ``data`` are the template's variables, beside ``brand``.
+        tenant: whose brand it has.
 
     Raises:
         Unrenderable: the data does not fit.
     """
-    texts = template.texts(channel, base.data, locale, zone)
+    texts = template.texts(channel, with_brand(base.data, tenant), locale, zone)
     update: Mapping[str, Any] = {"title": texts.title, "message": texts.message, "html_body": texts.html_body}
     return base.model_copy(update={**update, "data": base.data if channel in _WITH_DATA else {}})
+
+
+def with_brand(data: Mapping[str, Any], tenant: Tenant | None = None) -> Mapping[str, Any]:
+    """Add the look of a tenant to a template's variables; empty texts where there is none."""
+    brand = tenant.brand if tenant is not None else None
+    said = {name: getattr(brand, name, None) or "" for name in Brand.model_fields}
+    if tenant is not None and not said["name"]:
+        said["name"] = tenant.title or ""
+    return {"brand": said, **data}
 
 
 def refusal(error: Unrenderable, field: str = "") -> Rejected:
@@ -76,7 +93,8 @@ def refusal(error: Unrenderable, field: str = "") -> Rejected:
 class Writer:
     """Writes the texts of one notification; readers of one language and zone share theirs."""
 
-    def __init__(self, notification: Notification, templates: Templates) -> None:
+    def __init__(self, notification: Notification, templates: Templates, tenant: Tenant | None = None) -> None:
+        self._tenant = tenant
         self._base = notification.content
         self._use = notification.template
         self._template = templates.get(self._use.name) if self._use else None
@@ -91,14 +109,16 @@ class Writer:
         """
         if self._template is None or self._use is None:
             return None
-        key = channel, person.locale or self._use.locale, person.timezone or self._use.timezone
+        tenant = self._tenant
+        locale = person.locale or self._use.locale or (tenant.locale if tenant else None)
+        key = channel, locale, person.timezone or self._use.timezone or (tenant.timezone if tenant else None)
         if key not in self._written:
             self._written[key] = self._write(self._template, *key)
         return self._written[key]
 
     def _write(self, template: Template, channel: Channel, locale: str | None, zone: str | None) -> Content | None:
         try:
-            written = content_of(template, channel, self._base, locale, zone)
+            written = content_of(template, channel, self._base, locale, zone, tenant=self._tenant)
         except Unrenderable:
             # Without its text: that names the publisher's fields.
             log.error("template does not fit any more", extra={"template": template.name, "channel": channel})  # noqa: TRY400

@@ -1,0 +1,92 @@
+"""What the stages know about one person beside the directory's record: looked up, or computed once for all channels."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from shared.directory.categories import DATA, KnownCategory
+from shared.directory.tenants import Tenant
+
+Then = Literal["drop", "hold", "fold"]
+
+# A longer value is no key.
+VALUE_CHARS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A throttle that has been counted for a person and a notification.
+
+    Attributes:
+        rule: whose it is.
+        at_ms: 0 where it lets the notification through, else from when on it does; None for never.
+    """
+
+    rule: str
+    then: Then
+    at_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """The quiet time in which a person is.
+
+    Attributes:
+        rule: whose it is.
+    """
+
+    until_ms: int
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What was looked up about one person and one notification.
+
+    Attributes:
+        looks_until_ms: until when the person is taken to look at the screen; 0 for somebody who does not.
+        category: the notification's, as it holds for its tenant.
+        tenant: the notification's.
+        limits: each throttle that counts it.
+        quiet: None where it is not quiet for the person.
+    """
+
+    looks_until_ms: int = 0
+    category: KnownCategory | None = None
+    tenant: Tenant | None = None
+    limits: tuple[Limit, ...] = ()
+    quiet: Quiet | None = None
+
+
+NO_FACTS = Facts()
+
+
+class UnusableKey(ValueError):
+    """What a notification says in a field by which it is to be counted or put together; names the field."""
+
+
+def value_at(data: Mapping[str, Any], field: str | None) -> str:
+    """Return what a field of the data says, as a key; nothing where there is no field, or it is not there.
+
+    Args:
+        field: such as ``data.thread.id``.
+
+    Raises:
+        UnusableKey: there is something else than a text, a number or a truth value, or a long text.
+    """
+    if field is None:
+        return ""
+    found: Any = data
+    for name in field.removeprefix(DATA).split("."):
+        if found is None:
+            return ""
+        if not isinstance(found, Mapping):
+            raise UnusableKey(field)
+        found = found.get(name)
+    if found is None:
+        return ""
+    if isinstance(found, bool):
+        return "true" if found else "false"
+    if not isinstance(found, str | int | float) or len(str(found)) > VALUE_CHARS:
+        raise UnusableKey(field)
+    return str(found)

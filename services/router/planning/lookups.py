@@ -1,0 +1,343 @@
+"""What planning needs to know, looked up for a whole batch in as few round trips as there are dependencies.
+
+It reads the directory, the catalogue, presence and the suppression lists, and counts throttles. Planning itself asks
+nothing: it is a function of what is ``Known``.
+"""
+
+import asyncio
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from types import MappingProxyType
+from typing import NamedTuple
+
+from shared.store.windows import Ask, Counted, Windows
+
+from services.router.alerts.oncall import Chain, Group, User, escalation, on_call
+from services.router.planning.compose import Draft
+from services.router.planning.facts import NO_FACTS, Facts, Limit, Quiet, Then, UnusableKey, value_at
+from services.router.planning.stages import MAY_WAIT
+from services.router.planning.tasks import Crowd, People
+from shared.core.clock import Clock, epoch_ms, from_epoch_ms
+from shared.core.durations import milliseconds
+from shared.core.model import Channel, Delivery, EmailAddress, Notification, PhoneNumber, Priority
+from shared.directory.catalogue import NO_CATALOGUE, Catalogue, Catalogues
+from shared.directory.categories import KnownCategory
+from shared.directory.directory import Directory
+from shared.directory.people import Person
+from shared.directory.quiet_hours import QuietHours, quiet_until
+from shared.directory.suppression import Entry, Suppressions, digest
+from shared.directory.tenants import Tenant
+from shared.inbox.presence import Presence
+from shared.store.keys import Keys
+
+DAY_MS = 24 * 3600 * 1000
+
+
+class Counting(NamedTuple):
+    """A throttle to be counted for one notification and person.
+
+    Attributes:
+        name: of the notification, the same when it is sent again.
+    """
+
+    notification_id: str
+    user_id: str
+    ask: Ask
+    then: Then
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What was looked up for a batch: records of people, who answers for each type of alert, and who is looking.
+
+    Attributes:
+        now_ms: when it was looked up.
+        empty_groups: groups that have nobody at the time.
+        unwanted: what the suppression lists say of addresses that publishers gave, by ``listed_as``.
+        limits: the throttles that were counted, by notification and person.
+        push_hold_ms: how long a push waits for somebody who is looking.
+        quiet_hours: of everybody whom nobody else says any for.
+    """
+
+    people: dict[str, Person]
+    escalations: dict[str, Chain]
+    oncall: dict[str, tuple[str, ...]]
+    admins: tuple[str, ...]
+    now_ms: int = 0
+    focused: frozenset[str] = frozenset()
+    empty_groups: frozenset[str] = frozenset()
+    unwanted: Mapping[tuple[Channel, str], Sequence[Entry]] = field(default_factory=dict)
+    catalogue: Catalogue = NO_CATALOGUE
+    limits: Mapping[tuple[str, str], tuple[Limit, ...]] = field(default_factory=dict)
+    push_hold_ms: int = 0
+    quiet_hours: QuietHours | None = None
+
+    def category(self, notification: Notification, name: str | None = None) -> KnownCategory | None:
+        """Return a notification's category, or another one as it holds for its tenant."""
+        return self.catalogue.category(name or notification.content.category, notification.tenant)
+
+    def tenant(self, notification: Notification) -> Tenant | None:
+        """Return a notification's tenant."""
+        return self.catalogue.tenant(notification.tenant)
+
+    def facts(self, notification: Notification, user_id: str) -> Facts:
+        """Return what the stages know about one person and one notification."""
+        person = self.people.get(user_id)
+        if person is None:
+            return NO_FACTS
+        category, tenant = self.category(notification), self.tenant(notification)
+        limits = self.limits.get((notification.id, user_id), ())
+        quiet = self._quiet(person, tenant, notification.tenant)
+        looks_until_ms = self.now_ms + self.push_hold_ms if user_id in self.focused else 0
+        if category is None and tenant is None and quiet is None and not limits and not looks_until_ms:
+            return NO_FACTS
+        return Facts(looks_until_ms, category, tenant, limits, quiet)
+
+    def _quiet(self, person: Person, tenant: Tenant | None, tenant_name: str | None) -> Quiet | None:
+        snoozed = person.snooze_until
+        if snoozed is not None and (until_ms := epoch_ms(snoozed)) > self.now_ms:
+            return Quiet(until_ms, "user:snooze")
+        of_tenant = tenant.quiet_hours if tenant is not None else None
+        for quiet, rule in (
+            (person.quiet_hours, "user:quiet_hours"),
+            (of_tenant, f"tenant:{tenant_name}:quiet_hours"),
+            (self.quiet_hours, "system:quiet_hours"),
+        ):
+            if quiet is not None:
+                until = quiet_until(quiet, zone_of(person, tenant), from_epoch_ms(self.now_ms))
+                return None if until is None else Quiet(epoch_ms(until), rule)
+        return None
+
+
+def zone_of(person: Person, tenant: Tenant | None) -> str:
+    """Return the zone whose clock a person lives by."""
+    return person.timezone or (tenant.timezone if tenant is not None else None) or "UTC"
+
+
+class Lookups:
+    """Looks up on one store.
+
+    Args:
+        escalation_after_s: when the admins are told again of an alert whose type has no escalation of its own.
+        presence: who is looking; None holds no push back.
+        push_hold_s: how long a push waits for somebody who is looking; 0 holds none back.
+        suppressions: the lists that channels ask before a send, for warnings at acceptance.
+        windows: counts throttles; None counts none.
+        daily_limit: how many notifications a person hears within a day; 0 is no limit.
+        quiet_hours: of everybody whom nobody else says any for.
+    """
+
+    def __init__(
+        self,
+        directory: Directory,
+        catalogues: Catalogues,
+        keys: Keys,
+        clock: Clock,
+        escalation_after_s: float,
+        *,
+        presence: Presence | None = None,
+        push_hold_s: float = 0,
+        suppressions: Mapping[Channel, Suppressions] = MappingProxyType({}),
+        windows: Windows | None = None,
+        daily_limit: int = 0,
+        quiet_hours: QuietHours | None = None,
+    ) -> None:
+        self.directory = directory
+        self._catalogues = catalogues
+        self._keys = keys
+        self._clock = clock
+        self._escalation_after_s = escalation_after_s
+        self._presence = presence if push_hold_s else None
+        self._push_hold_ms = round(push_hold_s * 1000)
+        self._suppressions = suppressions
+        self._windows = windows
+        self._daily_limit = daily_limit
+        self._quiet_hours = quiet_hours
+
+    async def of_drafts(self, drafts: Sequence[Draft]) -> Known:
+        """Read what planning these drafts and their receipts need, and count them."""
+        alert_types = {draft.alert_type for draft in drafts if draft.alert_type is not None}
+        user_ids = {
+            user_id for draft in drafts if isinstance(draft.audience, People) for user_id in draft.audience.user_ids
+        }
+        groups = {
+            group for draft in drafts if isinstance(draft.audience, Crowd) for group in draft.audience.groups or ()
+        }
+        addresses = {listed_as(delivery) for draft in drafts for delivery in draft.direct}
+        notifications = [draft.notification for draft in drafts]
+        contents = [delivery.content for draft in drafts for delivery in draft.direct if delivery.content is not None]
+        categories = {content.category for content in contents if content.category is not None}
+        known = await self._look_up(alert_types, user_ids, notifications, categories)
+        if groups or addresses:
+            empty_groups, unwanted = await asyncio.gather(
+                self.directory.empty_groups(sorted(groups)), self._unwanted(addresses)
+            )
+            known = replace(known, empty_groups=empty_groups, unwanted=unwanted)
+        # A name that the same publish has again when it is sent again.
+        return await self._counted(known, [
+            (one.notification, one.idempotency_key or one.packet or one.notification.id, _recipients(one, known))
+            for one in drafts if not one.send_at_ms
+        ])  # fmt: skip
+
+    async def of_alert(self, notification: Notification, alert_type: str | None, user_ids: Collection[str]) -> Known:
+        """Read what planning one notification needs, of an alert or for people, at a later time; and count it."""
+        known = await self._look_up({alert_type} if alert_type else set(), set(user_ids), [notification])
+        recipients = tuple(user_ids) if alert_type is None else told((Group.ONCALL, Group.ADMINS), known, alert_type)
+        return await self._counted(known, [(notification, notification.public_id, recipients)])
+
+    async def of_people(self, notification: Notification, user_ids: Sequence[str], *, counts: bool = True) -> Known:
+        """Read what planning a notification for these people needs.
+
+        Args:
+            counts: false for what was counted before.
+        """
+        known = await self._look_up(set(), set(user_ids), [notification])
+        return await self._counted(known, [(notification, notification.public_id, user_ids)]) if counts else known
+
+    async def _unwanted(self, addresses: Collection[tuple[Channel, str]]) -> dict[tuple[Channel, str], list[Entry]]:
+        """Read what the suppression lists say of addresses, on all of their channels at the same time."""
+        of_channel = {
+            channel: [address for listed_on, address in addresses if listed_on is channel]
+            for channel in self._suppressions
+        }
+        found = await asyncio.gather(
+            *(self._suppressions[channel].listed(digests) for channel, digests in of_channel.items())
+        )
+        return {
+            (channel, address): entries
+            for channel, listed in zip(of_channel, found, strict=True)
+            for address, entries in listed.items()
+        }
+
+    async def _look_up(
+        self,
+        alert_types: set[str],
+        user_ids: set[str],
+        notifications: Sequence[Notification],
+        categories: Collection[str] = (),
+    ) -> Known:
+        named_in = {one.content.category for one in notifications if one.content.category is not None}
+        tenants = {one.tenant for one in notifications if one.tenant is not None}
+        catalogue = self._catalogues.look_up(named_in | set(categories), tenants)
+        if not alert_types:
+            (people, focused), found = await asyncio.gather(self._people(sorted(user_ids), notifications), catalogue)
+            return self._known(Known(people, {}, {}, (), focused=focused, catalogue=found))
+        entries, found_admins, found = await asyncio.gather(
+            self.directory.oncall(alert_types), self.directory.admins(), catalogue
+        )
+        admins = tuple(found_admins)
+        now = self._clock.now()
+        escalations = {each: escalation(entries.get(each), self._escalation_after_s) for each in alert_types}
+        oncall = {each: on_call(entries[each], now) if each in entries else () for each in alert_types}
+        named = {
+            target.user_id
+            for chain in escalations.values()
+            for step in chain.once
+            for target in step.targets
+            if isinstance(target, User)
+        }
+        user_ids = user_ids | set(admins) | named | {user_id for users in oncall.values() for user_id in users}
+        people, focused = await self._people(sorted(user_ids), notifications)
+        return self._known(Known(people, escalations, oncall, admins, focused=focused, catalogue=found))
+
+    def _known(self, known: Known) -> Known:
+        now_ms = epoch_ms(self._clock.now())
+        return replace(known, now_ms=now_ms, push_hold_ms=self._push_hold_ms, quiet_hours=self._quiet_hours)
+
+    async def _people(
+        self, user_ids: Sequence[str], notifications: Sequence[Notification]
+    ) -> tuple[dict[str, Person], frozenset[str]]:
+        """Read records and, where it matters, who is looking, in one round trip."""
+        if not user_ids:
+            return {}, frozenset()
+        if self._presence is None or not any(one.priority in MAY_WAIT for one in notifications):
+            return await self.directory.people(user_ids), frozenset()
+        return await asyncio.gather(self.directory.people(user_ids), self._presence.focused(user_ids))
+
+    async def _counted(self, known: Known, asked: Iterable[tuple[Notification, str, Sequence[str]]]) -> Known:
+        """Count what throttles count."""
+        if self._windows is None:
+            return known
+        countings = [
+            counting
+            for notification, name, user_ids in asked
+            if notification.content.category is not None or self._daily_limit
+            for counting in self._countings(known, notification, name, user_ids)
+        ]
+        if not countings:
+            return known
+        found = await self._windows.count([each.ask for each in countings])
+        limits: dict[tuple[str, str], tuple[Limit, ...]] = {}
+        for each, counted in zip(countings, found, strict=True):
+            place = each.notification_id, each.user_id
+            limits[place] = (*limits.get(place, ()), Limit(each.rule, each.then, _when(counted)))
+        return replace(known, limits=limits)
+
+    def _countings(
+        self, known: Known, notification: Notification, name: str, user_ids: Sequence[str]
+    ) -> Iterable[Counting]:
+        category = known.category(notification)
+        throttle = category.record.throttle if category is not None else None
+        if throttle is None and not self._daily_limit:
+            return
+        name = blake2b(name.encode(), digest_size=12).hexdigest()
+        always = notification.priority is Priority.CRITICAL
+        for user_id in user_ids:
+            if user_id not in known.people:
+                continue
+            base = self._keys.user(user_id)
+            if category is not None and throttle is not None:
+                try:
+                    value = value_at(notification.content.data, throttle.key)
+                except UnusableKey:
+                    # Refused at acceptance; of a category that has changed since, all count together.
+                    value = ""
+                key = f"{base}:throttle:{_digest_of(category.name, notification.tenant or '', value)}"
+                then: Then = throttle.then
+                wants = "reserve" if then == "hold" else "refuse"
+                ask = Ask(key, name, throttle.limit, milliseconds(throttle.per), wants, always)
+                yield Counting(notification.id, user_id, ask, then, category.rule("throttle"))
+            if self._daily_limit:
+                ask = Ask(f"{base}:heard", name, self._daily_limit, DAY_MS, "refuse", always)
+                yield Counting(notification.id, user_id, ask, "drop", "system:daily_limit")
+
+
+def _when(counted: Counted) -> int | None:
+    return counted.at_ms
+
+
+def _digest_of(*parts: str) -> str:
+    return blake2b("\n".join(parts).encode(), digest_size=10).hexdigest()
+
+
+def _recipients(draft: Draft, known: Known) -> Sequence[str]:
+    if isinstance(draft.audience, People):
+        return draft.audience.user_ids
+    if draft.alert_type is not None:
+        return told((Group.ONCALL, Group.ADMINS), known, draft.alert_type)
+    return ()
+
+
+def listed_as(delivery: Delivery) -> tuple[Channel, str]:
+    """Return the name of a delivery's address on a suppression list; devices are on no list, and have none."""
+    match delivery.address:
+        case EmailAddress(email=address) | PhoneNumber(phone=address):
+            return delivery.channel, digest(address)
+        case _:
+            return delivery.channel, ""
+
+
+def told(targets: Sequence[Group | User], known: Known, alert_type: str) -> tuple[str, ...]:
+    """Resolve an escalation step's targets to user ids, each once."""
+    user_ids: dict[str, None] = {}
+    for target in targets:
+        match target:
+            case User(user_id):
+                user_ids[user_id] = None
+            case Group.ONCALL:
+                user_ids |= dict.fromkeys(known.oncall[alert_type])
+            case Group.ADMINS:
+                user_ids |= dict.fromkeys(known.admins)
+    return tuple(user_ids)
