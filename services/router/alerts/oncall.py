@@ -12,14 +12,14 @@ Steps with the same time and the same channels are one step.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import chain
 from typing import TypeAlias
-from zoneinfo import ZoneInfo
 
 from shared.core.fields import unique
 from shared.core.model import Channel
+from shared.core.wall_clock import WEEKDAYS, instant, zone_of
 from shared.directory.people import (
     ADMINS_TARGET,
     ONCALL_TARGET,
@@ -28,8 +28,6 @@ from shared.directory.people import (
     Override,
     RotationLayer,
 )
-
-_WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
 class Group(StrEnum):
@@ -92,7 +90,7 @@ def _layer_on_call(layer: RotationLayer, at: datetime) -> tuple[str, ...]:
 
 def _turn(layer: RotationLayer, at: datetime) -> int | None:
     """Return which turn it is, counted from 0, or None before the first."""
-    zone = ZoneInfo(layer.timezone)
+    zone = zone_of(layer.timezone)
     # Naive on purpose: turns are steps on the wall clock.
     start = first = datetime.combine(layer.start, layer.handoff)
     if layer.every_hours is not None:
@@ -100,23 +98,18 @@ def _turn(layer: RotationLayer, at: datetime) -> int | None:
     elif layer.rotation == "weekly":
         length = timedelta(weeks=1)
         if layer.weekday is not None:
-            first -= timedelta(days=(start.weekday() - _WEEKDAYS.index(layer.weekday)) % 7)
+            first -= timedelta(days=(start.weekday() - WEEKDAYS.index(layer.weekday)) % 7)
     else:
         length = timedelta(days=1)
-    if at < _instant(start, zone):
+    if at < instant(start, zone):
         return None
     # The wall clock gives the turn up to a change of the clocks between the two; the instants decide.
     turn = (at.astimezone(zone).replace(tzinfo=None) - first) // length
-    while _instant(first + (turn + 1) * length, zone) <= at:
+    while instant(first + (turn + 1) * length, zone) <= at:
         turn += 1
-    while _instant(first + turn * length, zone) > at:
+    while instant(first + turn * length, zone) > at:
         turn -= 1
     return turn
-
-
-def _instant(wall: datetime, zone: ZoneInfo) -> datetime:
-    # fold=0 is the rule of RFC 5545. In UTC, because two times of one zone compare by the wall clock.
-    return wall.replace(tzinfo=zone, fold=0).astimezone(UTC)
 
 
 @dataclass(frozen=True, slots=True)
