@@ -14,9 +14,8 @@ from shared.core.errors import DeliveryRefused, Reason
 from shared.core.model import PhoneNumber, Priority
 from shared.delivery.attempt import Attempt
 from shared.store.keys import Keys
-from shared.store.store import Store, load_script
-
-_cap = load_script(__package__, "sms_cap")
+from shared.store.store import Store
+from shared.store.windows import Ask, Windows
 
 # Numbers are given to carriers, and rented out, in blocks of 10,000.
 BLOCK_DIGITS = 4
@@ -42,7 +41,7 @@ class Caps:
     """Counts in the store."""
 
     def __init__(self, store: Store, keys: Keys, limits: CapLimits) -> None:
-        self._store = store
+        self._windows = Windows(store)
         self._keys = keys
         self._limits = limits
 
@@ -64,6 +63,7 @@ class Caps:
             await self._take("prefix", prefix_key(self._keys, prefix), name, limits.per_prefix)
 
     async def _take(self, cap: str, key: str, name: str, most: int) -> None:
-        if most and not await self._store.script(_cap, f"{key}:cap", name, most, self._limits.window_s * 1000):
+        ask = Ask(f"{key}:cap", name, most, self._limits.window_s * 1000, "retry")
+        if most and not await self._windows.lets_in(ask):
             metrics.capped.labels(cap).inc()
             raise DeliveryRefused(Reason.RATE_CAPPED, f"more than {most} for one {cap}")

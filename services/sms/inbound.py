@@ -14,11 +14,10 @@ from services.sms.keys import inbound_key, number_key
 from services.sms.keywords import Asked, Request
 from services.sms.unwanted import Unwanted
 from shared.store.keys import Keys
-from shared.store.store import Store, load_script
+from shared.store.store import Store
+from shared.store.windows import Ask, Windows
 
 log = logging.getLogger(__name__)
-
-_cap = load_script(__package__, "sms_cap")
 
 _REMEMBERED_S = 86_400
 _NO_ALERT = b"-"
@@ -33,6 +32,7 @@ class Inbound:
 
     def __init__(self, store: Store, keys: Keys, unwanted: Unwanted, alerts: SentAlerts) -> None:
         self._store = store
+        self._windows = Windows(store)
         self._keys = keys
         self._unwanted = unwanted
         self._alerts = alerts
@@ -88,4 +88,5 @@ class Inbound:
             return None
         kind, most = ("help", HELP_MOST) if say.is_help else ("questions", QUESTIONS_MOST)
         key = f"{number_key(self._keys, phone)}:{kind}"
-        return say.text if await self._store.script(_cap, key, message_id, most, ANSWERS_WITHIN_MS) else None
+        ask = Ask(key, message_id, most, ANSWERS_WITHIN_MS, "retry")
+        return say.text if await self._windows.lets_in(ask) else None

@@ -32,7 +32,7 @@ from shared.core.topics import PLAIN_PUBLISHER
 from shared.ledger.rows import ATTEMPTS_KEPT, attempt_text, is_readable, letter_of, spec_field, state_of
 from shared.store.keys import IDEMPOTENCY_WINDOW_S, PACKET_WINDOW_S, SHARDS, Keys, shard_of_id
 from shared.store.replies import object_or_none, pairs, read_object
-from shared.store.store import Store, load_script
+from shared.store.store import Store, each, load_script
 
 log = logging.getLogger(__name__)
 
@@ -809,22 +809,6 @@ def _alert_of(found: Sequence[bytes | None] | ResponseError) -> AlertState | Non
     text, cancelled = found
     state = alert_state(text)
     return None if cancelled and state is AlertState.OPEN else state
-
-
-async def each(futures: Iterable["asyncio.Future[Any]"]) -> list[Any]:
-    """Wait for all answers; what the store could not do on one shard disturbs no other.
-
-    Returns:
-        The answers, and a ``ResponseError`` in the place of one that there is not.
-
-    Raises:
-        StoreUnavailable: it did not answer.
-    """
-    answers = await asyncio.gather(*futures, return_exceptions=True)
-    for answer in answers:
-        if isinstance(answer, BaseException) and not isinstance(answer, ResponseError):
-            raise answer
-    return answers
 
 
 def _text(name: bytes) -> str:

@@ -18,7 +18,7 @@ from redis.exceptions import ResponseError
 from shared.core.clock import epoch_ms, from_epoch_ms
 from shared.core.errors import Reason
 from shared.core.model import Priority, State
-from shared.ledger.ledger import ROUTER_LANE, AlertState, alert_state, each, is_notification_id
+from shared.ledger.ledger import ROUTER_LANE, AlertState, alert_state, is_notification_id
 from shared.ledger.rows import (
     ATTEMPTS_KEPT,
     DAMAGED,
@@ -36,7 +36,7 @@ from shared.ledger.rows import (
 )
 from shared.store.keys import SHARDS, Keys, milliseconds_of_id
 from shared.store.replies import pairs, read_object, scored
-from shared.store.store import Store
+from shared.store.store import Store, each
 
 UNREADABLE = Reason.UNREADABLE.value
 

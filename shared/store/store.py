@@ -11,14 +11,17 @@ what a later write elsewhere relies on. A call that can be made again from what 
 """
 
 import asyncio
+from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 from typing import Any, Self
 
+from redis.exceptions import ResponseError
+
 from shared.store.call_queue import PIPELINE_LIMIT, Barrier, Call, Script, type_of_arg
 from shared.store.url import servers_of
 
-__all__ = ["PIPELINE_LIMIT", "Script", "Store", "load_script"]
+__all__ = ["PIPELINE_LIMIT", "Script", "Store", "each", "load_script"]
 
 
 @cache
@@ -106,6 +109,22 @@ class Store:
     def _put(self, call: Call, *, lasting: bool) -> "asyncio.Future[Any]":
         self._servers.put(call, lasting=lasting)
         return call.future
+
+
+async def each(futures: Iterable["asyncio.Future[Any]"]) -> list[Any]:
+    """Wait for all answers; what the store could not do of one call disturbs no other.
+
+    Returns:
+        The answers, and a ``ResponseError`` in the place of one that there is not.
+
+    Raises:
+        StoreUnavailable: it did not answer.
+    """
+    answers = await asyncio.gather(*futures, return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException) and not isinstance(answer, ResponseError):
+            raise answer
+    return answers
 
 
 def _call(script: Script | None, arguments: tuple[type_of_arg, ...]) -> Call:

@@ -13,7 +13,7 @@ import itertools
 import logging
 import math
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -26,9 +26,9 @@ from shared.core.model import Priority
 from shared.core.rates import Rate
 from shared.core.topics import PLAIN_PUBLISHER
 from shared.directory.publishers import Publisher, Publishers, may_be_named
-from shared.ledger.ledger import each
 from shared.store.keys import Keys
-from shared.store.store import Store, load_script
+from shared.store.store import Store
+from shared.store.windows import Ask, Windows
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,6 @@ KNOWN_MOST = 1_000
 TOLD_EVERY_S = 10.0
 NAMED_MOST = 20
 
-_take = load_script(__package__, "rate")
 _URGENCY = {priority: number for number, priority in enumerate(Priority)}
 # What one is without a record.
 NO_RECORD = Publisher()
@@ -70,6 +69,7 @@ class Admission:
         self._store = store
         self._keys = keys
         self._publishers = Publishers(store, keys)
+        self._windows = Windows(store)
         self._default = default
         self._known: dict[str, tuple[float, Publisher]] = {}
         self._refused: Counter[str] = Counter()
@@ -119,31 +119,27 @@ class Admission:
         Raises:
             StoreUnavailable: the store does not answer.
         """
-        places: defaultdict[str, list[int]] = defaultdict(list)
-        for index, one in enumerate(asked):
-            places[one.publisher].append(index)
+        rates = {name: self.rate_of(name, records[name]) for name in {one.publisher for one in asked}}
+        limited = [index for index, one in enumerate(asked) if rates[one.publisher].is_limit]
+        asks = [_ask(self._keys, asked[index], rates[asked[index].publisher]) for index in limited]
         waits_s = [0] * len(asked)
-        limited = [(name, rate) for name in places if (rate := self.rate_of(name, records[name])).is_limit]
-        answers = [
-            self._store.submit_script(
-                _take, self._keys.publisher(name), rate.count, rate.window_s * 1000,
-                *(asked[index].name for index in places[name]),
-            )
-            for name, rate in limited
-        ]  # fmt: skip
-        for (name, _), answer in zip(limited, await each(answers), strict=True):
-            if isinstance(answer, ResponseError):
-                log.error("a publisher's rate cannot be counted, so it has none")
-                continue
-            wait_ms, refused = answer
-            for at in refused:
-                waits_s[places[name][at]] = max(1, math.ceil(wait_ms / 1000))
-            if refused:
-                self._tell(name, len(refused))
+        damaged: set[str] = set()
+        refused: Counter[str] = Counter()
+        for index, counted in zip(limited, await self._windows.count(asks), strict=True):
+            publisher = asked[index].publisher
+            if counted.damaged:
+                damaged.add(publisher)
+            elif counted.at_ms is None:
+                waits_s[index] = max(1, math.ceil(counted.wait_ms / 1000))
+                refused[publisher] += 1
+        for _ in damaged:
+            log.error("a publisher's rate cannot be counted, so it has none")
+        if refused:
+            self._tell(refused)
         return waits_s
 
-    def _tell(self, name: str, count: int) -> None:
-        self._refused[name] += count
+    def _tell(self, refused: Counter[str]) -> None:
+        self._refused += refused
         now_s = time.monotonic()
         if now_s - self._told_s >= TOLD_EVERY_S:
             # A name that no login can have is a stranger's text.
@@ -152,6 +148,10 @@ class Admission:
             log.warning("publishes over their publisher's rate refused", extra=extra)
             self._refused.clear()
             self._told_s = now_s
+
+
+def _ask(keys: Keys, one: Asked, rate: Rate) -> Ask:
+    return Ask(f"{keys.publisher(one.publisher)}:rate", one.name, rate.count, rate.window_s * 1000, "retry")
 
 
 _number = itertools.count()
