@@ -434,7 +434,7 @@ class Ledger:
             record.share,
             SHARD_ROWS,
             *_needs_args(record.rows),
-            *_row_args(record.rows),
+            *row_args(record.rows),
             lasting=True,
         )
 
@@ -514,7 +514,7 @@ class Ledger:
             "" if outcome.refusals is None or not outcome.refusals + claim.refusals else outcome.refusals,
             SHARD_ROWS,
             *_needs_args(outcome.then),
-            *_counted(_row_args(outcome.then)),
+            *_counted(row_args(outcome.then)),
             *(_part_args(outcome.part) if outcome.part else ()),
         )
         if isinstance(answer, bytes):
@@ -856,7 +856,7 @@ def _counted(args: list[str | int]) -> list[str | int]:
 def _part_args(part: Part) -> list[str | int]:
     until_ms = max((new.row.expires_ms for new in part.rows), default=0)
     notification = part.notification
-    return [notification.id, notification.written(), until_ms, int(part.is_shared), *_row_args(part.rows)]
+    return [notification.id, notification.written(), until_ms, int(part.is_shared), *row_args(part.rows)]
 
 
 def _needs_args(rows: Iterable[NewRow]) -> list[str | int]:
@@ -865,7 +865,8 @@ def _needs_args(rows: Iterable[NewRow]) -> list[str | int]:
     return [2 * len(needs), *(part for pair in needs.items() for part in pair)]
 
 
-def _row_args(rows: Iterable[NewRow]) -> list[str | int]:
+def row_args(rows: Iterable[NewRow]) -> list[str | int]:
+    """Write rows as ``add_rows`` in ``shared/ledger/lua/ledger.lua`` reads them."""
     args: list[str | int] = []
     for new in rows:
         row = new.row

@@ -200,6 +200,43 @@ local function count_open(record, row, step)
   return count_record(record, step)
 end
 
+-- A digest is a record with one row that closes it (digest_add.lua). Its items are counted by channel, in base:items: what
+-- came in, left with a digest that was closed, was taken out, and waits.
+local function count_items(channel, word, step)
+  if step ~= 0 then count_field(base .. ':items', channel .. '|' .. word, step) end
+end
+
+-- A record has ended: what stands beside it goes with it. If it is a digest that nobody has closed (it was cancelled, its
+-- deadline has passed, or it cannot be read), then its items are taken out, and the next one of its group opens another.
+local function end_digest(id, record, state, kept_s)
+  local members = base .. ':members:' .. id
+  if state == 'open' then
+    local channel, group = string.match(redis.call('HGET', record, 'digest:as') or '', '^(%a+)|(%x+)|')
+    redis.call('HSET', record, 'digest', 'dropped')
+    if channel then
+      local count, pointer = redis.call('ZCARD', members), base .. ':digest:' .. group
+      redis.call('ZREM', base .. ':digests:' .. channel, id)
+      count_items(channel, 'waiting', -count)
+      count_items(channel, 'taken_out', count)
+      if redis.call('HGET', pointer, 'id') == id then
+        redis.call('PEXPIREAT', pointer, number(count_of(redis.call('HGET', record, 'digest:ends'))))
+      end
+    end
+  end
+  for _, key in ipairs({members, base .. ':texts:' .. id, base .. ':left_out:' .. id}) do
+    redis.call('EXPIRE', key, kept_s)
+  end
+end
+
+-- Let a record that has ended go when its time is over.
+local function expire_record(id, record, retention_s)
+  -- Not before its parts, which end at their deadline at the latest.
+  local found = redis.call('HMGET', record, 'until', 'digest')
+  local kept_s = retention_s + math.ceil(math.max(0, count_of(found[1]) - now) / 1000)
+  redis.call('EXPIRE', record, kept_s)
+  if found[2] then end_digest(id, record, found[2], kept_s) end
+end
+
 -- End a row once; the caller has made sure that it is open.
 local function end_row(id, record, key, row, state, reason, retention_s)
   -- What is in somebody's hands is neither in a window nor waits.
@@ -214,9 +251,7 @@ local function end_row(id, record, key, row, state, reason, retention_s)
     redis.call('ZADD', base .. ':dead', now, row.lane .. '|' .. id .. '|' .. key)
   end
   if count_open(record, row, -1) <= 0 then
-    -- Not before its parts, which end at their deadline at the latest.
-    local until_ms = count_of(redis.call('HGET', record, 'until'))
-    redis.call('EXPIRE', record, retention_s + math.ceil(math.max(0, until_ms - now) / 1000))
+    expire_record(id, record, retention_s)
   end
 end
 
@@ -302,7 +337,7 @@ local function quarantine(lane, id, key, retention_s)
     left = count_record(record, 0)
   end
   if left <= 0 then
-    redis.call('EXPIRE', record, retention_s)
+    expire_record(id, record, retention_s)
   end
 end
 
