@@ -2,16 +2,21 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 from services.router.intake.actions import Actions
 from services.router.intake.admission import Admission
 from services.router.intake.intake import Intake
+from services.router.planning.compose import NO_TEMPLATES
+from services.router.planning.lookups import Lookups
 from services.router.planning.planner import Planner
 from services.router.planning.stages import STAGES, Stage
-from shared.core.clock import SystemClock
+from services.router.templates.folder import Templates
+from shared.core.clock import Clock, SystemClock
 from shared.core.model import Channel
 from shared.core.rates import Rate
 from shared.core.topics import Lane, Topics
+from shared.directory.catalogue import Catalogues
 from shared.directory.directory import Directory
 from shared.directory.publishers import Publishers
 from shared.directory.suppression import Suppressions
@@ -23,6 +28,21 @@ from shared.ledger.rejections import Rejections
 from shared.mqtt.reconnecting import BrokerLink
 from shared.store.keys import Keys
 from shared.store.store import Store
+from shared.store.windows import Windows
+
+
+def a_planner(
+    store: Store | None = None,
+    clock: Clock | None = None,
+    templates: Templates = NO_TEMPLATES,
+    stages: Sequence[Stage] = STAGES,
+    **settings: Any,
+) -> Planner:
+    """Build a planner as the service does; without a store one for what has been looked up."""
+    store, keys, clock = store or Store("redis://localhost"), Keys(), clock or SystemClock()
+    settings = {"windows": Windows(store), **settings}
+    lookups = Lookups(Directory(store, keys, clock), Catalogues(store, keys), keys, clock, 300, **settings)
+    return Planner(lookups, templates, stages=stages)
 
 
 def an_intake(
@@ -42,13 +62,14 @@ def an_intake(
     return Intake(
         topics=topics,
         ledger=ledger,
-        planner=Planner(directory, clock, 300, stages=stages),
+        planner=a_planner(store, clock, stages=stages),
         actions=Actions(
             ledger=ledger,
             directory=directory,
             suppressions=Suppressions(store, keys, Channel.EMAIL, clock),
             sessions=Sessions(store, keys, inbox, directory, FeedMirror(feed)),
             publishers=Publishers(store, keys),
+            catalogues=Catalogues(store, keys),
             topics=topics,
             clock=clock,
         ),

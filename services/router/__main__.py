@@ -62,6 +62,7 @@ async def route(context: Context[RouterSettings]) -> None:
         windows=Windows(context.store),
         daily_limit=settings.router_person_daily_limit,
         quiet_hours=settings.router_quiet_hours,
+        release_within_s=settings.router_release_within_s,
     )
     planner = Planner(lookups, templates)
     inbox = Inbox(context.store, context.keys, settings.inbox_limit, settings.inbox_retention)

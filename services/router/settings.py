@@ -35,4 +35,7 @@ class RouterSettings(CommonSettings):
     router_quiet_hours: QuietHours | None = Field(
         None, description="quiet hours of everybody whom nobody else says any for, as JSON"
     )
+    router_release_within_s: float = Field(
+        60, ge=0, le=3600, description="what quiet hours have held leaves spread over so long after them, seconds"
+    )
     templates_dir: Path | None = Field(None, description="folder of the templates that notifications may name")

@@ -93,7 +93,7 @@ class Action(_Frozen):
 
     Attributes:
         url: where it leads.
-        topic: pressing it is published on ``notifications/actions/{notification id}/{id}``; a text says what it is about.
+        topic: pressing it is published on ``notifications/actions/{notification_id}/{id}``, with this text.
     """
 
     id: str

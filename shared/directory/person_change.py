@@ -1,7 +1,8 @@
 """What a write to the directory changes of one user: it sets the fields that it names and leaves the others.
 
 A write is a JSON merge patch (RFC 7396). A field that is null is cleared, ``preferences`` is merged channel by channel
-and category by category, and a list replaces the list before. Promises that a change which passed leaves a record that can be read.
+and category by category, and a list replaces the list before. Promises that a change which passed leaves a record that
+can be read.
 """
 
 from collections.abc import Mapping

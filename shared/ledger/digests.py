@@ -24,9 +24,9 @@ from redis.exceptions import ResponseError
 
 from shared.core.channels import Channel
 from shared.core.model import Notification
-from shared.ledger.ledger import AlertState, NewRow, alert_state, each, row_args
+from shared.ledger.ledger import AlertState, NewRow, alert_state, row_args
 from shared.store.keys import Keys, shard_of_id, shard_of_key
-from shared.store.store import Store, load_script
+from shared.store.store import Store, each, load_script
 
 # For how long after its window an item that is added again is known.
 REMEMBERED_S = 86400

@@ -18,7 +18,8 @@ from services.realtime.access.bodies import read_json
 from services.realtime.http.shapes import BounceOutcomes, Error, Frame, Inbox, Ticket, WebPushKey
 from services.realtime.publish.shapes import Accepted, Duplicate, NotPublished
 from shared.core.topics import Kind, Topics
-from shared.directory.people import Person, Preferences
+from shared.directory.people import Person
+from shared.directory.preferences import Preferences
 from shared.mqtt.packets import Incoming
 from tests.bounces import every_secret, mailgun
 from tests.conftest import EmptyStore

@@ -11,8 +11,9 @@ import pytest_asyncio
 
 from shared.core.model import Platform
 from shared.directory.directory import Directory, Members
-from shared.directory.people import MobileDevice, OnCall, OwnChoices, Person, Preferences
+from shared.directory.people import MobileDevice, OnCall, OwnChoices, Person
 from shared.directory.person_change import PersonChange
+from shared.directory.preferences import Preferences
 from shared.store.keys import Keys
 from shared.store.store import Store
 from tests.conftest import EmptyStore

@@ -13,7 +13,8 @@ from carillon.local.servers import LocalServer
 from services.realtime.sessions.close_codes import GOING_AWAY
 from services.realtime.sessions.frames import Frame
 from shared.core.model import UserInbox
-from shared.directory.people import Person, Preferences
+from shared.directory.people import Person
+from shared.directory.preferences import Preferences
 from shared.mqtt.connection import Broker
 from shared.store.keys import new_notification_id, order_of
 from tests.conftest import EmptyStore

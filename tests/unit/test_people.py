@@ -21,10 +21,10 @@ from shared.directory.people import (
     OnCall,
     Override,
     Person,
-    Preferences,
     RotationLayer,
     WebDevice,
 )
+from shared.directory.preferences import Preferences
 
 P256DH = urlsafe_b64encode(b"\x04" + bytes(range(64))).decode().rstrip("=")
 AUTH = urlsafe_b64encode(bytes(range(16))).decode().rstrip("=")

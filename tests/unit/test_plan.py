@@ -9,9 +9,10 @@ import pytest
 
 from services.router.alerts.oncall import Chain, Group, Step, User
 from services.router.planning.compose import Draft
+from services.router.planning.facts import Facts
+from services.router.planning.lookups import Known
 from services.router.planning.person import crowd_channels, plan_feed, plan_person
-from services.router.planning.planner import Known, Planner
-from services.router.planning.stages import Facts
+from services.router.planning.planner import Planner
 from services.router.planning.tasks import CHAIN, Crowd, Escalation, People, Plan, Task, read_chain
 from shared.core.errors import Reason
 from shared.core.model import (
@@ -31,12 +32,11 @@ from shared.core.model import (
     WebSubscription,
 )
 from shared.core.topics import Kind
-from shared.directory.directory import Directory
 from shared.directory.people import ESCALATION_STEPS, NOTIFY_TARGETS, REPEATS, Person
 from shared.ledger.ledger import NewRow
-from shared.store.keys import Keys, new_notification_id
-from shared.store.store import Store
+from shared.store.keys import new_notification_id
 from tests.fakes.clock import StandingClock
+from tests.router import a_planner
 
 EXPIRES_MS = 2**41
 ACCEPTED_MS = 2**40
@@ -275,7 +275,7 @@ def test_a_round_of_an_escalation_tells_again_but_the_inbox_holds_it_once() -> N
 def test_a_crowd_is_planned_person_by_person_for_everything_but_realtime(
     priority: Priority, channels: tuple[Channel, ...] | None, found: set[Channel]
 ) -> None:
-    assert set(crowd_channels(notification(priority, channels))) == found
+    assert set(crowd_channels(notification(priority, channels), None)) == found
 
 
 def test_a_broadcast_is_one_realtime_delivery() -> None:
@@ -293,7 +293,7 @@ LIFETIME_MS = EXPIRES_MS - ACCEPTED_MS
 @pytest.fixture
 def planner() -> Planner:
     # Planning reads nothing: the store is never opened.
-    return Planner(Directory(Store("redis://localhost"), Keys()), StandingClock(), 300.0)
+    return a_planner(clock=StandingClock())
 
 
 def known(

@@ -5,19 +5,19 @@ from typing import Any
 import pytest
 
 from services.router.planning.compose import Draft
+from services.router.planning.facts import NO_FACTS, Facts
+from services.router.planning.lookups import Known
 from services.router.planning.person import plan_person
-from services.router.planning.planner import Known, Planner
-from services.router.planning.stages import KEEP, NO_FACTS, Candidate, Decision, Facts, Hold, Stage, Suppress, decide
+from services.router.planning.stages import KEEP, Candidate, Decision, Hold, Stage, Suppress, decide
 from services.router.planning.tasks import People
 from shared.core.errors import Reason
 from shared.core.model import Channel, Content, Delivery, EmailAddress, Notification, Platform, Priority
 from shared.core.topics import Kind
-from shared.directory.directory import Directory
 from shared.directory.people import Person
 from shared.ledger.ledger import NewRow
-from shared.store.keys import Keys, new_notification_id
-from shared.store.store import Store
+from shared.store.keys import new_notification_id
 from tests.fakes.clock import StandingClock
+from tests.router import a_planner
 
 ACCEPTED_MS = 1_000_000
 EXPIRES_MS = 9_000_000
@@ -101,7 +101,7 @@ def test_an_address_that_the_publishers_own_channels_leave_out_names_them() -> N
         expires_ms=EXPIRES_MS,
     )
     # Planning reads nothing: the store is never opened.
-    planner = Planner(Directory(Store("redis://localhost"), Keys()), StandingClock(), 300)
+    planner = a_planner(clock=StandingClock())
 
     def planned(channels: tuple[Channel, ...] | None) -> dict[str, str | None]:
         one = notification(Priority.NORMAL, channels)

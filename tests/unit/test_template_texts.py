@@ -12,19 +12,17 @@ from services.router.payloads.mails import BATCH_TEMPLATED
 from services.router.payloads.parse import parse
 from services.router.payloads.rejection import Rejected
 from services.router.planning.compose import Draft, compose
-from services.router.planning.planner import Known, Planner
+from services.router.planning.lookups import Known
 from services.router.planning.tasks import Crowd, FanOut
 from services.router.templates.folder import Templates, load
 from shared.core.clock import epoch_ms
 from shared.core.model import Channel, Content, Delivery, TemplateUse
 from shared.core.topics import Kind
 from shared.delivery.attempt import Attempt
-from shared.directory.directory import Directory
 from shared.directory.people import Person
 from shared.ledger.ledger import NewRow
-from shared.store.keys import Keys
-from shared.store.store import Store
 from tests.fakes.clock import StandingClock
+from tests.router import a_planner
 
 NOW = datetime(2026, 1, 5, 9, tzinfo=UTC)
 NOW_MS = epoch_ms(NOW)
@@ -94,7 +92,7 @@ def test_direct_sms_and_push_have_texts_of_their_own(templates: Templates) -> No
 def test_a_person_is_told_in_their_language_and_time_on_every_channel(templates: Templates) -> None:
     one = draft(templates, Kind.REALTIME_USER, USER, priority="critical", locale="fr")
     assert one.notification.template == TemplateUse(name="hello", locale="fr")
-    planner = Planner(Directory(Store("redis://localhost"), Keys()), StandingClock(), 300.0, templates)
+    planner = a_planner(clock=StandingClock(), templates=templates)
     person = Person.model_validate(
         {
             "user_id": "user123", "email": "user@example.com", "phone": "+14155550123", "locale": "en-GB",
@@ -114,7 +112,7 @@ def test_a_person_is_told_in_their_language_and_time_on_every_channel(templates:
 
 def test_a_reader_of_whom_nothing_is_known_gets_what_the_publisher_named(templates: Templates) -> None:
     one = draft(templates, Kind.REALTIME_USER, USER, locale="fr")
-    planner = Planner(Directory(Store("redis://localhost"), Keys()), StandingClock(), 300.0, templates)
+    planner = a_planner(clock=StandingClock(), templates=templates)
     rows = planner.first_rows(one, Known({"user123": Person(user_id="user123")}, {}, {}, ()))
     (row,) = [new.row for new in rows if isinstance(new.row, Delivery) and not new.state.is_end]
     # The same words as the notification's own are written once.
@@ -123,7 +121,7 @@ def test_a_reader_of_whom_nothing_is_known_gets_what_the_publisher_named(templat
 
 def test_a_template_that_is_gone_when_people_are_planned_leaves_the_words_of_acceptance(templates: Templates) -> None:
     one = draft(templates, Kind.REALTIME_USER, USER)
-    planner = Planner(Directory(Store("redis://localhost"), Keys()), StandingClock(), 300.0, {})
+    planner = a_planner(clock=StandingClock(), templates={})
     rows = planner.first_rows(one, Known({"user123": Person(user_id="user123", locale="fr")}, {}, {}, ()))
     assert contents(rows, one)["user123", Channel.REALTIME].title == "Hello User 123"
 
@@ -131,7 +129,7 @@ def test_a_template_that_is_gone_when_people_are_planned_leaves_the_words_of_acc
 def test_a_broadcast_is_in_the_feed_in_one_language(templates: Templates) -> None:
     one = draft(templates, Kind.REALTIME_BROADCAST, {}, target_groups=["g"])
     assert one.audience == Crowd(groups=("g",))
-    planner = Planner(Directory(Store("redis://localhost"), Keys()), StandingClock(), 300.0, templates)
+    planner = a_planner(clock=StandingClock(), templates=templates)
     feed, page = planner.first_rows(one, Known({}, {}, {}, ()))
     assert isinstance(feed.row, Delivery)
     assert feed.row.content is None

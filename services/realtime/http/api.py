@@ -17,8 +17,10 @@ from services.realtime.http.shapes import NOTE_CHARS, PAGE_DEFAULT, PAGE_MOST, T
 from services.realtime.node.changes import Changes
 from services.realtime.sessions.alert_states import AlertStates
 from shared.core.clock import Clock
+from shared.core.model import Channel
 from shared.directory.directory import Directory
-from shared.directory.people import DEVICES, Device, OwnChoices, Person, Preferences
+from shared.directory.people import DEVICES, Device, OwnChoices, Person
+from shared.directory.preferences import Preferences
 from shared.inbox.inbox import Change
 from shared.inbox.timeline import Mark
 from shared.ledger.acknowledging import Acknowledging
@@ -110,7 +112,7 @@ class Api:
         person = await self._directory.person((await self._guard.user(request)).user_id)
         if person is None:
             raise _unknown_user()
-        return _json(person.preferences.model_dump_json())
+        return _json(_effective(person))
 
     async def put_preferences(self, request: web.Request) -> web.Response:
         """Replace the user's own choices. For a channel that is not named, the directory decides again."""
@@ -121,7 +123,7 @@ class Api:
             raise from_validation(error) from None
         person = await self._choose(user_id, lambda _, own: own.model_copy(update={"preferences": preferences}))
         await self._changes.person_changed(user_id)
-        return _json(person.preferences.model_dump_json())
+        return _json(_effective(person))
 
     async def add_device(self, request: web.Request) -> web.Response:
         """Add a device for pushes. A device that is known already counts as registered now."""
@@ -177,6 +179,11 @@ class Api:
             # A token does not make somebody a recipient: it may outlive a record that was deleted on purpose.
             raise _unknown_user()
         return person
+
+
+def _effective(person: Person) -> str:
+    on = {channel.value: person.choice(channel).on for channel in Channel}
+    return Preferences(**on).model_dump_json(exclude={"categories"})
 
 
 def _unknown_user() -> Refusal:

@@ -31,7 +31,7 @@ from services.realtime.http.shapes import (
     Ticket,
     WebPushKey,
 )
-from shared.directory.people import Preferences
+from shared.directory.preferences import Preferences
 from shared.directory.unsubscribe import PATH as UNSUBSCRIBE_PATH
 
 Tag = Literal["live", "inbox", "user", "alerts", "publishers", "bounces"]

@@ -83,9 +83,7 @@ class Actions:
                 messages += await self._forget(publish.user_id)
             case PersonChange() | OnCall() | NamedPublisher() | NamedCategory() | NamedTenant():
                 await self._put(publish)
-            case (
-                control.DeleteOnCall() | control.DeletePublisher() | control.DeleteCategory() | control.DeleteTenant()
-            ):
+            case control.DeleteOnCall() | control.DeletePublisher() | control.DeleteCategory() | control.DeleteTenant():
                 await self._delete(publish)
             case control.Suppress():
                 await self._suppress(publish)

@@ -361,7 +361,9 @@ def _say_templated(
             content = _written(templates, publish, Channel.EMAIL, tenant=tenant)
             return Said(content, direct=(_mail_delivery(publish, 0, times),))
         case t.TemplatedSms():
-            return Said(_written(templates, publish, Channel.SMS, tenant=tenant), direct=(_sms_delivery(publish, times),))
+            return Said(
+                _written(templates, publish, Channel.SMS, tenant=tenant), direct=(_sms_delivery(publish, times),)
+            )
         case t.TemplatedPush():
             audience, direct = _push_to(publish, times)
             content = _written(templates, publish, Channel.PUSH, for_people=audience is not None, tenant=tenant)

@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from shared.ledger.digests import Digests, Item, Opening, StillOpen
-
 from services.router.planning.lookups import Known, zone_of
 from services.router.planning.planner import Planner
 from services.router.planning.stages import of_digest, rhythm_of
@@ -27,6 +25,7 @@ from shared.core.wall_clock import next_day, next_hour, next_time, next_week
 from shared.directory.categories import DigestSpec, KnownCategory
 from shared.directory.people import Person
 from shared.directory.preferences import Rhythm
+from shared.ledger.digests import Digests, Item, Opening, StillOpen
 from shared.ledger.ledger import NewRow, Outcome
 from shared.store.keys import new_notification_id
 

@@ -33,10 +33,12 @@ class Quiet:
 
     Attributes:
         rule: whose it is.
+        within_ms: what it has held leaves spread over this time after it.
     """
 
     until_ms: int
     rule: str
+    within_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,6 @@ from hashlib import blake2b
 from types import MappingProxyType
 from typing import NamedTuple
 
-from shared.store.windows import Ask, Counted, Windows
-
 from services.router.alerts.oncall import Chain, Group, User, escalation, on_call
 from services.router.planning.compose import Draft
 from services.router.planning.facts import NO_FACTS, Facts, Limit, Quiet, Then, UnusableKey, value_at
@@ -30,6 +28,7 @@ from shared.directory.suppression import Entry, Suppressions, digest
 from shared.directory.tenants import Tenant
 from shared.inbox.presence import Presence
 from shared.store.keys import Keys
+from shared.store.windows import Ask, Counted, Windows
 
 DAY_MS = 24 * 3600 * 1000
 
@@ -59,6 +58,7 @@ class Known:
         limits: the throttles that were counted, by notification and person.
         push_hold_ms: how long a push waits for somebody who is looking.
         quiet_hours: of everybody whom nobody else says any for.
+        release_within_ms: what quiet time has held leaves spread over so long.
     """
 
     people: dict[str, Person]
@@ -73,6 +73,7 @@ class Known:
     limits: Mapping[tuple[str, str], tuple[Limit, ...]] = field(default_factory=dict)
     push_hold_ms: int = 0
     quiet_hours: QuietHours | None = None
+    release_within_ms: int = 0
 
     def category(self, notification: Notification, name: str | None = None) -> KnownCategory | None:
         """Return a notification's category, or another one as it holds for its tenant."""
@@ -98,7 +99,7 @@ class Known:
     def _quiet(self, person: Person, tenant: Tenant | None, tenant_name: str | None) -> Quiet | None:
         snoozed = person.snooze_until
         if snoozed is not None and (until_ms := epoch_ms(snoozed)) > self.now_ms:
-            return Quiet(until_ms, "user:snooze")
+            return Quiet(until_ms, "user:snooze", self.release_within_ms)
         of_tenant = tenant.quiet_hours if tenant is not None else None
         for quiet, rule in (
             (person.quiet_hours, "user:quiet_hours"),
@@ -107,7 +108,7 @@ class Known:
         ):
             if quiet is not None:
                 until = quiet_until(quiet, zone_of(person, tenant), from_epoch_ms(self.now_ms))
-                return None if until is None else Quiet(epoch_ms(until), rule)
+                return None if until is None else Quiet(epoch_ms(until), rule, self.release_within_ms)
         return None
 
 
@@ -127,6 +128,7 @@ class Lookups:
         windows: counts throttles; None counts none.
         daily_limit: how many notifications a person hears within a day; 0 is no limit.
         quiet_hours: of everybody whom nobody else says any for.
+        release_within_s: what quiet time has held leaves spread over so long.
     """
 
     def __init__(
@@ -143,6 +145,7 @@ class Lookups:
         windows: Windows | None = None,
         daily_limit: int = 0,
         quiet_hours: QuietHours | None = None,
+        release_within_s: float = 0,
     ) -> None:
         self.directory = directory
         self._catalogues = catalogues
@@ -155,6 +158,7 @@ class Lookups:
         self._windows = windows
         self._daily_limit = daily_limit
         self._quiet_hours = quiet_hours
+        self._release_within_ms = round(release_within_s * 1000)
 
     async def of_drafts(self, drafts: Sequence[Draft]) -> Known:
         """Read what planning these drafts and their receipts need, and count them."""
@@ -244,7 +248,13 @@ class Lookups:
 
     def _known(self, known: Known) -> Known:
         now_ms = epoch_ms(self._clock.now())
-        return replace(known, now_ms=now_ms, push_hold_ms=self._push_hold_ms, quiet_hours=self._quiet_hours)
+        return replace(
+            known,
+            now_ms=now_ms,
+            push_hold_ms=self._push_hold_ms,
+            quiet_hours=self._quiet_hours,
+            release_within_ms=self._release_within_ms,
+        )
 
     async def _people(
         self, user_ids: Sequence[str], notifications: Sequence[Notification]
@@ -296,8 +306,8 @@ class Lookups:
                     value = ""
                 key = f"{base}:throttle:{_digest_of(category.name, notification.tenant or '', value)}"
                 then: Then = throttle.then
-                wants = "reserve" if then == "hold" else "refuse"
-                ask = Ask(key, name, throttle.limit, milliseconds(throttle.per), wants, always)
+                most, window_ms = throttle.limit, milliseconds(throttle.per)
+                ask = Ask(key, name, most, window_ms, "reserve" if then == "hold" else "refuse", always)
                 yield Counting(notification.id, user_id, ask, then, category.rule("throttle"))
             if self._daily_limit:
                 ask = Ask(f"{base}:heard", name, self._daily_limit, DAY_MS, "refuse", always)

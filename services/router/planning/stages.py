@@ -2,11 +2,12 @@
 
 A stage is asked about one candidate: a channel by which a person could be told. It keeps the channel, suppresses it,
 holds it until a time, or folds it into a digest. All facts were looked up for the whole batch before. The first stage
-that suppresses decides. If several hold, the longest hold counts. A channel that is folded is not held: its digest meets
-the quiet hours when it closes. The rule that decided is written down with the row, for example ``user:preference`` or
+that suppresses decides. If several hold, the longest hold counts. What is folded is not held: its digest meets the
+quiet hours when it closes. The rule that decided is written down with the row, for example ``user:preference`` or
 ``category:billing``. Traces and receipts name it.
 
-When a hold ends, ``AT_RELEASE`` are asked with the facts of that moment; when a digest closes, ``OF_DIGEST``.
+When a hold ends, the stages ``at_release`` are asked with the facts of that moment. When a digest closes, those
+``of_digest`` are.
 
 To add a rule, write a function and add it to ``STAGES`` at its place.
 """
@@ -23,9 +24,6 @@ from shared.directory.categories import DigestSpec
 from shared.directory.people import Person
 from shared.directory.preferences import Choice, Rhythm
 from shared.directory.routes import Route, platform_of, routes
-
-# What waited for one moment leaves spread over this time after it.
-RELEASED_WITHIN_MS = 60_000
 
 # Priorities whose push may wait a moment for somebody who sees the notification on the screen anyhow.
 MAY_WAIT = frozenset({Priority.LOW, Priority.NORMAL})
@@ -203,7 +201,7 @@ def quiet_hours(candidate: Candidate) -> Decision:
     if candidate.channel is Channel.REALTIME:
         return Keep(quiet.rule, silent=True)
     name = f"{candidate.notification.id}|{candidate.person.user_id}|{candidate.channel}"
-    return Hold(quiet.until_ms + _time_of_its_own(name, RELEASED_WITHIN_MS), quiet.rule, unless_seen=True)
+    return Hold(quiet.until_ms + _time_of_its_own(name, quiet.within_ms), quiet.rule, unless_seen=True)
 
 
 def _time_of_its_own(name: str, within_ms: int) -> int:

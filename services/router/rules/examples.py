@@ -8,6 +8,8 @@ from shared.core.topics import Kind
 # A level of a topic for each parameter.
 LEVELS: Mapping[str, str] = {
     "publisher": "shop",
+    "category": "comments",
+    "tenant": "acme",
     "user_id": "alice",
     "group_id": "operators",
     "alert_type": "system_failure",
@@ -21,6 +23,25 @@ LEVELS: Mapping[str, str] = {
 EXAMPLES: Mapping[Kind, tuple[dict[str, Any], ...]] = {
     Kind.DIRECTORY_PUBLISHER: (
         {"may": ["notifications/#"], "priority_at_most": "high", "rate": "100/1s", "share": 2.0},
+    ),
+    Kind.DIRECTORY_CATEGORY: (
+        {
+            "title": "Comments",
+            "policy": "opt_out",
+            "channels": {"email": True, "push": True},
+            "priority_at_most": "high",
+            "throttle": {"limit": 5, "per": "1h", "then": "fold", "key": "data.thread"},
+            "digest": {"window": "10m", "mode": "sliding", "at_most": "1h", "first": "now", "channels": ["email"]},
+        },
+    ),
+    Kind.DIRECTORY_TENANT: (
+        {
+            "title": "Acme",
+            "timezone": "Europe/Paris",
+            "locale": "fr",
+            "brand": {"name": "Acme", "logo_url": "https://acme.example/logo.png", "colour": "#0a7cff"},
+            "categories": {"comments": {"channels": {"email": False}}},
+        },
     ),
     Kind.DIRECTORY_USER: (
         {

@@ -67,7 +67,7 @@ _WORDS: Mapping[str, _Words] = {
         },
         {"one": "i {count} więcej", "few": "i {count} więcej", "many": "i {count} więcej", "other": "i {count} więcej"},
     ),
-    "ja": _Words({"other": "{category}：新着{count}件"}, {"other": "ほか{count}件"}),
+    "ja": _Words({"other": "{category}: 新着{count}件"}, {"other": "ほか{count}件"}),
     "ar": _Words(
         {
             "zero": "{category}: لا جديد",
