@@ -32,6 +32,8 @@ def row_document(row: TracedRow) -> dict[str, object]:
             "provider_id": row.confirmation.provider_id,
             "at": rfc3339(row.confirmation.at),
         }
+    if row.digest is not None:
+        document["digest"] = row.digest
     if row.broadcast:
         document["groups"] = row.groups
     if row.task is not None:
@@ -71,6 +73,12 @@ def task_text(row: TracedRow) -> str:
             return f"fan-out to {crowd}" + (f" after {task['after']}" if task.get("after") else "")
         case "escalate":
             return f"escalation step {task.get('round', '')}".rstrip()
+        case "recheck":
+            return f"{task.get('channel')} to {row.recipient}, held"
+        case "fold":
+            return f"{task.get('channel')} to {row.recipient}, into a digest"
+        case "close_digest":
+            return f"digest of {row.recipient} by {task.get('channel')}"
         case other:
             return str(other or row.key)
 

@@ -111,4 +111,5 @@ def _print_rows(rows: list[TracedRow]) -> None:
 def _notes(row: TracedRow) -> list[str]:
     later = [confirmation_line(row.confirmation)] if row.confirmation else []
     decided = [printable(f"decided by {row.rule}")] if row.rule else []
-    return [*decided, *(attempt_line(attempt) for attempt in row.attempts), *later]
+    digest = [f"in the digest {row.digest}"] if row.digest else []
+    return [*decided, *digest, *(attempt_line(attempt) for attempt in row.attempts), *later]

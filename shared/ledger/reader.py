@@ -48,7 +48,7 @@ _PAGE_ROWS = 200
 _ANSWER_FIELDS = ("acknowledged_by", "acknowledged_at", "resolved_at", "alert_by", "alert_at")
 
 # What a task's row says of itself; the rest of it is the planner's.
-_TASK_WORDS = ("do", "group", "after", "round", "alert_type")
+_TASK_WORDS = ("do", "group", "after", "round", "alert_type", "channel")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,7 @@ class TracedRow:
         attempts_made: as counted; ``attempts`` holds the newest that the ledger keeps, oldest first.
         task: what a task does; None for a delivery.
         rule: who decided that it is suppressed or held, where planning did.
+        digest: the notification in which it was told, of one that was folded.
         record_id: the record in which it stands: the notification, or a part of its fan-out.
     """
 
@@ -84,6 +85,7 @@ class TracedRow:
     confirmation: Confirmation | None = None
     record_id: str = ""
     rule: str | None = None
+    digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,12 @@ class Trace:
             part_of=said.get("part_of"),
             publisher=said.get("publisher"),
         )
+
+    async def members(self, notification_id: str, most: int) -> list[tuple[str, str]]:
+        """Return the first of what was folded into a digest, as record and row; nothing where it is none."""
+        key = f"{self._keys.shard_of(notification_id)}:members:{notification_id}"
+        found = await self._store.command("ZRANGE", key, 0, most - 1)
+        return [(record, row) for record, _, row in (_shown(each).partition("|") for each in found)]
 
     async def _parts(self, notification_id: str) -> list[str]:
         found = await self._store.command("LRANGE", self._keys.parts_of(notification_id), 0, -1)
@@ -295,7 +303,10 @@ def _is_dead(letter: DeadLetter, reason: str | None) -> bool:
 
 def _read_row(key: str, status: RowStatus, spec: Mapping[str, Any], history: Mapping[int, bytes | None]) -> TracedRow:
     address, what = (part if isinstance(part := spec.get(name), dict) else {} for name in ("address", "what"))
-    groups, recipient, rule = address.get("groups"), spec.get("recipient"), spec.get("rule")
+    groups, digest = address.get("groups"), spec.get("digest")
+    recipient, rule = (
+        spec.get(name) or what.get(other) for name, other in (("recipient", "user_id"), ("rule", "rule"))
+    )
     return TracedRow(
         key=key,
         lane=status.lane,
@@ -313,7 +324,8 @@ def _read_row(key: str, status: RowStatus, spec: Mapping[str, Any], history: Map
         task={word: what[word] for word in _TASK_WORDS if what.get(word) is not None}
         if status.lane == ROUTER_LANE
         else None,
-        rule=rule if isinstance(rule, str) else None,
+        rule=rule if rule and isinstance(rule, str) else None,
+        digest=digest if isinstance(digest, str) else None,
     )
 
 

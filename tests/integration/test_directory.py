@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import pytest_asyncio
 
-from shared.core.model import Platform
+from shared.core.model import Channel, Platform
 from shared.directory.directory import Directory, Members
 from shared.directory.people import MobileDevice, OnCall, OwnChoices, Person
 from shared.directory.person_change import PersonChange
@@ -40,6 +40,10 @@ def registering(token: str) -> Callable[[Person, OwnChoices], OwnChoices]:
     """Make the change of a person who registers a device."""
     device = MobileDevice(platform=Platform.IOS, token=token, registered_at=datetime.now(UTC))
     return lambda _, own: own.model_copy(update={"devices": (*own.devices, device)})
+
+
+def on(found: Person) -> dict[str, bool]:
+    return {channel.value: found.choice(channel).on for channel in Channel}
 
 
 def choosing(**channels: bool) -> Callable[[Person, OwnChoices], OwnChoices]:
@@ -304,13 +308,13 @@ async def test_what_a_person_chose_and_registered_outlives_a_write_to_the_direct
     await directory.put(person(preferences={"email": True, "push": False}, devices=[]))
     found = await directory.person("user123")
     assert found is not None
-    assert found.preferences == Preferences(email=False, sms=True, push=False)
+    assert on(found) == {"realtime": True, "email": False, "sms": True, "push": False}
     assert [device.identity for device in found.devices] == ["own"]
     # What is chosen no more is as the directory has it.
     await directory.choose("user123", choosing())
     found = await directory.person("user123")
     assert found is not None
-    assert found.preferences == Preferences(email=True, sms=True, push=False)
+    assert on(found) == {"realtime": True, "email": True, "sms": True, "push": False}
 
 
 @pytest.mark.parametrize("first_by", ["directory", "person"])
@@ -347,7 +351,9 @@ async def test_own_choices_that_cannot_be_read_count_as_none(
     await directory.put(person(email="user@example.com"))
     await opened.command("SET", f"{Keys().user('user123')}:own", '{"devices": "hunter2"}')
     with caplog.at_level(logging.ERROR):
-        assert await directory.person("user123") == person(email="user@example.com")
+        found = await directory.person("user123")
+        assert found is not None
+        assert (found.email, on(found)["email"]) == ("user@example.com", True)
     assert "unreadable" in caplog.text
     assert "hunter2" not in caplog.text
 

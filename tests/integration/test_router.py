@@ -259,6 +259,7 @@ async def test_a_receipt_says_what_will_not_happen(publisher: Publisher) -> None
         {"address": unsubscribed, "reason": "unsubscribed", "category": "news"},
     ]
     assert (await publisher.send(f"directory/user/{known}", record))["status"] == "accepted"
+    assert (await publisher.send("directory/category/news", {}))["status"] == "accepted"
     for report in reports:
         assert (await publisher.send("directory/suppress/email", report))["status"] == "accepted"
     nobody, said = unique("nobody"), {"message": "m"}
@@ -283,6 +284,9 @@ async def test_a_receipt_says_what_will_not_happen(publisher: Publisher) -> None
         ("email/send", MAIL | {"to": unsubscribed}, []),
         ("email/send", news, [{"field": "to", "problem": opted_out}]),
         ("email/send", news | {"priority": "critical"}, []),
+        ("email/send", MAIL | {"category": nobody}, [{"field": "category", "problem": "unknown category"}]),
+        ("email/batch", {"emails": [MAIL, MAIL | {"category": nobody}]},
+         [{"field": "emails.1.category", "problem": "unknown category"}]),
         ("email/batch", {"emails": [MAIL, MAIL | {"to": unwanted}, news]},
          [{"field": "emails.1.to", "problem": bounced}, {"field": "emails.2.to", "problem": opted_out}]),
         ("email/batch", {"emails": [MAIL | {"to": unwanted}] * 30},

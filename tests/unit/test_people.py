@@ -24,7 +24,6 @@ from shared.directory.people import (
     RotationLayer,
     WebDevice,
 )
-from shared.directory.preferences import Preferences
 
 P256DH = urlsafe_b64encode(b"\x04" + bytes(range(64))).decode().rstrip("=")
 AUTH = urlsafe_b64encode(bytes(range(16))).decode().rstrip("=")
@@ -81,7 +80,7 @@ def test_full_person_is_read_and_normalised() -> None:
     assert person.groups == ("ops", "web")
     assert person.is_admin
     assert person.locale == "de-CH"
-    assert person.preferences == Preferences(realtime=True, email=True, sms=True, push=True)
+    assert [person.choice(channel).on for channel in Channel] == [True, True, True, True]
     ios, android, web = person.devices
     assert isinstance(ios, MobileDevice)
     assert isinstance(android, MobileDevice)
@@ -92,7 +91,8 @@ def test_full_person_is_read_and_normalised() -> None:
 
 def test_person_needs_nothing_but_an_id() -> None:
     person = Person(user_id="user123")
-    assert person.preferences.model_dump() == {"realtime": True, "email": True, "sms": False, "push": True}
+    on = {channel.value: person.choice(channel).on for channel in Channel}
+    assert on == {"realtime": True, "email": True, "sms": False, "push": True}
     assert (person.email, person.phone, person.groups, person.devices, person.is_admin) == (None, None, (), (), False)
 
 

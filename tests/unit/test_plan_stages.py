@@ -58,7 +58,7 @@ def rules(rows: list[NewRow]) -> dict[str, str | None]:
             TO_ADA,
             {"email": "user@example.com"},
             NO_FACTS,
-            {"email": None, "sms": "user:preference"},
+            {"email": None, "sms": "system:default"},
         ),
         (Priority.HIGH, (Channel.EMAIL,), TO_ADA, {}, NO_FACTS, {"email": "user:address"}),
         (Priority.HIGH, (Channel.PUSH,), TO_ADA, {}, NO_FACTS, {"push": "user:address"}),

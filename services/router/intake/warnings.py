@@ -69,6 +69,10 @@ def _of_catalogue(publish: Publish, draft: Draft, known: Known) -> Iterator[Fiel
     category = known.category(notification)
     if name is not None and category is None:
         yield FieldProblem("category", UNKNOWN_CATEGORY)
+    if isinstance(publish, EmailBatch):
+        for index, mail in enumerate(publish.emails):
+            if mail.category not in (None, name) and known.category(notification, mail.category) is None:
+                yield FieldProblem(f"emails.{index}.category", UNKNOWN_CATEGORY)
     if notification.tenant is not None and known.tenant(notification) is None:
         yield FieldProblem("tenant", UNKNOWN_TENANT)
     said = getattr(publish, "priority", notification.priority)

@@ -1,0 +1,138 @@
+"""Who hears what, when and how often: categories, quiet hours, throttles and digests, from publish to person."""
+
+import uuid
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from carillon.local.stack import Stack
+from shared.store.keys import Keys
+from shared.store.store import Store
+from tests.command_line import CommandLine
+from tests.system import System, open_system
+from tests.waiting import eventually
+
+pytestmark = [pytest.mark.real_store, pytest.mark.real_broker, pytest.mark.asyncio(loop_scope="session")]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def attentive(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
+    """A system that lets go at once of what quiet hours have held."""
+    stack = Stack(tmp_path_factory.mktemp("attention"), settings={"ROUTER_RELEASE_WITHIN_S": "0"})
+    try:
+        await stack.start()
+        async with open_system(stack) as system:
+            yield system
+    finally:
+        await stack.stop()
+
+
+def name() -> str:
+    return f"c-{uuid.uuid4().hex[:8]}"
+
+
+async def user(system: System, **record: Any) -> str:
+    user_id = await system.person("reader")
+    await system.publish(f"directory/user/{user_id}", {"email": f"{user_id}@example.com", **record})
+    return user_id
+
+
+async def tell(system: System, user_id: str, message: str, **said: Any) -> str:
+    receipt = await system.publish(f"notifications/realtime/user/{user_id}", {"message": message, **said})
+    assert receipt.status == "accepted", receipt
+    return str(receipt.notification_id)
+
+
+async def mails(system: System, user_id: str, count: int, within_s: float = 10) -> list[str]:
+    found = await system.arrived(count, within_s, to=f"{user_id}@example.com", channel="email")
+    return [str(mail["title"]) for mail in found]
+
+
+async def test_a_category_widens_the_rule_and_a_persons_choice_is_the_last_word(attentive: System) -> None:
+    category = name()
+    receipt = await attentive.publish(f"directory/category/{category}", {"title": "Bills", "channels": {"email": True}})
+    assert receipt.status == "accepted"
+    person = await user(attentive)
+    await tell(attentive, person, "Paid", title="first", category=category)
+    assert await mails(attentive, person, 1) == ["first"]
+    await attentive.publish(f"directory/user/{person}", {"preferences": {"categories": {category: {"email": False}}}})
+    await tell(attentive, person, "Paid", title="second", category=category)
+    await tell(attentive, person, "Paid", title="third", priority="high")
+    assert await mails(attentive, person, 2) == ["first", "third"]
+
+
+async def test_an_unknown_category_is_a_warning(attentive: System) -> None:
+    person = await user(attentive)
+    receipt = await attentive.publish(
+        f"notifications/realtime/user/{person}", {"message": "x", "category": "never-heard-of"}
+    )
+    assert [warning.field for warning in receipt.warnings] == ["category"]
+
+
+async def test_quiet_time_holds_and_lets_go_again(attentive: System) -> None:
+    until = datetime.now(UTC) + timedelta(seconds=4)
+    person = await user(attentive, snooze_until=until.isoformat())
+    await tell(attentive, person, "x", title="held", priority="high")
+    await tell(attentive, person, "x", title="urgent", priority="critical")
+    assert await mails(attentive, person, 1) == ["urgent"]
+    shown = {entry["title"]: entry.get("silent") for entry in await attentive.inbox(person)}
+    assert shown == {"held": True, "urgent": None}
+    assert await mails(attentive, person, 2) == ["urgent", "held"]
+    assert datetime.now(UTC) >= until
+
+
+async def test_a_throttle_lets_through_as_many_as_it_says(attentive: System) -> None:
+    category = name()
+    throttle = {"limit": 2, "per": "1h", "then": "drop", "key": "data.thread"}
+    await attentive.publish(f"directory/category/{category}", {"throttle": throttle})
+    person = await user(attentive)
+    for number in range(4):
+        await tell(attentive, person, "x", title=f"a{number}", priority="high", category=category, data={"thread": 1})
+    await tell(attentive, person, "x", title="b", priority="high", category=category, data={"thread": 2})
+    assert await mails(attentive, person, 3) == ["a0", "a1", "b"]
+    refused = await attentive.publish(
+        f"notifications/realtime/user/{person}", {"message": "x", "category": category, "data": {"thread": {}}}
+    )
+    assert refused.error is not None
+    assert [field.field for field in refused.error.fields] == ["data.thread"]
+
+
+async def test_a_digest_tells_together_what_came_within_its_window(attentive: System) -> None:
+    category = name()
+    digest = {"window": "2s", "channels": ["email"]}
+    await attentive.publish(
+        f"directory/category/{category}", {"title": "Comments", "channels": {"email": True}, "digest": digest}
+    )
+    person = await user(attentive, locale="de")
+    ids = [await tell(attentive, person, "x", title=f"t{number}", category=category) for number in range(3)]
+    await attentive.publish(f"notifications/cancel/{ids[1]}", {})
+    assert await mails(attentive, person, 1) == ["Comments: 2 neue Nachrichten"]
+    async with Store(attentive.stack.environment["REDIS_URL"]) as store:
+        keys = Keys()
+        record = await store.command("HGET", f"{keys.shard_of(ids[0])}:n:{ids[0]}", f"s:email:{person}")
+        assert record.startswith(b"x|email|")
+        assert record.endswith(b"|digested")
+
+
+async def test_the_first_goes_out_alone_where_the_category_says_so(attentive: System) -> None:
+    category = name()
+    digest = {"window": "3s", "channels": ["email"], "first": "now"}
+    await attentive.publish(f"directory/category/{category}", {"channels": {"email": True}, "digest": digest})
+    person = await user(attentive)
+    for number in range(3):
+        await tell(attentive, person, "x", title=f"t{number}", category=category)
+        if not number:
+            await mails(attentive, person, 1)
+    assert await mails(attentive, person, 2) == ["t0", f"{category}: 2 new"]
+
+
+async def test_everything_balances(attentive: System) -> None:
+    carillon = CommandLine(attentive.stack.data)
+
+    async def is_balanced() -> bool:
+        return (await carillon("audit")).status == 0
+
+    await eventually(is_balanced, 10, "a balanced audit")
