@@ -24,6 +24,7 @@ _COMMANDS = {
     "directory": ("carillon.commands.directory:directory", "Put people and on-call entries into the directory."),
     "token": ("carillon.commands.tokens:token", "Print a token for a user of the realtime service."),
     "trace": ("carillon.commands.trace:trace", "Show what became of a notification."),
+    "explain": ("carillon.commands.explain:explain", "Say who would hear what, when and why."),
     "dead-letters": (
         "carillon.commands.dead_letters:dead_letters",
         "Look at what ended undelivered; replay or drop it.",

@@ -14,8 +14,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from carillon.local.places import DATA_VARIABLE, DEFAULT_DATA
 from carillon.local.stack import read_environment
+from services.router.settings import PlanningSettings
 from shared.core.errors import ConfigError
-from shared.runtime.settings import CommonSettings
 
 # Whoever sets one of these means the system that it belongs to.
 _SYSTEM_VARIABLES = ("MQTT_URL", "REDIS_URL", "REALTIME_JWT_SECRET")
@@ -23,7 +23,7 @@ _SYSTEM_VARIABLES = ("MQTT_URL", "REDIS_URL", "REALTIME_JWT_SECRET")
 _UNSET = SecretStr("")
 
 
-class OperatorSettings(CommonSettings):
+class OperatorSettings(PlanningSettings):
     """The settings of the commands; each command asks for what it needs."""
 
     mqtt_url: SecretStr = Field(_UNSET, description="mqtt://[user:pass@]host[:1883] or mqtts://…")
@@ -31,7 +31,6 @@ class OperatorSettings(CommonSettings):
     realtime_jwt_secret: SecretStr = Field(_UNSET, description="signs tokens with HS256")
     realtime_jwt_audience: str | None = Field(None, description="claim aud of a token")
     realtime_jwt_issuer: str | None = Field(None, description="claim iss of a token")
-    templates_dir: Path | None = Field(None, description="folder of the templates that notifications may name")
 
     @classmethod
     def settings_customise_sources(

@@ -101,6 +101,16 @@ OVERVIEW = (
         unit="ops",
     ),
     Panel(
+        "Held, folded into digests, throttled",
+        "Peaks in the evening are quiet hours; a throttle that always drops is set too low.",
+        (
+            (f"sum by (channel, policy) (rate(carillon_held_total[{_RATE}]))", "held {{channel}} {{policy}}"),
+            (f"sum by (channel, policy) (rate(carillon_folded_total[{_RATE}]))", "folded {{channel}} {{policy}}"),
+            (f"sum by (channel, policy) (rate(carillon_throttled_total[{_RATE}]))", "throttled {{channel}} {{policy}}"),
+        ),
+        unit="ops",
+    ),
+    Panel(
         "Burn rate of the error budget, last hour",
         "Below 1: a month's budget lasts a month. 14.4 wakes somebody.",
         (("carillon:late_deliveries:burn_rate1h", "{{channel}} {{priority}}"),),

@@ -88,8 +88,8 @@ def render(attempt: Attempt, sender: Sender, now: datetime, unsubscribe: Unsubsc
     }
     if delivery.priority in _URGENT:
         fields |= {"X-Priority": _URGENT[delivery.priority], "Importance": "high"}
-    if unsubscribe and content.category is not None and not must_arrive(delivery.priority):
-        # Without a category there is nothing to unsubscribe from.
+    if unsubscribe and content.category is not None and not (delivery.required or must_arrive(delivery.priority)):
+        # Without a category there is nothing to unsubscribe from, and from a required one nobody can.
         fields |= unsubscribe.fields(address.email, content.category)
     try:
         html = content.html_body or letter(content, delivery.priority)

@@ -11,23 +11,11 @@ from shared.directory.quiet_hours import QuietHours
 from shared.runtime.settings import CommonSettings
 
 
-class RouterSettings(CommonSettings):
-    """What the router reads beside the common settings."""
+class PlanningSettings(CommonSettings):
+    """What planning goes by: the router's, and whoever asks what it would decide."""
 
-    prefixes: ClassVar[tuple[str, ...]] = (*CommonSettings.prefixes, "ROUTER_", "TEMPLATES_")
-
-    ops_port: int = Field(9100, ge=0, le=65535)
-    router_batch: int = Field(200, ge=1, le=1000, description="publishes taken at a time")
-    router_audit_interval_s: float = Field(60, ge=1, le=3600, description="time from one audit to the next, seconds")
     router_push_hold_s: float = Field(
         3, ge=0, le=60, description="a low or normal push to somebody who is looking waits so long, seconds; 0: never"
-    )
-    router_task_concurrency: int = Field(8, ge=1, le=100, description="fan-out pages and other tasks in hand")
-    router_unknown_fields: Literal["warn", "reject"] = Field(
-        "warn", description="a field of a notification that is not known: warn in the receipt, or reject"
-    )
-    router_publisher_rate: Annotated[Rate, NoDecode, BeforeValidator(read_rate)] = Field(
-        Rate(1000, 60), description="publishes of one publisher on from/…, such as 1000/60s; 0: no limit"
     )
     router_person_daily_limit: int = Field(
         0, ge=0, le=100_000, description="notifications that a person hears within 24 hours; 0: no limit"
@@ -39,3 +27,20 @@ class RouterSettings(CommonSettings):
         60, ge=0, le=3600, description="what quiet hours have held leaves spread over so long after them, seconds"
     )
     templates_dir: Path | None = Field(None, description="folder of the templates that notifications may name")
+
+
+class RouterSettings(PlanningSettings):
+    """What the router reads beside the common settings."""
+
+    prefixes: ClassVar[tuple[str, ...]] = (*CommonSettings.prefixes, "ROUTER_", "TEMPLATES_")
+
+    ops_port: int = Field(9100, ge=0, le=65535)
+    router_batch: int = Field(200, ge=1, le=1000, description="publishes taken at a time")
+    router_audit_interval_s: float = Field(60, ge=1, le=3600, description="time from one audit to the next, seconds")
+    router_task_concurrency: int = Field(8, ge=1, le=100, description="fan-out pages and other tasks in hand")
+    router_unknown_fields: Literal["warn", "reject"] = Field(
+        "warn", description="a field of a notification that is not known: warn in the receipt, or reject"
+    )
+    router_publisher_rate: Annotated[Rate, NoDecode, BeforeValidator(read_rate)] = Field(
+        Rate(1000, 60), description="publishes of one publisher on from/…, such as 1000/60s; 0: no limit"
+    )

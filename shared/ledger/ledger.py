@@ -118,12 +118,17 @@ class AlertAnswer:
     acknowledged_ms: int | None = None
 
 
+# What metrics call it that a notification has no category of the catalogue.
+NO_POLICY = "none"
+
+
 @dataclass(slots=True)
 class NewRow:
     """A row to be written: pending, or (a suppression) ended from the start.
 
     Attributes:
         needs: what it refers to and other rows may share, by name: written beside it, into the record. See ``kept``.
+        policy: of the category that planning went by, for metrics.
         waits: it is due, but was not handed over: a sweep does that when it has its turn.
         spec: the row's JSON, written once for the ledger and for its job.
     """
@@ -132,6 +137,7 @@ class NewRow:
     state: State = State.PENDING
     reason: Reason = Reason.NONE
     needs: Mapping[str, str] = field(default_factory=dict)
+    policy: str = NO_POLICY
     waits: bool = field(default=False, init=False)
     spec: str = field(init=False)
 

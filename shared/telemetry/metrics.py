@@ -20,6 +20,9 @@ MetricT = TypeVar("MetricT", bound=MetricWrapperBase)
 _LATENCY_BUCKETS_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 21600)
 _ATTEMPT_BUCKETS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
+_BY_POLICY = ["channel", "policy"]
+POLICIES = ("none", "opt_out", "opt_in", "required")
+
 notifications = Counter(
     "carillon_notifications", "Publishes by what became of them at intake.", ["kind", "priority", "outcome"]
 )
@@ -61,6 +64,12 @@ forgetting_stopped = Gauge(
 forgotten_addresses = Counter(
     "carillon_forgotten_addresses", "Addresses forgotten because their provider said that they are gone.", ["channel"]
 )
+
+held = Counter(
+    "carillon_held", "Channels of people that wait for quiet hours or a throttle, by category policy.", _BY_POLICY
+)
+folded = Counter("carillon_folded", "Channels of people that go into a digest, by category policy.", _BY_POLICY)
+throttled = Counter("carillon_throttled", "Deliveries that a throttle dropped, by category policy.", _BY_POLICY)
 
 refused_publishes = Counter(
     "carillon_refused_publishes", "Publishes that the router refused, by the code of the receipt.", ["code"]
@@ -105,7 +114,7 @@ ATTEMPT_OUTCOMES = [each for each in AttemptOutcome if each not in (AttemptOutco
 # Those of the router, when it plans people or cancels.
 _DECISIONS = (
     Reason.CANCELLED, Reason.CHANNEL_RULE, Reason.NO_RECIPIENT, Reason.UNKNOWN_RECIPIENT, Reason.PREFERENCE_OFF,
-    Reason.NO_ADDRESS,
+    Reason.NO_ADDRESS, Reason.THROTTLED, Reason.DIGESTED,
 )  # fmt: skip
 _SUPPRESSIONS = (
     *_DECISIONS, Reason.COUNTRY_NOT_ALLOWED, Reason.OPTED_OUT, Reason.BOUNCED, Reason.RATE_CAPPED, Reason.SEEN,
@@ -159,6 +168,9 @@ def prepare_router(kinds: Iterable[str], codes: Iterable[str]) -> None:
     for channel in Channel:
         for reason in _DECISIONS:
             deliveries.labels(channel, State.SUPPRESSED, reason)
+        for policy in POLICIES:
+            for counter in (held, folded, throttled):
+                counter.labels(channel, policy)
         # Those of its sweeper.
         deliveries.labels(channel, State.EXPIRED, Reason.EXPIRED)
         open_deliveries.labels(channel)

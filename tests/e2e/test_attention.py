@@ -1,5 +1,6 @@
 """Who hears what, when and how often: categories, quiet hours, throttles and digests, from publish to person."""
 
+import json
 import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -136,3 +137,34 @@ async def test_everything_balances(attentive: System) -> None:
         return (await carillon("audit")).status == 0
 
     await eventually(is_balanced, 10, "a balanced audit")
+
+
+async def test_explain_says_it_before_and_writes_nothing(attentive: System) -> None:
+    category = name()
+    throttle = {"limit": 1, "per": "1h", "then": "drop"}
+    record = {"channels": {"email": True}, "throttle": throttle}
+    await attentive.publish(f"directory/category/{category}", record)
+    person = await user(attentive, phone="+14155550123")
+    carillon = CommandLine(attentive.stack.data)
+    topic, payload = f"notifications/realtime/user/{person}", {"message": "x", "title": "t", "category": category}
+
+    async def explained() -> dict[str, tuple[str, str | None, str | None, str | None]]:
+        answer = (await carillon("explain", topic, json.dumps(payload), "--json")).json
+        return {
+            one["channel"]: (one["verdict"], one["reason"], one["rule"], one["address"]) for one in answer["decided"]
+        }
+
+    # As often as it is asked, the one place is still there.
+    for _ in range(2):
+        assert await explained() == {
+            "realtime": ("send", None, None, None),
+            "email": ("send", None, f"category:{category}", f"{person[0]}…@example.com"),
+            "push": ("suppressed", "no_address", "user:address", None),
+        }
+    await tell(attentive, person, "x", category=category)
+    dropped = ("suppressed", "throttled", f"category:{category}", None)
+    assert {channel: what for channel, what in (await explained()).items() if channel != "push"} == {
+        "realtime": dropped, "email": dropped,
+    }  # fmt: skip
+    refused = await carillon("explain", topic, "{}")
+    assert (refused.status, "message" in refused.err) == (1, True)

@@ -47,7 +47,7 @@ from services.router.payloads.rejection import FieldProblem, Rejected, Rejection
 from services.router.planning.compose import NO_TEMPLATES, Draft, compose
 from services.router.planning.lookups import Known
 from services.router.planning.planner import Planner
-from services.router.planning.suppressed import tell_suppressed
+from services.router.planning.telling import tell_planned
 from services.router.templates.folder import Templates
 from shared.core.clock import Clock, epoch_ms, from_epoch_ms, rfc3339
 from shared.core.errors import BrokerUnavailable, PublishRefused, Reason
@@ -367,7 +367,7 @@ class Intake:
                     templates=self._templates,
                     trace=taken.span.context,
                     publisher=route.publisher,
-                    tenant=_tenant_of(route.publisher, record, taken.publish.tenant),
+                    tenant=tenant_of(route.publisher, record, taken.publish.tenant),
                 )
         except Rejected as rejected:
             self._refuse(taken, rejected)
@@ -472,7 +472,7 @@ class Intake:
             taken.messages += jobs_of(self._topics, record.content, record.rows)
             if draft.notification.events:
                 taken.messages.append(event(self._topics, notification_id, verdict, self._clock))
-            taken.messages += tell_suppressed(self._topics, draft.notification, record.rows, self._clock)
+            taken.messages += tell_planned(self._topics, draft.notification, record.rows, self._clock)
             if any(new.reason is Reason.NO_RECIPIENT for new in record.rows):
                 extra = {"notification_id": notification_id}
                 log.error("an alert reaches nobody: no admin, nobody on call", extra=extra)
@@ -577,7 +577,7 @@ def _may_be_told(answer: bool | BaseException) -> bool:
     return isinstance(answer, BrokerUnavailable) and not isinstance(answer, PublishRefused)
 
 
-def _tenant_of(publisher: str, record: Publisher, said: str | None) -> str | None:
+def tenant_of(publisher: str, record: Publisher, said: str | None) -> str | None:
     """Return the tenant of a publisher's notification.
 
     Raises:

@@ -169,6 +169,17 @@ class Digesting:
         return base.model_copy(update={"title": texts.title, "message": texts.message})
 
 
+def ends_at_ms(notification: Notification, what: Fold, known: Known) -> int | None:
+    """Say when a digest that is opened now ends; None where there is none, or it goes out alone."""
+    category, person = known.category(notification), known.people.get(what.user_id)
+    if category is None or person is None:
+        return None
+    opening = Digesting._opening(notification, what, known, category, person)  # noqa: SLF001 - it is the same
+    if opening is None or opening.first_now:
+        return None
+    return opening.ends_ms if opening.ends_ms is not None else known.now_ms + (opening.window_ms or 0)
+
+
 def _window(spec: DigestSpec, rhythm: Rhythm | None, zone: str, now_ms: int) -> tuple[int | None, int | None]:
     """Say how long a window is, or when it ends."""
     now = from_epoch_ms(now_ms)

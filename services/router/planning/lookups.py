@@ -176,7 +176,7 @@ class Lookups:
         known = await self._look_up(alert_types, user_ids, notifications, categories)
         if groups or addresses:
             empty_groups, unwanted = await asyncio.gather(
-                self.directory.empty_groups(sorted(groups)), self._unwanted(addresses)
+                self.directory.empty_groups(sorted(groups)), listed(self._suppressions, addresses)
             )
             known = replace(known, empty_groups=empty_groups, unwanted=unwanted)
         # A name that the same publish has again when it is sent again.
@@ -199,21 +199,6 @@ class Lookups:
         """
         known = await self._look_up(set(), set(user_ids), [notification])
         return await self._counted(known, [(notification, notification.public_id, user_ids)]) if counts else known
-
-    async def _unwanted(self, addresses: Collection[tuple[Channel, str]]) -> dict[tuple[Channel, str], list[Entry]]:
-        """Read what the suppression lists say of addresses, on all of their channels at the same time."""
-        of_channel = {
-            channel: [address for listed_on, address in addresses if listed_on is channel]
-            for channel in self._suppressions
-        }
-        found = await asyncio.gather(
-            *(self._suppressions[channel].listed(digests) for channel, digests in of_channel.items())
-        )
-        return {
-            (channel, address): entries
-            for channel, listed in zip(of_channel, found, strict=True)
-            for address, entries in listed.items()
-        }
 
     async def _look_up(
         self,
@@ -328,6 +313,19 @@ def _recipients(draft: Draft, known: Known) -> Sequence[str]:
     if draft.alert_type is not None:
         return told((Group.ONCALL, Group.ADMINS), known, draft.alert_type)
     return ()
+
+
+async def listed(
+    lists: Mapping[Channel, Suppressions], addresses: Collection[tuple[Channel, str]]
+) -> dict[tuple[Channel, str], list[Entry]]:
+    """Read what suppression lists say of addresses, on all of their channels at the same time."""
+    of_channel = {channel: [address for listed_on, address in addresses if listed_on is channel] for channel in lists}
+    found = await asyncio.gather(*(lists[channel].listed(digests) for channel, digests in of_channel.items()))
+    return {
+        (channel, address): entries
+        for channel, of_list in zip(of_channel, found, strict=True)
+        for address, entries in of_list.items()
+    }
 
 
 def listed_as(delivery: Delivery) -> tuple[Channel, str]:

@@ -10,7 +10,6 @@ from dataclasses import replace
 from services.router.alerts.oncall import Chain
 from services.router.planning.digesting import Digesting
 from services.router.planning.planner import Planner
-from services.router.planning.suppressed import tell_suppressed
 from services.router.planning.tasks import (
     CHAIN,
     CloseDigest,
@@ -22,6 +21,7 @@ from services.router.planning.tasks import (
     Task,
     read_chain,
 )
+from services.router.planning.telling import tell_planned
 from shared.core.clock import Clock
 from shared.core.errors import CarillonError
 from shared.core.model import Notification, State
@@ -104,7 +104,8 @@ class Performer:
             log.error("an alert's escalation has ended, and nobody answered", extra=extra)
         if not outcome.then and not outcome.part:
             return
-        messages = tell_suppressed(self._topics, notification, outcome.then, self._clock)
+        rows = [*outcome.then, *(outcome.part.rows if outcome.part else ())]
+        messages = tell_planned(self._topics, notification, rows, self._clock)
         if self.link is None:
             return
         trace = tracing.user_properties(notification.trace)
@@ -137,4 +138,4 @@ def _due_since(new: NewRow, due_ms: int) -> NewRow:
     """Give a row that is due at once the time at which its task was due, so that its latency counts from there."""
     if new.row.due_ms or not due_ms:
         return new
-    return NewRow(new.row.model_copy(update={"due_ms": due_ms}), new.state, new.reason, new.needs)
+    return NewRow(new.row.model_copy(update={"due_ms": due_ms}), new.state, new.reason, new.needs, new.policy)

@@ -28,7 +28,7 @@ from shared.core.model import Address, Channel, Content, Delivery, Feed, Notific
 from shared.directory.categories import KnownCategory
 from shared.directory.people import Person
 from shared.directory.routes import Route
-from shared.ledger.ledger import NewRow
+from shared.ledger.ledger import NO_POLICY, NewRow
 
 Texts = Callable[[Channel, Person], Content | None]
 """Says what a channel says to somebody in place of the notification's own content; None for nothing else."""
@@ -133,7 +133,8 @@ class _Writer:
         self._audience = audience
         self._expires_ms = expires_ms
         self._unless_seen = unless_seen
-        self._required = True if facts.category is not None and facts.category.record.policy == "required" else None
+        self._policy = facts.category.record.policy if facts.category is not None else NO_POLICY
+        self._required = True if self._policy == "required" else None
 
     def delivery(self, channel: Channel, route: Route, content: Content | None, decision: Decision) -> NewRow:
         # A delivery's key is logged; a token is not.
@@ -182,11 +183,11 @@ class _Writer:
             # It may be held again.
             key += f":{due_ms}"
         task = Task(key=key, priority=self._notification.priority, due_ms=due_ms, expires_ms=expires_ms, what=what)
-        return NewRow(task)
+        return NewRow(task, policy=self._policy)
 
     def _ended(self, channel: Channel, state: State, reason: Reason, why: Suppress | Hold) -> NewRow:
         row = self._row(channel, "", UserInbox(user_id=self._user_id), None, Suppress(reason, why.rule))
-        return NewRow(row, state, reason)
+        return NewRow(row, state, reason, policy=self._policy)
 
     def _row(
         self, channel: Channel, name: str, address: Address, content: Content | None, decision: Decision

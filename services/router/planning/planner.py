@@ -92,7 +92,7 @@ class Planner:
 
     def first_rows(self, draft: Draft, known: Known) -> list[NewRow]:
         """Decide what is written when a notification is accepted."""
-        direct = [_direct(delivery, draft.notification, known) for delivery in draft.direct]
+        direct = self.direct_rows(draft, known)
         if draft.audience is None and draft.alert_type is None:
             return direct
         if draft.send_at_ms:
@@ -106,6 +106,30 @@ class Planner:
             )
             return [*direct, NewRow(task)]
         return direct + self.rows(draft.notification, draft.audience, draft.alert_type, draft.expires_ms, known)
+
+    @staticmethod
+    def direct_rows(draft: Draft, known: Known) -> list[NewRow]:
+        """Plan the addresses that the publisher gave."""
+        return [_direct(delivery, draft.notification, known) for delivery in draft.direct]
+
+    def crowd_rows(self, notification: Notification, crowd: Crowd, expires_ms: int, known: Known) -> list[NewRow]:
+        """Plan those people of a crowd of whom something is known, and what everybody reads."""
+        rows = [
+            new for new in self._crowd_rows(notification, crowd, expires_ms, known) if isinstance(new.row, Delivery)
+        ]
+        if notification.kind == Kind.SYSTEM_STATUS:
+            return rows
+        groups = None if crowd.groups is None else set(crowd.groups)
+        user_ids = tuple(
+            user_id
+            for user_id, person in known.people.items()
+            if groups is None or not groups.isdisjoint(person.groups)
+        )
+        return [*rows, *self.people_rows(
+            notification, People(user_ids=user_ids), expires_ms, known,
+            crowd_channels(notification, known.category(notification)),
+            lifetime_ms=expires_ms - notification.accepted_ms,
+        )]  # fmt: skip
 
     async def rows_now(self, notification: Notification, plan: Plan, expires_ms: int, due_ms: int) -> list[NewRow]:
         """Plan a scheduled notification with the directory as it is now."""

@@ -1,0 +1,118 @@
+"""``carillon explain``: who would hear what, when and why."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import click
+from pydantic import TypeAdapter, ValidationError
+
+from carillon.commands.broker_and_store import open_store
+from carillon.commands.output import AnswerIsNo, print_columns, print_json, printable
+from carillon.commands.settings import OperatorSettings
+from services.router.explaining.building import RouterRules, explainer
+from services.router.explaining.explainer import Decided, Explanation, FixedClock
+from services.router.templates.folder import load
+from shared.core.clock import Clock, SystemClock, rfc3339
+from shared.core.fields import Moment
+from shared.core.topics import Topics
+
+_moment: TypeAdapter[Moment] = TypeAdapter(Moment)
+
+
+def print_explanation(topic: str, payload: str, *, user_id: str | None, at: str | None, as_json: bool) -> None:
+    """Explain, and print it."""
+    settings = OperatorSettings.load()
+    explanation = asyncio.run(_explain(settings, topic, _text(payload), user_id, _clock(at)))
+    if as_json:
+        print_json(document(explanation))
+    else:
+        _print(explanation)
+    if explanation.refused is not None:
+        raise AnswerIsNo(printable(f"it would be refused: {explanation.refused.code}: {explanation.refused.message}"))
+
+
+def rules_of(settings: OperatorSettings) -> RouterRules:
+    """Return what the router is taken to go by."""
+    return RouterRules(
+        alert_escalation_after_s=settings.alert_escalation_after_s,
+        lifetime_s=settings.delivery_lifetime_s,
+        push_hold_s=settings.router_push_hold_s,
+        person_daily_limit=settings.router_person_daily_limit,
+        quiet_hours=settings.router_quiet_hours,
+        release_within_s=settings.router_release_within_s,
+        templates=load(settings.templates_dir) if settings.templates_dir else {},
+    )
+
+
+async def _explain(
+    settings: OperatorSettings, topic: str, payload: bytes, user_id: str | None, clock: Clock
+) -> Explanation:
+    async with open_store(settings) as (store, keys):
+        asked = explainer(store, keys, Topics(settings.topic_prefix), rules_of(settings), clock)
+        return await asked.explain(settings.topic_prefix + topic, payload, user_id)
+
+
+def _clock(at: str | None) -> Clock:
+    if at is None:
+        return SystemClock()
+    try:
+        return FixedClock(_moment.validate_python(float(at) if at.replace(".", "", 1).isdecimal() else at))
+    except ValidationError as error:
+        raise click.BadParameter(str(error.errors()[0]["msg"]), param_hint="--at") from None
+
+
+def _text(payload: str) -> bytes:
+    if payload == "-":
+        return sys.stdin.buffer.read()
+    if payload.startswith("@"):
+        try:
+            return Path(payload[1:]).read_bytes()
+        except OSError as error:
+            raise click.BadParameter(f"{payload[1:]}: {error.strerror}", param_hint="PAYLOAD") from None
+    return payload.encode(errors="surrogateescape")
+
+
+def document(explanation: Explanation) -> dict[str, object]:
+    """Return an explanation for JSON."""
+    refused = explanation.refused
+    return {
+        "accepted": refused is None,
+        "error": None if refused is None else refused.receipt()["error"],
+        "priority": explanation.priority,
+        "category": explanation.category,
+        "warnings": [each.document() for each in explanation.warnings],
+        "decided": [
+            {
+                "user_id": one.user_id,
+                "channel": one.channel or None,
+                "verdict": one.verdict,
+                "reason": one.reason,
+                "rule": one.rule,
+                "at": rfc3339(one.at) if one.at else None,
+                "address": one.address or None,
+            }
+            for one in explanation.decided
+        ],
+        "more": explanation.more,
+    }
+
+
+def _print(explanation: Explanation) -> None:
+    for warning in explanation.warnings:
+        click.echo(printable(f"warning: {warning.field}: {warning.problem}"))
+    if explanation.refused is not None:
+        return
+    if not explanation.decided:
+        click.echo("nobody gets anything")
+        return
+    cells = [("PERSON", "CHANNEL", "VERDICT", "WHY", "AT", "ADDRESS")]
+    print_columns([*cells, *(_cells(one) for one in explanation.decided)])
+    if explanation.more:
+        click.echo("and more people; name one with --user")
+
+
+def _cells(one: Decided) -> tuple[str, ...]:
+    why = " ".join(each for each in (one.reason, f"({one.rule})" if one.rule else None) if each)
+    at = rfc3339(one.at) if one.at else "-"
+    return one.user_id or "-", one.channel or "-", one.verdict.value, why or "-", at, one.address or "-"

@@ -1,0 +1,1 @@
+"""Who would hear what, when and why: the router's own planner asked, with nothing written."""

@@ -1,0 +1,80 @@
+"""Builds an explainer on a store, with the settings that the router has."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from services.router.explaining.explainer import Explainer, PeekingWindows
+from services.router.planning.compose import NO_TEMPLATES
+from services.router.planning.lookups import Lookups
+from services.router.planning.planner import Planner
+from services.router.templates.folder import Templates
+from shared.core.clock import Clock
+from shared.core.model import Channel
+from shared.core.topics import Topics
+from shared.directory.catalogue import Catalogues
+from shared.directory.directory import Directory
+from shared.directory.publishers import Publishers
+from shared.directory.quiet_hours import QuietHours
+from shared.directory.suppression import Suppressions
+from shared.inbox.presence import Presence
+from shared.store.keys import Keys
+from shared.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class RouterRules:
+    """The settings of the router that planning goes by, under their names without ``ROUTER_``.
+
+    Attributes:
+        lifetime_s: ``DELIVERY_LIFETIME_S``.
+    """
+
+    alert_escalation_after_s: float
+    lifetime_s: int
+    push_hold_s: float = 3
+    person_daily_limit: int = 0
+    quiet_hours: QuietHours | None = None
+    release_within_s: float = 60
+    templates: Templates = NO_TEMPLATES
+
+
+def explainer(store: Store, keys: Keys, topics: Topics, rules: RouterRules, clock: Clock) -> Explainer:
+    """Build an explainer.
+
+    Args:
+        clock: the moment that is meant.
+    """
+    lists = {channel: Suppressions(store, keys, channel, clock) for channel in (Channel.EMAIL, Channel.SMS)}
+    return Explainer(
+        planners(store, keys, rules, lists),
+        topics,
+        Publishers(store, keys),
+        lists,
+        lifetime_s=rules.lifetime_s,
+        clock=clock,
+    )
+
+
+def planners(
+    store: Store, keys: Keys, rules: RouterRules, lists: dict[Channel, Suppressions]
+) -> Callable[[Clock], Planner]:
+    """Return what makes a planner that counts nothing, for a clock."""
+
+    def planner_at(at: Clock) -> Planner:
+        lookups = Lookups(
+            Directory(store, keys, at),
+            Catalogues(store, keys),
+            keys,
+            at,
+            rules.alert_escalation_after_s,
+            presence=Presence(store, keys),
+            push_hold_s=rules.push_hold_s,
+            suppressions=lists,
+            windows=PeekingWindows(store),
+            daily_limit=rules.person_daily_limit,
+            quiet_hours=rules.quiet_hours,
+            release_within_s=rules.release_within_s,
+        )
+        return Planner(lookups, rules.templates)
+
+    return planner_at
