@@ -9,7 +9,7 @@ import re
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from difflib import SequenceMatcher, get_close_matches
 from functools import cache
 from ipaddress import ip_address
@@ -204,14 +204,15 @@ class Rules:
             raise Refused(Answer("too_large", message, fields))
 
     def _cleared(self, schema: Schema, document: Mapping[str, Any]) -> dict[str, Any]:
-        """Leave out known fields that are null, also within preferences."""
-        kept = {}
-        for name, value in document.items():
-            known = schema["properties"].get(name)
-            if value is None and known is not None:
-                continue
-            inside = self._resolved(known) if known is not None else {}
-            kept[name] = self._cleared(inside, value) if name == "preferences" and isinstance(value, dict) else value
+        """Leave out known fields that are null, also within preferences and their categories, where all are known."""
+        properties = schema.get("properties", {})
+        is_map = "properties" not in schema
+        kept = {
+            name: value for name, value in document.items() if value is not None or not (is_map or name in properties)
+        }
+        for name in ("preferences", "categories"):
+            if name in properties and isinstance(kept.get(name), dict):
+                kept[name] = self._cleared(self._resolved(properties[name]), kept[name])
         return kept
 
     def _refuse(self, problems: list[Problem], unknown: Iterable[Problem] = ()) -> None:
@@ -425,6 +426,7 @@ def _breaks(relation: Schema, value: Any, seen: _Seen) -> bool:
     if relation["field"] in seen.wrong:
         return False
     other = seen.values.get(relation["field"])
+    value = None if value in relation.get("none", ()) else value
     if relation["relation"] == "required_unless":
         fits = other in relation["values"] if "values" in relation else other is not None
         return value is None and not fits
@@ -433,6 +435,8 @@ def _breaks(relation: Schema, value: Any, seen: _Seen) -> bool:
     match relation["relation"]:
         case "after":
             return other is not None and _instant(value) <= _instant(other)
+        case "not_shorter":
+            return other is not None and _length(relation, value) < _length(relation, other)
         case "not_with":
             return other is not None
         case "only_if":
@@ -448,6 +452,14 @@ def _instant(value: str | float) -> datetime:
     if isinstance(value, str):
         return datetime.fromisoformat(value.upper()).astimezone(UTC)
     return datetime.fromtimestamp(value, UTC)
+
+
+def _length(step: Schema, value: str | float) -> timedelta:
+    if not isinstance(value, str):
+        return timedelta(seconds=value)
+    found = re.fullmatch(step["pattern"], value)
+    assert found is not None
+    return timedelta(seconds=int(found[1]) * step["units_s"][found[2]])
 
 
 def _checked(step: Schema, value: Any) -> str | None:
@@ -473,6 +485,10 @@ def _checked(step: Schema, value: Any) -> str | None:
             return _base64url(step, value)
         case "rate":
             return None if _is_rate(step, value) else problem
+        case "duration":
+            return _duration(step, value)
+        case "unique":
+            return None if len({each[step["field"]] for each in value}) == len(value) else problem
         case "bounded":
             return _bounded(step, value)
     raise AssertionError(step)
@@ -559,6 +575,16 @@ def _is_rate(step: Schema, value: str | int) -> bool:
         return value in (0, "0")
     window_s = int(found[2]) * step["units_s"][found[3] or "s"]
     return int(found[1]) > 0 and 0 < window_s <= step["longest_s"]
+
+
+def _duration(step: Schema, value: str | float) -> str | None:
+    if isinstance(value, str) and not re.fullmatch(step["pattern"], value):
+        return str(step["problem"])
+    try:
+        fits = step["from_s"] <= _length(step, value).total_seconds() <= step["to_s"]
+    except OverflowError:
+        fits = False
+    return None if fits else str(step["problem_range"])
 
 
 def _bounded(step: Schema, value: Mapping[str, Any]) -> str | None:

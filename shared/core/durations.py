@@ -7,34 +7,36 @@ from typing import Annotated
 from pydantic import BeforeValidator, PlainSerializer
 from pydantic_core import PydanticCustomError
 
-_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_DURATION = re.compile(r"([0-9]{1,7})([smhd])", re.ASCII)
+UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+DURATION = re.compile(r"([0-9]{1,7})([smhd])", re.ASCII)
+# What is shorter would be none where milliseconds are counted.
+SHORTEST = timedelta(milliseconds=1)
 LONGEST = timedelta(days=366)
 
 
 def read_duration(value: object) -> timedelta:
-    """Read a length of time, longer than none and at most a year.
+    """Read a length of time, from a millisecond to a year.
 
     Raises:
         PydanticCustomError: it is none.
     """
     if isinstance(value, timedelta):
-        length = value
-    elif isinstance(value, str) and (found := _DURATION.fullmatch(value)):
-        length = timedelta(seconds=int(found[1]) * _UNIT_S[found[2]])
-    elif isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= LONGEST.total_seconds():
-        length = timedelta(seconds=value)
+        seconds = value.total_seconds()
+    elif isinstance(value, str) and (found := DURATION.fullmatch(value)):
+        seconds = int(found[1]) * UNITS_S[found[2]]
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = value
     else:
         raise PydanticCustomError("duration", "must be a length of time such as 30s, 10m, 1h or 7d")
-    if not timedelta(0) < length <= LONGEST:
-        raise PydanticCustomError("duration", "must be longer than none and at most 366d")
-    return length
+    if not SHORTEST.total_seconds() <= seconds <= LONGEST.total_seconds():
+        raise PydanticCustomError("duration", "must be at least a millisecond and at most 366d")
+    return timedelta(seconds=seconds)
 
 
 def written(length: timedelta) -> str | float:
     """Write a length of time in its largest whole unit."""
     seconds = length.total_seconds()
-    for unit, unit_s in reversed(_UNIT_S.items()):
+    for unit, unit_s in reversed(UNITS_S.items()):
         if seconds % unit_s == 0:
             return f"{round(seconds) // unit_s}{unit}"
     return seconds

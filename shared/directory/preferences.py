@@ -25,7 +25,7 @@ RHYTHMS: tuple[Rhythm, ...] = ("instant", "hourly", "daily", "weekly")
 
 
 class ChannelChoices(Record):
-    """Channels that are switched on or off; None is not chosen."""
+    """Channels that are switched on or off; null is not chosen."""
 
     realtime: StrictBool | None = None
     email: StrictBool | None = None

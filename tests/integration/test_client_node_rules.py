@@ -22,6 +22,11 @@ _ENVELOPE: dict[str, Any] = {
     "expires_at": "2035-01-05T09:00:00+01:00",
     "ttl_s": 60,
     "events": True,
+    "tenant": "acme",
+    "actions": [
+        {"id": "open", "label": "Open", "url": "https://example.com/o?a=1", "style": "primary"},
+        {"id": "yes", "label": "Yes", "topic": True},
+    ],
 }
 _SUBSCRIPTION = {
     "endpoint": "https://push.example.com/abc",
@@ -35,6 +40,16 @@ _REALTIME = _ENVELOPE | {"message": "Hello", "title": "Hi", "type": "info", "pri
 _ALERT = _ENVELOPE | {
     "message": "Disk is full", "source": "db-1", "severity": "high", "affected_systems": ["db"], "data": {},
     "dedup_key": "disk-7",
+}  # fmt: skip
+
+_QUIET: dict[str, Any] = {"windows": [{"days": ["friday"], "from": "22:00", "to": "07:00"}]}
+_CATEGORY: dict[str, Any] = {
+    "title": "Comments", "policy": "opt_in", "channels": {"email": True, "sms": None}, "priority_at_most": "high",
+    "quiet_hours": "ignore", "throttle": {"limit": 5, "per": "1h", "then": "fold", "key": "data.thread"},
+    "digest": {
+        "window": "10m", "at_most": 3600, "mode": "sliding", "first": "now", "key": "data.a.b", "channels": ["email"],
+        "items": 10, "template": "several",
+    },
 }  # fmt: skip
 
 # What is good, topic by topic; the payloads of the test are these with a few things changed.
@@ -72,7 +87,9 @@ GOOD: list[tuple[str, dict[str, Any]]] = [
         "directory/user/user123",
         {
             "email": "user@example.com", "phone": "+15555550100", "name": "User", "locale": "en", "timezone": "UTC",
-            "groups": ["staff"], "roles": ["admin"], "preferences": {"sms": True},
+            "groups": ["staff"], "roles": ["admin"],
+            "preferences": {"sms": True, "categories": {"billing": {"email": False, "digest": "daily"}, "news": None}},
+            "quiet_hours": _QUIET, "snooze_until": 1_900_000_000,
             "devices": [{"platform": "ios", "token": "abc"}, {"platform": "web", "subscription": _SUBSCRIPTION}],
         },
     ),
@@ -86,6 +103,17 @@ GOOD: list[tuple[str, dict[str, Any]]] = [
         {
             "may": ["notifications/#", "directory/user/+"], "may_answer": "any", "priority_at_most": "high",
             "rate": "1000/60s", "share": 2.5, "tenant": "acme", "unknown_fields": "reject", "keys": ["0a" * 32],
+        },
+    ),
+    ("directory/category/comments", _CATEGORY),
+    ("directory/category/comments", _CATEGORY["throttle"]),
+    ("directory/category/comments", {"digest": {"schedule": {"at": "09:00", "days": ["monday"]}}}),
+    (
+        "directory/tenant/acme",
+        {
+            "title": "Acme", "timezone": "Europe/Paris", "locale": "fr", "quiet_hours": _QUIET,
+            "brand": {"name": "Acme", "logo_url": "https://acme.example/l.png", "colour": "#0a7cff", "footer": "Acme"},
+            "categories": {"comments": _CATEGORY, "digest": {"policy": "required"}},
         },
     ),
     ("directory/suppress/email", {"address": "user@example.com", "reason": "unsubscribed", "category": "news"}),
@@ -106,6 +134,14 @@ VALUES: list[Any] = [
     "2031-01-05", "2026-13-01", "09:00", "25:00", "9:00",
     "Europe/Paris", "UTC", "Mars/Base", "europe/paris", "en", "en_GB", "e", "en-", "daily", "monthly", "oncall",
     "user:a", "user:", "ios", "web", "windows", "unsubscribed", "bounce", _SUBSCRIPTION, {"endpoint": "http://example.com"},
+    "30s", "0s", "9m", "11m", "31d", "32d", "366d", "367d", "1ms", "1H", 1e-4, 31_622_401, "data.thread", "data.",
+    "data..a", "data.a b\n", "#0A7cff", "#0a7cf", "https://a.b/a b", "https://a.b/\u00a0", "https://a.b/ä", "https://a.b/'",
+    "https://a.b/\u0085", "https://a.b/\ufeff", "opt_out", "hold", "sliding", "now", "ignore", "primary", "instant",
+    {"window": "1m"}, {"window": "1m", "schedule": {}}, {"window": "1m", "at_most": "59s"}, {"limit": 1, "per": "40d"},
+    {"categories": {"billing": None, "": {"fax": None}, "a/b": {"emial": True}}}, {"digest": {"widow": "1m"}},
+    {"comments": _CATEGORY | {"polcy": 1}}, {"digest": {"polcy": 1}}, {"email": None, "fax": None},
+    [{"id": "a", "label": "A", "topic": False}], [{"id": "a", "label": "A", "topic": "b", "url": "https://a.b"}],
+    [{"id": "a", "label": "A", "topic": True}] * 2, [{"id": each, "label": "A", "topic": True} for each in "abcd"],
     "1000/60s", "5/h", "0/60s", "1/2d", "1/24h", "1/25h", ["from/x/#"], ["a/#/b"], ["+/a"], ["0A" * 32],
     {"endpoint": "http://127.0.0.1:1/x", "keys": {"p256dh": "AA", "auth": "A"}}, _MAIL, _TEMPLATE,
 ]  # fmt: skip

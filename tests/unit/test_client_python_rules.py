@@ -85,7 +85,7 @@ VALUES: list[Any] = [
     SUBSCRIPTION, {"endpoint": "ftp://a", "keys": {"p256dh": "AA", "auth": "A"}}, {"realtime": True}, {"smss": True},
     "1000/60s", "0/60s", "5/0s", "100/25h", "10/1", "own", "any", "reject", ["notifications/#"], ["from/x/#"],
     ["a/#/b"], ["a" * 64], ["A" * 64], {"realtime": None}, {"message": "a"}, {"realtime": "yes"},
-    [{"platform": "ios", "token": "abc"}],    [{"platform": "ntfy", "token": "a:b"}],
+    [{"platform": "ios", "token": "abc"}], [{"platform": "ntfy", "token": "a:b"}],
     [{"platform": "web"}], [{"platform": "fax"}], [{"token": "abc"}], ["x"],
     [{"platform": "android", "token": "a", "environment": "sandbox", "toke": 1}],
     [{"to": "a@example.com", "subject": "s", "body": "b"}], [{"to": "a@example.com", "subject": "s"}],
@@ -95,6 +95,20 @@ VALUES: list[Any] = [
     [{"users": ["ada"], "rotation": "daily", "every_hours": 12, "start": "2026-01-05", "handoff": "9"}],
     [{"users": ["ada"], "every_hours": 0, "start": "2026-01-05", "timezone": "Mars", "weekday": "mon"}],
     [{"user": "ada", "from": 1_767_603_600, "until": "2026-01-05T09:00:00Z"}], [{"user": "ada", "from": 1}],
+    "30s", "0s", "10m", "31d", "367d", 1e-4, "#0a7cff", "opt_in", "respect", "acme",
+    {"email": None, "digest": "daily"}, {"timezone": "Mars", "windows": [{"days": [], "from": "22:00", "to": "7"}]},
+    {"windows": [{"days": ["monday"], "from": "22:00", "to": "07:00"}] * 22},
+    {"name": "A", "logo_url": "http://a", "colour": "blue", "footer": "x" * 1001}, {"logo_url": "https://a.b/l?c='"},
+    {"limit": 5, "per": "1h", "then": "fold", "key": "data.thread"}, {"limit": 0, "per": "32d", "key": "data."},
+    {"window": "10m", "at_most": "9m", "items": 201}, {"window": 60, "at_most": "1m", "first": "now"},
+    {"schedule": {"at": "09:00", "days": ["monday", "monday"]}}, {"window": "1m", "schedule": {}}, {"widow": "1m"},
+    {"categories": {"billing": {"email": False, "digest": "weekly"}, "news": None}}, {"categories": None},
+    {"categories": {"a/b": {"fax": True}, "news": {"emial": True}}}, {"billing": {"policy": "never"}},
+    {"comments": {"channels": {"email": False}, "digest": {"window": "x"}}, "digest": {"polcy": "opt_in"}},
+    [{"id": "a", "label": "A", "url": "https://a.b"}], [{"id": "a", "label": "A"}, {"id": "b", "topic": 1}],
+    [{"id": "a", "label": "A", "topic": True}] * 2, [{"id": "a", "label": "A", "topic": False}],
+    [{"id": "a", "label": "A", "url": "https://a.b", "topic": "x"}],
+    [{"id": each, "label": "A", "topic": True} for each in "abcd"], [{"id": each, "label": ""} for each in "abcd"],
     [{"after_s": 300, "notify": ["oncall", "user:"]}], [{"after_s": "300", "notify": [], "channels": []}],
 ]  # fmt: skip
 
@@ -107,6 +121,7 @@ NAMES = [
     "level", "mesage", "msg", "text", "prioriy", "sendAt", "Message", "html", "recipient", "payload", "meta", "",
     "x" * 150, "urgency", "ttl", "notification_id", "alert_id", "group_id", "channel", "completely different",
     "may", "may_answer", "priority_at_most", "rate", "share", "tenant", "unknown_fields", "keys", "delay", "endat",
+    "actions", "policy", "throttle", "digest", "quiet_hours", "snooze_until", "brand", "categories", "titel", "polcy",
 ]  # fmt: skip
 
 DATA: st.SearchStrategy[Any] = st.recursive(

@@ -31,6 +31,11 @@ ENVELOPE = {
     "expires_at": "2027-01-15T10:00:00+01:00",
     "ttl_s": 60,
     "events": True,
+    "tenant": "acme",
+    "actions": [
+        {"id": "open", "label": "Open", "url": "https://example.com/o?a=1", "style": "primary"},
+        {"id": "yes", "label": "Yes", "topic": True},
+    ],
 }
 SAID = {"message": "m", "title": "t", "priority": "high", "data": {"a": [1, {"b": None}]}}
 REALTIME = SAID | {"type": "info"}
@@ -44,6 +49,16 @@ OVERRIDE = {"user": "b", "from": 1_800_000_000, "until": "2027-01-16T10:00:00Z"}
 LAYER = {
     "users": ["a", "b"], "rotation": "weekly", "handoff": "09:00", "weekday": "monday", "start": "2026-01-05",
     "timezone": "Europe/Paris", "overrides": [OVERRIDE],
+}  # fmt: skip
+
+QUIET = {"timezone": "Europe/Paris", "windows": [{"days": ["friday"], "from": "22:00", "to": "07:00"}]}
+CATEGORY = {
+    "title": "Comments", "policy": "opt_in", "channels": {"email": True, "sms": None}, "priority_at_most": "high",
+    "quiet_hours": "ignore", "throttle": {"limit": 5, "per": "1h", "then": "fold", "key": "data.thread"},
+    "digest": {
+        "window": "10m", "at_most": 3600, "mode": "sliding", "first": "now", "key": "data.a.b", "channels": ["email"],
+        "items": 10, "template": "several",
+    },
 }  # fmt: skip
 
 # A parameter of the topic, and payloads that pass and say much.
@@ -85,7 +100,11 @@ FULL: list[tuple[Kind, str, dict[str, Any]]] = [
         {
             "user_id": "alice", "email": "alice@example.com", "phone": "+33612345678", "name": "Alice", "locale": "fr",
             "timezone": "Europe/Paris", "groups": ["ops"], "roles": ["admin"],
-            "preferences": {"sms": True, "push": None},
+            "preferences": {
+                "sms": True, "push": None,
+                "categories": {"billing": {"email": False, "push": None, "digest": "daily"}, "news": None},
+            },
+            "quiet_hours": QUIET, "snooze_until": 1_800_000_000,
             "devices": [
                 {"platform": "ios", "token": "ab", "environment": "sandbox", "registered_at": 1_700_000_000},
                 {"platform": "ntfy", "token": "ops_7"},
@@ -111,6 +130,21 @@ FULL: list[tuple[Kind, str, dict[str, Any]]] = [
             "rate": "100/1m", "share": 2, "tenant": "acme", "unknown_fields": "reject", "keys": ["0" * 64],
         },
     ),
+    (Kind.DIRECTORY_CATEGORY, "comments", CATEGORY | {"category": "comments"}),
+    (
+        Kind.DIRECTORY_CATEGORY,
+        "comments",
+        {"digest": {"schedule": {"at": "09:00", "days": ["monday"]}}, "throttle": {"limit": 1, "per": 0.5 + 0.5}},
+    ),
+    (
+        Kind.DIRECTORY_TENANT,
+        "acme",
+        {
+            "tenant": "acme", "title": "Acme", "timezone": "Europe/Paris", "locale": "fr", "quiet_hours": QUIET,
+            "brand": {"name": "Acme", "logo_url": "https://acme.example/l.png", "colour": "#0a7cff", "footer": ""},
+            "categories": {"comments": CATEGORY, "digest": {"policy": "required"}},
+        },
+    ),
     (Kind.DIRECTORY_SUPPRESS, "email", {"address": "a@example.com", "reason": "unsubscribed", "category": "news"}),
     (Kind.DIRECTORY_SUPPRESS, "email", {"address": "a@example.com", "reason": "bounce", "detail": "5.1.1"}),
     (Kind.DIRECTORY_SUPPRESS, "email", {"address": "a@example.com", "remove": True}),
@@ -130,6 +164,15 @@ VALUES: list[Any] = [
     "Europe/Paris", "Europe/Atlantis", "UTC", "fr", "fr_CA", "f", "en-", "http://localhost:1/x", "http://example.com/x",
     "https://example.com", "https://u@example.com", "https://", "BA" + "A" * 85, "CA" + "A" * 85, "A" * 22,
     "A" * 22 + "==", "A" * 21, "A" * 23, "*", "ops 7", "ab=", ".ab",
+    "30s", "0s", "9m", "11m", "31d", "32d", "366d", "367d", "9999999d", "1ms", "1H", "-1s", "\u0661s", 1e-4,
+    1e-7, 0.9999999, 31_622_400, 31_622_401, "data.thread", "data.", "data..a", "data.a.", "data", "data.a b\n", "#0A7cff", "#0a7cf",
+    "https://example.com/a b", "https://example.com/\u00a0", "https://example.com/ä", "https://a.b/'", "https://a.b/\\",
+    "https://a.b/\u0085", "opt_out", "required", "hold", "drop", "sliding", "now", "wait", "ignore", "primary",
+    "instant", {"window": "1m"}, {"window": "1m", "schedule": {}}, {"window": "1m", "at_most": "59s"}, {"days": []},
+    {"windows": [{"from": "22:00"}]}, {"limit": 1, "per": "40d"}, {"per": "1d"}, {"categories": None},
+    {"categories": {"billing": None, "": {"fax": None}, "a/b": {"emial": True}}}, {"digest": {"widow": "1m"}},
+    [{"id": "a", "label": "A", "topic": False}], [{"id": "a", "label": "A", "topic": "b", "url": "https://a.b"}],
+    [{"id": "a", "label": "A", "topic": True}] * 2, [{"id": str(number), "label": "A"} for number in range(4)],
     "0", "0/1s", "10/s", "10/1", "10/2d", "9/25h", "own", "any", "warn", "reject", "a/#", "#/a", "a+/b", "$SYS/#",
     "from/x/#",     ["a/#/b"], ["from/a/b"], ["0" * 63], ["A" * 64],
     [], [1], ["a"], ["a", "a"], ["email", "fax"], ["a"] * 501, ["sms"] * 17, [[]], [{}], [None], [""], [SUBSCRIPTION],
@@ -141,7 +184,7 @@ NAMES = [
     "prioriy", "Priority", "titel", "text", "msg", "sendAt", "ttl", "expires", "email", "recipient", "number", "token",
     "metadata", "alert", "body", "subject", "html", "template", "templat", "user", "user_id", "level", "priority",
     "note", "notes", "group", "mails", "devices", "platform", "adress", "x", "x" * 120, "fr_om", "until", "Überschrift",
-    "id",
+    "id", "categories", "category", "digest", "digets", "windows", "quietHours", "lable", "colour", "color",
 ]  # fmt: skip
 
 

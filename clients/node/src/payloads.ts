@@ -13,11 +13,25 @@ export type AlertLevel = "critical" | "warning" | "info";
 
 export type JsonObject = { readonly [name: string]: unknown };
 
+/** What a reader can do with a notification in the inbox: open `url`, or press it. */
+export interface Action {
+  /** Tells it from the others. */
+  id: string;
+  /** What stands on it. */
+  label: string;
+  url?: string;
+  style?: "primary";
+  /** True or a text: pressing it is published on `notifications/actions/{notification_id}/{id}`. */
+  topic?: boolean | string;
+}
+
 /** What every notification may say beside its content. */
 export interface Envelope {
   /** The idempotency key: the same again within 24 hours is the same notification. Better given as the option `key`. */
   id?: string;
   category?: string;
+  /** Whose customer's it is. */
+  tenant?: string;
   /** Only these. */
   channels?: readonly Channel[];
   /** Not before. */
@@ -28,6 +42,8 @@ export interface Envelope {
   ttl_s?: number;
   /** Publish each later step, for `events()`. */
   events?: boolean;
+  /** What a reader can do with it in the inbox. */
+  actions?: readonly Action[];
 }
 
 export interface Prioritised extends Envelope {

@@ -6,10 +6,32 @@ The models are frozen and ignore unknown fields. A printed model does not show i
 from math import isfinite
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StrictBool,
+    Tag,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
-from shared.core.fields import WORD_CHARS, Channels, HttpsUrl, Identifier, Line, Moment, Word, single_line, unique
+from services.router.payloads.rejection import FLAG_TAG, TEXT_TAG
+from shared.core.fields import (
+    WORD_CHARS,
+    Channels,
+    HttpsUrl,
+    Identifier,
+    Line,
+    Moment,
+    Word,
+    identifier,
+    single_line,
+    unique,
+)
 from shared.core.model import Priority
 
 KEY_CHARS = 128
@@ -59,6 +81,20 @@ class Payload(BaseModel):
         return []
 
 
+def _flag_or_text(value: object) -> str | None:
+    if isinstance(value, bool):
+        return FLAG_TAG
+    return TEXT_TAG if isinstance(value, str) else None
+
+
+ActionTopic = Annotated[
+    Annotated[StrictBool, Tag(FLAG_TAG)] | Annotated[Word, Tag(TEXT_TAG)],
+    Discriminator(
+        _flag_or_text, custom_error_type="action_topic", custom_error_message="must be true, false or a string"
+    ),
+]
+
+
 class Action(Payload):
     """What a reader can do with a notification in the inbox.
 
@@ -66,11 +102,11 @@ class Action(Payload):
         topic: pressing it is published on ``notifications/actions/{notification_id}/{id}``; a text is sent along.
     """
 
-    id: Annotated[Identifier, Field(max_length=WORD_CHARS)]
+    id: Annotated[str, Field(min_length=1, max_length=WORD_CHARS), AfterValidator(identifier)]
     label: Line
     url: HttpsUrl | None = None
     style: Literal["primary"] | None = None
-    topic: StrictBool | Word | None = Field(default=None, validate_default=True)
+    topic: ActionTopic | None = Field(default=None, validate_default=True)
 
     @field_validator("topic", mode="after")
     @classmethod

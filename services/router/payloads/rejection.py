@@ -22,11 +22,12 @@ FIELD_CHARS = 100
 
 # Tags of unions that are told apart by a function. They turn up in an error's location, where the publisher's document
 # has nothing of that name.
+FLAG_TAG = "<flag>"
 LIST_TAG = "<list>"
 OBJECT_TAG = "<object>"
 TEXT_TAG = "<text>"
 TEMPLATE_TAG = "<template>"
-_TAGS = frozenset({LIST_TAG, OBJECT_TAG, TEXT_TAG, TEMPLATE_TAG})
+_TAGS = frozenset({FLAG_TAG, LIST_TAG, OBJECT_TAG, TEXT_TAG, TEMPLATE_TAG})
 
 
 @dataclass(frozen=True, slots=True)

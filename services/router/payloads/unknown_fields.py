@@ -5,7 +5,7 @@ Pure, and bounded in time and size for any payload. Names that a publisher made 
 
 from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -121,10 +121,15 @@ def meant_at(model: type[BaseModel], location: tuple[int | str, ...]) -> str | N
     """
     *path, name = (part for part in location if isinstance(part, str))
     models = [model]
-    for part in path:
+    parts = iter(path)
+    for part in parts:
+        annotations = [_fields(owner).get(part) for owner in models]
         # A tag of a union stands in the path like a field, and leads nowhere.
-        below = [each for owner in models for each in _models_in(_fields(owner).get(part))]
+        below = [each for annotation in annotations for each in _models_in(annotation)]
         models = below or models
+        if below and any(map(_is_map, annotations)):
+            # A name that the writer made up, perhaps that of a field.
+            next(parts, None)
     known = [each for owner in models for each in _fields(owner)]
     return _meant(name, known)
 
@@ -132,6 +137,10 @@ def meant_at(model: type[BaseModel], location: tuple[int | str, ...]) -> str | N
 def _fields(model: type[BaseModel]) -> Mapping[str, Any]:
     """Return a model's fields as they are called in JSON."""
     return {field.alias or name: field.annotation for name, field in model.model_fields.items()}
+
+
+def _is_map(annotation: Any) -> bool:  # noqa: ANN401 - any annotation
+    return get_origin(annotation) is dict
 
 
 def _models_in(annotation: Any) -> Iterable[type[BaseModel]]:  # noqa: ANN401 - any annotation

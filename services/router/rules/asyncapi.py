@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from services.router.payloads.receipts import AcceptedReceipt, DuplicateReceipt, RejectedReceipt, SessionReceipt
 from services.router.rules.document import rules
 from services.router.rules.examples import EXAMPLES, LEVELS
-from services.router.rules.meanings import CHECKS, FIELDS, PARAMETERS
+from services.router.rules.meanings import CHECKS, FIELDS, FIELDS_OF, PARAMETERS
 from services.router.rules.schemas import REFERENCE, shapes_of
 from shared.core.topics import Kind
 from shared.ledger.events import Step
@@ -70,7 +70,7 @@ def asyncapi() -> dict[str, Any]:
     """Write the document."""
     document = rules()
     checks = document["checks"]
-    schemas = {name: _plain(schema, checks) for name, schema in document["schemas"].items()}
+    schemas = {name: _plain(schema, checks, owner=name) for name, schema in document["schemas"].items()}
     schemas |= _written_by_us()
     messages: dict[str, Any] = {}
     channels: dict[str, Any] = {}
@@ -246,11 +246,12 @@ def _written_by_us() -> dict[str, Any]:
     return {name: _plain(schema, {}) for name, schema in shapes.items()}
 
 
-def _plain(schema: Any, checks: Mapping[str, Any], name: str = "") -> Any:  # noqa: ANN401 - any JSON
+def _plain(schema: Any, checks: Mapping[str, Any], name: str = "", owner: str = "") -> Any:  # noqa: ANN401 - any JSON
     """Turn a schema with our keywords into one of AsyncAPI.
 
     Args:
         name: of the field whose schema it is.
+        owner: of the schema that has this field, or that this is.
     """
     if isinstance(schema, list):
         return [_plain(each, checks) for each in schema]
@@ -259,7 +260,7 @@ def _plain(schema: Any, checks: Mapping[str, Any], name: str = "") -> Any:  # no
     written: dict[str, Any] = {}
     for keyword, value in schema.items():
         if keyword == "properties":
-            written[keyword] = {field: _plain(each, checks, field) for field, each in value.items()}
+            written[keyword] = {field: _plain(each, checks, field, owner) for field, each in value.items()}
         elif keyword == "$ref":
             written[keyword] = _SCHEMAS + value.removeprefix(REFERENCE)
         elif keyword in ("enum", "default", "required"):
@@ -270,7 +271,7 @@ def _plain(schema: Any, checks: Mapping[str, Any], name: str = "") -> Any:  # no
     patterns = [step["pattern"] for step in steps if step["check"] == "matches"]
     if patterns:
         written["pattern"] = f"^(?:{patterns[0]})$"
-    said = [*_sentences(schema, name)]
+    said = [*_sentences(schema, name, owner)]
     if said:
         written["description"] = " ".join([*said, written["description"]] if "description" in written else said)
     if "$ref" in written and len(written) > 1:
@@ -279,13 +280,15 @@ def _plain(schema: Any, checks: Mapping[str, Any], name: str = "") -> Any:  # no
     return written
 
 
-def _sentences(schema: Mapping[str, Any], name: str) -> Iterator[str]:
+def _sentences(schema: Mapping[str, Any], name: str, owner: str) -> Iterator[str]:
     """Say what a field means, and the rules that draft 7 cannot say."""
     if "not" in schema:
         yield _sentence(schema["x-problem"])
         return
     if schema.get("x-parameter"):
         yield "The topic says it."
+    elif name in FIELDS_OF.get(owner, {}):
+        yield FIELDS_OF[owner][name]
     elif name in FIELDS:
         yield FIELDS[name]
     inside = [schema, *schema.get("anyOf", ())] if name else []

@@ -8,6 +8,7 @@ no rule can be missing. That each entry says what its function does is a test's 
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import email_validator
@@ -15,9 +16,10 @@ from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata
 
 from services.router.payloads.envelope import DATA_DEPTH
 from services.router.payloads.mails import BATCH_TEMPLATED
-from shared.core import fields
+from shared.core import durations, fields
 from shared.core.model import Platform
 from shared.core.rates import LONGEST_S
+from shared.directory.categories import LONGEST_THROTTLE, SHORTEST_WINDOW
 
 _T = TypeVar("_T")
 
@@ -27,6 +29,7 @@ _NOT_AN_EMAIL = "not a valid email address"
 _NO_MOMENT = "must be epoch seconds or RFC 3339 with a zone"
 _NO_DATE = "must be a date like 2026-01-05"
 _NO_TIME = "must be a time like 09:00"
+_NO_DURATION = "must be a length of time such as 30s, 10m, 1h or 7d"
 _NO_RATE = "must be a rate such as 1000/60s, at most over a day, or 0 for no limit"
 
 _SINGLE_LINE = (
@@ -48,8 +51,19 @@ _LAST_LABEL = "(?!(?![Xx][Nn])..--)(?:[A-Za-z0-9][A-Za-z0-9-]{0,61})?[A-Za-z]"
 # A level of a topic filter (MQTT 5, 4.7.1).
 _FILTER_LEVEL = r"(?:[+]|[^+#/\u0000-\u001f\u007f]*)"
 
+# White space as Python's \s has it: that of JavaScript is another one.
+_NOT_IN_URLS = r"""\u0000-\u0020\u007f\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"'<>\\"""
+
+_WRITTEN_DURATION: Entry = {"pattern": durations.DURATION.pattern, "units_s": durations.UNITS_S}
+
 # Top-level names under which nobody has a mailbox (RFC 6761 and others), without ``test``, which test systems use.
 _REFUSED_DOMAINS = sorted(set(email_validator.SPECIAL_USE_DOMAIN_NAMES) - {"test"})
+
+
+def _seconds(length: timedelta) -> float:
+    """Return a length of time as JSON writes it, a whole number where it is one."""
+    seconds = length.total_seconds()
+    return int(seconds) if seconds.is_integer() else seconds
 
 
 def _lengths_of_numbers() -> dict[str, list[int]]:
@@ -171,6 +185,36 @@ CHECKS: Mapping[str, Sequence[Entry]] = {
             "problem": _NO_RATE,
         },
     ),
+    "duration": (
+        {
+            "check": "duration",
+            **_WRITTEN_DURATION,
+            "from_s": _seconds(durations.SHORTEST),
+            "to_s": _seconds(durations.LONGEST),
+            "problem": _NO_DURATION,
+            "problem_range": "must be at least a millisecond and at most 366d",
+        },
+    ),
+    "throttle_window": (
+        {
+            "check": "duration",
+            **_WRITTEN_DURATION,
+            "from_s": _seconds(SHORTEST_WINDOW),
+            "to_s": _seconds(LONGEST_THROTTLE),
+            "problem": _NO_DURATION,
+            "problem_range": "must be at least 1s and at most 31d",
+        },
+    ),
+    "data_field": (
+        {
+            "check": "matches",
+            "pattern": r"data(?:\.[^.]+)+",
+            "problem": "must name a field of the data, such as data.thread",
+        },
+    ),
+    "https_url": ({"check": "matches", "pattern": f"https://[^{_NOT_IN_URLS}]+", "problem": "must be an https URL"},),
+    "colour": ({"check": "matches", "pattern": "#[0-9A-Fa-f]{6}", "problem": "must be a colour such as #0a7cff"},),
+    "own_id": ({"check": "unique", "field": "id", "problem": "must have an id of its own each"},),
     "bounded": (
         {
             "check": "bounded",
@@ -204,6 +248,16 @@ _VALUES: Mapping[str, Entry] = {
     "shared.directory.publishers._digest": {"x-checks": "digest"},
     "shared.directory.publishers._name": {"x-checks": "publisher"},
     "shared.core.rates.read_rate": {"type": ["string", "integer"], "x-problem": _NO_RATE, "x-checks": "rate"},
+    "shared.core.fields.https_url": {"x-checks": "https_url"},
+    "shared.core.durations.read_duration": {
+        "type": ["string", "number"],
+        "x-problem": _NO_DURATION,
+        "x-checks": "duration",
+    },
+    "shared.directory.categories.Throttle._is_remembered": {"x-checks": "throttle_window"},
+    "shared.directory.categories._data_field": {"x-checks": "data_field"},
+    "shared.directory.tenants._colour": {"x-checks": "colour"},
+    "services.router.payloads.envelope._one_each": {"x-checks": "own_id"},
     "services.router.payloads.envelope._bounded": {"x-checks": "bounded"},
     "services.router.payloads.mails._of_the_batch": {
         "not": {},
@@ -216,6 +270,10 @@ _VALUES: Mapping[str, Entry] = {
 # What a field asks of the fields before it.
 _RELATIONS: Mapping[str, tuple[Entry, ...]] = {
     "Envelope._expires_after_sending": ({"relation": "after", "field": "send_at", "problem": "must be after send_at"},),
+    "Action._leads_somewhere": (
+        {"relation": "required_unless", "field": "url", "none": [False], "problem": "required, or url"},
+        {"relation": "not_with", "field": "url", "none": [False], "problem": "not together with url"},
+    ),
     "EmailSend._text_or_html": ({"relation": "required_unless", "field": "html_body", "problem": "required"},),
     "EmailBatch._inherit": (
         {
@@ -266,6 +324,18 @@ _RELATIONS: Mapping[str, tuple[Entry, ...]] = {
     "MobileDevice._is_an_ios_app": (
         {"relation": "only_if", "field": "platform", "values": ["ios"], "problem": "only for ios"},
     ),
+    "DigestSpec._is_longer": (
+        {
+            "relation": "not_shorter",
+            "field": "window",
+            **_WRITTEN_DURATION,
+            "problem": "must not be shorter than window",
+        },
+    ),
+    "DigestSpec._one_rhythm": (
+        {"relation": "required_unless", "field": "window", "problem": "required, or window"},
+        {"relation": "not_with", "field": "window", "problem": "not together with window"},
+    ),
     "Override._ends_after_start": ({"relation": "after", "field": "from", "problem": "must be after from"},),
     "RotationLayer._one_rhythm": (
         {"relation": "required_unless", "field": "every_hours", "problem": "required, or every_hours"},
@@ -279,6 +349,7 @@ _RELATIONS: Mapping[str, tuple[Entry, ...]] = {
 
 # How the members of a union are told apart by a function.
 _CHOICES: Mapping[str, Entry] = {
+    "services.router.payloads.envelope._flag_or_text": {"by": "type"},
     "services.router.payloads.notifications._list_or_object": {"by": "type"},
     "services.router.payloads.push_to.text_or_object": {"by": "type"},
     "services.router.payloads.mails._texts_or_template": {"by": "presence", "field": "template"},

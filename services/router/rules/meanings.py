@@ -39,13 +39,12 @@ FIELDS: Mapping[str, str] = {
     "note": "For the alert's history.",
     "may": "Filters of the topics that it may publish on; left out: `notifications/#`.",
     "may_answer": "Whose notifications and alerts it may cancel, acknowledge and resolve.",
-    "priority_at_most": "Nothing more urgent is taken from it.",
     "rate": "So many publishes in so long.",
     "share": "Of what waits in a queue, compared with others.",
-    "tenant": "Whose customer's it is; of a publisher: what its notifications belong to that say nothing else.",
+    "tenant": "Whose customer's it is.",
     "actions": "What a reader can do with it in the inbox.",
     "policy": "`required` cannot be switched off; `opt_in` is off until it is switched on.",
-    "quiet_hours": "Of a category: whether it waits for the end of quiet hours; of people: when they are quiet.",
+    "quiet_hours": "When nothing that can wait disturbs people who chose no other hours.",
     "snooze_until": "Until then nothing that can wait disturbs the person.",
     "per": "The sliding window.",
     "then": "What becomes of those beyond the limit.",
@@ -55,7 +54,6 @@ FIELDS: Mapping[str, str] = {
     "first": "`now`: the first one goes out alone.",
     "schedule": "When it comes, by the clock of the person's zone.",
     "brand": "Its look; templates get it as `brand`.",
-    "colour": "Such as `#0a7cff`.",
     "registered_at": "When the device last told us its token.",
     "after_s": "Seconds after the alert.",
     "notify": "`oncall`, `admins` or `user:ID`.",
@@ -64,6 +62,50 @@ FIELDS: Mapping[str, str] = {
     "handoff": "When a turn ends, by the clock of `timezone`.",
     "start": "The date on which the first turn begins.",
     "overrides": "Who stands in.",
+}
+
+_OF_CATEGORIES: Mapping[str, str] = {
+    "title": "What people read in place of its name.",
+    "channels": "On or off for those who chose nothing; one that is on is taken at every priority.",
+    "priority_at_most": "What is more urgent counts as this urgent.",
+    "quiet_hours": "Whether it waits for the end of a person's quiet hours.",
+    "throttle": "How many of it a person hears.",
+    "digest": "How several become one.",
+}
+_OF_TENANTS: Mapping[str, str] = {
+    "title": "What people read in place of its name.",
+    "timezone": "Of its people who have none of their own.",
+    "locale": "Of its people who have none of their own.",
+    "quiet_hours": "Of its people who have none of their own.",
+    "categories": "What it changes of categories.",
+}
+
+# Fields with a meaning of their own, by the schema in which they stand.
+FIELDS_OF: Mapping[str, Mapping[str, str]] = {
+    "Action": {
+        "id": "Tells it from the others.",
+        "label": "What stands on it.",
+        "url": "What it opens.",
+        "topic": "Pressing it is published on `notifications/actions/{notification_id}/{id}`; a text is sent along.",
+    },
+    "Category": _OF_CATEGORIES,
+    "CategoryChoice": {"digest": "How often its digest comes; `instant` is no digest."},
+    "DigestSpec": {
+        "key": "By whose value they are put together.",
+        "channels": "On which they are; the others get each one at once.",
+        "items": "So many of the newest are shown; all are counted.",
+        "template": "Left out: a plain list.",
+    },
+    "NamedCategory": _OF_CATEGORIES,
+    "NamedPublisher": {
+        "priority_at_most": "Nothing more urgent is taken from it.",
+        "tenant": "What its notifications belong to that say nothing else.",
+    },
+    "NamedTenant": _OF_TENANTS,
+    "Preferences": {"categories": "Choices for single categories."},
+    "QuietHours": {"timezone": "Left out: the person's.", "windows": "None at all is never quiet."},
+    "QuietWindow": {"days": "On which it begins.", "to": "Not after `from`: on the next day."},
+    "Throttle": {"key": "By whose value they are counted apart."},
 }
 
 # Checks of ``services.router.rules.checks``.
@@ -89,6 +131,8 @@ CHECKS: Mapping[str, str] = {
     "data_field": "A field of the data, such as `data.thread`.",
     "https_url": "An https URL.",
     "colour": "A colour such as `#0a7cff`.",
+    "throttle_window": "From `1s` to `31d`.",
+    "own_id": "Each has an `id` of its own.",
     "rate": "Such as `1000/60s`; `0` is no limit.",
     "bounded": "At most 32 levels deep.",
 }

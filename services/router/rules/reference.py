@@ -6,7 +6,9 @@ from textwrap import fill
 from typing import Any
 
 _SCHEMAS = "#/components/schemas/"
-_COMMON = ("id", "category", "channels", "send_at", "expires_at", "ttl_s", "events", "priority")
+_COMMON = (
+    "id", "category", "tenant", "channels", "send_at", "expires_at", "ttl_s", "events", "actions", "priority",
+)  # fmt: skip
 
 _COLUMNS = 120
 
@@ -53,7 +55,11 @@ def _sections(document: Mapping[str, Any]) -> Iterator[str]:
     yield from _shape("Step", schemas)
     yield from _shape("Confirmation", schemas)
     yield "## Shapes"
-    used = [name for name in schemas if schemas[name].get("additionalProperties") is False or name.startswith("Push")]
+    used = [
+        name
+        for name in schemas
+        if schemas[name].get("additionalProperties") is False or name.startswith(("Action", "Push"))
+    ]
     messages = {
         message["payload"]["$ref"].removeprefix(_SCHEMAS) for message in document["components"]["messages"].values()
     }
@@ -116,6 +122,9 @@ def _type(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
         return ", ".join(f"`{value}`" for value in schema["enum"])
     if schema.get("type") == "array":
         return f"list of {_type(schema['items'], schemas)}{_limits(schema)}"
+    inside = schema.get("additionalProperties")
+    if isinstance(inside, dict) and "$ref" in inside:
+        return f"object of {_type(inside, schemas)}{_limits(schema)}"
     kinds = schema.get("type", "any value")
     return f"{' or '.join(kinds) if isinstance(kinds, list) else kinds}{_limits(schema)}"
 

@@ -75,7 +75,7 @@ class _Schemas(GenerateJsonSchema):
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
         written = super().default_schema(schema)
         # A field that may be left out; what is then taken is worth a word only where it is a value.
-        if written.get("default", ...) in (None, [], {}) or "not" in written:
+        if _says_nothing(written.get("default", ...)) or "not" in written:
             del written["default"]
         elif "time_of_day" in written.get("x-checks", ()):
             written["default"] = f"{schema['default']:%H:%M}"
@@ -138,6 +138,10 @@ class _Schemas(GenerateJsonSchema):
         if "custom_error_message" in schema:
             chosen["problem"] = schema["custom_error_message"]
         return {"oneOf": members, "x-choice": chosen}
+
+
+def _says_nothing(default: Any) -> bool:  # noqa: ANN401 - any JSON
+    return default in (None, [], {}) or (isinstance(default, dict) and all(map(_says_nothing, default.values())))
 
 
 def _different(members: list[JsonSchemaValue]) -> list[JsonSchemaValue]:

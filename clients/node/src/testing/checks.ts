@@ -26,6 +26,15 @@ export function epochS(value: unknown): number {
   return typeof value === "number" ? value : (instantMs(String(value)) ?? NaN) / 1000;
 }
 
+/** Return a length of time that has passed its check in seconds; undefined for a text that is none. */
+export function lengthS(value: unknown, check: { readonly [more: string]: unknown }): number | undefined {
+  const [, count, unit] = new RegExp(`^(?:${String(check["pattern"])})$`, "u").exec(String(value)) ?? [];
+  const units = check["units_s"] as { readonly [unit: string]: number };
+  // As the router keeps a number: in whole microseconds.
+  if (typeof value === "number") return Math.round(value * 1e6) / 1e6;
+  return unit === undefined ? undefined : Number(count) * (units[unit] ?? NaN);
+}
+
 const CHECKS: { readonly [check: string]: (value: unknown, check: Check) => string | undefined } = {
   lacks: (value, { pattern, problem }) => (new RegExp(String(pattern), "u").test(String(value)) ? problem : undefined),
   matches: (value, { pattern, problem }) => (fits(String(value), String(pattern)) ? undefined : problem),
@@ -38,6 +47,11 @@ const CHECKS: { readonly [check: string]: (value: unknown, check: Check) => stri
   date: dateProblem,
   time: timeProblem,
   rate: rateProblem,
+  duration: durationProblem,
+  unique: (value, { field, problem }) => {
+    const each = (value as readonly Record<string, unknown>[]).map((item) => item[String(field)]);
+    return new Set(each).size === each.length ? undefined : problem;
+  },
   bounded: boundedProblem,
 };
 
@@ -159,6 +173,13 @@ function rateProblem(value: unknown, check: Check): string | undefined {
   const units = check["units_s"] as { readonly [unit: string]: number };
   const seconds = Number(times) * (unit ? (units[unit] ?? NaN) : 1);
   return Number(publishes) > 0 && seconds > 0 && seconds <= Number(check["longest_s"]) ? undefined : check.problem;
+}
+
+function durationProblem(value: unknown, check: Check): string | undefined {
+  const seconds = lengthS(value, check);
+  if (seconds === undefined) return check.problem;
+  const isGood = Number(check["from_s"]) <= seconds && seconds <= Number(check["to_s"]);
+  return isGood ? undefined : String(check["problem_range"]);
 }
 
 /** Refuse what is JSON to one reader only: deep nesting, and 1e999, which JavaScript reads as infinity. */

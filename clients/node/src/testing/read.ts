@@ -7,7 +7,7 @@
 
 import { type FieldProblem, isObject, type Rejection } from "../receipt.js";
 import { meantField, nearestTopic, OUR_WORDS } from "./names.js";
-import { message, RULES, type Schema, type Topic, word } from "./rules.js";
+import { message, resolved, RULES, type Schema, type Topic, word } from "./rules.js";
 import { problemsOf, withoutNulls, written } from "./schema.js";
 
 /** What came of it: a rejection, or warnings of what nobody reads. */
@@ -133,9 +133,11 @@ function withoutCleared(document: Document, schema: Schema): Document {
   const properties = schema.properties ?? {};
   const kept = Object.entries(document).filter(([name, value]) => value !== null || !Object.hasOwn(properties, name));
   const inside = kept.map(([name, value]) => {
-    const reference = properties[name]?.$ref;
-    const below = reference && RULES.schemas[reference.slice(reference.lastIndexOf("/") + 1)];
-    return [name, below && isObject(value) ? withoutCleared(value, below) : value] as const;
+    const known = resolved(properties[name] ?? {});
+    if (!isObject(value)) return [name, value] as const;
+    // A category is cleared by its name, whatever it is.
+    if (known.propertyNames !== undefined) return [name, withoutNulls(value)] as const;
+    return [name, known.properties === undefined ? value : withoutCleared(value, known)] as const;
   });
   return Object.fromEntries(inside);
 }

@@ -14,6 +14,7 @@ export interface Relation {
   readonly problem: string;
   readonly field: string;
   readonly values?: readonly unknown[];
+  readonly none?: readonly unknown[];
   readonly [more: string]: unknown;
 }
 

@@ -1,7 +1,7 @@
 /** Holds a value against a schema of the rules, and names every problem in the order in which the router names them. */
 
 import { type FieldProblem, isObject } from "../receipt.js";
-import { epochS, fits, problemWith } from "./checks.js";
+import { epochS, fits, lengthS, problemWith } from "./checks.js";
 import { meantField } from "./names.js";
 import { type Relation, resolved, type Schema, word } from "./rules.js";
 
@@ -42,13 +42,20 @@ export function withoutNulls(document: Record<string, unknown>): Record<string, 
 /** Name the fields of the schemas that a path leads to; a union's members are all of them. */
 export function fieldsAt(schema: Schema, path: Path): string[] {
   let schemas = objectsIn(schema);
+  // Below a name that the writer made up, perhaps that of a field.
+  let named: Schema[] = [];
   for (const part of path) {
     if (typeof part === "number") continue;
-    const below = schemas.flatMap((each) => {
-      const property = each.properties?.[part];
-      return property === undefined ? [] : objectsIn(property);
-    });
+    if (named.length > 0) {
+      [schemas, named] = [named, []];
+      continue;
+    }
+    const properties = schemas.flatMap((each) => each.properties?.[part] ?? []);
+    const below = properties.flatMap(objectsIn);
     if (below.length > 0) schemas = below;
+    named = properties.flatMap(({ additionalProperties }) =>
+      isObject(additionalProperties) ? objectsIn(additionalProperties) : [],
+    );
   }
   return schemas.flatMap((each) => Object.keys(each.properties ?? {}));
 }
@@ -166,6 +173,7 @@ function holds(relation: Relation, value: unknown, good: ReadonlyMap<string, unk
   }
   if (!good.has(relation.field)) return true;
   const other = good.get(relation.field) ?? null;
+  if (relation.none?.includes(value)) value = null;
   if (relation.relation === "required_unless") {
     const isThere = relation.values === undefined ? other !== null : relation.values.includes(other);
     return value !== null || isThere;
@@ -174,6 +182,8 @@ function holds(relation: Relation, value: unknown, good: ReadonlyMap<string, unk
   switch (relation.relation) {
     case "after":
       return other === null || epochS(value) > epochS(other);
+    case "not_shorter":
+      return other === null || Number(lengthS(value, relation)) >= Number(lengthS(other, relation));
     case "not_with":
       return other === null;
     case "only_if":

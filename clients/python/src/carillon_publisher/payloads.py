@@ -27,12 +27,29 @@ class Sending(TypedDict, total=False):
     timeout_s: float
 
 
+class Action(TypedDict, total=False):
+    """What a reader can do with a notification in the inbox: open ``url``, or press it.
+
+    Attributes:
+        id: tells it from the others.
+        label: what stands on it.
+        topic: true or a text: pressing it is published on ``notifications/actions/{notification_id}/{id}``.
+    """
+
+    id: Required[str]
+    label: Required[str]
+    url: str
+    style: Literal["primary"]
+    topic: bool | str
+
+
 class Envelope(Sending, total=False):
     """What every notification may say beside its content.
 
     Attributes:
         id: the idempotency key. The same key again within 24 hours is the same notification.
         category: the series that it belongs to.
+        tenant: whose customer's it is.
         channels: only these.
         send_at: not before.
         expires_at: not after; so does ``ttl_s``, counted from the acceptance.
@@ -41,11 +58,13 @@ class Envelope(Sending, total=False):
 
     id: str
     category: str
+    tenant: str
     channels: Sequence[Channel]
     send_at: Moment
     expires_at: Moment
     ttl_s: float | timedelta
     events: bool
+    actions: Sequence[Action]
 
 
 class Prioritised(Envelope, total=False):
@@ -135,9 +154,11 @@ class Mail(TypedDict, total=False):
     html_body: str
     priority: Priority
     category: str
+    tenant: str
     send_at: Moment
     expires_at: Moment
     ttl_s: float | timedelta
+    actions: Sequence[Action]
     data: Mapping[str, Any]
     template: str
     locale: str

@@ -26,6 +26,8 @@ PATTERNS = (
     "directory/oncall/{alert_type}",
     "directory/suppress/{channel}",
     "directory/publisher/{publisher}",
+    "directory/category/{category}",
+    "directory/tenant/{tenant}",
 )
 _NOBODY = "-"
 _FROM = "from/"

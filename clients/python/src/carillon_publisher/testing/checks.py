@@ -4,7 +4,7 @@ import re
 import zoneinfo
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from ipaddress import ip_address
 from math import isfinite
@@ -41,6 +41,10 @@ def problem_with(value: Json, check: Check) -> str | None:
             return _problem_with_date(value, check)
         case "time":
             return _problem_with_time(value, check)
+        case "duration":
+            return _problem_with_duration(value, check)
+        case "unique":
+            return None if len({each[check["field"]] for each in value}) == len(value) else check["problem"]
         case "rate":
             return None if _is_rate(value, check) else check["problem"]
         case "bounded":
@@ -54,6 +58,21 @@ def moment_of(value: Json, check: Check) -> datetime:
     if isinstance(found, str):
         raise ValueError(found)  # noqa: TRY004 - wrong content
     return found
+
+
+def length_of(value: Json, check: Check) -> timedelta:
+    """Return a length of time that ``problem_with`` found nothing wrong with."""
+    if isinstance(value, str):
+        number, unit = _parts(value, check)
+        value = number * check["units_s"][unit]
+    return timedelta(seconds=value)
+
+
+def _parts(text: str, check: Check) -> tuple[int, str]:
+    found = _pattern(check["pattern"]).fullmatch(text)
+    if found is None:
+        raise ValueError(check["problem"])
+    return int(found[1]), found[2]
 
 
 @cache
@@ -156,6 +175,16 @@ def _problem_with_time(value: str, check: Check) -> str | None:
     except ValueError:
         return str(check["problem_existing"])
     return None
+
+
+def _problem_with_duration(value: Json, check: Check) -> str | None:
+    try:
+        length_s = length_of(value, check).total_seconds()
+    except ValueError:
+        return str(check["problem"])
+    except OverflowError:
+        return str(check["problem_range"])
+    return None if check["from_s"] <= length_s <= check["to_s"] else str(check["problem_range"])
 
 
 def _is_rate(value: str | int, check: Check) -> bool:

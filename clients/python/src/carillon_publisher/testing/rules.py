@@ -171,7 +171,11 @@ class Rules:
         chosen = kept.get("preferences")
         if isinstance(chosen, dict):
             known = self._schemas.fields("Preferences")
-            kept["preferences"] = {name: on for name, on in chosen.items() if on is not None or name not in known}
+            chosen = {name: each for name, each in chosen.items() if each is not None or name not in known}
+            of_categories = chosen.get("categories")
+            if isinstance(of_categories, dict):
+                chosen["categories"] = {name: each for name, each in of_categories.items() if each is not None}
+            kept["preferences"] = chosen
         return kept
 
     def _unread(self, schema: str, document: Mapping[str, Any], topic: Topic) -> list[FieldProblem]:

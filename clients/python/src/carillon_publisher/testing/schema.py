@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any, TypeAlias
 
 from carillon_publisher.receipts import FieldProblem
-from carillon_publisher.testing.checks import Json, moment_of, problem_with
+from carillon_publisher.testing.checks import Json, length_of, moment_of, problem_with
 from carillon_publisher.testing.names import Names
 
 Schema: TypeAlias = Mapping[str, Any]
@@ -118,7 +118,7 @@ class Schemas:
         problems = list(chain.from_iterable(each))
         if not problems and len(values) < schema.get("minItems", 0):
             return [self._at(path, self._word("minItems"))]
-        return problems
+        return problems or [self._at(path, problem) for problem in self._of_checks(schema, values)][:1]
 
     def _of_object(self, schema: Schema, value: dict[str, Any], path: Path) -> Problems:
         if "properties" in schema:
@@ -209,6 +209,8 @@ class Schemas:
         fields: Mapping[str, Schema],
     ) -> bool:
         name, is_known = relation.get("field"), relation.get("field") in valid
+        if value in relation.get("none", ()):
+            value = None
         if relation["relation"] == "required_unless":
             is_enough = other in relation["values"] if "values" in relation else other is not None
             return value is None and is_known and not is_enough
@@ -218,6 +220,8 @@ class Schemas:
             case "after":
                 moments = [self._moment(fields[str(name)], each) for each in (value, other) if each is not None]
                 return moments == sorted(moments) and len(moments) > 1
+            case "not_shorter":
+                return other is not None and length_of(value, relation) < length_of(other, relation)
             case "not_with":
                 return other is not None
             case "only_if":
