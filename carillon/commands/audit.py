@@ -23,8 +23,9 @@ def audit(*, since: timedelta, deep: bool, overdue_after: timedelta, as_json: bo
     """Check that accepted = delivered + suppressed + expired + dead_lettered + open, and that nothing is overdue.
 
     The accounts are those of the minutes in which deliveries (and the router's own tasks) became due. They must balance
-    at any moment, also while the system works. --deep does not believe the counters: it counts the rows in the
-    records of the last 24 hours at most, and names the notifications that something is wrong with.
+    at any moment, also while the system works. What came into digests has left with one, was taken out, or waits in an
+    open one. --deep does not believe the counters: it counts the rows in the records of the last 24 hours at most, and
+    the items of each open digest, and names the notifications that something is wrong with.
 
     Exit status: 0 balanced and nothing overdue; 1 not so; 2 wrong use or settings.
 

@@ -11,7 +11,7 @@ from carillon.commands.progress import ProgressLine
 from carillon.commands.settings import OperatorSettings
 from shared.core.clock import rfc3339
 from shared.ledger.audit import LONGEST_SPAN, Audit, Depth
-from shared.ledger.audit_report import ACCOUNT_WORDS, Accounts, Finding, Report
+from shared.ledger.audit_report import ACCOUNT_WORDS, ITEM_WORDS, Accounts, Finding, Report
 
 _IDS_SHOWN = 10
 
@@ -48,6 +48,9 @@ def _document(report: Report) -> dict[str, object]:
         "accounts": {
             lane: accounts.named | {"difference": accounts.difference} for lane, accounts in report.accounts.items()
         },
+        "digests": {
+            channel: accounts.named | {"difference": accounts.difference} for channel, accounts in report.items.items()
+        },
         "findings": [
             {
                 "kind": each.kind,
@@ -73,6 +76,7 @@ def _print(report: Report) -> None:
         rows.append((name, *map(str, accounts.numbers), str(accounts.difference)))
     print_columns(rows)
     click.echo()
+    _print_digests(report)
     click.echo(
         f"due from {rfc3339(report.since)} to {rfc3339(report.until)}; looked at {report.open_rows_seen} of"
         f" {report.open_rows} open rows of any time and at {report.records_seen} records"
@@ -81,6 +85,18 @@ def _print(report: Report) -> None:
         click.echo()
         cells = [("KIND", "CHANNEL", "MINUTE", "COUNT", "NUMBERS")]
         print_columns([*cells, *map(_cells, report.findings)], notes=[(), *map(_ids, report.findings)])
+
+
+def _print_digests(report: Report) -> None:
+    """Print the accounts of digests, where there are any."""
+    rows = [
+        (f"{channel} digests", *map(str, accounts.named.values()), str(accounts.difference))
+        for channel, accounts in report.items.items()
+        if any(accounts.named.values())
+    ]
+    if rows:
+        print_columns([("ITEMS OF", *map(str.upper, ITEM_WORDS), "DIFFERENCE"), *rows])
+        click.echo()
 
 
 def _cells(finding: Finding) -> tuple[str, ...]:

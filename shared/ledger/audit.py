@@ -5,7 +5,8 @@ equation must hold at any moment, also for a minute that still changes. The audi
 
 - the number of open rows must match the entries of the schedule;
 - open rows are checked for lapsed deadlines and leases;
-- ``shared.ledger.audit_records`` counts the rows in the records themselves.
+- ``shared.ledger.audit_records`` counts the rows in the records themselves;
+- ``shared.ledger.audit_digests`` compares what waits in digests with the open ones.
 
 Promises to write nothing, and to hold the store for only some milliseconds at a time. It does not find what was never
 written at all, and it knows only the counters of the last ``LONGEST_SPAN``.
@@ -18,9 +19,11 @@ from datetime import timedelta
 from enum import Enum, auto
 from typing import Any
 
+from shared.core.channels import Channel
 from shared.core.clock import from_epoch_ms
+from shared.ledger.audit_digests import AuditDigests
 from shared.ledger.audit_records import AuditRecords
-from shared.ledger.audit_report import Accounts, Finding, Kind, Report, joined
+from shared.ledger.audit_report import Accounts, Finding, ItemAccounts, Kind, Report, joined
 from shared.ledger.ledger import LANES
 from shared.store.keys import SHARDS, Keys
 from shared.store.replies import pairs
@@ -78,6 +81,7 @@ class Audit:
         self._store = store
         self._bases = [keys.shard(shard) for shard in range(SHARDS)]
         self._records = AuditRecords(store, record_retention_s)
+        self._digests = AuditDigests(store)
         self._overdue_ms = round(overdue_after.total_seconds() * 1000)
 
     async def run(self, span: timedelta, depth: Depth, progress: Progress = lambda _what, _done, _of: None) -> Report:
@@ -104,6 +108,8 @@ class Audit:
         units = sorted((base, minute) for base, minute in busy if minute >= earliest)
         records_seen, more = await self._check_records(units, depth, progress)
         findings += more
+        items, more = await self._check_digests(progress, everything=depth is Depth.RECORDS)
+        findings += more
         return Report(
             since=from_epoch_ms(minutes.start * 60_000),
             until=from_epoch_ms(now_ms),
@@ -112,6 +118,7 @@ class Audit:
             open_rows=open_rows,
             open_rows_seen=seen,
             records_seen=records_seen,
+            items=items,
         )
 
     async def _ask(
@@ -198,6 +205,22 @@ class Audit:
                     left.append((base, lane, cursor))
             progress("schedules", schedules - len(left), schedules)
         return seen, findings
+
+    async def _check_digests(
+        self, progress: Progress, *, everything: bool
+    ) -> tuple[dict[str, ItemAccounts], list[Finding]]:
+        """Add up the accounts of each channel's digests, and compare them with the open ones."""
+        totals = {channel.value: ItemAccounts() for channel in Channel}
+        findings: list[Finding] = []
+        for start in range(0, len(self._bases), _AT_ONCE):
+            some = self._bases[start : start + _AT_ONCE]
+            for accounts, more in await asyncio.gather(
+                *(self._digests.check(base, everything=everything) for base in some)
+            ):
+                totals = {channel: total + accounts[channel] for channel, total in totals.items()}
+                findings += joined(more)
+            progress("digests", start + len(some), len(self._bases))
+        return totals, findings
 
     async def _check_records(self, units: list[Unit], depth: Depth, progress: Progress) -> tuple[int, list[Finding]]:
         """Count the rows in the records of these shards and minutes, or of some of them."""

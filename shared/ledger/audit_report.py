@@ -4,11 +4,16 @@ This equation holds for each minute, for each channel and for the router's own l
 
     accepted = delivered + suppressed + expired + dead_lettered + open
 
-A minute is the one in which a row first became due.
+A minute is the one in which a row first became due. For the items of digests this one holds, for each channel and since
+the beginning:
+
+    came in = left with a digest + taken out + waiting
+
+Taken out is what is not told: it was cancelled before the digest was closed, or the digest was.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
 
@@ -30,6 +35,8 @@ class Kind(StrEnum):
     """A record will be forgotten although something in it is open."""
     UNREADABLE = "unreadable"
     """A record, or a row in it, cannot be read; a sweep puts such a row away when it is due."""
+    DIGEST = "digest"
+    """What came into digests is not what left them, was taken out or waits in the open ones."""
     UNSWEPT = "unswept"
     """Rows were due long ago, and no router has taken them up."""
     LEASE_LAPSED = "lease_lapsed"
@@ -76,6 +83,40 @@ class Accounts:
 
 
 ACCOUNT_WORDS = tuple(each.name for each in fields(Accounts))
+
+
+@dataclass(frozen=True, slots=True)
+class ItemAccounts:
+    """How many items came into digests, and what became of them.
+
+    Attributes:
+        left: with a digest that was closed.
+        digests: how many are open.
+    """
+
+    came_in: int = 0
+    left: int = 0
+    taken_out: int = 0
+    waiting: int = 0
+    digests: int = 0
+
+    def __add__(self, other: "ItemAccounts") -> "ItemAccounts":
+        """Add two accounts, number by number."""
+        mine, others = self.named.values(), other.named.values()
+        return ItemAccounts(*(one + another for one, another in zip(mine, others, strict=True)))
+
+    @property
+    def named(self) -> dict[str, int]:
+        """The numbers by their words."""
+        return asdict(self)
+
+    @property
+    def difference(self) -> int:
+        """Items that came in and are nowhere; below 0, items that are somewhere and never came in."""
+        return self.came_in - self.left - self.taken_out - self.waiting
+
+
+ITEM_WORDS = tuple(each.name for each in fields(ItemAccounts))
 
 
 # How many notifications a finding names, about; at most twice as many.
@@ -128,6 +169,7 @@ class Report:
         accounts: for each lane, of all these minutes together.
         open_rows: how many there are; ``open_rows_seen`` of them were looked at one by one.
         records_seen: notifications whose rows were counted one by one.
+        items: the accounts of digests for each channel.
     """
 
     since: datetime
@@ -137,6 +179,7 @@ class Report:
     open_rows: int
     open_rows_seen: int
     records_seen: int
+    items: Mapping[str, ItemAccounts] = field(default_factory=dict)
 
     @property
     def holds(self) -> bool:

@@ -36,7 +36,7 @@ REMEMBERED_S = 86400
 TEXTS_BYTES = 256 * 1024
 
 # Items that one call reads or writes, so that a large digest does not hold the store for long.
-_PAGE = 500
+_PAGE = 200
 
 _add = load_script(__package__, "digest_add", "ledger")
 _close = load_script(__package__, "digest_close", "ledger")

@@ -29,12 +29,11 @@ A ledger script gets the shard's base key (``carillon:{s07}``) and builds the re
     base:tally:MINUTE    hash   "LANE|STATE" -> count of rows that became due in this minute; kept 8 days after it
     base:born:MINUTE     set    ids of the notifications of these rows, for the audit; kept 25 h after it
     base:dead            zset   "LANE|ID|KEY" by time of the dead letter; kept RECORD_RETENTION_S
-    base:digest:GROUP    hash   the digest window of a group (by its hash): the open digest's id, begin and end; as long as
-                                the window
+    base:digest:GROUP    hash   a group's digest window: id of the open digest, begin, end; as long as the window
     base:members:ID      zset   "ID|KEY" of what was folded into a digest, by its time; as long as the digest's record
     base:texts:ID        list   the newest texts of a digest's items; as long as its record
     base:left_out:ID     set    "ID|KEY" of the items that are not told in it; as long as its record
-    base:folded:ID|KEY   string the digest into which a row was folded, or '' if it went out alone; a day after the window
+    base:folded:ID|KEY   string the digest into which a row was folded, '' if it went out alone; a day beyond the window
     base:digests:CHANNEL zset   open digests by how many items they have
     base:items           hash   "CHANNEL|in", "|out", "|taken_out", "|waiting" -> number of items of digests; kept
     base:unreadable:ID   any    what was found in place of a record and is not one; kept RECORD_RETENTION_S

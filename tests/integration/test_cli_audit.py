@@ -13,9 +13,11 @@ import pytest_asyncio
 from carillon.local.stack import Stack
 from carillon.publisher import Publisher
 from shared.ledger.audit import Audit, Depth
+from shared.ledger.digests import Digests
 from shared.store.keys import Keys
 from shared.store.store import Store
 from tests.command_line import CommandLine
+from tests.digests import GROUP, item, opening
 from tests.sandbox_client import SandboxClient
 from tests.waiting import eventually
 
@@ -150,6 +152,25 @@ async def test_a_removed_schedule_entry_and_a_deleted_row_are_reported_with_the_
     await store.command("HSET", record, "s:email:0", status)
     await store.command("ZADD", schedule, float(due), f"{unscheduled}|email:0")
     assert (await command("audit", "--deep")).status == 0
+
+
+async def test_items_of_digests_have_a_table_of_their_own_where_there_are_any(
+    command: CommandLine, store: Store
+) -> None:
+    assert "digests" not in (await command("audit")).out
+    how = opening()
+    await Digests(store, Keys(), 86400).add(GROUP, item(), how)
+    ran = await command("audit")
+    lines = [line.split() for line in ran.out.splitlines()]
+    assert ["ITEMS", "OF", "CAME_IN", "LEFT", "TAKEN_OUT", "WAITING", "DIGESTS", "DIFFERENCE"] in lines
+    assert ["email", "digests", "1", "0", "0", "1", "1", "0"] in lines
+    items = f"{Keys().shard_of(how.notification.id)}:items"
+    await store.command("HINCRBY", items, "email|waiting", 1)
+    ran = await command("audit", "--json")
+    assert (ran.status, ran.json["digests"]["email"]["difference"]) == (1, -1)
+    assert {finding["kind"] for finding in ran.json["findings"]} == {"digest"}
+    await store.command("HINCRBY", items, "email|waiting", -1)
+    assert (await command("audit")).status == 0
 
 
 async def test_a_span_without_counters_is_refused(command: CommandLine) -> None:

@@ -61,7 +61,9 @@ if begun[1] then
     latest, step = tonumber(latest), tonumber(step)
     local ends = count_of(found[2])
     if step > 0 and math.min(now + step, latest) > ends then
-      redis.call('HSET', record, 'digest:ends', number(math.min(now + step, latest)))
+      local moved = number(math.min(now + step, latest))
+      redis.call('HSET', record, 'digest:ends', moved)
+      redis.call('HSET', pointer, 'ends', moved)
     end
     put(id, record, its_channel, latest, tonumber(texts_kept))
     return {id, 0}

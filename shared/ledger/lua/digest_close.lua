@@ -23,7 +23,7 @@ if state ~= 'closed' then
   count_items(channel, 'out', count)
   redis.call('ZREM', base .. ':digests:' .. channel, id)
   local pointer = base .. ':digest:' .. group
-  if redis.call('HGET', pointer, 'id') == id then
+  if state == 'open' and redis.call('HGET', pointer, 'id') == id then
     redis.call('DEL', pointer)
   end
 end
