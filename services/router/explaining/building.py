@@ -1,10 +1,9 @@
 """Builds an explainer on a store, with the settings that the router has."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from services.router.explaining.explainer import Explainer, PeekingWindows
-from services.router.planning.compose import NO_TEMPLATES
 from services.router.planning.lookups import Lookups
 from services.router.planning.planner import Planner
 from services.router.templates.folder import Templates
@@ -35,7 +34,7 @@ class RouterRules:
     person_daily_limit: int = 0
     quiet_hours: QuietHours | None = None
     release_within_s: float = 60
-    templates: Templates = NO_TEMPLATES
+    templates: Templates = field(default_factory=dict)
 
 
 def explainer(store: Store, keys: Keys, topics: Topics, rules: RouterRules, clock: Clock) -> Explainer:

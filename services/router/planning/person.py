@@ -48,7 +48,7 @@ def plan_person(
     facts: Facts = NO_FACTS,
     stages: Sequence[Stage] = STAGES,
     lifetime_ms: int | None = None,
-    unless_seen: bool = False,
+    released_ms: int = 0,
 ) -> list[NewRow]:
     """Decide the deliveries to one person.
 
@@ -59,9 +59,10 @@ def plan_person(
         facts: what was looked up about the person beside the record.
         stages: what decides about each channel.
         lifetime_ms: how long a delivery without a deadline of its own is tried; None where nothing can be held.
-        unless_seen: nothing is sent any more that the person has read meanwhile.
+        released_ms: when it was held until; nothing is sent any more that the person has read meanwhile. 0 for what was
+            not held.
     """
-    writer = _Writer(notification, user_id, audience, expires_ms, facts, unless_seen=unless_seen)
+    writer = _Writer(notification, user_id, audience, expires_ms, facts, released_ms=released_ms)
     if person is None:
         # Of somebody who has left meanwhile the one channel that was held.
         channel = channels[0] if channels is not None and len(channels) == 1 else Channel.REALTIME
@@ -126,13 +127,13 @@ class _Writer:
         expires_ms: int,
         facts: Facts,
         *,
-        unless_seen: bool = False,
+        released_ms: int = 0,
     ) -> None:
         self._notification = notification
         self._user_id = user_id
         self._audience = audience
         self._expires_ms = expires_ms
-        self._unless_seen = unless_seen
+        self._released_ms = released_ms
         self._policy = facts.category.record.policy if facts.category is not None else NO_POLICY
         self._required = True if self._policy == "required" else None
 
@@ -171,7 +172,9 @@ class _Writer:
             only_push=self._audience.only_push,
             rule=fold.rule,
         )
-        return self._task("fold", channel, what, 0)
+        # What went out alone and was held is folded once more.
+        name = f"fold@{self._released_ms}" if self._released_ms else "fold"
+        return self._task(name, channel, what, 0)
 
     def _task(self, name: str, channel: Channel, what: Recheck | FoldTask, due_ms: int) -> NewRow:
         expires_ms = self._expires_ms
@@ -204,7 +207,7 @@ class _Writer:
             content=content,
             due_ms=hold.until_ms if hold else 0,
             expires_ms=self._expires_ms,
-            unless_seen=True if self._unless_seen or (hold and hold.unless_seen) else None,
+            unless_seen=True if self._released_ms or (hold and hold.unless_seen) else None,
             rule=decision.rule or None,
             required=self._required,
         )

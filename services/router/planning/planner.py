@@ -171,7 +171,7 @@ class Planner:
         lifetime_ms: int | None = None,
         stages: Sequence[Stage] | None = None,
         texts: Texts | None = None,
-        unless_seen: bool = False,
+        released_ms: int = 0,
     ) -> list[NewRow]:
         """Plan people with what was looked up; see ``plan_person``."""
         rows: list[NewRow] = []
@@ -188,7 +188,7 @@ class Planner:
                 facts=known.facts(notification, user_id),
                 stages=stages or self.stages,
                 lifetime_ms=lifetime_ms,
-                unless_seen=unless_seen,
+                released_ms=released_ms,
             )
         return rows
 
@@ -227,7 +227,7 @@ class Planner:
             lifetime_ms=what.lifetime_ms,
             stages=stages,
             texts=texts,
-            unless_seen=isinstance(what, Recheck),
+            released_ms=known.now_ms if isinstance(what, Recheck) else 0,
         )
 
     def _crowd_rows(self, notification: Notification, crowd: Crowd, expires_ms: int, known: Known) -> list[NewRow]:
