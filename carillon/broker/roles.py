@@ -76,6 +76,7 @@ def roles(prefix: str = "") -> dict[str, Role]:
     """Return the table of roles by name, for topics under one ``TOPIC_PREFIX``."""
     topics = Topics(prefix)
     events, every_event = f"{prefix}notifications/events/+", f"{prefix}notifications/events/#"
+    actions, every_action = f"{prefix}notifications/actions/+/+", f"{prefix}notifications/actions/#"
     receipts, own_receipts = f"{prefix}receipts/#", f"{prefix}receipts/{CLIENT_ID}/#"
     publishes, sessions, directory = (f"{prefix}{each}/#" for each in ("notifications", "websocket", "directory"))
     lanes = (ROUTER_LANE, *Channel)
@@ -95,12 +96,12 @@ def roles(prefix: str = "") -> dict[str, Role]:
             ),
             bound=False,
         ),
-        *(_channel_role(topics, channel, events, receipts) for channel in Channel),
+        *(_channel_role(topics, channel, events, actions, receipts) for channel in Channel),
         # It receives what is its own: its answers, and the events of notifications whose ids it knows.
         Role(
             "publisher",
             publish=(publishes,),
-            deny_publish=(every_event,),
+            deny_publish=(every_event, every_action),
             subscribe=(own_receipts, events),
             deny_subscribe=(events,),
         ),
@@ -116,15 +117,15 @@ def roles(prefix: str = "") -> dict[str, Role]:
         Role(
             "admin",
             publish=(publishes, sessions, directory),
-            deny_publish=(every_event,),
-            subscribe=(own_receipts, events),
+            deny_publish=(every_event, every_action),
+            subscribe=(own_receipts, events, actions),
         ),
         Role("monitor", subscribe=("$SYS/#",)),
     ]
     return {role.name: role for role in table}
 
 
-def _channel_role(topics: Topics, channel: Channel, events: str, receipts: str) -> Role:
+def _channel_role(topics: Topics, channel: Channel, events: str, actions: str, receipts: str) -> Role:
     jobs = tuple(topics.jobs_filter(channel, priority) for priority in Priority)
     if channel is not Channel.REALTIME:
         return Role(channel, publish=(events,), subscribe=jobs, bound=False)
@@ -133,7 +134,7 @@ def _channel_role(topics: Topics, channel: Channel, events: str, receipts: str) 
         channel,
         # A gateway's session is told of live notifications where its connect was answered. What publishers post over
         # HTTP is published in their names.
-        publish=(events, receipts, topics.said_by("+", "#"), *between),
+        publish=(events, actions, receipts, topics.said_by("+", "#"), *between),
         subscribe=(*jobs, topics.http_receipts("+", "+"), *between),
         bound=False,
     )

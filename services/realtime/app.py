@@ -42,6 +42,7 @@ from services.realtime.publish.operations import PUBLISHER_OPERATIONS
 from services.realtime.publish.outcomes import Outcomes
 from services.realtime.publish.publisher_keys import PublisherKeys
 from services.realtime.publish.router_link import RouterLink
+from services.realtime.sessions.alert_states import AlertStates
 from services.realtime.settings import RealtimeSettings
 from services.realtime.sockets.client_frames import ClientFrames
 from services.realtime.sockets.endpoints import SessionEndpoints
@@ -134,11 +135,14 @@ def build(
     tickets = Tickets(context.store, context.keys)
     guard = Guard(TokenVerifier(context.settings, keys), tickets, origins, context.directory, rates)
     acknowledging = Acknowledging(context.ledger, context.directory)
-    client_frames = ClientFrames(node.changes, acknowledging, node.presence, rates)
+    client_frames = ClientFrames(
+        node.changes, acknowledging, node.presence, rates,
+        acting=node.acting, alerts=AlertStates(context.ledger), clock=context.clock,
+    )  # fmt: skip
     sessions = SessionEndpoints(node, guard, origins, client_frames, addresses=addresses, limits=limits)
     api = Api(
         guard, node.changes, context.directory, context.ledger, context.clock,
-        webpush_key=context.settings.realtime_webpush_public_key,
+        acting=node.acting, webpush_key=context.settings.realtime_webpush_public_key,
     )  # fmt: skip
 
     publisher_keys = PublisherKeys(Publishers(context.store, context.keys).of_key, addresses)

@@ -258,12 +258,16 @@ class Topics:
         return (f"$share/router/{self._prefix}notifications/alerts/#",)
 
     def is_event(self, topic: str) -> bool:
-        """Tell whether this is one of our own events, seen through the intake's wildcard."""
-        return topic.startswith(f"{self._prefix}notifications/events/")
+        """Tell whether this is an event or a pressed action, published by us and seen through the intake's wildcard."""
+        return topic.startswith((f"{self._prefix}notifications/events/", f"{self._prefix}notifications/actions/"))
 
     def event(self, notification_id: str) -> str:
         """Build the topic of a notification's later steps."""
         return f"{self._prefix}notifications/events/{notification_id}"
+
+    def action(self, notification_id: str, action: str) -> str:
+        """Build the topic that says that somebody pressed an action of a notification."""
+        return f"{self._prefix}notifications/actions/{notification_id}/{action}"
 
     def is_receipt(self, topic: str, publisher: str = PLAIN_PUBLISHER) -> bool:
         """Tell whether a receipt may be published there: a name below ``receipts/``, and no filter.

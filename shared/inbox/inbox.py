@@ -16,7 +16,7 @@ import json
 import logging
 import secrets
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -41,6 +41,7 @@ _read_all = load_script(__package__, "inbox_read_all", _PRELUDE)
 
 _QUIET = b"q"
 _MARKS = {mark.value.encode(): mark for mark in Mark}
+_MOVED = b"a0"
 
 # Ids that the store looks at in one call for a page of entries in one state.
 _LOOKED_AT_ONCE = 1000
@@ -96,8 +97,12 @@ def new_epoch() -> str:
     return secrets.token_hex(8)
 
 
-def wire_body(notification: Notification, content: Content) -> str:
-    """Write a notification as the wire contract's section 5 has it, without ``read``, which differs by user."""
+def wire_body(notification: Notification, content: Content, *, silent: bool = False) -> str:
+    """Write a notification as the wire contract's section 5 has it, without ``read``, which differs by user.
+
+    Args:
+        silent: nothing is to draw attention to it.
+    """
     body: dict[str, Any] = {
         "id": notification.id,
         "title": content.title,
@@ -113,6 +118,12 @@ def wire_body(notification: Notification, content: Content) -> str:
     if content.alert is not None:
         alert = content.alert.model_dump(mode="json", exclude_none=True)
         body["alert"] = {"id": notification.id, **alert, "state": "open"}
+    if notification.tenant is not None:
+        body["tenant"] = notification.tenant
+    if content.actions:
+        body["actions"] = [action.model_dump(mode="json", exclude_none=True) for action in content.actions]
+    if silent:
+        body["silent"] = True
     return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -158,7 +169,7 @@ class Inbox:
     async def forget(self, user_id: str) -> None:
         """Forget a user's inbox and what he has read of the feed."""
         base = self._keys.user(user_id)
-        names = ("inbox", "pinned", "order", "entries", "state", "feed_state", "meta")
+        names = ("inbox", "pinned", "order", "entries", "state", "snoozed", "acted", "feed_state", "meta")
         await self._store.command("UNLINK", *(f"{base}:{name}" for name in names), lasting=True)
 
     async def everything(self, user_id: str) -> Snapshot:
@@ -211,6 +222,11 @@ class Inbox:
         """Let the limit push these entries out again."""
         await self._store.command("SREM", f"{self._keys.user(user_id)}:pinned", *entry_ids)
 
+    async def body(self, user_id: str, entry_id: str) -> bytes | None:
+        """Read the text of an own entry; None when there is no such entry."""
+        value = await self._store.command("HGET", f"{self._keys.user(user_id)}:entries", entry_id)
+        return value.removeprefix(_QUIET) if value is not None else None
+
     async def place(self, user_id: str) -> tuple[str, int]:
         """Read where a user's own entries end: epoch and sequence."""
         epoch, seq = await self._store.command("HMGET", f"{self._keys.user(user_id)}:meta", "epoch", "seq")
@@ -229,7 +245,7 @@ class Inbox:
         answer = await self._store.script(
             _mark, self._keys.user(user_id), entry_id, change, self.retention_s, lasting=True
         )
-        return _read_marked(answer) if answer else None
+        return read_marked(answer) if answer else None
 
     async def mark_feed(self, user_id: str, entry: FeedEntry, change: Change, feed: FeedLog) -> Marked:
         """Change one user's mark of a feed entry that he may see."""
@@ -237,14 +253,14 @@ class Inbox:
             _mark_feed, self._keys.user(user_id), entry.id, entry.seq, change, self.retention_s, feed.epoch, feed.floor,
             lasting=True,
         )  # fmt: skip
-        return _read_marked(answer)
+        return read_marked(answer)
 
     async def read_all(self, user_id: str, feed: FeedLog) -> Marked:
         """Mark every own entry as read, and the feed as far as the caller knows it."""
         answer = await self._store.script(
             _read_all, self._keys.user(user_id), self.retention_s, feed.epoch, feed.floor, feed.seq, lasting=True
         )
-        return _read_marked(answer)
+        return read_marked(answer)
 
 
 def read_added(answer: Sequence[Any]) -> Added:
@@ -255,27 +271,25 @@ def read_added(answer: Sequence[Any]) -> Added:
 
 def read_position(answer: Sequence[Any]) -> Snapshot:
     """Read a position as the scripts answer it: a snapshot without entries and feed marks."""
-    epoch, seq, floor, unread, version, feed_version, feed_epoch, feed_read = answer
+    epoch, seq, floor, unread, version, feed_version, feed_epoch, feed_read, wake_ms = answer
     return Snapshot(
         epoch.decode(), int(seq), int(floor), int(unread), int(version), int(feed_version),
-        feed_epoch.decode(), int(feed_read),
+        feed_epoch.decode(), int(feed_read), wake_ms=int(wake_ms),
     )  # fmt: skip
 
 
 def read_snapshot(answer: Sequence[Any]) -> Snapshot:
     """Read a snapshot as the scripts answer it."""
     position, marks, entries = answer
-    known = read_position(position)
-    return Snapshot(
-        known.epoch, known.seq, known.floor, known.unread, known.version, known.feed_version, known.feed_epoch,
-        known.feed_read, _read_marks(marks),
-        _own_entries(entries),
-    )  # fmt: skip
+    return replace(read_position(position), feed_marks=_read_marks(marks), entries=_own_entries(entries))
 
 
 def _read_marks(answer: Sequence[bytes]) -> dict[str, tuple[Mark, int]]:
     return {
-        entry_id.decode(errors="replace"): (_MARKS[value[:1]], int(value[1:]))
+        entry_id.decode(errors="replace"): (
+            Mark.MOVED if value.startswith(_MOVED) else _MARKS[value[:1]],
+            int(value[1:]),
+        )
         for entry_id, value in pairs(answer)
         if value[:1] in _MARKS and value[1:].isdigit()
     }
@@ -299,6 +313,7 @@ def _own_entry(entry_id: bytes, seq: bytes, order: bytes, mark: bytes, value: by
     return OwnEntry(int(seq), entry_id.decode(errors="replace"), known, body, quiet, int(order))
 
 
-def _read_marked(answer: Sequence[Any]) -> Marked:
+def read_marked(answer: Sequence[Any]) -> Marked:
+    """Read what the scripts that change marks answer."""
     was_changed, position, marks, sessions = answer
     return Marked(bool(was_changed), read_snapshot((position, marks, ())), sessions)

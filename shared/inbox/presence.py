@@ -15,7 +15,7 @@ from shared.store.store import Store
 # As long as a session that nobody keeps alive.
 FOCUS_TTL_S = 30
 
-_SEEN_MARKS = (b"r", b"a")
+_SEEN_MARKS = (b"r", b"a", b"s")
 
 
 class Presence:

@@ -5,7 +5,7 @@ Pure functions over what was read from the store. Promises:
 - Following a cursor yields every entry after it that the user may see, once each, or says that there is a gap.
 - Entries that are read together come by their order, the oldest first.
 - An entry that is written late is not lost. It comes after a cursor that was given before the entry was written.
-- Archived entries are not shown again.
+- Archived entries are not shown again. Snoozed ones are, when they come back.
 
 Entries keep their texts as UTF-8, as the store has them, and decode them only when they are shown. In a Python string
 one emoji makes the whole text four times as long, and a process holds a thousand broadcasts.
@@ -34,6 +34,14 @@ class Mark(StrEnum):
     UNREAD = "u"
     READ = "r"
     ARCHIVED = "a"
+    SNOOZED = "s"
+    """It comes back as unread."""
+    MOVED = "m"
+    """Of a feed entry: the user has an own entry in its place. It is stored as archived, with a zero behind."""
+
+
+# Nobody who follows the line is shown these.
+_PUT_AWAY = (Mark.ARCHIVED, Mark.SNOOZED, Mark.MOVED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +100,7 @@ class Snapshot:
         version: grows with every change of entries or marks; ``feed_version`` with every change of feed marks.
         feed_read: the sequence up to which the feed is read, in the feed's epoch ``feed_epoch``.
         feed_marks: feed entry id -> mark and sequence, where it differs from what ``feed_read`` says.
+        wake_ms: when the next snoozed entry comes back, milliseconds since 1970; 0 without one.
     """
 
     epoch: str = ""
@@ -104,6 +113,7 @@ class Snapshot:
     feed_read: int = 0
     feed_marks: Mapping[str, tuple[Mark, int]] = field(default_factory=dict)
     entries: Sequence[OwnEntry] = ()
+    wake_ms: int = 0
 
 
 class FeedLog:
@@ -322,7 +332,7 @@ def follow(cursor: Cursor, snapshot: Snapshot, feed: FeedLog, groups: frozenset[
     if _is_gone(cursor.feed_epoch, cursor.feed_seq, feed.epoch, feed.floor):
         return None
     line: list[Entry] = [*snapshot.entries, *feed.after(cursor.feed_seq, groups)]
-    line = [each for each in line if not cursor.passed(each) and _mark(each, snapshot, feed) is not Mark.ARCHIVED]
+    line = [each for each in line if not cursor.passed(each) and _mark(each, snapshot, feed) not in _PUT_AWAY]
     shown = sorted(line, key=_by_key)
     end, part = _now(snapshot, feed), cursor.part
     start = Cursor(snapshot.epoch, min(cursor.user_seq, snapshot.seq), feed.epoch, min(cursor.feed_seq, feed.seq), part)
@@ -354,7 +364,7 @@ def _is_gone(cursor_epoch: str, cursor_seq: int, epoch: str, floor: int) -> bool
 
 
 def newest_first(snapshot: Snapshot, feed: FeedLog, groups: frozenset[str], below: int | None = None) -> Iterator[Item]:
-    """Yield the line, newest first, archived entries included.
+    """Yield the line, newest first, with what was put away.
 
     Args:
         snapshot: with own entries below the key.

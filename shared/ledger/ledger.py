@@ -122,6 +122,19 @@ class AlertAnswer:
 NO_POLICY = "none"
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What a notification goes by.
+
+    Attributes:
+        public_id: the id that its publisher was told: that of the whole, where it is a part.
+        events: its publisher is told of each later step.
+    """
+
+    public_id: str
+    events: bool
+
+
 @dataclass(slots=True)
 class NewRow:
     """A row to be written: pending, or (a suppression) ended from the start.
@@ -728,18 +741,28 @@ class Ledger:
 
     async def publisher_of(self, notification_id: str) -> str | None:
         """Return who published a notification; None where there is no such notification, or it cannot be read."""
-        if not is_notification_id(notification_id):
-            return None
-        record = f"{self.keys.shard_of(notification_id)}:n:{notification_id}"
-        try:
-            content = object_or_none(await self.store.command("HGET", record, "c"))
-        except ResponseError:
-            # Something else stands there.
-            return None
+        content = await self._content(notification_id)
         if content is None:
             return None
         publisher = content.get("publisher", PLAIN_PUBLISHER)
         return publisher if isinstance(publisher, str) else None
+
+    async def named(self, notification_id: str) -> Named | None:
+        """Return what a notification goes by; None where there is no such notification (any more)."""
+        content = await self._content(notification_id)
+        if content is None:
+            return None
+        return Named(str(content.get("part_of") or notification_id), content.get("events") is True)
+
+    async def _content(self, notification_id: str) -> dict[str, Any] | None:
+        if not is_notification_id(notification_id):
+            return None
+        record = f"{self.keys.shard_of(notification_id)}:n:{notification_id}"
+        try:
+            return object_or_none(await self.store.command("HGET", record, "c"))
+        except ResponseError:
+            # Something else stands there.
+            return None
 
     async def resolve(self, alert_id: str, note: str = "") -> Answered:
         """Write that an alert is over; who acknowledged it stays written."""

@@ -51,6 +51,7 @@ PUBLISHED = (
     TOPICS.node("node-1"),
     TOPICS.all_nodes,
     TOPICS.event("1"),
+    TOPICS.action("1", "approve"),
     *(f"receipts/{name}/publishes" for name in (*LOGINS, "stranger")),
     *(TOPICS.of_publisher(name, "notifications/email/send") for name in ("billing", "shop")),
     TOPICS.http_receipts("billing", "node-1"),
@@ -65,6 +66,12 @@ SUBSCRIBED = (
     *("from/#", "from/orders/#", "from/+/notifications/#"),
     *("notifications/#", "notifications/+/send", "directory/#", "directory/user/x", "websocket/#"),
     *("notifications/events/+", "notifications/events/#", "notifications/events/1", "notifications/+/1"),
+    *(
+        "notifications/actions/+/+",
+        "notifications/actions/#",
+        "notifications/actions/1/go",
+        "notifications/actions/1/+",
+    ),
     *(TOPICS.node("node-1"), TOPICS.node("+"), TOPICS.all_nodes, "internal/realtime/#"),
     *("receipts/#", "receipts/+/#", "receipts/+/publishes", *(f"receipts/{name}/#" for name in LOGINS)),
     *(f"receipts/{name}/publishes" for name in LOGINS),
@@ -252,7 +259,13 @@ async def test_a_publisher_cannot_forge_a_job_or_read_anothers_receipts(broker: 
     async with broker.connection("billing") as publisher:
         with pytest.raises(BrokerUnavailable, match="0x87"):
             await publisher.publish(TOPICS.jobs(Channel.SMS, Priority.CRITICAL), "{}")
-        for stolen in ("receipts/shop/publishes", "receipts/+/publishes", "receipts/#", "notifications/events/+"):
+        for stolen in (
+            "receipts/shop/publishes",
+            "receipts/+/publishes",
+            "receipts/#",
+            "notifications/events/+",
+            "notifications/actions/#",
+        ):
             with pytest.raises(BrokerUnavailable, match="refused"):
                 await publisher.subscribe(stolen)
 

@@ -52,7 +52,7 @@ def test_emqx_gets_the_same_rules_in_its_own_words() -> None:
     lines = emqx_acl([Login("billing.1", "x", "publisher"), Login("email", "x", "email")]).splitlines()
     assert lines[1:7] == [
         r"""{deny, {'and', [{username, "billing.1"}, {clientid, {re, "^(?!billing\\.1$)"}}]}, all, ["#"]}.""",
-        '{deny, {username, "billing.1"}, publish, ["notifications/events/#"]}.',
+        '{deny, {username, "billing.1"}, publish, ["notifications/events/#", "notifications/actions/#"]}.',
         '{deny, {username, "billing.1"}, subscribe, [{eq, "notifications/events/+"}]}.',
         '{allow, {username, "billing.1"}, publish, ["notifications/#"]}.',
         '{allow, {username, "billing.1"}, subscribe, ["receipts/billing.1/#", "notifications/events/+"]}.',

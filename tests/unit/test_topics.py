@@ -96,6 +96,7 @@ def test_lanes_and_events_are_told_from_the_rest_under_the_same_prefix() -> None
     assert topics.lane(topics.publish(Kind.ALERT_WARNING, "disk")) is Lane.GENERAL
     assert topics.lane(Topics().publish(Kind.ALERT_CRITICAL, "disk")) is Lane.GENERAL
     assert topics.is_event(topics.event("id1"))
+    assert topics.is_event(topics.action("id1", "approve"))
     assert not topics.is_event(topics.publish(Kind.CANCEL, "id1"))
     assert not topics.is_event(topics.of_publisher("shop", topics.event("id1")))
 

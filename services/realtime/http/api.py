@@ -11,12 +11,22 @@ from pydantic import TypeAdapter, ValidationError
 
 from services.realtime.access.bodies import json_object, whole_number
 from services.realtime.access.guard import Guard
-from services.realtime.access.refusals import FieldProblem, Refusal, from_validation, invalid, not_found
+from services.realtime.access.refusals import (
+    FieldProblem,
+    Refusal,
+    from_validation,
+    invalid,
+    not_found,
+    unavailable,
+)
+from services.realtime.access.snooze import Snooze
 from services.realtime.access.tickets import TICKET_S
 from services.realtime.http.shapes import NOTE_CHARS, PAGE_DEFAULT, PAGE_MOST, Ticket, WebPushKey
-from services.realtime.node.changes import Changes
+from services.realtime.node.acting import Acting
+from services.realtime.node.changes import Changes, NotSnoozed
 from services.realtime.sessions.alert_states import AlertStates
-from shared.core.clock import Clock
+from shared.core.clock import Clock, epoch_ms
+from shared.core.errors import BrokerUnavailable
 from shared.core.model import Channel
 from shared.directory.directory import Directory
 from shared.directory.people import DEVICES, Device, OwnChoices, Person
@@ -33,6 +43,7 @@ _STATES: dict[str | None, Collection[Mark]] = {
     "unread": (Mark.UNREAD,),
     "read": (Mark.READ,),
     "archived": (Mark.ARCHIVED,),
+    "snoozed": (Mark.SNOOZED,),
 }
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -49,6 +60,7 @@ class Api:
         ledger: Ledger,
         clock: Clock,
         *,
+        acting: Acting,
         webpush_key: str | None = None,
     ) -> None:
         self._guard = guard
@@ -56,6 +68,7 @@ class Api:
         self._directory = directory
         self._acknowledging = Acknowledging(ledger, directory)
         self._clock = clock
+        self._acting = acting
         self._alerts = AlertStates(ledger)
         self._webpush_key = webpush_key
 
@@ -67,6 +80,9 @@ class Api:
             web.post("/v1/inbox/{id}/read", self.mark("read")),
             web.post("/v1/inbox/{id}/unread", self.mark("unread")),
             web.post("/v1/inbox/{id}/archive", self.mark("archive")),
+            web.post("/v1/inbox/{id}/snooze", self.snooze),
+            web.delete("/v1/inbox/{id}/snooze", self.end_snooze),
+            web.post("/v1/inbox/{id}/actions/{action}", self.act),
             web.get("/v1/preferences", self.preferences),
             web.put("/v1/preferences", self.put_preferences),
             web.post("/v1/devices", self.add_device),
@@ -105,6 +121,39 @@ class Api:
     async def read_all(self, request: web.Request) -> web.Response:
         """Mark everything as read."""
         await self._changes.read_all((await self._guard.user(request)).user_id)
+        return web.Response(status=204)
+
+    async def snooze(self, request: web.Request) -> web.Response:
+        """Put an entry away for a while."""
+        user_id = (await self._guard.user(request)).user_id
+        try:
+            snooze = Snooze.model_validate(await json_object(request))
+        except ValidationError as error:
+            raise from_validation(error) from None
+        ends_at = snooze.ends_at(self._clock.now(), self._changes.longest_snooze)
+        try:
+            done = await self._changes.snooze(user_id, request.match_info["id"], epoch_ms(ends_at), self._alerts)
+        except NotSnoozed as error:
+            raise Refusal(409, error.why, error.why.message) from None
+        if not done:
+            raise not_found()
+        return web.Response(status=204)
+
+    async def end_snooze(self, request: web.Request) -> web.Response:
+        """Let a snoozed entry come back now."""
+        if not await self._changes.end_snooze((await self._guard.user(request)).user_id, request.match_info["id"]):
+            raise not_found()
+        return web.Response(status=204)
+
+    async def act(self, request: web.Request) -> web.Response:
+        """Press an action of an entry."""
+        user_id = (await self._guard.user(request)).user_id
+        try:
+            done = await self._acting.act(user_id, request.match_info["id"], request.match_info["action"])
+        except BrokerUnavailable:
+            raise unavailable() from None
+        if not done:
+            raise not_found()
         return web.Response(status=204)
 
     async def preferences(self, request: web.Request) -> web.Response:
@@ -203,5 +252,5 @@ def _marks(request: web.Request) -> Collection[Mark]:
     """Read which entries are asked for; without a state, all but the archived."""
     marks = _STATES.get(request.query.get("state"))
     if marks is None:
-        raise invalid(FieldProblem("state", "must be unread, read or archived"))
+        raise invalid(FieldProblem("state", "must be unread, read, archived or snoozed"))
     return marks

@@ -10,8 +10,10 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from services.realtime.access.snooze import Snooze
 from services.realtime.http.shapes import (
     Acknowledgement,
+    ActionPath,
     AlertPath,
     BounceEvents,
     BounceOutcomes,
@@ -148,7 +150,8 @@ OPERATIONS: tuple[Operation, ...] = (
         description="Frames are JSON text messages. First come the system status (where there is one), `hello`, and "
         "the pending unread notifications (at most the 10 newest, oldest first) or, with a cursor, everything after "
         'it. Client frames: `{"type": "read", "id"}`, `{"type": "acknowledge", "alert_id"}`, `{"type": "focus", '
-        '"focused": true | false}`, `{"type": "ping"}`; at most 16 KiB each and 20 a second. One that cannot be done '
+        '"focused": true | false}`, `{"type": "snooze", "id", "until" | "for"}`, `{"type": "act", "id", "action"}`, '
+        '`{"type": "ping"}`; at most 16 KiB each and 20 a second. One that cannot be done '
         "is answered with an `error` frame, a ping with `pong`. Close codes: 4001 unauthenticated or expired, 4008 too "
         "slow, 4009 too many sessions, 1001 going away (reconnect), 1008 too many frames, 1009 frame too large, 1013 "
         "try again later. A refused handshake is accepted first and then closed, so that browsers can read the code.",
@@ -235,6 +238,49 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="Archive",
         description="It counts as read and is listed only with `state=archived`.",
         path=EntryPath,
+        answers=_DONE | _OF_A_USER | {404: NOT_FOUND},
+    ),
+    Operation(
+        method="post",
+        url="/v1/inbox/{id}/snooze",
+        id="snooze",
+        tag="inbox",
+        summary="Put away for a while",
+        description="Until then the entry is listed only with `state=snoozed`, and not counted. Then it comes back as "
+        "unread, on top, and open sessions get a `notification` frame.",
+        path=EntryPath,
+        body=Snooze,
+        answers=_DONE
+        | _OF_A_USER
+        | _WITH_BODY
+        | {
+            404: NOT_FOUND,
+            409: Answer(
+                "The entry is an alert that waits for an answer (`unanswered_alert`), or too many entries are snoozed "
+                "already (`too_many_snoozed`).",
+                Error,
+            ),
+        },
+    ),
+    Operation(
+        method="delete",
+        url="/v1/inbox/{id}/snooze",
+        id="endSnooze",
+        tag="inbox",
+        summary="Let a snoozed entry come back now",
+        description="An entry that is not snoozed stays as it is.",
+        path=EntryPath,
+        answers=_DONE | _OF_A_USER | {404: NOT_FOUND},
+    ),
+    Operation(
+        method="post",
+        url="/v1/inbox/{id}/actions/{action}",
+        id="pressAction",
+        tag="inbox",
+        summary="Press an action",
+        description="The press is published, once, to the system that sent the notification. Pressing again changes "
+        "nothing. After a 503 the press does not count: press again.",
+        path=ActionPath,
         answers=_DONE | _OF_A_USER | {404: NOT_FOUND},
     ),
     Operation(

@@ -35,6 +35,12 @@ class EntryPath(BaseModel):
     id: str = Field(min_length=1, description="A notification's id.")
 
 
+class ActionPath(EntryPath):
+    """Which action of an entry."""
+
+    action: str = Field(min_length=1, description="The action's id.")
+
+
 class AlertPath(BaseModel):
     """Which alert."""
 
@@ -56,8 +62,8 @@ class InboxQuery(BaseModel):
         PAGE_DEFAULT, ge=1, description=f"A page holds {PAGE_MOST} entries at most, whatever more is asked for."
     )
     before: str | Absent = Field(None, description="Only entries older than the one with this id.")
-    state: Literal["unread", "read", "archived"] | Absent = Field(
-        None, description="Without it, everything but the archived."
+    state: Literal["unread", "read", "archived", "snoozed"] | Absent = Field(
+        None, description="Without it, everything but the archived and the snoozed."
     )
 
 
@@ -216,6 +222,18 @@ class Alert(BaseModel):
     affected_systems: list[str] | Absent = None
 
 
+class Action(BaseModel):
+    """What the user can do with a notification."""
+
+    id: str
+    label: str = Field(description="The words on the button.")
+    url: str | Absent = Field(None, description="An https URL that the button leads to.")
+    topic: bool | str | Absent = Field(
+        None, description="A press is published to the system that sent the notification; a text says what it is about."
+    )
+    style: Literal["primary"] | Absent = None
+
+
 class Notification(BaseModel):
     """An entry of the inbox."""
 
@@ -230,6 +248,13 @@ class Notification(BaseModel):
     read: bool
     channels: list[Channel]
     alert: Alert | Absent = None
+    tenant: str | Absent = Field(None, description="Whose customers it is for.")
+    actions: list[Action] | Absent = None
+    acted: str | Absent = Field(None, description="The id of the action that the user pressed last.")
+    snoozed_until: Seconds | Absent = Field(
+        None, description="When a snoozed entry comes back; in the past for one that has come back."
+    )
+    silent: Literal[True] | Absent = Field(None, description="Show it, and draw no attention to it.")
 
 
 class Inbox(BaseModel):

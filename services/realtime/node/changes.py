@@ -6,19 +6,61 @@ go to the other processes and to gateways. So only one round trip to the store c
 
 import asyncio
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
+from enum import StrEnum
 
 from services.realtime.node.publishing import NodePublisher
 from services.realtime.sessions import frames
 from services.realtime.sessions.alert_states import AlertStates
 from services.realtime.sessions.hub import Hub
 from services.realtime.sessions.news import CountNews, EntryNews, PersonNews, StatusNews
+from shared.core.errors import StoreUnavailable
 from shared.directory.directory import Directory
 from shared.inbox.cursor import Cursor, key_of
 from shared.inbox.feed import Feed, FeedNews, Groups, group_set
-from shared.inbox.inbox import Change, Inbox, Marked
+from shared.inbox.inbox import Added, Change, Inbox, Marked
 from shared.inbox.sessions import Sessions, targets
+from shared.inbox.snooze import Snoozes, TooManySnoozed
 from shared.inbox.timeline import FeedEntry, FeedLog, Item, Mark, feed_unread, newest_first, page, unread, with_read
+
+
+class WhyNot(StrEnum):
+    """Why an entry is not put away: a stable word for programs."""
+
+    UNANSWERED_ALERT = "unanswered_alert"
+    TOO_MANY_SNOOZED = "too_many_snoozed"
+
+    @property
+    def message(self) -> str:
+        """Say it to people."""
+        if self is WhyNot.UNANSWERED_ALERT:
+            return "This alert waits for an answer. Acknowledge it first."
+        return "Too many entries are snoozed already."
+
+
+class NotSnoozed(Exception):
+    """An entry is left where it is."""
+
+    def __init__(self, why: WhyNot) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An entry of a user's line.
+
+    Attributes:
+        utf8: the notification's JSON.
+        broadcast: the entry of the feed; None for an own one.
+        groups: the user's.
+    """
+
+    utf8: bytes
+    broadcast: FeedEntry | None
+    groups: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +90,7 @@ class Changes:
         feed: Feed,
         log: FeedLog,
         *,
+        snoozes: Snoozes,
         registry: Sessions,
         directory: Directory,
         hub: Hub,
@@ -56,6 +99,7 @@ class Changes:
         self.log = log
         self._inbox = inbox
         self._feed = feed
+        self._snoozes = snoozes
         self._registry = registry
         self._directory = directory
         self._hub = hub
@@ -71,11 +115,14 @@ class Changes:
             pinned: see ``shared.inbox.inbox.Inbox.add``.
         """
         added = await self._inbox.add(user_id, notification_id, body, order=order, quiet=not live, pinned=pinned)
-        entry = EntryNews.of(user_id, added, body, quiet=not live)
+        await self._tell_entry(user_id, added, body, quiet=not live)
+
+    async def _tell_entry(self, user_id: str, added: Added, body: str, *, quiet: bool) -> None:
+        entry = EntryNews.of(user_id, added, body, quiet=quiet)
         self._hub.entry(entry)
         where = targets(added.sessions)
         told = self._publisher.to_nodes(where.nodes, entry)
-        if live and where.gateways:
+        if not quiet and where.gateways:
             cursor = Cursor(added.epoch, added.seq, self.log.epoch, self.log.seq)
             told += self._publisher.to_gateways(
                 where.gateways, frames.notification(with_read(body, read=False).encode(), cursor)
@@ -120,6 +167,71 @@ class Changes:
             marked = await self._inbox.mark_feed(user_id, entry, change, self.log)
         await self._tell_count(user_id, marked, groups)
         return True
+
+    async def find(self, user_id: str, entry_id: str) -> Found | None:
+        """Read one entry of a user's line; None when there is none of that id."""
+        body, groups = await asyncio.gather(self._inbox.body(user_id, entry_id), self._groups(user_id))
+        if body is not None:
+            return Found(body, None, groups)
+        entry = await self._feed_entry(entry_id, groups)
+        return Found(entry.utf8, entry, groups) if entry is not None else None
+
+    @property
+    def longest_snooze(self) -> timedelta:
+        """For how long an entry may be put away."""
+        return self._snoozes.longest
+
+    async def snooze(self, user_id: str, entry_id: str, until_ms: int, alerts: AlertStates) -> bool:
+        """Put an entry away until then; False when there is no such entry.
+
+        Raises:
+            NotSnoozed: it is an alert that waits for an answer, or too many are snoozed already.
+        """
+        found = await self.find(user_id, entry_id)
+        if found is None:
+            return False
+        [shown] = await alerts.shown([Item(entry_id, found.utf8, Mark.UNREAD)])
+        if alerts.awaits_answer(shown):
+            raise NotSnoozed(WhyNot.UNANSWERED_ALERT)
+        try:
+            marked = await self._snoozes.snooze(user_id, entry_id, until_ms, found.broadcast, self.log)
+        except TooManySnoozed:
+            raise NotSnoozed(WhyNot.TOO_MANY_SNOOZED) from None
+        if marked is None:
+            return False
+        await self.marked(user_id, marked, found.groups)
+        return True
+
+    async def end_snooze(self, user_id: str, entry_id: str) -> bool:
+        """Let a snoozed entry come back now; False when there is no such entry."""
+        return await self._bring_back(user_id, entry_id) or await self.find(user_id, entry_id) is not None
+
+    async def wake(self, user_id: str) -> None:
+        """Let come back what is due."""
+        with suppress(StoreUnavailable):
+            # The next comparison with the store sets the timer again.
+            await self._bring_back(user_id, "")
+
+    async def _bring_back(self, user_id: str, entry_id: str) -> bool:
+        woken = await self._snoozes.wake(user_id, entry_id)
+        if woken is None:
+            return False
+        for entry in woken.entries:
+            await self._tell_entry(user_id, entry.added, entry.body, quiet=entry.quiet)
+        # Another process may have been faster, and has told only those whom it knows of.
+        self._hub.moved(user_id, woken.position.snapshot)
+        self._wake_for_gateways(user_id, woken.position)
+        return True
+
+    def _wake_for_gateways(self, user_id: str, marked: Marked) -> None:
+        """Set the timer also for a user whose sessions are all at gateways."""
+        if user_id not in self._hub.users and targets(marked.sessions).gateways:
+            self._hub.waking.at(user_id, marked.snapshot.wake_ms)
+
+    async def marked(self, user_id: str, marked: Marked, groups: frozenset[str]) -> None:
+        """Tell a user's sessions of changed marks."""
+        self._wake_for_gateways(user_id, marked)
+        await self._tell_count(user_id, marked, groups)
 
     async def read_all(self, user_id: str) -> None:
         """Mark everything that a user may see as read."""
@@ -166,7 +278,7 @@ class Changes:
         waiting = [item for item in found if alerts.is_open(item)]
         if answered := {item.id for item in found} - {item.id for item in waiting}:
             await self._inbox.unpin(user_id, answered)
-        return [item for item in waiting if item.mark is not Mark.ARCHIVED]
+        return [item for item in waiting if item.mark not in (Mark.ARCHIVED, Mark.SNOOZED)]
 
     async def person_changed(self, user_id: str) -> None:
         """Let every process that holds sessions of a user read his record again."""
@@ -190,7 +302,9 @@ class Changes:
             return
         snapshot = marked.snapshot
         feed = feed_unread(snapshot, self.log, groups)
-        news = CountNews(user_id, snapshot.unread, snapshot.version, feed, snapshot.feed_version, self.log.seq)
+        news = CountNews(
+            user_id, snapshot.unread, snapshot.version, feed, snapshot.feed_version, self.log.seq, snapshot.wake_ms
+        )
         self._hub.count(news)
         where = targets(marked.sessions)
         told = self._publisher.to_nodes(where.nodes, news)

@@ -14,6 +14,7 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
+from services.realtime.node.acting import Acting
 from services.realtime.node.changes import Changes
 from services.realtime.node.publishing import NodePublisher
 from services.realtime.sessions import close_codes
@@ -23,10 +24,12 @@ from services.realtime.sessions.news import CountNews, EntryNews, News, PersonNe
 from services.realtime.sessions.session import User
 from services.realtime.settings import RealtimeSettings
 from shared.core.errors import StoreUnavailable
+from shared.inbox.actions import PressedActions
 from shared.inbox.feed import Feed, FeedMirror
 from shared.inbox.inbox import Inbox
 from shared.inbox.presence import Presence
 from shared.inbox.sessions import NODE_HEARTBEAT_S, Sessions
+from shared.inbox.snooze import Snoozes
 from shared.mqtt.connection import Broker
 from shared.mqtt.reconnecting import BrokerLink
 from shared.runtime.service import Context
@@ -81,10 +84,20 @@ class RealtimeNode:
             inbox,
             feed,
             mirror.log,
+            snoozes=Snoozes(context.store, context.keys, inbox),
             registry=self.registry,
             directory=context.directory,
             hub=self.hub,
             publisher=NodePublisher(self._link, context.topics, self.id),
+        )
+        self.hub.waking.by(self.changes.wake)
+        self.acting = Acting(
+            self.changes,
+            PressedActions(context.store, context.keys, inbox),
+            context.ledger,
+            self._link,
+            topics=context.topics,
+            clock=context.clock,
         )
         self._heartbeat_s = heartbeat_s
         self._feed_check_s = feed_check_s

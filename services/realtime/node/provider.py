@@ -31,7 +31,7 @@ class InboxProvider:
         content = attempt.content
         order = order_of(notification.id, attempt.delivery.due_ms)
         if isinstance(address, UserInbox):
-            body = wire_body(notification, content)
+            body = wire_body(notification, content, silent=bool(address.silent))
             pinned = content.alert is not None and content.alert.requires_acknowledgment
             await self._changes.add_entry(
                 address.user_id, notification.id, body, order=order, live=address.live, pinned=pinned

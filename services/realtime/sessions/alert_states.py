@@ -53,6 +53,16 @@ class AlertStates:
         alert = json.loads(item.utf8).get("alert")
         return isinstance(alert, dict) and alert.get("state") == AlertState.OPEN
 
+    @staticmethod
+    def awaits_answer(item: Item) -> bool:
+        """Tell whether an item that was ``shown`` is an alert that somebody has to answer, and nobody has."""
+        alert = json.loads(item.utf8).get("alert")
+        return (
+            isinstance(alert, dict)
+            and alert.get("state") == AlertState.OPEN
+            and alert.get("requires_acknowledgment") is True
+        )
+
 
 def _told(answer: AlertAnswer | None) -> dict[str, Any]:
     """Say the state of an alert, and who acknowledged it when."""

@@ -15,6 +15,7 @@ from services.realtime.sessions.alert_states import AlertStates
 from services.realtime.sessions.frames import Frame
 from services.realtime.sessions.news import CountNews, EntryNews, PersonNews, StatusNews
 from services.realtime.sessions.session import PROCESS_QUEUE_BYTES, LiveEntry, Phase, Session, Sink, Spawn, User
+from services.realtime.sessions.waking import Waking
 from shared.core.model import Channel
 from shared.directory.directory import Directory
 from shared.directory.people import Person
@@ -43,6 +44,9 @@ class Hub:
 
     Args:
         spawn: starts a background task that is kept until its end.
+
+    Attributes:
+        waking: when users' snoozed entries come back.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class Hub:
         self._alerts = alerts
         self._spawn = spawn
         self._room = ByteBudget(PROCESS_QUEUE_BYTES)
+        self.waking = Waking(spawn)
 
     def add(self, session_id: str, user_id: str, sink: Sink) -> Session:
         """Begin a session. From now on it collects news, and shows them after ``admit``."""
@@ -75,6 +80,7 @@ class Hub:
             metrics.realtime_sessions.dec()
         if not user.sessions and self.users.get(user.id) is user:
             del self.users[user.id]
+            self.waking.forget(user.id)
 
     def sessions(self) -> list[Session]:
         """Return all sessions."""
@@ -159,6 +165,7 @@ class Hub:
             return
         if news.version > user.version:
             user.version, user.own_unread = news.version, news.own
+            self.waking.at(user.id, news.wake_ms)
         if news.feed_version > user.feed_version:
             feed = self._mirror.log
             user.feed_version = news.feed_version
@@ -247,18 +254,28 @@ class Hub:
     def stands(self, user: User, position: InboxPosition) -> bool:
         """Compare a user with the store; True when more must be read with ``reload``."""
         snapshot = position.snapshot
-        if snapshot.version > user.version:
-            user.version, user.own_unread = snapshot.version, snapshot.unread
-            user.tell_unread()
-        for session in user.sessions:
-            ahead = snapshot.epoch == session.user_epoch and snapshot.seq <= session.user_seq
-            if session.phase is Phase.LIVE and snapshot.epoch and not ahead:
-                self.fall_behind(session)
+        self._stands(user, snapshot)
         return (
             snapshot.version < user.version
             or snapshot.feed_version != user.feed_version
             or position.record_digest != user.record_digest
         )
+
+    def moved(self, user_id: str, snapshot: Snapshot) -> None:
+        """Take note of where a user's inbox stands now, after entries came back to it."""
+        user = self.users.get(user_id)
+        if user is not None:
+            self._stands(user, snapshot)
+
+    def _stands(self, user: User, snapshot: Snapshot) -> None:
+        if snapshot.version > user.version:
+            user.version, user.own_unread = snapshot.version, snapshot.unread
+            user.tell_unread()
+        self.waking.at(user.id, snapshot.wake_ms)
+        for session in user.sessions:
+            ahead = snapshot.epoch == session.user_epoch and snapshot.seq <= session.user_seq
+            if session.phase is Phase.LIVE and snapshot.epoch and not ahead:
+                self.fall_behind(session)
 
     async def reload(self, user: User, record_digest: str | None = None) -> None:
         """Read a user's record and counts again; sessions of a user who was deleted end."""
@@ -287,6 +304,7 @@ class Hub:
         user.record_digest = record_digest
 
     def _count(self, user: User, snapshot: Snapshot) -> None:
+        self.waking.at(user.id, snapshot.wake_ms)
         if snapshot.version >= user.version:
             user.version, user.own_unread = snapshot.version, snapshot.unread
         if snapshot.feed_version >= user.feed_version:

@@ -53,6 +53,7 @@ class CountNews:
     Attributes:
         own: unread own entries, at ``version``.
         feed: unread feed entries among those up to ``feed_seq``, at ``feed_version``.
+        wake_ms: see ``shared.inbox.timeline.Snapshot``; 0 from a process of the previous release, too.
     """
 
     user_id: str
@@ -61,6 +62,7 @@ class CountNews:
     feed: int
     feed_version: int
     feed_seq: int
+    wake_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,9 @@ class StatusNews:
     accepted_ms: int
     text: str
 
+
+# Beside the frame, in which the previous release reads no field that it does not know.
+_BESIDE = ("order", "wake_ms")
 
 News = EntryNews | CountNews | PersonNews | StatusNews | FeedNews
 
@@ -108,10 +113,9 @@ def encode(news: News) -> str:
     if isinstance(news, PersonNews):
         return person_changed(news.user_id)
     frame = {"type": _USER_NEWS_NAMES[type(news)]}
-    frame |= {name: getattr(news, name) for name in news.__slots__ if name not in ("user_id", "order")}
+    frame |= {name: getattr(news, name) for name in news.__slots__ if name not in ("user_id", *_BESIDE)}
     message = {"v": VERSION, "user_id": news.user_id, "frame": frame}
-    # Beside the frame, in which the previous release reads no field that it does not know.
-    return _dump(message | {"order": news.order} if isinstance(news, EntryNews) else message)
+    return _dump(message | {name: getattr(news, name) for name in news.__slots__ if name in _BESIDE})
 
 
 def decode(payload: bytes) -> News | None:
@@ -128,9 +132,9 @@ def decode(payload: bytes) -> News | None:
             return FeedNews(frame["epoch"], frame["before"], entry)
         if kind == "status":
             return StatusNews(**frame)
-        if kind == "entry":
-            frame["order"] = message.get("order", 0)
-        return _USER_NEWS[kind](message["user_id"], **frame)
+        news_type = _USER_NEWS[kind]
+        beside = {name: message.get(name, 0) for name in news_type.__slots__ if name in _BESIDE}
+        return news_type(message["user_id"], **frame, **beside)
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
 

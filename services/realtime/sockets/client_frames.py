@@ -8,13 +8,19 @@ import time
 from typing import Any
 
 from aiohttp import WSMsgType, web
+from pydantic import ValidationError
 
 from services.realtime.access.bodies import read_json
 from services.realtime.access.rates import Rates
-from services.realtime.node.changes import Changes
+from services.realtime.access.refusals import Refusal
+from services.realtime.access.snooze import Snooze
+from services.realtime.node.acting import Acting
+from services.realtime.node.changes import Changes, NotSnoozed, WhyNot
 from services.realtime.sessions import close_codes, frames
+from services.realtime.sessions.alert_states import AlertStates
 from services.realtime.sessions.session import Phase, Session
-from shared.core.errors import StoreUnavailable
+from shared.core.clock import Clock, epoch_ms
+from shared.core.errors import BrokerUnavailable, StoreUnavailable
 from shared.inbox.presence import Presence
 from shared.ledger.acknowledging import Acknowledging
 
@@ -26,6 +32,13 @@ INBOUND_RATE = 20.0
 INBOUND_BURST = 40.0
 
 _MALFORMED = frames.error("invalid_frame", "Frames are JSON objects with a type, and an id where one belongs.")
+_BAD_TIME = frames.error(
+    "invalid_frame", "A snooze needs either until or for, in the future and shorter than entries are kept."
+)
+_NOT_SNOOZED = {
+    WhyNot.UNANSWERED_ALERT: frames.error("unanswered_alert", WhyNot.UNANSWERED_ALERT.message),
+    WhyNot.TOO_MANY_SNOOZED: frames.error("too_many_snoozed", WhyNot.TOO_MANY_SNOOZED.message),
+}
 _UNKNOWN = frames.error("unknown_type", "There is no client frame of this type.")
 _NOT_FOUND = frames.error("not_found", "There is nothing by that name.")
 _TOO_OFTEN = frames.error("too_many_requests", "Too many requests of this user in too short a time.")
@@ -39,8 +52,21 @@ class ClientFrames:
         rates: how often each user may ask, by frame or by request.
     """
 
-    def __init__(self, changes: Changes, acknowledging: Acknowledging, presence: Presence, rates: Rates) -> None:
+    def __init__(
+        self,
+        changes: Changes,
+        acknowledging: Acknowledging,
+        presence: Presence,
+        rates: Rates,
+        *,
+        acting: Acting,
+        alerts: AlertStates,
+        clock: Clock,
+    ) -> None:
         self._changes = changes
+        self._acting = acting
+        self._alerts = alerts
+        self._clock = clock
         self._acknowledging = acknowledging
         self._presence = presence
         self._rates = rates
@@ -77,7 +103,11 @@ class ClientFrames:
                 return await self._acknowledge(session, frame.get("alert_id"))
             if kind == "focus":
                 return await self._focus(session, frame.get("focused"))
-        except StoreUnavailable:
+            if kind == "snooze":
+                return await self._snooze(session, frame)
+            if kind == "act":
+                return await self._act(session, frame.get("id"), frame.get("action"))
+        except (StoreUnavailable, BrokerUnavailable):
             return _UNAVAILABLE
         return _UNKNOWN
 
@@ -91,6 +121,26 @@ class ClientFrames:
             return _MALFORMED
         done = await self._acknowledging.acknowledge(alert_id, session.user.id)
         return None if done else _NOT_FOUND
+
+    async def _snooze(self, session: Session, frame: dict[str, Any]) -> frames.Frame | None:
+        entry_id = frame.get("id")
+        if not isinstance(entry_id, str):
+            return _MALFORMED
+        try:
+            asked = Snooze.model_validate({name: frame[name] for name in ("until", "for") if name in frame})
+            ends_at = asked.ends_at(self._clock.now(), self._changes.longest_snooze)
+        except (ValidationError, Refusal):
+            return _BAD_TIME
+        try:
+            done = await self._changes.snooze(session.user.id, entry_id, epoch_ms(ends_at), self._alerts)
+        except NotSnoozed as error:
+            return _NOT_SNOOZED[error.why]
+        return None if done else _NOT_FOUND
+
+    async def _act(self, session: Session, entry_id: Any, action: Any) -> frames.Frame | None:  # noqa: ANN401 - from a client
+        if not isinstance(entry_id, str) or not isinstance(action, str):
+            return _MALFORMED
+        return None if await self._acting.act(session.user.id, entry_id, action) else _NOT_FOUND
 
     async def _focus(self, session: Session, focused: Any) -> frames.Frame | None:  # noqa: ANN401 - from a client
         if not isinstance(focused, bool):

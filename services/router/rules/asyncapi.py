@@ -15,7 +15,7 @@ from services.router.rules.examples import EXAMPLES, LEVELS
 from services.router.rules.meanings import CHECKS, FIELDS, FIELDS_OF, PARAMETERS
 from services.router.rules.schemas import REFERENCE, shapes_of
 from shared.core.topics import Kind
-from shared.ledger.events import Step
+from shared.ledger.events import Pressed, Step
 
 VERSION = "3.0.0"
 
@@ -78,13 +78,19 @@ def asyncapi() -> dict[str, Any]:
     for topic in document["topics"]:
         values = _values(document, topic)
         _add(topic, values, channels, operations, messages)
-    messages |= {name: _told(name) for name in (*_RECEIPTS, "Event", "Frame")}
+    messages |= {name: _told(name) for name in (*_RECEIPTS, "Event", "Press", "Frame")}
     channels |= _told_on()
     operations["event"] = {
         "action": "send",
         "channel": {"$ref": "#/channels/events"},
         "summary": "Each later step of a notification whose publisher asked for `events`.",
         "messages": [{"$ref": "#/channels/events/messages/Event"}],
+    }
+    operations["press"] = {
+        "action": "send",
+        "channel": {"$ref": "#/channels/actions"},
+        "summary": "Each action with a topic that somebody pressed in the inbox.",
+        "messages": [{"$ref": "#/channels/actions/messages/Press"}],
     }
     operations["frame"] = {
         "action": "send",
@@ -206,7 +212,7 @@ def _title(name: str) -> str:
 
 
 def _told(name: str) -> dict[str, Any]:
-    schema = {"Event": "Step", "Frame": "LiveFrame"}.get(name) or f"{name}Receipt"
+    schema = {"Event": "Step", "Press": "Pressed", "Frame": "LiveFrame"}.get(name) or f"{name}Receipt"
     return {
         "name": name,
         "title": _title(name),
@@ -226,9 +232,21 @@ def _told_on() -> dict[str, Any]:
         "events": {
             "address": "notifications/events/{notification_id}",
             "title": "notifications/events/{notification_id}",
-            "description": "For a notification with `events`: `accepted`, and then each end of a delivery.",
+            "description": "For a notification with `events`: `accepted`, then each end of a delivery, and each action "
+            "that somebody pressed.",
             "parameters": {"notification_id": {"description": PARAMETERS["notification_id"]}},
             "messages": {"Event": {"$ref": _MESSAGES + "Event"}},
+        },
+        "actions": {
+            "address": "notifications/actions/{notification_id}/{action}",
+            "title": "notifications/actions/{notification_id}/{action}",
+            "description": "For an action with a `topic`: somebody pressed it. Once for each person and action, with "
+            "QoS 1.",
+            "parameters": {
+                "notification_id": {"description": PARAMETERS["notification_id"]},
+                "action": {"description": "The action's `id`."},
+            },
+            "messages": {"Press": {"$ref": _MESSAGES + "Press"}},
         },
     }
 
@@ -236,7 +254,7 @@ def _told_on() -> dict[str, Any]:
 def _written_by_us() -> dict[str, Any]:
     """Write the schemas of what Carillon publishes."""
     adapters: dict[str, TypeAdapter[Any]] = {f"{name}Receipt": TypeAdapter(shape) for name, shape in _RECEIPTS.items()}
-    shapes = shapes_of({**adapters, "Step": TypeAdapter(Step)})
+    shapes = shapes_of({**adapters, "Step": TypeAdapter(Step), "Pressed": TypeAdapter(Pressed)})
     shapes["LiveFrame"] = {
         "type": "object",
         "description": "A frame as it goes over a WebSocket: `GET /v1/openapi.json` has its shapes.",

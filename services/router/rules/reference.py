@@ -54,6 +54,9 @@ def _sections(document: Mapping[str, Any]) -> Iterator[str]:
     yield _prose(f"`{channels['events']['address']}`. {channels['events']['description']}")
     yield from _shape("Step", schemas)
     yield from _shape("Confirmation", schemas)
+    yield "## Pressed actions"
+    yield _prose(f"`{channels['actions']['address']}`. {channels['actions']['description']}")
+    yield from _shape("Pressed", schemas)
     yield "## Shapes"
     used = [
         name

@@ -11,7 +11,7 @@ local order
 if sequence then
   order = redis.call('ZSCORE', base .. ':order', id) or sequence
 else
-  settle(base, log)
+  local has_snoozed = settle(base, log)
   local known = redis.call('HMGET', meta, 'epoch', 'seq', 'version')
   before = tonumber(known[2] or '0')
   sequence = math.max(before + 1, now_us())
@@ -26,7 +26,7 @@ else
   if ARGV[8] == '1' and redis.call('SCARD', base .. ':pinned') < PINNED_MOST then
     redis.call('SADD', base .. ':pinned', id)
   end
-  trim(base, log, limit, retention_s)
+  trim(base, log, limit, retention_s, has_snoozed)
   keep(base, retention_s, log, 'pinned', 'order', 'entries', 'meta', 'state', 'feed_state')
 end
 

@@ -3,9 +3,13 @@
 --   base:pinned         set   ids of own entries that nothing newer pushes out: alerts that wait for an answer
 --   base:order          zset  the same ids by order: when each was accepted, in microseconds
 --   base:entries        hash  id -> the notification's JSON, after a "q" if it was not to be shown live
---   base:state          hash  id of an own entry -> r (read) or a (archived); unread has no field
---   base:feed_state     hash  id of a feed entry -> r, a or u (unread again), then its sequence
---   base:meta           hash  epoch, seq, floor; version; feed_epoch, feed_read, feed_version; ordered
+--   base:state          hash  id of an own entry -> r (read), a (archived) or s (snoozed); unread has no field
+--   base:snoozed        zset  ids of snoozed own entries by the millisecond at which they come back
+--   base:acted          hash  id -> JSON: action -> 0 if its press was published, else until when somebody publishes it
+--   base:feed_state     hash  id of a feed entry -> r, a or u (unread again), then its sequence; a0 and the sequence: the
+--                             user has an own entry in its place
+--   base:meta           hash  epoch, seq, floor; version; feed_epoch, feed_read, feed_version; ordered; wake: the first
+--                             millisecond of base:snoozed, and how long what comes back is kept
 --   base:sessions       zset  open session ids by the millisecond at which they lapse
 --   base:session_nodes  hash  session id -> node id, or the JSON of a gateway's session
 --   base:focus          zset  ids of sessions that have the user's focus by the millisecond at which they lapse
@@ -79,13 +83,90 @@ local function order_anew(base, log)
   end
 end
 
+-- So many entries of a user may be snoozed.
+local SNOOZED_MOST = 200
+
+local function keep(base, retention_s, ...)
+  for _, name in ipairs({ ... }) do
+    redis.call('EXPIRE', base .. ':' .. name, retention_s)
+  end
+end
+
+-- Writes down when the next snoozed entry comes back, so that users without one have nothing looked up for it.
+local function next_wake(base, retention_s)
+  local first = redis.call('ZRANGE', base .. ':snoozed', 0, 0, 'WITHSCORES')
+  if first[2] then
+    redis.call('HSET', base .. ':meta', 'wake', text(tonumber(first[2])) .. ' ' .. retention_s)
+  else
+    redis.call('HDEL', base .. ':meta', 'wake')
+  end
+end
+
+-- Changes what stands behind the notification's own fields: until when the entry is, or was, snoozed.
+local function note_snooze(base, id, until_ms)
+  local value = redis.call('HGET', base .. ':entries', id)
+  if value then
+    value = string.gsub(value, ',"snoozed_until":[%d.]+}$', '}')
+    if until_ms then
+      value = string.format('%s,"snoozed_until":%.3f}', string.sub(value, 1, -2), until_ms / 1000)
+    end
+    redis.call('HSET', base .. ':entries', id, value)
+  end
+end
+
+-- Lets a snoozed entry come back: unread, where it stands at that moment, and with a sequence of its own, so that every
+-- session is told of it as of one that was written now. Returns what it is then, or nothing if it was not snoozed.
+local function come_back(base, id, at_ms)
+  redis.call('ZREM', base .. ':snoozed', id)
+  local meta = base .. ':meta'
+  if redis.call('HGET', base .. ':state', id) ~= 's' or not redis.call('ZSCORE', base .. ':inbox', id) then
+    return nil
+  end
+  local known = redis.call('HMGET', meta, 'seq', 'ordered', 'version')
+  local before = tonumber(known[1] or '0')
+  local sequence = math.max(before + 1, now_us())
+  local order = free_order(base, at_ms * 1000)
+  redis.call('HSET', meta, 'seq', text(sequence), 'version', text(tonumber(known[3] or '0') + 1))
+  if known[1] == known[2] then
+    redis.call('HSET', meta, 'ordered', text(sequence))
+  end
+  redis.call('ZADD', base .. ':inbox', text(sequence), id)
+  redis.call('ZADD', base .. ':order', text(order), id)
+  redis.call('HDEL', base .. ':state', id)
+  note_snooze(base, id, at_ms)
+  return { id = id, before = before, sequence = sequence, order = order }
+end
+
+-- Lets come back what was snoozed until now. ``wake`` is the field of base:meta. Returns what came back.
+local function wake_up(base, wake)
+  local first_ms, retention_s = string.match(wake, '^(%d+) (%d+)$')
+  local now_ms = math.floor(now_us() / 1000)
+  local back = {}
+  if not first_ms or tonumber(first_ms) > now_ms then
+    return back
+  end
+  local due = redis.call('ZRANGEBYSCORE', base .. ':snoozed', '-inf', text(now_ms), 'WITHSCORES')
+  for index = 1, #due, 2 do
+    back[#back + 1] = come_back(base, due[index], tonumber(due[index + 1]))
+  end
+  next_wake(base, retention_s)
+  keep(base, retention_s, 'inbox', 'order', 'entries', 'meta', 'state', 'snoozed')
+  return back
+end
+
 -- Makes the keys of a log agree, before anything is read or added. "ordered" is the sequence up to which they did.
+-- Returns whether there may be snoozed entries.
 local function settle(base, log)
   local meta = base .. ':meta'
-  local known = redis.call('HMGET', meta, 'seq', 'ordered', 'floor')
+  local known = redis.call('HMGET', meta, 'seq', 'ordered', 'floor', 'wake')
   local entries = redis.call('ZCARD', base .. ':' .. log)
+  if known[4] then
+    wake_up(base, known[4])
+    known = redis.call('HMGET', meta, 'seq', 'ordered', 'floor', 'wake')
+  end
+  local has_snoozed = known[4] and true or false
   if not known[1] or (known[1] == known[2] and entries > 0 and entries == redis.call('ZCARD', base .. ':order')) then
-    return
+    return has_snoozed
   end
   if entries > 0 then
     order_anew(base, log)
@@ -96,20 +177,41 @@ local function settle(base, log)
     redis.call('HSET', meta, 'floor', known[1])
   end
   redis.call('HSET', meta, 'ordered', known[1])
+  return has_snoozed
 end
 
-local function trim(base, log, limit, retention_s)
+-- Takes the snoozed out of a list of ids and sequences.
+local function not_snoozed(base, entries)
+  local others = {}
+  for index = 1, #entries, 2 do
+    if not redis.call('ZSCORE', base .. ':snoozed', entries[index]) then
+      others[#others + 1] = entries[index]
+      others[#others + 1] = entries[index + 1]
+    end
+  end
+  return others
+end
+
+-- has_snoozed: there may be snoozed entries. They stay, because they are to come back.
+local function trim(base, log, limit, retention_s, has_snoozed)
   local key = base .. ':' .. log
   local oldest = text(now_us() - retention_s * 1000000)
-  forget(base, log, redis.call('ZRANGEBYSCORE', key, '-inf', '(' .. oldest, 'WITHSCORES'))
+  local old = redis.call('ZRANGEBYSCORE', key, '-inf', '(' .. oldest, 'WITHSCORES')
+  forget(base, log, has_snoozed and not_snoozed(base, old) or old)
   -- Beside the limit, so that many open alerts leave room for the rest.
   local pinned = base .. ':pinned'
   local kept = redis.call('SCARD', pinned)
+  if has_snoozed then
+    kept = kept + redis.call('ZCARD', base .. ':snoozed')
+  end
   local surplus = redis.call('ZCARD', key) - kept - limit
   if surplus <= 0 then
     return
   end
   local oldest_first = redis.call('ZRANGE', key, 0, surplus + kept - 1, 'WITHSCORES')
+  if has_snoozed then
+    oldest_first = not_snoozed(base, oldest_first)
+  end
   local doomed = {}
   for index = 1, #oldest_first, 2 do
     if #doomed < 2 * surplus and redis.call('SISMEMBER', pinned, oldest_first[index]) == 0 then
@@ -121,8 +223,7 @@ local function trim(base, log, limit, retention_s)
 end
 
 local function prune(base, log, limit, retention_s)
-  settle(base, log)
-  trim(base, log, limit, retention_s)
+  trim(base, log, limit, retention_s, settle(base, log))
 end
 
 local function unread(base)
@@ -152,12 +253,16 @@ local function session_records(base)
   return records
 end
 
--- Returns epoch, seq, floor, unread, version, feed_version, feed_epoch, feed_read.
+-- Returns epoch, seq, floor, unread, version, feed_version, feed_epoch, feed_read, and when a snoozed entry comes back.
 local function position(base)
-  local meta = redis.call('HMGET', base .. ':meta', 'epoch', 'seq', 'floor', 'version', 'feed_version', 'feed_epoch', 'feed_read')
+  local names = { 'epoch', 'seq', 'floor', 'version', 'feed_version', 'feed_epoch', 'feed_read', 'wake' }
+  local meta = redis.call('HMGET', base .. ':meta', unpack(names))
+  if meta[8] and #wake_up(base, meta[8]) > 0 then
+    meta = redis.call('HMGET', base .. ':meta', unpack(names))
+  end
   return {
     meta[1] or '', meta[2] or '0', meta[3] or '0', unread(base),
-    meta[4] or '0', meta[5] or '0', meta[6] or '', meta[7] or '0',
+    meta[4] or '0', meta[5] or '0', meta[6] or '', meta[7] or '0', meta[8] and string.match(meta[8], '^%d+') or '0',
   }
 end
 
@@ -219,12 +324,6 @@ local function snapshot(base, want, most)
   return { position(base), redis.call('HGETALL', base .. ':feed_state'), entries }
 end
 
-local function keep(base, retention_s, ...)
-  for _, name in ipairs({ ... }) do
-    redis.call('EXPIRE', base .. ':' .. name, retention_s)
-  end
-end
-
 -- Starts the feed states over when the feed itself did, and drops those of feed entries that are gone.
 -- Returns the sequence up to which everything is read.
 local function settle_feed_state(base, feed_epoch, feed_floor)
@@ -242,6 +341,42 @@ local function settle_feed_state(base, feed_epoch, feed_floor)
     end
   end
   return tonumber(known[2] or '0') or 0
+end
+
+-- Gives the user an own entry in place of one of the feed, for what only an own entry can be. It stands where that one
+-- stands. feed: its id, value, sequence and order, epoch and floor of the feed.
+local function adopt(base, feed, epoch)
+  local meta, id = base .. ':meta', feed.id
+  local read_up_to = settle_feed_state(base, feed.epoch, feed.floor)
+  local stored = redis.call('HGET', base .. ':feed_state', id)
+  local mark = stored and string.sub(stored, 1, 1) or (feed.sequence <= read_up_to and 'r' or 'u')
+  redis.call('HSET', base .. ':feed_state', id, 'a0' .. text(feed.sequence))
+  redis.call('HSETNX', meta, 'epoch', epoch)
+  local sequence = math.max(tonumber(redis.call('HGET', meta, 'seq') or '0') + 1, now_us())
+  redis.call('HSET', meta, 'seq', text(sequence), 'ordered', text(sequence))
+  redis.call('ZADD', base .. ':inbox', text(sequence), id)
+  redis.call('ZADD', base .. ':order', text(free_order(base, feed.order)), id)
+  redis.call('HSET', base .. ':entries', id, feed.value)
+  if mark ~= 'u' then
+    redis.call('HSET', base .. ':state', id, mark)
+  end
+end
+
+-- Reads a feed entry from the arguments, from this one on: its value, sequence and order, epoch and floor of the feed.
+local function feed_entry(id, first)
+  return {
+    id = id, value = ARGV[first], sequence = tonumber(ARGV[first + 1]), order = tonumber(ARGV[first + 2]),
+    epoch = ARGV[first + 3], floor = tonumber(ARGV[first + 4]),
+  }
+end
+
+-- Above so many entries with pressed actions, those of entries that are gone are forgotten.
+local PRESSED_MOST = 200
+
+-- Returns what was pressed of an entry: action -> see base:acted.
+local function pressed_actions(base, id)
+  local is_read, pressed = pcall(cjson.decode, redis.call('HGET', base .. ':acted', id) or '{}')
+  return is_read and type(pressed) == 'table' and pressed or {}
 end
 
 -- What every change of read states answers: the position, the feed states and the sessions to be told.

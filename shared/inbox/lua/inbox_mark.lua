@@ -19,6 +19,10 @@ end
 if after == before then
   return told(base, false)
 end
+if before == 's' then
+  redis.call('ZREM', base .. ':snoozed', id)
+  note_snooze(base, id, nil)
+end
 if after then
   redis.call('HSET', states, id, after)
 else
