@@ -12,6 +12,7 @@ from carillon.commands.output import AnswerIsNo, print_columns, print_json, prin
 from carillon.commands.settings import OperatorSettings
 from services.router.explaining.building import RouterRules, explainer
 from services.router.explaining.explainer import Decided, Explanation, FixedClock
+from services.router.payloads.rejection import Rejected
 from services.router.templates.folder import load
 from shared.core.clock import Clock, SystemClock, rfc3339
 from shared.core.fields import Moment
@@ -29,7 +30,7 @@ def print_explanation(topic: str, payload: str, *, user_id: str | None, at: str 
     else:
         _print(explanation)
     if explanation.refused is not None:
-        raise AnswerIsNo(printable(f"it would be refused: {explanation.refused.code}: {explanation.refused.message}"))
+        raise AnswerIsNo(printable(f"it would be refused: {_problem(explanation.refused)}"))
 
 
 def rules_of(settings: OperatorSettings) -> RouterRules:
@@ -51,6 +52,11 @@ async def _explain(
     async with open_store(settings) as (store, keys):
         asked = explainer(store, keys, Topics(settings.topic_prefix), rules_of(settings), clock)
         return await asked.explain(settings.topic_prefix + topic, payload, user_id)
+
+
+def _problem(refused: Rejected) -> str:
+    fields = "; ".join(f"{each.field}: {each.problem}" for each in refused.fields)
+    return f"{refused.code}: {refused.message}" + (f" ({fields})" if fields else "")
 
 
 def _clock(at: str | None) -> Clock:
