@@ -76,6 +76,17 @@ async def test_what_comes_after_the_close_opens_the_next_one(digests: Digests) -
     assert (await close(digests, next_id)).members == (member(second),)
 
 
+async def test_nothing_is_left_of_a_window_that_is_over(digests: Digests, ledger: Ledger) -> None:
+    base = Keys().shard(Digests.shard_of_group(GROUP))
+    await digests.close(await opened_by(digests, item(), over()))
+    assert await ledger.store.command("KEYS", f"{base}:digest:*") == []
+    await ledger.cancel(await opened_by(digests, item(), over()))
+    assert await ledger.store.command("KEYS", f"{base}:digest:*") == []
+    await digests.add(GROUP, item(), opening(window_ms=30, first_now=True))
+    await asyncio.sleep(0.04)
+    assert await ledger.store.command("KEYS", f"{base}:digest:*") == []
+
+
 async def test_an_item_that_is_added_again_stays_where_it_is_after_the_close_as_well(digests: Digests) -> None:
     first = item()
     digest_id = await opened_by(digests, first, over())
