@@ -23,8 +23,10 @@ from services.router.payloads.rejection import (
 from shared.core.limits import BATCH_BYTES, OBJECT_BYTES
 from shared.core.model import Channel, Platform, Priority
 from shared.core.topics import Kind
+from shared.directory.categories import NamedCategory
 from shared.directory.people import OnCall, Person
 from shared.directory.person_change import PersonChange
+from shared.directory.tenants import NamedTenant
 
 SUBSCRIPTION = {
     "endpoint": "https://push.example.com/s/1",
@@ -36,7 +38,9 @@ SUBSCRIPTION = {
 }
 STEP = {"after_s": 300, "notify": ["oncall"]}
 TARGET_WORDS = "must be oncall, admins or user:ID"
+DURATION_WORDS = "must be a length of time such as 30s, 10m, 1h or 7d"
 MAIL = {"to": "user@example.com", "subject": "Hello", "body": "Text"}
+ACTION = {"id": "yes", "label": "Yes"}
 
 # Kind, the topic's levels, the smallest payload that passes.
 SMALLEST: dict[Kind, tuple[dict[str, str], dict[str, Any]]] = {
@@ -61,6 +65,8 @@ SMALLEST: dict[Kind, tuple[dict[str, str], dict[str, Any]]] = {
     Kind.DIRECTORY_USER: ({"user_id": "user123"}, {}),
     Kind.DIRECTORY_ONCALL: ({"alert_type": "*"}, {"users": ["user123"]}),
     Kind.DIRECTORY_PUBLISHER: ({"publisher": "shop"}, {}),
+    Kind.DIRECTORY_CATEGORY: ({"category": "comments"}, {}),
+    Kind.DIRECTORY_TENANT: ({"tenant": "acme"}, {}),
     Kind.DIRECTORY_SUPPRESS: ({"channel": "email"}, {"address": "user@example.com", "reason": "bounce"}),
 }
 # What stands in for a required field that is missing.
@@ -439,6 +445,49 @@ PROBLEMS: list[tuple[Kind, dict[str, Any], str, str]] = [
     (Kind.DIRECTORY_PUBLISHER, {"share": 0}, "share", "must be greater than 0"),
     (Kind.DIRECTORY_PUBLISHER, {"keys": ["secret"]}, "keys.0", "must be a SHA-256 in hexadecimal"),
     (Kind.DIRECTORY_PUBLISHER, {"unknown_fields": "ignore"}, "unknown_fields", "must be one of warn, reject"),
+    (Kind.DIRECTORY_USER, {"quiet_hours": {"windows": [{"from": "22:00"}]}}, "quiet_hours.windows.0.to", "required"),
+    (
+        Kind.DIRECTORY_USER, {"preferences": {"categories": {"a/b": {}}}}, "preferences.categories",
+        "must not contain / + or #",
+    ),
+    (
+        Kind.DIRECTORY_USER, {"preferences": {"categories": {"billing": {"digest": "yearly"}}}},
+        "preferences.categories.billing.digest", "must be one of instant, hourly, daily, weekly",
+    ),
+    (Kind.DIRECTORY_CATEGORY, {"policy": "never"}, "policy", "must be one of opt_out, opt_in, required"),
+    (Kind.DIRECTORY_CATEGORY, {"throttle": {"limit": 1, "per": "1y"}}, "throttle.per", DURATION_WORDS),
+    (
+        Kind.DIRECTORY_CATEGORY, {"throttle": {"limit": 1, "per": "32d"}}, "throttle.per",
+        "must be at least 1s and at most 31d",
+    ),
+    (
+        Kind.DIRECTORY_CATEGORY, {"throttle": {"limit": 1, "per": "1h", "key": "thread"}}, "throttle.key",
+        "must name a field of the data, such as data.thread",
+    ),
+    (Kind.DIRECTORY_CATEGORY, {"digest": {}}, "digest.schedule", "required, or window"),
+    (
+        Kind.DIRECTORY_CATEGORY, {"digest": {"window": 1, "schedule": {}}}, "digest.schedule",
+        "not together with window",
+    ),
+    (
+        Kind.DIRECTORY_CATEGORY, {"digest": {"window": 1e-7}}, "digest.window",
+        "must be at least a millisecond and at most 366d",
+    ),
+    (
+        Kind.DIRECTORY_CATEGORY, {"digest": {"window": "1h", "at_most": 60}}, "digest.at_most",
+        "must not be shorter than window",
+    ),
+    (Kind.DIRECTORY_TENANT, {"brand": {"colour": "blue"}}, "brand.colour", "must be a colour such as #0a7cff"),
+    (Kind.DIRECTORY_TENANT, {"brand": {"logo_url": "http://a.example"}}, "brand.logo_url", "must be an https URL"),
+    (Kind.DIRECTORY_TENANT, {"categories": {"news": {"title": ""}}}, "categories.news.title", "must not be empty"),
+    (Kind.REALTIME_USER, {"actions": [ACTION]}, "actions.0.topic", "required, or url"),
+    (Kind.REALTIME_USER, {"actions": [{**ACTION, "topic": False}]}, "actions.0.topic", "required, or url"),
+    (Kind.REALTIME_USER, {"actions": [{**ACTION, "topic": 1}]}, "actions.0.topic", "must be true, false or a string"),
+    (
+        Kind.REALTIME_USER, {"actions": [{**ACTION, "topic": "a", "url": "https://a.example"}]}, "actions.0.topic",
+        "not together with url",
+    ),
+    (Kind.REALTIME_USER, {"actions": [{**ACTION, "topic": True}] * 2}, "actions", "must have an id of its own each"),
     (Kind.DIRECTORY_ONCALL, {"users": None}, "layers", "required, or users"),
     (Kind.DIRECTORY_ONCALL, {"users": []}, "users", "must not be empty"),
     (Kind.DIRECTORY_ONCALL, {"repeat": 1.5}, "repeat", "must be a whole number"),
@@ -455,6 +504,12 @@ def test_bad_field_is_named_in_stable_words(kind: Kind, change: dict[str, Any], 
     if "user_id" not in change and kind is Kind.PUSH_MOBILE:
         change = {**change, "user_id": None}
     assert problems(kind, change) == {field: words}
+
+
+def test_what_is_meant_in_a_tenants_category_does_not_depend_on_its_name() -> None:
+    for name in ("comments", "digest"):
+        (wrong,) = refusal(Kind.DIRECTORY_TENANT, {"categories": {name: {"polcy": "opt_in"}}}).fields
+        assert wrong == FieldProblem(f"categories.{name}.polcy", "unknown", "policy")
 
 
 def test_every_topic_has_a_refused_payload_in_the_table() -> None:
@@ -664,14 +719,24 @@ MODELS: list[tuple[Kind, type[BaseModel]]] = [
     (Kind.DIRECTORY_USER, Person),
     (Kind.DIRECTORY_ONCALL, OnCall),
     (Kind.DIRECTORY_SUPPRESS, control.Suppress),
+    (Kind.DIRECTORY_CATEGORY, NamedCategory),
+    (Kind.DIRECTORY_TENANT, NamedTenant),
 ]
 # Any string is good content, and names of fields within these are free or, when unknown, shown.
-FREE = {"message", "body", "html_body", "data", "services", "preferences"}
+FREE = {
+    "message", "body", "html_body", "data", "services", "preferences", "quiet_hours", "throttle", "digest", "brand",
+    "categories",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [(kind, name) for kind, model in MODELS for name in model.model_fields if name not in {*SMALLEST[kind][0], *FREE}],
+    [
+        (kind, name)
+        for kind, model in MODELS
+        for name in model.model_fields
+        if name not in {*SMALLEST[kind][0], *FREE} and (kind, name) != (Kind.DIRECTORY_CATEGORY, "channels")
+    ],
 )
 @pytest.mark.parametrize(
     "value", [f"{SECRET}\r\n=?", [SECRET + "\n/"], {SECRET + "\n": SECRET + "\n"}, [{"to": SECRET}]]
@@ -705,6 +770,8 @@ _names = st.sampled_from(
         | set(notifications.PushMobile.model_fields)
         | set(Person.model_fields)
         | set(OnCall.model_fields)
+        | set(NamedCategory.model_fields)
+        | set(NamedTenant.model_fields)
     )
 )
 
