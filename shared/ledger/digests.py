@@ -180,6 +180,12 @@ class Digests:
         )
         return Added(digest_id.decode() or None, bool(opened))
 
+    async def place(self, group: str, notification_id: str, key: str) -> Added | None:
+        """Return where an item is that may have been added before; None where it was not, or a day ago."""
+        folded = f"{self._keys.shard(self.shard_of_group(group))}:folded:{_written((notification_id, key))}"
+        found = await self._store.command("GET", folded)
+        return None if found is None else Added(found.decode() or None, opened=False)
+
     async def close(self, digest_id: str) -> Closed | StillOpen:
         """Close a digest, so that later items of its group come into the next one.
 

@@ -48,15 +48,24 @@ class Digesting:
     planner: Planner
     digests: Digests
 
-    async def fold(self, notification: Notification, task: Task, what: Fold) -> list[NewRow]:
-        """Put one channel of one person into a digest; or plan it, if it goes out alone."""
+    async def fold(self, notification: Notification, task: Task, what: Fold, *, again: bool) -> list[NewRow]:
+        """Put one channel of one person into a digest; or plan it, if it goes out alone.
+
+        Args:
+            again: it was tried before, and may be in a digest already.
+        """
+        names = (what.user_id, notification.tenant or "", notification.content.category or "", what.channel, what.key)
+        group = "\n".join(names)
+        added = await self.digests.place(group, notification.id, task.key) if again else None
+        if added is not None and added.digest_id is not None:
+            # Whatever the category says now.
+            return [_folded(notification, what, added.digest_id, task.expires_ms)]
         known = await self.planner.lookups.of_people(notification, [what.user_id], counts=False)
         known = replace(known, now_ms=max(known.now_ms, task.due_ms))
         category, person = known.category(notification), known.people.get(what.user_id)
-        if person is not None and category is not None:
+        if person is not None and category is not None and added is None:
             opening = self._opening(notification, what, known, category, person)
             if opening is not None:
-                group = "\n".join((what.user_id, notification.tenant or "", category.name, what.channel, what.key))
                 opening = replace(opening, notification=self._named(opening.notification, group))
                 said = self.planner.texts(notification, known)(what.channel, person) or notification.content
                 item = Item(notification.id, task.key, notification.accepted_ms, _item_text(notification, said))

@@ -5,6 +5,7 @@ nothing: it is a function of what is ``Known``.
 """
 
 import asyncio
+import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
@@ -28,7 +29,9 @@ from shared.directory.suppression import Entry, Suppressions, digest
 from shared.directory.tenants import Tenant
 from shared.inbox.presence import Presence
 from shared.store.keys import Keys
-from shared.store.windows import Ask, Counted, Windows
+from shared.store.windows import Ask, Windows
+
+log = logging.getLogger(__name__)
 
 DAY_MS = 24 * 3600 * 1000
 
@@ -252,55 +255,73 @@ class Lookups:
         return await asyncio.gather(self.directory.people(user_ids), self._presence.focused(user_ids))
 
     async def _counted(self, known: Known, asked: Iterable[tuple[Notification, str, Sequence[str]]]) -> Known:
-        """Count what throttles count."""
-        if self._windows is None:
+        """Count what throttles count: first those of categories, then the day's for those who are let in."""
+        windows = self._windows
+        if windows is None:
             return known
-        countings = [
-            counting
+        wanted = [
+            (notification, blake2b(name.encode(), digest_size=12).hexdigest(), user_id)
             for notification, name, user_ids in asked
-            if notification.content.category is not None or self._daily_limit
-            for counting in self._countings(known, notification, name, user_ids)
+            if self._daily_limit or notification.content.category is not None
+            for user_id in user_ids
+            if user_id in known.people
         ]
-        if not countings:
-            return known
-        found = await self._windows.count([each.ask for each in countings])
         limits: dict[tuple[str, str], tuple[Limit, ...]] = {}
-        for each, counted in zip(countings, found, strict=True):
-            place = each.notification_id, each.user_id
-            limits[place] = (*limits.get(place, ()), Limit(each.rule, each.then, _when(counted)))
-        return replace(known, limits=limits)
+        of_categories = [each for one in wanted if (each := self._of_category(known, *one)) is not None]
+        await _count(windows, of_categories, limits)
+        if self._daily_limit:
+            let_in = [one for one in wanted if not _is_stopped(limits.get((one[0].id, one[2]), ()))]
+            await _count(windows, [self._of_day(*one) for one in let_in], limits)
+        return replace(known, limits=limits) if limits else known
 
-    def _countings(
-        self, known: Known, notification: Notification, name: str, user_ids: Sequence[str]
-    ) -> Iterable[Counting]:
+    def _of_category(self, known: Known, notification: Notification, name: str, user_id: str) -> Counting | None:
         category = known.category(notification)
         throttle = category.record.throttle if category is not None else None
-        if throttle is None and not self._daily_limit:
-            return
-        name = blake2b(name.encode(), digest_size=12).hexdigest()
+        if category is None or throttle is None:
+            return None
+        try:
+            value = value_at(notification.content.data, throttle.key)
+        except UnusableKey:
+            # Refused at acceptance; of a category that has changed since, all count together.
+            value = ""
+        key = f"{self._keys.user(user_id)}:throttle:{_digest_of(category.name, notification.tenant or '', value)}"
+        deadline_ms = notification.deadline_ms
+        ask = Ask(
+            key,
+            name,
+            throttle.limit,
+            milliseconds(throttle.per),
+            "reserve" if throttle.then == "hold" else "refuse",
+            always=notification.priority is Priority.CRITICAL,
+            # What expires before its turn takes no place.
+            within_ms=None if deadline_ms is None else max(0, deadline_ms - known.now_ms),
+        )
+        return Counting(notification.id, user_id, ask, throttle.then, category.rule("throttle"))
+
+    def _of_day(self, notification: Notification, name: str, user_id: str) -> Counting:
         always = notification.priority is Priority.CRITICAL
-        for user_id in user_ids:
-            if user_id not in known.people:
-                continue
-            base = self._keys.user(user_id)
-            if category is not None and throttle is not None:
-                try:
-                    value = value_at(notification.content.data, throttle.key)
-                except UnusableKey:
-                    # Refused at acceptance; of a category that has changed since, all count together.
-                    value = ""
-                key = f"{base}:throttle:{_digest_of(category.name, notification.tenant or '', value)}"
-                then: Then = throttle.then
-                most, window_ms = throttle.limit, milliseconds(throttle.per)
-                ask = Ask(key, name, most, window_ms, "reserve" if then == "hold" else "refuse", always)
-                yield Counting(notification.id, user_id, ask, then, category.rule("throttle"))
-            if self._daily_limit:
-                ask = Ask(f"{base}:heard", name, self._daily_limit, DAY_MS, "refuse", always)
-                yield Counting(notification.id, user_id, ask, "drop", "system:daily_limit")
+        ask = Ask(f"{self._keys.user(user_id)}:heard", name, self._daily_limit, DAY_MS, "refuse", always)
+        return Counting(notification.id, user_id, ask, "drop", "system:daily_limit")
 
 
-def _when(counted: Counted) -> int | None:
-    return counted.at_ms
+async def _count(
+    windows: Windows, countings: Sequence[Counting], limits: dict[tuple[str, str], tuple[Limit, ...]]
+) -> None:
+    if not countings:
+        return
+    found = await windows.count([each.ask for each in countings])
+    damaged = 0
+    for each, counted in zip(countings, found, strict=True):
+        place = each.notification_id, each.user_id
+        limits[place] = (*limits.get(place, ()), Limit(each.rule, each.then, counted.at_ms))
+        damaged += counted.damaged is not None
+    if damaged:
+        # They are let through: of the two mistakes it is the one that loses nothing.
+        log.error("throttles that cannot be counted let through", extra={"counts": damaged})
+
+
+def _is_stopped(limits: Sequence[Limit]) -> bool:
+    return any(limit.at_ms != 0 and limit.then == "drop" for limit in limits)
 
 
 def _digest_of(*parts: str) -> str:

@@ -81,7 +81,7 @@ class Performer:
             case Recheck():
                 rows = await self._planner.recheck(notification, what, task.due_ms)
             case Fold():
-                rows = await self._digesting.fold(notification, task, what)
+                rows = await self._digesting.fold(notification, task, what, again=claim.attempt > 1)
             case CloseDigest():
                 outcome = await self._digesting.close(notification, task, what)
                 return replace(outcome, then=[_due_since(new, task.due_ms) for new in outcome.then])

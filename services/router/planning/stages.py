@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 
-from services.router.planning.facts import Facts, UnusableKey, value_at
+from services.router.planning.facts import Facts, Limit, UnusableKey, value_at
 from services.router.planning.tasks import People
 from shared.core.errors import Reason
 from shared.core.model import Channel, Notification, Priority
@@ -175,18 +175,22 @@ def throttle(candidate: Candidate) -> Decision:
     if not candidate.facts.limits or candidate.is_critical:
         return KEEP
     for limit in candidate.facts.limits:
-        if limit.at_ms == 0:
-            continue
-        if limit.then == "drop" or (limit.at_ms is None and limit.then == "hold"):
-            return Suppress(Reason.THROTTLED, limit.rule)
-        if candidate.channel is Channel.REALTIME:
-            # It disturbs nobody there.
-            return Keep(limit.rule, silent=True)
-        if limit.then == "hold" and limit.at_ms is not None:
-            return Hold(limit.at_ms, limit.rule, unless_seen=True)
-        spec = _digest_spec(candidate)
-        return Fold(_digest_key(candidate, spec), limit.rule, throttled=True)
+        if limit.at_ms != 0:
+            return _throttled(candidate, limit)
     return KEEP
+
+
+def _throttled(candidate: Candidate, limit: Limit) -> Decision:
+    if limit.then == "drop":
+        return Suppress(Reason.THROTTLED, limit.rule)
+    if candidate.channel is Channel.REALTIME:
+        # It disturbs nobody there.
+        return Keep(limit.rule, silent=True)
+    if limit.then == "fold":
+        return Fold(_digest_key(candidate, _digest_spec(candidate)), limit.rule, throttled=True)
+    # Its turn does not come before its deadline; without one, too many wait.
+    until_ms = limit.at_ms or candidate.notification.deadline_ms
+    return Hold(until_ms, limit.rule, unless_seen=True) if until_ms else Suppress(Reason.THROTTLED, limit.rule)
 
 
 def quiet_hours(candidate: Candidate) -> Decision:
