@@ -83,7 +83,11 @@ class Ntfy:
 
     def routes(self) -> list[web.RouteDef]:
         """What this provider serves."""
-        return [web.post("/", http1(self._publish)), web.put("/", http1(self._publish))]
+        return [
+            web.post("/", http1(self._publish)),
+            web.put("/", http1(self._publish)),
+            web.delete("/{topic:[-_A-Za-z0-9]{1,64}}/{sequence_id:[-_A-Za-z0-9]{1,64}}", http1(self._delete)),
+        ]
 
     def failure(self, status: int, code: int | str | None) -> Reply:
         """A refusal in ntfy's words, or for a status that ntfy does not use, in the words of a proxy."""
@@ -132,6 +136,34 @@ class Ntfy:
         await self._kept.keep(effect)
         await play_after(fault)
         return json_reply(200, published)
+
+    async def _delete(self, request: web.Request) -> Reply:
+        """Tell subscribers to remove the messages of a sequence (docs.ntfy.sh/publish, "Deleting notifications")."""
+        topic = request.match_info["topic"]
+        fault = self._script.take("ntfy", (topic,), "request", "answer")
+        if refusal := await play_before(fault, self):
+            return refusal
+        if (code := self._unauthorized(request.headers.get("Authorization", ""))) is not None:
+            return _error(code // 100, code)
+        deleted: dict[str, object] = {
+            "id": "".join(secrets.choice(_ID_CHARACTERS) for _ in range(_ID_LENGTH)),
+            "time": int(time.time()),
+            "event": "message_delete",
+            "topic": topic,
+            "sequence_id": request.match_info["sequence_id"],
+        }
+        effect = Effect(
+            channel="push",
+            provider="ntfy",
+            to=topic,
+            id=str(deleted["id"]),
+            content={"title": "", "body": "", "payload": deleted},
+            size_bytes=0,
+            answered=is_answered(fault),
+        )
+        await self._kept.keep(effect)
+        await play_after(fault)
+        return json_reply(200, deleted)
 
     def _unauthorized(self, authorization: str) -> int | None:
         """The code for a sender who may not write. A header without a token counts as none."""

@@ -72,8 +72,10 @@ class Realtime:
     url: str
     router: RouterLink
 
-    async def deliver(self, what: Notification | str, address: Address, *, due_ms: int = 0) -> Notification:
-        """Make one attempt at delivering to an inbox or to the feed."""
+    async def deliver(
+        self, what: Notification | str, address: Address, *, due_ms: int = 0, recalls: bool | None = None
+    ) -> Notification:
+        """Make one attempt at delivering to an inbox or to the feed, or at taking back what was delivered."""
         sent = notification(what) if isinstance(what, str) else what
         delivery = Delivery(
             key="realtime",
@@ -82,6 +84,7 @@ class Realtime:
             address=address,
             due_ms=due_ms,
             expires_ms=2**53,
+            recalls=recalls,
         )
         deadline = datetime.now(UTC) + timedelta(seconds=10)
         await self.provider.send(Attempt(sent, delivery, 1, in_doubt=False, deadline=deadline))
@@ -94,6 +97,10 @@ class Realtime:
     async def to_all(self, what: Notification | str, groups: tuple[str, ...] | None = None) -> Notification:
         """Deliver to the feed."""
         return await self.deliver(what, Feed(groups=groups))
+
+    async def recall(self, what: Notification, address: Address) -> None:
+        """Take back what was delivered there."""
+        await self.deliver(what, address, recalls=True)
 
     @asynccontextmanager
     async def session(self, user_id: str, query: str = "") -> AsyncIterator["Client"]:

@@ -101,7 +101,7 @@ async def _look(
     async for row in trace.rows(record.notification_id):
         if not row.state.is_end:
             (followed.later if _is_later(row, record, until) else followed.open_deliveries).append(row)
-        elif row.lane != ROUTER_LANE and row.key not in told:
+        elif row.lane != ROUTER_LANE and not row.recalls and row.key not in told:
             told.add(row.key)
             followed.ended[row.state] += 1
             tell(row)

@@ -34,6 +34,8 @@ def row_document(row: TracedRow) -> dict[str, object]:
         }
     if row.digest is not None:
         document["digest"] = row.digest
+    if row.recalls:
+        document["recalls"] = True
     if row.broadcast:
         document["groups"] = row.groups
     if row.task is not None:
@@ -60,6 +62,13 @@ def whom(row: TracedRow) -> str:
     if row.broadcast:
         return "everybody" if row.groups is None else f"groups {', '.join(row.groups)}"
     return row.recipient or "(address given)"
+
+
+def state_of(row: TracedRow) -> str:
+    """Say where a row stands, and of one that takes a delivery back that it does."""
+    if not row.recalls:
+        return row.state.value
+    return "recalled" if row.state is State.DELIVERED else f"recall {row.state}"
 
 
 def task_text(row: TracedRow) -> str:

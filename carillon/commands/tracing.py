@@ -9,7 +9,7 @@ import click
 from carillon.commands.broker_and_store import open_store
 from carillon.commands.durations import spoken
 from carillon.commands.output import AnswerIsNo, print_columns, print_json, printable
-from carillon.commands.rows import attempt_line, confirmation_line, row_document, when, whom
+from carillon.commands.rows import attempt_line, confirmation_line, row_document, state_of, when, whom
 from carillon.commands.settings import OperatorSettings
 from shared.core.clock import rfc3339
 from shared.ledger.ledger import ROUTER_LANE
@@ -60,7 +60,8 @@ def _document(record: TracedRecord, rows: list[TracedRow]) -> dict[str, object]:
         "accepted_at": rfc3339(record.accepted_at),
         "open": record.open_rows,
         "alert": alert,
-        "cancelled_at": rfc3339(record.cancelled_at) if record.cancelled_at else None,
+        "cancelled_at": _time(record.cancelled_at),
+        "recalled_at": _time(record.recalled_at),
         "deliveries": [row_document(row) for row in rows if row.lane != ROUTER_LANE],
         "tasks": [row_document(row) for row in rows if row.lane == ROUTER_LANE],
     }
@@ -90,13 +91,15 @@ def _print(record: TracedRecord, rows: list[TracedRow], limit: int) -> None:
             head.append(("resolved", rfc3339(record.resolved_at)))
     if record.cancelled_at is not None:
         head.append(("cancelled", rfc3339(record.cancelled_at)))
+    if record.recalled_at is not None:
+        head.append(("recalled", rfc3339(record.recalled_at)))
     print_columns(head)
     click.echo()
     _print_rows(rows[:limit])
     if len(rows) > limit:
         click.echo()
         click.echo(f"{len(rows) - limit} more; all {len(rows)} together:")
-        counts = Counter((row.lane, row.state.value, row.reason) for row in rows)
+        counts = Counter((row.lane, state_of(row), row.reason) for row in rows)
         print_columns(
             [(lane, state, reason or "-", str(count)) for (lane, state, reason), count in counts.most_common()]
         )
@@ -104,7 +107,7 @@ def _print(record: TracedRecord, rows: list[TracedRow], limit: int) -> None:
 
 def _print_rows(rows: list[TracedRow]) -> None:
     cells = [("CHANNEL", "RECIPIENT", "STATE", "REASON", "AT")]
-    cells += [(row.lane, whom(row), row.state.value, row.reason or "-", when(row)) for row in rows]
+    cells += [(row.lane, whom(row), state_of(row), row.reason or "-", when(row)) for row in rows]
     print_columns(cells, notes=[[], *(_notes(row) for row in rows)])
 
 

@@ -3,8 +3,9 @@
 Promises one request for each send, and a text short enough to be shown as a message. ntfy has no idempotency key. A
 repeated push has the sequence id of the first one, and clients show the latest message of a sequence
 (docs.ntfy.sh/publish, "Updating + deleting notifications", server 2.16 and later; an earlier server ignores the field,
-and clients show both). ntfy takes no deadline. It keeps a message for 12 hours, or as it is set up, so people may read
-a push after it has expired. It takes no custom data, except a link in ``data.url``.
+and clients show both). A push is taken back by deleting its sequence, which an earlier server cannot do. ntfy takes no
+deadline. It keeps a message for 12 hours, or as it is set up, so people may read a push after it has expired. It takes
+no custom data, except a link in ``data.url``.
 """
 
 import json
@@ -21,6 +22,7 @@ from services.push.settings import PushSettings
 from shared.core.clock import Clock
 from shared.core.errors import (
     DeliveryError,
+    DeliveryRefused,
     OutcomeUnknown,
     PermanentFailure,
     ProviderMisconfigured,
@@ -40,6 +42,8 @@ MESSAGE_LIMIT_BYTES = 4095
 # server/server.go, transformBodyJSON: the document may have twice as much, because JSON adds to it. A document that
 # fills the limit is too large.
 DOCUMENT_LIMIT_BYTES = 8191
+# What a server before 2.16 answers: it has no such path, or knows it for other methods alone.
+_NO_DELETING = frozenset({404, 405})
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _TOKEN = re.compile(r"[!-~]+")
 # docs.ntfy.sh/publish, "Click action": these open a browser. Another URI may start another app.
@@ -97,8 +101,15 @@ class NtfyProvider:
         address = attempt.delivery.address
         if not isinstance(address, MobileToken):
             raise PermanentFailure(Reason.REJECTED, "not a topic")
-        body = message(attempt, address.token)
-        answer = await post(self._session, self._url, attempt, headers=self._headers, body=body)
+        if attempt.delivery.recalls:
+            # docs.ntfy.sh/publish, "Deleting notifications".
+            url = self._url / address.token / payload.collapse_id(attempt)
+            answer = await post(self._session, url, attempt, headers=self._headers, method="DELETE")
+            if answer.status in _NO_DELETING:
+                raise DeliveryRefused(Reason.REJECTED, f"{answer.status}: the server deletes no messages")
+        else:
+            body = message(attempt, address.token)
+            answer = await post(self._session, self._url, attempt, headers=self._headers, body=body)
         if answer.status == 200 and isinstance(message_id := _fields(answer.body).get("id"), str):
             return Receipt(message_id)
         raise verdict(answer, self._clock.now())

@@ -3,6 +3,9 @@
 Promises that a message fits its provider's limit. If it is too large, first the end of the text is left out (it then
 ends in "…"), then the custom data, and the message has ``"truncated": true``. If it is still too large, it is refused.
 An app that sees ``truncated`` finds the whole notification in the inbox under ``carillon_id``.
+
+A push that takes another one back has the same identifiers, so that it replaces it, and ``"recalled": true``. It says
+that, and nothing of what was said. An app or a service worker that knows the field removes the notification.
 """
 
 import base64
@@ -84,6 +87,12 @@ def apns(attempt: Attempt, now: datetime) -> ApnsPush:
         PermanentFailure: it does not fit, whatever is left out.
     """
     content, priority = attempt.content, attempt.delivery.priority
+    if attempt.delivery.recalls:
+        # A background push alone would replace nothing where the app is not running. "content-available" has the app
+        # woken beside it (developer.apple.com, "Generating a remote notification").
+        aps = {"alert": {"title": content.title}, "interruption-level": "passive", "content-available": 1}
+        recall: Message = {"aps": aps, **_recalled(attempt)}
+        return ApnsPush(recall, ttl_s(attempt, now), _APNS_PRIORITY[priority], collapse_id(attempt))
 
     def render(text: str, custom: Message) -> Message:
         aps: Message = {
@@ -115,10 +124,18 @@ def fcm(attempt: Attempt, token: str, now: datetime) -> Message:
         # projects.messages, AndroidNotification).
         "notification": {"tag": collapse_id(attempt)},
     }
+    if attempt.delivery.recalls:
+        # With a text, because the system shows it in the place of the first one where no app is running.
+        data = {name: _as_text(value) for name, value in _recalled(attempt).items()}
+        return {
+            "message": {
+                "token": token, "notification": {"title": content.title}, "data": data, "android": android,
+            }
+        }  # fmt: skip
 
     def render(text: str, custom: Message) -> Message:
         # Values are strings only, see firebase.google.com/docs/reference/fcm/rest/v1/projects.messages, data.
-        data = {name: value if isinstance(value, str) else compact(value).decode() for name, value in custom.items()}
+        data = {name: _as_text(value) for name, value in custom.items()}
         return {"notification": {"title": content.title, "body": text}, "data": data, "android": android}
 
     message = _fit(attempt, render, compact, FCM_LIMIT_BYTES)
@@ -136,7 +153,10 @@ def web(attempt: Attempt, now: datetime) -> WebPush:
     def render(text: str, custom: Message) -> Message:
         return {"title": content.title, "body": text, "tag": collapse_id(attempt), **custom}
 
-    message = _fit(attempt, render, compact, WEBPUSH_LIMIT_BYTES)
+    if attempt.delivery.recalls:
+        message = {"title": content.title, "tag": collapse_id(attempt), **_recalled(attempt)}
+    else:
+        message = _fit(attempt, render, compact, WEBPUSH_LIMIT_BYTES)
     urgency = _WEB_URGENCY[attempt.delivery.priority]
     return WebPush(compact(message), ttl_s(attempt, now), urgency, collapse_id(attempt))
 
@@ -151,6 +171,14 @@ def ttl_s(attempt: Attempt, now: datetime) -> int:
     """Return for how many seconds the push service may keep trying: until the delivery expires, at most four weeks."""
     left_s = (from_epoch_ms(attempt.delivery.expires_ms) - now).total_seconds()
     return min(max(math.ceil(left_s), 0), TTL_MAX_S)
+
+
+def _recalled(attempt: Attempt) -> Message:
+    return {"carillon_id": attempt.notification.public_id, "recalled": True}
+
+
+def _as_text(value: object) -> str:
+    return value if isinstance(value, str) else compact(value).decode()
 
 
 def _custom(attempt: Attempt, data: Message, *, truncated: bool) -> Message:

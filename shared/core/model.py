@@ -282,6 +282,14 @@ class Row(_Frozen):
         raise NotImplementedError
 
 
+# The end of the key of a row that takes back another one. No id can hold this character (``shared.core.fields``).
+RECALL = "#recall"
+# The channels on which that is possible. A mail or an SMS that was sent is out of reach.
+CAN_RECALL = frozenset({Channel.REALTIME, Channel.PUSH})
+# How such a row has ended well, in events and metrics: not to be taken for one more delivery.
+RECALLED = "recalled"
+
+
 class Delivery(Row):
     """One notification, one recipient's address, one channel.
 
@@ -292,6 +300,8 @@ class Delivery(Row):
         rule: who decided that it is suppressed, held or let through, where planning did: ``user:preference``.
         digest: the notification in which it was told, of one that ended as ``digested``.
         required: neither a complaint nor an unsubscription stops it, because its category is required.
+        recalls: it takes back what another row of the notification has delivered: the one whose key it has, before
+            ``RECALL``.
     """
 
     channel: Channel
@@ -303,6 +313,12 @@ class Delivery(Row):
     rule: str | None = None
     required: bool | None = None
     digest: str | None = None
+    recalls: bool | None = None
+
+    @property
+    def version(self) -> int:
+        """A recall came with version 3: an earlier reader would deliver it once more."""
+        return max(3, super().version) if self.recalls else super().version
 
     @property
     def lane(self) -> str:

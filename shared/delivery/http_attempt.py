@@ -95,15 +95,17 @@ async def post(
     attempt: Attempt,
     *,
     headers: Mapping[str, str],
-    body: bytes | Mapping[str, Any],
+    body: bytes | Mapping[str, Any] | None = None,
+    method: str = "POST",
     unanswered: Callable[[Exception], DeliveryError] = verdict,
 ) -> Answer:
-    """Send one POST request and read the answer, whatever its status.
+    """Send one request and read the answer, whatever its status.
 
     Args:
         session: one of ``new_session``.
         attempt: its handover is told when the request may be on its way, and its ``reach_within`` is kept.
-        body: as it is, or the fields of a form.
+        body: as it is, or the fields of a form; None for none.
+        method: where the provider wants another one.
         unanswered: says what an error means; for a provider that knows more than ``verdict`` does.
 
     Raises:
@@ -112,9 +114,10 @@ async def post(
     handover, timeout = attempt.handover, _timeout(attempt.reach_within)
     try:
         with handover.waiting(Reason.TIMEOUT, _CONNECTION):
-            request = session.post(
-                url, headers=headers, data=body, allow_redirects=False, timeout=timeout, trace_request_ctx=handover
-            )
+            request = session.request(
+                method, url, headers=headers, data=body, allow_redirects=False, timeout=timeout,
+                trace_request_ctx=handover,
+            )  # fmt: skip
             try:
                 async with request as response:
                     read = await http_answer.beginning(response, ANSWER_LIMIT_BYTES, within_s=None)

@@ -38,6 +38,7 @@ _pinned = load_script(__package__, "inbox_pinned", _PRELUDE)
 _mark = load_script(__package__, "inbox_mark", _PRELUDE)
 _mark_feed = load_script(__package__, "inbox_mark_feed", _PRELUDE)
 _read_all = load_script(__package__, "inbox_read_all", _PRELUDE)
+_recall = load_script(__package__, "inbox_recall", _PRELUDE)
 
 _QUIET = b"q"
 _MARKS = {mark.value.encode(): mark for mark in Mark}
@@ -66,6 +67,11 @@ class Added:
     version: int
     sessions: Sequence[bytes]
     order: int = 0
+
+    @property
+    def is_recalled(self) -> bool:
+        """The entry was taken back before: it is not there."""
+        return self.seq == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +175,7 @@ class Inbox:
     async def forget(self, user_id: str) -> None:
         """Forget a user's inbox and what he has read of the feed."""
         base = self._keys.user(user_id)
-        names = ("inbox", "pinned", "order", "entries", "state", "snoozed", "acted", "feed_state", "meta")
+        names = ("inbox", "pinned", "order", "entries", "recalled", "state", "snoozed", "acted", "feed_state", "meta")
         await self._store.command("UNLINK", *(f"{base}:{name}" for name in names), lasting=True)
 
     async def everything(self, user_id: str) -> Snapshot:
@@ -247,6 +253,13 @@ class Inbox:
         )
         return read_marked(answer) if answer else None
 
+    async def recall(self, user_id: str, entry_id: str) -> Marked:
+        """Take an own entry back: it is not there any more, and is not added again."""
+        answer = await self._store.script(
+            _recall, self._keys.user(user_id), "inbox", entry_id, self.retention_s, lasting=True
+        )
+        return read_marked(answer)
+
     async def mark_feed(self, user_id: str, entry: FeedEntry, change: Change, feed: FeedLog) -> Marked:
         """Change one user's mark of a feed entry that he may see."""
         answer = await self._store.script(
@@ -280,8 +293,11 @@ def read_position(answer: Sequence[Any]) -> Snapshot:
 
 def read_snapshot(answer: Sequence[Any]) -> Snapshot:
     """Read a snapshot as the scripts answer it."""
-    position, marks, entries = answer
-    return replace(read_position(position), feed_marks=_read_marks(marks), entries=_own_entries(entries))
+    position, marks, entries, *recalled = answer
+    return replace(
+        read_position(position), feed_marks=_read_marks(marks), entries=_own_entries(entries),
+        recalled=[entry_id.decode(errors="replace") for ids in recalled for entry_id in ids],
+    )  # fmt: skip
 
 
 def _read_marks(answer: Sequence[bytes]) -> dict[str, tuple[Mark, int]]:

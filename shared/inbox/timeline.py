@@ -99,6 +99,7 @@ class Snapshot:
         unread: own entries that are unread.
         version: grows with every change of entries or marks; ``feed_version`` with every change of feed marks.
         feed_read: the sequence up to which the feed is read, in the feed's epoch ``feed_epoch``.
+        recalled: own entries that were taken back after the sequence after which entries were asked for.
         feed_marks: feed entry id -> mark and sequence, where it differs from what ``feed_read`` says.
         wake_ms: when the next snoozed entry comes back, milliseconds since 1970; 0 without one.
     """
@@ -114,6 +115,7 @@ class Snapshot:
     feed_marks: Mapping[str, tuple[Mark, int]] = field(default_factory=dict)
     entries: Sequence[OwnEntry] = ()
     wake_ms: int = 0
+    recalled: Sequence[str] = ()
 
 
 class FeedLog:
@@ -163,6 +165,16 @@ class FeedLog:
         """Forget the oldest entries beyond ``most``."""
         if len(self._seqs) > most:
             self.drop_up_to(self._seqs[-most - 1])
+
+    def remove(self, entry_id: str) -> FeedEntry | None:
+        """Forget one entry that was taken back, and return it; None when it is not there."""
+        entry = self._by_id.pop(entry_id, None)
+        if entry is not None:
+            place = bisect_left(self._seqs, entry.seq)
+            del self._seqs[place], self._entries[place]
+            self._by_key.remove(entry)
+            self._with_groups -= entry.groups is not None
+        return entry
 
     def get(self, entry_id: str) -> FeedEntry | None:
         """Return one entry, None when it is not (or no longer) there."""

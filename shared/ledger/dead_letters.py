@@ -271,6 +271,9 @@ class DeadLetters:
 
     async def _refuse_or_readdress(self, spec: dict[str, Any], notification: dict[str, Any]) -> Answer | None:
         """Write into a row where its recipient is reached now, or say why it is to be left dead."""
+        if spec.get("recalls"):
+            # It goes where the other one went.
+            return None
         category = (spec.get("content") or notification["content"]).get("category")
         if spec.get("recipient") is not None:
             known = await self._known_category(category, notification.get("tenant"))

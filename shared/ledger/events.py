@@ -11,6 +11,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from shared.core.clock import Clock, rfc3339
+from shared.core.model import RECALL, RECALLED, State
 from shared.core.topics import Topics
 from shared.ledger.jobs import Message
 
@@ -28,7 +29,8 @@ class Step(TypedDict):
     state: Annotated[
         str,
         Field(
-            description="A delivery's; `accepted` for the notification itself, `acted` for an action that was pressed."
+            description="A delivery's; `accepted` for the notification itself, `acted` for an action that was pressed, "
+            "`recalled` or `not_recalled` for a delivery that was to be taken back."
         ),
     ]
     channel: str | None
@@ -77,6 +79,17 @@ def pressed(
     if about is not None:
         press["topic"] = about
     return topics.action(notification_id, action), json.dumps(press)
+
+
+# How a row that takes a delivery back has ended otherwise; the delivery itself had its end before.
+NOT_RECALLED = "not_recalled"
+
+
+def step_of(key: str, state: State) -> str:
+    """Say which step it is that the row with this key is in this state."""
+    if not key.endswith(RECALL) or not state.is_end:
+        return state
+    return RECALLED if state is State.DELIVERED else NOT_RECALLED
 
 
 def event(

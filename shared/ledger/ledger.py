@@ -21,7 +21,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Any
 
 from redis.exceptions import ResponseError
@@ -84,6 +84,7 @@ _quarantine = load_script(__package__, "quarantine", "ledger")
 _bring_forward = load_script(__package__, "bring_forward", "ledger")
 _cancel = load_script(__package__, "cancel", "ledger")
 _answer_alert = load_script(__package__, "answer_alert", "ledger")
+_recall = load_script(__package__, "recall", "ledger")
 _open_work = load_script(__package__, "open_work", "ledger")
 
 
@@ -211,6 +212,17 @@ class ClaimVerdict(StrEnum):
     RESOLVED = "resolved"
     WORKER_DIED = "worker_died"
     UNREADABLE = "unreadable"
+
+
+class RecallVerdict(IntEnum):
+    """What became of a row that is to take back another one, in the numbers of ``recall.lua``."""
+
+    NOTHING = 0
+    """There is nothing to be taken back."""
+    STANDS = 1
+    """It was there before, or waits for the end of an attempt."""
+    ADDED = 2
+    """It is due."""
 
 
 class Finish(StrEnum):
@@ -698,13 +710,19 @@ class Ledger:
             if not from_ms:
                 return moved
 
-    async def cancel(self, notification_id: str) -> Cancelled | None:
-        """End what has not left yet; None when there is no such notification."""
+    async def cancel(self, notification_id: str, *, recall_until_ms: int | None = None) -> Cancelled | None:
+        """End what has not left yet; None when there is no such notification.
+
+        Args:
+            recall_until_ms: mark it as recalled, too, and keep it for what is taken back until then; see
+                ``shared.ledger.recalling``.
+        """
         try:
             base = self.keys.shard_of(notification_id)
         except ValueError:
             return None
-        answer = await self.store.script(_cancel, base, notification_id, self.record_retention_s, lasting=True)
+        until = "" if recall_until_ms is None else recall_until_ms
+        answer = await self.store.script(_cancel, base, notification_id, self.record_retention_s, until, lasting=True)
         if answer[0] == b"unknown":
             return None
         # After the mark no part is added any more.
@@ -712,7 +730,7 @@ class Ledger:
         answers = [answer]
         for start in range(0, len(parts), CANCELLED_AT_ONCE):
             some = [
-                self.store.submit_script(_cancel, base, part, self.record_retention_s, lasting=True)
+                self.store.submit_script(_cancel, base, part, self.record_retention_s, until, lasting=True)
                 for part in parts[start : start + CANCELLED_AT_ONCE]
             ]
             answers += [found for found in await asyncio.gather(*some) if found[0] != b"unknown"]
@@ -725,6 +743,21 @@ class Ledger:
             sum(int(still_open) for _, still_open, *_ in answers),
             events=bool(read_object(answer[0]).get("events")),
         )
+
+    async def add_recalls(self, record_id: str, rows: Sequence[NewRow]) -> list[RecallVerdict]:
+        """Add rows to a record that take back others of it, each once; see ``shared.ledger.recalling``.
+
+        Which of them wait stands in them from now on.
+        """
+        answer = await self.store.script(
+            _recall, self.keys.shard_of(record_id), record_id, self.record_retention_s, ATTEMPTS_KEPT, SHARD_ROWS,
+            *row_args(rows), lasting=True,
+        )  # fmt: skip
+        if answer[0] == b"unknown":
+            return [RecallVerdict.NOTHING] * len(rows)
+        verdicts, waiting = answer
+        self._note(record_id, rows, waiting)
+        return [RecallVerdict(verdict) for verdict in verdicts]
 
     async def parts(self, notification_id: str) -> list[str]:
         """Return the ids of the records into which a notification's fan-out was written, in their order."""

@@ -17,7 +17,7 @@ from redis.exceptions import ResponseError
 
 from shared.core.clock import epoch_ms, from_epoch_ms
 from shared.core.errors import Reason
-from shared.core.model import Priority, State
+from shared.core.model import RECALL, Priority, State
 from shared.ledger.ledger import ROUTER_LANE, AlertState, alert_state, is_notification_id
 from shared.ledger.rows import (
     ATTEMPTS_KEPT,
@@ -65,6 +65,7 @@ class TracedRow:
         task: what a task does; None for a delivery.
         rule: who decided that it is suppressed or held, where planning did.
         digest: the notification in which it was told, of one that was folded.
+        recalls: it takes back what the row has delivered whose key it has, before ``RECALL``.
         record_id: the record in which it stands: the notification, or a part of its fan-out.
     """
 
@@ -86,6 +87,7 @@ class TracedRow:
     record_id: str = ""
     rule: str | None = None
     digest: str | None = None
+    recalls: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,7 @@ class TracedRecord:
     read_at: datetime
     part_of: str | None = None
     publisher: str | None = None
+    recalled_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +147,7 @@ class Trace:
         if not is_notification_id(notification_id):
             return None
         key = self._key(notification_id)
-        names = ("c", "open", "cancelled", "alert", *_ANSWER_FIELDS)
+        names = ("c", "open", "cancelled", "recalled", "alert", *_ANSWER_FIELDS)
         try:
             found, count, clock = await asyncio.gather(
                 self._store.submit("HMGET", key, *names), self._store.submit("HLEN", key), self._store.submit("TIME")
@@ -152,7 +155,7 @@ class Trace:
         except ResponseError:
             # Something else than a record has its name.
             return None
-        content, open_rows, cancelled, alert, *answers = found
+        content, open_rows, cancelled, recalled, alert, *answers = found
         if not count:
             return None
         said = read_object(content)
@@ -172,6 +175,7 @@ class Trace:
             read_at=from_epoch_ms(int(clock[0]) * 1000 + int(clock[1]) // 1000),
             part_of=said.get("part_of"),
             publisher=said.get("publisher"),
+            recalled_at=moment(recalled),
         )
 
     async def members(self, notification_id: str, most: int) -> list[tuple[str, str]]:
@@ -326,6 +330,7 @@ def _read_row(key: str, status: RowStatus, spec: Mapping[str, Any], history: Map
         else None,
         rule=rule if rule and isinstance(rule, str) else None,
         digest=digest if isinstance(digest, str) else None,
+        recalls=key.endswith(RECALL),
     )
 
 

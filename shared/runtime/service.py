@@ -25,7 +25,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from shared.core.clock import Clock, SystemClock
 from shared.core.errors import AttemptOutcome, ConfigError, Reason, StoreUnavailable
-from shared.core.model import Channel, Delivery, Job, Notification, State
+from shared.core.model import RECALLED, Channel, Delivery, Job, Notification, State
 from shared.core.topics import Topics
 from shared.delivery.loop import Deliverer, latency_observer
 from shared.delivery.provider import Provider
@@ -33,7 +33,7 @@ from shared.delivery.retry import RetryPolicy
 from shared.delivery.worker import Worker
 from shared.directory.directory import Directory
 from shared.inbox.presence import Presence
-from shared.ledger.events import event
+from shared.ledger.events import event, step_of
 from shared.ledger.ledger import Claim, Ledger, Outcome
 from shared.mqtt.address import BrokerAddress
 from shared.runtime.ops import Check, serve_ops
@@ -271,13 +271,15 @@ def _channel_worker(
         return await deliverer.perform(notification, delivery, claim)
 
     def report(notification: Notification, delivery: Delivery, _claim: Claim, outcome: Outcome) -> None:
+        is_recall = bool(delivery.recalls)
         if outcome.state.is_end:
-            metrics.series(metrics.deliveries, service.channel, outcome.state, outcome.reason).inc()
-        if outcome.word is AttemptOutcome.OK and outcome.state.is_end:
+            end = RECALLED if is_recall and outcome.state is State.DELIVERED else outcome.state
+            metrics.series(metrics.deliveries, service.channel, end, outcome.reason).inc()
+        if outcome.word is AttemptOutcome.OK and outcome.state.is_end and not is_recall:
             observe_latency(notification, delivery)
-        if notification.events:
+        if notification.events and (outcome.state.is_end or not is_recall):
             step = event(
-                context.topics, notification.public_id, outcome.state, context.clock,
+                context.topics, notification.public_id, step_of(delivery.key, outcome.state), context.clock,
                 channel=delivery.channel, recipient=delivery.recipient, reason=outcome.reason,
             )  # fmt: skip
             worker.publish(*step)

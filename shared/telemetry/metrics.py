@@ -12,7 +12,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
 from shared.core.errors import AttemptOutcome, Reason
-from shared.core.model import Channel, Priority, State
+from shared.core.model import CAN_RECALL, RECALLED, Channel, Priority, State
 
 MetricT = TypeVar("MetricT", bound=MetricWrapperBase)
 
@@ -26,7 +26,11 @@ POLICIES = ("none", "opt_out", "opt_in", "required")
 notifications = Counter(
     "carillon_notifications", "Publishes by what became of them at intake.", ["kind", "priority", "outcome"]
 )
-deliveries = Counter("carillon_deliveries", "Deliveries by how they ended.", ["channel", "outcome", "reason"])
+deliveries = Counter(
+    "carillon_deliveries",
+    "Deliveries by how they ended; recalled: taken back after their end.",
+    ["channel", "outcome", "reason"],
+)
 attempts = Counter("carillon_attempts", "Attempts by outcome.", ["channel", "provider", "outcome"])
 attempt_duration = Histogram(
     "carillon_attempt_duration_seconds",
@@ -141,6 +145,8 @@ def prepare_channel(channel: Channel, providers: Iterable[str]) -> None:
     """Create the series of one channel service at 0."""
     for state, reason in ENDS:
         deliveries.labels(channel, state, reason)
+    if channel in CAN_RECALL:
+        deliveries.labels(channel, RECALLED, Reason.NONE)
     for provider in providers:
         attempt_duration.labels(channel, provider)
         provider_paused.labels(channel, provider)

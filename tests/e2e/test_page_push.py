@@ -167,6 +167,35 @@ async def test_push_reaches_the_service_worker_and_a_click_the_page(stack: Stack
             await expect(page.get_by_role("button", name="Turn on")).to_be_visible()
 
 
+async def test_a_recalled_push_leaves_the_screen(stack: Stack, browser: Browser) -> None:
+    async with open_system(stack) as system:
+        user = await reader(system, "subscriber")
+        async with visit(system, browser, user) as page:
+            await page.get_by_role("button", name="Turn on").click()
+            await expect(page.get_by_role("button", name="Turn off")).to_be_visible()
+            await tell(system, user, "Kept")
+            await tell(system, user, "Wrong")
+            entries = await system.arrived(2, provider="webpush", to=user)
+            pushes = {entry["title"]: entry["payload"] for entry in entries}
+            kept, wrong = pushes["Kept"], pushes["Wrong"]
+            for pushed in (kept, wrong):
+                await push(page, json.dumps(pushed))
+            receipt = await system.publish(f"notifications/cancel/{wrong['carillon_id']}", {"recall": True})
+            assert receipt.extra["recall"] == {"stopped": 0, "inbox": 1, "push": 1, "not_recalled": []}
+            title = "This notification was recalled."
+            *_, recall = await system.arrived(3, provider="webpush", to=user)
+            assert recall["payload"] == {
+                "title": title, "tag": wrong["tag"], "carillon_id": wrong["carillon_id"], "recalled": True,
+            }  # fmt: skip
+            await push(page, json.dumps(recall["payload"]))
+            assert [note["title"] for note in await shown(page)] == ["Kept"]
+            # Again, as after an attempt whose answer was lost, with nothing to remove.
+            await push(page, json.dumps(recall["payload"]))
+            await until(
+                page, "navigator.serviceWorker.ready.then((r) => r.getNotifications()).then((n) => n.length === 1)"
+            )
+
+
 async def test_push_that_cannot_be_read_is_shown_all_the_same(stack: Stack, browser: Browser) -> None:
     async with open_system(stack) as system, visit(system, browser, await reader(system, "subscriber")) as page:
         await page.get_by_role("button", name="Turn on").click()

@@ -198,3 +198,24 @@ async def test_the_python_client_says_what_a_publisher_may_not_do(other: Http) -
     waits = [each.retry_after_s for each in answers if isinstance(each, RateLimited)]
     assert len(waits) >= 3
     assert all(0 < (wait_s or 0) <= 60 for wait_s in waits)
+
+
+async def test_a_recall_takes_back_what_was_delivered_and_its_outcome_says_so(http: Http, other: Http) -> None:
+    _, sent, _ = await http.post(TOPIC, {"message": "Wrong", "priority": "high"})
+    cancel = f"notifications/cancel/{sent['notification_id']}"
+
+    async def outcome_after_its_end() -> Any:
+        _, outcome = await http.outcome(sent["notification_id"])
+        return outcome if outcome.get("open") == 0 else None
+
+    await eventually(outcome_after_its_end, within_s=20, what="the end of the notification")
+    status, refused, _ = await other.post(cancel, {"recall": True})
+    assert (status, refused["error"]["code"]) == (403, "unauthorized")
+    status, receipt, _ = await http.post(cancel, {"recall": True})
+    assert status == 202
+    assert receipt["recall"]["inbox"] == 1
+    assert receipt["recall"]["not_recalled"] == [{"channel": "email", "count": 1}]
+    outcome = await eventually(outcome_after_its_end, within_s=20, what="the end of the recall")
+    assert outcome["recalled_at"] == outcome["cancelled_at"]
+    (taken_back,) = [each for each in outcome["deliveries"] if each.get("recalls")]
+    assert (taken_back["channel"], taken_back["recipient"], taken_back["state"]) == ("realtime", "user123", "delivered")

@@ -10,7 +10,17 @@ import pytest_asyncio
 
 from carillon.local.stack import Stack
 from shared.core.errors import AttemptOutcome, Reason
-from shared.core.model import Channel, Content, Delivery, Notification, PhoneNumber, Priority, State, UserInbox
+from shared.core.model import (
+    RECALL,
+    Channel,
+    Content,
+    Delivery,
+    Notification,
+    PhoneNumber,
+    Priority,
+    State,
+    UserInbox,
+)
 from shared.ledger.ledger import Ledger, NewRecord, NewRow, Outcome
 from shared.ledger.reader import Trace, TracedRow
 from shared.store.keys import Keys, new_notification_id
@@ -267,3 +277,27 @@ async def test_a_row_tells_its_whole_life(store: EmptyStore) -> None:
         assert (record.open_rows, record.alert, record.cancelled_at) == (0, None, None)
         (letter,) = await trace.dead_letters(10)
         assert (letter.lane, letter.notification_id, letter.row) == ("sms", notification.id, ended)
+
+
+async def test_a_recall_is_shown_beside_what_it_takes_back(
+    system: tuple[Stack, CommandLine],
+) -> None:
+    stack, command = system
+    payload = {"message": "secret-message", "channels": ["realtime", "email"], "priority": "high"}
+    notification_id = await notification_id_of(command, "notifications/realtime/user/admin1", payload)
+    async with Store(stack.store.url) as store:
+        ledger = Ledger(store, Keys())
+        (claim,) = await ledger.claim([(notification_id, "realtime:admin1")], timedelta(seconds=30))
+        await ledger.finish(claim, Outcome(State.DELIVERED, provider="inbox"))
+        assert (await command.send(f"notifications/cancel/{notification_id}", {"recall": True})).status == 0
+        readable = await command("trace", notification_id)
+        assert re.search(r"^recalled +2\S+$", readable.out, re.MULTILINE)
+        assert re.search(r"^realtime +admin1 +delivered +- ", readable.out, re.MULTILINE)
+        assert re.search(r"^realtime +admin1 +recall pending +- ", readable.out, re.MULTILINE)
+        (claim,) = await ledger.claim([(notification_id, f"realtime:admin1{RECALL}")], timedelta(seconds=30))
+        await ledger.finish(claim, Outcome(State.DELIVERED, provider="inbox"))
+    readable = await command("trace", notification_id)
+    assert re.search(r"^realtime +admin1 +recalled +- ", readable.out, re.MULTILINE)
+    shown = await command("trace", notification_id, "--json")
+    assert shown.json["recalled_at"] == shown.json["cancelled_at"]
+    assert [row["key"] for row in shown.json["deliveries"] if row.get("recalls")] == [f"realtime:admin1{RECALL}"]

@@ -105,7 +105,8 @@ async def test_an_alert_is_acknowledged_and_resolved_and_a_notification_cancelle
         await eventually(acknowledged, 20, "an acknowledgement")
         assert (await client.call("resolve", alert["alert_id"]))["status"] == "accepted"
         later = await client.call("sendUser", "user123", {"message": "Later", "send_at": 4_000_000_000})
-        assert (await client.call("cancel", later["notification_id"]))["status"] == "accepted"
+        cancelled = await client.call("cancel", later["notification_id"], {"recall": True})
+        assert cancelled["recall"] == {"stopped": 0, "inbox": 0, "push": 0, "not_recalled": []}
 
 
 async def test_a_refusal_names_the_fields_and_what_was_meant(node_client_package: Path, system: Stack) -> None:

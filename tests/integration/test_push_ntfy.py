@@ -1,6 +1,7 @@
 """ntfy: alone it is enough for the push channel, and the sandbox refuses what a server refuses."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -9,9 +10,11 @@ import pytest
 from sandbox.ntfy import access_token
 from sandbox.server import Sandbox
 from shared.core.clock import SystemClock
+from shared.core.errors import Reason
 from shared.core.model import Priority, State
 from tests.attempts import perform
 from tests.push import build_providers, make_attempt, ntfy, ntfy_settings_for
+from tests.sandbox_client import SandboxClient
 
 MESSAGE = {"topic": "ops", "title": "Down", "message": "db-3", "priority": 5, "tags": ["disk"], "sequence_id": "a-1"}
 
@@ -40,6 +43,35 @@ async def test_a_service_with_ntfy_alone_delivers_to_topics_and_to_nobody_else(b
     assert (entry["provider"], entry["to"], entry["title"]) == ("ntfy", "ops", "Down")
     assert (entry["body"], entry["id"]) == ("db-3 does not answer", outcome.provider_id)
     assert entry["payload"]["priority"] == 5  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("fault", "state", "reason"),
+    [
+        (None, State.DELIVERED, Reason.NONE),
+        # A server that is too old to delete: nobody's fault, and nothing to be done about it.
+        ({"status": 404}, State.SUPPRESSED, Reason.REJECTED),
+        ({"status": 503}, State.PENDING, Reason.UNAVAILABLE),
+    ],
+)
+async def test_a_push_is_taken_back_by_deleting_its_sequence(
+    box: Sandbox, fault: dict[str, Any] | None, state: State, reason: Reason
+) -> None:
+    (provider,) = build_providers(ntfy_settings_for(box), SystemClock())
+    first = make_attempt(ntfy("ops"), title="Down", message="db-3 does not answer")
+    recall = replace(first, delivery=first.delivery.model_copy(update={"recalls": True}))
+    try:
+        assert (await perform(provider, first)).state is State.DELIVERED
+        if fault is not None:
+            await SandboxClient(box.addresses.http_url, {}).play("ntfy", fault)
+        outcome = await perform(provider, recall)
+    finally:
+        await provider.close()
+    assert (outcome.state, outcome.reason) == (state, reason)
+    shown, *deleted = [entry.as_json()["payload"] for entry in box.kept.select()]
+    assert [(each["event"], each["topic"], each["sequence_id"]) for each in deleted] == (  # type: ignore[index]
+        [("message_delete", "ops", shown["sequence_id"])] if fault is None else []  # type: ignore[index]
+    )
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])

@@ -51,7 +51,7 @@ def test_it_knows_the_topics_of_the_router() -> None:
         (payloads.Alert, (notifications.CriticalAlert,), {"alert_type"}),
         (payloads.Acknowledge, (control.AlertAcknowledge,), {"alert_id"}),
         (payloads.Resolve, (control.AlertResolve,), {"alert_id"}),
-        (payloads.Sending, (control.Cancel,), {"notification_id"}),
+        (payloads.Cancel, (control.Cancel,), {"notification_id"}),
         (payloads.Status, (notifications.SystemStatus,), set()),
         (payloads.Maintenance, (notifications.SystemMaintenance,), set()),
         (payloads.Email, (mails.EmailSend, templated.TemplatedEmail), {"to"}),

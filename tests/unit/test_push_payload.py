@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Unpack
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from services.push import payload
 from shared.core.errors import PermanentFailure, Reason
-from shared.core.model import Priority
+from shared.core.model import Content, Priority
 from shared.delivery.attempt import Attempt
 from tests.push import What, ios, make_attempt
 
@@ -160,3 +161,26 @@ def test_fcm_data_holds_strings_only() -> None:
     data = payload.fcm(attempt(data={"n": 1, "list": [None, True]}), "t", NOW)["message"]["data"]
     assert all(isinstance(value, str) for value in data.values())
     assert data["data"] == '{"n":1,"list":[null,true]}'
+
+
+def test_a_push_that_takes_one_back_replaces_it_and_says_nothing_of_what_was_said() -> None:
+    first = attempt(title="Secret", message="secret", data={"key": "secret"}, notification_id="n1", category="secret")
+    delivery = first.delivery.model_copy(update={"recalls": True, "content": Content(title="Recalled.", message="")})
+    recall = replace(first, delivery=delivery)
+    assert payload.apns(recall, NOW).collapse_id == payload.apns(first, NOW).collapse_id
+    assert payload.apns(recall, NOW).message == {
+        "aps": {"alert": {"title": "Recalled."}, "interruption-level": "passive", "content-available": 1},
+        "carillon_id": "n1",
+        "recalled": True,
+    }
+    android, before = (payload.fcm(each, "t", NOW)["message"] for each in (recall, first))
+    assert android["android"] == before["android"]
+    assert (android["notification"], android["data"]) == (
+        {"title": "Recalled."},
+        {"carillon_id": "n1", "recalled": "true"},
+    )
+    browser, before_it = payload.web(recall, NOW), payload.web(first, NOW)
+    assert browser.topic == before_it.topic
+    assert json.loads(browser.body) == {
+        "title": "Recalled.", "tag": json.loads(before_it.body)["tag"], "carillon_id": "n1", "recalled": True,
+    }  # fmt: skip

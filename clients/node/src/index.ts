@@ -2,6 +2,7 @@
 
 export { CarillonError, NoReceipt, NotConnected, RateLimited, Refused, WrongUse } from "./errors.js";
 export {
+  type CancelOptions,
   type EventsOptions,
   NotificationPublisher,
   type Payload,
@@ -9,4 +10,4 @@ export {
 } from "./notification-publisher.js";
 export type * from "./payloads.js";
 export { type ConnectOptions, Publisher } from "./publisher.js";
-export type { FieldProblem, NotificationEvent, Receipt, Rejection } from "./receipt.js";
+export type { FieldProblem, NotificationEvent, Recall, Receipt, Rejection } from "./receipt.js";

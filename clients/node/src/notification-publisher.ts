@@ -16,6 +16,11 @@ export interface PublishOptions {
   waitWhenLimited?: boolean;
 }
 
+export interface CancelOptions extends PublishOptions {
+  /** Take back what was delivered, too. What came of it stands in the receipt's `recall`. */
+  recall?: boolean;
+}
+
 export interface EventsOptions {
   /** Ends the iteration, as `break` and `close()` do. The client does not know which step is the last. */
   signal?: AbortSignal;
@@ -70,9 +75,10 @@ export abstract class NotificationPublisher {
     return this.#publish("notifications/alerts/resolve", payload, options, alertId);
   }
 
-  /** End what has not left yet. */
-  cancel(notificationId: string, options?: PublishOptions): Promise<Receipt> {
-    return this.#publish("notifications/cancel", {}, options, notificationId);
+  /** End what has not left yet, and with `recall` take back what was delivered. */
+  cancel(notificationId: string, { recall, ...options }: CancelOptions = {}): Promise<Receipt> {
+    const payload = recall === undefined ? {} : { recall };
+    return this.#publish("notifications/cancel", payload, options, notificationId);
   }
 
   sendEmail(payload: payloads.EmailPayload, options?: PublishOptions): Promise<Receipt> {

@@ -23,6 +23,18 @@ export interface Rejection {
   readonly retry_after_s?: number;
 }
 
+/** What a recall does, counted in deliveries. */
+export interface Recall {
+  /** Ended before they left. */
+  readonly stopped: number;
+  /** Entries that leave inboxes and the feed. */
+  readonly inbox: number;
+  /** Pushes that are replaced or removed where the device allows it. */
+  readonly push: number;
+  /** What was sent, or may have been, and cannot be taken back. */
+  readonly not_recalled: readonly { readonly channel: string; readonly count: number }[];
+}
+
 /** The router's answer to one publish. */
 export interface Receipt {
   readonly status: "accepted" | "duplicate" | "rejected";
@@ -30,6 +42,8 @@ export interface Receipt {
   readonly alert_id?: string;
   readonly session_id?: string;
   readonly accepted_at?: string;
+  /** Of a cancellation that asks for it. */
+  readonly recall?: Recall;
   readonly error?: Rejection;
   /** What will not happen although the publish was accepted. */
   readonly warnings?: readonly FieldProblem[];

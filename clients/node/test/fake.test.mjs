@@ -25,7 +25,7 @@ test("every method publishes on its topic, and good payloads are accepted", asyn
   await fake.alert("critical", "disk", { message: "Disk is full", dedup_key: "disk-7" });
   await fake.acknowledge("a1", { user_id: "user123" });
   await fake.resolve("a1");
-  await fake.cancel("n1");
+  await fake.cancel("n1", { recall: true });
   await fake.sendEmail(mail);
   await fake.sendEmailBatch({ emails: [mail] });
   await fake.sendSms({ phone: "+15555550100", message: "Hello" });

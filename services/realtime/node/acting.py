@@ -108,11 +108,12 @@ class Acting:
         self, user_id: str, entry_id: str, action_id: str, found: Found, body: dict[str, Any], *, published: bool
     ) -> None:
         acted = body.get("acted")
-        marked = await self._pressed.pressed(
-            user_id, entry_id, action_id,
-            published=published, former=acted if isinstance(acted, str) else None, broadcast=found.broadcast,
-            feed=self._changes.log,
-        )  # fmt: skip
+        async with self._changes.copying(user_id, found.broadcast):
+            marked = await self._pressed.pressed(
+                user_id, entry_id, action_id,
+                published=published, former=acted if isinstance(acted, str) else None, broadcast=found.broadcast,
+                feed=self._changes.log,
+            )  # fmt: skip
         if marked is not None:
             await self._changes.marked(user_id, marked, found.groups)
 

@@ -5,8 +5,9 @@ go to the other processes and to gateways. So only one round trip to the store c
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
-from contextlib import suppress
+import time
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
@@ -15,7 +16,14 @@ from services.realtime.node.publishing import NodePublisher
 from services.realtime.sessions import frames
 from services.realtime.sessions.alert_states import AlertStates
 from services.realtime.sessions.hub import Hub
-from services.realtime.sessions.news import CountNews, EntryNews, PersonNews, StatusNews
+from services.realtime.sessions.news import (
+    CountNews,
+    EntryNews,
+    FeedRecalledNews,
+    PersonNews,
+    RecalledNews,
+    StatusNews,
+)
 from shared.core.errors import StoreUnavailable
 from shared.directory.directory import Directory
 from shared.inbox.cursor import Cursor, key_of
@@ -115,6 +123,8 @@ class Changes:
             pinned: see ``shared.inbox.inbox.Inbox.add``.
         """
         added = await self._inbox.add(user_id, notification_id, body, order=order, quiet=not live, pinned=pinned)
+        if added.is_recalled:
+            return
         await self._tell_entry(user_id, added, body, quiet=not live)
 
     async def _tell_entry(self, user_id: str, added: Added, body: str, *, quiet: bool) -> None:
@@ -132,6 +142,8 @@ class Changes:
     async def add_broadcast(self, notification_id: str, body: str, groups: Groups, *, order: int) -> None:
         """Write an entry into the feed and show it to everybody concerned; ``order`` as for ``add_entry``."""
         added = await self._feed.add(notification_id, body, groups, order=order)
+        if added.is_recalled:
+            return
         entry = FeedEntry(added.seq, notification_id, group_set(groups), body.encode(), added.order)
         news = FeedNews(added.epoch, added.before, entry)
         if not self._hub.feed(news):
@@ -146,6 +158,45 @@ class Changes:
             cursor = Cursor(epoch, seq, added.epoch, added.seq)
             told += self._publisher.to_gateways([session], frames.notification(shown, cursor))
         await self._publisher.taken(told)
+
+    async def recall_entry(self, user_id: str, notification_id: str) -> None:
+        """Take an entry out of a user's inbox, and tell his sessions."""
+        marked, groups = await asyncio.gather(self._inbox.recall(user_id, notification_id), self._groups(user_id))
+        news = RecalledNews(user_id, notification_id)
+        self._hub.recalled(news)
+        where = targets(marked.sessions)
+        told = self._publisher.to_nodes(where.nodes, news)
+        told += self._publisher.to_gateways(where.gateways, frames.recalled(notification_id))
+        await self._publisher.taken(told)
+        await self._tell_count(user_id, marked, groups)
+
+    async def recall_broadcast(self, notification_id: str) -> None:
+        """Take an entry out of the feed, and tell everybody concerned."""
+        if self.log.get(notification_id) is None:
+            await self._hub.refresh_feed()
+        entry = self.log.get(notification_id)
+        await self._feed.recall(notification_id)
+        news = FeedRecalledNews(notification_id, time.time_ns() // 1000)
+        self._hub.feed_recalled(news)
+        told = self._publisher.to_all_nodes(news)
+        if entry is not None:
+            gateways = [each for each in await self._registry.gateways() if entry.is_for(each.groups)]
+            told += self._publisher.to_gateways(gateways, frames.recalled(notification_id))
+        await self._publisher.taken(told)
+        for user_id in await self._feed.copies(notification_id):
+            await self.recall_entry(user_id, notification_id)
+
+    @asynccontextmanager
+    async def copying(self, user_id: str, broadcast: FeedEntry | None) -> AsyncIterator[None]:
+        """Give a user an own entry in place of one of the feed within the context, so that a recall takes both."""
+        if broadcast is None:
+            yield
+            return
+        await self._feed.note_copy(broadcast.id, user_id)
+        yield
+        if await self._feed.is_recalled(broadcast.id):
+            # It was taken back meanwhile, by somebody who may not have known of this user.
+            await self.recall_entry(user_id, broadcast.id)
 
     async def put_status(self, accepted_ms: int, text: str) -> None:
         """Keep the system status and show it to everybody."""
@@ -194,7 +245,8 @@ class Changes:
         if alerts.awaits_answer(shown):
             raise NotSnoozed(WhyNot.UNANSWERED_ALERT)
         try:
-            marked = await self._snoozes.snooze(user_id, entry_id, until_ms, found.broadcast, self.log)
+            async with self.copying(user_id, found.broadcast):
+                marked = await self._snoozes.snooze(user_id, entry_id, until_ms, found.broadcast, self.log)
         except TooManySnoozed:
             raise NotSnoozed(WhyNot.TOO_MANY_SNOOZED) from None
         if marked is None:

@@ -20,7 +20,16 @@ from services.realtime.node.publishing import NodePublisher
 from services.realtime.sessions import close_codes
 from services.realtime.sessions.alert_states import AlertStates
 from services.realtime.sessions.hub import Hub
-from services.realtime.sessions.news import CountNews, EntryNews, News, PersonNews, StatusNews, decode
+from services.realtime.sessions.news import (
+    CountNews,
+    EntryNews,
+    FeedRecalledNews,
+    News,
+    PersonNews,
+    RecalledNews,
+    StatusNews,
+    decode,
+)
 from services.realtime.sessions.session import User
 from services.realtime.settings import RealtimeSettings
 from shared.core.errors import StoreUnavailable
@@ -161,6 +170,10 @@ class RealtimeNode:
                 self.hub.entry(news)
             elif isinstance(news, CountNews):
                 self.hub.count(news)
+            elif isinstance(news, RecalledNews):
+                self.hub.recalled(news)
+            elif isinstance(news, FeedRecalledNews):
+                self.hub.feed_recalled(news)
             elif isinstance(news, StatusNews):
                 self.hub.status(news)
             elif isinstance(news, PersonNews):

@@ -1,7 +1,8 @@
 """Delivers into inboxes and to open sessions.
 
 Delivered means that the notification stands in the inbox (or the feed). It is then shown live at once; if that fails, a
-comparison with the store repairs it later. A retry is harmless: an entry is written once for each notification id.
+comparison with the store repairs it later. A retry is harmless: an entry is written once for each notification id. An
+entry that was taken back is not written again, so that a late attempt does not bring it back.
 """
 
 from services.realtime.node.changes import Changes
@@ -29,6 +30,12 @@ class InboxProvider:
         """Write the notification where it belongs and show it live."""
         notification, address = attempt.notification, attempt.delivery.address
         content = attempt.content
+        if attempt.delivery.recalls:
+            if isinstance(address, UserInbox):
+                await self._changes.recall_entry(address.user_id, notification.id)
+            elif isinstance(address, Feed):
+                await self._changes.recall_broadcast(notification.id)
+            return Receipt()
         order = order_of(notification.id, attempt.delivery.due_ms)
         if isinstance(address, UserInbox):
             body = wire_body(notification, content, silent=bool(address.silent))

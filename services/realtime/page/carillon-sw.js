@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * The service worker: shows what is pushed, and brings the person to it on a click.
+ * The service worker: shows what is pushed, removes what was recalled, and brings the person to it on a click.
  *
  * A classic script, so that a worker of your own can have it with `importScripts`. The page that a click opens is the
  * worker's scope, or what the `open` parameter of its address says: `carillon-sw.js?open=/inbox`. A `url` in the
@@ -22,11 +22,13 @@
    * @property {string} [tag] The same for a repeated push, which then replaces the first on the screen.
    * @property {string} [carillon_id] The notification's id in the inbox.
    * @property {string} [priority]
+   * @property {boolean} [recalled] The notification with this tag was taken back.
    * @property {Record<string, unknown>} [data]
    */
 
   worker.addEventListener("push", (event) => {
-    const { title, body = "", tag = "", carillon_id = null, priority, data = {} } = read(event.data);
+    const { title, body = "", tag = "", carillon_id = null, priority, data = {}, recalled } = read(event.data);
+    if (recalled) return event.waitUntil(remove(String(title), String(tag)));
     event.waitUntil(
       worker.registration.showNotification(String(title), {
         body: String(body),
@@ -55,6 +57,21 @@
     } catch {
       return UNREADABLE;
     }
+  }
+
+  /**
+   * Takes a notification off the screen. Another one takes its place first, in silence: browsers take the permission
+   * from pushes that show nothing. The tag names both, so that closing the first closes the second. The second is
+   * asked for only where there was none: Chromium does not list it reliably while it is on its way to the screen.
+   *
+   * @param {string} title
+   * @param {string} tag
+   */
+  async function remove(title, tag) {
+    const before = await worker.registration.getNotifications({ tag });
+    await worker.registration.showNotification(title, { tag, silent: true });
+    const shown = before.length > 0 ? before : await worker.registration.getNotifications({ tag });
+    for (const notification of shown) notification.close();
   }
 
   /** @param {{id?: string | null, data?: Record<string, unknown>}} notification */

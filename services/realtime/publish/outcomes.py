@@ -54,7 +54,7 @@ async def _first(rows: AsyncIterator[TracedRow], most: int) -> AsyncIterator[Tra
 
 
 def _outcome(record: TracedRecord, rows: Sequence[TracedRow], *, complete: bool) -> NotificationOutcome:
-    counts = Counter((row.lane, row.state, row.reason or None) for row in rows)
+    counts = Counter((row.lane, row.state, row.reason or None, row.recalls) for row in rows)
     return NotificationOutcome(
         notification_id=record.notification_id,
         kind=record.kind,
@@ -62,6 +62,7 @@ def _outcome(record: TracedRecord, rows: Sequence[TracedRow], *, complete: bool)
         channels=None if record.channels is None else list(record.channels),
         accepted_at=record.accepted_at,
         cancelled_at=record.cancelled_at,
+        recalled_at=record.recalled_at,
         open=record.open_rows,
         alert=None
         if record.alert is None
@@ -72,8 +73,10 @@ def _outcome(record: TracedRecord, rows: Sequence[TracedRow], *, complete: bool)
             resolved_at=record.resolved_at,
         ),
         counts=[
-            DeliveryCount(channel=Channel(lane), state=state, reason=reason, count=count)
-            for (lane, state, reason), count in sorted(counts.items(), key=str)
+            DeliveryCount(
+                channel=Channel(lane), state=state, reason=reason, recalls=True if recalls else None, count=count
+            )
+            for (lane, state, reason, recalls), count in sorted(counts.items(), key=str)
         ],
         deliveries=[_delivery(row) for row in rows],
         complete=complete,
@@ -90,6 +93,7 @@ def _delivery(row: TracedRow) -> DeliveryOutcome:
         state=row.state,
         reason=row.reason or None,
         rule=row.rule,
+        recalls=True if row.recalls else None,
         since=row.since,
         next_at=row.until if row.state is State.PENDING else None,
         ended_at=row.until if row.state.is_end else None,

@@ -64,6 +64,22 @@ class Warned(BaseModel):
     meant: str | Absent = Field(None, description="The field that was most likely meant.")
 
 
+class NotRecalled(BaseModel):
+    """Deliveries of one channel that were sent, or may have been, and cannot be taken back."""
+
+    channel: Channel
+    count: Count
+
+
+class Recall(BaseModel):
+    """What a recall does, counted in deliveries."""
+
+    stopped: Count = Field(description="Ended before they left.")
+    inbox: Count = Field(description="Entries that leave inboxes and the feed.")
+    push: Count = Field(description="Pushes that are replaced or removed where the device allows it.")
+    not_recalled: list[NotRecalled]
+
+
 class Accepted(BaseModel):
     """The publish is stored and will be carried out."""
 
@@ -71,6 +87,7 @@ class Accepted(BaseModel):
     accepted_at: str
     notification_id: str | Absent = Field(None, description="Not where nothing is announced, as in the directory.")
     alert_id: str | Absent = None
+    recall: Recall | Absent = Field(None, description="For a cancellation with `recall`.")
     warnings: list[Warned] | Absent = None
 
 
@@ -155,6 +172,7 @@ class DeliveryOutcome(BaseModel):
     state: State
     reason: str | Absent = Field(None, description="Why it ended so, or why the last attempt failed.")
     rule: str | Absent = Field(None, description="Which rule suppressed or holds it.")
+    recalls: Literal[True] | Absent = Field(None, description="It takes back what another one has delivered.")
     since: AwareDatetime = Field(description="When it was first due.")
     next_at: AwareDatetime | Absent = Field(None, description="When it is tried next.")
     ended_at: AwareDatetime | Absent = None
@@ -169,6 +187,7 @@ class DeliveryCount(BaseModel):
     channel: Channel
     state: State
     reason: str | Absent = None
+    recalls: Literal[True] | Absent = None
     count: Count
 
 
@@ -181,6 +200,7 @@ class NotificationOutcome(BaseModel):
     channels: list[str] | Absent = Field(None, description="Only these, where the publisher said so.")
     accepted_at: AwareDatetime
     cancelled_at: AwareDatetime | Absent = None
+    recalled_at: AwareDatetime | Absent = None
     open: Count = Field(description="Deliveries, and steps that plan deliveries, that have not ended.")
     alert: AlertOutcome | Absent = None
     counts: list[DeliveryCount] = Field(description="Of the deliveries that are listed.")

@@ -77,6 +77,11 @@ def unread(count: int) -> Frame:
     return Frame("unread", b'{"type":"unread","unread":%d}' % count)
 
 
+def recalled(entry_id: str) -> Frame:
+    """Tell that a notification was taken back: it is in no list any more."""
+    return Frame("recalled", _json({"type": "recalled", "id": entry_id}))
+
+
 def status(text: str) -> Frame:
     """Tell the system status, given as its frame's JSON."""
     return Frame("status", text.encode())

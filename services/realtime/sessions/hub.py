@@ -8,12 +8,20 @@ so no two changes interleave.
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from itertools import chain
 
 from services.realtime.sessions import close_codes, frames
 from services.realtime.sessions.alert_states import AlertStates
 from services.realtime.sessions.frames import Frame
-from services.realtime.sessions.news import CountNews, EntryNews, PersonNews, StatusNews
+from services.realtime.sessions.news import (
+    CountNews,
+    EntryNews,
+    FeedRecalledNews,
+    PersonNews,
+    RecalledNews,
+    StatusNews,
+)
 from services.realtime.sessions.session import PROCESS_QUEUE_BYTES, LiveEntry, Phase, Session, Sink, Spawn, User
 from services.realtime.sessions.waking import Waking
 from shared.core.model import Channel
@@ -37,6 +45,9 @@ from shared.store.until_stored import until_stored
 from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
+
+# Users whose counts are read together.
+_COUNTED_AT_ONCE = 100
 
 
 class Hub:
@@ -108,7 +119,8 @@ class Hub:
             greeting.insert(0, frames.status(self._mirror.status))
         if stream.gap:
             greeting.append(frames.GAP)
-        await session.replay(chain(greeting, map(frames.shown, missed)))
+        gone = [*snapshot.recalled, *(self._mirror.recalled_since(cursor.feed_seq) if cursor is not None else ())]
+        await session.replay(chain(greeting, map(frames.shown, missed), map(frames.recalled, gone)))
         session.place = stream.end
         await self._catch_up(session)
 
@@ -173,6 +185,35 @@ class Hub:
             user.feed_counted = max(news.feed_seq, feed.seq)
         user.tell_unread()
 
+    def recalled(self, news: RecalledNews) -> None:
+        """Tell a user's sessions that an own entry was taken back."""
+        user = self.users.get(news.user_id)
+        for session in user.sessions if user is not None else ():
+            session.offer(frames.recalled(news.id))
+
+    def feed_recalled(self, news: FeedRecalledNews) -> None:
+        """Tell everybody concerned that a broadcast was taken back."""
+        self._mirror.note_recalled({news.id: news.at_us})
+        self._tell_recalled()
+
+    def _tell_recalled(self) -> None:
+        """Tell of the broadcasts of which it was not known before that they were taken back, and count again."""
+        entries = self._mirror.take_recalled()
+        concerned = [user for user in self.users.values() if any(entry.is_for(user.groups) for entry in entries)]
+        for user in concerned:
+            for entry in entries:
+                if entry.is_for(user.groups):
+                    for session in user.sessions:
+                        session.offer(frames.recalled(entry.id))
+        if concerned:
+            self._spawn(self._count_again(concerned), "count-again")
+
+    async def _count_again(self, users: Sequence[User]) -> None:
+        """Read counts again, of some users at a time: which of them had read the broadcast stands in the store."""
+        for start in range(0, len(users), _COUNTED_AT_ONCE):
+            some = [user for user in users[start : start + _COUNTED_AT_ONCE] if user.sessions]
+            await until_stored(lambda: asyncio.gather(*map(self.reload, some)))  # noqa: B023 - awaited here
+
     def feed(self, news: FeedNews) -> bool:
         """Tell everybody concerned of a broadcast; False when ``refresh_feed`` is needed first."""
         entries = self._mirror.take(news)
@@ -191,6 +232,7 @@ class Hub:
                 self.fall_behind(session)
         else:
             self._broadcast(missed)
+        self._tell_recalled()
         if self._mirror.status is not None and self._mirror.status != status:
             self._tell_all(frames.status(self._mirror.status))
 
@@ -245,9 +287,8 @@ class Hub:
                 await session.replay([frames.GAP])
                 stream = Stream(place, (), Cursor(snapshot.epoch, snapshot.seq, feed.epoch, feed.seq))
             missed = await until_stored(lambda: self._alerts.shown(stream.items))  # noqa: B023 - awaited here
-            await session.replay(
-                frames.shown(item) for item in missed if not item.quiet and (user.live or not item.broadcast)
-            )
+            shown = [item for item in missed if not item.quiet and (user.live or not item.broadcast)]
+            await session.replay(chain(map(frames.shown, shown), map(frames.recalled, snapshot.recalled)))
             session.place = stream.end
         session.go_live()
 

@@ -73,6 +73,22 @@ class PersonNews:
 
 
 @dataclass(frozen=True, slots=True)
+class RecalledNews:
+    """An own entry of a user was taken back."""
+
+    user_id: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class FeedRecalledNews:
+    """An entry of the feed was taken back, at this microsecond."""
+
+    id: str
+    at_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class StatusNews:
     """The system status, as its frame's JSON."""
 
@@ -83,12 +99,13 @@ class StatusNews:
 # Beside the frame, in which the previous release reads no field that it does not know.
 _BESIDE = ("order", "wake_ms")
 
-News = EntryNews | CountNews | PersonNews | StatusNews | FeedNews
+News = EntryNews | CountNews | PersonNews | RecalledNews | StatusNews | FeedNews | FeedRecalledNews
 
-_USER_NEWS: dict[str, type[EntryNews | CountNews | PersonNews]] = {
+_USER_NEWS: dict[str, type[EntryNews | CountNews | PersonNews | RecalledNews]] = {
     "entry": EntryNews,
     "unread": CountNews,
     "person": PersonNews,
+    "recalled": RecalledNews,
 }
 _USER_NEWS_NAMES = {news_type: name for name, news_type in _USER_NEWS.items()}
 
@@ -110,6 +127,8 @@ def encode(news: News) -> str:
     if isinstance(news, StatusNews):
         frame = {"type": "status", "accepted_ms": news.accepted_ms, "text": news.text}
         return _dump({"v": VERSION, "frame": frame})
+    if isinstance(news, FeedRecalledNews):
+        return _dump({"v": VERSION, "frame": {"type": "feed_recalled", "id": news.id, "at_us": news.at_us}})
     if isinstance(news, PersonNews):
         return person_changed(news.user_id)
     frame = {"type": _USER_NEWS_NAMES[type(news)]}
@@ -132,6 +151,8 @@ def decode(payload: bytes) -> News | None:
             return FeedNews(frame["epoch"], frame["before"], entry)
         if kind == "status":
             return StatusNews(**frame)
+        if kind == "feed_recalled":
+            return FeedRecalledNews(**frame)
         news_type = _USER_NEWS[kind]
         beside = {name: message.get(name, 0) for name in news_type.__slots__ if name in _BESIDE}
         return news_type(message["user_id"], **frame, **beside)

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from services.router.intake.admission import NO_RECORD, not_own
 from services.router.payloads import control
 from services.router.payloads.parse import DirectoryRecord, Publish
-from services.router.payloads.receipts import AcceptedReceipt, SessionReceipt
+from services.router.payloads.receipts import AcceptedReceipt, Recall, SessionReceipt
 from services.router.payloads.rejection import FieldProblem, Rejected, RejectionCode, invalid_payload
 from shared.core.clock import Clock, rfc3339
 from shared.core.errors import Reason
-from shared.core.model import State
+from shared.core.model import Channel, State
 from shared.core.topics import PLAIN_PUBLISHER, Topics
 from shared.directory.catalogue import Catalogues
 from shared.directory.categories import NamedCategory
@@ -26,8 +26,9 @@ from shared.directory.tenants import NamedTenant
 from shared.inbox.sessions import Sessions, person_changed
 from shared.ledger.acknowledging import Acknowledging
 from shared.ledger.events import event
-from shared.ledger.jobs import Message
-from shared.ledger.ledger import ROUTER_LANE, Answered, Ledger
+from shared.ledger.jobs import Message, jobs_of
+from shared.ledger.ledger import ROUTER_LANE, Answered, Cancelled, Ledger
+from shared.ledger.recalling import Recalled, Recalling
 from shared.mqtt.packets import Incoming
 from shared.telemetry import metrics
 
@@ -51,6 +52,7 @@ class Actions:
     ) -> None:
         self._ledger = ledger
         self._acknowledging = Acknowledging(ledger, directory)
+        self._recalling = Recalling(ledger, clock)
         self._directory = directory
         self._sessions = sessions
         self._suppressions = suppressions
@@ -92,7 +94,7 @@ class Actions:
                 receipt["notification_id"] = receipt["alert_id"] = publish.alert_id
             case control.Cancel():
                 receipt["notification_id"] = publish.notification_id
-                messages += await self._cancel(publish.notification_id)
+                messages += await self._cancel(publish, receipt)
             case control.SessionConnect():
                 receipt = await self._connect(publish, incoming, publisher, receipt)
             case control.SessionDisconnect():
@@ -172,8 +174,20 @@ class Actions:
         elif cause is not None:
             await self._suppressions.add(digest(publish.address), cause, publish.detail or "", publish.category)
 
-    async def _cancel(self, notification_id: str) -> list[Message]:
-        cancelled = await self._ledger.cancel(notification_id)
+    async def _cancel(self, publish: control.Cancel, receipt: AcceptedReceipt) -> list[Message]:
+        notification_id = publish.notification_id
+        if not publish.recall:
+            return self._told_cancelled(notification_id, await self._ledger.cancel(notification_id))
+        recalled = await self._recalling.recall(notification_id)
+        messages = self._told_cancelled(notification_id, recalled.cancelled if recalled else None)
+        if recalled is not None:
+            receipt["recall"] = _counts(recalled)
+            for content, rows in recalled.due:
+                messages += jobs_of(self._topics, content, rows)
+        return messages
+
+    def _told_cancelled(self, notification_id: str, cancelled: Cancelled | None) -> list[Message]:
+        """Count what a cancellation has ended, and return the events that tell of it."""
         if cancelled is None:
             raise _unknown("notification_id")
         state, reason = State.SUPPRESSED, Reason.CANCELLED
@@ -211,6 +225,17 @@ class Actions:
             "unread": opened.unread,
             "system_status": opened.status,
         }
+
+
+def _counts(recalled: Recalled) -> Recall:
+    return {
+        "stopped": recalled.stopped,
+        "inbox": recalled.taken_back[Channel.REALTIME],
+        "push": recalled.taken_back[Channel.PUSH],
+        "not_recalled": [
+            {"channel": channel, "count": count} for channel, count in sorted(recalled.not_recalled.items())
+        ],
+    }
 
 
 def _unknown(name: str) -> Rejected:

@@ -16,9 +16,14 @@ Note = Annotated[str, Field(min_length=1, max_length=NOTE_CHARS)]
 
 
 class Cancel(Payload):
-    """``notifications/cancel/{notification_id}``: end what has not left yet."""
+    """``notifications/cancel/{notification_id}``: end what has not left yet.
+
+    Attributes:
+        recall: take back what was delivered, too.
+    """
 
     notification_id: Identifier
+    recall: StrictBool = False
 
 
 class AlertAcknowledge(Payload):

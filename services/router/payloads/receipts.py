@@ -48,6 +48,22 @@ class Refusal(TypedDict):
     ]
 
 
+class NotRecalled(TypedDict):
+    """Deliveries of one channel that were sent, or may have been, and cannot be taken back."""
+
+    channel: str
+    count: int
+
+
+class Recall(TypedDict):
+    """What a recall does, counted in deliveries."""
+
+    stopped: Annotated[int, Field(description="Ended before they left.")]
+    inbox: Annotated[int, Field(description="Entries that leave inboxes and the feed.")]
+    push: Annotated[int, Field(description="Pushes that are replaced or removed where the device allows it.")]
+    not_recalled: list[NotRecalled]
+
+
 class AcceptedReceipt(TypedDict):
     """The publish is stored, and what it asks for will be done."""
 
@@ -55,6 +71,7 @@ class AcceptedReceipt(TypedDict):
     accepted_at: Instant
     notification_id: NotRequired[str]
     alert_id: NotRequired[str]
+    recall: NotRequired[Annotated[Recall, Field(description="With a cancellation that asks for it.")]]
     warnings: NotRequired[Annotated[list[Problem], Field(description="What will not happen although it is accepted.")]]
 
 

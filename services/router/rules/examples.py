@@ -131,5 +131,5 @@ EXAMPLES: Mapping[Kind, tuple[dict[str, Any], ...]] = {
     Kind.SESSION_CONNECT: ({"session_id": "gateway-1", "device_info": {"os": "linux"}},),
     Kind.SESSION_HEARTBEAT: ({"session_id": "gateway-1"},),
     Kind.SESSION_DISCONNECT: ({"session_id": "gateway-1"},),
-    Kind.CANCEL: ({},),
+    Kind.CANCEL: ({}, {"recall": True}),
 }

@@ -36,6 +36,7 @@ FIELDS: Mapping[str, str] = {
     "tokens": "Devices that the directory does not know: tokens, or subscriptions of browsers.",
     "device_info": "Checked, and not kept.",
     "remove": "Take the address off the list.",
+    "recall": "Take back what was delivered, too.",
     "note": "For the alert's history.",
     "may": "Filters of the topics that it may publish on; left out: `notifications/#`.",
     "may_answer": "Whose notifications and alerts it may cancel, acknowledge and resolve.",

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from shared.core.clock import Clock
 from shared.core.errors import Reason
 from shared.core.topics import Topics
-from shared.ledger.events import event
+from shared.ledger.events import event, step_of
 from shared.ledger.jobs import Message
 from shared.ledger.ledger import ROUTER_LANE, EndedRow
 from shared.store.replies import read_object
@@ -27,7 +27,15 @@ def tell_ended(topics: Topics, ended: Collection[EndedRow], clock: Clock) -> lis
             whole = str(notification.get("part_of") or row.notification_id)
             recipient = read_object(row.spec).get("recipient")
             messages.append(
-                event(topics, whole, row.state, clock, channel=row.lane, recipient=recipient, reason=row.reason)
+                event(
+                    topics,
+                    whole,
+                    step_of(row.key, row.state),
+                    clock,
+                    channel=row.lane,
+                    recipient=recipient,
+                    reason=row.reason,
+                )
             )
     for lane, rows in Counter(row.lane for row in ended if row.reason is Reason.UNREADABLE).items():
         # What is in them may be anything, so that nothing of it is logged.

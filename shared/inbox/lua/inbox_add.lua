@@ -1,6 +1,6 @@
--- Adds an entry to a user's inbox or to the feed; the same id again changes nothing.
+-- Adds an entry to a user's inbox or to the feed; the same id again changes nothing, nor one that was taken back.
 -- ARGV: inbox|log, id, value, limit, retention_s, epoch if there is none yet, order or '' for that of writing, 1 to pin it
--- Returns: 1 if it is new, epoch, sequence before it (-1 if it is not new), its sequence, unread, version, sessions, order.
+-- Returns: 1 if it is new, epoch, sequence before it (-1 if it is not new), its sequence (0 if it was taken back), unread, version, sessions, order.
 local base = KEYS[1]
 local log, id, value, epoch = ARGV[1], ARGV[2], ARGV[3], ARGV[6]
 local limit, retention_s = tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -10,6 +10,8 @@ local before, sequence = -1, redis.call('ZSCORE', base .. ':' .. log, id)
 local order
 if sequence then
   order = redis.call('ZSCORE', base .. ':order', id) or sequence
+elseif redis.call('ZSCORE', base .. ':recalled', id) then
+  sequence, order = 0, 0
 else
   local has_snoozed = settle(base, log)
   local known = redis.call('HMGET', meta, 'epoch', 'seq', 'version')

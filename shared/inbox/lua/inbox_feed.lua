@@ -1,5 +1,6 @@
 -- Reads the feed. ARGV: epoch and sequence that the caller has, limit, retention_s
--- Returns: epoch, seq, floor, status, entries after the caller's, oldest first (id, sequence, order, value, ...).
+-- Returns: epoch, seq, floor, status, entries after the caller's, oldest first (id, sequence, order, value, ...), and those that
+-- were taken back (id, microsecond, ...).
 local base = KEYS[1]
 prune(base, 'log', tonumber(ARGV[3]), tonumber(ARGV[4]))
 local meta = redis.call('HMGET', base .. ':meta', 'epoch', 'seq', 'floor')
@@ -17,4 +18,7 @@ if meta[2] and seq ~= tonumber(after) then
     entries[#entries + 1] = redis.call('HGET', base .. ':entries', found[index]) or ''
   end
 end
-return { meta[1] or '', text(seq), text(tonumber(meta[3] or '0') or 0), redis.call('GET', base .. ':status') or '', entries }
+return {
+  meta[1] or '', text(seq), text(tonumber(meta[3] or '0') or 0), redis.call('GET', base .. ':status') or '', entries,
+  redis.call('ZRANGE', base .. ':recalled', 0, -1, 'WITHSCORES'),
+}

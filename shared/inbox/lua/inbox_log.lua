@@ -10,10 +10,12 @@
 --                             user has an own entry in its place
 --   base:meta           hash  epoch, seq, floor; version; feed_epoch, feed_read, feed_version; ordered; wake: the first
 --                             millisecond of base:snoozed, and how long what comes back is kept
+--   base:recalled       zset  ids of entries that were taken back, by the microsecond at which they were
 --   base:sessions       zset  open session ids by the millisecond at which they lapse
 --   base:session_nodes  hash  session id -> node id, or the JSON of a gateway's session
 --   base:focus          zset  ids of sessions that have the user's focus by the millisecond at which they lapse
--- The feed has base:log, base:order, base:entries and base:meta (epoch, seq, floor, ordered), and base:status.
+-- The feed has base:log, base:order, base:entries, base:recalled and base:meta (epoch, seq, floor, ordered), and
+-- base:status.
 --
 -- A sequence is the microsecond of the entry, or one more than the last: it grows even when the store lost its newest
 -- writes, so that no position that a client was given is ever used twice. Below 2^53, so a double holds it exactly.
@@ -46,6 +48,9 @@ end
 
 -- So many entries of a user may be pinned; who has more open alerts than that reads no inbox.
 local PINNED_MOST = 200
+
+-- So many entries that were taken back are remembered, so that they do not come again and clients hear of it.
+local RECALLED_MOST = 200
 
 -- Returns the order that is meant, or the next that no entry has.
 local function free_order(base, order)
@@ -305,9 +310,10 @@ local function newest(base, upper, want, most, looked)
 end
 
 -- Returns the position, the feed states (id, state, ...) and own entries. want is "pending" for the newest unread ones, at
--- most `most`, the newest first; or the sequence after which entries are wanted, as they were written.
+-- most `most`, the newest first; or the sequence after which entries are wanted, as they were written, with the ids of those
+-- that were taken back since.
 local function snapshot(base, want, most)
-  local entries = {}
+  local entries, recalled = {}, {}
   if want == 'pending' then
     -- Who has read everything, or nearly, has not all of the inbox looked at for it.
     most = math.min(most, unread(base))
@@ -320,8 +326,9 @@ local function snapshot(base, want, most)
       local order = redis.call('ZSCORE', base .. ':order', found[index])
       add_entry(entries, base, found[index], found[index + 1], order)
     end
+    recalled = redis.call('ZRANGEBYSCORE', base .. ':recalled', '(' .. want, '+inf')
   end
-  return { position(base), redis.call('HGETALL', base .. ':feed_state'), entries }
+  return { position(base), redis.call('HGETALL', base .. ':feed_state'), entries, recalled }
 end
 
 -- Starts the feed states over when the feed itself did, and drops those of feed entries that are gone.

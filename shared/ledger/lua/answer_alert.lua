@@ -55,7 +55,7 @@ if not rows then
 end
 for key, row in pairs(rows) do
   if row.state == 'p' then
-    if row.lane ~= 'router' then
+    if row.lane ~= 'router' and not recalls(key) then
       row.due = now
       write_row(record, key, row)
       redis.call('ZADD', base .. ':due:' .. row.lane, now, id .. '|' .. key)

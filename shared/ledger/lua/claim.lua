@@ -62,8 +62,8 @@ for i = 5 + lanes, #ARGV, 2 do
       verdict = 'held'
     elseif row.state == 'p' and row.due > now then
       verdict = 'early'
-    elseif called_off(row, found[2], found[3]) then
-      verdict = called_off(row, found[2], found[3])
+    elseif called_off(key, row, found[2], found[3]) then
+      verdict = called_off(key, row, found[2], found[3])
       end_row(id, record, key, row, 'x', verdict, retention_s)
     elseif row.expires <= now then
       verdict = 'expired'

@@ -42,8 +42,26 @@ elseif refusals then
   local first = refusals > 1 and string.match(redis.call('HGET', record, 'r:' .. key) or '', '|(%d+)$')
   redis.call('HSET', record, 'r:' .. key, number(refusals) .. '|' .. (first or number(now)))
 end
-local reason_against = state == 'p' and called_off(row, found[2], found[3])
+
+-- A recall waits for the end of this attempt: it is due now, or there is nothing to take back.
+local function settle_recall(has_arrived)
+  local recall_key = key .. RECALL
+  local recall = found[2] and read_row(redis.call('HGET', record, 's:' .. recall_key))
+  if not recall or recall.state ~= 'p' or recall.due <= now then
+    return
+  end
+  if has_arrived then
+    recall.due = now
+    write_row(record, recall_key, recall)
+    redis.call('ZADD', base .. ':due:' .. recall.lane, now, id .. '|' .. recall_key)
+  else
+    end_row(id, record, recall_key, recall, 'x', 'cancelled', retention_s)
+  end
+end
+
+local reason_against = state == 'p' and called_off(key, row, found[2], found[3])
 if reason_against then
+  settle_recall(in_doubt)
   end_row(id, record, key, row, 'x', reason_against, retention_s)
   return reason_against
 end
@@ -114,6 +132,7 @@ end
 if #ARGV >= part_at then
   add_part(ARGV[part_at], ARGV[part_at + 1], tonumber(ARGV[part_at + 2]), ARGV[part_at + 3] == '1')
 end
+settle_recall(state == 'd' or in_doubt)
 end_row(id, record, key, row, state, reason, retention_s)
 if #waiting > 0 then
   table.insert(waiting, 1, 'finished')

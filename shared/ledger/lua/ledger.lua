@@ -362,9 +362,17 @@ end
 
 local function is_open(row) return row.state == 'p' or row.state == 's' end
 
--- Why an open delivery is not wanted any more: 'cancelled', what became of its alert, or nil. The router's own rows
--- look at the alert themselves.
-local function called_off(row, cancelled, alert)
+-- The end of the key of a row that takes back what another one has delivered; see recall.lua.
+local RECALL = '#recall'
+
+local function recalls(key) return string.sub(key, -#RECALL) == RECALL end
+
+-- Why an open row is not wanted any more: 'cancelled', what became of its alert, or nil. The router's own rows look at
+-- the alert themselves. What takes something back is wanted because of that.
+local function called_off(key, row, cancelled, alert)
+  if recalls(key) then
+    return nil
+  end
   if cancelled then
     return 'cancelled'
   end

@@ -22,7 +22,7 @@ end
 if row.state ~= 'l' then
   return 'already'
 end
-local reason = called_off(row, found[2], found[3])
+local reason = called_off(key, row, found[2], found[3])
 if reason then
   return reason
 end

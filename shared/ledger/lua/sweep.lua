@@ -31,8 +31,8 @@ local schedule = base .. ':due:' .. lane
 local due_rows, ended = {}, {}
 
 -- Why an open row ends now: its state and reason, or nothing.
-local function end_of(row, found)
-  local reason = called_off(row, found[4], found[5])
+local function end_of(key, row, found)
+  local reason = called_off(key, row, found[4], found[5])
   local in_hand = row.state == 's' and row.due > now
   if in_hand then
     return nil
@@ -65,7 +65,7 @@ local function look_at(member)
     ended[#ended + 1] = {id, key, 'l', 'unreadable', found and found[2] or '', found and found[3] or ''}
     return nil
   end
-  local state, reason = end_of(row, found)
+  local state, reason = end_of(key, row, found)
   if state then
     end_row(id, record, key, row, state, reason, retention_s)
     ended[#ended + 1] = {id, key, state, reason, found[2], found[3]}

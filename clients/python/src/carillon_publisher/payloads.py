@@ -114,6 +114,16 @@ class Acknowledge(Sending, total=False):
     note: str
 
 
+class Cancel(Sending, total=False):
+    """What has not left is ended.
+
+    Attributes:
+        recall: take back what was delivered, too. What came of it stands in the receipt's ``extra["recall"]``.
+    """
+
+    recall: bool
+
+
 class Resolve(Sending, total=False):
     """The trouble is over."""
 

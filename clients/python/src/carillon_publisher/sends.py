@@ -62,8 +62,8 @@ class Sends(ABC, Generic[AnswerT]):
         """Say that the trouble of an alert is over."""
         return self._said(f"notifications/alerts/resolve/{level('alert_id', alert_id)}", fields)
 
-    def cancel(self, notification_id: str, **fields: Unpack[payloads.Sending]) -> AnswerT:
-        """End what has not left yet of a notification."""
+    def cancel(self, notification_id: str, **fields: Unpack[payloads.Cancel]) -> AnswerT:
+        """End what has not left yet of a notification; with ``recall=True`` take back what was delivered, too."""
         return self._said(f"notifications/cancel/{level('notification_id', notification_id)}", fields)
 
     def send_email(self, to: str, **fields: Unpack[payloads.Email]) -> AnswerT:
