@@ -7,9 +7,8 @@
 
 import { arrange, button, element, focusSoon } from "./dom.js";
 import { icon } from "./icons.js";
-import { fullTime, relativeTime } from "./relative-time.js";
 
-/** @import { Labels } from "./labels.js" */
+/** @import { Labels, Language } from "./labels.js" */
 /** @import { Alert, InboxNotification } from "./types.js" */
 
 /**
@@ -87,18 +86,18 @@ export function about({ alert }, labels) {
  * How an alert was answered, in words.
  *
  * @param {Alert} alert
- * @param {Labels} labels
+ * @param {Language} language
  */
-function answered({ state, acknowledged_by, acknowledged_at }, labels) {
-  const words = labels.alertStates[state ?? "open"];
+function answered({ state, acknowledged_by, acknowledged_at }, { inbox, times }) {
+  const words = inbox.alertStates[state ?? "open"];
   if (!acknowledged_by || acknowledged_at === undefined) return words;
-  const taken = labels.acknowledgedBy(acknowledged_by, relativeTime(acknowledged_at));
+  const taken = inbox.acknowledgedBy(acknowledged_by, times.relative(acknowledged_at));
   return state === "acknowledged" ? taken : `${words} · ${taken}`;
 }
 
 /** One row. It shows what it is given and reports what is clicked; it changes nothing by itself. */
 export class EntryRow {
-  #labels;
+  #language;
   #time = element("time");
   #state = element("span", { class: "hidden-text" });
   #buttons = element("div", { class: "actions" });
@@ -111,12 +110,13 @@ export class EntryRow {
 
   /**
    * @param {InboxNotification} notification
-   * @param {Labels} labels
+   * @param {Language} language
    * @param {EntryActions} actions
    */
-  constructor(notification, labels, actions) {
+  constructor(notification, language, actions) {
     this.notification = notification;
-    this.#labels = labels;
+    this.#language = language;
+    const labels = language.inbox;
     this.#actions = actions;
     this.#acknowledge = button(labels.acknowledge, "primary acknowledge", () => actions.acknowledge(this.notification));
     const markUnread = () => actions.markUnread(this.notification);
@@ -126,7 +126,7 @@ export class EntryRow {
     this.#opener = element("button", { type: "button", class: "open", "aria-expanded": "false" }, this.#state);
     this.#opener.append(element("span", { class: "title" }, notification.title));
     this.#time.dateTime = new Date(notification.timestamp * 1000).toISOString();
-    this.#time.title = fullTime(notification.timestamp);
+    this.#time.title = language.times.full(notification.timestamp);
     const url = link(notification);
     this.element = element(
       "li",
@@ -156,7 +156,7 @@ export class EntryRow {
   /** @param {Partial<InboxNotification>} change */
   update(change) {
     this.notification = { ...this.notification, ...change };
-    const labels = this.#labels;
+    const labels = this.#language.inbox;
     const { read, alert } = this.notification;
     this.element.toggleAttribute("data-unread", !read);
     this.#state.textContent = read ? "" : `${labels.unread}: `;
@@ -165,7 +165,7 @@ export class EntryRow {
     if (wantsAcknowledgement(this.notification)) {
       shown.push(this.#acknowledge);
     } else if (alert?.requires_acknowledgment) {
-      this.#acknowledged.replaceChildren(icon("check"), answered(alert, labels));
+      this.#acknowledged.replaceChildren(icon("check"), answered(alert, this.#language));
       shown.push(this.#acknowledged);
     }
     if (read) shown.push(this.#markUnread);
@@ -178,7 +178,7 @@ export class EntryRow {
 
   /** Bring "5 minutes ago" up to date. */
   tick() {
-    this.#time.textContent = relativeTime(this.notification.timestamp);
+    this.#time.textContent = this.#language.times.relative(this.notification.timestamp);
   }
 
   focus() {

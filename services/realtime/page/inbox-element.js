@@ -15,12 +15,12 @@ import { wantsAcknowledgement } from "./entry.js";
 import { InboxList } from "./inbox-list.js";
 import { InboxPanel } from "./inbox-panel.js";
 import { INBOX_STYLE } from "./inbox-style.js";
-import { LABELS } from "./labels.js";
+import { ENGLISH, loadLanguage, localeOf } from "./labels.js";
 import { Toasts } from "./toasts.js";
 
 /** @import { TokenSource } from "./api.js" */
 /** @import { EntryActions } from "./entry.js" */
-/** @import { Labels } from "./labels.js" */
+/** @import { Labels, Language } from "./labels.js" */
 /** @import { InboxNotification, StateChange } from "./types.js" */
 
 const TICK_MS = 30_000;
@@ -28,12 +28,17 @@ const TICK_MS = 30_000;
 const REREAD_AFTER_MS = 300;
 
 export class CarillonInbox extends HTMLElement {
-  static observedAttributes = ["url", "token"];
+  static observedAttributes = ["url", "token", "locale"];
 
   /** @type {TokenSource | null} */
   #getToken = null;
-  /** @type {Labels} */
-  #labels = LABELS;
+  /** Words of the page's own. @type {Partial<Labels>} */
+  #ownLabels = {};
+  #language = ENGLISH;
+  /** What `#language` was loaded for. */
+  #locale = "";
+  /** Which change of the language is the last one. */
+  #speaking = 0;
   #unread = 0;
   #starting = false;
   /** @type {CarillonClient | null} */
@@ -58,14 +63,12 @@ export class CarillonInbox extends HTMLElement {
     shadow.adoptedStyleSheets = [BASE_STYLE, INBOX_STYLE, this.#panel.placement];
     shadow.append(...this.#panel.elements);
     shadow.addEventListener("keydown", (event) => this.#key(/** @type {KeyboardEvent} */ (event)));
-    this.#panel.name(this.#labels);
-    this.#panel.showUnread(0, this.#labels);
-    this.#panel.showState("idle", this.#labels);
+    this.#name();
   }
 
   connectedCallback() {
     // A framework may have set properties on the element before this class was loaded.
-    for (const property of ["url", "token", "getToken", "labels"]) this.#adopt(property);
+    for (const property of ["url", "token", "getToken", "locale", "labels"]) this.#adopt(property);
     this.#listening = new AbortController();
     const { signal } = this.#listening;
     document.addEventListener("pointerdown", (event) => this.#outside(event), { signal });
@@ -121,15 +124,24 @@ export class CarillonInbox extends HTMLElement {
     this.#restart();
   }
 
+  /** The language as a BCP 47 tag; that of the page when empty, and then the browser's. */
+  get locale() {
+    return this.getAttribute("locale") ?? "";
+  }
+
+  set locale(locale) {
+    this.setAttribute("locale", locale);
+  }
+
+  /** @returns {Labels} */
   get labels() {
     return this.#labels;
   }
 
-  /** The words to use; those left out stay English. */
+  /** Words to use instead of the language's own; those left out stay. @param {Partial<Labels>} labels */
   set labels(labels) {
-    this.#labels = { ...LABELS, ...labels };
-    this.#panel.name(this.#labels);
-    this.#panel.showUnread(this.#unread, this.#labels);
+    this.#ownLabels = labels;
+    this.#name();
     this.#restart();
   }
 
@@ -167,17 +179,55 @@ export class CarillonInbox extends HTMLElement {
     queueMicrotask(() => {
       this.#starting = false;
       this.#stop();
-      if (this.isConnected && (this.#getToken || this.token)) void this.#start();
+      if (!this.isConnected) return;
+      const token = this.token;
+      const getToken = this.#getToken ?? (token ? () => token : null);
+      const client = getToken ? new CarillonClient({ url: this.url, getToken }) : null;
+      this.#client = client;
+      void this.#speak().then((spoken) => void (spoken && client && client === this.#client && this.#start(client)));
     });
   }
 
-  async #start() {
-    const token = this.token;
-    const client = new CarillonClient({ url: this.url, getToken: this.#getToken ?? (() => token) });
-    const list = new InboxList(client, this.#labels, this.#actions);
-    this.#client = client;
+  /**
+   * Change to the element's language.
+   *
+   * @returns {Promise<boolean>} False where another one is wanted by now.
+   */
+  async #speak() {
+    const locale = localeOf(this);
+    const speaking = ++this.#speaking;
+    if (locale !== this.#locale) {
+      const language = await loadLanguage(locale);
+      if (speaking !== this.#speaking) return false;
+      this.#language = language;
+      this.#locale = locale;
+    }
+    this.#name();
+    return true;
+  }
+
+  get #labels() {
+    return { ...this.#language.inbox, ...this.#ownLabels };
+  }
+
+  /** Name everything that is there without a notification. */
+  #name() {
+    const { tag, direction } = this.#language;
+    for (const part of this.#panel.elements) {
+      part.lang = tag;
+      part.dir = direction ?? "";
+    }
+    this.#panel.name(this.#labels);
+    this.#panel.showUnread(this.#unread, this.#labels);
+    this.#panel.showState(this.#client?.state ?? "idle", this.#labels);
+  }
+
+  /** @param {CarillonClient} client */
+  async #start(client) {
+    const language = { ...this.#language, inbox: this.#labels };
+    const list = new InboxList(client, language, this.#actions);
     this.#list = list;
-    this.#toasts = new Toasts(this.#labels, this.#actions);
+    this.#toasts = new Toasts(language, this.#actions);
     this.#panel.hold(list.element);
     this.shadowRoot?.append(this.#toasts.element);
     client.on("state", (change) => this.#showState(change));
@@ -203,7 +253,6 @@ export class CarillonInbox extends HTMLElement {
     this.#list?.close();
     this.#toasts?.close();
     this.#client = this.#list = this.#toasts = null;
-    this.#panel.name(this.#labels);
     this.#panel.status.clear();
     this.#panel.showTrouble("");
     this.#setUnread(0);

@@ -13,7 +13,7 @@ import { EntryRow, wantsAcknowledgement } from "./entry.js";
 
 /** @import { CarillonClient } from "./carillon.js" */
 /** @import { EntryActions } from "./entry.js" */
-/** @import { Labels } from "./labels.js" */
+/** @import { Language } from "./labels.js" */
 /** @import { InboxNotification, InboxState } from "./types.js" */
 
 const PAGE = 20;
@@ -22,7 +22,7 @@ const REREAD_LIMIT = 100;
 
 export class InboxList {
   #client;
-  #labels;
+  #language;
   #actions;
   /** @type {Map<string, EntryRow>} */
   #rows = new Map();
@@ -41,16 +41,16 @@ export class InboxList {
 
   /**
    * @param {CarillonClient} client
-   * @param {Labels} labels
+   * @param {Language} language
    * @param {EntryActions} actions
    */
-  constructor(client, labels, actions) {
+  constructor(client, language, actions) {
     this.#client = client;
-    this.#labels = labels;
+    this.#language = language;
     this.#actions = actions;
     /** What is shown may be out of date: read it again before it is looked at. */
     this.stale = true;
-    this.#older = button(labels.older, "older", () => void this.older());
+    this.#older = button(language.inbox.older, "older", () => void this.older());
     this.#older.hidden = true;
     this.element = element("div", { class: "list" }, this.#items, this.#note, this.#older);
     this.#watcher = new IntersectionObserver(
@@ -180,7 +180,7 @@ export class InboxList {
     const reading = ++this.#reading;
     this.#busy = true;
     this.#addedMeanwhile = [];
-    if (this.#rows.size === 0) this.#note.textContent = this.#labels.loading;
+    if (this.#rows.size === 0) this.#note.textContent = this.#language.inbox.loading;
     try {
       const state = this.#view;
       const page = await this.#client.inbox(state ? { ...query, state } : query);
@@ -196,8 +196,8 @@ export class InboxList {
   #fail() {
     this.stale = true;
     // From the top: the entry that an older page would follow may have left the inbox, and the server refuses it then.
-    const again = button(this.#labels.retry, "retry", () => void this.load());
-    this.#note.replaceChildren(this.#labels.loadFailed, " ", again);
+    const { loadFailed, retry } = this.#language.inbox;
+    this.#note.replaceChildren(loadFailed, " ", button(retry, "retry", () => void this.load()));
     this.#older.hidden = true;
   }
 
@@ -210,7 +210,7 @@ export class InboxList {
   /** @param {boolean} more */
   #finish(more) {
     this.#older.hidden = !more;
-    const { empty, emptyUnread, emptyArchived } = this.#labels;
+    const { empty, emptyUnread, emptyArchived } = this.#language.inbox;
     const words = this.#view === "unread" ? emptyUnread : this.#view === "archived" ? emptyArchived : empty;
     this.#note.replaceChildren(this.#rows.size === 0 ? words : "");
   }
@@ -220,7 +220,7 @@ export class InboxList {
    * @param {EntryRow} [row] The one that shows it already.
    */
   #put(notification, row) {
-    const used = row ?? new EntryRow(notification, this.#labels, this.#actions);
+    const used = row ?? new EntryRow(notification, this.#language, this.#actions);
     if (row) row.update(notification);
     this.#rows.set(notification.id, used);
     return used;

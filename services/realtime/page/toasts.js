@@ -13,7 +13,7 @@ import { chips, mark, tone, wantsAcknowledgement } from "./entry.js";
 import { icon } from "./icons.js";
 
 /** @import { EntryActions } from "./entry.js" */
-/** @import { Labels } from "./labels.js" */
+/** @import { Language } from "./labels.js" */
 /** @import { InboxNotification } from "./types.js" */
 
 const STAY_MS = 7_000;
@@ -47,14 +47,16 @@ export class Toasts {
   #stopWatching = new AbortController();
 
   /**
-   * @param {Labels} labels
+   * @param {Language} language
    * @param {EntryActions} actions
    */
-  constructor(labels, actions) {
+  constructor({ inbox: labels, tag, direction }, actions) {
     this.#labels = labels;
     this.#actions = actions;
     // In the top layer neither a transformed header nor a z-index of the page can hide or move it.
     this.element = element("div", { class: "toasts", popover: "manual", role: "region", "aria-label": labels.toasts });
+    this.element.lang = tag;
+    this.element.dir = direction ?? "";
     this.element.append(this.#more);
     this.#holdWhile("pointer", this.element, "pointerenter", "pointerleave");
     this.#holdWhile("focus", this.element, "focusin", "focusout");
