@@ -5,11 +5,14 @@
  * @module
  */
 
+import { categoryTitle } from "./category-tabs.js";
 import { arrange, button, element, focusSoon } from "./dom.js";
+import { actionButtons, webAddress } from "./entry-actions.js";
 import { icon } from "./icons.js";
 
 /** @import { Labels, Language } from "./labels.js" */
-/** @import { Alert, InboxNotification } from "./types.js" */
+/** @import { Press } from "./entry-actions.js" */
+/** @import { Action, Alert, InboxNotification } from "./types.js" */
 
 /**
  * What a person can do with an entry.
@@ -19,6 +22,9 @@ import { icon } from "./icons.js";
  * @property {(notification: InboxNotification) => void} archive
  * @property {(notification: InboxNotification) => void} markUnread
  * @property {(notification: InboxNotification) => void} acknowledge
+ * @property {(notification: InboxNotification, action: Action, event: Event) => Promise<void>} press
+ * @property {(notification: InboxNotification, button: HTMLElement) => void} snooze
+ * @property {(notification: InboxNotification) => void} bringBack
  */
 
 /** @param {InboxNotification} notification */
@@ -41,7 +47,8 @@ export function mark(notification) {
  * @param {Labels} labels
  */
 export function chips({ type, priority, category }, labels) {
-  const words = [labels.priorities[priority] ?? "", type === "info" ? "" : (labels.types[type] ?? type), category];
+  const kind = type === "info" ? "" : Object.hasOwn(labels.types, type) ? labels.types[type] : type;
+  const words = [labels.priorities[priority] ?? "", kind, category ? categoryTitle(category, labels) : ""];
   return words.filter((word) => word).map((word) => element("span", { class: "chip" }, String(word)));
 }
 
@@ -55,16 +62,23 @@ export function wantsAcknowledgement({ alert }) {
 }
 
 /**
- * The link that a notification brings in `data.url`, or null. Only http and https: other schemes may run something.
+ * Whether an entry is put away until a time to come.
+ *
+ * @param {InboxNotification} notification
+ */
+export function isSnoozed({ snoozed_until: until_s }) {
+  return until_s !== undefined && until_s > Date.now() / 1000;
+}
+
+/**
+ * The link that a notification brings in `data.url`, or null.
  *
  * @param {InboxNotification} notification
  */
 export function link({ data }) {
-  if (typeof data?.url !== "string" || !URL.canParse(data.url)) return null;
-  const url = new URL(data.url);
-  if (url.protocol !== "https:" && url.protocol !== "http:") return null;
+  const url = webAddress(data?.url);
   // The host is the text, so that nobody is told of one place and led to another.
-  return element("a", { class: "link", href: url.href, target: "_blank", rel: "noopener noreferrer" }, url.host);
+  return url && element("a", { class: "link", href: url.href, target: "_blank", rel: "noopener noreferrer" }, url.host);
 }
 
 /**
@@ -101,10 +115,15 @@ export class EntryRow {
   #time = element("time");
   #state = element("span", { class: "hidden-text" });
   #buttons = element("div", { class: "actions" });
+  #choices = element("div", { class: "choices" });
+  #shownChoices = "";
+  #comesBack = element("span", { class: "comes-back" });
   #acknowledge;
   #acknowledged = element("span", { class: "acknowledged" });
   #markUnread;
   #archive;
+  #snooze;
+  #bringBack;
   #opener;
   #actions;
 
@@ -123,6 +142,12 @@ export class EntryRow {
     this.#markUnread = button(labels.markUnread, "quiet mark-unread", markUnread, icon("unread"));
     const archive = () => actions.archive(this.notification);
     this.#archive = button(labels.archive, "quiet archive", archive, icon("archive"));
+    const snooze = () => actions.snooze(this.notification, this.#snooze);
+    this.#snooze = button(labels.snooze, "quiet snooze", snooze, icon("snooze"));
+    this.#snooze.setAttribute("aria-haspopup", "menu");
+    this.#snooze.setAttribute("aria-expanded", "false");
+    const bringBack = () => actions.bringBack(this.notification);
+    this.#bringBack = button(labels.bringBack, "quiet bring-back", bringBack, icon("back"));
     this.#opener = element("button", { type: "button", class: "open", "aria-expanded": "false" }, this.#state);
     this.#opener.append(element("span", { class: "title" }, notification.title));
     this.#time.dateTime = new Date(notification.timestamp * 1000).toISOString();
@@ -139,14 +164,15 @@ export class EntryRow {
         element("p", { class: "message" }, notification.message),
         ...about(notification, labels),
         ...(url ? [url] : []),
-        element("div", { class: "meta" }, ...chips(notification, labels), this.#time),
+        this.#choices,
+        element("div", { class: "meta" }, ...chips(notification, labels), this.#comesBack, this.#time),
         this.#buttons,
       ),
     );
     // The whole row is a target for the pointer; the title alone is one for the keyboard.
     this.element.addEventListener("click", (event) => {
       // By the way it came: a button that was pressed may have left the row by now.
-      const elsewhere = event.composedPath().some((node) => node === this.#buttons || node === url);
+      const elsewhere = event.composedPath().some((node) => node === this.#buttons || node === this.#choices || node === url);
       if (!elsewhere && !getSelection()?.toString()) this.#open();
     });
     this.update({});
@@ -168,12 +194,33 @@ export class EntryRow {
       this.#acknowledged.replaceChildren(icon("check"), answered(alert, this.#language));
       shown.push(this.#acknowledged);
     }
-    if (read) shown.push(this.#markUnread);
+    const snoozed = isSnoozed(this.notification);
+    if (snoozed) shown.push(this.#bringBack);
+    else if (read) shown.push(this.#markUnread);
+    // An alert that nobody took is not to be put off: the next people would be told in the meantime.
+    if (!wantsAcknowledgement(this.notification)) shown.push(this.#snooze);
     shown.push(this.#archive);
+    const when = this.#language.times.upcoming(this.notification.snoozed_until ?? 0);
+    this.#comesBack.replaceChildren(...(snoozed ? [icon("snooze"), labels.comesBack(when)] : []));
+    this.#comesBack.hidden = !snoozed;
+    this.#showChoices();
     // A button that was pressed may be gone now; the focus stays in the entry.
     const focused = this.#buttons.matches(":focus-within");
     arrange(this.#buttons, shown);
     if (focused && !this.#buttons.matches(":focus-within")) focusSoon(this.#opener);
+  }
+
+  #showChoices() {
+    const { actions, acted } = this.notification;
+    // Made anew when they change alone: the one that has the focus keeps it.
+    const state = JSON.stringify([actions ?? [], acted]);
+    if (this.#shownChoices === state) return;
+    this.#shownChoices = state;
+    const focused = this.#choices.matches(":focus-within");
+    /** @type {Press} */
+    const press = (action, event) => this.#actions.press(this.notification, action, event);
+    this.#choices.replaceChildren(...actionButtons(this.notification, this.#language.inbox, press));
+    if (focused) focusSoon(this.#opener);
   }
 
   /** Bring "5 minutes ago" up to date. */

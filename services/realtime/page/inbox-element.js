@@ -11,17 +11,21 @@
 
 import { BASE_STYLE } from "./base-style.js";
 import { CarillonClient } from "./carillon.js";
+import { CategoryTabs } from "./category-tabs.js";
+import { setLanguage } from "./dom.js";
+import { isLink } from "./entry-actions.js";
 import { wantsAcknowledgement } from "./entry.js";
 import { InboxList } from "./inbox-list.js";
 import { InboxPanel } from "./inbox-panel.js";
 import { INBOX_STYLE } from "./inbox-style.js";
 import { ENGLISH, loadLanguage, localeOf } from "./labels.js";
+import { SnoozeMenu } from "./snooze-menu.js";
 import { Toasts } from "./toasts.js";
 
 /** @import { TokenSource } from "./api.js" */
 /** @import { EntryActions } from "./entry.js" */
 /** @import { Labels, Language } from "./labels.js" */
-/** @import { InboxNotification, StateChange } from "./types.js" */
+/** @import { Action, InboxNotification, InboxState, StateChange } from "./types.js" */
 
 const TICK_MS = 30_000;
 /** Several changes made elsewhere come as several counts; one re-read answers them all. */
@@ -45,16 +49,25 @@ export class CarillonInbox extends HTMLElement {
   #client = null;
   /** @type {InboxList | null} */
   #list = null;
+  /** @type {CategoryTabs | null} */
+  #tabs = null;
+  /** @type {SnoozeMenu | null} */
+  #menu = null;
   /** @type {Toasts | null} */
   #toasts = null;
+  /** What the list shows: one view of one tab. @type {InboxState | undefined} */
+  #view;
+  /** Actions that were pressed and not answered yet, by notification and action. @type {Set<string>} */
+  #pressing = new Set();
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #reread;
   /** @type {AbortController | null} */
   #listening = null;
   #panel = new InboxPanel({
     opened: () => this.#opened(),
+    closed: () => this.#menu?.close(),
     markAllRead: () => void this.#markAllRead(),
-    view: (view) => void this.#list?.show(view).then(() => this.#oneButton()),
+    view: (view) => this.#show(view),
   });
 
   constructor() {
@@ -212,11 +225,7 @@ export class CarillonInbox extends HTMLElement {
 
   /** Name everything that is there without a notification. */
   #name() {
-    const { tag, direction } = this.#language;
-    for (const part of this.#panel.elements) {
-      part.lang = tag;
-      part.dir = direction ?? "";
-    }
+    for (const part of this.#panel.elements) setLanguage(part, this.#language);
     this.#panel.name(this.#labels);
     this.#panel.showUnread(this.#unread, this.#labels);
     this.#panel.showState(this.#client?.state ?? "idle", this.#labels);
@@ -225,14 +234,25 @@ export class CarillonInbox extends HTMLElement {
   /** @param {CarillonClient} client */
   async #start(client) {
     const language = { ...this.#language, inbox: this.#labels };
-    const list = new InboxList(client, language, this.#actions);
+    const tabs = new CategoryTabs(language.inbox, () => this.#show(this.#view));
+    const list = new InboxList(client, language, this.#actions, ({ categories }) => {
+      if (!categories) return;
+      tabs.state(categories);
+      this.#panel.showTabs(tabs, list.element);
+    });
+    const menu = new SnoozeMenu(language);
+    this.#tabs = tabs;
     this.#list = list;
+    this.#menu = menu;
     this.#toasts = new Toasts(language, this.#actions);
-    this.#panel.hold(list.element);
-    this.shadowRoot?.append(this.#toasts.element);
+    this.#panel.hold(tabs.element, list.element);
+    const shadow = /** @type {ShadowRoot} */ (this.shadowRoot);
+    shadow.append(this.#toasts.element, menu.element);
+    shadow.adoptedStyleSheets = [BASE_STYLE, INBOX_STYLE, this.#panel.placement, menu.placement];
     client.on("state", (change) => this.#showState(change));
     client.on("unread", ({ unread }) => this.#counted(unread));
     client.on("notification", ({ notification, late }) => this.#arrived(notification, late));
+    client.on("recalled", ({ id }) => this.#recalled(id));
     client.on("status", (status) => {
       this.#panel.status.show(status);
       this.#say("carillon-status", status);
@@ -252,7 +272,11 @@ export class CarillonInbox extends HTMLElement {
     this.#client.close();
     this.#list?.close();
     this.#toasts?.close();
-    this.#client = this.#list = this.#toasts = null;
+    this.#tabs?.element.remove();
+    this.#menu?.element.remove();
+    this.#client = this.#tabs = this.#list = this.#menu = this.#toasts = null;
+    this.#view = undefined;
+    this.#pressing.clear();
     this.#panel.status.clear();
     this.#panel.showTrouble("");
     this.#setUnread(0);
@@ -268,7 +292,20 @@ export class CarillonInbox extends HTMLElement {
     markUnread: (notification) => void this.#mark(notification, false),
     archive: (notification) => void this.#archive(notification),
     acknowledge: (notification) => void this.#acknowledge(notification),
+    press: (notification, action, event) => this.#press(notification, action, event),
+    snooze: (notification, opener) => this.#menu?.open(opener, (at_s) => void this.#snooze(notification, at_s)),
+    bringBack: (notification) => void this.#bringBack(notification),
   };
+
+  /** @param {InboxState | undefined} view */
+  #show(view) {
+    this.#view = view;
+    const tabs = this.#tabs;
+    const list = this.#list;
+    if (!tabs || !list) return;
+    this.#panel.showTabs(tabs, list.element);
+    void list.show(view, tabs.category).then(() => this.#oneButton());
+  }
 
   /**
    * Show a change at once, and take it back if the server does not agree.
@@ -276,22 +313,97 @@ export class CarillonInbox extends HTMLElement {
    * @param {InboxNotification} notification
    * @param {boolean} read
    */
-  async #mark({ id, read: shown }, read) {
+  async #mark(notification, read) {
+    const { id } = notification;
     // A toast does not hear of what was done in the list meanwhile.
-    if ((this.#list?.get(id)?.read ?? shown) === read) return;
+    if ((this.#list?.get(id)?.read ?? notification.read) === read) return;
     const step = read ? -1 : 1;
     this.#list?.update(id, { read });
-    this.#setUnread(this.#unread + step);
+    this.#step(notification, step);
     if (await this.#try((client) => (read ? client.markRead(id) : client.markUnread(id)))) return;
     this.#list?.update(id, { read: !read });
-    this.#setUnread(this.#unread - step);
+    this.#step(notification, -step);
   }
 
   /** @param {InboxNotification} notification */
   async #archive({ id }) {
     if (!(await this.#try((client) => client.archive(id)))) return;
+    this.#leave(id);
+  }
+
+  /**
+   * Put an entry away: it is gone once the server knows when to bring it back.
+   *
+   * @param {InboxNotification} notification
+   * @param {number} at_s Epoch seconds.
+   */
+  async #snooze({ id, title }, at_s) {
+    if (!(await this.#try((client) => client.snooze(id, { until: at_s })))) return;
+    if (this.#view === "snoozed") this.#list?.update(id, { snoozed_until: at_s });
+    else this.#leave(id);
+    this.#panel.announce(`${title}. ${this.#labels.comesBack(this.#language.times.upcoming(at_s))}`, false);
+  }
+
+  /** @param {InboxNotification} notification */
+  async #bringBack({ id }) {
+    if (!(await this.#try((client) => client.unsnooze(id)))) return;
+    // Its return is told as an arrival; it is no part of this view any more.
+    if (this.#view === "snoozed") this.#list?.remove(id);
+  }
+
+  /**
+   * Take an entry out of everything that shows it.
+   *
+   * @param {string} id
+   */
+  #leave(id) {
+    const entry = this.#list?.get(id);
+    // The number on the bell comes from the server.
+    if (entry && !entry.read && this.#view !== "snoozed" && this.#view !== "archived") this.#tabs?.step(entry.category, -1);
     this.#list?.remove(id);
     this.#toasts?.dismiss(id);
+  }
+
+  /** @param {string} id */
+  #recalled(id) {
+    this.#leave(id);
+    this.#say("carillon-recalled", { id });
+  }
+
+  /**
+   * @param {InboxNotification} notification
+   * @param {Action} action
+   * @param {Event} event
+   */
+  async #press(notification, action, event) {
+    const { id } = notification;
+    if (!this.#say("carillon-action", { notification, action })) event.preventDefault();
+    if (isLink(action)) {
+      // It leads there, whether or not the publisher can be told.
+      void this.#client?.act(id, action.id).catch(() => undefined);
+    } else {
+      const pressed = JSON.stringify([id, action.id]);
+      if (this.#pressing.has(pressed)) return;
+      this.#pressing.add(pressed);
+      const told = await this.#try((client) => client.act(id, action.id));
+      this.#pressing.delete(pressed);
+      if (!told) return;
+      this.#list?.update(id, { acted: action.id });
+      this.#panel.announce(this.#labels.acted(action.label), false);
+    }
+    this.#toasts?.dismiss(id);
+    void this.#mark(notification, true);
+  }
+
+  /**
+   * Count here what the server will count, too.
+   *
+   * @param {InboxNotification} notification
+   * @param {number} step
+   */
+  #step({ category }, step) {
+    this.#setUnread(this.#unread + step);
+    this.#tabs?.step(category, step);
   }
 
   /** @param {InboxNotification} notification */
@@ -308,6 +420,7 @@ export class CarillonInbox extends HTMLElement {
   async #markAllRead() {
     if (!(await this.#try((client) => client.markAllRead()))) return;
     this.#list?.updateAll({ read: true });
+    this.#tabs?.clear();
     this.#setUnread(0);
   }
 
@@ -334,15 +447,18 @@ export class CarillonInbox extends HTMLElement {
    */
   #arrived(notification, late) {
     this.#list?.add(notification);
+    if (!notification.read) this.#tabs?.step(notification.category, 1);
+    if (this.#tabs && this.#list) this.#panel.showTabs(this.#tabs, this.#list.element);
     const critical = notification.priority === "critical";
     // With the list in view, a second copy in the corner is noise, unless somebody must act on it. So are a hundred
     // copies of what was missed.
     const passing = !late && !this.open;
     // An alert that stands on top of the open list has its button there.
     const inList = this.open && wantsAcknowledgement(notification) && this.#list?.get(notification.id) !== undefined;
-    const wanted = !notification.read && !this.hasAttribute("no-toasts") && !inList;
+    const silent = notification.silent === true;
+    const wanted = !notification.read && !silent && !this.hasAttribute("no-toasts") && !inList;
     if (wanted && (critical || passing)) this.#toasts?.show(notification);
-    if (critical || !late) this.#panel.announce(`${notification.title}. ${notification.message}`, critical);
+    if (!silent && (critical || !late)) this.#panel.announce(`${notification.title}. ${notification.message}`, critical);
     this.#say("carillon-notification", notification);
   }
 

@@ -39,7 +39,7 @@ export function labels(plural) {
         other: "{n} إشعار غير مقروء",
       }),
       views: "عرض",
-      all: "الكل",
+      all: "الواردة",
       unread: "غير المقروءة",
       archived: "المؤرشفة",
       snoozed: "المؤجلة",

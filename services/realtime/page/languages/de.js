@@ -29,7 +29,7 @@ export function labels(plural) {
       noCategory: "Sonstiges",
       unreadCount: plural({ one: "{n} ungelesen", other: "{n} ungelesen" }),
       views: "Anzeigen",
-      all: "Alle",
+      all: "Eingang",
       unread: "Ungelesen",
       archived: "Archiviert",
       snoozed: "Zurückgestellt",

@@ -27,7 +27,7 @@ export function labels(plural) {
       noCategory: "Other",
       unreadCount: plural({ one: "{n} unread", other: "{n} unread" }),
       views: "Show",
-      all: "All",
+      all: "Inbox",
       unread: "Unread",
       archived: "Archived",
       snoozed: "Snoozed",

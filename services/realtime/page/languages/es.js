@@ -30,7 +30,7 @@ export function labels(plural) {
       noCategory: "Otras",
       unreadCount: plural({ one: "{n} sin leer", many: "{n} sin leer", other: "{n} sin leer" }),
       views: "Mostrar",
-      all: "Todas",
+      all: "Recibidas",
       unread: "Sin leer",
       archived: "Archivadas",
       snoozed: "Pospuestas",

@@ -30,7 +30,7 @@ export function labels(plural) {
       noCategory: "Altro",
       unreadCount: plural({ one: "{n} da leggere", many: "{n} da leggere", other: "{n} da leggere" }),
       views: "Mostra",
-      all: "Tutte",
+      all: "Ricevute",
       unread: "Da leggere",
       archived: "Archiviate",
       snoozed: "Posticipate",

@@ -25,7 +25,7 @@ export function labels(plural) {
       noCategory: "その他",
       unreadCount: plural({ other: "未読{n}件" }),
       views: "表示",
-      all: "すべて",
+      all: "受信",
       unread: "未読",
       archived: "アーカイブ",
       snoozed: "スヌーズ中",

@@ -29,7 +29,7 @@ export function labels(plural) {
       noCategory: "Overig",
       unreadCount: plural({ one: "{n} ongelezen", other: "{n} ongelezen" }),
       views: "Tonen",
-      all: "Alle",
+      all: "Inbox",
       unread: "Ongelezen",
       archived: "Gearchiveerd",
       snoozed: "Uitgesteld",

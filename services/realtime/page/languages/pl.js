@@ -36,7 +36,7 @@ export function labels(plural) {
         other: "{n} nieprzeczytanego",
       }),
       views: "Pokaż",
-      all: "Wszystkie",
+      all: "Odebrane",
       unread: "Nieprzeczytane",
       archived: "Archiwum",
       snoozed: "Odłożone",

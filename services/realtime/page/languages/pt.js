@@ -30,7 +30,7 @@ export function labels(plural) {
       noCategory: "Outras",
       unreadCount: plural({ one: "{n} não lida", many: "{n} não lidas", other: "{n} não lidas" }),
       views: "Mostrar",
-      all: "Todas",
+      all: "Recebidas",
       unread: "Não lidas",
       archived: "Arquivadas",
       snoozed: "Adiadas",
