@@ -14,7 +14,7 @@ import { CarillonClient } from "./carillon.js";
 import { CategoryTabs } from "./category-tabs.js";
 import { setLanguage } from "./dom.js";
 import { isLink } from "./entry-actions.js";
-import { wantsAcknowledgement } from "./entry.js";
+import { isSnoozed, wantsAcknowledgement } from "./entry.js";
 import { InboxList } from "./inbox-list.js";
 import { InboxPanel } from "./inbox-panel.js";
 import { INBOX_STYLE } from "./inbox-style.js";
@@ -316,7 +316,9 @@ export class CarillonInbox extends HTMLElement {
   async #mark(notification, read) {
     const { id } = notification;
     // A toast does not hear of what was done in the list meanwhile.
-    if ((this.#list?.get(id)?.read ?? notification.read) === read) return;
+    const known = this.#list?.get(id) ?? notification;
+    // What is snoozed is not counted, and comes back unread in any case.
+    if (known.read === read || isSnoozed(known)) return;
     const step = read ? -1 : 1;
     this.#list?.update(id, { read });
     this.#step(notification, step);
