@@ -22,7 +22,7 @@ Visit = Callable[..., Awaitable[Page]]
 
 _DESKTOP = {"width": 1280, "height": 800}
 _PHONE = {"width": 390, "height": 844}
-_ACTIONS = [
+_ACTIONS: list[dict[str, str | bool]] = [
     {"id": "approve", "label": "Approve", "topic": True, "style": "primary"},
     {"id": "decline", "label": "Decline", "topic": True},
     {"id": "see", "label": "Open the report", "url": "https://expenses.example.com/reports/7"},
@@ -277,7 +277,7 @@ async def test_an_action_that_leads_somewhere_shows_the_host_and_the_page_may_ha
     await tell(system, user, "Expenses", actions=_ACTIONS)
     await open_inbox(page)
     link = entry(page, "Expenses").get_by_role("link", name="Open the report")
-    await expect(link).to_have_attribute("href", _ACTIONS[2]["url"])
+    await expect(link).to_have_attribute("href", str(_ACTIONS[2]["url"]))
     await expect(link).to_have_attribute("rel", "noopener noreferrer")
     await expect(link).to_have_attribute("target", "_blank")
     await expect(link.locator(".host")).to_have_text("expenses.example.com")
