@@ -11,6 +11,7 @@
 
 import { BASE_STYLE } from "./base-style.js";
 import { CarillonClient } from "./carillon.js";
+import { define, ElementBase } from "./custom-element.js";
 import { wantsAcknowledgement } from "./entry.js";
 import { InboxList } from "./inbox-list.js";
 import { InboxPanel } from "./inbox-panel.js";
@@ -27,7 +28,7 @@ const TICK_MS = 30_000;
 /** Several changes made elsewhere come as several counts; one re-read answers them all. */
 const REREAD_AFTER_MS = 300;
 
-export class CarillonInbox extends HTMLElement {
+export class CarillonInbox extends ElementBase {
   static observedAttributes = ["url", "token"];
 
   /** @type {TokenSource | null} */
@@ -380,4 +381,4 @@ export class CarillonInbox extends HTMLElement {
   }
 }
 
-customElements.define("carillon-inbox", CarillonInbox);
+define("carillon-inbox", CarillonInbox);
