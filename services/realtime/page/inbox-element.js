@@ -126,7 +126,11 @@ export class CarillonInbox extends ElementBase {
     return this.#labels;
   }
 
-  /** The words to use; those left out stay English. */
+  /**
+   * The words to use; those left out stay English.
+   *
+   * @param {Partial<Labels>} labels
+   */
   set labels(labels) {
     this.#labels = { ...LABELS, ...labels };
     this.#panel.name(this.#labels);

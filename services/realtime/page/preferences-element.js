@@ -99,7 +99,11 @@ export class CarillonPreferences extends ElementBase {
     return this.#labels;
   }
 
-  /** The words to use; those left out stay English. */
+  /**
+   * The words to use; those left out stay English.
+   *
+   * @param {Partial<PreferencesLabels>} labels
+   */
   set labels(labels) {
     this.#labels = { ...PREFERENCES_LABELS, ...labels };
     this.#draw();

@@ -1,0 +1,31 @@
+/**
+ * `<carillon-inbox>`. Importing it in a browser defines the element; on a server it does nothing.
+ *
+ * @module
+ */
+
+import type { CarillonInbox } from "./page/inbox-element.js";
+import type { InboxNotification, StateChange, StatusFrame } from "./page/types.js";
+
+export { CarillonInbox } from "./page/inbox-element.js";
+export type { Labels } from "./page/labels.js";
+
+/** The events of `<carillon-inbox>`. They bubble. */
+export interface InboxEvents {
+  "carillon-notification": CustomEvent<InboxNotification>;
+  /** Cancel it to keep the inbox closed. */
+  "carillon-open": CustomEvent<InboxNotification>;
+  "carillon-acknowledged": CustomEvent<InboxNotification>;
+  "carillon-unread": CustomEvent<{ unread: number }>;
+  "carillon-status": CustomEvent<StatusFrame>;
+  "carillon-state": CustomEvent<StateChange>;
+  /** The token was refused, and there was no other. Set a new one to go on. */
+  "carillon-unauthenticated": CustomEvent<{ code: number }>;
+}
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "carillon-inbox": CarillonInbox;
+  }
+  interface GlobalEventHandlersEventMap extends InboxEvents {}
+}
