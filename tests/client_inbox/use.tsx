@@ -32,7 +32,6 @@ export function elements(): void {
   const inbox = document.querySelector("carillon-inbox");
   if (!inbox) return;
   inbox.getToken = getToken;
-  inbox.labels = labels;
   inbox.addEventListener("carillon-open", (event) => event.detail.title.length > 0 && event.preventDefault());
   document.addEventListener("carillon-unread", ({ detail }) => console.log(detail.unread + 1));
   const preferences = document.createElement("carillon-preferences");

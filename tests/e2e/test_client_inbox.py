@@ -6,7 +6,7 @@ Vite builds them, and a site of another origin than the service serves them with
 import os
 import re
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,25 +88,33 @@ class Site:
             await runner.cleanup()
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def site(
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[System, int]]:
+    """A system that allows the pages of one other address, and the port of that."""
+    port = free_port()
+    stack = Stack(
+        tmp_path_factory.mktemp("system"),
+        services=("router", "realtime"), settings={"REALTIME_ALLOWED_ORIGINS": f"http://{LOOPBACK}:{port}"},
+    )  # fmt: skip
+    await stack.start()
+    try:
+        async with open_system(stack) as system:
+            yield system, port
+    finally:
+        await stack.stop()
+
+
+@pytest.fixture
+def site(
     request: pytest.FixtureRequest,
-    new_stack: Callable[..., Stack],
+    running: tuple[System, int],
     inbox_package: Packed,
     pytestconfig: pytest.Config,
     tmp_path: Path,
-) -> AsyncIterator[Site]:
+) -> Site:
     """A site with the newest React, or with the one that the test names."""
-    port = free_port()
-    (tmp_path / "shop").mkdir()
     cache = pytestconfig.rootpath / ".pytest_cache" / "node"
-    folder = shop(cache, inbox_package, tmp_path / "shop", getattr(request, "param", ""))
-    stack = new_stack(
-        services=("router", "realtime"), settings={"REALTIME_ALLOWED_ORIGINS": f"http://{LOOPBACK}:{port}"}
-    )
-    await stack.start()
-    async with open_system(stack) as system:
-        yield Site(system, port, folder)
+    return Site(*running, shop(cache, inbox_package, tmp_path, getattr(request, "param", "")))
 
 
 @asynccontextmanager

@@ -28,9 +28,9 @@ _NOTHING = 'import "@carillon/inbox/client"; import "@carillon/inbox/react";'
 
 _RENDERED = (
     "<h1>0<!-- --> of <!-- -->0</h1>"
-    '<carillon-inbox class="bell" url="https://notify.example.com" style="float:right" theme="dark" no-toasts="">'
-    "</carillon-inbox>"
-    '<carillon-preferences url="" id="preferences" worker="/sw.js"></carillon-preferences>\n'
+    '<carillon-inbox class="bell" url="https://notify.example.com" locale="" style="float:right" theme="dark"'
+    ' no-toasts=""></carillon-inbox>'
+    '<carillon-preferences url="" locale="" id="preferences" worker="/sw.js"></carillon-preferences>\n'
 )
 
 
@@ -65,7 +65,9 @@ def test_every_export_is_there(newest: Path) -> None:
     installed = newest / "node_modules/@carillon/inbox"
     package = json.loads((installed / "package.json").read_text())
     exported = [
-        path for target in package["exports"].values() for path in (target.values() if isinstance(target, dict) else [target])
+        path
+        for target in package["exports"].values()
+        for path in (target.values() if isinstance(target, dict) else [target])
     ]
     assert [path for path in [*exported, *package["sideEffects"]] if not (installed / path).is_file()] == []
     # Those that define an element when they are imported, and those that are there to import them.

@@ -126,11 +126,7 @@ export class CarillonInbox extends ElementBase {
     return this.#labels;
   }
 
-  /**
-   * The words to use; those left out stay English.
-   *
-   * @param {Partial<Labels>} labels
-   */
+  /** The words to use; those left out stay English. */
   set labels(labels) {
     this.#labels = { ...LABELS, ...labels };
     this.#panel.name(this.#labels);

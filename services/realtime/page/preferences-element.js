@@ -99,11 +99,7 @@ export class CarillonPreferences extends ElementBase {
     return this.#labels;
   }
 
-  /**
-   * The words to use; those left out stay English.
-   *
-   * @param {Partial<PreferencesLabels>} labels
-   */
+  /** The words to use; those left out stay English. */
   set labels(labels) {
     this.#labels = { ...PREFERENCES_LABELS, ...labels };
     this.#draw();

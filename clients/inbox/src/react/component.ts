@@ -38,6 +38,8 @@ export interface CommonProps {
    * is needed. Give the component another `key` when somebody else signs in.
    */
   getToken?: TokenSource | undefined;
+  /** The language as a BCP 47 tag; that of the page when left out. */
+  locale?: string | undefined;
   /** The default follows the system. */
   theme?: "light" | "dark" | undefined;
 }
@@ -101,8 +103,9 @@ export function component<Made extends HTMLElement, Props extends CommonProps>(
       if (inside.current) inside.current.token = (props.token as string | undefined) ?? "";
     }, [props.token]);
 
-    const { className, url = "", labels: _labels, getToken: _getToken, token: _token, ...rest } = props;
-    const passed: Record<string, unknown> = { class: className, url, ref: inside };
+    const { className, url = "", locale = "", labels: _labels, getToken: _getToken, token: _token, ...rest } = props;
+    // React 19 sets those that are properties, too, and would set them to undefined.
+    const passed: Record<string, unknown> = { class: className, url, locale, ref: inside };
     for (const [name, value] of Object.entries(rest)) {
       if (Object.hasOwn(events, name)) continue;
       const attribute = attributes[name];
