@@ -19,7 +19,7 @@ from playwright.async_api import Browser, Page, expect
 from carillon.local.ports import LOOPBACK, free_port
 from carillon.local.stack import Stack
 from tests.client_inbox_build import Packed, shop
-from tests.client_node_build import CLIENTS, ROOT
+from tests.client_node_build import CLIENTS, ROOT, run
 from tests.node_packages import NODE
 from tests.page import DEADLINE_MS, badge, entry, open_inbox, tell, toasts, token
 from tests.system import System, open_system
@@ -47,12 +47,16 @@ class Site:
     port: int
     folder: Path
 
-    def build(self, **files: str) -> None:
-        """Have Vite build these files, with the address of the service in place of the documents' one."""
+    def write(self, **files: str) -> None:
+        """Write files, with the address of the service in place of the documents' one."""
         for name, text in files.items():
             path = self.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text.replace(f"https://{_THEIRS}", self.system.stack.realtime_url))
+
+    def build(self, **files: str) -> None:
+        """Write files and have Vite build the site."""
+        self.write(**files)
         # npx, without a search for the package that is installed here.
         commands = block(_RECIPE, "sh").replace("npx vite", "node node_modules/vite/bin/vite.js")
         environment = os.environ | {"PATH": f"{NODE.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
@@ -213,6 +217,47 @@ async def test_component_keeps_its_connection_over_renders_and_leaves_nothing_be
         await expect(page.locator("h1")).to_contain_text("0 ")
         await page.get_by_role("button", name="Leave").click()
         await expect(page.locator("h1")).to_contain_text("2 ")
+
+
+async def test_page_that_a_server_rendered_goes_live(site: Site, browser: Browser) -> None:
+    shop = f"""
+        import {{ CarillonInbox, useUnreadCount }} from "@carillon/inbox/react";
+        import {{ createElement }} from "react";
+
+        const getToken = async () => (await fetch("/my/notification-token")).text();
+
+        export const Shop = () => [
+          createElement("h1", {{ key: 1 }}, useUnreadCount()),
+          createElement(CarillonInbox, {{ key: 2, url: "https://{_THEIRS}", theme: "dark", noToasts: true, getToken }}),
+        ];
+    """
+    render = """
+        import { createElement } from "react";
+        import { renderToString } from "react-dom/server";
+        import { Shop } from "./src/shop.js";
+
+        process.stdout.write(renderToString(createElement(Shop)));
+    """
+    site.write(**{"src/shop.js": shop, "render.mjs": render})
+    page_text = block(_RECIPE, "html").replace("<main></main>", f"<main>{run(site.folder, 'render.mjs')}</main>")
+    assert "<carillon-inbox url" in page_text
+    take_over = """
+        import { createElement } from "react";
+        import { hydrateRoot } from "react-dom/client";
+        import { Shop } from "./shop.js";
+
+        const rendered = document.querySelector("carillon-inbox");
+        hydrateRoot(document.querySelector("main"), createElement(Shop));
+        globalThis.kept = () => rendered === document.querySelector("carillon-inbox");
+    """
+    site.build(**{"src/main.jsx": take_over, "index.html": page_text})
+    user = await site.system.person("reader")
+    # React tells of a page that is not what it would have rendered as an error.
+    async with site.served(user) as address, window(browser, address) as page:
+        await expect(page.locator("carillon-inbox .connection")).to_have_text("Live")
+        await tell(site.system, user, "From elsewhere")
+        await expect(page.locator("h1")).to_have_text("1")
+        assert await page.evaluate("kept()")
 
 
 async def test_readmes_example_without_react_works(site: Site, browser: Browser) -> None:
