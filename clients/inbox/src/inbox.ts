@@ -10,12 +10,25 @@ import type { InboxNotification, StateChange, StatusFrame } from "./page/types.j
 export { CarillonInbox } from "./page/inbox-element.js";
 export type { Labels } from "./page/labels.js";
 
+/** What a person may press in an entry. With a `topic`, pressing it publishes a message. */
+export interface InboxAction {
+  id: string;
+  label: string;
+  url?: string;
+  topic?: string | boolean;
+  style?: string;
+}
+
 /** The events of `<carillon-inbox>`. They bubble. */
 export interface InboxEvents {
   "carillon-notification": CustomEvent<InboxNotification>;
   /** Cancel it to keep the inbox closed. */
   "carillon-open": CustomEvent<InboxNotification>;
   "carillon-acknowledged": CustomEvent<InboxNotification>;
+  /** Somebody pressed an action. Cancel it to keep its link from being opened. */
+  "carillon-action": CustomEvent<{ notification: InboxNotification; action: InboxAction }>;
+  /** Its publisher took a notification back. */
+  "carillon-recalled": CustomEvent<{ id: string }>;
   "carillon-unread": CustomEvent<{ unread: number }>;
   "carillon-status": CustomEvent<StatusFrame>;
   "carillon-state": CustomEvent<StateChange>;

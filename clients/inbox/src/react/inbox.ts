@@ -27,6 +27,10 @@ export interface CarillonInboxProps
   /** Somebody clicked a notification. `event.preventDefault()` keeps the inbox closed. */
   onOpen?: Listener<"carillon-open">;
   onAcknowledged?: Listener<"carillon-acknowledged">;
+  /** Somebody pressed an action. `event.preventDefault()` keeps its link from being opened. */
+  onAction?: Listener<"carillon-action">;
+  /** Its publisher took a notification back. */
+  onRecalled?: Listener<"carillon-recalled">;
   onUnread?: Listener<"carillon-unread">;
   onStatus?: Listener<"carillon-status">;
   onStateChange?: Listener<"carillon-state">;
@@ -41,6 +45,8 @@ export const CarillonInbox: ForwardRefExoticComponent<CarillonInboxProps & RefAt
       onNotification: "carillon-notification",
       onOpen: "carillon-open",
       onAcknowledged: "carillon-acknowledged",
+      onAction: "carillon-action",
+      onRecalled: "carillon-recalled",
       onUnread: "carillon-unread",
       onStatus: "carillon-status",
       onStateChange: "carillon-state",
