@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from operator import attrgetter
 from typing import Literal
 
 from redis.exceptions import ResponseError
@@ -29,6 +30,8 @@ _window = load_script(__package__, "window")
 # The script's words for no time.
 _REFUSED = -1
 _HOWEVER_LATE = -1
+
+_alike = attrgetter("most", "then", "within_ms", "always")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +130,7 @@ class Windows:
 
 def _arguments(asks: Sequence[Ask]) -> Iterator[type_of_arg]:
     """Write asks as the script reads them; those in a row that differ only in their names stand together."""
-    for alike, run in groupby(asks, lambda ask: (ask.most, ask.then, ask.within_ms, ask.always)):
-        most, then, within_ms, always = alike
+    for (most, then, within_ms, always), run in groupby(asks, _alike):
         names = [ask.name for ask in run]
         yield from (most, then, _HOWEVER_LATE if within_ms is None else within_ms, int(always), len(names))
         yield from names

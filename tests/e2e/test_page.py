@@ -194,6 +194,7 @@ async def test_keyboard_alone_acknowledges_and_finds_its_way_back_to_the_bell(sy
     await expect(alert.locator(".open")).to_be_focused()
     await entry(page, "Later one").locator(".open").focus()
     await page.keyboard.press("Tab")
+    await page.keyboard.press("Tab")
     await page.keyboard.press("Enter")
     await expect(entry(page, "Later one")).to_have_count(0)
     await expect(alert.locator(".open")).to_be_focused()

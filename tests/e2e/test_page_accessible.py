@@ -16,6 +16,11 @@ pytestmark = [pytest.mark.real_broker, pytest.mark.real_store, pytest.mark.async
 _DESKTOP = {"width": 1280, "height": 800}
 _SAID = {"source": "disk-watch", "affected_systems": ["orders", "billing"]}
 _PHONE = {"width": 390, "height": 844}
+_ACTIONS = [
+    {"id": "approve", "label": "Approve", "topic": True, "style": "primary"},
+    {"id": "decline", "label": "Decline", "topic": True},
+    {"id": "see", "label": "Open the report", "url": "https://expenses.example.com/reports/7"},
+]
 
 
 async def complaints(page: Page, axe: str) -> list[str]:
@@ -35,6 +40,8 @@ async def fill(system: System) -> str:
     for type_ in ("info", "success", "warning", "error", "message"):
         await tell(system, user, f"Of type {type_}", type=type_, category="orders", priority="high")
     await tell(system, user, "With a link", data={"url": "https://example.com/orders/7"}, priority="low")
+    await tell(system, user, "With actions", actions=_ACTIONS, category="approvals")
+    await tell(system, user, "For later")
     await system.publish(f"notifications/alerts/critical/{kind}", {"message": "Disk full", **_SAID})
     return user
 
@@ -64,7 +71,7 @@ async def test_axe_finds_nothing(
         await expect(page.get_by_role("switch", name="SMS")).to_be_enabled()
         found["page"] = await complaints(page, axe)
         for priority in ("normal", "critical"):
-            await tell(system, user, f"Priority {priority}", priority=priority)
+            await tell(system, user, f"Priority {priority}", priority=priority, actions=_ACTIONS)
         await expect(toasts(page)).to_have_count(2)
         found["toasts"] = await complaints(page, axe)
         await toasts(page).get_by_role("button", name="Dismiss").first.click()
@@ -74,7 +81,16 @@ async def test_axe_finds_nothing(
         await entry(page, "Of type error").click()
         await entry(page, "Disk full").get_by_role("button", name="Acknowledge").click()
         await expect(entry(page, "Disk full")).to_contain_text("Acknowledged")
-        found["read and acknowledged"] = await complaints(page, axe)
+        await entry(page, "With actions").get_by_role("button", name="Approve").click()
+        await expect(entry(page, "With actions").locator(".done")).to_be_visible()
+        found["read, acknowledged and acted"] = await complaints(page, axe)
+        await entry(page, "For later").get_by_role("button", name="Snooze").click()
+        await expect(page.get_by_role("menu")).to_be_visible()
+        found["snooze menu"] = await complaints(page, axe)
+        await page.get_by_role("menuitem").first.click()
+        await page.get_by_role("button", name="Snoozed").click()
+        await expect(entry(page, "For later")).to_be_visible()
+        found["snoozed"] = await complaints(page, axe)
         await page.reload()
         await live(page)
         await open_inbox(page)
@@ -87,5 +103,45 @@ async def test_axe_finds_nothing(
         await page.goto(f"{stack.realtime_url}/#token={token(system, f'stranger-{uuid.uuid4().hex[:8]}')}")
         await expect(page.locator("carillon-preferences .trouble")).not_to_be_empty()
         found["somebody unknown"] = await complaints(page, axe)
+        await context.close()
+    assert {where: what for where, what in found.items() if what} == {}
+
+
+@pytest.mark.parametrize(("size", "theme"), [(_DESKTOP, "light"), (_PHONE, "dark")], ids=["desktop", "phone"])
+async def test_axe_finds_nothing_from_right_to_left(
+    stack: Stack, browser: Browser, node_packages: Path, size: dict[str, int], theme: str
+) -> None:
+    expect.set_options(timeout=DEADLINE_MS)
+    axe = (node_packages / "node_modules" / "axe-core" / "axe.min.js").read_text()
+    found: dict[str, list[str]] = {}
+    async with open_system(stack) as system:
+        user = await fill(system)
+        context = await browser.new_context(
+            viewport=size,  # type: ignore[arg-type]
+            color_scheme=theme,  # type: ignore[arg-type]
+            reduced_motion="reduce",
+        )
+        page = await context.new_page()
+        await page.goto(f"{stack.realtime_url}/#token={token(system, user)}")
+        await page.evaluate(
+            "for (const one of [document.documentElement, ...document.querySelectorAll('carillon-inbox')]) "
+            "{ one.lang = one.locale = 'ar'; one.dir = 'rtl'; }"
+        )
+        await live(page)
+        await expect(page.locator("carillon-inbox .panel")).to_have_attribute("lang", "ar")
+        await tell(system, user, "Just now", priority="critical", actions=_ACTIONS)
+        await expect(toasts(page)).to_have_count(1)
+        found["toasts"] = await complaints(page, axe)
+        await toasts(page).locator(".dismiss").click()
+        await open_inbox(page)
+        await expect(entry(page, "With actions")).to_be_visible()
+        found["inbox"] = await complaints(page, axe)
+        await entry(page, "For later").locator(".snooze").click()
+        await expect(page.get_by_role("menu")).to_be_visible()
+        found["snooze menu"] = await complaints(page, axe)
+        await page.get_by_role("menuitem").first.click()
+        await page.locator("carillon-inbox .view").nth(2).click()
+        await expect(entry(page, "For later")).to_be_visible()
+        found["snoozed"] = await complaints(page, axe)
         await context.close()
     assert {where: what for where, what in found.items() if what} == {}

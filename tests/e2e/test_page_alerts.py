@@ -139,7 +139,7 @@ async def test_an_alert_has_one_button_when_the_list_comes_to_it(system: System,
     # Not in this view, so its toast has the button.
     await alarm(system, user, "Third")
     await expect(toasts(page).filter(has_text="Third")).to_be_visible()
-    await page.get_by_role("button", name="All", exact=True).click()
+    await page.get_by_role("button", name="Inbox", exact=True).click()
     await expect(entry(page, "Third")).to_be_visible()
     await expect(toasts(page)).to_have_count(0)
     await expect(page.get_by_role("button", name="Acknowledge", exact=True)).to_have_count(1)

@@ -18,6 +18,7 @@ from shared.store.keys import Keys, new_notification_id
 from shared.store.store import Store
 from tests.conftest import EmptyStore
 from tests.digests import GROUP, HOUR_MS, item, member, opening
+from tests.previous_release import PreviousRelease
 from tests.records import LEASE, accept, delivery, now_ms
 
 pytestmark = pytest.mark.real_store
@@ -74,6 +75,17 @@ async def test_what_comes_after_the_close_opens_the_next_one(digests: Digests) -
     assert next_id != digest_id
     assert (await close(digests, digest_id)).members == (member(first),)
     assert (await close(digests, next_id)).members == (member(second),)
+
+
+async def test_nothing_is_left_of_a_window_that_is_over(digests: Digests, ledger: Ledger) -> None:
+    base = Keys().shard(Digests.shard_of_group(GROUP))
+    await digests.close(await opened_by(digests, item(), over()))
+    assert await ledger.store.command("KEYS", f"{base}:digest:*") == []
+    await ledger.cancel(await opened_by(digests, item(), over()))
+    assert await ledger.store.command("KEYS", f"{base}:digest:*") == []
+    await digests.add(GROUP, item(), opening(window_ms=30, first_now=True))
+    await asyncio.sleep(0.04)
+    assert await ledger.store.command("KEYS", f"{base}:digest:*") == []
 
 
 async def test_an_item_that_is_added_again_stays_where_it_is_after_the_close_as_well(digests: Digests) -> None:
@@ -195,6 +207,19 @@ async def test_a_digest_that_is_cancelled_in_the_hands_of_a_router_takes_nothing
     assert (await close(digests, digest_id)).count == 1
     assert await ledger.finish(claim, Outcome(State.DELIVERED, then=[delivery()])) == "void"
     assert (await close(digests, next_id)).count == 1
+
+
+async def test_a_digest_that_the_previous_release_has_ended_takes_nothing_more(
+    digests: Digests, ledger: Ledger
+) -> None:
+    digest_id = await opened_by(digests, item(), over())
+    await asyncio.sleep(0.01)
+    await PreviousRelease(ledger.store).end(digest_id, "close")
+    next_id = await opened_by(digests, item(), opening())
+    assert next_id != digest_id
+    report = await audit(ledger.store, Depth.RECORDS)
+    assert report.findings == []
+    assert report.items["email"] == ItemAccounts(came_in=2, taken_out=1, waiting=1, digests=1)
 
 
 async def test_a_digest_goes_through_the_ledger(digests: Digests, ledger: Ledger) -> None:

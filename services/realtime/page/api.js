@@ -8,7 +8,9 @@
  * @module
  */
 
-/** @import { Device, InboxPage, InboxQuery, Preferences } from "./types.js" */
+/** @import { Device, InboxPage, InboxQuery, Preferences, Snooze } from "./types.js" */
+
+/** @typedef {Record<string, string | number | null | undefined | string[]>} Query */
 
 const DEADLINE_MS = 10_000;
 /** A longer Retry-After than this is taken for a mistake. */
@@ -56,12 +58,13 @@ export class InboxApi {
    * Build the address of a call.
    *
    * @param {string} path Below `/v1/`.
-   * @param {Record<string, string | number | null | undefined>} [query] Empty values are left out.
+   * @param {Query} [query] Empty values are left out, but not those in a list.
    */
   address(path, query = {}) {
     const url = new URL(`v1/${path}`, this.#base);
     for (const [name, value] of Object.entries(query)) {
-      if (value !== undefined && value !== null && value !== "") url.searchParams.set(name, String(value));
+      if (Array.isArray(value)) for (const each of value) url.searchParams.append(name, each);
+      else if (value !== undefined && value !== null && value !== "") url.searchParams.set(name, String(value));
     }
     return url;
   }
@@ -80,8 +83,10 @@ export class InboxApi {
    * @param {InboxQuery} [query]
    * @returns {Promise<InboxPage>}
    */
-  async inbox(query = {}) {
-    return this.#json("GET", "inbox", { query: { ...query } });
+  async inbox({ category, ...query } = {}) {
+    // An empty name asks for entries without a category.
+    const names = category === undefined ? [] : [category].flat().map((name) => name ?? "");
+    return this.#json("GET", "inbox", { query: { ...query, category: names } });
   }
 
   /**
@@ -90,6 +95,27 @@ export class InboxApi {
    */
   async mark(id, change) {
     await this.#request("POST", `inbox/${encodeURIComponent(id)}/${change}`);
+  }
+
+  /**
+   * @param {string} id
+   * @param {Snooze} when
+   */
+  async snooze(id, when) {
+    await this.#request("POST", `inbox/${encodeURIComponent(id)}/snooze`, { body: when });
+  }
+
+  /** @param {string} id */
+  async unsnooze(id) {
+    await this.#request("DELETE", `inbox/${encodeURIComponent(id)}/snooze`);
+  }
+
+  /**
+   * @param {string} id
+   * @param {string} action
+   */
+  async act(id, action) {
+    await this.#request("POST", `inbox/${encodeURIComponent(id)}/actions/${encodeURIComponent(action)}`);
   }
 
   async markAllRead() {
@@ -149,7 +175,7 @@ export class InboxApi {
   /**
    * @param {string} method
    * @param {string} path
-   * @param {{query?: Record<string, string | number | null | undefined>, body?: unknown}} [parts]
+   * @param {{query?: Query, body?: unknown}} [parts]
    * @returns {Promise<any>} What the server sent; its shape is the server's promise.
    */
   async #json(method, path, parts) {
@@ -164,7 +190,7 @@ export class InboxApi {
   /**
    * @param {string} method
    * @param {string} path
-   * @param {{query?: Record<string, string | number | null | undefined>, body?: unknown}} [parts]
+   * @param {{query?: Query, body?: unknown}} [parts]
    */
   async #request(method, path, { query, body } = {}) {
     const url = this.address(path, query);

@@ -4,7 +4,7 @@
  *
  * Each notification is announced once by each client, also across reconnects: the client keeps its position (the
  * cursor), resumes from it, and drops ids it has seen. Where the server's history does not reach back that far, it
- * reads from the inbox what was missed and announces that first. What it does not promise: that a `read` sent over a
+ * reads from the inbox what was missed and announces that first. What was snoozed is announced again when it comes back. What it does not promise: that a `read` sent over a
  * socket that dies in the same moment arrives. Calls over HTTP reject if they were not taken.
  *
  * @module
@@ -16,7 +16,7 @@ import { UnreadCount } from "./unread-count.js";
 
 /** @import { TokenSource } from "./api.js" */
 /** @import { ClientEvents, ClientFrame, Device, HelloFrame, InboxNotification, InboxPage } from "./types.js" */
-/** @import { InboxQuery, Preferences, ServerFrame, TransportName } from "./types.js" */
+/** @import { InboxQuery, Preferences, ServerFrame, Snooze, TransportName } from "./types.js" */
 
 export { CarillonError };
 
@@ -39,8 +39,10 @@ export class CarillonClient extends EventTarget {
   #connection;
   #cursorKey;
   #count = new UnreadCount();
-  /** @type {Set<string>} */
+  /** What was announced, by what `announced` says. @type {Set<string>} */
   #seen = new Set();
+  /** Ids of what was taken back, for a page of the inbox that was read before that. @type {Set<string>} */
+  #gone = new Set();
   /** @type {string | null} */
   #cursor = null;
   /**
@@ -139,9 +141,9 @@ export class CarillonClient extends EventTarget {
    */
   async inbox(query) {
     const page = await this.#api.inbox(query);
-    if (this.state === "idle" && !query?.before && !query?.state) {
+    if (this.state === "idle" && !query?.before && !query?.state && query?.category === undefined) {
       this.#moveTo(page.cursor);
-      for (const { id } of page.notifications) this.#remember(id);
+      for (const notification of page.notifications) this.#remember(notification);
     }
     this.#say(page.unread);
     return page;
@@ -164,6 +166,31 @@ export class CarillonClient extends EventTarget {
   /** @param {string} id */
   async archive(id) {
     await this.#change(() => this.#api.mark(id, "archive"));
+  }
+
+  /**
+   * Put an entry away; it comes back unread.
+   *
+   * @param {string} id
+   * @param {Snooze} when
+   */
+  async snooze(id, when) {
+    await this.#change(() => this.#api.snooze(id, when));
+  }
+
+  /** Let a snoozed entry come back now. @param {string} id */
+  async unsnooze(id) {
+    await this.#change(() => this.#api.unsnooze(id));
+  }
+
+  /**
+   * Press an action of a notification. Always over HTTP, as `acknowledge()`; pressing it again does no harm.
+   *
+   * @param {string} id
+   * @param {string} action The action's id.
+   */
+  async act(id, action) {
+    await this.#api.act(id, action);
   }
 
   async markAllRead() {
@@ -232,6 +259,7 @@ export class CarillonClient extends EventTarget {
     if (frame.type === "hello") return this.#greeted(frame, cursor);
     if (frame.type === "notification") this.#arrived(frame.notification);
     else if (frame.type === "unread") this.#say(frame.unread);
+    else if (frame.type === "recalled") this.#recalled(frame.id);
     else if (frame.type === "status") this.#emit("status", frame);
     else if (frame.type === "gap") this.#missed();
     else if (frame.type === "error") this.#emit("error", { code: frame.code });
@@ -274,7 +302,7 @@ export class CarillonClient extends EventTarget {
         this.#owing = true;
         break;
       }
-      const known = page.notifications.findIndex(({ id }) => this.#seen.has(id));
+      const known = page.notifications.findIndex((each) => this.#seen.has(announced(each)));
       const missed = known < 0 ? page.notifications : page.notifications.slice(0, known);
       for (const notification of missed.reverse()) this.#announce(notification, true);
       this.#say(page.unread);
@@ -295,13 +323,20 @@ export class CarillonClient extends EventTarget {
     else this.#announce(notification, false);
   }
 
+  /** @param {string} id */
+  #recalled(id) {
+    addBounded(this.#gone, id);
+    this.#emit("recalled", { id });
+  }
+
   /**
    * @param {InboxNotification} notification
    * @param {boolean} late
    */
   #announce(notification, late) {
-    if (typeof notification?.id !== "string" || this.#seen.has(notification.id)) return;
-    this.#remember(notification.id);
+    if (typeof notification?.id !== "string" || this.#seen.has(announced(notification))) return;
+    if (this.#gone.has(notification.id)) return;
+    this.#remember(notification);
     if (!notification.read) {
       this.#count.arrived();
       this.#emit("unread", { unread: this.#count.value ?? 0 });
@@ -309,13 +344,9 @@ export class CarillonClient extends EventTarget {
     this.#emit("notification", { notification, late });
   }
 
-  /** @param {string} id */
-  #remember(id) {
-    this.#seen.add(id);
-    for (const oldest of this.#seen) {
-      if (this.#seen.size <= SEEN_LIMIT) break;
-      this.#seen.delete(oldest);
-    }
+  /** @param {InboxNotification} notification */
+  #remember(notification) {
+    addBounded(this.#seen, announced(notification));
   }
 
   /** @param {number} unread */
@@ -340,6 +371,29 @@ export class CarillonClient extends EventTarget {
    */
   #emit(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}
+
+/**
+ * What an announcement is known by: the id, and for an entry that has come back the time of that.
+ *
+ * @param {InboxNotification} notification
+ */
+function announced({ id, snoozed_until: until_s }) {
+  return until_s === undefined ? id : `${id} ${until_s}`;
+}
+
+/**
+ * Add an id; beyond the limit the oldest one is forgotten.
+ *
+ * @param {Set<string>} ids
+ * @param {string} id
+ */
+function addBounded(ids, id) {
+  ids.add(id);
+  for (const oldest of ids) {
+    if (ids.size <= SEEN_LIMIT) break;
+    ids.delete(oldest);
   }
 }
 

@@ -23,6 +23,18 @@ export function element(tag, attributes = {}, ...children) {
 }
 
 /**
+ * Say which language an element is in, and which way that runs.
+ *
+ * @param {HTMLElement} target
+ * @param {{tag: string, direction: "ltr" | "rtl" | null}} language A direction of null is the one around the element.
+ */
+export function setLanguage(target, { tag, direction }) {
+  target.lang = tag;
+  if (direction) target.dir = direction;
+  else target.removeAttribute("dir");
+}
+
+/**
  * Give the focus to an element once the present event is over: within it, the key that pressed one button would press
  * the next one, too.
  *

@@ -5,12 +5,14 @@
  * @module
  */
 
+import { categoryTitle } from "./category-tabs.js";
 import { arrange, button, element, focusSoon } from "./dom.js";
+import { actionButtons, webAddress } from "./entry-actions.js";
 import { icon } from "./icons.js";
-import { fullTime, relativeTime } from "./relative-time.js";
 
-/** @import { Labels } from "./labels.js" */
-/** @import { Alert, InboxNotification } from "./types.js" */
+/** @import { Labels, Language } from "./labels.js" */
+/** @import { Press } from "./entry-actions.js" */
+/** @import { Action, Alert, InboxNotification } from "./types.js" */
 
 /**
  * What a person can do with an entry.
@@ -20,6 +22,9 @@ import { fullTime, relativeTime } from "./relative-time.js";
  * @property {(notification: InboxNotification) => void} archive
  * @property {(notification: InboxNotification) => void} markUnread
  * @property {(notification: InboxNotification) => void} acknowledge
+ * @property {(notification: InboxNotification, action: Action, event: Event) => Promise<void>} press
+ * @property {(notification: InboxNotification, button: HTMLElement) => void} snooze
+ * @property {(notification: InboxNotification) => void} bringBack
  */
 
 /** @param {InboxNotification} notification */
@@ -42,7 +47,8 @@ export function mark(notification) {
  * @param {Labels} labels
  */
 export function chips({ type, priority, category }, labels) {
-  const words = [labels.priorities[priority] ?? "", type === "info" ? "" : (labels.types[type] ?? type), category];
+  const kind = type === "info" ? "" : Object.hasOwn(labels.types, type) ? labels.types[type] : type;
+  const words = [labels.priorities[priority] ?? "", kind, category ? categoryTitle(category, labels) : ""];
   return words.filter((word) => word).map((word) => element("span", { class: "chip" }, String(word)));
 }
 
@@ -56,16 +62,23 @@ export function wantsAcknowledgement({ alert }) {
 }
 
 /**
- * The link that a notification brings in `data.url`, or null. Only http and https: other schemes may run something.
+ * Whether an entry is put away until a time to come.
+ *
+ * @param {InboxNotification} notification
+ */
+export function isSnoozed({ snoozed_until: until_s }) {
+  return until_s !== undefined && until_s > Date.now() / 1000;
+}
+
+/**
+ * The link that a notification brings in `data.url`, or null.
  *
  * @param {InboxNotification} notification
  */
 export function link({ data }) {
-  if (typeof data?.url !== "string" || !URL.canParse(data.url)) return null;
-  const url = new URL(data.url);
-  if (url.protocol !== "https:" && url.protocol !== "http:") return null;
+  const url = webAddress(data?.url);
   // The host is the text, so that nobody is told of one place and led to another.
-  return element("a", { class: "link", href: url.href, target: "_blank", rel: "noopener noreferrer" }, url.host);
+  return url && element("a", { class: "link", href: url.href, target: "_blank", rel: "noopener noreferrer" }, url.host);
 }
 
 /**
@@ -87,46 +100,58 @@ export function about({ alert }, labels) {
  * How an alert was answered, in words.
  *
  * @param {Alert} alert
- * @param {Labels} labels
+ * @param {Language} language
  */
-function answered({ state, acknowledged_by, acknowledged_at }, labels) {
-  const words = labels.alertStates[state ?? "open"];
+function answered({ state, acknowledged_by, acknowledged_at }, { inbox, times }) {
+  const words = inbox.alertStates[state ?? "open"];
   if (!acknowledged_by || acknowledged_at === undefined) return words;
-  const taken = labels.acknowledgedBy(acknowledged_by, relativeTime(acknowledged_at));
+  const taken = inbox.acknowledgedBy(acknowledged_by, times.relative(acknowledged_at));
   return state === "acknowledged" ? taken : `${words} · ${taken}`;
 }
 
 /** One row. It shows what it is given and reports what is clicked; it changes nothing by itself. */
 export class EntryRow {
-  #labels;
+  #language;
   #time = element("time");
   #state = element("span", { class: "hidden-text" });
   #buttons = element("div", { class: "actions" });
+  #choices = element("div", { class: "choices" });
+  #shownChoices = "";
+  #comesBack = element("span", { class: "comes-back" });
   #acknowledge;
   #acknowledged = element("span", { class: "acknowledged" });
   #markUnread;
   #archive;
+  #snooze;
+  #bringBack;
   #opener;
   #actions;
 
   /**
    * @param {InboxNotification} notification
-   * @param {Labels} labels
+   * @param {Language} language
    * @param {EntryActions} actions
    */
-  constructor(notification, labels, actions) {
+  constructor(notification, language, actions) {
     this.notification = notification;
-    this.#labels = labels;
+    this.#language = language;
+    const labels = language.inbox;
     this.#actions = actions;
     this.#acknowledge = button(labels.acknowledge, "primary acknowledge", () => actions.acknowledge(this.notification));
     const markUnread = () => actions.markUnread(this.notification);
     this.#markUnread = button(labels.markUnread, "quiet mark-unread", markUnread, icon("unread"));
     const archive = () => actions.archive(this.notification);
     this.#archive = button(labels.archive, "quiet archive", archive, icon("archive"));
+    const snooze = () => actions.snooze(this.notification, this.#snooze);
+    this.#snooze = button(labels.snooze, "quiet snooze", snooze, icon("snooze"));
+    this.#snooze.setAttribute("aria-haspopup", "menu");
+    this.#snooze.setAttribute("aria-expanded", "false");
+    const bringBack = () => actions.bringBack(this.notification);
+    this.#bringBack = button(labels.bringBack, "quiet bring-back", bringBack, icon("back"));
     this.#opener = element("button", { type: "button", class: "open", "aria-expanded": "false" }, this.#state);
     this.#opener.append(element("span", { class: "title" }, notification.title));
     this.#time.dateTime = new Date(notification.timestamp * 1000).toISOString();
-    this.#time.title = fullTime(notification.timestamp);
+    this.#time.title = language.times.full(notification.timestamp);
     const url = link(notification);
     this.element = element(
       "li",
@@ -139,14 +164,15 @@ export class EntryRow {
         element("p", { class: "message" }, notification.message),
         ...about(notification, labels),
         ...(url ? [url] : []),
-        element("div", { class: "meta" }, ...chips(notification, labels), this.#time),
+        this.#choices,
+        element("div", { class: "meta" }, ...chips(notification, labels), this.#comesBack, this.#time),
         this.#buttons,
       ),
     );
     // The whole row is a target for the pointer; the title alone is one for the keyboard.
     this.element.addEventListener("click", (event) => {
       // By the way it came: a button that was pressed may have left the row by now.
-      const elsewhere = event.composedPath().some((node) => node === this.#buttons || node === url);
+      const elsewhere = event.composedPath().some((node) => node === this.#buttons || node === this.#choices || node === url);
       if (!elsewhere && !getSelection()?.toString()) this.#open();
     });
     this.update({});
@@ -156,7 +182,7 @@ export class EntryRow {
   /** @param {Partial<InboxNotification>} change */
   update(change) {
     this.notification = { ...this.notification, ...change };
-    const labels = this.#labels;
+    const labels = this.#language.inbox;
     const { read, alert } = this.notification;
     this.element.toggleAttribute("data-unread", !read);
     this.#state.textContent = read ? "" : `${labels.unread}: `;
@@ -165,20 +191,41 @@ export class EntryRow {
     if (wantsAcknowledgement(this.notification)) {
       shown.push(this.#acknowledge);
     } else if (alert?.requires_acknowledgment) {
-      this.#acknowledged.replaceChildren(icon("check"), answered(alert, labels));
+      this.#acknowledged.replaceChildren(icon("check"), answered(alert, this.#language));
       shown.push(this.#acknowledged);
     }
-    if (read) shown.push(this.#markUnread);
+    const snoozed = isSnoozed(this.notification);
+    if (snoozed) shown.push(this.#bringBack);
+    else if (read) shown.push(this.#markUnread);
+    // An alert that nobody took is not to be put off: the next people would be told in the meantime.
+    if (!wantsAcknowledgement(this.notification)) shown.push(this.#snooze);
     shown.push(this.#archive);
+    const when = this.#language.times.upcoming(this.notification.snoozed_until ?? 0);
+    this.#comesBack.replaceChildren(...(snoozed ? [icon("snooze"), labels.comesBack(when)] : []));
+    this.#comesBack.hidden = !snoozed;
+    this.#showChoices();
     // A button that was pressed may be gone now; the focus stays in the entry.
     const focused = this.#buttons.matches(":focus-within");
     arrange(this.#buttons, shown);
     if (focused && !this.#buttons.matches(":focus-within")) focusSoon(this.#opener);
   }
 
+  #showChoices() {
+    const { actions, acted } = this.notification;
+    // Made anew when they change alone: the one that has the focus keeps it.
+    const state = JSON.stringify([actions ?? [], acted]);
+    if (this.#shownChoices === state) return;
+    this.#shownChoices = state;
+    const focused = this.#choices.matches(":focus-within");
+    /** @type {Press} */
+    const press = (action, event) => this.#actions.press(this.notification, action, event);
+    this.#choices.replaceChildren(...actionButtons(this.notification, this.#language.inbox, press));
+    if (focused) focusSoon(this.#opener);
+  }
+
   /** Bring "5 minutes ago" up to date. */
   tick() {
-    this.#time.textContent = relativeTime(this.notification.timestamp);
+    this.#time.textContent = this.#language.times.relative(this.notification.timestamp);
   }
 
   focus() {

@@ -11,46 +11,64 @@
 
 import { BASE_STYLE } from "./base-style.js";
 import { CarillonClient } from "./carillon.js";
+import { CategoryTabs } from "./category-tabs.js";
 import { define, ElementBase } from "./custom-element.js";
-import { wantsAcknowledgement } from "./entry.js";
+import { setLanguage } from "./dom.js";
+import { isLink } from "./entry-actions.js";
+import { isSnoozed, wantsAcknowledgement } from "./entry.js";
 import { InboxList } from "./inbox-list.js";
 import { InboxPanel } from "./inbox-panel.js";
 import { INBOX_STYLE } from "./inbox-style.js";
-import { LABELS } from "./labels.js";
+import { ENGLISH, loadLanguage, localeOf } from "./labels.js";
+import { SnoozeMenu } from "./snooze-menu.js";
 import { Toasts } from "./toasts.js";
 
 /** @import { TokenSource } from "./api.js" */
 /** @import { EntryActions } from "./entry.js" */
-/** @import { Labels } from "./labels.js" */
-/** @import { InboxNotification, StateChange } from "./types.js" */
+/** @import { Labels, Language } from "./labels.js" */
+/** @import { Action, InboxNotification, InboxState, StateChange } from "./types.js" */
 
 const TICK_MS = 30_000;
 /** Several changes made elsewhere come as several counts; one re-read answers them all. */
 const REREAD_AFTER_MS = 300;
 
 export class CarillonInbox extends ElementBase {
-  static observedAttributes = ["url", "token"];
+  static observedAttributes = ["url", "token", "locale"];
 
   /** @type {TokenSource | null} */
   #getToken = null;
-  /** @type {Labels} */
-  #labels = LABELS;
+  /** Words of the page's own. @type {Partial<Labels>} */
+  #ownLabels = {};
+  #language = ENGLISH;
+  /** What `#language` was loaded for. */
+  #locale = "";
+  /** Which change of the language is the last one. */
+  #speaking = 0;
   #unread = 0;
   #starting = false;
   /** @type {CarillonClient | null} */
   #client = null;
   /** @type {InboxList | null} */
   #list = null;
+  /** @type {CategoryTabs | null} */
+  #tabs = null;
+  /** @type {SnoozeMenu | null} */
+  #menu = null;
   /** @type {Toasts | null} */
   #toasts = null;
+  /** What the list shows: one view of one tab. @type {InboxState | undefined} */
+  #view;
+  /** Actions that were pressed and not answered yet, by notification and action. @type {Set<string>} */
+  #pressing = new Set();
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #reread;
   /** @type {AbortController | null} */
   #listening = null;
   #panel = new InboxPanel({
     opened: () => this.#opened(),
+    closed: () => this.#menu?.close(),
     markAllRead: () => void this.#markAllRead(),
-    view: (view) => void this.#list?.show(view).then(() => this.#oneButton()),
+    view: (view) => this.#show(view),
   });
 
   constructor() {
@@ -59,14 +77,12 @@ export class CarillonInbox extends ElementBase {
     shadow.adoptedStyleSheets = [BASE_STYLE, INBOX_STYLE, this.#panel.placement];
     shadow.append(...this.#panel.elements);
     shadow.addEventListener("keydown", (event) => this.#key(/** @type {KeyboardEvent} */ (event)));
-    this.#panel.name(this.#labels);
-    this.#panel.showUnread(0, this.#labels);
-    this.#panel.showState("idle", this.#labels);
+    this.#name();
   }
 
   connectedCallback() {
     // A framework may have set properties on the element before this class was loaded.
-    for (const property of ["url", "token", "getToken", "labels"]) this.#adopt(property);
+    for (const property of ["url", "token", "getToken", "locale", "labels"]) this.#adopt(property);
     this.#listening = new AbortController();
     const { signal } = this.#listening;
     document.addEventListener("pointerdown", (event) => this.#outside(event), { signal });
@@ -122,15 +138,24 @@ export class CarillonInbox extends ElementBase {
     this.#restart();
   }
 
+  /** The language as a BCP 47 tag; that of the page when empty, and then the browser's. */
+  get locale() {
+    return this.getAttribute("locale") ?? "";
+  }
+
+  set locale(locale) {
+    this.setAttribute("locale", locale);
+  }
+
+  /** @returns {Labels} */
   get labels() {
     return this.#labels;
   }
 
-  /** The words to use; those left out stay English. */
+  /** Words to use instead of the language's own; those left out stay. @param {Partial<Labels>} labels */
   set labels(labels) {
-    this.#labels = { ...LABELS, ...labels };
-    this.#panel.name(this.#labels);
-    this.#panel.showUnread(this.#unread, this.#labels);
+    this.#ownLabels = labels;
+    this.#name();
     this.#restart();
   }
 
@@ -168,22 +193,67 @@ export class CarillonInbox extends ElementBase {
     queueMicrotask(() => {
       this.#starting = false;
       this.#stop();
-      if (this.isConnected && (this.#getToken || this.token)) void this.#start();
+      if (!this.isConnected) return;
+      const token = this.token;
+      const getToken = this.#getToken ?? (token ? () => token : null);
+      const client = getToken ? new CarillonClient({ url: this.url, getToken }) : null;
+      this.#client = client;
+      void this.#speak().then((spoken) => void (spoken && client && client === this.#client && this.#start(client)));
     });
   }
 
-  async #start() {
-    const token = this.token;
-    const client = new CarillonClient({ url: this.url, getToken: this.#getToken ?? (() => token) });
-    const list = new InboxList(client, this.#labels, this.#actions);
-    this.#client = client;
+  /**
+   * Change to the element's language.
+   *
+   * @returns {Promise<boolean>} False where another one is wanted by now.
+   */
+  async #speak() {
+    const locale = localeOf(this);
+    const speaking = ++this.#speaking;
+    if (locale !== this.#locale) {
+      const language = await loadLanguage(locale);
+      if (speaking !== this.#speaking) return false;
+      this.#language = language;
+      this.#locale = locale;
+    }
+    this.#name();
+    return true;
+  }
+
+  get #labels() {
+    return { ...this.#language.inbox, ...this.#ownLabels };
+  }
+
+  /** Name everything that is there without a notification. */
+  #name() {
+    for (const part of this.#panel.elements) setLanguage(part, this.#language);
+    this.#panel.name(this.#labels);
+    this.#panel.showUnread(this.#unread, this.#labels);
+    this.#panel.showState(this.#client?.state ?? "idle", this.#labels);
+  }
+
+  /** @param {CarillonClient} client */
+  async #start(client) {
+    const language = { ...this.#language, inbox: this.#labels };
+    const tabs = new CategoryTabs(language.inbox, () => this.#show(this.#view));
+    const list = new InboxList(client, language, this.#actions, ({ categories }) => {
+      if (!categories) return;
+      tabs.state(categories);
+      this.#panel.showTabs(tabs, list.element);
+    });
+    const menu = new SnoozeMenu(language);
+    this.#tabs = tabs;
     this.#list = list;
-    this.#toasts = new Toasts(this.#labels, this.#actions);
-    this.#panel.hold(list.element);
-    this.shadowRoot?.append(this.#toasts.element);
+    this.#menu = menu;
+    this.#toasts = new Toasts(language, this.#actions);
+    this.#panel.hold(tabs.element, list.element);
+    const shadow = /** @type {ShadowRoot} */ (this.shadowRoot);
+    shadow.append(this.#toasts.element, menu.element);
+    shadow.adoptedStyleSheets = [BASE_STYLE, INBOX_STYLE, this.#panel.placement, menu.placement];
     client.on("state", (change) => this.#showState(change));
     client.on("unread", ({ unread }) => this.#counted(unread));
     client.on("notification", ({ notification, late }) => this.#arrived(notification, late));
+    client.on("recalled", ({ id }) => this.#recalled(id));
     client.on("status", (status) => {
       this.#panel.status.show(status);
       this.#say("carillon-status", status);
@@ -203,8 +273,11 @@ export class CarillonInbox extends ElementBase {
     this.#client.close();
     this.#list?.close();
     this.#toasts?.close();
-    this.#client = this.#list = this.#toasts = null;
-    this.#panel.name(this.#labels);
+    this.#tabs?.element.remove();
+    this.#menu?.element.remove();
+    this.#client = this.#tabs = this.#list = this.#menu = this.#toasts = null;
+    this.#view = undefined;
+    this.#pressing.clear();
     this.#panel.status.clear();
     this.#panel.showTrouble("");
     this.#setUnread(0);
@@ -220,7 +293,20 @@ export class CarillonInbox extends ElementBase {
     markUnread: (notification) => void this.#mark(notification, false),
     archive: (notification) => void this.#archive(notification),
     acknowledge: (notification) => void this.#acknowledge(notification),
+    press: (notification, action, event) => this.#press(notification, action, event),
+    snooze: (notification, opener) => this.#menu?.open(opener, (at_s) => void this.#snooze(notification, at_s)),
+    bringBack: (notification) => void this.#bringBack(notification),
   };
+
+  /** @param {InboxState | undefined} view */
+  #show(view) {
+    this.#view = view;
+    const tabs = this.#tabs;
+    const list = this.#list;
+    if (!tabs || !list) return;
+    this.#panel.showTabs(tabs, list.element);
+    void list.show(view, tabs.category).then(() => this.#oneButton());
+  }
 
   /**
    * Show a change at once, and take it back if the server does not agree.
@@ -228,22 +314,99 @@ export class CarillonInbox extends ElementBase {
    * @param {InboxNotification} notification
    * @param {boolean} read
    */
-  async #mark({ id, read: shown }, read) {
+  async #mark(notification, read) {
+    const { id } = notification;
     // A toast does not hear of what was done in the list meanwhile.
-    if ((this.#list?.get(id)?.read ?? shown) === read) return;
+    const known = this.#list?.get(id) ?? notification;
+    // What is snoozed is not counted, and comes back unread in any case.
+    if (known.read === read || isSnoozed(known)) return;
     const step = read ? -1 : 1;
     this.#list?.update(id, { read });
-    this.#setUnread(this.#unread + step);
+    this.#step(notification, step);
     if (await this.#try((client) => (read ? client.markRead(id) : client.markUnread(id)))) return;
     this.#list?.update(id, { read: !read });
-    this.#setUnread(this.#unread - step);
+    this.#step(notification, -step);
   }
 
   /** @param {InboxNotification} notification */
   async #archive({ id }) {
     if (!(await this.#try((client) => client.archive(id)))) return;
+    this.#leave(id);
+  }
+
+  /**
+   * Put an entry away: it is gone once the server knows when to bring it back.
+   *
+   * @param {InboxNotification} notification
+   * @param {number} at_s Epoch seconds.
+   */
+  async #snooze({ id, title }, at_s) {
+    if (!(await this.#try((client) => client.snooze(id, { until: at_s })))) return;
+    if (this.#view === "snoozed") this.#list?.update(id, { snoozed_until: at_s });
+    else this.#leave(id);
+    this.#panel.announce(`${title}. ${this.#labels.comesBack(this.#language.times.upcoming(at_s))}`, false);
+  }
+
+  /** @param {InboxNotification} notification */
+  async #bringBack({ id }) {
+    if (!(await this.#try((client) => client.unsnooze(id)))) return;
+    // Its return is told as an arrival; it is no part of this view any more.
+    if (this.#view === "snoozed") this.#list?.remove(id);
+  }
+
+  /**
+   * Take an entry out of everything that shows it.
+   *
+   * @param {string} id
+   */
+  #leave(id) {
+    const entry = this.#list?.get(id);
+    // The number on the bell comes from the server.
+    if (entry && !entry.read && this.#view !== "snoozed" && this.#view !== "archived") this.#tabs?.step(entry.category, -1);
     this.#list?.remove(id);
     this.#toasts?.dismiss(id);
+  }
+
+  /** @param {string} id */
+  #recalled(id) {
+    this.#leave(id);
+    this.#say("carillon-recalled", { id });
+  }
+
+  /**
+   * @param {InboxNotification} notification
+   * @param {Action} action
+   * @param {Event} event
+   */
+  async #press(notification, action, event) {
+    const { id } = notification;
+    if (!this.#say("carillon-action", { notification, action })) event.preventDefault();
+    if (isLink(action)) {
+      // It leads there, whether or not the publisher can be told.
+      void this.#client?.act(id, action.id).catch(() => undefined);
+    } else {
+      const pressed = JSON.stringify([id, action.id]);
+      if (this.#pressing.has(pressed)) return;
+      this.#pressing.add(pressed);
+      const told = await this.#try((client) => client.act(id, action.id));
+      this.#pressing.delete(pressed);
+      if (!told) return;
+      this.#list?.update(id, { acted: action.id });
+      this.#panel.announce(this.#labels.acted(action.label), false);
+    }
+    this.#toasts?.dismiss(id);
+    void this.#mark(notification, true);
+  }
+
+  /**
+   * Count here what the server will count, too.
+   *
+   * @param {InboxNotification} notification
+   * @param {number} step
+   */
+  #step({ category }, step) {
+    this.#setUnread(this.#unread + step);
+    this.#tabs?.step(category, step);
   }
 
   /** @param {InboxNotification} notification */
@@ -260,6 +423,7 @@ export class CarillonInbox extends ElementBase {
   async #markAllRead() {
     if (!(await this.#try((client) => client.markAllRead()))) return;
     this.#list?.updateAll({ read: true });
+    this.#tabs?.clear();
     this.#setUnread(0);
   }
 
@@ -286,15 +450,18 @@ export class CarillonInbox extends ElementBase {
    */
   #arrived(notification, late) {
     this.#list?.add(notification);
+    if (!notification.read) this.#tabs?.step(notification.category, 1);
+    if (this.#tabs && this.#list) this.#panel.showTabs(this.#tabs, this.#list.element);
     const critical = notification.priority === "critical";
     // With the list in view, a second copy in the corner is noise, unless somebody must act on it. So are a hundred
     // copies of what was missed.
     const passing = !late && !this.open;
     // An alert that stands on top of the open list has its button there.
     const inList = this.open && wantsAcknowledgement(notification) && this.#list?.get(notification.id) !== undefined;
-    const wanted = !notification.read && !this.hasAttribute("no-toasts") && !inList;
+    const silent = notification.silent === true;
+    const wanted = !notification.read && !silent && !this.hasAttribute("no-toasts") && !inList;
     if (wanted && (critical || passing)) this.#toasts?.show(notification);
-    if (critical || !late) this.#panel.announce(`${notification.title}. ${notification.message}`, critical);
+    if (!silent && (critical || !late)) this.#panel.announce(`${notification.title}. ${notification.message}`, critical);
     this.#say("carillon-notification", notification);
   }
 

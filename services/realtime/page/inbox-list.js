@@ -9,12 +9,12 @@
  */
 
 import { arrange, button, element } from "./dom.js";
-import { EntryRow, wantsAcknowledgement } from "./entry.js";
+import { EntryRow, isSnoozed, wantsAcknowledgement } from "./entry.js";
 
 /** @import { CarillonClient } from "./carillon.js" */
 /** @import { EntryActions } from "./entry.js" */
-/** @import { Labels } from "./labels.js" */
-/** @import { InboxNotification, InboxState } from "./types.js" */
+/** @import { Language } from "./labels.js" */
+/** @import { InboxNotification, InboxPage, InboxState } from "./types.js" */
 
 const PAGE = 20;
 /** What one re-read asks for at most. */
@@ -22,12 +22,15 @@ const REREAD_LIMIT = 100;
 
 export class InboxList {
   #client;
-  #labels;
+  #language;
   #actions;
   /** @type {Map<string, EntryRow>} */
   #rows = new Map();
+  #told;
   /** @type {InboxState | undefined} */
   #view;
+  /** Undefined for all, null for entries without one. @type {string | null | undefined} */
+  #category;
   #reading = 0;
   #busy = false;
   /** @type {InboxNotification[]} What was added while a page was read that may not hold it yet. */
@@ -41,18 +44,20 @@ export class InboxList {
 
   /**
    * @param {CarillonClient} client
-   * @param {Labels} labels
+   * @param {Language} language
    * @param {EntryActions} actions
+   * @param {(page: InboxPage) => void} told Gets each page that was read.
    */
-  constructor(client, labels, actions) {
+  constructor(client, language, actions, told) {
     this.#client = client;
-    this.#labels = labels;
+    this.#language = language;
     this.#actions = actions;
+    this.#told = told;
     /** What is shown may be out of date: read it again before it is looked at. */
     this.stale = true;
-    this.#older = button(labels.older, "older", () => void this.older());
+    this.#older = button(language.inbox.older, "older", () => void this.older());
     this.#older.hidden = true;
-    this.element = element("div", { class: "list" }, this.#items, this.#note, this.#older);
+    this.element = element("div", { class: "list", id: "list" }, this.#items, this.#note, this.#older);
     this.#watcher = new IntersectionObserver(
       (sightings) => {
         // A busy page is handed several at once, oldest first; only the last one says how it is now.
@@ -79,7 +84,10 @@ export class InboxList {
     this.stale = false;
     const page = read.notifications;
     this.#last = page.at(-1)?.id;
-    const shown = new Map([...(read.unanswered ?? []), ...page].map((notification) => [notification.id, notification]));
+    const isHere = this.#view === undefined || this.#view === "unread";
+    const onTop = isHere ? (read.unanswered ?? []).filter((each) => this.#isOfCategory(each)) : [];
+    const listed = [...onTop, ...page];
+    const shown = new Map(listed.map((notification) => [notification.id, notification]));
     for (const id of [...this.#rows.keys()]) if (!shown.has(id)) this.remove(id);
     const before = this.#rows;
     this.#rows = new Map();
@@ -107,9 +115,13 @@ export class InboxList {
     this.#lookAgain();
   }
 
-  /** @param {InboxState | undefined} view */
-  async show(view) {
+  /**
+   * @param {InboxState | undefined} view
+   * @param {string | null | undefined} category Undefined for all, null for entries without one.
+   */
+  async show(view, category) {
     this.#view = view;
+    this.#category = category;
     this.#rows.clear();
     this.#items.replaceChildren();
     await this.load();
@@ -122,7 +134,14 @@ export class InboxList {
   /** @param {InboxNotification} notification */
   add(notification) {
     if (this.#busy) this.#addedMeanwhile.push(notification);
-    if (this.#view === "archived" || this.#view === "read" || this.#rows.has(notification.id)) return;
+    const known = this.get(notification.id);
+    if (known) {
+      // One that has come back stands where something new would.
+      if (known.snoozed_until === notification.snoozed_until) return;
+      this.remove(notification.id);
+    }
+    const isOther = this.#view !== undefined && this.#view !== "unread";
+    if (isOther || !this.#isOfCategory(notification) || isSnoozed(notification)) return;
     const rows = [...this.#rows.values()];
     const onTop = rows.findIndex((row) => !wantsAcknowledgement(row.notification));
     const place = wantsAcknowledgement(notification) ? 0 : onTop < 0 ? rows.length : onTop;
@@ -175,16 +194,24 @@ export class InboxList {
     for (const row of this.#rows.values()) row.tick();
   }
 
+  /** @param {InboxNotification} notification */
+  #isOfCategory({ category }) {
+    return this.#category === undefined || this.#category === (category ?? null);
+  }
+
   /** @param {{limit: number, before?: string}} query */
   async #read(query) {
     const reading = ++this.#reading;
     this.#busy = true;
     this.#addedMeanwhile = [];
-    if (this.#rows.size === 0) this.#note.textContent = this.#labels.loading;
+    if (this.#rows.size === 0) this.#note.textContent = this.#language.inbox.loading;
     try {
-      const state = this.#view;
-      const page = await this.#client.inbox(state ? { ...query, state } : query);
-      return reading === this.#reading ? page : null;
+      const state = this.#view ? { state: this.#view } : {};
+      const category = this.#category === undefined ? {} : { category: this.#category };
+      const page = await this.#client.inbox({ ...query, ...state, ...category });
+      if (reading !== this.#reading) return null;
+      this.#told(page);
+      return page;
     } catch {
       if (reading === this.#reading) this.#fail();
       return null;
@@ -196,8 +223,8 @@ export class InboxList {
   #fail() {
     this.stale = true;
     // From the top: the entry that an older page would follow may have left the inbox, and the server refuses it then.
-    const again = button(this.#labels.retry, "retry", () => void this.load());
-    this.#note.replaceChildren(this.#labels.loadFailed, " ", again);
+    const { loadFailed, retry } = this.#language.inbox;
+    this.#note.replaceChildren(loadFailed, " ", button(retry, "retry", () => void this.load()));
     this.#older.hidden = true;
   }
 
@@ -210,9 +237,9 @@ export class InboxList {
   /** @param {boolean} more */
   #finish(more) {
     this.#older.hidden = !more;
-    const { empty, emptyUnread, emptyArchived } = this.#labels;
-    const words = this.#view === "unread" ? emptyUnread : this.#view === "archived" ? emptyArchived : empty;
-    this.#note.replaceChildren(this.#rows.size === 0 ? words : "");
+    const { empty, emptyUnread, emptyArchived, emptySnoozed } = this.#language.inbox;
+    const words = { unread: emptyUnread, archived: emptyArchived, snoozed: emptySnoozed, read: empty };
+    this.#note.replaceChildren(this.#rows.size > 0 ? "" : this.#view ? words[this.#view] : empty);
   }
 
   /**
@@ -220,7 +247,7 @@ export class InboxList {
    * @param {EntryRow} [row] The one that shows it already.
    */
   #put(notification, row) {
-    const used = row ?? new EntryRow(notification, this.#labels, this.#actions);
+    const used = row ?? new EntryRow(notification, this.#language, this.#actions);
     if (row) row.update(notification);
     this.#rows.set(notification.id, used);
     return used;

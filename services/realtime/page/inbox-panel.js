@@ -10,6 +10,7 @@ import { button, element, focusSoon } from "./dom.js";
 import { icon } from "./icons.js";
 import { StatusBanner } from "./status-banner.js";
 
+/** @import { CategoryTabs } from "./category-tabs.js" */
 /** @import { Labels } from "./labels.js" */
 /** @import { ConnectionState, InboxState } from "./types.js" */
 
@@ -22,16 +23,18 @@ const GAP_PX = 8;
 const ENOUGH_PX = 320;
 /** Lines kept for a screen reader that is still reading; the oldest goes first. */
 const ANNOUNCEMENTS_KEPT = 5;
-/** @type {["all" | "unread" | "archived", InboxState | undefined][]} */
+/** @type {["all" | "unread" | "snoozed" | "archived", InboxState | undefined][]} */
 const VIEWS = [
   ["all", undefined],
   ["unread", "unread"],
+  ["snoozed", "snoozed"],
   ["archived", "archived"],
 ];
 
 /**
  * @typedef {object} PanelEvents
  * @property {() => void} opened
+ * @property {() => void} closed
  * @property {() => void} markAllRead
  * @property {(view: InboxState | undefined) => void} view
  */
@@ -75,8 +78,12 @@ export class InboxPanel {
     this.elements = [this.#bell, this.#panel, this.#polite, this.#assertive];
   }
 
-  /** @param {HTMLElement} list */
-  hold(list) {
+  /**
+   * @param {HTMLElement} tabs
+   * @param {HTMLElement} list
+   */
+  hold(tabs, list) {
+    this.#views.before(tabs);
     this.#panel.append(list);
   }
 
@@ -93,6 +100,7 @@ export class InboxPanel {
       this.#events.opened();
     } else {
       this.#panel.hidePopover();
+      this.#events.closed();
     }
     this.#bell.setAttribute("aria-expanded", String(open));
   }
@@ -106,7 +114,10 @@ export class InboxPanel {
     const bell = this.#bell.getBoundingClientRect();
     const { clientWidth: width_px, clientHeight: height_px } = document.documentElement;
     const panel_px = this.#panel.offsetWidth;
-    const wanted_px = getComputedStyle(this.#bell).direction === "rtl" ? bell.left : bell.right - panel_px;
+    // The page's direction: the bell itself runs in that of its language.
+    const host = /** @type {ShadowRoot} */ (this.#bell.getRootNode()).host ?? this.#bell;
+    const isRtl = getComputedStyle(host).direction === "rtl";
+    const wanted_px = isRtl ? bell.left : bell.right - panel_px;
     const left_px = Math.max(GAP_PX, Math.min(wanted_px, width_px - panel_px - GAP_PX));
     const below_px = height_px - bell.bottom;
     const upwards = below_px < ENOUGH_PX && bell.top > below_px;
@@ -117,9 +128,11 @@ export class InboxPanel {
     const at = upwards ? `--_top: auto; --_bottom: ${bottom_px}px` : `--_top: ${top_px}px; --_bottom: auto`;
     const panel = `.panel { ${at}; --_left: ${left_px}px; --_room: ${room_px}px; }`;
     this.placement.replaceSync(panel);
-    const { left } = this.#panel.getBoundingClientRect();
-    if (!this.open || left < BESIDE_PX) return;
-    this.placement.replaceSync(`${panel} .panel:popover-open ~ .toasts { right: ${width_px - left}px; }`);
+    const { left, right } = this.#panel.getBoundingClientRect();
+    // From the edge where a line of the page's text ends, which is where the toasts are.
+    const beside_px = isRtl ? right : width_px - left;
+    if (!this.open || width_px - beside_px < BESIDE_PX) return;
+    this.placement.replaceSync(`${panel} .panel:popover-open ~ .toasts { inset-inline-end: ${beside_px}px; }`);
   }
 
   /**
@@ -160,6 +173,25 @@ export class InboxPanel {
     // A disabled button has no focus, and keys would go nowhere.
     if (unread === 0 && this.#markAll.matches(":focus")) focusSoon(this.#panel);
     this.#markAll.disabled = unread === 0;
+  }
+
+  /**
+   * Say which tab the list belongs to, or that there are no tabs.
+   *
+   * @param {CategoryTabs} tabs
+   * @param {HTMLElement} list
+   */
+  showTabs(tabs, list) {
+    const { chosenId, category } = tabs;
+    if (chosenId === null) {
+      list.removeAttribute("role");
+      list.removeAttribute("aria-labelledby");
+    } else {
+      list.setAttribute("role", "tabpanel");
+      list.setAttribute("aria-labelledby", chosenId);
+    }
+    // It reads everything, of whatever category.
+    this.#markAll.hidden = category !== undefined;
   }
 
   /**

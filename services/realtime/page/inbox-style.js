@@ -34,16 +34,45 @@ export const INBOX_STYLE = styleSheet(`
 .panel:popover-open { display: flex; }
 .top { display: flex; align-items: center; gap: 8px; padding-block: 10px 6px; padding-inline: 16px 8px; }
 h2 { font-size: 17px; font-weight: 650; }
+.top .quiet { flex: none; }
 .connection {
-  display: inline-flex; align-items: center; gap: 6px; margin-inline-end: auto; color: var(--_muted); font-size: 13px;
+  /* Where there is no room for dot and text, the text wraps into what is cut off. */
+  display: flex; flex-wrap: wrap; flex: 0 1000 auto; gap: 0 6px; block-size: 20px; min-inline-size: 8px; overflow: hidden;
+  margin-inline-end: auto; color: var(--_muted); font-size: 13px; line-height: 20px; white-space: nowrap;
 }
-.connection::before { content: ""; inline-size: 8px; block-size: 8px; border-radius: 50%; background: currentColor; }
+.connection::before {
+  content: ""; inline-size: 8px; block-size: 8px; margin-block: 6px; border-radius: 50%; background: currentColor;
+}
 .connection[data-state="open"]::before { background: var(--_success); }
 :is(.connection[data-state="waiting"], .connection[data-state="connecting"])::before { background: var(--_warning); }
 :is(.connection[data-state="stopped"], .connection[data-state="offline"])::before { background: var(--_critical); }
-.mark-all { font-size: 13px; padding-inline: 8px; white-space: nowrap; }
-.views { display: flex; gap: 4px; padding: 0 12px 8px; border-block-end: 1px solid var(--_border); }
-.view { padding: 4px 12px; min-block-size: 30px; border-radius: 15px; font-size: 13px; color: var(--_muted); }
+.top .mark-all { flex: 0 1 auto; font-size: 13px; line-height: 1.25; padding-inline: 8px; text-align: center; }
+.tabs, .views {
+  display: flex; flex: none; overflow-x: auto; overscroll-behavior-x: contain; scrollbar-width: none;
+  border-block-end: 1px solid var(--_border);
+}
+.tabs { gap: 2px; padding-inline: 8px; scroll-padding-inline: 24px; }
+.tab {
+  display: flex; align-items: center; flex: none; gap: 6px; max-inline-size: 220px; padding: 6px 10px; min-block-size: 40px;
+  border-radius: 8px 8px 0 0; border-block-end: 2px solid transparent; font-size: 14px; color: var(--_muted);
+}
+.tab:hover { color: var(--_text); }
+.tab[aria-selected="true"] { color: var(--_text); font-weight: 600; border-block-end-color: var(--_accent); }
+.tab:focus-visible { outline-offset: -3px; }
+.tab-title { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; unicode-bidi: plaintext; }
+.count {
+  padding-inline: 6px; border-radius: 9px; font-size: 12px; line-height: 18px; font-weight: 600; color: var(--_text);
+  font-variant-numeric: tabular-nums; background: color-mix(in srgb, var(--_text) 10%, transparent);
+}
+.tab[aria-selected="true"] .count { background: var(--_accent); color: var(--_on-accent); }
+.views { gap: 4px; padding: 8px 12px; }
+.tabs[hidden] + .views { padding-block-start: 0; }
+.view {
+  flex: none; padding: 4px 12px; min-block-size: 30px; border-radius: 15px; font-size: 13px; color: var(--_muted);
+  white-space: nowrap;
+}
+.view:hover { color: var(--_text); }
+.view:focus-visible { outline-offset: -2px; }
 .view[aria-pressed="true"] { background: var(--_raised); color: var(--_text); font-weight: 600; }
 .trouble:not(:empty) { padding: 8px 16px; color: var(--_critical); }
 
@@ -85,7 +114,9 @@ h2 { font-size: 17px; font-weight: 650; }
 .entry[data-expanded] :is(.title, .message) { display: block; }
 .link { display: inline-block; margin-block-start: 4px; color: var(--_accent); overflow-wrap: anywhere; }
 .meta { display: flex; flex-wrap: wrap; align-items: center; gap: 4px 8px; margin-block-start: 6px; min-block-size: 24px; }
-.entry .meta { padding-inline-end: 72px; }
+.entry .meta { padding-inline-end: 108px; }
+.comes-back { display: inline-flex; align-items: center; gap: 4px; color: var(--_accent); font-size: 13px; }
+.comes-back svg { inline-size: 16px; block-size: 16px; }
 .meta time { color: var(--_muted); font-size: 13px; }
 .chip {
   padding: 0 8px; border-radius: 10px; font-size: 12px; line-height: 20px; color: var(--_tone);
@@ -95,18 +126,52 @@ h2 { font-size: 17px; font-weight: 650; }
 .actions { display: flex; align-items: center; gap: 2px; }
 .entry .actions { justify-content: flex-end; margin-block-start: -28px; pointer-events: none; }
 .entry .actions > * { pointer-events: auto; }
-.entry .actions:has(.acknowledge) { margin-block-start: 6px; }
-.entry .actions:has(.acknowledged) { margin-block-start: 6px; }
+.entry .actions:has(.acknowledge, .acknowledged) { margin-block-start: 6px; }
+.entry .meta:has(+ .actions > :is(.acknowledge, .acknowledged)) { padding-inline-end: 0; }
 .entry .acknowledged { display: inline-flex; align-items: center; gap: 4px; color: var(--_success); font-size: 14px; }
 .entry :is(.acknowledge, .acknowledged) { margin-inline-end: auto; }
+.choices { display: flex; flex-wrap: wrap; gap: 8px; margin-block-start: 8px; }
+.choices:empty { display: none; }
+.action {
+  display: inline-flex; flex-wrap: wrap; align-items: center; gap: 0 6px; max-inline-size: 100%; min-block-size: 32px; padding: 4px 12px;
+  border-radius: 8px; font-size: 14px; font-weight: 600; text-decoration: none; overflow-wrap: anywhere;
+}
+.action:focus-visible { outline: 2px solid var(--_accent); outline-offset: 2px; }
+.action.secondary { color: var(--_text); border: 1px solid color-mix(in srgb, var(--_muted) 55%, var(--_border)); background: var(--_surface); }
+.action.secondary:hover { background: var(--_raised); }
+.action[aria-busy="true"] { opacity: .55; cursor: progress; }
+.action .label, .done .label { unicode-bidi: plaintext; }
+.action .host { font-weight: 400; opacity: .85; }
+.action svg { inline-size: 14px; block-size: 14px; }
+:host(:dir(rtl)) .action svg, [dir="rtl"] .action svg { transform: scaleX(-1); }
+.done {
+  display: inline-flex; align-items: center; gap: 4px; min-block-size: 32px; color: var(--_success); font-size: 14px;
+  font-weight: 600;
+}
+.done svg { inline-size: 18px; block-size: 18px; }
 .note { padding: 28px 16px; text-align: center; color: var(--_muted); }
 .note:empty { display: none; }
+.acknowledge { font-size: 14px; }
 .retry { color: var(--_accent); text-decoration: underline; }
 .older { display: block; inline-size: 100%; padding: 12px; text-align: center; color: var(--_accent); }
 
+.menu {
+  position: fixed; inset: auto; margin: 0; padding: 6px; inline-size: max-content; min-inline-size: 240px;
+  max-inline-size: calc(100vw - 12px); border: 1px solid var(--_border); border-radius: 10px; background: var(--_surface);
+  color: var(--_text); box-shadow: 0 12px 36px light-dark(#1a203033, #00000099);
+}
+.item {
+  display: flex; justify-content: space-between; gap: 24px; inline-size: 100%; padding: 8px 10px; min-block-size: 40px;
+  align-items: center; border-radius: 6px;
+}
+.item:hover, .item:focus-visible { background: var(--_raised); }
+.item:focus-visible { outline-offset: -2px; }
+.when { color: var(--_muted); font-size: 13px; white-space: nowrap; }
+
 .toasts {
-  position: fixed; inset: auto 0 0 auto; margin: 0; border: 0; background: none; color: var(--_text);
-  padding: 16px max(16px, env(safe-area-inset-right)) max(16px, env(safe-area-inset-bottom)) 16px;
+  position: fixed; inset-block: auto 0; inset-inline: auto 0; margin: 0; border: 0; background: none; color: var(--_text);
+  padding-block: 16px max(16px, env(safe-area-inset-bottom));
+  padding-inline: max(16px, env(safe-area-inset-left), env(safe-area-inset-right));
   inline-size: min(412px, 100vw); max-block-size: 100dvh; overflow-y: auto; flex-direction: column; gap: 10px;
   /* What shows between and beside the toasts can be used. */
   pointer-events: none;
@@ -114,7 +179,7 @@ h2 { font-size: 17px; font-weight: 650; }
 .toasts > * { pointer-events: auto; }
 .toasts:popover-open { display: flex; }
 .toast {
-  display: flex; flex: none; gap: 12px; padding: 12px 8px 12px 18px; background: var(--_surface);
+  display: flex; flex: none; gap: 12px; padding-block: 12px; padding-inline: 18px 8px; background: var(--_surface);
   border: 1px solid var(--_border); border-radius: var(--_radius); position: relative; overflow: hidden;
   box-shadow: 0 8px 28px light-dark(#1a203029, #00000080);
 }
@@ -139,7 +204,9 @@ h2 { font-size: 17px; font-weight: 650; }
   .toasts { inline-size: 100vw; padding-inline: 12px; }
   .quiet { min-inline-size: 40px; min-block-size: 40px; }
   .entry .actions { margin-block-start: -32px; }
-  .entry .meta { padding-inline-end: 88px; }
+  .entry .meta { padding-inline-end: 132px; }
+  .tab { min-block-size: 44px; }
+  .action { min-block-size: 40px; }
   .quiet svg { margin: auto; }
 }
 @media (prefers-reduced-motion: no-preference) {
@@ -148,6 +215,7 @@ h2 { font-size: 17px; font-weight: 650; }
   .connection[data-state="connecting"]::before { animation: pulse 1.2s ease-in-out infinite alternate; }
 }
 @media (forced-colors: active) {
+  .tab[aria-selected="true"] { border-block-end-color: Highlight; }
   :is(.entry[data-unread], .toast)::before { background: Highlight; }
   .badge { border: 1px solid; }
 }

@@ -138,14 +138,14 @@ function command(title, topic, payload) {
 
 /** @param {InboxNotification} notification */
 function showArrival(notification) {
-  const { title, message, type, priority, category, timestamp, alert } = notification;
+  const { id, title, message, type, priority, category, timestamp, alert } = notification;
   const wish = alert?.requires_acknowledgment && alert.state !== "acknowledged" ? "wants an acknowledgement" : "";
   const facts = [type, `priority ${priority}`, category, wish];
   part("waiting", HTMLElement).hidden = true;
   feed.prepend(
     element(
       "li",
-      { class: "arrival", "data-tone": tone(notification) },
+      { class: "arrival", "data-tone": tone(notification), "data-id": id },
       icon(type),
       element("h2", {}, title),
       element("time", { datetime: new Date(timestamp * 1000).toISOString() }, time.format(timestamp * 1000)),
@@ -203,6 +203,9 @@ part("token-form", HTMLElement).addEventListener("submit", (event) => {
   enter(part("token", HTMLTextAreaElement).value.trim());
 });
 when("carillon-notification", showArrival);
+when("carillon-recalled", (/** @type {{id: string}} */ { id }) => {
+  for (const arrival of feed.querySelectorAll("li")) if (arrival.dataset.id === id) arrival.remove();
+});
 when("carillon-status", showStatus);
 when("carillon-unread", (/** @type {{unread: number}} */ { unread }) => {
   document.title = unread ? `(${unread}) Carillon` : "Carillon";

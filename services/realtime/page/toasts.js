@@ -8,12 +8,14 @@
  * @module
  */
 
-import { button, element, focusSoon } from "./dom.js";
+import { button, element, focusSoon, setLanguage } from "./dom.js";
+import { actionButtons } from "./entry-actions.js";
 import { chips, mark, tone, wantsAcknowledgement } from "./entry.js";
 import { icon } from "./icons.js";
 
+/** @import { Press } from "./entry-actions.js" */
 /** @import { EntryActions } from "./entry.js" */
-/** @import { Labels } from "./labels.js" */
+/** @import { Language } from "./labels.js" */
 /** @import { InboxNotification } from "./types.js" */
 
 const STAY_MS = 7_000;
@@ -41,20 +43,24 @@ export class Toasts {
   #waiting = [];
   /** @type {Set<string>} Why nothing leaves at the moment. */
   #holds = new Set();
+  #language;
   #labels;
   #actions;
   #more = element("p", { class: "more" });
   #stopWatching = new AbortController();
 
   /**
-   * @param {Labels} labels
+   * @param {Language} language
    * @param {EntryActions} actions
    */
-  constructor(labels, actions) {
+  constructor(language, actions) {
+    const labels = language.inbox;
     this.#labels = labels;
     this.#actions = actions;
     // In the top layer neither a transformed header nor a z-index of the page can hide or move it.
     this.element = element("div", { class: "toasts", popover: "manual", role: "region", "aria-label": labels.toasts });
+    this.element.lang = language.tag;
+    this.#language = language;
     this.element.append(this.#more);
     this.#holdWhile("pointer", this.element, "pointerenter", "pointerleave");
     this.#holdWhile("focus", this.element, "focusin", "focusout");
@@ -140,6 +146,10 @@ export class Toasts {
       element("p", { class: "message" }, notification.message),
       element("div", { class: "meta" }, ...chips(notification, labels)),
     );
+    /** @type {Press} */
+    const press = (action, event) => this.#actions.press(notification, action, event);
+    const choices = actionButtons(notification, labels, press);
+    if (choices.length > 0) content.append(element("div", { class: "choices" }, ...choices));
     if (wantsAcknowledgement(notification)) {
       const acknowledge = () => this.#actions.acknowledge(notification);
       const seen = button(labels.acknowledge, "primary acknowledge", acknowledge);
@@ -152,6 +162,8 @@ export class Toasts {
       content,
       button(labels.dismiss, "quiet dismiss", () => this.dismiss(notification.id), icon("close")),
     );
+    // Each toast and not all together: in which corner they stand is the page's affair.
+    setLanguage(made, this.#language);
     made.addEventListener("keydown", (event) => {
       if (event.key !== "Escape") return;
       event.stopPropagation();

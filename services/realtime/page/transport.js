@@ -23,7 +23,7 @@
  */
 
 /** EventSource hands out named events only to listeners of that name. */
-const FRAME_TYPES = ["hello", "notification", "unread", "status", "gap"];
+const FRAME_TYPES = ["hello", "notification", "unread", "recalled", "status", "gap"];
 /** Above this much unsent data the peer is not reading, and a frame would only grow the buffer. */
 const SEND_BUFFER_BYTES = 64 * 1024;
 

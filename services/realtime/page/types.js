@@ -26,6 +26,17 @@
 /** @typedef {"open" | "acknowledged" | "resolved" | "ended"} AlertState "ended": too long ago to be known. */
 
 /**
+ * What a person can do with a notification; at most three of them.
+ *
+ * @typedef {object} Action
+ * @property {string} id
+ * @property {string} label
+ * @property {string} [url] Where it leads. Without one, pressing it is told to the publisher alone.
+ * @property {string | boolean} [topic]
+ * @property {string} [style] "primary" for the one that most people will want.
+ */
+
+/**
  * One entry of a user's inbox.
  *
  * @typedef {object} InboxNotification
@@ -40,7 +51,14 @@
  * @property {boolean} read
  * @property {string[]} [channels]
  * @property {Alert | null} [alert]
+ * @property {boolean} [silent] Nothing is to draw attention to it.
+ * @property {string} [tenant]
+ * @property {Action[]} [actions]
+ * @property {string} [acted] The id of the action that this person pressed.
+ * @property {number} [snoozed_until] Epoch seconds; in the past for an entry that has come back.
  */
+
+/** @typedef {{name: string | null, unread: number}} CategoryCount The name is null for entries without a category. */
 
 /**
  * @typedef {object} InboxPage
@@ -48,9 +66,10 @@
  * @property {InboxNotification[]} [unanswered] Alerts that wait for an answer, however old, newest first.
  * @property {number} unread
  * @property {string} cursor
+ * @property {CategoryCount[]} [categories] Those of the whole inbox, whatever was asked for.
  */
 
-/** @typedef {"unread" | "read" | "archived"} InboxState */
+/** @typedef {"unread" | "read" | "archived" | "snoozed"} InboxState */
 
 /**
  * Which entries of the inbox to read.
@@ -58,7 +77,14 @@
  * @typedef {object} InboxQuery
  * @property {number} [limit]
  * @property {string} [before] The id of the oldest notification read so far.
- * @property {InboxState} [state] All but the archived ones when left out.
+ * @property {InboxState} [state] All but the archived and the snoozed ones when left out.
+ * @property {string | null | (string | null)[]} [category] Of these categories alone; null is for none.
+ */
+
+/**
+ * When a snoozed entry comes back: at a time (epoch seconds, or RFC 3339), or after a duration such as "2h".
+ *
+ * @typedef {{until: number | string} | {for: string}} Snooze
  */
 
 /** @typedef {{realtime: boolean, email: boolean, sms: boolean, push: boolean}} Preferences */
@@ -75,6 +101,7 @@
 /** @typedef {{type: "notification", cursor?: string, notification: InboxNotification}} NotificationFrame */
 /** @typedef {{type: "unread", unread: number}} UnreadFrame */
 /** @typedef {{type: "gap"}} GapFrame */
+/** @typedef {{type: "recalled", id: string}} RecalledFrame The notification was taken back: it is in no list any more. */
 
 /**
  * The state of the publisher's system, as its operators describe it.
@@ -89,10 +116,11 @@
 /** @typedef {{type: "pong"}} PongFrame */
 /** @typedef {{type: "error", code: string, message: string}} ErrorFrame A client frame that could not be done. */
 
-/** @typedef {HelloFrame | NotificationFrame | UnreadFrame | GapFrame | StatusFrame} AnnouncingFrame */
+/** @typedef {HelloFrame | NotificationFrame | UnreadFrame | GapFrame | RecalledFrame | StatusFrame} AnnouncingFrame */
 /** @typedef {AnnouncingFrame | PongFrame | ErrorFrame} ServerFrame */
 
-/** @typedef {{type: "read", id: string} | {type: "acknowledge", alert_id: string} | {type: "focus", focused: boolean} | {type: "ping"}} ClientFrame */
+/** @typedef {{type: "read", id: string} | {type: "acknowledge", alert_id: string} | {type: "act", id: string, action: string}} EntryFrame */
+/** @typedef {EntryFrame | ({type: "snooze", id: string} & Snooze) | {type: "focus", focused: boolean} | {type: "ping"}} ClientFrame */
 
 /** @typedef {"websocket" | "sse"} TransportName */
 
@@ -121,8 +149,9 @@
  * @typedef {object} ClientEvents
  * @property {StateChange} state
  * @property {{session_id: string}} hello
- * @property {{notification: InboxNotification, late: boolean}} notification Once for each id, in the server's order;
- *   `late` for one that was read from the inbox after a gap.
+ * @property {{notification: InboxNotification, late: boolean}} notification Once for each id, in the server's order, and
+ *   once more when it comes back from being snoozed; `late` for one that was read from the inbox after a gap.
+ * @property {{id: string}} recalled A notification was taken back by its publisher.
  * @property {{unread: number}} unread
  * @property {StatusFrame} status
  * @property {{code: string}} error A frame that was sent could not be done.

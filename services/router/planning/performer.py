@@ -23,7 +23,7 @@ from services.router.planning.tasks import (
 )
 from services.router.planning.telling import tell_planned
 from shared.core.clock import Clock
-from shared.core.errors import CarillonError
+from shared.core.errors import CarillonError, Reason
 from shared.core.model import Notification, State
 from shared.core.topics import Topics
 from shared.ledger.jobs import jobs_of
@@ -33,6 +33,9 @@ from shared.store.keys import new_notification_id, shard_of_id
 from shared.telemetry import metrics, tracing
 
 log = logging.getLogger(__name__)
+
+# As in a channel's lane, what waits is not sent any more once its alert was answered.
+_ANSWERED: frozenset[str] = frozenset({AlertState.ACKNOWLEDGED, AlertState.RESOLVED})
 
 
 class Performer:
@@ -65,6 +68,8 @@ class Performer:
         of_alert = isinstance(what, Escalation) or (isinstance(what, Plan) and what.alert_type is not None)
         if of_alert and claim.alert != AlertState.OPEN:
             return Outcome(State.DELIVERED, provider="router")
+        if isinstance(what, Recheck | Fold) and claim.alert in _ANSWERED:
+            return Outcome(State.SUPPRESSED, Reason(claim.alert), provider="router")
         match what:
             case Plan():
                 rows = await self._planner.rows_now(notification, what, task.expires_ms, task.due_ms)

@@ -33,6 +33,9 @@ from shared.ledger.ledger import NO_POLICY, NewRow
 Texts = Callable[[Channel, Person], Content | None]
 """Says what a channel says to somebody in place of the notification's own content; None for nothing else."""
 
+# A notification without a deadline waits so long at most: somebody may be away for good.
+HELD_MOST_MS = 31 * 24 * 3600 * 1000
+
 _ANYBODY = People(user_ids=())
 
 
@@ -149,8 +152,8 @@ class _Writer:
         return self._ended(channel, State.SUPPRESSED, why.reason, why)
 
     def held(self, channel: Channel, hold: Hold, lifetime_ms: int) -> NewRow:
-        deadline_ms = self._notification.deadline_ms
-        if deadline_ms is not None and hold.until_ms >= deadline_ms:
+        deadline_ms = self._notification.deadline_ms or self._notification.accepted_ms + HELD_MOST_MS
+        if hold.until_ms >= deadline_ms:
             # Now, and not at the deadline: there is nothing more to wait for.
             return self._ended(channel, State.EXPIRED, Reason.EXPIRED, hold)
         what = Recheck(

@@ -8,7 +8,7 @@ from shared.core.topics import Kind
 # A level of a topic for each parameter.
 LEVELS: Mapping[str, str] = {
     "publisher": "shop",
-    "category": "comments",
+    "category": "orders",
     "tenant": "acme",
     "user_id": "alice",
     "group_id": "operators",
@@ -26,11 +26,11 @@ EXAMPLES: Mapping[Kind, tuple[dict[str, Any], ...]] = {
     ),
     Kind.DIRECTORY_CATEGORY: (
         {
-            "title": "Comments",
+            "title": "Orders",
             "policy": "opt_out",
             "channels": {"email": True, "push": True},
             "priority_at_most": "high",
-            "throttle": {"limit": 5, "per": "1h", "then": "fold", "key": "data.thread"},
+            "throttle": {"limit": 5, "per": "1h", "then": "fold", "key": "data.order"},
             "digest": {"window": "10m", "mode": "sliding", "at_most": "1h", "first": "now", "channels": ["email"]},
         },
     ),
@@ -40,7 +40,7 @@ EXAMPLES: Mapping[Kind, tuple[dict[str, Any], ...]] = {
             "timezone": "Europe/Paris",
             "locale": "fr",
             "brand": {"name": "Acme", "logo_url": "https://acme.example/logo.png", "colour": "#0a7cff"},
-            "categories": {"comments": {"channels": {"email": False}}},
+            "categories": {"orders": {"channels": {"email": False}}},
         },
     ),
     Kind.DIRECTORY_USER: (
@@ -119,7 +119,7 @@ EXAMPLES: Mapping[Kind, tuple[dict[str, Any], ...]] = {
     ),
     Kind.EMAIL_BATCH: (
         {
-            "category": "news",
+            "priority": "low",
             "emails": [
                 {"to": "alice@example.com", "subject": "News", "body": "Hello Alice"},
                 {"to": "bob@example.com", "subject": "News", "body": "Hello Bob"},

@@ -22,12 +22,14 @@ local function text(number)
   return string.format('%.0f', number)
 end
 
+local now_text = text(now)
+
 if writes then
   redis.call('ZREMRANGEBYSCORE', entries, '-inf', text(begin))
 end
 local counted = redis.call('ZCOUNT', entries, '(' .. text(begin), '+inf')
 local latest = tonumber(redis.call('ZRANGE', entries, -1, -1, 'WITHSCORES')[2] or 0)
-local reserved = latest > now and redis.call('ZCOUNT', entries, '(' .. text(now), '+inf') or 0
+local reserved = latest > now and redis.call('ZCOUNT', entries, '(' .. now_text, '+inf') or 0
 
 -- The times in their order, once they are needed, and the first of them that still matters to the next search.
 local times, from
@@ -79,13 +81,13 @@ end
 
 local function add(name, at)
   if writes then
-    redis.call('ZADD', entries, text(at), name)
+    redis.call('ZADD', entries, at == now and now_text or text(at), name)
   else
     taken[name] = at
   end
-  has_added, counted, latest = true, counted + 1, math.max(latest, at)
+  has_added, counted = true, counted + 1
   if at > now then
-    reserved = reserved + 1
+    reserved, latest = reserved + 1, math.max(latest, at)
   end
   if times then
     local place = #times + 1
@@ -108,7 +110,7 @@ end
 
 local function refuse(name)
   if writes then
-    redis.call('ZADD', refusals, text(now), name)
+    redis.call('ZADD', refusals, now_text, name)
   else
     refused[name] = now
   end

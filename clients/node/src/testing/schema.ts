@@ -70,7 +70,8 @@ const TYPES: { readonly [type: string]: (value: unknown) => boolean } = {
   string: (value) => typeof value === "string",
   boolean: (value) => typeof value === "boolean",
   number: (value) => typeof value === "number",
-  integer: (value) => Number.isInteger(value),
+  // What is larger may have been written with an exponent: the router takes that for a number and not for a whole one.
+  integer: (value) => Number.isSafeInteger(value),
   array: Array.isArray,
   object: isObject,
 };
