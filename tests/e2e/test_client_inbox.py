@@ -219,6 +219,19 @@ async def test_component_keeps_its_connection_over_renders_and_leaves_nothing_be
         await expect(page.locator("h1")).to_contain_text("2 ")
 
 
+async def test_language_is_fetched_when_it_is_wanted(site: Site, browser: Browser) -> None:
+    other = block(_RECIPE, "jsx").replace("<CarillonInbox ", '<CarillonInbox locale="ar" ')
+    site.build(**{"src/main.jsx": other, "index.html": block(_RECIPE, "html")})
+    languages = {path.name.partition("-")[0] for path in (site.folder / "dist/assets").glob("??-*.js")}
+    assert {"ar", "de", "ja"} < languages
+    user = await site.system.person("reader")
+    async with site.served(user) as address, window(browser, address) as page:
+        await expect(page.locator("carillon-inbox .panel")).to_have_attribute("dir", "rtl")
+        loaded = "performance.getEntriesByType('resource').map(({ name }) => name.split('/').at(-1))"
+        fetched: list[str] = await page.evaluate(loaded)
+        assert languages & {name.partition("-")[0] for name in fetched} == {"ar"}
+
+
 async def test_page_that_a_server_rendered_goes_live(site: Site, browser: Browser) -> None:
     shop = f"""
         import {{ CarillonInbox, useUnreadCount }} from "@carillon/inbox/react";
