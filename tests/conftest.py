@@ -30,6 +30,7 @@ from carillon.local.servers import LocalServer, find_server, local_broker, local
 from carillon.local.stack import Stack
 from sandbox.server import Options, Sandbox, running
 from tests import warm_start
+from tests.client_inbox_build import Packed, pack
 from tests.client_node_build import build
 from tests.node_packages import NotInstalled, install
 from tests.redis_sets import ClusterSet
@@ -198,6 +199,13 @@ def node_client_package(pytestconfig: pytest.Config, tmp_path_factory: pytest.Te
     """The Node client, built in a folder of its own; see ``tests.client_node_build``."""
     with _needing_npm():
         return build(pytestconfig.rootpath / ".pytest_cache" / "node", tmp_path_factory.mktemp("clients"))
+
+
+@pytest.fixture(scope="session")
+def inbox_package(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Packed:
+    """The package ``@carillon/inbox``; see ``tests.client_inbox_build``."""
+    with _needing_npm():
+        return pack(pytestconfig.rootpath / ".pytest_cache" / "node", tmp_path_factory.mktemp("inbox"))
 
 
 @contextmanager

@@ -8,9 +8,9 @@
  * @module
  */
 
-export const BASE_STYLE = new CSSStyleSheet();
+import { styleSheet } from "./custom-element.js";
 
-BASE_STYLE.replaceSync(`
+export const BASE_STYLE = styleSheet(`
 :host {
   --_accent: var(--carillon-accent, light-dark(#3157c8, #93b1ff));
   --_on-accent: var(--carillon-on-accent, light-dark(#ffffff, #10182c));

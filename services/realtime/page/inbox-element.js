@@ -12,6 +12,7 @@
 import { BASE_STYLE } from "./base-style.js";
 import { CarillonClient } from "./carillon.js";
 import { CategoryTabs } from "./category-tabs.js";
+import { define, ElementBase } from "./custom-element.js";
 import { setLanguage } from "./dom.js";
 import { isLink } from "./entry-actions.js";
 import { isSnoozed, wantsAcknowledgement } from "./entry.js";
@@ -31,7 +32,7 @@ const TICK_MS = 30_000;
 /** Several changes made elsewhere come as several counts; one re-read answers them all. */
 const REREAD_AFTER_MS = 300;
 
-export class CarillonInbox extends HTMLElement {
+export class CarillonInbox extends ElementBase {
   static observedAttributes = ["url", "token", "locale"];
 
   /** @type {TokenSource | null} */
@@ -547,4 +548,4 @@ export class CarillonInbox extends HTMLElement {
   }
 }
 
-customElements.define("carillon-inbox", CarillonInbox);
+define("carillon-inbox", CarillonInbox);

@@ -5,9 +5,9 @@
  * @module
  */
 
-export const INBOX_STYLE = new CSSStyleSheet();
+import { styleSheet } from "./custom-element.js";
 
-INBOX_STYLE.replaceSync(`
+export const INBOX_STYLE = styleSheet(`
 :host {
   display: inline-block;
   position: relative;

@@ -11,6 +11,7 @@
 import { CarillonError } from "./api.js";
 import { BASE_STYLE } from "./base-style.js";
 import { CarillonClient } from "./carillon.js";
+import { define, ElementBase } from "./custom-element.js";
 import { button, element } from "./dom.js";
 import { PREFERENCES_LABELS } from "./labels.js";
 import { PREFERENCES_STYLE } from "./preferences-style.js";
@@ -24,7 +25,7 @@ import { WebPush } from "./web-push.js";
 /** @typedef {keyof Preferences} ChannelName */
 const CHANNELS = /** @type {const} */ (["realtime", "email", "sms", "push"]);
 
-export class CarillonPreferences extends HTMLElement {
+export class CarillonPreferences extends ElementBase {
   static observedAttributes = ["url", "token", "worker"];
 
   /** @type {TokenSource | null} */
@@ -238,4 +239,4 @@ export class CarillonPreferences extends HTMLElement {
   }
 }
 
-customElements.define("carillon-preferences", CarillonPreferences);
+define("carillon-preferences", CarillonPreferences);

@@ -5,9 +5,9 @@
  * @module
  */
 
-export const PREFERENCES_STYLE = new CSSStyleSheet();
+import { styleSheet } from "./custom-element.js";
 
-PREFERENCES_STYLE.replaceSync(`
+export const PREFERENCES_STYLE = styleSheet(`
 :host { display: grid; gap: 16px; }
 fieldset { border: 0; margin: 0; padding: 0; min-inline-size: 0; }
 legend, h3 { padding: 0; margin: 0; font-size: 15px; font-weight: 650; }
