@@ -29,7 +29,7 @@ from redis.exceptions import ResponseError
 from shared.core.errors import PROVIDER_AWAY, AttemptOutcome, Reason
 from shared.core.model import Channel, Notification, Priority, Row, State
 from shared.core.topics import PLAIN_PUBLISHER
-from shared.ledger.rows import ATTEMPTS_KEPT, attempt_text, is_readable, letter_of, spec_field, state_of
+from shared.ledger.rows import ATTEMPTS_KEPT, attempt_text, is_readable, letter_of, spec_field, state_of, told_as
 from shared.store.keys import IDEMPOTENCY_WINDOW_S, PACKET_WINDOW_S, SHARDS, Keys, shard_of_id
 from shared.store.replies import object_or_none, pairs, read_object
 from shared.store.store import Store, each, load_script
@@ -417,12 +417,12 @@ class Cancelled:
     """What a cancellation ended.
 
     Attributes:
-        ended: lane and recipient of each row that ended now.
+        ended: of each row that ended now its lane, and by which channel it would have told whom.
         still_open: rows that are in somebody's hands, or were too many to end at once; those end when claimed.
         events: the publisher wanted to be told of each step.
     """
 
-    ended: tuple[tuple[str, str | None], ...]
+    ended: tuple[tuple[str, str, str | None], ...]
     still_open: int
     events: bool
 
@@ -736,7 +736,7 @@ class Ledger:
             answers += [found for found in await asyncio.gather(*some) if found[0] != b"unknown"]
         return Cancelled(
             tuple(
-                (lane.decode(), read_object(spec).get("recipient"))
+                (lane.decode(), *told_as(lane.decode(), spec))
                 for _, _, *ended in answers
                 for lane, spec in pairs(ended)
             ),

@@ -13,7 +13,7 @@ from typing import NamedTuple, Self
 from shared.core.clock import from_epoch_ms
 from shared.core.errors import Reason
 from shared.core.model import READABLE_VERSION, Priority, State
-from shared.store.replies import object_or_none
+from shared.store.replies import object_or_none, read_object
 
 # Attempts whose outcome is kept per row; later ones overwrite the oldest, so that a delivery which is tried for a day
 # does not grow without bound.
@@ -184,6 +184,20 @@ class Confirmation:
         """Read what ``shared/ledger/lua/confirm.lua`` writes; of a damaged one, as much as there is."""
         outcome, code, provider_id, at_ms = _fields(text, 4)
         return cls(outcome, code, provider_id, moment(at_ms) or from_epoch_ms(0))
+
+
+def told_as(lane: str, spec: bytes) -> tuple[str, str | None]:
+    """Return by which channel a row would tell whom: of what the router holds for a person, too.
+
+    Args:
+        spec: the row's JSON text, perhaps damaged.
+    """
+    said = read_object(spec)
+    what = said.get("what")
+    if isinstance(what, dict) and isinstance(what.get("channel"), str) and isinstance(what.get("user_id"), str):
+        return what["channel"], what["user_id"]
+    recipient = said.get("recipient")
+    return lane, recipient if isinstance(recipient, str) else None
 
 
 def member_of(lane: str, notification_id: str, key: str) -> str:

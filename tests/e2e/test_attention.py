@@ -10,6 +10,8 @@ import pytest
 import pytest_asyncio
 
 from carillon.local.stack import Stack
+from shared.mqtt.address import BrokerAddress
+from shared.mqtt.connection import Broker
 from shared.store.keys import Keys
 from shared.store.store import Store
 from tests.command_line import CommandLine
@@ -168,3 +170,19 @@ async def test_explain_says_it_before_and_writes_nothing(attentive: System) -> N
     }  # fmt: skip
     refused = await carillon("explain", topic, "{}")
     assert (refused.status, "message" in refused.err) == (1, True)
+
+
+async def test_what_is_held_and_cancelled_is_told_by_its_own_channel(attentive: System) -> None:
+    until = datetime.now(UTC) + timedelta(hours=1)
+    person = await user(attentive, snooze_until=until.isoformat())
+    async with Broker(BrokerAddress.parse(attentive.stack.broker.url), f"events-{person}") as broker:
+        await broker.subscribe("notifications/events/#")
+        held = await tell(attentive, person, "x", title="held", priority="high", events=True)
+        await attentive.publish(f"notifications/cancel/{held}", {})
+        told: list[tuple[str, str | None]] = []
+        while ("suppressed", "email") not in told:
+            for incoming in await broker.take(10, 1_000_000):
+                said = json.loads(incoming.payload)
+                if incoming.topic.endswith(held):
+                    told.append((said["state"], said.get("channel")))
+    assert told.count(("suppressed", "email")) == 1

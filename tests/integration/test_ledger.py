@@ -362,7 +362,7 @@ async def test_a_cancellation_ends_what_has_not_left(ledger: Ledger) -> None:
     in_hand = await claim(ledger, accepted, "email:0")
     cancelled = await ledger.cancel(accepted.notification.id)
     assert cancelled is not None
-    assert sorted(cancelled.ended) == [("email", "1"), ("email", "2")]
+    assert sorted(cancelled.ended) == [("email", "email", "1"), ("email", "email", "2")]
     assert cancelled.still_open == 1
     assert (await claim(ledger, accepted, "email:1")).verdict == "ended"
     assert await ledger.finish(in_hand, DELIVERED) == "finished"

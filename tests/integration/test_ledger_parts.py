@@ -127,7 +127,11 @@ async def test_a_cancellation_of_the_whole_ends_every_part_and_no_part_follows(f
     (held,) = await fan_outs.ledger.claim([(whole.id, "fan_out:b")], LEASE)
     cancelled = await fan_outs.ledger.cancel(whole.id)
     assert cancelled is not None
-    assert sorted(cancelled.ended, key=str) == [("push", "user1"), ("push", "user2"), ("router", None)]
+    assert sorted(cancelled.ended, key=str) == [
+        ("push", "push", "user1"),
+        ("push", "push", "user2"),
+        ("router", "router", None),
+    ]
     assert cancelled.still_open == 1
     late = whole.model_copy(update={"id": new_notification_id(shard_of_id(whole.id)), "part_of": whole.id})
     rows = [delivery("push:user3", recipient="user3")]

@@ -93,7 +93,7 @@ async def test_what_was_delivered_is_taken_back_and_the_rest_is_stopped(recalls:
         await end(recalls.ledger, notification_id, key)
     found = await recalls.recall(notification_id)
     assert counts(found) == (1, {"realtime": 1, "push": 1}, {"email": 1})
-    assert found.cancelled.ended == (("sms", "anna"),)
+    assert found.cancelled.ended == (("sms", "sms", "anna"),)
     (due,) = [rows for _, rows in found.due]
     written = {new.row.key: new.row for new in due}
     assert set(written) == {f"realtime:anna{RECALL}", f"push:anna{RECALL}"}

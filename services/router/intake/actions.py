@@ -192,15 +192,15 @@ class Actions:
             raise _unknown("notification_id")
         state, reason = State.SUPPRESSED, Reason.CANCELLED
         messages: list[Message] = []
-        for lane, recipient in cancelled.ended:
-            if lane == ROUTER_LANE:
-                continue
-            metrics.deliveries.labels(lane, state, reason).inc()
-            if cancelled.events:
+        for lane, channel, recipient in cancelled.ended:
+            if lane != ROUTER_LANE:
+                metrics.deliveries.labels(lane, state, reason).inc()
+            # The router's own plans tell nobody; what it holds for a person does.
+            if cancelled.events and channel != ROUTER_LANE:
                 messages.append(
                     event(
                         self._topics, notification_id, state, self._clock,
-                        channel=lane, recipient=recipient, reason=reason,
+                        channel=channel, recipient=recipient, reason=reason,
                     )
                 )  # fmt: skip
         return messages

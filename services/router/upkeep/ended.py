@@ -10,6 +10,7 @@ from shared.core.topics import Topics
 from shared.ledger.events import event, step_of
 from shared.ledger.jobs import Message
 from shared.ledger.ledger import ROUTER_LANE, EndedRow
+from shared.ledger.rows import told_as
 from shared.store.replies import read_object
 from shared.telemetry import metrics
 
@@ -23,16 +24,16 @@ def tell_ended(topics: Topics, ended: Collection[EndedRow], clock: Clock) -> lis
         if row.lane != ROUTER_LANE or row.reason is Reason.UNREADABLE:
             metrics.deliveries.labels(row.lane, row.state, row.reason).inc()
         notification = read_object(row.content)
-        if row.lane != ROUTER_LANE and notification.get("events") is True:
+        channel, recipient = told_as(row.lane, row.spec)
+        if channel != ROUTER_LANE and notification.get("events") is True:
             whole = str(notification.get("part_of") or row.notification_id)
-            recipient = read_object(row.spec).get("recipient")
             messages.append(
                 event(
                     topics,
                     whole,
                     step_of(row.key, row.state),
                     clock,
-                    channel=row.lane,
+                    channel=channel,
                     recipient=recipient,
                     reason=row.reason,
                 )
