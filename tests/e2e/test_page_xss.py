@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from urllib.parse import quote
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, expect
@@ -60,6 +61,10 @@ async def send_all(system: System, user: str, texts: Iterable[str]) -> None:
         payload = {
             "title": title, "message": text, "type": text, "category": text[:60],
             "data": {"url": text, "html": text, text[:60]: {"nested": [text]}},
+            "actions": [
+                {"id": "press", "label": title, "topic": title[:60]},
+                {"id": "go", "label": title, "url": f"https://example.com/?{quote(text)}#{quote(text)}"},
+            ],
         }  # fmt: skip
         async with room:
             receipt = await system.publish(f"notifications/realtime/user/{user}", payload)

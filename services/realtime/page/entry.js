@@ -117,7 +117,7 @@ export class EntryRow {
   #buttons = element("div", { class: "actions" });
   #choices = element("div", { class: "choices" });
   #shownChoices = "";
-  #comesBack = element("span", { class: "comes-back" });
+  #comesBack = element("p", { class: "comes-back" });
   #acknowledge;
   #acknowledged = element("span", { class: "acknowledged" });
   #markUnread;
@@ -165,7 +165,8 @@ export class EntryRow {
         ...about(notification, labels),
         ...(url ? [url] : []),
         this.#choices,
-        element("div", { class: "meta" }, ...chips(notification, labels), this.#comesBack, this.#time),
+        this.#comesBack,
+        element("div", { class: "meta" }, ...chips(notification, labels), this.#time),
         this.#buttons,
       ),
     );

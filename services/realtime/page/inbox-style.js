@@ -115,7 +115,9 @@ h2 { font-size: 17px; font-weight: 650; }
 .link { display: inline-block; margin-block-start: 4px; color: var(--_accent); overflow-wrap: anywhere; }
 .meta { display: flex; flex-wrap: wrap; align-items: center; gap: 4px 8px; margin-block-start: 6px; min-block-size: 24px; }
 .entry .meta { padding-inline-end: 108px; }
-.comes-back { display: inline-flex; align-items: center; gap: 4px; color: var(--_accent); font-size: 13px; }
+.comes-back {
+  display: flex; align-items: center; gap: 4px; margin-block-start: 4px; color: var(--_accent); font-size: 13px;
+}
 .comes-back svg { inline-size: 16px; block-size: 16px; }
 .meta time { color: var(--_muted); font-size: 13px; }
 .chip {

@@ -104,6 +104,15 @@ function commands(user) {
   return [
     command("A notification for you", mine, { title: "Hello", message: "It works." }),
     command("A critical one", mine, { message: "The build is broken.", type: "error", priority: "critical" }),
+    command("One to decide", mine, {
+      title: "Expense report",
+      message: "Lisbon, 2 nights.",
+      category: "approvals",
+      actions: [
+        { id: "approve", label: "Approve", topic: true, style: "primary" },
+        { id: "decline", label: "Decline", topic: true },
+      ],
+    }),
     command("The system status", "notifications/system/status", {
       message: "Search is slow.",
       status: "degraded",
