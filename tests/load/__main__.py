@@ -19,6 +19,7 @@ from statistics import median
 
 from carillon.local.stack import Stack
 from tests.load.at_rest import audit_deep, measure_at_rest, schedule
+from tests.load.attention import measure_digest, measure_stages
 from tests.load.backlog import RELAY_S, measure_backlog, percentiles, slow_relay
 from tests.load.directory_size import measure_broadcast_writes
 from tests.load.http_publish import LATENCY_PER_SECOND, measure_http
@@ -209,10 +210,28 @@ async def backlog(options: Namespace) -> list[str]:
     ]
 
 
+async def attention(options: Namespace) -> list[str]:
+    """Measure what it costs to decide for people, and a digest for many at one time."""
+    async with running("router") as stack:
+        plain, attentive, ratio = await measure_stages(stack, options.notifications // 2, ROUNDS)
+    async with slow_relay() as (relay, settings), running("router", "email", settings=settings) as stack:
+        found = await measure_digest(stack, relay, options.digests, options.seconds)
+    after = f"{attentive.per_second:,.0f} / s, {attentive.cpu_us:,.0f} µs"
+    return [
+        f"| user notifications without a category | {plain.per_second:,.0f} / s, {plain.cpu_us:,.0f} µs |",
+        f"| with category, choices, throttle and quiet hours | {after} |",
+        f"| with to without, median of {ROUNDS} rounds in turn | {ratio:.2f} |",
+        f"| {found.people:,} mails to a relay that takes {RELAY_S * 1000:.0f} ms | {found.mail_per_second:,.0f} / s |",
+        f"| a digest of {found.people:,} people that closes at one minute | {found.drain_per_second:,.0f} / s |",
+        f"| a critical mail while nothing else is to do | {percentiles(found.idle_ms)} |",
+        f"| a critical mail while the digests leave | {percentiles(found.drain_ms)} |",
+    ]
+
+
 PARTS: dict[str, Callable[[Namespace], Awaitable[list[str]]]] = {
     "intake": intake, "http": http, "latency": latency, "half_rate": half_rate, "sessions": sessions,
     "broadcast": broadcast, "mail": mail, "push": push, "publishers": publishers, "wait": wait, "at_rest": at_rest,
-    "backlog": backlog,
+    "backlog": backlog, "attention": attention,
 }  # fmt: skip
 
 
@@ -237,6 +256,7 @@ def main() -> None:
     )
     parser.add_argument("--scheduled", type=int, default=1_000_000, help="scheduled deliveries for the store at rest")
     parser.add_argument("--backlog", type=int, default=100_000, help="mails that wait at a slow relay")
+    parser.add_argument("--digests", type=int, default=10_000, help="people whose digest closes at one minute")
     options = parser.parse_args()
     load = os.getloadavg()[0]
     sys.stdout.write(

@@ -106,15 +106,15 @@ async def slow_relay() -> AsyncIterator[tuple[SlowRelay, Mapping[str, str]]]:
 async def measure_backlog(stack: Stack, relay: SlowRelay, mails: int, seconds: float) -> Backlog:
     """Publish mails faster than the relay takes them, and watch for so long while they wait."""
     async with Publisher(stack.broker.url) as publisher:
-        idle_ms = await _probe_for(publisher, relay, seconds)
+        idle_ms = await probe_for(publisher, relay, seconds)
         began_s = time.perf_counter()
         async with asyncio.TaskGroup() as group:
             flood = group.create_task(_flood(publisher, mails), name="flood")
             publishing_ms: list[float] = []
             while not flood.done():
-                publishing_ms += await _probe_for(publisher, relay, _PROBE_EVERY_S)
+                publishing_ms += await probe_for(publisher, relay, _PROBE_EVERY_S)
         publish_s = time.perf_counter() - began_s
-        waiting_ms = await _probe_for(publisher, relay, seconds)
+        waiting_ms = await probe_for(publisher, relay, seconds)
     return Backlog(
         mails,
         relay.taken,
@@ -131,12 +131,12 @@ async def _flood(publisher: Publisher, mails: int) -> None:
 
     async def publish(first: int) -> None:
         async with places:
-            await publisher.publish("notifications/email/batch", _batch(first, min(_BATCH, mails - first)))
+            await publisher.publish("notifications/email/batch", batch(first, min(_BATCH, mails - first)))
 
     await asyncio.gather(*(publish(first) for first in range(0, mails, _BATCH)))
 
 
-async def _probe_for(publisher: Publisher, relay: SlowRelay, seconds: float) -> list[float]:
+async def probe_for(publisher: Publisher, relay: SlowRelay, seconds: float) -> list[float]:
     """Send a critical mail every now and then; return how long each took to the relay, ms."""
     found: list[float] = []
     until_s = time.perf_counter() + seconds
@@ -152,7 +152,7 @@ async def _probe_for(publisher: Publisher, relay: SlowRelay, seconds: float) -> 
     return found
 
 
-def _batch(first: int, count: int) -> Mapping[str, object]:
+def batch(first: int, count: int) -> Mapping[str, object]:
     emails = [
         {"to": f"user{number}@example.com", "subject": "Deployed", "body": _TEXT, "priority": "high"}
         for number in range(first, first + count)

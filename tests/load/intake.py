@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -21,15 +21,13 @@ USERS = 1_000
 # What a publisher keeps outstanding at most.
 OUTSTANDING = 500
 
-_BODY = json.dumps(
-    {
-        "title": "New Message",
-        "message": "You have a new message",
-        "type": "message",
-        "priority": "normal",
-        "data": {"message_id": "msg_456", "sender": "john_doe"},
-    }
-)
+_SAID: Mapping[str, object] = {
+    "title": "New Message",
+    "message": "You have a new message",
+    "type": "message",
+    "priority": "normal",
+    "data": {"message_id": "msg_456", "sender": "john_doe"},
+}
 _RECEIPTS = "receipts/bench/1"
 _TOPICS = Topics()
 
@@ -51,8 +49,8 @@ async def measure_intake(stack: Stack, notifications: int) -> Rate:
             await publisher.publish(topic, json.dumps({"email": f"user{number}@example.com"}))
         topics = [_TOPICS.publish(Kind.REALTIME_USER, f"user{number}") for number in range(USERS)]
         # The first ones find caches cold and scripts not loaded.
-        await _exchange(publisher, topics, 500)
-        return await _rate(publisher, topics, notifications, stack.child("router").pid)
+        await exchange(publisher, topics, 500)
+        return await rate_of(publisher, topics, notifications, stack.child("router").pid)
 
 
 async def measure_bare_loop(stack: Stack, notifications: int) -> Rate:
@@ -73,27 +71,33 @@ async def measure_bare_loop(stack: Stack, notifications: int) -> Rate:
                 draining = group.create_task(_drain(sink), name="sink")
                 await loop.start()
                 try:
-                    await _exchange(publisher, ["bare/in"], 500)
-                    rate = await _rate(publisher, ["bare/in"], notifications, loop.pid)
+                    await exchange(publisher, ["bare/in"], 500)
+                    rate = await rate_of(publisher, ["bare/in"], notifications, loop.pid)
                 finally:
                     await loop.stop()
                     draining.cancel()
     return rate
 
 
-async def _rate(publisher: Broker, topics: list[str], notifications: int, pid: int | None) -> Rate:
+async def rate_of(publisher: Broker, topics: list[str], notifications: int, pid: int | None, **said: object) -> Rate:
+    """Publish so many notifications, and return the rate at which they are answered; ``said`` as for ``exchange``."""
     cpu_before_s, started_s = cpu_s(pid), time.perf_counter()
-    await _exchange(publisher, topics, notifications)
+    await exchange(publisher, topics, notifications, **said)
     took_s = time.perf_counter() - started_s
     return Rate(notifications / took_s, (cpu_s(pid) - cpu_before_s) / notifications * 1e6)
 
 
-async def _exchange(publisher: Broker, topics: list[str], count: int) -> None:
-    """Publish, at most OUTSTANDING ahead of the receipts, until every publish has one."""
+async def exchange(publisher: Broker, topics: list[str], count: int, **said: object) -> None:
+    """Publish, at most OUTSTANDING ahead of the receipts, until every publish has one.
+
+    Args:
+        said: what each notification says beside its text.
+    """
+    body = json.dumps({**_SAID, **said})
     sent = received = 0
     while received < count:
         while sent < count and sent - received < OUTSTANDING:
-            publisher.publish(topics[sent % len(topics)], _BODY, response_topic=_RECEIPTS)
+            publisher.publish(topics[sent % len(topics)], body, response_topic=_RECEIPTS)
             sent += 1
         async with asyncio.timeout(30):
             for receipt in await publisher.take(1_000):
@@ -123,7 +127,7 @@ async def _drain(broker: Broker) -> None:
 
 async def _subscribed(stack: Stack) -> bool:
     async with Broker(BrokerAddress.parse(stack.broker.url), "bench-probe") as probe:
-        return await probe.publish("bare/in", _BODY)
+        return await probe.publish("bare/in", json.dumps(_SAID))
 
 
 def cpu_s(pid: int | None) -> float:
