@@ -9,6 +9,7 @@ An unknown field is refused. A record is written once and used for years, so a m
 """
 
 from datetime import time
+from functools import cached_property
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator
@@ -52,6 +53,8 @@ NOTIFY_TARGETS = 50
 REPEATS = 100
 AFTER_S = 7 * 24 * 3600
 EVERY_HOURS = 365 * 24
+
+_CATEGORIES_REMEMBERED = 16
 
 ADMIN = "admin"
 ONCALL_TARGET = "oncall"
@@ -163,9 +166,21 @@ class Person(Record):
         """What the person chose; the directory alone knows nothing of it."""
         return NOTHING_CHOSEN
 
+    @cached_property
+    def choices(self) -> dict[str | None, tuple[KnownCategory | None, dict[Channel, Choice]]]:
+        """What was found for some categories: layering costs more than planning the rest of a row."""
+        return {}
+
     def choice(self, channel: Channel, name: str | None = None, category: KnownCategory | None = None) -> Choice:
         """Return whether a channel is on for this person, and who has decided it; see ``preferences.choice``."""
-        return choice(channel, self.preferences, self.own, name, category)
+        found = self.choices.get(name)
+        # Categories are parsed once per stored text, so another object is another record.
+        if found is None or found[0] is not category:
+            if len(self.choices) >= _CATEGORIES_REMEMBERED:
+                self.choices.clear()
+            each = {one: choice(one, self.preferences, self.own, name, category) for one in Channel}
+            found = self.choices[name] = category, each
+        return found[1][channel]
 
     @property
     def is_admin(self) -> bool:

@@ -6,7 +6,7 @@ nothing: it is a function of what is ``Known``.
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from types import MappingProxyType
@@ -29,11 +29,14 @@ from shared.directory.suppression import Entry, Suppressions, digest
 from shared.directory.tenants import Tenant
 from shared.inbox.presence import Presence
 from shared.store.keys import Keys
-from shared.store.windows import Ask, Windows
+from shared.store.windows import Ask, Counted, Windows
 
 log = logging.getLogger(__name__)
 
 DAY_MS = 24 * 3600 * 1000
+
+# People, and categories with tenants, that are remembered from one batch to the next.
+LATELY_MOST = 20_000
 
 
 class Counting(NamedTuple):
@@ -48,6 +51,10 @@ class Counting(NamedTuple):
     ask: Ask
     then: Then
     rule: str
+
+
+# A notification, its name, and those whom it may be told.
+Named = tuple[Notification, str, Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +127,30 @@ def zone_of(person: Person, tenant: Tenant | None) -> str:
     return person.timezone or (tenant.timezone if tenant is not None else None) or "UTC"
 
 
+class Lately:
+    """What was there a moment ago, at most so much of it."""
+
+    def __init__(self) -> None:
+        self.known = Known({}, {}, {}, ())
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """Categories and tenants."""
+        return self.known.catalogue
+
+    def learn(self, known: Known) -> None:
+        """Take note of what was found."""
+        before, now = self.catalogue, known.catalogue
+        is_full = max(len(self.known.people), len(before.categories), len(before.tenants)) > LATELY_MOST
+        people = {} if is_full else self.known.people
+        people |= known.people
+        if is_full or now is not NO_CATALOGUE:
+            categories = {**({} if is_full else before.categories), **now.categories}
+            tenants = {**({} if is_full else before.tenants), **now.tenants}
+            before = Catalogue(categories, tenants)
+        self.known = replace(self.known, people=people, catalogue=before)
+
+
 class Lookups:
     """Looks up on one store.
 
@@ -161,6 +192,7 @@ class Lookups:
         self._windows = windows
         self._daily_limit = daily_limit
         self._quiet_hours = quiet_hours
+        self._lately = Lately()
         self._release_within_ms = round(release_within_s * 1000)
 
     async def of_drafts(self, drafts: Sequence[Draft]) -> Known:
@@ -176,17 +208,34 @@ class Lookups:
         notifications = [draft.notification for draft in drafts]
         contents = [delivery.content for draft in drafts for delivery in draft.direct if delivery.content is not None]
         categories = {content.category for content in contents if content.category is not None}
-        known = await self._look_up(alert_types, user_ids, notifications, categories)
+        known, empty_groups, unwanted, counted = await asyncio.gather(
+            self._look_up(alert_types, user_ids, notifications, categories),
+            self.directory.empty_groups(sorted(groups)),
+            listed(self._suppressions, addresses),
+            self._foreseen(drafts),
+        )
         if groups or addresses:
-            empty_groups, unwanted = await asyncio.gather(
-                self.directory.empty_groups(sorted(groups)), listed(self._suppressions, addresses)
-            )
             known = replace(known, empty_groups=empty_groups, unwanted=unwanted)
-        # A name that the same publish has again when it is sent again.
-        return await self._counted(known, [
-            (one.notification, one.idempotency_key or one.packet or one.notification.id, _recipients(one, known))
-            for one in drafts if not one.send_at_ms
-        ])  # fmt: skip
+        if self._windows is not None:
+            self._lately.learn(known)
+        return await self._counted(known, _named(drafts, known), counted)
+
+    async def _foreseen(self, drafts: Sequence[Draft]) -> dict[Ask, Counted]:
+        """Count beside the look-up what the categories of a moment ago count, which saves waiting for the store twice.
+
+        Only for people who were there a moment ago: of others nothing is to be written. Where a category has changed
+        meanwhile, it is counted anew. A name counts once.
+        """
+        if self._windows is None or not self._lately.catalogue.categories:
+            return {}
+        known = replace(self._lately.known, now_ms=epoch_ms(self._clock.now()))
+        countings = [
+            each for one in self._wanted(known, _named(drafts, known)) if (each := self._of_category(known, *one))
+        ]
+        if not countings:
+            return {}
+        asks = [each.ask for each in countings]
+        return dict(zip(asks, await self._windows.count(asks), strict=True))
 
     async def of_alert(self, notification: Notification, alert_type: str | None, user_ids: Collection[str]) -> Known:
         """Read what planning one notification needs, of an alert or for people, at a later time; and count it."""
@@ -254,25 +303,33 @@ class Lookups:
             return await self.directory.people(user_ids), frozenset()
         return await asyncio.gather(self.directory.people(user_ids), self._presence.focused(user_ids))
 
-    async def _counted(self, known: Known, asked: Iterable[tuple[Notification, str, Sequence[str]]]) -> Known:
-        """Count what throttles count: first those of categories, then the day's for those who are let in."""
+    async def _counted(
+        self, known: Known, asked: Iterable[Named], counted: Mapping[Ask, Counted] = MappingProxyType({})
+    ) -> Known:
+        """Count what throttles count: first those of categories, then the day's for those who are let in.
+
+        Args:
+            counted: what was counted already.
+        """
         windows = self._windows
         if windows is None:
             return known
-        wanted = [
-            (notification, blake2b(name.encode(), digest_size=12).hexdigest(), user_id)
-            for notification, name, user_ids in asked
-            if self._daily_limit or notification.content.category is not None
-            for user_id in user_ids
-            if user_id in known.people
-        ]
+        wanted = list(self._wanted(known, asked))
         limits: dict[tuple[str, str], tuple[Limit, ...]] = {}
         of_categories = [each for one in wanted if (each := self._of_category(known, *one)) is not None]
-        await _count(windows, of_categories, limits)
+        await _count(windows, of_categories, limits, counted)
         if self._daily_limit:
             let_in = [one for one in wanted if not _is_stopped(limits.get((one[0].id, one[2]), ()))]
             await _count(windows, [self._of_day(*one) for one in let_in], limits)
         return replace(known, limits=limits) if limits else known
+
+    def _wanted(self, known: Known, asked: Iterable[Named]) -> Iterator[tuple[Notification, str, str]]:
+        for notification, name, user_ids in asked:
+            if self._daily_limit or notification.content.category is not None:
+                digest_of_name = blake2b(name.encode(), digest_size=12).hexdigest()
+                for user_id in user_ids:
+                    if user_id in known.people:
+                        yield notification, digest_of_name, user_id
 
     def _of_category(self, known: Known, notification: Notification, name: str, user_id: str) -> Counting | None:
         category = known.category(notification)
@@ -294,7 +351,7 @@ class Lookups:
             "reserve" if throttle.then == "hold" else "refuse",
             always=notification.priority is Priority.CRITICAL,
             # What expires before its turn takes no place.
-            within_ms=None if deadline_ms is None else max(0, deadline_ms - known.now_ms),
+            within_ms=max(0, deadline_ms - known.now_ms) if deadline_ms and throttle.then == "hold" else None,
         )
         return Counting(notification.id, user_id, ask, throttle.then, category.rule("throttle"))
 
@@ -305,16 +362,18 @@ class Lookups:
 
 
 async def _count(
-    windows: Windows, countings: Sequence[Counting], limits: dict[tuple[str, str], tuple[Limit, ...]]
+    windows: Windows,
+    countings: Sequence[Counting],
+    limits: dict[tuple[str, str], tuple[Limit, ...]],
+    counted: Mapping[Ask, Counted] = MappingProxyType({}),
 ) -> None:
-    if not countings:
-        return
-    found = await windows.count([each.ask for each in countings])
+    asks = [each.ask for each in countings if each.ask not in counted]
+    found = {**counted, **dict(zip(asks, await windows.count(asks), strict=True))} if asks else counted
     damaged = 0
-    for each, counted in zip(countings, found, strict=True):
-        place = each.notification_id, each.user_id
-        limits[place] = (*limits.get(place, ()), Limit(each.rule, each.then, counted.at_ms))
-        damaged += counted.damaged is not None
+    for each in countings:
+        place, answer = (each.notification_id, each.user_id), found[each.ask]
+        limits[place] = (*limits.get(place, ()), Limit(each.rule, each.then, answer.at_ms))
+        damaged += answer.damaged is not None
     if damaged:
         # They are let through: of the two mistakes it is the one that loses nothing.
         log.error("throttles that cannot be counted let through", extra={"counts": damaged})
@@ -328,10 +387,19 @@ def _digest_of(*parts: str) -> str:
     return blake2b("\n".join(parts).encode(), digest_size=10).hexdigest()
 
 
+def _named(drafts: Sequence[Draft], known: Known) -> list[Named]:
+    """Give each draft a name that the same publish has again when it is sent again."""
+    return [
+        (one.notification, one.idempotency_key or one.packet or one.notification.id, _recipients(one, known))
+        for one in drafts
+        if not one.send_at_ms
+    ]
+
+
 def _recipients(draft: Draft, known: Known) -> Sequence[str]:
     if isinstance(draft.audience, People):
         return draft.audience.user_ids
-    if draft.alert_type is not None:
+    if draft.alert_type is not None and draft.alert_type in known.oncall:
         return told((Group.ONCALL, Group.ADMINS), known, draft.alert_type)
     return ()
 
