@@ -76,6 +76,7 @@ async def route(context: Context[RouterSettings]) -> None:
         sessions=Sessions(context.store, context.keys, inbox, context.directory, mirror),
         topics=context.topics,
         clock=context.clock,
+        recalled_text=settings.router_recalled_text,
     )
 
     # What a flood is answered stands in front of no alert's job and receipt.

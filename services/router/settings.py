@@ -8,6 +8,7 @@ from pydantic_settings import NoDecode
 
 from shared.core.rates import Rate, read_rate
 from shared.directory.quiet_hours import QuietHours
+from shared.ledger.recalling import RECALLED_TEXT
 from shared.runtime.settings import CommonSettings
 
 
@@ -40,6 +41,9 @@ class RouterSettings(PlanningSettings):
     router_task_concurrency: int = Field(8, ge=1, le=100, description="fan-out pages and other tasks in hand")
     router_unknown_fields: Literal["warn", "reject"] = Field(
         "warn", description="a field of a notification that is not known: warn in the receipt, or reject"
+    )
+    router_recalled_text: str = Field(
+        RECALLED_TEXT, min_length=1, max_length=200, description="what a device shows in the place of a recalled push"
     )
     router_publisher_rate: Annotated[Rate, NoDecode, BeforeValidator(read_rate)] = Field(
         Rate(1000, 60), description="publishes of one publisher on from/…, such as 1000/60s; 0: no limit"

@@ -32,8 +32,8 @@ from shared.store.replies import object_or_none, pairs, read_object
 # expires, so it is tried until then if that is later.
 RECALL_LIFETIME = timedelta(days=1)
 
-# What is shown in the place of a push.
-_PUSHED = Content(title="This notification was recalled.", message="")
+# What is shown in the place of a push, where the operator says nothing else.
+RECALLED_TEXT = "This notification was recalled."
 
 # The router's tasks of which each stands for one delivery.
 _HOLDING_TASKS = ("recheck", "fold")
@@ -50,7 +50,7 @@ class Recalled:
         stopped: deliveries that were ended before they left.
         taken_back: deliveries that are or will be taken back, by channel.
         not_recalled: those that were sent, or may have been, and cannot be taken back.
-        due: records' texts with the rows that were added to them and are due, to be published as jobs.
+        due: records' texts with the rows that were added to them and handed over, to be published as jobs.
     """
 
     cancelled: Cancelled
@@ -61,11 +61,16 @@ class Recalled:
 
 
 class Recalling:
-    """Recalls notifications of one ledger."""
+    """Recalls notifications of one ledger.
 
-    def __init__(self, ledger: Ledger, clock: Clock) -> None:
+    Args:
+        text: what a device shows in the place of a push.
+    """
+
+    def __init__(self, ledger: Ledger, clock: Clock, text: str = RECALLED_TEXT) -> None:
         self._ledger = ledger
         self._clock = clock
+        self._shown = Content(title=text, message="")
 
     async def recall(self, notification_id: str) -> Recalled | None:
         """Cancel a notification and take back what was delivered; None when there is no such notification."""
@@ -119,14 +124,13 @@ class Recalling:
         content = b""
         for key, (content_found, spec) in zip(tried, texts, strict=True):
             content = content_found or b""
-            if rows[key].lane in _can_recall(content) and (row := _recall_of(spec, until_ms)) is not None:
+            if rows[key].lane in _can_recall(content) and (row := self._recall_of(spec, until_ms)) is not None:
                 recalls[key] = row
         verdicts = await self._ledger.add_recalls(record_id, list(recalls.values())) if recalls else []
         taken_back = {key for key, verdict in zip(recalls, verdicts, strict=True) if verdict}
         found.taken_back.update(rows[key].lane for key in taken_back)
-        if due := [
-            row for row, verdict in zip(recalls.values(), verdicts, strict=True) if verdict is RecallVerdict.ADDED
-        ]:
+        added = zip(recalls.values(), verdicts, strict=True)
+        if due := [row for row, verdict in added if verdict is RecallVerdict.ADDED and not row.waits]:
             found.due.append((content.decode(), due))
         others = {key: status for key, status in rows.items() if key not in taken_back}
         in_doubt = await self._in_doubt(record_id, [key for key, status in others.items() if _may_be_in_doubt(status)])
@@ -137,6 +141,25 @@ class Recalling:
                 found.not_recalled[status.lane] += 1
             elif _is_stopped(status) or status.reason == Reason.DIGESTED:
                 found.stopped += 1
+
+    def _recall_of(self, spec: bytes | None, until_ms: int) -> NewRow | None:
+        """Write the row that takes a delivery back; None where the delivery cannot be read."""
+        try:
+            delivery = Delivery.model_validate_json(spec or b"")
+        except ValidationError:
+            return None
+        return NewRow(
+            Delivery(
+                key=delivery.key + RECALL,
+                channel=delivery.channel,
+                priority=delivery.priority,
+                address=delivery.address,
+                recipient=delivery.recipient,
+                content=self._shown if delivery.channel is Channel.PUSH else None,
+                expires_ms=max(delivery.expires_ms, until_ms),
+                recalls=True,
+            )
+        )
 
     async def _held(self, record_id: str, keys: Sequence[str]) -> int:
         """Count those of the router's tasks that held a channel of a person."""
@@ -205,23 +228,3 @@ def _can_recall(content: bytes) -> frozenset[Channel]:
         return frozenset()
     # A system status stands until the next one.
     return CAN_RECALL - {Channel.REALTIME} if said.get("kind") == Kind.SYSTEM_STATUS else CAN_RECALL
-
-
-def _recall_of(spec: bytes | None, until_ms: int) -> NewRow | None:
-    """Write the row that takes a delivery back; None where the delivery cannot be read."""
-    try:
-        delivery = Delivery.model_validate_json(spec or b"")
-    except ValidationError:
-        return None
-    return NewRow(
-        Delivery(
-            key=delivery.key + RECALL,
-            channel=delivery.channel,
-            priority=delivery.priority,
-            address=delivery.address,
-            recipient=delivery.recipient,
-            content=_PUSHED if delivery.channel is Channel.PUSH else None,
-            expires_ms=max(delivery.expires_ms, until_ms),
-            recalls=True,
-        )
-    )

@@ -114,6 +114,19 @@ async def test_what_was_delivered_is_taken_back_and_the_rest_is_stopped(recalls:
     assert await recalls.balanced()
 
 
+async def test_the_operator_says_what_is_shown_in_the_place_of_a_push(recalls: Recalls) -> None:
+    notification_id = await accept(recalls.ledger, inbox(), push())
+    for key in ("realtime:anna", "push:anna"):
+        await end(recalls.ledger, notification_id, key)
+    found = await Recalling(recalls.ledger, SystemClock(), "Zurückgezogen").recall(notification_id)
+    assert found is not None
+    said = {new.row.key: new.row.content for _, rows in found.due for new in rows if isinstance(new.row, Delivery)}
+    shown = said[f"push:anna{RECALL}"]
+    assert said[f"realtime:anna{RECALL}"] is None
+    assert shown is not None
+    assert shown.title == "Zurückgezogen"
+
+
 async def test_recalling_again_finds_the_same_and_adds_nothing(recalls: Recalls) -> None:
     notification_id = await accept(recalls.ledger, inbox(), push(), mail(), delivery("sms:anna", recipient="anna"))
     for key in ("realtime:anna", "email:anna"):

@@ -28,7 +28,7 @@ from shared.ledger.acknowledging import Acknowledging
 from shared.ledger.events import event
 from shared.ledger.jobs import Message, jobs_of
 from shared.ledger.ledger import ROUTER_LANE, Answered, Cancelled, Ledger
-from shared.ledger.recalling import Recalled, Recalling
+from shared.ledger.recalling import RECALLED_TEXT, Recalled, Recalling
 from shared.mqtt.packets import Incoming
 from shared.telemetry import metrics
 
@@ -49,10 +49,11 @@ class Actions:
         catalogues: Catalogues,
         topics: Topics,
         clock: Clock,
+        recalled_text: str = RECALLED_TEXT,
     ) -> None:
         self._ledger = ledger
         self._acknowledging = Acknowledging(ledger, directory)
-        self._recalling = Recalling(ledger, clock)
+        self._recalling = Recalling(ledger, clock, recalled_text)
         self._directory = directory
         self._sessions = sessions
         self._suppressions = suppressions
