@@ -20,35 +20,33 @@ from pathlib import Path
 from carillon.local.ports import LOOPBACK, free_port
 from carillon.local.servers import local_store
 from tests.sim.comparing import Comparison, compare
-from tests.sim.reckoning import Calendar
-from tests.sim.world import make
+from tests.sim.outcome import Outcome
+from tests.sim.reckoning import Calendar, Reckoning
+from tests.sim.world import World, make
 
 # People of one part: they share a clock, and each moment of theirs waits for the one before.
 PART = 25
 DIFFERENCES_SHOWN = 20
 
 
-async def _parts(numbers: Sequence[int], options: Namespace) -> list[Comparison]:
-    """Simulate some parts in a store of their own."""
+async def _run(worlds: Sequence[World], reckoned: Sequence[Outcome]) -> list[Comparison]:
+    """Run worlds in a store of their own."""
     with tempfile.TemporaryDirectory(prefix="carillon-year-") as folder:
-        server = local_store(Path(folder), free_port(), embedded=False, databases=len(numbers))
+        server = local_store(Path(folder), free_port(), embedded=False, databases=len(worlds))
         await server.start()
         try:
-            calendar: Calendar | None = None
-            running = []
-            for database, number in enumerate(numbers):
-                world = partial(make, PART, options.days, options.seed + number, options.bursts)
-                if calendar is None:
-                    first = world()
-                    calendar = Calendar(first.begin_ms, first.end_ms)
-                running.append(compare(f"redis://{LOOPBACK}:{server.port}/{database}", world, calendar))
-            return await asyncio.gather(*running)
+            urls = [f"redis://{LOOPBACK}:{server.port}/{database}" for database in range(len(worlds))]
+            return await asyncio.gather(*map(compare, urls, worlds, reckoned))
         finally:
             await server.stop()
 
 
 def _work(numbers: Sequence[int], options: Namespace) -> list[Comparison]:
-    return asyncio.run(_parts(numbers, options))
+    worlds = [make(PART, options.days, options.seed + number, options.bursts) for number in numbers]
+    calendar = Calendar(worlds[0].begin_ms, worlds[0].end_ms)
+    # Before the others run: it takes longer than an exchange with the store may.
+    reckoned = [Reckoning(world, calendar).run() for world in worlds]
+    return asyncio.run(_run(worlds, reckoned))
 
 
 def main() -> int:

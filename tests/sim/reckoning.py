@@ -40,6 +40,9 @@ WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", 
 DEFAULTS = {"realtime": True, "email": True, "sms": False, "push": True}
 UNITS_MS = {"m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS}
 
+# What its publisher gave no deadline waits so long at most.
+HELD_MOST_MS = 31 * DAY_MS
+
 # The clocks are read from some days before the beginning on, and some days longer than the end.
 DAYS_BEFORE, DAYS_AFTER = 4, 10
 
@@ -164,7 +167,7 @@ class Throttle:
 class Digest:
     """An open window; ``labels`` is empty when it was begun by one that went out alone."""
 
-    began_ms: int
+    opened_ms: int
     ends_ms: int
     slides_ms: int
     latest_ms: int
@@ -340,7 +343,7 @@ class Reckoning:
         self, sent: Sent, user: str, channel: str, release_ms: int, now_ms: int, *, spread: bool, again: bool = False
     ) -> None:
         publish = sent.publish
-        if publish.deadline_ms and release_ms >= publish.deadline_ms:
+        if release_ms >= (publish.deadline_ms or publish.at_ms + HELD_MOST_MS):
             self._ends(sent, user, channel, "expired", now_ms, planned=not again, spread=again)
             return
         key = publish.label, user, channel
@@ -416,6 +419,8 @@ class Reckoning:
                 return
         if digest.slides_ms:
             digest.ends_ms = max(digest.ends_ms, min(now_ms + digest.slides_ms, digest.latest_ms))
+        if not digest.labels:
+            digest.opened_ms = now_ms
         digest.labels.append(publish.label)
         self.outcome.end(publish.label, user, channel, "digested", now_ms, spread=True)
         if len(digest.labels) == 1:
@@ -464,7 +469,10 @@ class Reckoning:
         elif not self._addresses(user, channel):
             self.outcome.digest(Told(user, channel, labels, "no_address", now_ms), spread=spread)
         elif (quiet_ms := self._quiet("normal", user, category, digest.tenant, now_ms)) is not None:
-            self._at(quiet_ms, 1, lambda then_ms: self._tell(group, digest, then_ms, spread=True))
+            if quiet_ms >= digest.opened_ms + HELD_MOST_MS:
+                self.outcome.digest(Told(user, channel, labels, "expired", now_ms), spread=spread)
+            else:
+                self._at(quiet_ms, 1, lambda then_ms: self._tell(group, digest, then_ms, spread=True))
         else:
             for _ in range(self._addresses(user, channel)):
                 self.outcome.digest(Told(user, channel, labels, "", now_ms), spread=spread)
