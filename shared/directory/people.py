@@ -38,7 +38,7 @@ from shared.core.fields import (
 from shared.core.model import AppEnvironment, Channel, Platform, TokenPlatform
 from shared.core.wall_clock import Weekday
 from shared.directory.categories import KnownCategory
-from shared.directory.preferences import NOTHING_CHOSEN, Choice, Preferences, choice
+from shared.directory.preferences import NOTHING_CHOSEN, Choice, Preferences, Rhythm, choice
 from shared.directory.quiet_hours import QuietHours
 from shared.directory.record import Record
 
@@ -166,6 +166,14 @@ class Person(Record):
     def choice(self, channel: Channel, name: str | None = None, category: KnownCategory | None = None) -> Choice:
         """Return whether a channel is on for this person, and who has decided it; see ``preferences.choice``."""
         return choice(channel, self.preferences, self.own, name, category)
+
+    def rhythm(self, category: str) -> Rhythm | None:
+        """Return how often this person wants the digest of a category; None where nobody chose."""
+        for chosen in (self.own, self.preferences):
+            named = chosen.categories.get(category)
+            if named is not None and named.digest is not None:
+                return named.digest
+        return None
 
     @property
     def is_admin(self) -> bool:
