@@ -21,7 +21,7 @@ from shared.core.errors import CarillonError, ConfigError
 _COMMANDS = {
     "up": ("carillon.commands.up:up", "Run the whole system on this machine."),
     "send": ("carillon.commands.send:send", "Publish and print the receipt."),
-    "directory": ("carillon.commands.directory:directory", "Put people and on-call entries into the directory."),
+    "directory": ("carillon.commands.directory:directory", "Put people, categories and the rest into the directory."),
     "token": ("carillon.commands.tokens:token", "Print a token for a user of the realtime service."),
     "trace": ("carillon.commands.trace:trace", "Show what became of a notification."),
     "explain": ("carillon.commands.explain:explain", "Say who would hear what, when and why."),
@@ -30,6 +30,7 @@ _COMMANDS = {
         "Look at what ended undelivered; replay or drop it.",
     ),
     "publisher": ("carillon.commands.publisher:publisher", "Say who publishes, and what that one may do."),
+    "category": ("carillon.commands.category:category", "Look at what notifications are about, and what follows."),
     "template": ("carillon.commands.templates:template", "Look at the texts of templates before anybody gets them."),
     "audit": ("carillon.commands.audit:audit", "Check that everything accepted is accounted for."),
     "broker-roles": ("carillon.commands.broker_roles:broker_roles", "Print the broker's rules for a file of logins."),

@@ -1,4 +1,4 @@
-"""``carillon directory import``: people, on-call entries and publishers from a file into the directory.
+"""``carillon directory import``: people, on-call entries, publishers, categories and tenants from a file.
 
 Every line is published and answered on its own: what is wrong with one keeps no other from being imported, and
 importing a file again changes nothing. Of two lines for the same entry the later one holds.
@@ -28,7 +28,11 @@ _KINDS = {
     "user_id": Kind.DIRECTORY_USER,
     "oncall": Kind.DIRECTORY_ONCALL,
     "publisher": Kind.DIRECTORY_PUBLISHER,
+    "category": Kind.DIRECTORY_CATEGORY,
+    "tenant": Kind.DIRECTORY_TENANT,
 }
+# A publisher's record may say to which tenant its notifications belong.
+_PUBLISHER_OF_A_TENANT = {"publisher", "tenant"}
 
 # The publisher puts the prefix before it.
 _TOPICS = Topics()
@@ -104,16 +108,16 @@ def import_file(*, file: IO[bytes], timeout: timedelta, client_id: str | None, a
     result = _Import(quiet=as_json)
     asyncio.run(_import(settings, client_id, lines, result, timeout.total_seconds()))
     result.close_line()
-    people, oncall, publishers = result.imported.values()
+    people, oncall, *others = result.imported.values()
+    named = dict(zip(("publishers", "categories", "tenants"), others, strict=True))
     if as_json:
         failed = [{"line": number, **refusal.document()} for number, refusal in result.failed]
         failed.sort(key=lambda each: each["line"])
         print_json({
-            "people": people, "oncall": oncall, "publishers": publishers, "failed": failed,
-            "complete": not result.stopped,
+            "people": people, "oncall": oncall, **named, "failed": failed, "complete": not result.stopped,
         })  # fmt: skip
     else:
-        also = f" and {publishers} publishers" if publishers else ""
+        also = "".join(f" and {count} {name}" for name, count in named.items() if count)
         click.echo(f"imported {people} people and {oncall} on-call entries{also}")
     if result.stopped:
         raise AnswerIsNo("stopped, because nothing answers; importing the same file again is safe")
@@ -177,8 +181,10 @@ def _read(line: bytes) -> _Entry | None:
     if not isinstance(document, dict):
         raise _BadLine("invalid_json", "The line is not a JSON object.")
     names = [name for name in _KINDS if name in document]
+    if set(names) == _PUBLISHER_OF_A_TENANT:
+        names = ["publisher"]
     if len(names) != 1:
-        problem = "required, or oncall, or publisher, and not both"
+        problem = "required, or oncall, publisher, category or tenant, and only one of them"
         raise _BadLine("invalid_payload", "One field is not valid.", "user_id", problem)
     (name,) = names
     whose = document[name]

@@ -21,6 +21,7 @@ _ONCALL = "{oncall}*"
 _FEED = "{feed}*"
 _SUPPRESSED = "{x:*}*"
 _SMS = "{sms:*}*"
+_CATALOGUE = ("{categories}", "{tenants}")
 _PUBLISHERS = ("{publishers}*", "{p:*}*")
 _REPORTS = "{report:*}*"
 _ROUTERS = ("{slots}*", "{audit}*", "{rejected}*")
@@ -51,7 +52,20 @@ class StoreRole:
     reads: tuple[str, ...] = ()
 
 
-_ALL = (_LEDGER, _USERS, _DEVICES, *_MEMBERS, _ONCALL, _FEED, _SUPPRESSED, _SMS, *_PUBLISHERS, _REPORTS, *_ROUTERS)
+_ALL = (
+    _LEDGER,
+    _USERS,
+    _DEVICES,
+    *_MEMBERS,
+    _ONCALL,
+    _FEED,
+    _SUPPRESSED,
+    _SMS,
+    *_CATALOGUE,
+    *_PUBLISHERS,
+    _REPORTS,
+    *_ROUTERS,
+)
 # A waiting push or mail is not sent if the reader has seen the notification meanwhile.
 _SEEN = (_USERS, _FEED)
 
@@ -59,7 +73,8 @@ STORE_ROLES = {
     role.name: role
     for role in (
         StoreRole(
-            "router", (_LEDGER, _USERS, _DEVICES, *_MEMBERS, _ONCALL, _FEED, _SUPPRESSED, *_PUBLISHERS, *_ROUTERS)
+            "router",
+            (_LEDGER, _USERS, _DEVICES, *_MEMBERS, _ONCALL, _FEED, _SUPPRESSED, *_CATALOGUE, *_PUBLISHERS, *_ROUTERS),
         ),
         StoreRole("email", (_LEDGER, "{x:*}:email"), (*_SEEN, *_MEMBERS)),
         StoreRole("sms", (_LEDGER, _SMS, "{x:*}:sms"), (*_SEEN, *_MEMBERS)),
@@ -68,7 +83,7 @@ STORE_ROLES = {
         StoreRole(
             "realtime",
             (_LEDGER, _USERS, _DEVICES, *_MEMBERS, _FEED, "{x:*}:email", _REPORTS),
-            (_ONCALL, "{publishers}*"),
+            (_ONCALL, *_CATALOGUE, "{publishers}*"),
         ),
         StoreRole("operator", _ALL),
     )

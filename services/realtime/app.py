@@ -30,6 +30,7 @@ from services.realtime.bounces.webhooks import Webhooks
 from services.realtime.http.api import Api
 from services.realtime.http.api_page import api_page_routes
 from services.realtime.http.asyncapi import asyncapi_routes
+from services.realtime.http.choosing import Choosing
 from services.realtime.http.files import file_handler, page_routes
 from services.realtime.http.openapi import describe
 from services.realtime.http.operations import OPERATIONS
@@ -48,6 +49,7 @@ from services.realtime.sockets.client_frames import ClientFrames
 from services.realtime.sockets.endpoints import SessionEndpoints
 from shared.core.errors import ConfigError, StoreUnavailable
 from shared.core.model import Channel
+from shared.directory.catalogue import Catalogues
 from shared.directory.publishers import Publishers
 from shared.directory.suppression import Suppressions
 from shared.directory.unsubscribe import PATH as UNSUBSCRIBE_PATH
@@ -140,9 +142,11 @@ def build(
         acting=node.acting, alerts=AlertStates(context.ledger), clock=context.clock,
     )  # fmt: skip
     sessions = SessionEndpoints(node, guard, origins, client_frames, addresses=addresses, limits=limits)
+    unwanted = Suppressions(context.store, context.keys, Channel.EMAIL, context.clock)
+    choosing = Choosing(context.directory, Catalogues(context.store, context.keys), unwanted, context.clock)
     api = Api(
         guard, node.changes, context.directory, context.ledger, context.clock,
-        acting=node.acting, webpush_key=context.settings.realtime_webpush_public_key,
+        acting=node.acting, choosing=choosing, webpush_key=context.settings.realtime_webpush_public_key,
     )  # fmt: skip
 
     publisher_keys = PublisherKeys(Publishers(context.store, context.keys).of_key, addresses)
@@ -150,7 +154,6 @@ def build(
     publish = PublishEndpoints(publisher_keys, router, outcomes, Rates(per_s, per_s * BURST_S), context.stopping)
 
     secret = context.settings.email_unsubscribe_secret
-    unwanted = Suppressions(context.store, context.keys, Channel.EMAIL, context.clock)
     unsubscription = Unsubscription(secret.get_secret_value(), unwanted).routes() if secret is not None else []
     webhooks = _webhooks(node, unwanted, addresses)
 

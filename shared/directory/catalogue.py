@@ -8,7 +8,7 @@ import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -44,6 +44,10 @@ def _parsed(model: type[_R], record: bytes) -> _R | None:
         return None
 
 
+def _by_name(flat: Any) -> dict[str, bytes]:  # noqa: ANN401 - the store's answer
+    return {name.decode(errors="replace"): record for name, record in pairs(flat)}
+
+
 @lru_cache(maxsize=10_000)
 def _known(name: str, record: bytes | None, tenant: str | None, of_tenant: bytes | None) -> KnownCategory | None:
     category = _category(record) if record is not None else None
@@ -75,6 +79,12 @@ class Catalogue:
         record = self.tenants.get(name) if name is not None else None
         return _tenant(record) if record is not None else None
 
+    def known_to(self, tenant: str | None) -> list[KnownCategory]:
+        """List every category as it holds for a tenant's notifications, with those that the tenant alone has."""
+        record = self.tenant(tenant)
+        names = {*self.categories, *(record.categories if record is not None else ())}
+        return [known for name in sorted(names) if (known := self.category(name, tenant)) is not None]
+
 
 NO_CATALOGUE = Catalogue()
 
@@ -94,15 +104,20 @@ class Catalogues:
         found = await asyncio.gather(self._get(self._categories, categories), self._get(self._tenants, tenants))
         return Catalogue(*found)
 
+    async def for_tenant(self, tenant: str | None) -> Catalogue:
+        """Read every category and one tenant, in one round trip."""
+        tenants = [tenant] if tenant is not None else []
+        flat, of_tenant = await asyncio.gather(
+            self._store.command("HGETALL", self._categories), self._get(self._tenants, tenants)
+        )
+        return Catalogue(_by_name(flat), of_tenant)
+
     async def all(self) -> Catalogue:
         """Read everything."""
         found = await asyncio.gather(
             *(self._store.command("HGETALL", key) for key in (self._categories, self._tenants))
         )
-        categories, tenants = (
-            {name.decode(errors="replace"): record for name, record in pairs(flat)} for flat in found
-        )
-        return Catalogue(categories, tenants)
+        return Catalogue(*map(_by_name, found))
 
     async def _get(self, key: str, names: Collection[str]) -> dict[str, bytes]:
         wanted = list(names)

@@ -39,7 +39,7 @@ from shared.core.fields import (
 from shared.core.model import AppEnvironment, Channel, Platform, TokenPlatform
 from shared.core.wall_clock import Weekday
 from shared.directory.categories import KnownCategory
-from shared.directory.preferences import NOTHING_CHOSEN, Choice, Preferences, choice
+from shared.directory.preferences import NOTHING_CHOSEN, Choice, Preferences, Rhythm, choice
 from shared.directory.quiet_hours import QuietHours
 from shared.directory.record import Record
 
@@ -181,6 +181,14 @@ class Person(Record):
             each = {one: choice(one, self.preferences, self.own, name, category) for one in Channel}
             found = self.choices[name] = category, each
         return found[1][channel]
+
+    def rhythm(self, category: str) -> Rhythm | None:
+        """Return how often this person wants the digest of a category; None where nobody chose."""
+        for chosen in (self.own, self.preferences):
+            named = chosen.categories.get(category)
+            if named is not None and named.digest is not None:
+                return named.digest
+        return None
 
     @property
     def is_admin(self) -> bool:

@@ -99,9 +99,12 @@ def refusal(
 
 
 def _is_about(entry: Entry, category: str | None) -> bool:
-    if entry.cause is not Cause.UNSUBSCRIBED:
-        return True
-    return category is not None and entry.category in (None, category)
+    return entry.cause is not Cause.UNSUBSCRIBED or (category is not None and is_unsubscription(entry, category))
+
+
+def is_unsubscription(entry: Entry, category: str) -> bool:
+    """Tell whether an entry says that the address's owner wants no more of a category."""
+    return entry.cause is Cause.UNSUBSCRIBED and entry.category in (None, category)
 
 
 class Suppressions:
@@ -137,6 +140,22 @@ class Suppressions:
             entries = await self.entries(address_digest)
             names += [_name(cause, entry.category) for entry in entries if entry.cause is cause and entry.category]
         return bool(await self._store.command("HDEL", key, *names, lasting=True))
+
+    async def resubscribe(self, address_digest: str, category: str, others: Collection[str]) -> bool:
+        """Take back the unsubscription from one category; return whether there was one.
+
+        Args:
+            others: somebody who unsubscribed from everything stays unsubscribed from these.
+        """
+        about = [entry for entry in await self.entries(address_digest) if is_unsubscription(entry, category)]
+        if not about:
+            return False
+        if any(entry.category is None for entry in about):
+            # First: cut off in between, it leaves too many entries and not too few.
+            for other in others:
+                await self.add(address_digest, Cause.UNSUBSCRIBED, category=other)
+        names = [_name(entry.cause, entry.category) for entry in about]
+        return bool(await self._store.command("HDEL", self._key(address_digest), *names, lasting=True))
 
     async def entries(self, address_digest: str) -> list[Entry]:
         """Return the reasons against an address; usually none."""

@@ -67,6 +67,8 @@ async def test_every_channel_and_the_command_line_work_and_nothing_is_refused(sy
         devices=[{"platform": "ios", "token": uuid.uuid4().hex * 2}], preferences={"sms": True},
     )  # fmt: skip
     await system.publish("directory/oncall/disk", {"users": [person]})
+    await system.publish("directory/category/billing", {"title": "Billing"})
+    await system.publish("directory/tenant/acme", {"title": "Acme"})
     async with system.socket(person) as socket:
         alert = await system.publish("notifications/alerts/critical/disk", {"message": "disk full"})
         await socket.next("notification")
@@ -89,7 +91,10 @@ async def test_every_channel_and_the_command_line_work_and_nothing_is_refused(sy
         for path in ("/v1/inbox/read-all", "/v1/tickets"):
             status, _ = await system.call("POST", path, person)
             assert status < 300
-        status, _ = await system.call("PUT", "/v1/preferences", person, json={"email": False})
+        billed = {"message": "m", "category": "billing", "tenant": "acme"}
+        await system.publish(f"notifications/realtime/user/{person}", billed)
+        choices = {"email": False, "categories": {"billing": {"email": True}}}
+        status, _ = await system.call("PUT", "/v1/preferences", person, json=choices)
         assert status < 300
         await system.arrived(channel="email", to="a@example.com")
     command = CommandLine(stack.data, REDIS_URL=with_login(stack.store.url, stack.store.credentials_of("operator")))
@@ -120,6 +125,7 @@ async def test_no_user_reaches_beyond_carillons_own_commands_and_keys(guarded: S
         ("push", Keys().oncall, False),
         ("realtime", number_key(Keys(), "+12125550100"), False),
         ("realtime", Keys().rejected, False),
+        ("realtime", Keys().categories, True),
         ("router", number_key(Keys(), "+12125550100"), False),
     ],
 )

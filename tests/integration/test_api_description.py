@@ -15,11 +15,12 @@ from pydantic import BaseModel
 
 from carillon.local.servers import LocalServer
 from services.realtime.access.bodies import read_json
-from services.realtime.http.shapes import BounceOutcomes, Error, Frame, Inbox, Ticket, WebPushKey
+from services.realtime.http.shapes import BounceOutcomes, Error, Frame, Inbox, Preferences, Ticket, WebPushKey
 from services.realtime.publish.shapes import Accepted, Duplicate, NotPublished
 from shared.core.topics import Kind, Topics
+from shared.directory.catalogue import Catalogues
+from shared.directory.categories import Category
 from shared.directory.people import Person
-from shared.directory.preferences import Preferences
 from shared.mqtt.packets import Incoming
 from tests.bounces import every_secret, mailgun
 from tests.conftest import EmptyStore
@@ -28,6 +29,7 @@ from tests.realtime import ALERT, Realtime, notification, realtime_node, token
 from tests.waiting import eventually
 
 EXAMPLES = 15
+QUIET_HOURS = {"timezone": "Europe/Paris", "windows": [{"days": ["friday"], "from": "22:00", "to": "07:00"}]}
 CONFIG = Path(__file__).parent / "schemathesis.toml"
 
 
@@ -40,6 +42,10 @@ async def node(store: EmptyStore, broker: LocalServer, topic_prefix: str) -> Asy
         await give_key(running, "shop")
         await eventually(lambda: running.router.is_up, what="the link for publishers")
         await running.context.directory.put(Person(user_id="user1", email="user1@example.com"))
+        comments = {"title": "Comments", "digest": {"window": "1h"}, "channels": {"email": True}}
+        await Catalogues(running.context.store, running.context.keys).put_category(
+            "comments", Category.model_validate(comments)
+        )
         for number in range(3):
             await running.to_user("user1", notification(f"number {number}", data={"n": number}))
         yield running
@@ -136,6 +142,20 @@ def _fits(answer: Any, shape: type[BaseModel]) -> None:
         ("GET", "/v1/inbox?before=nothing", {}, 400, Error),
         ("GET", "/v1/preferences", {}, 200, Preferences),
         ("PUT", "/v1/preferences", {"json": {"sms": True}}, 200, Preferences),
+        (
+            "PUT",
+            "/v1/preferences",
+            {"json": {"categories": {"comments": {"email": True, "digest": "daily"}}}},
+            200,
+            Preferences,
+        ),
+        (
+            "PUT",
+            "/v1/preferences",
+            {"json": {"quiet_hours": QUIET_HOURS, "snooze_until": 2_000_000_000}},
+            200,
+            Preferences,
+        ),
         ("PUT", "/v1/preferences", {"json": {"fax": True}}, 400, Error),
         ("GET", "/v1/webpush", {}, 404, Error),
         ("POST", "/v1/tickets", {}, 200, Ticket),

@@ -74,10 +74,38 @@ async def test_every_bad_line_is_reported_with_its_number_and_field_and_the_othe
     assert "user_id: required, or oncall" in told[5]
     assert "user_id: must not contain / + or #" in told[6]
     assert "user_id: must be a string" in told[7]
-    assert "not both" in told[8]
+    assert "only one of them" in told[8]
     assert "shift: unknown" in told[9]
     assert last == "carillon: 8 of 10 lines not imported"
     assert "secret-address" not in ran.err
+
+
+async def test_publishers_categories_and_tenants_reach_the_directory(system: tuple[Stack, CommandLine]) -> None:
+    stack, command = system
+    text = lines(
+        {"category": "billing", "title": "Billing", "digest": {"window": "1h"}},
+        {"category": "security", "policy": "required"},
+        {"tenant": "acme", "categories": {"billing": {"policy": "required"}}},
+        # Both names: the record of a publisher.
+        {"publisher": "shop", "tenant": "acme"},
+        {"category": "comments", "policy": "sometimes"},
+        {"category": "comments", "tenant": "acme"},
+    )
+    ran = await command("directory", "import", "-", stdin=text)
+    assert ran.status == 1
+    assert ran.out == "imported 0 people and 0 on-call entries and 1 publishers and 2 categories and 1 tenants\n"
+    told = sorted(ran.err.splitlines()[:-1])
+    assert [report.split(":")[0] for report in told] == ["line 5", "line 6"]
+    assert "policy: " in told[0]
+    async with redis.asyncio.from_url(stack.store.url) as store:
+        assert await store.hkeys("carillon:{categories}") == [b"billing", b"security"]
+        assert json.loads(await store.hget("carillon:{categories}", "billing") or "")["title"] == "Billing"
+        assert await store.hkeys("carillon:{tenants}") == [b"acme"]
+        assert json.loads(await store.hget("carillon:{publishers}:records", "shop") or "{}") == {"tenant": "acme"}
+    ran = await command("directory", "import", "-", "--json", stdin=lines({"category": "tips"}))
+    assert ran.json == {
+        "people": 0, "oncall": 0, "publishers": 0, "categories": 1, "tenants": 0, "failed": [], "complete": True,
+    }  # fmt: skip
 
 
 async def test_json_lists_what_was_not_imported(system: tuple[Stack, CommandLine]) -> None:

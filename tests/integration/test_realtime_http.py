@@ -171,19 +171,23 @@ async def test_nobody_reaches_what_is_another_users(node: Realtime) -> None:
 async def test_preferences_are_replaced_and_followed_at_once_on_every_process(node: Realtime, other: Realtime) -> None:
     defaults = {"realtime": True, "email": True, "sms": False, "push": True}
     await node.context.directory.put(Person(user_id="user1"))
-    assert await node.call("GET", "/v1/preferences", "user1") == (200, defaults)
+
+    async def channels(method: str, **options: Any) -> dict[str, bool]:
+        status, answer = await node.call(method, "/v1/preferences", "user1", **options)
+        assert status == 200
+        return {channel: answer[channel] for channel in defaults}
+
+    assert await channels("GET") == defaults
     async with other.session("user1") as client:
         await client.next("hello")
-        assert await node.call("PUT", "/v1/preferences", "user1", json={"realtime": False, "sms": True}) == (
-            200,
-            defaults | {"realtime": False, "sms": True},
-        )
+        chosen = {"realtime": False, "sms": True}
+        assert await channels("PUT", json=chosen) == defaults | chosen
         await eventually(lambda: not other.node.hub.users["user1"].live, what="the other process to know")
         await node.to_all("not shown live")
         assert await ids_until_quiet(client, 0) == []
     person = await node.context.directory.person("user1")
     assert person is not None
-    assert person.preferences.sms
+    assert person.own.sms
     wrong: list[Any] = [{"realtime": "yes"}, {"fax": True}, []]
     for body in wrong:
         status, answer = await node.call("PUT", "/v1/preferences", "user1", json=body)

@@ -117,6 +117,19 @@ async def test_a_single_category_is_lifted_or_all_of_them(suppressions: Suppress
     assert await refusal(rules, mail()) is Reason.OPTED_OUT
 
 
+async def test_what_is_required_passes_a_complaint_and_an_unsubscription_and_not_a_bounce(
+    suppressions: Suppressions, rules: MailRules
+) -> None:
+    made = mail(category="security")
+    required = replace(made, delivery=made.delivery.model_copy(update={"required": True}))
+    await suppressions.add(ADDRESS, Cause.COMPLAINT)
+    await suppressions.add(ADDRESS, Cause.UNSUBSCRIBED, category="security")
+    assert await refusal(rules, made) is Reason.OPTED_OUT
+    assert await refusal(rules, required) is None
+    await suppressions.add(ADDRESS, Cause.BOUNCE)
+    assert await refusal(rules, required) is Reason.BOUNCED
+
+
 async def test_case_makes_no_other_mailbox(suppressions: Suppressions, rules: MailRules) -> None:
     await suppressions.add(digest("USER123@Example.COM"), Cause.BOUNCE)
     assert await refusal(rules, mail()) is Reason.BOUNCED

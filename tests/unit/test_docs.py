@@ -234,6 +234,7 @@ def test_what_each_service_reaches_in_the_store_is_documented() -> None:
     families = {
         "the ledger": "{s[0-9][0-9]}*", "people": "{u:*}*", "devices": "{d:*}*", "groups": "{g:*}:members",
         "the feed": "{feed}*", "on call": "{oncall}*", "publishers": "{publishers}*",
+        "categories": "{categories}", "tenants": "{tenants}",
         "suppressed mail addresses": "{x:*}:email",
         "suppressed numbers": "{x:*}:sms", "SMS records": "{sms:*}*", "bounce reports": "{report:*}*",
     }  # fmt: skip

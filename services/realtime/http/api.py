@@ -21,16 +21,15 @@ from services.realtime.access.refusals import (
 )
 from services.realtime.access.snooze import Snooze
 from services.realtime.access.tickets import TICKET_S
+from services.realtime.http.choosing import Choosing
 from services.realtime.http.shapes import NOTE_CHARS, PAGE_DEFAULT, PAGE_MOST, Ticket, WebPushKey
 from services.realtime.node.acting import Acting
 from services.realtime.node.changes import Changes, NotSnoozed
 from services.realtime.sessions.alert_states import AlertStates
 from shared.core.clock import Clock, epoch_ms
 from shared.core.errors import BrokerUnavailable
-from shared.core.model import Channel
 from shared.directory.directory import Directory
 from shared.directory.people import DEVICES, Device, OwnChoices, Person
-from shared.directory.preferences import Preferences
 from shared.inbox.inbox import Change
 from shared.inbox.timeline import Mark
 from shared.ledger.acknowledging import Acknowledging
@@ -61,6 +60,7 @@ class Api:
         clock: Clock,
         *,
         acting: Acting,
+        choosing: Choosing,
         webpush_key: str | None = None,
     ) -> None:
         self._guard = guard
@@ -69,6 +69,7 @@ class Api:
         self._acknowledging = Acknowledging(ledger, directory)
         self._clock = clock
         self._acting = acting
+        self._choosing = choosing
         self._alerts = AlertStates(ledger)
         self._webpush_key = webpush_key
 
@@ -157,22 +158,21 @@ class Api:
         return web.Response(status=204)
 
     async def preferences(self, request: web.Request) -> web.Response:
-        """Show which channels the user wants."""
-        person = await self._directory.person((await self._guard.user(request)).user_id)
-        if person is None:
+        """Show what the user hears of, and what there is to choose."""
+        identity = await self._guard.user(request)
+        shown = await self._choosing.shown(identity.user_id, identity.tenant)
+        if shown is None:
             raise _unknown_user()
-        return _json(_effective(person))
+        return _json(shown)
 
     async def put_preferences(self, request: web.Request) -> web.Response:
         """Replace the user's own choices. For a channel that is not named, the directory decides again."""
-        user_id = (await self._guard.user(request)).user_id
-        try:
-            preferences = Preferences.model_validate(await json_object(request))
-        except ValidationError as error:
-            raise from_validation(error) from None
-        person = await self._choose(user_id, lambda _, own: own.model_copy(update={"preferences": preferences}))
-        await self._changes.person_changed(user_id)
-        return _json(_effective(person))
+        identity = await self._guard.user(request)
+        shown = await self._choosing.choose(identity.user_id, identity.tenant, await json_object(request))
+        if shown is None:
+            raise _unknown_user()
+        await self._changes.person_changed(identity.user_id)
+        return _json(shown)
 
     async def add_device(self, request: web.Request) -> web.Response:
         """Add a device for pushes. A device that is known already counts as registered now."""
@@ -190,7 +190,9 @@ class Api:
             others = tuple(known for known in own.devices if known.identity != device.identity)
             return own.model_copy(update={"devices": (*others, device)})
 
-        await self._choose(user_id, with_device)
+        if await self._directory.choose(user_id, with_device) is None:
+            # A token does not make somebody a recipient: it may outlive a record that was deleted on purpose.
+            raise _unknown_user()
         return web.Response(status=204)
 
     async def remove_device(self, request: web.Request) -> web.Response:
@@ -221,18 +223,6 @@ class Api:
         """Make a one-time ticket."""
         ticket = Ticket(ticket=await self._guard.issue_ticket(request), expires_in=TICKET_S)
         return _json(ticket.model_dump_json())
-
-    async def _choose(self, user_id: str, change: Callable[[Person, OwnChoices], OwnChoices]) -> Person:
-        person = await self._directory.choose(user_id, change)
-        if person is None:
-            # A token does not make somebody a recipient: it may outlive a record that was deleted on purpose.
-            raise _unknown_user()
-        return person
-
-
-def _effective(person: Person) -> str:
-    on = {channel.value: person.choice(channel).on for channel in Channel}
-    return Preferences(**on).model_dump_json(exclude={"categories"})
 
 
 def _unknown_user() -> Refusal:

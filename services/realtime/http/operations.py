@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from services.realtime.access.snooze import Snooze
+from services.realtime.http.choosing import OwnPreferences
 from services.realtime.http.shapes import (
     Acknowledgement,
     ActionPath,
@@ -28,12 +29,12 @@ from services.realtime.http.shapes import (
     Inbox,
     InboxQuery,
     LinkQuery,
+    Preferences,
     SessionQuery,
     StreamHeaders,
     Ticket,
     WebPushKey,
 )
-from shared.directory.preferences import Preferences
 from shared.directory.unsubscribe import PATH as UNSUBSCRIBE_PATH
 
 Tag = Literal["live", "inbox", "user", "alerts", "publishers", "bounces"]
@@ -288,8 +289,10 @@ OPERATIONS: tuple[Operation, ...] = (
         url="/v1/preferences",
         id="readPreferences",
         tag="user",
-        summary="Show which channels the user wants",
-        description="The user's own choices over what the directory says.",
+        summary="Show what the user hears of, and what there is to choose",
+        description="For the channels, what holds: the user's own choices over what the directory says. For "
+        "categories, what the user chose, and in `offered` what holds. With a token that names a tenant, the "
+        "categories are as they are for that tenant's notifications.",
         answers={200: Answer("The preferences.", Preferences), **_OF_A_USER, 404: UNKNOWN_USER},
     ),
     Operation(
@@ -298,9 +301,12 @@ OPERATIONS: tuple[Operation, ...] = (
         id="replacePreferences",
         tag="user",
         summary="Replace the user's own choices",
-        description="A channel that is not named is as the directory has it, or its default. No write to the directory "
+        description="A channel that is not named is as the directory has it, or its default. `categories`, "
+        "`quiet_hours` and `snooze_until` stay as they are if they are not named. `categories` replaces the choices "
+        "for all categories that are offered. Switching on a category's email ends an unsubscription from its mail. "
+        "What GET answers can be sent back: `offered`, `rules` and `timezone` are ignored. No write to the directory "
         "changes an own choice. Critical alerts go past preferences.",
-        body=Preferences,
+        body=OwnPreferences,
         answers={
             200: Answer("The preferences as they are now.", Preferences),
             **_OF_A_USER,

@@ -10,9 +10,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, RootModel
 from pydantic.json_schema import SkipJsonSchema
 
+from services.realtime.http.choosing import QUIET_HOURS_SCHEMA
 from shared.core.fields import AuthSecret, DeviceToken, Moment, P256dh, PushEndpoint
 from shared.core.model import AppEnvironment, Channel, Platform, Priority
 from shared.directory import people
+from shared.directory.categories import Policy
+from shared.directory.preferences import CategoryChoice, Rhythm
+from shared.directory.quiet_hours import QuietHours
 from shared.ledger.ledger import AlertState
 
 PAGE_DEFAULT = 50
@@ -268,6 +272,70 @@ class Inbox(BaseModel):
     )
     unread: Count
     cursor: str = Field(description="Where the live stream goes on from here.")
+
+
+class ChannelRules(BaseModel):
+    """Who has decided about each channel: `system:default`, `directory:preference` or `user:preference`."""
+
+    realtime: str
+    email: str
+    sms: str
+    push: str
+
+
+class ChannelOfCategory(BaseModel):
+    """Whether a category comes on a channel."""
+
+    on: bool
+    fixed: bool = Field(description="The user cannot change it, because the category is required.")
+    rule: str = Field(
+        description="Who has decided: `system:default`, `category:NAME`, `tenant:NAME`, `directory:preference`, "
+        "`user:preference`, `directory:preference:NAME`, `user:preference:NAME` or `user:unsubscribed`."
+    )
+
+
+class ChannelsOfCategory(BaseModel):
+    """On which channels a category comes. The inbox has all of it; `realtime` is about showing it live."""
+
+    realtime: ChannelOfCategory
+    email: ChannelOfCategory
+    sms: ChannelOfCategory
+    push: ChannelOfCategory
+
+
+class DigestOfCategory(BaseModel):
+    """How often a category's digest comes."""
+
+    choices: list[Rhythm]
+    chosen: Rhythm | None = Field(description="Null is as the category has it.")
+
+
+class OfferedCategory(BaseModel):
+    """A category that the user can choose about."""
+
+    name: str
+    title: str
+    policy: Policy = Field(description="`required`: it cannot be switched off. `opt_in`: off until it is switched on.")
+    channels: ChannelsOfCategory
+    digest: DigestOfCategory | Absent = Field(None, description="Only where the category has a digest.")
+    unsubscribed: bool = Field(description="The user has unsubscribed from its mail, by a link in a mail.")
+
+
+class Preferences(BaseModel):
+    """What the user hears of, and what there is to choose."""
+
+    realtime: bool
+    email: bool
+    sms: bool
+    push: bool
+    rules: ChannelRules
+    categories: dict[str, CategoryChoice] = Field(description="What the user chose for categories.")
+    quiet_hours: Annotated[QuietHours, QUIET_HOURS_SCHEMA] | None = Field(
+        description="When nothing that can wait disturbs the user; the user's own, the directory's or the tenant's."
+    )
+    snooze_until: Seconds | None = Field(description="Until then nothing that can wait disturbs the user.")
+    timezone: str = Field(description="The user's zone; UTC if it is not known.")
+    offered: list[OfferedCategory]
 
 
 class WebPushKey(BaseModel):

@@ -239,11 +239,7 @@ def _digest_key(candidate: Candidate, spec: DigestSpec | None) -> str:
 
 def rhythm_of(person: Person, category: str) -> Rhythm | None:
     """Return how often a person wants the digest of a category; None where nobody chose."""
-    for chosen in (person.own, person.preferences):
-        named = chosen.categories.get(category)
-        if named is not None and named.digest is not None:
-            return named.digest
-    return None
+    return person.rhythm(category)
 
 
 def presence(candidate: Candidate) -> Decision:
