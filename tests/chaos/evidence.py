@@ -8,7 +8,7 @@ that a run can be checked again later.
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -95,6 +95,8 @@ class Row:
     Attributes:
         to: the address that a provider is given, or the user of an inbox.
         is_scheduled: it stands in the schedule, so somebody will process it.
+        digest: the record of the digest that it names as its own.
+        count: how many items a digest says that it has.
     """
 
     key: str
@@ -106,6 +108,8 @@ class Row:
     to: str = ""
     ended_at: float = 0.0
     is_scheduled: bool = False
+    digest: str | None = None
+    count: int | None = None
     history: list[Attempt] = field(default_factory=list)
 
     @property
@@ -115,12 +119,30 @@ class Row:
 
 
 @dataclass(slots=True)
+class Digest:
+    """What a digest's record has beside the others.
+
+    Attributes:
+        group: of one group no two are open at a time.
+        members: ``ID|KEY`` of everything in it; those that are not told in it are ``left_out``.
+    """
+
+    state: str
+    channel: str
+    group: str
+    ends_at: float
+    members: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class Record:
     """A notification in the ledger.
 
     Attributes:
         key: the publisher's, read from the notification's text.
         open_rows: what the record's own counter says.
+        stored_at: when it was written, by the store's clock.
     """
 
     notification_id: str
@@ -128,6 +150,9 @@ class Record:
     accepted_at: float
     open_rows: int
     rows: list[Row] = field(default_factory=list)
+    stored_at: float = 0.0
+    category: str | None = None
+    digest: Digest | None = None
 
 
 @dataclass(slots=True)
@@ -226,7 +251,10 @@ def _read_ledger(file: Path) -> Ledger:
         rows = [
             Row(**{**row, "history": [Attempt(**attempt) for attempt in row["history"]]}) for row in line.pop("rows")
         ]
-        ledger.records[line["notification_id"]] = Record(**line, rows=rows)
+        digest = line.pop("digest")
+        ledger.records[line["notification_id"]] = Record(
+            **line, rows=rows, digest=None if digest is None else Digest(**digest)
+        )
     return ledger
 
 
@@ -266,7 +294,6 @@ async def _client(url: str) -> Any:
 async def _scan(store: Any) -> tuple[Ledger, list[InboxEntry]]:
     ledger, inboxes = Ledger(), list[InboxEntry]()
     records: list[bytes] = []
-    parts: dict[str, str] = {}
     seen: set[bytes] = set()
     async for key in store.scan_iter(count=_SCAN_COUNT):
         if key in seen:
@@ -286,23 +313,36 @@ async def _scan(store: Any) -> tuple[Ledger, list[InboxEntry]]:
             ledger.schedule |= {f"{found[1].decode()}|{member.decode(errors='replace')}" for member in members}
         elif _DEAD.fullmatch(key):
             ledger.dead |= {member.decode(errors="replace") for member in await store.zrange(key, 0, -1)}
+    await _read_records(store, records, ledger)
+    return ledger, inboxes
+
+
+async def _read_records(store: Any, records: Sequence[bytes], ledger: Ledger) -> None:
+    parts: dict[str, str] = {}
+    bases: dict[str, str] = {}
     for start in range(0, len(records), _PAGE):
         page = records[start : start + _PAGE]
         async with store.pipeline(transaction=False) as pipeline:
             for key in page:
                 pipeline.hgetall(key)
             for key, fields in zip(page, await pipeline.execute(), strict=True):
-                record = _record(key.decode().rpartition(":")[2], fields, ledger.schedule)
+                base, _, name = key.decode().rpartition(":n:")
+                record = _record(name, fields, ledger.schedule)
+                bases[name] = base
                 ledger.records[record.notification_id] = record
                 if part_of := _object(fields.get(b"c")).get("part_of"):
                     parts[record.notification_id] = part_of
+    for record in ledger.records.values():
+        if record.digest is not None:
+            base, name = bases[record.notification_id], record.notification_id
+            record.digest.members = _texts(await store.zrange(f"{base}:members:{name}", 0, -1))
+            record.digest.left_out = _texts(await store.smembers(f"{base}:left_out:{name}"))
     for part, whole in parts.items():
         # The rows of a fan-out stand in their own records. Everywhere else they count as the notification's.
         if whole in ledger.records:
             record = ledger.records.pop(part)
             ledger.records[whole].rows += record.rows
             ledger.records[whole].open_rows += record.open_rows
-    return ledger, inboxes
 
 
 def _record(notification_id: str, fields: Mapping[bytes, bytes], schedule: set[str]) -> Record:
@@ -312,6 +352,9 @@ def _record(notification_id: str, fields: Mapping[bytes, bytes], schedule: set[s
         key_in(said.get("content", {}).get("message", "")),
         said.get("accepted_ms", 0) / 1000,
         int(fields.get(b"open", b"0")),
+        stored_at=_number(fields.get(b"at")) / 1000,
+        category=said.get("content", {}).get("category"),
+        digest=_digest(fields),
     )
     rows: dict[str, Row] = {}
     for name, value in fields.items():
@@ -339,10 +382,27 @@ def _object(text: bytes | None) -> dict[str, Any]:
     return read if isinstance(read, dict) else {}
 
 
+def _digest(fields: Mapping[bytes, bytes]) -> Digest | None:
+    """Read what ``shared/ledger/lua/digest_add.lua`` writes."""
+    if b"digest:as" not in fields:
+        return None
+    channel, group, *_ = fields[b"digest:as"].decode().split("|")
+    return Digest(fields[b"digest"].decode(), channel, group, _number(fields[b"digest:ends"]) / 1000)
+
+
+def _number(text: bytes | None) -> int:
+    return int(text) if text and text.isdigit() else 0
+
+
+def _texts(members: Iterable[bytes]) -> list[str]:
+    return [member.decode(errors="replace") for member in members]
+
+
 def _row(notification_id: str, key: str, status: str, spec: bytes, schedule: set[str]) -> Row:
     """Read a row as ``shared/ledger/lua/ledger.lua`` writes it."""
     letter, lane, _, token, attempts, _, until, _, _, reason = status.split("|", 9)
-    address = _object(spec).get("address") or {}
+    said = _object(spec)
+    address, content = said.get("address") or {}, said.get("content") or {}
     to = next((str(address[name]) for name in ("email", "phone", "token", "user_id") if name in address), "")
     return Row(
         key,
@@ -354,4 +414,6 @@ def _row(notification_id: str, key: str, status: str, spec: bytes, schedule: set
         to=to,
         ended_at=int(until) / 1000,
         is_scheduled=f"{lane}|{notification_id}|{key}" in schedule,
+        digest=said.get("digest"),
+        count=(content.get("data") or {}).get("count"),
     )

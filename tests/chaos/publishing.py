@@ -90,10 +90,10 @@ async def publish_all(url: str, journal_file: Path, traffic: Traffic, *, per_sec
 def main() -> None:
     """Publish what the command line says."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.publishing", description=__doc__)
-    parser.add_argument("plan", help="a JSON object: url, journal, seed, count, services, ttl_s, per_second, within_s")
+    parser.add_argument("plan", help="a JSON object, as the rig writes it")
     plan = json.loads(parser.parse_args().plan)
     logging.basicConfig(level=logging.WARNING)
-    traffic = Traffic(plan["seed"], plan["count"], tuple(plan["services"]), plan["ttl_s"])
+    traffic = Traffic(plan["seed"], plan["count"], tuple(plan["services"]), plan["ttl_s"], plan["mix"])
     missing = asyncio.run(
         publish_all(
             plan["url"],

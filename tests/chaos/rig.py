@@ -32,11 +32,14 @@ from shared.store.store import Store
 from tests import warm_start
 from tests.chaos.evidence import EFFECTS, PUBLISHED, Evidence, Fault, add_fault, dump_store, read_evidence
 from tests.chaos.proxy import Proxy
-from tests.chaos.traffic import Traffic
+from tests.chaos.traffic import MIX, Traffic
 from tests.redis_sets import ClusterSet, SentinelSet
 from tests.sandbox_client import SandboxClient
 
 CHANNELS = ("email", "sms", "push", "realtime")
+
+# What quiet time has held leaves spread over so long after it.
+RELEASE_WITHIN_S = 2
 
 _POLL_S = 0.1
 _AUDIT_WITHIN_S = 120.0
@@ -99,6 +102,7 @@ class Rig:
     proxies: dict[str, Proxy]
     draw: random.Random
     ttl_s: float | None = None
+    mix: Mapping[str, int] = field(default_factory=lambda: MIX)
     processes: Mapping[tuple[str, int], Mapping[str, str]] = field(default_factory=dict)
     publisher: Child | None = None
     notes: list[str] = field(default_factory=list)
@@ -124,7 +128,7 @@ class Rig:
     @property
     def traffic(self) -> Traffic:
         """What is published."""
-        return Traffic(self.plan.seed, self.plan.notifications, self.plan.services, self.ttl_s)
+        return Traffic(self.plan.seed, self.plan.notifications, self.plan.services, self.ttl_s, self.mix)
 
     async def start_service(self, service: str, index: int) -> None:
         """Start one process, or start it again, on its links and with its own settings."""
@@ -192,6 +196,7 @@ class Rig:
             "count": self.plan.notifications,
             "services": self.plan.services,
             "ttl_s": self.ttl_s,
+            "mix": self.mix,
             "per_second": self.plan.per_second,
             "within_s": self.plan.lasts_s * 3 + 120,
         }
@@ -320,6 +325,7 @@ async def running(
     *,
     proxied: bool = False,
     ttl_s: float | None = None,
+    mix: Mapping[str, int] = MIX,
     processes: Mapping[tuple[str, int], Mapping[str, str]] | None = None,
     prepare: Callable[[Rig], Awaitable[None]] | None = None,
     store_set: Callable[[Path], StoreSet] | None = None,
@@ -330,7 +336,7 @@ async def running(
     Args:
         folder: takes journals, logs and data; empty.
         proxied: put a proxy into every link.
-        ttl_s: see ``Traffic``.
+        ttl_s: see ``Traffic``, as for ``mix``.
         processes: more settings for one process, by service and index.
         prepare: called when everything runs, before anything is published.
         store_set: describes a store with replicas; the services wait for one of them.
@@ -344,6 +350,7 @@ async def running(
         # All its SMS go to one block of numbers.
         "SMS_CAP_PER_NUMBER": "0",
         "SMS_CAP_PER_PREFIX": "0",
+        "ROUTER_RELEASE_WITHIN_S": str(RELEASE_WITHIN_S),
     }
     replicated = store_set(folder / "store") if store_set else None
     if replicated is not None:
@@ -351,7 +358,7 @@ async def running(
     stack = Stack(folder / "stack", embedded=False, settings=common, services=())
     stack.sandbox.command += ["--journal", str(folder / EFFECTS)]
     draw = random.Random(plan.seed)  # noqa: S311 - repeatable, and no secret
-    rig = Rig(plan, folder, stack, {}, draw, ttl_s, processes or {}, store_set=replicated)
+    rig = Rig(plan, folder, stack, {}, draw, ttl_s, mix, processes or {}, store_set=replicated)
     async with AsyncExitStack() as cleanup:
         if replicated is not None:
             cleanup.push_async_callback(replicated.stop)

@@ -38,6 +38,7 @@ async def play(scenario: Scenario, plan: Plan, folder: Path) -> Result:
         plan,
         proxied=scenario.proxied,
         ttl_s=scenario.ttl_s(plan) if scenario.ttl_s else None,
+        mix=scenario.mix,
         processes=scenario.processes,
         prepare=scenario.prepare,
         store_set=scenario.store_set,

@@ -18,7 +18,7 @@ from tests.chaos.checker import Harm, Limits, Verdict
 from tests.chaos.evidence import PUBLISHED, Evidence
 from tests.chaos.recovery import Recovery, percentile_ms, publishing_began_at, publishing_ended_at
 from tests.chaos.rig import Plan, Rig, StoreSet
-from tests.chaos.traffic import Publish
+from tests.chaos.traffic import MIX, Publish
 
 Faults = Callable[[Rig], Coroutine[Any, Any, None]]
 Judge = Callable[[Rig, Evidence, Verdict], Iterator[str]]
@@ -57,7 +57,7 @@ class Scenario:
         limits: what a run of this size may show.
         prepare: called before anything is published.
         judge: called at the end with the system still running; yields what is wrong beyond the limits.
-        ttl_s: see ``Traffic``.
+        ttl_s: see ``Traffic``, as for ``mix``.
         processes: more settings for single processes.
         after_end: recovery counts from the end of each fault.
         recovers_within: names of ``Recovery``'s fields and the figure to reach, seconds.
@@ -77,6 +77,7 @@ class Scenario:
     prepare: Callable[[Rig], Awaitable[None]] | None = None
     judge: Judge | None = None
     ttl_s: Callable[[Plan], float] | None = None
+    mix: Mapping[str, int] = field(default_factory=lambda: MIX)
     processes: Mapping[tuple[str, int], Mapping[str, str]] = field(default_factory=dict)
     proxied: bool = False
     after_end: bool = False
@@ -98,7 +99,7 @@ class Scenario:
         return found
 
 
-async def _slow_providers(rig: Rig) -> None:
+async def slow_providers(rig: Rig) -> None:
     """Have every provider accept at once and answer late, as real ones do."""
     for provider in ("smtp", "twilio", "apns", "fcm"):
         await rig.sandbox.play(provider, {"delay_s": rig.plan.answer_s}, times=None)
@@ -125,15 +126,19 @@ async def _kill_store(rig: Rig) -> None:
 
 
 async def _kill_broker(rig: Rig) -> None:
-    """Kill the broker and delete everything that it had written."""
     async for _ in rig.every(0.8):
-        begin = time.time()
-        await rig.stack.kill("broker")
-        for file in rig.stack.broker.folder.glob("*.db*"):
-            file.unlink()
-        await asyncio.sleep(rig.draw.uniform(0.2, 2.0))
-        await rig.stack.restart(rig.stack.broker)
-        rig.note("SIGKILL, state deleted", "broker", begin)
+        await lose_broker(rig)
+
+
+async def lose_broker(rig: Rig) -> None:
+    """Kill the broker, delete everything that it had written, and start it again."""
+    begin = time.time()
+    await rig.stack.kill("broker")
+    for file in rig.stack.broker.folder.glob("*.db*"):
+        file.unlink()
+    await asyncio.sleep(rig.draw.uniform(0.2, 2.0))
+    await rig.stack.restart(rig.stack.broker)
+    rig.note("SIGKILL, state deleted", "broker", begin)
 
 
 async def _cut_links(rig: Rig) -> None:
@@ -171,7 +176,7 @@ def _links_together(names: Iterable[str]) -> list[list[str]]:
     return list(groups.values())
 
 
-def _judge_links(_rig: Rig, _evidence: Evidence, verdict: Verdict) -> Iterator[str]:
+def judge_doubts(_rig: Rig, _evidence: Evidence, verdict: Verdict) -> Iterator[str]:
     """Allow a duplicate for each attempt that was in doubt, of that very delivery."""
     more = verdict.repeated - verdict.doubts
     if more:
@@ -422,7 +427,7 @@ SCENARIOS: dict[str, Scenario] = {
         f"{service}-kill": Scenario(
             f"{service} SIGKILL, two processes",
             partial(_kill, service=service),
-            prepare=_slow_providers,
+            prepare=slow_providers,
             limits=partial(_killed_channel_limits, service),
             # Most notifications of a run become a push. How many are in hand depends on how long an answer takes.
             answer_s=0.02 if service == "push" else None,
@@ -450,7 +455,7 @@ SCENARIOS: dict[str, Scenario] = {
         _cut_links,
         times=len(_CUTS_S),
         limits=lambda plan: Limits({Harm.DUPLICATE: plan.notifications}),
-        judge=_judge_links,
+        judge=judge_doubts,
         proxied=True,
         after_end=True,
         recovers_within={"flowing_s": _RECOVERY_S},
@@ -460,7 +465,7 @@ SCENARIOS: dict[str, Scenario] = {
         "worker SIGSTOP for its lease and 2 s more",
         _stop_worker,
         times=6,
-        prepare=_slow_providers,
+        prepare=slow_providers,
         answer_s=0.3,
         limits=lambda plan: Limits({Harm.DUPLICATE: plan.faults * 50}),
         judge=_judge_stopped,
@@ -521,7 +526,7 @@ SCENARIOS: dict[str, Scenario] = {
         "clock of one process of each service off by 5 minutes",
         _wrong_clock,
         times=1,
-        prepare=_slow_providers,
+        prepare=slow_providers,
         answer_s=0.3,
         processes={
             ("router", 0): _shifted(_CLOCK_SHIFT_S),

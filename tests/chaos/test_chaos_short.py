@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.attention_scenarios import ATTENTION_SCENARIOS
 from tests.chaos.poison_scenarios import POISON_SCENARIOS
 from tests.chaos.rig import Plan
 from tests.chaos.runner import examples, play
@@ -19,7 +20,7 @@ _SMALL = Plan(notifications=200, per_second=40, seed=7, answer_s=0.1, attempt_de
 # Where the store stays, a dead worker's claims may lapse soon.
 _BRISK = replace(_SMALL, lease_margin_s=2)
 
-_SCENARIOS = SCENARIOS | POISON_SCENARIOS
+_SCENARIOS = SCENARIOS | POISON_SCENARIOS | ATTENTION_SCENARIOS
 _PLANS = {
     "router-kill": replace(_BRISK, faults=2, services=("realtime",)),
     "email-kill": replace(_BRISK, faults=2, services=("email",)),
@@ -41,6 +42,9 @@ _PLANS = {
     "rolling": replace(_SMALL, services=("email",)),
     "same-publish": replace(_SMALL, services=("realtime",)),
     "clock": replace(_SMALL, services=("email", "realtime")),
+    "hold-kill": replace(_BRISK, faults=3, services=("realtime", "email")),
+    "digest-kill": replace(_BRISK, faults=3, services=("realtime", "email")),
+    "throttle-kill": replace(_BRISK, faults=3, services=("realtime", "email")),
 }
 
 

@@ -6,13 +6,18 @@ mail to an address and each alert goes to its own address. So a count of effects
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 PEOPLE = 200
 
 # How often each sort is published, in a hundred.
 MIX: Mapping[str, int] = {"realtime": 60, "urgent": 14, "email": 11, "sms": 11, "push": 3, "alert": 1}
+
+# How many people hear of each sort that is a category of its own. They hear of nothing else.
+ATTENTIVE: Mapping[str, int] = {
+    "quiet": 40, "fixed": 20, "sliding": 20, "first": 20, "dropped": 10, "delayed": 10, "gathered": 10,
+}  # fmt: skip
 
 # The sorts that a run without these services leaves out.
 NEEDS: Mapping[str, tuple[str, ...]] = {
@@ -22,7 +27,11 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "sms": ("sms",),
     "push": ("push",),
     "alert": ("realtime", "email", "sms", "push"),
+    **dict.fromkeys(ATTENTIVE, ("realtime", "email")),
 }
+
+# The share of the quiet ones that is critical, and does not wait.
+_CRITICAL = 0.05
 
 _TEXT = "Published in a chaos run under the key "
 
@@ -44,12 +53,14 @@ class Traffic:
     Attributes:
         services: the channel services that run; what needs another is not published.
         ttl_s: the deadline of every third mail and SMS, or None for none.
+        mix: how often each sort is published, in any unit.
     """
 
     seed: int
     count: int
     services: tuple[str, ...]
     ttl_s: float | None = None
+    mix: Mapping[str, int] = field(default_factory=lambda: MIX)
 
     def __iter__(self) -> Iterator[Publish]:
         return (self.publish(number) for number in range(self.count))
@@ -57,25 +68,29 @@ class Traffic:
     @property
     def sorts(self) -> list[str]:
         """The sorts that are published."""
-        return [sort for sort, needed in NEEDS.items() if set(needed) <= set(self.services)]
+        return [sort for sort in self.mix if set(NEEDS[sort]) <= set(self.services)]
 
     def publish(self, number: int) -> Publish:
         """Return one publish."""
         draw = random.Random(f"{self.seed}:{number}")  # noqa: S311 - repeatable, and no secret
         sorts = self.sorts
-        (sort,) = draw.choices(sorts, [MIX[each] for each in sorts])
+        (sort,) = draw.choices(sorts, [self.mix[each] for each in sorts])
         key = f"chaos-{self.seed}-{number}"
-        topic, payload = _build(sort, number, f"{_TEXT}{key}", f"person{draw.randrange(PEOPLE)}")
+        person = f"{sort if sort in ATTENTIVE else 'person'}{draw.randrange(ATTENTIVE.get(sort, PEOPLE))}"
+        topic, payload = _build(sort, number, f"{_TEXT}{key}", person)
+        if sort == "quiet" and draw.random() < _CRITICAL:
+            # Not by SMS, which such people have switched off: every line of the run ends in the same way.
+            payload |= {"priority": "critical", "channels": ["realtime", "email", "push"]}
         if self.ttl_s is not None and sort in ("email", "sms") and number % 3 == 0:
             payload = {**payload, "ttl_s": self.ttl_s}
         return Publish(key, sort, topic, payload)
 
     def people(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Yield topic and payload of every record that the directory needs before the first publish."""
-        with_push = "push" in self.services
-        for number in range(PEOPLE):
-            devices = [{"platform": "android", "token": f"device-person{number}"}] if with_push else []
-            yield f"directory/user/person{number}", {"email": f"person{number}@example.com", "devices": devices}
+        for sort, count in {"person": PEOPLE, **ATTENTIVE}.items():
+            if sort == "person" or sort in self.sorts:
+                for number in range(count):
+                    yield f"directory/user/{sort}{number}", self.person(f"{sort}{number}")
         if "alert" not in self.sorts:
             return
         for number in self._alerts():
@@ -89,6 +104,11 @@ class Traffic:
             # One step: an escalation that waits for minutes would keep every run open for as long.
             escalation = [{"after_s": 0, "notify": ["oncall"]}]
             yield f"directory/oncall/trouble{number}", {"users": [on_call], "escalation": escalation}
+
+    def person(self, user_id: str) -> dict[str, Any]:
+        """Return the record of somebody who hears of notifications."""
+        devices = [{"platform": "android", "token": f"device-{user_id}"}] if "push" in self.services else []
+        return {"email": f"{user_id}@example.com", "devices": devices}
 
     def _alerts(self) -> Sequence[int]:
         return [number for number in range(self.count) if self.publish(number).sort == "alert"]
@@ -113,6 +133,8 @@ def _build(sort: str, number: int, text: str, person: str) -> tuple[str, dict[st
         case "push":
             push = {"message": text, "title": "Chaos", "tokens": [_apple_token(number, "a")]}
             return "notifications/push/mobile/ios", push
+        case _ if sort in ATTENTIVE:
+            return f"notifications/realtime/user/{person}", {"message": text, "category": sort}
         case _:
             return f"notifications/alerts/critical/trouble{number}", {"message": text, "source": "chaos"}
 

@@ -9,7 +9,7 @@ from services.router.payloads.parse import parse
 from shared.core.topics import Topics
 from tests.chaos.evidence import Attempt, Effect, Evidence, Fault, Ledger, Published, Receipt, Record, Row
 from tests.chaos.recovery import percentile_ms, publishing_began_at, publishing_ended_at, recovery
-from tests.chaos.traffic import Traffic, key_in
+from tests.chaos.traffic import ATTENTIVE, MIX, Traffic, key_in
 
 ALL = ("email", "sms", "push", "realtime")
 TOPICS = Topics()
@@ -20,8 +20,9 @@ def test_a_seed_gives_the_same_publishes_again_and_another_one_others() -> None:
     assert list(Traffic(1, 50, ALL)) != list(Traffic(2, 50, ALL))
 
 
-def test_every_publish_is_one_that_the_router_takes_and_names_its_key() -> None:
-    traffic = Traffic(1, 400, ALL, ttl_s=30)
+@pytest.mark.parametrize("mix", [MIX, dict.fromkeys(ATTENTIVE, 1)])
+def test_every_publish_is_one_that_the_router_takes_and_names_its_key(mix: dict[str, int]) -> None:
+    traffic = Traffic(1, 400, ALL, ttl_s=30, mix=mix)
     assert {publish.sort for publish in traffic} == set(traffic.sorts)
     for publish in traffic:
         route = TOPICS.parse(publish.topic)
@@ -31,7 +32,8 @@ def test_every_publish_is_one_that_the_router_takes_and_names_its_key() -> None:
 
 
 def test_everybody_in_the_directory_is_somebody_that_the_router_takes() -> None:
-    for topic, record in Traffic(1, 400, ALL).people():
+    people = [*Traffic(1, 400, ALL).people(), *Traffic(1, 400, ALL, mix=dict.fromkeys(ATTENTIVE, 1)).people()]
+    for topic, record in people:
         route = TOPICS.parse(topic)
         assert route is not None
         assert parse(route.kind, route.params, json.dumps(record).encode(), envelope={})
