@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from carillon.commands.output import AnswerIsNo, CannotWork, print_json, printable
 from carillon.commands.settings import OperatorSettings
 from services.router.payloads.envelope import JsonObject
+from services.router.planning.texts import with_brand
 from services.router.templates.folder import read
 from services.router.templates.problems import Unrenderable
 from services.router.templates.texts import Template, Texts
@@ -32,7 +33,7 @@ def print_texts(
 ) -> None:
     """Print what a template says to one reader."""
     found = _find(name, folder)
-    variables = _variables(data)
+    variables = with_brand(_variables(data))
     reader = _checked(locale, Locale, "--locale"), _checked(timezone, ZoneName, "--timezone")
     channels = [Channel(channel)] if channel else list(Channel)
     try:

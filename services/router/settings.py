@@ -1,15 +1,27 @@
 """The router's settings."""
 
+import json
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 from pydantic_settings import NoDecode
 
 from shared.core.rates import Rate, read_rate
 from shared.directory.quiet_hours import QuietHours
 from shared.ledger.recalling import RECALLED_TEXT
 from shared.runtime.settings import CommonSettings
+
+
+def _read_json(value: object) -> object:
+    """Read a document that the environment holds as a text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise PydanticCustomError("json", "must be a JSON object") from None
 
 
 class PlanningSettings(CommonSettings):
@@ -21,7 +33,7 @@ class PlanningSettings(CommonSettings):
     router_person_daily_limit: int = Field(
         0, ge=0, le=100_000, description="notifications that a person hears within 24 hours; 0: no limit"
     )
-    router_quiet_hours: QuietHours | None = Field(
+    router_quiet_hours: Annotated[QuietHours | None, NoDecode, BeforeValidator(_read_json)] = Field(
         None, description="quiet hours of everybody whom nobody else says any for, as JSON"
     )
     router_release_within_s: float = Field(

@@ -1,5 +1,6 @@
 """``carillon template``: what a reader would get, and what is broken in a folder."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,16 @@ async def test_one_channel_with_data_from_a_file_for_a_person_to_read(command: C
     assert "--- email, HTML\n<!doctype html>" in ran.out
 
 
+async def test_a_digest_is_shown_without_a_tenants_look_or_with_one(command: CommandLine) -> None:
+    item = {"title": "Ada answered you", "message": "I agree.", "at": "2026-11-02T08:30:00Z"}
+    data: dict[str, object] = {"count": 1, "items": [item], "last": item, "actors": [], "more": 0}
+    options = ("template", "render", "comments-digest", "--channel", "email", "--locale", "fr", "--json")
+    ran = await command(*options, "--data", json.dumps(data))
+    assert (ran.status, ran.json["email"]["title"]) == (0, "1 nouveau commentaire")
+    ran = await command(*options, "--data", json.dumps({**data, "brand": {"footer": "Acme", "colour": "#0a7cff"}}))
+    assert ran.json["email"]["message"].endswith("\n\nAcme")
+
+
 @pytest.mark.parametrize(
     ("args", "status", "line"),
     [
@@ -52,7 +63,7 @@ async def test_what_is_wrong_is_said_in_one_line(
 
 async def test_a_folder_is_checked_to_its_last_file(command: CommandLine, tmp_path: Path) -> None:
     ran = await command("template", "check", str(SAMPLE))
-    assert (ran.status, ran.out) == (0, "welcome: en, fr\n")
+    assert (ran.status, ran.out) == (0, "comments-digest: en, fr\nwelcome: en, fr\n")
     for name in ("a", "b"):
         (tmp_path / "t" / name / "en").mkdir(parents=True)
         (tmp_path / "t" / name / "en" / "subject.txt").write_text("x")
