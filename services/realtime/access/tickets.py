@@ -46,4 +46,4 @@ class Tickets:
         known = json.loads(record)
         if known["origin"] != origin:
             raise Unauthenticated
-        return Identity(known["user_id"], known["expires_s"], known.get("issued_s"))
+        return Identity(known["user_id"], known["expires_s"], known.get("issued_s"), known.get("tenant"))

@@ -1,4 +1,4 @@
-"""Who a client is: the claim ``sub`` of a JWT that we can verify.
+"""Who a client is: the claim ``sub`` of a JWT that we can verify, and the claim ``tenant``, where there is one.
 
 Accepts a token only with an algorithm that we chose, a valid signature, a future ``exp``, and the audience and issuer
 of the settings. The client is not told why a token was refused, and no log line holds a token.
@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from services.realtime.settings import RealtimeSettings
 from shared.core.fields import Identifier
 
-_user_id: TypeAdapter[str] = TypeAdapter(Identifier)
+_identifier: TypeAdapter[str] = TypeAdapter(Identifier)
 
 
 # PyJWT raises these for texts that are no token: half a surrogate pair, a header a thousand levels deep, an endless
@@ -32,11 +32,13 @@ class Identity:
 
     Attributes:
         issued_s: when the token was issued; None if it does not say so.
+        tenant: whose entries the token shows, beside those that belong to nobody; None if it shows all.
     """
 
     user_id: str
     expires_s: float
     issued_s: float | None = None
+    tenant: str | None = None
 
 
 class Keys(Protocol):
@@ -86,11 +88,12 @@ class TokenVerifier:
                 issuer=self._issuer,
                 options={"require": ["exp", "sub"], "verify_aud": self._audience is not None},
             )
-            issued_s = claims.get("iat")
+            issued_s, tenant = claims.get("iat"), claims.get("tenant")
             return Identity(
-                _user_id.validate_python(claims["sub"]),
+                _identifier.validate_python(claims["sub"]),
                 float(claims["exp"]),
                 None if issued_s is None else float(issued_s),
+                None if tenant is None else _identifier.validate_python(tenant),
             )
         except UNREADABLE:
             # "from None": the chain could carry parts of the token into a log.
