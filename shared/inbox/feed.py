@@ -185,7 +185,7 @@ def _entry(entry_id: bytes, seq: bytes, order: bytes, value: bytes) -> FeedEntry
     try:
         members = group_set(json.loads(groups))
         is_whole = bool(read_object(body)) and all(isinstance(each, str) for each in members or ())
-        return FeedEntry(int(seq), entry_id.decode(), members, body, int(order)) if is_whole else None
+        return FeedEntry.of(int(seq), entry_id.decode(), members, body, int(order)) if is_whole else None
     except (ValueError, TypeError, RecursionError):
         return None
 

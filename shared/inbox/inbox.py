@@ -15,13 +15,23 @@ It writes no broadcasts: those stand in the feed, once for everybody (``shared.i
 import json
 import logging
 import secrets
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Literal
 
 from shared.core.model import Channel, Content, Notification
-from shared.inbox.timeline import PENDING_MOST, FeedEntry, FeedLog, Mark, OwnEntry, Snapshot
+from shared.inbox.timeline import (
+    PENDING_MOST,
+    CategoryCount,
+    FeedEntry,
+    FeedLog,
+    Mark,
+    OwnEntry,
+    Snapshot,
+    is_seen_by,
+    text_or_none,
+)
 from shared.store.keys import Keys
 from shared.store.replies import pairs, read_object
 from shared.store.store import Store, load_script
@@ -43,6 +53,7 @@ _recall = load_script(__package__, "inbox_recall", _PRELUDE)
 _QUIET = b"q"
 _MARKS = {mark.value.encode(): mark for mark in Mark}
 _MOVED = b"a0"
+_NONE: Mapping[str, int] = {}
 
 # Ids that the store looks at in one call for a page of entries in one state.
 _LOOKED_AT_ONCE = 1000
@@ -57,6 +68,7 @@ class Added:
         unread: own entries that are unread.
         sessions: the records of the user's open sessions, see ``shared.inbox.sessions``.
         order: where it stands among others, see ``shared.inbox.timeline``.
+        tenants: how many of the unread ones belong to each tenant.
     """
 
     is_new: bool
@@ -67,6 +79,7 @@ class Added:
     version: int
     sessions: Sequence[bytes]
     order: int = 0
+    tenants: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def is_recalled(self) -> bool:
@@ -82,11 +95,13 @@ class OwnPage:
         snapshot: with these entries, the newest first.
         above: the order of the entry right above the page, where one was named.
         bound: from where to go on, see ``Inbox.page``; empty when there are no more.
+        categories: the own entries by category, where that was asked for.
     """
 
     snapshot: Snapshot
     above: int | None
     bound: str
+    categories: Sequence[CategoryCount] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +129,7 @@ def wire_body(notification: Notification, content: Content, *, silent: bool = Fa
         "title": content.title,
         "message": content.message,
         "type": content.type,
+        # ``category_of`` in inbox_log.lua finds the category between these two.
         "priority": notification.priority,
         "category": content.category,
         "data": content.data,
@@ -156,6 +172,7 @@ class Inbox:
         order: int | None = None,
         quiet: bool = False,
         pinned: bool = False,
+        tenant: str | None = None,
     ) -> Added:
         """Write an entry, unless it is there.
 
@@ -164,18 +181,22 @@ class Inbox:
             order: see ``shared.store.keys.order_of``; None for that of writing. The next free one is taken.
             quiet: not to be shown live; it is found in the inbox and counted as unread.
             pinned: the limit does not push it out, until ``unpin``.
+            tenant: the one that the body names, if it names one.
         """
         value = _QUIET + body.encode() if quiet else body.encode()
         answer = await self._store.script(
             _add, self._keys.user(user_id), "inbox", notification_id, value, self.limit, self.retention_s, new_epoch(),
-            "" if order is None else order, int(pinned), lasting=True,
+            "" if order is None else order, int(pinned), tenant or "", lasting=True,
         )  # fmt: skip
         return read_added(answer)
 
     async def forget(self, user_id: str) -> None:
         """Forget a user's inbox and what he has read of the feed."""
         base = self._keys.user(user_id)
-        names = ("inbox", "pinned", "order", "entries", "recalled", "state", "snoozed", "acted", "feed_state", "meta")
+        names = (
+            "inbox", "pinned", "order", "entries", "recalled", "state", "snoozed", "tenants", "acted", "feed_state",
+            "meta",
+        )  # fmt: skip
         await self._store.command("UNLINK", *(f"{base}:{name}" for name in names), lasting=True)
 
     async def everything(self, user_id: str) -> Snapshot:
@@ -188,14 +209,25 @@ class Inbox:
             await self._store.script(_read, self._keys.user(user_id), *self.wanted(seq), self.limit, self.retention_s)
         )
 
-    async def pending(self, user_id: str) -> Snapshot:
-        """Read a user's inbox with its newest unread entries."""
+    async def pending(self, user_id: str, tenant: str | None = None) -> Snapshot:
+        """Read a user's inbox with its newest unread entries, of one tenant and nobody's (None: of all)."""
         return read_snapshot(
-            await self._store.script(_read, self._keys.user(user_id), *self.wanted(None), self.limit, self.retention_s)
+            await self._store.script(
+                _read, self._keys.user(user_id), *self.wanted(None, tenant), self.limit, self.retention_s
+            )
         )
 
     async def page(
-        self, user_id: str, marks: Collection[Mark], most: int, *, above: str = "", bound: str = "+inf"
+        self,
+        user_id: str,
+        marks: Collection[Mark],
+        most: int,
+        *,
+        above: str = "",
+        bound: str = "+inf",
+        tenant: str | None = None,
+        categories: Collection[str | None] | None = None,
+        count: bool = False,
     ) -> OwnPage | None:
         """Read some of a user's own entries, the newest first.
 
@@ -206,18 +238,25 @@ class Inbox:
             most: above 0.
             above: the id of an own entry, below which to begin.
             bound: where to begin otherwise: a highest order, with a bracket before it when it does not belong.
+            tenant: only its entries and nobody's; None for all.
+            categories: which are wanted (None for entries without one); None for all.
+            count: count all own entries by category, too.
 
         Returns:
             None when there is no entry ``above``.
         """
         answer = await self._store.script(
             _page, self._keys.user(user_id), above, bound, "".join(marks), most, _LOOKED_AT_ONCE, self.limit,
-            self.retention_s,
+            self.retention_s, tenant or "", int(count), *map(_category_json, categories or ()),
         )  # fmt: skip
         if not answer:
             return None
-        order, on, snapshot = answer
-        return OwnPage(read_snapshot(snapshot), int(order) if order else None, on.decode())
+        order, on, snapshot, counts = answer
+        found = [
+            CategoryCount(_category(counts[index]), int(counts[index + 1]), int(counts[index + 2]))
+            for index in range(0, len(counts), 3)
+        ]
+        return OwnPage(read_snapshot(snapshot), int(order) if order else None, on.decode(), found)
 
     async def pinned(self, user_id: str) -> list[OwnEntry]:
         """Read a user's pinned entries, the newest first."""
@@ -239,9 +278,13 @@ class Inbox:
         return (epoch or b"").decode(), int(seq or 0)
 
     @staticmethod
-    def wanted(seq: int | None) -> tuple[str | int, int]:
-        """Make a script's arguments for the wanted entries: those after a sequence, or the newest unread ones."""
-        return ("pending" if seq is None else seq, PENDING_MOST)
+    def wanted(seq: int | None, tenant: str | None = None) -> tuple[str | int, int, str]:
+        """Make a script's arguments for the wanted entries: those after a sequence, or the newest unread ones.
+
+        Args:
+            tenant: of which the newest unread ones are wanted, and nobody's; None for all.
+        """
+        return ("pending" if seq is None else seq, PENDING_MOST, tenant or "")
 
     async def mark(self, user_id: str, entry_id: str, change: Change) -> Marked | None:
         """Change the mark of an own entry; None when there is no such entry.
@@ -268,26 +311,41 @@ class Inbox:
         )  # fmt: skip
         return read_marked(answer)
 
-    async def read_all(self, user_id: str, feed: FeedLog) -> Marked:
-        """Mark every own entry as read, and the feed as far as the caller knows it."""
+    async def read_all(
+        self, user_id: str, feed: FeedLog, tenant: str | None = None, groups: frozenset[str] = frozenset()
+    ) -> Marked:
+        """Mark every own entry as read, and the feed as far as the caller knows it.
+
+        Args:
+            tenant: only its entries and nobody's; None for all.
+            groups: the user's; they matter with a tenant.
+        """
+        hidden: list[str | int] = []
+        if tenant is not None:
+            others = (each for each in feed.after(0, groups) if not is_seen_by(tenant, each.tenant))
+            hidden += (part for each in others for part in (each.id, each.seq))
         answer = await self._store.script(
-            _read_all, self._keys.user(user_id), self.retention_s, feed.epoch, feed.floor, feed.seq, lasting=True
-        )
+            _read_all, self._keys.user(user_id), self.retention_s, feed.epoch, feed.floor, feed.seq, tenant or "",
+            *hidden, lasting=True,
+        )  # fmt: skip
         return read_marked(answer)
 
 
 def read_added(answer: Sequence[Any]) -> Added:
     """Read the answer of the ``inbox_add`` script."""
-    is_new, epoch, before, seq, unread, version, sessions, order = answer
-    return Added(bool(is_new), epoch.decode(), int(before), int(seq), int(unread), int(version), sessions, int(order))
+    is_new, epoch, before, seq, unread, version, sessions, order, tenants = answer
+    return Added(
+        bool(is_new), epoch.decode(), int(before), int(seq), int(unread), int(version), sessions, int(order),
+        _read_counts(tenants),
+    )  # fmt: skip
 
 
 def read_position(answer: Sequence[Any]) -> Snapshot:
     """Read a position as the scripts answer it: a snapshot without entries and feed marks."""
-    epoch, seq, floor, unread, version, feed_version, feed_epoch, feed_read, wake_ms = answer
+    epoch, seq, floor, unread, version, feed_version, feed_epoch, feed_read, wake_ms, tenants = answer
     return Snapshot(
         epoch.decode(), int(seq), int(floor), int(unread), int(version), int(feed_version),
-        feed_epoch.decode(), int(feed_read), wake_ms=int(wake_ms),
+        feed_epoch.decode(), int(feed_read), wake_ms=int(wake_ms), tenants=_read_counts(tenants),
     )  # fmt: skip
 
 
@@ -298,6 +356,23 @@ def read_snapshot(answer: Sequence[Any]) -> Snapshot:
         read_position(position), feed_marks=_read_marks(marks), entries=_own_entries(entries),
         recalled=[entry_id.decode(errors="replace") for ids in recalled for entry_id in ids],
     )  # fmt: skip
+
+
+def _read_counts(answer: Sequence[Any]) -> Mapping[str, int]:
+    return {name.decode(errors="replace"): int(count) for name, count in pairs(answer)} if answer else _NONE
+
+
+def _category_json(category: str | None) -> str:
+    """Write a category as it stands in a body."""
+    return json.dumps(category, ensure_ascii=False)
+
+
+def _category(written: bytes) -> str | None:
+    try:
+        category = json.loads(written)
+    except ValueError:
+        return None
+    return category if isinstance(category, str) else None
 
 
 def _read_marks(answer: Sequence[bytes]) -> dict[str, tuple[Mark, int]]:
@@ -323,10 +398,12 @@ def _own_entries(answer: Sequence[bytes]) -> list[OwnEntry]:
 def _own_entry(entry_id: bytes, seq: bytes, order: bytes, mark: bytes, value: bytes) -> OwnEntry | None:
     quiet = value.startswith(_QUIET)
     body = value[len(_QUIET) :] if quiet else value
-    if not read_object(body):
+    said = read_object(body)
+    if not said:
         return None
     known = _MARKS.get(mark, Mark.UNREAD)
-    return OwnEntry(int(seq), entry_id.decode(errors="replace"), known, body, quiet, int(order))
+    tenant = text_or_none(said, "tenant")
+    return OwnEntry(int(seq), entry_id.decode(errors="replace"), known, body, quiet, int(order), tenant)
 
 
 def read_marked(answer: Sequence[Any]) -> Marked:

@@ -23,7 +23,7 @@ from shared.core.model import Channel
 from shared.directory.directory import Directory
 from shared.inbox.feed import FeedMirror
 from shared.inbox.inbox import Inbox, read_position, read_snapshot
-from shared.inbox.timeline import Snapshot, pending, unread
+from shared.inbox.timeline import Snapshot, pending, text_or_none, unread
 from shared.store.keys import Keys
 from shared.store.replies import pairs, read_object
 from shared.store.store import Store, load_script
@@ -73,6 +73,7 @@ class GatewaySession:
     live: bool
     reply_to: str
     correlation: bytes | None
+    tenant: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,7 @@ class Sessions:
         node: str = GATEWAY,
         reply_to: str | None = None,
         correlation: str | None = None,
+        tenant: str | None = None,
     ) -> SessionOpened | None:
         """Open (or open again) a session of a gateway.
 
@@ -124,6 +126,7 @@ class Sessions:
             session_id: the gateway's name for it; made here when None.
             reply_to: topic for live frames, None when the gateway wants none.
             correlation: hexadecimal; sent back with each of them.
+            tenant: only its entries and nobody's are shown; None for all.
 
         Returns:
             None when the user has too many sessions.
@@ -138,20 +141,23 @@ class Sessions:
             "live": person is None or person.choice(Channel.REALTIME).on,
             "reply_to": reply_to,
             "correlation": correlation,
+            "tenant": tenant,
         }
         text = json.dumps(record, separators=(",", ":"))
-        opened = await self._open(user_id, name, text, ttl_s=GATEWAY_TTL_S, most=GATEWAY_SESSIONS_MOST, after=None)
+        opened = await self._open(
+            user_id, name, text, ttl_s=GATEWAY_TTL_S, most=GATEWAY_SESSIONS_MOST, after=None, tenant=tenant
+        )
         if opened is None:
             return None
         if reply_to is not None:
             listed = _listed(user_id, name)
             await self._store.script(_touch, self._keys.feed, GATEWAY_TTL_S * 1000, listed, text)
         log = self._feed.log
-        stream = pending(opened.snapshot, log, groups)
+        stream = pending(opened.snapshot, log, groups, tenant)
         return SessionOpened(
             name,
             [json.loads(item.notification) for item in stream.items],
-            unread(opened.snapshot, log, groups),
+            unread(opened.snapshot, log, groups, tenant),
             json.loads(self._feed.status) if self._feed.status else None,
         )
 
@@ -205,21 +211,29 @@ class Sessions:
         return targets(await self._store.script(_list, self._keys.feed)).gateways
 
     async def open_on_node(
-        self, user_id: str, session_id: str, node: str, *, most: int, after: int | None
+        self, user_id: str, session_id: str, node: str, *, most: int, after: int | None, tenant: str | None = None
     ) -> Opened | None:
         """Open a session of a realtime process.
 
         Args:
             most: sessions that the user may have.
-            after: which own entries the snapshot is to hold, see ``Inbox.wanted``.
+            after: which own entries the snapshot is to hold, as ``tenant`` is: see ``Inbox.wanted``.
 
         Returns:
             None when the user has too many sessions.
         """
-        return await self._open(user_id, session_id, node, ttl_s=NODE_TTL_S, most=most, after=after)
+        return await self._open(user_id, session_id, node, ttl_s=NODE_TTL_S, most=most, after=after, tenant=tenant)
 
     async def _open(
-        self, user_id: str, session_id: str, record: str, *, ttl_s: int, most: int, after: int | None
+        self,
+        user_id: str,
+        session_id: str,
+        record: str,
+        *,
+        ttl_s: int,
+        most: int,
+        after: int | None,
+        tenant: str | None,
     ) -> Opened | None:
         answer = await self._store.script(
             _open,
@@ -228,7 +242,7 @@ class Sessions:
             record,
             ttl_s * 1000,
             most,
-            *self._inbox.wanted(after),
+            *self._inbox.wanted(after, tenant),
             self._inbox.limit,
             self._inbox.retention_s,
         )
@@ -276,6 +290,7 @@ def _gateway(parts: Mapping[str, Any]) -> list[GatewaySession]:
         bool(parts["live"]),
         str(parts["reply_to"]),
         None if correlation is None else bytes.fromhex(correlation),
+        text_or_none(parts, "tenant"),
     )
     return [session]
 

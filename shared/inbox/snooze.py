@@ -107,7 +107,8 @@ class Snoozes:
             before, seq, order = map(int, found[index + 1 : index + 4])
             value = found[index + 4]
             added = Added(
-                True, snapshot.epoch, before, seq, snapshot.unread, snapshot.version, marked.sessions, order
+                True, snapshot.epoch, before, seq, snapshot.unread, snapshot.version, marked.sessions, order,
+                snapshot.tenants,
             )  # fmt: skip
             entries.append(Returned(added, value.removeprefix(_QUIET).decode(), value.startswith(_QUIET)))
         return Woken(marked, entries)
@@ -117,4 +118,5 @@ def feed_arguments(broadcast: FeedEntry | None, feed: FeedLog) -> tuple[str | by
     """Make the arguments of a script that may give a user an own entry in place of one of the feed."""
     if broadcast is None:
         return ()
-    return (broadcast.utf8, broadcast.seq, broadcast.order or broadcast.seq, feed.epoch, feed.floor)
+    order = broadcast.order or broadcast.seq
+    return (broadcast.utf8, broadcast.seq, order, feed.epoch, feed.floor, broadcast.tenant or "")

@@ -12,6 +12,7 @@ one emoji makes the whole text four times as long, and a process holds a thousan
 """
 
 from bisect import bisect_left, bisect_right, insort
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -21,11 +22,13 @@ from operator import attrgetter
 from typing import TypeAlias
 
 from shared.inbox.cursor import Cursor, Part, cursors_behind, is_broadcast, key_of
+from shared.store.replies import read_object
 
 # What a new session is shown of its unread entries, and a gateway's in the answer to its connect.
 PENDING_MOST = 10
 
 _by_key = attrgetter("key")
+_NONE: Mapping[str, int] = {}
 
 
 class Mark(StrEnum):
@@ -50,6 +53,7 @@ class OwnEntry:
 
     Attributes:
         order: by acceptance, see ``shared.store.keys.order_of``; 0 is that of writing.
+        tenant: whose it is; None is everybody's.
     """
 
     seq: int
@@ -58,6 +62,7 @@ class OwnEntry:
     utf8: bytes
     quiet: bool = False
     order: int = 0
+    tenant: str | None = None
 
     @property
     def key(self) -> int:
@@ -67,13 +72,21 @@ class OwnEntry:
 
 @dataclass(frozen=True, slots=True)
 class FeedEntry:
-    """An entry of the feed; ``groups`` None is for everybody, ``order`` as in ``OwnEntry``."""
+    """An entry of the feed; ``groups`` None is for everybody, ``order`` and ``tenant`` as in ``OwnEntry``."""
 
     seq: int
     id: str
     groups: frozenset[str] | None
     utf8: bytes
     order: int = 0
+    tenant: str | None = None
+    category: str | None = None
+
+    @classmethod
+    def of(cls, seq: int, entry_id: str, groups: frozenset[str] | None, utf8: bytes, order: int = 0) -> "FeedEntry":
+        """Make an entry of a notification's JSON; what is not in it is None."""
+        said = read_object(utf8)
+        return cls(seq, entry_id, groups, utf8, order, *(text_or_none(said, name) for name in ("tenant", "category")))
 
     @property
     def key(self) -> int:
@@ -85,9 +98,20 @@ class FeedEntry:
         """The notification's JSON, see ``shared.inbox.inbox.wire_body``."""
         return self.utf8.decode()
 
-    def is_for(self, groups: frozenset[str]) -> bool:
-        """Tell whether a member of these groups may see it."""
-        return self.groups is None or not self.groups.isdisjoint(groups)
+    def is_for(self, groups: frozenset[str], tenant: str | None = None) -> bool:
+        """Tell whether a member of these groups may see it, with a token of this tenant (None: of all)."""
+        return is_seen_by(tenant, self.tenant) and (self.groups is None or not self.groups.isdisjoint(groups))
+
+
+def is_seen_by(tenant: str | None, whose: str | None) -> bool:
+    """Tell whether a token of one tenant (None: of all) shows what belongs to somebody (None: to nobody)."""
+    return tenant is None or whose is None or whose == tenant
+
+
+def text_or_none(said: Mapping[str, object], name: str) -> str | None:
+    """Return a text that a notification says; None if it says none."""
+    value = said.get(name)
+    return value if isinstance(value, str) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +126,7 @@ class Snapshot:
         recalled: own entries that were taken back after the sequence after which entries were asked for.
         feed_marks: feed entry id -> mark and sequence, where it differs from what ``feed_read`` says.
         wake_ms: when the next snoozed entry comes back, milliseconds since 1970; 0 without one.
+        tenants: how many of the unread own entries belong to each tenant.
     """
 
     epoch: str = ""
@@ -116,6 +141,7 @@ class Snapshot:
     entries: Sequence[OwnEntry] = ()
     wake_ms: int = 0
     recalled: Sequence[str] = ()
+    tenants: Mapping[str, int] = field(default_factory=dict)
 
 
 class FeedLog:
@@ -129,7 +155,8 @@ class FeedLog:
         self._entries: list[FeedEntry] = []
         self._by_key: list[FeedEntry] = []
         self._by_id: dict[str, FeedEntry] = {}
-        self._with_groups = 0
+        self._restricted = 0
+        self._tenanted = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -137,7 +164,8 @@ class FeedLog:
     def restart(self, epoch: str) -> None:
         """Forget everything: the feed's history is another one."""
         self.epoch, self.seq, self.floor = epoch, 0, 0
-        self._seqs, self._entries, self._by_key, self._by_id, self._with_groups = [], [], [], {}, 0
+        self._seqs, self._entries, self._by_key, self._by_id = [], [], [], {}
+        self._restricted = self._tenanted = 0
 
     def append(self, entry: FeedEntry) -> None:
         """Add the newest entry."""
@@ -145,7 +173,8 @@ class FeedLog:
         self._entries.append(entry)
         insort(self._by_key, entry, key=_by_key)
         self._by_id[entry.id] = entry
-        self._with_groups += entry.groups is not None
+        self._restricted += entry.groups is not None or entry.tenant is not None
+        self._tenanted += entry.tenant is not None
         self.seq = entry.seq
 
     def drop_up_to(self, floor: int) -> None:
@@ -155,7 +184,8 @@ class FeedLog:
         gone = bisect_right(self._seqs, floor)
         for entry in self._entries[:gone]:
             del self._by_id[entry.id]
-            self._with_groups -= entry.groups is not None
+            self._restricted -= entry.groups is not None or entry.tenant is not None
+            self._tenanted -= entry.tenant is not None
         if gone:
             self._by_key = [entry for entry in self._by_key if entry.seq > floor]
         del self._entries[:gone], self._seqs[:gone]
@@ -173,33 +203,45 @@ class FeedLog:
             place = bisect_left(self._seqs, entry.seq)
             del self._seqs[place], self._entries[place]
             self._by_key.remove(entry)
-            self._with_groups -= entry.groups is not None
+            self._restricted -= entry.groups is not None or entry.tenant is not None
+            self._tenanted -= entry.tenant is not None
         return entry
+
+    @property
+    def has_tenants(self) -> bool:
+        """Whether some entry belongs to a tenant."""
+        return self._tenanted > 0
 
     def get(self, entry_id: str) -> FeedEntry | None:
         """Return one entry, None when it is not (or no longer) there."""
         return self._by_id.get(entry_id)
 
-    def after(self, seq: int, groups: frozenset[str]) -> list[FeedEntry]:
-        """Return what a member of these groups may see after a sequence, oldest first."""
+    def after(self, seq: int, groups: frozenset[str], tenant: str | None = None) -> list[FeedEntry]:
+        """Return what a member of these groups may see after a sequence, oldest first; ``tenant`` as for ``is_for``."""
         found = self._entries[bisect_right(self._seqs, seq) :]
-        return [entry for entry in found if entry.is_for(groups)] if self._with_groups else found
+        return [entry for entry in found if entry.is_for(groups, tenant)] if self._restricted else found
 
-    def below(self, key: int | None, groups: frozenset[str]) -> Iterator[FeedEntry]:
+    def below(self, key: int | None, groups: frozenset[str], tenant: str | None = None) -> Iterator[FeedEntry]:
         """Yield what a member of these groups may see below a key (None: of all), newest first."""
         end = len(self._by_key) if key is None else bisect_left(self._by_key, key, key=_by_key)
-        return (entry for entry in reversed(self._by_key[:end]) if entry.is_for(groups))
+        return (entry for entry in reversed(self._by_key[:end]) if entry.is_for(groups, tenant))
 
     def count_after(self, seq: int, groups: frozenset[str]) -> int:
-        """Count what ``after`` would return."""
-        if not self._with_groups:
+        """Count what ``after`` would return, of all tenants."""
+        if not self._restricted:
             return len(self._seqs) - bisect_right(self._seqs, seq)
         return len(self.after(seq, groups))
 
-    def visible(self, entry_id: str, groups: frozenset[str]) -> FeedEntry | None:
+    def tenants_after(self, seq: int, groups: frozenset[str]) -> Counter[str]:
+        """Count what belongs to each tenant among it."""
+        if not self._tenanted:
+            return Counter()
+        return Counter(entry.tenant for entry in self.after(seq, groups) if entry.tenant is not None)
+
+    def visible(self, entry_id: str, groups: frozenset[str], tenant: str | None = None) -> FeedEntry | None:
         """Return one entry if a member of these groups may see it."""
         entry = self._by_id.get(entry_id)
-        return entry if entry is not None and entry.is_for(groups) else None
+        return entry if entry is not None and entry.is_for(groups, tenant) else None
 
 
 def feed_mark(entry: FeedEntry, snapshot: Snapshot, feed: FeedLog) -> Mark:
@@ -227,9 +269,74 @@ def feed_unread(snapshot: Snapshot, feed: FeedLog, groups: frozenset[str]) -> in
     return count
 
 
-def unread(snapshot: Snapshot, feed: FeedLog, groups: frozenset[str]) -> int:
-    """Count what a user has not read, own entries and the feed's together."""
-    return snapshot.unread + feed_unread(snapshot, feed, groups)
+def feed_tenants(snapshot: Snapshot, feed: FeedLog, groups: frozenset[str]) -> Mapping[str, int]:
+    """Count what belongs to each tenant among the feed entries that a user may see and has not read."""
+    if snapshot.feed_epoch != feed.epoch:
+        return feed.tenants_after(0, groups)
+    if not feed.has_tenants:
+        return _NONE
+    counts = feed.tenants_after(snapshot.feed_read, groups)
+    for entry_id, (mark, seq) in snapshot.feed_marks.items():
+        entry = feed.visible(entry_id, groups)
+        if entry is None or entry.tenant is None:
+            continue
+        if seq > snapshot.feed_read:
+            counts[entry.tenant] -= mark is not Mark.UNREAD
+        else:
+            counts[entry.tenant] += mark is Mark.UNREAD
+    return counts
+
+
+def seen_of(count: int, tenants: Mapping[str, int], tenant: str | None) -> int:
+    """Return how many of some entries are seen with a token of one tenant (None: of all).
+
+    Args:
+        count: all of them.
+        tenants: how many of them belong to each tenant.
+    """
+    if tenant is None or not tenants:
+        return count
+    return count - sum(others for whose, others in tenants.items() if whose != tenant)
+
+
+def unread(snapshot: Snapshot, feed: FeedLog, groups: frozenset[str], tenant: str | None = None) -> int:
+    """Count what a user has not read, own entries and the feed's together, that a token of one tenant shows."""
+    own = seen_of(snapshot.unread, snapshot.tenants, tenant)
+    if tenant is None:
+        return own + feed_unread(snapshot, feed, groups)
+    return own + seen_of(feed_unread(snapshot, feed, groups), feed_tenants(snapshot, feed, groups), tenant)
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryCount:
+    """What a line has of one category (None: without one), without what was put away."""
+
+    category: str | None
+    entries: int
+    unread: int
+
+
+def by_category(
+    own: Iterable[CategoryCount], snapshot: Snapshot, feed: FeedLog, groups: frozenset[str], tenant: str | None = None
+) -> list[CategoryCount]:
+    """Count a line by category, in the order of their names; that of entries without one comes first.
+
+    Args:
+        own: the own entries.
+    """
+    entries: Counter[str | None] = Counter()
+    unread_ones: Counter[str | None] = Counter()
+    for each in own:
+        entries[each.category] += each.entries
+        unread_ones[each.category] += each.unread
+    for entry in feed.after(0, groups, tenant):
+        mark = feed_mark(entry, snapshot, feed)
+        if mark not in _PUT_AWAY:
+            entries[entry.category] += 1
+            unread_ones[entry.category] += mark is Mark.UNREAD
+    return [
+        CategoryCount(name, entries[name], unread_ones[name]) for name in sorted(entries, key=lambda each: each or "")
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,14 +393,18 @@ class Stream:
     gap: bool = False
 
 
-def pending(snapshot: Snapshot, feed: FeedLog, groups: frozenset[str], *, gap: bool = False) -> Stream:
-    """Return the newest unread entries, at most ``PENDING_MOST``.
+def pending(
+    snapshot: Snapshot, feed: FeedLog, groups: frozenset[str], tenant: str | None = None, *, gap: bool = False
+) -> Stream:
+    """Return the newest unread entries, at most ``PENDING_MOST``, for a token of one tenant (None: of all).
 
     Args:
         snapshot: with (at least) that many of the newest unread entries.
     """
-    unread_ones: list[Entry] = [entry for entry in snapshot.entries if entry.mark is Mark.UNREAD]
-    unread_ones += _newest_unread(snapshot, feed, groups)
+    unread_ones: list[Entry] = [
+        entry for entry in snapshot.entries if entry.mark is Mark.UNREAD and is_seen_by(tenant, entry.tenant)
+    ]
+    unread_ones += _newest_unread(snapshot, feed, groups, tenant)
     chosen = sorted(unread_ones, key=_by_key)[-PENDING_MOST:]
     end = _now(snapshot, feed)
     if not chosen:
@@ -315,16 +426,16 @@ def pending(snapshot: Snapshot, feed: FeedLog, groups: frozenset[str], *, gap: b
     return Stream(told_up_to(chosen[0].key - 1), items, end, gap)
 
 
-def _newest_unread(snapshot: Snapshot, feed: FeedLog, groups: frozenset[str]) -> list[FeedEntry]:
+def _newest_unread(snapshot: Snapshot, feed: FeedLog, groups: frozenset[str], tenant: str | None) -> list[FeedEntry]:
     """Find the newest unread feed entries without looking at those that one mark covers."""
     read_up_to = snapshot.feed_read if snapshot.feed_epoch == feed.epoch else 0
     unread_again = [
         entry
         for entry_id, (mark, seq) in snapshot.feed_marks.items()
-        if mark is Mark.UNREAD and seq <= read_up_to and (entry := feed.visible(entry_id, groups)) is not None
+        if mark is Mark.UNREAD and seq <= read_up_to and (entry := feed.visible(entry_id, groups, tenant)) is not None
     ]
     newest: list[FeedEntry] = []
-    for entry in sorted((*unread_again, *feed.after(read_up_to, groups)), key=_by_key, reverse=True):
+    for entry in sorted((*unread_again, *feed.after(read_up_to, groups, tenant)), key=_by_key, reverse=True):
         if len(newest) == PENDING_MOST:
             break
         if feed_mark(entry, snapshot, feed) is Mark.UNREAD:
@@ -332,8 +443,10 @@ def _newest_unread(snapshot: Snapshot, feed: FeedLog, groups: frozenset[str]) ->
     return newest
 
 
-def follow(cursor: Cursor, snapshot: Snapshot, feed: FeedLog, groups: frozenset[str]) -> Stream | None:
-    """Return everything after a cursor, None when some of it is gone.
+def follow(
+    cursor: Cursor, snapshot: Snapshot, feed: FeedLog, groups: frozenset[str], tenant: str | None = None
+) -> Stream | None:
+    """Return everything after a cursor that a token of one tenant (None: of all) shows, None when some of it is gone.
 
     Args:
         cursor: the last place that was told.
@@ -343,7 +456,8 @@ def follow(cursor: Cursor, snapshot: Snapshot, feed: FeedLog, groups: frozenset[
         return None
     if _is_gone(cursor.feed_epoch, cursor.feed_seq, feed.epoch, feed.floor):
         return None
-    line: list[Entry] = [*snapshot.entries, *feed.after(cursor.feed_seq, groups)]
+    own = [entry for entry in snapshot.entries if is_seen_by(tenant, entry.tenant)]
+    line: list[Entry] = [*own, *feed.after(cursor.feed_seq, groups, tenant)]
     line = [each for each in line if not cursor.passed(each) and _mark(each, snapshot, feed) not in _PUT_AWAY]
     shown = sorted(line, key=_by_key)
     end, part = _now(snapshot, feed), cursor.part
@@ -375,15 +489,29 @@ def _is_gone(cursor_epoch: str, cursor_seq: int, epoch: str, floor: int) -> bool
     return floor > cursor_seq
 
 
-def newest_first(snapshot: Snapshot, feed: FeedLog, groups: frozenset[str], below: int | None = None) -> Iterator[Item]:
+def newest_first(
+    snapshot: Snapshot,
+    feed: FeedLog,
+    groups: frozenset[str],
+    below: int | None = None,
+    *,
+    tenant: str | None = None,
+    categories: Collection[str | None] | None = None,
+) -> Iterator[Item]:
     """Yield the line, newest first, with what was put away.
 
     Args:
-        snapshot: with own entries below the key.
+        snapshot: with own entries below the key, of these categories.
         below: a key; None for all of the line.
+        tenant: as for ``FeedEntry.is_for``.
+        categories: of entries of the feed; None for all.
     """
-    own: list[Entry] = sorted(snapshot.entries, key=_by_key, reverse=True)
-    for entry in merge(own, feed.below(below, groups), key=_by_key, reverse=True):
+    own: list[Entry] = [entry for entry in snapshot.entries if is_seen_by(tenant, entry.tenant)]
+    own.sort(key=_by_key, reverse=True)
+    broadcasts: Iterable[Entry] = feed.below(below, groups, tenant)
+    if categories is not None:
+        broadcasts = (entry for entry in feed.below(below, groups, tenant) if entry.category in categories)
+    for entry in merge(own, broadcasts, key=_by_key, reverse=True):
         yield Item(entry.id, entry.utf8, _mark(entry, snapshot, feed))
 
 

@@ -91,3 +91,14 @@ async def test_audience_and_issuer_are_asked_for_when_they_are_set() -> None:
         with pytest.raises(Unauthenticated):
             await strict.verify(signed(**(good | wrong)))
     assert (await verifier().verify(signed(**good))).user_id == "user1"
+
+
+@pytest.mark.parametrize("claim", [5, "", "a/b", ["acme"], {"name": "acme"}, "x" * 200])
+async def test_a_claim_that_names_no_tenant_is_refused(claim: object) -> None:
+    with pytest.raises(Unauthenticated):
+        await verifier().verify(signed(tenant=claim))
+
+
+async def test_a_token_may_name_a_tenant() -> None:
+    assert (await verifier().verify(signed(tenant="acme"))).tenant == "acme"
+    assert (await verifier().verify(signed())).tenant is None

@@ -16,6 +16,8 @@ NEWS: list[News] = [
     EntryNews("user1", "e" * 16, 0, 2**51, 3, 7, quiet=True, body='{"id":"ä\\n"}'),
     EntryNews("user1", "e" * 16, 0, 2**51, 3, 7, quiet=False, body="{}", order=2**52),
     CountNews("user1", 1, 2, 3, 4, 2**51),
+    CountNews("user1", 1, 2, 3, 4, 2**51, 2**42, {"acme": 1}, {"acme": 2, "other": 1}),
+    EntryNews("user1", "e" * 16, 0, 2**51, 3, 7, quiet=False, body="{}", order=2**52, tenants={"acme": 3}),
     PersonNews("user1"),
     StatusNews(5, '{"type":"status"}'),
     FeedNews("f" * 16, 1, FeedEntry(2, "n1", None, b"{}")),
@@ -30,9 +32,11 @@ def test_what_one_process_writes_another_reads(news: News) -> None:
 
 
 def test_the_previous_release_finds_no_field_in_a_frame_that_it_does_not_know() -> None:
-    entry, broadcast = json.loads(encode(NEWS[1])), json.loads(encode(NEWS[6]))
+    entry, broadcast = json.loads(encode(NEWS[1])), json.loads(encode(NEWS[8]))
     assert set(entry["frame"]) == {"type", "epoch", "before", "seq", "unread", "version", "quiet", "body"}
     assert set(broadcast["frame"]) == {"type", "epoch", "before", "seq", "id", "groups", "body"}
+    counts = json.loads(encode(NEWS[3]))
+    assert set(counts["frame"]) == {"type", "own", "version", "feed", "feed_version", "feed_seq"}
     del entry["order"]
     assert isinstance(NEWS[1], EntryNews)
     assert decode(json.dumps(entry).encode()) == replace(NEWS[1], order=0)

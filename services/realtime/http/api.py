@@ -4,6 +4,7 @@ Promises that users reach only what is theirs: every call works on the ``sub`` o
 else looks as if it did not exist. A call with nothing to answer answers 204.
 """
 
+import json
 from collections.abc import Awaitable, Callable, Collection
 
 from aiohttp import web
@@ -95,16 +96,23 @@ class Api:
 
     async def inbox(self, request: web.Request) -> web.Response:
         """List notifications, newest first."""
-        user_id = (await self._guard.user(request)).user_id
-        page = await self._changes.page(user_id, _marks(request), _limit(request), request.query.get("before"))
+        identity = await self._guard.user(request)
+        user_id, tenant = identity.user_id, identity.tenant
+        categories = request.query.getall("category", None)
+        page = await self._changes.page(
+            user_id, _marks(request), _limit(request), request.query.get("before"),
+            tenant=tenant, categories=None if categories is None else {each or None for each in categories},
+        )  # fmt: skip
         if page is None:
             raise invalid(FieldProblem("before", "must be the id of an entry of this inbox"))
         texts = [item.notification for item in await self._alerts.shown(page.items)]
         is_top = "before" not in request.query and request.query.get("state") in (None, "unread")
-        waiting = await self._changes.unanswered(user_id, self._alerts) if is_top else []
+        waiting = await self._changes.unanswered(user_id, self._alerts, tenant) if is_top else []
         unanswered = ",".join(item.notification for item in waiting)
+        counted = [{"name": each.category, "unread": each.unread} for each in page.categories]
+        by_category = f'"categories":{json.dumps(counted)},' if "before" not in request.query else ""
         return _json(
-            f'{{"notifications":[{",".join(texts)}],"unanswered":[{unanswered}],"unread":{page.unread},'
+            f'{{"notifications":[{",".join(texts)}],"unanswered":[{unanswered}],"unread":{page.unread},{by_category}'
             f'"cursor":"{page.cursor.encode()}"}}'
         )
 
@@ -113,7 +121,7 @@ class Api:
 
         async def handle(request: web.Request) -> web.Response:
             identity = await self._guard.user(request)
-            if not await self._changes.mark(identity.user_id, request.match_info["id"], change):
+            if not await self._changes.mark(identity.user_id, request.match_info["id"], change, identity.tenant):
                 raise not_found()
             return web.Response(status=204)
 
@@ -121,19 +129,22 @@ class Api:
 
     async def read_all(self, request: web.Request) -> web.Response:
         """Mark everything as read."""
-        await self._changes.read_all((await self._guard.user(request)).user_id)
+        identity = await self._guard.user(request)
+        await self._changes.read_all(identity.user_id, identity.tenant)
         return web.Response(status=204)
 
     async def snooze(self, request: web.Request) -> web.Response:
         """Put an entry away for a while."""
-        user_id = (await self._guard.user(request)).user_id
+        identity = await self._guard.user(request)
         try:
             snooze = Snooze.model_validate(await json_object(request))
         except ValidationError as error:
             raise from_validation(error) from None
         ends_at = snooze.ends_at(self._clock.now(), self._changes.longest_snooze)
         try:
-            done = await self._changes.snooze(user_id, request.match_info["id"], epoch_ms(ends_at), self._alerts)
+            done = await self._changes.snooze(
+                identity.user_id, request.match_info["id"], epoch_ms(ends_at), self._alerts, identity.tenant
+            )
         except NotSnoozed as error:
             raise Refusal(409, error.why, error.why.message) from None
         if not done:
@@ -142,15 +153,17 @@ class Api:
 
     async def end_snooze(self, request: web.Request) -> web.Response:
         """Let a snoozed entry come back now."""
-        if not await self._changes.end_snooze((await self._guard.user(request)).user_id, request.match_info["id"]):
+        identity = await self._guard.user(request)
+        if not await self._changes.end_snooze(identity.user_id, request.match_info["id"], identity.tenant):
             raise not_found()
         return web.Response(status=204)
 
     async def act(self, request: web.Request) -> web.Response:
         """Press an action of an entry."""
-        user_id = (await self._guard.user(request)).user_id
+        identity = await self._guard.user(request)
+        entry_id, action = request.match_info["id"], request.match_info["action"]
         try:
-            done = await self._acting.act(user_id, request.match_info["id"], request.match_info["action"])
+            done = await self._acting.act(identity.user_id, entry_id, action, identity.tenant)
         except BrokerUnavailable:
             raise unavailable() from None
         if not done:

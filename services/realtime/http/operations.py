@@ -200,6 +200,8 @@ OPERATIONS: tuple[Operation, ...] = (
         id="readInbox",
         tag="inbox",
         summary="List notifications, newest first",
+        description="A token with the claim `tenant` sees the notifications of that tenant and of none, here and in "
+        "every other call and frame.",
         query=InboxQuery,
         answers={200: Answer("A part of the inbox.", Inbox), 400: INVALID, **_OF_A_USER},
     ),

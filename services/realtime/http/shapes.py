@@ -69,6 +69,9 @@ class InboxQuery(BaseModel):
     state: Literal["unread", "read", "archived", "snoozed"] | Absent = Field(
         None, description="Without it, everything but the archived and the snoozed."
     )
+    category: list[str] | Absent = Field(
+        None, description="Only entries of this category; again for another one. Empty: entries without a category."
+    )
 
 
 class SessionQuery(BaseModel):
@@ -261,6 +264,13 @@ class Notification(BaseModel):
     silent: Literal[True] | Absent = Field(None, description="Show it, and draw no attention to it.")
 
 
+class CategoryUnread(BaseModel):
+    """A category of the inbox."""
+
+    name: str | None = Field(description="Null for entries without a category.")
+    unread: Count
+
+
 class Inbox(BaseModel):
     """A part of the inbox."""
 
@@ -270,7 +280,12 @@ class Inbox(BaseModel):
         description="Alerts that wait for an answer, however old, newest first; only with the first page of all or of "
         "the unread.",
     )
-    unread: Count
+    unread: Count = Field(description="Of the whole inbox.")
+    categories: list[CategoryUnread] | Absent = Field(
+        None,
+        description="The categories of the whole inbox, without what is archived or snoozed, in the order of their "
+        "names; only with the first page.",
+    )
     cursor: str = Field(description="Where the live stream goes on from here.")
 
 

@@ -45,13 +45,16 @@ class Acting:
         self._topics = topics
         self._clock = clock
 
-    async def act(self, user_id: str, entry_id: str, action_id: str) -> bool:
+    async def act(self, user_id: str, entry_id: str, action_id: str, tenant: str | None = None) -> bool:
         """Press an action of an entry; False when the user has no such entry, or the entry has no such action.
+
+        Args:
+            tenant: as for ``Changes.mark``.
 
         Raises:
             BrokerUnavailable: the broker has not confirmed it. The press does not count.
         """
-        found = await self._changes.find(user_id, entry_id)
+        found = await self._changes.find(user_id, entry_id, tenant)
         if found is None:
             return False
         body = read_object(found.utf8)

@@ -5,6 +5,7 @@ go to the other processes and to gateways. So only one round trip to the store c
 """
 
 import asyncio
+import functools
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -31,7 +32,24 @@ from shared.inbox.feed import Feed, FeedNews, Groups, group_set
 from shared.inbox.inbox import Added, Change, Inbox, Marked
 from shared.inbox.sessions import Sessions, targets
 from shared.inbox.snooze import Snoozes, TooManySnoozed
-from shared.inbox.timeline import FeedEntry, FeedLog, Item, Mark, feed_unread, newest_first, page, unread, with_read
+from shared.inbox.timeline import (
+    CategoryCount,
+    FeedEntry,
+    FeedLog,
+    Item,
+    Mark,
+    by_category,
+    feed_tenants,
+    feed_unread,
+    is_seen_by,
+    newest_first,
+    page,
+    seen_of,
+    text_or_none,
+    unread,
+    with_read,
+)
+from shared.store.replies import read_object
 
 
 class WhyNot(StrEnum):
@@ -78,11 +96,13 @@ class InboxPage:
     Attributes:
         unread: entries of the whole line.
         cursor: where the line ended when it was read.
+        categories: the whole line by category; empty behind the first page.
     """
 
     items: Sequence[Item]
     unread: int
     cursor: Cursor
+    categories: Sequence[CategoryCount] = ()
 
 
 class Changes:
@@ -114,15 +134,25 @@ class Changes:
         self._publisher = publisher
 
     async def add_entry(
-        self, user_id: str, notification_id: str, body: str, *, order: int, live: bool, pinned: bool
+        self,
+        user_id: str,
+        notification_id: str,
+        body: str,
+        *,
+        order: int,
+        live: bool,
+        pinned: bool,
+        tenant: str | None = None,
     ) -> None:
         """Write an entry into a user's inbox and show it to his sessions.
 
         Args:
             order: see ``shared.store.keys.order_of``.
-            pinned: see ``shared.inbox.inbox.Inbox.add``.
+            pinned: see ``shared.inbox.inbox.Inbox.add``, as for ``tenant``.
         """
-        added = await self._inbox.add(user_id, notification_id, body, order=order, quiet=not live, pinned=pinned)
+        added = await self._inbox.add(
+            user_id, notification_id, body, order=order, quiet=not live, pinned=pinned, tenant=tenant
+        )
         if added.is_recalled:
             return
         await self._tell_entry(user_id, added, body, quiet=not live)
@@ -134,8 +164,10 @@ class Changes:
         told = self._publisher.to_nodes(where.nodes, entry)
         if not quiet and where.gateways:
             cursor = Cursor(added.epoch, added.seq, self.log.epoch, self.log.seq)
+            whose = entry.tenant
             told += self._publisher.to_gateways(
-                where.gateways, frames.notification(with_read(body, read=False).encode(), cursor)
+                (each for each in where.gateways if is_seen_by(each.tenant, whose)),
+                frames.notification(with_read(body, read=False).encode(), cursor),
             )
         await self._publisher.taken(told)
 
@@ -144,14 +176,16 @@ class Changes:
         added = await self._feed.add(notification_id, body, groups, order=order)
         if added.is_recalled:
             return
-        entry = FeedEntry(added.seq, notification_id, group_set(groups), body.encode(), added.order)
+        entry = FeedEntry.of(added.seq, notification_id, group_set(groups), body.encode(), added.order)
         news = FeedNews(added.epoch, added.before, entry)
         if not self._hub.feed(news):
             await self._hub.refresh_feed()
         told = self._publisher.to_all_nodes(news)
         shown = with_read(body, read=False).encode()
         gateways = [
-            session for session in await self._registry.gateways() if session.live and entry.is_for(session.groups)
+            session
+            for session in await self._registry.gateways()
+            if session.live and entry.is_for(session.groups, session.tenant)
         ]
         places = await asyncio.gather(*(self._inbox.place(session.user_id) for session in gateways))
         for session, (epoch, seq) in zip(gateways, places, strict=True):
@@ -180,7 +214,7 @@ class Changes:
         self._hub.feed_recalled(news)
         told = self._publisher.to_all_nodes(news)
         if entry is not None:
-            gateways = [each for each in await self._registry.gateways() if entry.is_for(each.groups)]
+            gateways = [each for each in await self._registry.gateways() if entry.is_for(each.groups, each.tenant)]
             told += self._publisher.to_gateways(gateways, frames.recalled(notification_id))
         await self._publisher.taken(told)
         for user_id in await self._feed.copies(notification_id):
@@ -208,8 +242,14 @@ class Changes:
         told += self._publisher.to_gateways(await self._registry.gateways(), frames.status(text))
         await self._publisher.taken(told)
 
-    async def mark(self, user_id: str, entry_id: str, change: Change) -> bool:
-        """Change a user's mark of an entry; False when he has no such entry."""
+    async def mark(self, user_id: str, entry_id: str, change: Change, tenant: str | None = None) -> bool:
+        """Change a user's mark of an entry; False when he has no such entry.
+
+        Args:
+            tenant: only its entries and nobody's are seen, here and in the other calls; None for all.
+        """
+        if tenant is not None and await self.find(user_id, entry_id, tenant) is None:
+            return False
         marked, groups = await asyncio.gather(self._inbox.mark(user_id, entry_id, change), self._groups(user_id))
         if marked is None:
             entry = await self._feed_entry(entry_id, groups)
@@ -219,12 +259,13 @@ class Changes:
         await self._tell_count(user_id, marked, groups)
         return True
 
-    async def find(self, user_id: str, entry_id: str) -> Found | None:
+    async def find(self, user_id: str, entry_id: str, tenant: str | None = None) -> Found | None:
         """Read one entry of a user's line; None when there is none of that id."""
         body, groups = await asyncio.gather(self._inbox.body(user_id, entry_id), self._groups(user_id))
         if body is not None:
-            return Found(body, None, groups)
-        entry = await self._feed_entry(entry_id, groups)
+            is_seen = tenant is None or is_seen_by(tenant, text_or_none(read_object(body), "tenant"))
+            return Found(body, None, groups) if is_seen else None
+        entry = await self._feed_entry(entry_id, groups, tenant)
         return Found(entry.utf8, entry, groups) if entry is not None else None
 
     @property
@@ -232,13 +273,15 @@ class Changes:
         """For how long an entry may be put away."""
         return self._snoozes.longest
 
-    async def snooze(self, user_id: str, entry_id: str, until_ms: int, alerts: AlertStates) -> bool:
+    async def snooze(
+        self, user_id: str, entry_id: str, until_ms: int, alerts: AlertStates, tenant: str | None = None
+    ) -> bool:
         """Put an entry away until then; False when there is no such entry.
 
         Raises:
             NotSnoozed: it is an alert that waits for an answer, or too many are snoozed already.
         """
-        found = await self.find(user_id, entry_id)
+        found = await self.find(user_id, entry_id, tenant)
         if found is None:
             return False
         [shown] = await alerts.shown([Item(entry_id, found.utf8, Mark.UNREAD)])
@@ -254,9 +297,12 @@ class Changes:
         await self.marked(user_id, marked, found.groups)
         return True
 
-    async def end_snooze(self, user_id: str, entry_id: str) -> bool:
+    async def end_snooze(self, user_id: str, entry_id: str, tenant: str | None = None) -> bool:
         """Let a snoozed entry come back now; False when there is no such entry."""
-        return await self._bring_back(user_id, entry_id) or await self.find(user_id, entry_id) is not None
+        found = await self.find(user_id, entry_id, tenant)
+        if found is None:
+            return False
+        return found.broadcast is not None or await self._bring_back(user_id, entry_id)
 
     async def wake(self, user_id: str) -> None:
         """Let come back what is due."""
@@ -285,48 +331,62 @@ class Changes:
         self._wake_for_gateways(user_id, marked)
         await self._tell_count(user_id, marked, groups)
 
-    async def read_all(self, user_id: str) -> None:
+    async def read_all(self, user_id: str, tenant: str | None = None) -> None:
         """Mark everything that a user may see as read."""
         _, groups = await asyncio.gather(self._hub.refresh_feed(), self._groups(user_id))
-        await self._tell_count(user_id, await self._inbox.read_all(user_id, self.log), groups)
+        await self._tell_count(user_id, await self._inbox.read_all(user_id, self.log, tenant, groups), groups)
 
-    async def page(self, user_id: str, marks: Collection[Mark], most: int, before: str | None) -> InboxPage | None:
+    async def page(
+        self,
+        user_id: str,
+        marks: Collection[Mark],
+        most: int,
+        before: str | None,
+        *,
+        tenant: str | None = None,
+        categories: Collection[str | None] | None = None,
+    ) -> InboxPage | None:
         """Read a page of a user's line, newest first, with the feed up to date; None when ``before`` is no entry of it.
 
         Args:
             marks: which entries are wanted.
             before: the id of the entry right above the page.
+            categories: which are wanted (None for entries without one); None for all.
         """
         groups, _ = await asyncio.gather(self._groups(user_id), self._hub.refresh_feed())
         above, bound, below = "", "+inf", None
         if before is not None:
-            entry = self.log.visible(before, groups)
-            if entry is None:
-                above = before
-            else:
-                # An entry of the user's own inbox with the same order stands before it.
-                bound, below = str(entry.order or entry.seq), entry.key
-        own = await self._inbox.page(user_id, marks, most, above=above, bound=bound)
+            above = before
+        asked = functools.partial(self._inbox.page, user_id, marks, tenant=tenant, categories=categories)
+        own = await asked(most, above=above, bound=bound, count=before is None)
+        if own is None and before is not None and (entry := self.log.visible(before, groups, tenant)) is not None:
+            # An entry of the user's own inbox with the same order stands before it.
+            bound, below = str(entry.order or entry.seq), entry.key
+            own = await asked(most, bound=bound)
         if own is None:
             return None
         if own.above is not None:
             below = key_of(own.above, broadcast=False)
-        snapshot, entries = own.snapshot, list(own.snapshot.entries)
+        snapshot, entries, counts = own.snapshot, list(own.snapshot.entries), own.categories
         while own is not None and own.bound and len(entries) < most:
-            own = await self._inbox.page(user_id, marks, most - len(entries), bound=own.bound)
+            own = await asked(most - len(entries), bound=own.bound)
             # Entries written since stand behind the cursor of the answer.
             entries += [entry for entry in own.snapshot.entries if entry.seq <= snapshot.seq] if own else ()
         snapshot = replace(snapshot, entries=entries)
-        items = page(newest_first(snapshot, self.log, groups, below), marks, most)
+        line = newest_first(snapshot, self.log, groups, below, tenant=tenant, categories=categories)
+        items = page(line, marks, most)
         cursor = Cursor(snapshot.epoch, snapshot.seq, self.log.epoch, self.log.seq)
-        return InboxPage(items, unread(snapshot, self.log, groups), cursor)
+        found = by_category(counts, snapshot, self.log, groups, tenant) if before is None else ()
+        return InboxPage(items, unread(snapshot, self.log, groups, tenant), cursor, found)
 
-    async def unanswered(self, user_id: str, alerts: AlertStates) -> list[Item]:
+    async def unanswered(self, user_id: str, alerts: AlertStates, tenant: str | None = None) -> list[Item]:
         """Read the alerts of a user that wait for an answer, the newest first, without those that he has archived."""
         pinned = await self._inbox.pinned(user_id)
         if not pinned:
             return []
-        found = await alerts.shown(Item(entry.id, entry.utf8, entry.mark) for entry in pinned)
+        found = await alerts.shown(
+            Item(entry.id, entry.utf8, entry.mark) for entry in pinned if is_seen_by(tenant, entry.tenant)
+        )
         waiting = [item for item in found if alerts.is_open(item)]
         if answered := {item.id for item in found} - {item.id for item in waiting}:
             await self._inbox.unpin(user_id, answered)
@@ -342,11 +402,11 @@ class Changes:
         person = await self._directory.person(user_id)
         return frozenset(person.groups) if person else frozenset()
 
-    async def _feed_entry(self, entry_id: str, groups: frozenset[str]) -> FeedEntry | None:
-        entry = self.log.visible(entry_id, groups)
+    async def _feed_entry(self, entry_id: str, groups: frozenset[str], tenant: str | None = None) -> FeedEntry | None:
+        entry = self.log.visible(entry_id, groups, tenant)
         if entry is None:
             await self._hub.refresh_feed()
-            entry = self.log.visible(entry_id, groups)
+            entry = self.log.visible(entry_id, groups, tenant)
         return entry
 
     async def _tell_count(self, user_id: str, marked: Marked, groups: frozenset[str]) -> None:
@@ -355,10 +415,14 @@ class Changes:
         snapshot = marked.snapshot
         feed = feed_unread(snapshot, self.log, groups)
         news = CountNews(
-            user_id, snapshot.unread, snapshot.version, feed, snapshot.feed_version, self.log.seq, snapshot.wake_ms
-        )
+            user_id, snapshot.unread, snapshot.version, feed, snapshot.feed_version, self.log.seq, snapshot.wake_ms,
+            snapshot.tenants, feed_tenants(snapshot, self.log, groups),
+        )  # fmt: skip
         self._hub.count(news)
         where = targets(marked.sessions)
         told = self._publisher.to_nodes(where.nodes, news)
-        told += self._publisher.to_gateways(where.gateways, frames.unread(news.own + news.feed))
+        for session in where.gateways:
+            count = seen_of(news.own, news.tenants, session.tenant)
+            count += seen_of(news.feed, news.feed_tenants, session.tenant)
+            told += self._publisher.to_gateways([session], frames.unread(count))
         await self._publisher.taken(told)

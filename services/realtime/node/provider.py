@@ -41,7 +41,13 @@ class InboxProvider:
             body = wire_body(notification, content, silent=bool(address.silent))
             pinned = content.alert is not None and content.alert.requires_acknowledgment
             await self._changes.add_entry(
-                address.user_id, notification.id, body, order=order, live=address.live, pinned=pinned
+                address.user_id,
+                notification.id,
+                body,
+                order=order,
+                live=address.live,
+                pinned=pinned,
+                tenant=notification.tenant,
             )
         elif isinstance(address, Feed) and notification.kind == Kind.SYSTEM_STATUS:
             text = status_text(content.message, content.data, notification.accepted_ms / 1000)

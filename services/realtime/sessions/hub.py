@@ -8,6 +8,7 @@ so no two changes interleave.
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from itertools import chain
 
@@ -35,8 +36,10 @@ from shared.inbox.timeline import (
     FeedEntry,
     Snapshot,
     Stream,
+    feed_tenants,
     feed_unread,
     follow,
+    is_seen_by,
     pending,
     with_read,
 )
@@ -72,12 +75,12 @@ class Hub:
         self._room = ByteBudget(PROCESS_QUEUE_BYTES)
         self.waking = Waking(spawn)
 
-    def add(self, session_id: str, user_id: str, sink: Sink) -> Session:
+    def add(self, session_id: str, user_id: str, sink: Sink, *, tenant: str | None = None) -> Session:
         """Begin a session. From now on it collects news, and shows them after ``admit``."""
         user = self.users.get(user_id)
         if user is None:
             user = self.users[user_id] = User(user_id)
-        session = Session(session_id, user, sink, self._spawn, self._room)
+        session = Session(session_id, user, sink, self._spawn, self._room, tenant=tenant)
         user.sessions.append(session)
         metrics.realtime_sessions.inc()
         return session
@@ -114,7 +117,7 @@ class Hub:
         self._count(user, snapshot)
         stream = await self._stream(session, snapshot, cursor)
         missed = await self._alerts.shown(stream.items)
-        greeting = [frames.hello(session.id, stream.start, user.unread)]
+        greeting = [frames.hello(session.id, stream.start, user.unread(session.tenant))]
         if self._mirror.status is not None:
             greeting.insert(0, frames.status(self._mirror.status))
         if stream.gap:
@@ -125,17 +128,17 @@ class Hub:
         await self._catch_up(session)
 
     async def _stream(self, session: Session, snapshot: Snapshot, cursor: Cursor | None) -> Stream:
-        groups = session.user.groups
+        groups, tenant = session.user.groups, session.tenant
         if cursor is None:
-            return pending(snapshot, self._mirror.log, groups)
+            return pending(snapshot, self._mirror.log, groups, tenant)
         feed = self._mirror.log
         if cursor.feed_epoch != feed.epoch or cursor.feed_seq > feed.seq:
             # Another process told this client of a broadcast whose message has not come here yet.
             await self.refresh_feed()
-        stream = follow(cursor, snapshot, feed, groups)
+        stream = follow(cursor, snapshot, feed, groups, tenant)
         if stream is None:
-            fresh = await until_stored(lambda: self._inbox.pending(session.user.id))
-            stream = pending(fresh, feed, groups, gap=True)
+            fresh = await until_stored(lambda: self._inbox.pending(session.user.id, tenant))
+            stream = pending(fresh, feed, groups, tenant, gap=True)
         return stream
 
     def entry(self, news: EntryNews) -> None:
@@ -144,7 +147,7 @@ class Hub:
         if user is None:
             return
         if news.version > user.version:
-            user.version, user.own_unread = news.version, news.unread
+            user.version, user.own_unread, user.own_tenants = news.version, news.unread, news.tenants
             user.tell_unread()
         shown = None if news.quiet else LiveEntry(news.seq, news.key, with_read(news.body, read=False).encode())
         for session in user.sessions:
@@ -152,7 +155,8 @@ class Hub:
                 session.behind = True
             elif self._follows(session, news):
                 place = Cursor(news.epoch, news.seq, session.feed_epoch, session.feed_seq)
-                session.pass_on(place, shown)
+                is_seen = session.tenant is None or is_seen_by(session.tenant, news.tenant)
+                session.pass_on(place, shown if is_seen else None)
 
     def _follows(self, session: Session, news: EntryNews) -> bool:
         """Tell whether this is a live session's next entry. If the session missed one, begin to catch up."""
@@ -176,12 +180,15 @@ class Hub:
         if user is None:
             return
         if news.version > user.version:
-            user.version, user.own_unread = news.version, news.own
+            user.version, user.own_unread, user.own_tenants = news.version, news.own, news.tenants
             self.waking.at(user.id, news.wake_ms)
         if news.feed_version > user.feed_version:
             feed = self._mirror.log
             user.feed_version = news.feed_version
             user.feed_unread = news.feed + feed.count_after(news.feed_seq, user.groups)
+            user.feed_tenants = news.feed_tenants
+            if feed.has_tenants:
+                user.feed_tenants = Counter(news.feed_tenants) + feed.tenants_after(news.feed_seq, user.groups)
             user.feed_counted = max(news.feed_seq, feed.seq)
         user.tell_unread()
 
@@ -202,8 +209,8 @@ class Hub:
         concerned = [user for user in self.users.values() if any(entry.is_for(user.groups) for entry in entries)]
         for user in concerned:
             for entry in entries:
-                if entry.is_for(user.groups):
-                    for session in user.sessions:
+                for session in user.sessions:
+                    if entry.is_for(user.groups, session.tenant):
                         session.offer(frames.recalled(entry.id))
         if concerned:
             self._spawn(self._count_again(concerned), "count-again")
@@ -255,12 +262,15 @@ class Hub:
                 if counts:
                     user.feed_counted = entry.seq
                     user.feed_unread += 1
+                    if entry.tenant is not None:
+                        user.feed_tenants = Counter(user.feed_tenants) + Counter((entry.tenant,))
                 for session in user.sessions:
                     if session.phase is not Phase.LIVE:
                         session.tell_unread()
                         continue
                     place = Cursor(session.user_epoch, session.user_seq, epoch, entry.seq)
-                    session.pass_on(place, shown if is_for and user.live else None)
+                    is_seen = is_for and user.live and is_seen_by(session.tenant, entry.tenant)
+                    session.pass_on(place, shown if is_seen else None)
                     if counts:
                         session.tell_unread()
 
@@ -282,7 +292,7 @@ class Hub:
                 snapshot = await until_stored(lambda: self._inbox.after(user.id, place.user_seq))  # noqa: B023 - awaited here
             else:
                 snapshot = Snapshot(epoch=place.user_epoch, seq=place.user_seq, feed_epoch=feed.epoch)
-            stream = follow(place, snapshot, feed, user.groups)
+            stream = follow(place, snapshot, feed, user.groups, session.tenant)
             if stream is None:
                 await session.replay([frames.GAP])
                 stream = Stream(place, (), Cursor(snapshot.epoch, snapshot.seq, feed.epoch, feed.seq))
@@ -310,7 +320,7 @@ class Hub:
 
     def _stands(self, user: User, snapshot: Snapshot) -> None:
         if snapshot.version > user.version:
-            user.version, user.own_unread = snapshot.version, snapshot.unread
+            self._count_own(user, snapshot)
             user.tell_unread()
         self.waking.at(user.id, snapshot.wake_ms)
         for session in user.sessions:
@@ -347,9 +357,14 @@ class Hub:
     def _count(self, user: User, snapshot: Snapshot) -> None:
         self.waking.at(user.id, snapshot.wake_ms)
         if snapshot.version >= user.version:
-            user.version, user.own_unread = snapshot.version, snapshot.unread
+            self._count_own(user, snapshot)
         if snapshot.feed_version >= user.feed_version:
             feed = self._mirror.log
             user.feed_version = snapshot.feed_version
             user.feed_unread = feed_unread(snapshot, feed, user.groups)
+            user.feed_tenants = feed_tenants(snapshot, feed, user.groups)
             user.feed_counted = feed.seq
+
+    @staticmethod
+    def _count_own(user: User, snapshot: Snapshot) -> None:
+        user.version, user.own_unread, user.own_tenants = snapshot.version, snapshot.unread, snapshot.tenants

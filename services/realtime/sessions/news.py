@@ -5,14 +5,16 @@ compares with the store at intervals.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from shared.inbox.cursor import key_of
 from shared.inbox.feed import FeedNews, group_set
 from shared.inbox.inbox import Added
 from shared.inbox.sessions import person_changed
-from shared.inbox.timeline import FeedEntry
+from shared.inbox.timeline import FeedEntry, text_or_none
+from shared.store.replies import read_object
 
 VERSION = 1
 
@@ -23,6 +25,7 @@ class EntryNews:
 
     Attributes:
         order: 0 where a process of the previous release wrote the entry.
+        tenants: how many of the unread ones belong to each tenant.
     """
 
     user_id: str
@@ -34,6 +37,12 @@ class EntryNews:
     quiet: bool
     body: str
     order: int = 0
+    tenants: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def tenant(self) -> str | None:
+        """Whose entry it is."""
+        return text_or_none(read_object(self.body), "tenant") if '"tenant":' in self.body else None
 
     @property
     def key(self) -> int:
@@ -43,7 +52,10 @@ class EntryNews:
     @classmethod
     def of(cls, user_id: str, added: Added, body: str, *, quiet: bool) -> "EntryNews":
         """Make the news of an added entry."""
-        return cls(user_id, added.epoch, added.before, added.seq, added.unread, added.version, quiet, body, added.order)
+        return cls(
+            user_id, added.epoch, added.before, added.seq, added.unread, added.version, quiet, body, added.order,
+            added.tenants,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +66,7 @@ class CountNews:
         own: unread own entries, at ``version``.
         feed: unread feed entries among those up to ``feed_seq``, at ``feed_version``.
         wake_ms: see ``shared.inbox.timeline.Snapshot``; 0 from a process of the previous release, too.
+        tenants: how many of ``own`` belong to each tenant; ``feed_tenants``: of ``feed``.
     """
 
     user_id: str
@@ -63,6 +76,8 @@ class CountNews:
     feed_version: int
     feed_seq: int
     wake_ms: int = 0
+    tenants: Mapping[str, int] = field(default_factory=dict)
+    feed_tenants: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +111,8 @@ class StatusNews:
     text: str
 
 
-# Beside the frame, in which the previous release reads no field that it does not know.
-_BESIDE = ("order", "wake_ms")
+# Beside the frame, in which the previous release reads no field that it does not know; with what a missing one means.
+_BESIDE: Mapping[str, Any] = {"order": 0, "wake_ms": 0, "tenants": {}, "feed_tenants": {}}
 
 News = EntryNews | CountNews | PersonNews | RecalledNews | StatusNews | FeedNews | FeedRecalledNews
 
@@ -134,7 +149,8 @@ def encode(news: News) -> str:
     frame = {"type": _USER_NEWS_NAMES[type(news)]}
     frame |= {name: getattr(news, name) for name in news.__slots__ if name not in ("user_id", *_BESIDE)}
     message = {"v": VERSION, "user_id": news.user_id, "frame": frame}
-    return _dump(message | {name: getattr(news, name) for name in news.__slots__ if name in _BESIDE})
+    beside = {name: getattr(news, name) for name in news.__slots__ if name in _BESIDE}
+    return _dump(message | {name: value for name, value in beside.items() if value})
 
 
 def decode(payload: bytes) -> News | None:
@@ -147,14 +163,14 @@ def decode(payload: bytes) -> News | None:
         kind = frame.pop("type")
         if kind == "feed":
             groups, order = group_set(frame["groups"]), message.get("order", 0)
-            entry = FeedEntry(frame["seq"], frame["id"], groups, frame["body"].encode(), order)
+            entry = FeedEntry.of(frame["seq"], frame["id"], groups, frame["body"].encode(), order)
             return FeedNews(frame["epoch"], frame["before"], entry)
         if kind == "status":
             return StatusNews(**frame)
         if kind == "feed_recalled":
             return FeedRecalledNews(**frame)
         news_type = _USER_NEWS[kind]
-        beside = {name: message.get(name, 0) for name in news_type.__slots__ if name in _BESIDE}
+        beside = {name: message.get(name, _BESIDE[name]) for name in news_type.__slots__ if name in _BESIDE}
         return news_type(message["user_id"], **frame, **beside)
     except (ValueError, TypeError, KeyError, AttributeError):
         return None

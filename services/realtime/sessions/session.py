@@ -9,7 +9,7 @@ the one that reads its socket.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from operator import attrgetter
@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from services.realtime.sessions import close_codes, frames
 from services.realtime.sessions.frames import Frame
 from shared.inbox.cursor import Cursor, cursors_behind
+from shared.inbox.timeline import seen_of
 from shared.mqtt.byte_budget import ByteBudget
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,8 @@ BATCH_BYTES = 64 * 1024
 
 # While missed entries are replayed the client decides the pace, but one batch may not take longer than this.
 REPLAY_BATCH_S = 20.0
+
+_NONE: Mapping[str, int] = {}
 
 Spawn = Callable[[Coroutine[Any, Any, None], str], "asyncio.Task[None]"]
 
@@ -116,12 +119,13 @@ class User:
     Attributes:
         live: the preference for live notifications; read here for broadcasts.
         own_unread: as of ``version``; feed_unread: as of ``feed_version``, among entries up to ``feed_counted``.
+        own_tenants, feed_tenants: how many of these belong to each tenant.
         record_digest: the state of the directory record that ``groups`` and ``live`` come from.
     """
 
     __slots__ = (
-        "feed_counted", "feed_unread", "feed_version", "groups", "id", "live", "own_unread", "record_digest",
-        "sessions", "version",
+        "feed_counted", "feed_tenants", "feed_unread", "feed_version", "groups", "id", "live", "own_tenants",
+        "own_unread", "record_digest", "sessions", "version",
     )  # fmt: skip
 
     def __init__(self, user_id: str) -> None:
@@ -129,17 +133,19 @@ class User:
         self.groups: frozenset[str] = frozenset()
         self.live = True
         self.own_unread = 0
+        self.own_tenants: Mapping[str, int] = _NONE
         self.version = -1
         self.feed_unread = 0
+        self.feed_tenants: Mapping[str, int] = _NONE
         self.feed_version = -1
         self.feed_counted = 0
         self.record_digest = ""
         self.sessions: list[Session] = []
 
-    @property
-    def unread(self) -> int:
-        """Unread entries, own and the feed's."""
-        return self.own_unread + self.feed_unread
+    def unread(self, tenant: str | None) -> int:
+        """Count unread entries, own and the feed's, that a token of one tenant (None: of all) shows."""
+        own = seen_of(self.own_unread, self.own_tenants, tenant)
+        return own + seen_of(self.feed_unread, self.feed_tenants, tenant)
 
     def tell_unread(self) -> None:
         """Tell every session the count."""
@@ -153,6 +159,7 @@ class Session:
     Attributes:
         behind: it may have missed own entries, which are then read from the store.
         focused: the client says that its user is looking.
+        tenant: whose entries it shows beside nobody's; None for all.
 
     Args:
         room: of the queues of all clients of this process. While it is full, no frame waits for a slow client.
@@ -160,12 +167,15 @@ class Session:
 
     __slots__ = (
         "_queue", "_queued", "_queued_bytes", "_room", "_run", "_sink", "_spawn", "_taken_bytes", "_unread_due",
-        "_write_due", "_writer", "behind", "expiry", "feed_epoch", "feed_seq", "focused", "id", "phase", "user",
-        "user_epoch", "user_seq",
+        "_write_due", "_writer", "behind", "expiry", "feed_epoch", "feed_seq", "focused", "id", "phase", "tenant",
+        "user", "user_epoch", "user_seq",
     )  # fmt: skip
 
-    def __init__(self, session_id: str, user: User, sink: Sink, spawn: Spawn, room: ByteBudget) -> None:
+    def __init__(
+        self, session_id: str, user: User, sink: Sink, spawn: Spawn, room: ByteBudget, *, tenant: str | None = None
+    ) -> None:
         self._room = room
+        self.tenant = tenant
         self.id = session_id
         self.user = user
         self.phase = Phase.REPLAYING
@@ -348,7 +358,7 @@ class Session:
             self._queue = None
             if self._unread_due and self.phase is not Phase.CLOSED:
                 self._unread_due = False
-                batch.append(frames.unread(self.user.unread))
+                batch.append(frames.unread(self.user.unread(self.tenant)))
                 self._room.take(batch[-1].size_bytes)
                 self._taken_bytes += batch[-1].size_bytes
         return batch

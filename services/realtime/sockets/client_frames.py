@@ -114,7 +114,8 @@ class ClientFrames:
     async def _read(self, session: Session, entry_id: Any) -> frames.Frame | None:  # noqa: ANN401 - from a client
         if not isinstance(entry_id, str):
             return _MALFORMED
-        return None if await self._changes.mark(session.user.id, entry_id, "read") else _NOT_FOUND
+        done = await self._changes.mark(session.user.id, entry_id, "read", session.tenant)
+        return None if done else _NOT_FOUND
 
     async def _acknowledge(self, session: Session, alert_id: Any) -> frames.Frame | None:  # noqa: ANN401 - from a client
         if not isinstance(alert_id, str):
@@ -132,7 +133,9 @@ class ClientFrames:
         except (ValidationError, Refusal):
             return _BAD_TIME
         try:
-            done = await self._changes.snooze(session.user.id, entry_id, epoch_ms(ends_at), self._alerts)
+            done = await self._changes.snooze(
+                session.user.id, entry_id, epoch_ms(ends_at), self._alerts, session.tenant
+            )
         except NotSnoozed as error:
             return _NOT_SNOOZED[error.why]
         return None if done else _NOT_FOUND
@@ -140,7 +143,8 @@ class ClientFrames:
     async def _act(self, session: Session, entry_id: Any, action: Any) -> frames.Frame | None:  # noqa: ANN401 - from a client
         if not isinstance(entry_id, str) or not isinstance(action, str):
             return _MALFORMED
-        return None if await self._acting.act(session.user.id, entry_id, action) else _NOT_FOUND
+        done = await self._acting.act(session.user.id, entry_id, action, session.tenant)
+        return None if done else _NOT_FOUND
 
     async def _focus(self, session: Session, focused: Any) -> frames.Frame | None:  # noqa: ANN401 - from a client
         if not isinstance(focused, bool):

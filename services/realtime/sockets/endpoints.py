@@ -166,7 +166,7 @@ class SessionEndpoints:
     async def _session(self, identity: Identity, sink: Sink) -> AsyncIterator[Session]:
         """Hold a session until its connection is over, or its identity expires."""
         hub, registry = self._node.hub, self._node.registry
-        session = hub.add(str(uuid.uuid4()), identity.user_id, sink)
+        session = hub.add(str(uuid.uuid4()), identity.user_id, sink, tenant=identity.tenant)
         loop = asyncio.get_running_loop()
         session.expiry = loop.call_later(
             max(0.0, identity.expires_s - time.time()), session.close, close_codes.UNAUTHENTICATED
@@ -187,6 +187,7 @@ class SessionEndpoints:
                 self._node.id,
                 most=self._sessions_most,
                 after=None if cursor is None else cursor.user_seq,
+                tenant=session.tenant,
             ),
             self._directory.person(user_id),
         )

@@ -5,11 +5,13 @@
 --   base:entries        hash  id -> the notification's JSON, after a "q" if it was not to be shown live
 --   base:state          hash  id of an own entry -> r (read), a (archived) or s (snoozed); unread has no field
 --   base:snoozed        zset  ids of snoozed own entries by the millisecond at which they come back
+--   base:tenants        hash  id of an own entry -> its tenant; only of entries that have one
 --   base:acted          hash  id -> JSON: action -> 0 if its press was published, else until when somebody publishes it
 --   base:feed_state     hash  id of a feed entry -> r, a or u (unread again), then its sequence; a0 and the sequence: the
 --                             user has an own entry in its place
 --   base:meta           hash  epoch, seq, floor; version; feed_epoch, feed_read, feed_version; ordered; wake: the first
---                             millisecond of base:snoozed, and how long what comes back is kept
+--                             millisecond of base:snoozed, and how long what comes back is kept; tenanted: 1 while
+--                             there is base:tenants
 --   base:recalled       zset  ids of entries that were taken back, by the microsecond at which they were
 --   base:sessions       zset  open session ids by the millisecond at which they lapse
 --   base:session_nodes  hash  session id -> node id, or the JSON of a gateway's session
@@ -155,7 +157,7 @@ local function wake_up(base, wake)
     back[#back + 1] = come_back(base, due[index], tonumber(due[index + 1]))
   end
   next_wake(base, retention_s)
-  keep(base, retention_s, 'inbox', 'order', 'entries', 'meta', 'state', 'snoozed')
+  keep(base, retention_s, 'inbox', 'order', 'entries', 'meta', 'state', 'snoozed', 'tenants')
   return back
 end
 
@@ -258,9 +260,44 @@ local function session_records(base)
   return records
 end
 
--- Returns epoch, seq, floor, unread, version, feed_version, feed_epoch, feed_read, and when a snoozed entry comes back.
+-- Says of an own entry whose it is. Users without such entries have no key for it, and nothing looked up.
+local function note_tenant(base, id, tenant)
+  if tenant and tenant ~= '' then
+    redis.call('HSET', base .. ':tenants', id, tenant)
+    redis.call('HSET', base .. ':meta', 'tenanted', '1')
+  end
+end
+
+-- Counts the unread own entries of each tenant: name, count, ... Forgets those of entries that are gone.
+local function unread_by_tenant(base)
+  local key, counts, left = base .. ':tenants', {}, 0
+  local all = redis.call('HGETALL', key)
+  for index = 1, #all, 2 do
+    local id, tenant = all[index], all[index + 1]
+    if not redis.call('ZSCORE', base .. ':inbox', id) then
+      redis.call('HDEL', key, id)
+    else
+      left = left + 1
+      if not redis.call('HGET', base .. ':state', id) then
+        counts[tenant] = (counts[tenant] or 0) + 1
+      end
+    end
+  end
+  if left == 0 then
+    redis.call('HDEL', base .. ':meta', 'tenanted')
+  end
+  local answer = {}
+  for tenant, count in pairs(counts) do
+    answer[#answer + 1] = tenant
+    answer[#answer + 1] = count
+  end
+  return answer
+end
+
+-- Returns epoch, seq, floor, unread, version, feed_version, feed_epoch, feed_read, when a snoozed entry comes back, and
+-- the unread ones of each tenant.
 local function position(base)
-  local names = { 'epoch', 'seq', 'floor', 'version', 'feed_version', 'feed_epoch', 'feed_read', 'wake' }
+  local names = { 'epoch', 'seq', 'floor', 'version', 'feed_version', 'feed_epoch', 'feed_read', 'wake', 'tenanted' }
   local meta = redis.call('HMGET', base .. ':meta', unpack(names))
   if meta[8] and #wake_up(base, meta[8]) > 0 then
     meta = redis.call('HMGET', base .. ':meta', unpack(names))
@@ -268,6 +305,7 @@ local function position(base)
   return {
     meta[1] or '', meta[2] or '0', meta[3] or '0', unread(base),
     meta[4] or '0', meta[5] or '0', meta[6] or '', meta[7] or '0', meta[8] and string.match(meta[8], '^%d+') or '0',
+    meta[9] and unread_by_tenant(base) or {},
   }
 end
 
@@ -280,18 +318,42 @@ local function add_entry(answer, base, id, sequence, order)
   answer[#answer + 1] = redis.call('HGET', base .. ':entries', id) or ''
 end
 
+-- Returns the category of an entry as the JSON that stands in its value. ``wire_body`` writes the fields in this order,
+-- and inside a text a quotation mark has a backslash before it. So nothing else can look like it.
+local function category_of(value)
+  local _, before = string.find(value, '"priority":"%a+","category":')
+  return before and string.match(value, '^(.-),"data":', before + 1) or 'null'
+end
+
+-- Makes the question whether an own entry is one of those that are asked for: of the tenant (or '', everybody's) and of
+-- one of the categories (nil: of any), a set of them as JSON.
+local function is_asked_for(base, tenant, categories)
+  local by_tenant = tenant ~= '' and redis.call('HGET', base .. ':meta', 'tenanted')
+  if not by_tenant and not categories then
+    return nil
+  end
+  return function(id)
+    local whose = by_tenant and redis.call('HGET', base .. ':tenants', id)
+    if whose and whose ~= tenant then
+      return false
+    end
+    return not categories or categories[category_of(redis.call('HGET', base .. ':entries', id) or '')]
+  end
+end
+
 -- Ids that are read together; more and more where few of them are wanted.
 local MOST_TOGETHER = 200
 
--- Returns at most `most` own entries whose state is one of the letters in `want`, the newest first, from those below
--- `upper` (a bound of ZREVRANGEBYSCORE), and the bound to go on from, or ''. It looks at `looked` ids at most.
-local function newest(base, upper, want, most, looked)
+-- Returns at most `most` own entries whose state is one of the letters in `want` and that are `asked` for (nil: all), the
+-- newest first, from those below `upper` (a bound of ZREVRANGEBYSCORE), and the bound to go on from, or ''. It looks at
+-- `looked` ids at most.
+local function newest(base, upper, want, most, looked, asked)
   local entries, count, together = {}, 0, math.min(most, MOST_TOGETHER)
   while looked > 0 do
     local found = redis.call('ZREVRANGEBYSCORE', base .. ':order', upper, '-inf', 'WITHSCORES', 'LIMIT', 0, together)
     for index = 1, #found, 2 do
       local id = found[index]
-      if string.find(want, redis.call('HGET', base .. ':state', id) or 'u', 1, true) then
+      if string.find(want, redis.call('HGET', base .. ':state', id) or 'u', 1, true) and (not asked or asked(id)) then
         add_entry(entries, base, id, redis.call('ZSCORE', base .. ':inbox', id), found[index + 1])
         count = count + 1
       end
@@ -310,15 +372,15 @@ local function newest(base, upper, want, most, looked)
 end
 
 -- Returns the position, the feed states (id, state, ...) and own entries. want is "pending" for the newest unread ones, at
--- most `most`, the newest first; or the sequence after which entries are wanted, as they were written, with the ids of those
--- that were taken back since.
-local function snapshot(base, want, most)
+-- most `most`, the newest first, of one tenant and nobody's (tenant is not ''); or the sequence after which entries are
+-- wanted, as they were written, with the ids of those that were taken back since.
+local function snapshot(base, want, most, tenant)
   local entries, recalled = {}, {}
   if want == 'pending' then
     -- Who has read everything, or nearly, has not all of the inbox looked at for it.
     most = math.min(most, unread(base))
     if most > 0 then
-      entries = newest(base, '+inf', 'u', most, math.huge)
+      entries = newest(base, '+inf', 'u', most, math.huge, is_asked_for(base, tenant, nil))
     end
   else
     local found = redis.call('ZRANGEBYSCORE', base .. ':inbox', '(' .. want, '+inf', 'WITHSCORES')
@@ -351,7 +413,7 @@ local function settle_feed_state(base, feed_epoch, feed_floor)
 end
 
 -- Gives the user an own entry in place of one of the feed, for what only an own entry can be. It stands where that one
--- stands. feed: its id, value, sequence and order, epoch and floor of the feed.
+-- stands. feed: its id, value, sequence and order, epoch and floor of the feed, and its tenant.
 local function adopt(base, feed, epoch)
   local meta, id = base .. ':meta', feed.id
   local read_up_to = settle_feed_state(base, feed.epoch, feed.floor)
@@ -367,13 +429,16 @@ local function adopt(base, feed, epoch)
   if mark ~= 'u' then
     redis.call('HSET', base .. ':state', id, mark)
   end
+  note_tenant(base, id, feed.tenant)
 end
 
--- Reads a feed entry from the arguments, from this one on: its value, sequence and order, epoch and floor of the feed.
+-- Reads a feed entry from the arguments, from this one on: its value, sequence and order, epoch and floor of the feed,
+-- and its tenant or ''.
 local function feed_entry(id, first)
   return {
     id = id, value = ARGV[first], sequence = tonumber(ARGV[first + 1]), order = tonumber(ARGV[first + 2]),
     epoch = ARGV[first + 3], floor = tonumber(ARGV[first + 4]),
+    tenant = ARGV[first + 5],
   }
 end
 

@@ -36,6 +36,6 @@ if value then
   end
   redis.call('HSET', base .. ':entries', id, value .. ',"acted":' .. ARGV[4] .. snooze)
 end
-keep(base, retention_s, 'inbox', 'order', 'entries')
+keep(base, retention_s, 'inbox', 'order', 'entries', 'tenants')
 changed(base, retention_s, not is_own)
 return told(base, true)

@@ -1,5 +1,5 @@
 -- Marks everything as read: own entries, and the feed up to what the caller has seen of it.
--- ARGV: retention_s, feed epoch, feed floor, feed sequence
+-- ARGV: retention_s, feed epoch, feed floor, feed sequence, tenant or '', then id and sequence of each feed entry of others
 -- Returns: 1 if something changed, position, feed states, sessions.
 local base = KEYS[1]
 local retention_s = ARGV[1]
@@ -8,14 +8,25 @@ local states = base .. ':feed_state'
 
 local own_changed, feed_changed = false, false
 if unread(base) > 0 then
+  local is_seen = is_asked_for(base, ARGV[5], nil)
   for _, id in ipairs(redis.call('ZRANGE', base .. ':inbox', 0, -1)) do
-    redis.call('HSETNX', base .. ':state', id, 'r')
+    if not is_seen or is_seen(id) then
+      redis.call('HSETNX', base .. ':state', id, 'r')
+    end
   end
   own_changed = true
 end
 
 if up_to > 0 then
   local read_up_to = settle_feed_state(base, ARGV[2], tonumber(ARGV[3]))
+  -- What others see and this caller does not stays as it is, whatever the mark covers.
+  local hidden = {}
+  for index = 6, #ARGV, 2 do
+    hidden[ARGV[index]] = true
+    if tonumber(ARGV[index + 1]) > read_up_to then
+      redis.call('HSETNX', states, ARGV[index], 'u' .. ARGV[index + 1])
+    end
+  end
   if up_to > read_up_to then
     redis.call('HSET', base .. ':meta', 'feed_read', text(up_to))
     read_up_to, feed_changed = up_to, true
@@ -24,7 +35,7 @@ if up_to > 0 then
   local all = redis.call('HGETALL', states)
   for index = 1, #all, 2 do
     local letter, sequence = string.sub(all[index + 1], 1, 1), tonumber(string.sub(all[index + 1], 2)) or 0
-    if letter ~= 'a' and sequence <= read_up_to then
+    if letter ~= 'a' and sequence <= read_up_to and not hidden[all[index]] then
       redis.call('HDEL', states, all[index])
       feed_changed = true
     end

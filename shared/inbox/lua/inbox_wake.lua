@@ -13,7 +13,7 @@ elseif redis.call('ZSCORE', base .. ':inbox', id) then
   settle(base, 'inbox')
   back[1] = come_back(base, id, math.floor(now_us() / 1000))
   next_wake(base, retention_s)
-  keep(base, retention_s, 'inbox', 'order', 'entries', 'meta', 'state', 'snoozed')
+  keep(base, retention_s, 'inbox', 'order', 'entries', 'meta', 'state', 'snoozed', 'tenants')
 else
   return { 0 }
 end

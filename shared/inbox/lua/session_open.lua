@@ -1,5 +1,6 @@
 -- Opens a session and reads the inbox in the same moment, so that nothing falls between the two.
--- ARGV: session id, record, ttl_ms, most sessions, then as for inbox_read: want, most, limit, retention_s
+-- ARGV: session id, record, ttl_ms, most sessions, then as for inbox_read: want, most, tenant, limit,
+--       retention_s
 -- Returns: 1, the snapshot and a digest of the user's directory record, or 0 when the user has too many sessions.
 local base = KEYS[1]
 local id, record, ttl_ms, most = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -15,5 +16,5 @@ if redis.call('PTTL', sessions) < ttl_ms then
   redis.call('PEXPIRE', sessions, ttl_ms)
   redis.call('PEXPIRE', nodes, ttl_ms)
 end
-prune(base, 'inbox', tonumber(ARGV[7]), tonumber(ARGV[8]))
-return { 1, snapshot(base, ARGV[5], tonumber(ARGV[6])), person_digest(base) }
+prune(base, 'inbox', tonumber(ARGV[8]), tonumber(ARGV[9]))
+return { 1, snapshot(base, ARGV[5], tonumber(ARGV[6]), ARGV[7]), person_digest(base) }
