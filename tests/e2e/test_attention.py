@@ -186,3 +186,16 @@ async def test_what_is_held_and_cancelled_is_told_by_its_own_channel(attentive: 
                 if incoming.topic.endswith(held):
                     told.append((said["state"], said.get("channel")))
     assert told.count(("suppressed", "email")) == 1
+
+
+async def test_what_counts_as_less_urgent_in_its_category_is_throttled_like_it(attentive: System) -> None:
+    category = name()
+    throttle = {"limit": 1, "per": "1h", "then": "drop"}
+    await attentive.publish(f"directory/category/{category}", {"priority_at_most": "high", "throttle": throttle})
+    person = await user(attentive)
+    for number in range(3):
+        payload = {"message": "x", "title": f"t{number}", "priority": "critical", "category": category}
+        receipt = await attentive.publish(f"notifications/realtime/user/{person}", payload)
+        assert ("priority", "high at most in this category") in [(one.field, one.problem) for one in receipt.warnings]
+    await tell(attentive, person, "x", title="last", priority="high")
+    assert await mails(attentive, person, 2) == ["t0", "last"]

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from shared.core.model import Priority
 from shared.directory.categories import DATA, KnownCategory
 from shared.directory.tenants import Tenant
 
@@ -11,6 +12,8 @@ Then = Literal["drop", "hold", "fold"]
 
 # A longer value is no key.
 VALUE_CHARS = 256
+
+_URGENCY = list(Priority)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,14 @@ class Facts:
 
 
 NO_FACTS = Facts()
+
+
+def priority_in(priority: Priority, category: KnownCategory | None, *, is_alert: bool) -> Priority:
+    """Return how urgent something is at most in its category; an alert's topic says how urgent it is."""
+    most = category.record.priority_at_most if category is not None else None
+    if most is None or is_alert or _URGENCY.index(priority) <= _URGENCY.index(most):
+        return priority
+    return most
 
 
 class UnusableKey(ValueError):

@@ -10,7 +10,7 @@ from dataclasses import replace
 from services.router.alerts.oncall import Chain, Group, User
 from services.router.payloads.rejection import FieldProblem, invalid_payload
 from services.router.planning.compose import NO_TEMPLATES, Draft, Said
-from services.router.planning.facts import UnusableKey, value_at
+from services.router.planning.facts import UnusableKey, priority_in, value_at
 from services.router.planning.lookups import Known, Lookups, told
 from services.router.planning.person import Texts, crowd_channels, nobody, plan_feed, plan_person
 from services.router.planning.stages import STAGES, Stage, at_release
@@ -44,8 +44,6 @@ FAN_OUT_PAGE = 200
 # Later than any time that a publish may name.
 NEVER_MS = 2**53
 
-_URGENCY = list(Priority)
-
 
 class Planner:
     """Plans with what was looked up.
@@ -76,19 +74,16 @@ class Planner:
         tenant = known.tenant(draft.notification)
         if draft.say_for is not None and tenant is not None and tenant.brand is not None:
             draft = _said_again(draft, draft.say_for(tenant))
-        category = known.category(draft.notification)
-        if category is None:
-            return draft
-        _check_keys(draft.notification, category)
-        most = category.record.priority_at_most
-        if most is None or draft.alert_type is not None or not _is_above(draft.notification.priority, most):
-            return draft
-        notification = draft.notification.model_copy(update={"priority": most})
-        direct = tuple(
-            each.model_copy(update={"priority": most}) if _is_above(each.priority, most) else each
-            for each in draft.direct
-        )
-        return replace(draft, notification=notification, direct=direct)
+        notification, is_alert = draft.notification, draft.alert_type is not None
+        category = known.category(notification)
+        if category is not None:
+            _check_keys(notification, category)
+            priority = priority_in(notification.priority, category, is_alert=is_alert)
+            if priority is not notification.priority:
+                notification = notification.model_copy(update={"priority": priority})
+        direct = tuple(_settled(each, notification, known) for each in draft.direct)
+        is_same = notification is draft.notification and direct == draft.direct
+        return draft if is_same else replace(draft, notification=notification, direct=direct)
 
     def first_rows(self, draft: Draft, known: Known) -> list[NewRow]:
         """Decide what is written when a notification is accepted."""
@@ -336,10 +331,6 @@ def _said_again(draft: Draft, said: Said) -> Draft:
     return replace(draft, notification=draft.notification.model_copy(update={"content": content}), direct=direct)
 
 
-def _is_above(priority: Priority, most: Priority) -> bool:
-    return _URGENCY.index(priority) > _URGENCY.index(most)
-
-
 def _check_keys(notification: Notification, category: KnownCategory) -> None:
     for asks in (category.record.throttle, category.record.digest):
         if asks is not None:
@@ -348,6 +339,13 @@ def _check_keys(notification: Notification, category: KnownCategory) -> None:
             except UnusableKey as error:
                 problem = f"must be a short text or a number: {category.name} goes by it"
                 raise invalid_payload((FieldProblem(str(error), problem),)) from None
+
+
+def _settled(delivery: Delivery, notification: Notification, known: Known) -> Delivery:
+    """Let the category of an address's own content, such as a mail of a batch, have its say."""
+    category = known.category(notification, (delivery.content or notification.content).category)
+    priority = priority_in(delivery.priority, category, is_alert=False)
+    return delivery if priority is delivery.priority else delivery.model_copy(update={"priority": priority})
 
 
 def _direct(delivery: Delivery, notification: Notification, known: Known) -> NewRow:
