@@ -157,6 +157,7 @@ class FeedLog:
         self._by_id: dict[str, FeedEntry] = {}
         self._restricted = 0
         self._tenanted = 0
+        self._categories: Counter[str | None] = Counter()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -166,6 +167,7 @@ class FeedLog:
         self.epoch, self.seq, self.floor = epoch, 0, 0
         self._seqs, self._entries, self._by_key, self._by_id = [], [], [], {}
         self._restricted = self._tenanted = 0
+        self._categories = Counter()
 
     def append(self, entry: FeedEntry) -> None:
         """Add the newest entry."""
@@ -175,6 +177,7 @@ class FeedLog:
         self._by_id[entry.id] = entry
         self._restricted += entry.groups is not None or entry.tenant is not None
         self._tenanted += entry.tenant is not None
+        self._categories[entry.category] += 1
         self.seq = entry.seq
 
     def drop_up_to(self, floor: int) -> None:
@@ -186,6 +189,7 @@ class FeedLog:
             del self._by_id[entry.id]
             self._restricted -= entry.groups is not None or entry.tenant is not None
             self._tenanted -= entry.tenant is not None
+            self._categories[entry.category] -= 1
         if gone:
             self._by_key = [entry for entry in self._by_key if entry.seq > floor]
         del self._entries[:gone], self._seqs[:gone]
@@ -205,6 +209,7 @@ class FeedLog:
             self._by_key.remove(entry)
             self._restricted -= entry.groups is not None or entry.tenant is not None
             self._tenanted -= entry.tenant is not None
+            self._categories[entry.category] -= 1
         return entry
 
     @property
@@ -237,6 +242,12 @@ class FeedLog:
         if not self._tenanted:
             return Counter()
         return Counter(entry.tenant for entry in self.after(seq, groups) if entry.tenant is not None)
+
+    def categories_after(self, seq: int, groups: frozenset[str], tenant: str | None = None) -> Counter[str | None]:
+        """Count by category what ``after`` would return."""
+        if seq == 0 and not self._restricted:
+            return self._categories
+        return Counter(entry.category for entry in self.after(seq, groups, tenant))
 
     def visible(self, entry_id: str, groups: frozenset[str], tenant: str | None = None) -> FeedEntry | None:
         """Return one entry if a member of these groups may see it."""
@@ -329,14 +340,20 @@ def by_category(
     for each in own:
         entries[each.category] += each.entries
         unread_ones[each.category] += each.unread
-    for entry in feed.after(0, groups, tenant):
-        mark = feed_mark(entry, snapshot, feed)
-        if mark not in _PUT_AWAY:
-            entries[entry.category] += 1
+    is_known = snapshot.feed_epoch == feed.epoch
+    entries.update(feed.categories_after(0, groups, tenant))
+    unread_ones.update(feed.categories_after(snapshot.feed_read if is_known else 0, groups, tenant))
+    for entry_id, (mark, seq) in snapshot.feed_marks.items() if is_known else ():
+        entry = feed.visible(entry_id, groups, tenant)
+        if entry is None:
+            continue
+        entries[entry.category] -= mark in _PUT_AWAY
+        if seq > snapshot.feed_read:
+            unread_ones[entry.category] -= mark is not Mark.UNREAD
+        else:
             unread_ones[entry.category] += mark is Mark.UNREAD
-    return [
-        CategoryCount(name, entries[name], unread_ones[name]) for name in sorted(entries, key=lambda each: each or "")
-    ]
+    names = sorted((name for name, count in entries.items() if count > 0), key=lambda name: name or "")
+    return [CategoryCount(name, entries[name], unread_ones[name]) for name in names]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ import pytest_asyncio
 from carillon.local.stack import Stack
 from services.router.intake.slots import LEASE_MS
 from shared.core.model import State
+from shared.inbox.inbox import Inbox
 from shared.ledger.ledger import Ledger
 from shared.ledger.reader import Trace, TracedRow
 from shared.mqtt.address import BrokerAddress
@@ -333,6 +334,17 @@ async def test_more_sessions_than_a_gateway_may_have_are_refused(publisher: Publ
     receipts = await asyncio.gather(*(publisher.ask(topic, "") for _ in range(101)))
     codes = Counter(receipt.get("error", {}).get("code", receipt["status"]) for receipt in receipts)
     assert codes == {"accepted": 100, "rate_limited": 1}
+
+
+async def test_a_gateways_session_may_be_of_one_tenant(publisher: Publisher, read: Read) -> None:
+    user_id = unique("user")
+    inbox = Inbox(read.store, Keys(), 100, timedelta(days=1))
+    for tenant in ("acme", "other"):
+        await inbox.add(user_id, tenant, json.dumps({"id": tenant, "tenant": tenant}), tenant=tenant)
+    receipt = await publisher.ask(f"websocket/connect/{user_id}", {"tenant": "acme"})
+    assert ([each["id"] for each in receipt["notifications"]], receipt["unread"]) == (["acme"], 1)
+    receipt = await publisher.ask(f"websocket/connect/{user_id}", "")
+    assert receipt["unread"] == 2
 
 
 async def test_a_publish_without_a_response_topic_is_carried_out_all_the_same(publisher: Publisher, read: Read) -> None:

@@ -216,6 +216,7 @@ class Actions:
             publish.session_id,
             reply_to=answer_to,
             correlation=incoming.correlation.hex() if incoming.correlation is not None else None,
+            tenant=publish.tenant,
         )
         if opened is None:
             raise Rejected(RejectionCode.RATE_LIMITED, "This user has too many open sessions.")

@@ -59,7 +59,9 @@ class _Session(Payload):
 
 
 class SessionConnect(_Session):
-    """``websocket/connect/{user_id}``."""
+    """``websocket/connect/{user_id}``: with a tenant, only its notifications and nobody's are shown."""
+
+    tenant: Identifier | None = None
 
 
 class SessionDisconnect(_Session):
