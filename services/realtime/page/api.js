@@ -8,7 +8,7 @@
  * @module
  */
 
-/** @import { Device, InboxPage, InboxQuery, Preferences, Snooze } from "./types.js" */
+/** @import { Device, InboxPage, InboxQuery, OwnPreferences, Preferences, Snooze } from "./types.js" */
 
 /** @typedef {Record<string, string | number | null | undefined | string[]>} Query */
 
@@ -132,9 +132,12 @@ export class InboxApi {
     return this.#json("GET", "preferences");
   }
 
-  /** @param {Preferences} preferences */
+  /**
+   * @param {OwnPreferences} preferences
+   * @returns {Promise<Preferences>}
+   */
   async setPreferences(preferences) {
-    await this.#request("PUT", "preferences", { body: preferences });
+    return this.#json("PUT", "preferences", { body: preferences });
   }
 
   /** @param {Device} device */

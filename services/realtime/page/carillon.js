@@ -16,7 +16,7 @@ import { UnreadCount } from "./unread-count.js";
 
 /** @import { TokenSource } from "./api.js" */
 /** @import { ClientEvents, ClientFrame, Device, HelloFrame, InboxNotification, InboxPage } from "./types.js" */
-/** @import { InboxQuery, Preferences, ServerFrame, Snooze, TransportName } from "./types.js" */
+/** @import { InboxQuery, OwnPreferences, Preferences, ServerFrame, Snooze, TransportName } from "./types.js" */
 
 export { CarillonError };
 
@@ -211,9 +211,13 @@ export class CarillonClient extends EventTarget {
     return this.#api.preferences();
   }
 
-  /** @param {Preferences} preferences */
+  /**
+   * Replace what the person chose, and return what holds then.
+   *
+   * @param {OwnPreferences} preferences
+   */
   async setPreferences(preferences) {
-    await this.#api.setPreferences(preferences);
+    return this.#api.setPreferences(preferences);
   }
 
   /**

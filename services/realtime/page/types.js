@@ -87,7 +87,69 @@
  * @typedef {{until: number | string} | {for: string}} Snooze
  */
 
-/** @typedef {{realtime: boolean, email: boolean, sms: boolean, push: boolean}} Preferences */
+/** @typedef {"realtime" | "email" | "sms" | "push"} ChannelName */
+
+/**
+ * How often a category's digest comes; `instant` is no digest.
+ *
+ * @typedef {"instant" | "hourly" | "daily" | "weekly"} Rhythm
+ */
+
+/** @typedef {"monday" | "tuesday" | "wednesday" | "thursday" | "friday" | "saturday" | "sunday"} Weekday */
+
+/**
+ * @typedef {object} QuietWindow
+ * @property {Weekday[]} [days] On which it begins; every day when left out.
+ * @property {string} from "22:00".
+ * @property {string} to "07:00"; not after `from`: on the next day.
+ */
+
+/**
+ * @typedef {object} QuietHours
+ * @property {string | null} [timezone] An IANA time zone; the person's own when left out.
+ * @property {QuietWindow[]} [windows] None at all is never quiet.
+ */
+
+/**
+ * What a person chose for a category; null is not chosen.
+ *
+ * @typedef {Partial<Record<ChannelName, boolean | null>> & {digest?: Rhythm | null}} CategoryChoice
+ */
+
+/**
+ * A category that a person can choose about.
+ *
+ * @typedef {object} OfferedCategory
+ * @property {string} name
+ * @property {string} title
+ * @property {"opt_out" | "opt_in" | "required"} policy
+ * @property {Record<ChannelName, {on: boolean, fixed: boolean, rule: string}>} channels What holds, and who decided it.
+ * @property {{choices: Rhythm[], chosen: Rhythm | null}} [digest]
+ * @property {boolean} unsubscribed By the link in a mail.
+ */
+
+/**
+ * What a person hears of: for the channels what holds, for categories what the person chose.
+ *
+ * @typedef {object} KnownPreferences
+ * @property {Record<ChannelName, string>} rules Who decided about each channel.
+ * @property {Record<string, CategoryChoice>} categories
+ * @property {QuietHours | null} quiet_hours
+ * @property {number | null} snooze_until Epoch seconds.
+ * @property {string} timezone
+ * @property {OfferedCategory[]} offered
+ */
+/** @typedef {Record<ChannelName, boolean> & KnownPreferences} Preferences */
+
+/**
+ * What a person chooses. A channel that is left out is the directory's again; anything else that is left out stays.
+ *
+ * @typedef {object} ChosenAttention
+ * @property {Record<string, CategoryChoice>} [categories]
+ * @property {QuietHours | null} [quiet_hours]
+ * @property {number | string | null} [snooze_until] Epoch seconds, or RFC 3339.
+ */
+/** @typedef {Partial<Record<ChannelName, boolean | null>> & ChosenAttention} OwnPreferences */
 
 /** @typedef {{endpoint: string, keys: {p256dh: string, auth: string}}} PushSubscriptionKeys */
 
