@@ -214,6 +214,24 @@ def _judge_telling(record: Record, digest: Digest, people: set[str], found: _Fou
         found.add("digests came before their end", name)
 
 
+def judge_quiet_digests(evidence: Evidence, until: Mapping[str, float]) -> Iterator[str]:
+    """Say in words which digests came while their reader wanted to be left alone.
+
+    Args:
+        until: by person; from before the run.
+    """
+    found, effects = _Found(), _effects(evidence)
+    for name, record in evidence.ledger.records.items():
+        if record.digest is None:
+            continue
+        for row in record.rows:
+            person = row.key.split(":")[1]
+            came = effects[record.digest.channel, name]
+            if row.lane == record.digest.channel and came and min(came) < until.get(person, 0) - _ROUNDING_S:
+                found.add("digests came in a quiet time", name)
+    yield from found.lines()
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """How long the windows of a category's digests are.

@@ -23,6 +23,7 @@ from tests.chaos.attention import (
     judge_alone,
     judge_digests,
     judge_holds,
+    judge_quiet_digests,
     judge_throttle,
     judge_windows,
     told,
@@ -64,12 +65,14 @@ _WINDOWS_AFTER = {"fixed": Window(2, 5), "sliding": Window(5, 5), "first": Windo
 _FIRST_WINDOW_S = 3.0
 _DEPLOY = "deploy with other digests"
 
-# One in so many is cancelled, if it goes into a digest however soon it comes: before it is there, while it waits there,
-# or after it has been told.
+# What goes into a digest however soon it comes.
+_CERTAIN = frozenset({"fixed", "sliding"})
+# One in so many of those is cancelled: before it is there, while it waits there, or after it has been told.
 _CANCELLED_ONE_IN = 10
 _CANCEL_WITHIN_S = 5.0
 _CANCEL_EVERY_S = 0.2
-_CANCELLED = frozenset({"fixed", "sliding"})
+# One reader in so many is left alone for this share of the publishing time.
+_LEFT_ALONE_ONE_IN, _LEFT_ALONE = 4, 0.4
 
 # Of what is published for one person within a window, a throttle lets through this share.
 _THROTTLE_WINDOW_S = 3
@@ -190,8 +193,14 @@ def _judge_holds(rig: Rig, evidence: Evidence, verdict: Verdict) -> Iterator[str
 
 
 async def _prepare_digests(rig: Rig) -> None:
+    """Open digests, and leave some of those alone who read them."""
     await slow_providers(rig)
-    await _write(rig, {f"directory/category/{name}": {**_MAILED, "digest": spec} for name, spec in _BEFORE.items()})
+    until = round(time.time() + rig.plan.lasts_s * _LEFT_ALONE, 3)
+    alone = [f"{sort}{number}" for sort in sorted(_CERTAIN) for number in range(0, ATTENTIVE[sort], _LEFT_ALONE_ONE_IN)]
+    records = {f"directory/category/{name}": {**_MAILED, "digest": spec} for name, spec in _BEFORE.items()}
+    people = {f"directory/user/{one}": {**rig.traffic.person(one), "snooze_until": until} for one in alone}
+    await _write(rig, {**records, **people})
+    (rig.folder / _QUIET).write_text(json.dumps(dict.fromkeys(alone, until)))
 
 
 async def _deploy(rig: Rig) -> None:
@@ -227,7 +236,7 @@ async def _cancel_some(rig: Rig) -> None:
     chosen = {
         publish.key
         for number, publish in enumerate(rig.traffic)
-        if publish.sort in _CANCELLED and number % _CANCELLED_ONE_IN == 0
+        if publish.sort in _CERTAIN and number % _CANCELLED_ONE_IN == 0
     }
     receipted, is_last = _Receipted(rig.folder / PUBLISHED), False
     draw = random.Random(rig.plan.seed)  # noqa: S311 - repeatable, and no secret
@@ -252,6 +261,7 @@ def _judge_digests(rig: Rig, evidence: Evidence, verdict: Verdict) -> Iterator[s
     every = _told(rig, evidence, *_BEFORE)
     _note_digests(rig, evidence)
     yield from judge_digests(evidence, every, _channels(rig))
+    yield from judge_quiet_digests(evidence, json.loads((rig.folder / _QUIET).read_text()))
     deploys = [(fault.begin, fault.end) for fault in evidence.faults if fault.what == _DEPLOY]
     if len(deploys) != 1:
         yield f"{len(deploys)} deploys"

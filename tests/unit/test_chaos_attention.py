@@ -12,6 +12,7 @@ from tests.chaos.attention import (
     judge_alone,
     judge_digests,
     judge_holds,
+    judge_quiet_digests,
     judge_throttle,
     judge_windows,
     told,
@@ -252,6 +253,15 @@ def test_what_was_cancelled_is_left_out_and_an_empty_digest_is_not_told() -> Non
     # A router that dies before it has written where the item is finds it cancelled.
     run.evidence.ledger.records["c"].rows = [Row("fold:email:fixed0", "router", "suppressed", "cancelled", 1, 1)]
     assert list(_judged_digests(run)) == []
+
+
+def test_a_digest_that_comes_in_a_quiet_time_is_found() -> None:
+    run = _digests()
+    run.comes("one", 13.4)
+    run.comes("two", 18.4)
+    assert list(judge_quiet_digests(run.evidence, {"fixed0": 13.2, "fixed1": 20})) == []
+    (line,) = judge_quiet_digests(run.evidence, {"fixed0": 16})
+    assert line == "1 digests came in a quiet time, such as one"
 
 
 def test_a_digest_that_was_open_at_a_deploy_may_keep_what_it_was_opened_with() -> None:
