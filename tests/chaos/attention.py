@@ -146,6 +146,7 @@ def judge_digests(evidence: Evidence, every: Sequence[Told], channels: Sequence[
 
     What was folded must have ended as told in a digest or gone out alone. Each must be in the digest that it names, and
     in no other; and each digest must have closed, and have been told once, to the right person, with the right count.
+    What was cancelled before the end of its digest must be left out of it.
 
     Args:
         every: all that may have been folded.
@@ -159,6 +160,8 @@ def judge_digests(evidence: Evidence, every: Sequence[Told], channels: Sequence[
         for channel in channels:
             name, folded = f"{one.record.notification_id}/{channel}", one.folded(channel)
             ends = one.ends(channel)
+            if not ends and one.record.cancelled_at:
+                continue
             if len(ends) != 1:
                 found.add("did not end once", name)
                 continue
@@ -169,7 +172,7 @@ def judge_digests(evidence: Evidence, every: Sequence[Told], channels: Sequence[
                     continue
                 named[str(row.digest)].add(folded)
                 people[str(row.digest)].add(one.person)
-            elif row.state != "delivered":
+            elif row.state != "delivered" and not (row.reason == "cancelled" and one.record.cancelled_at):
                 found.add(f"ended as {row.state} {row.reason}", name)
     members = Counter(member for digest in digests.values() for member in digest.members)
     for member, times in members.items():
@@ -178,25 +181,55 @@ def judge_digests(evidence: Evidence, every: Sequence[Told], channels: Sequence[
     for name, digest in digests.items():
         if digest.state != "closed":
             found.add(f"digests are {digest.state}", name)
-        if set(digest.members) != named[name]:
+        cancelled = {member: at for member in digest.members if (at := _record_of(member, evidence).cancelled_at)}
+        # Its row may have ended as cancelled before it could be written where it is.
+        if not named[name] <= set(digest.members) or set(digest.members) - named[name] - cancelled.keys():
             found.add("digests have other items than those that name them", name)
+        if not cancelled.keys() >= set(digest.left_out):
+            found.add("digests leave out what was not cancelled", name)
+        if any(at < digest.ends_at and member not in digest.left_out for member, at in cancelled.items()):
+            found.add("digests tell what was cancelled before", name)
         _judge_telling(evidence.ledger.records[name], digest, people[name], found)
     yield from found.lines()
+
+
+def _record_of(member: str, evidence: Evidence) -> Record:
+    return evidence.ledger.records[member.partition("|")[0]]
 
 
 def _judge_telling(record: Record, digest: Digest, people: set[str], found: _Found) -> None:
     name = record.notification_id
     deliveries = [row for row in record.rows if row.lane == digest.channel]
+    if set(digest.left_out) == set(digest.members) and not deliveries:
+        return
     if [row.state for row in deliveries] != ["delivered"]:
         found.add("digests were not told once", name)
         return
     (delivery,) = deliveries
     if delivery.count != len(digest.members) - len(digest.left_out):
         found.add("digests tell a wrong count", name)
-    if people != {delivery.key.split(":")[1]}:
+    if people and people != {delivery.key.split(":")[1]}:
         found.add("digests came to somebody else", name)
     if delivery.ended_at < digest.ends_at - _ROUNDING_S:
         found.add("digests came before their end", name)
+
+
+def judge_quiet_digests(evidence: Evidence, until: Mapping[str, float]) -> Iterator[str]:
+    """Say in words which digests came while their reader wanted to be left alone.
+
+    Args:
+        until: by person; from before the run.
+    """
+    found, effects = _Found(), _effects(evidence)
+    for name, record in evidence.ledger.records.items():
+        if record.digest is None:
+            continue
+        for row in record.rows:
+            person = row.key.split(":")[1]
+            came = effects[record.digest.channel, name]
+            if row.lane == record.digest.channel and came and min(came) < until.get(person, 0) - _ROUNDING_S:
+                found.add("digests came in a quiet time", name)
+    yield from found.lines()
 
 
 @dataclass(frozen=True, slots=True)

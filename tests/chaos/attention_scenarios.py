@@ -5,11 +5,13 @@ Each scenario has categories of its own, and people who hear of these alone (``t
 
 import asyncio
 import json
+import random
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 from carillon.publisher import NotConnected, Publisher
@@ -21,20 +23,22 @@ from tests.chaos.attention import (
     judge_alone,
     judge_digests,
     judge_holds,
+    judge_quiet_digests,
     judge_throttle,
     judge_windows,
     told,
 )
 from tests.chaos.checker import Harm, Limits, Verdict
-from tests.chaos.evidence import Evidence
+from tests.chaos.evidence import PUBLISHED, Evidence
 from tests.chaos.rig import RELEASE_WITHIN_S, Plan, Rig
 from tests.chaos.scenarios import CONCURRENCY, Scenario, judge_doubts, lose_broker, slow_providers
 from tests.chaos.traffic import ATTENTIVE
 
 _PER_SECOND = 100.0
 
-# What is killed, one after the other; what does not run is left out.
-_TURNS = ("router", "store", "email", "broker", "router", "push", "store", "realtime")
+# What is killed, one after the other; what does not run is left out. Realtime is killed elsewhere: what it had written
+# into an inbox may end as cancelled afterwards.
+_TURNS = ("router", "store", "email", "broker", "router", "push", "store")
 
 _MAILED = {"channels": {"email": True}}
 
@@ -61,6 +65,15 @@ _WINDOWS_AFTER = {"fixed": Window(2, 5), "sliding": Window(5, 5), "first": Windo
 _FIRST_WINDOW_S = 3.0
 _DEPLOY = "deploy with other digests"
 
+# What goes into a digest however soon it comes.
+_CERTAIN = frozenset({"fixed", "sliding"})
+# One in so many of those is cancelled: before it is there, while it waits there, or after it has been told.
+_CANCELLED_ONE_IN = 10
+_CANCEL_WITHIN_S = 5.0
+_CANCEL_EVERY_S = 0.2
+# One reader in so many is left alone for this share of the publishing time.
+_LEFT_ALONE_ONE_IN, _LEFT_ALONE = 4, 0.4
+
 # Of what is published for one person within a window, a throttle lets through this share.
 _THROTTLE_WINDOW_S = 3
 _SHARES = {"dropped": ("drop", 0.5), "delayed": ("hold", 0.85), "gathered": ("fold", 0.5)}
@@ -86,8 +99,8 @@ async def _kill_in_turn(rig: Rig, halfway: Callable[[Rig], Awaitable[None]] | No
 
 
 async def _write(rig: Rig, records: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write records of directory and catalogue, whatever is being killed."""
-    while True:
+    """Publish what announces nothing itself, whatever is being killed."""
+    while records:
         try:
             async with Publisher(rig.stack.broker.url) as publisher, asyncio.TaskGroup() as group:
                 for topic, record in records.items():
@@ -180,8 +193,14 @@ def _judge_holds(rig: Rig, evidence: Evidence, verdict: Verdict) -> Iterator[str
 
 
 async def _prepare_digests(rig: Rig) -> None:
+    """Open digests, and leave some of those alone who read them."""
     await slow_providers(rig)
-    await _write(rig, {f"directory/category/{name}": {**_MAILED, "digest": spec} for name, spec in _BEFORE.items()})
+    until = round(time.time() + rig.plan.lasts_s * _LEFT_ALONE, 3)
+    alone = [f"{sort}{number}" for sort in sorted(_CERTAIN) for number in range(0, ATTENTIVE[sort], _LEFT_ALONE_ONE_IN)]
+    records = {f"directory/category/{name}": {**_MAILED, "digest": spec} for name, spec in _BEFORE.items()}
+    people = {f"directory/user/{one}": {**rig.traffic.person(one), "snooze_until": until} for one in alone}
+    await _write(rig, {**records, **people})
+    (rig.folder / _QUIET).write_text(json.dumps(dict.fromkeys(alone, until)))
 
 
 async def _deploy(rig: Rig) -> None:
@@ -194,10 +213,55 @@ async def _deploy(rig: Rig) -> None:
     rig.note(_DEPLOY, "routers", begin)
 
 
+class _Receipted:
+    """Reads the publisher's journal as it grows."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._read = 0
+
+    def more(self) -> list[tuple[str, str]]:
+        """Return the keys and ids that were receipted since it was read last."""
+        with self._file.open("rb") as file:
+            file.seek(self._read)
+            lines = file.read()
+        lines = lines[: lines.rfind(b"\n") + 1]
+        self._read += len(lines)
+        found = map(json.loads, lines.splitlines())
+        return [(line["receipt"], line["notification_id"]) for line in found if line.get("status") == "accepted"]
+
+
+async def _cancel_some(rig: Rig) -> None:
+    """Cancel some of what goes into digests within seconds, whatever is being killed."""
+    chosen = {
+        publish.key
+        for number, publish in enumerate(rig.traffic)
+        if publish.sort in _CERTAIN and number % _CANCELLED_ONE_IN == 0
+    }
+    receipted, is_last = _Receipted(rig.folder / PUBLISHED), False
+    draw = random.Random(rig.plan.seed)  # noqa: S311 - repeatable, and no secret
+    waiting: list[tuple[float, str]] = []
+    while not is_last or waiting:
+        is_last = rig.publisher is None or not rig.publisher.alive
+        now_s = time.monotonic()
+        waiting += [(now_s + draw.uniform(0, _CANCEL_WITHIN_S), one) for key, one in receipted.more() if key in chosen]
+        some = [one for due_s, one in waiting if due_s <= now_s]
+        waiting = [one for one in waiting if one[0] > now_s]
+        await _write(rig, {f"notifications/cancel/{notification_id}": {} for notification_id in some})
+        await asyncio.sleep(_CANCEL_EVERY_S)
+
+
+async def _fold_and_kill(rig: Rig) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_cancel_some(rig), name="cancel some")
+        group.create_task(_kill_in_turn(rig, _deploy), name="kill in turn")
+
+
 def _judge_digests(rig: Rig, evidence: Evidence, verdict: Verdict) -> Iterator[str]:
     every = _told(rig, evidence, *_BEFORE)
     _note_digests(rig, evidence)
     yield from judge_digests(evidence, every, _channels(rig))
+    yield from judge_quiet_digests(evidence, json.loads((rig.folder / _QUIET).read_text()))
     deploys = [(fault.begin, fault.end) for fault in evidence.faults if fault.what == _DEPLOY]
     if len(deploys) != 1:
         yield f"{len(deploys)} deploys"
@@ -210,7 +274,8 @@ def _judge_digests(rig: Rig, evidence: Evidence, verdict: Verdict) -> Iterator[s
 
 def _note_digests(rig: Rig, evidence: Evidence) -> None:
     items = [len(record.digest.members) for record in evidence.ledger.records.values() if record.digest is not None]
-    rig.notes.append(f"{sum(items):,} items in {len(items):,} digests")
+    left_out = sum(len(record.digest.left_out) for record in evidence.ledger.records.values() if record.digest)
+    rig.notes.append(f"{sum(items):,} items in {len(items):,} digests, {left_out:,} of them cancelled")
 
 
 def _throttles(plan: Plan) -> dict[str, Throttled]:
@@ -272,12 +337,13 @@ ATTENTION_SCENARIOS: dict[str, Scenario] = {
     ),
     "digest-kill": Scenario(
         "everything SIGKILL in turn while digests open and close, and a deploy with other ones",
-        partial(_kill_in_turn, halfway=_deploy),
+        _fold_and_kill,
         prepare=_prepare_digests,
         mix={"fixed": 1, "sliding": 1, "first": 1},
         limits=_limits,
         judge=_judge_digests,
-        per_second=_PER_SECOND,
+        # Each is folded twice, for mail and push.
+        per_second=_PER_SECOND / 2,
     ),
     "throttle-kill": Scenario(
         "everything SIGKILL in turn while throttles drop, hold and fold",

@@ -142,7 +142,7 @@ class Record:
     Attributes:
         key: the publisher's, read from the notification's text.
         open_rows: what the record's own counter says.
-        stored_at: when it was written, by the store's clock.
+        stored_at: when it was written, by the store's clock; ``cancelled_at`` likewise, 0 where it was not.
     """
 
     notification_id: str
@@ -151,6 +151,7 @@ class Record:
     open_rows: int
     rows: list[Row] = field(default_factory=list)
     stored_at: float = 0.0
+    cancelled_at: float = 0.0
     category: str | None = None
     digest: Digest | None = None
 
@@ -353,6 +354,7 @@ def _record(notification_id: str, fields: Mapping[bytes, bytes], schedule: set[s
         said.get("accepted_ms", 0) / 1000,
         int(fields.get(b"open", b"0")),
         stored_at=_number(fields.get(b"at")) / 1000,
+        cancelled_at=_number(fields.get(b"cancelled")) / 1000,
         category=said.get("content", {}).get("category"),
         digest=_digest(fields),
     )

@@ -42,7 +42,7 @@ _PLANS = {
     "rolling": replace(_SMALL, services=("email",)),
     "same-publish": replace(_SMALL, services=("realtime",)),
     "clock": replace(_SMALL, services=("email", "realtime")),
-    "hold-kill": replace(_BRISK, faults=3, services=("realtime", "email")),
+    "hold-kill": replace(_BRISK, faults=2, services=("realtime", "email")),
     "digest-kill": replace(_BRISK, faults=3, services=("realtime", "email")),
     "throttle-kill": replace(_BRISK, faults=3, services=("realtime", "email")),
 }

@@ -12,6 +12,7 @@ from tests.chaos.attention import (
     judge_alone,
     judge_digests,
     judge_holds,
+    judge_quiet_digests,
     judge_throttle,
     judge_windows,
     told,
@@ -41,7 +42,9 @@ class _Run:
     def digest(self, name: str, group: str, at: float, ends_at: float, members: list[str], row: Row) -> None:
         """Write a digest's record."""
         digest = Digest("closed", "email", group, ends_at, members)
-        self.evidence.ledger.records[name] = Record(name, None, at, 0, [row], at, "fixed", digest)
+        self.evidence.ledger.records[name] = Record(
+            name, None, at, 0, [row], stored_at=at, category="fixed", digest=digest
+        )
 
     def comes(self, name: str, at: float) -> None:
         """Have a provider take a mail."""
@@ -200,6 +203,15 @@ def _two_alone(run: _Run) -> None:
     run.add("also", "fixed0", 31, [_task("fold:email:fixed0", 31.1), _mail("fixed0")])
 
 
+def _cancelled(run: _Run) -> None:
+    run.evidence.ledger.records["a"].cancelled_at = 12.0
+
+
+def _left_out(run: _Run) -> None:
+    _digest(run, "one").left_out.append("a|fold:email:fixed0")
+    run.row("one", "email:fixed0").count = 1
+
+
 def _vanished(run: _Run) -> None:
     run.evidence.ledger.records["c"].rows.pop()
 
@@ -215,6 +227,8 @@ def _vanished(run: _Run) -> None:
         (_miscounted, "wrong count"),
         (_to_another, "somebody else"),
         (_too_soon, "before their end"),
+        (_cancelled, "was cancelled before"),
+        (_left_out, "was not cancelled"),
         (_two_open, "while another one"),
         (_other_window, "another window"),
         (_two_alone, "more than one go out alone"),
@@ -226,6 +240,28 @@ def test_a_bug_in_what_is_folded_is_found(bug: Callable[[_Run], None], words: st
     assert list(_judged_digests(run)) == []
     bug(run)
     assert any(words in line for line in _judged_digests(run))
+
+
+def test_what_was_cancelled_is_left_out_and_an_empty_digest_is_not_told() -> None:
+    run = _digests()
+    _cancelled(run)
+    _left_out(run)
+    run.evidence.ledger.records["c"].cancelled_at = 16.0
+    _digest(run, "two").left_out.append("c|fold:email:fixed0")
+    run.evidence.ledger.records["two"].rows = [_task("close:0")]
+    assert list(_judged_digests(run)) == []
+    # A router that dies before it has written where the item is finds it cancelled.
+    run.evidence.ledger.records["c"].rows = [Row("fold:email:fixed0", "router", "suppressed", "cancelled", 1, 1)]
+    assert list(_judged_digests(run)) == []
+
+
+def test_a_digest_that_comes_in_a_quiet_time_is_found() -> None:
+    run = _digests()
+    run.comes("one", 13.4)
+    run.comes("two", 18.4)
+    assert list(judge_quiet_digests(run.evidence, {"fixed0": 13.2, "fixed1": 20})) == []
+    (line,) = judge_quiet_digests(run.evidence, {"fixed0": 16})
+    assert line == "1 digests came in a quiet time, such as one"
 
 
 def test_a_digest_that_was_open_at_a_deploy_may_keep_what_it_was_opened_with() -> None:
