@@ -320,7 +320,7 @@ class Lookups:
         await _count(windows, of_categories, limits, counted)
         if self._daily_limit:
             let_in = [one for one in wanted if not _is_stopped(limits.get((one[0].id, one[2]), ()))]
-            await _count(windows, [self._of_day(*one) for one in let_in], limits)
+            await _count(windows, [self._of_day(known, *one) for one in let_in], limits)
         return replace(known, limits=limits) if limits else known
 
     def _wanted(self, known: Known, asked: Iterable[Named]) -> Iterator[tuple[Notification, str, str]]:
@@ -349,14 +349,14 @@ class Lookups:
             throttle.limit,
             milliseconds(throttle.per),
             "reserve" if throttle.then == "hold" else "refuse",
-            always=notification.priority is Priority.CRITICAL,
+            always=_is_critical(known, notification),
             # What expires before its turn takes no place.
             within_ms=max(0, deadline_ms - known.now_ms) if deadline_ms and throttle.then == "hold" else None,
         )
         return Counting(notification.id, user_id, ask, throttle.then, category.rule("throttle"))
 
-    def _of_day(self, notification: Notification, name: str, user_id: str) -> Counting:
-        always = notification.priority is Priority.CRITICAL
+    def _of_day(self, known: Known, notification: Notification, name: str, user_id: str) -> Counting:
+        always = _is_critical(known, notification)
         ask = Ask(f"{self._keys.user(user_id)}:heard", name, self._daily_limit, DAY_MS, "refuse", always)
         return Counting(notification.id, user_id, ask, "drop", "system:daily_limit")
 
@@ -377,6 +377,13 @@ async def _count(
     if damaged:
         # They are let through: of the two mistakes it is the one that loses nothing.
         log.error("throttles that cannot be counted let through", extra={"counts": damaged})
+
+
+def _is_critical(known: Known, notification: Notification) -> bool:
+    """Tell whether it is critical, with what its category lets it be; an alert is what its topic says."""
+    category = known.category(notification) if notification.content.alert is None else None
+    most = category.record.priority_at_most if category is not None else None
+    return notification.priority is Priority.CRITICAL and most in (None, Priority.CRITICAL)
 
 
 def _is_stopped(limits: Sequence[Limit]) -> bool:
