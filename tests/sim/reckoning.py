@@ -43,6 +43,8 @@ UNITS_MS = {"m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS}
 # What its publisher gave no deadline waits so long at most.
 HELD_MOST_MS = 31 * DAY_MS
 
+FOREVER_MS = 2**53
+
 # The clocks are read from some days before the beginning on, and some days longer than the end.
 DAYS_BEFORE, DAYS_AFTER = 4, 10
 
@@ -143,16 +145,22 @@ class Throttle:
     def __init__(self) -> None:
         self._times: list[int] = []
 
-    def ask(self, now_ms: int, limit: int, per_ms: int, *, reserves: bool, always: bool) -> int | None:
-        """Return 0 for in, the time that is reserved, or None."""
+    def ask(
+        self, now_ms: int, limit: int, per_ms: int, *, reserves_until_ms: int = 0, always: bool = False
+    ) -> int | None:
+        """Return 0 for in, the time that is reserved, or None.
+
+        Args:
+            reserves_until_ms: up to when a time may be reserved; 0 for never.
+        """
         self._times = [each for each in self._times if each > now_ms - per_ms]
         if always or self._fits(now_ms, limit, per_ms):
             self._times.append(now_ms)
             return 0
-        if not reserves:
-            return None
         later = sorted(each + per_ms for each in self._times)
         at_ms = next(each for each in later if self._fits(each, limit, per_ms))
+        if at_ms > reserves_until_ms:
+            return None
         self._times.append(at_ms)
         return at_ms
 
@@ -293,20 +301,21 @@ class Reckoning:
         self, sent: Sent, user: str, category: Mapping[str, Any] | None, now_ms: int
     ) -> tuple[str, int | None] | None:
         """Count, and return what stops it: what then, and from when on it may go."""
-        publish, critical = sent.publish, sent.priority == "critical"
+        publish, always = sent.publish, sent.priority == "critical"
         stops: tuple[str, int | None] | None = None
         if category is not None and (spec := category.get("throttle")):
-            key = _key(publish, spec)
-            throttle = self.throttles[user, publish.category or "", publish.tenant or "", key]
+            throttle = self.throttles[user, publish.category or "", publish.tenant or "", _key(publish, spec)]
+            until_ms = (publish.deadline_ms or FOREVER_MS) if spec["then"] == "hold" else 0
             at_ms = throttle.ask(
-                now_ms, spec["limit"], length_ms(spec["per"]), reserves=spec["then"] == "hold", always=critical
+                now_ms, spec["limit"], length_ms(spec["per"]), reserves_until_ms=until_ms, always=always
             )  # fmt: skip
             if at_ms != 0:
-                stops = spec["then"], at_ms
-        day = self.throttles[user,]
-        if day.ask(now_ms, DAILY_LIMIT, DAY_MS, reserves=False, always=critical) is None:
-            stops = stops or ("drop", None)
-        return None if critical else stops
+                stops = spec["then"], at_ms or publish.deadline_ms
+        # What is dropped anyway does not count in the day; what the day drops is not held or folded either.
+        dropped = stops is not None and stops[0] == "drop"
+        if not dropped and self.throttles[user,].ask(now_ms, DAILY_LIMIT, DAY_MS, always=always) is None:
+            stops = "drop", None
+        return None if always else stops
 
     def _channel(
         self,

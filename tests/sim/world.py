@@ -26,7 +26,7 @@ BEGIN = datetime(2040, 1, 1, tzinfo=UTC)
 LIFETIME_S = 24 * 3600
 
 # What is more than this is not heard within a day.
-DAILY_LIMIT = 25
+DAILY_LIMIT = 9
 
 ZONES = (
     "Europe/Paris", "Europe/London", "America/New_York", "America/Los_Angeles", "America/St_Johns", "America/Sao_Paulo",

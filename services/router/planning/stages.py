@@ -174,10 +174,10 @@ def throttle(candidate: Candidate) -> Decision:
     """Drop, hold or fold what is more than a throttle lets through; what is critical is counted and passes."""
     if not candidate.facts.limits or candidate.is_critical:
         return KEEP
-    for limit in candidate.facts.limits:
-        if limit.at_ms != 0:
-            return _throttled(candidate, limit)
-    return KEEP
+    stopping = [limit for limit in candidate.facts.limits if limit.at_ms != 0]
+    # What one of them drops is not heard later either.
+    stopping.sort(key=lambda limit: limit.then != "drop")
+    return _throttled(candidate, stopping[0]) if stopping else KEEP
 
 
 def _throttled(candidate: Candidate, limit: Limit) -> Decision:
