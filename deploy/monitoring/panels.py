@@ -101,16 +101,6 @@ OVERVIEW = (
         unit="ops",
     ),
     Panel(
-        "Held, folded into digests, throttled",
-        "Peaks in the evening are quiet hours; a throttle that always drops is set too low.",
-        (
-            (f"sum by (channel, policy) (rate(carillon_held_total[{_RATE}]))", "held {{channel}} {{policy}}"),
-            (f"sum by (channel, policy) (rate(carillon_folded_total[{_RATE}]))", "folded {{channel}} {{policy}}"),
-            (f"sum by (channel, policy) (rate(carillon_throttled_total[{_RATE}]))", "throttled {{channel}} {{policy}}"),
-        ),
-        unit="ops",
-    ),
-    Panel(
         "Burn rate of the error budget, last hour",
         "Below 1: a month's budget lasts a month. 14.4 wakes somebody.",
         (("carillon:late_deliveries:burn_rate1h", "{{channel}} {{priority}}"),),
@@ -252,6 +242,16 @@ ROUTER = (
         "Writes that too few replicas had in time",
         "0. With REDIS_WAIT_REPLICAS only.",
         ((f"sum by (service) (rate(carillon_store_short_writes_total[{_RATE}]))", "{{service}}"),),
+        unit="ops",
+    ),
+    Panel(
+        "Held, folded into digests, throttled",
+        "Peaks in the evening are quiet hours; a throttle that always drops is set too low.",
+        (
+            (f"sum by (channel, policy) (rate(carillon_held_total[{_RATE}]))", "held {{channel}} {{policy}}"),
+            (f"sum by (channel, policy) (rate(carillon_folded_total[{_RATE}]))", "folded {{channel}} {{policy}}"),
+            (f"sum by (channel, policy) (rate(carillon_throttled_total[{_RATE}]))", "throttled {{channel}} {{policy}}"),
+        ),
         unit="ops",
     ),
 )
