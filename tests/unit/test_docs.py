@@ -229,6 +229,25 @@ def test_every_report_about_an_address_that_is_shown_is_taken() -> None:
         parse.parse(Kind.DIRECTORY_SUPPRESS, {"channel": "email"}, json.dumps(json.loads(payload)).encode())
 
 
+def shown_publishes(document: Path) -> Iterator[tuple[str, str]]:
+    """Yield topic and payload of each publish that is shown as a line of code, or as several."""
+    text = "\n".join(line if line.startswith("    ") else "" for line in document.read_text().splitlines())
+    for block in text.split("\n\n"):
+        for shown in re.split(r"^    (?=\S)", block, flags=re.MULTILINE):
+            found = re.fullmatch(r"((?:directory|notifications)/\S+)\s+(\{.*\})\s*", shown, re.DOTALL)
+            if found is not None:
+                yield found[1], found[2]
+
+
+def test_every_publish_that_is_shown_about_attention_is_taken() -> None:
+    publishes = list(shown_publishes(page("attention.md")))
+    assert len(publishes) == 7
+    for topic, payload in publishes:
+        route = Topics().parse(topic)
+        assert route is not None, topic
+        parse.parse(route.kind, route.params, json.dumps(json.loads(payload)).encode())
+
+
 def test_what_each_service_reaches_in_the_store_is_documented() -> None:
     """In the words of the guide; everybody and the admins are groups, too."""
     families = {
