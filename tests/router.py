@@ -8,6 +8,7 @@ from services.router.intake.actions import Actions
 from services.router.intake.admission import Admission
 from services.router.intake.intake import Intake
 from services.router.planning.compose import NO_TEMPLATES
+from services.router.planning.holding import Holding
 from services.router.planning.lookups import Lookups
 from services.router.planning.planner import Planner
 from services.router.planning.stages import STAGES, Stage
@@ -23,6 +24,7 @@ from shared.directory.suppression import Suppressions
 from shared.inbox.feed import Feed, FeedMirror
 from shared.inbox.inbox import Inbox
 from shared.inbox.sessions import Sessions
+from shared.ledger.held import Held
 from shared.ledger.ledger import Ledger
 from shared.ledger.rejections import Rejections
 from shared.mqtt.reconnecting import BrokerLink
@@ -59,10 +61,11 @@ def an_intake(
     directory, ledger = Directory(store, keys, clock), Ledger(store, keys)
     month = timedelta(days=30)
     inbox, feed = Inbox(store, keys, 100, month), Feed(store, keys, month)
+    planner = a_planner(store, clock, stages=stages)
     return Intake(
         topics=topics,
         ledger=ledger,
-        planner=a_planner(store, clock, stages=stages),
+        planner=planner,
         actions=Actions(
             ledger=ledger,
             directory=directory,
@@ -70,9 +73,11 @@ def an_intake(
             sessions=Sessions(store, keys, inbox, directory, FeedMirror(feed)),
             publishers=Publishers(store, keys),
             catalogues=Catalogues(store, keys),
+            held=Held(store, keys),
             topics=topics,
             clock=clock,
         ),
+        holding=Holding(Held(store, keys), planner.lookups),
         rejections=Rejections(store, keys, 3600),
         clock=clock,
         lifetime_s=60,

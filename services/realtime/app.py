@@ -54,6 +54,7 @@ from shared.directory.publishers import Publishers
 from shared.directory.suppression import Suppressions
 from shared.directory.unsubscribe import PATH as UNSUBSCRIBE_PATH
 from shared.ledger.acknowledging import Acknowledging
+from shared.ledger.held import Held
 from shared.ledger.reader import Trace
 from shared.telemetry.log import frames
 
@@ -146,7 +147,8 @@ def build(
     choosing = Choosing(context.directory, Catalogues(context.store, context.keys), unwanted, context.clock)
     api = Api(
         guard, node.changes, context.directory, context.ledger, context.clock,
-        acting=node.acting, choosing=choosing, webpush_key=context.settings.realtime_webpush_public_key,
+        acting=node.acting, held=Held(context.store, context.keys),
+        choosing=choosing, webpush_key=context.settings.realtime_webpush_public_key,
     )  # fmt: skip
 
     publisher_keys = PublisherKeys(Publishers(context.store, context.keys).of_key, addresses)

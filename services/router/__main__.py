@@ -9,6 +9,7 @@ from services.router.intake.slot_connections import IntakeLanes
 from services.router.intake.slots import Slots
 from services.router.payloads.rejection import RejectionCode
 from services.router.planning.digesting import Digesting
+from services.router.planning.holding import Holding
 from services.router.planning.lookups import Lookups
 from services.router.planning.performer import Performer
 from services.router.planning.planner import Planner
@@ -28,6 +29,7 @@ from shared.inbox.inbox import Inbox
 from shared.inbox.presence import Presence
 from shared.inbox.sessions import Sessions
 from shared.ledger.digests import Digests
+from shared.ledger.held import Held
 from shared.ledger.ledger import ROUTER_LANE
 from shared.ledger.rejections import Rejections
 from shared.mqtt.reconnecting import BrokerLink
@@ -67,12 +69,15 @@ async def route(context: Context[RouterSettings]) -> None:
     planner = Planner(lookups, templates)
     inbox = Inbox(context.store, context.keys, settings.inbox_limit, settings.inbox_retention)
     mirror = FeedMirror(Feed(context.store, context.keys, settings.inbox_retention))
+    held = Held(context.store, context.keys)
+    holding = Holding(held, lookups)
     actions = Actions(
         ledger=context.ledger,
         directory=context.directory,
         suppressions=lists[Channel.EMAIL],
         publishers=Publishers(context.store, context.keys),
         catalogues=catalogues,
+        held=held,
         sessions=Sessions(context.store, context.keys, inbox, context.directory, mirror),
         topics=context.topics,
         clock=context.clock,
@@ -90,6 +95,7 @@ async def route(context: Context[RouterSettings]) -> None:
             ledger=context.ledger,
             planner=planner,
             actions=actions,
+            holding=holding,
             rejections=Rejections(context.store, context.keys, settings.record_retention_s),
             clock=context.clock,
             lifetime_s=settings.delivery_lifetime_s,
@@ -102,7 +108,9 @@ async def route(context: Context[RouterSettings]) -> None:
         )
 
     digests = Digests(context.store, context.keys, settings.record_retention_s)
-    performer = Performer(planner, Digesting(planner, digests), context.ledger, context.topics, context.clock)
+    performer = Performer(
+        planner, Digesting(planner, digests), context.ledger, context.topics, context.clock, holding=holding
+    )
     worker = Worker(
         ROUTER_LANE,
         Job[Task],

@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from carillon.local.stack import Stack
+from shared.core.clock import rfc3339
 from shared.mqtt.address import BrokerAddress
 from shared.mqtt.connection import Broker
 from shared.store.keys import Keys
@@ -199,3 +200,26 @@ async def test_what_counts_as_less_urgent_in_its_category_is_throttled_like_it(a
         assert ("priority", "high at most in this category") in [(one.field, one.problem) for one in receipt.warnings]
     await tell(attentive, person, "x", title="last", priority="high")
     assert await mails(attentive, person, 2) == ["t0", "last"]
+
+
+async def test_what_is_held_moves_with_the_end_of_quiet_time(attentive: System) -> None:
+    until = datetime.now(UTC) + timedelta(hours=2)
+    person = await user(attentive, snooze_until=until.isoformat())
+    held = await tell(attentive, person, "x", title="held", priority="high")
+    # A later end of the same quiet time holds it on, and so does the same one.
+    for end in (until + timedelta(hours=1), until + timedelta(hours=1)):
+        await attentive.publish(f"directory/user/{person}", {"snooze_until": end.isoformat()})
+    carillon = CommandLine(attentive.stack.data)
+
+    async def is_moved() -> bool:
+        tasks = (await carillon("trace", held, "--json")).json["tasks"]
+        (waits,) = [task for task in tasks if task["state"] == "pending"] or [None]
+        return waits is not None and waits["next_at"] > rfc3339(until + timedelta(minutes=30))
+
+    await eventually(is_moved, 20, "the release at the new end")
+    # The person is back, and says so.
+    said: dict[str, Any] = {"quiet_hours": {"windows": []}}
+    status, _ = await attentive.call("PUT", "/v1/preferences", person, json=said)
+    assert status == 200
+    await attentive.publish(f"directory/user/{person}", {"snooze_until": None})
+    assert await mails(attentive, person, 1, 20) == ["held"]

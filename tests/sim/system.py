@@ -19,6 +19,7 @@ from typing import Any
 from services.router.payloads.notifications import RealtimeGroup, RealtimeUser
 from services.router.planning.compose import compose
 from services.router.planning.digesting import Digesting
+from services.router.planning.holding import Holding
 from services.router.planning.lookups import Lookups
 from services.router.planning.performer import Performer
 from services.router.planning.planner import Planner
@@ -35,6 +36,7 @@ from shared.directory.person_change import PersonChange
 from shared.directory.tenants import Tenant
 from shared.inbox.presence import Presence
 from shared.ledger.digests import Added, Digests, Item, Opening
+from shared.ledger.held import Held
 from shared.ledger.ledger import ClaimVerdict, Finish, Ledger, NewRecord, NewRow, Outcome, Verdict
 from shared.store.call_queue import Script, type_of_arg
 from shared.store.keys import SHARDS, Keys
@@ -115,7 +117,14 @@ class System:
         )
         self._planner = Planner(lookups)
         digesting = Digesting(self._planner, self._digests)
-        self._performer = Performer(self._planner, digesting, self.ledger, Topics(), self._clock)
+        self._performer = Performer(
+            self._planner,
+            digesting,
+            self.ledger,
+            Topics(),
+            self._clock,
+            holding=Holding(Held(store, keys), lookups),
+        )
         self._later: list[tuple[int, int, Notification, Row]] = []
         self._number = count()
         self._ids: dict[str, str] = {}

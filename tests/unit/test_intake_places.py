@@ -46,7 +46,7 @@ class _Connection:
 async def test_sessions_that_bring_nothing_do_not_hold_up_others() -> None:
     unused: Any = None
     intake = Intake(
-        topics=Topics(), ledger=unused, planner=unused, actions=unused, rejections=unused, clock=unused,
+        topics=Topics(), ledger=unused, planner=unused, actions=unused, holding=unused, rejections=unused, clock=unused,
         lifetime_s=60, batch=10, lane=Lane.GENERAL, admission=cast("Admission", _EverybodyAlike()), out=unused,
     )  # fmt: skip
     idle, busy = [_Connection() for _ in range(BATCHES_IN_FLIGHT)], _Connection(_NOT_MINE)

@@ -34,6 +34,7 @@ from shared.directory.people import DEVICES, Device, OwnChoices, Person
 from shared.inbox.inbox import Change
 from shared.inbox.timeline import Mark
 from shared.ledger.acknowledging import Acknowledging
+from shared.ledger.held import Held
 from shared.ledger.ledger import Ledger
 
 _devices: TypeAdapter[Device] = TypeAdapter(Device)
@@ -62,6 +63,7 @@ class Api:
         *,
         acting: Acting,
         choosing: Choosing,
+        held: Held,
         webpush_key: str | None = None,
     ) -> None:
         self._guard = guard
@@ -71,6 +73,7 @@ class Api:
         self._clock = clock
         self._acting = acting
         self._choosing = choosing
+        self._held = held
         self._alerts = AlertStates(ledger)
         self._webpush_key = webpush_key
 
@@ -181,9 +184,13 @@ class Api:
     async def put_preferences(self, request: web.Request) -> web.Response:
         """Replace the user's own choices. For a channel that is not named, the directory decides again."""
         identity = await self._guard.user(request)
-        shown = await self._choosing.choose(identity.user_id, identity.tenant, await json_object(request))
+        said = await json_object(request)
+        before = await self._directory.person(identity.user_id)
+        shown = await self._choosing.choose(identity.user_id, identity.tenant, said)
         if shown is None:
             raise _unknown_user()
+        if _quiet(before) != _quiet(await self._directory.person(identity.user_id)):
+            await self._held.release(identity.user_id)
         await self._changes.person_changed(identity.user_id)
         return _json(shown)
 
@@ -236,6 +243,10 @@ class Api:
         """Make a one-time ticket."""
         ticket = Ticket(ticket=await self._guard.issue_ticket(request), expires_in=TICKET_S)
         return _json(ticket.model_dump_json())
+
+
+def _quiet(person: Person | None) -> object:
+    return None if person is None else (person.quiet_hours, person.snooze_until)
 
 
 def _unknown_user() -> Refusal:

@@ -26,11 +26,15 @@ from shared.directory.tenants import NamedTenant
 from shared.inbox.sessions import Sessions, person_changed
 from shared.ledger.acknowledging import Acknowledging
 from shared.ledger.events import event
+from shared.ledger.held import Held
 from shared.ledger.jobs import Message, jobs_of
 from shared.ledger.ledger import ROUTER_LANE, Answered, Cancelled, Ledger
 from shared.ledger.recalling import RECALLED_TEXT, Recalled, Recalling
 from shared.mqtt.packets import Incoming
 from shared.telemetry import metrics
+
+# What changes until when something is held for a person.
+_QUIET_FIELDS = frozenset({"quiet_hours", "snooze_until", "timezone"})
 
 Handled = tuple[Mapping[str, object], list[Message]]
 
@@ -47,6 +51,7 @@ class Actions:
         suppressions: Suppressions,
         publishers: Publishers,
         catalogues: Catalogues,
+        held: Held,
         topics: Topics,
         clock: Clock,
         recalled_text: str = RECALLED_TEXT,
@@ -59,6 +64,7 @@ class Actions:
         self._suppressions = suppressions
         self._publishers = publishers
         self._catalogues = catalogues
+        self._held = held
         self._topics = topics
         self._clock = clock
 
@@ -124,6 +130,8 @@ class Actions:
         match record:
             case PersonChange():
                 await self._directory.put(record)
+                if not record.patch.keys().isdisjoint(_QUIET_FIELDS):
+                    await self._held.release(record.user_id)
             case OnCall():
                 await self._directory.put_oncall(record.alert_type, record)
             case NamedPublisher():

@@ -45,6 +45,7 @@ from services.router.payloads.parse import Publish, check_size, read, says
 from services.router.payloads.receipts import AcceptedReceipt, DuplicateReceipt, Problem
 from services.router.payloads.rejection import FieldProblem, Rejected, RejectionCode
 from services.router.planning.compose import NO_TEMPLATES, Draft, compose
+from services.router.planning.holding import Holding
 from services.router.planning.lookups import Known
 from services.router.planning.planner import Planner
 from services.router.planning.telling import tell_planned
@@ -173,6 +174,7 @@ class Intake:
         ledger: Ledger,
         planner: Planner,
         actions: Actions,
+        holding: Holding,
         rejections: Rejections,
         clock: Clock,
         lifetime_s: int,
@@ -191,6 +193,7 @@ class Intake:
         self._ledger = ledger
         self._planner = planner
         self._actions = actions
+        self._holding = holding
         self._rejections = rejections
         self._clock = clock
         self._lifetime_s = lifetime_s
@@ -469,6 +472,7 @@ class Intake:
             receipt = {"status": "accepted", "notification_id": notification_id, "accepted_at": accepted_at}
             if taken.warnings:
                 receipt["warnings"] = [each.document() for each in taken.warnings]
+            self._holding.watch(draft.notification, record.rows)
             taken.messages += jobs_of(self._topics, record.content, record.rows)
             if draft.notification.events:
                 taken.messages.append(event(self._topics, notification_id, verdict, self._clock))

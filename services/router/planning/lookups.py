@@ -53,6 +53,9 @@ class Counting(NamedTuple):
     rule: str
 
 
+# By whose rules somebody is quiet.
+SNOOZED, OWN_QUIET, SYSTEM_QUIET = "user:snooze", "user:quiet_hours", "system:quiet_hours"
+
 # A notification, its name, and those whom it may be told.
 Named = tuple[Notification, str, Sequence[str]]
 
@@ -109,17 +112,22 @@ class Known:
     def _quiet(self, person: Person, tenant: Tenant | None, tenant_name: str | None) -> Quiet | None:
         snoozed = person.snooze_until
         if snoozed is not None and (until_ms := epoch_ms(snoozed)) > self.now_ms:
-            return Quiet(until_ms, "user:snooze", self.release_within_ms)
+            return Quiet(until_ms, SNOOZED, self.release_within_ms)
         of_tenant = tenant.quiet_hours if tenant is not None else None
         for quiet, rule in (
-            (person.quiet_hours, "user:quiet_hours"),
+            (person.quiet_hours, OWN_QUIET),
             (of_tenant, f"tenant:{tenant_name}:quiet_hours"),
-            (self.quiet_hours, "system:quiet_hours"),
+            (self.quiet_hours, SYSTEM_QUIET),
         ):
             if quiet is not None:
                 until = quiet_until(quiet, zone_of(person, tenant), from_epoch_ms(self.now_ms))
                 return None if until is None else Quiet(epoch_ms(until), rule, self.release_within_ms)
         return None
+
+
+def is_quiet(rule: str) -> bool:
+    """Tell whether a rule is somebody's quiet time."""
+    return rule in (SNOOZED, OWN_QUIET, SYSTEM_QUIET) or rule.endswith(":quiet_hours")
 
 
 def zone_of(person: Person, tenant: Tenant | None) -> str:

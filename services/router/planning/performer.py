@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from services.router.alerts.oncall import Chain
 from services.router.planning.digesting import Digesting
+from services.router.planning.holding import Holding
 from services.router.planning.planner import Planner
 from services.router.planning.tasks import (
     CHAIN,
@@ -22,7 +23,7 @@ from services.router.planning.tasks import (
     read_chain,
 )
 from services.router.planning.telling import tell_planned
-from shared.core.clock import Clock
+from shared.core.clock import Clock, epoch_ms
 from shared.core.errors import CarillonError, Reason
 from shared.core.model import Notification, State
 from shared.core.topics import Topics
@@ -45,7 +46,10 @@ class Performer:
         link: where jobs are published; one that is lost is driven again by the ledger.
     """
 
-    def __init__(self, planner: Planner, digesting: Digesting, ledger: Ledger, topics: Topics, clock: Clock) -> None:
+    def __init__(
+        self, planner: Planner, digesting: Digesting, ledger: Ledger, topics: Topics, clock: Clock, *, holding: Holding
+    ) -> None:
+        self._holding = holding
         self._planner = planner
         self._digesting = digesting
         self._ledger = ledger
@@ -68,6 +72,8 @@ class Performer:
         of_alert = isinstance(what, Escalation) or (isinstance(what, Plan) and what.alert_type is not None)
         if of_alert and claim.alert != AlertState.OPEN:
             return Outcome(State.DELIVERED, provider="router")
+        # What was held may have been released before its time.
+        due_ms = min(task.due_ms, epoch_ms(self._clock.now()))
         if isinstance(what, Recheck | Fold) and claim.alert in _ANSWERED:
             return Outcome(State.SUPPRESSED, Reason(claim.alert), provider="router")
         match what:
@@ -84,8 +90,8 @@ class Performer:
                 rows = await self._digesting.fold(notification, task, what, again=claim.attempt > 1)
             case CloseDigest():
                 outcome = await self._digesting.close(notification, task, what)
-                return replace(outcome, then=[_due_since(new, task.due_ms) for new in outcome.then])
-        then = [_due_since(new, task.due_ms) for new in rows]
+                return replace(outcome, then=[_due_since(new, due_ms) for new in outcome.then])
+        then = [_due_since(new, due_ms) for new in rows]
         part = None
         if isinstance(what, FanOut):
             # What waits for one person stands with that person's other rows.
@@ -110,6 +116,9 @@ class Performer:
         if not outcome.then and not outcome.part:
             return
         rows = [*outcome.then, *(outcome.part.rows if outcome.part else ())]
+        self._holding.watch(notification, outcome.then)
+        if outcome.part:
+            self._holding.watch(outcome.part.notification, outcome.part.rows)
         messages = tell_planned(self._topics, notification, rows, self._clock)
         if self.link is None:
             return

@@ -186,8 +186,8 @@ class _Writer:
             expires_ms = max(expires_ms, due_ms + TASK_LIFETIME_MS)
         key = f"{name}:{channel.value}:{self._user_id}"
         if due_ms:
-            # It may be held again.
-            key += f":{due_ms}"
+            # It may be held again, and until the same time.
+            key += f":{due_ms}" + (f"@{self._released_ms}" if self._released_ms else "")
         task = Task(key=key, priority=self._notification.priority, due_ms=due_ms, expires_ms=expires_ms, what=what)
         return NewRow(task, policy=self._policy)
 

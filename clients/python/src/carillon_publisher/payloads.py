@@ -194,8 +194,11 @@ class Push(Templated, total=False):
     tokens: Sequence[str | Mapping[str, Any]]
 
 
-def encoded(payload: Mapping[str, Any] | bytes) -> bytes:
+def encoded(payload: Mapping[str, Any] | bytes, *, nulls: bool = False) -> bytes:
     """Write a payload as JSON: times as RFC 3339, durations as seconds, without fields that are None.
+
+    Args:
+        nulls: with them; in a user's record null clears a field.
 
     Raises:
         ValueError: it is not JSON (NaN, a time without a zone).
@@ -203,7 +206,7 @@ def encoded(payload: Mapping[str, Any] | bytes) -> bytes:
     """
     if isinstance(payload, bytes):
         return payload
-    said = {name: value for name, value in payload.items() if value is not None}
+    said = {name: value for name, value in payload.items() if nulls or value is not None}
     return json.dumps(said, allow_nan=False, default=_plain).encode()
 
 

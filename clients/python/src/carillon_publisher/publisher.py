@@ -49,6 +49,10 @@ _NUMBER_BYTES = 8
 _EVENTS_FOR_S = 60.0
 
 
+# A write there sets the fields that it names, and null clears one.
+_RECORDS_WITH_NULLS = "directory/user/"
+
+
 class AsyncPublisher(Sends[Coroutine[Any, Any, Receipt]]):
     """A connection for publishing; use it as an async context manager, once.
 
@@ -261,7 +265,7 @@ class AsyncPublisher(Sends[Coroutine[Any, Any, Receipt]]):
 
     def _checked(self, topic: str, payload: Mapping[str, Any] | bytes) -> tuple[str, bytes]:
         full_topic = self._topics.publish(topic)
-        data = encoded(payload)
+        data = encoded(payload, nulls=topic.startswith(_RECORDS_WITH_NULLS))
         if len(data) > PAYLOAD_BYTES:
             raise ValueError(f"the payload is larger than {PAYLOAD_BYTES} bytes")
         return full_topic, data
