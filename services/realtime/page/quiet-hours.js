@@ -76,7 +76,8 @@ export class QuietHours {
     this.#add.hidden = windows.length >= MOST_WINDOWS;
     const zone = preferences.quiet_hours?.timezone ?? preferences.timezone;
     if (this.#zone.value !== zone) this.#zone.value = zone;
-    this.element.hidden = false;
+    // A server of the release before knows none.
+    this.element.hidden = preferences.quiet_hours === undefined;
   }
 
   /**
