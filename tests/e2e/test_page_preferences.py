@@ -1,5 +1,6 @@
 """What people choose in `<carillon-preferences>`: categories, quiet hours, pauses; by keyboard, on a phone."""
 
+import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Locator, Page, expect
+from playwright.async_api import Browser, Locator, Page, Route, expect
 
 from carillon.local.stack import Stack
 from shared.core.clock import SystemClock
@@ -290,6 +291,25 @@ async def test_someone_without_categories_sees_none(stack: Stack, browser: Brows
         await expect(settings(page).locator(".quiet-hours")).to_be_visible()
         await expect(settings(page).locator(".categories")).to_be_hidden()
         await context.close()
+
+
+async def test_a_server_of_the_release_before_is_asked_for_channels_alone(system: System, visit: Visit) -> None:
+    channels = {"realtime": True, "email": True, "sms": False, "push": True}
+    sent: list[Any] = []
+
+    async def answer(route: Route) -> None:
+        if route.request.method == "PUT":
+            sent.append(json.loads(route.request.post_data or ""))
+        await route.fulfill(json={**channels, **(sent[-1] if sent else {})})
+
+    page = await visit(await reader(system, "chooser"))
+    await page.route("**/v1/preferences", answer)
+    await page.reload()
+    await settings(page).get_by_role("switch", name="SMS").check()
+    await saved(page)
+    assert sent == [channels | {"sms": True}]
+    for part in (".categories", ".quiet-hours", ".pause"):
+        await expect(settings(page).locator(part)).to_be_hidden()
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,8 @@ export class CategoryChoices {
     this.element.append(element("h3", {}, labels.categoriesTitle), this.#list);
   }
 
-  /** @param {Preferences} preferences */
-  show({ offered, categories }) {
+  /** @param {Preferences} preferences A server of the release before offers nothing. */
+  show({ offered = [], categories = {} }) {
     const before = this.#cards;
     this.#cards = new Map();
     for (const category of offered) {

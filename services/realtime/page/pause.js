@@ -42,7 +42,8 @@ export class Pause {
     clearTimeout(this.#ending);
     const until_s = preferences.snooze_until ?? 0;
     const left_ms = until_s * 1000 - Date.now();
-    this.element.hidden = false;
+    // A server of the release before knows none.
+    this.element.hidden = preferences.snooze_until === undefined;
     const held = this.#content.matches(":focus-within");
     if (left_ms > 0) {
       this.#ending = setTimeout(() => this.show(preferences), Math.min(left_ms, LONGEST_MS));

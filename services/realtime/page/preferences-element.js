@@ -301,13 +301,14 @@ export class CarillonPreferences extends ElementBase {
 }
 
 /**
- * What the person has chosen for the channels: what nobody chose stays so when something else is saved.
+ * What the person has chosen for the channels: what nobody chose stays so when something else is saved. A server of the
+ * release before does not say who chose.
  *
  * @param {Preferences} preferences
  * @returns {OwnPreferences}
  */
 function ownChannels({ rules, ...preferences }) {
-  const own = CHANNELS.filter((channel) => rules[channel] === "user:preference");
+  const own = CHANNELS.filter((channel) => !rules || rules[channel] === "user:preference");
   return Object.fromEntries(own.map((channel) => [channel, preferences[channel]]));
 }
 

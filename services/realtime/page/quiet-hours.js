@@ -67,7 +67,8 @@ export class QuietHours {
         changed: (changed) => void this.#replace(index, changed),
         removed: () => void this.#remove(index),
       });
-      this.#rows[index].show(window);
+      const name = windows.length > 1 ? `${this.#labels.quietTitle} ${index + 1}` : this.#labels.quietTitle;
+      this.#rows[index].show(window, name);
     }
     arrange(this.#list, this.#rows.map((row) => row.element));
     this.#none.hidden = windows.length > 0;
@@ -75,7 +76,8 @@ export class QuietHours {
     this.#add.hidden = windows.length >= MOST_WINDOWS;
     const zone = preferences.quiet_hours?.timezone ?? preferences.timezone;
     if (this.#zone.value !== zone) this.#zone.value = zone;
-    this.element.hidden = false;
+    // A server of the release before knows none.
+    this.element.hidden = preferences.quiet_hours === undefined;
   }
 
   /**
@@ -123,6 +125,7 @@ class WindowRow {
   #from = element("input", { type: "time", required: true });
   #to = element("input", { type: "time", required: true });
   #nextDay;
+  #legend = element("legend", { class: "hidden-text" });
 
   /**
    * @param {PreferencesLabels} labels
@@ -151,14 +154,18 @@ class WindowRow {
     const remove = button(labels.removeWindow, "quiet remove", act.removed, icon("close"));
     this.element = element("fieldset", { class: "card window" });
     this.element.append(
-      element("legend", { class: "hidden-text" }, labels.quietTitle),
+      this.#legend,
       element("div", { class: "days", role: "group", "aria-label": labels.days }, ...days),
       element("div", { class: "times" }, from, to, this.#nextDay, remove),
     );
   }
 
-  /** @param {QuietWindow} window */
-  show({ days = WEEKDAYS, from, to }) {
+  /**
+   * @param {QuietWindow} window
+   * @param {string} name What tells it from the others.
+   */
+  show({ days = WEEKDAYS, from, to }, name) {
+    this.#legend.textContent = name;
     for (const [day, box] of this.#days) box.checked = days.includes(day);
     // Somebody may be typing: what is right already is left alone.
     if (this.#from.value !== from) this.#from.value = from;
