@@ -11,7 +11,8 @@ from carillon.commands.broker_and_store import open_store
 from carillon.commands.output import AnswerIsNo, print_columns, print_json, printable
 from carillon.commands.settings import OperatorSettings
 from services.router.explaining.building import RouterRules, explainer
-from services.router.explaining.explainer import Decided, Explanation, FixedClock
+from services.router.explaining.deciding import Decided
+from services.router.explaining.explainer import Explanation, FixedClock
 from services.router.payloads.rejection import Rejected
 from services.router.templates.folder import load
 from shared.core.clock import Clock, SystemClock, rfc3339

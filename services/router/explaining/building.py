@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from services.router.explaining.deciding import Decisions
 from services.router.explaining.explainer import Explainer, PeekingWindows
 from services.router.planning.lookups import Lookups
 from services.router.planning.planner import Planner
@@ -16,6 +17,7 @@ from shared.directory.publishers import Publishers
 from shared.directory.quiet_hours import QuietHours
 from shared.directory.suppression import Suppressions
 from shared.inbox.presence import Presence
+from shared.ledger.digests import Digests
 from shared.store.keys import Keys
 from shared.store.store import Store
 
@@ -48,7 +50,8 @@ def explainer(store: Store, keys: Keys, topics: Topics, rules: RouterRules, cloc
         planners(store, keys, rules, lists),
         topics,
         Publishers(store, keys),
-        lists,
+        # It only looks at digests.
+        Decisions(lists, Digests(store, keys, retention_s=0)),
         lifetime_s=rules.lifetime_s,
         clock=clock,
     )
