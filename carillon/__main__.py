@@ -25,6 +25,10 @@ _COMMANDS = {
     "token": ("carillon.commands.tokens:token", "Print a token for a user of the realtime service."),
     "trace": ("carillon.commands.trace:trace", "Show what became of a notification."),
     "explain": ("carillon.commands.explain:explain", "Say who would hear what, when and why."),
+    "replay-decisions": (
+        "carillon.commands.replay_decisions:replay_decisions",
+        "Say what a change would have done to what was sent lately.",
+    ),
     "dead-letters": (
         "carillon.commands.dead_letters:dead_letters",
         "Look at what ended undelivered; replay or drop it.",

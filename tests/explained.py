@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from carillon.publisher import Publisher, Receipt, Refused
-from services.router.explaining.building import RouterRules, explainer
+from services.router.explaining.building import explainer
 from services.router.explaining.deciding import Verdict
 from services.router.explaining.explainer import Explanation
+from services.router.explaining.rules import RouterRules
 from shared.core.clock import SystemClock
 from shared.core.model import Channel, State
 from shared.core.topics import Topics
