@@ -64,6 +64,7 @@ _TOLERANCE = timedelta(seconds=3)
 _LATER = timedelta(seconds=3)
 # What is sent without waiting for anything is explained without a time.
 _AT_ONCE_TOO = ("send", "silent")
+_ENDED = ("suppressed", "expired")
 # What a channel says against an address leaves the planner's rule in the row.
 _OF_ADDRESS = ("bounced", "opted_out")
 
@@ -422,6 +423,10 @@ class Comparison:
             self._differs(one, sorted(warned - told), sorted(told - warned))
         said_at = _said(one)
         happened_at = await self._happened(str(receipt.notification_id))
+        if _is_crowd(one.topic):
+            # Of a crowd what planning ends at once is not written down.
+            not_written = {heard for heard in said_at if heard.verdict in _ENDED and heard.reason not in _OF_ADDRESS}
+            said_at = {heard: at for heard, at in said_at.items() if heard in happened_at or heard not in not_written}
         self.result.verdicts.update(heard.verdict for heard in happened_at)
         if said_at.keys() != happened_at.keys():
             self._differs(one, sorted(said_at.keys() - happened_at.keys()), sorted(happened_at.keys() - said_at.keys()))
@@ -488,11 +493,7 @@ def _said(one: _Published) -> dict[Heard, datetime | None]:
     found: dict[Heard, datetime | None] = {}
     for each in one.explanation.decided:
         reason = each.reason or ""
-        by_address = reason in _OF_ADDRESS
-        if each.verdict in (Verdict.SUPPRESSED, Verdict.EXPIRED) and not by_address and _is_crowd(one.topic):
-            # Of a crowd only what is sent is written down.
-            continue
-        rule = "" if by_address else each.rule or ""
+        rule = "" if reason in _OF_ADDRESS else each.rule or ""
         found[Heard(each.user_id or "", each.channel, each.verdict.value, reason, rule)] = each.at
     return found
 

@@ -10,6 +10,8 @@ import pytest
 import pytest_asyncio
 
 from carillon.local.stack import Stack
+from shared.inbox.presence import Presence
+from shared.ledger.reader import Trace
 from shared.mqtt.address import BrokerAddress
 from shared.mqtt.connection import Broker
 from shared.store.keys import Keys
@@ -250,3 +252,14 @@ async def test_replayed_decisions_say_what_a_change_would_have_done(attentive: S
         "--json",
     )
     assert {"send"} == {one["verdict"] for one in explained.json["decided"] if one["channel"] == "email"}
+
+
+async def test_a_push_that_its_category_makes_less_urgent_waits_for_somebody_who_looks(attentive: System) -> None:
+    category = name()
+    await attentive.publish(f"directory/category/{category}", {"priority_at_most": "normal"})
+    person = await user(attentive, devices=[{"platform": "android", "token": name()}])
+    async with Store(attentive.stack.environment["REDIS_URL"]) as store:
+        await Presence(store, Keys()).keep(person, ["a session"])
+        notification_id = await tell(attentive, person, "x", priority="high", category=category)
+        rows = [row async for row in Trace(store, Keys()).rows(notification_id)]
+        assert [row.rule for row in rows if row.lane == "push"] == ["presence:focus"]
