@@ -2,12 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 from services.router.explaining.deciding import Verdict
 from services.router.explaining.explainer import Explanation
 from services.router.explaining.replaying import Compared, Difference, Outcome, changed
 from shared.core.channels import Channel
 from shared.core.clock import rfc3339
+from shared.directory.categories import KnownCategory
 
 # Of people that something changes for, so many are shown.
 PEOPLE_SHOWN = 1_000
@@ -36,6 +38,11 @@ def explanation_document(explanation: Explanation) -> dict[str, object]:
         ],
         "more": explanation.more,
     }
+
+
+def category_document(known: KnownCategory) -> dict[str, Any]:
+    """Return a category as it holds for a tenant, or for all, for JSON."""
+    return {"name": known.name, **known.record.model_dump(mode="json", exclude_none=True)}
 
 
 def difference_document(difference: Difference, *, people: bool) -> dict[str, object]:
