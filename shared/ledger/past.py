@@ -122,23 +122,18 @@ class Past:
 
     async def _read(self, minute: int, ids: Sequence[str]) -> Page:
         contents = await each(self._store.submit("HGET", self._record(one), "c") for one in ids)
-        found: list[PastNotification] = []
-        expired = unreadable = 0
-        for notification_id, content in zip(ids, contents, strict=True):
-            if content is None:
-                expired += 1
-                continue
-            past = None if isinstance(content, ResponseError) else await self._one(notification_id, content)
-            if past is None:
-                unreadable += 1
-            else:
-                found.append(past)
-        return Page(minute, found, expired, unreadable)
+        there = [(one, content) for one, content in zip(ids, contents, strict=True) if content is not None]
+        pasts = await asyncio.gather(*(self._one(one, content) for one, content in there))
+        found = [past for past in pasts if past is not None]
+        return Page(minute, found, expired=len(ids) - len(there), unreadable=len(there) - len(found))
 
     def _record(self, notification_id: str) -> str:
         return f"{self._keys.shard_of(notification_id)}:n:{notification_id}"
 
-    async def _one(self, notification_id: str, content: bytes) -> PastNotification | None:
+    async def _one(self, notification_id: str, content: bytes | ResponseError) -> PastNotification | None:
+        if isinstance(content, ResponseError):
+            # Something else than a record has its name.
+            return None
         try:
             notification = Notification.model_validate_json(content)
         except ValidationError:
