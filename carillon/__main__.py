@@ -25,6 +25,10 @@ _COMMANDS = {
     "token": ("carillon.commands.tokens:token", "Print a token for a user of the realtime service."),
     "trace": ("carillon.commands.trace:trace", "Show what became of a notification."),
     "explain": ("carillon.commands.explain:explain", "Say who would hear what, when and why."),
+    "replay-decisions": (
+        "carillon.commands.replay_decisions:replay_decisions",
+        "Say what a change would have done to what was sent lately.",
+    ),
     "dead-letters": (
         "carillon.commands.dead_letters:dead_letters",
         "Look at what ended undelivered; replay or drop it.",
@@ -33,6 +37,7 @@ _COMMANDS = {
     "category": ("carillon.commands.category:category", "Look at what notifications are about, and what follows."),
     "template": ("carillon.commands.templates:template", "Look at the texts of templates before anybody gets them."),
     "audit": ("carillon.commands.audit:audit", "Check that everything accepted is accounted for."),
+    "console": ("carillon.commands.console:console", "Answer operators over HTTP."),
     "broker-roles": ("carillon.commands.broker_roles:broker_roles", "Print the broker's rules for a file of logins."),
     "store-users": ("carillon.commands.store_users:store_users", "Print the store's users for a file of logins."),
 }

@@ -10,8 +10,11 @@ from pydantic import TypeAdapter, ValidationError
 from carillon.commands.broker_and_store import open_store
 from carillon.commands.output import AnswerIsNo, print_columns, print_json, printable
 from carillon.commands.settings import OperatorSettings
-from services.router.explaining.building import RouterRules, explainer
-from services.router.explaining.explainer import Decided, Explanation, FixedClock
+from services.router.explaining.building import explainer
+from services.router.explaining.deciding import Decided
+from services.router.explaining.documents import explanation_document
+from services.router.explaining.explainer import Explanation, FixedClock
+from services.router.explaining.rules import RouterRules
 from services.router.payloads.rejection import Rejected
 from services.router.templates.folder import load
 from shared.core.clock import Clock, SystemClock, rfc3339
@@ -26,7 +29,7 @@ def print_explanation(topic: str, payload: str, *, user_id: str | None, at: str 
     settings = OperatorSettings.load()
     explanation = asyncio.run(_explain(settings, topic, _text(payload), user_id, _clock(at)))
     if as_json:
-        print_json(document(explanation))
+        print_json(explanation_document(explanation))
     else:
         _print(explanation)
     if explanation.refused is not None:
@@ -77,31 +80,6 @@ def _text(payload: str) -> bytes:
         except OSError as error:
             raise click.BadParameter(f"{payload[1:]}: {error.strerror}", param_hint="PAYLOAD") from None
     return payload.encode(errors="surrogateescape")
-
-
-def document(explanation: Explanation) -> dict[str, object]:
-    """Return an explanation for JSON."""
-    refused = explanation.refused
-    return {
-        "accepted": refused is None,
-        "error": None if refused is None else refused.receipt()["error"],
-        "priority": explanation.priority,
-        "category": explanation.category,
-        "warnings": [each.document() for each in explanation.warnings],
-        "decided": [
-            {
-                "user_id": one.user_id,
-                "channel": one.channel or None,
-                "verdict": one.verdict,
-                "reason": one.reason,
-                "rule": one.rule,
-                "at": rfc3339(one.at) if one.at else None,
-                "address": one.address or None,
-            }
-            for one in explanation.decided
-        ],
-        "more": explanation.more,
-    }
 
 
 def _print(explanation: Explanation) -> None:

@@ -127,14 +127,19 @@ class Directory:
 
     async def people(self, user_ids: Sequence[str]) -> dict[str, Person]:
         """Return those who have a record, in one round trip."""
-        found = await asyncio.gather(
-            *(self._store.submit("MGET", self._record(user_id), self._own(user_id)) for user_id in user_ids)
-        )
+        found = await self.records(user_ids)
         return {
             user_id: person
             for user_id, (record, own) in zip(user_ids, found, strict=True)
             if record is not None and (person := _parse_person(record, own)) is not None
         }
+
+    async def records(self, user_ids: Sequence[str]) -> Sequence[tuple[bytes | None, bytes | None]]:
+        """Return each user's two records as they are stored, None for one that is not there."""
+        found = await asyncio.gather(
+            *(self._store.submit("MGET", self._record(user_id), self._own(user_id)) for user_id in user_ids)
+        )
+        return [(record, own) for record, own in found]
 
     async def put(self, change: PersonChange | Person) -> None:
         """Set the fields that a write names, and the user's places in the indexes; the other fields stay.
@@ -333,11 +338,16 @@ class Directory:
         types = list(alert_types)
         if not types:
             return {}
-        *own, fallback = await self._store.command("HMGET", self._keys.oncall, *types, ANY_TYPE)
+        *own, fallback = await self.oncall_records([*types, ANY_TYPE])
         entries = {
             alert_type: _parse_first_oncall(record, fallback) for alert_type, record in zip(types, own, strict=True)
         }
         return {alert_type: entry for alert_type, entry in entries.items() if entry is not None}
+
+    async def oncall_records(self, alert_types: Sequence[str]) -> Sequence[bytes | None]:
+        """Return on-call entries as they are stored, None for one that is not there."""
+        found: list[bytes | None] = await self._store.command("HMGET", self._keys.oncall, *alert_types)
+        return found
 
     async def put_oncall(self, alert_type: str, entry: OnCall) -> None:
         """Write who answers for one type of alert."""
@@ -352,6 +362,11 @@ class Directory:
     async def delete_oncall(self, alert_type: str) -> None:
         """Forget who answers for one type of alert."""
         await self._store.command("HDEL", self._keys.oncall, alert_type, lasting=True)
+
+
+def with_change(record: bytes | None, change: PersonChange, now: datetime) -> bytes:
+    """Return a user's record as it is after a write; None is no record."""
+    return _dump(_with_patch(_document(record or b""), change, now.isoformat()))
 
 
 def _document(record: bytes) -> dict[str, Any]:

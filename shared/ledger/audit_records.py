@@ -16,7 +16,7 @@ from shared.ledger.ledger import LANES, ROUTER_LANE
 from shared.ledger.rows import CountedRow
 from shared.store.store import Store, load_script
 
-# The ledger keeps the index an hour longer (BORN_RETENTION_S).
+# The ledger keeps the index longer (BORN_RETENTION_S); to count all of that takes too long.
 LONGEST_SPAN = timedelta(hours=24)
 
 # A record that ended early in its minute expires before one that ended late in it; and clocks are read one by one.

@@ -25,6 +25,7 @@ from redis.exceptions import ResponseError
 from shared.core.channels import Channel
 from shared.core.model import Notification
 from shared.ledger.ledger import AlertState, NewRow, alert_state, row_args
+from shared.ledger.rows import milliseconds
 from shared.store.keys import Keys, shard_of_id, shard_of_key
 from shared.store.store import Store, each, load_script
 
@@ -108,6 +109,19 @@ class Added:
 
 
 @dataclass(frozen=True, slots=True)
+class Foreseen:
+    """Where an item would be.
+
+    Attributes:
+        alone: it would go out alone.
+        ends_ms: when the window would end that it came into, or began.
+    """
+
+    alone: bool
+    ends_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Closed:
     """A digest whose window is over.
 
@@ -157,8 +171,7 @@ class Digests:
         digest_id, opened = await self._store.script(
             _add,
             self._keys.shard(shard),
-            # A group's name may be of any length and hold anything.
-            sha256(group.encode()).hexdigest()[:32],
+            _hashed(group),
             _written((item.notification_id, item.key)),
             item.at_ms,
             item.text,
@@ -179,6 +192,18 @@ class Digests:
             lasting=True,
         )
         return Added(digest_id.decode() or None, bool(opened))
+
+    async def foresee(self, group: str, opening: Opening, *, now_ms: int) -> Foreseen:
+        """Return what ``add`` would do with an item that it does not know, and write nothing."""
+        base = self._keys.shard(self.shard_of_group(group))
+        digest_id, *times = await self._store.command("HMGET", f"{base}:digest:{_hashed(group)}", "id", "began", "ends")
+        if digest_id is not None:
+            names = ("digest", "digest:ends", "digest:as", "cancelled", "open")
+            record = await self._store.command("HMGET", f"{base}:n:{digest_id.decode()}", *names)
+            ends_ms = _moved(record, now_ms)
+            if ends_ms is not None:
+                return Foreseen(alone=False, ends_ms=ends_ms)
+        return opened(opening, *(milliseconds(each) for each in times), now_ms=now_ms)
 
     async def place(self, group: str, notification_id: str, key: str) -> Added | None:
         """Return where an item is that may have been added before; None where it was not, or a day ago."""
@@ -236,6 +261,34 @@ class Digests:
             self._store.submit_script(_leave_out, base, digest_id, *map(_written, some)) for some in _pages(members)
         ]
         return sum(await asyncio.gather(*calls))
+
+
+def opened(opening: Opening, began_ms: int | None, ends_ms: int | None, *, now_ms: int) -> Foreseen:
+    """Say where the next item of a group would be in which no digest is open, as ``digest_add.lua`` decides it.
+
+    Args:
+        began_ms: when the group's last window began, and when it ends; None where there is none.
+    """
+    if ends_ms is None or began_ms is None or ends_ms <= now_ms:
+        return Foreseen(alone=opening.first_now, ends_ms=opening.ends_ms or now_ms + (opening.window_ms or 0))
+    if opening.sliding:
+        ends_ms = max(ends_ms, min(now_ms + (opening.window_ms or 0), began_ms + (opening.at_most_ms or 0)))
+    return Foreseen(alone=False, ends_ms=ends_ms)
+
+
+def _moved(record: Sequence[bytes | None], now_ms: int) -> int | None:
+    """Say when an open digest ends once it has one more item; None where it is not open."""
+    state, ends, said, cancelled, rows = record
+    if state != b"open" or said is None or cancelled is not None or not milliseconds(rows):
+        return None
+    _, _, latest, step, _ = said.split(b"|")
+    latest_ms, step_ms, ends_ms = int(latest), int(step), milliseconds(ends) or 0
+    return max(ends_ms, min(now_ms + step_ms, latest_ms)) if step_ms else ends_ms
+
+
+def _hashed(group: str) -> str:
+    # A group's name may be of any length and hold anything.
+    return sha256(group.encode()).hexdigest()[:32]
 
 
 def _pages(members: Sequence[Member]) -> Iterator[Sequence[Member]]:

@@ -27,7 +27,8 @@ A ledger script gets the shard's base key (``carillon:{s07}``) and builds the re
     base:packet:KEY      string the same for a publish without a key: the broker's packet, 1 h
     base:alert:KEY       string the open alert with this dedup_key, 24 h
     base:tally:MINUTE    hash   "LANE|STATE" -> count of rows that became due in this minute; kept 8 days after it
-    base:born:MINUTE     set    ids of the notifications of these rows, for the audit; kept 25 h after it
+    base:born:MINUTE     set    ids of the notifications of these rows, for the audit and for replays of decisions; kept
+                                8 days after it
     base:dead            zset   "LANE|ID|KEY" by time of the dead letter; kept RECORD_RETENTION_S
     base:digest:GROUP    hash   a group's digest window: id of the open digest, begin, end; as long as the window
     base:members:ID      zset   "ID|KEY" of what was folded into a digest, by its time; as long as the digest's record

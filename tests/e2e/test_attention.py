@@ -11,6 +11,8 @@ import pytest_asyncio
 
 from carillon.local.stack import Stack
 from shared.core.clock import rfc3339
+from shared.inbox.presence import Presence
+from shared.ledger.reader import Trace
 from shared.mqtt.address import BrokerAddress
 from shared.mqtt.connection import Broker
 from shared.store.keys import Keys
@@ -223,3 +225,65 @@ async def test_what_is_held_moves_with_the_end_of_quiet_time(attentive: System) 
     assert status == 200
     await attentive.publish(f"directory/user/{person}", {"snooze_until": None})
     assert await mails(attentive, person, 1, 20) == ["held"]
+
+
+async def test_replayed_decisions_say_what_a_change_would_have_done(attentive: System) -> None:
+    category = name()
+    await attentive.publish(f"directory/category/{category}", {"channels": {"email": True}})
+    persons = [await user(attentive), await user(attentive)]
+    group = name()
+    await attentive.publish(f"directory/user/{persons[1]}", {"groups": [group]})
+    for number in range(4):
+        await tell(attentive, persons[0], "x", title=f"t{number}", category=category, data={"post": number % 2})
+    await attentive.publish(f"notifications/realtime/group/{group}", {"message": "x", "category": category})
+    await attentive.publish("notifications/email/send", {"to": "someone@example.com", "subject": "x", "body": "x"})
+    await mails(attentive, persons[0], 4)
+    await mails(attentive, persons[1], 1)
+    change = "\n".join(
+        json.dumps(each)
+        for each in (
+            {
+                "category": category,
+                "channels": {"email": True},
+                "digest": {"window": "1h", "channels": ["email"], "key": "data.post", "first": "now"},
+                "throttle": {"limit": 3, "per": "1h"},
+            },
+            {"user_id": persons[1], "preferences": {"categories": {category: {"email": False}}}},
+        )
+    )
+    carillon = CommandLine(attentive.stack.data)
+    command = ("replay-decisions", "--since", "5m", "--with", "-", "--people")
+    found = (await carillon(*command, "--json", stdin=change)).json
+    people = {one["user_id"]: one["channels"] for one in found["people"]}
+    assert people[persons[0]]["email"] == {
+        "before": {"send": 4},
+        "after": {"digest": 1, "send": 2, "suppressed": {"throttled": 1}},
+    }
+    assert people[persons[1]]["email"] == {"before": {"send": 1}, "after": {"suppressed": {"preference_off": 1}}}
+    assert found["left_out"]["addresses"] >= 1
+    assert found["complete"]
+    shown = await carillon(*command, "--user", persons[0], stdin=change)
+    assert "suppressed: throttled" in shown.out
+    assert persons[1] not in shown.out
+    assert not (await carillon(*command, "--json", "--user", "nobody", stdin=change)).json["people"]
+    refused = await carillon(*command, stdin=f'{{"category": "{category}", "policy": "maybe"}}')
+    assert (refused.status, "line 1" in refused.error_line, "policy" in refused.error_line) == (1, True, True)
+    # Nothing of it is there afterwards.
+    explained = await carillon(
+        "explain",
+        f"notifications/realtime/user/{persons[0]}",
+        json.dumps({"message": "x", "category": category}),
+        "--json",
+    )
+    assert {"send"} == {one["verdict"] for one in explained.json["decided"] if one["channel"] == "email"}
+
+
+async def test_a_push_that_its_category_makes_less_urgent_waits_for_somebody_who_looks(attentive: System) -> None:
+    category = name()
+    await attentive.publish(f"directory/category/{category}", {"priority_at_most": "normal"})
+    person = await user(attentive, devices=[{"platform": "android", "token": name()}])
+    async with Store(attentive.stack.environment["REDIS_URL"]) as store:
+        await Presence(store, Keys()).keep(person, ["a session"])
+        notification_id = await tell(attentive, person, "x", priority="high", category=category)
+        rows = [row async for row in Trace(store, Keys()).rows(notification_id)]
+        assert [row.rule for row in rows if row.lane == "push"] == ["presence:focus"]

@@ -110,8 +110,15 @@ class DigestMachine(RuleBasedStateMachine):
     def _add(self, group: str, kind: str) -> None:
         new = item(len(self.items), self.run(accept(self.ledger, delivery())))
         how = opening(group, items=TEXTS, **OPENINGS[kind])
+        foreseen = self.run(self.digests.foresee(group, how, now_ms=now_ms()))
         expected = self._expect(group, new, how)
         assert self.run(self.digests.add(group, new, how)) == expected
+        assert foreseen.alone == (expected.digest_id is None)
+        if expected.digest_id is not None:
+            record = f"{Keys().shard_of(expected.digest_id)}:n:{expected.digest_id}"
+            ends_ms = int(self.run(self.store.command("HGET", record, "digest:ends")))
+            # One that is over already has no time to come.
+            assert abs(foreseen.ends_ms - ends_ms) < 5_000 or ends_ms < now_ms()
         self.items.append((group, new))
         self.places[member(new)] = expected.digest_id
 

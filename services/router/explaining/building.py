@@ -1,40 +1,23 @@
 """Builds an explainer on a store, with the settings that the router has."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
+from services.router.explaining.deciding import Decisions
 from services.router.explaining.explainer import Explainer, PeekingWindows
+from services.router.explaining.rules import RouterRules
 from services.router.planning.lookups import Lookups
 from services.router.planning.planner import Planner
-from services.router.templates.folder import Templates
 from shared.core.clock import Clock
 from shared.core.model import Channel
 from shared.core.topics import Topics
 from shared.directory.catalogue import Catalogues
 from shared.directory.directory import Directory
 from shared.directory.publishers import Publishers
-from shared.directory.quiet_hours import QuietHours
 from shared.directory.suppression import Suppressions
 from shared.inbox.presence import Presence
+from shared.ledger.digests import Digests
 from shared.store.keys import Keys
 from shared.store.store import Store
-
-
-@dataclass(frozen=True, slots=True)
-class RouterRules:
-    """The settings of the router that planning goes by, under their names without ``ROUTER_``.
-
-    Attributes:
-        lifetime_s: ``DELIVERY_LIFETIME_S``.
-    """
-
-    alert_escalation_after_s: float
-    lifetime_s: int
-    push_hold_s: float = 3
-    person_daily_limit: int = 0
-    quiet_hours: QuietHours | None = None
-    release_within_s: float = 60
-    templates: Templates = field(default_factory=dict)
 
 
 def explainer(store: Store, keys: Keys, topics: Topics, rules: RouterRules, clock: Clock) -> Explainer:
@@ -48,7 +31,8 @@ def explainer(store: Store, keys: Keys, topics: Topics, rules: RouterRules, cloc
         planners(store, keys, rules, lists),
         topics,
         Publishers(store, keys),
-        lists,
+        # It only looks at digests.
+        Decisions(lists, Digests(store, keys, retention_s=0)),
         lifetime_s=rules.lifetime_s,
         clock=clock,
     )

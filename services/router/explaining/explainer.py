@@ -5,11 +5,11 @@ nothing counted: throttles are asked what they would answer. What it cannot know
 changes between now and then.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from enum import StrEnum
 
+from services.router.explaining.deciding import Decided, Decisions, Verdict
 from services.router.intake.admission import NO_RECORD, check_priority, check_topic
 from services.router.intake.intake import priorities, tenant_of
 from services.router.intake.warnings import foreseen
@@ -17,55 +17,16 @@ from services.router.payloads import notifications
 from services.router.payloads.parse import read
 from services.router.payloads.rejection import FieldProblem, Rejected, RejectionCode
 from services.router.planning.compose import compose
-from services.router.planning.digesting import ends_at_ms
-from services.router.planning.lookups import Known, listed, listed_as
 from services.router.planning.planner import Planner
-from services.router.planning.tasks import Crowd, Escalation, Fold, Recheck, Task
+from services.router.planning.tasks import Crowd
 from shared.core.clock import Clock, epoch_ms, from_epoch_ms
-from shared.core.model import Channel, Delivery, Notification, Priority, State, UserInbox
+from shared.core.model import Priority
 from shared.core.topics import Topics
-from shared.directory.masking import masked
 from shared.directory.publishers import Publishers
-from shared.directory.suppression import Entry, Suppressions, refusal
-from shared.ledger.ledger import NewRow
 from shared.store.windows import Ask, Counted, Windows
 
 # Of a crowd so many people are decided where nobody is named.
 CROWD_SHOWN = 100
-
-
-class Verdict(StrEnum):
-    """What becomes of a channel."""
-
-    SEND = "send"
-    SILENT = "silent"
-    """It stands in the inbox, and nothing draws attention to it."""
-    HELD = "held"
-    DIGEST = "digest"
-    SUPPRESSED = "suppressed"
-    EXPIRED = "expired"
-    ESCALATES = "escalates"
-    """The next people are told, unless somebody acknowledges."""
-
-
-@dataclass(frozen=True, slots=True)
-class Decided:
-    """What becomes of one channel of one person.
-
-    Attributes:
-        user_id: None for an address that the publisher gave, and for what everybody reads.
-        rule: who decided; None where nothing stood against it.
-        at: when it is sent, or told in a digest; None for at once, and for what is not sent.
-        address: masked; empty where there is none.
-    """
-
-    user_id: str | None
-    channel: str
-    verdict: Verdict
-    reason: str | None = None
-    rule: str | None = None
-    at: datetime | None = None
-    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +60,7 @@ class Explainer:
 
     Args:
         planner_at: makes the planner for a clock. Its windows must only peek.
-        lists: what the channels ask before a send.
+        decisions: says what rows mean.
         lifetime_s: how long a delivery without a deadline is tried.
         clock: the moment that is meant.
     """
@@ -109,7 +70,7 @@ class Explainer:
         planner_at: Callable[[Clock], Planner],
         topics: Topics,
         publishers: Publishers,
-        lists: Mapping[Channel, Suppressions],
+        decisions: Decisions,
         *,
         lifetime_s: int,
         clock: Clock,
@@ -117,7 +78,7 @@ class Explainer:
         self._planner_at = planner_at
         self._topics = topics
         self._publishers = publishers
-        self._lists = lists
+        self._decisions = decisions
         self._lifetime_s = lifetime_s
         self._clock = clock
 
@@ -173,7 +134,9 @@ class Explainer:
             )  # fmt: skip
         else:
             rows = []
-        decided = await self._decided(notification, [*direct, *rows], known)
+        decided = await self._decisions.decide(planner, notification, [*direct, *rows], known)
+        if due_ms is not None:
+            decided = [_not_before(one, from_epoch_ms(due_ms)) for one in decided]
         return Explanation(
             priority=notification.priority,
             category=notification.content.category,
@@ -194,54 +157,9 @@ class Explainer:
             found |= dict.fromkeys(await directory.page(members, "", CROWD_SHOWN + 1))
         return sorted(found)[: CROWD_SHOWN + 1]
 
-    async def _decided(self, notification: Notification, rows: Sequence[NewRow], known: Known) -> list[Decided]:
-        """Say in words what rows mean, and what the channels will say to them."""
-        addresses = {listed_as(new.row) for new in rows if isinstance(new.row, Delivery) and not new.state.is_end}
-        unwanted = await listed(self._lists, addresses)
-        found: dict[Decided, None] = {}
-        for new in rows:
-            if isinstance(new.row, Task):
-                one = _of_task(notification, new.row, known)
-            elif isinstance(new.row, Delivery):
-                entries = unwanted.get(listed_as(new.row), ())
-                one = _of_delivery(notification, new.row, new, entries)
-            else:
-                one = None
-            if one is not None:
-                found[one] = None
-        return list(found)
 
-
-def _of_task(notification: Notification, task: Task, known: Known) -> Decided | None:
-    match task.what:
-        case Recheck(user_id=user_id, channel=channel, rule=rule):
-            return Decided(user_id, channel, Verdict.HELD, None, rule or None, from_epoch_ms(task.due_ms))
-        case Fold(user_id=user_id, channel=channel, rule=rule) as what:
-            ends_ms = ends_at_ms(notification, what, known)
-            ends = None if ends_ms is None else from_epoch_ms(ends_ms)
-            return Decided(user_id, channel, Verdict.DIGEST, None, rule or None, ends)
-        case Escalation():
-            return Decided(None, "", Verdict.ESCALATES, at=from_epoch_ms(task.due_ms))
-        case _:
-            return None
-
-
-def _of_delivery(notification: Notification, row: Delivery, new: NewRow, entries: Sequence[Entry]) -> Decided:
-    user_id, channel, rule = row.recipient, row.channel.value, row.rule
-    if new.state is State.EXPIRED:
-        return Decided(user_id, channel, Verdict.EXPIRED, new.reason, rule)
-    if new.state.is_end:
-        return Decided(user_id, channel, Verdict.SUPPRESSED, new.reason, rule)
-    address = masked(row.address)
-    category = (row.content or notification.content).category
-    refused = refusal(row.channel, entries, row.priority, category, required=row.required is True)
-    if refused is not None:
-        return Decided(user_id, channel, Verdict.SUPPRESSED, refused, "address:suppression", address=address)
-    if isinstance(row.address, UserInbox) and (row.address.silent or not row.address.live):
-        return Decided(user_id, channel, Verdict.SILENT, None, rule)
-    at = from_epoch_ms(row.due_ms) if row.due_ms else None
-    verdict = Verdict.HELD if row.unless_seen and at is not None else Verdict.SEND
-    return Decided(user_id, channel, verdict, None, rule, at, address)
+def _not_before(one: Decided, due: datetime) -> Decided:
+    return replace(one, at=due) if one.at is None and one.verdict in (Verdict.SEND, Verdict.SILENT) else one
 
 
 @dataclass(frozen=True, slots=True)

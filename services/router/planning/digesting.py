@@ -54,8 +54,7 @@ class Digesting:
         Args:
             again: it was tried before, and may be in a digest already.
         """
-        names = (what.user_id, notification.tenant or "", notification.content.category or "", what.channel, what.key)
-        group = "\n".join(names)
+        group = group_of(notification, what)
         added = await self.digests.place(group, notification.id, task.key) if again else None
         if added is not None and added.digest_id is not None:
             # Whatever the category says now.
@@ -64,7 +63,7 @@ class Digesting:
         known = replace(known, now_ms=max(known.now_ms, task.due_ms))
         category, person = known.category(notification), known.people.get(what.user_id)
         if person is not None and category is not None and added is None:
-            opening = self._opening(notification, what, known, category, person)
+            opening = opening_of(notification, what, known, category, person)
             if opening is not None:
                 opening = replace(opening, notification=self._named(opening.notification, group))
                 said = self.planner.texts(notification, known)(what.channel, person) or notification.content
@@ -76,44 +75,6 @@ class Digesting:
 
     def _named(self, digest: Notification, group: str) -> Notification:
         return digest.model_copy(update={"id": new_notification_id(self.digests.shard_of_group(group))})
-
-    @staticmethod
-    def _opening(
-        notification: Notification, what: Fold, known: Known, category: KnownCategory, person: Person
-    ) -> Opening | None:
-        """Say how a digest is opened now; None where the category has none any more."""
-        spec = category.record.digest
-        if spec is None:
-            throttle = category.record.throttle
-            if not what.throttled or throttle is None:
-                return None
-            spec = DigestSpec(window=throttle.per)
-        rhythm = rhythm_of(person, category.name)
-        if rhythm == "instant" and not what.throttled:
-            return None
-        window_ms, ends_ms = _window(spec, rhythm, zone_of(person, known.tenant(notification)), known.now_ms)
-        is_sliding = window_ms is not None and spec.mode == "sliding"
-        at_most_ms = None
-        if is_sliding and window_ms is not None:
-            at_most_ms = milliseconds(spec.at_most) if spec.at_most is not None else 6 * window_ms
-        title = category.record.title or category.name
-        digest = Notification(
-            id="",
-            kind=KIND,
-            priority=notification.priority,
-            accepted_ms=known.now_ms,
-            content=Content(title=title, message="", type=KIND, category=category.name),
-            publisher=notification.publisher,
-            tenant=notification.tenant,
-        )
-        close = CloseDigest(
-            user_id=what.user_id, channel=what.channel, lifetime_ms=what.lifetime_ms, template=spec.template
-        )
-        latest_ms = max(ends_ms or 0, known.now_ms + (at_most_ms or window_ms or 0))
-        row = _close_row(digest, close, 0, latest_ms + TASK_LIFETIME_MS)
-        return Opening(
-            digest, row, what.channel, window_ms, ends_ms, is_sliding, at_most_ms, spec.first == "now", spec.items
-        )
 
     async def close(self, digest: Notification, task: Task, what: CloseDigest) -> Outcome:
         """Close a digest whose time has come, and say what is in it."""
@@ -178,15 +139,48 @@ class Digesting:
         return base.model_copy(update={"title": texts.title, "message": texts.message})
 
 
-def ends_at_ms(notification: Notification, what: Fold, known: Known) -> int | None:
-    """Say when a digest that is opened now ends; None where there is none, or it goes out alone."""
-    category, person = known.category(notification), known.people.get(what.user_id)
-    if category is None or person is None:
+def group_of(notification: Notification, what: Fold) -> str:
+    """Name what shares one digest."""
+    names = (what.user_id, notification.tenant or "", notification.content.category or "", what.channel, what.key)
+    return "\n".join(names)
+
+
+def opening_of(
+    notification: Notification, what: Fold, known: Known, category: KnownCategory, person: Person
+) -> Opening | None:
+    """Say how a digest is opened now; None where the category has none any more."""
+    spec = category.record.digest
+    if spec is None:
+        throttle = category.record.throttle
+        if not what.throttled or throttle is None:
+            return None
+        spec = DigestSpec(window=throttle.per)
+    rhythm = rhythm_of(person, category.name)
+    if rhythm == "instant" and not what.throttled:
         return None
-    opening = Digesting._opening(notification, what, known, category, person)  # noqa: SLF001 - it is the same
-    if opening is None or opening.first_now:
-        return None
-    return opening.ends_ms if opening.ends_ms is not None else known.now_ms + (opening.window_ms or 0)
+    window_ms, ends_ms = _window(spec, rhythm, zone_of(person, known.tenant(notification)), known.now_ms)
+    is_sliding = window_ms is not None and spec.mode == "sliding"
+    at_most_ms = None
+    if is_sliding and window_ms is not None:
+        at_most_ms = milliseconds(spec.at_most) if spec.at_most is not None else 6 * window_ms
+    title = category.record.title or category.name
+    digest = Notification(
+        id="",
+        kind=KIND,
+        priority=notification.priority,
+        accepted_ms=known.now_ms,
+        content=Content(title=title, message="", type=KIND, category=category.name),
+        publisher=notification.publisher,
+        tenant=notification.tenant,
+    )
+    close = CloseDigest(
+        user_id=what.user_id, channel=what.channel, lifetime_ms=what.lifetime_ms, template=spec.template
+    )
+    latest_ms = max(ends_ms or 0, known.now_ms + (at_most_ms or window_ms or 0))
+    row = _close_row(digest, close, 0, latest_ms + TASK_LIFETIME_MS)
+    return Opening(
+        digest, row, what.channel, window_ms, ends_ms, is_sliding, at_most_ms, spec.first == "now", spec.items
+    )
 
 
 def _window(spec: DigestSpec, rhythm: Rhythm | None, zone: str, now_ms: int) -> tuple[int | None, int | None]:

@@ -307,7 +307,7 @@ class Lookups:
         """Read records and, where it matters, who is looking, in one round trip."""
         if not user_ids:
             return {}, frozenset()
-        if self._presence is None or not any(one.priority in MAY_WAIT for one in notifications):
+        if self._presence is None or not any(map(_may_wait, notifications)):
             return await self.directory.people(user_ids), frozenset()
         return await asyncio.gather(self.directory.people(user_ids), self._presence.focused(user_ids))
 
@@ -390,6 +390,11 @@ async def _count(
 def _is_critical(notification: Notification, category: KnownCategory | None) -> bool:
     is_alert = notification.content.alert is not None
     return priority_in(notification.priority, category, is_alert=is_alert) is Priority.CRITICAL
+
+
+def _may_wait(notification: Notification) -> bool:
+    # A category, which is read at the same time, may make it less urgent.
+    return notification.priority in MAY_WAIT or notification.content.category is not None
 
 
 def _is_stopped(limits: Sequence[Limit]) -> bool:

@@ -18,7 +18,7 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
 -- Both count from the minute itself, so that the accounts of what is due in a month are not forgotten before.
 local TALLY_RETENTION_S = 8 * 86400
-local BORN_RETENTION_S = 25 * 3600
+local BORN_RETENTION_S = 8 * 86400
 local STATE_WORDS = {d = 'delivered', x = 'suppressed', e = 'expired', l = 'dead_lettered'}
 
 local function record_key(id) return base .. ':n:' .. id end
