@@ -338,7 +338,7 @@ class Reckoning:
             return
         if limit is not None and limit[0] == "fold":
             spec = (category or {}).get("digest") or {"window": (category or {})["throttle"]["per"]}
-            self._fold(sent, user, channel, spec, None if "digest" not in (category or {}) else category, now_ms)
+            self._fold(sent, user, channel, spec, category, now_ms, throttled=True)
             return
         if self._folds(sent, user, channel, category, now_ms):
             return
@@ -410,6 +410,8 @@ class Reckoning:
         spec: Mapping[str, Any],
         category: Mapping[str, Any] | None,
         now_ms: int,
+        *,
+        throttled: bool = False,
     ) -> None:
         publish = sent.publish
         group = user, publish.tenant or "", publish.category or "", channel, _key(publish, spec)
@@ -422,7 +424,7 @@ class Reckoning:
             digest = self.digests[group] = Digest(
                 now_ms, ends_ms, slides_ms, latest_ms, sent.priority == "critical", publish.tenant
             )
-            if spec.get("first") == "now":
+            if spec.get("first") == "now" and not throttled:
                 # Alone, and by what holds for a digest.
                 self._alone(sent, user, channel, category, now_ms)
                 return
