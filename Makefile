@@ -127,10 +127,11 @@ bench: $(STAMP)  ## measure rates and latencies
 	@tests/programs.sh $(SERVERS) smtp-sink
 	$(BIN)/python -m tests.load
 
-# Every topic on a Redis Cluster first: that needs no fault to show.
+# Every topic on a Redis Cluster first, then a year of a thousand people: those need no fault to show.
 chaos: $(STAMP)  ## kill, stop and cut everything while 20,000 notifications flow, and count (70 minutes)
 	@tests/programs.sh $(SERVERS)
 	CARILLON_TEST_STORE=cluster CARILLON_REQUIRE_REAL=1 $(BIN)/pytest tests/e2e/test_topics.py tests/e2e/test_cluster.py
+	$(BIN)/python -m tests.sim
 	$(BIN)/python -m tests.chaos
 
 chaos-long: $(STAMP)  ## the faults with 100,000 notifications each (four and a half hours)

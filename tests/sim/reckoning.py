@@ -173,15 +173,19 @@ class Throttle:
 
 @dataclass(slots=True)
 class Digest:
-    """An open window; ``labels`` is empty when it was begun by one that went out alone."""
+    """An open window; ``labels`` is empty when it was begun by one that went out alone.
+
+    Attributes:
+        spread: what was released has begun it, or moved its end.
+    """
 
     opened_ms: int
     ends_ms: int
     slides_ms: int
     latest_ms: int
-    critical: bool
     tenant: str | None
     labels: list[str] = field(default_factory=list)
+    spread: bool = False
 
 
 @dataclass(slots=True)
@@ -338,7 +342,7 @@ class Reckoning:
             return
         if limit is not None and limit[0] == "fold":
             spec = (category or {}).get("digest") or {"window": (category or {})["throttle"]["per"]}
-            self._fold(sent, user, channel, spec, None if "digest" not in (category or {}) else category, now_ms)
+            self._fold(sent, user, channel, spec, category, now_ms, throttled=True)
             return
         if self._folds(sent, user, channel, category, now_ms):
             return
@@ -372,7 +376,7 @@ class Reckoning:
             self._ends(sent, user, channel, "preference_off", now_ms, spread=spread)
         elif not self._addresses(user, channel):
             self._ends(sent, user, channel, "no_address", now_ms, spread=spread)
-        elif self._folds(sent, user, channel, category, now_ms):
+        elif self._folds(sent, user, channel, category, now_ms, spread=spread):
             pass
         elif (quiet_ms := self._quiet(sent.priority, user, category, publish.tenant, now_ms)) is not None:
             self._hold(sent, user, channel, quiet_ms, now_ms, spread=True, again=True)
@@ -393,13 +397,22 @@ class Reckoning:
         if not (planned and sent.is_crowd):
             self.outcome.end(sent.publish.label, user, channel, why, now_ms, spread=spread)
 
-    def _folds(self, sent: Sent, user: str, channel: str, category: Mapping[str, Any] | None, now_ms: int) -> bool:
+    def _folds(
+        self,
+        sent: Sent,
+        user: str,
+        channel: str,
+        category: Mapping[str, Any] | None,
+        now_ms: int,
+        *,
+        spread: bool = False,
+    ) -> bool:
         spec = (category or {}).get("digest")
         if spec is None or sent.priority == "critical" or channel not in spec.get("channels", ("email", "push")):
             return False
         if self._rhythm(user, sent.publish.category) == "instant":
             return False
-        self._fold(sent, user, channel, spec, category, now_ms)
+        self._fold(sent, user, channel, spec, category, now_ms, spread=spread)
         return True
 
     def _fold(
@@ -410,6 +423,9 @@ class Reckoning:
         spec: Mapping[str, Any],
         category: Mapping[str, Any] | None,
         now_ms: int,
+        *,
+        throttled: bool = False,
+        spread: bool = False,
     ) -> None:
         publish = sent.publish
         group = user, publish.tenant or "", publish.category or "", channel, _key(publish, spec)
@@ -419,26 +435,27 @@ class Reckoning:
             latest_ms = ends_ms
             if slides_ms:
                 latest_ms = now_ms + (length_ms(spec["at_most"]) if "at_most" in spec else 6 * slides_ms)
-            digest = self.digests[group] = Digest(
-                now_ms, ends_ms, slides_ms, latest_ms, sent.priority == "critical", publish.tenant
-            )
-            if spec.get("first") == "now":
+            digest = self.digests[group] = Digest(now_ms, ends_ms, slides_ms, latest_ms, publish.tenant, spread=spread)
+            if spec.get("first") == "now" and not throttled:
                 # Alone, and by what holds for a digest.
-                self._alone(sent, user, channel, category, now_ms)
+                self._alone(sent, user, channel, category, now_ms, spread=spread)
                 return
         if digest.slides_ms:
             digest.ends_ms = max(digest.ends_ms, min(now_ms + digest.slides_ms, digest.latest_ms))
         if not digest.labels:
             digest.opened_ms = now_ms
         digest.labels.append(publish.label)
+        digest.spread |= spread
         self.outcome.end(publish.label, user, channel, "digested", now_ms, spread=True)
         if len(digest.labels) == 1:
             self._at(digest.ends_ms, 0, lambda then_ms: self._close(group, then_ms))
 
-    def _alone(self, sent: Sent, user: str, channel: str, category: Mapping[str, Any] | None, now_ms: int) -> None:
+    def _alone(
+        self, sent: Sent, user: str, channel: str, category: Mapping[str, Any] | None, now_ms: int, *, spread: bool
+    ) -> None:
         quiet_ms = self._quiet(sent.priority, user, category, sent.publish.tenant, now_ms)
         if quiet_ms is None:
-            self._send(sent, user, channel, now_ms)
+            self._send(sent, user, channel, now_ms, spread=spread)
         else:
             self._hold(sent, user, channel, quiet_ms, now_ms, spread=True, again=True)
 
@@ -464,7 +481,7 @@ class Reckoning:
             self._at(digest.ends_ms, 0, lambda then_ms: self._close(group, then_ms))
             return
         del self.digests[group]
-        self._tell(group, digest, now_ms, spread=False)
+        self._tell(group, digest, now_ms, spread=digest.spread)
 
     def _tell(self, group: tuple[str, ...], digest: Digest, now_ms: int, *, spread: bool) -> None:
         """Send a closed digest when it is not quiet."""

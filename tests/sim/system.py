@@ -113,7 +113,14 @@ class System:
         self._digests = _WatchedDigests(store, keys, _RETENTION_S)
         self._digests.opened = []
         lookups = Lookups(
-            self._directory, self._catalogues, keys, self._clock, 300, windows=Windows(store), daily_limit=DAILY_LIMIT
+            self._directory,
+            self._catalogues,
+            keys,
+            self._clock,
+            300,
+            windows=Windows(store),
+            daily_limit=DAILY_LIMIT,
+            release_within_s=60,
         )
         self._planner = Planner(lookups)
         digesting = Digesting(self._planner, self._digests)

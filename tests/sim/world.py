@@ -71,6 +71,7 @@ CATEGORIES: dict[str, dict[str, Any]] = {
         "digest": {"window": "15m", "at_most": "1h", "mode": "sliding", "key": "data.thread"},
     },
     "mentions": {"digest": {"window": "30m", "first": "now", "channels": ["push"]}, "channels": {"email": True}},
+    "tasks": {"throttle": {"limit": 1, "per": "2h", "then": "fold"}, "digest": {"window": "30m", "first": "now"}},
     "reports": {
         "channels": {"email": True, "push": False},
         "digest": {"schedule": {"at": "09:00", "days": ["monday", "wednesday", "friday"]}, "channels": ["email"]},

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from services.router.planning.compose import Draft
-from services.router.planning.facts import NO_FACTS, Facts
+from services.router.planning.facts import NO_FACTS, Facts, Limit, Then
 from services.router.planning.lookups import Known
 from services.router.planning.person import plan_person
 from services.router.planning.stages import KEEP, Candidate, Decision, Hold, Stage, Suppress, decide
@@ -156,3 +156,15 @@ def test_the_longest_hold_decides() -> None:
 def test_what_was_read_during_any_hold_is_not_sent_after_the_longest() -> None:
     short, long = Hold(5000, "presence", unless_seen=True), Hold(9000, "quiet")
     assert decided(short, long) == decided(long, short) == Hold(9000, "quiet", unless_seen=True)
+
+
+@pytest.mark.parametrize("then", ["hold", "fold", "drop"])
+def test_what_the_days_limit_refuses_is_not_heard_later_either(then: Then) -> None:
+    of_category = Limit("category:likes", then, ACCEPTED_MS + 3000 if then == "hold" else None)
+    facts = Facts(limits=(of_category, Limit("system:daily_limit", "drop", None)))
+    person = Person.model_validate({"user_id": "ada", **EVERYTHING})
+
+    rows = plan_person(notification(Priority.NORMAL), "ada", person, TO_ADA, EXPIRES_MS, facts=facts, lifetime_ms=1)
+
+    assert {new.reason for new in rows} == {Reason.THROTTLED}
+    assert set(rules(rows).values()) == {"category:likes" if then == "drop" else "system:daily_limit"}

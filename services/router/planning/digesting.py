@@ -178,9 +178,9 @@ def opening_of(
     )
     latest_ms = max(ends_ms or 0, known.now_ms + (at_most_ms or window_ms or 0))
     row = _close_row(digest, close, 0, latest_ms + TASK_LIFETIME_MS)
-    return Opening(
-        digest, row, what.channel, window_ms, ends_ms, is_sliding, at_most_ms, spec.first == "now", spec.items
-    )
+    # What a throttle folds is one too many, and does not go out alone.
+    first_now = spec.first == "now" and not what.throttled
+    return Opening(digest, row, what.channel, window_ms, ends_ms, is_sliding, at_most_ms, first_now, spec.items)
 
 
 def _window(spec: DigestSpec, rhythm: Rhythm | None, zone: str, now_ms: int) -> tuple[int | None, int | None]:
