@@ -43,8 +43,6 @@ UNITS_MS = {"m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS}
 # What its publisher gave no deadline waits so long at most.
 HELD_MOST_MS = 31 * DAY_MS
 
-FOREVER_MS = 2**53
-
 # The clocks are read from some days before the beginning on, and some days longer than the end.
 DAYS_BEFORE, DAYS_AFTER = 4, 10
 
@@ -305,7 +303,7 @@ class Reckoning:
         stops: tuple[str, int | None] | None = None
         if category is not None and (spec := category.get("throttle")):
             throttle = self.throttles[user, publish.category or "", publish.tenant or "", _key(publish, spec)]
-            until_ms = (publish.deadline_ms or FOREVER_MS) if spec["then"] == "hold" else 0
+            until_ms = (publish.deadline_ms or now_ms + HELD_MOST_MS) if spec["then"] == "hold" else 0
             at_ms = throttle.ask(
                 now_ms, spec["limit"], length_ms(spec["per"]), reserves_until_ms=until_ms, always=always
             )  # fmt: skip
@@ -335,6 +333,9 @@ class Reckoning:
             live = self._wants(user, channel, publish.category, category)[0]
             silent = quiet_ms is not None or limit is not None
             self.outcome.hear(Heard(user, channel, (publish.label,), now_ms, silent=silent, live=live))
+            return
+        if limit == ("hold", None):
+            self._ends(sent, user, channel, "throttled", now_ms, planned=True)
             return
         if limit is not None and limit[0] == "fold":
             spec = (category or {}).get("digest") or {"window": (category or {})["throttle"]["per"]}

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from services.router.alerts.oncall import Chain, Group, User, escalation, on_call
 from services.router.planning.compose import Draft
 from services.router.planning.facts import NO_FACTS, Facts, Limit, Quiet, Then, UnusableKey, priority_in, value_at
-from services.router.planning.stages import MAY_WAIT
+from services.router.planning.stages import HELD_MOST_MS, MAY_WAIT
 from services.router.planning.tasks import Crowd, People
 from shared.core.clock import Clock, epoch_ms, from_epoch_ms
 from shared.core.durations import milliseconds
@@ -343,6 +343,7 @@ class Lookups:
             value = ""
         key = f"{self._keys.user(user_id)}:throttle:{_digest_of(category.name, notification.tenant or '', value)}"
         deadline_ms = notification.deadline_ms
+        within_ms = HELD_MOST_MS if deadline_ms is None else max(0, deadline_ms - known.now_ms)
         ask = Ask(
             key,
             name,
@@ -350,8 +351,8 @@ class Lookups:
             milliseconds(throttle.per),
             "reserve" if throttle.then == "hold" else "refuse",
             always=_is_critical(notification, category),
-            # What expires before its turn takes no place.
-            within_ms=max(0, deadline_ms - known.now_ms) if deadline_ms and throttle.then == "hold" else None,
+            # What expires before its turn takes no place, or a burst would keep out all that come later.
+            within_ms=within_ms if throttle.then == "hold" else None,
         )
         return Counting(notification.id, user_id, ask, throttle.then, category.rule("throttle"))
 

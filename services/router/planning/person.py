@@ -10,6 +10,7 @@ from hashlib import blake2b
 from services.router.planning.facts import NO_FACTS, Facts
 from services.router.planning.stages import (
     ALL_CHANNELS,
+    HELD_MOST_MS,
     STAGES,
     Candidate,
     Decision,
@@ -32,9 +33,6 @@ from shared.ledger.ledger import NO_POLICY, NewRow
 
 Texts = Callable[[Channel, Person], Content | None]
 """Says what a channel says to somebody in place of the notification's own content; None for nothing else."""
-
-# A notification without a deadline waits so long at most: somebody may be away for good.
-HELD_MOST_MS = 31 * 24 * 3600 * 1000
 
 _ANYBODY = People(user_ids=())
 

@@ -1,0 +1,61 @@
+"""What planning counts and folds in a real store."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from services.router.payloads.notifications import RealtimeUser
+from services.router.planning.compose import Draft, compose
+from services.router.planning.planner import Planner
+from shared.core.clock import SystemClock, epoch_ms
+from shared.core.topics import Kind
+from shared.directory.catalogue import Catalogues
+from shared.directory.categories import Category
+from shared.directory.directory import Directory
+from shared.directory.people import Person
+from shared.store.keys import Keys
+from shared.store.store import Store
+from tests.conftest import EmptyStore
+from tests.router import a_planner
+
+pytestmark = pytest.mark.real_store
+
+DAY_MS = 24 * 3600 * 1000
+
+
+@pytest_asyncio.fixture
+async def opened(store: EmptyStore) -> AsyncIterator[Store]:
+    async with Store(store.url) as opened:
+        await Directory(opened, Keys(), SystemClock()).put(Person(user_id="ada", email="ada@example.com"))
+        yield opened
+
+
+async def category(store: Store, **record: Any) -> None:
+    await Catalogues(store, Keys()).put_category("comments", Category.model_validate(record))
+
+
+def draft(label: str, **said: Any) -> Draft:
+    publish = {"user_id": "ada", "message": "x", "category": "comments", "id": label, **said}
+    return compose(
+        Kind.REALTIME_USER,
+        RealtimeUser.model_validate(publish),
+        now_ms=epoch_ms(SystemClock().now()),
+        lifetime_s=60,
+    )
+
+
+async def turns(planner: Planner, drafts: list[Draft]) -> list[int | None]:
+    """Count drafts; return when the turn of each is."""
+    known = await planner.look_up(drafts)
+    return [known.limits[each.notification.id, "ada"][0].at_ms for each in drafts]
+
+
+async def test_what_would_wait_too_long_for_its_turn_takes_none_from_those_that_come_later(opened: Store) -> None:
+    await category(opened, throttle={"limit": 1, "per": "1d", "then": "hold"})
+    at_ms = await turns(a_planner(opened), [draft(f"burst-{number}") for number in range(60)])
+    latest = epoch_ms(SystemClock().now()) + 31 * DAY_MS
+    assert at_ms[0] == 0
+    assert all(each <= latest for each in at_ms if each is not None)
+    assert at_ms.count(None) > 20
