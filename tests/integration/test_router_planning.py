@@ -8,13 +8,18 @@ import pytest_asyncio
 
 from services.router.payloads.notifications import RealtimeUser
 from services.router.planning.compose import Draft, compose
+from services.router.planning.digesting import Digesting
 from services.router.planning.planner import Planner
+from services.router.planning.tasks import CloseDigest, Fold, Task
 from shared.core.clock import SystemClock, epoch_ms
+from shared.core.errors import Reason
+from shared.core.model import Channel, Delivery, Platform, Priority
 from shared.core.topics import Kind
 from shared.directory.catalogue import Catalogues
 from shared.directory.categories import Category
 from shared.directory.directory import Directory
 from shared.directory.people import Person
+from shared.ledger.digests import Digests
 from shared.store.keys import Keys
 from shared.store.store import Store
 from tests.conftest import EmptyStore
@@ -59,3 +64,28 @@ async def test_what_would_wait_too_long_for_its_turn_takes_none_from_those_that_
     assert at_ms[0] == 0
     assert all(each <= latest for each in at_ms if each is not None)
     assert at_ms.count(None) > 20
+
+
+async def folded(store: Store, planner: Planner, one: Draft, **said: Any) -> Delivery:
+    """Fold the mail or push of a draft; return what has become of it."""
+    known = await planner.look_up([one])
+    (task,) = [new.row for new in planner.first_rows(one, known) if isinstance(new.row, Task)]
+    assert isinstance(task.what, Fold)
+    digesting = Digesting(planner, Digests(store, Keys(), 86400))
+    what = task.what.model_copy(update=said)
+    (row,) = [new.row for new in await digesting.fold(one.notification, task, what, again=False)]
+    assert isinstance(row, Delivery)
+    return row
+
+
+async def test_what_a_throttle_folds_never_goes_out_alone(opened: Store) -> None:
+    await category(
+        opened,
+        channels={"email": True},
+        throttle={"limit": 1, "per": "1h", "then": "fold"},
+        digest={"window": "10m", "first": "now", "key": "data.post", "channels": ["email"]},
+    )
+    planner = a_planner(opened)
+    first, second = [draft(f"post-{number}", channels=["email"], data={"post": number}) for number in (1, 2)]
+    assert (await folded(opened, planner, first)).digest is None
+    assert (await folded(opened, planner, second)).digest is not None

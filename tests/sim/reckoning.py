@@ -339,7 +339,8 @@ class Reckoning:
             return
         if limit is not None and limit[0] == "fold":
             spec = (category or {}).get("digest") or {"window": (category or {})["throttle"]["per"]}
-            self._fold(sent, user, channel, spec, None if "digest" not in (category or {}) else category, now_ms)
+            of_category = None if "digest" not in (category or {}) else category
+            self._fold(sent, user, channel, spec, of_category, now_ms, throttled=True)
             return
         if self._folds(sent, user, channel, category, now_ms):
             return
@@ -411,6 +412,8 @@ class Reckoning:
         spec: Mapping[str, Any],
         category: Mapping[str, Any] | None,
         now_ms: int,
+        *,
+        throttled: bool = False,
     ) -> None:
         publish = sent.publish
         group = user, publish.tenant or "", publish.category or "", channel, _key(publish, spec)
@@ -423,7 +426,7 @@ class Reckoning:
             digest = self.digests[group] = Digest(
                 now_ms, ends_ms, slides_ms, latest_ms, sent.priority == "critical", publish.tenant
             )
-            if spec.get("first") == "now":
+            if spec.get("first") == "now" and not throttled:
                 # Alone, and by what holds for a digest.
                 self._alone(sent, user, channel, category, now_ms)
                 return

@@ -111,8 +111,10 @@ class Digesting:
         )
         latest_ms = max(ends_ms or 0, known.now_ms + (at_most_ms or window_ms or 0))
         row = _close_row(digest, close, 0, latest_ms + TASK_LIFETIME_MS)
+        # Alone it would be one more than the throttle lets through.
+        first_now = spec.first == "now" and not what.throttled
         return Opening(
-            digest, row, what.channel, window_ms, ends_ms, is_sliding, at_most_ms, spec.first == "now", spec.items
+            digest, row, what.channel, window_ms, ends_ms, is_sliding, at_most_ms, first_now, spec.items
         )
 
     async def close(self, digest: Notification, task: Task, what: CloseDigest) -> Outcome:
