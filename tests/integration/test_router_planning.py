@@ -10,10 +10,9 @@ from services.router.payloads.notifications import RealtimeUser
 from services.router.planning.compose import Draft, compose
 from services.router.planning.digesting import Digesting
 from services.router.planning.planner import Planner
-from services.router.planning.tasks import CloseDigest, Fold, Task
+from services.router.planning.tasks import Fold, Task
 from shared.core.clock import SystemClock, epoch_ms
-from shared.core.errors import Reason
-from shared.core.model import Channel, Delivery, Platform, Priority
+from shared.core.model import Delivery, Platform
 from shared.core.topics import Kind
 from shared.directory.catalogue import Catalogues
 from shared.directory.categories import Category
@@ -89,3 +88,17 @@ async def test_what_a_throttle_folds_never_goes_out_alone(opened: Store) -> None
     first, second = [draft(f"post-{number}", channels=["email"], data={"post": number}) for number in (1, 2)]
     assert (await folded(opened, planner, first)).digest is None
     assert (await folded(opened, planner, second)).digest is not None
+
+
+async def test_a_push_for_one_platform_shares_no_digest_with_another_ones(opened: Store) -> None:
+    devices = [{"platform": platform, "token": f"token-{platform}"} for platform in ("ios", "android")]
+    await Directory(opened, Keys(), SystemClock()).put(Person.model_validate({"user_id": "ada", "devices": devices}))
+    await category(opened, digest={"window": "10m", "channels": ["push"]})
+    planner = a_planner(opened)
+    one, two = draft("one", channels=["push"]), draft("two", channels=["push"])
+    of_ios = await folded(opened, planner, one, only_push=Platform.IOS)
+    of_android = await folded(opened, planner, two, only_push=Platform.ANDROID)
+    assert of_ios.digest is not None
+    assert of_android.digest not in (None, of_ios.digest)
+    record = f"{Keys().shard_of(of_ios.digest)}:n:{of_ios.digest}"
+    assert b'"only_push":"ios"' in await opened.command("HGET", record, "d:close:0")

@@ -54,8 +54,7 @@ class Digesting:
         Args:
             again: it was tried before, and may be in a digest already.
         """
-        names = (what.user_id, notification.tenant or "", notification.content.category or "", what.channel, what.key)
-        group = "\n".join(names)
+        group = _group(notification, what)
         added = await self.digests.place(group, notification.id, task.key) if again else None
         if added is not None and added.digest_id is not None:
             # Whatever the category says now.
@@ -107,7 +106,11 @@ class Digesting:
             tenant=notification.tenant,
         )
         close = CloseDigest(
-            user_id=what.user_id, channel=what.channel, lifetime_ms=what.lifetime_ms, template=spec.template
+            user_id=what.user_id,
+            channel=what.channel,
+            lifetime_ms=what.lifetime_ms,
+            template=spec.template,
+            only_push=what.only_push,
         )
         latest_ms = max(ends_ms or 0, known.now_ms + (at_most_ms or window_ms or 0))
         row = _close_row(digest, close, 0, latest_ms + TASK_LIFETIME_MS)
@@ -133,7 +136,9 @@ class Digesting:
         known = await self.planner.lookups.of_people(digest, [what.user_id], counts=False)
         known = replace(known, now_ms=max(known.now_ms, task.due_ms))
         content = self._content(digest, what, known, items, count)
-        as_fold = Fold(user_id=what.user_id, channel=what.channel, lifetime_ms=what.lifetime_ms)
+        as_fold = Fold(
+            user_id=what.user_id, channel=what.channel, lifetime_ms=what.lifetime_ms, only_push=what.only_push
+        )
         rows = self.planner.channel_rows(
             digest, as_fold, known, of_digest(self.planner.stages), texts=lambda _channel, _person: content
         )
@@ -189,6 +194,14 @@ def ends_at_ms(notification: Notification, what: Fold, known: Known) -> int | No
     if opening is None or opening.first_now:
         return None
     return opening.ends_ms if opening.ends_ms is not None else known.now_ms + (opening.window_ms or 0)
+
+
+def _group(notification: Notification, what: Fold) -> str:
+    """Name those that share a digest."""
+    # What is for the devices of one platform is told on no other.
+    channel = what.channel if what.only_push is None else f"{what.channel}/{what.only_push}"
+    names = (what.user_id, notification.tenant or "", notification.content.category or "", channel, what.key)
+    return "\n".join(names)
 
 
 def _window(spec: DigestSpec, rhythm: Rhythm | None, zone: str, now_ms: int) -> tuple[int | None, int | None]:

@@ -134,6 +134,7 @@ class CloseDigest(_Frozen):
     Attributes:
         template: None is a plain list.
         number: how often its end was looked at before.
+        only_push: as ``People`` has it.
     """
 
     do: Literal["close_digest"] = "close_digest"
@@ -142,6 +143,7 @@ class CloseDigest(_Frozen):
     lifetime_ms: int
     template: str | None = None
     number: int = 0
+    only_push: Platform | None = None
 
 
 # Under this name the record of an alert keeps the chain of its escalation, once for all its steps.
