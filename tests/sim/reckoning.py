@@ -354,7 +354,7 @@ class Reckoning:
         self, sent: Sent, user: str, channel: str, release_ms: int, now_ms: int, *, spread: bool, again: bool = False
     ) -> None:
         publish = sent.publish
-        if release_ms >= (publish.deadline_ms or publish.at_ms + HELD_MOST_MS):
+        if release_ms >= (publish.deadline_ms or max(publish.at_ms, publish.send_at_ms) + HELD_MOST_MS):
             self._ends(sent, user, channel, "expired", now_ms, planned=not again, spread=again)
             return
         key = publish.label, user, channel

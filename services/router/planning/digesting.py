@@ -116,9 +116,7 @@ class Digesting:
         row = _close_row(digest, close, 0, latest_ms + TASK_LIFETIME_MS)
         # Alone it would be one more than the throttle lets through.
         first_now = spec.first == "now" and not what.throttled
-        return Opening(
-            digest, row, what.channel, window_ms, ends_ms, is_sliding, at_most_ms, first_now, spec.items
-        )
+        return Opening(digest, row, what.channel, window_ms, ends_ms, is_sliding, at_most_ms, first_now, spec.items)
 
     async def close(self, digest: Notification, task: Task, what: CloseDigest) -> Outcome:
         """Close a digest whose time has come, and say what is in it."""

@@ -98,6 +98,7 @@ class Recheck(_Frozen):
 
     Attributes:
         lifetime_ms: how long the delivery is tried from now on, where its publisher said no deadline.
+        since_ms: when the notification was to be sent; 0 is when it was accepted.
         only_push: as ``People`` has it.
         rule: who held it.
     """
@@ -106,6 +107,7 @@ class Recheck(_Frozen):
     user_id: str
     channel: Channel
     lifetime_ms: int
+    since_ms: int = 0
     only_push: Platform | None = None
     rule: str = ""
 
@@ -114,6 +116,7 @@ class Fold(_Frozen):
     """Put a channel of a person into a digest.
 
     Attributes:
+        since_ms: as ``Recheck`` has it.
         key: of the digest, beside person, category and channel.
         throttled: a throttle puts it there.
     """
@@ -122,6 +125,7 @@ class Fold(_Frozen):
     user_id: str
     channel: Channel
     lifetime_ms: int
+    since_ms: int = 0
     key: str = ""
     throttled: bool = False
     only_push: Platform | None = None
