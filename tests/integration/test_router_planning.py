@@ -65,6 +65,14 @@ async def test_what_would_wait_too_long_for_its_turn_takes_none_from_those_that_
     assert at_ms.count(None) > 20
 
 
+async def test_what_is_refused_for_its_key_takes_no_place(opened: Store) -> None:
+    await category(opened, throttle={"limit": 1, "per": "1h", "key": "data.thread"})
+    planner = a_planner(opened, daily_limit=1)
+    known = await planner.look_up([draft(f"refused-{number}", data={"thread": {}}) for number in range(2)])
+    assert not known.limits
+    assert await turns(planner, [draft("usable", data={})]) == [0]
+
+
 async def folded(store: Store, planner: Planner, one: Draft, **said: Any) -> Delivery:
     """Fold the mail or push of a draft; return what has become of it."""
     known = await planner.look_up([one])

@@ -14,7 +14,17 @@ from typing import NamedTuple
 
 from services.router.alerts.oncall import Chain, Group, User, escalation, on_call
 from services.router.planning.compose import Draft
-from services.router.planning.facts import NO_FACTS, Facts, Limit, Quiet, Then, UnusableKey, priority_in, value_at
+from services.router.planning.facts import (
+    NO_FACTS,
+    Facts,
+    Limit,
+    Quiet,
+    Then,
+    UnusableKey,
+    priority_in,
+    unusable_key,
+    value_at,
+)
 from services.router.planning.stages import HELD_MOST_MS, MAY_WAIT
 from services.router.planning.tasks import Crowd, People
 from shared.core.clock import Clock, epoch_ms, from_epoch_ms
@@ -394,12 +404,18 @@ def _digest_of(*parts: str) -> str:
 
 
 def _named(drafts: Sequence[Draft], known: Known) -> list[Named]:
-    """Give each draft a name that the same publish has again when it is sent again."""
+    """Give each draft that may be accepted a name that the same publish has again when it is sent again."""
     return [
         (one.notification, one.idempotency_key or one.packet or one.notification.id, _recipients(one, known))
         for one in drafts
-        if not one.send_at_ms
+        if not one.send_at_ms and not _is_refused(one.notification, known)
     ]
+
+
+def _is_refused(notification: Notification, known: Known) -> bool:
+    """Tell whether a notification's category refuses it, as ``Planner.settled`` does: then nobody hears it."""
+    category = known.category(notification)
+    return category is not None and unusable_key(notification.content.data, category) is not None
 
 
 def _recipients(draft: Draft, known: Known) -> Sequence[str]:

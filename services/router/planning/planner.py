@@ -10,7 +10,7 @@ from dataclasses import replace
 from services.router.alerts.oncall import Chain, Group, User
 from services.router.payloads.rejection import FieldProblem, invalid_payload
 from services.router.planning.compose import NO_TEMPLATES, Draft, Said
-from services.router.planning.facts import UnusableKey, priority_in, value_at
+from services.router.planning.facts import priority_in, unusable_key
 from services.router.planning.lookups import Known, Lookups, told
 from services.router.planning.person import Texts, crowd_channels, nobody, plan_feed, plan_person
 from services.router.planning.stages import STAGES, Stage, at_release
@@ -347,13 +347,10 @@ def _said_again(draft: Draft, said: Said) -> Draft:
 
 
 def _check_keys(notification: Notification, category: KnownCategory) -> None:
-    for asks in (category.record.throttle, category.record.digest):
-        if asks is not None:
-            try:
-                value_at(notification.content.data, asks.key)
-            except UnusableKey as error:
-                problem = f"must be a short text or a number: {category.name} goes by it"
-                raise invalid_payload((FieldProblem(str(error), problem),)) from None
+    field = unusable_key(notification.content.data, category)
+    if field is not None:
+        problem = f"must be a short text or a number: {category.name} goes by it"
+        raise invalid_payload((FieldProblem(field, problem),))
 
 
 def _settled(delivery: Delivery, notification: Notification, known: Known) -> Delivery:
