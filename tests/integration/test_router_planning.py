@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from services.router.payloads.notifications import RealtimeUser
+from services.router.payloads.notifications import RealtimeUser, WarningAlert
 from services.router.planning.compose import Draft, compose
 from services.router.planning.digesting import Digesting
 from services.router.planning.planner import Planner
@@ -19,6 +19,7 @@ from shared.directory.categories import Category
 from shared.directory.directory import Directory
 from shared.directory.people import Person
 from shared.ledger.digests import Digests
+from shared.ledger.ledger import AlertState, Ledger, NewRecord, Verdict
 from shared.store.keys import Keys
 from shared.store.store import Store
 from tests.conftest import EmptyStore
@@ -71,6 +72,28 @@ async def test_what_is_refused_for_its_key_takes_no_place(opened: Store) -> None
     known = await planner.look_up([draft(f"refused-{number}", data={"thread": {}}) for number in range(2)])
     assert not known.limits
     assert await turns(planner, [draft("usable", data={})]) == [0]
+
+
+async def test_an_alert_that_repeats_an_open_one_is_not_counted(opened: Store) -> None:
+    await Directory(opened, Keys(), SystemClock()).put(Person(user_id="ada", roles=("admin",)))
+    ledger = Ledger(opened, Keys())
+    planner = a_planner(opened, daily_limit=2, open_alerts=ledger.open_alerts)
+
+    def alert(packet: str) -> Draft:
+        publish = WarningAlert(alert_type="disk", message="x", dedup_key="db-1")
+        now_ms = epoch_ms(SystemClock().now())
+        return compose(Kind.ALERT_WARNING, publish, now_ms=now_ms, lifetime_s=60, packet=packet)
+
+    first = alert("first")
+    known = await planner.look_up([first])
+    rows = planner.first_rows(first, known)
+    record = NewRecord(first.notification, rows, dedup_key=first.dedup_key, alert=AlertState.OPEN)
+    assert (await ledger.accept(record))[0] is Verdict.ACCEPTED
+    for number in range(5):
+        assert not (await planner.look_up([alert(f"again-{number}")])).limits
+    assert await turns(planner, [draft("other", category=None)]) == [0]
+    await ledger.resolve(first.notification.id)
+    assert len((await planner.look_up([alert("new")])).limits) == 1
 
 
 async def folded(store: Store, planner: Planner, one: Draft, **said: Any) -> Delivery:

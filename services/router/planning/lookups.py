@@ -6,7 +6,7 @@ nothing: it is a function of what is ``Known``.
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from types import MappingProxyType
@@ -62,6 +62,8 @@ class Counting(NamedTuple):
     then: Then
     rule: str
 
+
+OpenAlerts = Callable[[Collection[str]], Awaitable[frozenset[str]]]
 
 # A notification, its name, and those whom it may be told.
 Named = tuple[Notification, str, Sequence[str]]
@@ -170,6 +172,7 @@ class Lookups:
         push_hold_s: how long a push waits for somebody who is looking; 0 holds none back.
         suppressions: the lists that channels ask before a send, for warnings at acceptance.
         windows: counts throttles; None counts none.
+        open_alerts: tells of which dedup keys an alert is open; None where nobody knows.
         daily_limit: how many notifications a person hears within a day; 0 is no limit.
         quiet_hours: of everybody whom nobody else says any for.
         release_within_s: what quiet time has held leaves spread over so long.
@@ -187,6 +190,7 @@ class Lookups:
         push_hold_s: float = 0,
         suppressions: Mapping[Channel, Suppressions] = MappingProxyType({}),
         windows: Windows | None = None,
+        open_alerts: OpenAlerts | None = None,
         daily_limit: int = 0,
         quiet_hours: QuietHours | None = None,
         release_within_s: float = 0,
@@ -200,6 +204,7 @@ class Lookups:
         self._push_hold_ms = round(push_hold_s * 1000)
         self._suppressions = suppressions
         self._windows = windows
+        self._open_alerts = open_alerts
         self._daily_limit = daily_limit
         self._quiet_hours = quiet_hours
         self._lately = Lately()
@@ -218,17 +223,25 @@ class Lookups:
         notifications = [draft.notification for draft in drafts]
         contents = [delivery.content for draft in drafts for delivery in draft.direct if delivery.content is not None]
         categories = {content.category for content in contents if content.category is not None}
-        known, empty_groups, unwanted, counted = await asyncio.gather(
+        known, empty_groups, unwanted, counted, repeated = await asyncio.gather(
             self._look_up(alert_types, user_ids, notifications, categories),
             self.directory.empty_groups(sorted(groups)),
             listed(self._suppressions, addresses),
             self._foreseen(drafts),
+            self._repeated({draft.dedup_key for draft in drafts if draft.dedup_key}),
         )
         if groups or addresses:
             known = replace(known, empty_groups=empty_groups, unwanted=unwanted)
         if self._windows is not None:
             self._lately.learn(known)
-        return await self._counted(known, _named(drafts, known), counted)
+        # A duplicate is told to nobody.
+        new = [draft for draft in drafts if draft.dedup_key not in repeated] if repeated else drafts
+        return await self._counted(known, _named(new, known), counted)
+
+    async def _repeated(self, dedup_keys: Collection[str]) -> frozenset[str]:
+        if not dedup_keys or self._windows is None or self._open_alerts is None:
+            return frozenset()
+        return await self._open_alerts(dedup_keys)
 
     async def _foreseen(self, drafts: Sequence[Draft]) -> dict[Ask, Counted]:
         """Count beside the look-up what the categories of a moment ago count, which saves waiting for the store twice.
