@@ -1,11 +1,13 @@
 """What planning counts and folds in a real store."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from services.router.intake.warnings import foreseen
 from services.router.payloads.notifications import RealtimeUser, WarningAlert
 from services.router.planning.compose import Draft, compose
 from services.router.planning.digesting import Digesting
@@ -133,3 +135,15 @@ async def test_a_push_for_one_platform_shares_no_digest_with_another_ones(opened
     assert of_android.digest not in (None, of_ios.digest)
     record = f"{Keys().shard_of(of_ios.digest)}:n:{of_ios.digest}"
     assert b'"only_push":"ios"' in await opened.command("HGET", record, "d:close:0")
+
+
+async def test_a_receipt_says_what_expires_before_quiet_time_ends(opened: Store) -> None:
+    later = SystemClock().now() + timedelta(hours=1)
+    await Directory(opened, Keys(), SystemClock()).put(Person(user_id="ada", snooze_until=later))
+    planner = a_planner(opened)
+    one = draft("soon", category=None, channels=["email"], priority="high", ttl_s=60)
+    known = await planner.look_up([one])
+    rows = planner.first_rows(one, known)
+    publish = RealtimeUser(user_id="ada", message="x")
+    (warning,) = foreseen(publish, one, known, rows)
+    assert (warning.field, warning.problem) == ("channels", "email expired: expired (user:snooze)")

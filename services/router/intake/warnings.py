@@ -95,8 +95,9 @@ def _of_addresses(publish: Publish, draft: Draft, known: Known) -> Iterator[Fiel
 
 def _of_stages(rows: Sequence[NewRow]) -> Iterator[FieldProblem]:
     for new in rows:
-        if new.state is State.SUPPRESSED and isinstance(new.row, Delivery) and new.reason not in _NOT_TOLD:
-            yield FieldProblem("channels", f"{new.row.channel} suppressed: {new.reason} ({new.row.rule})")
+        if new.state.is_end and isinstance(new.row, Delivery) and new.reason not in _NOT_TOLD:
+            # What would expire before the end of quiet hours has expired now.
+            yield FieldProblem("channels", f"{new.row.channel} {new.state}: {new.reason} ({new.row.rule})")
 
 
 def _of_alert(rows: Sequence[NewRow]) -> Iterator[FieldProblem]:
