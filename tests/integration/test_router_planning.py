@@ -76,16 +76,18 @@ async def test_what_is_refused_for_its_key_takes_no_place(opened: Store) -> None
     assert await turns(planner, [draft("usable", data={})]) == [0]
 
 
+WARNING = WarningAlert(alert_type="disk", message="x", dedup_key="db-1", category="comments")
+
+
+def alert(packet: str) -> Draft:
+    now_ms = epoch_ms(SystemClock().now())
+    return compose(Kind.ALERT_WARNING, WARNING, now_ms=now_ms, lifetime_s=60, packet=packet)
+
+
 async def test_an_alert_that_repeats_an_open_one_is_not_counted(opened: Store) -> None:
     await Directory(opened, Keys(), SystemClock()).put(Person(user_id="ada", roles=("admin",)))
     ledger = Ledger(opened, Keys())
     planner = a_planner(opened, daily_limit=2, open_alerts=ledger.open_alerts)
-
-    def alert(packet: str) -> Draft:
-        publish = WarningAlert(alert_type="disk", message="x", dedup_key="db-1")
-        now_ms = epoch_ms(SystemClock().now())
-        return compose(Kind.ALERT_WARNING, publish, now_ms=now_ms, lifetime_s=60, packet=packet)
-
     first = alert("first")
     known = await planner.look_up([first])
     rows = planner.first_rows(first, known)
@@ -147,3 +149,20 @@ async def test_a_receipt_says_what_expires_before_quiet_time_ends(opened: Store)
     publish = RealtimeUser(user_id="ada", message="x")
     (warning,) = foreseen(publish, one, known, rows)
     assert (warning.field, warning.problem) == ("channels", "email expired: expired (user:snooze)")
+
+
+async def test_a_receipt_says_once_that_a_warning_is_throttled_for_those_on_call(opened: Store) -> None:
+    directory = Directory(opened, Keys(), SystemClock())
+    for name in ("ada", "ben"):
+        await directory.put(Person(user_id=name, roles=("admin",)))
+    await category(opened, throttle={"limit": 1, "per": "1h"})
+    planner = a_planner(opened)
+    warnings = []
+    for packet in ("first", "second"):
+        one = alert(packet)
+        known = await planner.look_up([one])
+        warnings.append([each.problem for each in foreseen(WARNING, one, known, planner.first_rows(one, known))])
+    before, after = warnings
+    assert before == []
+    assert after.count("realtime suppressed: throttled (category:comments)") == 1
+    assert len(after) == len(set(after))

@@ -44,8 +44,9 @@ def foreseen(publish: Publish, draft: Draft, known: Known, rows: Sequence[NewRow
         found += _of_addresses(publish, draft, known)
     if draft.alert_type is not None:
         found += _of_alert(rows)
-    if isinstance(draft.audience, People):
-        found += _of_stages(rows)
+    if isinstance(draft.audience, People) or draft.alert_type is not None:
+        # Of several people on call, each row says the same.
+        found += dict.fromkeys(_of_stages(rows))
     more = len(found) - PROBLEMS_SHOWN
     return [*found[:PROBLEMS_SHOWN], FieldProblem("", f"and {more} more")] if more > 0 else found
 
