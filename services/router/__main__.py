@@ -62,6 +62,7 @@ async def route(context: Context[RouterSettings]) -> None:
         push_hold_s=settings.router_push_hold_s,
         suppressions=lists,
         windows=Windows(context.store),
+        open_alerts=context.ledger.open_alerts,
         daily_limit=settings.router_person_daily_limit,
         quiet_hours=settings.router_quiet_hours,
         release_within_s=settings.router_release_within_s,

@@ -100,6 +100,10 @@ class Members:
 _OF_ONE_USER = frozenset(Platform) - {Platform.NTFY}
 
 
+class TooManyCategories(Exception):
+    """A record would choose something for more categories than it may."""
+
+
 class Directory:
     """The directory on one store.
 
@@ -148,6 +152,9 @@ class Directory:
 
         Args:
             change: of a ``Person`` the fields that were set when it was made.
+
+        Raises:
+            TooManyCategories: with what the record says already. Nothing is changed.
         """
         if isinstance(change, Person):
             change = PersonChange.of(change)
@@ -392,6 +399,9 @@ def _with_patch(before: Mapping[str, Any], change: PersonChange, now: str) -> Ma
         ]
     after = merged(before, patch)
     if _parse_person(_dump(after)) is None:
+        if before and _parse_person(_dump(before)) is not None:
+            # Both are sound: only their categories add up.
+            raise TooManyCategories
         # What stood there was damaged; the write is sound.
         after = merged({}, patch)
     return after

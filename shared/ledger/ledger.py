@@ -30,7 +30,7 @@ from shared.core.errors import PROVIDER_AWAY, AttemptOutcome, Reason
 from shared.core.model import Channel, Notification, Priority, Row, State
 from shared.core.topics import PLAIN_PUBLISHER
 from shared.ledger.rows import ATTEMPTS_KEPT, attempt_text, is_readable, letter_of, spec_field, state_of, told_as
-from shared.store.keys import IDEMPOTENCY_WINDOW_S, PACKET_WINDOW_S, SHARDS, Keys, shard_of_id
+from shared.store.keys import IDEMPOTENCY_WINDOW_S, PACKET_WINDOW_S, SHARDS, Keys, shard_of_id, shard_of_key
 from shared.store.replies import object_or_none, pairs, read_object
 from shared.store.store import Store, each, load_script
 
@@ -807,6 +807,15 @@ class Ledger:
         asked = [self.store.submit("HMGET", key, "alert", "cancelled") for key in keys if key is not None]
         found = iter(await each(asked))
         return [None if key is None else _alert_of(next(found)) for key in keys]
+
+    async def open_alerts(self, dedup_keys: Collection[str]) -> frozenset[str]:
+        """Return those dedup keys under which an alert stands that is not resolved: the next one is a duplicate."""
+        keys = list(dedup_keys)
+        asked = [self.store.submit("GET", f"{self.keys.shard(shard_of_key(key))}:alert:{key}") for key in keys]
+        ids = [found.decode() if isinstance(found, bytes) else "" for found in await each(asked)]
+        states = await self.alert_states(ids)
+        over = (None, AlertState.RESOLVED)
+        return frozenset(key for key, state in zip(keys, states, strict=True) if state not in over)
 
     async def alert_answers(self, alert_ids: Sequence[str]) -> list[AlertAnswer | None]:
         """Tell where alerts stand and who took them, in their order; None as for ``alert_states``."""

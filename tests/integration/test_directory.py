@@ -10,10 +10,10 @@ import pytest
 import pytest_asyncio
 
 from shared.core.model import Channel, Platform
-from shared.directory.directory import Directory, Members
+from shared.directory.directory import Directory, Members, TooManyCategories
 from shared.directory.people import MobileDevice, OnCall, OwnChoices, Person
 from shared.directory.person_change import PersonChange
-from shared.directory.preferences import Preferences
+from shared.directory.preferences import CATEGORIES, Preferences
 from shared.store.keys import Keys
 from shared.store.store import Store
 from tests.conftest import EmptyStore
@@ -364,3 +364,18 @@ async def test_a_write_keeps_what_only_a_newer_version_knows(directory: Director
     await directory.put(person(name="Ann", preferences={"sms": True}))
     record = json.loads(await opened.command("GET", key))
     assert (record["shoe_size"], record["preferences"]) == (44, {"letters": True, "sms": True})
+
+
+async def test_categories_that_add_up_to_too_many_are_refused_and_erase_nothing(directory: Directory) -> None:
+    await directory.put(person(email="user@example.com", groups=["staff"]))
+
+    def choices(name: str) -> PersonChange:
+        categories = {f"{name}-{number}": {"email": False} for number in range(CATEGORIES - 50)}
+        return PersonChange.read({"user_id": "user123", "preferences": {"categories": categories}})
+
+    await directory.put(choices("first"))
+    with pytest.raises(TooManyCategories):
+        await directory.put(choices("second"))
+    found = (await directory.people(["user123"]))["user123"]
+    assert (found.email, found.groups) == ("user@example.com", ("staff",))
+    assert set(found.preferences.categories) == set(choices("first").patch["preferences"]["categories"])

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from services.router.planning.tasks import Fold, Recheck, Task
 from shared.core.errors import Reason
 from shared.core.model import Channel, Content, Delivery, EmailAddress, Notification, Priority, State
 from shared.ledger import ledger as module
@@ -550,6 +551,33 @@ async def test_an_alert_that_tells_nobody_any_more_does_not_swallow_the_next_one
     # From now on that one is the open alert.
     again = record(row(), alert=AlertState.OPEN, dedup="db|disk")
     assert await ledger.accept(again) == (Verdict.DUPLICATE, following.notification.id)
+
+
+@pytest.mark.parametrize(
+    "waits",
+    [
+        Recheck(user_id="ada", channel=Channel.EMAIL, lifetime_ms=1000),
+        Fold(user_id="ada", channel=Channel.EMAIL, lifetime_ms=1000),
+    ],
+)
+async def test_an_alert_that_is_held_or_folded_for_somebody_is_still_open(
+    ledger: Ledger, waits: Recheck | Fold
+) -> None:
+    name = "held" if isinstance(waits, Recheck) else "fold"
+    due_ms = now_ms() + 3_600_000
+    task = Task(key=f"{name}:email:ada", priority=Priority.HIGH, due_ms=due_ms, expires_ms=2 * due_ms, what=waits)
+    first = record(NewRow(task), alert=AlertState.OPEN, dedup="db|disk")
+    await ledger.accept(first)
+    again = record(row(), alert=AlertState.OPEN, dedup="db|disk")
+    assert await ledger.accept(again) == (Verdict.DUPLICATE, first.notification.id)
+
+
+async def test_an_alert_that_stands_in_somebodys_digest_is_still_open(ledger: Ledger) -> None:
+    digested = NewRow(row().row, State.SUPPRESSED, Reason.DIGESTED)
+    first = record(digested, alert=AlertState.OPEN, dedup="db|disk")
+    await ledger.accept(first)
+    again = record(row(), alert=AlertState.OPEN, dedup="db|disk")
+    assert await ledger.accept(again) == (Verdict.DUPLICATE, first.notification.id)
 
 
 async def test_an_alert_that_was_told_or_acknowledged_is_still_open(ledger: Ledger) -> None:

@@ -43,8 +43,6 @@ UNITS_MS = {"m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS}
 # What its publisher gave no deadline waits so long at most.
 HELD_MOST_MS = 31 * DAY_MS
 
-FOREVER_MS = 2**53
-
 # The clocks are read from some days before the beginning on, and some days longer than the end.
 DAYS_BEFORE, DAYS_AFTER = 4, 10
 
@@ -309,7 +307,7 @@ class Reckoning:
         stops: tuple[str, int | None] | None = None
         if category is not None and (spec := category.get("throttle")):
             throttle = self.throttles[user, publish.category or "", publish.tenant or "", _key(publish, spec)]
-            until_ms = (publish.deadline_ms or FOREVER_MS) if spec["then"] == "hold" else 0
+            until_ms = (publish.deadline_ms or now_ms + HELD_MOST_MS) if spec["then"] == "hold" else 0
             at_ms = throttle.ask(
                 now_ms, spec["limit"], length_ms(spec["per"]), reserves_until_ms=until_ms, always=always
             )  # fmt: skip
@@ -340,6 +338,9 @@ class Reckoning:
             silent = quiet_ms is not None or limit is not None
             self.outcome.hear(Heard(user, channel, (publish.label,), now_ms, silent=silent, live=live))
             return
+        if limit == ("hold", None):
+            self._ends(sent, user, channel, "throttled", now_ms, planned=True)
+            return
         if limit is not None and limit[0] == "fold":
             spec = (category or {}).get("digest") or {"window": (category or {})["throttle"]["per"]}
             self._fold(sent, user, channel, spec, category, now_ms, throttled=True)
@@ -356,7 +357,7 @@ class Reckoning:
         self, sent: Sent, user: str, channel: str, release_ms: int, now_ms: int, *, spread: bool, again: bool = False
     ) -> None:
         publish = sent.publish
-        if release_ms >= (publish.deadline_ms or publish.at_ms + HELD_MOST_MS):
+        if release_ms >= (publish.deadline_ms or max(publish.at_ms, publish.send_at_ms) + HELD_MOST_MS):
             self._ends(sent, user, channel, "expired", now_ms, planned=not again, spread=again)
             return
         key = publish.label, user, channel

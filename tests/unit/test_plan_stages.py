@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 
 from services.router.planning.compose import Draft
-from services.router.planning.facts import NO_FACTS, Facts, Limit, Then
+from services.router.planning.facts import NO_FACTS, Facts, Limit, Quiet, Then
 from services.router.planning.lookups import Known
 from services.router.planning.person import plan_person
-from services.router.planning.stages import KEEP, Candidate, Decision, Hold, Stage, Suppress, decide
-from services.router.planning.tasks import People
+from services.router.planning.stages import HELD_MOST_MS, KEEP, Candidate, Decision, Hold, Stage, Suppress, decide
+from services.router.planning.tasks import People, Recheck, Task
 from shared.core.errors import Reason
-from shared.core.model import Channel, Content, Delivery, EmailAddress, Notification, Platform, Priority
+from shared.core.model import Channel, Content, Delivery, EmailAddress, Notification, Platform, Priority, State
 from shared.core.topics import Kind
 from shared.directory.people import Person
 from shared.ledger.ledger import NewRow
@@ -168,3 +168,23 @@ def test_what_the_days_limit_refuses_is_not_heard_later_either(then: Then) -> No
 
     assert {new.reason for new in rows} == {Reason.THROTTLED}
     assert set(rules(rows).values()) == {"category:likes" if then == "drop" else "system:daily_limit"}
+
+
+def test_what_was_scheduled_long_ago_waits_as_long_as_what_is_new() -> None:
+    ada = Person.model_validate({"user_id": "ada", **EVERYTHING})
+    due_ms = ACCEPTED_MS + 2 * HELD_MOST_MS
+    hour_ms = 3_600_000
+
+    def planned(since_ms: int, until_ms: int) -> NewRow:
+        quiet = Facts(quiet=Quiet(until_ms, "user:quiet_hours"))
+        (row,) = plan_person(
+            notification(Priority.NORMAL, (Channel.PUSH,)), "ada", ada, TO_ADA, due_ms + hour_ms,
+            facts=quiet, lifetime_ms=hour_ms, since_ms=since_ms,
+        )  # fmt: skip
+        return row
+
+    held = planned(due_ms, due_ms + hour_ms)
+    assert isinstance(held.row, Task)
+    assert isinstance(held.row.what, Recheck)
+    assert held.row.what.since_ms == due_ms
+    assert planned(due_ms, due_ms + HELD_MOST_MS).state is State.EXPIRED

@@ -17,9 +17,10 @@ from shared.core.model import Channel, State
 from shared.core.topics import PLAIN_PUBLISHER, Topics
 from shared.directory.catalogue import Catalogues
 from shared.directory.categories import NamedCategory
-from shared.directory.directory import Directory
+from shared.directory.directory import Directory, TooManyCategories
 from shared.directory.people import OnCall
 from shared.directory.person_change import PersonChange
+from shared.directory.preferences import CATEGORIES
 from shared.directory.publishers import KeyInUse, NamedPublisher, Publisher, Publishers
 from shared.directory.suppression import Cause, Suppressions, digest
 from shared.directory.tenants import NamedTenant
@@ -129,9 +130,7 @@ class Actions:
     async def _put(self, record: DirectoryRecord) -> None:
         match record:
             case PersonChange():
-                await self._directory.put(record)
-                if not record.patch.keys().isdisjoint(_QUIET_FIELDS):
-                    await self._held.release(record.user_id)
+                await self._put_person(record)
             case OnCall():
                 await self._directory.put_oncall(record.alert_type, record)
             case NamedPublisher():
@@ -151,6 +150,15 @@ class Actions:
                 await self._catalogues.delete_category(publish.category)
             case control.DeleteTenant():
                 await self._catalogues.delete_tenant(publish.tenant)
+
+    async def _put_person(self, change: PersonChange) -> None:
+        try:
+            await self._directory.put(change)
+        except TooManyCategories:
+            problem = f"too many: at most {CATEGORIES}, with those that are there"
+            raise invalid_payload((FieldProblem("preferences.categories", problem),)) from None
+        if not change.patch.keys().isdisjoint(_QUIET_FIELDS):
+            await self._held.release(change.user_id)
 
     async def _put_publisher(self, publish: NamedPublisher) -> None:
         try:

@@ -44,8 +44,9 @@ def foreseen(publish: Publish, draft: Draft, known: Known, rows: Sequence[NewRow
         found += _of_addresses(publish, draft, known)
     if draft.alert_type is not None:
         found += _of_alert(rows)
-    if isinstance(draft.audience, People):
-        found += _of_stages(rows)
+    if isinstance(draft.audience, People) or draft.alert_type is not None:
+        # Of several people on call, each row says the same.
+        found += dict.fromkeys(_of_stages(rows))
     more = len(found) - PROBLEMS_SHOWN
     return [*found[:PROBLEMS_SHOWN], FieldProblem("", f"and {more} more")] if more > 0 else found
 
@@ -95,8 +96,9 @@ def _of_addresses(publish: Publish, draft: Draft, known: Known) -> Iterator[Fiel
 
 def _of_stages(rows: Sequence[NewRow]) -> Iterator[FieldProblem]:
     for new in rows:
-        if new.state is State.SUPPRESSED and isinstance(new.row, Delivery) and new.reason not in _NOT_TOLD:
-            yield FieldProblem("channels", f"{new.row.channel} suppressed: {new.reason} ({new.row.rule})")
+        if new.state.is_end and isinstance(new.row, Delivery) and new.reason not in _NOT_TOLD:
+            # What would expire before the end of quiet hours has expired now.
+            yield FieldProblem("channels", f"{new.row.channel} {new.state}: {new.reason} ({new.row.rule})")
 
 
 def _of_alert(rows: Sequence[NewRow]) -> Iterator[FieldProblem]:

@@ -92,7 +92,9 @@ class Digesting:
         known = await self.planner.lookups.of_people(digest, [what.user_id], counts=False)
         known = replace(known, now_ms=max(known.now_ms, task.due_ms))
         content = self._content(digest, what, known, items, count)
-        as_fold = Fold(user_id=what.user_id, channel=what.channel, lifetime_ms=what.lifetime_ms)
+        as_fold = Fold(
+            user_id=what.user_id, channel=what.channel, lifetime_ms=what.lifetime_ms, only_push=what.only_push
+        )
         rows = self.planner.channel_rows(
             digest, as_fold, known, of_digest(self.planner.stages), texts=lambda _channel, _person: content
         )
@@ -141,7 +143,9 @@ class Digesting:
 
 def group_of(notification: Notification, what: Fold) -> str:
     """Name what shares one digest."""
-    names = (what.user_id, notification.tenant or "", notification.content.category or "", what.channel, what.key)
+    # What is for the devices of one platform is told on no other.
+    channel = what.channel if what.only_push is None else f"{what.channel}/{what.only_push}"
+    names = (what.user_id, notification.tenant or "", notification.content.category or "", channel, what.key)
     return "\n".join(names)
 
 
@@ -174,7 +178,11 @@ def opening_of(
         tenant=notification.tenant,
     )
     close = CloseDigest(
-        user_id=what.user_id, channel=what.channel, lifetime_ms=what.lifetime_ms, template=spec.template
+        user_id=what.user_id,
+        channel=what.channel,
+        lifetime_ms=what.lifetime_ms,
+        template=spec.template,
+        only_push=what.only_push,
     )
     latest_ms = max(ends_ms or 0, known.now_ms + (at_most_ms or window_ms or 0))
     row = _close_row(digest, close, 0, latest_ms + TASK_LIFETIME_MS)

@@ -103,3 +103,14 @@ def value_at(data: Mapping[str, Any], field: str | None) -> str:
     if not isinstance(found, str | int | float) or len(str(found)) > VALUE_CHARS:
         raise UnusableKey(field)
     return str(found)
+
+
+def unusable_key(data: Mapping[str, Any], category: KnownCategory) -> str | None:
+    """Name the field by which a category counts or puts together what the data says nothing usable in."""
+    for asks in (category.record.throttle, category.record.digest):
+        if asks is not None:
+            try:
+                value_at(data, asks.key)
+            except UnusableKey as error:
+                return str(error)
+    return None

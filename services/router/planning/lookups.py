@@ -6,7 +6,7 @@ nothing: it is a function of what is ``Known``.
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from types import MappingProxyType
@@ -14,8 +14,18 @@ from typing import NamedTuple
 
 from services.router.alerts.oncall import Chain, Group, User, escalation, on_call
 from services.router.planning.compose import Draft
-from services.router.planning.facts import NO_FACTS, Facts, Limit, Quiet, Then, UnusableKey, priority_in, value_at
-from services.router.planning.stages import MAY_WAIT
+from services.router.planning.facts import (
+    NO_FACTS,
+    Facts,
+    Limit,
+    Quiet,
+    Then,
+    UnusableKey,
+    priority_in,
+    unusable_key,
+    value_at,
+)
+from services.router.planning.stages import HELD_MOST_MS, MAY_WAIT
 from services.router.planning.tasks import Crowd, People
 from shared.core.clock import Clock, epoch_ms, from_epoch_ms
 from shared.core.durations import milliseconds
@@ -52,6 +62,8 @@ class Counting(NamedTuple):
     then: Then
     rule: str
 
+
+OpenAlerts = Callable[[Collection[str]], Awaitable[frozenset[str]]]
 
 # By whose rules somebody is quiet.
 SNOOZED, OWN_QUIET, SYSTEM_QUIET = "user:snooze", "user:quiet_hours", "system:quiet_hours"
@@ -168,6 +180,7 @@ class Lookups:
         push_hold_s: how long a push waits for somebody who is looking; 0 holds none back.
         suppressions: the lists that channels ask before a send, for warnings at acceptance.
         windows: counts throttles; None counts none.
+        open_alerts: tells of which dedup keys an alert is open; None where nobody knows.
         daily_limit: how many notifications a person hears within a day; 0 is no limit.
         quiet_hours: of everybody whom nobody else says any for.
         release_within_s: what quiet time has held leaves spread over so long.
@@ -185,6 +198,7 @@ class Lookups:
         push_hold_s: float = 0,
         suppressions: Mapping[Channel, Suppressions] = MappingProxyType({}),
         windows: Windows | None = None,
+        open_alerts: OpenAlerts | None = None,
         daily_limit: int = 0,
         quiet_hours: QuietHours | None = None,
         release_within_s: float = 0,
@@ -198,6 +212,7 @@ class Lookups:
         self._push_hold_ms = round(push_hold_s * 1000)
         self._suppressions = suppressions
         self._windows = windows
+        self._open_alerts = open_alerts
         self._daily_limit = daily_limit
         self._quiet_hours = quiet_hours
         self._lately = Lately()
@@ -216,17 +231,25 @@ class Lookups:
         notifications = [draft.notification for draft in drafts]
         contents = [delivery.content for draft in drafts for delivery in draft.direct if delivery.content is not None]
         categories = {content.category for content in contents if content.category is not None}
-        known, empty_groups, unwanted, counted = await asyncio.gather(
+        known, empty_groups, unwanted, counted, repeated = await asyncio.gather(
             self._look_up(alert_types, user_ids, notifications, categories),
             self.directory.empty_groups(sorted(groups)),
             listed(self._suppressions, addresses),
             self._foreseen(drafts),
+            self._repeated({draft.dedup_key for draft in drafts if draft.dedup_key}),
         )
         if groups or addresses:
             known = replace(known, empty_groups=empty_groups, unwanted=unwanted)
         if self._windows is not None:
             self._lately.learn(known)
-        return await self._counted(known, _named(drafts, known), counted)
+        # A duplicate is told to nobody.
+        new = [draft for draft in drafts if draft.dedup_key not in repeated] if repeated else drafts
+        return await self._counted(known, _named(new, known), counted)
+
+    async def _repeated(self, dedup_keys: Collection[str]) -> frozenset[str]:
+        if not dedup_keys or self._windows is None or self._open_alerts is None:
+            return frozenset()
+        return await self._open_alerts(dedup_keys)
 
     async def _foreseen(self, drafts: Sequence[Draft]) -> dict[Ask, Counted]:
         """Count beside the look-up what the categories of a moment ago count, which saves waiting for the store twice.
@@ -351,6 +374,7 @@ class Lookups:
             value = ""
         key = f"{self._keys.user(user_id)}:throttle:{_digest_of(category.name, notification.tenant or '', value)}"
         deadline_ms = notification.deadline_ms
+        within_ms = HELD_MOST_MS if deadline_ms is None else max(0, deadline_ms - known.now_ms)
         ask = Ask(
             key,
             name,
@@ -358,8 +382,8 @@ class Lookups:
             milliseconds(throttle.per),
             "reserve" if throttle.then == "hold" else "refuse",
             always=_is_critical(notification, category),
-            # What expires before its turn takes no place.
-            within_ms=max(0, deadline_ms - known.now_ms) if deadline_ms and throttle.then == "hold" else None,
+            # What expires before its turn takes no place, or a burst would keep out all that come later.
+            within_ms=within_ms if throttle.then == "hold" else None,
         )
         return Counting(notification.id, user_id, ask, throttle.then, category.rule("throttle"))
 
@@ -406,12 +430,18 @@ def _digest_of(*parts: str) -> str:
 
 
 def _named(drafts: Sequence[Draft], known: Known) -> list[Named]:
-    """Give each draft a name that the same publish has again when it is sent again."""
+    """Give each draft that may be accepted a name that the same publish has again when it is sent again."""
     return [
         (one.notification, one.idempotency_key or one.packet or one.notification.id, _recipients(one, known))
         for one in drafts
-        if not one.send_at_ms
+        if not one.send_at_ms and not _is_refused(one.notification, known)
     ]
+
+
+def _is_refused(notification: Notification, known: Known) -> bool:
+    """Tell whether a notification's category refuses it, as ``Planner.settled`` does: then nobody hears it."""
+    category = known.category(notification)
+    return category is not None and unusable_key(notification.content.data, category) is not None
 
 
 def _recipients(draft: Draft, known: Known) -> Sequence[str]:

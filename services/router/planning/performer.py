@@ -80,7 +80,7 @@ class Performer:
             case Plan():
                 rows = await self._planner.rows_now(notification, what, task.expires_ms, task.due_ms)
             case FanOut():
-                rows = await self._planner.fan_out(notification, what, task.expires_ms)
+                rows = await self._planner.fan_out(notification, what, task.expires_ms, task.due_ms)
             case Escalation():
                 chain = await self._chain_of(notification) if what.steps is None else None
                 rows = await self._planner.escalate(notification, what, chain)

@@ -10,6 +10,7 @@ from hashlib import blake2b
 from services.router.planning.facts import NO_FACTS, Facts
 from services.router.planning.stages import (
     ALL_CHANNELS,
+    HELD_MOST_MS,
     STAGES,
     Candidate,
     Decision,
@@ -33,9 +34,6 @@ from shared.ledger.ledger import NO_POLICY, NewRow
 Texts = Callable[[Channel, Person], Content | None]
 """Says what a channel says to somebody in place of the notification's own content; None for nothing else."""
 
-# A notification without a deadline waits so long at most: somebody may be away for good.
-HELD_MOST_MS = 31 * 24 * 3600 * 1000
-
 _ANYBODY = People(user_ids=())
 
 
@@ -51,6 +49,7 @@ def plan_person(
     facts: Facts = NO_FACTS,
     stages: Sequence[Stage] = STAGES,
     lifetime_ms: int | None = None,
+    since_ms: int = 0,
     released_ms: int = 0,
 ) -> list[NewRow]:
     """Decide the deliveries to one person.
@@ -62,10 +61,11 @@ def plan_person(
         facts: what was looked up about the person beside the record.
         stages: what decides about each channel.
         lifetime_ms: how long a delivery without a deadline of its own is tried; None where nothing can be held.
+        since_ms: when the notification was to be sent; 0 is when it was accepted.
         released_ms: when it was held until; nothing is sent any more that the person has read meanwhile. 0 for what was
             not held.
     """
-    writer = _Writer(notification, user_id, audience, expires_ms, facts, released_ms=released_ms)
+    writer = _Writer(notification, user_id, audience, expires_ms, facts, since_ms=since_ms, released_ms=released_ms)
     if person is None:
         # Of somebody who has left meanwhile the one channel that was held.
         channel = channels[0] if channels is not None and len(channels) == 1 else Channel.REALTIME
@@ -130,12 +130,14 @@ class _Writer:
         expires_ms: int,
         facts: Facts,
         *,
+        since_ms: int = 0,
         released_ms: int = 0,
     ) -> None:
         self._notification = notification
         self._user_id = user_id
         self._audience = audience
         self._expires_ms = expires_ms
+        self._since_ms = since_ms
         self._released_ms = released_ms
         self._policy = facts.category.record.policy if facts.category is not None else NO_POLICY
         self._required = True if self._policy == "required" else None
@@ -152,7 +154,8 @@ class _Writer:
         return self._ended(channel, State.SUPPRESSED, why.reason, why)
 
     def held(self, channel: Channel, hold: Hold, lifetime_ms: int) -> NewRow:
-        deadline_ms = self._notification.deadline_ms or self._notification.accepted_ms + HELD_MOST_MS
+        since_ms = self._since_ms or self._notification.accepted_ms
+        deadline_ms = self._notification.deadline_ms or since_ms + HELD_MOST_MS
         if hold.until_ms >= deadline_ms:
             # Now, and not at the deadline: there is nothing more to wait for.
             return self._ended(channel, State.EXPIRED, Reason.EXPIRED, hold)
@@ -160,6 +163,7 @@ class _Writer:
             user_id=self._user_id,
             channel=channel,
             lifetime_ms=lifetime_ms,
+            since_ms=self._since_ms,
             only_push=self._audience.only_push,
             rule=hold.rule,
         )
@@ -170,6 +174,7 @@ class _Writer:
             user_id=self._user_id,
             channel=channel,
             lifetime_ms=lifetime_ms,
+            since_ms=self._since_ms,
             key=fold.key,
             throttled=fold.throttled,
             only_push=self._audience.only_push,

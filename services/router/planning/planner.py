@@ -10,7 +10,7 @@ from dataclasses import replace
 from services.router.alerts.oncall import Chain, Group, User
 from services.router.payloads.rejection import FieldProblem, invalid_payload
 from services.router.planning.compose import NO_TEMPLATES, Draft, Said
-from services.router.planning.facts import UnusableKey, priority_in, value_at
+from services.router.planning.facts import priority_in, unusable_key
 from services.router.planning.lookups import Known, Lookups, told
 from services.router.planning.person import Texts, crowd_channels, nobody, plan_feed, plan_person
 from services.router.planning.stages import STAGES, Stage, at_release
@@ -155,8 +155,12 @@ class Planner:
             return self._alert_rows(notification, alert_type, since_ms, expires_ms, known)
         if isinstance(audience, Crowd):
             return self._crowd_rows(notification, audience, expires_ms, known)
+        if audience is None:
+            return []
         lifetime_ms = expires_ms - max(notification.accepted_ms, due_ms or 0)
-        return self.people_rows(notification, audience, expires_ms, known, lifetime_ms=lifetime_ms) if audience else []
+        return self.people_rows(
+            notification, audience, expires_ms, known, lifetime_ms=lifetime_ms, since_ms=due_ms or 0
+        )
 
     def people_rows(
         self,
@@ -167,6 +171,7 @@ class Planner:
         channels: tuple[Channel, ...] | None = None,
         *,
         lifetime_ms: int | None = None,
+        since_ms: int = 0,
         stages: Sequence[Stage] | None = None,
         texts: Texts | None = None,
         released_ms: int = 0,
@@ -186,6 +191,7 @@ class Planner:
                 facts=known.facts(notification, user_id),
                 stages=stages or self.stages,
                 lifetime_ms=lifetime_ms,
+                since_ms=since_ms,
                 released_ms=released_ms,
             )
         return rows
@@ -224,6 +230,7 @@ class Planner:
             known,
             (what.channel,),
             lifetime_ms=what.lifetime_ms,
+            since_ms=what.since_ms,
             stages=stages,
             texts=texts,
             released_ms=known.now_ms if isinstance(what, Recheck) else 0,
@@ -250,7 +257,9 @@ class Planner:
         if notification.priority is not Priority.CRITICAL:
             # Warning and info alerts go to the same people, by preference, and need no answer.
             audience = People(user_ids=told((Group.ONCALL, Group.ADMINS), known, alert_type))
-            rows = self.people_rows(notification, audience, expires_ms, known, lifetime_ms=expires_ms - since_ms)
+            rows = self.people_rows(
+                notification, audience, expires_ms, known, lifetime_ms=expires_ms - since_ms, since_ms=since_ms
+            )
             return rows or [nobody(notification, expires_ms)]
         first = Escalation(alert_type=alert_type, since_ms=since_ms, lifetime_ms=expires_ms - since_ms, round=0)
         return self.escalation_rows(notification, first, known)
@@ -304,8 +313,12 @@ class Planner:
             rows.append(NewRow(task, needs={CHAIN: write_chain(chain)} if is_first else {}))
         return rows
 
-    async def fan_out(self, notification: Notification, page: FanOut, expires_ms: int) -> list[NewRow]:
-        """Plan one page of a crowd, and write down the page after it."""
+    async def fan_out(self, notification: Notification, page: FanOut, expires_ms: int, due_ms: int = 0) -> list[NewRow]:
+        """Plan one page of a crowd, and write down the page after it.
+
+        Args:
+            due_ms: when it was to be sent; 0 is when it was accepted.
+        """
         members = Members(page.members, page.group)
         user_ids = await self.lookups.directory.page(members, page.after, FAN_OUT_PAGE)
         known = await self.lookups.of_people(notification, user_ids)
@@ -314,8 +327,10 @@ class Planner:
         told_ids = tuple(
             user_id for user_id, person in known.people.items() if page.group is None or page.group in person.groups
         )
-        audience, lifetime_ms = People(user_ids=told_ids), expires_ms - notification.accepted_ms
-        planned = self.people_rows(notification, audience, expires_ms, known, channels, lifetime_ms=lifetime_ms)
+        audience, lifetime_ms = People(user_ids=told_ids), expires_ms - max(notification.accepted_ms, due_ms)
+        planned = self.people_rows(
+            notification, audience, expires_ms, known, channels, lifetime_ms=lifetime_ms, since_ms=due_ms
+        )
         # Of a crowd only what is sent is written down: a row for each person whom a broadcast does not reach would be
         # most of the ledger.
         rows = [new for new in planned if not new.state.is_end]
@@ -336,13 +351,10 @@ def _said_again(draft: Draft, said: Said) -> Draft:
 
 
 def _check_keys(notification: Notification, category: KnownCategory) -> None:
-    for asks in (category.record.throttle, category.record.digest):
-        if asks is not None:
-            try:
-                value_at(notification.content.data, asks.key)
-            except UnusableKey as error:
-                problem = f"must be a short text or a number: {category.name} goes by it"
-                raise invalid_payload((FieldProblem(str(error), problem),)) from None
+    field = unusable_key(notification.content.data, category)
+    if field is not None:
+        problem = f"must be a short text or a number: {category.name} goes by it"
+        raise invalid_payload((FieldProblem(field, problem),))
 
 
 def _settled(delivery: Delivery, notification: Notification, known: Known) -> Delivery:

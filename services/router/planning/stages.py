@@ -30,6 +30,9 @@ MAY_WAIT = frozenset({Priority.LOW, Priority.NORMAL})
 
 ALL_CHANNELS = tuple(Channel)
 
+# A notification without a deadline waits so long at most: somebody may be away for good.
+HELD_MOST_MS = 31 * 24 * 3600 * 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Keep:

@@ -98,6 +98,7 @@ class Recheck(_Frozen):
 
     Attributes:
         lifetime_ms: how long the delivery is tried from now on, where its publisher said no deadline.
+        since_ms: when the notification was to be sent; 0 is when it was accepted.
         only_push: as ``People`` has it.
         rule: who held it.
     """
@@ -106,6 +107,7 @@ class Recheck(_Frozen):
     user_id: str
     channel: Channel
     lifetime_ms: int
+    since_ms: int = 0
     only_push: Platform | None = None
     rule: str = ""
 
@@ -114,6 +116,7 @@ class Fold(_Frozen):
     """Put a channel of a person into a digest.
 
     Attributes:
+        since_ms: as ``Recheck`` has it.
         key: of the digest, beside person, category and channel.
         throttled: a throttle puts it there.
     """
@@ -122,6 +125,7 @@ class Fold(_Frozen):
     user_id: str
     channel: Channel
     lifetime_ms: int
+    since_ms: int = 0
     key: str = ""
     throttled: bool = False
     only_push: Platform | None = None
@@ -134,6 +138,7 @@ class CloseDigest(_Frozen):
     Attributes:
         template: None is a plain list.
         number: how often its end was looked at before.
+        only_push: as ``People`` has it.
     """
 
     do: Literal["close_digest"] = "close_digest"
@@ -142,6 +147,7 @@ class CloseDigest(_Frozen):
     lifetime_ms: int
     template: str | None = None
     number: int = 0
+    only_push: Platform | None = None
 
 
 # Under this name the record of an alert keeps the chain of its escalation, once for all its steps.

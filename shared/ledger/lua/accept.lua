@@ -27,8 +27,9 @@ if may_be_known then
 end
 
 -- Whether an alert is open and somebody has it or was told, or will be without waiting for an escalation. One that is
--- over, gone or reaches nobody must not keep the next one from telling. One that is planned for later covers others of
--- that kind. Repetitions come in numbers, so "told" is written down for the next one.
+-- over, gone or reaches nobody must not keep the next one from telling. What is held for somebody or folded into a digest
+-- reaches that person. One that is planned for later covers others of that kind. Repetitions come in numbers, so "told" is
+-- written down for the next one.
 local function covers(open_id, is_for_later)
   local found = read_fields(record_key(open_id), 'alert', 'cancelled', 'told')
   if not found or not found[1] or found[1] == 'resolved' or found[2] then
@@ -44,12 +45,14 @@ local function covers(open_id, is_for_later)
   local will_tell = false
   for key, row in pairs(rows) do
     if row.lane == 'router' then
-      will_tell = will_tell or (key == 'plan' and is_open(row) and (row.due <= now or is_for_later))
+      local is_planned = key == 'plan' and (row.due <= now or is_for_later)
+      local waits = string.match(key, '^held:') or string.match(key, '^fold[@:]')
+      will_tell = will_tell or ((is_planned or waits) and is_open(row))
     elseif row.state == 'd' then
       redis.call('HSET', record_key(open_id), 'told', 1)
       return true
     else
-      will_tell = will_tell or is_open(row)
+      will_tell = will_tell or is_open(row) or row.reason == 'digested'
     end
   end
   return will_tell
