@@ -7,6 +7,7 @@ import asyncio
 import json
 import random
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -38,7 +39,7 @@ _PER_SECOND = 100.0
 
 # What is killed, one after the other; what does not run is left out. Realtime is killed elsewhere: what it had written
 # into an inbox may end as cancelled afterwards.
-_TURNS = ("router", "store", "email", "broker", "router", "push", "store")
+_TURNS = ("router", "store", "email", "router", "broker", "push", "router")
 
 _MAILED = {"channels": {"email": True}}
 
@@ -116,6 +117,19 @@ def _channels(rig: Rig) -> list[str]:
     return [channel for channel in ("email", "push") if channel in rig.plan.services]
 
 
+def _note_taken_over(rig: Rig, evidence: Evidence) -> None:
+    """Say how many tasks were in the hands of killed routers."""
+    lapsed = Counter(
+        row.key.partition(":")[0].partition("@")[0]
+        for record in evidence.ledger.records.values()
+        for row in record.rows
+        if row.lane == "router" and any(attempt.reason == "lease_lapsed" for attempt in row.history)
+    )
+    if lapsed:
+        words = ", ".join(f"{times} {task}" for task, times in sorted(lapsed.items()))
+        rig.notes.append(f"taken over from routers: {words}")
+
+
 def _told(rig: Rig, evidence: Evidence, *sorts: str) -> list[Told]:
     return told(evidence, rig.traffic, sorts)
 
@@ -184,6 +198,7 @@ def _judge_holds(rig: Rig, evidence: Evidence, verdict: Verdict) -> Iterator[str
     held = [len(one.held_until(channel)) for one in every for channel in _channels(rig)]
     again = sum(times > 1 for times in held)
     rig.notes.append(f"{sum(map(bool, held)):,} of {len(held):,} held, {again:,} of them again")
+    _note_taken_over(rig, evidence)
     if not any(held):
         yield "nothing was held"
     if not any(one.ends for one in quiet.values()):
@@ -276,6 +291,7 @@ def _note_digests(rig: Rig, evidence: Evidence) -> None:
     items = [len(record.digest.members) for record in evidence.ledger.records.values() if record.digest is not None]
     left_out = sum(len(record.digest.left_out) for record in evidence.ledger.records.values() if record.digest)
     rig.notes.append(f"{sum(items):,} items in {len(items):,} digests, {left_out:,} of them cancelled")
+    _note_taken_over(rig, evidence)
 
 
 def _throttles(plan: Plan) -> dict[str, Throttled]:
