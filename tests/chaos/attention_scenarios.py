@@ -36,8 +36,8 @@ from tests.chaos.scenarios import CONCURRENCY, Scenario, judge_doubts, lose_brok
 from tests.chaos.traffic import ATTENTIVE
 
 _PER_SECOND = 100.0
-# Each is folded twice, for mail and push. A backlog would keep windows open for longer, and then what a killed router had
-# in hand comes back into the same digest, whether it is there already or not.
+# Each is folded twice, for mail and push. A backlog would keep digests open, and what a killed router had in hand would
+# come back into the same one, whether it is remembered or not.
 _FOLDED_PER_SECOND = 60.0
 
 # What is killed, one after the other; what does not run is left out. Realtime is killed elsewhere: what it had written
