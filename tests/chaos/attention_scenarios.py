@@ -15,7 +15,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from carillon.publisher import NotConnected, Publisher
+from carillon.publisher import NoReceipt, NotConnected, Publisher
 from tests.chaos.attention import (
     Quiet,
     Throttled,
@@ -43,6 +43,8 @@ _FOLDED_PER_SECOND = 60.0
 # What is killed, one after the other; what does not run is left out. Realtime is killed elsewhere: what it had written
 # into an inbox may end as cancelled afterwards.
 _TURNS = ("router", "store", "email", "router", "broker", "push", "router")
+
+_RECEIPT_WITHIN_S = 5.0
 
 _MAILED = {"channels": {"email": True}}
 
@@ -108,11 +110,21 @@ async def _write(rig: Rig, records: Mapping[str, Mapping[str, Any]]) -> None:
         try:
             async with Publisher(rig.stack.broker.url) as publisher, asyncio.TaskGroup() as group:
                 for topic, record in records.items():
-                    group.create_task(publisher.publish(topic, record, timeout_s=60), name=topic)
+                    group.create_task(_receipted(publisher, topic, record), name=topic)
         except NotConnected:
             await asyncio.sleep(0.1)
         else:
             return
+
+
+async def _receipted(publisher: Publisher, topic: str, record: Mapping[str, Any]) -> None:
+    """Publish until there is a receipt: a broker that has lost its state drops what comes before the routers are back."""
+    while True:
+        try:
+            await publisher.publish(topic, record, timeout_s=_RECEIPT_WITHIN_S)
+        except NoReceipt:
+            continue
+        return
 
 
 def _channels(rig: Rig) -> list[str]:
@@ -231,7 +243,7 @@ async def _deploy(rig: Rig) -> None:
     rig.note(_DEPLOY, "routers", begin)
 
 
-class _Receipted:
+class _Accepted:
     """Reads the publisher's journal as it grows."""
 
     def __init__(self, file: Path) -> None:
@@ -239,7 +251,7 @@ class _Receipted:
         self._read = 0
 
     def more(self) -> list[tuple[str, str]]:
-        """Return the keys and ids that were receipted since it was read last."""
+        """Return the keys and ids that were accepted since it was read last."""
         with self._file.open("rb") as file:
             file.seek(self._read)
             lines = file.read()
@@ -256,13 +268,13 @@ async def _cancel_some(rig: Rig) -> None:
         for number, publish in enumerate(rig.traffic)
         if publish.sort in _CERTAIN and number % _CANCELLED_ONE_IN == 0
     }
-    receipted, is_last = _Receipted(rig.folder / PUBLISHED), False
+    accepted, is_last = _Accepted(rig.folder / PUBLISHED), False
     draw = random.Random(rig.plan.seed)  # noqa: S311 - repeatable, and no secret
     waiting: list[tuple[float, str]] = []
     while not is_last or waiting:
         is_last = rig.publisher is None or not rig.publisher.alive
         now_s = time.monotonic()
-        waiting += [(now_s + draw.uniform(0, _CANCEL_WITHIN_S), one) for key, one in receipted.more() if key in chosen]
+        waiting += [(now_s + draw.uniform(0, _CANCEL_WITHIN_S), one) for key, one in accepted.more() if key in chosen]
         some = [one for due_s, one in waiting if due_s <= now_s]
         waiting = [one for one in waiting if one[0] > now_s]
         await _write(rig, {f"notifications/cancel/{notification_id}": {} for notification_id in some})
