@@ -9,6 +9,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import cycle
@@ -44,7 +45,7 @@ _FOLDED_PER_SECOND = 60.0
 # into an inbox may end as cancelled afterwards.
 _TURNS = ("router", "store", "email", "router", "broker", "push", "router")
 
-_RECEIPT_WITHIN_S = 5.0
+_RECEIPT_WITHIN_S, _TRIES = 5.0, 12
 
 _MAILED = {"channels": {"email": True}}
 
@@ -118,13 +119,16 @@ async def _write(rig: Rig, records: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 async def _receipted(publisher: Publisher, topic: str, record: Mapping[str, Any]) -> None:
-    """Publish until there is a receipt: a broker that has lost its state drops what comes before the routers are back."""
-    while True:
-        try:
+    """Publish until there is a receipt: a broker that has lost its state drops what comes before the routers are back.
+
+    Raises:
+        NoReceipt: not even after a long time.
+    """
+    for _ in range(_TRIES):
+        with suppress(NoReceipt):
             await publisher.publish(topic, record, timeout_s=_RECEIPT_WITHIN_S)
-        except NoReceipt:
-            continue
-        return
+            return
+    await publisher.publish(topic, record, timeout_s=_RECEIPT_WITHIN_S)
 
 
 def _channels(rig: Rig) -> list[str]:
