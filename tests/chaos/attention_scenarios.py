@@ -6,6 +6,7 @@ Each scenario has categories of its own, and people who hear of these alone (``t
 import asyncio
 import json
 import random
+import signal
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -43,7 +44,9 @@ _FOLDED_PER_SECOND = 60.0
 
 # What is killed, one after the other; what does not run is left out. Realtime is killed elsewhere: what it had written
 # into an inbox may end as cancelled afterwards.
-_TURNS = ("router", "store", "email", "router", "broker", "push", "router")
+_TURNS = ("router", "store", "email", "broker", "store", "push")
+
+_STORE_STOPPED_S = 0.2
 
 _RECEIPT_WITHIN_S, _TRIES = 5.0, 12
 
@@ -101,8 +104,23 @@ async def _kill_in_turn(rig: Rig, halfway: Callable[[Rig], Awaitable[None]] | No
                 await lose_broker(rig)
             case "store":
                 await rig.bounce("store", 0, rig.draw.uniform(0.2, 2.0))
+                # The routers work off what has waited, and have their hands full.
+                await asyncio.sleep(rig.draw.uniform(0.1, 0.5))
+                await _kill_unanswered(rig, rig.draw.randrange(rig.plan.processes))
             case service:
                 await rig.bounce(service, rig.draw.randrange(rig.plan.processes), rig.draw.uniform(0.0, 1.0))
+
+
+async def _kill_unanswered(rig: Rig, index: int) -> None:
+    """Kill a router that waits for the store, which then does what nobody is there to hear of."""
+    begin = time.time()
+    rig.send_signal("store", 0, signal.SIGSTOP)
+    await asyncio.sleep(_STORE_STOPPED_S)
+    await rig.stack.kill("router", index)
+    rig.send_signal("store", 0, signal.SIGCONT)
+    await asyncio.sleep(rig.draw.uniform(0.0, 1.0))
+    await rig.start_service("router", index)
+    rig.note("SIGKILL, writes unanswered", f"router-{index}", begin)
 
 
 async def _write(rig: Rig, records: Mapping[str, Mapping[str, Any]]) -> None:
