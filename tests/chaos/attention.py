@@ -9,7 +9,7 @@ was. A span is some milliseconds, or as long as a fault that it fell into.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -141,7 +141,9 @@ def judge_holds(
     yield from found.lines()
 
 
-def judge_digests(evidence: Evidence, every: Sequence[Told], channels: Sequence[str]) -> Iterator[str]:
+def judge_digests(
+    evidence: Evidence, every: Sequence[Told], channels: Sequence[str], *, alone: Collection[str] = ()
+) -> Iterator[str]:
     """Say in words which account of a digest does not balance.
 
     What was folded must have ended as told in a digest or gone out alone. Each must be in the digest that it names, and
@@ -151,6 +153,7 @@ def judge_digests(evidence: Evidence, every: Sequence[Told], channels: Sequence[
     Args:
         every: all that may have been folded.
         channels: on which they are.
+        alone: the sorts of which some may go out alone.
     """
     found = _Found()
     digests = {name: record.digest for name, record in evidence.ledger.records.items() if record.digest is not None}
@@ -172,7 +175,10 @@ def judge_digests(evidence: Evidence, every: Sequence[Told], channels: Sequence[
                     continue
                 named[str(row.digest)].add(folded)
                 people[str(row.digest)].add(one.person)
-            elif row.state != "delivered" and not (row.reason == "cancelled" and one.record.cancelled_at):
+            elif row.state == "delivered":
+                if folded is not None and one.publish.sort not in alone:
+                    found.add("went out alone", name)
+            elif not (row.reason == "cancelled" and one.record.cancelled_at):
                 found.add(f"ended as {row.state} {row.reason}", name)
     members = Counter(member for digest in digests.values() for member in digest.members)
     for member, times in members.items():

@@ -77,6 +77,7 @@ _DEPLOY = "deploy with other digests"
 
 # What goes into a digest however soon it comes.
 _CERTAIN = frozenset({"fixed", "sliding"})
+_ALONE = frozenset({"first"})
 # One in so many of those is cancelled: before it is there, while it waits there, or after it has been told.
 _CANCELLED_ONE_IN = 10
 _CANCEL_WITHIN_S = 5.0
@@ -312,7 +313,7 @@ async def _fold_and_kill(rig: Rig) -> None:
 def _judge_digests(rig: Rig, evidence: Evidence, verdict: Verdict) -> Iterator[str]:
     every = _told(rig, evidence, *_BEFORE)
     _note_digests(rig, evidence)
-    yield from judge_digests(evidence, every, _channels(rig))
+    yield from judge_digests(evidence, every, _channels(rig), alone=_ALONE)
     yield from judge_quiet_digests(evidence, json.loads((rig.folder / _QUIET).read_text()))
     deploys = [(fault.begin, fault.end) for fault in evidence.faults if fault.what == _DEPLOY]
     if len(deploys) != 1:
