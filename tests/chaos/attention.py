@@ -9,7 +9,7 @@ was. A span is some milliseconds, or as long as a fault that it fell into.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -141,7 +141,9 @@ def judge_holds(
     yield from found.lines()
 
 
-def judge_digests(evidence: Evidence, every: Sequence[Told], channels: Sequence[str]) -> Iterator[str]:
+def judge_digests(
+    evidence: Evidence, every: Sequence[Told], channels: Sequence[str], *, alone: Collection[str] = ()
+) -> Iterator[str]:
     """Say in words which account of a digest does not balance.
 
     What was folded must have ended as told in a digest or gone out alone. Each must be in the digest that it names, and
@@ -151,11 +153,13 @@ def judge_digests(evidence: Evidence, every: Sequence[Told], channels: Sequence[
     Args:
         every: all that may have been folded.
         channels: on which they are.
+        alone: the sorts of which some may go out alone.
     """
     found = _Found()
-    digests = {name: record.digest for name, record in evidence.ledger.records.items() if record.digest is not None}
-    named: defaultdict[str, set[str]] = defaultdict(set)
-    people: defaultdict[str, set[str]] = defaultdict(set)
+    records = evidence.ledger.records
+    digests: dict[str | None, Digest] = {name: one.digest for name, one in records.items() if one.digest is not None}
+    named: defaultdict[str | None, set[str]] = defaultdict(set)
+    people: defaultdict[str | None, set[str]] = defaultdict(set)
     for one in every:
         for channel in channels:
             name, folded = f"{one.record.notification_id}/{channel}", one.folded(channel)
@@ -166,35 +170,45 @@ def judge_digests(evidence: Evidence, every: Sequence[Told], channels: Sequence[
                 found.add("did not end once", name)
                 continue
             (row,) = ends
-            if row.reason == "digested":
-                if folded is None or row.digest not in digests:
-                    found.add("name a digest that is not there", name)
-                    continue
-                named[str(row.digest)].add(folded)
-                people[str(row.digest)].add(one.person)
-            elif row.state != "delivered" and not (row.reason == "cancelled" and one.record.cancelled_at):
-                found.add(f"ended as {row.state} {row.reason}", name)
+            if row.reason == "digested" and folded is not None and row.digest in digests:
+                named[row.digest].add(folded)
+                people[row.digest].add(one.person)
+            else:
+                _judge_end(one, row, name, is_alone=folded is None or one.publish.sort in alone, found=found)
     members = Counter(member for digest in digests.values() for member in digest.members)
     for member, times in members.items():
         if times > 1:
             found.add("are in more than one digest", member)
-    for name, digest in digests.items():
-        if digest.state != "closed":
-            found.add(f"digests are {digest.state}", name)
-        cancelled = {member: at for member in digest.members if (at := _record_of(member, evidence).cancelled_at)}
-        # Its row may have ended as cancelled before it could be written where it is.
-        if not named[name] <= set(digest.members) or set(digest.members) - named[name] - cancelled.keys():
-            found.add("digests have other items than those that name them", name)
-        if not cancelled.keys() >= set(digest.left_out):
-            found.add("digests leave out what was not cancelled", name)
-        if any(at < digest.ends_at and member not in digest.left_out for member, at in cancelled.items()):
-            found.add("digests tell what was cancelled before", name)
-        _judge_telling(evidence.ledger.records[name], digest, people[name], found)
+    for digest_id, record in records.items():
+        if record.digest is not None:
+            _judge_items(evidence, digest_id, record.digest, named[digest_id], found)
+            _judge_telling(record, record.digest, people[digest_id], found)
     yield from found.lines()
 
 
-def _record_of(member: str, evidence: Evidence) -> Record:
-    return evidence.ledger.records[member.partition("|")[0]]
+def _judge_end(one: Told, row: Row, name: str, *, is_alone: bool, found: _Found) -> None:
+    """Judge the end of what is in no digest."""
+    if row.reason == "digested":
+        found.add("name a digest that is not there", name)
+    elif row.state == "delivered":
+        if not is_alone:
+            found.add("went out alone", name)
+    elif not (row.reason == "cancelled" and one.record.cancelled_at):
+        found.add(f"ended as {row.state} {row.reason}", name)
+
+
+def _judge_items(evidence: Evidence, name: str, digest: Digest, named: set[str], found: _Found) -> None:
+    if digest.state != "closed":
+        found.add(f"digests are {digest.state}", name)
+    records = {member: evidence.ledger.records[member.partition("|")[0]] for member in digest.members}
+    cancelled = {member: record.cancelled_at for member, record in records.items() if record.cancelled_at}
+    # The row of one that was cancelled may have ended before a router could write where it is.
+    if not named <= records.keys() or records.keys() - named - cancelled.keys():
+        found.add("digests have other items than those that name them", name)
+    if not cancelled.keys() >= set(digest.left_out):
+        found.add("digests leave out what was not cancelled", name)
+    if any(at < digest.ends_at and member not in digest.left_out for member, at in cancelled.items()):
+        found.add("digests tell what was cancelled before", name)
 
 
 def _judge_telling(record: Record, digest: Digest, people: set[str], found: _Found) -> None:

@@ -6,15 +6,18 @@ Each scenario has categories of its own, and people who hear of these alone (``t
 import asyncio
 import json
 import random
+import signal
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from carillon.publisher import NotConnected, Publisher
+from carillon.publisher import NoReceipt, NotConnected, Publisher
 from tests.chaos.attention import (
     Quiet,
     Throttled,
@@ -35,10 +38,17 @@ from tests.chaos.scenarios import CONCURRENCY, Scenario, judge_doubts, lose_brok
 from tests.chaos.traffic import ATTENTIVE
 
 _PER_SECOND = 100.0
+# Each is folded twice, for mail and push. A backlog would keep digests open, and what a killed router had in hand would
+# come back into the same one, whether it is remembered or not.
+_FOLDED_PER_SECOND = 60.0
 
 # What is killed, one after the other; what does not run is left out. Realtime is killed elsewhere: what it had written
 # into an inbox may end as cancelled afterwards.
-_TURNS = ("router", "store", "email", "broker", "router", "push", "store")
+_TURNS = ("router", "store", "email", "broker", "store", "push")
+
+_STORE_STOPPED_S = 0.2
+
+_RECEIPT_WITHIN_S, _TRIES = 5.0, 12
 
 _MAILED = {"channels": {"email": True}}
 
@@ -67,6 +77,7 @@ _DEPLOY = "deploy with other digests"
 
 # What goes into a digest however soon it comes.
 _CERTAIN = frozenset({"fixed", "sliding"})
+_ALONE = frozenset({"first"})
 # One in so many of those is cancelled: before it is there, while it waits there, or after it has been told.
 _CANCELLED_ONE_IN = 10
 _CANCEL_WITHIN_S = 5.0
@@ -94,8 +105,23 @@ async def _kill_in_turn(rig: Rig, halfway: Callable[[Rig], Awaitable[None]] | No
                 await lose_broker(rig)
             case "store":
                 await rig.bounce("store", 0, rig.draw.uniform(0.2, 2.0))
+                # The routers work off what has waited, and have their hands full.
+                await asyncio.sleep(rig.draw.uniform(0.1, 0.5))
+                await _kill_unanswered(rig, rig.draw.randrange(rig.plan.processes))
             case service:
                 await rig.bounce(service, rig.draw.randrange(rig.plan.processes), rig.draw.uniform(0.0, 1.0))
+
+
+async def _kill_unanswered(rig: Rig, index: int) -> None:
+    """Kill a router that waits for the store, which then does what nobody is there to hear of."""
+    begin = time.time()
+    rig.send_signal("store", 0, signal.SIGSTOP)
+    await asyncio.sleep(_STORE_STOPPED_S)
+    await rig.stack.kill("router", index)
+    rig.send_signal("store", 0, signal.SIGCONT)
+    await asyncio.sleep(rig.draw.uniform(0.0, 1.0))
+    await rig.start_service("router", index)
+    rig.note("SIGKILL, writes unanswered", f"router-{index}", begin)
 
 
 async def _write(rig: Rig, records: Mapping[str, Mapping[str, Any]]) -> None:
@@ -104,16 +130,42 @@ async def _write(rig: Rig, records: Mapping[str, Mapping[str, Any]]) -> None:
         try:
             async with Publisher(rig.stack.broker.url) as publisher, asyncio.TaskGroup() as group:
                 for topic, record in records.items():
-                    group.create_task(publisher.publish(topic, record, timeout_s=60), name=topic)
+                    group.create_task(_receipted(publisher, topic, record), name=topic)
         except NotConnected:
             await asyncio.sleep(0.1)
         else:
             return
 
 
+async def _receipted(publisher: Publisher, topic: str, record: Mapping[str, Any]) -> None:
+    """Publish until there is a receipt: a broker that has lost its state drops what comes before the routers are back.
+
+    Raises:
+        NoReceipt: not even after a long time.
+    """
+    for _ in range(_TRIES):
+        with suppress(NoReceipt):
+            await publisher.publish(topic, record, timeout_s=_RECEIPT_WITHIN_S)
+            return
+    await publisher.publish(topic, record, timeout_s=_RECEIPT_WITHIN_S)
+
+
 def _channels(rig: Rig) -> list[str]:
     """Return the channels that disturb, as many as run."""
     return [channel for channel in ("email", "push") if channel in rig.plan.services]
+
+
+def _note_taken_over(rig: Rig, evidence: Evidence) -> None:
+    """Say how many tasks were in the hands of killed routers."""
+    lapsed = Counter(
+        row.key.partition(":")[0].partition("@")[0]
+        for record in evidence.ledger.records.values()
+        for row in record.rows
+        if row.lane == "router" and any(attempt.reason == "lease_lapsed" for attempt in row.history)
+    )
+    if lapsed:
+        words = ", ".join(f"{times} {task}" for task, times in sorted(lapsed.items()))
+        rig.notes.append(f"taken over from routers: {words}")
 
 
 def _told(rig: Rig, evidence: Evidence, *sorts: str) -> list[Told]:
@@ -184,6 +236,7 @@ def _judge_holds(rig: Rig, evidence: Evidence, verdict: Verdict) -> Iterator[str
     held = [len(one.held_until(channel)) for one in every for channel in _channels(rig)]
     again = sum(times > 1 for times in held)
     rig.notes.append(f"{sum(map(bool, held)):,} of {len(held):,} held, {again:,} of them again")
+    _note_taken_over(rig, evidence)
     if not any(held):
         yield "nothing was held"
     if not any(one.ends for one in quiet.values()):
@@ -213,7 +266,7 @@ async def _deploy(rig: Rig) -> None:
     rig.note(_DEPLOY, "routers", begin)
 
 
-class _Receipted:
+class _Accepted:
     """Reads the publisher's journal as it grows."""
 
     def __init__(self, file: Path) -> None:
@@ -221,7 +274,7 @@ class _Receipted:
         self._read = 0
 
     def more(self) -> list[tuple[str, str]]:
-        """Return the keys and ids that were receipted since it was read last."""
+        """Return the keys and ids that were accepted since it was read last."""
         with self._file.open("rb") as file:
             file.seek(self._read)
             lines = file.read()
@@ -238,13 +291,13 @@ async def _cancel_some(rig: Rig) -> None:
         for number, publish in enumerate(rig.traffic)
         if publish.sort in _CERTAIN and number % _CANCELLED_ONE_IN == 0
     }
-    receipted, is_last = _Receipted(rig.folder / PUBLISHED), False
+    accepted, is_last = _Accepted(rig.folder / PUBLISHED), False
     draw = random.Random(rig.plan.seed)  # noqa: S311 - repeatable, and no secret
     waiting: list[tuple[float, str]] = []
     while not is_last or waiting:
         is_last = rig.publisher is None or not rig.publisher.alive
         now_s = time.monotonic()
-        waiting += [(now_s + draw.uniform(0, _CANCEL_WITHIN_S), one) for key, one in receipted.more() if key in chosen]
+        waiting += [(now_s + draw.uniform(0, _CANCEL_WITHIN_S), one) for key, one in accepted.more() if key in chosen]
         some = [one for due_s, one in waiting if due_s <= now_s]
         waiting = [one for one in waiting if one[0] > now_s]
         await _write(rig, {f"notifications/cancel/{notification_id}": {} for notification_id in some})
@@ -260,7 +313,7 @@ async def _fold_and_kill(rig: Rig) -> None:
 def _judge_digests(rig: Rig, evidence: Evidence, verdict: Verdict) -> Iterator[str]:
     every = _told(rig, evidence, *_BEFORE)
     _note_digests(rig, evidence)
-    yield from judge_digests(evidence, every, _channels(rig))
+    yield from judge_digests(evidence, every, _channels(rig), alone=_ALONE)
     yield from judge_quiet_digests(evidence, json.loads((rig.folder / _QUIET).read_text()))
     deploys = [(fault.begin, fault.end) for fault in evidence.faults if fault.what == _DEPLOY]
     if len(deploys) != 1:
@@ -276,6 +329,7 @@ def _note_digests(rig: Rig, evidence: Evidence) -> None:
     items = [len(record.digest.members) for record in evidence.ledger.records.values() if record.digest is not None]
     left_out = sum(len(record.digest.left_out) for record in evidence.ledger.records.values() if record.digest)
     rig.notes.append(f"{sum(items):,} items in {len(items):,} digests, {left_out:,} of them cancelled")
+    _note_taken_over(rig, evidence)
 
 
 def _throttles(plan: Plan) -> dict[str, Throttled]:
@@ -342,8 +396,7 @@ ATTENTION_SCENARIOS: dict[str, Scenario] = {
         mix={"fixed": 1, "sliding": 1, "first": 1},
         limits=_limits,
         judge=_judge_digests,
-        # Each is folded twice, for mail and push.
-        per_second=_PER_SECOND / 2,
+        per_second=_FOLDED_PER_SECOND,
     ),
     "throttle-kill": Scenario(
         "everything SIGKILL in turn while throttles drop, hold and fold",

@@ -138,7 +138,7 @@ def _digests() -> _Run:
     for name, sent_at, digest in (("a", 10, "one"), ("b", 11, "one"), ("c", 15, "two")):
         rows = [_task("fold:email:fixed0", sent_at + 0.1), _mail("fixed0", "suppressed", "digested", digest=digest)]
         run.add(name, "fixed0", sent_at, rows)
-    run.add("alone", "fixed0", 30, [_task("fold:email:fixed0", 30.1), _mail("fixed0")])
+    run.add("alone", "first0", 30, [_task("fold:email:first0", 30.1), _mail("first0")])
     items = ["a|fold:email:fixed0", "b|fold:email:fixed0", "c|fold:email:fixed0"]
     run.digest("one", "group", 10.1, 13.1, items[:2], _mail("fixed0", count=2, ended_at=13.5))
     run.digest("two", "group", 15.1, 18.1, items[2:], _mail("fixed0", count=1, ended_at=18.5))
@@ -152,7 +152,7 @@ def _digest(run: _Run, name: str) -> Digest:
 
 
 def _judged_digests(run: _Run) -> Iterator[str]:
-    yield from judge_digests(run.evidence, run.told(), _EMAIL)
+    yield from judge_digests(run.evidence, run.told(), _EMAIL, alone={"first"})
     windows = {"fixed": Window(3, 3)}
     yield from judge_windows(run.evidence, windows, windows, (1000, 1000))
     yield from judge_alone(run.told(), _EMAIL, 3, until=1000)
@@ -200,6 +200,10 @@ def _other_window(run: _Run) -> None:
 
 
 def _two_alone(run: _Run) -> None:
+    run.add("also", "first0", 31, [_task("fold:email:first0", 31.1), _mail("first0")])
+
+
+def _not_folded(run: _Run) -> None:
     run.add("also", "fixed0", 31, [_task("fold:email:fixed0", 31.1), _mail("fixed0")])
 
 
@@ -231,6 +235,7 @@ def _vanished(run: _Run) -> None:
         (_left_out, "was not cancelled"),
         (_two_open, "while another one"),
         (_other_window, "another window"),
+        (_not_folded, "1 went out alone"),
         (_two_alone, "more than one go out alone"),
         (_vanished, "did not end once"),
     ],
