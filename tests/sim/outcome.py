@@ -6,10 +6,6 @@ from dataclasses import dataclass, field
 
 from shared.core.clock import from_epoch_ms, rfc3339
 
-# What waited for the same moment leaves within a minute after it. What was released may begin or be held by something
-# that then ends so much later, too.
-SPREAD_MS = 3 * 60_000
-
 
 @dataclass(frozen=True, slots=True)
 class Heard:
@@ -51,31 +47,27 @@ class Told:
 
 @dataclass(slots=True)
 class Outcome:
-    """What happened, and when; ``spread`` where the time may be up to ``SPREAD_MS`` later."""
+    """What happened, and when."""
 
-    times: defaultdict[str, list[tuple[int, bool]]] = field(default_factory=lambda: defaultdict(list))
+    times: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
 
-    def hear(self, heard: Heard, *, spread: bool = False) -> None:
-        self.times[heard.what].append((heard.at_ms, spread))
+    def hear(self, heard: Heard) -> None:
+        self.times[heard.what].append(heard.at_ms)
 
-    def digest(self, told: Told, *, spread: bool = False) -> None:
-        self.times[told.what].append((told.at_ms, spread))
+    def digest(self, told: Told) -> None:
+        self.times[told.what].append(told.at_ms)
 
-    def end(self, label: str, user: str, channel: str, why: str, at_ms: int, *, spread: bool = False) -> None:
-        self.times[f"{channel} to {user} {label}: {why}"].append((at_ms, spread))
+    def end(self, label: str, user: str, channel: str, why: str, at_ms: int) -> None:
+        self.times[f"{channel} to {user} {label}: {why}"].append(at_ms)
 
 
 def differences(found: Outcome, reckoned: Outcome) -> Iterator[str]:
     """Say what one of them tells of and the other does not."""
     for what in sorted(found.times.keys() | reckoned.times.keys()):
         times, expected = sorted(found.times.get(what, [])), sorted(reckoned.times.get(what, []))
-        fits = len(times) == len(expected) and all(
-            0 <= at_ms - due_ms <= (SPREAD_MS if spread else 0)
-            for (at_ms, _), (due_ms, spread) in zip(times, expected, strict=True)
-        )
-        if not fits:
+        if times != expected:
             yield f"{what}: {_written(times)}, reckoned {_written(expected)}"
 
 
-def _written(times: list[tuple[int, bool]]) -> str:
-    return " ".join(f"{rfc3339(from_epoch_ms(at_ms))}{' or later' * spread}" for at_ms, spread in times) or "never"
+def _written(times: list[int]) -> str:
+    return " ".join(rfc3339(from_epoch_ms(at_ms)) for at_ms in times) or "never"

@@ -2,9 +2,7 @@
 
 It shares nothing with the router: no stage, no record's model, no script. Quiet time is a year of minutes, each marked;
 a throttle looks at all that it has let in; a digest is a list. Where several things happen at the same moment, what
-closes comes before what is released.
-
-Releases are spread over a minute after a quiet time; here they are at its end, and say that they may be later.
+closes comes before what is released, and what was held first is released first.
 """
 
 import heapq
@@ -171,11 +169,7 @@ class Throttle:
 
 @dataclass(slots=True)
 class Digest:
-    """An open window; ``labels`` is empty when it was begun by one that went out alone.
-
-    Attributes:
-        spread: what was released has begun it, or moved its end.
-    """
+    """An open window; ``labels`` is empty when it was begun by one that went out alone."""
 
     opened_ms: int
     ends_ms: int
@@ -183,7 +177,6 @@ class Digest:
     latest_ms: int
     tenant: str | None
     labels: list[str] = field(default_factory=list)
-    spread: bool = False
 
 
 @dataclass(slots=True)
@@ -349,54 +342,50 @@ class Reckoning:
             return
         release_ms = max(quiet_ms or 0, (limit[1] or 0) if limit is not None else 0)
         if release_ms:
-            self._hold(sent, user, channel, release_ms, now_ms, spread=release_ms == quiet_ms)
+            self._hold(sent, user, channel, release_ms, now_ms)
         else:
             self._send(sent, user, channel, now_ms)
 
-    def _hold(
-        self, sent: Sent, user: str, channel: str, release_ms: int, now_ms: int, *, spread: bool, again: bool = False
-    ) -> None:
+    def _hold(self, sent: Sent, user: str, channel: str, release_ms: int, now_ms: int, *, again: bool = False) -> None:
         publish = sent.publish
         if release_ms >= (publish.deadline_ms or max(publish.at_ms, publish.send_at_ms) + HELD_MOST_MS):
-            self._ends(sent, user, channel, "expired", now_ms, planned=not again, spread=again)
+            self._ends(sent, user, channel, "expired", now_ms, planned=not again)
             return
         key = publish.label, user, channel
         self.waiting[key] = release_ms
 
         def release(then_ms: int) -> None:
             if self.waiting.pop(key, None) is not None:
-                self._release(sent, user, channel, then_ms, spread=spread)
+                self._release(sent, user, channel, then_ms)
 
         self._at(release_ms, 1, release)
 
-    def _release(self, sent: Sent, user: str, channel: str, now_ms: int, *, spread: bool) -> None:
+    def _release(self, sent: Sent, user: str, channel: str, now_ms: int) -> None:
         """Ask again, with what is now."""
         publish = sent.publish
         category = self._category(publish.category, publish.tenant)
         if not self._wants(user, channel, publish.category, category)[0]:
-            self._ends(sent, user, channel, "preference_off", now_ms, spread=spread)
+            self._ends(sent, user, channel, "preference_off", now_ms)
         elif not self._addresses(user, channel):
-            self._ends(sent, user, channel, "no_address", now_ms, spread=spread)
-        elif self._folds(sent, user, channel, category, now_ms, spread=spread):
+            self._ends(sent, user, channel, "no_address", now_ms)
+        elif self._folds(sent, user, channel, category, now_ms):
             pass
         elif (quiet_ms := self._quiet(sent.priority, user, category, publish.tenant, now_ms)) is not None:
-            self._hold(sent, user, channel, quiet_ms, now_ms, spread=True, again=True)
+            self._hold(sent, user, channel, quiet_ms, now_ms, again=True)
         elif (user, publish.label) in self.read:
             for _ in range(self._addresses(user, channel)):
-                self._ends(sent, user, channel, "seen", now_ms, spread=spread)
+                self._ends(sent, user, channel, "seen", now_ms)
         else:
-            self._send(sent, user, channel, now_ms, spread=spread)
+            self._send(sent, user, channel, now_ms)
 
-    def _send(self, sent: Sent, user: str, channel: str, now_ms: int, *, spread: bool = False) -> None:
+    def _send(self, sent: Sent, user: str, channel: str, now_ms: int) -> None:
         for _ in range(self._addresses(user, channel)):
-            self.outcome.hear(Heard(user, channel, (sent.publish.label,), now_ms), spread=spread)
+            self.outcome.hear(Heard(user, channel, (sent.publish.label,), now_ms))
 
-    def _ends(
-        self, sent: Sent, user: str, channel: str, why: str, now_ms: int, *, planned: bool = False, spread: bool = False
-    ) -> None:
+    def _ends(self, sent: Sent, user: str, channel: str, why: str, now_ms: int, *, planned: bool = False) -> None:
         # Of a crowd only what is to be sent is written down.
         if not (planned and sent.is_crowd):
-            self.outcome.end(sent.publish.label, user, channel, why, now_ms, spread=spread)
+            self.outcome.end(sent.publish.label, user, channel, why, now_ms)
 
     def _folds(
         self,
@@ -405,15 +394,13 @@ class Reckoning:
         channel: str,
         category: Mapping[str, Any] | None,
         now_ms: int,
-        *,
-        spread: bool = False,
     ) -> bool:
         spec = (category or {}).get("digest")
         if spec is None or sent.priority == "critical" or channel not in spec.get("channels", ("email", "push")):
             return False
         if self._rhythm(user, sent.publish.category) == "instant":
             return False
-        self._fold(sent, user, channel, spec, category, now_ms, spread=spread)
+        self._fold(sent, user, channel, spec, category, now_ms)
         return True
 
     def _fold(
@@ -426,7 +413,6 @@ class Reckoning:
         now_ms: int,
         *,
         throttled: bool = False,
-        spread: bool = False,
     ) -> None:
         publish = sent.publish
         group = user, publish.tenant or "", publish.category or "", channel, _key(publish, spec)
@@ -436,29 +422,26 @@ class Reckoning:
             latest_ms = ends_ms
             if slides_ms:
                 latest_ms = now_ms + (length_ms(spec["at_most"]) if "at_most" in spec else 6 * slides_ms)
-            digest = self.digests[group] = Digest(now_ms, ends_ms, slides_ms, latest_ms, publish.tenant, spread=spread)
+            digest = self.digests[group] = Digest(now_ms, ends_ms, slides_ms, latest_ms, publish.tenant)
             if spec.get("first") == "now" and not throttled:
                 # Alone, and by what holds for a digest.
-                self._alone(sent, user, channel, category, now_ms, spread=spread)
+                self._alone(sent, user, channel, category, now_ms)
                 return
         if digest.slides_ms:
             digest.ends_ms = max(digest.ends_ms, min(now_ms + digest.slides_ms, digest.latest_ms))
         if not digest.labels:
             digest.opened_ms = now_ms
         digest.labels.append(publish.label)
-        digest.spread |= spread
-        self.outcome.end(publish.label, user, channel, "digested", now_ms, spread=True)
+        self.outcome.end(publish.label, user, channel, "digested", now_ms)
         if len(digest.labels) == 1:
             self._at(digest.ends_ms, 0, lambda then_ms: self._close(group, then_ms))
 
-    def _alone(
-        self, sent: Sent, user: str, channel: str, category: Mapping[str, Any] | None, now_ms: int, *, spread: bool
-    ) -> None:
+    def _alone(self, sent: Sent, user: str, channel: str, category: Mapping[str, Any] | None, now_ms: int) -> None:
         quiet_ms = self._quiet(sent.priority, user, category, sent.publish.tenant, now_ms)
         if quiet_ms is None:
-            self._send(sent, user, channel, now_ms, spread=spread)
+            self._send(sent, user, channel, now_ms)
         else:
-            self._hold(sent, user, channel, quiet_ms, now_ms, spread=True, again=True)
+            self._hold(sent, user, channel, quiet_ms, now_ms, again=True)
 
     def _window(self, user: str, publish: Publish, spec: Mapping[str, Any], now_ms: int) -> tuple[int, int]:
         """Return when a digest that begins now ends, and by how much each item moves that."""
@@ -482,27 +465,27 @@ class Reckoning:
             self._at(digest.ends_ms, 0, lambda then_ms: self._close(group, then_ms))
             return
         del self.digests[group]
-        self._tell(group, digest, now_ms, spread=digest.spread)
+        self._tell(group, digest, now_ms)
 
-    def _tell(self, group: tuple[str, ...], digest: Digest, now_ms: int, *, spread: bool) -> None:
+    def _tell(self, group: tuple[str, ...], digest: Digest, now_ms: int) -> None:
         """Send a closed digest when it is not quiet."""
         user, _, name, channel, _ = group
         category = self._category(name, digest.tenant)
         labels = tuple(sorted(label for label in digest.labels if label not in self.cancelled))
         if not labels:
-            self.outcome.digest(Told(user, channel, labels, "digest_empty", now_ms), spread=spread)
+            self.outcome.digest(Told(user, channel, labels, "digest_empty", now_ms))
         elif not self._wants(user, channel, name, category)[0]:
-            self.outcome.digest(Told(user, channel, labels, "preference_off", now_ms), spread=spread)
+            self.outcome.digest(Told(user, channel, labels, "preference_off", now_ms))
         elif not self._addresses(user, channel):
-            self.outcome.digest(Told(user, channel, labels, "no_address", now_ms), spread=spread)
+            self.outcome.digest(Told(user, channel, labels, "no_address", now_ms))
         elif (quiet_ms := self._quiet("normal", user, category, digest.tenant, now_ms)) is not None:
             if quiet_ms >= digest.opened_ms + HELD_MOST_MS:
-                self.outcome.digest(Told(user, channel, labels, "expired", now_ms), spread=spread)
+                self.outcome.digest(Told(user, channel, labels, "expired", now_ms))
             else:
-                self._at(quiet_ms, 1, lambda then_ms: self._tell(group, digest, then_ms, spread=True))
+                self._at(quiet_ms, 1, lambda then_ms: self._tell(group, digest, then_ms))
         else:
             for _ in range(self._addresses(user, channel)):
-                self.outcome.digest(Told(user, channel, labels, "", now_ms), spread=spread)
+                self.outcome.digest(Told(user, channel, labels, "", now_ms))
 
     def _rhythm(self, user: str, name: str | None) -> str | None:
         for said in self._layers(user):

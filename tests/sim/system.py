@@ -120,7 +120,8 @@ class System:
             300,
             windows=Windows(store),
             daily_limit=DAILY_LIMIT,
-            release_within_s=60,
+            # Which of those that wait for the same moment comes first is then known.
+            release_within_s=0,
         )
         self._planner = Planner(lookups)
         digesting = Digesting(self._planner, self._digests)
@@ -132,7 +133,7 @@ class System:
             self._clock,
             holding=Holding(Held(store, keys), lookups),
         )
-        self._later: list[tuple[int, int, Notification, Row]] = []
+        self._later: list[tuple[int, int, int, Notification, Row]] = []
         self._number = count()
         self._ids: dict[str, str] = {}
         self._labels: dict[str, str] = {}
@@ -178,7 +179,7 @@ class System:
 
     async def _until(self, at_ms: int) -> None:
         while self._later and self._later[0][0] <= at_ms:
-            due_ms, _, notification, row = heapq.heappop(self._later)
+            due_ms, _, _, notification, row = heapq.heappop(self._later)
             if due_ms > self._now_ms:
                 await self._move_to(due_ms)
             await self._work(notification, row)
@@ -238,7 +239,7 @@ class System:
             return
         self._cancelled.add(label)
         await self.ledger.cancel(self._ids[label])
-        for _, _, notification, row in self._later:
+        for _, _, _, notification, row in self._later:
             if self._labels.get(notification.id) == label:
                 self._ends(notification, row, Reason.CANCELLED)
 
@@ -257,7 +258,9 @@ class System:
                 self._keep(new.row.due_ms, notification, new.row)
 
     def _keep(self, due_ms: int, notification: Notification, row: Row) -> None:
-        heapq.heappush(self._later, (due_ms, next(self._number), notification, row))
+        # A digest that ends when something is released closes first.
+        closes = isinstance(row, Task) and isinstance(row.what, CloseDigest) and not row.what.number
+        heapq.heappush(self._later, (due_ms, 0 if closes else 1, next(self._number), notification, row))
 
     async def _work(self, notification: Notification, row: Row) -> None:
         (claim,) = await self.ledger.claim([(notification.id, row.key)], _LEASE)

@@ -2,10 +2,6 @@
 
 Everything is a document as it stands on the wire, so that the system and the reckoning each read it in their own way.
 The same seed makes the same world.
-
-What is published, written or read happens in the minutes 2 to 14 of a quarter of an hour, by UTC. What the wall clock
-decides (the end of a night, a digest at 09:00) falls on the quarter itself. So the minute over which releases are
-spread never decides what comes first.
 """
 
 import random
@@ -275,9 +271,8 @@ class _Maker:
         return self.near(self.begin_ms + self.chance.randrange(self.days * DAY_MS))
 
     def near(self, at_ms: int) -> int:
-        """A moment at which only publishers and people do something."""
-        quarter_ms = at_ms // (15 * MINUTE_MS) * 15 * MINUTE_MS
-        return quarter_ms + self.chance.randrange(2 * MINUTE_MS, 15 * MINUTE_MS)
+        """A moment in the quarter of an hour after another one."""
+        return at_ms + self.chance.randrange(1, 15 * MINUTE_MS)
 
     def person(self, user: str) -> dict[str, Any]:
         chance = self.chance
