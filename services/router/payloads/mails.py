@@ -17,10 +17,10 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from services.router.payloads.envelope import Body, Key, Prioritised
+from services.router.payloads.envelope import Action, Body, Key, Prioritised
 from services.router.payloads.rejection import OBJECT_TAG, TEMPLATE_TAG
 from services.router.payloads.templated import TemplatedEmail
-from shared.core.fields import Channels, Email, Line, not_empty
+from shared.core.fields import Channels, Email, Identifier, Line, not_empty
 
 BATCH_EMAILS = 1_000
 # Their texts are written before the receipt, and each may be much longer than the data that it is written from.
@@ -59,6 +59,8 @@ class _InBatch(BaseModel):
     id: Annotated[Key | None, _OfTheBatch] = None
     channels: Annotated[Channels | None, _OfTheBatch] = None
     events: Annotated[StrictBool, _OfTheBatch] = False
+    tenant: Annotated[Identifier | None, _OfTheBatch] = None
+    actions: Annotated[tuple[Action, ...], _OfTheBatch] = ()
 
 
 class BatchMail(_InBatch, EmailSend):
@@ -86,7 +88,7 @@ def _texts_or_template(value: object) -> str:
 class EmailBatch(Prioritised):
     """``notifications/email/batch``: what it says of sending counts for each mail that does not say otherwise."""
 
-    inherited: ClassVar[tuple[str, ...]] = ("category", "tenant", "send_at", "expires_at", "ttl_s", "priority")
+    inherited: ClassVar[tuple[str, ...]] = ("category", "send_at", "expires_at", "ttl_s", "priority")
 
     emails: Annotated[
         tuple[
