@@ -349,13 +349,15 @@ class _Counted:
 
 
 def judge_throttle(
-    evidence: Evidence, every: Sequence[Told], throttle: Throttled, channels: Sequence[str]
+    evidence: Evidence, every: Sequence[Told], throttle: Throttled, channels: Sequence[str], *, lenient: bool = False
 ) -> Iterator[str]:
     """Say in words where a throttle let through too many, or stopped one for no reason.
 
     Args:
         every: of one category.
         channels: on which people hear of it, beside the inbox.
+        lenient: it may stop some for no reason. What a broker delivers again after the window, because a router had died
+            before it could acknowledge it, counts a second time, and no journal knows of it.
     """
     found, effects = _Found(), _effects(evidence)
     people: defaultdict[str, _Counted] = defaultdict(_Counted)
@@ -382,15 +384,16 @@ def judge_throttle(
             case _:
                 counted.refused.append(one.span)
     for person, counted in people.items():
-        _judge_counts(person, counted, throttle, found)
+        for times in _too_many(counted.slots, throttle.limit, throttle.window_s):
+            found.add(f"windows hold more than {throttle.limit}", f"{person}: {times}")
+        if not lenient:
+            _judge_stopped(person, counted, throttle, found)
     if not any(counted.reserved or counted.refused for counted in people.values()):
         found.add("throttles stopped nothing", throttle.then)
     yield from found.lines()
 
 
-def _judge_counts(person: str, counted: _Counted, throttle: Throttled, found: _Found) -> None:
-    for times in _too_many(counted.slots, throttle.limit, throttle.window_s):
-        found.add(f"windows hold more than {throttle.limit}", f"{person}: {times}")
+def _judge_stopped(person: str, counted: _Counted, throttle: Throttled, found: _Found) -> None:
     slots = counted.slots + counted.perhaps
     for first, last in counted.refused:
         room = throttle.limit - sum(begin <= last and first - throttle.window_s < end for begin, end in slots)
