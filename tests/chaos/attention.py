@@ -356,8 +356,8 @@ def judge_throttle(
     Args:
         every: of one category.
         channels: on which people hear of it, beside the inbox.
-        lenient: it may stop some for no reason. What a broker delivers again after the window, because a router had died
-            before it could acknowledge it, counts a second time, and no journal knows of it.
+        lenient: it may stop some for no reason. What a broker delivers again after the window, because a router died
+            before it acknowledged it, counts a second time, and no journal knows of it.
     """
     found, effects = _Found(), _effects(evidence)
     people: defaultdict[str, _Counted] = defaultdict(_Counted)
@@ -384,8 +384,8 @@ def judge_throttle(
             case _:
                 counted.refused.append(one.span)
     for person, counted in people.items():
-        for times in _too_many(counted.slots, throttle.limit, throttle.window_s):
-            found.add(f"windows hold more than {throttle.limit}", f"{person}: {times}")
+        for too_many in _too_many(counted.slots, throttle.limit, throttle.window_s):
+            found.add(f"windows hold more than {throttle.limit}", f"{person}: {too_many}")
         if not lenient:
             _judge_stopped(person, counted, throttle, found)
     if not any(counted.reserved or counted.refused for counted in people.values()):
