@@ -28,12 +28,14 @@ class Told:
 
     Attributes:
         receipted_at: when its publisher knew; it was planned before.
+        last_at: when it was last asked about: a publish that is sent again is counted before it is known to be one.
     """
 
     publish: Publish
     record: Record
     sent_at: float
     receipted_at: float
+    last_at: float = 0.0
 
     @property
     def person(self) -> str:
@@ -85,7 +87,9 @@ def told(evidence: Evidence, publishes: Iterable[Publish], sorts: Iterable[str])
         if publish.sort in sorts and publish.key in records and publish.key in evidence.published:
             published = evidence.published[publish.key]
             receipted_at = min((receipt.at for receipt in published.receipts), default=float("inf"))
-            found.append(Told(publish, records[publish.key], published.sent_at, receipted_at))
+            again = [receipt.at for receipt in published.receipts if receipt.sends > 1 or receipt.status == "duplicate"]
+            last_at = max([records[publish.key].stored_at, *again])
+            found.append(Told(publish, records[publish.key], published.sent_at, receipted_at, last_at))
     return found
 
 
@@ -334,7 +338,8 @@ class _Counted:
     Attributes:
         slots: when those that it let in were counted, earliest and latest.
         reserved: the times of those that were held.
-        perhaps: those that may have been let in before, and were asked about again after the window: a router had died.
+        perhaps: those that were asked about again after the window, because a router had died or a receipt was lost.
+            By then the answer is forgotten, and they count a second time.
     """
 
     slots: list[tuple[float, float]] = field(default_factory=list)
@@ -344,13 +349,15 @@ class _Counted:
 
 
 def judge_throttle(
-    evidence: Evidence, every: Sequence[Told], throttle: Throttled, channels: Sequence[str]
+    evidence: Evidence, every: Sequence[Told], throttle: Throttled, channels: Sequence[str], *, lenient: bool = False
 ) -> Iterator[str]:
     """Say in words where a throttle let through too many, or stopped one for no reason.
 
     Args:
         every: of one category.
         channels: on which people hear of it, beside the inbox.
+        lenient: it may stop some for no reason. What a broker delivers again after the window, because a router died
+            before it acknowledged it, counts a second time, and no journal knows of it.
     """
     found, effects = _Found(), _effects(evidence)
     people: defaultdict[str, _Counted] = defaultdict(_Counted)
@@ -363,8 +370,8 @@ def judge_throttle(
         if len(verdicts) != 1 or None in verdicts or len(times) > 1:
             found.add("were decided otherwise on one channel than on another", name)
             continue
-        if one.span[1] - one.span[0] > throttle.window_s:
-            counted.perhaps.append(one.span)
+        if one.last_at - one.sent_at > throttle.window_s:
+            counted.perhaps.append((one.sent_at, one.last_at))
         match verdicts.pop():
             case "let in":
                 counted.slots.append(one.span)
@@ -377,15 +384,16 @@ def judge_throttle(
             case _:
                 counted.refused.append(one.span)
     for person, counted in people.items():
-        _judge_counts(person, counted, throttle, found)
+        for too_many in _too_many(counted.slots, throttle.limit, throttle.window_s):
+            found.add(f"windows hold more than {throttle.limit}", f"{person}: {too_many}")
+        if not lenient:
+            _judge_stopped(person, counted, throttle, found)
     if not any(counted.reserved or counted.refused for counted in people.values()):
         found.add("throttles stopped nothing", throttle.then)
     yield from found.lines()
 
 
-def _judge_counts(person: str, counted: _Counted, throttle: Throttled, found: _Found) -> None:
-    for times in _too_many(counted.slots, throttle.limit, throttle.window_s):
-        found.add(f"windows hold more than {throttle.limit}", f"{person}: {times}")
+def _judge_stopped(person: str, counted: _Counted, throttle: Throttled, found: _Found) -> None:
     slots = counted.slots + counted.perhaps
     for first, last in counted.refused:
         room = throttle.limit - sum(begin <= last and first - throttle.window_s < end for begin, end in slots)

@@ -307,6 +307,15 @@ def test_a_throttle_that_lets_in_too_many_or_too_few_is_found(then: str) -> None
     assert any(words in line for line in _judged_throttle(run, then))
 
 
+def test_what_is_sent_again_after_the_window_may_count_again() -> None:
+    run = _throttled("drop")
+    run.add("again", "limited0", 90, [_mail("limited0"), Row("realtime:limited0", "realtime", "delivered", "", 1, 1)])
+    run.add("late", "limited0", 111.5, run.evidence.ledger.records["stopped"].rows)
+    assert any("while there was room" in line for line in _judged_throttle(run, "drop"))
+    run.evidence.published["again"].receipts = [Receipt("duplicate", "again", 110.5, sends=2)]
+    assert _judged_throttle(run, "drop") == []
+
+
 def test_what_a_throttle_holds_does_not_come_before_its_time_and_on_all_channels_alike() -> None:
     run = _throttled("hold")
     run.comes("stopped", 109.0)
