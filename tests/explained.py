@@ -20,7 +20,7 @@ from services.router.explaining.building import explainer
 from services.router.explaining.deciding import Verdict
 from services.router.explaining.explainer import Explanation
 from services.router.explaining.rules import RouterRules
-from shared.core.clock import SystemClock
+from shared.core.clock import SystemClock, from_epoch_ms
 from shared.core.model import Channel, State
 from shared.core.topics import Topics
 from shared.core.wall_clock import WEEKDAYS
@@ -484,9 +484,10 @@ class Comparison:
         address = json.loads(await self._store.command("HGET", key, f"d:{row.key}"))["address"]
         return address["to"] == "inbox" and (bool(address.get("silent")) or not address["live"])
 
-    async def _closes_at(self, digest_id: str) -> datetime | None:
-        rows = [row async for row in self._trace.rows(digest_id) if row.task is not None and _is_open(row)]
-        return rows[0].until if rows else None
+    async def _closes_at(self, digest_id: str) -> datetime:
+        # The row that closes it stays where it was when an item moves the end.
+        key = f"{self._keys.shard_of(digest_id)}:n:{digest_id}"
+        return from_epoch_ms(int(await self._store.command("HGET", key, "digest:ends")))
 
 
 def _said(one: _Published) -> dict[Heard, datetime | None]:
