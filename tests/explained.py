@@ -20,7 +20,7 @@ from services.router.explaining.building import explainer
 from services.router.explaining.deciding import Verdict
 from services.router.explaining.explainer import Explanation
 from services.router.explaining.rules import RouterRules
-from shared.core.clock import SystemClock
+from shared.core.clock import SystemClock, from_epoch_ms
 from shared.core.model import Channel, State
 from shared.core.topics import Topics
 from shared.core.wall_clock import WEEKDAYS
@@ -105,6 +105,7 @@ class _Published:
     payload: Mapping[str, Any]
     explanation: Explanation
     receipt: Receipt
+    closes: Mapping[str, datetime]
 
 
 class Generator:
@@ -398,11 +399,20 @@ class Comparison:
                 receipt = await self._publisher.publish(topic, dict(payload), timeout_s=60)
             except Refused as refused:
                 receipt = refused.receipt
+            closes = await self._done(topic, payload, explanation, receipt)
+        return _Published(topic, payload, explanation, receipt, closes)
+
+    async def _done(
+        self, topic: str, payload: Mapping[str, Any], explanation: Explanation, receipt: Receipt
+    ) -> dict[str, datetime]:
+        """Wait for what is planned later; return when each digest that it came into closes, before others move that."""
         digests = any(one.verdict is Verdict.DIGEST for one in explanation.decided)
-        if receipt.notification_id is not None and (digests or _is_crowd(topic) or "send_at" in payload):
-            notification_id = str(receipt.notification_id)
-            await eventually(lambda: self._tasks_are_done(notification_id), 30, f"the tasks of {topic} {payload}")
-        return _Published(topic, payload, explanation, receipt)
+        if receipt.notification_id is None or not (digests or _is_crowd(topic) or "send_at" in payload):
+            return {}
+        notification_id = str(receipt.notification_id)
+        await eventually(lambda: self._tasks_are_done(notification_id), 30, f"the tasks of {topic} {payload}")
+        rows = [row async for row in self._trace.rows(notification_id)]
+        return {row.digest: await self._closes_at(row.digest) for row in rows if row.digest is not None}
 
     async def _tasks_are_done(self, notification_id: str) -> bool:
         rows = [row async for row in self._trace.rows(notification_id) if row.lane == ROUTER_LANE]
@@ -422,7 +432,7 @@ class Comparison:
         if warned != told:
             self._differs(one, sorted(warned - told), sorted(told - warned))
         said_at = _said(one)
-        happened_at = await self._happened(str(receipt.notification_id))
+        happened_at = await self._happened(str(receipt.notification_id), one.closes)
         if _is_crowd(one.topic):
             # Of a crowd what planning ends at once is not written down.
             not_written = {heard for heard in said_at if heard.verdict in _ENDED and heard.reason not in _OF_ADDRESS}
@@ -441,7 +451,7 @@ class Comparison:
     def _differs(self, one: _Published, said: Sequence[object], happened: Sequence[object]) -> None:
         self.result.differences.append(Difference(one.topic, one.payload, said, happened))
 
-    async def _happened(self, notification_id: str) -> dict[Heard, datetime | None]:
+    async def _happened(self, notification_id: str, closes: Mapping[str, datetime]) -> dict[Heard, datetime | None]:
         """Wait until nothing moves any more, and read what the ledger holds."""
 
         async def settled() -> tuple[list[TracedRow]] | None:
@@ -451,12 +461,12 @@ class Comparison:
         found: dict[Heard, datetime | None] = {}
         (rows,) = await eventually(settled, 60, f"the deliveries of {notification_id}")
         for row in rows:
-            heard = await self._heard(row)
+            heard = await self._heard(row, closes)
             if heard is not None:
                 found[heard[0]] = heard[1]
         return found
 
-    async def _heard(self, row: TracedRow) -> tuple[Heard, datetime | None] | None:
+    async def _heard(self, row: TracedRow, closes: Mapping[str, datetime]) -> tuple[Heard, datetime | None] | None:
         user_id, rule = row.recipient or "", row.rule or ""
         if row.task is not None:
             if not _is_open(row):
@@ -467,7 +477,7 @@ class Comparison:
             return Heard(user_id, channel, "held" if row.task["do"] == "recheck" else "waits", "", rule), row.until
         if row.state is State.SUPPRESSED:
             if row.digest is not None:
-                return Heard(user_id, row.lane, "digest", "", rule), await self._closes_at(row.digest)
+                return Heard(user_id, row.lane, "digest", "", rule), closes.get(row.digest)
             if row.reason == "seen":
                 return Heard(user_id, row.lane, "held", "", rule), row.since
             rule = "" if row.reason in _OF_ADDRESS else rule
@@ -484,9 +494,10 @@ class Comparison:
         address = json.loads(await self._store.command("HGET", key, f"d:{row.key}"))["address"]
         return address["to"] == "inbox" and (bool(address.get("silent")) or not address["live"])
 
-    async def _closes_at(self, digest_id: str) -> datetime | None:
-        rows = [row async for row in self._trace.rows(digest_id) if row.task is not None and _is_open(row)]
-        return rows[0].until if rows else None
+    async def _closes_at(self, digest_id: str) -> datetime:
+        # The row that closes it stays where it was when an item moves the end.
+        key = f"{self._keys.shard_of(digest_id)}:n:{digest_id}"
+        return from_epoch_ms(int(await self._store.command("HGET", key, "digest:ends")))
 
 
 def _said(one: _Published) -> dict[Heard, datetime | None]:

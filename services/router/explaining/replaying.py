@@ -39,6 +39,9 @@ LIMIT = 100_000
 # People that are compared one by one; of more, only the totals are told.
 PEOPLE = 100_000
 
+# People with a change that are counted; a hundred megabytes.
+_CHANGED_PEOPLE = 1_000_000
+
 # Addresses of which it is remembered what the suppression lists say.
 _ADDRESSES = 100_000
 
@@ -88,7 +91,8 @@ class Difference:
         changed: decisions that are others afterwards.
         refused: notifications that the router would have refused.
         digests: that were opened.
-        people: those for whom something changes; empty where nobody asked for them.
+        changed_people: of very many, a million.
+        people: everybody's outcomes; empty where nobody asked for them.
         more: the limit was reached before the end of the span.
         until: until when the span was read.
     """
@@ -173,7 +177,7 @@ class Replay:
             found.total.after.update(new)
             found.decisions += max(len(old), len(new))
             found.changed += max(len(old - new), len(new - old))
-            if old != new:
+            if old != new and len(found.changed_people) < _CHANGED_PEOPLE:
                 found.changed_people.add(whose)
             if not people:
                 continue
