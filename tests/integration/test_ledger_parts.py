@@ -1,7 +1,7 @@
 """A fan-out stands in records of bounded size, and to everybody who asks for it, it is one notification."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -62,6 +62,12 @@ class FanOuts:
     ) -> tuple[str, str]:
         """Perform a task: write these people's deliveries and the tasks that follow; return answer and part."""
         rows = [delivery(f"push:{user}", recipient=user, lifetime_s=LIFETIME_S) for user in people]
+        return await self.page_of(whole, task, rows, *then, shared=shared)
+
+    async def page_of(
+        self, whole: Notification, task: str, rows: Sequence[NewRow], *then: str, shared: bool = False
+    ) -> tuple[str, str]:
+        """Perform a task: write rows and the tasks that follow; return answer and part."""
         part = whole.model_copy(update={"id": new_notification_id(shard_of_id(whole.id)), "part_of": whole.id})
         (claim,) = await self.ledger.claim([(whole.id, task)], LEASE)
         outcome = Outcome(State.DELIVERED, then=[self.task(key) for key in then], part=Part(part, rows, shared))
@@ -142,6 +148,33 @@ async def test_a_cancellation_of_the_whole_ends_every_part_and_no_part_follows(f
     assert again is not None
     assert again.ended == ()
     await fan_outs.assert_balanced()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kept"),
+    [
+        (["push:ada:0f", "push:ada:1e"], ["held:push:ada:1000"], ["push:ada:0f", "push:ada:1e"]),
+        (["held:push:ada:1000"], ["push:ada:0f", "push:ada:1e"], ["held:push:ada:1000"]),
+        (["held:email:ada:1000"], ["held:email:ada:2000", "held:push:ada:2000"],
+         ["held:email:ada:1000", "held:push:ada:2000"]),
+        (["fold:email:ada"], ["email:ada"], ["fold:email:ada"]),
+        (["email:ada"], ["fold:email:ada", "email:ben"], ["email:ada", "email:ben"]),
+    ],
+)  # fmt: skip
+async def test_who_is_on_two_pages_is_told_once_by_a_channel_now_or_later(
+    fan_outs: FanOuts, first: list[str], second: list[str], kept: list[str]
+) -> None:
+    whole = await fan_outs.begin("fan_out:a", "fan_out:b")
+    planned = []
+    for task, keys in (("fan_out:a", first), ("fan_out:b", second)):
+        rows = [
+            fan_outs.task(key) if key.startswith(("held:", "fold:")) else delivery(key, lifetime_s=LIFETIME_S)
+            for key in keys
+        ]
+        _, part = await fan_outs.page_of(whole, task, rows, shared=True)
+        fields = [field.decode() for field in await fan_outs.store.command("HKEYS", record_key(part))]
+        planned += [field[2:] for field in fields if field.startswith("s:")]
+    assert sorted(planned) == sorted(kept)
 
 
 async def test_who_is_in_two_groups_is_told_once(fan_outs: FanOuts) -> None:

@@ -1,5 +1,6 @@
 """The stages: who decided is written with the row, the first that suppresses decides, and holds add up."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from services.router.planning.tasks import People, Recheck, Task
 from shared.core.errors import Reason
 from shared.core.model import Channel, Content, Delivery, EmailAddress, Notification, Platform, Priority, State
 from shared.core.topics import Kind
+from shared.directory.categories import Category, KnownCategory
 from shared.directory.people import Person
 from shared.ledger.ledger import NewRow
 from shared.store.keys import new_notification_id
@@ -188,3 +190,12 @@ def test_what_was_scheduled_long_ago_waits_as_long_as_what_is_new() -> None:
     assert isinstance(held.row.what, Recheck)
     assert held.row.what.since_ms == due_ms
     assert planned(due_ms, due_ms + HELD_MOST_MS).state is State.EXPIRED
+
+
+def test_a_push_does_not_wait_for_a_screen_on_which_its_category_is_not_shown_live() -> None:
+    ada = Person.model_validate({"user_id": "ada", **EVERYTHING})
+    quietly = KnownCategory("ads", Category.model_validate({"channels": {"realtime": False}}))
+    one = notification(Priority.NORMAL)
+    one = one.model_copy(update={"content": one.content.model_copy(update={"category": "ads"})})
+    rows = plan_person(one, "ada", ada, TO_ADA, EXPIRES_MS, facts=replace(LOOKS, category=quietly))
+    assert rules(rows)["push"] is None

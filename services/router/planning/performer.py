@@ -27,6 +27,7 @@ from shared.core.clock import Clock, epoch_ms
 from shared.core.errors import CarillonError, Reason
 from shared.core.model import Notification, State
 from shared.core.topics import Topics
+from shared.ledger.events import event
 from shared.ledger.jobs import jobs_of
 from shared.ledger.ledger import AlertState, Claim, Ledger, NewRow, Outcome, Part
 from shared.mqtt.reconnecting import BrokerLink
@@ -108,12 +109,16 @@ class Performer:
         return read_chain(text)
 
     def report(self, notification: Notification, task: Task, _claim: Claim, outcome: Outcome) -> None:
-        """Publish the jobs of rows that were written with the task's end, and count escalations with no step left."""
+        """Publish the jobs of rows that were written with the task's end, and count escalations with no step left.
+
+        What was held or folded for a person and has ended itself is told as its channel's.
+        """
         if isinstance(task.what, Escalation) and outcome.guard and not any(_is_step(new) for new in outcome.then):
             metrics.exhausted_escalations.inc()
             extra = {"notification_id": notification.id}
             log.error("an alert's escalation has ended, and nobody answered", extra=extra)
         if not outcome.then and not outcome.part:
+            self._tell_end(notification, task, outcome)
             return
         rows = [*outcome.then, *(outcome.part.rows if outcome.part else ())]
         self._holding.watch(notification, outcome.then)
@@ -129,6 +134,22 @@ class Performer:
             messages += jobs_of(self._topics, content, outcome.part.rows, up_to_ms=task.due_ms)
         for topic, payload in messages:
             self.link.publish(topic, payload, user_properties=trace)
+
+    def _tell_end(self, notification: Notification, task: Task, outcome: Outcome) -> None:
+        what = task.what
+        is_told = outcome.state.is_end and outcome.state is not State.DELIVERED and notification.events
+        if self.link is None or not is_told or not isinstance(what, Recheck | Fold):
+            return
+        topic, payload = event(
+            self._topics,
+            notification.public_id,
+            outcome.state,
+            self._clock,
+            channel=what.channel,
+            recipient=what.user_id,
+            reason=outcome.reason,
+        )
+        self.link.publish(topic, payload, user_properties=tracing.user_properties(notification.trace))
 
 
 def _part(notification: Notification, page: FanOut, rows: Sequence[NewRow]) -> Part | None:

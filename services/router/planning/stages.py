@@ -120,9 +120,12 @@ class Candidate:
     def choice(self) -> Choice:
         """Whether the person wants the channel, and who has decided it."""
         if self._choice is None:
-            category = self.notification.content.category
-            self._choice = self.person.choice(self.channel, category, self.facts.category)
+            self._choice = self.choice_of(self.channel)
         return self._choice
+
+    def choice_of(self, channel: Channel) -> Choice:
+        """Return the same for another channel."""
+        return self.person.choice(channel, self.notification.content.category, self.facts.category)
 
     @property
     def is_critical(self) -> bool:
@@ -253,7 +256,7 @@ def presence(candidate: Candidate) -> Decision:
     notification, audience = candidate.notification, candidate.audience
     is_shown = audience.only_push is None and Channel.REALTIME in (notification.channels or ALL_CHANNELS)
     may_wait = notification.priority in MAY_WAIT and is_shown and not audience.regardless
-    if not (may_wait and candidate.person.choice(Channel.REALTIME).on):
+    if not (may_wait and candidate.choice_of(Channel.REALTIME).on):
         return KEEP
     return Hold(until_ms, "presence:focus", unless_seen=True, rechecks=False)
 

@@ -98,12 +98,26 @@ publisher.name, publisher.share = publisher_of(found[5], found[6])
 -- Add before ending, so that the record never looks finished in between.
 local function is_new(new_key) return redis.call('HEXISTS', record, 's:' .. new_key) == 0 end
 
+-- Name the channel of a person that a row is for: it may be delivered, held (held:CHANNEL:USER:TIME) or folded, and a push
+-- has a row for each device. So nobody who is on two pages is told now, and once more when the hold of the other page ends.
+local function channel_of(new_key)
+  return string.match(new_key, '^held:(.*):%d+$') or string.match(new_key, '^fold:(.*)$')
+    or string.match(new_key, '^(push:.*):%x+$') or new_key
+end
+
 -- The parts of a notification are known by base:parts:ID, and what several of them may have twice by base:planned:ID.
 local function add_part(part_id, part_content, until_ms, shared)
   local part, parts, planned = record_key(part_id), base .. ':parts:' .. id, base .. ':planned:' .. id
   local last_ms = math.max(until_ms, count_of(redis.call('HGET', record, 'until')))
   local kept_s = retention_s + math.ceil(math.max(0, last_ms - now) / 1000)
-  local function is_first(new_key) return is_new(new_key) and redis.call('SADD', planned, new_key) == 1 end
+  local of_this_part = {}
+  local function is_first(new_key)
+    if not is_new(new_key) or redis.call('SADD', planned, new_key) == 0 then return false end
+    local channel = channel_of(new_key)
+    if channel == new_key or of_this_part[channel] then return true end
+    of_this_part[channel] = redis.call('SADD', planned, channel) == 1
+    return of_this_part[channel]
+  end
   local fields = {'c', part_content, 'at', number(now)}
   if publisher.name ~= '-' then
     fields[#fields + 1] = 'publisher'
