@@ -6,12 +6,14 @@ from typing import Any, cast
 import pytest
 
 from services.router.planning.digesting import Digesting
+from services.router.planning.holding import Holding
 from services.router.planning.performer import Performer
 from services.router.planning.tasks import CloseDigest, Fold, Recheck, Task
 from shared.core.errors import Reason
 from shared.core.model import Channel, Content, Notification, Priority, State
 from shared.core.topics import Topics
 from shared.ledger.digests import Digests
+from shared.ledger.held import Held
 from shared.ledger.ledger import Claim, ClaimVerdict, Ledger, Outcome
 from shared.mqtt.reconnecting import BrokerLink
 from shared.store.keys import Keys, new_notification_id
@@ -41,7 +43,8 @@ def told(
     # The store is never opened.
     store, keys, clock, published = Store("redis://localhost"), Keys(), StandingClock(), Published()
     planner = a_planner(store, clock)
-    performer = Performer(planner, Digesting(planner, Digests(store, keys, 1)), Ledger(store, keys), Topics(), clock)
+    digesting, holding = Digesting(planner, Digests(store, keys, 1)), Holding(Held(store, keys), planner.lookups)
+    performer = Performer(planner, digesting, Ledger(store, keys), Topics(), clock, holding=holding)
     performer.link = cast("BrokerLink", published)
     notification = Notification(
         id=new_notification_id(),

@@ -32,7 +32,7 @@ FIELDS: Mapping[str, str] = {
     "target_groups": "Only the members of these groups; none is everybody.",
     "dedup_key": "Names the trouble, so that one trouble is one alert.",
     "html_body": "The text as HTML; without a `body`, its text is made from it.",
-    "emails": "The mails. Each may say what a single mail may say, but `id`, `channels`, `events`, `tenant` and `actions`.",
+    "emails": "The mails. Each may say what a single mail may, but `id`, `channels`, `events`, `tenant`, `actions`.",
     "tokens": "Devices that the directory does not know: tokens, or subscriptions of browsers.",
     "device_info": "Checked, and not kept.",
     "remove": "Take the address off the list.",
