@@ -287,3 +287,13 @@ async def test_a_push_that_its_category_makes_less_urgent_waits_for_somebody_who
         notification_id = await tell(attentive, person, "x", priority="high", category=category)
         rows = [row async for row in Trace(store, Keys()).rows(notification_id)]
         assert [row.rule for row in rows if row.lane == "push"] == ["presence:focus"]
+
+
+async def test_what_cannot_wait_for_its_digest_goes_out_alone(attentive: System) -> None:
+    category = name()
+    record = {"channels": {"email": True}, "digest": {"window": "1h", "channels": ["email"]}}
+    await attentive.publish(f"directory/category/{category}", record)
+    person = await user(attentive)
+    await tell(attentive, person, "x", title="waits", category=category)
+    await tell(attentive, person, "x", title="does not", category=category, ttl_s=60)
+    assert await mails(attentive, person, 1) == ["does not"]

@@ -400,7 +400,12 @@ class Reckoning:
             return False
         if self._rhythm(user, sent.publish.category) == "instant":
             return False
-        self._fold(sent, user, channel, spec, category, now_ms)
+        deadline_ms = sent.publish.deadline_ms
+        if deadline_ms and deadline_ms <= self._window(user, sent.publish, spec, now_ms)[0]:
+            # It cannot wait.
+            self._alone(sent, user, channel, category, now_ms)
+        else:
+            self._fold(sent, user, channel, spec, category, now_ms)
         return True
 
     def _fold(

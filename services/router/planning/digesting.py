@@ -152,7 +152,7 @@ def group_of(notification: Notification, what: Fold) -> str:
 def opening_of(
     notification: Notification, what: Fold, known: Known, category: KnownCategory, person: Person
 ) -> Opening | None:
-    """Say how a digest is opened now; None where the category has none any more."""
+    """Say how a digest is opened now; None where the category has none any more, or the notification cannot wait."""
     spec = category.record.digest
     if spec is None:
         throttle = category.record.throttle
@@ -163,6 +163,9 @@ def opening_of(
     if rhythm == "instant" and not what.throttled:
         return None
     window_ms, ends_ms = _window(spec, rhythm, zone_of(person, known.tenant(notification)), known.now_ms)
+    earliest_ms = ends_ms if ends_ms is not None else known.now_ms + (window_ms or 0)
+    if notification.deadline_ms is not None and notification.deadline_ms <= earliest_ms and not what.throttled:
+        return None
     is_sliding = window_ms is not None and spec.mode == "sliding"
     at_most_ms = None
     if is_sliding and window_ms is not None:
