@@ -11,6 +11,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, Route, WebSocketRoute
 
 from carillon.local.servers import LocalServer
+from shared.core.model import Channel
 from shared.directory.people import Person
 from tests.conftest import EmptyStore
 from tests.page import until
@@ -283,7 +284,7 @@ async def test_calls_reach_the_server_and_refusals_say_why(node: Realtime, page:
     assert [entry["message"] for entry in unread["notifications"]] == ["three"]
     person = await node.context.directory.person("user1")
     assert person is not None
-    assert (person.preferences.email, person.preferences.sms) == (False, True)
+    assert (person.choice(Channel.EMAIL).on, person.choice(Channel.SMS).on) == (False, True)
     assert len(person.devices) == 1
     await until(page, "one.client.unread === 1")
     assert await page.evaluate("one.client.webPushKey()") is None

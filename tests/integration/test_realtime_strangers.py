@@ -20,7 +20,7 @@ import pytest_asyncio
 
 from carillon.local.servers import LocalServer
 from services.realtime.http.operations import OPERATIONS
-from shared.core.model import Channel, Delivery, Priority, UserInbox
+from shared.core.model import Action, Channel, Delivery, Priority, UserInbox
 from shared.directory.people import MobileDevice, Person
 from shared.ledger.ledger import AlertState, NewRecord, NewRow
 from tests.conftest import EmptyStore
@@ -46,7 +46,9 @@ class Owner:
     def __init__(self, number: int) -> None:
         self.user_id = f"user{number}"
         self.device = f"device-of-{self.user_id}"
-        self.alert = notification(f"for {self.user_id} alone", kind="alert_critical", alert=ALERT)
+        told = notification(f"for {self.user_id} alone", kind="alert_critical", alert=ALERT)
+        content = told.content.model_copy(update={"actions": (Action(id="take", label="Take it", topic=True),)})
+        self.alert = told.model_copy(update={"content": content})
 
     async def settle(self, node: Realtime) -> None:
         """Give him what is his."""
@@ -62,7 +64,7 @@ class Owner:
 
     def name_of(self, parameter: str) -> str:
         """Return how a call names what is his."""
-        return quote({"id": self.alert.id, "token": self.device}[parameter], safe="")
+        return quote({"id": self.alert.id, "token": self.device, "action": "take"}[parameter], safe="")
 
 
 def calls() -> list[tuple[str, str]]:
@@ -78,8 +80,10 @@ def tried_by(actor: int, owners: list[Owner]) -> Iterator[bytes]:
             continue
         method, path = table[(actor + number) % len(table)]
         path = re.sub(r"\{(\w+)\}", lambda found, of=owner: of.name_of(found[1]), path)  # type: ignore[misc]
+        body = '{"for":"1h"}' if (method, path.endswith("/snooze")) == ("POST", True) else ""
         yield (
-            f"{method} {path} HTTP/1.1\r\nHost: carillon\r\nAuthorization: Bearer {proof}\r\nContent-Length: 0\r\n\r\n"
+            f"{method} {path} HTTP/1.1\r\nHost: carillon\r\nAuthorization: Bearer {proof}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
         ).encode()
 
 
