@@ -4,6 +4,7 @@ The ledger keeps them (``shared.ledger.digests``). Here is decided which window 
 at its end.
 """
 
+import asyncio
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -81,7 +82,10 @@ class Digesting:
         closed = await self.digests.close(digest.id)
         if isinstance(closed, StillOpen):
             return _later(digest, task, what, closed.ends_ms)
-        off = await self.digests.called_off(closed.members)
+        off, known = await asyncio.gather(
+            self.digests.called_off(closed.members),
+            self.planner.lookups.of_people(digest, [what.user_id], counts=False),
+        )
         if off:
             await self.digests.leave_out(digest.id, sorted(off))
         count = closed.count - len(off)
@@ -89,7 +93,6 @@ class Digesting:
             return Outcome(State.SUPPRESSED, Reason.DIGEST_EMPTY, provider="router")
         left_out = {notification_id for notification_id, _ in off}
         items = [item for item in map(_read_item, closed.items) if item.get("record") not in left_out]
-        known = await self.planner.lookups.of_people(digest, [what.user_id], counts=False)
         known = replace(known, now_ms=max(known.now_ms, task.due_ms))
         content = self._content(digest, what, known, items, count)
         as_fold = Fold(
