@@ -55,7 +55,8 @@ class Told:
         """Return until when a channel was held, each time that it was."""
         start = f"held:{channel}:{self.person}:"
         times = (row.key.removeprefix(start) for row in self.record.rows if row.key.startswith(start))
-        return sorted(int(time_ms) / 1000 for time_ms in times)
+        # Of what was released and held again, behind the time stands when that was.
+        return sorted(int(time_ms.partition("@")[0]) / 1000 for time_ms in times)
 
     def folded(self, channel: str) -> str | None:
         """Return the name of what was put into a digest, None where nothing was."""
