@@ -128,7 +128,7 @@ bench: $(STAMP)  ## measure rates and latencies
 	$(BIN)/python -m tests.load
 
 # Every topic on a Redis Cluster first, then a year of a thousand people: those need no fault to show.
-chaos: $(STAMP)  ## kill, stop and cut everything while 20,000 notifications flow, and count (70 minutes)
+chaos: $(STAMP)  ## kill, stop and cut everything while 20,000 notifications flow, and count (95 minutes)
 	@tests/programs.sh $(SERVERS)
 	CARILLON_TEST_STORE=cluster CARILLON_REQUIRE_REAL=1 $(BIN)/pytest tests/e2e/test_topics.py tests/e2e/test_cluster.py
 	$(BIN)/python -m tests.sim
