@@ -10,7 +10,7 @@ import pytest
 from services.router.alerts.oncall import Chain, Group, Step, User
 from services.router.planning.compose import Draft
 from services.router.planning.facts import Facts
-from services.router.planning.lookups import Known
+from services.router.planning.known import Known
 from services.router.planning.person import crowd_channels, plan_feed, plan_person
 from services.router.planning.planner import Planner
 from services.router.planning.tasks import CHAIN, Crowd, Escalation, People, Plan, Task, read_chain

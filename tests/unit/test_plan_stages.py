@@ -7,7 +7,7 @@ import pytest
 
 from services.router.planning.compose import Draft
 from services.router.planning.facts import NO_FACTS, Facts, Limit, Quiet, Then
-from services.router.planning.lookups import Known
+from services.router.planning.known import Known
 from services.router.planning.person import plan_person
 from services.router.planning.stages import HELD_MOST_MS, KEEP, Candidate, Decision, Hold, Stage, Suppress, decide
 from services.router.planning.tasks import People, Recheck, Task

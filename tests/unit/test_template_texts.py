@@ -12,7 +12,7 @@ from services.router.payloads.mails import BATCH_TEMPLATED
 from services.router.payloads.parse import parse
 from services.router.payloads.rejection import Rejected
 from services.router.planning.compose import Draft, compose
-from services.router.planning.lookups import Known
+from services.router.planning.known import Known
 from services.router.planning.tasks import Crowd, FanOut
 from services.router.templates.folder import Templates, load
 from shared.core.clock import epoch_ms

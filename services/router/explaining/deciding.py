@@ -7,7 +7,8 @@ from enum import StrEnum
 from typing import Protocol
 
 from services.router.planning.digesting import group_of, opening_of
-from services.router.planning.lookups import Known, listed, listed_as
+from services.router.planning.known import Known
+from services.router.planning.lookups import listed, listed_as
 from services.router.planning.planner import Planner
 from services.router.planning.stages import of_digest
 from services.router.planning.tasks import Escalation, Fold, Recheck, Task

@@ -22,7 +22,8 @@ from services.router.explaining.overlay import NOTHING, OverlaidCatalogues, Over
 from services.router.explaining.rules import RouterRules
 from services.router.payloads.rejection import Rejected
 from services.router.planning.compose import Draft
-from services.router.planning.lookups import Known, Lookups
+from services.router.planning.known import Known
+from services.router.planning.lookups import Lookups
 from services.router.planning.person import Texts, crowd_channels
 from services.router.planning.planner import Planner
 from services.router.planning.tasks import People

@@ -46,7 +46,7 @@ from services.router.payloads.receipts import AcceptedReceipt, DuplicateReceipt,
 from services.router.payloads.rejection import FieldProblem, Rejected, RejectionCode
 from services.router.planning.compose import NO_TEMPLATES, Draft, compose
 from services.router.planning.holding import Holding
-from services.router.planning.lookups import Known
+from services.router.planning.known import Known
 from services.router.planning.planner import Planner
 from services.router.planning.telling import tell_planned
 from services.router.templates.folder import Templates

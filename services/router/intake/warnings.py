@@ -10,7 +10,8 @@ from services.router.payloads.mails import EmailBatch
 from services.router.payloads.parse import Publish
 from services.router.payloads.rejection import PROBLEMS_SHOWN, FieldProblem
 from services.router.planning.compose import Draft
-from services.router.planning.lookups import Known, listed_as
+from services.router.planning.known import Known
+from services.router.planning.lookups import listed_as
 from services.router.planning.tasks import Crowd, People
 from shared.core.errors import Reason
 from shared.core.model import Channel, Delivery, State

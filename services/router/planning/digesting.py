@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from services.router.planning.lookups import Known, zone_of
+from services.router.planning.known import Known, zone_of
 from services.router.planning.planner import Planner
 from services.router.planning.stages import of_digest, rhythm_of
 from services.router.planning.tasks import TASK_LIFETIME_MS, CloseDigest, Fold, Recheck, Task

@@ -7,7 +7,8 @@ by the record before and noted after that would stay as it is; so the record is 
 import asyncio
 from collections.abc import Sequence
 
-from services.router.planning.lookups import Lookups, is_quiet
+from services.router.planning.known import is_quiet
+from services.router.planning.lookups import Lookups
 from services.router.planning.tasks import Recheck, Task
 from shared.core.errors import StoreUnavailable
 from shared.core.model import Notification

@@ -7,36 +7,33 @@ nothing: it is a function of what is ``Known``.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from hashlib import blake2b
 from types import MappingProxyType
 from typing import NamedTuple
 
-from services.router.alerts.oncall import Chain, Group, User, escalation, on_call
+from services.router.alerts.oncall import Group, User, escalation, on_call
 from services.router.planning.compose import Draft
 from services.router.planning.facts import (
-    NO_FACTS,
-    Facts,
     Limit,
-    Quiet,
     Then,
     UnusableKey,
     priority_in,
     unusable_key,
     value_at,
 )
+from services.router.planning.known import Known, told
 from services.router.planning.stages import HELD_MOST_MS, MAY_WAIT
 from services.router.planning.tasks import Crowd, People
-from shared.core.clock import Clock, epoch_ms, from_epoch_ms
+from shared.core.clock import Clock, epoch_ms
 from shared.core.durations import milliseconds
 from shared.core.model import Channel, Delivery, EmailAddress, Notification, PhoneNumber, Priority
 from shared.directory.catalogue import NO_CATALOGUE, Catalogue, Catalogues
 from shared.directory.categories import KnownCategory
 from shared.directory.directory import Directory
 from shared.directory.people import Person
-from shared.directory.quiet_hours import QuietHours, quiet_until
+from shared.directory.quiet_hours import QuietHours
 from shared.directory.suppression import Entry, Suppressions, digest
-from shared.directory.tenants import Tenant
 from shared.inbox.presence import Presence
 from shared.store.keys import Keys
 from shared.store.windows import Ask, Counted, Windows
@@ -65,86 +62,8 @@ class Counting(NamedTuple):
 
 OpenAlerts = Callable[[Collection[str]], Awaitable[frozenset[str]]]
 
-# By whose rules somebody is quiet.
-SNOOZED, OWN_QUIET, SYSTEM_QUIET = "user:snooze", "user:quiet_hours", "system:quiet_hours"
-
 # A notification, its name, and those whom it may be told.
 Named = tuple[Notification, str, Sequence[str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What was looked up for a batch: records of people, who answers for each type of alert, and who is looking.
-
-    Attributes:
-        now_ms: when it was looked up.
-        empty_groups: groups that have nobody at the time.
-        unwanted: what the suppression lists say of addresses that publishers gave, by ``listed_as``.
-        limits: the throttles that were counted, by notification and person.
-        push_hold_ms: how long a push waits for somebody who is looking.
-        quiet_hours: of everybody whom nobody else says any for.
-        release_within_ms: what quiet time has held leaves spread over so long.
-    """
-
-    people: dict[str, Person]
-    escalations: dict[str, Chain]
-    oncall: dict[str, tuple[str, ...]]
-    admins: tuple[str, ...]
-    now_ms: int = 0
-    focused: frozenset[str] = frozenset()
-    empty_groups: frozenset[str] = frozenset()
-    unwanted: Mapping[tuple[Channel, str], Sequence[Entry]] = field(default_factory=dict)
-    catalogue: Catalogue = NO_CATALOGUE
-    limits: Mapping[tuple[str, str], tuple[Limit, ...]] = field(default_factory=dict)
-    push_hold_ms: int = 0
-    quiet_hours: QuietHours | None = None
-    release_within_ms: int = 0
-
-    def category(self, notification: Notification, name: str | None = None) -> KnownCategory | None:
-        """Return a notification's category, or another one as it holds for its tenant."""
-        return self.catalogue.category(name or notification.content.category, notification.tenant)
-
-    def tenant(self, notification: Notification) -> Tenant | None:
-        """Return a notification's tenant."""
-        return self.catalogue.tenant(notification.tenant)
-
-    def facts(self, notification: Notification, user_id: str) -> Facts:
-        """Return what the stages know about one person and one notification."""
-        person = self.people.get(user_id)
-        if person is None:
-            return NO_FACTS
-        category, tenant = self.category(notification), self.tenant(notification)
-        limits = self.limits.get((notification.id, user_id), ())
-        quiet = self._quiet(person, tenant, notification.tenant)
-        looks_until_ms = self.now_ms + self.push_hold_ms if user_id in self.focused else 0
-        if category is None and tenant is None and quiet is None and not limits and not looks_until_ms:
-            return NO_FACTS
-        return Facts(looks_until_ms, category, tenant, limits, quiet)
-
-    def _quiet(self, person: Person, tenant: Tenant | None, tenant_name: str | None) -> Quiet | None:
-        snoozed = person.snooze_until
-        if snoozed is not None and (until_ms := epoch_ms(snoozed)) > self.now_ms:
-            return Quiet(until_ms, SNOOZED, self.release_within_ms)
-        of_tenant = tenant.quiet_hours if tenant is not None else None
-        for quiet, rule in (
-            (person.quiet_hours, OWN_QUIET),
-            (of_tenant, f"tenant:{tenant_name}:quiet_hours"),
-            (self.quiet_hours, SYSTEM_QUIET),
-        ):
-            if quiet is not None:
-                until = quiet_until(quiet, zone_of(person, tenant), from_epoch_ms(self.now_ms))
-                return None if until is None else Quiet(epoch_ms(until), rule, self.release_within_ms)
-        return None
-
-
-def is_quiet(rule: str) -> bool:
-    """Tell whether a rule is somebody's quiet time."""
-    return rule in (SNOOZED, OWN_QUIET, SYSTEM_QUIET) or rule.endswith(":quiet_hours")
-
-
-def zone_of(person: Person, tenant: Tenant | None) -> str:
-    """Return the zone whose clock a person lives by."""
-    return person.timezone or (tenant.timezone if tenant is not None else None) or "UTC"
 
 
 class Lately:
@@ -472,17 +391,3 @@ def listed_as(delivery: Delivery) -> tuple[Channel, str]:
             return delivery.channel, digest(address)
         case _:
             return delivery.channel, ""
-
-
-def told(targets: Sequence[Group | User], known: Known, alert_type: str) -> tuple[str, ...]:
-    """Resolve an escalation step's targets to user ids, each once."""
-    user_ids: dict[str, None] = {}
-    for target in targets:
-        match target:
-            case User(user_id):
-                user_ids[user_id] = None
-            case Group.ONCALL:
-                user_ids |= dict.fromkeys(known.oncall[alert_type])
-            case Group.ADMINS:
-                user_ids |= dict.fromkeys(known.admins)
-    return tuple(user_ids)

@@ -11,7 +11,8 @@ from services.router.alerts.oncall import Chain, Group, User
 from services.router.payloads.rejection import FieldProblem, invalid_payload
 from services.router.planning.compose import NO_TEMPLATES, Draft, Said
 from services.router.planning.facts import priority_in, unusable_key
-from services.router.planning.lookups import Known, Lookups, told
+from services.router.planning.known import Known, told
+from services.router.planning.lookups import Lookups
 from services.router.planning.person import Texts, crowd_channels, nobody, plan_feed, plan_person
 from services.router.planning.stages import STAGES, Stage, at_release
 from services.router.planning.tasks import (
