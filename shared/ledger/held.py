@@ -1,7 +1,11 @@
 """What waits for a person: which rows of the router a change of that person's quiet time concerns.
 
 Beside each user stand the rows that are held for him, by the time until which they are. It is an index and no promise:
-a row that is not in it is looked at when its time comes, and one that is gone is passed over.
+a row that is not in it is looked at when its time comes, and one that is gone is passed over. A row whose time is over
+leaves the index when the next one is noted, and all of it goes with the last one's time.
+
+What is released becomes due one after the other. So somebody whose quiet time changes again and again takes a small
+part of the router's time, however much is held for him.
 """
 
 import asyncio
@@ -9,16 +13,15 @@ from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
 
-from shared.ledger.ledger import ROUTER_LANE
+from shared.ledger.ledger import BROUGHT_FORWARD_STEP_MS, ROUTER_LANE
 from shared.store.keys import Keys, shard_of_id
 from shared.store.store import Store, load_script
 
+_held = load_script(__package__, "held")
 _release = load_script(__package__, "release", "ledger")
 
 # Rows that are released in one exchange.
 _PAGE = 500
-# Beyond its time an entry is of no use, and nothing else takes it away.
-_KEPT_MS = 60_000
 
 
 class Held:
@@ -33,29 +36,30 @@ class Held:
 
     async def note(self, rows: Iterable[tuple[str, str, str, int]]) -> None:
         """Write down that rows are held: for whom, in which record, under which key and until when (ms since 1970)."""
-        commands = [
-            command
-            for user_id, notification_id, key, due_ms in rows
-            for command in (
-                ("ZADD", self._key(user_id), due_ms, f"{notification_id}|{key}"),
-                ("PEXPIREAT", self._key(user_id), due_ms + _KEPT_MS, "NX"),
-                ("PEXPIREAT", self._key(user_id), due_ms + _KEPT_MS, "GT"),
-            )
-        ]
-        await asyncio.gather(*(self._store.submit(*command) for command in commands))
+        of_users: defaultdict[str, list[str | int]] = defaultdict(list)
+        for user_id, notification_id, key, due_ms in rows:
+            of_users[user_id] += (due_ms, f"{notification_id}|{key}")
+        await asyncio.gather(
+            *(self._store.submit_script(_held, self._key(user_id), *args) for user_id, args in of_users.items())
+        )
 
     async def release(self, user_id: str) -> int:
-        """Make what is held for a user due now, so that it is decided anew; return how many rows."""
+        """Make what is held for a user due, one row after the other, so that it is decided anew; return how many."""
         key = self._key(user_id)
+        # What is noted from now on was decided by what is there now.
+        left = await self._store.command("ZCARD", key)
         released = 0
-        while members := await self._store.command("ZRANGE", key, 0, _PAGE - 1):
+        while left > 0 and (members := await self._store.command("ZRANGE", key, 0, min(left, _PAGE) - 1)):
             by_shard: defaultdict[int, list[bytes]] = defaultdict(list)
             for member in members:
                 with suppress(ValueError):
                     by_shard[shard_of_id(member.partition(b"|")[0].decode(errors="replace"))].append(member)
             for shard, some in by_shard.items():
-                base = self._keys.shard(shard)
-                released += await self._store.script(_release, base, ROUTER_LANE, *some, lasting=True)
+                released += await self._store.script(
+                    _release, self._keys.shard(shard), ROUTER_LANE, released * BROUGHT_FORWARD_STEP_MS,
+                    BROUGHT_FORWARD_STEP_MS, *some, lasting=True,
+                )  # fmt: skip
             # Not before: a call that is broken off is made again.
             await self._store.command("ZREM", key, *members)
+            left -= len(members)
         return released

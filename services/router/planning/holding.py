@@ -2,9 +2,13 @@
 
 Whoever changes a person's quiet time releases what is noted for that person (``shared.ledger.held``). What was decided
 by the record before and noted after that would stay as it is; so the record is read again once it is noted.
+
+In the hours in which many people are quiet nearly everything is held. So it is noted and looked at in batches, beside
+the intake, and what is too much is only looked at when its time comes.
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 
 from services.router.planning.known import is_quiet
@@ -15,6 +19,12 @@ from shared.core.model import Notification
 from shared.ledger.held import Held
 from shared.ledger.ledger import NewRow
 
+log = logging.getLogger(__name__)
+
+# Rows that are looked at together, and that wait for it at most.
+_BATCH = 500
+WAITING_MOST = 20_000
+
 
 class Holding:
     """Notes what is held, and looks at it once more."""
@@ -22,7 +32,8 @@ class Holding:
     def __init__(self, held: Held, lookups: Lookups) -> None:
         self._held = held
         self._lookups = lookups
-        self._watching: set[asyncio.Task[None]] = set()
+        self._waiting: list[tuple[Notification, Task, Recheck]] = []
+        self._watching: asyncio.Task[None] | None = None
 
     def watch(self, notification: Notification, rows: Sequence[NewRow]) -> None:
         """Note those of a record's rows that are held for somebody's quiet time; nobody waits for it.
@@ -30,27 +41,34 @@ class Holding:
         Args:
             notification: whose record it is, a part of a fan-out or the whole.
         """
-        held = [new.row for new in rows if isinstance(new.row, Task) and isinstance(new.row.what, Recheck)]
-        if held:
-            task = asyncio.create_task(self._watch(notification, held), name="watch-held")
-            self._watching.add(task)
-            task.add_done_callback(self._watching.discard)
+        for new in rows:
+            row = new.row
+            if isinstance(row, Task) and isinstance(row.what, Recheck) and is_quiet(row.what.rule):
+                self._waiting.append((notification, row, row.what))
+        del self._waiting[WAITING_MOST:]
+        if self._waiting and (self._watching is None or self._watching.done()):
+            self._watching = asyncio.create_task(self._watch(), name="watch-held")
 
-    async def _watch(self, notification: Notification, rows: Sequence[Task]) -> None:
-        whats = [(row, row.what) for row in rows if isinstance(row.what, Recheck) and is_quiet(row.what.rule)]
-        if not whats:
-            return
-        try:
-            await self._held.note((what.user_id, notification.id, row.key, row.due_ms) for row, what in whats)
-            user_ids = sorted({what.user_id for _, what in whats})
-            known = await self._lookups.of_people(notification, user_ids, counts=False)
-            moved = set()
-            for row, what in whats:
-                quiet = known.facts(notification, what.user_id).quiet
-                if quiet is None or quiet.until_ms + quiet.within_ms < row.due_ms:
-                    moved.add(what.user_id)
-            for user_id in sorted(moved):
-                await self._held.release(user_id)
-        except StoreUnavailable:
-            # It is looked at when its time comes.
-            return
+    async def _watch(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
+            try:
+                await self._look_at(batch)
+            except StoreUnavailable:
+                # They are looked at when their time comes.
+                continue
+            except Exception:
+                # As a fault of our own in one of them must not end the watch for all.
+                log.exception("what is held is looked at when its time comes")
+
+    async def _look_at(self, batch: Sequence[tuple[Notification, Task, Recheck]]) -> None:
+        await self._held.note((what.user_id, notification.id, row.key, row.due_ms) for notification, row, what in batch)
+        notifications = [notification for notification, _, _ in batch]
+        known = await self._lookups.of_readers(notifications, sorted({what.user_id for _, _, what in batch}))
+        moved = set()
+        for notification, row, what in batch:
+            quiet = known.facts(notification, what.user_id).quiet
+            if quiet is None or quiet.until_ms + quiet.within_ms < row.due_ms:
+                moved.add(what.user_id)
+        for user_id in sorted(moved):
+            await self._held.release(user_id)

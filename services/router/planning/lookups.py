@@ -193,6 +193,10 @@ class Lookups:
         recipients = tuple(user_ids) if alert_type is None else told((Group.ONCALL, Group.ADMINS), known, alert_type)
         return await self._counted(known, [(notification, notification.public_id, recipients)])
 
+    async def of_readers(self, notifications: Sequence[Notification], user_ids: Sequence[str]) -> Known:
+        """Read what the facts about these people and notifications are made of, and count nothing."""
+        return await self._look_up(set(), set(user_ids), notifications)
+
     async def of_people(self, notification: Notification, user_ids: Sequence[str], *, counts: bool = True) -> Known:
         """Read what planning a notification for these people needs.
 

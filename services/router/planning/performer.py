@@ -23,7 +23,7 @@ from services.router.planning.tasks import (
     read_chain,
 )
 from services.router.planning.telling import tell_planned
-from shared.core.clock import Clock, epoch_ms
+from shared.core.clock import Clock
 from shared.core.errors import CarillonError, Reason
 from shared.core.model import Notification, State
 from shared.core.topics import Topics
@@ -73,8 +73,6 @@ class Performer:
         of_alert = isinstance(what, Escalation) or (isinstance(what, Plan) and what.alert_type is not None)
         if of_alert and claim.alert != AlertState.OPEN:
             return Outcome(State.DELIVERED, provider="router")
-        # What was held may have been released before its time.
-        due_ms = min(task.due_ms, epoch_ms(self._clock.now()))
         if isinstance(what, Recheck | Fold) and claim.alert in _ANSWERED:
             return Outcome(State.SUPPRESSED, Reason(claim.alert), provider="router")
         match what:
@@ -91,8 +89,8 @@ class Performer:
                 rows = await self._digesting.fold(notification, task, what, again=claim.attempt > 1)
             case CloseDigest():
                 outcome = await self._digesting.close(notification, task, what)
-                return replace(outcome, then=[_due_since(new, due_ms) for new in outcome.then])
-        then = [_due_since(new, due_ms) for new in rows]
+                return replace(outcome, then=[_due_since(new, task.due_ms) for new in outcome.then])
+        then = [_due_since(new, task.due_ms) for new in rows]
         part = None
         if isinstance(what, FanOut):
             # What waits for one person stands with that person's other rows.

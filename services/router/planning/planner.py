@@ -42,9 +42,6 @@ from shared.ledger.ledger import NewRow
 # broadcast yields to single notifications.
 FAN_OUT_PAGE = 200
 
-# Between two clocks that are set.
-CLOCKS_APART_MS = 60_000
-
 # Later than any time that a publish may name.
 NEVER_MS = 2**53
 
@@ -204,9 +201,8 @@ class Planner:
     async def recheck(self, notification: Notification, what: Recheck | Fold, due_ms: int) -> list[NewRow]:
         """Plan a channel that was held until now, with the facts of this moment."""
         known = await self.lookups.of_people(notification, [what.user_id], counts=False)
-        if due_ms - known.now_ms <= CLOCKS_APART_MS:
-            # A clock that is behind the store's must not find it to be early. What was released before its time is.
-            known = replace(known, now_ms=max(known.now_ms, due_ms))
+        # A clock that is behind the store's must not find it to be early.
+        known = replace(known, now_ms=max(known.now_ms, due_ms))
         return self.channel_rows(notification, what, known, at_release(self.stages))
 
     def channel_rows(
