@@ -139,6 +139,35 @@ async def test_tabs_by_keyboard(system: System, visit: Visit) -> None:
     await expect(page.locator("carillon-inbox .entry .open").first).to_be_focused()
 
 
+async def test_an_arrow_key_counts_while_the_list_is_being_read(system: System, visit: Visit) -> None:
+    user = await reader(system)
+    await fill(system, user)
+    page = await visit(user)
+    await page.locator("carillon-inbox .bell").press("Enter")
+    await expect(tab(page, "Billing")).to_be_visible()
+    answer = asyncio.Event()
+
+    async def hold_back(route: Route) -> None:
+        await answer.wait()
+        await route.continue_()
+
+    await page.route("**/v1/inbox?*", hold_back)
+    await tab(page, "Billing").click()
+    await page.keyboard.press("ArrowDown")
+    await expect(titles(page)).to_have_count(0)
+    answer.set()
+    await expect(page.locator("carillon-inbox .entry .open").first).to_be_focused()
+    # Whoever has gone elsewhere meanwhile stays there.
+    answer.clear()
+    await tab(page, "Other").click()
+    await page.keyboard.press("ArrowDown")
+    await page.keyboard.press("Tab")
+    await expect(page.get_by_role("button", name="Inbox")).to_be_focused()
+    answer.set()
+    await expect(titles(page)).to_have_text(["Welcome"])
+    await expect(page.get_by_role("button", name="Inbox")).to_be_focused()
+
+
 async def test_there_are_no_tabs_without_categories(system: System, visit: Visit) -> None:
     user = await system.person("alone", preferences={"realtime": True})
     await tell(system, user, "Only one")

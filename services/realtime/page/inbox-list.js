@@ -41,6 +41,8 @@ export class InboxList {
   #watcher;
   /** @type {string | undefined} The last entry of the pages that were read: the next one follows it. */
   #last;
+  /** Where the focus was when a key asked for an entry that was still being read. @type {Element | null} */
+  #waiting = null;
 
   /**
    * @param {CarillonClient} client
@@ -99,6 +101,7 @@ export class InboxList {
     this.#finish(page.length === limit);
     for (const notification of this.#addedMeanwhile.splice(0)) this.add(notification);
     this.#lookAgain();
+    this.#arrive();
   }
 
   /** Read the page below the last entry. */
@@ -253,6 +256,13 @@ export class InboxList {
     return used;
   }
 
+  /** Go to the first entry for whoever asked before it was there, and has stayed since. */
+  #arrive() {
+    const first = this.#rows.values().next().value;
+    if (this.#waiting?.matches(":focus")) first?.focus();
+    this.#waiting = null;
+  }
+
   /**
    * Go to another entry, from wherever the focus is in the panel.
    *
@@ -264,6 +274,7 @@ export class InboxList {
     const to = { ArrowDown: at + 1, ArrowUp: Math.max(at - 1, 0), Home: 0, End: rows.length - 1 }[event.key];
     if (to === undefined) return;
     event.preventDefault();
+    if (rows.length === 0 && this.#busy) this.#waiting = /** @type {Element} */ (event.composedPath()[0]);
     rows[to]?.focus();
   }
 }
