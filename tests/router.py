@@ -20,6 +20,7 @@ from shared.core.topics import Lane, Topics
 from shared.directory.catalogue import Catalogues
 from shared.directory.directory import Directory
 from shared.directory.publishers import Publishers
+from shared.directory.rulebook import Rulebook
 from shared.directory.suppression import Suppressions
 from shared.inbox.feed import Feed, FeedMirror
 from shared.inbox.inbox import Inbox
@@ -73,6 +74,7 @@ def an_intake(
             sessions=Sessions(store, keys, inbox, directory, FeedMirror(feed)),
             publishers=Publishers(store, keys),
             catalogues=Catalogues(store, keys),
+            rulebook=Rulebook(store, keys),
             held=Held(store, keys),
             topics=topics,
             clock=clock,

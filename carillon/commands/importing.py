@@ -1,4 +1,4 @@
-"""``carillon directory import``: people, on-call entries, publishers, categories and tenants from a file.
+"""``carillon directory import``: people, on-call entries, publishers, categories, tenants and policies from a file.
 
 Every line is published and answered on its own: what is wrong with one keeps no other from being imported, and
 importing a file again changes nothing. Of two lines for the same entry the later one holds.
@@ -30,6 +30,7 @@ _KINDS = {
     "publisher": Kind.DIRECTORY_PUBLISHER,
     "category": Kind.DIRECTORY_CATEGORY,
     "tenant": Kind.DIRECTORY_TENANT,
+    "policy": Kind.DIRECTORY_POLICY,
 }
 # A publisher's record may say to which tenant its notifications belong.
 _PUBLISHER_OF_A_TENANT = {"publisher", "tenant"}
@@ -109,7 +110,7 @@ def import_file(*, file: IO[bytes], timeout: timedelta, client_id: str | None, a
     asyncio.run(_import(settings, client_id, lines, result, timeout.total_seconds()))
     result.close_line()
     people, oncall, *others = result.imported.values()
-    named = dict(zip(("publishers", "categories", "tenants"), others, strict=True))
+    named = dict(zip(("publishers", "categories", "tenants", "policies"), others, strict=True))
     if as_json:
         failed = [{"line": number, **refusal.document()} for number, refusal in result.failed]
         failed.sort(key=lambda each: each["line"])
@@ -184,7 +185,7 @@ def _read(line: bytes) -> _Entry | None:
     if set(names) == _PUBLISHER_OF_A_TENANT:
         names = ["publisher"]
     if len(names) != 1:
-        problem = "required, or oncall, publisher, category or tenant, and only one of them"
+        problem = "required, or oncall, publisher, category, tenant or policy, and only one of them"
         raise _BadLine("invalid_payload", "One field is not valid.", "user_id", problem)
     (name,) = names
     whose = document[name]

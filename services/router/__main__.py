@@ -23,6 +23,7 @@ from shared.core.topics import Kind, Lane
 from shared.delivery.worker import Worker
 from shared.directory.catalogue import Catalogues
 from shared.directory.publishers import Publishers
+from shared.directory.rulebook import Rulebook
 from shared.directory.suppression import Suppressions
 from shared.inbox.feed import Feed, FeedMirror
 from shared.inbox.inbox import Inbox
@@ -52,6 +53,7 @@ async def route(context: Context[RouterSettings]) -> None:
         for channel in (Channel.EMAIL, Channel.SMS)
     }
     catalogues = Catalogues(context.store, context.keys)
+    rulebook = Rulebook(context.store, context.keys)
     lookups = Lookups(
         context.directory,
         catalogues,
@@ -78,6 +80,7 @@ async def route(context: Context[RouterSettings]) -> None:
         suppressions=lists[Channel.EMAIL],
         publishers=Publishers(context.store, context.keys),
         catalogues=catalogues,
+        rulebook=rulebook,
         held=held,
         sessions=Sessions(context.store, context.keys, inbox, context.directory, mirror),
         topics=context.topics,

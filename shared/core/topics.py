@@ -40,6 +40,7 @@ class Kind(StrEnum):
     DIRECTORY_PUBLISHER = "directory_publisher"
     DIRECTORY_CATEGORY = "directory_category"
     DIRECTORY_TENANT = "directory_tenant"
+    DIRECTORY_POLICY = "directory_policy"
 
 
 class Lane(StrEnum):
@@ -82,6 +83,7 @@ _PATTERNS: dict[Kind, str] = {
     Kind.DIRECTORY_PUBLISHER: "directory/publisher/{publisher}",
     Kind.DIRECTORY_CATEGORY: "directory/category/{category}",
     Kind.DIRECTORY_TENANT: "directory/tenant/{tenant}",
+    Kind.DIRECTORY_POLICY: "directory/policy/{policy}",
 }
 
 # Below these, a topic is read on a lane of its own.

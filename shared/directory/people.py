@@ -16,7 +16,6 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_va
 from pydantic_core import PydanticCustomError
 
 from shared.core.fields import (
-    IDENTIFIER_CHARS,
     AuthSecret,
     Channels,
     DeviceToken,
@@ -31,7 +30,6 @@ from shared.core.fields import (
     PushEndpoint,
     TimeOfDay,
     ZoneName,
-    identifier,
     not_empty,
     ntfy_topic,
     unique,
@@ -39,6 +37,7 @@ from shared.core.fields import (
 from shared.core.model import AppEnvironment, Channel, Platform, TokenPlatform
 from shared.core.wall_clock import Weekday
 from shared.directory.categories import KnownCategory
+from shared.directory.policies import REPEATS, NotifyTargets
 from shared.directory.preferences import NOTHING_CHOSEN, Choice, Preferences, Rhythm, choice
 from shared.directory.quiet_hours import QuietHours
 from shared.directory.record import Record
@@ -49,17 +48,12 @@ ONCALL_USERS = 100
 LAYERS = 20
 OVERRIDES = 200
 ESCALATION_STEPS = 50
-NOTIFY_TARGETS = 50
-REPEATS = 100
 AFTER_S = 7 * 24 * 3600
 EVERY_HOURS = 365 * 24
 
 _CATEGORIES_REMEMBERED = 16
 
 ADMIN = "admin"
-ONCALL_TARGET = "oncall"
-ADMINS_TARGET = "admins"
-USER_TARGET_PREFIX = "user:"
 
 
 class PushKeys(Record):
@@ -291,20 +285,6 @@ class RotationLayer(Record):
         return value
 
 
-def _notify_target(text: str) -> str:
-    if text not in (ONCALL_TARGET, ADMINS_TARGET):
-        user_id = text.removeprefix(USER_TARGET_PREFIX)
-        if user_id in (text, ""):
-            raise PydanticCustomError("notify_target", "must be oncall, admins or user:ID")
-        identifier(user_id)
-    return text
-
-
-NotifyTarget = Annotated[
-    str, Field(min_length=1, max_length=len(USER_TARGET_PREFIX) + IDENTIFIER_CHARS), AfterValidator(_notify_target)
-]
-
-
 class EscalationStep(Record):
     """Whom to tell when nobody has acknowledged ``after_s`` seconds after the alert.
 
@@ -313,9 +293,7 @@ class EscalationStep(Record):
     """
 
     after_s: Annotated[float, Field(strict=True, ge=0, le=AFTER_S)]
-    notify: Annotated[
-        tuple[NotifyTarget, ...], Field(max_length=NOTIFY_TARGETS), AfterValidator(not_empty), AfterValidator(unique)
-    ]
+    notify: NotifyTargets
     channels: Channels | None = None
 
 
@@ -325,8 +303,9 @@ class OnCall(Record):
     Attributes:
         alert_type: ``*`` serves the types without an entry of their own.
         overrides: who stands in for everybody of this entry.
-        escalation: None is the default list.
+        escalation: None is the default list, or the policy's.
         repeat: how often the list runs again.
+        policy: the name of the record that says how its alerts are told.
     """
 
     alert_type: Identifier
@@ -339,6 +318,14 @@ class OnCall(Record):
         Annotated[tuple[EscalationStep, ...], Field(max_length=ESCALATION_STEPS), AfterValidator(not_empty)] | None
     ) = None
     repeat: Annotated[int, Field(strict=True, ge=0, le=REPEATS)] = 0
+    policy: Identifier | None = None
+
+    @field_validator("policy", mode="after")
+    @classmethod
+    def _not_beside_escalation(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("escalation") is not None:
+            raise PydanticCustomError("alternative", "not together with escalation")
+        return value
 
     @field_validator("layers", mode="after")
     @classmethod

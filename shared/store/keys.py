@@ -215,6 +215,10 @@ class Keys:
         """Tenants: hash of name -> JSON. Kept until deleted."""
         return f"{self._root}:{{tenants}}"
 
+    def rules(self, kind: str) -> str:
+        """Named records that decide about alerts, such as ``policy``: hash of name -> JSON. Kept until deleted."""
+        return f"{self._root}:{{rules:{kind}}}"
+
     @property
     def publishers(self) -> str:
         """The base key of the publishers' records and keys: two hashes. Kept until deleted."""

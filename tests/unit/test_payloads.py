@@ -37,7 +37,7 @@ SUBSCRIPTION = {
     "expirationTime": None,
 }
 STEP = {"after_s": 300, "notify": ["oncall"]}
-TARGET_WORDS = "must be oncall, admins or user:ID"
+TARGET_WORDS = "must be oncall, oncall:second, admins, user:ID or group:ID"
 DURATION_WORDS = "must be a length of time such as 30s, 10m, 1h or 7d"
 MAIL = {"to": "user@example.com", "subject": "Hello", "body": "Text"}
 ACTION = {"id": "yes", "label": "Yes"}
@@ -67,6 +67,7 @@ SMALLEST: dict[Kind, tuple[dict[str, str], dict[str, Any]]] = {
     Kind.DIRECTORY_PUBLISHER: ({"publisher": "shop"}, {}),
     Kind.DIRECTORY_CATEGORY: ({"category": "comments"}, {}),
     Kind.DIRECTORY_TENANT: ({"tenant": "acme"}, {}),
+    Kind.DIRECTORY_POLICY: ({"policy": "database"}, {"levels": [{"notify": ["oncall"]}]}),
     Kind.DIRECTORY_SUPPRESS: ({"channel": "email"}, {"address": "user@example.com", "reason": "bounce"}),
 }
 # What stands in for a required field that is missing.
@@ -480,6 +481,10 @@ PROBLEMS: list[tuple[Kind, dict[str, Any], str, str]] = [
     (Kind.DIRECTORY_TENANT, {"brand": {"colour": "blue"}}, "brand.colour", "must be a colour such as #0a7cff"),
     (Kind.DIRECTORY_TENANT, {"brand": {"logo_url": "http://a.example"}}, "brand.logo_url", "must be an https URL"),
     (Kind.DIRECTORY_TENANT, {"categories": {"news": {"title": ""}}}, "categories.news.title", "must not be empty"),
+    (Kind.DIRECTORY_POLICY, {"levels": []}, "levels", "must not be empty"),
+    (Kind.DIRECTORY_POLICY, {"levels": [{"notify": ["group:"]}]}, "levels.0.notify.0", TARGET_WORDS),
+    (Kind.DIRECTORY_POLICY, {"group": {"by": []}}, "group.by", "must not be empty"),
+    (Kind.DIRECTORY_ONCALL, {"escalation": [STEP], "policy": "database"}, "policy", "not together with escalation"),
     (Kind.REALTIME_USER, {"actions": [ACTION]}, "actions.0.topic", "required, or url"),
     (Kind.REALTIME_USER, {"actions": [{**ACTION, "topic": False}]}, "actions.0.topic", "required, or url"),
     (Kind.REALTIME_USER, {"actions": [{**ACTION, "topic": 1}]}, "actions.0.topic", "must be true, false or a string"),

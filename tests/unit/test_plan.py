@@ -32,7 +32,8 @@ from shared.core.model import (
     WebSubscription,
 )
 from shared.core.topics import Kind
-from shared.directory.people import ESCALATION_STEPS, NOTIFY_TARGETS, REPEATS, Person
+from shared.directory.people import ESCALATION_STEPS, Person
+from shared.directory.policies import NOTIFY_TARGETS, REPEATS
 from shared.ledger.ledger import NewRow
 from shared.store.keys import new_notification_id
 from tests.fakes.clock import StandingClock

@@ -20,14 +20,8 @@ from typing import TypeAlias
 from shared.core.fields import unique
 from shared.core.model import Channel
 from shared.core.wall_clock import WEEKDAYS, instant, zone_of
-from shared.directory.people import (
-    ADMINS_TARGET,
-    ONCALL_TARGET,
-    USER_TARGET_PREFIX,
-    OnCall,
-    Override,
-    RotationLayer,
-)
+from shared.directory.people import OnCall, Override, RotationLayer
+from shared.directory.policies import ADMINS_TARGET, ONCALL_TARGET, USER_TARGET_PREFIX
 
 
 class Group(StrEnum):

@@ -20,8 +20,10 @@ from shared.directory.categories import NamedCategory
 from shared.directory.directory import Directory, TooManyCategories
 from shared.directory.people import OnCall
 from shared.directory.person_change import PersonChange
+from shared.directory.policies import EscalationPolicy, NamedPolicy
 from shared.directory.preferences import CATEGORIES
 from shared.directory.publishers import KeyInUse, NamedPublisher, Publisher, Publishers
+from shared.directory.rulebook import Rulebook
 from shared.directory.suppression import Cause, Suppressions, digest
 from shared.directory.tenants import NamedTenant
 from shared.inbox.sessions import Sessions, person_changed
@@ -52,6 +54,7 @@ class Actions:
         suppressions: Suppressions,
         publishers: Publishers,
         catalogues: Catalogues,
+        rulebook: Rulebook,
         held: Held,
         topics: Topics,
         clock: Clock,
@@ -65,6 +68,7 @@ class Actions:
         self._suppressions = suppressions
         self._publishers = publishers
         self._catalogues = catalogues
+        self._rulebook = rulebook
         self._held = held
         self._topics = topics
         self._clock = clock
@@ -91,9 +95,15 @@ class Actions:
         match publish:
             case control.DeleteUser():
                 messages += await self._forget(publish.user_id)
-            case PersonChange() | OnCall() | NamedPublisher() | NamedCategory() | NamedTenant():
+            case PersonChange() | OnCall() | NamedPublisher() | NamedCategory() | NamedTenant() | NamedPolicy():
                 await self._put(publish)
-            case control.DeleteOnCall() | control.DeletePublisher() | control.DeleteCategory() | control.DeleteTenant():
+            case (
+                control.DeleteOnCall()
+                | control.DeletePublisher()
+                | control.DeleteCategory()
+                | control.DeleteTenant()
+                | control.DeletePolicy()
+            ):
                 await self._delete(publish)
             case control.Suppress():
                 await self._suppress(publish)
@@ -139,6 +149,8 @@ class Actions:
                 await self._catalogues.put_category(record.category, record.record)
             case NamedTenant():
                 await self._catalogues.put_tenant(record.tenant, record.record)
+            case NamedPolicy():
+                await self._rulebook.put(record.policy, record.record)
 
     async def _delete(self, publish: control.Delete) -> None:
         match publish:
@@ -150,6 +162,8 @@ class Actions:
                 await self._catalogues.delete_category(publish.category)
             case control.DeleteTenant():
                 await self._catalogues.delete_tenant(publish.tenant)
+            case control.DeletePolicy():
+                await self._rulebook.delete(EscalationPolicy, publish.policy)
 
     async def _put_person(self, change: PersonChange) -> None:
         try:

@@ -102,7 +102,13 @@ class DeleteTenant(Payload):
     tenant: Identifier
 
 
-Delete: TypeAlias = DeleteUser | DeleteOnCall | DeletePublisher | DeleteCategory | DeleteTenant
+class DeletePolicy(Payload):
+    """An empty payload on ``directory/policy/{policy}``: forget this policy."""
+
+    policy: Identifier
+
+
+Delete: TypeAlias = DeleteUser | DeleteOnCall | DeletePublisher | DeleteCategory | DeleteTenant | DeletePolicy
 
 
 class Suppress(Payload):

@@ -28,10 +28,11 @@ from shared.core.topics import Kind
 from shared.directory.categories import NamedCategory
 from shared.directory.people import OnCall, Person
 from shared.directory.person_change import PersonChange
+from shared.directory.policies import NamedPolicy
 from shared.directory.publishers import NamedPublisher
 from shared.directory.tenants import NamedTenant
 
-DirectoryRecord: TypeAlias = PersonChange | OnCall | NamedPublisher | NamedCategory | NamedTenant
+DirectoryRecord: TypeAlias = PersonChange | OnCall | NamedPublisher | NamedCategory | NamedTenant | NamedPolicy
 Publish: TypeAlias = notifications.Notification | control.Control | DirectoryRecord
 
 NOT_ON_THIS_TOPIC = "not on this topic"
@@ -62,10 +63,11 @@ MODELS: Mapping[Kind, type[Publish]] = {
     Kind.DIRECTORY_PUBLISHER: NamedPublisher,
     Kind.DIRECTORY_CATEGORY: NamedCategory,
     Kind.DIRECTORY_TENANT: NamedTenant,
+    Kind.DIRECTORY_POLICY: NamedPolicy,
 }
 
 # Records refuse what they do not know, and whoever writes one may say its name in the payload, too.
-RECORDS = (PersonChange, OnCall, NamedPublisher, NamedCategory, NamedTenant)
+RECORDS = (PersonChange, OnCall, NamedPublisher, NamedCategory, NamedTenant, NamedPolicy)
 
 # What is read where the payload names a template.
 TEMPLATED: Mapping[Kind, type[Publish]] = {
@@ -89,6 +91,7 @@ WHEN_EMPTY: Mapping[Kind, type[Publish]] = {
     Kind.DIRECTORY_PUBLISHER: control.DeletePublisher,
     Kind.DIRECTORY_CATEGORY: control.DeleteCategory,
     Kind.DIRECTORY_TENANT: control.DeleteTenant,
+    Kind.DIRECTORY_POLICY: control.DeletePolicy,
 }
 
 

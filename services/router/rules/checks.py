@@ -155,8 +155,8 @@ CHECKS: Mapping[str, Sequence[Entry]] = {
     "notify_target": (
         {
             "check": "matches",
-            "pattern": r"oncall|admins|user:[\s\S]+",
-            "problem": "must be oncall, admins or user:ID",
+            "pattern": r"oncall|oncall:second|admins|(user|group):[\s\S]+",
+            "problem": "must be oncall, oncall:second, admins, user:ID or group:ID",
         },
         *_IDENTIFIER,
     ),
@@ -242,7 +242,7 @@ _VALUES: Mapping[str, Entry] = {
     "shared.core.fields.moment": {"type": ["string", "number"], "x-problem": _NO_MOMENT, "x-checks": "moment"},
     "shared.core.fields._local_date": {"type": "string", "x-problem": _NO_DATE, "x-checks": "date"},
     "shared.core.fields._time_of_day": {"type": "string", "x-problem": _NO_TIME, "x-checks": "time_of_day"},
-    "shared.directory.people._notify_target": {"x-checks": "notify_target"},
+    "shared.directory.policies.notify_target": {"x-checks": "notify_target"},
     "shared.directory.people._one_each": {"x-repetitions": "dropped"},
     "shared.directory.publishers._topic_filter": {"x-checks": "topic_filter"},
     "shared.directory.publishers._digest": {"x-checks": "digest"},
@@ -340,6 +340,9 @@ _RELATIONS: Mapping[str, tuple[Entry, ...]] = {
     "RotationLayer._one_rhythm": (
         {"relation": "required_unless", "field": "every_hours", "problem": "required, or every_hours"},
         {"relation": "not_with", "field": "every_hours", "problem": "not together with every_hours"},
+    ),
+    "OnCall._not_beside_escalation": (
+        {"relation": "not_with", "field": "escalation", "problem": "not together with escalation"},
     ),
     "OnCall._users_or_layers": (
         {"relation": "required_unless", "field": "users", "problem": "required, or users"},

@@ -10,6 +10,7 @@ LEVELS: Mapping[str, str] = {
     "publisher": "shop",
     "category": "orders",
     "tenant": "acme",
+    "policy": "database",
     "user_id": "alice",
     "group_id": "operators",
     "alert_type": "system_failure",
@@ -41,6 +42,19 @@ EXAMPLES: Mapping[Kind, tuple[dict[str, Any], ...]] = {
             "locale": "fr",
             "brand": {"name": "Acme", "logo_url": "https://acme.example/logo.png", "colour": "#0a7cff"},
             "categories": {"orders": {"channels": {"email": False}}},
+        },
+    ),
+    Kind.DIRECTORY_POLICY: (
+        {
+            "levels": [
+                {"notify": ["oncall"]},
+                {"after": "5m", "notify": ["oncall:second", "group:operators"], "channels": ["push", "sms"]},
+                {"after": "15m", "notify": ["admins"]},
+            ],
+            "repeat": 1,
+            "acknowledged_for": "4h",
+            "group": {"by": ["alert_type", "system"], "wait": "30s", "interval": "5m", "repeat": "4h"},
+            "flapping": {"times": 3, "within": "10m", "hold": "30m"},
         },
     ),
     Kind.DIRECTORY_USER: (

@@ -1,0 +1,77 @@
+"""The rulebook on the store: policies, and whatever else decides about alerts and is written under a name.
+
+One mechanism for all of them: a hash for each kind, of name and JSON. A record that cannot be read counts as none, and
+is logged: one bad record must not silence, or wake, anybody else.
+"""
+
+import logging
+from collections.abc import Collection, Mapping
+from functools import lru_cache
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from shared.directory.policies import EscalationPolicy
+from shared.directory.record import Record
+from shared.store.keys import Keys
+from shared.store.replies import pairs
+from shared.store.store import Store
+
+log = logging.getLogger(__name__)
+
+R = TypeVar("R", bound=Record)
+
+# What each kind is called: in the topic, in the store and in messages.
+KINDS: Mapping[type[Record], str] = {EscalationPolicy: "policy"}
+
+
+# Keyed by the stored text, so it can be neither stale nor wrong.
+@lru_cache(maxsize=10_000)
+def _parsed(model: type[R], text: bytes) -> R | None:
+    try:
+        return model.model_validate_json(text, extra="ignore")
+    except ValidationError as error:
+        extra = {"record": KINDS[model], "problems": error.error_count()}
+        log.error("unreadable record of the rulebook", extra=extra)  # noqa: TRY400 - its text is nobody's business here
+        return None
+
+
+class Rulebook:
+    """The named records on one store."""
+
+    def __init__(self, store: Store, keys: Keys) -> None:
+        self._store = store
+        self._keys = keys
+
+    def _key(self, model: type[Record]) -> str:
+        return self._keys.rules(KINDS[model])
+
+    async def get(self, model: type[R], names: Collection[str]) -> dict[str, R]:
+        """Read those of these records that are there, in one round trip."""
+        wanted = list(names)
+        if not wanted:
+            return {}
+        found = await self._store.command("HMGET", self._key(model), *wanted)
+        return _readable(model, {name: text for name, text in zip(wanted, found, strict=True) if text is not None})
+
+    async def all(self, model: type[R]) -> dict[str, R]:
+        """Read every record of a kind."""
+        found = pairs(await self._store.command("HGETALL", self._key(model)))
+        return _readable(model, {name.decode(errors="replace"): text for name, text in found})
+
+    async def count(self, model: type[Record]) -> int:
+        """Return how many records of a kind there are."""
+        return int(await self._store.command("HLEN", self._key(model)))
+
+    async def put(self, name: str, record: Record) -> None:
+        """Write a record in place of the one before."""
+        text = record.model_dump_json(exclude_unset=True, by_alias=True)
+        await self._store.command("HSET", self._key(type(record)), name, text, lasting=True)
+
+    async def delete(self, model: type[Record], name: str) -> bool:
+        """Forget a record; return whether it was there."""
+        return bool(await self._store.command("HDEL", self._key(model), name, lasting=True))
+
+
+def _readable(model: type[R], texts: Mapping[str, bytes]) -> dict[str, R]:
+    return {name: record for name, text in texts.items() if (record := _parsed(model, text)) is not None}
