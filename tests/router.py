@@ -43,7 +43,7 @@ def a_planner(
 ) -> Planner:
     """Build a planner as the service does; without a store one for what has been looked up."""
     store, keys, clock = store or Store("redis://localhost"), Keys(), clock or SystemClock()
-    settings = {"windows": Windows(store), **settings}
+    settings = {"windows": Windows(store), "rulebook": Rulebook(store, keys), **settings}
     lookups = Lookups(Directory(store, keys, clock), Catalogues(store, keys), keys, clock, 300, **settings)
     return Planner(lookups, templates, stages=stages)
 

@@ -32,8 +32,8 @@ _KINDS = {
     "tenant": Kind.DIRECTORY_TENANT,
     "policy": Kind.DIRECTORY_POLICY,
 }
-# A publisher's record may say to which tenant its notifications belong.
-_PUBLISHER_OF_A_TENANT = {"publisher", "tenant"}
+# A record may say something under the name of another kind: to which tenant a publisher's notifications belong.
+_FIELDS_TOO = {"publisher": {"tenant"}, "category": {"policy"}, "oncall": {"policy"}}
 
 # The publisher puts the prefix before it.
 _TOPICS = Topics()
@@ -182,8 +182,7 @@ def _read(line: bytes) -> _Entry | None:
     if not isinstance(document, dict):
         raise _BadLine("invalid_json", "The line is not a JSON object.")
     names = [name for name in _KINDS if name in document]
-    if set(names) == _PUBLISHER_OF_A_TENANT:
-        names = ["publisher"]
+    names = [name for name in names if not any(name in _FIELDS_TOO.get(other, ()) for other in names)]
     if len(names) != 1:
         problem = "required, or oncall, publisher, category, tenant or policy, and only one of them"
         raise _BadLine("invalid_payload", "One field is not valid.", "user_id", problem)

@@ -53,7 +53,7 @@ from shared.directory.catalogue import Catalogues
 from shared.directory.publishers import Publishers
 from shared.directory.suppression import Suppressions
 from shared.directory.unsubscribe import PATH as UNSUBSCRIBE_PATH
-from shared.ledger.acknowledging import Acknowledging
+from shared.ledger.answering import Answering
 from shared.ledger.held import Held
 from shared.ledger.reader import Trace
 from shared.telemetry.log import frames
@@ -137,9 +137,9 @@ def build(
     rates = Rates(per_s, per_s * BURST_S)
     tickets = Tickets(context.store, context.keys)
     guard = Guard(TokenVerifier(context.settings, keys), tickets, origins, context.directory, rates)
-    acknowledging = Acknowledging(context.ledger, context.directory)
+    answering = Answering(context.ledger, context.directory)
     client_frames = ClientFrames(
-        node.changes, acknowledging, node.presence, rates,
+        node.changes, answering, node.presence, rates,
         acting=node.acting, alerts=AlertStates(context.ledger), clock=context.clock,
     )  # fmt: skip
     sessions = SessionEndpoints(node, guard, origins, client_frames, addresses=addresses, limits=limits)

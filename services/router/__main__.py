@@ -60,6 +60,7 @@ async def route(context: Context[RouterSettings]) -> None:
         context.keys,
         context.clock,
         settings.alert_escalation_after_s,
+        rulebook=rulebook,
         presence=Presence(context.store, context.keys),
         push_hold_s=settings.router_push_hold_s,
         suppressions=lists,

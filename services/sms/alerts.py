@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from services.sms.keys import number_key
+from shared.core.incidents import Way
 from shared.core.model import PhoneNumber
 from shared.delivery.attempt import Attempt
 from shared.ledger.ledger import AlertState, Ledger
@@ -109,4 +110,5 @@ class SentAlerts:
         Returns:
             False if the ledger does not have it (any more), or does not know that it was sent to that person.
         """
-        return bool(await self._ledger.acknowledge(alert.alert_id, alert.user_id, note, must_be_told=True))
+        answered = await self._ledger.acknowledge(alert.alert_id, alert.user_id, note, must_be_told=True, way=Way.SMS)
+        return bool(answered)

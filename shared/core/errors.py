@@ -51,6 +51,7 @@ class Reason(StrEnum):
     CANCELLED = "cancelled"
     ACKNOWLEDGED = "acknowledged"
     RESOLVED = "resolved"
+    REASSIGNED = "reassigned"
     CHANNEL_RULE = "channel_rule"
     NO_RECIPIENT = "no_recipient"
     UNKNOWN_RECIPIENT = "unknown_recipient"
@@ -66,6 +67,13 @@ class Reason(StrEnum):
     """It stands in a digest."""
     DIGEST_EMPTY = "digest_empty"
     RECALLED = "recalled"
+    # An alert that is not told: now, or not by itself.
+    SILENCED = "silenced"
+    INHIBITED = "inhibited"
+    MAINTENANCE = "maintenance"
+    FLAPPING = "flapping"
+    GROUPED = "grouped"
+    """It is told with others."""
 
 
 class AttemptOutcome(StrEnum):

@@ -20,7 +20,7 @@ JOB_VERSION = 1
 
 # The newest version that is read. Raised at least one release before JOB_VERSION, so that no service meets what it
 # cannot read while a release is rolled out.
-READABLE_VERSION = 3
+READABLE_VERSION = 4
 
 # What is written without a version is in the first one.
 FIRST_VERSION = 1
@@ -78,7 +78,11 @@ class _Frozen(BaseModel):
 
 
 class AlertDetails(_Frozen):
-    """What makes a notification an alert."""
+    """What makes a notification an alert.
+
+    Attributes:
+        labels: the publisher's own; ``all_labels`` are what matchers go by.
+    """
 
     type: str
     level: Literal["critical", "warning", "info"]
@@ -86,6 +90,19 @@ class AlertDetails(_Frozen):
     severity: str | None = None
     affected_systems: tuple[str, ...] = ()
     requires_acknowledgment: bool = False
+    # None and not empty, so that most alerts are not written longer for it.
+    labels: dict[str, str] | None = None
+
+    @property
+    def all_labels(self) -> dict[str, tuple[str, ...]]:
+        """The alert's type, severity and source, each of its systems, and its own labels, which count less."""
+        labels: dict[str, tuple[str, ...]] = {name: (value,) for name, value in (self.labels or {}).items()}
+        labels["alert_type"], labels["severity"] = (self.type,), (self.severity or self.level,)
+        if self.source is not None:
+            labels["source"] = (self.source,)
+        if self.affected_systems:
+            labels["system"] = self.affected_systems
+        return labels
 
 
 class Action(_Frozen):
@@ -300,6 +317,7 @@ class Delivery(Row):
         rule: who decided that it is suppressed, held or let through, where planning did: ``user:preference``.
         digest: the notification in which it was told, of one that ended as ``digested``.
         required: neither a complaint nor an unsubscription stops it, because its category is required.
+        next_level: the key of the row that tells the next people of an alert, once all deliveries with it have failed.
         recalls: it takes back what another row of the notification has delivered: the one whose key it has, before
             ``RECALL``.
     """
@@ -313,6 +331,7 @@ class Delivery(Row):
     rule: str | None = None
     required: bool | None = None
     digest: str | None = None
+    next_level: str | None = None
     recalls: bool | None = None
 
     @property

@@ -24,6 +24,8 @@ class Kind(StrEnum):
     ALERT_INFO = "alert_info"
     ALERT_ACKNOWLEDGE = "alert_acknowledge"
     ALERT_RESOLVE = "alert_resolve"
+    ALERT_SNOOZE = "alert_snooze"
+    ALERT_REASSIGN = "alert_reassign"
     SYSTEM_STATUS = "system_status"
     SYSTEM_MAINTENANCE = "system_maintenance"
     EMAIL_SEND = "email_send"
@@ -67,6 +69,8 @@ _PATTERNS: dict[Kind, str] = {
     Kind.ALERT_INFO: "notifications/alerts/info/{alert_type}",
     Kind.ALERT_ACKNOWLEDGE: "notifications/alerts/acknowledge/{alert_id}",
     Kind.ALERT_RESOLVE: "notifications/alerts/resolve/{alert_id}",
+    Kind.ALERT_SNOOZE: "notifications/alerts/snooze/{alert_id}",
+    Kind.ALERT_REASSIGN: "notifications/alerts/reassign/{alert_id}",
     Kind.SYSTEM_STATUS: "notifications/system/status",
     Kind.SYSTEM_MAINTENANCE: "notifications/system/maintenance",
     Kind.EMAIL_SEND: "notifications/email/send",
@@ -89,7 +93,10 @@ _PATTERNS: dict[Kind, str] = {
 # Below these, a topic is read on a lane of its own.
 _LANES: dict[Lane, tuple[str, ...]] = {
     Lane.ALERTS: ("notifications/alerts/critical/",),
-    Lane.ACTIONS: ("notifications/alerts/acknowledge/", "notifications/alerts/resolve/", "notifications/cancel/"),
+    Lane.ACTIONS: (
+        *(f"notifications/alerts/{answer}/" for answer in ("acknowledge", "resolve", "snooze", "reassign")),
+        "notifications/cancel/",
+    ),
 }
 _FROM = "from/"
 
@@ -285,6 +292,10 @@ class Topics:
     def http_receipts(self, publisher: str, node_id: str) -> str:
         """Build the topic on which one realtime process is answered what it publishes for a publisher."""
         return f"{self._prefix}receipts/{publisher}/http/{node_id}"
+
+    def is_http_receipt(self, topic: str, publisher: str) -> bool:
+        """Tell whether this is a topic of ``http_receipts``."""
+        return topic.startswith(self.http_receipts(publisher, ""))
 
     def jobs(self, lane: str, priority: Priority) -> str:
         """Build the topic that carries jobs of one lane (a channel or ``router``) and priority."""

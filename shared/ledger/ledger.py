@@ -27,6 +27,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from shared.core.errors import PROVIDER_AWAY, AttemptOutcome, Reason
+from shared.core.incidents import Happened, Way, line
 from shared.core.model import Channel, Notification, Priority, Row, State
 from shared.core.topics import PLAIN_PUBLISHER
 from shared.ledger.rows import ATTEMPTS_KEPT, attempt_text, is_readable, letter_of, spec_field, state_of, told_as
@@ -55,6 +56,9 @@ GRACE_MS = {Priority.LOW: 10_000, Priority.NORMAL: 5_000, Priority.HIGH: 3_000, 
 SWEPT_BYTES = 256 * 1024
 
 PROBES_PER_SHARD = 1
+
+# How long a task of the router may take from its time on until it is given up: its rows have their own deadlines.
+TASK_LIFETIME_MS = 7 * 24 * 3600 * 1000
 
 # Retries are written by other processes, and may be due in a moment. What is in somebody's hands stands in the schedule
 # with the end of its lease, so where nothing is planned for the next minute, no retry comes.
@@ -102,6 +106,8 @@ class Answered(StrEnum):
     DONE = "done"
     AGAIN = "again"
     """It was so before."""
+    OVER = "over"
+    """It is resolved or cancelled, and stays so."""
     UNKNOWN = "unknown"
     NOT_TOLD = "not_told"
     """The person was not told of it."""
@@ -168,6 +174,8 @@ class NewRecord:
         packet: names what the broker handed over, for a publish without an idempotency key.
         is_repeated: the broker may have handed it over before, under the same name.
         share: how often its publisher has its turn, where another one with a share of 1 has it once.
+        is_incident: it has a timeline, and stands in the index until it is over.
+        says: the first lines of its timeline, see ``shared.core.incidents``.
         content: the notification's JSON, written once for the ledger and for its jobs.
     """
 
@@ -180,6 +188,8 @@ class NewRecord:
     dedup_key: str = ""
     alert: AlertState | None = None
     share: float = 1
+    is_incident: bool = False
+    says: Sequence[str] = ()
     content: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -296,7 +306,9 @@ class Outcome:
         word: what came of the attempt, for history and metrics.
         then: rows that follow from a router's task; written together with its end.
         part: more of them, in a record of their own.
-        guard: the alert state that ``then`` needs.
+        guard: the alert state that ``then`` needs, with ``|`` and the incident's turn where that counts.
+        becomes: the alert's state with ``then``; an incident that is opened again begins its next turn.
+        says: lines for the timeline of an incident.
     """
 
     state: State
@@ -312,7 +324,9 @@ class Outcome:
     detail: str = ""
     then: Sequence[NewRow] = ()
     part: Part | None = None
-    guard: AlertState | None = None
+    guard: str = ""
+    becomes: AlertState | None = None
+    says: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -464,6 +478,8 @@ class Ledger:
             notification.publisher or PLAIN_PUBLISHER,
             record.share,
             SHARD_ROWS,
+            int(record.is_incident),
+            "\n".join(record.says),
             *_needs_args(record.rows),
             *row_args(record.rows),
             lasting=True,
@@ -540,10 +556,12 @@ class Ledger:
             history,
             ATTEMPTS_KEPT,
             self.record_retention_s,
-            outcome.guard or "",
+            outcome.guard,
             # Most rows were never refused: nothing is to be taken back.
             "" if outcome.refusals is None or not outcome.refusals + claim.refusals else outcome.refusals,
             SHARD_ROWS,
+            "\n".join(outcome.says),
+            outcome.becomes or "",
             *_needs_args(outcome.then),
             *_counted(row_args(outcome.then)),
             *(_part_args(outcome.part) if outcome.part else ()),
@@ -764,13 +782,34 @@ class Ledger:
         found = await self.store.command("LRANGE", self.keys.parts_of(notification_id), 0, -1)
         return [part.decode() for part in found]
 
-    async def acknowledge(self, alert_id: str, user_id: str, note: str = "", *, must_be_told: bool = False) -> Answered:
+    async def acknowledge(
+        self, alert_id: str, user_id: str, note: str = "", *, must_be_told: bool = False, way: Way | None = None
+    ) -> Answered:
         """Write that a person has seen an alert and takes it; ends its escalation and what has not left yet.
 
         Args:
             must_be_told: refuse a person whom the alert was not sent to; see also ``shared.ledger.acknowledging``.
+            way: by which the answer came.
         """
-        return await self._answer_alert(alert_id, AlertState.ACKNOWLEDGED, user_id, note, told=must_be_told)
+        return await self._answer_alert(alert_id, Happened.ACKNOWLEDGED, user_id, note, told=must_be_told, way=way)
+
+    async def snooze(
+        self, alert_id: str, user_id: str, until_ms: int, note: str = "", *, must_be_told: bool, way: Way | None
+    ) -> Answered:
+        """Write that a person puts an alert away until a time, milliseconds since 1970; then it is open again."""
+        return await self._answer_alert(
+            alert_id, Happened.SNOOZED, user_id, note, told=must_be_told, way=way, until_ms=until_ms
+        )
+
+    async def reassign(
+        self, alert_id: str, user_id: str, to: str, note: str = "", *, must_be_told: bool, way: Way | None
+    ) -> Answered:
+        """Write that a person hands an alert on to others: its escalation begins anew, with them.
+
+        Args:
+            to: a target as policies name it, such as ``user:bob``.
+        """
+        return await self._answer_alert(alert_id, Happened.REASSIGNED, user_id, note, told=must_be_told, way=way, to=to)
 
     async def publisher_of(self, notification_id: str) -> str | None:
         """Return who published a notification; None where there is no such notification, or it cannot be read."""
@@ -797,9 +836,15 @@ class Ledger:
             # Something else stands there.
             return None
 
-    async def resolve(self, alert_id: str, note: str = "") -> Answered:
-        """Write that an alert is over; who acknowledged it stays written."""
-        return await self._answer_alert(alert_id, AlertState.RESOLVED, "", note, told=False)
+    async def resolve(
+        self, alert_id: str, note: str = "", *, by: str = "", must_be_told: bool = False, way: Way | None = None
+    ) -> Answered:
+        """Write that an alert is over; who acknowledged it stays written.
+
+        Args:
+            by: the person, or the publisher, who says so.
+        """
+        return await self._answer_alert(alert_id, Happened.RESOLVED, by, note, told=must_be_told, way=way)
 
     async def alert_states(self, alert_ids: Sequence[str]) -> list[AlertState | None]:
         """Tell where alerts stand, in their order; None for one that was cancelled, or is not there (any more)."""
@@ -830,14 +875,26 @@ class Ledger:
         )
         return [_alert_answer(state, *fields) for state, fields in zip(states, found, strict=True)]
 
-    async def _answer_alert(self, alert_id: str, state: AlertState, user_id: str, note: str, *, told: bool) -> Answered:
+    async def _answer_alert(
+        self,
+        alert_id: str,
+        what: Happened,
+        user_id: str,
+        note: str,
+        *,
+        told: bool,
+        way: Way | None,
+        until_ms: int = 0,
+        to: str = "",
+    ) -> Answered:
         try:
             base = self.keys.shard_of(alert_id)
         except ValueError:
             return Answered.UNKNOWN
+        said = line(what, by=user_id or None, way=way, note=note, until=until_ms or None, to=to or None)
         answer = await self.store.script(
-            _answer_alert, base, alert_id, state, user_id, note, self.record_retention_s, user_id if told else "",
-            lasting=True,
+            _answer_alert, base, alert_id, what, user_id, note, self.record_retention_s, user_id if told else "",
+            said, until_ms, to, TASK_LIFETIME_MS, lasting=True,
         )  # fmt: skip
         return Answered(answer.decode())
 

@@ -33,6 +33,7 @@ from shared.directory.categories import Category
 from shared.directory.directory import Directory
 from shared.directory.people import OwnChoices
 from shared.directory.person_change import PersonChange
+from shared.directory.rulebook import Rulebook
 from shared.directory.tenants import Tenant
 from shared.inbox.presence import Presence
 from shared.ledger.digests import Added, Digests, Item, Opening
@@ -118,6 +119,7 @@ class System:
             keys,
             self._clock,
             300,
+            rulebook=Rulebook(store, keys),
             windows=Windows(store),
             daily_limit=DAILY_LIMIT,
             # Which of those that wait for the same moment comes first is then known.

@@ -67,6 +67,8 @@ SMALLEST: dict[Kind, tuple[dict[str, str], dict[str, Any]]] = {
     Kind.DIRECTORY_PUBLISHER: ({"publisher": "shop"}, {}),
     Kind.DIRECTORY_CATEGORY: ({"category": "comments"}, {}),
     Kind.DIRECTORY_TENANT: ({"tenant": "acme"}, {}),
+    Kind.ALERT_SNOOZE: ({"alert_id": "a1"}, {"user_id": "user123", "for": "2h"}),
+    Kind.ALERT_REASSIGN: ({"alert_id": "a1"}, {"user_id": "user123", "to": "user:user456"}),
     Kind.DIRECTORY_POLICY: ({"policy": "database"}, {"levels": [{"notify": ["oncall"]}]}),
     Kind.DIRECTORY_SUPPRESS: ({"channel": "email"}, {"address": "user@example.com", "reason": "bounce"}),
 }
@@ -74,12 +76,13 @@ SMALLEST: dict[Kind, tuple[dict[str, str], dict[str, Any]]] = {
 ALTERNATIVES = {
     (Kind.PUSH_MOBILE, "user_id"): "required, or tokens",
     (Kind.DIRECTORY_SUPPRESS, "reason"): "required, or remove",
+    (Kind.ALERT_SNOOZE, "until"): "required, or for",
 }
 NOTIFICATIONS = [
     kind
     for kind in Kind
     if kind.value.startswith(("realtime", "alert_", "system", "email", "sms", "push"))
-    and kind not in (Kind.ALERT_ACKNOWLEDGE, Kind.ALERT_RESOLVE)
+    and kind not in (Kind.ALERT_ACKNOWLEDGE, Kind.ALERT_RESOLVE, Kind.ALERT_SNOOZE, Kind.ALERT_REASSIGN)
 ]
 PRIORITISED = [kind for kind in NOTIFICATIONS if not kind.value.startswith(("alert", "system"))]
 
@@ -481,6 +484,9 @@ PROBLEMS: list[tuple[Kind, dict[str, Any], str, str]] = [
     (Kind.DIRECTORY_TENANT, {"brand": {"colour": "blue"}}, "brand.colour", "must be a colour such as #0a7cff"),
     (Kind.DIRECTORY_TENANT, {"brand": {"logo_url": "http://a.example"}}, "brand.logo_url", "must be an https URL"),
     (Kind.DIRECTORY_TENANT, {"categories": {"news": {"title": ""}}}, "categories.news.title", "must not be empty"),
+    (Kind.ALERT_SNOOZE, {"for": None}, "until", "required, or for"),
+    (Kind.ALERT_SNOOZE, {"until": 2_000_000_000}, "until", "not together with for"),
+    (Kind.ALERT_REASSIGN, {"to": "everybody"}, "to", TARGET_WORDS),
     (Kind.DIRECTORY_POLICY, {"levels": []}, "levels", "must not be empty"),
     (Kind.DIRECTORY_POLICY, {"levels": [{"notify": ["group:"]}]}, "levels.0.notify.0", TARGET_WORDS),
     (Kind.DIRECTORY_POLICY, {"group": {"by": []}}, "group.by", "must not be empty"),

@@ -29,11 +29,12 @@ from services.realtime.node.changes import Changes, NotSnoozed
 from services.realtime.sessions.alert_states import AlertStates
 from shared.core.clock import Clock, epoch_ms
 from shared.core.errors import BrokerUnavailable
+from shared.core.incidents import Way
 from shared.directory.directory import Directory
 from shared.directory.people import DEVICES, Device, OwnChoices, Person
 from shared.inbox.inbox import Change
 from shared.inbox.timeline import Mark
-from shared.ledger.acknowledging import Acknowledging
+from shared.ledger.answering import Answering
 from shared.ledger.held import Held
 from shared.ledger.ledger import Ledger
 
@@ -69,7 +70,7 @@ class Api:
         self._guard = guard
         self._changes = changes
         self._directory = directory
-        self._acknowledging = Acknowledging(ledger, directory)
+        self._answering = Answering(ledger, directory)
         self._clock = clock
         self._acting = acting
         self._choosing = choosing
@@ -235,7 +236,7 @@ class Api:
         note = (await json_object(request, optional=True)).get("note", "")
         if not isinstance(note, str) or len(note) > NOTE_CHARS:
             raise invalid(FieldProblem("note", f"must be a text of at most {NOTE_CHARS} characters"))
-        if not await self._acknowledging.acknowledge(request.match_info["id"], user_id, note):
+        if not await self._answering.acknowledge(request.match_info["id"], user_id, note, way=Way.HTTP):
             raise not_found()
         return web.Response(status=204)
 

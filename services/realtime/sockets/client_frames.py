@@ -21,8 +21,9 @@ from services.realtime.sessions.alert_states import AlertStates
 from services.realtime.sessions.session import Phase, Session
 from shared.core.clock import Clock, epoch_ms
 from shared.core.errors import BrokerUnavailable, StoreUnavailable
+from shared.core.incidents import Way
 from shared.inbox.presence import Presence
-from shared.ledger.acknowledging import Acknowledging
+from shared.ledger.answering import Answering
 
 # Frames of clients are short. A larger one closes the session with 1009 (RFC 6455, 7.4.1).
 INBOUND_BYTES = 16 * 1024
@@ -55,7 +56,7 @@ class ClientFrames:
     def __init__(
         self,
         changes: Changes,
-        acknowledging: Acknowledging,
+        answering: Answering,
         presence: Presence,
         rates: Rates,
         *,
@@ -67,7 +68,7 @@ class ClientFrames:
         self._acting = acting
         self._alerts = alerts
         self._clock = clock
-        self._acknowledging = acknowledging
+        self._answering = answering
         self._presence = presence
         self._rates = rates
 
@@ -120,7 +121,7 @@ class ClientFrames:
     async def _acknowledge(self, session: Session, alert_id: Any) -> frames.Frame | None:  # noqa: ANN401 - from a client
         if not isinstance(alert_id, str):
             return _MALFORMED
-        done = await self._acknowledging.acknowledge(alert_id, session.user.id)
+        done = await self._answering.acknowledge(alert_id, session.user.id, way=Way.INBOX)
         return None if done else _NOT_FOUND
 
     async def _snooze(self, session: Session, frame: dict[str, Any]) -> frames.Frame | None:

@@ -11,7 +11,8 @@ due. If all times in a list are 0, all rounds would begin at once; these rounds 
 Steps with the same time and the same channels are one step.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import chain
@@ -21,13 +22,22 @@ from shared.core.fields import unique
 from shared.core.model import Channel
 from shared.core.wall_clock import WEEKDAYS, instant, zone_of
 from shared.directory.people import OnCall, Override, RotationLayer
-from shared.directory.policies import ADMINS_TARGET, ONCALL_TARGET, USER_TARGET_PREFIX
+from shared.directory.policies import (
+    ADMINS_TARGET,
+    GROUP_TARGET_PREFIX,
+    ONCALL_TARGET,
+    SECOND_TARGET,
+    USER_TARGET_PREFIX,
+    EscalationPolicy,
+    Level,
+)
 
 
 class Group(StrEnum):
     """A target that stands for whoever belongs to it when the step is due."""
 
     ONCALL = ONCALL_TARGET
+    SECOND = SECOND_TARGET
     ADMINS = ADMINS_TARGET
 
 
@@ -38,7 +48,14 @@ class User:
     user_id: str
 
 
-Target: TypeAlias = Group | User
+@dataclass(frozen=True, slots=True)
+class Members:
+    """A target that is whoever belongs to a group of the directory."""
+
+    group_id: str
+
+
+Target: TypeAlias = Group | User | Members
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +65,14 @@ class Step:
     Attributes:
         after_s: seconds since the alert.
         channels: only these; None is every channel that can reach them.
+        every: those on call are all who have a turn; None is false.
     """
 
     after_s: float
     targets: tuple[Target, ...]
     channels: tuple[Channel, ...] | None = None
+    # None and not False, so that what is stored is not written longer for it.
+    every: bool | None = None
 
 
 def on_call(entry: OnCall, at: datetime) -> tuple[str, ...]:
@@ -68,6 +88,14 @@ def on_call(entry: OnCall, at: datetime) -> tuple[str, ...]:
     if entry.layers is None:
         return unique(entry.users or ())
     return unique(tuple(chain.from_iterable(_layer_on_call(layer, at) for layer in entry.layers)))
+
+
+def second_on_call(entry: OnCall, at: datetime) -> tuple[str, ...]:  # noqa: ARG001
+    return ()
+
+
+def everybody_on_call(entry: OnCall, at: datetime) -> tuple[str, ...]:
+    return on_call(entry, at)
 
 
 def _standing_in(overrides: tuple[Override, ...], at: datetime) -> tuple[str, ...]:
@@ -114,18 +142,20 @@ class Chain:
         once: the list as it was written.
         repeat: how often it runs again.
         default_after_s: how far apart rounds are whose only times are 0.
+        acknowledged_for_s: how long an acknowledgement holds; None is until the end.
     """
 
     once: tuple[Step, ...]
     repeat: int = 0
     default_after_s: float = 300
+    acknowledged_for_s: float | None = None
 
     @property
     def steps(self) -> tuple[Step, ...]:
         """Every step, all rounds included, by time."""
         round_s = max(step.after_s for step in self.once) or self.default_after_s
         every = [
-            Step(number * round_s + step.after_s, step.targets, step.channels)
+            Step(number * round_s + step.after_s, step.targets, step.channels, step.every)
             for number in range(1 + self.repeat)
             for step in self.once
         ]
@@ -137,7 +167,26 @@ class Chain:
 _AT_ONCE = Step(0, (Group.ONCALL, Group.ADMINS))
 
 
-def escalation(entry: OnCall | None, default_after_s: float) -> Chain:
+def targets_of(steps: Iterable[Step]) -> tuple[Target, ...]:
+    """Return whom these steps tell, each once."""
+    return unique(tuple(chain.from_iterable(step.targets for step in steps)))
+
+
+def handed_to(before: Chain, to: Target) -> Chain:
+    """Begin a chain with somebody else; who was to be told at once is told where the second step was, or would be."""
+    at_once = tuple(step for step in before.once if step.after_s == 0)
+    later = tuple(step for step in before.once if step.after_s > 0)
+    wait_s = later[0].after_s if later else before.default_after_s
+    waiting = tuple(replace(step, after_s=wait_s) for step in at_once)
+    return replace(before, once=(Step(0, (to,)), *waiting, *later))
+
+
+def told_also(before: Chain, to: Target) -> Chain:
+    """Tell somebody at once beside those who are told then."""
+    return replace(before, once=(*before.once, Step(0, (to,))))
+
+
+def escalation(entry: OnCall | None, default_after_s: float, policy: EscalationPolicy | None = None) -> Chain:
     """Return what a critical alert's escalation is laid out from.
 
     A list of the entry's own that tells nobody at 0 is preceded by the default's first step, once: a critical alert
@@ -146,26 +195,45 @@ def escalation(entry: OnCall | None, default_after_s: float) -> Chain:
     Args:
         entry: None stands for a type without an entry.
         default_after_s: when the default tells the admins again; above 0.
+        policy: the record that the entry names, if it is there.
     """
     if default_after_s <= 0:
         msg = "default_after_s must be above 0"
         raise ValueError(msg)
+    if policy is not None:
+        holds = policy.acknowledged_for
+        return Chain(
+            tuple(map(_step_of, policy.levels)),
+            policy.repeat,
+            default_after_s,
+            None if holds is None else holds.total_seconds(),
+        )
     if entry is None or entry.escalation is None:
         once: tuple[Step, ...] = (_AT_ONCE, Step(default_after_s, (Group.ADMINS,)))
     else:
-        once = tuple(Step(each.after_s, tuple(map(_target, each.notify)), each.channels) for each in entry.escalation)
+        once = tuple(Step(each.after_s, tuple(map(target, each.notify)), each.channels) for each in entry.escalation)
     return Chain(once, entry.repeat if entry is not None else 0, default_after_s)
 
 
 def _merged(steps: list[Step]) -> tuple[Step, ...]:
     """Join the steps of one time and the same channels, and sort by time."""
-    joined: dict[tuple[float, frozenset[Channel] | None], Step] = {}
+    joined: dict[tuple[float, frozenset[Channel] | None, bool | None], Step] = {}
     for step in sorted(steps, key=lambda step: step.after_s):
-        key = (step.after_s, None if step.channels is None else frozenset(step.channels))
+        key = (step.after_s, None if step.channels is None else frozenset(step.channels), step.every)
         known = joined.get(key)
-        joined[key] = Step(step.after_s, unique(known.targets + step.targets), known.channels) if known else step
+        joined[key] = replace(known, targets=unique(known.targets + step.targets)) if known else step
     return tuple(joined.values())
 
 
-def _target(text: str) -> Target:
-    return User(text.removeprefix(USER_TARGET_PREFIX)) if text.startswith(USER_TARGET_PREFIX) else Group(text)
+def _step_of(level: Level) -> Step:
+    after_s = level.after.total_seconds() if level.after is not None else 0
+    return Step(after_s, tuple(map(target, level.notify)), level.channels, level.every or None)
+
+
+def target(text: str) -> Target:
+    """Read a target as records write it."""
+    if text.startswith(USER_TARGET_PREFIX):
+        return User(text.removeprefix(USER_TARGET_PREFIX))
+    if text.startswith(GROUP_TARGET_PREFIX):
+        return Members(text.removeprefix(GROUP_TARGET_PREFIX))
+    return Group(text)

@@ -13,6 +13,7 @@ from shared.core.topics import Topics
 from shared.directory.catalogue import Catalogues
 from shared.directory.directory import Directory
 from shared.directory.publishers import Publishers
+from shared.directory.rulebook import Rulebook
 from shared.directory.suppression import Suppressions
 from shared.inbox.presence import Presence
 from shared.ledger.digests import Digests
@@ -50,6 +51,7 @@ def planners(
             keys,
             at,
             rules.alert_escalation_after_s,
+            rulebook=Rulebook(store, keys),
             presence=Presence(store, keys),
             push_hold_s=rules.push_hold_s,
             suppressions=lists,

@@ -30,6 +30,7 @@ from services.router.planning.tasks import People
 from shared.core.clock import epoch_ms, from_epoch_ms
 from shared.core.model import Channel, Content, Notification
 from shared.directory.people import Person
+from shared.directory.rulebook import Rulebook
 from shared.directory.suppression import Entry, Suppressions
 from shared.ledger.past import Page, Past, PastNotification
 from shared.store.keys import Keys
@@ -286,6 +287,7 @@ class _Run:
                 keys,
                 self._clock,
                 rules.alert_escalation_after_s,
+                rulebook=Rulebook(store, keys),
                 windows=ModelWindows(lambda: epoch_ms(self._clock.now())),
                 daily_limit=rules.person_daily_limit,
                 quiet_hours=rules.quiet_hours,

@@ -11,8 +11,9 @@ from services.router.payloads import control
 from services.router.payloads.parse import DirectoryRecord, Publish
 from services.router.payloads.receipts import AcceptedReceipt, Recall, SessionReceipt
 from services.router.payloads.rejection import FieldProblem, Rejected, RejectionCode, invalid_payload
-from shared.core.clock import Clock, rfc3339
+from shared.core.clock import Clock, epoch_ms, rfc3339
 from shared.core.errors import Reason
+from shared.core.incidents import Way
 from shared.core.model import Channel, State
 from shared.core.topics import PLAIN_PUBLISHER, Topics
 from shared.directory.catalogue import Catalogues
@@ -27,7 +28,7 @@ from shared.directory.rulebook import Rulebook
 from shared.directory.suppression import Cause, Suppressions, digest
 from shared.directory.tenants import NamedTenant
 from shared.inbox.sessions import Sessions, person_changed
-from shared.ledger.acknowledging import Acknowledging
+from shared.ledger.answering import LONGEST_SNOOZE, Answering
 from shared.ledger.events import event
 from shared.ledger.held import Held
 from shared.ledger.jobs import Message, jobs_of
@@ -61,7 +62,7 @@ class Actions:
         recalled_text: str = RECALLED_TEXT,
     ) -> None:
         self._ledger = ledger
-        self._acknowledging = Acknowledging(ledger, directory)
+        self._answering = Answering(ledger, directory)
         self._recalling = Recalling(ledger, clock, recalled_text)
         self._directory = directory
         self._sessions = sessions
@@ -74,13 +75,20 @@ class Actions:
         self._clock = clock
 
     async def carry_out(
-        self, publish: Publish, incoming: Incoming, publisher: str = PLAIN_PUBLISHER, record: Publisher = NO_RECORD
+        self,
+        publish: Publish,
+        incoming: Incoming,
+        publisher: str = PLAIN_PUBLISHER,
+        record: Publisher = NO_RECORD,
+        *,
+        way: Way = Way.MQTT,
     ) -> Handled:
         """Carry out one publish.
 
         Args:
             publisher: who asks for it.
             record: what that one may.
+            way: by which it came.
 
         Returns:
             The receipt, and messages to be published beside it.
@@ -90,7 +98,7 @@ class Actions:
         """
         receipt: AcceptedReceipt = {"status": "accepted", "accepted_at": rfc3339(self._clock.now())}
         messages: list[Message] = []
-        if isinstance(publish, control.AlertAcknowledge | control.AlertResolve | control.Cancel):
+        if isinstance(publish, control.Answer | control.Cancel):
             await self._check_owner(publish, publisher, record)
         match publish:
             case control.DeleteUser():
@@ -107,8 +115,8 @@ class Actions:
                 await self._delete(publish)
             case control.Suppress():
                 await self._suppress(publish)
-            case control.AlertAcknowledge() | control.AlertResolve():
-                await self._answer_alert(publish)
+            case control.AlertAcknowledge() | control.AlertResolve() | control.AlertSnooze() | control.AlertReassign():
+                await self._answer_alert(publish, publisher, way)
                 receipt["notification_id"] = receipt["alert_id"] = publish.alert_id
             case control.Cancel():
                 receipt["notification_id"] = publish.notification_id
@@ -124,7 +132,7 @@ class Actions:
 
     async def _check_owner(
         self,
-        publish: control.AlertAcknowledge | control.AlertResolve | control.Cancel,
+        publish: control.Answer | control.Cancel,
         publisher: str,
         record: Publisher,
     ) -> None:
@@ -180,17 +188,40 @@ class Actions:
         except KeyInUse:
             raise invalid_payload((FieldProblem("keys", "one of them is another publisher's"),)) from None
 
-    async def _answer_alert(self, publish: control.AlertAcknowledge | control.AlertResolve) -> None:
-        note = publish.note or ""
-        if isinstance(publish, control.AlertAcknowledge):
-            answered = await self._acknowledging.acknowledge(publish.alert_id, publish.user_id, note)
-        else:
-            answered = await self._ledger.resolve(publish.alert_id, note)
+    async def _answer_alert(self, publish: control.Answer, publisher: str, way: Way) -> None:
+        alert_id, note = publish.alert_id, publish.note or ""
+        match publish:
+            case control.AlertAcknowledge():
+                answered = await self._answering.acknowledge(alert_id, publish.user_id, note, way=way)
+            case control.AlertSnooze():
+                answered = await self._answering.snooze(alert_id, publish.user_id, self._end_of(publish), note, way=way)
+            case control.AlertReassign():
+                answered = await self._answering.reassign(alert_id, publish.user_id, publish.to, note, way=way)
+            case control.AlertResolve(user_id=None):
+                # Its publisher may, and so may whoever the publisher's record lets.
+                answered = await self._ledger.resolve(alert_id, note, by=publisher, way=way)
+            case control.AlertResolve():
+                answered = await self._answering.resolve(alert_id, publish.user_id or "", note, way=way)
         if answered is Answered.NOT_TOLD:
-            message = "Only somebody who was told of this alert, or an admin, may acknowledge it."
+            message = "Only somebody who was told of this alert, or an admin, may answer it."
             raise Rejected(RejectionCode.UNAUTHORIZED, message, (FieldProblem("user_id", "was not told"),))
+        if answered is Answered.OVER:
+            raise invalid_payload((FieldProblem("alert_id", "is over"),))
         if not answered:
             raise _unknown("alert_id")
+
+    def _end_of(self, publish: control.AlertSnooze) -> int:
+        """Return until when it is put away, milliseconds since 1970.
+
+        Raises:
+            Rejected: that is over, or too far away.
+        """
+        now = self._clock.now()
+        until = now + publish.length if publish.length is not None else publish.until
+        if until is None or not now < until <= now + LONGEST_SNOOZE:
+            problem = f"must be in the future, and at most {LONGEST_SNOOZE.days} days away"
+            raise invalid_payload((FieldProblem("for" if publish.length is not None else "until", problem),))
+        return epoch_ms(until)
 
     async def _forget(self, user_id: str) -> list[Message]:
         """Forget a user with inbox and sessions, and tell the processes that hold sockets of his."""

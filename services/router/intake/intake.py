@@ -48,10 +48,12 @@ from services.router.planning.compose import NO_TEMPLATES, Draft, compose
 from services.router.planning.holding import Holding
 from services.router.planning.known import Known
 from services.router.planning.planner import Planner
-from services.router.planning.telling import tell_planned
+from services.router.planning.tasks import Plan, Task
+from services.router.planning.telling import tell_planned, told_lines
 from services.router.templates.folder import Templates
 from shared.core.clock import Clock, epoch_ms, from_epoch_ms, rfc3339
 from shared.core.errors import BrokerUnavailable, PublishRefused, Reason
+from shared.core.incidents import Happened, Way, line
 from shared.core.model import Priority
 from shared.core.topics import PLAIN_PUBLISHER, Kind, Lane, Route, Topics
 from shared.directory.publishers import Publisher
@@ -403,7 +405,9 @@ class Intake:
         publish = taken.publish
         try:
             receipt, taken.messages = await until_stored(
-                lambda: self._actions.carry_out(publish, taken.incoming, taken.publisher, taken.record)
+                lambda: self._actions.carry_out(
+                    publish, taken.incoming, taken.publisher, taken.record, way=self._way(taken)
+                )
             )
             taken.receipt = {**receipt, **_warned(taken.warnings)}
             self._count(taken, "accepted")
@@ -423,7 +427,7 @@ class Intake:
             rows = None if one.draft is None else self._planned(one, known)
             if one.draft is None or rows is None:
                 continue
-            records.append((one, one.draft, _record(one, one.draft, rows)))
+            records.append((one, one.draft, _record(one, one.draft, rows, self._way(one))))
             planned += len(rows)
             if planned >= _LONG_ROWS:
                 # As above: batches of mails must not hold up another lane's alert.
@@ -485,6 +489,12 @@ class Intake:
         taken.span.set(notification_id=notification_id)
         taken.receipt = receipt
         self._count(taken, verdict.value)
+
+    def _way(self, taken: Taken) -> Way:
+        """Say by which way a publish came; the HTTP calls of the realtime service have it published, too."""
+        answer_to = taken.incoming.response_topic
+        is_http = answer_to is not None and self._topics.is_http_receipt(answer_to, taken.publisher)
+        return Way.HTTP if is_http else Way.MQTT
 
     @staticmethod
     def _count(taken: Taken, outcome: str) -> None:
@@ -644,7 +654,7 @@ def _packet(incoming: Incoming, session: str) -> str:
     return f"{session} {digest.hexdigest()}"
 
 
-def _record(taken: Taken, draft: Draft, rows: list[NewRow]) -> NewRecord:
+def _record(taken: Taken, draft: Draft, rows: list[NewRow], way: Way) -> NewRecord:
     return NewRecord(
         notification=draft.notification,
         rows=rows,
@@ -654,8 +664,19 @@ def _record(taken: Taken, draft: Draft, rows: list[NewRow]) -> NewRecord:
         is_repeated=taken.incoming.is_repeated,
         dedup_key=draft.dedup_key,
         alert=AlertState.OPEN if draft.alert_type is not None else None,
+        is_incident=draft.is_incident,
+        says=_first_lines(draft, rows, way) if draft.is_incident else (),
         share=taken.record.share,
     )
+
+
+def _first_lines(draft: Draft, rows: Sequence[NewRow], way: Way) -> list[str]:
+    """Write how an incident begins: who has opened it, and who is told at once."""
+    opened = line(Happened.OPENED, by=draft.notification.publisher or PLAIN_PUBLISHER, way=way)
+    is_later = any(isinstance(new.row, Task) and isinstance(new.row.what, Plan) for new in rows)
+    if is_later or draft.notification.priority is not Priority.CRITICAL:
+        return [opened]
+    return [opened, *told_lines(rows, "0")]
 
 
 def _waves(taken: Sequence[Taken]) -> Iterator[list[Taken]]:

@@ -1,5 +1,6 @@
 """Publishes that announce nothing themselves: they act on a notification, an alert, a session or the directory."""
 
+from datetime import datetime
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import ConfigDict, Discriminator, Field, StrictBool, Tag, ValidationInfo, field_validator
@@ -8,7 +9,9 @@ from pydantic_core import PydanticCustomError
 from services.router.payloads.envelope import JsonObject, Payload
 from services.router.payloads.push_to import text_or_object
 from services.router.payloads.rejection import OBJECT_TAG, TEXT_TAG
-from shared.core.fields import Email, Identifier, Line, Word
+from shared.core.durations import Duration
+from shared.core.fields import Email, Identifier, Line, Moment, Word
+from shared.directory.policies import NotifyTarget
 
 NOTE_CHARS = 1_000
 
@@ -35,11 +38,50 @@ class AlertAcknowledge(Payload):
 
 
 class AlertResolve(Payload):
-    """``notifications/alerts/resolve/{alert_id}``: the trouble is over."""
+    """``notifications/alerts/resolve/{alert_id}``: the trouble is over.
+
+    Attributes:
+        user_id: who says so, where it is a person.
+    """
 
     alert_id: Identifier
+    user_id: Identifier | None = None
     note: Note | None = None
 
+
+class AlertSnooze(Payload):
+    """``notifications/alerts/snooze/{alert_id}``: ``user_id`` takes it, and it is open again at the end.
+
+    Attributes:
+        length: how long from now on, in place of ``until``.
+    """
+
+    alert_id: Identifier
+    user_id: Identifier
+    length: Duration | None = Field(default=None, alias="for")
+    until: Moment | None = Field(default=None, validate_default=True)
+    note: Note | None = None
+
+    @field_validator("until", mode="after")
+    @classmethod
+    def _one_end(cls, value: datetime | None, info: ValidationInfo) -> datetime | None:
+        if value is None and info.data.get("length", ...) is None:
+            raise PydanticCustomError("alternative", "required, or for")
+        if value is not None and info.data.get("length") is not None:
+            raise PydanticCustomError("alternative", "not together with for")
+        return value
+
+
+class AlertReassign(Payload):
+    """``notifications/alerts/reassign/{alert_id}``: ``user_id`` hands it on, and it escalates from there."""
+
+    alert_id: Identifier
+    user_id: Identifier
+    to: NotifyTarget
+    note: Note | None = None
+
+
+Answer: TypeAlias = AlertAcknowledge | AlertResolve | AlertSnooze | AlertReassign
 
 DeviceInfo = Annotated[
     Annotated[JsonObject, Tag(OBJECT_TAG)] | Annotated[Line, Tag(TEXT_TAG)],
@@ -146,6 +188,4 @@ class Suppress(Payload):
         return value
 
 
-Control: TypeAlias = (
-    Cancel | AlertAcknowledge | AlertResolve | SessionConnect | SessionDisconnect | SessionHeartbeat | Delete | Suppress
-)
+Control: TypeAlias = Cancel | Answer | SessionConnect | SessionDisconnect | SessionHeartbeat | Delete | Suppress

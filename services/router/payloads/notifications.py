@@ -31,6 +31,9 @@ from shared.core.fields import Identifier, Line, Moment, Phone, Word, unique
 from shared.core.model import Priority
 from shared.directory.people import GROUPS
 
+# Labels of an alert that its publisher may add.
+LABELS = 64
+
 
 class Realtime(Prioritised):
     """Something to read in the inbox."""
@@ -67,6 +70,7 @@ class Alert(Envelope):
     source: Line | None = None
     severity: Word | None = None
     affected_systems: Names = ()
+    labels: Annotated[dict[Line, Line], Field(max_length=LABELS)] = Field(default_factory=dict)
     data: JsonObject = Field(default_factory=dict)
     dedup_key: Key | None = None
 

@@ -47,6 +47,8 @@ MODELS: Mapping[Kind, type[Publish]] = {
     Kind.ALERT_INFO: notifications.InfoAlert,
     Kind.ALERT_ACKNOWLEDGE: control.AlertAcknowledge,
     Kind.ALERT_RESOLVE: control.AlertResolve,
+    Kind.ALERT_SNOOZE: control.AlertSnooze,
+    Kind.ALERT_REASSIGN: control.AlertReassign,
     Kind.SYSTEM_STATUS: notifications.SystemStatus,
     Kind.SYSTEM_MAINTENANCE: notifications.SystemMaintenance,
     Kind.EMAIL_SEND: mails.EmailSend,

@@ -29,6 +29,7 @@ from shared.core.model import (
     EmailAddress,
     Notification,
     PhoneNumber,
+    Priority,
     TemplateUse,
     TraceContext,
 )
@@ -61,6 +62,12 @@ class Draft:
     dedup_key: str
     alert_type: str | None = None
     say_for: "Callable[[Tenant], Said] | None" = None
+
+    @property
+    def is_incident(self) -> bool:
+        """Tell whether somebody has to answer, or its publisher says when it is over."""
+        is_critical = self.notification.priority is Priority.CRITICAL
+        return self.alert_type is not None and (is_critical or bool(self.dedup_key))
 
 
 NO_TEMPLATES: Templates = {}
@@ -181,8 +188,14 @@ def _own(publisher: str, key: str) -> str:
 
 def _dedup_key(publish: p.Notification) -> str:
     # With the level: a critical alert must not pass for the repetition of an open warning about the same trouble.
-    if isinstance(publish, p.CriticalAlert | p.WarningAlert | p.InfoAlert) and publish.dedup_key:
+    if not isinstance(publish, p.CriticalAlert | p.WarningAlert | p.InfoAlert):
+        return ""
+    if publish.dedup_key:
         return f"{publish.level}|{publish.alert_type}|{publish.dedup_key}"
+    # What nobody has to answer is never over: the next one is news. And without a source nobody can tell whether it is
+    # the same trouble. A key is one line, so none is this one.
+    if isinstance(publish, p.CriticalAlert) and publish.source:
+        return f"{publish.level}|{publish.alert_type}|\n{publish.source}"
     return ""
 
 
@@ -192,7 +205,7 @@ def _fingerprint(kind: Kind, publish: p.Notification, unstable: frozenset[str]) 
     for each in (document, *document.get("emails", ())):
         each.update(dict.fromkeys(unstable))
         # Fields that an earlier release did not know, where nothing is said in them: its fingerprints hold on.
-        for name in ("actions", "tenant"):
+        for name in ("actions", "tenant", "labels"):
             if not each.get(name):
                 each.pop(name, None)
     # Sorted, because a publisher that builds its JSON again may write the same object in another order.
@@ -251,6 +264,7 @@ def _alert(publish: p.CriticalAlert | p.WarningAlert | p.InfoAlert) -> Content:
             severity=publish.severity,
             affected_systems=publish.affected_systems,
             requires_acknowledgment=publish.level == "critical",
+            labels=publish.labels or None,
         ),
     )
 

@@ -14,7 +14,7 @@ from typing import Any
 from services.router.planning.known import Known, zone_of
 from services.router.planning.planner import Planner
 from services.router.planning.stages import of_digest, rhythm_of
-from services.router.planning.tasks import TASK_LIFETIME_MS, CloseDigest, Fold, Recheck, Task
+from services.router.planning.tasks import CloseDigest, Fold, Recheck, Task
 from services.router.planning.texts import content_of
 from services.router.templates.digest_list import plain_list
 from services.router.templates.problems import Unrenderable
@@ -27,7 +27,7 @@ from shared.directory.categories import DigestSpec, KnownCategory
 from shared.directory.people import Person
 from shared.directory.preferences import Rhythm
 from shared.ledger.digests import Digests, Item, Opening, StillOpen
-from shared.ledger.ledger import NewRow, Outcome
+from shared.ledger.ledger import TASK_LIFETIME_MS, NewRow, Outcome
 from shared.store.keys import new_notification_id
 
 log = logging.getLogger(__name__)

@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from services.router.alerts.oncall import Chain, Group, User
+from services.router.alerts.oncall import Chain, Group, Members, Target, User
 from services.router.planning.facts import NO_FACTS, Facts, Limit, Quiet
 from shared.core.clock import epoch_ms, from_epoch_ms
 from shared.core.model import Channel, Notification
 from shared.directory.catalogue import NO_CATALOGUE, Catalogue
 from shared.directory.categories import KnownCategory
 from shared.directory.people import Person
+from shared.directory.policies import EscalationPolicy
 from shared.directory.quiet_hours import QuietHours, quiet_until
 from shared.directory.suppression import Entry
 from shared.directory.tenants import Tenant
@@ -30,6 +31,9 @@ class Known:
         push_hold_ms: how long a push waits for somebody who is looking.
         quiet_hours: of everybody whom nobody else says any for.
         release_within_ms: what quiet time has held leaves spread over so long.
+        oncall: who is told first of each type of alert; ``second``: who would be next.
+        everybody: all who have a turn.
+        groups: the members of groups that a step tells.
     """
 
     people: dict[str, Person]
@@ -45,6 +49,10 @@ class Known:
     push_hold_ms: int = 0
     quiet_hours: QuietHours | None = None
     release_within_ms: int = 0
+    second: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    everybody: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    policies: Mapping[str, EscalationPolicy] = field(default_factory=dict)
 
     def category(self, notification: Notification, name: str | None = None) -> KnownCategory | None:
         """Return a notification's category, or another one as it holds for its tenant."""
@@ -93,15 +101,24 @@ def zone_of(person: Person, tenant: Tenant | None) -> str:
     return person.timezone or (tenant.timezone if tenant is not None else None) or "UTC"
 
 
-def told(targets: Sequence[Group | User], known: Known, alert_type: str) -> tuple[str, ...]:
-    """Resolve an escalation step's targets to user ids, each once."""
+def told(targets: Sequence[Target], known: Known, alert_type: str, *, every: bool = False) -> tuple[str, ...]:
+    """Resolve an escalation step's targets to user ids, each once.
+
+    Args:
+        every: those on call are all who have a turn, and not those of the first layer alone.
+    """
     user_ids: dict[str, None] = {}
     for target in targets:
         match target:
             case User(user_id):
                 user_ids[user_id] = None
+            case Members(group_id):
+                user_ids |= dict.fromkeys(known.groups.get(group_id, ()))
             case Group.ONCALL:
-                user_ids |= dict.fromkeys(known.oncall[alert_type])
+                turns = known.everybody if every else known.oncall
+                user_ids |= dict.fromkeys(turns.get(alert_type, ()))
+            case Group.SECOND:
+                user_ids |= dict.fromkeys(known.second.get(alert_type, ()))
             case Group.ADMINS:
                 user_ids |= dict.fromkeys(known.admins)
     return tuple(user_ids)

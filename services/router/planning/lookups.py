@@ -12,7 +12,17 @@ from hashlib import blake2b
 from types import MappingProxyType
 from typing import NamedTuple
 
-from services.router.alerts.oncall import Group, User, escalation, on_call
+from services.router.alerts.oncall import (
+    Group,
+    Members,
+    Target,
+    User,
+    escalation,
+    everybody_on_call,
+    on_call,
+    second_on_call,
+    targets_of,
+)
 from services.router.planning.compose import Draft
 from services.router.planning.facts import (
     Limit,
@@ -31,8 +41,10 @@ from shared.core.model import Channel, Delivery, EmailAddress, Notification, Pho
 from shared.directory.catalogue import NO_CATALOGUE, Catalogue, Catalogues
 from shared.directory.categories import KnownCategory
 from shared.directory.directory import Directory
-from shared.directory.people import Person
+from shared.directory.people import OnCall, Person
+from shared.directory.policies import EscalationPolicy
 from shared.directory.quiet_hours import QuietHours
+from shared.directory.rulebook import Rulebook
 from shared.directory.suppression import Entry, Suppressions, digest
 from shared.inbox.presence import Presence
 from shared.store.keys import Keys
@@ -41,6 +53,9 @@ from shared.store.windows import Ask, Counted, Windows
 log = logging.getLogger(__name__)
 
 DAY_MS = 24 * 3600 * 1000
+
+# Of a group, so many are told by a step of an escalation: it is no broadcast.
+GROUP_TOLD = 200
 
 # People, and categories with tenants, that are remembered from one batch to the next.
 LATELY_MOST = 20_000
@@ -95,6 +110,7 @@ class Lookups:
 
     Args:
         escalation_after_s: when the admins are told again of an alert whose type has no escalation of its own.
+        rulebook: holds the policies that on-call entries name.
         presence: who is looking; None holds no push back.
         push_hold_s: how long a push waits for somebody who is looking; 0 holds none back.
         suppressions: the lists that channels ask before a send, for warnings at acceptance.
@@ -113,6 +129,7 @@ class Lookups:
         clock: Clock,
         escalation_after_s: float,
         *,
+        rulebook: Rulebook,
         presence: Presence | None = None,
         push_hold_s: float = 0,
         suppressions: Mapping[Channel, Suppressions] = MappingProxyType({}),
@@ -124,6 +141,7 @@ class Lookups:
     ) -> None:
         self.directory = directory
         self._catalogues = catalogues
+        self._rulebook = rulebook
         self._keys = keys
         self._clock = clock
         self._escalation_after_s = escalation_after_s
@@ -187,9 +205,20 @@ class Lookups:
         asks = [each.ask for each in countings]
         return dict(zip(asks, await self._windows.count(asks), strict=True))
 
-    async def of_alert(self, notification: Notification, alert_type: str | None, user_ids: Collection[str]) -> Known:
-        """Read what planning one notification needs, of an alert or for people, at a later time; and count it."""
-        known = await self._look_up({alert_type} if alert_type else set(), set(user_ids), [notification])
+    async def of_alert(
+        self,
+        notification: Notification,
+        alert_type: str | None,
+        user_ids: Collection[str],
+        targets: Sequence[Target] = (),
+    ) -> Known:
+        """Read what planning one notification needs, of an alert or for people, at a later time; and count it.
+
+        Args:
+            targets: whom a step of its escalation tells, beside those of the chain as it would be laid out now.
+        """
+        alert_types = {alert_type} if alert_type else set()
+        known = await self._look_up(alert_types, set(user_ids), [notification], targets=targets)
         recipients = tuple(user_ids) if alert_type is None else told((Group.ONCALL, Group.ADMINS), known, alert_type)
         return await self._counted(known, [(notification, notification.public_id, recipients)])
 
@@ -212,6 +241,7 @@ class Lookups:
         user_ids: set[str],
         notifications: Sequence[Notification],
         categories: Collection[str] = (),
+        targets: Sequence[Target] = (),
     ) -> Known:
         named_in = {one.content.category for one in notifications if one.content.category is not None}
         tenants = {one.tenant for one in notifications if one.tenant is not None}
@@ -223,19 +253,32 @@ class Lookups:
             self.directory.oncall(alert_types), self.directory.admins(), catalogue
         )
         admins = tuple(found_admins)
-        now = self._clock.now()
-        escalations = {each: escalation(entries.get(each), self._escalation_after_s) for each in alert_types}
-        oncall = {each: on_call(entries[each], now) if each in entries else () for each in alert_types}
-        named = {
-            target.user_id
-            for chain in escalations.values()
-            for step in chain.once
-            for target in step.targets
-            if isinstance(target, User)
+        named = {entry.policy for entry in entries.values() if entry.policy is not None}
+        policies = await self._rulebook.get(EscalationPolicy, sorted(named)) if named else {}
+        escalations = {
+            each: escalation(entries.get(each), self._escalation_after_s, _policy_of(entries.get(each), policies))
+            for each in alert_types
         }
-        user_ids = user_ids | set(admins) | named | {user_id for users in oncall.values() for user_id in users}
+        now = self._clock.now()
+        turns = [
+            {each: answers(entries[each], now) if each in entries else () for each in alert_types}
+            for answers in (on_call, second_on_call, everybody_on_call)
+        ]
+        told_of = (*targets, *targets_of(step for chain in escalations.values() for step in chain.once))
+        groups = await self._members({each.group_id for each in told_of if isinstance(each, Members)})
+        user_ids = user_ids | set(admins) | {each.user_id for each in told_of if isinstance(each, User)}
+        user_ids |= {user_id for answers in (*turns, groups) for users in answers.values() for user_id in users}
         people, focused = await self._people(sorted(user_ids), notifications)
-        return self._known(Known(people, escalations, oncall, admins, focused=focused, catalogue=found))
+        oncall, second, everybody = turns
+        known = Known(people, escalations, oncall, admins, focused=focused, catalogue=found)
+        return self._known(replace(known, second=second, everybody=everybody, groups=groups, policies=policies))
+
+    async def _members(self, group_ids: Collection[str]) -> dict[str, tuple[str, ...]]:
+        """Read the members of groups that an escalation tells, of each at most ``GROUP_TOLD``."""
+        pages = await asyncio.gather(
+            *(self.directory.page(self.directory.group(each), "", GROUP_TOLD) for each in group_ids)
+        )
+        return {group_id: tuple(page) for group_id, page in zip(group_ids, pages, strict=True)}
 
     def _known(self, known: Known) -> Known:
         now_ms = epoch_ms(self._clock.now())
@@ -332,6 +375,10 @@ async def _count(
     if damaged:
         # They are let through: of the two mistakes it is the one that loses nothing.
         log.error("throttles that cannot be counted let through", extra={"counts": damaged})
+
+
+def _policy_of(entry: OnCall | None, policies: Mapping[str, EscalationPolicy]) -> EscalationPolicy | None:
+    return policies.get(entry.policy) if entry is not None and entry.policy is not None else None
 
 
 def _is_critical(notification: Notification, category: KnownCategory | None) -> bool:

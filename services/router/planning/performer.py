@@ -13,6 +13,7 @@ from services.router.planning.holding import Holding
 from services.router.planning.planner import Planner
 from services.router.planning.tasks import (
     CHAIN,
+    Again,
     CloseDigest,
     Escalation,
     FanOut,
@@ -22,9 +23,10 @@ from services.router.planning.tasks import (
     Task,
     read_chain,
 )
-from services.router.planning.telling import tell_planned
+from services.router.planning.telling import is_step, tell_planned, told_lines
 from shared.core.clock import Clock
 from shared.core.errors import CarillonError, Reason
+from shared.core.incidents import Happened, Way, line
 from shared.core.model import Notification, State
 from shared.core.topics import Topics
 from shared.ledger.events import event
@@ -70,6 +72,8 @@ class Performer:
     async def _plan(self, notification: Notification, task: Task, claim: Claim) -> Outcome:
         what = task.what
         # Nobody is told of an alert that was answered before its time came.
+        if isinstance(what, Again):
+            return await self._open_again(notification, task, what, claim)
         of_alert = isinstance(what, Escalation) or (isinstance(what, Plan) and what.alert_type is not None)
         if of_alert and claim.alert != AlertState.OPEN:
             return Outcome(State.DELIVERED, provider="router")
@@ -81,7 +85,7 @@ class Performer:
             case FanOut():
                 rows = await self._planner.fan_out(notification, what, task.expires_ms, task.due_ms)
             case Escalation():
-                chain = await self._chain_of(notification) if what.steps is None else None
+                chain = await self._chain_of(notification, what.chain) if what.steps is None else None
                 rows = await self._planner.escalate(notification, what, chain)
             case Recheck():
                 rows = await self._planner.recheck(notification, what, task.due_ms)
@@ -96,11 +100,35 @@ class Performer:
             # What waits for one person stands with that person's other rows.
             part = _part(notification, what, [new for new in then if not _is_page(new)])
             then = [new for new in then if _is_page(new)]
-        guard = AlertState.OPEN if of_alert else None
-        return Outcome(State.DELIVERED, then=then, part=part, guard=guard, provider="router")
+        guard = AlertState.OPEN.value if of_alert else ""
+        if isinstance(what, Escalation) and what.turn:
+            guard += f"|{what.turn}"
+        says = told_lines(then, what.number if isinstance(what, Escalation) else "0") if of_alert else ()
+        return Outcome(State.DELIVERED, then=then, part=part, guard=guard, says=says, provider="router")
 
-    async def _chain_of(self, notification: Notification) -> Chain:
-        text = await self._ledger.kept(notification.id, CHAIN)
+    async def _open_again(self, notification: Notification, task: Task, what: Again, claim: Claim) -> Outcome:
+        """Open an incident again whose answer does not hold any more, or that was handed to somebody else."""
+        needed = AlertState.OPEN if what.to is not None else AlertState.ACKNOWLEDGED
+        if claim.alert != needed:
+            return Outcome(State.DELIVERED, provider="router")
+        chain = await self._chain_of(notification, CHAIN)
+        acknowledged_by = None
+        if what.to is None:
+            acknowledged_by = await self._ledger.kept(notification.id, "acknowledged_by")
+        rows = await self._planner.begin_again(notification, what, chain, acknowledged_by or None, task.due_ms)
+        turn = what.turn if what.to is not None else what.turn + 1
+        opened = () if what.to is not None else (line(Happened.REOPENED, way=Way.ESCALATION),)
+        return Outcome(
+            State.DELIVERED,
+            then=[_due_since(new, task.due_ms) for new in rows],
+            guard=f"{needed}|{what.turn}",
+            becomes=AlertState.OPEN if what.to is None else None,
+            says=(*opened, *told_lines(rows, f"{turn}.0")),
+            provider="router",
+        )
+
+    async def _chain_of(self, notification: Notification, name: str) -> Chain:
+        text = await self._ledger.kept(notification.id, name)
         if text is None:
             msg = "the record keeps no chain"
             raise CarillonError(msg)
@@ -111,7 +139,7 @@ class Performer:
 
         What was held or folded for a person and has ended itself is told as its channel's.
         """
-        if isinstance(task.what, Escalation) and outcome.guard and not any(_is_step(new) for new in outcome.then):
+        if isinstance(task.what, Escalation | Again) and outcome.guard and not any(map(is_step, outcome.then)):
             metrics.exhausted_escalations.inc()
             extra = {"notification_id": notification.id}
             log.error("an alert's escalation has ended, and nobody answered", extra=extra)
@@ -161,10 +189,6 @@ def _part(notification: Notification, page: FanOut, rows: Sequence[NewRow]) -> P
 
 def _is_page(new: NewRow) -> bool:
     return isinstance(new.row, Task) and isinstance(new.row.what, FanOut)
-
-
-def _is_step(new: NewRow) -> bool:
-    return isinstance(new.row, Task) and isinstance(new.row.what, Escalation)
 
 
 def _due_since(new: NewRow, due_ms: int) -> NewRow:

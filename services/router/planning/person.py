@@ -22,14 +22,14 @@ from services.router.planning.stages import (
     decide,
     takes,
 )
-from services.router.planning.tasks import TASK_LIFETIME_MS, People, Recheck, Task
 from services.router.planning.tasks import Fold as FoldTask
+from services.router.planning.tasks import People, Recheck, Task
 from shared.core.errors import Reason
 from shared.core.model import Address, Channel, Content, Delivery, Feed, Notification, State, UserInbox
 from shared.directory.categories import KnownCategory
 from shared.directory.people import Person
 from shared.directory.routes import Route
-from shared.ledger.ledger import NO_POLICY, NewRow
+from shared.ledger.ledger import NO_POLICY, TASK_LIFETIME_MS, NewRow
 
 Texts = Callable[[Channel, Person], Content | None]
 """Says what a channel says to somebody in place of the notification's own content; None for nothing else."""
@@ -204,7 +204,7 @@ class _Writer:
         self, channel: Channel, name: str, address: Address, content: Content | None, decision: Decision
     ) -> Delivery:
         # The inbox holds a notification once, however often an escalation tells the same person.
-        again = f"@{self._audience.round}" if self._audience.round and channel is not Channel.REALTIME else ""
+        again = self._audience.again if channel is not Channel.REALTIME else ""
         hold = decision if isinstance(decision, Hold) else None
         return Delivery(
             key=f"{channel.value}:{self._user_id}{name}{again}",
@@ -218,4 +218,5 @@ class _Writer:
             unless_seen=True if self._released_ms or (hold and hold.unless_seen) else None,
             rule=decision.rule or None,
             required=self._required,
+            next_level=self._audience.next_level if not isinstance(decision, Suppress) else None,
         )

@@ -7,7 +7,7 @@ an alert escalates, and when something that was held is due. It writes nothing.
 from collections.abc import Sequence
 from dataclasses import replace
 
-from services.router.alerts.oncall import Chain, Group, User
+from services.router.alerts.oncall import Chain, Group, User, handed_to, target, targets_of, told_also
 from services.router.payloads.rejection import FieldProblem, invalid_payload
 from services.router.planning.compose import NO_TEMPLATES, Draft, Said
 from services.router.planning.facts import priority_in, unusable_key
@@ -16,8 +16,8 @@ from services.router.planning.lookups import Lookups
 from services.router.planning.person import Texts, crowd_channels, nobody, plan_feed, plan_person
 from services.router.planning.stages import STAGES, Stage, at_release
 from services.router.planning.tasks import (
-    CHAIN,
-    TASK_LIFETIME_MS,
+    ACKNOWLEDGED_FOR,
+    Again,
     Audience,
     Crowd,
     Escalation,
@@ -36,11 +36,14 @@ from shared.core.model import Channel, Delivery, Notification, Priority, State
 from shared.core.topics import Kind
 from shared.directory.categories import KnownCategory
 from shared.directory.directory import Members
-from shared.ledger.ledger import NewRow
+from shared.ledger.ledger import TASK_LIFETIME_MS, NewRow
 
 # Users whose records are read and planned in one step of a fan-out: some milliseconds of the router's time, so that a
 # broadcast yields to single notifications.
 FAN_OUT_PAGE = 200
+
+# How long the deliveries of an incident that is open again are tried, where its publisher set no deadline.
+ALERT_LIFETIME_MS = 24 * 3600 * 1000
 
 # Later than any time that a publish may name.
 NEVER_MS = 2**53
@@ -261,6 +264,32 @@ class Planner:
         first = Escalation(alert_type=alert_type, since_ms=since_ms, lifetime_ms=expires_ms - since_ms, round=0)
         return self.escalation_rows(notification, first, known)
 
+    async def begin_again(
+        self, notification: Notification, again: Again, chain: Chain, acknowledged_by: str | None, due_ms: int
+    ) -> list[NewRow]:
+        """Plan the first step of an incident that is open again, and write down the step after it.
+
+        Args:
+            chain: as it was laid out when the incident began.
+            acknowledged_by: whose answer does not hold any more.
+            due_ms: when it was to be opened; the steps count from here.
+        """
+        alert = notification.content.alert
+        alert_type = alert.type if alert is not None else ""
+        turn = again.turn if again.to is not None else again.turn + 1
+        if again.to is not None:
+            chain = handed_to(chain, target(again.to))
+        elif acknowledged_by is not None:
+            chain = told_also(chain, User(acknowledged_by))
+        step = Escalation(
+            alert_type=alert_type,
+            since_ms=due_ms,
+            lifetime_ms=ALERT_LIFETIME_MS,
+            round=0,
+            turn=turn,
+        )
+        return await self.escalate(notification, step, chain)
+
     async def escalate(self, notification: Notification, step: Escalation, chain: Chain | None) -> list[NewRow]:
         """Plan one step of an escalation with the directory as it is now.
 
@@ -268,8 +297,7 @@ class Planner:
             chain: what the alert's record keeps; None for a row that carries its steps.
         """
         once = step.steps or (chain.once if chain else ())
-        named = {target.user_id for each in once for target in each.targets if isinstance(target, User)}
-        known = await self.lookups.of_alert(notification, step.alert_type, named)
+        known = await self.lookups.of_alert(notification, step.alert_type, (), targets_of(once))
         if chain is not None:
             # Who is told next was decided when the alert came.
             known = replace(known, escalations={step.alert_type: chain})
@@ -287,19 +315,25 @@ class Planner:
         deadline_ms = NEVER_MS if notification.deadline_ms is None else notification.deadline_ms
         step_ms = escalation_.since_ms + round(step.after_s * 1000)
         expires_ms = min(step_ms + escalation_.lifetime_ms, deadline_ms)
+        due_ms = escalation_.since_ms + round(later[0].after_s * 1000) if later else NEVER_MS
+        following = escalation_.model_copy(
+            update={"round": escalation_.round + 1, "steps": None if carried is None else tuple(later)}
+        )
         audience = People(
-            user_ids=told(step.targets, known, escalation_.alert_type), regardless=True, round=escalation_.round
+            user_ids=told(step.targets, known, escalation_.alert_type, every=bool(step.every)),
+            regardless=True,
+            round=escalation_.round,
+            turn=escalation_.turn,
+            next_level=following.key if due_ms < deadline_ms else None,
         )
         rows = self.people_rows(notification, audience, expires_ms, known, step.channels)
         if not rows:
             rows = [nobody(notification, expires_ms)]
-        due_ms = escalation_.since_ms + round(later[0].after_s * 1000) if later else NEVER_MS
+            # There is nobody to wait for.
+            due_ms = min(due_ms, step_ms) if later else due_ms
         if due_ms < deadline_ms:
-            following = escalation_.model_copy(
-                update={"round": escalation_.round + 1, "steps": None if carried is None else tuple(later)}
-            )
             task = Task(
-                key=f"escalate:{following.round}",
+                key=following.key,
                 priority=Priority.CRITICAL,
                 due_ms=due_ms,
                 expires_ms=min(due_ms + TASK_LIFETIME_MS, deadline_ms),
@@ -307,7 +341,7 @@ class Planner:
             )
             # With the first of them, for all of them.
             is_first = carried is None and escalation_.round == 0
-            rows.append(NewRow(task, needs={CHAIN: write_chain(chain)} if is_first else {}))
+            rows.append(NewRow(task, needs=_kept(escalation_, chain) if is_first else {}))
         return rows
 
     async def fan_out(self, notification: Notification, page: FanOut, expires_ms: int, due_ms: int = 0) -> list[NewRow]:
@@ -334,6 +368,14 @@ class Planner:
         if len(user_ids) == FAN_OUT_PAGE:
             rows.append(_fan_out(notification, members, user_ids[-1], expires_ms, shared=page.shared))
         return rows
+
+
+def _kept(first: Escalation, chain: Chain) -> dict[str, str]:
+    """Say what the record keeps for all steps: the chain, and for how long an acknowledgement holds (ms)."""
+    kept = {first.chain: write_chain(chain)}
+    if chain.acknowledged_for_s is not None and not first.turn:
+        kept[ACKNOWLEDGED_FOR] = str(round(chain.acknowledged_for_s * 1000))
+    return kept
 
 
 def _said_again(draft: Draft, said: Said) -> Draft:

@@ -12,12 +12,19 @@ from services.router.alerts.oncall import Chain, Step
 from shared.core.model import Channel, Platform, Row
 from shared.ledger.ledger import ROUTER_LANE
 
-# How long a task may take from its time on until it is given up: its rows have their own deadlines.
-TASK_LIFETIME_MS = 7 * 24 * 3600 * 1000
+# Under this name the record of an alert keeps the chain of its escalation, once for all its steps.
+CHAIN = "chain"
+# And under this one, for how long an acknowledgement of it holds, in ms (``answer_alert.lua``).
+ACKNOWLEDGED_FOR = "ack_for"
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+def step_number(turn: int | None, round_: int) -> str:
+    """Number a step of an escalation over all turns of its incident."""
+    return f"{turn}.{round_}" if turn else str(round_)
 
 
 class People(_Frozen):
@@ -27,6 +34,8 @@ class People(_Frozen):
         regardless: on every channel that can reach them, whatever their preferences (critical alerts).
         only_push: a push to their devices of this platform and nothing else.
         round: 0, or the number of the escalation step that tells them again.
+        turn: how often the incident was opened again before; None for never.
+        next_level: the key of the row that tells the people after them.
     """
 
     to: Literal["people"] = "people"
@@ -34,6 +43,15 @@ class People(_Frozen):
     regardless: bool = False
     only_push: Platform | None = None
     round: int = 0
+    # None and not 0, so that most rows are not written longer for it.
+    turn: int | None = None
+    next_level: str | None = None
+
+    @property
+    def again(self) -> str:
+        """What tells the deliveries of a later step from those of the first; empty in that."""
+        number = step_number(self.turn, self.round)
+        return "" if number == "0" else f"@{number}"
 
 
 class Crowd(_Frozen):
@@ -81,7 +99,8 @@ class Escalation(_Frozen):
     Attributes:
         since_ms: when the alert was accepted, or was due; steps count from here.
         lifetime_ms: how long the deliveries of each step are tried.
-        round: the number of the step to be made now, counted from 0, in the chain that the record keeps as ``CHAIN``.
+        round: the number of the step to be made now, counted from 0, in the chain that the record keeps.
+        turn: how often the incident was opened again before; None for never.
         steps: this step and the ones after it, in a row of version 1, whose record keeps no chain.
     """
 
@@ -90,7 +109,36 @@ class Escalation(_Frozen):
     since_ms: int
     lifetime_ms: int
     round: int
+    turn: int | None = None
     steps: tuple[Step, ...] | None = None
+
+    @property
+    def number(self) -> str:
+        """What tells this step from all others of the incident."""
+        return step_number(self.turn, self.round)
+
+    @property
+    def key(self) -> str:
+        """The key of the row that makes it."""
+        return f"escalate:{self.number}"
+
+    @property
+    def chain(self) -> str:
+        """The name under which the record keeps the chain; each turn has its own."""
+        return f"{CHAIN}:{self.turn}" if self.turn else CHAIN
+
+
+class Again(_Frozen):
+    """Open an incident again, and begin its escalation anew; the store writes it (``answer_alert.lua``).
+
+    Attributes:
+        turn: the incident's; if that is another one by then, nothing is done.
+        to: to whom it was handed on; None where an answer does not hold any more.
+    """
+
+    do: Literal["again"] = "again"
+    turn: int
+    to: str | None = None
 
 
 class Recheck(_Frozen):
@@ -150,8 +198,6 @@ class CloseDigest(_Frozen):
     only_push: Platform | None = None
 
 
-# Under this name the record of an alert keeps the chain of its escalation, once for all its steps.
-CHAIN = "chain"
 _chain = TypeAdapter(Chain)
 
 
@@ -168,11 +214,13 @@ def read_chain(text: str) -> Chain:
 class Task(Row):
     """A row on the router's lane."""
 
-    what: Annotated[Plan | FanOut | Escalation | Recheck | Fold | CloseDigest, Field(discriminator="do")]
+    what: Annotated[Plan | FanOut | Escalation | Again | Recheck | Fold | CloseDigest, Field(discriminator="do")]
 
     @property
     def version(self) -> int:
-        """An escalation's step by its number alone came with version 2, what is held or folded with version 3."""
+        """A step by its number alone came with version 2, what is held or folded with 3, later turns with 4."""
+        if isinstance(self.what, Again) or (isinstance(self.what, Escalation) and self.what.turn):
+            return max(4, super().version)
         if isinstance(self.what, Recheck | Fold | CloseDigest):
             return max(3, super().version)
         by_number = isinstance(self.what, Escalation) and self.what.steps is None

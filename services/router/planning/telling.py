@@ -6,15 +6,35 @@ counted by its category's policy. It is the same whether they are planned at acc
 
 from collections.abc import Iterable
 
-from services.router.planning.tasks import Fold, Recheck, Task
+from services.router.planning.tasks import Escalation, Fold, Recheck, Task
 from shared.core.clock import Clock
 from shared.core.errors import Reason
+from shared.core.incidents import Happened, Way, line
 from shared.core.model import Delivery, Notification
 from shared.core.topics import Topics
 from shared.ledger.events import event
 from shared.ledger.jobs import Message
 from shared.ledger.ledger import NewRow
 from shared.telemetry import metrics
+
+
+def is_step(new: NewRow) -> bool:
+    """Tell whether a row is a step of an escalation."""
+    return isinstance(new.row, Task) and isinstance(new.row.what, Escalation)
+
+
+def told_lines(rows: Iterable[NewRow], level: str) -> list[str]:
+    """Write for an incident's timeline whom a level tells, and that no other follows it."""
+    recipients: dict[str, list[str]] = {}
+    is_last = True
+    for new in rows:
+        is_last = is_last and not is_step(new)
+        if isinstance(new.row, Delivery) and new.row.recipient is not None and not new.state.is_end:
+            channels = recipients.setdefault(new.row.recipient, [])
+            if new.row.channel not in channels:
+                channels.append(new.row.channel)
+    said = [line(Happened.TOLD, way=Way.ESCALATION, recipients=recipients, level=level)]
+    return [*said, line(Happened.EXHAUSTED, way=Way.ESCALATION)] if is_last else said
 
 
 def tell_planned(topics: Topics, notification: Notification, rows: Iterable[NewRow], clock: Clock) -> list[Message]:

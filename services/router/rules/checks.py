@@ -341,6 +341,10 @@ _RELATIONS: Mapping[str, tuple[Entry, ...]] = {
         {"relation": "required_unless", "field": "every_hours", "problem": "required, or every_hours"},
         {"relation": "not_with", "field": "every_hours", "problem": "not together with every_hours"},
     ),
+    "AlertSnooze._one_end": (
+        {"relation": "required_unless", "field": "for", "problem": "required, or for"},
+        {"relation": "not_with", "field": "for", "problem": "not together with for"},
+    ),
     "OnCall._not_beside_escalation": (
         {"relation": "not_with", "field": "escalation", "problem": "not together with escalation"},
     ),

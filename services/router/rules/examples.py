@@ -106,6 +106,7 @@ EXAMPLES: Mapping[Kind, tuple[dict[str, Any], ...]] = {
             "message": "The database does not answer.",
             "source": "monitoring",
             "severity": "high",
+            "labels": {"region": "eu-1"},
             "affected_systems": ["orders"],
             "dedup_key": "orders-database",
         },
@@ -113,6 +114,8 @@ EXAMPLES: Mapping[Kind, tuple[dict[str, Any], ...]] = {
     Kind.ALERT_WARNING: ({"message": "The disk is almost full."},),
     Kind.ALERT_INFO: ({"message": "The backup is done."},),
     Kind.ALERT_ACKNOWLEDGE: ({"user_id": "alice", "note": "I am looking at it."},),
+    Kind.ALERT_SNOOZE: ({"user_id": "alice", "for": "2h", "note": "Not before the backup."},),
+    Kind.ALERT_REASSIGN: ({"user_id": "alice", "to": "user:bob"},),
     Kind.ALERT_RESOLVE: ({"note": "It answers again."},),
     Kind.SYSTEM_STATUS: ({"message": "Some mails are late.", "status": "degraded", "services": {"email": "slow"}},),
     Kind.SYSTEM_MAINTENANCE: (

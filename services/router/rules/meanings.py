@@ -58,6 +58,7 @@ FIELDS: Mapping[str, str] = {
     "brand": "Its look; templates get it as `brand`.",
     "registered_at": "When the device last told us its token.",
     "after_s": "Seconds after the alert.",
+    "labels": "What silences and inhibitions go by, beside type, severity, source and systems.",
     "notify": "`oncall`, `oncall:second`, `admins`, `user:ID` or `group:ID`.",
     "levels": "Whom to tell one after the other, until somebody answers.",
     "after": "How long after the beginning; left out, at once.",
@@ -102,6 +103,8 @@ FIELDS_OF: Mapping[str, Mapping[str, str]] = {
         "url": "What it opens.",
         "topic": "Pressing it is published on `notifications/actions/{notification_id}/{id}`; a text is sent along.",
     },
+    "AlertSnooze": {"for": "How long from now on.", "until": "When it is open again."},
+    "AlertReassign": {"to": "Whom it is handed to."},
     "Category": _OF_CATEGORIES,
     "CategoryChoice": {"digest": "How often its digest comes; `instant` is no digest."},
     "DigestSpec": {

@@ -2,7 +2,8 @@
 --
 -- ARGV: id, content, fingerprint, what it is known by (idem:KEY, packet:KEY or ''), for how long in s, 1 when it may be
 --       known already, alert dedup key or '', its window in s, alert state or '', retention s, publisher, its share, rows
---       handed over at most per lane and priority, what rows refer to, then rows.
+--       handed over at most per lane and priority, 1 when it is an incident, lines of its timeline or '', what rows refer
+--       to, then rows.
 -- Answer: {'accepted', id, numbers of the rows that are due and wait, counted from 0 ...}, {'duplicate', the first one's
 --         id} or {'conflict', the first one's id}. An answer to a call that was made before names none.
 
@@ -11,7 +12,8 @@ local may_be_known, dedup, dedup_s, alert, retention_s = ARGV[6] == '1', ARGV[7]
 local record = record_key(id)
 local publisher = {window = tonumber(ARGV[13])}
 publisher.name, publisher.share = publisher_of(ARGV[11], ARGV[12])
-local fields, rows_at = read_needs(14)
+local is_incident, entries = ARGV[14] == '1', ARGV[15]
+local fields, rows_at = read_needs(16)
 
 if redis.call('EXISTS', record) == 1 then
   return {'accepted', id}
@@ -62,6 +64,8 @@ local dedup_key = base .. ':alert:' .. dedup
 if dedup ~= '' then
   local open_id = redis.call('GET', dedup_key)
   if open_id and covers(open_id, ARGV[rows_at + 1] == 'plan') then
+    redis.call('HINCRBY', record_key(open_id), 'repeats', 1)
+    redis.call('HSET', record_key(open_id), 'repeated_at', number(now))
     return {'duplicate', open_id}
   end
 end
@@ -86,12 +90,18 @@ if publisher.share ~= 1 then
   fields[#fields + 1] = 'share'
   fields[#fields + 1] = ARGV[12]
 end
+if is_incident then
+  fields[#fields + 1] = 'turn'
+  fields[#fields + 1] = '0'
+end
 local waiting = {}
 local opened = add_rows(id, record, rows_at, #ARGV, every, fields, publisher, waiting, 0)
 redis.call('HSET', record, 'open', opened)
 if opened == 0 then
   redis.call('EXPIRE', record, retention_s)
 end
+if is_incident then list_incident(id) end
+if is_incident and entries ~= '' then write_entries(id, entries) end
 local answer = {'accepted', id}
 for _, row in ipairs(waiting) do answer[#answer + 1] = row end
 return answer

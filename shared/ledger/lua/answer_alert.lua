@@ -1,12 +1,20 @@
--- Acknowledge or resolve an alert. Its escalation ends now; deliveries that have not left are due now, so that whoever
--- takes them ends them. In a large record those end when their time comes. A resolve keeps who acknowledged.
+-- Acknowledge, snooze, reassign or resolve an alert. Its escalation ends now; deliveries that have not left are due now, so
+-- that whoever takes them ends them. In a large record those end when their time comes. A resolve keeps who acknowledged.
 --
--- ARGV: alert id, 'acknowledged' or 'resolved', user id or '', note, retention s, recipient that must have been told or ''.
--- Answer: 'unknown' (no such alert), 'not_told' (that person was not told of it), 'again' (it was so already) or 'done'.
+-- An acknowledgement that does not last for ever, and a snooze, leave a task that opens the incident again at its end. A
+-- reassignment opens it at once, with a new turn: what belongs to the turn before is not done any more.
+--
+-- ARGV: alert id, 'acknowledged', 'snoozed', 'reassigned' or 'resolved', user id or '', note, retention s, recipient that
+--       must have been told or '', the line of its timeline, until when in ms it is snoozed or 0, the target of a
+--       reassignment or '', how long a task of the router may take in ms.
+-- Answer: 'unknown' (no such alert), 'not_told' (that person was not told of it), 'over' (it is resolved or cancelled, and
+--         was to be snoozed or reassigned), 'again' (it was so already) or 'done'.
 
-local id, state, user, note, retention_s, told = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
+local id, verb, user, note, retention_s, told = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
+local entry, until_ms, target, task_ms = ARGV[7], tonumber(ARGV[8]), ARGV[9], tonumber(ARGV[10])
 local record = record_key(id)
-local found = read_fields(record, 'alert', 'alert_by', 'alert_note', 'alert_at', 'acknowledged_at', 'acknowledged_by')
+local found = read_fields(
+  record, 'alert', 'alert_by', 'alert_note', 'alert_at', 'acknowledged_at', 'acknowledged_by', 'turn', 'ack_for', 'cancelled')
 local current = found and found[1]
 if not current then
   return 'unknown'
@@ -36,32 +44,78 @@ end
 if told ~= '' and not was_told(told) then
   return 'not_told'
 end
-if current == state or current == 'resolved' then
+local is_over = current == 'resolved' or found[9]
+if verb == 'snoozed' or verb == 'reassigned' then
+  if is_over then return 'over' end
+elseif current == verb or current == 'resolved' then
   return 'again'
 end
 -- An earlier release wrote who acknowledged under other names.
 if current == 'acknowledged' and not found[5] and found[4] then
   redis.call('HSET', record, 'acknowledged_by', found[2], 'acknowledged_note', found[3], 'acknowledged_at', found[4])
 end
-redis.call('HSET', record, 'alert', state, state .. '_by', user, state .. '_note', note, state .. '_at', number(now))
+if found[7] then write_timeline(id, entry) end
+
 if not rows then
   rows = {}
   for _, field in ipairs(redis.call('HKEYS', record)) do
-    local key = string.match(field, '^s:(escalate:.*)$')
+    local key = string.match(field, '^s:(escalate:.*)$') or string.match(field, '^s:(again:.*)$')
     if key then
       rows[key] = read_row(redis.call('HGET', record, field))
     end
   end
 end
+
+-- An incident has no turn if an earlier release accepted it.
+local turn = count_of(found[7])
+
+-- Leave a task that opens the incident again: now, for somebody else, or when an answer does not hold any more.
+local function open_again(at, of_turn)
+  local key = 'again:' .. number(of_turn) .. ':' .. number(at)
+  local expires = at + task_ms
+  local to = target ~= '' and ',"to":' .. json_text(target) or ''
+  add_task(id, record, key, at, expires, string.format(
+    '{"v":4,"key":"%s","priority":"critical","due_ms":%s,"expires_ms":%s,"what":{"do":"again","turn":%s%s}}',
+    key, number(at), number(expires), number(of_turn), to))
+end
+
 for key, row in pairs(rows) do
   if row.state == 'p' then
     if row.lane ~= 'router' and not recalls(key) then
-      row.due = now
-      write_row(record, key, row)
-      redis.call('ZADD', base .. ':due:' .. row.lane, now, id .. '|' .. key)
-    elseif string.match(key, '^escalate:') then
-      end_row(id, record, key, row, 'x', state, retention_s)
+      if verb == 'reassigned' then
+        end_row(id, record, key, row, 'x', verb, retention_s)
+      else
+        row.due = now
+        write_row(record, key, row)
+        redis.call('ZADD', base .. ':due:' .. row.lane, now, id .. '|' .. key)
+      end
+    elseif string.match(key, '^escalate:') or string.match(key, '^again:') then
+      end_row(id, record, key, row, 'x', verb == 'snoozed' and 'acknowledged' or verb, retention_s)
     end
   end
+end
+
+if verb == 'reassigned' then
+  turn = turn + 1
+  redis.call('HSET', record, 'alert', 'open', 'turn', number(turn))
+  redis.call('HDEL', record, 'acknowledged_by', 'acknowledged_note', 'acknowledged_at', 'snoozed_until')
+  open_again(now, turn)
+else
+  local state = verb == 'snoozed' and 'acknowledged' or verb
+  redis.call('HSET', record, 'alert', state, state .. '_by', user, state .. '_note', note, state .. '_at', number(now))
+  redis.call('HDEL', record, 'snoozed_until')
+  if verb == 'snoozed' then
+    redis.call('HSET', record, 'snoozed_until', number(until_ms))
+    open_again(until_ms, turn)
+  elseif verb == 'acknowledged' and count_of(found[8]) > 0 then
+    open_again(now + count_of(found[8]), turn)
+  end
+end
+if verb == 'resolved' then close_incident(id) end
+
+if verb == 'resolved' and redis.call('TTL', record) >= 0 then
+  -- What is over is kept as long as anything else from its end on.
+  redis.call('EXPIRE', record, retention_s)
+  redis.call('EXPIRE', base .. ':timeline:' .. id, retention_s)
 end
 return 'done'

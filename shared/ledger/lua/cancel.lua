@@ -9,7 +9,10 @@ local record = record_key(id)
 if redis.call('TYPE', record).ok ~= 'hash' then
   return {'unknown'}
 end
-redis.call('HSETNX', record, 'cancelled', number(now))
+if redis.call('HSETNX', record, 'cancelled', number(now)) == 1 and redis.call('HEXISTS', record, 'turn') == 1 then
+  close_incident(id)
+  write_timeline(id, '{"what":"cancelled"}')
+end
 if recall_until and redis.call('HSETNX', record, 'recalled', number(now)) == 1 then
   -- The parts and the list of them are kept as long as what is added to them.
   local last_ms = math.max(recall_until, count_of(redis.call('HGET', record, 'until')))

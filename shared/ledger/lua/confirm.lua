@@ -19,6 +19,12 @@ if before and (RANKS[before] or 0) >= RANKS[outcome] then
 end
 redis.call('HSET', record, 'k:' .. key, table.concat({outcome, code, provider_id, number(now)}, '|'))
 local row = read_row(found[1])
+if row and redis.call('HEXISTS', record, 'turn') == 1 and (outcome == 'failed' or outcome == 'delivered') then
+  local reason = code ~= '' and ',"reason":' .. json_text(code) or ''
+  local what = outcome == 'failed' and 'failed' or 'confirmed'
+  write_timeline(id, '{"what":"' .. what .. '","key":' .. json_text(key) .. reason .. '}')
+  if outcome == 'failed' and row.lane ~= 'realtime' then escalate_on_evidence(id, record, key) end
+end
 if row and row.state == 'p' and row.reason == 'in_doubt' then
   row.due = math.min(row.due, now)
   write_row(record, key, row)

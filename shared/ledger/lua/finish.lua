@@ -2,8 +2,9 @@
 --
 -- ARGV: id, key, token, state (p to try again), reason, wait ms before the next attempt, in doubt 0|1,
 --       attempt counts 0|1, history (text after the time, or ''), history entries kept, retention s,
---       guard ('' or the alert state that the new rows need), refusals so far whose fault nobody knows ('' as it was),
---       rows handed over at most per lane and priority, what rows refer to, how many arguments rows are, rows.
+--       guard ('' or the alert state that the new rows need, with "|turn" behind it), refusals so far whose fault nobody knows ('' as it was),
+--       rows handed over at most per lane and priority, lines for the timeline of an incident or '', what becomes of its
+--       state with the new rows or '', what rows refer to, how many arguments rows are, rows.
 --       Then, for rows that stand in a record of their own (a part of a fan-out): its id, the content, until when in ms
 --       one of them may be open, whether other parts may have the same people 0|1, rows.
 -- Answer: 'finished', 'stale' (another worker has taken the row meanwhile; nothing was written), 'void' (the
@@ -14,10 +15,10 @@
 local id, key, token, state, reason = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local wait_ms, in_doubt, counts = tonumber(ARGV[6]), ARGV[7] == '1', ARGV[8] == '1'
 local history, kept, retention_s, guard = ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[11]), ARGV[12]
-local refusals = tonumber(ARGV[13])
+local refusals, entries, becomes = tonumber(ARGV[13]), ARGV[15], ARGV[16]
 local record = record_key(id)
 
-local found = read_fields(record, 's:' .. key, 'cancelled', 'alert', 'w:' .. key, 'publisher', 'share')
+local found = read_fields(record, 's:' .. key, 'cancelled', 'alert', 'w:' .. key, 'publisher', 'share', 'turn')
 local row = found and read_row(found[1])
 if not row then
   return 'stale'
@@ -76,19 +77,22 @@ if state == 'p' then
   if not counts then
     row.attempts = row.attempts - 1
   end
+  if entries ~= '' then write_entries(id, entries) end
   write_row(record, key, row)
   redis.call('ZADD', base .. ':due:' .. row.lane, row.due, id .. '|' .. key)
   return 'finished'
 end
 
-local needs, rows = read_needs(15)
+local needs, rows = read_needs(17)
 local part_at = rows + 1 + tonumber(ARGV[rows])
 local new_rows = #ARGV > rows
 if new_rows and found[2] then
   end_row(id, record, key, row, 'x', 'cancelled', retention_s)
   return 'void'
 end
-if new_rows and guard ~= '' and found[3] ~= guard then
+-- Between its claim and now somebody may have answered, and opened it again.
+local needed, turn = string.match(guard, '^(%l*)|?(%d*)$')
+if new_rows and guard ~= '' and (found[3] ~= needed or (turn ~= '' and (found[7] or '0') ~= turn)) then
   end_row(id, record, key, row, 'x', found[3] or 'cancelled', retention_s)
   return 'void'
 end
@@ -146,6 +150,11 @@ end
 if #ARGV >= part_at then
   add_part(ARGV[part_at], ARGV[part_at + 1], tonumber(ARGV[part_at + 2]), ARGV[part_at + 3] == '1')
 end
+if becomes == 'open' then
+  redis.call('HSET', record, 'alert', 'open', 'turn', count_of(found[7]) + 1)
+  redis.call('HDEL', record, 'acknowledged_by', 'acknowledged_note', 'acknowledged_at', 'snoozed_until')
+end
+if entries ~= '' then write_entries(id, entries) end
 settle_recall(state == 'd' or in_doubt)
 end_row(id, record, key, row, state, reason, retention_s)
 if #waiting > 0 then

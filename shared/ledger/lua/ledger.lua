@@ -228,13 +228,113 @@ local function end_digest(id, record, state, kept_s)
   end
 end
 
+-- What happened to an incident, in base:timeline:ID: "ms|JSON", one after the other. Nothing there is changed or taken
+-- away. Whoever makes one incident happen again and again does not fill the store.
+local MOST_ENTRIES = 10000
+
+local function write_timeline(id, text)
+  local timeline = base .. ':timeline:' .. id
+  local length = redis.pcall('LLEN', timeline)
+  if type(length) == 'number' and length < MOST_ENTRIES then
+    redis.call('RPUSH', timeline, number(now) .. '|' .. text)
+  end
+end
+
+-- Several entries, one on each line.
+local function write_entries(id, texts)
+  for text in string.gmatch(texts, '[^\n]+') do write_timeline(id, text) end
+end
+
+local function json_text(text) return cjson.encode(text) end
+
 -- Let a record that has ended go when its time is over.
 local function expire_record(id, record, retention_s)
   -- Not before its parts, which end at their deadline at the latest.
   local found = redis.call('HMGET', record, 'until', 'digest')
   local kept_s = retention_s + math.ceil(math.max(0, count_of(found[1]) - now) / 1000)
   redis.call('EXPIRE', record, kept_s)
+  redis.call('EXPIRE', base .. ':timeline:' .. id, kept_s)
   if found[2] then end_digest(id, record, found[2], kept_s) end
+end
+
+-- Read fields of a record; nil when it is no hash.
+local function read_fields(record, ...)
+  local found = redis.pcall('HMGET', record, ...)
+  if found.err then
+    return nil
+  end
+  return found
+end
+
+-- Rows of a record beyond so many fields are not looked at in one call, which would hold the store for long.
+local LARGE = 2000
+
+-- Return the rows of a record that can be read as {key = row}, or nil when it is large.
+local function rows_of(record)
+  if redis.call('HLEN', record) > LARGE then
+    return nil
+  end
+  local rows = {}
+  local fields = redis.call('HGETALL', record)
+  for i = 1, #fields, 2 do
+    local key = string.match(fields[i], '^s:(.*)$')
+    if key then
+      rows[key] = read_row(fields[i + 1])
+    end
+  end
+  return rows
+end
+
+local function is_open(row) return row.state == 'p' or row.state == 's' end
+
+-- Let a pending row be due at a time. Whoever performs it goes by the time that stands in its text.
+local function set_due(id, record, key, row, due)
+  row.due = due
+  write_row(record, key, row)
+  -- Within a text of JSON these characters do not occur.
+  local spec = redis.call('HGET', record, 'd:' .. key) or ''
+  redis.call('HSET', record, 'd:' .. key, (string.gsub(spec, '"due_ms":%d+', '"due_ms":' .. number(due), 1)))
+  -- A sweep that looked ahead may have handed it over already.
+  redis.call('ZREM', base .. ':out:' .. row.lane .. ':' .. row.priority, id .. '|' .. key)
+  redis.call('ZADD', base .. ':due:' .. row.lane, due, id .. '|' .. key)
+end
+
+-- The row that tells the next level of an alert, as a delivery of the level before names it.
+local function next_level_of(record, key)
+  return string.match(redis.call('HGET', record, 'd:' .. key) or '', '"next_level":"([^"]*)"')
+end
+
+-- What was taken from us and then could not be delivered after all has ended badly, too.
+local function has_failed(record, key, row)
+  if row.state == 'd' then return string.match(redis.call('HGET', record, 'k:' .. key) or '', '^failed|') ~= nil end
+  return not is_open(row)
+end
+
+-- A delivery of an alert has ended badly. If all deliveries of its level have, the next level is told now. An inbox wakes
+-- nobody, so it does not count.
+local function escalate_on_evidence(id, record, key)
+  local next_key = next_level_of(record, key)
+  local rows = next_key and rows_of(record)
+  local following = rows and rows[next_key]
+  if not following or following.state ~= 'p' or following.due <= now then return end
+  for other, row in pairs(rows) do
+    if row.lane ~= 'router' and row.lane ~= 'realtime' and next_level_of(record, other) == next_key
+      and not has_failed(record, other, row) then
+      return
+    end
+  end
+  write_timeline(id, '{"what":"escalates","reason":"evidence","level":' .. json_text(next_key) .. '}')
+  set_due(id, record, next_key, following, now)
+end
+
+-- Reasons of rows that end because somebody has answered, or nobody is to be told any more: no evidence of a failure.
+local ANSWERED = {acknowledged = true, resolved = true, cancelled = true, reassigned = true, seen = true}
+
+local function tell_end(id, record, key, row, state, reason)
+  local text = '{"what":' .. json_text(STATE_WORDS[state]) .. ',"key":' .. json_text(key)
+  if reason ~= '' then text = text .. ',"reason":' .. json_text(reason) end
+  write_timeline(id, text .. '}')
+  if state ~= 'd' and row.lane ~= 'realtime' and not ANSWERED[reason] then escalate_on_evidence(id, record, key) end
 end
 
 -- End a row once; the caller has made sure that it is open.
@@ -250,18 +350,12 @@ local function end_row(id, record, key, row, state, reason, retention_s)
   if state == 'l' then
     redis.call('ZADD', base .. ':dead', now, row.lane .. '|' .. id .. '|' .. key)
   end
+  if row.lane ~= 'router' and redis.call('HEXISTS', record, 'turn') == 1 and not string.match(key, '#%l+$') then
+    tell_end(id, record, key, row, state, reason)
+  end
   if count_open(record, row, -1) <= 0 then
     expire_record(id, record, retention_s)
   end
-end
-
--- Read fields of a record; nil when it is no hash.
-local function read_fields(record, ...)
-  local found = redis.pcall('HMGET', record, ...)
-  if found.err then
-    return nil
-  end
-  return found
 end
 
 -- Return when a row that cannot be read first became due, if the accounts know of it: they must say that it is over. It
@@ -341,27 +435,6 @@ local function quarantine(lane, id, key, retention_s)
   end
 end
 
--- Rows of a record beyond so many fields are not looked at in one call, which would hold the store for long.
-local LARGE = 2000
-
--- Return the rows of a record that can be read as {key = row}, or nil when it is large.
-local function rows_of(record)
-  if redis.call('HLEN', record) > LARGE then
-    return nil
-  end
-  local rows = {}
-  local fields = redis.call('HGETALL', record)
-  for i = 1, #fields, 2 do
-    local key = string.match(fields[i], '^s:(.*)$')
-    if key then
-      rows[key] = read_row(fields[i + 1])
-    end
-  end
-  return rows
-end
-
-local function is_open(row) return row.state == 'p' or row.state == 's' end
-
 -- The end of the key of a row that takes back what another one has delivered; see recall.lua.
 local RECALL = '#recall'
 
@@ -380,6 +453,27 @@ local function called_off(key, row, cancelled, alert)
     return alert
   end
   return nil
+end
+
+-- Tell of an incident that is over, or not, in the index of those that are open.
+local function list_incident(id) redis.call('ZADD', base .. ':incidents', now, id) end
+local function close_incident(id) redis.call('ZREM', base .. ':incidents', id) end
+
+-- Add one task of the router to a record, beside what a caller's arguments add.
+local function add_task(id, record, key, due, expires, spec)
+  local born = math.max(due, now)
+  local row = {
+    state = 'p', lane = 'router', priority = 'critical', token = 0, attempts = 0, redrives = 0, due = born, born = born,
+    expires = expires, reason = '',
+  }
+  write_row(record, key, row)
+  redis.call('HSET', record, 'd:' .. key, spec)
+  redis.call('ZADD', base .. ':due:router', born, id .. '|' .. key)
+  redis.call('SADD', base .. ':born:' .. number(math.floor(born / 60000)), id)
+  tally(row, 'created', 1)
+  count_open(record, row, 1)
+  redis.call('PERSIST', record)
+  redis.call('PERSIST', base .. ':timeline:' .. id)
 end
 
 -- Read what rows refer to, which stands in ARGV before them: how many arguments it is, then names and values. Returns the

@@ -47,4 +47,5 @@ redis.call('ZADD', base .. ':due:' .. lane, now, id .. '|' .. key)
 tally(row, 'dead_lettered', -1)
 count_open(record, row, 1)
 redis.call('PERSIST', record)
+redis.call('PERSIST', base .. ':timeline:' .. id)
 return 'reopened'

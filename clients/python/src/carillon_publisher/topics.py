@@ -12,6 +12,8 @@ PATTERNS = (
     "notifications/alerts/info/{alert_type}",
     "notifications/alerts/acknowledge/{alert_id}",
     "notifications/alerts/resolve/{alert_id}",
+    "notifications/alerts/snooze/{alert_id}",
+    "notifications/alerts/reassign/{alert_id}",
     "notifications/system/status",
     "notifications/system/maintenance",
     "notifications/email/send",
@@ -28,6 +30,7 @@ PATTERNS = (
     "directory/publisher/{publisher}",
     "directory/category/{category}",
     "directory/tenant/{tenant}",
+    "directory/policy/{policy}",
 )
 _NOBODY = "-"
 _FROM = "from/"

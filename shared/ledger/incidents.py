@@ -1,0 +1,206 @@
+"""Incidents as people look at them: which are open, what one is, and what happened to it.
+
+Promises to write nothing but the index of open incidents, from which what is forgotten is taken out. A list is one call
+to each shard; texts are read in pages.
+"""
+
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+from redis.exceptions import ResponseError
+
+from shared.core.clock import from_epoch_ms
+from shared.core.incidents import Happened
+from shared.core.model import AlertDetails
+from shared.ledger.ledger import AlertState, alert_state, is_notification_id
+from shared.ledger.rows import milliseconds, moment, spec_field
+from shared.store.keys import SHARDS, Keys, milliseconds_of_id
+from shared.store.replies import read_object, scored
+from shared.store.store import Store, each
+
+# Records that are read in one round trip, and lines of a timeline.
+_PAGE = 200
+
+_FIELDS = (
+    "c", "alert", "cancelled", "turn", "repeats", "repeated_at", "acknowledged_by", "acknowledged_at",
+    "resolved_at", "resolved_by", "snoozed_until", "muted",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """One incident.
+
+    Attributes:
+        state: None for one that was cancelled.
+        title, message: as its publisher said them.
+        alert: what makes it an alert, with its labels.
+        repeats: how often its publisher has said the same again; ``repeated_at``: the last time.
+        muted: why nobody is told of it at the moment, such as ``silence:ID``.
+    """
+
+    id: str
+    state: AlertState | None
+    title: str
+    message: str
+    alert: AlertDetails
+    publisher: str | None
+    opened_at: datetime
+    repeats: int = 0
+    repeated_at: datetime | None = None
+    acknowledged_by: str | None = None
+    acknowledged_at: datetime | None = None
+    resolved_by: str | None = None
+    resolved_at: datetime | None = None
+    snoozed_until: datetime | None = None
+    turn: int = 0
+    muted: str | None = None
+
+    @property
+    def word(self) -> str:
+        """Where it stands, in one word."""
+        if self.state is None:
+            return "cancelled"
+        if self.state is AlertState.ACKNOWLEDGED and self.snoozed_until is not None:
+            return "snoozed"
+        return self.state.value
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of a timeline.
+
+    Attributes:
+        what: one of ``Happened``, or a later release's.
+        said: what else it says.
+        recipient: of a line about one delivery.
+        channel: likewise.
+    """
+
+    at: datetime
+    what: str
+    said: Mapping[str, Any] = field(default_factory=dict)
+    recipient: str | None = None
+    channel: str | None = None
+
+
+class Incidents:
+    """Reads incidents on one store."""
+
+    def __init__(self, store: Store, keys: Keys) -> None:
+        self._store = store
+        self._keys = keys
+
+    async def open_ids(self) -> list[str]:
+        """Return the ids of all open incidents, the newest first."""
+        asked = [
+            self._store.submit("ZRANGE", f"{self._keys.shard(shard)}:incidents", 0, -1, "WITHSCORES")
+            for shard in range(SHARDS)
+        ]
+        answers = [answer for answer in await each(asked) if not isinstance(answer, ResponseError)]
+        found = sorted((pair for answer in answers for pair in scored(answer)), key=lambda pair: pair[1], reverse=True)
+        return [member.decode() for member, _ in found]
+
+    async def listed(self) -> AsyncIterator[Incident]:
+        """Yield the open incidents, the newest first. One that is forgotten leaves the index."""
+        ids = await self.open_ids()
+        for start in range(0, len(ids), _PAGE):
+            some = ids[start : start + _PAGE]
+            for incident_id, found in zip(some, await self._read(some), strict=True):
+                if found is None:
+                    await self._store.command("ZREM", f"{self._keys.shard_of(incident_id)}:incidents", incident_id)
+                else:
+                    yield found
+
+    async def get(self, incident_id: str) -> Incident | None:
+        """Return an incident; None where there is none of that id (any more)."""
+        if not is_notification_id(incident_id):
+            return None
+        (found,) = await self._read([incident_id])
+        return found
+
+    async def _read(self, ids: Sequence[str]) -> list[Incident | None]:
+        asked = [self._store.submit("HMGET", f"{self._keys.shard_of(each)}:n:{each}", *_FIELDS) for each in ids]
+        answers = await each(asked)
+        return [_incident(*pair) for pair in zip(ids, answers, strict=True)]
+
+    async def timeline(self, incident_id: str) -> list[Entry]:
+        """Return what happened to an incident, the oldest first."""
+        base = self._keys.shard_of(incident_id)
+        lines = await self._store.command("LRANGE", f"{base}:timeline:{incident_id}", 0, -1)
+        entries = [_entry(line) for line in lines]
+        keys = sorted({str(entry.said["key"]) for entry in entries if "key" in entry.said})
+        deliveries: dict[str, dict[str, Any]] = {}
+        for start in range(0, len(keys), _PAGE):
+            some = keys[start : start + _PAGE]
+            specs = await self._store.command("HMGET", f"{base}:n:{incident_id}", *map(spec_field, some))
+            deliveries |= {key: read_object(spec) for key, spec in zip(some, specs, strict=True) if spec is not None}
+        return [_with_delivery(entry, deliveries.get(str(entry.said.get("key")), {})) for entry in entries]
+
+
+def _incident(incident_id: str, found: Sequence[bytes | None] | ResponseError) -> Incident | None:
+    if isinstance(found, ResponseError):
+        return None
+    content, state, cancelled, turn, repeats, repeated_at, *answers, muted = found
+    taken_by, taken_at, resolved_at, resolved_by, snoozed = answers
+    if content is None or state is None:
+        return None
+    said = read_object(content)
+    texts = said.get("content")
+    texts = texts if isinstance(texts, dict) else {}
+    return Incident(
+        id=incident_id,
+        state=None if cancelled and state != AlertState.RESOLVED.encode() else alert_state(state),
+        title=str(texts.get("title", "")),
+        message=str(texts.get("message", "")),
+        alert=_alert(texts.get("alert")),
+        publisher=said.get("publisher"),
+        opened_at=moment(said.get("accepted_ms")) or from_epoch_ms(milliseconds_of_id(incident_id)),
+        repeats=milliseconds(repeats) or 0,
+        repeated_at=moment(repeated_at),
+        acknowledged_by=_text(taken_by),
+        acknowledged_at=moment(taken_at),
+        resolved_by=_text(resolved_by),
+        resolved_at=moment(resolved_at),
+        snoozed_until=moment(snoozed),
+        turn=milliseconds(turn) or 0,
+        muted=_text(muted),
+    )
+
+
+def _alert(document: object) -> AlertDetails:
+    try:
+        return AlertDetails.model_validate(document)
+    except ValidationError:
+        return AlertDetails(type="", level="critical")
+
+
+def _text(value: bytes | None) -> str | None:
+    return value.decode(errors="replace") if value else None
+
+
+def _entry(text: bytes) -> Entry:
+    at, _, written = text.decode(errors="replace").partition("|")
+    try:
+        said = json.loads(written)
+    except ValueError:
+        said = {}
+    said = said if isinstance(said, dict) else {}
+    what = str(said.pop("what", "unreadable"))
+    return Entry(from_epoch_ms(milliseconds(at) or 0), what, said)
+
+
+def _with_delivery(entry: Entry, delivery: Mapping[str, Any]) -> Entry:
+    channel, recipient = delivery.get("channel"), delivery.get("recipient")
+    return Entry(
+        entry.at,
+        # What the store calls a row that gave up is a failed delivery to those who read it.
+        Happened.FAILED if entry.what == Happened.DEAD_LETTERED else entry.what,
+        entry.said,
+        recipient if isinstance(recipient, str) else None,
+        channel if isinstance(channel, str) else None,
+    )
