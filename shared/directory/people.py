@@ -35,7 +35,7 @@ from shared.core.fields import (
     unique,
 )
 from shared.core.model import AppEnvironment, Channel, Platform, TokenPlatform
-from shared.core.wall_clock import Weekday
+from shared.core.wall_clock import WEEKDAYS, Weekday
 from shared.directory.categories import KnownCategory
 from shared.directory.policies import REPEATS, NotifyTargets
 from shared.directory.preferences import NOTHING_CHOSEN, Choice, Preferences, Rhythm, choice
@@ -47,6 +47,8 @@ GROUPS = 500
 ONCALL_USERS = 100
 LAYERS = 20
 OVERRIDES = 200
+# Three for each day of the week.
+RESTRICTIONS = 21
 ESCALATION_STEPS = 50
 AFTER_S = 7 * 24 * 3600
 EVERY_HOURS = 365 * 24
@@ -253,17 +255,34 @@ class Override(Record):
 Users = Annotated[tuple[Identifier, ...], Field(max_length=ONCALL_USERS), AfterValidator(not_empty)]
 
 
+class Restriction(Record):
+    """A time of the week in which a layer is on call.
+
+    Attributes:
+        days: on which it begins.
+        ends_at: not after ``starts_at``: on the next day. The same time is a whole day.
+    """
+
+    days: Annotated[tuple[Weekday, ...], AfterValidator(not_empty), AfterValidator(unique)] = WEEKDAYS
+    starts_at: TimeOfDay = Field(alias="from")
+    ends_at: TimeOfDay = Field(alias="to")
+
+
+Restrictions = Annotated[tuple[Restriction, ...], Field(max_length=RESTRICTIONS), AfterValidator(not_empty)]
+
+
 class RotationLayer(Record):
     """People who take turns.
 
-    How turns are counted is told in ``services.router.alerts.oncall``.
+    How turns are counted is told in ``shared.directory.schedule``.
 
     Attributes:
         every_hours: length of a turn on the wall clock, instead of ``rotation``.
         handoff: local time at which a turn ends and the next begins.
         weekday: day of a weekly handoff; None is the weekday of ``start``. Other rotations do not read it.
         start: local date on which the first person's first turn begins, at ``handoff``.
-        overrides: who stands in for this layer alone.
+        restrictions: the layer is on call only inside them, on the clock of ``timezone``; they may overlap.
+        overrides: who stands in for this layer alone, inside the restrictions and outside.
     """
 
     users: Users
@@ -273,6 +292,7 @@ class RotationLayer(Record):
     weekday: Weekday | None = None
     start: LocalDate
     timezone: ZoneName = "UTC"
+    restrictions: Restrictions | None = None
     overrides: Annotated[tuple[Override, ...], Field(max_length=OVERRIDES)] = ()
 
     @field_validator("rotation", mode="after")
@@ -302,7 +322,8 @@ class OnCall(Record):
 
     Attributes:
         alert_type: ``*`` serves the types without an entry of their own.
-        overrides: who stands in for everybody of this entry.
+        layers: in order: the first that has somebody answers.
+        overrides: who stands in for whoever would answer first.
         escalation: None is the default list, or the policy's.
         repeat: how often the list runs again.
         policy: the name of the record that says how its alerts are told.

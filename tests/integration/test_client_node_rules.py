@@ -99,6 +99,17 @@ GOOD: list[tuple[str, dict[str, Any]]] = [
         {"layers": [{"users": ["a"], "rotation": "daily", "start": "2026-01-05", "timezone": "Europe/Paris"}]},
     ),
     (
+        "directory/oncall/disk",
+        {
+            "layers": [
+                {
+                    "users": ["a"], "rotation": "daily", "start": "2026-01-05",
+                    "restrictions": [{"days": ["monday"], "from": "18:00", "to": "08:00"}],
+                }
+            ]
+        },
+    ),
+    (
         "directory/publisher/shop",
         {
             "may": ["notifications/#", "directory/user/+"], "may_answer": "any", "priority_at_most": "high",

@@ -1,4 +1,4 @@
-"""Rotations across handoffs and clock changes, stand-ins, and escalations laid out as one list."""
+"""Rotations across handoffs and clock changes, restrictions, stand-ins, and escalations laid out as one list."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.alerts.oncall import Group, Step, User, escalation, on_call
+from services.router.alerts.oncall import Group, Step, User, escalation
 from shared.core.model import Channel
 from shared.directory.people import OnCall
+from shared.directory.schedule import everybody_on_call, on_call, second_on_call
 
 PARIS = "Europe/Paris"
 NEW_YORK = "America/New_York"
@@ -160,17 +161,108 @@ def test_turns_follow_each_other_without_a_step_back(
     assert all((after - before) % 100 <= 2 for before, after in pairwise(indices))
 
 
-def test_each_layer_gives_one_user_and_nobody_twice() -> None:
+def test_first_layer_answers_the_next_with_somebody_else_is_second_and_all_are_everybody() -> None:
     at = local("2026-01-06 12:00", PARIS)
     layers = [
+        layer(rotation="daily", users=["zoe"], start="2027-01-01"),
         layer(rotation="daily"),
-        layer(rotation="weekly", users=["user4", "eve"]),
         layer(users=["user2"], every_hours=1),
+        layer(rotation="weekly", users=["user4", "eve"]),
     ]
-    assert on_call(entry(layers=layers), at) == ("user2", "user4")
+    rota = entry(layers=layers)
+    assert on_call(rota, at) == ("user2",)
+    assert second_on_call(rota, at) == ("user4",)
+    assert everybody_on_call(rota, at) == ("user2", "user4")
 
 
-def test_override_of_the_entry_replaces_everybody_for_its_span() -> None:
+def test_plain_list_has_no_second_answer() -> None:
+    rota, at = entry(users=["ann", "user2"]), datetime(2026, 1, 1, tzinfo=UTC)
+    assert (second_on_call(rota, at), everybody_on_call(rota, at)) == ((), ("ann", "user2"))
+
+
+def test_override_of_the_entry_takes_the_place_of_the_layer_that_would_answer() -> None:
+    span = {"user": "fay", "from": "2026-01-06T10:00:00Z", "until": "2026-01-06T12:00:00Z"}
+    layers = [layer(rotation="daily"), layer(rotation="weekly", users=["user4"])]
+    at = datetime(2026, 1, 6, 11, tzinfo=UTC)
+    rota = entry(layers=layers, overrides=[span])
+    assert (on_call(rota, at), second_on_call(rota, at), everybody_on_call(rota, at)) == (
+        ("fay",),
+        ("user4",),
+        ("fay", "user4"),
+    )
+    alone = entry(layers=[layer(rotation="daily", start="2027-01-01")], overrides=[span])
+    assert (on_call(alone, at), second_on_call(alone, at)) == (("fay",), ())
+
+
+NIGHTS = {"days": ["friday", "saturday"], "from": "22:00", "to": "06:00"}
+
+
+@pytest.mark.parametrize(
+    ("at", "expected"),
+    [
+        ("2026-01-09 21:59:59", ()),  # Friday
+        ("2026-01-09 22:00:00", ("ann",)),
+        ("2026-01-10 05:59:59", ("ann",)),  # Saturday, in the range that began on Friday
+        ("2026-01-10 06:00:00", ()),
+        ("2026-01-11 05:59:59", ("ann",)),
+        ("2026-01-11 22:00:00", ()),  # Sunday
+        ("2026-01-16 23:00:00", ("user2",)),
+    ],
+)
+def test_restricted_layer_is_on_call_only_inside_a_range_of_the_day_on_which_it_begins(
+    at: str, expected: tuple[str, ...]
+) -> None:
+    assert current(local(at, PARIS), rotation="weekly", restrictions=[NIGHTS]) == expected
+
+
+def test_range_without_days_is_every_day_and_the_same_time_is_a_whole_day() -> None:
+    evenings = [{"from": "18:00", "to": "20:00"}]
+    assert current(local("2026-01-07 19:00", PARIS), rotation="weekly", restrictions=evenings) == ("ann",)
+    assert current(local("2026-01-07 20:00", PARIS), rotation="weekly", restrictions=evenings) == ()
+    whole = [{"days": ["wednesday"], "from": "09:00", "to": "09:00"}]
+    assert current(local("2026-01-07 08:59", PARIS), rotation="weekly", restrictions=whole) == ()
+    assert current(local("2026-01-08 08:59", PARIS), rotation="weekly", restrictions=whole) == ("ann",)
+    assert current(local("2026-01-08 09:00", PARIS), rotation="weekly", restrictions=whole) == ()
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "restriction", "inside_utc"),
+    [
+        # The night on which an hour is skipped: 02:30 is read with winter's offset, so the range begins at 03:30.
+        (PARIS, "2026-03-29", ("02:30", "05:00"), ("01:30", "03:00")),
+        (PARIS, "2026-03-29", ("02:30", "03:10"), None),  # its end comes first
+        # The night on which an hour comes twice: the first 02:30 begins and ends.
+        (PARIS, "2026-10-25", ("02:30", "05:00"), ("00:30", "04:00")),
+        (PARIS, "2026-10-25", ("01:00", "02:30"), ("23:00-", "00:30")),
+        (NEW_YORK, "2026-11-01", ("01:30", "02:30"), ("05:30", "07:30")),
+    ],
+)
+def test_restriction_follows_the_clocks_when_they_change(
+    zone: str, day: str, restriction: tuple[str, str], inside_utc: tuple[str, str] | None
+) -> None:
+    begin, end = restriction
+    weekday = datetime.fromisoformat(day).strftime("%A").lower()
+    fields = {
+        "users": ["ann"], "rotation": "daily", "timezone": zone,
+        "restrictions": [{"days": [weekday], "from": begin, "to": end}],
+    }  # fmt: skip
+    midnight = datetime.fromisoformat(day).replace(tzinfo=UTC)
+    inside = [minute for minute in range(-240, 24 * 60) if current(midnight + timedelta(minutes=minute), **fields)]
+    if inside_utc is None:
+        assert inside == []
+        return
+    first, last = (int(text[:2]) * 60 + int(text[3:5]) - (24 * 60 if text.endswith("-") else 0) for text in inside_utc)
+    assert inside == list(range(first, last))
+
+
+def test_override_of_a_layer_holds_outside_of_its_restrictions() -> None:
+    span = {"user": "fay", "from": "2026-01-07T10:00:00Z", "until": "2026-01-07T12:00:00Z"}
+    fields = {"rotation": "weekly", "restrictions": [NIGHTS], "overrides": [span]}
+    assert current(datetime(2026, 1, 7, 11, tzinfo=UTC), **fields) == ("fay",)
+    assert current(datetime(2026, 1, 7, 12, tzinfo=UTC), **fields) == ()
+
+
+def test_override_of_the_entry_answers_for_its_span() -> None:
     span = {"user": "fay", "from": "2026-01-06T10:00:00Z", "until": "2026-01-06T12:00:00Z"}
     for fields in ({"users": ["ann", "user2"]}, {"layers": [layer(rotation="daily"), layer(every_hours=1)]}):
         rota = entry(**fields, overrides=[span])
@@ -189,9 +281,9 @@ def test_overlapping_overrides_all_stand_in() -> None:
 def test_override_of_a_layer_replaces_that_layer_even_before_its_start() -> None:
     span = {"user": "fay", "from": "2026-01-01T00:00:00Z", "until": "2026-01-06T00:00:00Z"}
     rota = entry(layers=[layer(rotation="daily", overrides=[span]), layer(users=["user4"], rotation="daily")])
-    assert on_call(rota, datetime(2026, 1, 2, tzinfo=UTC)) == ("fay",)
-    assert on_call(rota, datetime(2026, 1, 5, 12, tzinfo=UTC)) == ("fay", "user4")
-    assert on_call(rota, datetime(2026, 1, 6, 12, tzinfo=UTC)) == ("user2", "user4")
+    assert everybody_on_call(rota, datetime(2026, 1, 2, tzinfo=UTC)) == ("fay",)
+    assert everybody_on_call(rota, datetime(2026, 1, 5, 12, tzinfo=UTC)) == ("fay", "user4")
+    assert everybody_on_call(rota, datetime(2026, 1, 6, 12, tzinfo=UTC)) == ("user2", "user4")
 
 
 AT_ONCE = Step(0, (Group.ONCALL, Group.ADMINS))

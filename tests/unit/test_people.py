@@ -57,6 +57,8 @@ ONCALL: dict[str, Any] = {
     "repeat": 2,
 }
 
+EVENING = {"from": "18:00", "to": "08:00"}
+
 
 def problem(model: type[BaseModel], document: dict[str, Any]) -> tuple[str, str]:
     """Return where and why pydantic refuses a document, and see that its message repeats no value."""
@@ -369,6 +371,13 @@ def test_bad_oncall_entry_is_refused_and_named(document: dict[str, Any], field: 
         ({"rotation": None}, "rotation", "required, or every_hours"),
         ({"every_hours": 3}, "rotation", "not together with every_hours"),
         ({"rotation": "monthly"}, "rotation", "'daily' or 'weekly'"),
+        ({"restrictions": []}, "restrictions", "must not be empty"),
+        ({"restrictions": [{"from": "18:00"}]}, "restrictions.0.to", "required"),
+        ({"restrictions": [{"from": "18:00", "to": "24:00"}]}, "restrictions.0.to", "not an existing time"),
+        ({"restrictions": [{**EVENING, "days": []}]}, "restrictions.0.days", "must not be empty"),
+        ({"restrictions": [{**EVENING, "days": ["mon"]}]}, "restrictions.0.days.0", "'monday'"),
+        ({"restrictions": [{**EVENING, "zone": "UTC"}]}, "restrictions.0.zone", "not permitted"),
+        ({"restrictions": [EVENING] * 22}, "restrictions", "at most 21"),
         ({"rotation": None, "every_hours": 0}, "every_hours", "greater than or equal to 1"),
         ({"rotation": None, "every_hours": 1.5}, "every_hours", "valid integer"),
         ({"users": []}, "users", "must not be empty"),

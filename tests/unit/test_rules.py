@@ -49,6 +49,7 @@ OVERRIDE = {"user": "b", "from": 1_800_000_000, "until": "2027-01-16T10:00:00Z"}
 LAYER = {
     "users": ["a", "b"], "rotation": "weekly", "handoff": "09:00", "weekday": "monday", "start": "2026-01-05",
     "timezone": "Europe/Paris", "overrides": [OVERRIDE],
+    "restrictions": [{"days": ["monday"], "from": "18:00", "to": "08:00"}],
 }  # fmt: skip
 
 QUIET = {"timezone": "Europe/Paris", "windows": [{"days": ["friday"], "from": "22:00", "to": "07:00"}]}

@@ -1,10 +1,6 @@
-"""Who is on call now, and who is told next: rotation and escalation of an on-call entry as pure functions.
+"""Who is told next: the escalation of an on-call entry as pure functions.
 
-How turns are counted: the first turn of a layer begins on ``start`` at ``handoff``. Before that nobody of the layer is
-on call. Each later turn begins one day, one week or ``every_hours`` hours later, on the clock of the layer's time zone.
-So 09:00 stays 09:00 when the clocks change, and that one turn is an hour longer or shorter. If the clocks skip the time
-of a handoff or show it twice, RFC 5545, 3.3.5 applies: the offset from before the gap, and the first of the two. In a
-weekly layer a ``weekday`` other than that of ``start`` ends the first turn early, on the next such day.
+Who is on call at a moment is told in ``shared.directory.schedule``.
 
 How escalations repeat: every round runs the whole list again. A round begins when the last step of the round before is
 due. If all times in a list are 0, all rounds would begin at once; these rounds are ``default_after_s`` apart instead.
@@ -13,15 +9,13 @@ Steps with the same time and the same channels are one step.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import chain
 from typing import TypeAlias
 
 from shared.core.fields import unique
 from shared.core.model import Channel
-from shared.core.wall_clock import WEEKDAYS, instant, zone_of
-from shared.directory.people import OnCall, Override, RotationLayer
+from shared.directory.people import OnCall
 from shared.directory.policies import (
     ADMINS_TARGET,
     GROUP_TARGET_PREFIX,
@@ -73,65 +67,6 @@ class Step:
     channels: tuple[Channel, ...] | None = None
     # None and not False, so that what is stored is not written longer for it.
     every: bool | None = None
-
-
-def on_call(entry: OnCall, at: datetime) -> tuple[str, ...]:
-    """Return the ids of the users who are on call, each once: who stands in, else the list, else one per layer.
-
-    Args:
-        entry: the entry that serves the alert's type.
-        at: an aware time.
-    """
-    standing_in = _standing_in(entry.overrides, at)
-    if standing_in:
-        return unique(standing_in)
-    if entry.layers is None:
-        return unique(entry.users or ())
-    return unique(tuple(chain.from_iterable(_layer_on_call(layer, at) for layer in entry.layers)))
-
-
-def second_on_call(entry: OnCall, at: datetime) -> tuple[str, ...]:  # noqa: ARG001
-    return ()
-
-
-def everybody_on_call(entry: OnCall, at: datetime) -> tuple[str, ...]:
-    return on_call(entry, at)
-
-
-def _standing_in(overrides: tuple[Override, ...], at: datetime) -> tuple[str, ...]:
-    return tuple(override.user for override in overrides if override.starts_at <= at < override.ends_at)
-
-
-def _layer_on_call(layer: RotationLayer, at: datetime) -> tuple[str, ...]:
-    standing_in = _standing_in(layer.overrides, at)
-    if standing_in:
-        return standing_in
-    turn = _turn(layer, at)
-    return () if turn is None else (layer.users[turn % len(layer.users)],)
-
-
-def _turn(layer: RotationLayer, at: datetime) -> int | None:
-    """Return which turn it is, counted from 0, or None before the first."""
-    zone = zone_of(layer.timezone)
-    # Naive on purpose: turns are steps on the wall clock.
-    start = first = datetime.combine(layer.start, layer.handoff)
-    if layer.every_hours is not None:
-        length = timedelta(hours=layer.every_hours)
-    elif layer.rotation == "weekly":
-        length = timedelta(weeks=1)
-        if layer.weekday is not None:
-            first -= timedelta(days=(start.weekday() - WEEKDAYS.index(layer.weekday)) % 7)
-    else:
-        length = timedelta(days=1)
-    if at < instant(start, zone):
-        return None
-    # The wall clock gives the turn up to a change of the clocks between the two; the instants decide.
-    turn = (at.astimezone(zone).replace(tzinfo=None) - first) // length
-    while instant(first + (turn + 1) * length, zone) <= at:
-        turn += 1
-    while instant(first + turn * length, zone) > at:
-        turn -= 1
-    return turn
 
 
 @dataclass(frozen=True, slots=True)

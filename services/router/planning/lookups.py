@@ -12,17 +12,7 @@ from hashlib import blake2b
 from types import MappingProxyType
 from typing import NamedTuple
 
-from services.router.alerts.oncall import (
-    Group,
-    Members,
-    Target,
-    User,
-    escalation,
-    everybody_on_call,
-    on_call,
-    second_on_call,
-    targets_of,
-)
+from services.router.alerts.oncall import Group, Members, Target, User, escalation, targets_of
 from services.router.planning.compose import Draft
 from services.router.planning.facts import (
     Limit,
@@ -45,6 +35,7 @@ from shared.directory.people import OnCall, Person
 from shared.directory.policies import EscalationPolicy
 from shared.directory.quiet_hours import QuietHours
 from shared.directory.rulebook import Rulebook
+from shared.directory.schedule import everybody_on_call, on_call, second_on_call
 from shared.directory.suppression import Entry, Suppressions, digest
 from shared.inbox.presence import Presence
 from shared.store.keys import Keys

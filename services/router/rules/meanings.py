@@ -76,7 +76,9 @@ FIELDS: Mapping[str, str] = {
     "every_hours": "The length of a turn, in place of `rotation`.",
     "handoff": "When a turn ends, by the clock of `timezone`.",
     "start": "The date on which the first turn begins.",
+    "restrictions": "The layer is on call only inside them, by the clock of `timezone`.",
     "overrides": "Who stands in.",
+    "layers": "In order: the first that has somebody answers.",
 }
 
 _OF_CATEGORIES: Mapping[str, str] = {
@@ -124,6 +126,7 @@ FIELDS_OF: Mapping[str, Mapping[str, str]] = {
     "Preferences": {"categories": "Choices for single categories."},
     "QuietHours": {"timezone": "Left out: the person's.", "windows": "None at all is never quiet."},
     "QuietWindow": {"days": "On which it begins.", "to": "Not after `from`: on the next day."},
+    "Restriction": {"days": "On which it begins.", "to": "Not after `from`: on the next day."},
     "Throttle": {"key": "By whose value they are counted apart."},
 }
 
