@@ -159,6 +159,7 @@ class Stack:
             "SMS_CALLBACK_URL": self.sms_callback_url,
             "REALTIME_DEMO_PAGE": "on",
             "REALTIME_JWT_SECRET": self._secret("jwt_secret"),
+            "REALTIME_LINK_SECRET": self._secret("link_secret"),
             "EMAIL_UNSUBSCRIBE_SECRET": self._secret("unsubscribe_secret"),
             "EMAIL_UNSUBSCRIBE_URL": self.realtime_url,
             _ORIGINS: ",".join([self.realtime_url, f"http://localhost:{self.ports.http}", *_asked_origins()]),

@@ -32,6 +32,7 @@ from services.realtime.http.api_page import api_page_routes
 from services.realtime.http.asyncapi import asyncapi_routes
 from services.realtime.http.choosing import Choosing
 from services.realtime.http.files import file_handler, page_routes
+from services.realtime.http.oncall import OnCallCalls
 from services.realtime.http.openapi import describe
 from services.realtime.http.operations import OPERATIONS
 from services.realtime.http.unsubscribe import Unsubscription
@@ -157,6 +158,10 @@ def build(
 
     secret = context.settings.email_unsubscribe_secret
     unsubscription = Unsubscription(secret.get_secret_value(), unwanted).routes() if secret is not None else []
+    link_secret = context.settings.realtime_link_secret
+    oncall = OnCallCalls(
+        guard, context.directory, context.clock, link_secret.get_secret_value() if link_secret is not None else None
+    )
     webhooks = _webhooks(node, unwanted, addresses)
 
     app = web.Application(middlewares=[_answer_errors(origins)], client_max_size=BODY_BYTES)
@@ -171,6 +176,7 @@ def build(
             web.get("/v1/events", sessions.events, allow_head=False),
             web.get("/v1/openapi.json", file_handler(json.dumps(description).encode(), "application/json")),
             *api.routes(),
+            *oncall.routes(),
             *publish.routes(),
             *unsubscription,
             *webhooks,

@@ -152,6 +152,9 @@ class RealtimeSettings(UnsubscribeSettings):
     realtime_webpush_public_key: Annotated[str | None, AfterValidator(_public_key)] = Field(
         None, description="what browsers subscribe with: the public half of PUSH_WEBPUSH_VAPID_KEY_FILE, base64url"
     )
+    realtime_link_secret: Annotated[SecretStr | None, AfterValidator(long_enough)] = Field(
+        None, description="signs links in mail, push and calendars"
+    )
     realtime_demo_page: Literal["on", "off"] = Field(
         "off", description="the page for trying out, at `/`; `carillon up` and the dev overlay turn it on"
     )

@@ -351,6 +351,11 @@ class Directory:
         }
         return {alert_type: entry for alert_type, entry in entries.items() if entry is not None}
 
+    async def all_oncall(self) -> dict[str, OnCall | None]:
+        """Return every on-call entry by the type that it serves, None for one that cannot be read."""
+        flat = await self._store.command("HGETALL", self._keys.oncall)
+        return {_user_id(name): _parse_oncall(record) for name, record in zip(flat[::2], flat[1::2], strict=True)}
+
     async def oncall_records(self, alert_types: Sequence[str]) -> Sequence[bytes | None]:
         """Return on-call entries as they are stored, None for one that is not there."""
         found: list[bytes | None] = await self._store.command("HMGET", self._keys.oncall, *alert_types)

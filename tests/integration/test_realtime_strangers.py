@@ -21,7 +21,7 @@ import pytest_asyncio
 from carillon.local.servers import LocalServer
 from services.realtime.http.operations import OPERATIONS
 from shared.core.model import Action, Channel, Delivery, Priority, UserInbox
-from shared.directory.people import MobileDevice, Person
+from shared.directory.people import MobileDevice, OnCall, Person
 from shared.ledger.ledger import AlertState, NewRecord, NewRow
 from tests.conftest import EmptyStore
 from tests.realtime import ALERT, Client, Realtime, bearer, notification, realtime_node, token
@@ -41,11 +41,12 @@ async def node(store: EmptyStore, broker: LocalServer, topic_prefix: str) -> Asy
 
 
 class Owner:
-    """A user, and what is his alone: an entry that is an alert, a device."""
+    """A user, and what is his alone: an entry that is an alert, a device, a type of alert that he is on call for."""
 
     def __init__(self, number: int) -> None:
         self.user_id = f"user{number}"
         self.device = f"device-of-{self.user_id}"
+        self.type = f"trouble-of-{self.user_id}"
         told = notification(f"for {self.user_id} alone", kind="alert_critical", alert=ALERT)
         content = told.content.model_copy(update={"actions": (Action(id="take", label="Take it", topic=True),)})
         self.alert = told.model_copy(update={"content": content})
@@ -54,6 +55,7 @@ class Owner:
         """Give him what is his."""
         devices = (MobileDevice.model_validate({"platform": "ios", "token": self.device}),)
         await node.context.directory.put(Person(user_id=self.user_id, devices=devices))
+        await node.context.directory.put_oncall(self.type, OnCall(alert_type=self.type, users=(self.user_id,)))
         row = Delivery(
             key=f"realtime:{self.user_id}", channel=Channel.REALTIME, priority=Priority.CRITICAL,
             recipient=self.user_id, address=UserInbox(user_id=self.user_id), due_ms=round(time.time() * 1000),
@@ -64,7 +66,9 @@ class Owner:
 
     def name_of(self, parameter: str) -> str:
         """Return how a call names what is his."""
-        return quote({"id": self.alert.id, "token": self.device, "action": "take"}[parameter], safe="")
+        return quote(
+            {"id": self.alert.id, "token": self.device, "action": "take", "type": self.type}[parameter], safe=""
+        )
 
 
 def calls() -> list[tuple[str, str]]:

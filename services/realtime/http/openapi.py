@@ -30,6 +30,7 @@ _INFO = {
 _PROOFS = {
     "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
     "ticket": {"type": "apiKey", "in": "query", "name": "ticket"},
+    "link": {"type": "apiKey", "in": "query", "name": "token"},
     "password": {"type": "http", "scheme": "basic"},
     "publisher": {
         "type": "http",

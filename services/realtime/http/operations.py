@@ -19,6 +19,7 @@ from services.realtime.http.shapes import (
     BounceEvents,
     BounceOutcomes,
     BounceReport,
+    CalendarQuery,
     DescriptionQuery,
     Device,
     DevicePath,
@@ -29,6 +30,9 @@ from services.realtime.http.shapes import (
     Inbox,
     InboxQuery,
     LinkQuery,
+    OnCall,
+    OnCallPath,
+    OnCallQuery,
     Preferences,
     SessionQuery,
     StreamHeaders,
@@ -37,8 +41,8 @@ from services.realtime.http.shapes import (
 )
 from shared.directory.unsubscribe import PATH as UNSUBSCRIBE_PATH
 
-Tag = Literal["live", "inbox", "user", "alerts", "publishers", "bounces"]
-Proof = Literal["token", "ticket", "publisher", "password"]
+Tag = Literal["live", "inbox", "user", "alerts", "oncall", "publishers", "bounces"]
+Proof = Literal["token", "ticket", "link", "publisher", "password"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,6 +365,29 @@ OPERATIONS: tuple[Operation, ...] = (
         body=Acknowledgement,
         body_required=False,
         answers=_DONE | _OF_A_USER | _WITH_BODY | {404: NOT_FOUND},
+    ),
+    Operation(
+        method="get",
+        url="/v1/oncall/{type}",
+        id="readOnCall",
+        tag="oncall",
+        summary="Show who is on call",
+        description="Those whom the entry puts on call see it, and the admins.",
+        path=OnCallPath,
+        query=OnCallQuery,
+        answers={200: Answer("Who is on call, and who is next.", OnCall), 400: INVALID, **_OF_A_USER, 404: NOT_FOUND},
+    ),
+    Operation(
+        method="get",
+        url="/v1/oncall/{type}.ics",
+        id="readOnCallCalendar",
+        tag="oncall",
+        summary="Show who is on call as iCalendar",
+        description="From four weeks ago to thirteen weeks from now. Links work where `REALTIME_LINK_SECRET` is set.",
+        proofs=("token", "link"),
+        path=OnCallPath,
+        query=CalendarQuery,
+        answers={200: Answer("The calendar.", text_type="text/calendar"), **_OF_A_USER, 404: NOT_FOUND},
     ),
     Operation(
         method="get",

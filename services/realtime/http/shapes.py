@@ -22,10 +22,12 @@ from shared.ledger.ledger import AlertState
 PAGE_DEFAULT = 50
 PAGE_MOST = 100
 NOTE_CHARS = 1000
+WEEKS_MOST = 26
 
 # Never null on the wire.
 Absent = SkipJsonSchema[None]
 
+Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 Seconds = Annotated[float, Field(description="Seconds since 1970.")]
 Count = Annotated[int, Field(ge=0)]
 
@@ -49,6 +51,28 @@ class AlertPath(BaseModel):
     """Which alert."""
 
     id: str = Field(min_length=1, description="The `alert.id` of the notification.")
+
+
+class OnCallPath(BaseModel):
+    """Which type of alert."""
+
+    type: str = Field(min_length=1, description="The type of the alert; `*` is the entry of the types without one.")
+
+
+class OnCallQuery(BaseModel):
+    """How much of it."""
+
+    weeks: int | Absent = Field(
+        None, ge=1, le=WEEKS_MOST, description="With the shifts and gaps of so many weeks, and what each person bears."
+    )
+
+
+class CalendarQuery(BaseModel):
+    """By which link."""
+
+    token: str | Absent = Field(
+        None, description="Of a link that `carillon oncall link` printed, where an Authorization header cannot be set."
+    )
 
 
 class DevicePath(BaseModel):
@@ -287,6 +311,45 @@ class Inbox(BaseModel):
         "names; only with the first page.",
     )
     cursor: str = Field(description="Where the live stream goes on from here.")
+
+
+class OnCallPerson(BaseModel):
+    """Somebody who is on call."""
+
+    user_id: str
+    name: str | Absent = None
+    known: bool = Field(description="The directory knows this person. It tells nobody else of an alert.")
+
+
+class OnCallShift(BaseModel):
+    """A time in which the same people are on call."""
+
+    users: list[OnCallPerson] = Field(description="Nobody where it is empty.")
+    gap: bool = Field(description="Nobody whom the directory knows is on call: alerts go to the admins.")
+    begin: Timestamp | Absent = Field(None, alias="from", description="Left out: more than a year ago.")
+    until: Timestamp | Absent = Field(None, description="Left out: in more than a year.")
+
+
+class OnCallLoad(OnCallPerson):
+    """What one person bears."""
+
+    hours: float
+    nights: Count = Field(description="Nights of which some part is in a shift, from 22:00 to 06:00.")
+
+
+class OnCall(BaseModel):
+    """Who is on call for a type of alert."""
+
+    alert_type: str
+    entry: str = Field(description="The type whose entry serves it; `*` if it has none of its own.")
+    at: Timestamp
+    now: OnCallShift
+    next: OnCallShift | Absent = Field(None, description="Left out: not within a year.")
+    second: list[OnCallPerson] = Field(description="Who is told when those on call do not answer.")
+    everybody: list[OnCallPerson] = Field(description="Those on call in any layer.")
+    shifts: list[OnCallShift] | Absent = Field(None, description="Of the weeks that were asked for, without a hole.")
+    gaps: list[OnCallShift] | Absent = None
+    people: list[OnCallLoad] | Absent = None
 
 
 class ChannelRules(BaseModel):
