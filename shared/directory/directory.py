@@ -29,6 +29,7 @@ from shared.core.model import Platform
 from shared.directory.people import Device, OnCall, OwnChoices, Person, with_choices
 from shared.directory.person_change import PersonChange, merged
 from shared.store.keys import SHARDS, Keys
+from shared.store.replies import pairs
 from shared.store.store import Store, load_script
 
 log = logging.getLogger(__name__)
@@ -354,7 +355,7 @@ class Directory:
     async def all_oncall(self) -> dict[str, OnCall | None]:
         """Return every on-call entry by the type that it serves, None for one that cannot be read."""
         flat = await self._store.command("HGETALL", self._keys.oncall)
-        return {_user_id(name): _parse_oncall(record) for name, record in zip(flat[::2], flat[1::2], strict=True)}
+        return {name.decode(errors="replace"): _parse_oncall(record) for name, record in pairs(flat)}
 
     async def oncall_records(self, alert_types: Sequence[str]) -> Sequence[bytes | None]:
         """Return on-call entries as they are stored, None for one that is not there."""

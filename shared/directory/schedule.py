@@ -18,7 +18,8 @@ outside of them and before the layer's start, too: somebody wrote down that very
 """
 
 from collections.abc import Iterator
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
+from functools import lru_cache
 from itertools import chain
 
 from shared.core.fields import unique
@@ -108,17 +109,22 @@ def ranges(
         zone: a time zone that was checked before.
         first, last: local dates.
     """
-    tz = zone_of(zone)
     for step in range(-_DAYS_BEFORE, (last - first).days + _DAYS_AFTER + 1):
         day = first + step * DAY
         weekday = WEEKDAYS[day.weekday()]
         for each in restrictions:
             if weekday in each.days:
-                ends_on = day if each.ends_at > each.starts_at else day + DAY
-                begin = instant(datetime.combine(day, each.starts_at), tz)
-                end = instant(datetime.combine(ends_on, each.ends_at), tz)
+                begin, end = _range(day, each.starts_at, each.ends_at, zone)
                 if begin < end:
                     yield begin, end
+
+
+# Of one day the same are asked for at every alert.
+@lru_cache(maxsize=4096)
+def _range(day: date, starts_at: time, ends_at: time, zone: str) -> tuple[datetime, datetime]:
+    tz = zone_of(zone)
+    ends_on = day if ends_at > starts_at else day + DAY
+    return instant(datetime.combine(day, starts_at), tz), instant(datetime.combine(ends_on, ends_at), tz)
 
 
 def starts_at(layer: RotationLayer) -> datetime:

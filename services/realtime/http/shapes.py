@@ -62,8 +62,8 @@ class OnCallPath(BaseModel):
 class OnCallQuery(BaseModel):
     """How much of it."""
 
-    weeks: int | Absent = Field(
-        None, ge=1, le=WEEKS_MOST, description="With the shifts and gaps of so many weeks, and what each person bears."
+    weeks: Annotated[int, Field(ge=1, le=WEEKS_MOST)] | Absent = Field(
+        None, description="With the shifts and gaps of so many weeks, and what each person bears."
     )
 
 
