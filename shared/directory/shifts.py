@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from itertools import groupby
 from typing import Any, TypeVar
 
-from shared.core.fields import EARLIEST, LATEST
+from shared.core.fields import EARLIEST, LATEST, unique
 from shared.core.wall_clock import DAY, instant, zone_of
 from shared.directory.people import OnCall, Override, RotationLayer
 from shared.directory.schedule import ranges, standing_in, starts_at, turn_at, turn_ends_at, user_of
@@ -80,10 +80,12 @@ def shifts(entry: OnCall, since: datetime, until: datetime) -> tuple[Shift, ...]
         raise ValueError(msg)
     if until == since:
         return ()
-    layers = [_of_layer(layer, since, until) for layer in entry.layers or ()]
-    plain = [(since, standing_users(entry))]
-    over = _standing_in(entry.overrides, since, until)
-    timeline = [(at, next(filter(None, each), ())) for at, each in _joined(over, *layers, plain)]
+    timeline = _or_else(_standing_in(entry.overrides, since, until), [(since, unique(entry.users or ()))])
+    for layer in entry.layers or ():
+        # A layer that never answers is not looked at: its turns may be many.
+        if all(users for _, users in timeline):
+            break
+        timeline = _or_else(timeline, _of_layer(layer, since, until))
     runs = [next(run) for _, run in groupby(timeline, key=lambda point: point[1])]
     ends = [*(at for at, _ in runs[1:]), until]
     return tuple(Shift(users, begin, end) for (begin, users), end in zip(runs, ends, strict=True))
@@ -162,11 +164,6 @@ def named_users(entry: OnCall) -> frozenset[str]:
     return frozenset((*listed, *(each.user for each in overrides)))
 
 
-def standing_users(entry: OnCall) -> tuple[str, ...]:
-    """Return the plain list of an entry, each once; none where it has layers."""
-    return tuple(dict.fromkeys(entry.users or ()))
-
-
 def _nights(shift: Shift, zone: str) -> Iterator[date]:
     tz = zone_of(zone)
     day, last = shift.begin.astimezone(tz).date() - DAY, shift.end.astimezone(tz).date()
@@ -228,6 +225,11 @@ def _within(timeline: _Timeline[_T], since: datetime, until: datetime) -> _Timel
     """Cut a timeline; of several points of one moment the last holds."""
     points = {max(at, since).astimezone(UTC): value for at, value in timeline if at < until}
     return list(points.items())
+
+
+def _or_else(timeline: _Timeline[_Users], other: _Timeline[_Users]) -> _Timeline[_Users]:
+    """Say what the other timeline says where one says nobody."""
+    return [(at, users or others) for at, (users, others) in _joined(timeline, other)]
 
 
 def _joined(*timelines: _Timeline[Any]) -> Iterator[tuple[datetime, tuple[Any, ...]]]:
