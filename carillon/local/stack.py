@@ -26,10 +26,15 @@ from shared.core.errors import CarillonError
 from shared.core.model import Channel
 
 # Prefixes of settings that only one service gets. No service gets the credentials of another. Email makes the links to
-# unsubscribe, and realtime serves them.
+# unsubscribe, email and push those to acknowledge an alert, and realtime serves all of them.
 _OWN_PREFIX = {channel.value: f"{channel.upper()}_" for channel in Channel}
 _OWN_PREFIXES = tuple(_OWN_PREFIX.values())
-_SHARED_BY = {"email": "EMAIL_UNSUBSCRIBE_", "realtime": "EMAIL_UNSUBSCRIBE_"}
+_ANSWER_LINKS = ("REALTIME_LINK_", "REALTIME_PUBLIC_")
+_SHARED_BY = {
+    "email": ("EMAIL_UNSUBSCRIBE_", *_ANSWER_LINKS),
+    "push": _ANSWER_LINKS,
+    "realtime": ("EMAIL_UNSUBSCRIBE_",),
+}
 
 # Longer than a service's grace period for what it has in hand.
 _SERVICE_GRACE_S = 35.0
@@ -160,6 +165,7 @@ class Stack:
             "REALTIME_DEMO_PAGE": "on",
             "REALTIME_JWT_SECRET": self._secret("jwt_secret"),
             "REALTIME_LINK_SECRET": self._secret("link_secret"),
+            "REALTIME_PUBLIC_URL": self.realtime_url,
             "EMAIL_UNSUBSCRIBE_SECRET": self._secret("unsubscribe_secret"),
             "EMAIL_UNSUBSCRIBE_URL": self.realtime_url,
             _ORIGINS: ",".join([self.realtime_url, f"http://localhost:{self.ports.http}", *_asked_origins()]),
@@ -269,7 +275,7 @@ class Stack:
 
     def _environment_of(self, service: str, index: int, settings: Mapping[str, str]) -> dict[str, str]:
         others = tuple(prefix for owner, prefix in _OWN_PREFIX.items() if owner != service)
-        shared = _SHARED_BY.get(service, "\0")
+        shared = _SHARED_BY.get(service, ())
         ours = {
             name: value
             for name, value in self.environment.items()

@@ -5,6 +5,7 @@ elsewhere.
 """
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from html import escape
 
 from services.email.plain import text_of
@@ -22,33 +23,44 @@ _MAINTENANCE_DETAILS = {"starts_at": "Starts", "ends_at": "Ends", "services": "S
 
 
 _REQUEST = "This alert requires an acknowledgement."
+_BUTTON = "Acknowledge"
 
 
-def plain(content: Content, priority: Priority) -> str:
-    """Write the message, and below it the details of an alert or a maintenance."""
+def plain(content: Content, priority: Priority, since: datetime, answer_link: str | None = None) -> str:
+    """Write the message, and below it the details of an alert or a maintenance.
+
+    Args:
+        since: when the notification was accepted, aware.
+        answer_link: where the reader acknowledges an alert.
+    """
     if content.html_body or not (content.alert or content.type == "maintenance"):
         # If the publisher gave two versions, both stay as they are. If there is only HTML, the text is made from it.
         return content.message or (text_of(content.html_body) if content.html_body else "")
-    parts = [content.message.rstrip(), "\n".join(f"{name}: {value}" for name, value in _details(content, priority))]
+    details = _details(content, priority, since)
+    parts = [content.message.rstrip(), "\n".join(f"{name}: {value}" for name, value in details)]
     if _is_request(content):
-        parts.append(_REQUEST)
+        # On a line of its own, so that mail programs find where it ends.
+        parts.append(f"{_REQUEST}\n{_BUTTON}:\n{answer_link}" if answer_link else _REQUEST)
     return "\n\n".join(parts) + "\n"
 
 
-def letter(content: Content, priority: Priority) -> str:
-    """Write title, message and details as an HTML document."""
+def letter(content: Content, priority: Priority, since: datetime, answer_link: str | None = None) -> str:
+    """Write title, message, details and button as an HTML document; arguments as for ``plain``."""
     colour = _COLOURS[priority]
     rows = "".join(
         f'<tr><td style="padding:4px 16px 4px 0;color:#64748b;vertical-align:top">{escape(name)}</td>'
         f'<td style="padding:4px 0;color:#0f172a">{escape(value)}</td></tr>\n'
-        for name, value in _details(content, priority)
+        for name, value in _details(content, priority, since)
     )
     request = ""
     if _is_request(content):
         request = f'<p style="margin:24px 0 0;font-size:14px;font-weight:600;color:{colour}">{_REQUEST}</p>\n'
+        if answer_link:
+            request += _button(answer_link, colour)
     return (
         "<!DOCTYPE html>\n"
-        f'<html><head><meta charset="utf-8"><title>{escape(content.title)}</title></head>\n'
+        f'<html><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f"<title>{escape(content.title)}</title></head>\n"
         f'<body style="margin:0;padding:24px;background:#f1f5f9;{_FONT}">\n'
         '<div style="max-width:600px;margin:0 auto;padding:24px 28px;background:#ffffff;border-radius:8px;'
         f'border-top:4px solid {colour}">\n'
@@ -56,6 +68,15 @@ def letter(content: Content, priority: Priority) -> str:
         f'<div style="font-size:16px;line-height:1.5;color:#1e293b">{_lines(content.message)}</div>\n'
         f'<table role="presentation" style="margin:24px 0 0;border-collapse:collapse;font-size:14px">\n{rows}</table>\n'
         f"{request}</div>\n</body></html>\n"
+    )
+
+
+def _button(link: str, colour: str) -> str:
+    # The whole area is the link, and large enough for a thumb.
+    return (
+        f'<p style="margin:16px 0 0"><a href="{escape(link)}" style="display:block;padding:18px 24px;border-radius:8px;'
+        f"background:{colour};color:#ffffff;font-size:18px;font-weight:600;text-align:center;text-decoration:none"
+        f'">{_BUTTON}</a></p>\n'
     )
 
 
@@ -67,7 +88,7 @@ def _lines(text: str) -> str:
     return "<br>\n".join(escape(line) for line in text.splitlines())
 
 
-def _details(content: Content, priority: Priority) -> Iterator[tuple[str, str]]:
+def _details(content: Content, priority: Priority, since: datetime) -> Iterator[tuple[str, str]]:
     yield "Priority", priority.value.capitalize()
     if alert := content.alert:
         yield "Alert", alert.type
@@ -77,6 +98,8 @@ def _details(content: Content, priority: Priority) -> Iterator[tuple[str, str]]:
             yield "Source", alert.source
         if alert.affected_systems:
             yield "Affected systems", ", ".join(alert.affected_systems)
+        # In UTC, because people in several time zones talk about one alert.
+        yield "Since", f"{since.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     if content.category:
         yield "Category", content.category
     if content.type == "maintenance":

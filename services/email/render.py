@@ -22,9 +22,12 @@ from services.email.mime import (
 )
 from services.email.sender import Sender
 from services.email.unsubscribe import Unsubscribe
+from shared.core.clock import from_epoch_ms
 from shared.core.errors import PermanentFailure, Reason
 from shared.core.model import Content, EmailAddress, Priority
+from shared.delivery.answer_links import AnswerLinks
 from shared.delivery.attempt import Attempt
+from shared.directory.answer_link import Way
 from shared.directory.suppression import must_arrive
 
 # C0, DEL and C1, and the two separators that str.splitlines knows beside them.
@@ -57,7 +60,13 @@ def takes_long(content: Content) -> bool:
     return not content.message and len(content.html_body or "") > _LONG_HTML_CHARS
 
 
-def render(attempt: Attempt, sender: Sender, now: datetime, unsubscribe: Unsubscribe | None = None) -> Mail:
+def render(
+    attempt: Attempt,
+    sender: Sender,
+    now: datetime,
+    unsubscribe: Unsubscribe | None = None,
+    answer_links: AnswerLinks | None = None,
+) -> Mail:
     """Write the mail of an attempt.
 
     Args:
@@ -65,6 +74,7 @@ def render(attempt: Attempt, sender: Sender, now: datetime, unsubscribe: Unsubsc
         sender: who it is from.
         now: the time for its Date field.
         unsubscribe: makes the links of RFC 8058; None for no such link.
+        answer_links: makes the links to acknowledge an alert; None for no such link.
 
     Raises:
         PermanentFailure: it cannot be written without harm; no personal data in the text.
@@ -92,8 +102,9 @@ def render(attempt: Attempt, sender: Sender, now: datetime, unsubscribe: Unsubsc
         # Without a category there is nothing to unsubscribe from, and from a required one nobody can.
         fields |= unsubscribe.fields(address.email, content.category)
     try:
-        html = content.html_body or letter(content, delivery.priority)
-        raw = alternatives(fields, plain(content, delivery.priority), html)
+        link = answer_links.of(attempt, Way.MAIL, now) if answer_links is not None else None
+        said = (content, delivery.priority, from_epoch_ms(attempt.notification.accepted_ms), link)
+        raw = alternatives(fields, plain(*said), content.html_body or letter(*said))
     except UnicodeEncodeError:
         raise PermanentFailure(Reason.REJECTED, "the text is not valid Unicode") from None
     _refuse_other_fields(raw, [*fields, *MIME_FIELDS])

@@ -10,13 +10,19 @@ from pydantic import Field, field_validator
 from services.email.sender import Sender, parse_sender
 from services.email.unsubscribe import Unsubscribe
 from shared.core.model import Channel
-from shared.runtime.settings import ChannelSettings, CommonSettings, UnsubscribeSettings
+from shared.runtime.settings import (
+    AnswerLinkSenderSettings,
+    AnswerLinkSettings,
+    ChannelSettings,
+    CommonSettings,
+    UnsubscribeSettings,
+)
 
 
-class EmailSettings(UnsubscribeSettings, ChannelSettings):
+class EmailSettings(UnsubscribeSettings, AnswerLinkSenderSettings, ChannelSettings):
     """What every provider of mail reads; ``services.email.providers`` adds the settings of each provider."""
 
-    prefixes: ClassVar[tuple[str, ...]] = (*CommonSettings.prefixes, "EMAIL_")
+    prefixes: ClassVar[tuple[str, ...]] = (*CommonSettings.prefixes, *AnswerLinkSettings.answer_link_prefixes, "EMAIL_")
     channel: ClassVar[Channel] = Channel.EMAIL
 
     ops_port: int = Field(9101, ge=0, le=65535, description="port of /healthz, /readyz and /metrics")

@@ -10,6 +10,7 @@ from services.email.sender import Sender
 from services.email.settings import EmailSettings
 from services.email.unsubscribe import Unsubscribe
 from shared.core.errors import Reason
+from shared.delivery.answer_links import AnswerLinks
 from shared.delivery.attempt import Attempt
 from shared.runtime.providers import Parts
 
@@ -25,6 +26,7 @@ class Writer:
     def __init__(self, parts: Parts[EmailSettings]) -> None:
         self._sender = parts.settings.sender
         self._unsubscribe = parts.settings.unsubscribe
+        self._answer_links = parts.settings.answer_links
         self._clock = parts.clock
         # One thread, because more would only wait for each other.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="long mails")
@@ -35,7 +37,7 @@ class Writer:
         Raises:
             PermanentFailure: it cannot be written without harm.
         """
-        arguments = (attempt, self._sender, self._clock.now(), self._unsubscribe)
+        arguments = (attempt, self._sender, self._clock.now(), self._unsubscribe, self._answer_links)
         if not takes_long(attempt.content):
             return render(*arguments)
         with attempt.handover.waiting(Reason.OWN_LIMIT, "its text version"):
@@ -46,9 +48,15 @@ class Writer:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
-def _render_beside_others(attempt: Attempt, sender: Sender, now: datetime, unsubscribe: Unsubscribe | None) -> Mail:
+def _render_beside_others(
+    attempt: Attempt,
+    sender: Sender,
+    now: datetime,
+    unsubscribe: Unsubscribe | None,
+    answer_links: AnswerLinks | None,
+) -> Mail:
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     try:
-        return render(attempt, sender, now, unsubscribe)
+        return render(attempt, sender, now, unsubscribe, answer_links)
     finally:
         sys.setswitchinterval(_USUAL_SWITCH_INTERVAL_S)

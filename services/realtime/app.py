@@ -27,6 +27,7 @@ from services.realtime.access.tokens import Keys, SharedSecret, TokenVerifier
 from services.realtime.bounces.providers import configured
 from services.realtime.bounces.suppressing import Suppressing, TakenReports
 from services.realtime.bounces.webhooks import Webhooks
+from services.realtime.http.answer import AnswerPage
 from services.realtime.http.api import Api
 from services.realtime.http.api_page import api_page_routes
 from services.realtime.http.asyncapi import asyncapi_routes
@@ -50,6 +51,7 @@ from services.realtime.sockets.client_frames import ClientFrames
 from services.realtime.sockets.endpoints import SessionEndpoints
 from shared.core.errors import ConfigError, StoreUnavailable
 from shared.core.model import Channel
+from shared.directory.answer_link import PATH as ANSWER_PATH
 from shared.directory.catalogue import Catalogues
 from shared.directory.publishers import Publishers
 from shared.directory.suppression import Suppressions
@@ -57,6 +59,7 @@ from shared.directory.unsubscribe import PATH as UNSUBSCRIBE_PATH
 from shared.ledger.answering import Answering
 from shared.ledger.held import Held
 from shared.ledger.reader import Trace
+from shared.ledger.told_alert import ToldAlerts
 from shared.telemetry.log import frames
 
 log = logging.getLogger(__name__)
@@ -68,6 +71,10 @@ BURST_S = 10
 
 # Connections that wait to be accepted when all clients of another process connect here (bounded by net.core.somaxconn).
 BACKLOG = 4096
+
+# There the link alone decides. Mail programs show its page under an origin of their own, and browsers hide the origin
+# of a page that sends no referrer.
+_LINK_PATHS = (UNSUBSCRIBE_PATH, ANSWER_PATH)
 
 # For requests that are still being answered when the server ends. Sessions have been closed before.
 _SHUTDOWN_S = 2.0
@@ -162,6 +169,7 @@ def build(
     oncall = OnCallCalls(
         guard, context.directory, context.clock, link_secret.get_secret_value() if link_secret is not None else None
     )
+    answer_page = _answer_page(node, answering, Rates(per_s, per_s * BURST_S))
     webhooks = _webhooks(node, unwanted, addresses)
 
     app = web.Application(middlewares=[_answer_errors(origins)], client_max_size=BODY_BYTES)
@@ -179,6 +187,7 @@ def build(
             *oncall.routes(),
             *publish.routes(),
             *unsubscription,
+            *answer_page,
             *webhooks,
             *asyncapi_routes(),
             *api_page_routes(description, viewer=bool(viewer)),
@@ -187,6 +196,15 @@ def build(
         ]
     )
     return app
+
+
+def _answer_page(node: RealtimeNode, answering: Answering, rates: Rates) -> list[web.RouteDef]:
+    context = node.context
+    secret = context.settings.realtime_link_secret
+    if secret is None:
+        return []
+    alerts = ToldAlerts(context.store, context.keys, context.directory)
+    return AnswerPage(secret.get_secret_value(), alerts, answering, rates, context.clock).routes()
 
 
 def _webhooks(node: RealtimeNode, unwanted: Suppressions, addresses: Addresses) -> list[web.RouteDef]:
@@ -206,8 +224,7 @@ def _answer_errors(origins: Origins) -> Middleware:
             request.protocol.asked()
         try:
             _refuse_packed(request)
-            if request.path != UNSUBSCRIBE_PATH:
-                # There the link alone decides, because mail programs show its page under an origin of their own.
+            if request.path not in _LINK_PATHS:
                 origins.of(request)
             return origins.preflight(request) or await handler(request)
         except Refusal as refusal:

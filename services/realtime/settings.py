@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from shared.runtime.settings import CommonSettings, UnsubscribeSettings, long_enough
+from shared.runtime.settings import AnswerLinkSettings, CommonSettings, UnsubscribeSettings, long_enough
 
 # RFC 8292, 3.2: a point on P-256 in uncompressed form (X9.62), which begins with a four.
 _POINT_BYTES = 65
@@ -113,7 +113,7 @@ def _is_ecdsa_key(text: str | None) -> str | None:
     return text
 
 
-class RealtimeSettings(UnsubscribeSettings):
+class RealtimeSettings(UnsubscribeSettings, AnswerLinkSettings):
     """What the realtime service reads."""
 
     prefixes: ClassVar[tuple[str, ...]] = (*CommonSettings.prefixes, "REALTIME_", "EMAIL_UNSUBSCRIBE_")
@@ -151,9 +151,6 @@ class RealtimeSettings(UnsubscribeSettings):
     )
     realtime_webpush_public_key: Annotated[str | None, AfterValidator(_public_key)] = Field(
         None, description="what browsers subscribe with: the public half of PUSH_WEBPUSH_VAPID_KEY_FILE, base64url"
-    )
-    realtime_link_secret: Annotated[SecretStr | None, AfterValidator(long_enough)] = Field(
-        None, description="signs links in mail, push and calendars"
     )
     realtime_demo_page: Literal["on", "off"] = Field(
         "off", description="the page for trying out, at `/`; `carillon up` and the dev overlay turn it on"

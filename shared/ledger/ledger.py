@@ -788,7 +788,7 @@ class Ledger:
         """Write that a person has seen an alert and takes it; ends its escalation and what has not left yet.
 
         Args:
-            must_be_told: refuse a person whom the alert was not sent to; see also ``shared.ledger.acknowledging``.
+            must_be_told: refuse a person whom the alert was not sent to; see also ``shared.ledger.answering``.
             way: by which the answer came.
         """
         return await self._answer_alert(alert_id, Happened.ACKNOWLEDGED, user_id, note, told=must_be_told, way=way)

@@ -32,6 +32,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from shared.core.errors import ConfigError
 from shared.core.model import Channel
+from shared.delivery.answer_links import AnswerLinks
 
 SettingsT = TypeVar("SettingsT", bound="CommonSettings")
 GroupT = TypeVar("GroupT", bound="ProviderSettings")
@@ -308,6 +309,36 @@ class UnsubscribeSettings(CommonSettings):
     def _unsubscribe_settings_go_together(self) -> Self:
         if (self.email_unsubscribe_secret is None) != (self.email_unsubscribe_url is None):
             raise ValueError("EMAIL_UNSUBSCRIBE_SECRET and EMAIL_UNSUBSCRIBE_URL go together")
+        return self
+
+
+class AnswerLinkSettings(CommonSettings):
+    """What the services that send links to alerts, and the realtime service, which serves them, share."""
+
+    answer_link_prefixes: ClassVar[tuple[str, ...]] = ("REALTIME_LINK_", "REALTIME_PUBLIC_")
+
+    realtime_link_secret: Annotated[SecretStr | None, AfterValidator(long_enough)] = Field(
+        None, description="signs links in mail, push and calendars; the same for realtime, email and push"
+    )
+    realtime_public_url: Annotated[str | None, AfterValidator(_public_url)] = Field(
+        None, description="where people reach the realtime service: https://…"
+    )
+
+
+class AnswerLinkSenderSettings(AnswerLinkSettings):
+    """What a service that sends links to alerts reads."""
+
+    @property
+    def answer_links(self) -> AnswerLinks | None:
+        """How people acknowledge with one click; None where they cannot."""
+        if self.realtime_public_url is None or self.realtime_link_secret is None:
+            return None
+        return AnswerLinks(self.realtime_public_url.rstrip("/"), self.realtime_link_secret.get_secret_value())
+
+    @model_validator(mode="after")
+    def _link_settings_go_together(self) -> Self:
+        if (self.realtime_link_secret is None) != (self.realtime_public_url is None):
+            raise ValueError("REALTIME_LINK_SECRET and REALTIME_PUBLIC_URL go together")
         return self
 
 

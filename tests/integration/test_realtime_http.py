@@ -404,6 +404,7 @@ UNSUBSCRIBE: dict[str, Any] = {
     "email_unsubscribe_secret": "a secret of at least thirty-two bytes",
     "email_unsubscribe_url": "https://notify.example.com",
 }
+LINKS: dict[str, Any] = {**UNSUBSCRIBE, "realtime_link_secret": "a secret of at least thirty-two bytes"}
 
 
 async def test_the_link_of_a_mail_unsubscribes_its_mailbox_with_a_post_alone(
@@ -472,7 +473,7 @@ async def _served_under_a_strict_policy(node: Realtime) -> None:
 async def test_description_names_every_call_that_is_served(
     store: EmptyStore, broker: LocalServer, topic_prefix: str
 ) -> None:
-    async with realtime_node(store.url, broker.url, topic_prefix, **UNSUBSCRIBE, **every_secret()) as node:
+    async with realtime_node(store.url, broker.url, topic_prefix, **LINKS, **every_secret()) as node:
         async with node.client.get(f"{node.url}/v1/openapi.json") as response:
             paths = (await response.json())["paths"]
         described = {(method.upper(), path) for path, methods in paths.items() for method in methods}

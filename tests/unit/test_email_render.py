@@ -1,5 +1,6 @@
 """The mail of an attempt: its fields, its two bodies, and what it refuses to become."""
 
+import re
 from datetime import UTC, datetime
 from email import message_from_bytes
 from email.header import decode_header, make_header
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from services.email.render import Mail, render
 from services.email.sender import Sender
 from services.email.unsubscribe import Unsubscribe
+from shared.core.clock import epoch_ms
 from shared.core.errors import PermanentFailure, Reason
 from shared.core.model import (
     AlertDetails,
@@ -24,11 +26,15 @@ from shared.core.model import (
     Notification,
     Priority,
 )
+from shared.delivery.answer_links import AnswerLinks
 from shared.delivery.attempt import Attempt
+from shared.directory.answer_link import LIFETIME, AnswerLink, Way
+from shared.directory.answer_link import read_token as read_answer
 from shared.directory.suppression import digest
 from shared.directory.unsubscribe import Unsubscribed, read_token
 
 NOW = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
+SECRET = "a secret of at least thirty-two bytes"
 SENDER = Sender("notifications@example.com", "Carillon")
 ID = "01893e4a-0000-7003-8000-000000000000"
 
@@ -54,7 +60,7 @@ def attempt(
         due_ms=0,
         expires_ms=10**13,
     )
-    notification = Notification(id=ID, kind="email_send", priority=priority, accepted_ms=0, content=content)
+    notification = Notification(id=ID, kind="email_send", priority=priority, accepted_ms=epoch_ms(NOW), content=content)
     return Attempt(notification, delivery, number=number, in_doubt=False, deadline=NOW)
 
 
@@ -304,10 +310,36 @@ def test_the_text_part_tells_what_the_html_tells_of_an_alert() -> None:
         "Severity: high",
         "Source: monitor",
         "Affected systems: db1, db2",
+        "Since: 2026-01-05 09:00 UTC",
         "Category: storage",
         "",
         "This alert requires an acknowledgement.",
     ]
+
+
+def test_a_critical_alerts_mail_has_one_link_of_its_reader_in_both_parts() -> None:
+    alert = AlertDetails(type="disk", level="critical", requires_acknowledgment=True)
+    content = Content(title="Critical alert: disk", message="It is full.", type="alert", alert=alert)
+    links = AnswerLinks("https://notify.example.com/live", SECRET)
+    message = read(render(attempt(content, Priority.CRITICAL, recipient="user123"), SENDER, NOW, answer_links=links))
+    text, html = body(message, "plain"), body(message, "html")
+    assert text.splitlines()[-2] == "Acknowledge:"
+    link = text.splitlines()[-1]
+    assert re.findall('<a href="([^"]+)"', html) == [link]
+    address, _, answer = link.partition("?token=")
+    assert address == "https://notify.example.com/live/v1/answer"
+    assert read_answer(SECRET, answer, NOW) == AnswerLink(ID, "user123", Way.MAIL, NOW + LIFETIME)
+
+
+@pytest.mark.parametrize(
+    ("required", "recipient"), [(False, "user123"), (True, None)], ids=["no answer needed", "no person"]
+)
+def test_no_other_mail_has_such_a_link(required: bool, recipient: str | None) -> None:
+    alert = AlertDetails(type="disk", level="warning", requires_acknowledgment=required)
+    content = Content(title="Alert: disk", message="It is full.", type="alert", alert=alert)
+    links = AnswerLinks("https://notify.example.com", SECRET)
+    mail = render(attempt(content, Priority.HIGH, recipient=recipient), SENDER, NOW, answer_links=links)
+    assert "/v1/answer" not in body(read(mail), "plain") + body(read(mail), "html")
 
 
 def test_the_text_part_tells_the_times_of_a_maintenance() -> None:

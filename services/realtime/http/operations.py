@@ -16,6 +16,8 @@ from services.realtime.http.shapes import (
     Acknowledgement,
     ActionPath,
     AlertPath,
+    AnsweredAlert,
+    AnswerLinkQuery,
     BounceEvents,
     BounceOutcomes,
     BounceReport,
@@ -39,6 +41,7 @@ from services.realtime.http.shapes import (
     Ticket,
     WebPushKey,
 )
+from shared.directory.answer_link import PATH as ANSWER_PATH
 from shared.directory.unsubscribe import PATH as UNSUBSCRIBE_PATH
 
 Tag = Literal["live", "inbox", "user", "alerts", "oncall", "publishers", "bounces"]
@@ -109,6 +112,7 @@ _DONE = {204: Answer("Done.")}
 _OF_A_USER = {401: UNAUTHORIZED, 403: FORBIDDEN_ORIGIN, 429: TOO_MANY_REQUESTS, 503: UNAVAILABLE}
 _WITH_BODY = {400: INVALID, 408: TOO_SLOW, 413: TOO_LARGE}
 _LINK_INVALID = Answer("The link is not valid.", text_type="text/html")
+_LINK_UNAVAILABLE = Answer("Try again shortly.", text_type="text/html")
 
 _REPORT_ANSWERS = {
     200: Answer("What became of the report's entries.", BounceOutcomes),
@@ -388,6 +392,43 @@ OPERATIONS: tuple[Operation, ...] = (
         path=OnCallPath,
         query=CalendarQuery,
         answers={200: Answer("The calendar.", text_type="text/calendar"), **_OF_A_USER, 404: NOT_FOUND},
+    ),
+    Operation(
+        method="get",
+        url=ANSWER_PATH,
+        id="askToAcknowledge",
+        tag="alerts",
+        summary="Show the alert of a mail's or push's link",
+        description="A page with what the alert says, where it stands, and a button that takes it. It changes nothing. "
+        "Served where `REALTIME_LINK_SECRET` is set.",
+        proofs=(),
+        query=AnswerLinkQuery,
+        answers={
+            200: Answer("The page.", text_type="text/html"),
+            400: _LINK_INVALID,
+            404: NOT_FOUND,
+            429: TOO_MANY_REQUESTS,
+            503: _LINK_UNAVAILABLE,
+        },
+    ),
+    Operation(
+        method="post",
+        url=ANSWER_PATH,
+        id="acknowledgeByLink",
+        tag="alerts",
+        summary="Take the alert of a mail's or push's link",
+        description="In the name of the person to whom the link was sent, until seven days after that. The link alone "
+        "decides; there is no other proof, and no body is needed. An alert that was taken or resolved before stays as "
+        "it is. The answer is JSON where `Accept` names `application/json`, else a page.",
+        proofs=(),
+        query=AnswerLinkQuery,
+        answers={
+            200: Answer("Where the alert stands now.", AnsweredAlert, text_type="text/html"),
+            400: _LINK_INVALID,
+            404: NOT_FOUND,
+            429: TOO_MANY_REQUESTS,
+            503: _LINK_UNAVAILABLE,
+        },
     ),
     Operation(
         method="get",

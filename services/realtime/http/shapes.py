@@ -129,6 +129,12 @@ class LinkQuery(BaseModel):
     token: str = Field(description="From the mail's List-Unsubscribe field.")
 
 
+class AnswerLinkQuery(BaseModel):
+    """Which link of which message."""
+
+    token: str = Field(description="From the link in the mail or push.")
+
+
 # Bodies.
 
 
@@ -251,6 +257,14 @@ class Alert(BaseModel):
     )
     acknowledged_at: Seconds | Absent = None
     affected_systems: list[str] | Absent = None
+
+
+class AnsweredAlert(BaseModel):
+    """Where an alert stands after its link was used."""
+
+    state: AlertState | Literal["ended"] = Field(description="`ended` when it was withdrawn.")
+    acknowledged_by: str | Absent = Field(None, description="The user who took it.")
+    acknowledged_at: Seconds | Absent = None
 
 
 class Action(BaseModel):

@@ -4,26 +4,12 @@ Promises that a GET changes nothing, because mail scanners follow links (RFC 805
 A second request changes nothing more.
 """
 
-import base64
-import hashlib
-from html import escape
-
 from aiohttp import web
 
+from services.realtime.http.link_page import button, page, paragraph
 from shared.directory.suppression import Cause, Suppressions
 from shared.directory.unsubscribe import PATH, Unsubscribed, read_token
 
-_STYLE = (
-    "body{margin:15vh auto;padding:0 24px;max-width:32em;font:16px/1.5 system-ui,sans-serif;color-scheme:light dark}"
-    "button{font:inherit;padding:8px 20px}"
-)
-# Nothing runs here, nothing is loaded, and nobody may frame the button.
-_POLICY = (
-    f"default-src 'none'; style-src 'sha256-{base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()}'; "
-    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-)
-# Without an action the form goes to the page's own address, token included.
-_BUTTON = '<form method="post"><button>Unsubscribe</button></form>'
 # The category in links of mails that were sent before links had one.
 _ANY = "the mail that comes in categories, such as newsletters and reports"
 
@@ -49,7 +35,7 @@ class Unsubscription:
         if asked is None:
             return _unknown()
         text = f"Do you want no more of {_named(asked)}? Other mail, and critical alerts, are still sent."
-        return _page("Unsubscribe", text, _BUTTON)
+        return page("Unsubscribe", paragraph(text), button("Unsubscribe"))
 
     async def unsubscribe(self, request: web.Request) -> web.Response:
         """Take a mailbox off the category; the body, which says ``List-Unsubscribe=One-Click``, adds nothing."""
@@ -57,7 +43,7 @@ class Unsubscription:
         if asked is None:
             return _unknown()
         await self._suppressions.add(asked.address_digest, Cause.UNSUBSCRIBED, category=asked.category)
-        return _page("Unsubscribed", f"You will get no more of {_named(asked)}.")
+        return page("Unsubscribed", paragraph(f"You will get no more of {_named(asked)}."))
 
     def _asked(self, request: web.Request) -> Unsubscribed | None:
         return read_token(self._secret, request.query.get("token", ""))
@@ -69,15 +55,4 @@ def _named(asked: Unsubscribed) -> str:
 
 def _unknown() -> web.Response:
     text = "This link is not complete or not valid any more. Please copy all of it from the mail."
-    return _page("Unknown link", text, status=400)
-
-
-def _page(title: str, text: str, form: str = "", status: int = 200) -> web.Response:
-    body = (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="robots" content="noindex">\n'
-        f'<meta name="viewport" content="width=device-width"><title>{escape(title)}</title>\n'
-        f"<style>{_STYLE}</style></head>\n"
-        f"<body><main><h1>{escape(title)}</h1><p>{escape(text)}</p>{form}</main></body></html>\n"
-    )
-    headers = {"Content-Security-Policy": _POLICY}
-    return web.Response(text=body, status=status, content_type="text/html", charset="utf-8", headers=headers)
+    return page("Unknown link", paragraph(text), status=400)
