@@ -30,6 +30,10 @@ _TOPIC = re.compile(r"[-_A-Za-z0-9]{1,64}")
 # server/config.go: DefaultDisallowedTopics.
 _NO_TOPICS = frozenset(["docs", "static", "file", "app", "metrics", "account", "settings", "signup", "login", "v1"])
 _PRIORITIES = range(1, 6)
+# server/actions.go: actionsMax, actionsAll, actionsWithURL.
+_ACTIONS_MOST = 3
+_ACTIONS = frozenset(["view", "broadcast", "http"])
+_ACTIONS_WITH_URL = frozenset(["view", "http"])
 # docs.ntfy.sh/config, "cache-duration": 12 hours.
 _KEPT_S = 12 * 3600
 _ID_CHARACTERS = string.ascii_letters + string.digits
@@ -44,6 +48,7 @@ _TEXTS = {
     40009: ("invalid request: topic invalid", ""),
     40010: ("invalid request: topic name is not allowed", ""),
     40014: ("invalid request: attachments not allowed", "https://ntfy.sh/docs/config/#attachments"),
+    40018: ("invalid request: actions invalid", f"{_DOCS}/#action-buttons"),
     40024: ("invalid request: request body must be valid JSON", ""),
     40049: ("invalid request: sequence ID invalid", ""),
     40101: ("unauthorized", f"{_DOCS}/#authentication"),
@@ -189,13 +194,18 @@ def _message(raw: bytes) -> Mapping[str, object]:
         raise _RefusedError(40024)
     texts = {name: document.get(name, "") for name in ("topic", "title", "message", "click", "sequence_id")}
     priority, tags = document.get("priority", 0), document.get("tags", [])
+    actions = document.get("actions", [])
     if (
         not all(isinstance(text, str) for text in texts.values())
         or type(priority) is not int
         or not isinstance(tags, list)
         or not all(isinstance(tag, str) for tag in tags)
+        or not isinstance(actions, list)
+        or not all(isinstance(action, dict) for action in actions)
     ):
         raise _RefusedError(40024)
+    if len(actions) > _ACTIONS_MOST or not all(map(_is_action, actions)):
+        raise _RefusedError(40018)
     if not _TOPIC.fullmatch(texts["topic"]):
         raise _RefusedError(40009)
     if texts["topic"] in _NO_TOPICS:
@@ -208,7 +218,20 @@ def _message(raw: bytes) -> Mapping[str, object]:
     if len(texts["message"].encode()) >= _MESSAGE_LIMIT_BYTES:
         raise _RefusedError(40014)
     # Unset fields are left out, as by the server.
-    return {name: value for name, value in {**texts, "priority": priority, "tags": tags}.items() if value}
+    fields = {**texts, "priority": priority, "tags": tags, "actions": actions}
+    return {name: value for name, value in fields.items() if value}
+
+
+def _is_action(action: Mapping[str, object]) -> bool:
+    """Check one action as server/actions.go does."""
+    kind = str(action.get("action", "")).lower()
+    has_body = str(action.get("method", "")).upper() in ("GET", "HEAD") and bool(action.get("body"))
+    return (
+        kind in _ACTIONS
+        and bool(action.get("label"))
+        and (kind not in _ACTIONS_WITH_URL or bool(action.get("url")))
+        and not (kind == "http" and has_body)
+    )
 
 
 def _error(status: int, code: int) -> Reply:

@@ -21,6 +21,7 @@ from services.push.settings import PushSettings
 from shared.core.clock import Clock, epoch_ms
 from shared.core.model import (
     Address,
+    AlertDetails,
     Channel,
     Content,
     Delivery,
@@ -65,6 +66,7 @@ class What(TypedDict, total=False):
     priority: Priority
     notification_id: str | None
     lifetime: timedelta
+    alert: AlertDetails | None
 
 
 def make_attempt(
@@ -78,6 +80,7 @@ def make_attempt(
     notification_id: str | None = None,
     now: datetime | None = None,
     lifetime: timedelta = timedelta(hours=1),
+    alert: AlertDetails | None = None,
 ) -> Attempt:
     now = now or datetime.now(UTC)
     return Attempt(
@@ -86,7 +89,9 @@ def make_attempt(
             kind="push_mobile",
             priority=priority,
             accepted_ms=epoch_ms(now),
-            content=Content(title=title, message=message, data=data or {}, category=category, type="message"),
+            content=Content(
+                title=title, message=message, data=data or {}, category=category, type="message", alert=alert
+            ),
         ),
         delivery=Delivery(
             key="push:user123",

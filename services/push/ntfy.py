@@ -30,9 +30,11 @@ from shared.core.errors import (
     TemporaryFailure,
 )
 from shared.core.model import Delivery, MobileToken, Platform, Priority
+from shared.delivery.answer_links import AnswerLinks
 from shared.delivery.attempt import Attempt, Receipt
 from shared.delivery.http_attempt import Answer, new_session, post
 from shared.delivery.verdicts import Table, failure, look_up, retry_after
+from shared.directory.answer_link import Way
 from shared.runtime.providers import Parts, ProviderKind
 from shared.runtime.settings import ProviderSettings, base_url
 
@@ -77,7 +79,10 @@ class NtfySettings(ProviderSettings):
 def ntfy_providers(ntfy: NtfySettings, parts: Parts[PushSettings]) -> tuple["NtfyProvider", ...]:
     """Build the one provider of an ntfy server."""
     token = ntfy.push_ntfy_token.get_secret_value() if ntfy.push_ntfy_token else None
-    return (NtfyProvider(ntfy.push_ntfy_url, token, parts.settings.push_concurrency, parts.clock),)
+    settings = parts.settings
+    return (
+        NtfyProvider(ntfy.push_ntfy_url, token, settings.push_concurrency, parts.clock, links=settings.answer_links),
+    )
 
 
 class NtfyProvider:
@@ -85,8 +90,11 @@ class NtfyProvider:
 
     name = "ntfy"
 
-    def __init__(self, url: str, token: str | None, concurrency: int, clock: Clock) -> None:
+    def __init__(
+        self, url: str, token: str | None, concurrency: int, clock: Clock, *, links: AnswerLinks | None = None
+    ) -> None:
         self._clock = clock
+        self._links = links
         self._url = URL(url)
         # docs.ntfy.sh/publish, "Access tokens". Without one, a server may let everybody write.
         self._headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
@@ -108,7 +116,9 @@ class NtfyProvider:
             if answer.status in _NO_DELETING:
                 raise DeliveryRefused(Reason.REJECTED, f"{answer.status}: the server deletes no messages")
         else:
-            body = message(attempt, address.token)
+            links = self._links
+            answer_url = links.of(attempt, Way.PUSH, self._clock.now()) if links is not None else None
+            body = message(attempt, address.token, answer_url)
             answer = await post(self._session, self._url, attempt, headers=self._headers, body=body)
         if answer.status == 200 and isinstance(message_id := _fields(answer.body).get("id"), str):
             return Receipt(message_id)
@@ -119,19 +129,22 @@ class NtfyProvider:
         await self._session.close()
 
 
-def message(attempt: Attempt, topic: str) -> bytes:
+def message(attempt: Attempt, topic: str, answer_url: str | None = None) -> bytes:
     """Write the document to publish (docs.ntfy.sh/publish, "Publish as JSON").
+
+    Args:
+        answer_url: acknowledges an alert with a POST, and shows its page with a GET.
 
     Raises:
         PermanentFailure: it does not fit, whatever is left out.
     """
-    content = attempt.content
+    content, end = attempt.content, payload.where_and_since(attempt)
 
     def render(text: str) -> bytes:
         fields: dict[str, Any] = {
             "topic": topic,
             "title": content.title,
-            "message": text,
+            "message": text + end,
             "priority": _PRIORITY[attempt.delivery.priority],
             "sequence_id": payload.collapse_id(attempt),
         }
@@ -139,10 +152,16 @@ def message(attempt: Attempt, topic: str) -> bytes:
             fields["tags"] = [content.category]
         if isinstance(url := content.data.get("url"), str) and _LINK.fullmatch(url):
             fields["click"] = url
+        if answer_url:
+            # docs.ntfy.sh/publish, "Send HTTP request": the app sends it, and removes the notification if it succeeds.
+            fields["actions"] = [
+                {"action": "http", "label": "Acknowledge", "url": answer_url, "method": "POST", "clear": True}
+            ]
+            fields.setdefault("click", answer_url)
         return payload.compact(fields)
 
     def fits(text: str) -> bool:
-        return len(text.encode()) <= MESSAGE_LIMIT_BYTES and len(render(text)) <= DOCUMENT_LIMIT_BYTES
+        return len((text + end).encode()) <= MESSAGE_LIMIT_BYTES and len(render(text)) <= DOCUMENT_LIMIT_BYTES
 
     text = payload.longest(content.message, MESSAGE_LIMIT_BYTES, fits)
     if text is None:

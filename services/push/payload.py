@@ -4,6 +4,9 @@ Promises that a message fits its provider's limit. If it is too large, first the
 ends in "…"), then the custom data, and the message has ``"truncated": true``. If it is still too large, it is refused.
 An app that sees ``truncated`` finds the whole notification in the inbox under ``carillon_id``.
 
+An alert's text ends with where it comes from and since when, which are never left out. If somebody has to acknowledge
+it, the message has the link that does so as ``answer_url``: a POST to it acknowledges, a GET shows a page.
+
 A push that takes another one back has the same identifiers, so that it replaces it, and ``"recalled": true``. It says
 that, and nothing of what was said. An app or a service worker that knows the field removes the notification.
 """
@@ -22,7 +25,9 @@ from typing import Any
 from shared.core.clock import from_epoch_ms
 from shared.core.errors import PermanentFailure, Reason
 from shared.core.model import Priority
+from shared.delivery.answer_links import AnswerLinks
 from shared.delivery.attempt import Attempt
+from shared.directory.answer_link import Way
 
 # developer.apple.com, "Generating a remote notification": 4 KB (4,096 bytes) for regular remote notifications.
 APNS_LIMIT_BYTES = 4096
@@ -41,6 +46,11 @@ _ELLIPSIS = "…"
 # Unicode 15, 23.2: the joiner and the variation selector make one character with what is before them.
 _ZERO_WIDTH_JOINER = "\u200d"
 _JOINERS = frozenset({_ZERO_WIDTH_JOINER, "\ufe0f"})
+
+# Of the names of the source and of the systems, each: what a lock screen shows of them.
+_WHERE_CHARS = 120
+# What an app registers its button for (developer.apple.com, "Declaring your actionable notification types").
+APNS_ALERT_CATEGORY = "CARILLON_ALERT"
 
 Message = dict[str, Any]
 
@@ -80,8 +90,11 @@ _FCM_PRIORITY = {Priority.LOW: "NORMAL", Priority.NORMAL: "NORMAL", Priority.HIG
 _WEB_URGENCY = {Priority.LOW: "low", Priority.NORMAL: "normal", Priority.HIGH: "high", Priority.CRITICAL: "high"}
 
 
-def apns(attempt: Attempt, now: datetime) -> ApnsPush:
+def apns(attempt: Attempt, now: datetime, links: AnswerLinks | None = None) -> ApnsPush:
     """Write the notification for an iOS device.
+
+    Args:
+        links: makes the links to acknowledge an alert; None for no such link. Here and below.
 
     Raises:
         PermanentFailure: it does not fit, whatever is left out.
@@ -103,13 +116,16 @@ def apns(attempt: Attempt, now: datetime) -> ApnsPush:
             aps["sound"] = "default"
         if content.category:
             aps["thread-id"] = content.category
+        if answer_url:
+            aps["category"] = APNS_ALERT_CATEGORY
         return {"aps": aps, **custom}
 
-    message = _fit(attempt, render, _as_aioapns, APNS_LIMIT_BYTES)
+    answer_url = _answer_url(attempt, now, links)
+    message = _fit(attempt, render, _as_aioapns, APNS_LIMIT_BYTES, answer_url)
     return ApnsPush(message, ttl_s(attempt, now), _APNS_PRIORITY[priority], collapse_id(attempt))
 
 
-def fcm(attempt: Attempt, token: str, now: datetime) -> Message:
+def fcm(attempt: Attempt, token: str, now: datetime, links: AnswerLinks | None = None) -> Message:
     """Write the notification for an Android device: the whole body of a ``messages:send`` request.
 
     Raises:
@@ -138,11 +154,11 @@ def fcm(attempt: Attempt, token: str, now: datetime) -> Message:
         data = {name: _as_text(value) for name, value in custom.items()}
         return {"notification": {"title": content.title, "body": text}, "data": data, "android": android}
 
-    message = _fit(attempt, render, compact, FCM_LIMIT_BYTES)
+    message = _fit(attempt, render, compact, FCM_LIMIT_BYTES, _answer_url(attempt, now, links))
     return {"message": {"token": token, **message}}
 
 
-def web(attempt: Attempt, now: datetime) -> WebPush:
+def web(attempt: Attempt, now: datetime, links: AnswerLinks | None = None) -> WebPush:
     """Write the notification for a browser; its service worker reads JSON.
 
     Raises:
@@ -156,7 +172,7 @@ def web(attempt: Attempt, now: datetime) -> WebPush:
     if attempt.delivery.recalls:
         message = {"title": content.title, "tag": collapse_id(attempt), **_recalled(attempt)}
     else:
-        message = _fit(attempt, render, compact, WEBPUSH_LIMIT_BYTES)
+        message = _fit(attempt, render, compact, WEBPUSH_LIMIT_BYTES, _answer_url(attempt, now, links))
     urgency = _WEB_URGENCY[attempt.delivery.priority]
     return WebPush(compact(message), ttl_s(attempt, now), urgency, collapse_id(attempt))
 
@@ -173,6 +189,26 @@ def ttl_s(attempt: Attempt, now: datetime) -> int:
     return min(max(math.ceil(left_s), 0), TTL_MAX_S)
 
 
+def where_and_since(attempt: Attempt) -> str:
+    """Return the lines that end an alert's text; empty for what is no alert."""
+    alert = attempt.content.alert
+    if alert is None:
+        return ""
+    since = from_epoch_ms(attempt.notification.accepted_ms)
+    named = (("Source", alert.source or ""), ("Systems", ", ".join(alert.affected_systems)))
+    where = "".join(f"\n{name}: {_shortened(text)}" for name, text in named if text)
+    # In UTC: a device's zone is not known, and people in several talk about one alert.
+    return f"{where}\nSince: {since:%Y-%m-%d %H:%M} UTC"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _WHERE_CHARS else text[: _WHERE_CHARS - 1].rstrip() + _ELLIPSIS
+
+
+def _answer_url(attempt: Attempt, now: datetime, links: AnswerLinks | None) -> str | None:
+    return links.of(attempt, Way.PUSH, now) if links is not None else None
+
+
 def _recalled(attempt: Attempt) -> Message:
     return {"carillon_id": attempt.notification.public_id, "recalled": True}
 
@@ -181,7 +217,7 @@ def _as_text(value: object) -> str:
     return value if isinstance(value, str) else compact(value).decode()
 
 
-def _custom(attempt: Attempt, data: Message, *, truncated: bool) -> Message:
+def _custom(attempt: Attempt, data: Message, answer_url: str | None, *, truncated: bool) -> Message:
     content = attempt.content
     custom: Message = {
         "carillon_id": attempt.notification.public_id,
@@ -190,6 +226,8 @@ def _custom(attempt: Attempt, data: Message, *, truncated: bool) -> Message:
     }
     if content.category:
         custom["category"] = content.category
+    if answer_url:
+        custom["answer_url"] = answer_url
     if data:
         custom["data"] = data
     if truncated:
@@ -198,20 +236,27 @@ def _custom(attempt: Attempt, data: Message, *, truncated: bool) -> Message:
 
 
 def _fit(
-    attempt: Attempt, render: Callable[[str, Message], Message], encode: Callable[[Message], bytes], limit_bytes: int
+    attempt: Attempt,
+    render: Callable[[str, Message], Message],
+    encode: Callable[[Message], bytes],
+    limit_bytes: int,
+    answer_url: str | None,
 ) -> Message:
-    content = attempt.content
-    whole = render(content.message, _custom(attempt, content.data, truncated=False))
+    content, end = attempt.content, where_and_since(attempt)
+    whole = render(content.message + end, _custom(attempt, content.data, answer_url, truncated=False))
     if len(encode(whole)) <= limit_bytes:
         return whole
 
+    def shortened(data: Message, text: str) -> Message:
+        return render(text + end, _custom(attempt, data, answer_url, truncated=True))
+
     def fits(data: Message, text: str) -> bool:
-        return len(encode(render(text, _custom(attempt, data, truncated=True)))) <= limit_bytes
+        return len(encode(shortened(data, text))) <= limit_bytes
 
     for data, least_chars in ((content.data, _LEAST_TEXT_CHARS), ({}, 0)):
         text = longest(content.message, limit_bytes, functools.partial(fits, data))
         if text is not None and (text == content.message or len(text) > least_chars):
-            return render(text, _custom(attempt, data, truncated=True))
+            return shortened(data, text)
     raise PermanentFailure(Reason.TOO_LARGE, f"over {limit_bytes} bytes without text and data")
 
 

@@ -192,7 +192,7 @@ def build(
             *asyncapi_routes(),
             *api_page_routes(description, viewer=bool(viewer)),
             *viewer,
-            *page_routes(demo=demo),
+            *page_routes(demo=demo, public_url=context.settings.realtime_public_url),
         ]
     )
     return app

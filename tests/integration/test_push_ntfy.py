@@ -2,20 +2,24 @@
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
 import pytest
+from pydantic import SecretStr
 
 from sandbox.ntfy import access_token
 from sandbox.server import Sandbox
 from shared.core.clock import SystemClock
 from shared.core.errors import Reason
-from shared.core.model import Priority, State
+from shared.core.model import AlertDetails, Priority, State
+from shared.directory.answer_link import read_token
 from tests.attempts import perform
-from tests.push import build_providers, make_attempt, ntfy, ntfy_settings_for
+from tests.push import build_providers, changed, make_attempt, ntfy, ntfy_settings_for
 from tests.sandbox_client import SandboxClient
 
+SECRET = "a secret of at least thirty-two bytes"
 MESSAGE = {"topic": "ops", "title": "Down", "message": "db-3", "priority": 5, "tags": ["disk"], "sequence_id": "a-1"}
 
 
@@ -74,6 +78,22 @@ async def test_a_push_is_taken_back_by_deleting_its_sequence(
     )
 
 
+async def test_an_alert_arrives_with_its_button(box: Sandbox) -> None:
+    links = {"realtime_link_secret": SecretStr(SECRET), "realtime_public_url": "https://notify.example.com"}
+    (provider,) = build_providers(changed(ntfy_settings_for(box), **links), SystemClock())
+    alert = AlertDetails(type="disk", level="critical", requires_acknowledgment=True)
+    attempt = make_attempt(ntfy("ops"), alert=alert, priority=Priority.CRITICAL)
+    try:
+        assert (await perform(provider, attempt)).state is State.DELIVERED
+    finally:
+        await provider.close()
+    (entry,) = [each.as_json()["payload"] for each in box.kept.select()]
+    (action,) = entry["actions"]  # type: ignore[index]
+    about = read_token(SECRET, action["url"].partition("?token=")[2], datetime.now(UTC))
+    assert about is not None
+    assert (about.alert_id, about.user_id) == (attempt.notification.id, "user123")
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 async def test_a_message_comes_back_as_it_was_published(box: Sandbox, method: str) -> None:
     status, answer = await publish(box, {**MESSAGE, "icon": ""}, method=method)
@@ -97,6 +117,11 @@ async def test_a_message_comes_back_as_it_was_published(box: Sandbox, method: st
         ({"message": "m"}, 40009),
         ({**MESSAGE, "topic": "v1"}, 40010),
         ({**MESSAGE, "message": "x" * 4096}, 40014),
+        ({**MESSAGE, "actions": "view"}, 40024),
+        ({**MESSAGE, "actions": [{"action": "call", "label": "Call"}]}, 40018),
+        ({**MESSAGE, "actions": [{"action": "http", "label": "Take"}]}, 40018),
+        ({**MESSAGE, "actions": [{"action": "view", "url": "https://example.com"}]}, 40018),
+        ({**MESSAGE, "actions": [{"action": "view", "label": "See", "url": "https://example.com"}] * 4}, 40018),
         ({**MESSAGE, "title": "x" * 8192}, 41303),
     ],
 )

@@ -19,7 +19,7 @@ from shared.core.errors import (
     Reason,
     TemporaryFailure,
 )
-from shared.core.model import Address, Platform, Priority, TokenPlatform
+from shared.core.model import Address, AlertDetails, Platform, Priority, TokenPlatform
 from shared.delivery.http_attempt import Answer
 from shared.directory.routes import device_address
 from tests.push import What, android, build_providers, ios, make_attempt, settings_from
@@ -37,6 +37,21 @@ def sent(**what: Unpack[What]) -> dict[str, Any]:
 def refusal(status: int, code: object, wait: str | None = None) -> DeliveryError:
     body = b"<html>" if code is None else json.dumps({"code": code, "http": status, "error": "secret"}).encode()
     return ntfy.verdict(Answer(status, body, wait), NOW)
+
+
+def test_an_alert_has_a_button_and_opens_its_page() -> None:
+    url = "https://notify.example.com/v1/answer?token=abc"
+    alert = AlertDetails(type="disk", level="critical", source="disk-watch", requires_acknowledgment=True)
+    attempt = make_attempt(topic("ops"), message="Full.", alert=alert, now=NOW)
+    document = json.loads(ntfy.message(attempt, "ops", url))
+    assert document["message"] == "Full.\nSource: disk-watch\nSince: 2026-01-05 09:00 UTC"
+    assert document["actions"] == [
+        {"action": "http", "label": "Acknowledge", "url": url, "method": "POST", "clear": True}
+    ]
+    assert document["click"] == url
+    own = make_attempt(topic("ops"), alert=alert, data={"url": "https://example.com/runbook"}, now=NOW)
+    assert json.loads(ntfy.message(own, "ops", url))["click"] == "https://example.com/runbook"
+    assert "actions" not in json.loads(ntfy.message(own, "ops"))
 
 
 # Codes: ntfy's server/errors.go.

@@ -12,12 +12,22 @@ from hypothesis import strategies as st
 
 from services.push import payload
 from shared.core.errors import PermanentFailure, Reason
-from shared.core.model import Content, Priority
+from shared.core.fields import IDENTIFIER_CHARS, LINE_CHARS, WORD_CHARS
+from shared.core.model import AlertDetails, Content, Priority
+from shared.delivery.answer_links import AnswerLinks
 from shared.delivery.attempt import Attempt
+from shared.directory.answer_link import LIFETIME, AnswerLink, Way, read_token
+from shared.store.keys import new_notification_id
 from tests.push import What, ios, make_attempt
 
-Write = Callable[[Attempt], tuple[dict[str, Any], int]]
+Write = Callable[..., tuple[dict[str, Any], int]]
 
+SECRET = "a secret of at least thirty-two bytes"
+LINKS = AnswerLinks("https://notify.example.com", SECRET)
+ALERT = AlertDetails(
+    type="disk", level="critical", source="disk-watch", affected_systems=("orders", "billing"),
+    requires_acknowledgment=True,
+)  # fmt: skip
 NOW = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 
 
@@ -25,15 +35,15 @@ def attempt(**what: Unpack[What]) -> Attempt:
     return make_attempt(ios(), now=NOW, **what)
 
 
-def apns(attempt: Attempt) -> tuple[dict[str, Any], int]:
+def apns(attempt: Attempt, links: AnswerLinks | None = None) -> tuple[dict[str, Any], int]:
     """The message as a provider-neutral dict, and its size on the wire."""
-    message = payload.apns(attempt, NOW).message
+    message = payload.apns(attempt, NOW, links).message
     custom = {name: value for name, value in message.items() if name != "aps"}
     return {**message["aps"]["alert"], **custom}, len(json.dumps(message, ensure_ascii=False).encode())
 
 
-def fcm(attempt: Attempt) -> tuple[dict[str, Any], int]:
-    message = payload.fcm(attempt, "t", NOW)["message"]
+def fcm(attempt: Attempt, links: AnswerLinks | None = None) -> tuple[dict[str, Any], int]:
+    message = payload.fcm(attempt, "t", NOW, links)["message"]
     data = dict(message["data"])
     if "data" in data:
         data["data"] = json.loads(data["data"])
@@ -43,8 +53,8 @@ def fcm(attempt: Attempt) -> tuple[dict[str, Any], int]:
     return {**message["notification"], **data}, len(payload.compact(counted))
 
 
-def web(attempt: Attempt) -> tuple[dict[str, Any], int]:
-    body = payload.web(attempt, NOW).body
+def web(attempt: Attempt, links: AnswerLinks | None = None) -> tuple[dict[str, Any], int]:
+    body = payload.web(attempt, NOW, links).body
     return json.loads(body), len(body)
 
 
@@ -184,3 +194,48 @@ def test_a_push_that_takes_one_back_replaces_it_and_says_nothing_of_what_was_sai
     assert json.loads(browser.body) == {
         "title": "Recalled.", "tag": json.loads(before_it.body)["tag"], "carillon_id": "n1", "recalled": True,
     }  # fmt: skip
+
+
+@each_provider
+def test_an_alert_says_where_since_when_and_how_it_is_answered(write: Write, limit_bytes: int) -> None:
+    what = attempt(message="It is full.", alert=ALERT, notification_id=new_notification_id())
+    shown, _ = write(what, LINKS)
+    assert shown["body"].splitlines() == [
+        "It is full.", "Source: disk-watch", "Systems: orders, billing", "Since: 2026-01-05 09:00 UTC",
+    ]  # fmt: skip
+    address, _, answer = shown["answer_url"].partition("?token=")
+    assert address == "https://notify.example.com/v1/answer"
+    about = AnswerLink(what.notification.id, "user123", Way.PUSH, NOW + LIFETIME)
+    assert read_token(SECRET, answer, NOW) == about
+    assert "answer_url" not in write(what)[0]
+    # Nothing of it is left out where the text is too long.
+    long = attempt(message="x" * 9000, alert=ALERT, notification_id=new_notification_id())
+    shown, size_bytes = write(long, LINKS)
+    assert size_bytes <= limit_bytes
+    assert (shown["body"].splitlines()[1:3], shown["truncated"]) == (
+        ["Source: disk-watch", "Systems: orders, billing"], True,
+    )  # fmt: skip
+    assert "answer_url" in shown
+
+
+@each_provider
+def test_the_largest_alert_fits_with_its_link(write: Write, limit_bytes: int) -> None:
+    """Every field at its bound, in letters of four bytes."""
+    wide = "\U0001f600"
+    alert = ALERT.model_copy(update={"source": wide * LINE_CHARS, "affected_systems": (wide * LINE_CHARS,) * 64})
+    links = AnswerLinks("https://notify.example.com/" + "p" * 470, SECRET)
+    what = attempt(
+        title=f"Critical alert: {wide * IDENTIFIER_CHARS}", message=wide * 9000, category=wide * WORD_CHARS,
+        alert=alert, notification_id=new_notification_id(), data={"k": "v" * 5000},
+    )  # fmt: skip
+    delivery = what.delivery.model_copy(update={"recipient": wide * IDENTIFIER_CHARS})
+    shown, size_bytes = write(replace(what, delivery=delivery), links)
+    assert size_bytes <= limit_bytes
+    assert "answer_url" in shown
+
+
+def test_an_app_finds_the_category_of_an_alert_that_it_can_answer() -> None:
+    what = attempt(alert=ALERT, notification_id=new_notification_id())
+    assert payload.apns(what, NOW, LINKS).message["aps"]["category"] == payload.APNS_ALERT_CATEGORY
+    assert "category" not in payload.apns(what, NOW).message["aps"]
+    assert "category" not in payload.apns(attempt(), NOW, LINKS).message["aps"]

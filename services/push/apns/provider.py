@@ -36,6 +36,7 @@ from shared.core.errors import (
     TemporaryFailure,
 )
 from shared.core.model import AppEnvironment, Delivery, MobileToken, Platform
+from shared.delivery.answer_links import AnswerLinks
 from shared.delivery.attempt import Attempt, Receipt
 from shared.delivery.verdicts import Table, failure, look_up, retry_after
 from shared.runtime.providers import Parts, ProviderKind
@@ -103,6 +104,7 @@ def apns_providers(apns: ApnsSettings, parts: Parts[PushSettings]) -> tuple["Apn
             urls=apns.urls,
             tls=credentials.load_apns_tls(apns.push_apns_ca_file),
             clock=parts.clock,
+            links=parts.settings.answer_links,
         ),
     )
 
@@ -122,8 +124,10 @@ class ApnsProvider:
         urls: Mapping[AppEnvironment, str],
         tls: ssl.SSLContext,
         clock: Clock,
+        links: AnswerLinks | None = None,
     ) -> None:
         self._clock = clock
+        self._links = links
         token = ProviderToken(key, key_id, team_id, self._clock)
         self._pools = {
             url: ApnsPool(host=URL(url).host or "", port=URL(url).port or 443, tls=tls, topic=topic, token=token)
@@ -141,7 +145,7 @@ class ApnsProvider:
         if not isinstance(address, MobileToken) or not _DEVICE_TOKEN.fullmatch(address.token):
             raise PermanentFailure(Reason.REJECTED, "not a device token")
         now = self._clock.now()
-        push = payload.apns(attempt, now)
+        push = payload.apns(attempt, now, self._links)
         request = NotificationRequest(
             device_token=address.token,
             message=push.message,

@@ -31,6 +31,7 @@ from shared.core.errors import (
     TemporaryFailure,
 )
 from shared.core.model import Delivery, MobileToken, Platform
+from shared.delivery.answer_links import AnswerLinks
 from shared.delivery.attempt import Attempt, Receipt
 from shared.delivery.http_attempt import Answer, new_session, post
 from shared.delivery.retry import RETRY_AFTER_MAX
@@ -86,7 +87,12 @@ def fcm_providers(fcm: FcmSettings, parts: Parts[PushSettings]) -> tuple["FcmPro
     """Build the one provider of a Firebase project."""
     account = credentials.load_service_account(fcm.push_fcm_credentials_file)
     pace = Pace(fcm.push_fcm_per_second)
-    return (FcmProvider(account, fcm.push_fcm_url, parts.settings.push_concurrency, pace, parts.clock),)
+    settings = parts.settings
+    return (
+        FcmProvider(
+            account, fcm.push_fcm_url, settings.push_concurrency, pace, parts.clock, links=settings.answer_links
+        ),
+    )
 
 
 class FcmProvider:
@@ -94,8 +100,18 @@ class FcmProvider:
 
     name = "fcm"
 
-    def __init__(self, credentials: Credentials, url: str, concurrency: int, pace: Pace, clock: Clock) -> None:
+    def __init__(
+        self,
+        credentials: Credentials,
+        url: str,
+        concurrency: int,
+        pace: Pace,
+        clock: Clock,
+        *,
+        links: AnswerLinks | None = None,
+    ) -> None:
         self._clock = clock
+        self._links = links
         self._pace = pace
         self._tokens = AccessToken(credentials, self._clock)
         self._url = URL(url) / "v1/projects" / str(credentials.project_id) / "messages:send"
@@ -113,7 +129,7 @@ class FcmProvider:
         if held := self._pace.held:
             raise TemporaryFailure(Reason.RATE_LIMITED, "held back after a 429", retry_after=held)
         now = self._clock.now()
-        message = payload.fcm(attempt, address.token, now)
+        message = payload.fcm(attempt, address.token, now, self._links)
         await self._wait_for_turn(attempt, now)
         with attempt.handover.waiting(Reason.TIMEOUT, "an access token"):
             access_token = await self._tokens.get()

@@ -32,6 +32,7 @@ from shared.core.errors import (
 )
 from shared.core.model import Delivery, WebSubscription
 from shared.delivery import http_attempt
+from shared.delivery.answer_links import AnswerLinks
 from shared.delivery.attempt import Attempt, Receipt
 from shared.delivery.http_attempt import Answer, new_session, post
 from shared.delivery.verdicts import Table, failure, look_up, retry_after
@@ -80,8 +81,13 @@ class WebPushSettings(ProviderSettings):
 def web_push_providers(web: WebPushSettings, parts: Parts[PushSettings]) -> tuple["WebPushProvider", ...]:
     """Build the one provider of all browsers."""
     vapid = credentials.load_vapid(web.push_webpush_vapid_key_file, web.push_webpush_subject)
-    concurrency = parts.settings.push_concurrency
-    return (WebPushProvider(vapid, web.push_webpush_subject, web.allowed_hosts, concurrency, parts.clock),)
+    settings = parts.settings
+    return (
+        WebPushProvider(
+            vapid, web.push_webpush_subject, web.allowed_hosts, settings.push_concurrency, parts.clock,
+            links=settings.answer_links,
+        ),
+    )  # fmt: skip
 
 
 class WebPushProvider:
@@ -90,8 +96,16 @@ class WebPushProvider:
     name = "webpush"
 
     def __init__(
-        self, vapid: Vapid02, subject: str, allowed_hosts: AllowedHosts, concurrency: int, clock: Clock
+        self,
+        vapid: Vapid02,
+        subject: str,
+        allowed_hosts: AllowedHosts,
+        concurrency: int,
+        clock: Clock,
+        *,
+        links: AnswerLinks | None = None,
     ) -> None:
+        self._links = links
         self._vapid = vapid
         self._subject = subject
         self._allowed_hosts = allowed_hosts
@@ -113,7 +127,7 @@ class WebPushProvider:
             raise PermanentFailure(Reason.REJECTED, "not a subscription")
         url = endpoint(address.endpoint, self._allowed_hosts)
         now = self._clock.now()
-        push = payload.web(attempt, now)
+        push = payload.web(attempt, now, self._links)
         headers = {
             "Content-Encoding": "aes128gcm",
             "Content-Type": "application/octet-stream",

@@ -1,6 +1,7 @@
 // @ts-check
 /**
- * The service worker: shows what is pushed, removes what was recalled, and brings the person to it on a click.
+ * The service worker: shows what is pushed, removes what was recalled, and brings the person to it on a click. A
+ * critical alert has a button that acknowledges it without any page.
  *
  * A classic script, so that a worker of your own can have it with `importScripts`. The page that a click opens is the
  * worker's scope, or what the `open` parameter of its address says: `carillon-sw.js?open=/inbox`. A `url` in the
@@ -12,6 +13,10 @@
   const ICON = "icon.svg";
   /** For a push that cannot be read: browsers take the permission from those that show nothing. */
   const UNREADABLE = { title: "New notification" };
+  const FAILED = "Not acknowledged. Try again, or open the inbox.";
+  /** Browsers end a worker that takes much longer. */
+  const ANSWER_MS = 15_000;
+  const ACKNOWLEDGE = { action: "acknowledge", title: "Acknowledge" };
 
   /**
    * What the server pushes.
@@ -22,29 +27,88 @@
    * @property {string} [tag] The same for a repeated push, which then replaces the first on the screen.
    * @property {string} [carillon_id] The notification's id in the inbox.
    * @property {string} [priority]
+   * @property {string} [answer_url] A POST to it acknowledges the alert in the name of the person it was pushed to.
    * @property {boolean} [recalled] The notification with this tag was taken back.
    * @property {Record<string, unknown>} [data]
    */
 
+  /**
+   * What a notification on the screen carries.
+   *
+   * @typedef {{id?: string | null, data?: Record<string, unknown>, answer_url?: string}} Shown
+   */
+
   worker.addEventListener("push", (event) => {
-    const { title, body = "", tag = "", carillon_id = null, priority, data = {}, recalled } = read(event.data);
+    const push = read(event.data);
+    const { title, tag = "", carillon_id = null, data = {}, recalled } = push;
     if (recalled) return event.waitUntil(remove(String(title), String(tag)));
     event.waitUntil(
-      worker.registration.showNotification(String(title), {
-        body: String(body),
+      show(String(title), {
+        body: String(push.body ?? ""),
         tag: String(tag),
-        icon: new URL(ICON, worker.location.href).href,
-        requireInteraction: priority === "critical",
-        silent: priority === "low",
-        data: { id: carillon_id, data },
+        requireInteraction: push.priority === "critical",
+        silent: push.priority === "low",
+        data: { id: carillon_id, data, ...(push.answer_url && { answer_url: String(push.answer_url) }) },
       }),
     );
   });
 
   worker.addEventListener("notificationclick", (event) => {
     event.notification.close();
-    event.waitUntil(open(event.notification.data ?? {}));
+    const answers = event.action === ACKNOWLEDGE.action;
+    event.waitUntil(answers ? acknowledge(event.notification) : open(event.notification.data ?? {}));
   });
+
+  /**
+   * @param {string} title
+   * @param {NotificationOptions & {data: Shown}} options
+   */
+  function show(title, options) {
+    const actions = options.data.answer_url ? [ACKNOWLEDGE] : [];
+    const icon = new URL(ICON, worker.location.href).href;
+    // The platform's types leave out `actions`, because not every browser has them.
+    const all = /** @type {NotificationOptions} */ ({ icon, actions, ...options });
+    return worker.registration.showNotification(title, all);
+  }
+
+  /**
+   * Acknowledges an alert, and shows in its place what came of it: the person has seen no page.
+   *
+   * @param {Notification} notification
+   */
+  async function acknowledge({ title, body, tag, data }) {
+    const { answer_url, ...rest } = data;
+    try {
+      await show(title, { body: outcome(await answered(answer_url)), tag, silent: true, data: rest });
+    } catch {
+      const failed = body.startsWith(FAILED) ? body : `${FAILED}\n${body}`;
+      await show(title, { body: failed, tag, requireInteraction: true, data });
+    }
+  }
+
+  /**
+   * @param {string} url
+   * @returns {Promise<{state?: string, acknowledged_by?: string}>}
+   */
+  async function answered(url) {
+    const answer = await fetch(url, {
+      method: "POST",
+      headers: { Accept: "application/json" },
+      // The link alone decides. No cookie and no referrer leave with it.
+      credentials: "omit",
+      referrerPolicy: "no-referrer",
+      signal: AbortSignal.timeout(ANSWER_MS),
+    });
+    if (!answer.ok) throw new Error(String(answer.status));
+    return answer.json();
+  }
+
+  /** @param {{state?: string, acknowledged_by?: string}} answer */
+  function outcome({ state, acknowledged_by }) {
+    if (state === "open") throw new Error("it is still open");
+    if (state === "acknowledged") return `Acknowledged by ${acknowledged_by ?? "somebody"}.`;
+    return state === "resolved" ? "Resolved." : "Withdrawn.";
+  }
 
   /**
    * @param {PushMessageData | null} data
@@ -74,7 +138,7 @@
     for (const notification of shown) notification.close();
   }
 
-  /** @param {{id?: string | null, data?: Record<string, unknown>}} notification */
+  /** @param {Shown} notification */
   async function open({ id = null, data = {} }) {
     const home = new URL(new URL(worker.location.href).searchParams.get("open") ?? "", worker.registration.scope);
     const wanted = own(data?.url);
