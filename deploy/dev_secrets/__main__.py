@@ -52,6 +52,9 @@ def dev_secrets(environment: Mapping[str, str]) -> Secrets:
     for service, accounts in PROVIDERS.items():
         found[f"{service}-secrets"] |= {name: environment.get(name) or stand_in for name, stand_in in accounts.items()}
     found["realtime-secrets"]["REALTIME_JWT_SECRET"] = new_password() + new_password()
+    link_secret = new_password() + new_password()
+    for service in ("email", "push", "realtime"):
+        found[f"{service}-secrets"]["REALTIME_LINK_SECRET"] = link_secret
     with tempfile.TemporaryDirectory() as folder:
         made = prepare(Path(folder))
         found["push-secrets"]["vapid.pem"] = made.vapid_key_file.read_text()

@@ -318,7 +318,7 @@ class AnswerLinkSettings(CommonSettings):
     answer_link_prefixes: ClassVar[tuple[str, ...]] = ("REALTIME_LINK_", "REALTIME_PUBLIC_")
 
     realtime_link_secret: Annotated[SecretStr | None, AfterValidator(long_enough)] = Field(
-        None, description="signs links in mail, push and calendars; the same for realtime, email and push"
+        None, description="signs links in mail, push and calendars"
     )
     realtime_public_url: Annotated[str | None, AfterValidator(_public_url)] = Field(
         None, description="where people reach the realtime service: https://…"

@@ -493,6 +493,19 @@ def _routes(node: Realtime) -> Any:
 # The page.
 
 
+async def test_the_service_worker_may_call_the_links_of_alerts_and_nothing_else_may(
+    store: EmptyStore, broker: LocalServer, topic_prefix: str
+) -> None:
+    links = {**LINKS, "realtime_public_url": "https://notify.example.com/live"}
+    async with realtime_node(store.url, broker.url, topic_prefix, **links) as node:
+        policies = {}
+        for name in ("carillon-sw.js", "carillon.js"):
+            async with node.client.get(f"{node.url}/{name}") as answer:
+                policies[name] = answer.headers["Content-Security-Policy"]
+    assert " https://notify.example.com; base-uri" in policies["carillon-sw.js"]
+    assert "notify.example.com" not in policies["carillon.js"]
+
+
 async def test_page_for_trying_out_is_there_only_where_it_was_asked_for(
     store: EmptyStore, broker: LocalServer, topic_prefix: str
 ) -> None:

@@ -55,6 +55,7 @@ def secret_values(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "SMS_TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
         "SMS_TWILIO_AUTH_TOKEN": "token",
         "REALTIME_JWT_SECRET": "s" * 32,
+        "REALTIME_LINK_SECRET": "l" * 32,
     }
     for name, text in texts.items():
         (folder / name).write_text(text)

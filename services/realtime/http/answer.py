@@ -105,7 +105,7 @@ class AnswerPage:
             facts.append(("Acknowledged", f"by {who}, {_time(alert.acknowledged_at, now, alert.timezone)}"))
         if alert.resolved_at is not None:
             facts.append(("Resolved", _time(alert.resolved_at, now, alert.timezone)))
-        listed = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts)
+        listed = "".join(f'<dt>{name}</dt><dd dir="auto">{value}</dd>' for name, value in facts)
         return page(
             content.title,
             paragraph(content.message, "said"),

@@ -22,6 +22,8 @@ _STYLE = (
     ".state{font-weight:600}"
     "button{display:block;width:100%;min-height:64px;margin:24px 0;padding:12px 20px;border:0;border-radius:12px;"
     "font:inherit;font-size:1.15em;font-weight:600;color:#fff;background:#1d4ed8;cursor:pointer}"
+    # However long the text is, the button stays in sight.
+    ".urgent{position:sticky;bottom:0;padding:1px 0;background:Canvas}"
     ".urgent button{background:#b91c1c}"
     "button:focus-visible{outline:3px solid currentColor;outline-offset:3px}"
 )
@@ -39,7 +41,8 @@ def button(label: str, *, urgent: bool = False) -> str:
 
 def paragraph(text: str, kind: str = "") -> str:
     """Write a paragraph; ``kind`` is a class of the style."""
-    return f'<p class="{kind}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>"
+    of_kind = f' class="{kind}"' if kind else ""
+    return f'<p dir="auto"{of_kind}>{escape(text)}</p>'
 
 
 def page(title: str, *parts: str, status: int = 200) -> web.Response:
@@ -53,7 +56,7 @@ def page(title: str, *parts: str, status: int = 200) -> web.Response:
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="robots" content="noindex">\n'
         f'<meta name="viewport" content="width=device-width"><title>{escape(title)}</title>\n'
         f"<style>{_STYLE}</style></head>\n"
-        f"<body><main><h1>{escape(title)}</h1>{''.join(parts)}</main></body></html>\n"
+        f'<body><main><h1 dir="auto">{escape(title)}</h1>{"".join(parts)}</main></body></html>\n'
     )
     headers = {"Content-Security-Policy": _POLICY}
     return web.Response(text=body, status=status, content_type="text/html", charset="utf-8", headers=headers)
