@@ -68,8 +68,8 @@ class AnswerPage:
         try:
             alert = await self._alert(link)
             if alert is not None and alert.is_open:
-                await self._answering.acknowledge(link.alert_id, link.user_id, way=link.way)
-                alert = await self._alert(link)
+                answered = await self._answering.acknowledge(link.alert_id, link.user_id, way=link.way)
+                alert = await self._alert(link) if answered else None
         except StoreUnavailable:
             return _later()
         if alert is None:

@@ -23,8 +23,8 @@ _STYLE = (
     "button{display:block;width:100%;min-height:64px;margin:24px 0;padding:12px 20px;border:0;border-radius:12px;"
     "font:inherit;font-size:1.15em;font-weight:600;color:#fff;background:#1d4ed8;cursor:pointer}"
     # However long the text is, the button stays in sight.
-    ".urgent{position:sticky;bottom:0;padding:1px 0;background:Canvas}"
-    ".urgent button{background:#b91c1c}"
+    ".urgent{position:sticky;bottom:0;padding:16px 0;background:Canvas}"
+    ".urgent button{margin:0;background:#b91c1c}"
     "button:focus-visible{outline:3px solid currentColor;outline-offset:3px}"
 )
 _URGENT = ' class="urgent"'
