@@ -24,10 +24,10 @@ from services.email.sender import Sender
 from services.email.unsubscribe import Unsubscribe
 from shared.core.clock import from_epoch_ms
 from shared.core.errors import PermanentFailure, Reason
+from shared.core.incidents import Way
 from shared.core.model import Content, EmailAddress, Priority
 from shared.delivery.answer_links import AnswerLinks
 from shared.delivery.attempt import Attempt
-from shared.directory.answer_link import Way
 from shared.directory.suppression import must_arrive
 
 # C0, DEL and C1, and the two separators that str.splitlines knows beside them.
@@ -102,7 +102,7 @@ def render(
         # Without a category there is nothing to unsubscribe from, and from a required one nobody can.
         fields |= unsubscribe.fields(address.email, content.category)
     try:
-        link = answer_links.of(attempt, Way.MAIL, now) if answer_links is not None else None
+        link = answer_links.of(attempt, Way.MAIL_LINK, now) if answer_links is not None else None
         said = (content, delivery.priority, from_epoch_ms(attempt.notification.accepted_ms), link)
         raw = alternatives(fields, plain(*said), content.html_body or letter(*said))
     except UnicodeEncodeError:

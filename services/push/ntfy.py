@@ -29,12 +29,12 @@ from shared.core.errors import (
     Reason,
     TemporaryFailure,
 )
+from shared.core.incidents import Way
 from shared.core.model import Delivery, MobileToken, Platform, Priority
 from shared.delivery.answer_links import AnswerLinks
 from shared.delivery.attempt import Attempt, Receipt
 from shared.delivery.http_attempt import Answer, new_session, post
 from shared.delivery.verdicts import Table, failure, look_up, retry_after
-from shared.directory.answer_link import Way
 from shared.runtime.providers import Parts, ProviderKind
 from shared.runtime.settings import ProviderSettings, base_url
 

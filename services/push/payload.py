@@ -24,10 +24,10 @@ from typing import Any
 
 from shared.core.clock import from_epoch_ms
 from shared.core.errors import PermanentFailure, Reason
+from shared.core.incidents import Way
 from shared.core.model import Priority
 from shared.delivery.answer_links import AnswerLinks
 from shared.delivery.attempt import Attempt
-from shared.directory.answer_link import Way
 
 # developer.apple.com, "Generating a remote notification": 4 KB (4,096 bytes) for regular remote notifications.
 APNS_LIMIT_BYTES = 4096

@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from shared.core.incidents import Way
 from shared.delivery.attempt import Attempt
-from shared.directory.answer_link import LIFETIME, PATH, AnswerLink, Way, token
+from shared.directory.answer_link import LIFETIME, PATH, AnswerLink, token
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,11 @@ import hmac
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from uuid import UUID
 
 from shared.core.clock import from_epoch_ms
 from shared.core.fields import IDENTIFIER_CHARS
+from shared.core.incidents import Way
 
 # A key that was derived for one purpose opens nothing else.
 _PURPOSE = b"carillon answer v1\0"
@@ -50,14 +50,8 @@ _TOKEN = re.compile(
 )
 
 
-class Way(StrEnum):
-    """What the link was sent in; the words with which an alert's timeline says so."""
-
-    MAIL = "mail link"
-    PUSH = "push"
-
-
-_NUMBERS = {Way.MAIL: 1, Way.PUSH: 2}
+# What a link was sent in.
+_NUMBERS = {Way.MAIL_LINK: 1, Way.PUSH: 2}
 _WAYS = {number: way for way, number in _NUMBERS.items()}
 
 

@@ -17,7 +17,8 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from carillon.local.stack import Stack
-from shared.directory.answer_link import AnswerLink, Way, read_token, token
+from shared.core.incidents import Way
+from shared.directory.answer_link import AnswerLink, read_token, token
 from shared.ledger.ledger import AlertState
 from shared.ledger.reader import Trace, TracedRecord
 from shared.store.keys import Keys, new_notification_id
@@ -188,7 +189,7 @@ async def test_a_withdrawn_alert_is_not_taken(system: System, trace: Trace) -> N
 async def test_forged_expired_and_other_peoples_links_all_get_the_same_page(system: System, trace: Trace) -> None:
     alert = await alarm(system, trace)
     about = alert.about
-    assert (about.alert_id, about.user_id, about.way) == (alert.alert_id, alert.user_id, Way.MAIL)
+    assert (about.alert_id, about.user_id, about.way) == (alert.alert_id, alert.user_id, Way.MAIL_LINK)
     nobody = await person(system)
     refused = [
         alert.link[:-1],

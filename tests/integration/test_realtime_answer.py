@@ -9,8 +9,9 @@ import pytest
 
 from carillon.local.ports import free_port
 from carillon.local.servers import LocalServer, local_store
+from shared.core.incidents import Way
 from shared.core.model import AlertDetails, Channel, Delivery, Priority, UserInbox
-from shared.directory.answer_link import AnswerLink, Way, token
+from shared.directory.answer_link import AnswerLink, token
 from shared.ledger.ledger import AlertState, NewRecord, NewRow
 from tests.conftest import EmptyStore
 from tests.realtime import ALERT, Realtime, notification, realtime_node

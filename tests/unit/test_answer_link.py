@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.core.fields import IDENTIFIER_CHARS
-from shared.directory.answer_link import AnswerLink, Way, read_token, token
+from shared.core.incidents import Way
+from shared.directory.answer_link import AnswerLink, read_token, token
 from shared.directory.suppression import digest
 from shared.directory.unsubscribe import token as unsubscribe_token
 from shared.store.keys import new_notification_id
@@ -19,7 +20,7 @@ from shared.store.keys import new_notification_id
 SECRET = "a secret of at least thirty-two bytes"
 NOW = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 ALERT_ID = "019b8d3c-1f2a-7a0b-9c3d-0123456789ab"
-LINK = AnswerLink(ALERT_ID, "alice", Way.MAIL, NOW + timedelta(days=7))
+LINK = AnswerLink(ALERT_ID, "alice", Way.MAIL_LINK, NOW + timedelta(days=7))
 GOOD = token(SECRET, LINK)
 LETTERS = ascii_letters + digits + "-_"
 
@@ -28,7 +29,7 @@ links = st.builds(
     AnswerLink,
     st.builds(new_notification_id),
     user_ids,
-    st.sampled_from(Way),
+    st.sampled_from([Way.MAIL_LINK, Way.PUSH]),
     st.integers(1, 10**9).map(lambda s: NOW + timedelta(seconds=s)),
 )
 

@@ -17,6 +17,7 @@ from services.email.sender import Sender
 from services.email.unsubscribe import Unsubscribe
 from shared.core.clock import epoch_ms
 from shared.core.errors import PermanentFailure, Reason
+from shared.core.incidents import Way
 from shared.core.model import (
     AlertDetails,
     Channel,
@@ -28,7 +29,7 @@ from shared.core.model import (
 )
 from shared.delivery.answer_links import AnswerLinks
 from shared.delivery.attempt import Attempt
-from shared.directory.answer_link import LIFETIME, AnswerLink, Way
+from shared.directory.answer_link import LIFETIME, AnswerLink
 from shared.directory.answer_link import read_token as read_answer
 from shared.directory.suppression import digest
 from shared.directory.unsubscribe import Unsubscribed, read_token
@@ -328,7 +329,7 @@ def test_a_critical_alerts_mail_has_one_link_of_its_reader_in_both_parts() -> No
     assert re.findall('<a href="([^"]+)"', html) == [link]
     address, _, answer = link.partition("?token=")
     assert address == "https://notify.example.com/live/v1/answer"
-    assert read_answer(SECRET, answer, NOW) == AnswerLink(ID, "user123", Way.MAIL, NOW + LIFETIME)
+    assert read_answer(SECRET, answer, NOW) == AnswerLink(ID, "user123", Way.MAIL_LINK, NOW + LIFETIME)
 
 
 @pytest.mark.parametrize(

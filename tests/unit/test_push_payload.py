@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from services.push import payload
 from shared.core.errors import PermanentFailure, Reason
 from shared.core.fields import IDENTIFIER_CHARS, LINE_CHARS, WORD_CHARS
+from shared.core.incidents import Way
 from shared.core.model import AlertDetails, Content, Priority
 from shared.delivery.answer_links import AnswerLinks
 from shared.delivery.attempt import Attempt
-from shared.directory.answer_link import LIFETIME, AnswerLink, Way, read_token
+from shared.directory.answer_link import LIFETIME, AnswerLink, read_token
 from shared.store.keys import new_notification_id
 from tests.push import What, ios, make_attempt
 

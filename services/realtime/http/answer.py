@@ -36,9 +36,7 @@ class AnswerPage:
         rates: how often one person's links may ask.
     """
 
-    def __init__(
-        self, secret: str, alerts: ToldAlerts, answering: Answering, rates: Rates, clock: Clock
-    ) -> None:
+    def __init__(self, secret: str, alerts: ToldAlerts, answering: Answering, rates: Rates, clock: Clock) -> None:
         self._secret = secret
         self._alerts = alerts
         self._answering = answering
