@@ -67,7 +67,7 @@ SMALLEST: dict[Kind, tuple[dict[str, str], dict[str, Any]]] = {
     Kind.DIRECTORY_PUBLISHER: ({"publisher": "shop"}, {}),
     Kind.DIRECTORY_CATEGORY: ({"category": "comments"}, {}),
     Kind.DIRECTORY_TENANT: ({"tenant": "acme"}, {}),
-    Kind.ALERT_SNOOZE: ({"alert_id": "a1"}, {"user_id": "user123", "for": "2h"}),
+    Kind.ALERT_SNOOZE: ({"alert_id": "a1"}, {"user_id": "user123", "until": 2_000_000_000}),
     Kind.ALERT_REASSIGN: ({"alert_id": "a1"}, {"user_id": "user123", "to": "user:user456"}),
     Kind.DIRECTORY_POLICY: ({"policy": "database"}, {"levels": [{"notify": ["oncall"]}]}),
     Kind.DIRECTORY_SUPPRESS: ({"channel": "email"}, {"address": "user@example.com", "reason": "bounce"}),
@@ -484,8 +484,8 @@ PROBLEMS: list[tuple[Kind, dict[str, Any], str, str]] = [
     (Kind.DIRECTORY_TENANT, {"brand": {"colour": "blue"}}, "brand.colour", "must be a colour such as #0a7cff"),
     (Kind.DIRECTORY_TENANT, {"brand": {"logo_url": "http://a.example"}}, "brand.logo_url", "must be an https URL"),
     (Kind.DIRECTORY_TENANT, {"categories": {"news": {"title": ""}}}, "categories.news.title", "must not be empty"),
-    (Kind.ALERT_SNOOZE, {"for": None}, "until", "required, or for"),
-    (Kind.ALERT_SNOOZE, {"until": 2_000_000_000}, "until", "not together with for"),
+    (Kind.ALERT_SNOOZE, {"until": None}, "until", "required, or for"),
+    (Kind.ALERT_SNOOZE, {"for": "2h"}, "until", "not together with for"),
     (Kind.ALERT_REASSIGN, {"to": "everybody"}, "to", TARGET_WORDS),
     (Kind.DIRECTORY_POLICY, {"levels": []}, "levels", "must not be empty"),
     (Kind.DIRECTORY_POLICY, {"levels": [{"notify": ["group:"]}]}, "levels.0.notify.0", TARGET_WORDS),
@@ -736,7 +736,7 @@ MODELS: list[tuple[Kind, type[BaseModel]]] = [
 # Any string is good content, and names of fields within these are free or, when unknown, shown.
 FREE = {
     "message", "body", "html_body", "data", "services", "preferences", "quiet_hours", "throttle", "digest", "brand",
-    "categories",
+    "categories", "labels",
 }  # fmt: skip
 
 

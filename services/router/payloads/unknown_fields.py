@@ -4,7 +4,7 @@ Pure, and bounded in time and size for any payload. Names that a publisher made 
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
@@ -72,7 +72,7 @@ def unknown_fields(model: type[Payload], document: Mapping[str, Any], params: Ma
         params: the topic's levels, which win over fields of the same name.
     """
     found = [FieldProblem(name, DIFFERS) for name, value in params.items() if document.get(name, value) != value]
-    known = model.model_fields.keys()
+    known = _fields(model).keys()
     if document.keys() <= known:
         return found
     names = [name for name in document if name not in known]
@@ -91,7 +91,7 @@ def _unread(
     # What a publisher repeats is looked for once.
     meant = _meant_in(model, name[: NAME_CHARS + 1], tuple(params), tuple(sorted(document.keys() & _OURS)))
     # An object of another name: what stands in it belongs to the payload itself, as far as it is known there.
-    inside = [each for each in value if each in model.model_fields] if isinstance(value, Mapping) else []
+    inside = [each for each in value if each in _fields(model)] if isinstance(value, Mapping) else []
     if inside and meant not in OBJECTS:
         return [FieldProblem(f"{name}.{each}"[-FIELD_CHARS:], UNKNOWN, each) for each in inside]
     return [FieldProblem(name[:FIELD_CHARS], UNKNOWN, meant)]
@@ -105,7 +105,7 @@ def _of_topic(model: type[Payload], name: str) -> str | None:
 
 @lru_cache(maxsize=4096)
 def _meant_in(model: type[Payload], name: str, params: tuple[str, ...], said: tuple[str, ...]) -> str | None:
-    return _meant(name, [each for each in model.model_fields if each not in params], said)
+    return _meant(name, [each for each in _fields(model) if each not in params], said)
 
 
 def _meant(name: str, known: Collection[str], said: Collection[str] = ()) -> str | None:
@@ -134,6 +134,7 @@ def meant_at(model: type[BaseModel], location: tuple[int | str, ...]) -> str | N
     return _meant(name, known)
 
 
+@cache
 def _fields(model: type[BaseModel]) -> Mapping[str, Any]:
     """Return a model's fields as they are called in JSON."""
     return {field.alias or name: field.annotation for name, field in model.model_fields.items()}
