@@ -200,7 +200,7 @@ def said_on(kind: Kind, params: dict[str, str]) -> set[str]:
     if not issubclass(model, BaseModel):
         # A change of a person.
         return set(Person.model_fields) - params.keys()
-    names = set(model.model_fields) - params.keys()
+    names = {field.alias or name for name, field in model.model_fields.items()} - params.keys()
     if model is EmailBatch:
         names |= set(EmailBatch.inherited)
         return names - (set(Envelope.model_fields) - set(EmailBatch.inherited))

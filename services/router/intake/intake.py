@@ -665,12 +665,12 @@ def _record(taken: Taken, draft: Draft, rows: list[NewRow], way: Way) -> NewReco
         dedup_key=draft.dedup_key,
         alert=AlertState.OPEN if draft.alert_type is not None else None,
         is_incident=draft.is_incident,
-        says=_first_lines(draft, rows, way) if draft.is_incident else (),
+        says=first_lines(draft, rows, way) if draft.is_incident else (),
         share=taken.record.share,
     )
 
 
-def _first_lines(draft: Draft, rows: Sequence[NewRow], way: Way) -> list[str]:
+def first_lines(draft: Draft, rows: Sequence[NewRow], way: Way) -> list[str]:
     """Write how an incident begins: who has opened it, and who is told at once."""
     opened = line(Happened.OPENED, by=draft.notification.publisher or PLAIN_PUBLISHER, way=way)
     is_later = any(isinstance(new.row, Task) and isinstance(new.row.what, Plan) for new in rows)

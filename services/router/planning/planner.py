@@ -330,7 +330,7 @@ class Planner:
         if not rows:
             rows = [nobody(notification, expires_ms)]
             # There is nobody to wait for.
-            due_ms = min(due_ms, step_ms) if later else due_ms
+            due_ms = min(due_ms, max(known.now_ms, escalation_.since_ms)) if later else due_ms
         if due_ms < deadline_ms:
             task = Task(
                 key=following.key,
