@@ -63,6 +63,8 @@ _QUOTED_PART = re.compile(
     re.VERBOSE,
 )
 _LETTERS = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "\\": "\\", '"': '"'}
+# An expression without these is a list of texts, such as critical|warning: a look-up takes a tenth of RE2's time.
+_SPECIAL = re.compile(r"[\\.^$*+?()\[\]{}]")
 _NAME_TO_QUOTE = re.compile(rf"[{_RESERVED}]|[\x00-\x1f\x7f-\x9f]")
 # What would break a line of a log or a terminal is written as an escape, beside what must be.
 _TO_ESCAPE = re.compile('[\\\\"\x00-\x1f\x7f-\x9f\u2028\u2029]')
@@ -92,13 +94,17 @@ class Matcher:
     name: str
     op: Operator
     value: str
+    _texts: frozenset[str] = field(init=False, repr=False, compare=False)
     _expression: _Expression | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_name(self.name)
         _check("value", self.value, VALUE_CHARS)
-        compiled = _compiled(self.value) if self.op in {"=~", "!~"} else None
-        object.__setattr__(self, "_expression", compiled)
+        is_expression = self.op in {"=~", "!~"}
+        is_special = is_expression and _SPECIAL.search(self.value) is not None
+        texts = self.value.split("|") if is_expression else [self.value]
+        object.__setattr__(self, "_texts", frozenset(texts))
+        object.__setattr__(self, "_expression", _compiled(self.value) if is_special else None)
 
     @property
     def is_positive(self) -> bool:
@@ -118,7 +124,7 @@ class Matcher:
     def _fits_any(self, values: tuple[str, ...]) -> bool:
         expression = self._expression
         if expression is None:
-            return self.value in values
+            return not self._texts.isdisjoint(values)
         return any(expression.fullmatch(value.encode(errors="replace")) is not None for value in values)
 
     def __str__(self) -> str:
@@ -134,7 +140,11 @@ def values_of(labels: Labels, name: str) -> tuple[str, ...]:
 
 def all_match(matchers: Iterable[Matcher], labels: Labels) -> bool:
     """Whether every one holds for an alert."""
-    return all(matcher.matches(labels) for matcher in matchers)
+    # A loop, because a generator takes as long as what it does here.
+    for matcher in matchers:  # noqa: SIM110
+        if not matcher.matches(labels):
+            return False
+    return True
 
 
 def read_matcher(text: str) -> Matcher:

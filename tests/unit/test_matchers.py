@@ -155,6 +155,13 @@ def test_a_list_has_a_bound() -> None:
         read_matchers(" " * (LIST_CHARS + 1))
 
 
+@pytest.mark.timeout(5)
+def test_a_list_is_not_read_beyond_its_bound() -> None:
+    """These are 6,000 expressions of a millisecond each."""
+    with pytest.raises(MatcherError, match=f"^must be at most {MATCHERS} matchers$"):
+        read_matchers(",".join(f'a=~".{{1000}}{number}"' for number in range(6_000)))
+
+
 @pytest.mark.parametrize("expression", [r"(?:\pL{1,1000}){1,1000}", r"(?i)\pL{900}", "((a{1,100}){1,100}){1,100}"])
 def test_an_expression_that_would_take_much_memory_is_refused(expression: str) -> None:
     with pytest.raises(MatcherError, match=r"^not a regular expression of RE2: (pattern too large|invalid repetition)"):

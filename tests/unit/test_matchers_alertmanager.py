@@ -171,6 +171,9 @@ FITS: list[tuple[Operator, str, str, bool]] = [
     ("=~", "a$", "a\n", False),
     ("=~", "a", "a\n", False),
     ("=~", "(?i)crit.*", "CRITICAL", True),
+    ("=~", r"\d", "5", True),
+    ("=~", "a|", "", True),
+    ("!~", "critical|warning", "warning", False),
     ("=~", "é.", "é🙂", True),
     # A missing label is the empty text.
     ("=", "", "", True),

@@ -173,7 +173,10 @@ def test_a_source_inhibits_what_is_on_its_own_systems_alone(
 values = st.lists(st.sampled_from(["", "1", "2"]), max_size=2).map(tuple)
 label_sets = st.dictionaries(st.sampled_from("abc"), values, max_size=3)
 matcher_lists = st.lists(
-    st.builds("{}{}{}".format, st.sampled_from("abc"), st.sampled_from(["=", "!=", "=~", "!~"]), st.sampled_from("12")),
+    st.builds(
+        "{}{}{}".format,
+        st.sampled_from("abc"), st.sampled_from(["=", "!=", "=~", "!~"]), st.sampled_from(["1", "2", "1|2", ".", '""']),
+    ),
     min_size=1, max_size=2,
 )  # fmt: skip
 rule_sets = st.dictionaries(
@@ -203,11 +206,13 @@ def _asked_one_by_one(
     return None
 
 
-@given(label_sets, rule_sets, incident_lists)
-def test_the_index_finds_what_asking_each_incident_finds(
-    target: Labels, rules: dict[str, Inhibition], open_ones: list[OpenIncident]
+@given(st.lists(label_sets, max_size=4), rule_sets, incident_lists)
+def test_the_index_finds_for_one_alert_after_another_what_asking_each_incident_finds(
+    targets: list[Labels], rules: dict[str, Inhibition], open_ones: list[OpenIncident]
 ) -> None:
-    assert inhibited_by(target, rules, OpenIncidents.of(open_ones)) == _asked_one_by_one(target, rules, open_ones)
+    incidents = OpenIncidents.of(open_ones)
+    for target in targets:
+        assert inhibited_by(target, rules, incidents) == _asked_one_by_one(target, rules, open_ones)
 
 
 @given(label_sets, rule_sets)

@@ -66,33 +66,66 @@ def silenced_by(labels: Labels, silences: Mapping[str, Silence], now: datetime) 
     return Silenced(silence_id, until)
 
 
-_ByValue: TypeAlias = Mapping[str, tuple[OpenIncident, ...]]
+Incidents: TypeAlias = tuple[OpenIncident, ...]
+_Place: TypeAlias = tuple[str, str]
+"""The name of a label, and a value."""
+_Texts: TypeAlias = tuple[str, ...]
+_Asked: TypeAlias = tuple[_Texts, _Texts | None, _Place | None]
+"""The matchers of a source, those of a target that it must not fit, and where to look."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenIncidents:
-    """Open incidents, found by the value of a label. What is built here serves any number of alerts.
+    """Open incidents, found by the value of a label. What is found for one alert serves the next ones, too.
 
     Attributes:
         told: those that may inhibit, the oldest first.
     """
 
-    told: tuple[OpenIncident, ...]
-    _by_label: dict[str, _ByValue] = field(default_factory=dict, init=False, repr=False, compare=False)
+    told: Incidents
+    _by_label: dict[str, Mapping[str, Incidents]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _sources: dict[_Asked, Incidents] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, incidents: Iterable[OpenIncident]) -> "OpenIncidents":
         """Take those that somebody was told about."""
         return cls(tuple(each for each in incidents if each.is_told))
 
-    def with_value(self, label: str, value: str) -> tuple[OpenIncident, ...]:
-        """Return those whose label has a value, in their order; a missing label has the empty one."""
+    def sources(self, rule: Inhibition, target: Labels) -> Incidents:
+        """Return the sources of a rule, in their order, among which each one that inhibits a target must be.
+
+        Whether the rule's ``equal`` holds for one of them is still to be asked.
+        """
+        places = [(name, value) for name in rule.equal for value in values_of(target, name)]
+        places += [(matcher.name, matcher.value) for matcher in rule.sources if matcher.op == "="]
+        place = min(places, key=lambda each: len(self._at(each)), default=None)
+        candidates = self._at(place)
+        if not candidates:
+            return ()
+        # What fits both sides is not inhibited by what does.
+        is_source_too = all_match(rule.sources, target)
+        asked = (rule.source, rule.target if is_source_too else None, place)
+        found = self._sources.get(asked)
+        if found is None:
+            found = tuple(
+                each
+                for each in candidates
+                if all_match(rule.sources, each.labels) and not (is_source_too and all_match(rule.targets, each.labels))
+            )
+            self._sources[asked] = found
+        return found
+
+    def _at(self, place: _Place | None) -> Incidents:
+        """Return those whose label has a value, which is the empty one where it is missing."""
+        if place is None:
+            return self.told
+        label, value = place
         by_value = self._by_label.get(label)
         if by_value is None:
             by_value = self._by_label[label] = self._sorted(label)
         return by_value.get(value, ())
 
-    def _sorted(self, label: str) -> _ByValue:
+    def _sorted(self, label: str) -> Mapping[str, Incidents]:
         found: dict[str, list[OpenIncident]] = {}
         for incident in self.told:
             for value in dict.fromkeys(values_of(incident.labels, label)):
@@ -103,35 +136,19 @@ class OpenIncidents:
 def inhibited_by(labels: Labels, rules: Mapping[str, Inhibition], incidents: OpenIncidents) -> Inhibited | None:
     """Return the rule and the open incident that keep an alert from telling, or None.
 
-    What fits both sides of a rule is not inhibited by another one that does; so nothing inhibits itself.
+    What fits both sides of a rule is not inhibited by what fits both, too; so nothing inhibits itself.
 
     Args:
         rules: by name; the first that applies is returned.
         incidents: the alert's own may be among them.
     """
     for name, rule in rules.items():
-        if all_match(rule.targets, labels):
-            source = _source(labels, rule, incidents)
-            if source is not None:
+        if not all_match(rule.targets, labels):
+            continue
+        for source in incidents.sources(rule, labels):
+            if _equal(labels, source.labels, rule.equal):
                 return Inhibited(name, source.incident_id)
     return None
-
-
-def _source(labels: Labels, rule: Inhibition, incidents: OpenIncidents) -> OpenIncident | None:
-    """Return the oldest incident that makes a rule's target needless to tell of."""
-    is_source_too = all_match(rule.sources, labels)
-    for incident in _candidates(labels, rule, incidents):
-        fits_both = is_source_too and all_match(rule.targets, incident.labels)
-        if not fits_both and _equal(labels, incident.labels, rule.equal) and all_match(rule.sources, incident.labels):
-            return incident
-    return None
-
-
-def _candidates(labels: Labels, rule: Inhibition, incidents: OpenIncidents) -> tuple[OpenIncident, ...]:
-    """Return the fewest incidents among which every source of the alert must be."""
-    wanted = [(name, value) for name in rule.equal for value in values_of(labels, name)]
-    wanted += [(matcher.name, matcher.value) for matcher in rule.sources if matcher.op == "="]
-    return min((incidents.with_value(*each) for each in wanted), key=len, default=incidents.told)
 
 
 def _equal(target: Labels, source: Labels, names: Iterable[str]) -> bool:
