@@ -27,6 +27,7 @@ from typing import Literal, NoReturn, Protocol, TypeAlias, get_args
 import re2
 
 from shared.core.errors import CarillonError
+from shared.core.fields import LINE_CHARS
 
 Labels: TypeAlias = Mapping[str, tuple[str, ...]]
 """An alert's labels by name, each with at least one value."""
@@ -35,10 +36,11 @@ Operator = Literal["=", "!=", "=~", "!~"]
 OPERATORS: tuple[Operator, ...] = get_args(Operator)
 
 MATCHERS = 32
-NAME_CHARS = 128
+# A label of an alert may be as long.
+NAME_CHARS = LINE_CHARS
 VALUE_CHARS = 256
 # The longest name and value still pass if each of their characters is written as an escape of ten (\U0001f642).
-TEXT_CHARS = 4_000
+TEXT_CHARS = 5_000
 LIST_CHARS = MATCHERS * (TEXT_CHARS + 2)
 # What an expression and the automaton that is built from it may take. The largest that fit are compiled in 2 ms.
 EXPRESSION_BYTES = 256 * 1024

@@ -106,7 +106,7 @@ def test_a_silence_needs_its_matchers_its_end_and_a_comment(field: str) -> None:
         ({"source": ["a=="]}, {"source.0": 'at character 3: expected a value; the empty one is ""'}),
         ({"target": ["a=b", "}"]}, {"target.1": "at character 1: expected a label's name"}),
         ({"equal": [""]}, {"equal.0": "String should have at least 1 character"}),
-        ({"equal": ["a" * (NAME_CHARS + 1)]}, {"equal.0": "String should have at most 128 characters"}),
+        ({"equal": ["a" * (NAME_CHARS + 1)]}, {"equal.0": "String should have at most 200 characters"}),
         ({"equals": []}, {"equals": "Extra inputs are not permitted"}),
     ],
 )
