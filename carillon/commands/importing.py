@@ -1,4 +1,4 @@
-"""``carillon directory import``: people, on-call entries, publishers, categories, tenants and policies from a file.
+"""``carillon directory import``: people, on-call entries, publishers, categories, tenants and rules from a file.
 
 Every line is published and answered on its own: what is wrong with one keeps no other from being imported, and
 importing a file again changes nothing. Of two lines for the same entry the later one holds.
@@ -31,6 +31,8 @@ _KINDS = {
     "category": Kind.DIRECTORY_CATEGORY,
     "tenant": Kind.DIRECTORY_TENANT,
     "policy": Kind.DIRECTORY_POLICY,
+    "silence": Kind.DIRECTORY_SILENCE,
+    "inhibition": Kind.DIRECTORY_INHIBITION,
 }
 # A record may say something under the name of another kind: to which tenant a publisher's notifications belong.
 _FIELDS_TOO = {"publisher": {"tenant"}, "category": {"policy"}, "oncall": {"policy"}}
@@ -110,7 +112,9 @@ def import_file(*, file: IO[bytes], timeout: timedelta, client_id: str | None, a
     asyncio.run(_import(settings, client_id, lines, result, timeout.total_seconds()))
     result.close_line()
     people, oncall, *others = result.imported.values()
-    named = dict(zip(("publishers", "categories", "tenants", "policies"), others, strict=True))
+    named = dict(
+        zip(("publishers", "categories", "tenants", "policies", "silences", "inhibitions"), others, strict=True)
+    )
     if as_json:
         failed = [{"line": number, **refusal.document()} for number, refusal in result.failed]
         failed.sort(key=lambda each: each["line"])
@@ -184,7 +188,8 @@ def _read(line: bytes) -> _Entry | None:
     names = [name for name in _KINDS if name in document]
     names = [name for name in names if not any(name in _FIELDS_TOO.get(other, ()) for other in names)]
     if len(names) != 1:
-        problem = "required, or oncall, publisher, category, tenant or policy, and only one of them"
+        *others, last = list(_KINDS)[1:]
+        problem = f"required, or {', '.join(others)} or {last}, and only one of them"
         raise _BadLine("invalid_payload", "One field is not valid.", "user_id", problem)
     (name,) = names
     whose = document[name]

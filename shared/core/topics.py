@@ -43,6 +43,8 @@ class Kind(StrEnum):
     DIRECTORY_CATEGORY = "directory_category"
     DIRECTORY_TENANT = "directory_tenant"
     DIRECTORY_POLICY = "directory_policy"
+    DIRECTORY_SILENCE = "directory_silence"
+    DIRECTORY_INHIBITION = "directory_inhibition"
 
 
 class Lane(StrEnum):
@@ -88,6 +90,8 @@ _PATTERNS: dict[Kind, str] = {
     Kind.DIRECTORY_CATEGORY: "directory/category/{category}",
     Kind.DIRECTORY_TENANT: "directory/tenant/{tenant}",
     Kind.DIRECTORY_POLICY: "directory/policy/{policy}",
+    Kind.DIRECTORY_SILENCE: "directory/silence/{silence}",
+    Kind.DIRECTORY_INHIBITION: "directory/inhibition/{inhibition}",
 }
 
 # Below these, a topic is read on a lane of its own.

@@ -11,8 +11,10 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from shared.directory.inhibitions import Inhibition
 from shared.directory.policies import EscalationPolicy
 from shared.directory.record import Record
+from shared.directory.silences import Silence
 from shared.store.keys import Keys
 from shared.store.replies import pairs
 from shared.store.store import Store
@@ -22,7 +24,10 @@ log = logging.getLogger(__name__)
 R = TypeVar("R", bound=Record)
 
 # What each kind is called: in the topic, in the store and in messages.
-KINDS: Mapping[type[Record], str] = {EscalationPolicy: "policy"}
+KINDS: Mapping[type[Record], str] = {EscalationPolicy: "policy", Silence: "silence", Inhibition: "inhibition"}
+
+# Each alert is held against all silences and inhibitions.
+RULES = 5_000
 
 
 # Keyed by the stored text, so it can be neither stale nor wrong.
@@ -34,6 +39,10 @@ def _parsed(model: type[R], text: bytes) -> R | None:
         extra = {"record": KINDS[model], "problems": error.error_count()}
         log.error("unreadable record of the rulebook", extra=extra)  # noqa: TRY400 - its text is nobody's business here
         return None
+
+
+class TooManyRules(ValueError):
+    """There is no room for one more of this kind."""
 
 
 class Rulebook:
@@ -64,9 +73,16 @@ class Rulebook:
         return int(await self._store.command("HLEN", self._key(model)))
 
     async def put(self, name: str, record: Record) -> None:
-        """Write a record in place of the one before."""
+        """Write a record in place of the one before.
+
+        Raises:
+            TooManyRules: it is a new one beyond ``RULES``.
+        """
+        key = self._key(type(record))
+        if await self._store.command("HLEN", key) >= RULES and not await self._store.command("HEXISTS", key, name):
+            raise TooManyRules
         text = record.model_dump_json(exclude_unset=True, by_alias=True)
-        await self._store.command("HSET", self._key(type(record)), name, text, lasting=True)
+        await self._store.command("HSET", key, name, text, lasting=True)
 
     async def delete(self, model: type[Record], name: str) -> bool:
         """Forget a record; return whether it was there."""

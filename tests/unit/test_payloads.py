@@ -70,6 +70,11 @@ SMALLEST: dict[Kind, tuple[dict[str, str], dict[str, Any]]] = {
     Kind.ALERT_SNOOZE: ({"alert_id": "a1"}, {"user_id": "user123", "until": 2_000_000_000}),
     Kind.ALERT_REASSIGN: ({"alert_id": "a1"}, {"user_id": "user123", "to": "user:user456"}),
     Kind.DIRECTORY_POLICY: ({"policy": "database"}, {"levels": [{"notify": ["oncall"]}]}),
+    Kind.DIRECTORY_SILENCE: (
+        {"silence": "db-upgrade"},
+        {"matchers": ["system=db-1"], "ends_at": 2_000_000_000, "comment": "Upgrade."},
+    ),
+    Kind.DIRECTORY_INHIBITION: ({"inhibition": "site"}, {"source": ["a=b"], "target": ["c=d"]}),
     Kind.DIRECTORY_SUPPRESS: ({"channel": "email"}, {"address": "user@example.com", "reason": "bounce"}),
 }
 # What stands in for a required field that is missing.
@@ -487,6 +492,10 @@ PROBLEMS: list[tuple[Kind, dict[str, Any], str, str]] = [
     (Kind.ALERT_SNOOZE, {"until": None}, "until", "required, or for"),
     (Kind.ALERT_SNOOZE, {"for": "2h"}, "until", "not together with for"),
     (Kind.ALERT_REASSIGN, {"to": "everybody"}, "to", TARGET_WORDS),
+    (Kind.DIRECTORY_SILENCE, {"matchers": []}, "matchers", "must not be empty"),
+    (Kind.DIRECTORY_SILENCE, {"matchers": ["a=~.*"]}, "matchers", "at least one must not match the empty text"),
+    (Kind.DIRECTORY_SILENCE, {"starts_at": 2_000_000_000}, "ends_at", "must be after starts_at"),
+    (Kind.DIRECTORY_INHIBITION, {"target": []}, "target", "must not be empty"),
     (Kind.DIRECTORY_POLICY, {"levels": []}, "levels", "must not be empty"),
     (Kind.DIRECTORY_POLICY, {"levels": [{"notify": ["group:"]}]}, "levels.0.notify.0", TARGET_WORDS),
     (Kind.DIRECTORY_POLICY, {"group": {"by": []}}, "group.by", "must not be empty"),

@@ -189,6 +189,9 @@ NAMES = [
 ]  # fmt: skip
 
 
+_OF_MATCHERS = ("directory/silence/", "directory/inhibition/")
+
+
 def topic_of(kind: Kind, parameter: str) -> str:
     return TOPICS.publish(kind, parameter)
 
@@ -221,6 +224,9 @@ def hold(
         found = READER.answer(topic, payload, properties=properties, reject_unknown=reject_unknown)
         if expected.code == "invalid_json":
             assert found.code == "invalid_json"
+        elif topic.startswith(_OF_MATCHERS) and expected.fields:
+            # What a matcher is only the router reads.
+            assert set(found.fields) <= set(expected.fields), payload[:300]
         else:
             assert found == expected, payload[:300]
     return expected

@@ -74,9 +74,15 @@ export interface AlertPayload extends Envelope {
   source?: string;
   severity?: string;
   affected_systems?: readonly string[];
+  labels?: { readonly [label: string]: string };
   data?: JsonObject;
   /** What is wrong, so that one trouble is one alert. */
   dedup_key?: string;
+  /** Alerts with the same one are one incident. */
+  group_key?: string;
+  starts_at?: Moment;
+  /** A resolved one ends the open one with its `dedup_key`. */
+  status?: "firing" | "resolved";
 }
 
 export interface AcknowledgePayload {
@@ -86,6 +92,8 @@ export interface AcknowledgePayload {
 }
 
 export interface ResolvePayload {
+  /** Who says so, where it is a person. */
+  user_id?: string;
   note?: string;
 }
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from services.router.intake.admission import NO_RECORD, not_own
 from services.router.payloads import control
-from services.router.payloads.parse import DirectoryRecord, Publish
+from services.router.payloads.parse import DirectoryRecord, NamedRule, Publish
 from services.router.payloads.receipts import AcceptedReceipt, Recall, SessionReceipt
 from services.router.payloads.rejection import FieldProblem, Rejected, RejectionCode, invalid_payload
 from shared.core.clock import Clock, epoch_ms, rfc3339
@@ -19,12 +19,15 @@ from shared.core.topics import PLAIN_PUBLISHER, Topics
 from shared.directory.catalogue import Catalogues
 from shared.directory.categories import NamedCategory
 from shared.directory.directory import Directory, TooManyCategories
+from shared.directory.inhibitions import Inhibition, NamedInhibition
 from shared.directory.people import OnCall
 from shared.directory.person_change import PersonChange
 from shared.directory.policies import EscalationPolicy, NamedPolicy
 from shared.directory.preferences import CATEGORIES
 from shared.directory.publishers import KeyInUse, NamedPublisher, Publisher, Publishers
-from shared.directory.rulebook import Rulebook
+from shared.directory.record import Record
+from shared.directory.rulebook import RULES, Rulebook, TooManyRules
+from shared.directory.silences import NamedSilence, Silence
 from shared.directory.suppression import Cause, Suppressions, digest
 from shared.directory.tenants import NamedTenant
 from shared.inbox.sessions import Sessions, person_changed
@@ -39,6 +42,18 @@ from shared.telemetry import metrics
 
 # What changes until when something is held for a person.
 _QUIET_FIELDS = frozenset({"quiet_hours", "snooze_until", "timezone"})
+
+# The field that names a rule, and its record.
+_DELETED_RULES: Mapping[type[control.DeleteRule], tuple[type[Record], str]] = {
+    control.DeletePolicy: (EscalationPolicy, "policy"),
+    control.DeleteSilence: (Silence, "silence"),
+    control.DeleteInhibition: (Inhibition, "inhibition"),
+}
+_NAMES: Mapping[type[NamedRule], str] = {
+    NamedPolicy: "policy",
+    NamedSilence: "silence",
+    NamedInhibition: "inhibition",
+}
 
 Handled = tuple[Mapping[str, object], list[Message]]
 
@@ -98,20 +113,22 @@ class Actions:
         """
         receipt: AcceptedReceipt = {"status": "accepted", "accepted_at": rfc3339(self._clock.now())}
         messages: list[Message] = []
+        is_silence = isinstance(publish, NamedSilence | control.DeleteSilence)
+        if is_silence and publisher != PLAIN_PUBLISHER and record.may_answer != "any":
+            # It is about others' alerts, too.
+            raise not_own(publisher)
         if isinstance(publish, control.Answer | control.Cancel):
             await self._check_owner(publish, publisher, record)
         match publish:
             case control.DeleteUser():
                 messages += await self._forget(publish.user_id)
-            case PersonChange() | OnCall() | NamedPublisher() | NamedCategory() | NamedTenant() | NamedPolicy():
+            case PersonChange() | OnCall() | NamedPublisher() | NamedCategory() | NamedTenant():
                 await self._put(publish)
-            case (
-                control.DeleteOnCall()
-                | control.DeletePublisher()
-                | control.DeleteCategory()
-                | control.DeleteTenant()
-                | control.DeletePolicy()
-            ):
+            case NamedPolicy() | NamedSilence() | NamedInhibition():
+                await self._put_rule(publish)
+            case control.DeletePolicy() | control.DeleteSilence() | control.DeleteInhibition():
+                await self._delete_rule(publish)
+            case control.DeleteOnCall() | control.DeletePublisher() | control.DeleteCategory() | control.DeleteTenant():
                 await self._delete(publish)
             case control.Suppress():
                 await self._suppress(publish)
@@ -157,8 +174,6 @@ class Actions:
                 await self._catalogues.put_category(record.category, record.record)
             case NamedTenant():
                 await self._catalogues.put_tenant(record.tenant, record.record)
-            case NamedPolicy():
-                await self._rulebook.put(record.policy, record.record)
 
     async def _delete(self, publish: control.Delete) -> None:
         match publish:
@@ -170,8 +185,17 @@ class Actions:
                 await self._catalogues.delete_category(publish.category)
             case control.DeleteTenant():
                 await self._catalogues.delete_tenant(publish.tenant)
-            case control.DeletePolicy():
-                await self._rulebook.delete(EscalationPolicy, publish.policy)
+
+    async def _put_rule(self, rule: NamedRule) -> None:
+        what = _NAMES[type(rule)]
+        try:
+            await self._rulebook.put(getattr(rule, what), rule.record)
+        except TooManyRules:
+            raise invalid_payload((FieldProblem(what, f"too many: at most {RULES}"),)) from None
+
+    async def _delete_rule(self, publish: control.DeleteRule) -> None:
+        model, what = _DELETED_RULES[type(publish)]
+        await self._rulebook.delete(model, getattr(publish, what))
 
     async def _put_person(self, change: PersonChange) -> None:
         try:

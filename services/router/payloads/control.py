@@ -150,7 +150,20 @@ class DeletePolicy(Payload):
     policy: Identifier
 
 
-Delete: TypeAlias = DeleteUser | DeleteOnCall | DeletePublisher | DeleteCategory | DeleteTenant | DeletePolicy
+class DeleteSilence(Payload):
+    """An empty payload on ``directory/silence/{silence}``: end this silence, and forget it."""
+
+    silence: Identifier
+
+
+class DeleteInhibition(Payload):
+    """An empty payload on ``directory/inhibition/{inhibition}``: forget this inhibition."""
+
+    inhibition: Identifier
+
+
+DeleteRule: TypeAlias = DeletePolicy | DeleteSilence | DeleteInhibition
+Delete: TypeAlias = DeleteUser | DeleteOnCall | DeletePublisher | DeleteCategory | DeleteTenant | DeleteRule
 
 
 class Suppress(Payload):

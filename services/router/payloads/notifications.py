@@ -63,7 +63,13 @@ class RealtimeBroadcast(Realtime):
 
 
 class Alert(Envelope):
-    """Something is wrong; ``dedup_key`` names what, so that one trouble is one alert."""
+    """Something is wrong; ``dedup_key`` names what, so that one trouble is one alert.
+
+    Attributes:
+        group_key: alerts with the same one are members of one incident.
+        starts_at: since when it has been so.
+        status: a resolved one ends the open one with its ``dedup_key``, and tells nobody.
+    """
 
     alert_type: Identifier
     message: Body
@@ -73,6 +79,9 @@ class Alert(Envelope):
     labels: Annotated[dict[Line, Line], Field(max_length=LABELS)] = Field(default_factory=dict)
     data: JsonObject = Field(default_factory=dict)
     dedup_key: Key | None = None
+    group_key: Key | None = None
+    starts_at: Moment | None = None
+    status: Literal["firing", "resolved"] = "firing"
 
 
 class CriticalAlert(Alert):

@@ -26,13 +26,16 @@ from services.router.payloads.unknown_fields import UNKNOWN, meant_at, unknown_f
 from shared.core.limits import OBJECT_BYTES, payload_bytes
 from shared.core.topics import Kind
 from shared.directory.categories import NamedCategory
+from shared.directory.inhibitions import NamedInhibition
 from shared.directory.people import OnCall, Person
 from shared.directory.person_change import PersonChange
 from shared.directory.policies import NamedPolicy
 from shared.directory.publishers import NamedPublisher
+from shared.directory.silences import NamedSilence
 from shared.directory.tenants import NamedTenant
 
-DirectoryRecord: TypeAlias = PersonChange | OnCall | NamedPublisher | NamedCategory | NamedTenant | NamedPolicy
+NamedRule: TypeAlias = NamedPolicy | NamedSilence | NamedInhibition
+DirectoryRecord: TypeAlias = PersonChange | OnCall | NamedPublisher | NamedCategory | NamedTenant | NamedRule
 Publish: TypeAlias = notifications.Notification | control.Control | DirectoryRecord
 
 NOT_ON_THIS_TOPIC = "not on this topic"
@@ -66,10 +69,12 @@ MODELS: Mapping[Kind, type[Publish]] = {
     Kind.DIRECTORY_CATEGORY: NamedCategory,
     Kind.DIRECTORY_TENANT: NamedTenant,
     Kind.DIRECTORY_POLICY: NamedPolicy,
+    Kind.DIRECTORY_SILENCE: NamedSilence,
+    Kind.DIRECTORY_INHIBITION: NamedInhibition,
 }
 
 # Records refuse what they do not know, and whoever writes one may say its name in the payload, too.
-RECORDS = (PersonChange, OnCall, NamedPublisher, NamedCategory, NamedTenant, NamedPolicy)
+RECORDS = (PersonChange, OnCall, NamedPublisher, NamedCategory, NamedTenant, NamedPolicy, NamedSilence, NamedInhibition)
 
 # What is read where the payload names a template.
 TEMPLATED: Mapping[Kind, type[Publish]] = {
@@ -94,6 +99,8 @@ WHEN_EMPTY: Mapping[Kind, type[Publish]] = {
     Kind.DIRECTORY_CATEGORY: control.DeleteCategory,
     Kind.DIRECTORY_TENANT: control.DeleteTenant,
     Kind.DIRECTORY_POLICY: control.DeletePolicy,
+    Kind.DIRECTORY_SILENCE: control.DeleteSilence,
+    Kind.DIRECTORY_INHIBITION: control.DeleteInhibition,
 }
 
 

@@ -257,6 +257,9 @@ _VALUES: Mapping[str, Entry] = {
     "shared.directory.categories.Throttle._is_remembered": {"x-checks": "throttle_window"},
     "shared.directory.categories._data_field": {"x-checks": "data_field"},
     "shared.directory.tenants._colour": {"x-checks": "colour"},
+    # What a matcher is only the router reads.
+    "shared.directory.silences.matcher_text": {},
+    "shared.directory.silences._says_something": {},
     "services.router.payloads.envelope._one_each": {"x-checks": "own_id"},
     "services.router.payloads.envelope._bounded": {"x-checks": "bounded"},
     "services.router.payloads.mails._of_the_batch": {
@@ -345,6 +348,7 @@ _RELATIONS: Mapping[str, tuple[Entry, ...]] = {
         {"relation": "required_unless", "field": "for", "problem": "required, or for"},
         {"relation": "not_with", "field": "for", "problem": "not together with for"},
     ),
+    "Silence._ends_after_start": ({"relation": "after", "field": "starts_at", "problem": "must be after starts_at"},),
     "OnCall._not_beside_escalation": (
         {"relation": "not_with", "field": "escalation", "problem": "not together with escalation"},
     ),

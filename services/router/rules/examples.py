@@ -11,6 +11,8 @@ LEVELS: Mapping[str, str] = {
     "category": "orders",
     "tenant": "acme",
     "policy": "database",
+    "silence": "db-upgrade",
+    "inhibition": "whole-site",
     "user_id": "alice",
     "group_id": "operators",
     "alert_type": "system_failure",
@@ -56,6 +58,17 @@ EXAMPLES: Mapping[Kind, tuple[dict[str, Any], ...]] = {
             "group": {"by": ["alert_type", "system"], "wait": "30s", "interval": "5m", "repeat": "4h"},
             "flapping": {"times": 3, "within": "10m", "hold": "30m"},
         },
+    ),
+    Kind.DIRECTORY_SILENCE: (
+        {
+            "matchers": ["system=db-1", "severity=~warning|info"],
+            "ends_at": "2027-01-15T23:00:00+01:00",
+            "comment": "We upgrade it.",
+            "created_by": "alice",
+        },
+    ),
+    Kind.DIRECTORY_INHIBITION: (
+        {"source": ["alert_type=site_down"], "target": ["severity=warning"], "equal": ["region"]},
     ),
     Kind.DIRECTORY_USER: (
         {

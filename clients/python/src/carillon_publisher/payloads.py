@@ -103,8 +103,12 @@ class Alert(Envelope, total=False):
     source: str
     severity: str
     affected_systems: Sequence[str]
+    labels: Mapping[str, str]
     data: Mapping[str, Any]
     dedup_key: str
+    group_key: str
+    starts_at: Moment
+    status: Literal["firing", "resolved"]
 
 
 class Acknowledge(Sending, total=False):
@@ -125,8 +129,9 @@ class Cancel(Sending, total=False):
 
 
 class Resolve(Sending, total=False):
-    """The trouble is over."""
+    """The trouble is over; ``user_id`` says so, where it is a person."""
 
+    user_id: str
     note: str
 
 

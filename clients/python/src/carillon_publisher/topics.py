@@ -31,6 +31,8 @@ PATTERNS = (
     "directory/category/{category}",
     "directory/tenant/{tenant}",
     "directory/policy/{policy}",
+    "directory/silence/{silence}",
+    "directory/inhibition/{inhibition}",
 )
 _NOBODY = "-"
 _FROM = "from/"
