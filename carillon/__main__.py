@@ -22,6 +22,7 @@ _COMMANDS = {
     "up": ("carillon.commands.up:up", "Run the whole system on this machine."),
     "send": ("carillon.commands.send:send", "Publish and print the receipt."),
     "directory": ("carillon.commands.directory:directory", "Put people, categories and the rest into the directory."),
+    "import": ("carillon.commands.import_:import_", "Bring schedules and escalations from another product."),
     "token": ("carillon.commands.tokens:token", "Print a token for a user of the realtime service."),
     "trace": ("carillon.commands.trace:trace", "Show what became of a notification."),
     "explain": ("carillon.commands.explain:explain", "Say who would hear what, when and why."),

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from operator import itemgetter
 from typing import IO
 
 import click
@@ -63,7 +64,7 @@ class _BadLine(CarillonError):
 
 
 @dataclass(slots=True)
-class _Import:
+class Import:
     """How far an import has come; it says so on standard error.
 
     Attributes:
@@ -81,6 +82,34 @@ class _Import:
     def done(self) -> int:
         """How many lines have been dealt with."""
         return sum(self.imported.values()) + len(self.failed)
+
+    @property
+    def summary(self) -> str:
+        """What has been imported, in a line."""
+        people, oncall, *_ = self.imported.values()
+        also = "".join(f" and {count} {name}" for name, count in self._others.items() if count)
+        return f"imported {people} people and {oncall} on-call entries{also}"
+
+    @property
+    def problem(self) -> str:
+        """Why the answer is no; empty where everything was imported."""
+        if self.stopped:
+            return "stopped, because nothing answers; importing the same file again is safe"
+        return f"{len(self.failed)} of {self.done} lines not imported" if self.failed else ""
+
+    @property
+    def _others(self) -> dict[str, int]:
+        _, _, *others = self.imported.values()
+        names = ("publishers", "categories", "tenants", "policies", "silences", "inhibitions")
+        return dict(zip(names, others, strict=True))
+
+    def document(self) -> dict[str, object]:
+        """Return it as JSON."""
+        people, oncall, *_ = self.imported.values()
+        failed = [{"line": number, **refusal.document()} for number, refusal in sorted(self.failed, key=itemgetter(0))]
+        return {
+            "people": people, "oncall": oncall, **self._others, "failed": failed, "complete": not self.stopped,
+        }  # fmt: skip
 
     def took(self, kind: Kind) -> None:
         """Count an entry that is in the directory now."""
@@ -105,33 +134,33 @@ class _Import:
 
 def import_file(*, file: IO[bytes], timeout: timedelta, client_id: str | None, as_json: bool) -> None:
     """Publish every line of a file, and print what became of them."""
-    settings = OperatorSettings.load()
     # A pipe is read to its end first: waiting for a slow writer would hold up the connection.
     lines: Iterable[bytes] = file if file.seekable() else file.readlines()
-    result = _Import(quiet=as_json)
+    result = publish_lines(lines, timeout=timeout, client_id=client_id, quiet=as_json)
+    if as_json:
+        print_json(result.document())
+    else:
+        click.echo(result.summary)
+    if result.problem:
+        raise AnswerIsNo(result.problem)
+
+
+def publish_lines(lines: Iterable[bytes], *, timeout: timedelta, client_id: str | None, quiet: bool) -> Import:
+    """Publish every line, and say on standard error which ones were not imported.
+
+    Args:
+        timeout: how long to wait for a receipt.
+        quiet: say nothing.
+    """
+    settings = OperatorSettings.load()
+    result = Import(quiet=quiet)
     asyncio.run(_import(settings, client_id, lines, result, timeout.total_seconds()))
     result.close_line()
-    people, oncall, *others = result.imported.values()
-    named = dict(
-        zip(("publishers", "categories", "tenants", "policies", "silences", "inhibitions"), others, strict=True)
-    )
-    if as_json:
-        failed = [{"line": number, **refusal.document()} for number, refusal in result.failed]
-        failed.sort(key=lambda each: each["line"])
-        print_json({
-            "people": people, "oncall": oncall, **named, "failed": failed, "complete": not result.stopped,
-        })  # fmt: skip
-    else:
-        also = "".join(f" and {count} {name}" for name, count in named.items() if count)
-        click.echo(f"imported {people} people and {oncall} on-call entries{also}")
-    if result.stopped:
-        raise AnswerIsNo("stopped, because nothing answers; importing the same file again is safe")
-    if result.failed:
-        raise AnswerIsNo(f"{len(result.failed)} of {result.done} lines not imported")
+    return result
 
 
 async def _import(
-    settings: OperatorSettings, client_id: str | None, lines: Iterable[bytes], result: _Import, timeout_s: float
+    settings: OperatorSettings, client_id: str | None, lines: Iterable[bytes], result: Import, timeout_s: float
 ) -> None:
     outstanding: dict[str, asyncio.Task[None]] = {}
     async with open_publisher(settings, client_id) as publisher, asyncio.TaskGroup() as group:
@@ -159,7 +188,7 @@ def _forgetting(outstanding: dict[str, asyncio.Task[None]], topic: str) -> Calla
     return lambda _task: outstanding.pop(topic)
 
 
-async def _publish(publisher: Publisher, number: int, entry: _Entry, result: _Import, timeout_s: float) -> None:
+async def _publish(publisher: Publisher, number: int, entry: _Entry, result: Import, timeout_s: float) -> None:
     try:
         await publisher.publish(entry.topic, entry.payload, timeout_s=timeout_s)
     except Refused as refused:
