@@ -46,7 +46,7 @@ def opsgenie(
     \b
     Examples:
       carillon import opsgenie schedules.json escalations.json users.json teams.json > records.jsonl
-      carillon import opsgenie OpsGenieBackups/*/*.json --users ids.json --publish
+      carillon import opsgenie OpsGenieBackups/{schedules,escalations,users,teams}/*.json --publish
     """  # noqa: D301 - click's mark for lines that are to stay as they are
     _run("opsgenie", files, users, publish=publish, timeout=timeout, client_id=client_id, as_json=as_json)
 

@@ -47,9 +47,9 @@ def migrate(
         for line in lines:
             click.echo(line)
     lost = len(found.remarks.all_lost) + found.remarks.left_out
-    problems = [f"{lost} things were not carried over"] * bool(lost) + [problem] * bool(problem)
-    if problems:
-        raise AnswerIsNo("; ".join(problems))
+    problems = (f"not carried over as it was: {lost}" if lost else "", problem)
+    if any(problems):
+        raise AnswerIsNo("; ".join(filter(None, problems)))
 
 
 def _parsed(file: IO[bytes]) -> Any:  # noqa: ANN401 - whatever somebody wrote

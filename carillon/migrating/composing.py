@@ -188,6 +188,10 @@ class Composing:
             if every and ONCALL_TARGET in notify:
                 one["every"] = True
             levels.append(one)
+        if all("after" in level for level in levels):
+            self.remarks.lost(
+                policy.place, "", "tells nobody at once; here who is on call and the admins are always told at once"
+            )
         document = {"policy": name, "levels": levels}
         if problem := _problem(NamedPolicy, document):
             self.remarks.lost(policy.place, "", f"{problem}; left out", "write it by hand")

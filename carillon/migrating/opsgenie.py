@@ -101,7 +101,8 @@ def _kind(listed: str, value: Mapping[str, Any]) -> str:
         return listed.rstrip("s")
     if "rotations" in value or "timezone" in value:
         return "schedule"
-    if "rules" in value:
+    # A maintenance has rules, too.
+    if "rules" in value and "time" not in value:
         return "escalation"
     if "username" in value:
         return "user"

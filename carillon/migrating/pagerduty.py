@@ -187,7 +187,8 @@ def _policy(node: Node, people: People) -> Policy | None:
         return None
     levels, after = [], timedelta()
     for rule in rules:
-        targets: list[Target] = [*filter(None, (_target(target, people) for target in rule.nodes("targets")))]
+        found = (_target(target, people) for target in rule.nodes("targets"))
+        targets = [each for each in found if each is not None]
         strategy = rule.node("escalation_rule_assignment_strategy")
         if strategy is not None and strategy.text("type") not in (None, "assign_to_everyone"):
             rule.lost("escalation_rule_assignment_strategy", "everybody of it is told, and not one in turn")

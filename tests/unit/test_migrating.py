@@ -157,9 +157,12 @@ def test_a_table_says_who_somebody_is_here() -> None:
     found = pagerduty.read([exports.PAGERDUTY], table, NOW)
     assert [each["user_id"] for each in found.records if "user_id" in each] == ["ada", "grace", "user-three"]
     assert the(found, "oncall")["layers"][1]["users"] == ["ada", "grace"]
-    for bad in ([], {"a": 1}, {"a": "b/c"}, {"a": ""}):
-        with pytest.raises(BadTable):
-            read_table(bad)
+
+
+@pytest.mark.parametrize("table", [[], None, {"a": 1}, {"a": "b/c"}, {"a": ""}])
+def test_a_table_of_anything_but_user_ids_is_one_error(table: object) -> None:
+    with pytest.raises(BadTable, match=r"^--users: "):
+        read_table(table)
 
 
 def test_ids_are_readable_stable_and_differ() -> None:
