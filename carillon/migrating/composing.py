@@ -31,6 +31,11 @@ from shared.directory.people import LAYERS, ONCALL_USERS, OVERRIDES, Override, R
 from shared.directory.policies import ADMINS_TARGET, LEVELS, ONCALL_TARGET, SECOND_TARGET, NamedPolicy
 
 _RFC_3339 = "%Y-%m-%dT%H:%M:%SZ"
+# What an alert without a policy does (docs/guides/alerts.md), but for everybody with a turn.
+_EVERYBODY: list[dict[str, Any]] = [
+    {"notify": [ONCALL_TARGET, ADMINS_TARGET], "every": True},
+    {"after": "5m", "notify": [ADMINS_TARGET]},
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,9 @@ class Schedule:
 
     @property
     def is_one_answer(self) -> bool:
-        """Tell whether at no time two layers have somebody."""
+        """Tell whether at no time two layers have somebody; of more layers than an entry takes this is not known."""
+        if len(self.layers) > LAYERS:
+            return False
         zones = {layer.zone for layer in self.layers}
         return len(self.layers) < 2 or (
             len(zones) == 1
@@ -168,7 +175,7 @@ class Composing:
         for key, policy in policies.items():
             records += self._policy(policy, names[f"policy {key}"], by_key, now)
         for key, schedule in alone.items():
-            records += self._entry(names[f"schedule {key}"], _place(schedule), [schedule], {}, now)
+            records += self._alone(schedule, names[f"schedule {key}"], now)
         return Imported((*self.people.records(), *records), self.remarks)
 
     def _policy(self, policy: Policy, name: str, by_key: dict[str, Schedule], now: datetime) -> list[dict[str, Any]]:
@@ -206,6 +213,13 @@ class Composing:
             )  # fmt: skip
             return [document]
         return [document, {"oncall": name, "users": list(dict.fromkeys(users))[:ONCALL_USERS], "policy": name}]
+
+    def _alone(self, schedule: Schedule, name: str, now: datetime) -> list[dict[str, Any]]:
+        """Write a schedule that no policy names; without a policy an alert tells the first answer alone."""
+        if not self._all_are_told(schedule):
+            return self._entry(name, _place(schedule), [schedule], {}, now)
+        entry = self._entry(name, _place(schedule), [schedule], {"policy": name}, now)
+        return [{"policy": name, "levels": _EVERYBODY}, *entry] if entry else []
 
     def _sources(self, policy: Policy, by_key: dict[str, Schedule]) -> dict[OfSchedule, Schedule]:
         """Return the schedules whose layers the entry gets, in the order in which they are told."""
@@ -282,7 +296,7 @@ class Composing:
         for schedule in sources:
             for number, layer in enumerate(schedule.layers):
                 document = self._layer(layer, _place(schedule), now)
-                if problem := _layer_problem(document):
+                if problem := _problem(RotationLayer, document):
                     self.remarks.lost(
                         _place(schedule), f"layer {number + 1}", f"{problem}; left out, with who stands in"
                     )
@@ -320,14 +334,8 @@ def _place(schedule: Schedule) -> str:
     return f'schedule "{" ".join(schedule.name.split())[:NAME_CHARS]}"'
 
 
-def _layer_problem(document: dict[str, Any]) -> str:
-    return _problem(RotationLayer, document)
-
-
 def _problem(model: type[BaseModel], document: dict[str, Any]) -> str:
     """Say why a record is none of ours; empty where it is one."""
-    if model is RotationLayer and "restrictions" not in RotationLayer.model_fields:
-        document = {name: value for name, value in document.items() if name != "restrictions"}
     try:
         model.model_validate(document)
     except ValidationError as error:

@@ -72,6 +72,36 @@ def _objects(document: Any, name: str, depth: int) -> Iterator[tuple[str, dict[s
                 yield from _objects(value, key, depth + 1)
 
 
+def unfinished(documents: Sequence[Any], kind_of: Callable[[str, dict[str, Any]], str]) -> list[str]:
+    """Return the kinds of objects of which there are pages, and the last one is not there.
+
+    Args:
+        kind_of: says which kind an object is, by the list that it stands in and its fields.
+    """
+    more: dict[str, bool] = {}
+    for name, answer in _answers(documents):
+        first = next((each for _, each in objects([{name: answer} if name else answer])), None)
+        if first is not None and (kind := kind_of(name, first)):
+            more[kind] = more.get(kind, True) and _has_more(answer)
+    return sorted(kind for kind, each in more.items() if each)
+
+
+def _answers(documents: Sequence[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for document in documents:
+        if isinstance(document, dict):
+            below = [(name, each) for name, each in document.items() if isinstance(each, dict)]
+            if "paging" in document or not below:
+                yield "", document
+            else:
+                yield from below
+
+
+def _has_more(answer: dict[str, Any]) -> bool:
+    """Tell whether an answer names a next page: as Grafana OnCall, PagerDuty and Opsgenie do."""
+    paging = answer.get("paging")
+    return bool(answer.get("next")) or answer.get("more") is True or (isinstance(paging, dict) and "next" in paging)
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """One object of a foreign document.

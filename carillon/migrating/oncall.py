@@ -32,7 +32,7 @@ from carillon.migrating.composing import (
     Schedule,
     Target,
 )
-from carillon.migrating.documents import Node, Unreadable, called, objects
+from carillon.migrating.documents import Node, Unreadable, called, objects, unfinished
 from carillon.migrating.names import ids
 from carillon.migrating.people import Foreigner, People, group_id
 from carillon.migrating.remarks import Remarks
@@ -82,14 +82,12 @@ def read(documents: Sequence[Any], table: Mapping[str, str], now: datetime) -> I
         raise Unreadable("the export holds no schedules, shifts, escalation policies or users of Grafana OnCall")
     teams = ids({key: node.text("name") or key for key, node in found["team"].items()})
     people = People([_user(key, node, teams) for key, node in found["user"].items()], table, remarks)
+    for kind in unfinished(documents, _kind):
+        remarks.lost(f"{kind} list", "", "its last page is not in the export", "export every page")
     composing = Composing(people, remarks)
-    used: set[str] = set()
-    composing.schedules += [
-        each for node in found["schedule"].values() if (each := _schedule(node, found["shift"], people, now, used))
-    ]
-    for key, node in found["shift"].items():
-        if key not in used:
-            node.lost("", "belongs to no schedule of the export; left out", "export the schedules, too")
+    shifts = _Shifts(found["shift"])
+    composing.schedules += filter(None, (_schedule(node, shifts, people, now) for node in found["schedule"].values()))
+    shifts.say_which_are_of_no_schedule()
     composing.policies += _policies(found, people, teams)
     return composing.imported(now)
 
@@ -120,7 +118,31 @@ def _user(key: str, node: Node, teams: Mapping[str, str]) -> Foreigner:
     )  # fmt: skip
 
 
-def _schedule(node: Node, shifts: Mapping[str, Node], people: People, now: datetime, used: set[str]) -> Schedule | None:
+class _Shifts:
+    """The shifts of an export; a schedule lists its own, and a shift of the web page names its schedule."""
+
+    def __init__(self, nodes: Mapping[str, Node]) -> None:
+        self.nodes = nodes
+        self._of_schedule: dict[str, list[str]] = {}
+        self._used: set[str] = set()
+        for key, node in nodes.items():
+            if isinstance(schedule := node.value.get("schedule"), str):
+                self._of_schedule.setdefault(schedule, []).append(key)
+
+    def of(self, schedule: Node, key: str) -> list[str]:
+        """Return the ids of the shifts of a schedule, those that are not there included."""
+        found = [*dict.fromkeys([*schedule.texts("shifts"), *self._of_schedule.get(key, [])])]
+        self._used.update(found)
+        return found
+
+    def say_which_are_of_no_schedule(self) -> None:
+        """Say which shifts nobody has asked for."""
+        for key, node in self.nodes.items():
+            if key not in self._used:
+                node.lost("", "belongs to no schedule of the export; left out", "export the schedules, too")
+
+
+def _schedule(node: Node, shifts: _Shifts, people: People, now: datetime) -> Schedule | None:
     key = node.text("id") or ""
     for name in ("ical_url_primary", "ical_url_overrides"):
         if node.text(name):
@@ -134,31 +156,31 @@ def _schedule(node: Node, shifts: Mapping[str, Node], people: People, now: datet
         zone = "UTC"
     layers: list[tuple[int, Layer]] = []
     overrides: list[Absence] = []
-    own = node.texts("shifts")
-    own += [each for each, shift in shifts.items() if shift.value.get("schedule") == key and each not in own]
-    for each in dict.fromkeys(own):
-        used.add(each)
-        if each not in shifts:
+    for each in shifts.of(node, key):
+        if each not in shifts.nodes:
             node.lost("shifts", "a shift is not in the export; left out", "export on_call_shifts, too")
             continue
-        shift = Node(shifts[each].value, f"{node.place}, {shifts[each].place}", node.remarks)
+        found = shifts.nodes[each]
+        shift = Node(found.value, f"{node.place}, {found.place}", node.remarks)
         if shift.text("type") in ("override", "single_event"):
             overrides += _stand_in(shift, people, zone, now)
         else:
             level = shift.whole("level") or 0
-            layers += [(level, found) for found in _shift(shift, people, zone, now)]
+            layers += [(level, part) for part in _shift(shift, people, zone, now)]
     layers.sort(key=lambda item: -item[0])
     return _joined(node, key, layers, overrides)
 
 
 def _joined(node: Node, key: str, layers: list[tuple[int, Layer]], overrides: list[Absence]) -> Schedule:
-    levels = {level for level, _ in layers}
+    levels: dict[int, list[Layer]] = {}
+    for level, each in layers:
+        levels.setdefault(level, []).append(each)
     name = node.text("name") or key
     written = [each for _, each in layers]
     together = len(levels) == 1
     if not together:
-        for level in levels:
-            same = Schedule(key, name, tuple(each for its, each in layers if its == level), together=True)
+        for level, same_level in levels.items():
+            same = Schedule(key, name, tuple(same_level), together=True)
             if not same.is_one_answer:
                 node.lost(
                     "shifts", f"of several people on call at level {level} the first answers, beside other levels"

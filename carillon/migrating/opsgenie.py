@@ -35,7 +35,7 @@ from carillon.migrating.composing import (
     Schedule,
     Target,
 )
-from carillon.migrating.documents import Node, Unreadable, called, objects
+from carillon.migrating.documents import Node, Unreadable, called, objects, unfinished
 from carillon.migrating.names import ids
 from carillon.migrating.people import Foreigner, People
 from carillon.migrating.remarks import Remarks
@@ -64,21 +64,28 @@ def read(documents: Sequence[Any], table: Mapping[str, str], now: datetime) -> I
         Unreadable: there is nothing of Opsgenie in them.
     """
     remarks = Remarks()
-    found: dict[str, list[Node]] = {kind: [] for kind in ("schedule", "escalation", "user", "team")}
+    found: dict[str, dict[str, Node]] = {kind: {} for kind in ("schedule", "escalation", "user", "team")}
     for listed, value in _opened(documents):
         kind = _kind(listed, value)
         node = Node(value, called(kind or "object", value), remarks)
         if kind in found:
-            found[kind].append(node)
+            key = node.text("id") or node.text("name") or node.text("username") or str(len(found[kind]))
+            # Of a team that is in a list, too, the one with members.
+            if len(value) >= len(found[kind].get(key, node).value):
+                found[kind][key] = node
+        elif kind == "override":
+            node.lost("", "names no schedule; left out", "put it into the field overrides of its schedule")
         else:
             node.note("", "is no schedule, escalation, user or team; left out")
     if not any(found.values()):
         raise Unreadable("the export holds no schedules, escalations, users or teams of Opsgenie")
-    teams = _Teams(found["team"])
-    people = People([*filter(None, (_user(node, teams) for node in found["user"]))], table, remarks)
+    teams = _Teams([*found["team"].values()])
+    people = People([*filter(None, (_user(node, teams) for node in found["user"].values()))], table, remarks)
+    for kind in unfinished(documents, _kind):
+        remarks.lost(f"{kind} list", "", "its last page is not in the export", "export every page")
     composing = Composing(people, remarks)
-    composing.schedules += filter(None, (_schedule(node, people, now) for node in found["schedule"]))
-    composing.policies += filter(None, (_policy(node, people, teams) for node in found["escalation"]))
+    composing.schedules += filter(None, (_schedule(node, people, now) for node in found["schedule"].values()))
+    composing.policies += filter(None, (_policy(node, people, teams) for node in found["escalation"].values()))
     return composing.imported(now)
 
 
@@ -99,6 +106,8 @@ def _opened(documents: Sequence[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 def _kind(listed: str, value: Mapping[str, Any]) -> str:
     if listed.rstrip("s") in ("schedule", "escalation", "user", "team"):
         return listed.rstrip("s")
+    if "startDate" in value and "user" in value:
+        return "override"
     if "rotations" in value or "timezone" in value:
         return "schedule"
     # A maintenance has rules, too.
@@ -115,6 +124,7 @@ class _Teams:
     def __init__(self, nodes: Sequence[Node]) -> None:
         self._names: dict[str, str] = {}
         self._members: dict[str, list[tuple[str, str]]] = {}
+        self._without_members: set[str] = set()
         for node in nodes:
             key = node.text("id") or node.text("name")
             if key is None:
@@ -127,6 +137,8 @@ class _Teams:
                 for reference in (who.text("id"), who.text("username")) if who is not None else ():
                     if reference:
                         self._members.setdefault(reference.casefold(), []).append((key, role))
+            if "members" not in node.value:
+                self._without_members.add(key)
         self._ids = ids(self._names)
 
     def groups(self, *references: str | None) -> tuple[str, ...]:
@@ -137,9 +149,11 @@ class _Teams:
     def group(self, node: Node) -> str | None:
         """Return the group of the team that is named; None where it is not in the export."""
         key, name = node.text("id"), node.text("name")
-        if key in self._ids:
-            return self._ids[key]
-        return next((self._ids[each] for each, called_ in self._names.items() if name and called_ == name), None)
+        if key not in self._names:
+            key = next((each for each, called_ in self._names.items() if name and called_ == name), None)
+        if key in self._without_members:
+            node.lost("", "who is in the team is not in the export", "export it with GET /v2/teams/{id}")
+        return None if key is None else self._ids[key]
 
 
 def _user(node: Node, teams: _Teams) -> Foreigner | None:

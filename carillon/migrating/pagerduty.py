@@ -21,7 +21,7 @@ from datetime import datetime, time, timedelta
 from typing import Any
 
 from carillon.migrating.composing import Composing, Imported, Level, OfSchedule, OfUser, Policy, Schedule, Target
-from carillon.migrating.documents import Node, Unreadable, called, objects
+from carillon.migrating.documents import Node, Unreadable, called, objects, unfinished
 from carillon.migrating.people import Foreigner, People
 from carillon.migrating.remarks import Remarks
 from carillon.migrating.turns import Absence, Layer, layer, minute_of_the_day
@@ -45,21 +45,25 @@ def read(documents: Sequence[Any], table: Mapping[str, str], now: datetime) -> I
         Unreadable: there is nothing of PagerDuty in them.
     """
     remarks = Remarks()
-    users, schedules, policies = [], [], []
+    found: dict[str, dict[str, Node]] = {kind: {} for kind in ("user", "schedule", "escalation policy")}
     for listed, value in objects(documents):
         kind = _kind(listed, value)
         node = Node(value, called(kind or "object", value), remarks)
-        if kind == "schedule":
-            schedules.append(node)
-        elif kind == "escalation policy":
-            policies.append(node)
-        elif kind == "user":
-            users.append(node)
+        if kind in found:
+            key = node.text("id") or str(len(found[kind]))
+            # Of a schedule that is in a list, too, the one with the layers.
+            if "schedule_layers" in value or "schedule_layers" not in found[kind].get(key, node).value:
+                found[kind][key] = node
+        elif kind == "override":
+            node.lost("", "names no schedule; left out", "put it into the field overrides of its schedule")
         else:
             node.note("", "is no schedule, escalation policy or user; left out")
+    users, schedules, policies = (list(each.values()) for each in found.values())
     if not (users or schedules or policies):
         raise Unreadable("the export holds no schedules, escalation policies or users of PagerDuty")
     people = People([*filter(None, (_user(node) for node in users))], table, remarks)
+    for kind in unfinished(documents, _kind):
+        remarks.lost(f"{kind} list", "", "its last page is not in the export", "export every page")
     composing = Composing(people, remarks)
     composing.schedules += filter(None, (_schedule(node, people, now) for node in schedules))
     composing.policies += filter(None, (_policy(node, people) for node in policies))
@@ -71,6 +75,8 @@ def _kind(listed: str, value: Mapping[str, Any]) -> str:
         return "escalation policy"
     if "schedule_layers" in value or listed in ("schedules", "schedule"):
         return "schedule"
+    if listed == "overrides":
+        return "override"
     return "user" if "email" in value or listed in ("users", "user") else ""
 
 

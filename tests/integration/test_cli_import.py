@@ -35,8 +35,6 @@ def export() -> dict[str, Any]:
     changed = copy.deepcopy(exports.PAGERDUTY)
     # The command goes by the clock, and leaves out what has ended.
     del changed["schedules"][0]["overrides_subschedule"]
-    for layer in changed["schedules"][0]["schedule_layers"]:
-        layer["restrictions"] = []
     return changed
 
 

@@ -8,10 +8,9 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import pytest
-
 from carillon.migrating import oncall, opsgenie, pagerduty
 from carillon.migrating.composing import Imported
+from shared.directory import schedule
 from shared.directory.people import OnCall
 from tests import exports
 
@@ -20,8 +19,6 @@ NOW = datetime(2026, 10, 6, tzinfo=UTC)
 FIRST, LAST = datetime(2026, 10, 6, 5, tzinfo=UTC), datetime(2026, 11, 4, tzinfo=UTC)
 STEP = timedelta(minutes=15)
 DAY, WEEK = timedelta(days=1), timedelta(weeks=1)
-
-schedule = pytest.importorskip("shared.directory.schedule")
 
 
 def moments() -> Iterator[datetime]:

@@ -16,7 +16,7 @@ from carillon.migrating.documents import LARGEST_BYTES, Unreadable, parse
 from carillon.migrating.people import BadTable, read_table
 from carillon.migrating.weeks import DAY_MINUTES, WEEK_MINUTES, WeekRange, restrictions
 from shared.core.wall_clock import WEEKDAYS
-from shared.directory.people import OnCall, Person, RotationLayer
+from shared.directory.people import OnCall, Person
 from shared.directory.policies import NamedPolicy
 from tests import exports
 
@@ -34,9 +34,6 @@ def entry(record: Mapping[str, Any]) -> OnCall:
     """Read an on-call record as the router does."""
     document = {"alert_type": record["oncall"], **record}
     del document["oncall"]
-    if "restrictions" not in RotationLayer.model_fields:
-        layers = document.get("layers", [])
-        document["layers"] = [{key: each[key] for key in each if key != "restrictions"} for each in layers] or None
     return OnCall.model_validate(document)
 
 
@@ -51,9 +48,8 @@ def check(found: Imported) -> None:
 
 
 def the(found: Imported, name: str) -> dict[str, Any]:
-    """Return the one record that begins with this field."""
-    [record] = [each for each in found.records if next(iter(each)) == name]
-    return record
+    """Return the first record that begins with this field."""
+    return next(each for each in found.records if next(iter(each)) == name)
 
 
 def lost(found: Imported) -> list[str]:
@@ -432,3 +428,73 @@ def test_restrictions_hold_at_the_minutes_of_their_ranges(ranges: list[WeekRange
             first = WEEKDAYS.index(day) * DAY_MINUTES + begin.hour * 60 + begin.minute
             found |= {(first + step) % WEEK_MINUTES for step in range(minutes)}
     assert (expected == found) if written is not None else len(expected) == WEEK_MINUTES
+
+
+@pytest.mark.parametrize(
+    ("read", "export", "answer", "page"),
+    [
+        (opsgenie.read, exports.OPSGENIE, "users", {"paging": {"next": "https://example.com/2"}}),
+        (oncall.read, exports.ONCALL, "users", {"next": "https://example.com/2"}),
+    ],
+)
+def test_a_list_whose_last_page_is_missing_is_named(
+    read: Callable[[Sequence[Any], Mapping[str, str], datetime], Imported], export: dict[str, Any], answer: str,
+    page: dict[str, Any],
+) -> None:  # fmt: skip
+    first = {**export, answer: {**export[answer], **page}}
+    assert [text for text in lost(read([first], {}, NOW)) if "last page" in text] == [
+        "lost: user list: its last page is not in the export (export every page)"
+    ]
+    assert lost(read([first, {answer: export[answer]}], {}, NOW)) == []
+
+
+def test_a_list_of_pagerduty_whose_last_page_is_missing_is_named() -> None:
+    rest = {name: value for name, value in exports.PAGERDUTY.items() if name != "users"}
+    page = {"users": exports.PAGERDUTY["users"], "more": True}
+    assert [text for text in lost(pagerduty.read([rest, page], {}, NOW)) if "last page" in text] != []
+    assert lost(pagerduty.read([rest, page, {**page, "more": False}], {}, NOW)) == []
+
+
+def test_of_a_schedule_that_stands_in_a_list_too_the_one_with_the_layers_is_read() -> None:
+    listed = {"schedules": [{key: exports.PAGERDUTY["schedules"][0][key] for key in ("id", "name", "time_zone")}]}
+    for documents in ([listed, exports.PAGERDUTY], [exports.PAGERDUTY, listed]):
+        assert lost(pagerduty.read(documents, {}, NOW)) == []
+
+
+def test_overrides_that_name_no_schedule_are_lost() -> None:
+    answer = {"overrides": [{"id": "O1", "start": "2026-11-01T00:00:00Z", "end": "2026-11-02T00:00:00Z"}]}
+    assert [text for text in lost(pagerduty.read([exports.PAGERDUTY, answer], {}, NOW)) if "names no schedule" in text]
+    other = {"data": exports.OPSGENIE["schedules"]["data"][0]["overrides"]}
+    assert [text for text in lost(opsgenie.read([exports.OPSGENIE, other], {}, NOW)) if "names no schedule" in text]
+
+
+def test_a_schedule_that_no_policy_names_still_tells_everybody_with_a_turn() -> None:
+    found = opsgenie.read([{"schedules": exports.OPSGENIE["schedules"], "users": exports.OPSGENIE["users"]}], {}, NOW)
+    check(found)
+    assert the(found, "policy") == {
+        "policy": "platform",
+        "levels": [{"notify": ["oncall", "admins"], "every": True}, {"after": "5m", "notify": ["admins"]}],
+    }
+    assert the(found, "oncall")["policy"] == "platform"
+
+
+def test_two_schedules_of_one_policy_are_two_answers_and_a_third_is_named() -> None:
+    def change(export: dict[str, Any]) -> None:
+        first = export["schedules"][0]
+        first["schedule_layers"] = [{**first["schedule_layers"][1], "restrictions": []}]
+        for number in (2, 3):
+            export["schedules"].append({**first, "id": f"PSCHED{number}", "name": f"Shop {number}"})
+            export["escalation_policies"][0]["escalation_rules"].append(
+                {"escalation_delay_in_minutes": 5, "targets": [{"id": f"PSCHED{number}", "type": "schedule_reference"}]}
+            )
+
+    found = pagerduty.read([changed(exports.PAGERDUTY, change)], {}, NOW)
+    check(found)
+    levels = the(found, "policy")["levels"]
+    assert [each["notify"] for each in levels[:4]] == [
+        ["oncall"], ["user:user-three"], ["oncall:second"], ["admins"],
+    ]  # fmt: skip
+    assert [text.partition("tells a third schedule, ")[2][:17] for text in lost(found) if "a third" in text] == [
+        'schedule "Shop 3"'
+    ]
+    assert len(the(found, "oncall")["layers"]) == 2
