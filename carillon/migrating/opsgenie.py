@@ -218,8 +218,7 @@ def _rotation(node: Node, people: People, zone: str, now: datetime) -> Layer | N
     users = []
     for each in node.nodes("participants"):
         kind = (each.text("type") or "user").casefold()
-        # The table may say who takes the turns of a team.
-        user = _mentioned(each, people) if kind == "user" or _is_in(each, people) else None
+        user = _mentioned(each, people) if kind == "user" else _taker(each, people)
         if user is None:
             each.lost(
                 "", f"is {kind}, which has no turn here; the others' turns move up",
@@ -247,8 +246,10 @@ def _rotation(node: Node, people: People, zone: str, now: datetime) -> Layer | N
     )  # fmt: skip
 
 
-def _is_in(node: Node, people: People) -> bool:
-    return any(reference and reference.casefold() in people.table for reference in (node.text("id"), node.text("name")))
+def _taker(node: Node, people: People) -> str | None:
+    """Return whom the table names for a team or an escalation."""
+    named = (each for each in (node.text("id"), node.text("name")) if each and each.casefold() in people.table)
+    return people.mention(next(named, None))
 
 
 def _restriction(node: Node) -> list[WeekRange] | None:

@@ -235,6 +235,16 @@ def test_whoever_comes_next_in_a_rotation_of_opsgenie_is_the_second_answer() -> 
     assert second == {**first, "users": ["user-three", "user-one", "user-two"]}
 
 
+@pytest.mark.parametrize("name", ["t-1", "Platform team"])
+def test_a_table_may_say_who_takes_the_turns_of_a_team(name: str) -> None:
+    people = [{"type": "team", "id": "t-1", "name": "Platform team"}, {"type": "user", "id": "u-1"}]
+    export = changed(exports.OPSGENIE, rotation(participants=people))
+    found = opsgenie.read([export], read_table({name: "ada"}), NOW)
+    assert lost(found) == []
+    assert the(found, "oncall")["layers"][1]["users"] == ["ada", "user-one"]
+    assert "ada" not in [each.get("user_id") for each in found.records]
+
+
 def layer(**fields: Any) -> Callable[[dict[str, Any]], None]:
     return lambda export: export["schedules"][0]["schedule_layers"][1].update(fields)
 
