@@ -13,6 +13,7 @@ with the layers of the schedules that they name. A schedule that no policy names
 - Repeats are written out as levels, since the wait before a repeat has no field.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -27,11 +28,12 @@ from carillon.migrating.remarks import Remarks
 from carillon.migrating.turns import Layer, record
 from carillon.migrating.weeks import overlap
 from shared.core.durations import LONGEST, written
+from shared.core.limits import OBJECT_BYTES
 from shared.directory.people import LAYERS, ONCALL_USERS, OVERRIDES, Override, RotationLayer
 from shared.directory.policies import ADMINS_TARGET, LEVELS, ONCALL_TARGET, SECOND_TARGET, NamedPolicy
 
 _RFC_3339 = "%Y-%m-%dT%H:%M:%SZ"
-# What an alert without a policy does (docs/guides/alerts.md), but for everybody with a turn.
+# What an alert without a policy does (docs/guides/publishing.md), but for everybody with a turn.
 _EVERYBODY: list[dict[str, Any]] = [
     {"notify": [ONCALL_TARGET, ADMINS_TARGET], "every": True},
     {"after": "5m", "notify": [ADMINS_TARGET]},
@@ -176,7 +178,14 @@ class Composing:
             records += self._policy(policy, names[f"policy {key}"], by_key, now)
         for key, schedule in alone.items():
             records += self._alone(schedule, names[f"schedule {key}"], now)
-        return Imported((*self.people.records(), *records), self.remarks)
+        return Imported((*self.people.records(), *(each for each in records if self._fits(each))), self.remarks)
+
+    def _fits(self, document: dict[str, Any]) -> bool:
+        if len(json.dumps(document)) <= OBJECT_BYTES:
+            return True
+        kind = next(iter(document))
+        self.remarks.lost(f'{kind} "{document[kind]}"', "", "is larger than a publish may be; left out", "divide it")
+        return False
 
     def _policy(self, policy: Policy, name: str, by_key: dict[str, Schedule], now: datetime) -> list[dict[str, Any]]:
         sources = self._sources(policy, by_key)

@@ -158,6 +158,11 @@ class Node:
             if self._is(value, dict, f"{name}[{number}]", "must be an object")
         ]
 
+    def all_nodes(self, name: str) -> "list[Node] | None":
+        """Return the objects of a list; None where one of them is none, which is named."""
+        found, value = self.nodes(name), self.value.get(name)
+        return found if value is None or (isinstance(value, list) and len(found) == len(value)) else None
+
     def texts(self, name: str) -> list[str]:
         """Return the texts of a list; what is none is named and left out."""
         return [
@@ -222,9 +227,9 @@ def _moment(value: object, zone: str | None) -> datetime | None:
 
 
 def called(kind: str, value: dict[str, Any]) -> str:
-    """Say which object it is: by its name, else by its id."""
-    for name in ("name", "summary", "id"):
+    """Say which object it is: by its name, else by its id; a person by the id alone."""
+    for name in ("id",) if kind == "user" else ("name", "summary", "id"):
         text = value.get(name)
         if isinstance(text, str) and text.strip():
             return f'{kind} "{" ".join(text.split())[:NAME_CHARS]}"'
-    return f"a {kind} without a name"
+    return f"{kind} without a name"

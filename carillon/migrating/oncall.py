@@ -113,7 +113,7 @@ def _kind(listed: str, value: Mapping[str, Any]) -> str:
 
 def _user(key: str, node: Node, teams: Mapping[str, str]) -> Foreigner:
     return Foreigner(
-        key, email=node.text("email"), username=node.text("username"), timezone=zone_name(node.text("timezone")),
+        key, email=node.text("email"), username=node.text("username"), timezone=node.text("timezone"),
         groups=tuple(teams[each] for each in node.texts("teams") if each in teams),
     )  # fmt: skip
 
@@ -291,7 +291,7 @@ def _turns(node: Node, zone: str, groups: int) -> list[_Turns]:
         return []
     names = node.texts("by_day")
     days = [_DAYS.index(day) for day in dict.fromkeys(names) if day in _DAYS]
-    if len(days) < len({*names}):
+    if len(days) < len({*names}) or (node.value.get("by_day") and not days):
         node.lost("by_day", "names a day that is none; left out")
         return []
     wall = start.astimezone(zone_of(zone)).replace(tzinfo=None)

@@ -173,7 +173,7 @@ def _user(node: Node, teams: _Teams) -> Foreigner | None:
         node.note("blocked", "is blocked in Opsgenie; written all the same")
     return Foreigner(
         key, name=node.text("fullName"), email=username if username and "@" in username else None, username=username,
-        phone=phone, timezone=zone_name(node.text("timeZone") or node.text("timezone")),
+        phone=phone, timezone=node.text("timeZone") or node.text("timezone"),
         groups=teams.groups(node.text("id"), username),
     )  # fmt: skip
 
@@ -233,8 +233,9 @@ def _rotation(node: Node, people: People, zone: str, now: datetime) -> Layer | N
         node.lost("", "startDate, and a type of hourly, daily or weekly, are required; left out")
         return None
     ranges: list[WeekRange] | None = None
-    if (restriction := node.node("timeRestriction")) is not None:
-        ranges = _restriction(restriction)
+    if node.value.get("timeRestriction") is not None:
+        restriction = node.node("timeRestriction")
+        ranges = None if restriction is None else _restriction(restriction)
         if ranges is None:
             # Without it the layer would be on call where it is not to be.
             node.lost("timeRestriction", "cannot be read; the rotation is left out")

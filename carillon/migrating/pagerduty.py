@@ -92,7 +92,7 @@ def _user(node: Node) -> Foreigner | None:
             phone = f"+{country}{re.sub(r'[^0-9]', '', number)}" if country and number else None
     return Foreigner(
         key, name=node.text("name") or node.text("summary"), email=node.text("email"), phone=phone,
-        timezone=zone_name(node.text("time_zone")),
+        timezone=node.text("time_zone"),
     )  # fmt: skip
 
 
@@ -139,13 +139,14 @@ def _layer(node: Node, people: People, zone: str, now: datetime) -> Layer | None
         node.lost("", "rotation_virtual_start and rotation_turn_length_seconds are required; left out")
         return None
     ranges: list[WeekRange] | None = None
-    for each in node.nodes("restrictions"):
-        found = _restriction(each)
-        if found is None:
-            # Without it the layer would be on call where it is not to be.
-            node.lost("", "has a restriction that cannot be read; left out")
-            return None
-        ranges = [*(ranges or []), *found]
+    listed = node.all_nodes("restrictions")
+    restrictions = None if listed is None else [_restriction(each) for each in listed]
+    if restrictions is None or None in restrictions:
+        # Without it the layer would be on call where it is not to be.
+        node.lost("", "has a restriction that cannot be read; left out")
+        return None
+    if restrictions:
+        ranges = [one for each in restrictions for one in each or ()]
     return layer(
         node, users=users, first=first, turn=timedelta(seconds=turn), zone=zone, begins=node.moment("start", zone),
         ends=node.moment("end", zone), ranges=ranges, now=now,

@@ -31,11 +31,11 @@ def read_table(document: object) -> dict[str, str]:
     """
     if not isinstance(document, dict) or not all(isinstance(value, str) for value in document.values()):
         raise BadTable("--users: must be a JSON object of foreign ids, addresses or usernames and user ids")
-    for key, value in document.items():
+    for number, value in enumerate(document.values(), start=1):
         try:
             Person(user_id=value)
         except ValidationError:
-            raise BadTable(f"--users: what stands for {key[:80]!r} is not a user id") from None
+            raise BadTable(f"--users: the value of entry {number} is not a user id") from None
     return {key.casefold(): value for key, value in document.items()}
 
 

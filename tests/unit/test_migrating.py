@@ -203,6 +203,7 @@ def rule(**fields: Any) -> Callable[[dict[str, Any]], None]:
         (rotation(endDate="2027-01-01T00:00:00Z"), "ends at 2027-01-01T00:00Z"),
         (rotation(startDate="yesterday"), "startDate: must be a time"),
         (rotation(timeRestriction={"type": "new-moon"}), "timeRestriction: cannot be read"),
+        (rotation(timeRestriction="nights"), "timeRestriction: cannot be read"),
         (rule(condition="if-not-closed"), "an acknowledgement ends it"),
         (rule(recipient={"type": "escalation", "id": "e-2"}), "nobody of it can be told; the admins are instead"),
         (rule(recipient={"type": "schedule", "id": "s-9"}), "a schedule that is not in the export"),
@@ -258,6 +259,10 @@ def layer(**fields: Any) -> Callable[[dict[str, Any]], None]:
         (layer(start="2027-01-01T00:00:00Z"), "in the middle of a turn"),
         (layer(users=[{"user": None}, {"user": {"id": "PUSER1"}}]), "names nobody"),
         (layer(restrictions=[{"type": "monthly_restriction"}]), "a restriction that cannot be read"),
+        (layer(restrictions=[7]), "a restriction that cannot be read"),
+        (layer(restrictions="nights"), "a restriction that cannot be read"),
+        (lambda export: export["users"][0].update(time_zone="Eastern"), "timezone: not a zone"),
+        (lambda export: export["users"][1].update(email="nobody"), "email: not an address"),
         (lambda export: export["schedules"][0].pop("schedule_layers"), "export it with GET /schedules/{id}"),
         (lambda export: export["schedules"][0].update(time_zone="Moon"), "not a zone"),
         (
@@ -289,6 +294,7 @@ def step(**fields: Any) -> Callable[[dict[str, Any]], None]:
     [
         (shift(0, frequency="monthly"), "days of the month"),
         (shift(0, interval=2), "no time of the week"),
+        (shift(0, by_day=[7]), "names a day that is none"),
         (shift(0, until="2027-01-01T00:00:00"), "a layer has no end"),
         (shift(0, rotation_start="2026-10-12T09:00:00"), "turns are counted from start"),
         (shift(0, rolling_users=[["USER1", 7]]), "must hold strings alone"),
@@ -508,3 +514,24 @@ def test_two_schedules_of_one_policy_are_two_answers_and_a_third_is_named() -> N
         'schedule "Shop 3"'
     ]
     assert len(the(found, "oncall")["layers"]) == 2
+
+
+def test_an_entry_that_is_too_large_to_publish_is_named() -> None:
+    def change(export: dict[str, Any]) -> None:
+        users = [{"user": {"id": f"P{number}", "summary": "n" * 80 + str(number)}} for number in range(100)]
+        one = {**export["schedules"][0]["schedule_layers"][1], "users": users}
+        export["schedules"][0]["schedule_layers"] = [one] * 20
+
+    found = pagerduty.read([changed(exports.PAGERDUTY, change)], {}, NOW)
+    check(found)
+    assert 'lost: oncall "shop": is larger than a publish may be; left out (divide it)' in lost(found)
+
+
+def test_what_is_said_of_people_names_no_address_and_no_name() -> None:
+    def change(export: dict[str, Any]) -> None:
+        export["users"][0] |= {"email": "secret-address", "name": "\x00Some Body", "contact_methods": "secret-number"}
+        export["users"][1] |= {"id": None}
+
+    found = pagerduty.read([changed(exports.PAGERDUTY, change)], {}, NOW)
+    assert len(lost(found)) >= 4
+    assert [text for text in lost(found) if "secret" in text or "@" in text or "Some Body" in text] == []
