@@ -8,11 +8,16 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from carillon.migrating import oncall, opsgenie, pagerduty
 from carillon.migrating.composing import Imported
 from shared.directory import schedule
 from shared.directory.people import OnCall
 from tests import exports
+
+USERS = [f"P{number}" for number in range(3)]
 
 NOW = datetime(2026, 10, 6, tzinfo=UTC)
 # Four weeks, with the end of summer time in Europe and in America.
@@ -127,3 +132,71 @@ def test_the_first_of_two_levels_of_grafana_oncall_answers() -> None:
     for hour, expected in ((9, "user1"), (10, "user2"), (19, "user2"), (20, "user2"), (21, "user2")):
         at = datetime(2026, 10, 10, hour, 30, tzinfo=paris)
         assert schedule.on_call(imported, at) == (expected,), hour
+
+
+MONDAY = datetime(2026, 9, 28)  # noqa: DTZ001 - a clock on the wall
+MINUTES = st.integers(0, 24 * 60 - 1)
+RESTRICTIONS = st.lists(
+    st.fixed_dictionaries({"day": st.none() | st.integers(1, 7), "minute": MINUTES, "lasts": st.integers(1, 5000)}),
+    max_size=2,
+)
+LAYERS = st.fixed_dictionaries(
+    {
+        "first": st.integers(-2000, 100),
+        "hours": st.integers(1, 400),
+        "users": st.lists(st.sampled_from(USERS), min_size=1, max_size=4),
+        "only": RESTRICTIONS,
+    }
+)
+
+
+def is_inside(only: list[dict[str, Any]], clock: datetime) -> bool:
+    """Tell whether a restriction of PagerDuty that holds now began in the last days."""
+    for each in only:
+        lasts = timedelta(minutes=each["lasts"] if each["day"] else min(each["lasts"], 24 * 60))
+        for back in range(8):
+            date = datetime.combine(clock.date() - back * DAY, time())
+            begin = date + timedelta(minutes=each["minute"])
+            if each["day"] in (None, date.isoweekday()) and begin <= clock < begin + lasts:
+                return True
+    return not only
+
+
+@given(layers=st.lists(LAYERS, min_size=1, max_size=3), passed=st.lists(st.integers(0, 40 * 24 * 60), max_size=8))
+@settings(max_examples=200, deadline=None)
+def test_any_schedule_of_pagerduty_has_the_same_people_on_call(layers: list[dict[str, Any]], passed: list[int]) -> None:
+    export = {
+        "schedules": [
+            {
+                "id": "S", "name": "any", "time_zone": "Asia/Tokyo",
+                "schedule_layers": [
+                    {
+                        "start": "2026-09-28T00:00:00+09:00", "end": None,
+                        "rotation_virtual_start": f"{MONDAY + timedelta(hours=each['first']):%Y-%m-%dT%H:%M:%S}+09:00",
+                        "rotation_turn_length_seconds": each["hours"] * 3600,
+                        "users": [{"user": {"id": user, "type": "user_reference"}} for user in each["users"]],
+                        "restrictions": [
+                            {
+                                "type": "weekly_restriction" if one["day"] else "daily_restriction",
+                                "start_day_of_week": one["day"], "duration_seconds": one["lasts"] * 60,
+                                "start_time_of_day": f"{one['minute'] // 60:02}:{one['minute'] % 60:02}:00",
+                            }
+                            for one in each["only"]
+                        ],
+                    }
+                    for each in layers
+                ],
+            }
+        ]
+    }  # fmt: skip
+    imported = entry(pagerduty.read([export], {user.casefold(): user for user in USERS}, NOW))
+    for minutes in passed:
+        clock = MONDAY + timedelta(minutes=minutes)
+        expected = [
+            each["users"][
+                (clock - MONDAY - timedelta(hours=each["first"])) // timedelta(hours=each["hours"]) % len(each["users"])
+            ]
+            for each in layers
+            if is_inside(each["only"], clock)
+        ]
+        assert list(schedule.on_call(imported, clock.replace(tzinfo=ZoneInfo("Asia/Tokyo")))) == expected[:1], clock
