@@ -203,7 +203,7 @@ def _schedule(node: Node, people: People, now: datetime) -> Schedule | None:
     layers = [
         (part.text("id"), each) for part in node.nodes("rotations") if (each := _rotation(part, people, zone, now))
     ]
-    overrides = _overrides(node, people)
+    overrides = _overrides(node, people, now)
     written = tuple(
         replace(each, overrides=tuple(absence for absence, only in overrides if not only or rotation in only))
         for rotation, each in layers
@@ -287,12 +287,14 @@ def _times(node: Node) -> tuple[int, int] | None:
     return found[0], found[1]
 
 
-def _overrides(node: Node, people: People) -> list[tuple[Absence, set[str | None]]]:
+def _overrides(node: Node, people: People, now: datetime) -> list[tuple[Absence, set[str | None]]]:
     found = []
     for each in node.nodes("overrides"):
         user, begin, end = _mentioned(each.node("user"), people), each.moment("startDate"), each.moment("endDate")
         if user is None or begin is None or end is None:
             each.lost("", "user, startDate and endDate are required; left out")
+        elif end <= now:
+            node.note("overrides", "those that have ended are left out")
         else:
             only = {part.text("id") for part in each.nodes("rotations")}
             found.append((Absence(user, begin, end), only))
