@@ -8,7 +8,7 @@ with the layers of the schedules that they name. A schedule that no policy names
 - Of one schedule in which everybody with a turn is told at once, it is ``oncall`` with ``every``.
 - A second schedule's layers follow the first one's, and its target is ``oncall:second``. That is exact where the first
   schedule is a single layer without restrictions. Otherwise a remark says so.
-- A third one cannot be told. A remark says so.
+- A third one cannot be told. It gets an entry of its own, and a remark says so.
 - A level of which nothing is left tells the admins, so that no alert ends in silence.
 - Repeats are written out as levels, since the wait before a repeat has no field.
 """
@@ -146,11 +146,7 @@ class Imported:
 
 @dataclass(slots=True)
 class Composing:
-    """One import, once the documents have been read.
-
-    Attributes:
-        known: foreign ids of schedules that were in the documents, used or not.
-    """
+    """One import, once the documents have been read."""
 
     people: People
     remarks: Remarks
@@ -160,22 +156,17 @@ class Composing:
     def imported(self, now: datetime) -> Imported:
         """Return the records, each of which passes our models."""
         by_key = {each.key: each for each in self.schedules}
-        named = {
-            target.key
-            for policy in self.policies
-            for level in policy.levels
-            for target in level.targets
-            if isinstance(target, OfSchedule)
-        }
-        alone = {key: each for key, each in by_key.items() if key not in named}
         policies = {each.key: each for each in self.policies}
+        sources = {key: self._sources(each, by_key) for key, each in policies.items()}
+        told = {target.key for targets in sources.values() for target in targets}
+        alone = {key: each for key, each in by_key.items() if key not in told}
         names = ids(
             {f"policy {key}": each.name for key, each in policies.items()}
             | {f"schedule {key}": each.name for key, each in alone.items()}
         )
         records: list[dict[str, Any]] = []
         for key, policy in policies.items():
-            records += self._policy(policy, names[f"policy {key}"], by_key, now)
+            records += self._policy(policy, names[f"policy {key}"], sources[key], now)
         for key, schedule in alone.items():
             records += self._alone(schedule, names[f"schedule {key}"], now)
         return Imported((*self.people.records(), *(each for each in records if self._fits(each))), self.remarks)
@@ -187,8 +178,9 @@ class Composing:
         self.remarks.lost(f'{kind} "{document[kind]}"', "", "is larger than a publish may be; left out", "divide it")
         return False
 
-    def _policy(self, policy: Policy, name: str, by_key: dict[str, Schedule], now: datetime) -> list[dict[str, Any]]:
-        sources = self._sources(policy, by_key)
+    def _policy(
+        self, policy: Policy, name: str, sources: dict[OfSchedule, Schedule], now: datetime
+    ) -> list[dict[str, Any]]:
         every = len(sources) == 1 and self._all_are_told(next(iter(sources.values())))
         self._say_what_differs(policy, list(sources.values()))
         targets = dict(zip(sources, (ONCALL_TARGET, SECOND_TARGET), strict=False))

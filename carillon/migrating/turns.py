@@ -6,12 +6,12 @@ on-call schedules says how they are counted). Foreign users are keys here; ``com
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, time, timedelta
 from typing import Any
 
 from carillon.migrating.documents import Node
 from carillon.migrating.weeks import WEEK_MINUTES, WeekRange, joined, restrictions
-from shared.core.wall_clock import WEEKDAYS, instant, zone_of
+from shared.core.wall_clock import WEEKDAYS, zone_of
 from shared.directory.people import EVERY_HOURS, ONCALL_USERS
 
 _HOUR = timedelta(hours=1)
@@ -161,8 +161,3 @@ def record(each: Layer, ids: Sequence[str], overrides: Sequence[dict[str, Any]])
 def minute_of_the_day(at: time) -> int:
     """Return the minute of the day."""
     return at.hour * 60 + at.minute
-
-
-def moment_of(wall: datetime, zone: str) -> datetime:
-    """Return when a clock shows a time, in UTC."""
-    return instant(wall, zone_of(zone)).astimezone(UTC)
