@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
-from services.router.intake.intake import first_lines
+from services.router.intake.intake import first_lines, new_member
 from services.router.payloads.parse import parse
-from services.router.planning.compose import Draft, compose
+from services.router.planning.compose import Draft, compose, grouped
 from services.router.planning.digesting import Digesting
 from services.router.planning.holding import Holding
 from services.router.planning.performer import Performer
@@ -23,6 +23,7 @@ from shared.directory.directory import Directory
 from shared.directory.people import OnCall, Person
 from shared.directory.policies import EscalationPolicy
 from shared.directory.rulebook import Rulebook
+from shared.directory.silences import Silence
 from shared.ledger.answering import Answering
 from shared.ledger.digests import Digests
 from shared.ledger.held import Held
@@ -30,6 +31,7 @@ from shared.ledger.incidents import Entry, Incidents
 from shared.ledger.ledger import (
     ROUTER_LANE,
     AlertState,
+    Answered,
     ClaimVerdict,
     Finish,
     Ledger,
@@ -55,6 +57,7 @@ class Bench:
 
     Attributes:
         told: what was delivered, in its order: seconds since the beginning, channel, and who.
+        texts: what the mails said.
         failing: channels and people whose deliveries end as dead letters.
     """
 
@@ -67,7 +70,7 @@ class Bench:
         self.ledger = Ledger(store, keys, RETENTION_S)
         self.answering = Answering(self.ledger, self.directory)
         self.incidents = Incidents(store, keys)
-        self.planner: Planner = a_planner(store, self.clock)
+        self.planner: Planner = a_planner(store, self.clock, incidents=self.incidents.inhibiting, incidents_known_s=-1)
         self.performer = Performer(
             self.planner,
             Digesting(self.planner, Digests(store, keys, RETENTION_S)),
@@ -77,6 +80,7 @@ class Bench:
             holding=Holding(Held(store, keys), self.planner.lookups),
         )
         self.told: list[tuple[int, str, str]] = []
+        self.texts: list[str] = []
         self.failing: set[tuple[Channel, str]] = set()
 
     async def begin(self) -> Self:
@@ -113,6 +117,19 @@ class Bench:
         )
         return await self._accept(draft)
 
+    async def over(self, alert_type: str, level: str = "critical", **said: Any) -> Answered:
+        """Do what the intake does when a publisher says that an alert is over."""
+        kind = Kind(f"alert_{level}")
+        draft = compose(
+            kind,
+            parse(kind, {"alert_type": alert_type}, _json({"message": "Over.", "status": "resolved", **said})),  # type: ignore[arg-type]
+            now_ms=epoch_ms(self.clock.now()),
+            lifetime_s=86400,
+        )
+        draft = grouped(draft, (await self.planner.lookups.policies({alert_type})).get(alert_type))
+        answered, incident_id = await self.ledger.resolve_member(draft.dedup_key, draft.member_key, Way.MQTT)
+        return await self.ledger.resolve(incident_id, by="-", way=Way.MQTT) if answered is Answered.OVER else answered
+
     async def _accept(self, draft: Draft) -> tuple[Verdict, str]:
         known = await self.planner.look_up([draft])
         draft = self.planner.settled(draft, known)
@@ -126,6 +143,7 @@ class Bench:
             alert=AlertState.OPEN,
             is_incident=draft.is_incident,
             says=first_lines(draft, rows, Way.MQTT) if draft.is_incident else (),
+            member=new_member(draft) if draft.member_key else None,
         )
         verdict, incident_id = await self.ledger.accept(record)
         if verdict is Verdict.ACCEPTED:
@@ -137,6 +155,13 @@ class Bench:
         for new in rows:
             if not new.state.is_end and new.row.due_ms <= epoch_ms(self.clock.now()):
                 await self._work(notification, new.row.key, new.row.written())
+
+    async def silence(self, name: str, for_s: float, *matchers: str) -> None:
+        """Write a silence."""
+        ends_at = self.clock.now().timestamp() + for_s
+        await self.rulebook.put(
+            name, Silence.model_validate({"matchers": matchers, "ends_at": ends_at, "comment": "test"})
+        )
 
     async def run(self, until_s: float) -> None:
         """Let everything happen that is due until then, at its time."""
@@ -168,7 +193,7 @@ class Bench:
         if claim.verdict is not ClaimVerdict.CLAIMED:
             return
         if '"channel"' in spec and '"do"' not in spec:
-            outcome = self._deliver(Delivery.model_validate_json(spec))
+            outcome = self._deliver(notification, Delivery.model_validate_json(spec))
         else:
             outcome = await self.performer.perform(notification, Task.model_validate_json(spec), claim)
         finished = await self.ledger.finish(claim, outcome)
@@ -176,10 +201,13 @@ class Bench:
         if finished is Finish.FINISHED:
             await self._take(notification, outcome.then)
 
-    def _deliver(self, delivery: Delivery) -> Outcome:
+    def _deliver(self, notification: Notification, delivery: Delivery) -> Outcome:
         who = delivery.recipient or ""
         if (delivery.channel, who) in self.failing:
             return Outcome(State.DEAD_LETTERED, Reason.REJECTED, provider="sandbox")
+        content = delivery.content or notification.content
+        if delivery.channel is Channel.EMAIL:
+            self.texts.append(f"{content.title}\n{content.message}")
         self.told.append((self.now_s, delivery.channel.value, who))
         return Outcome(State.DELIVERED, provider="sandbox")
 

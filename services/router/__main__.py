@@ -31,6 +31,7 @@ from shared.inbox.presence import Presence
 from shared.inbox.sessions import Sessions
 from shared.ledger.digests import Digests
 from shared.ledger.held import Held
+from shared.ledger.incidents import Incidents
 from shared.ledger.ledger import ROUTER_LANE
 from shared.ledger.rejections import Rejections
 from shared.mqtt.reconnecting import BrokerLink
@@ -65,6 +66,7 @@ async def route(context: Context[RouterSettings]) -> None:
         push_hold_s=settings.router_push_hold_s,
         suppressions=lists,
         windows=Windows(context.store),
+        incidents=Incidents(context.store, context.keys).inhibiting,
         open_alerts=context.ledger.open_alerts,
         daily_limit=settings.router_person_daily_limit,
         quiet_hours=settings.router_quiet_hours,

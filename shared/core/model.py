@@ -7,6 +7,7 @@ them side by side. So each carries the version of its form. Readers ignore field
 version up to ``READABLE_VERSION``, and leave newer ones to a newer release (docs/guides/upgrading.md).
 """
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
@@ -82,6 +83,7 @@ class AlertDetails(_Frozen):
 
     Attributes:
         labels: the publisher's own; ``all_labels`` are what matchers go by.
+        starts_at: since when it has been so, by the publisher's word.
     """
 
     type: str
@@ -92,6 +94,7 @@ class AlertDetails(_Frozen):
     requires_acknowledgment: bool = False
     # None and not empty, so that most alerts are not written longer for it.
     labels: dict[str, str] | None = None
+    starts_at: datetime | None = None
 
     @property
     def all_labels(self) -> dict[str, tuple[str, ...]]:

@@ -47,6 +47,10 @@ NotifyTargets = Annotated[
 ]
 
 
+# How long the first message of a group waits where its policy does not say; that of a critical one does not wait.
+GROUP_WAIT = timedelta(seconds=30)
+
+
 class Level(Record):
     """Whom to tell when nobody has answered so long after the incident began.
 

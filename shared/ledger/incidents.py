@@ -25,9 +25,12 @@ from shared.store.store import Store, each
 # Records that are read in one round trip, and lines of a timeline.
 _PAGE = 200
 
+# Each alert is held against them while there are inhibitions.
+INHIBITING_MOST = 5_000
+
 _FIELDS = (
     "c", "alert", "cancelled", "turn", "repeats", "repeated_at", "acknowledged_by", "acknowledged_at",
-    "resolved_at", "resolved_by", "snoozed_until", "muted",
+    "resolved_at", "resolved_by", "snoozed_until", "muted", "waits",
 )  # fmt: skip
 
 
@@ -40,6 +43,7 @@ class Incident:
         title, message: as its publisher said them.
         alert: what makes it an alert, with its labels.
         repeats: how often its publisher has said the same again; ``repeated_at``: the last time.
+        waits: nobody has been told of it yet.
         muted: why nobody is told of it at the moment, such as ``silence:ID``.
     """
 
@@ -59,6 +63,7 @@ class Incident:
     snoozed_until: datetime | None = None
     turn: int = 0
     muted: str | None = None
+    waits: bool = False
 
     @property
     def word(self) -> str:
@@ -116,6 +121,15 @@ class Incidents:
                 else:
                     yield found
 
+    async def inhibiting(self) -> list[Incident]:
+        """Return the newest open incidents that may keep others from telling, at most ``INHIBITING_MOST``."""
+        found = []
+        async for incident in self.listed():
+            found.append(incident)
+            if len(found) >= INHIBITING_MOST:
+                break
+        return found
+
     async def get(self, incident_id: str) -> Incident | None:
         """Return an incident; None where there is none of that id (any more)."""
         if not is_notification_id(incident_id):
@@ -145,7 +159,7 @@ class Incidents:
 def _incident(incident_id: str, found: Sequence[bytes | None] | ResponseError) -> Incident | None:
     if isinstance(found, ResponseError):
         return None
-    content, state, cancelled, turn, repeats, repeated_at, *answers, muted = found
+    content, state, cancelled, turn, repeats, repeated_at, *answers, muted, waits = found
     taken_by, taken_at, resolved_at, resolved_by, snoozed = answers
     if content is None or state is None:
         return None
@@ -169,6 +183,7 @@ def _incident(incident_id: str, found: Sequence[bytes | None] | ResponseError) -
         snoozed_until=moment(snoozed),
         turn=milliseconds(turn) or 0,
         muted=_text(muted),
+        waits=waits is not None,
     )
 
 

@@ -22,7 +22,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import IntEnum, StrEnum
-from typing import Any
+from typing import Any, Self
 
 from redis.exceptions import ResponseError
 
@@ -88,6 +88,7 @@ _quarantine = load_script(__package__, "quarantine", "ledger")
 _bring_forward = load_script(__package__, "bring_forward", "ledger")
 _cancel = load_script(__package__, "cancel", "ledger")
 _answer_alert = load_script(__package__, "answer_alert", "ledger")
+_resolve_member = load_script(__package__, "resolve_member", "ledger")
 _recall = load_script(__package__, "recall", "ledger")
 _open_work = load_script(__package__, "open_work", "ledger")
 
@@ -123,6 +124,32 @@ class AlertAnswer:
     state: AlertState
     acknowledged_by: str | None = None
     acknowledged_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MemberState:
+    """A member of an incident that is told as a group.
+
+    Attributes:
+        first_ms: when it came first, milliseconds since 1970; ``last_ms``: the last time.
+        said: as its publisher said it.
+    """
+
+    id: str
+    is_open: bool
+    first_ms: int
+    last_ms: int
+    count: int
+    said: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, text: bytes, said: bytes | None) -> Self | None:
+        """Read what the store holds; None where that is damaged."""
+        try:
+            state, first, last, count, member_id = text.decode().split("|", 4)
+            return cls(member_id, state == "open", int(first), int(last), int(count), read_object(said))
+        except ValueError:
+            return None
 
 
 # What metrics call it that a notification has no category of the catalogue.
@@ -165,6 +192,26 @@ class NewRow:
         self.spec = self.row.written()
 
 
+@dataclass(frozen=True, slots=True)
+class NewMember:
+    """An alert that becomes a member of the open incident with its group's key, if there is one.
+
+    Attributes:
+        key: of the alert itself: the same again is counted, and is no other member.
+        said: what it says, as JSON; for messages about the group.
+        row: is written in place of its own rows if it becomes a member of another one; ``GROUP_PLACE`` stands in it
+            for the id of that.
+    """
+
+    key: str
+    said: str
+    row: NewRow
+
+
+# Stands in a member's row for the id of the incident that it belongs to.
+GROUP_PLACE = "@group"
+
+
 @dataclass(slots=True)
 class NewRecord:
     """A notification to be accepted, with its first rows.
@@ -176,6 +223,7 @@ class NewRecord:
         share: how often its publisher has its turn, where another one with a share of 1 has it once.
         is_incident: it has a timeline, and stands in the index until it is over.
         says: the first lines of its timeline, see ``shared.core.incidents``.
+        member: of an alert that is told with others; ``dedup_key`` is that of its group then.
         content: the notification's JSON, written once for the ledger and for its jobs.
     """
 
@@ -190,6 +238,7 @@ class NewRecord:
     share: float = 1
     is_incident: bool = False
     says: Sequence[str] = ()
+    member: NewMember | None = None
     content: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -200,6 +249,8 @@ class Verdict(StrEnum):
     """What became of a try to accept."""
 
     ACCEPTED = "accepted"
+    GROUPED = "grouped"
+    """It is a member of an open incident, which tells of it."""
     DUPLICATE = "duplicate"
     CONFLICT = "conflict"
 
@@ -260,6 +311,7 @@ class Claim:
         failures: how many attempts have failed by an error of our own.
         refusals: how often a provider has refused it without anybody knowing whose fault that is.
         refused_for: for how long that has been so.
+        is_mute: the incident was looked at before, and tells nobody for now.
     """
 
     notification_id: str
@@ -272,6 +324,7 @@ class Claim:
     failures: int = 0
     refusals: int = 0
     refused_for: timedelta = timedelta(0)
+    is_mute: bool = False
 
     @property
     def delivery_id(self) -> str:
@@ -308,6 +361,7 @@ class Outcome:
         part: more of them, in a record of their own.
         guard: the alert state that ``then`` needs, with ``|`` and the incident's turn where that counts.
         becomes: the alert's state with ``then``; an incident that is opened again begins its next turn.
+        mutes: of a row that is to be looked at again, what keeps its incident from telling.
         says: lines for the timeline of an incident.
     """
 
@@ -326,6 +380,7 @@ class Outcome:
     part: Part | None = None
     guard: str = ""
     becomes: AlertState | None = None
+    mutes: str = ""
     says: Sequence[str] = ()
 
 
@@ -480,6 +535,7 @@ class Ledger:
             SHARD_ROWS,
             int(record.is_incident),
             "\n".join(record.says),
+            *_member_args(record.member),
             *_needs_args(record.rows),
             *row_args(record.rows),
             lasting=True,
@@ -529,10 +585,10 @@ class Ledger:
                 claims |= {index: Claim(*rows[index], ClaimVerdict.UNKNOWN) for index in indexes}
                 continue
             for index, (verdict, token, attempt, doubt, alert, *counts) in zip(indexes, answer, strict=True):
-                failures, refusals, refused_ms = map(int, counts)
+                failures, refusals, refused_ms, is_mute = map(int, counts)
                 claims[index] = Claim(
                     *rows[index], ClaimVerdict(verdict.decode()), token, attempt, bool(doubt), _text(alert), failures,
-                    refusals, timedelta(milliseconds=refused_ms),
+                    refusals, timedelta(milliseconds=refused_ms), bool(is_mute),
                 )  # fmt: skip
         return [claims[index] for index in range(len(rows))]
 
@@ -561,7 +617,7 @@ class Ledger:
             "" if outcome.refusals is None or not outcome.refusals + claim.refusals else outcome.refusals,
             SHARD_ROWS,
             "\n".join(outcome.says),
-            outcome.becomes or "",
+            f"muted:{outcome.mutes}" if outcome.mutes else outcome.becomes or "",
             *_needs_args(outcome.then),
             *_counted(row_args(outcome.then)),
             *(_part_args(outcome.part) if outcome.part else ()),
@@ -846,6 +902,31 @@ class Ledger:
         """
         return await self._answer_alert(alert_id, Happened.RESOLVED, by, note, told=must_be_told, way=way)
 
+    async def resolve_member(self, incident_key: str, member_key: str, way: Way | None) -> tuple[Answered, str]:
+        """Write that the alert with these keys is over, as its publisher says.
+
+        Returns:
+            ``UNKNOWN`` where none is open; else also the id of the incident, which is over itself if the answer is
+            ``OVER``: the caller is to resolve it.
+        """
+        base = self.keys.shard(shard_of_key(incident_key))
+        said = line(Happened.MEMBER_RESOLVED, way=way)
+        verdict, incident_id = await self.store.script(
+            _resolve_member, base, incident_key, member_key, said, self.record_retention_s, lasting=True
+        )
+        return Answered(verdict.decode()), incident_id.decode()
+
+    async def members(self, incident_id: str) -> list[MemberState]:
+        """Return the members of an incident that is told as a group, the oldest first."""
+        base = self.keys.shard_of(incident_id)
+        states, said = await asyncio.gather(
+            self.store.submit("HGETALL", f"{base}:alerts:{incident_id}"),
+            self.store.submit("HGETALL", f"{base}:alerts_said:{incident_id}"),
+        )
+        texts = dict(pairs(said))
+        found = [MemberState.read(text, texts.get(key)) for key, text in pairs(states)]
+        return sorted((each for each in found if each is not None), key=lambda each: (each.first_ms, each.id))
+
     async def alert_states(self, alert_ids: Sequence[str]) -> list[AlertState | None]:
         """Tell where alerts stand, in their order; None for one that was cancelled, or is not there (any more)."""
         keys = [f"{self.keys.shard_of(each)}:n:{each}" if is_notification_id(each) else None for each in alert_ids]
@@ -985,6 +1066,11 @@ def _part_args(part: Part) -> list[str | int]:
     until_ms = max((new.row.expires_ms for new in part.rows), default=0)
     notification = part.notification
     return [notification.id, notification.written(), until_ms, int(part.is_shared), *row_args(part.rows)]
+
+
+def _member_args(member: NewMember | None) -> list[str | int]:
+    """Write how many arguments follow, then the member's key, what it says, and its row."""
+    return [0] if member is None else _counted([member.key, member.said, *row_args([member.row])])
 
 
 def _needs_args(rows: Iterable[NewRow]) -> list[str | int]:

@@ -382,7 +382,7 @@ def test_the_chain_is_kept_once_and_the_steps_carry_their_number(planner: Planne
         steps.append(step)
         assert isinstance(step.row, Task)
         assert isinstance(step.row.what, Escalation)
-        rows = planner.escalation_rows(one, step.row.what, who)
+        rows = planner.alerting.step_rows(one, step.row.what, who)
     assert [len(step.spec) < 300 for step in steps] == [True] * 3
     assert [list(step.needs) for step in steps] == [[CHAIN], [], []]
     assert read_chain(steps[0].needs[CHAIN]) == chain
@@ -394,13 +394,13 @@ def test_a_step_that_an_earlier_release_wrote_with_all_later_ones_goes_on_with_t
     last = Step(600, (User("boss"),))
     who = known(AT_ONCE, admins=("user2",), people=("boss",))
     written = Escalation(alert_type="disk", since_ms=ACCEPTED_MS, lifetime_ms=LIFETIME_MS, round=1, steps=(LATER, last))
-    rows = planner.escalation_rows(one, written, who)
+    rows = planner.alerting.step_rows(one, written, who)
     assert told(rows) == {"user2": EVERY_CHANNEL}
     (task,) = [new.row for new in rows if isinstance(new.row, Task)]
     assert task.what == written.model_copy(update={"round": 2, "steps": (last,)})
     assert json.loads(task.written())["v"] == 1
     assert isinstance(task.what, Escalation)
-    assert told(planner.escalation_rows(one, task.what, who)) == {"boss": EVERY_CHANNEL}
+    assert told(planner.alerting.step_rows(one, task.what, who)) == {"boss": EVERY_CHANNEL}
 
 
 def test_a_step_tells_its_targets_and_its_deliveries_live_as_long_as_the_first_ones(planner: Planner) -> None:
@@ -410,12 +410,12 @@ def test_a_step_tells_its_targets_and_its_deliveries_live_as_long_as_the_first_o
     first = planner.first_rows(draft(one, alert_type="disk"), who)
     (task,) = [new.row for new in first if isinstance(new.row, Task)]
     assert isinstance(task.what, Escalation)
-    second = planner.escalation_rows(one, task.what, who)
+    second = planner.alerting.step_rows(one, task.what, who)
     assert told(second) == {"user2": EVERY_CHANNEL}
     (task,) = [new.row for new in second if isinstance(new.row, Task)]
     assert (task.key, task.due_ms) == ("escalate:2", ACCEPTED_MS + 600_000)
     assert isinstance(task.what, Escalation)
-    third = planner.escalation_rows(one, task.what, who)
+    third = planner.alerting.step_rows(one, task.what, who)
     assert told(third) == {"boss": {"sms"}, "user2": {"sms"}}
     assert not [new for new in third if isinstance(new.row, Task)]
 
@@ -450,7 +450,7 @@ def test_after_the_alerts_own_deadline_nobody_is_told(planner: Planner) -> None:
     (task,) = [new.row for new in first if isinstance(new.row, Task)]
     assert (task.due_ms, task.expires_ms) == (ACCEPTED_MS + 300_000, deadline_ms)
     assert isinstance(task.what, Escalation)
-    second = planner.escalation_rows(one, task.what, who)
+    second = planner.alerting.step_rows(one, task.what, who)
     assert told(second).keys() == {"user2"}
     assert {new.row.expires_ms for new in second} == {deadline_ms}
     # The step at 400 s would be the next one.

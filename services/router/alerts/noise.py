@@ -5,12 +5,53 @@ The rules are Alertmanager's, and docs/explanation/alertmanager.md names each di
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeAlias
 
+from shared.core.clock import epoch_ms
+from shared.core.errors import Reason
 from shared.core.matchers import Labels, all_match, values_of
 from shared.directory.inhibitions import Inhibition
 from shared.directory.silences import Silence
+
+# What is mute is looked at again so soon, whatever ends earlier than it seems.
+LOOK_AGAIN = timedelta(minutes=5)
+MAINTENANCE_PREFIX = "maintenance:"
+
+
+@dataclass(frozen=True, slots=True)
+class Mute:
+    """An incident tells nobody now.
+
+    Attributes:
+        rule: what keeps it from telling, such as ``silence:ID``.
+        again_ms: when it is to be looked at again, milliseconds since 1970.
+    """
+
+    reason: Reason
+    rule: str
+    again_ms: int
+
+
+def mute(
+    labels: Labels,
+    silences: Mapping[str, Silence],
+    rules: Mapping[str, Inhibition],
+    incidents: "OpenIncidents",
+    now: datetime,
+) -> Mute | None:
+    """Say whether an alert tells nobody now, and why."""
+    soon = now + LOOK_AGAIN
+    silenced = silenced_by(labels, silences, now)
+    if silenced is not None:
+        is_maintenance = silenced.silence_id.startswith(MAINTENANCE_PREFIX)
+        rule = silenced.silence_id if is_maintenance else f"silence:{silenced.silence_id}"
+        reason = Reason.MAINTENANCE if is_maintenance else Reason.SILENCED
+        return Mute(reason, rule, epoch_ms(min(silenced.until, soon)))
+    inhibited = inhibited_by(labels, rules, incidents)
+    if inhibited is not None:
+        return Mute(Reason.INHIBITED, f"inhibition:{inhibited.rule}", epoch_ms(soon))
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +172,9 @@ class OpenIncidents:
             for value in dict.fromkeys(values_of(incident.labels, label)):
                 found.setdefault(value, []).append(incident)
         return {value: tuple(incidents) for value, incidents in found.items()}
+
+
+NO_INCIDENTS = OpenIncidents(())
 
 
 def inhibited_by(labels: Labels, rules: Mapping[str, Inhibition], incidents: OpenIncidents) -> Inhibited | None:

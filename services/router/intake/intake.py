@@ -43,23 +43,23 @@ from services.router.intake.warnings import foreseen
 from services.router.payloads import cloudevents, notifications
 from services.router.payloads.parse import Publish, check_size, read, says
 from services.router.payloads.receipts import AcceptedReceipt, DuplicateReceipt, Problem
-from services.router.payloads.rejection import FieldProblem, Rejected, RejectionCode
-from services.router.planning.compose import NO_TEMPLATES, Draft, compose
+from services.router.payloads.rejection import FieldProblem, Rejected, RejectionCode, invalid_payload
+from services.router.planning.compose import NO_TEMPLATES, Draft, compose, grouped
 from services.router.planning.holding import Holding
 from services.router.planning.known import Known
 from services.router.planning.planner import Planner
-from services.router.planning.tasks import Plan, Task
+from services.router.planning.tasks import WAITS, Plan, Task
 from services.router.planning.telling import tell_planned, told_lines
 from services.router.templates.folder import Templates
 from shared.core.clock import Clock, epoch_ms, from_epoch_ms, rfc3339
 from shared.core.errors import BrokerUnavailable, PublishRefused, Reason
 from shared.core.incidents import Happened, Way, line
-from shared.core.model import Priority
+from shared.core.model import Channel, Delivery, Priority, State, UserInbox
 from shared.core.topics import PLAIN_PUBLISHER, Kind, Lane, Route, Topics
 from shared.directory.publishers import Publisher
 from shared.ledger.events import event
 from shared.ledger.jobs import Message, jobs_of, settled
-from shared.ledger.ledger import AlertState, Ledger, NewRecord, NewRow, Verdict
+from shared.ledger.ledger import GROUP_PLACE, AlertState, Answered, Ledger, NewMember, NewRecord, NewRow, Verdict
 from shared.ledger.rejections import Rejections
 from shared.mqtt.byte_budget import ByteBudget
 from shared.mqtt.connection import Broker
@@ -86,12 +86,19 @@ IN_HAND_BYTES = 32 * 1024 * 1024
 # without a receipt asks again.
 HANDOVER_TIMEOUT_S = 5.0
 
+# So much of a member's message is kept for messages about its group.
+_MEMBER_CHARS = 500
+
 # Between two publishes of this size others get their turn.
 _LONG_BYTES = 64 * 1024
 # And after so many rows have been planned: some milliseconds.
 _LONG_ROWS = 200
 
 UNKNOWN = "unknown"
+NOTHING_OPEN = "no open alert has it"
+
+# Why an alert that is accepted tells nobody.
+MUTES = frozenset({Reason.SILENCED, Reason.INHIBITED, Reason.MAINTENANCE, Reason.FLAPPING})
 
 # How our own fields are called, and the places of lists.
 _FIELD_NAME = re.compile(r"([a-z][a-z_0-9]{0,31}|[0-9]{1,4})(\.([a-z][a-z_0-9]{0,31}|[0-9]{1,4}))*|")
@@ -107,6 +114,7 @@ class Taken:
         record: of its publisher.
         publish: the checked payload; None when it was refused.
         receipt: the answer, once there is one.
+        ending: the alert that is over, where the publish says so of one.
         warnings: what will not happen although it is accepted.
         messages: what is published beside the receipt.
         span: the accepting of it, in the trace that the publish belongs to.
@@ -119,6 +127,7 @@ class Taken:
     publish: Publish | None = None
     unstable: frozenset[str] = frozenset()
     draft: Draft | None = None
+    ending: Draft | None = None
     receipt: Mapping[str, object] = field(default_factory=dict)
     warnings: list[FieldProblem] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
@@ -142,7 +151,7 @@ class Taken:
     def let_go(self) -> None:
         """Keep what the answer needs and no more: the ledger has the rest."""
         self.incoming.payload = b""
-        self.publish = self.draft = None
+        self.publish = self.draft = self.ending = None
 
 
 class _Batch:
@@ -362,7 +371,7 @@ class Intake:
             if isinstance(taken.publish, notifications.Notification):
                 for priority in priorities(taken.publish):
                     check_priority(route.publisher, record, priority)
-                taken.draft = compose(
+                draft = compose(
                     route.kind,
                     taken.publish,
                     now_ms=epoch_ms(self._clock.now()),
@@ -374,6 +383,11 @@ class Intake:
                     publisher=route.publisher,
                     tenant=tenant_of(route.publisher, record, taken.publish.tenant),
                 )
+                if isinstance(taken.publish, notifications.Alert) and taken.publish.status == "resolved":
+                    taken.ending = draft
+                    check_ending(draft)
+                else:
+                    taken.draft = draft
         except Rejected as rejected:
             self._refuse(taken, rejected)
         except Exception:
@@ -387,7 +401,7 @@ class Intake:
         return Rejected(RejectionCode.UNKNOWN_TOPIC, f"Nothing listens on this topic.{meant}")
 
     def _refuse(self, taken: Taken, rejected: Rejected) -> None:
-        taken.publish = taken.draft = None
+        taken.publish = taken.draft = taken.ending = None
         taken.receipt = rejected.receipt()
         metrics.series(metrics.refused_publishes, rejected.code.value).inc()
         self._count(taken, "rejected")
@@ -403,7 +417,12 @@ class Intake:
         if taken.kind is None or taken.publish is None:
             return
         publish = taken.publish
+        ending = taken.ending
         try:
+            if ending is not None:
+                taken.receipt = {**await until_stored(lambda: self._end(taken, ending)), **_warned(taken.warnings)}
+                self._count(taken, "accepted")
+                return
             receipt, taken.messages = await until_stored(
                 lambda: self._actions.carry_out(
                     publish, taken.incoming, taken.publisher, taken.record, way=self._way(taken)
@@ -417,6 +436,22 @@ class Intake:
             # As in _check: what it would change may be damaged, and the broker would bring it to every router in turn.
             log.exception("publish could not be carried out", extra={"kind": taken.kind})
             self._refuse(taken, Rejected(RejectionCode.INVALID_PAYLOAD, "The publish could not be carried out."))
+
+    async def _end(self, taken: Taken, draft: Draft) -> Mapping[str, object]:
+        """Write that an alert is over whose publisher says so by its key; one that is not open is over already."""
+        alert_type = draft.alert_type or ""
+        policies = await self._planner.lookups.policies({alert_type})
+        draft = grouped(draft, policies.get(alert_type))
+        way = self._way(taken)
+        answered, alert_id = await self._ledger.resolve_member(draft.dedup_key, draft.member_key, way)
+        if answered is Answered.OVER:
+            await self._ledger.resolve(alert_id, by=taken.publisher, way=way)
+        receipt: AcceptedReceipt = {"status": "accepted", "accepted_at": rfc3339(self._clock.now())}
+        if answered is Answered.UNKNOWN:
+            taken.warnings.append(FieldProblem("dedup_key", NOTHING_OPEN))
+        else:
+            receipt["notification_id"] = receipt["alert_id"] = alert_id
+        return receipt
 
     async def _accept(self, wave: Sequence[Taken]) -> None:
         drafts = [one.draft for one in wave if one.draft is not None]
@@ -471,6 +506,9 @@ class Intake:
             self._refuse(taken, Rejected(RejectionCode.IDEMPOTENCY_CONFLICT, message))
             return
         receipt: AcceptedReceipt | DuplicateReceipt = {"status": "duplicate", "notification_id": notification_id}
+        if verdict is Verdict.GROUPED:
+            accepted_at = rfc3339(from_epoch_ms(draft.notification.accepted_ms))
+            receipt = {"status": "accepted", "notification_id": notification_id, "accepted_at": accepted_at}
         if verdict is Verdict.ACCEPTED:
             accepted_at = rfc3339(from_epoch_ms(draft.notification.accepted_ms))
             receipt = {"status": "accepted", "notification_id": notification_id, "accepted_at": accepted_at}
@@ -640,6 +678,16 @@ def _warned(warnings: Sequence[FieldProblem]) -> Mapping[str, list[Problem]]:
     return {"warnings": [each.document() for each in warnings]} if warnings else {}
 
 
+def check_ending(draft: Draft) -> None:
+    """Refuse to end an alert that nothing names.
+
+    Raises:
+        Rejected: with the code ``invalid_payload``.
+    """
+    if not draft.dedup_key or (draft.group is not None and not draft.member_key):
+        raise invalid_payload((FieldProblem("dedup_key", "required, to say which alert is over"),))
+
+
 def priorities(publish: notifications.Notification) -> frozenset[Priority]:
     """Say how urgent a publish is, with each mail of a batch."""
     return frozenset({publish.priority, *(mail.priority for mail in getattr(publish, "emails", ()))})
@@ -666,6 +714,7 @@ def _record(taken: Taken, draft: Draft, rows: list[NewRow], way: Way) -> NewReco
         alert=AlertState.OPEN if draft.alert_type is not None else None,
         is_incident=draft.is_incident,
         says=first_lines(draft, rows, way) if draft.is_incident else (),
+        member=new_member(draft) if draft.member_key else None,
         share=taken.record.share,
     )
 
@@ -674,9 +723,36 @@ def first_lines(draft: Draft, rows: Sequence[NewRow], way: Way) -> list[str]:
     """Write how an incident begins: who has opened it, and who is told at once."""
     opened = line(Happened.OPENED, by=draft.notification.publisher or PLAIN_PUBLISHER, way=way)
     is_later = any(isinstance(new.row, Task) and isinstance(new.row.what, Plan) for new in rows)
-    if is_later or draft.notification.priority is not Priority.CRITICAL:
-        return [opened]
+    mutes = [
+        line(Happened(new.reason), rule=new.row.rule)
+        for new in rows
+        if isinstance(new.row, Delivery) and new.reason in MUTES
+    ]
+    waits = any(WAITS in new.needs for new in rows)
+    if is_later or waits or draft.notification.priority is not Priority.CRITICAL:
+        return [opened, *mutes]
     return [opened, *told_lines(rows, "0")]
+
+
+def new_member(draft: Draft) -> NewMember:
+    """Say what an alert is in a group, and what is written where it becomes a member of one that is open."""
+    content = draft.notification.content
+    alert = content.alert
+    said = {
+        "message": content.message[:_MEMBER_CHARS],
+        "source": alert.source if alert is not None else None,
+        "systems": list(alert.affected_systems) if alert is not None else [],
+    }
+    row = Delivery(
+        key="realtime:group",
+        channel=Channel.REALTIME,
+        priority=draft.notification.priority,
+        address=UserInbox(user_id="group"),
+        expires_ms=draft.expires_ms,
+        rule="policy:group",
+        digest=GROUP_PLACE,
+    )
+    return NewMember(draft.member_key, json.dumps(said), NewRow(row, State.SUPPRESSED, Reason.GROUPED))
 
 
 def _waves(taken: Sequence[Taken]) -> Iterator[list[Taken]]:

@@ -5,7 +5,8 @@ It knows no directory and no store. A draft is complete except for who the recip
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from hashlib import blake2b
 from typing import Any
 
@@ -15,11 +16,12 @@ from services.router.payloads.envelope import Envelope
 from services.router.payloads.mails import EmailBatch, EmailSend
 from services.router.payloads.push_to import PushTo
 from services.router.payloads.rejection import Rejected, RejectionCode
-from services.router.planning.tasks import Audience, Crowd, People
+from services.router.planning.tasks import Audience, Crowd, GroupTimes, People
 from services.router.planning.texts import content_of, refusal, template_of, with_brand
 from services.router.templates.folder import Templates
 from services.router.templates.problems import Unrenderable
 from shared.core.clock import epoch_ms
+from shared.core.durations import milliseconds
 from shared.core.model import (
     Action,
     AlertDetails,
@@ -34,6 +36,7 @@ from shared.core.model import (
     TraceContext,
 )
 from shared.core.topics import PLAIN_PUBLISHER, Kind
+from shared.directory.policies import GROUP_WAIT, EscalationPolicy, Grouping
 from shared.directory.routes import device_address
 from shared.directory.tenants import Tenant
 from shared.store.keys import new_notification_id, shard_of_key
@@ -48,6 +51,7 @@ class Draft:
         direct: deliveries to the addresses that the publisher gave.
         send_at_ms: 0 for at once.
         alert_type: for an alert.
+        group: of an alert that is told with others; then ``dedup_key`` is the group's, and ``member_key`` its own.
         say_for: writes again what a template has written, with a tenant's look.
     """
 
@@ -61,6 +65,8 @@ class Draft:
     packet: str
     dedup_key: str
     alert_type: str | None = None
+    group: GroupTimes | None = None
+    member_key: str = ""
     say_for: "Callable[[Tenant], Said] | None" = None
 
     @property
@@ -68,6 +74,38 @@ class Draft:
         """Tell whether somebody has to answer, or its publisher says when it is over."""
         is_critical = self.notification.priority is Priority.CRITICAL
         return self.alert_type is not None and (is_critical or bool(self.dedup_key))
+
+
+def grouped(draft: Draft, policy: EscalationPolicy | None) -> Draft:
+    """Put an alert with others that are told with it: by its policy's labels, or because its publisher says so.
+
+    The group's key takes the place of its own, and decides on which shard it is.
+    """
+    alert, grouping = draft.notification.content.alert, policy.group if policy is not None else None
+    if alert is None or (draft.group is None and grouping is None):
+        return draft
+    notification, key = draft.notification, draft.dedup_key
+    is_critical = notification.priority is Priority.CRITICAL
+    interval, repeat, wait_ms = Grouping.model_fields["interval"].default, Grouping.model_fields["repeat"].default, 0
+    if grouping is not None:
+        interval, repeat = grouping.interval, grouping.repeat
+        default = timedelta(0) if is_critical else GROUP_WAIT
+        wait_ms = milliseconds(default if grouping.wait is None else grouping.wait)
+    if draft.group is None and grouping is not None:
+        labels = alert.all_labels
+        values = [",".join(sorted(labels.get(name, ()))) for name in grouping.by]
+        name = blake2b("\n".join((*grouping.by, "", *values)).encode(), digest_size=16).hexdigest()
+        key = _own(notification.publisher or PLAIN_PUBLISHER, f"{alert.level}|{alert.type}|\ngroup|{name}")
+        new_id = new_notification_id(shard_of_key(key))
+        notification = notification.model_copy(update={"id": new_id})
+    times = GroupTimes(
+        wait_ms=wait_ms,
+        interval_ms=milliseconds(interval),
+        repeat_ms=milliseconds(repeat),
+        starts_ms=epoch_ms(alert.starts_at) if alert.starts_at is not None else None,
+    )
+    member_key = draft.member_key or draft.dedup_key or notification.id
+    return replace(draft, notification=notification, group=times, dedup_key=key, member_key=member_key)
 
 
 NO_TEMPLATES: Templates = {}
@@ -143,7 +181,9 @@ def compose(
     if expires_ms <= send_at_ms:
         raise Rejected(RejectionCode.EXPIRED, "Its deadline is before its send_at.")
     key = _own(publisher, publish.id or "")
-    dedup_key = _own(publisher, _dedup_key(publish))
+    dedup_key, member_key = _own(publisher, _dedup_key(publish)), ""
+    if isinstance(publish, p.Alert) and publish.group_key:
+        member_key, dedup_key = dedup_key, _own(publisher, f"{_kind_of(publish)}\nkey|{publish.group_key}")
     # Idempotency key and dedup key are checked on one shard. If there are both, the dedup key decides the shard.
     owner = dedup_key or key or packet
     said = _say(publish, times, templates)
@@ -176,6 +216,8 @@ def compose(
         idempotency_key=key,
         packet="" if key else packet,
         dedup_key=dedup_key,
+        member_key=member_key,
+        group=GroupTimes(wait_ms=0, interval_ms=0, repeat_ms=0) if member_key or _has_group(publish) else None,
         alert_type=publish.alert_type if isinstance(publish, p.Alert) else None,
         say_for=(lambda of: _say(publish, times, templates, of)) if is_templated and notification.tenant else None,
     )
@@ -184,6 +226,15 @@ def compose(
 def _own(publisher: str, key: str) -> str:
     """Put a key into its publisher's own space. A key is one line, so no key of another space can be this one."""
     return key if publisher == PLAIN_PUBLISHER or not key else f"from/{publisher}\n{key}"
+
+
+def _has_group(publish: p.Notification) -> bool:
+    return isinstance(publish, p.Alert) and publish.group_key is not None
+
+
+def _kind_of(publish: p.CriticalAlert | p.WarningAlert | p.InfoAlert | p.Alert) -> str:
+    level = publish.level if isinstance(publish, p.CriticalAlert | p.WarningAlert | p.InfoAlert) else ""
+    return f"{level}|{publish.alert_type}|"
 
 
 def _dedup_key(publish: p.Notification) -> str:
@@ -205,7 +256,7 @@ def _fingerprint(kind: Kind, publish: p.Notification, unstable: frozenset[str]) 
     for each in (document, *document.get("emails", ())):
         each.update(dict.fromkeys(unstable))
         # Fields that an earlier release did not know, where nothing is said in them: its fingerprints hold on.
-        for name in ("actions", "tenant", "labels"):
+        for name in ("actions", "tenant", "labels", "group_key", "starts_at"):
             if not each.get(name):
                 each.pop(name, None)
     # Sorted, because a publisher that builds its JSON again may write the same object in another order.
@@ -265,6 +316,7 @@ def _alert(publish: p.CriticalAlert | p.WarningAlert | p.InfoAlert) -> Content:
             affected_systems=publish.affected_systems,
             requires_acknowledgment=publish.level == "critical",
             labels=publish.labels or None,
+            starts_at=publish.starts_at,
         ),
     )
 

@@ -3,15 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from services.router.alerts.noise import NO_INCIDENTS, Mute, OpenIncidents, mute
 from services.router.alerts.oncall import Chain, Group, Members, Target, User
 from services.router.planning.facts import NO_FACTS, Facts, Limit, Quiet
 from shared.core.clock import epoch_ms, from_epoch_ms
 from shared.core.model import Channel, Notification
 from shared.directory.catalogue import NO_CATALOGUE, Catalogue
 from shared.directory.categories import KnownCategory
+from shared.directory.inhibitions import Inhibition
 from shared.directory.people import Person
 from shared.directory.policies import EscalationPolicy
 from shared.directory.quiet_hours import QuietHours, quiet_until
+from shared.directory.silences import Silence
 from shared.directory.suppression import Entry
 from shared.directory.tenants import Tenant
 
@@ -34,6 +37,8 @@ class Known:
         oncall: who is told first of each type of alert; ``second``: who would be next.
         everybody: all who have a turn.
         groups: the members of groups that a step tells.
+        policies: how alerts are told, by their type, where a record says so.
+        flapping: what is held back because it opens and closes again and again, by notification.
     """
 
     people: dict[str, Person]
@@ -53,6 +58,20 @@ class Known:
     everybody: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     policies: Mapping[str, EscalationPolicy] = field(default_factory=dict)
+    silences: Mapping[str, Silence] = field(default_factory=dict)
+    inhibitions: Mapping[str, Inhibition] = field(default_factory=dict)
+    open_incidents: OpenIncidents = NO_INCIDENTS
+    flapping: Mapping[str, Mute] = field(default_factory=dict)
+
+    def mute(self, notification: Notification) -> Mute | None:
+        """Say whether an alert tells nobody now, and why."""
+        alert = notification.content.alert
+        flapping = self.flapping.get(notification.id)
+        if alert is None or not (self.silences or self.inhibitions or flapping):
+            return None
+        now = from_epoch_ms(self.now_ms)
+        found = mute(alert.all_labels, self.silences, self.inhibitions, self.open_incidents, now)
+        return found or flapping
 
     def category(self, notification: Notification, name: str | None = None) -> KnownCategory | None:
         """Return a notification's category, or another one as it holds for its tenant."""

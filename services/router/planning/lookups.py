@@ -6,12 +6,15 @@ nothing: it is a function of what is ``Known``.
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
+from time import monotonic
 from types import MappingProxyType
 from typing import NamedTuple
 
+from services.router.alerts.noise import NO_INCIDENTS, OpenIncident, OpenIncidents
 from services.router.alerts.oncall import Group, Members, Target, User, escalation, targets_of
 from services.router.planning.compose import Draft
 from services.router.planning.facts import (
@@ -31,19 +34,25 @@ from shared.core.model import Channel, Delivery, EmailAddress, Notification, Pho
 from shared.directory.catalogue import NO_CATALOGUE, Catalogue, Catalogues
 from shared.directory.categories import KnownCategory
 from shared.directory.directory import Directory
+from shared.directory.inhibitions import Inhibition
 from shared.directory.people import OnCall, Person
 from shared.directory.policies import EscalationPolicy
 from shared.directory.quiet_hours import QuietHours
 from shared.directory.rulebook import Rulebook
 from shared.directory.schedule import everybody_on_call, on_call, second_on_call
+from shared.directory.silences import Silence
 from shared.directory.suppression import Entry, Suppressions, digest
 from shared.inbox.presence import Presence
+from shared.ledger.incidents import Incident
 from shared.store.keys import Keys
 from shared.store.windows import Ask, Counted, Windows
 
 log = logging.getLogger(__name__)
 
 DAY_MS = 24 * 3600 * 1000
+
+# For so long open incidents are remembered: with many of them, reading takes some time.
+INCIDENTS_KNOWN_S = 1.0
 
 # Of a group, so many are told by a step of an escalation: it is no broadcast.
 GROUP_TOLD = 200
@@ -66,6 +75,7 @@ class Counting(NamedTuple):
     rule: str
 
 
+ReadIncidents = Callable[[], Awaitable[Sequence[Incident]]]
 OpenAlerts = Callable[[Collection[str]], Awaitable[frozenset[str]]]
 
 # A notification, its name, and those whom it may be told.
@@ -106,6 +116,7 @@ class Lookups:
         push_hold_s: how long a push waits for somebody who is looking; 0 holds none back.
         suppressions: the lists that channels ask before a send, for warnings at acceptance.
         windows: counts throttles; None counts none.
+        incidents: reads those that are open, for inhibitions; they are remembered for ``incidents_known_s``.
         open_alerts: tells of which dedup keys an alert is open; None where nobody knows.
         daily_limit: how many notifications a person hears within a day; 0 is no limit.
         quiet_hours: of everybody whom nobody else says any for.
@@ -126,6 +137,8 @@ class Lookups:
         suppressions: Mapping[Channel, Suppressions] = MappingProxyType({}),
         windows: Windows | None = None,
         open_alerts: OpenAlerts | None = None,
+        incidents: ReadIncidents | None = None,
+        incidents_known_s: float = INCIDENTS_KNOWN_S,
         daily_limit: int = 0,
         quiet_hours: QuietHours | None = None,
         release_within_s: float = 0,
@@ -143,6 +156,9 @@ class Lookups:
         self._open_alerts = open_alerts
         self._daily_limit = daily_limit
         self._quiet_hours = quiet_hours
+        self._read_incidents = incidents
+        self._incidents_known_s = incidents_known_s
+        self._incidents = (-math.inf, NO_INCIDENTS)
         self._lately = Lately()
         self._release_within_ms = round(release_within_s * 1000)
 
@@ -196,6 +212,13 @@ class Lookups:
         asks = [each.ask for each in countings]
         return dict(zip(asks, await self._windows.count(asks), strict=True))
 
+    async def policies(self, alert_types: set[str]) -> dict[str, EscalationPolicy]:
+        """Return how alerts of these types are told, where a record says so."""
+        entries = await self.directory.oncall(alert_types)
+        named = {entry.policy for entry in entries.values() if entry.policy is not None}
+        found = await self._rulebook.get(EscalationPolicy, sorted(named))
+        return {each: policy for each in alert_types if (policy := _policy_of(entries.get(each), found)) is not None}
+
     async def of_alert(
         self,
         notification: Notification,
@@ -240,15 +263,20 @@ class Lookups:
         if not alert_types:
             (people, focused), found = await asyncio.gather(self._people(sorted(user_ids), notifications), catalogue)
             return self._known(Known(people, {}, {}, (), focused=focused, catalogue=found))
-        entries, found_admins, found = await asyncio.gather(
-            self.directory.oncall(alert_types), self.directory.admins(), catalogue
+        entries, found_admins, found, silences, inhibitions = await asyncio.gather(
+            self.directory.oncall(alert_types),
+            self.directory.admins(),
+            catalogue,
+            self._rulebook.all(Silence),
+            self._rulebook.all(Inhibition),
         )
+        open_incidents = await self._open_incidents() if inhibitions else NO_INCIDENTS
         admins = tuple(found_admins)
         named = {entry.policy for entry in entries.values() if entry.policy is not None}
         policies = await self._rulebook.get(EscalationPolicy, sorted(named)) if named else {}
+        of_types = {each: _policy_of(entries.get(each), policies) for each in alert_types}
         escalations = {
-            each: escalation(entries.get(each), self._escalation_after_s, _policy_of(entries.get(each), policies))
-            for each in alert_types
+            each: escalation(entries.get(each), self._escalation_after_s, policy) for each, policy in of_types.items()
         }
         now = self._clock.now()
         turns = [
@@ -262,7 +290,21 @@ class Lookups:
         people, focused = await self._people(sorted(user_ids), notifications)
         oncall, second, everybody = turns
         known = Known(people, escalations, oncall, admins, focused=focused, catalogue=found)
-        return self._known(replace(known, second=second, everybody=everybody, groups=groups, policies=policies))
+        known = replace(known, second=second, everybody=everybody, groups=groups)
+        known = replace(known, policies={each: policy for each, policy in of_types.items() if policy is not None})
+        return self._known(replace(known, silences=silences, inhibitions=inhibitions, open_incidents=open_incidents))
+
+    async def _open_incidents(self) -> OpenIncidents:
+        """Return the incidents that may inhibit others, as they were a moment ago."""
+        read_s, found = self._incidents
+        if monotonic() - read_s > self._incidents_known_s:
+            incidents = await self._read_incidents() if self._read_incidents is not None else ()
+            found = OpenIncidents.of(
+                OpenIncident(each.id, each.alert.all_labels, each.muted is None and not each.waits)
+                for each in incidents
+            )
+            self._incidents = monotonic(), found
+        return found
 
     async def _members(self, group_ids: Collection[str]) -> dict[str, tuple[str, ...]]:
         """Read the members of groups that an escalation tells, of each at most ``GROUP_TOLD``."""

@@ -6,9 +6,12 @@ Deliveries that planning suppresses are counted and reported as they are at acce
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 
+from services.router.alerts.noise import Mute
 from services.router.alerts.oncall import Chain
 from services.router.planning.digesting import Digesting
+from services.router.planning.group_news import Member
 from services.router.planning.holding import Holding
 from services.router.planning.planner import Planner
 from services.router.planning.tasks import (
@@ -18,25 +21,29 @@ from services.router.planning.tasks import (
     Escalation,
     FanOut,
     Fold,
+    GroupNews,
     Plan,
     Recheck,
     Task,
     read_chain,
 )
 from services.router.planning.telling import is_step, tell_planned, told_lines
-from shared.core.clock import Clock
+from shared.core.clock import Clock, epoch_ms, from_epoch_ms
 from shared.core.errors import CarillonError, Reason
 from shared.core.incidents import Happened, Way, line
-from shared.core.model import Notification, State
+from shared.core.model import Notification, Priority, State
 from shared.core.topics import Topics
 from shared.ledger.events import event
 from shared.ledger.jobs import jobs_of
-from shared.ledger.ledger import AlertState, Claim, Ledger, NewRow, Outcome, Part
+from shared.ledger.ledger import AlertState, Claim, Ledger, MemberState, NewRow, Outcome, Part
 from shared.mqtt.reconnecting import BrokerLink
 from shared.store.keys import new_notification_id, shard_of_id
 from shared.telemetry import metrics, tracing
 
 log = logging.getLogger(__name__)
+
+# The store's clock may be a little behind ours.
+_SHORTEST_WAIT = timedelta(milliseconds=100)
 
 # As in a channel's lane, what waits is not sent any more once its alert was answered.
 _ANSWERED: frozenset[str] = frozenset({AlertState.ACKNOWLEDGED, AlertState.RESOLVED})
@@ -82,11 +89,14 @@ class Performer:
         match what:
             case Plan():
                 rows = await self._planner.rows_now(notification, what, task.expires_ms, task.due_ms)
+            case GroupNews():
+                return await self._tell_news(notification, task, what, claim)
             case FanOut():
                 rows = await self._planner.fan_out(notification, what, task.expires_ms, task.due_ms)
             case Escalation():
                 chain = await self._chain_of(notification, what.chain) if what.steps is None else None
-                rows = await self._planner.escalate(notification, what, chain)
+                was_mute = claim.is_mute
+                rows = await self._planner.alerting.escalate(notification, what, chain, was_mute=was_mute)
             case Recheck():
                 rows = await self._planner.recheck(notification, what, task.due_ms)
             case Fold():
@@ -94,6 +104,8 @@ class Performer:
             case CloseDigest():
                 outcome = await self._digesting.close(notification, task, what)
                 return replace(outcome, then=[_due_since(new, task.due_ms) for new in outcome.then])
+        if isinstance(rows, Mute):
+            return self._stay_mute(rows, claim)
         then = [_due_since(new, task.due_ms) for new in rows]
         part = None
         if isinstance(what, FanOut):
@@ -115,7 +127,9 @@ class Performer:
         acknowledged_by = None
         if what.to is None:
             acknowledged_by = await self._ledger.kept(notification.id, "acknowledged_by")
-        rows = await self._planner.begin_again(notification, what, chain, acknowledged_by or None, task.due_ms)
+        rows = await self._planner.alerting.begin_again(notification, what, chain, acknowledged_by or None, task.due_ms)
+        if isinstance(rows, Mute):
+            return self._stay_mute(rows, claim)
         turn = what.turn if what.to is not None else what.turn + 1
         opened = () if what.to is not None else (line(Happened.REOPENED, way=Way.ESCALATION),)
         return Outcome(
@@ -124,6 +138,50 @@ class Performer:
             guard=f"{needed}|{what.turn}",
             becomes=AlertState.OPEN if what.to is None else None,
             says=(*opened, *told_lines(rows, f"{turn}.0")),
+            provider="router",
+        )
+
+    async def _tell_news(self, notification: Notification, task: Task, what: GroupNews, claim: Claim) -> Outcome:
+        """Tell what is new in a group, or what is still open if nothing was told for long."""
+        if claim.alert == AlertState.RESOLVED:
+            return Outcome(State.DELIVERED, provider="router")
+        now_ms = max(epoch_ms(self._clock.now()), task.due_ms)
+        again = Outcome(
+            State.PENDING, wait=timedelta(milliseconds=what.times.interval_ms), counts=False, provider="router"
+        )
+        if claim.alert != AlertState.OPEN:
+            # Somebody has it.
+            return again
+        open_ = [each for each in await self._ledger.members(notification.id) if each.is_open]
+        new = [each for each in open_ if each.first_ms >= what.told_ms]
+        if not new and (not open_ or now_ms - what.told_ms < what.times.repeat_ms):
+            return again
+        chain = None
+        if notification.priority is Priority.CRITICAL:
+            chain = await self._chain_of(notification, CHAIN)
+        members = [_member(each) for each in new or open_]
+        rows = await self._planner.alerting.news(notification, what, members, len(open_), chain)
+        if isinstance(rows, Mute):
+            return self._stay_mute(rows, claim)
+        return Outcome(
+            State.DELIVERED,
+            then=[_due_since(each, task.due_ms) for each in rows],
+            guard=AlertState.OPEN.value,
+            says=told_lines(rows, f"news {what.number}", is_last=False),
+            provider="router",
+        )
+
+    def _stay_mute(self, mute: Mute, claim: Claim) -> Outcome:
+        """Look again later at an incident that tells nobody now."""
+        wait = from_epoch_ms(mute.again_ms) - self._clock.now()
+        said = line(Happened(mute.reason), way=Way.ESCALATION, rule=mute.rule)
+        return Outcome(
+            State.PENDING,
+            mute.reason,
+            wait=max(wait, _SHORTEST_WAIT),
+            counts=False,
+            mutes=mute.rule,
+            says=() if claim.is_mute else (said,),
             provider="router",
         )
 
@@ -139,7 +197,12 @@ class Performer:
 
         What was held or folded for a person and has ended itself is told as its channel's.
         """
-        if isinstance(task.what, Escalation | Again) and outcome.guard and not any(map(is_step, outcome.then)):
+        if (
+            isinstance(task.what, Escalation | Again)
+            and outcome.then
+            and outcome.guard
+            and not any(map(is_step, outcome.then))
+        ):
             metrics.exhausted_escalations.inc()
             extra = {"notification_id": notification.id}
             log.error("an alert's escalation has ended, and nobody answered", extra=extra)
@@ -176,6 +239,18 @@ class Performer:
             reason=outcome.reason,
         )
         self.link.publish(topic, payload, user_properties=tracing.user_properties(notification.trace))
+
+
+def _member(state: MemberState) -> Member:
+    said = state.said
+    systems, source = said.get("systems"), said.get("source")
+    return Member(
+        state.id,
+        from_epoch_ms(state.first_ms),
+        str(said.get("message", "")),
+        source if isinstance(source, str) else None,
+        tuple(map(str, systems)) if isinstance(systems, list) else (),
+    )
 
 
 def _part(notification: Notification, page: FanOut, rows: Sequence[NewRow]) -> Part | None:

@@ -7,46 +7,39 @@ an alert escalates, and when something that was held is due. It writes nothing.
 from collections.abc import Sequence
 from dataclasses import replace
 
-from services.router.alerts.oncall import Chain, Group, User, handed_to, target, targets_of, told_also
+from services.router.alerts.noise import Mute
 from services.router.payloads.rejection import FieldProblem, invalid_payload
-from services.router.planning.compose import NO_TEMPLATES, Draft, Said
+from services.router.planning.alerting import Alerting
+from services.router.planning.compose import NO_TEMPLATES, Draft, Said, grouped
 from services.router.planning.facts import priority_in, unusable_key
-from services.router.planning.known import Known, told
+from services.router.planning.known import Known
 from services.router.planning.lookups import Lookups
-from services.router.planning.person import Texts, crowd_channels, nobody, plan_feed, plan_person
+from services.router.planning.person import Texts, crowd_channels, plan_feed, plan_person
 from services.router.planning.stages import STAGES, Stage, at_release
 from services.router.planning.tasks import (
-    ACKNOWLEDGED_FOR,
-    Again,
     Audience,
     Crowd,
     Escalation,
     FanOut,
     Fold,
+    GroupTimes,
     People,
     Plan,
     Recheck,
     Task,
-    write_chain,
 )
 from services.router.planning.texts import Writer
 from services.router.templates.folder import Templates
 from shared.core.errors import Reason
-from shared.core.model import Channel, Delivery, Notification, Priority, State
+from shared.core.model import Channel, Delivery, Notification, State
 from shared.core.topics import Kind
 from shared.directory.categories import KnownCategory
 from shared.directory.directory import Members
-from shared.ledger.ledger import TASK_LIFETIME_MS, NewRow
+from shared.ledger.ledger import NewRow
 
 # Users whose records are read and planned in one step of a fan-out: some milliseconds of the router's time, so that a
 # broadcast yields to single notifications.
 FAN_OUT_PAGE = 200
-
-# How long the deliveries of an incident that is open again are tried, where its publisher set no deadline.
-ALERT_LIFETIME_MS = 24 * 3600 * 1000
-
-# Later than any time that a publish may name.
-NEVER_MS = 2**53
 
 
 class Planner:
@@ -63,6 +56,7 @@ class Planner:
         self.lookups = lookups
         self.templates = templates
         self.stages = stages
+        self.alerting = Alerting(lookups, self.people_rows)
 
     async def look_up(self, drafts: Sequence[Draft]) -> Known:
         """Look up what planning these drafts and their receipts need; see ``Lookups``."""
@@ -78,6 +72,8 @@ class Planner:
         tenant = known.tenant(draft.notification)
         if draft.say_for is not None and tenant is not None and tenant.brand is not None:
             draft = _said_again(draft, draft.say_for(tenant))
+        if draft.alert_type is not None:
+            draft = grouped(draft, known.policies.get(draft.alert_type))
         notification, is_alert = draft.notification, draft.alert_type is not None
         category = known.category(notification)
         if category is not None:
@@ -95,7 +91,7 @@ class Planner:
         if draft.audience is None and draft.alert_type is None:
             return direct
         if draft.send_at_ms:
-            plan = Plan(audience=draft.audience, alert_type=draft.alert_type)
+            plan = Plan(audience=draft.audience, alert_type=draft.alert_type, group=draft.group)
             task = Task(
                 key="plan",
                 priority=draft.notification.priority,
@@ -104,7 +100,9 @@ class Planner:
                 what=plan,
             )
             return [*direct, NewRow(task)]
-        return direct + self.rows(draft.notification, draft.audience, draft.alert_type, draft.expires_ms, known)
+        return direct + self.rows(
+            draft.notification, draft.audience, draft.alert_type, draft.expires_ms, known, group=draft.group
+        )
 
     @staticmethod
     def direct_rows(draft: Draft, known: Known) -> list[NewRow]:
@@ -130,11 +128,18 @@ class Planner:
             lifetime_ms=expires_ms - notification.accepted_ms,
         )]  # fmt: skip
 
-    async def rows_now(self, notification: Notification, plan: Plan, expires_ms: int, due_ms: int) -> list[NewRow]:
-        """Plan a scheduled notification with the directory as it is now."""
+    async def rows_now(
+        self, notification: Notification, plan: Plan, expires_ms: int, due_ms: int
+    ) -> list[NewRow] | Mute:
+        """Plan a scheduled notification with the directory as it is now; an alert may be mute."""
         users = plan.audience.user_ids if isinstance(plan.audience, People) else ()
         known = await self.lookups.of_alert(notification, plan.alert_type, users)
-        return self.rows(notification, plan.audience, plan.alert_type, expires_ms, known, due_ms=due_ms)
+        mute = known.mute(notification) if plan.alert_type is not None else None
+        if mute is not None:
+            return mute
+        return self.rows(
+            notification, plan.audience, plan.alert_type, expires_ms, known, due_ms=due_ms, group=plan.group
+        )
 
     def rows(
         self,
@@ -145,15 +150,20 @@ class Planner:
         known: Known,
         *,
         due_ms: int | None = None,
+        group: GroupTimes | None = None,
     ) -> list[NewRow]:
         """Plan one notification with what was looked up.
 
         Args:
             due_ms: when it was to be sent; None is when it was accepted.
+            group: of an alert that is told with others.
         """
         if alert_type is not None:
             since_ms = notification.accepted_ms if due_ms is None else due_ms
-            return self._alert_rows(notification, alert_type, since_ms, expires_ms, known)
+            first = Escalation(
+                alert_type=alert_type, since_ms=since_ms, lifetime_ms=expires_ms - since_ms, round=0, group=group
+            )
+            return self.alerting.first_rows(notification, first, known)
         if isinstance(audience, Crowd):
             return self._crowd_rows(notification, audience, expires_ms, known)
         if audience is None:
@@ -251,99 +261,6 @@ class Planner:
             rows += [_fan_out(notification, members, "", expires_ms, shared=shared) for members in indexes]
         return rows
 
-    def _alert_rows(
-        self, notification: Notification, alert_type: str, since_ms: int, expires_ms: int, known: Known
-    ) -> list[NewRow]:
-        if notification.priority is not Priority.CRITICAL:
-            # Warning and info alerts go to the same people, by preference, and need no answer.
-            audience = People(user_ids=told((Group.ONCALL, Group.ADMINS), known, alert_type))
-            rows = self.people_rows(
-                notification, audience, expires_ms, known, lifetime_ms=expires_ms - since_ms, since_ms=since_ms
-            )
-            return rows or [nobody(notification, expires_ms)]
-        first = Escalation(alert_type=alert_type, since_ms=since_ms, lifetime_ms=expires_ms - since_ms, round=0)
-        return self.escalation_rows(notification, first, known)
-
-    async def begin_again(
-        self, notification: Notification, again: Again, chain: Chain, acknowledged_by: str | None, due_ms: int
-    ) -> list[NewRow]:
-        """Plan the first step of an incident that is open again, and write down the step after it.
-
-        Args:
-            chain: as it was laid out when the incident began.
-            acknowledged_by: whose answer does not hold any more.
-            due_ms: when it was to be opened; the steps count from here.
-        """
-        alert = notification.content.alert
-        alert_type = alert.type if alert is not None else ""
-        turn = again.turn if again.to is not None else again.turn + 1
-        if again.to is not None:
-            chain = handed_to(chain, target(again.to))
-        elif acknowledged_by is not None:
-            chain = told_also(chain, User(acknowledged_by))
-        step = Escalation(
-            alert_type=alert_type,
-            since_ms=due_ms,
-            lifetime_ms=ALERT_LIFETIME_MS,
-            round=0,
-            turn=turn,
-        )
-        return await self.escalate(notification, step, chain)
-
-    async def escalate(self, notification: Notification, step: Escalation, chain: Chain | None) -> list[NewRow]:
-        """Plan one step of an escalation with the directory as it is now.
-
-        Args:
-            chain: what the alert's record keeps; None for a row that carries its steps.
-        """
-        once = step.steps or (chain.once if chain else ())
-        known = await self.lookups.of_alert(notification, step.alert_type, (), targets_of(once))
-        if chain is not None:
-            # Who is told next was decided when the alert came.
-            known = replace(known, escalations={step.alert_type: chain})
-        return self.escalation_rows(notification, step, known)
-
-    def escalation_rows(self, notification: Notification, escalation_: Escalation, known: Known) -> list[NewRow]:
-        """Tell the people of the step that is due, and write down the step after it.
-
-        After the alert's own deadline nobody is told; where it has none, each step's deliveries are tried as long as
-        the first ones.
-        """
-        chain = known.escalations[escalation_.alert_type]
-        carried = escalation_.steps
-        step, *later = chain.steps[escalation_.round :] if carried is None else carried
-        deadline_ms = NEVER_MS if notification.deadline_ms is None else notification.deadline_ms
-        step_ms = escalation_.since_ms + round(step.after_s * 1000)
-        expires_ms = min(step_ms + escalation_.lifetime_ms, deadline_ms)
-        due_ms = escalation_.since_ms + round(later[0].after_s * 1000) if later else NEVER_MS
-        following = escalation_.model_copy(
-            update={"round": escalation_.round + 1, "steps": None if carried is None else tuple(later)}
-        )
-        audience = People(
-            user_ids=told(step.targets, known, escalation_.alert_type, every=bool(step.every)),
-            regardless=True,
-            round=escalation_.round,
-            turn=escalation_.turn,
-            next_level=following.key if due_ms < deadline_ms else None,
-        )
-        rows = self.people_rows(notification, audience, expires_ms, known, step.channels)
-        if not rows:
-            rows = [nobody(notification, expires_ms)]
-            # There is nobody to wait for.
-            due_ms = min(due_ms, max(known.now_ms, escalation_.since_ms)) if later else due_ms
-        if due_ms < deadline_ms:
-            task = Task(
-                key=following.key,
-                priority=Priority.CRITICAL,
-                due_ms=due_ms,
-                expires_ms=min(due_ms + TASK_LIFETIME_MS, deadline_ms),
-                what=following,
-            )
-            # With the first of them, for all of them.
-            is_first = carried is None and escalation_.round == 0
-            rows.append(NewRow(task, needs=_kept(escalation_, chain) if is_first else {}))
-        return rows
-
     async def fan_out(self, notification: Notification, page: FanOut, expires_ms: int, due_ms: int = 0) -> list[NewRow]:
         """Plan one page of a crowd, and write down the page after it.
 
@@ -368,14 +285,6 @@ class Planner:
         if len(user_ids) == FAN_OUT_PAGE:
             rows.append(_fan_out(notification, members, user_ids[-1], expires_ms, shared=page.shared))
         return rows
-
-
-def _kept(first: Escalation, chain: Chain) -> dict[str, str]:
-    """Say what the record keeps for all steps: the chain, and for how long an acknowledgement holds (ms)."""
-    kept = {first.chain: write_chain(chain)}
-    if chain.acknowledged_for_s is not None and not first.turn:
-        kept[ACKNOWLEDGED_FOR] = str(round(chain.acknowledged_for_s * 1000))
-    return kept
 
 
 def _said_again(draft: Draft, said: Said) -> Draft:

@@ -14,6 +14,8 @@ from shared.ledger.ledger import ROUTER_LANE
 
 # Under this name the record of an alert keeps the chain of its escalation, once for all its steps.
 CHAIN = "chain"
+# Under these, until when (ms) it waits before anybody is told, and what keeps it from telling.
+WAITS, MUTED = "waits", "muted"
 # And under this one, for how long an acknowledgement of it holds, in ms (``answer_alert.lua``).
 ACKNOWLEDGED_FOR = "ack_for"
 
@@ -27,6 +29,21 @@ def step_number(turn: int | None, round_: int) -> str:
     return f"{turn}.{round_}" if turn else str(round_)
 
 
+class GroupTimes(_Frozen):
+    """When a group of alerts is told.
+
+    Attributes:
+        wait_ms: how long the first message waits for others.
+        interval_ms: how long after a message the next one comes if something is new; ``repeat_ms``, if nothing is.
+        starts_ms: when its first alert began, by its publisher's word; milliseconds since 1970.
+    """
+
+    wait_ms: int
+    interval_ms: int
+    repeat_ms: int
+    starts_ms: int | None = None
+
+
 class People(_Frozen):
     """These users, by id.
 
@@ -36,6 +53,7 @@ class People(_Frozen):
         round: 0, or the number of the escalation step that tells them again.
         turn: how often the incident was opened again before; None for never.
         next_level: the key of the row that tells the people after them.
+        news: the number of the message that tells what is new in a group.
     """
 
     to: Literal["people"] = "people"
@@ -46,10 +64,13 @@ class People(_Frozen):
     # None and not 0, so that most rows are not written longer for it.
     turn: int | None = None
     next_level: str | None = None
+    news: int | None = None
 
     @property
     def again(self) -> str:
         """What tells the deliveries of a later step from those of the first; empty in that."""
+        if self.news is not None:
+            return f"@news{self.news}"
         number = step_number(self.turn, self.round)
         return "" if number == "0" else f"@{number}"
 
@@ -69,11 +90,13 @@ class Plan(_Frozen):
 
     Attributes:
         audience: None for an alert, whose people its type decides.
+        group: of an alert that is told with others.
     """
 
     do: Literal["plan"] = "plan"
     audience: Audience | None = None
     alert_type: str | None = None
+    group: GroupTimes | None = None
 
 
 class FanOut(_Frozen):
@@ -101,6 +124,7 @@ class Escalation(_Frozen):
         lifetime_ms: how long the deliveries of each step are tried.
         round: the number of the step to be made now, counted from 0, in the chain that the record keeps.
         turn: how often the incident was opened again before; None for never.
+        group: in the first step, of an alert that is told with others.
         steps: this step and the ones after it, in a row of version 1, whose record keeps no chain.
     """
 
@@ -111,6 +135,7 @@ class Escalation(_Frozen):
     round: int
     turn: int | None = None
     steps: tuple[Step, ...] | None = None
+    group: GroupTimes | None = None
 
     @property
     def number(self) -> str:
@@ -139,6 +164,25 @@ class Again(_Frozen):
     do: Literal["again"] = "again"
     turn: int
     to: str | None = None
+
+
+class GroupNews(_Frozen):
+    """Tell what is new in a group of alerts, if anything is; and tell again what is still open, from time to time.
+
+    Attributes:
+        told_ms: when the message before was sent, milliseconds since 1970.
+        number: of the message.
+    """
+
+    do: Literal["group_news"] = "group_news"
+    alert_type: str
+    times: GroupTimes
+    told_ms: int
+    number: int
+
+    def following(self, told_ms: int) -> "GroupNews":
+        """Return what comes after a message that is sent now."""
+        return self.model_copy(update={"told_ms": told_ms, "number": self.number + 1})
 
 
 class Recheck(_Frozen):
@@ -214,12 +258,14 @@ def read_chain(text: str) -> Chain:
 class Task(Row):
     """A row on the router's lane."""
 
-    what: Annotated[Plan | FanOut | Escalation | Again | Recheck | Fold | CloseDigest, Field(discriminator="do")]
+    what: Annotated[
+        Plan | FanOut | Escalation | Again | GroupNews | Recheck | Fold | CloseDigest, Field(discriminator="do")
+    ]
 
     @property
     def version(self) -> int:
         """A step by its number alone came with version 2, what is held or folded with 3, later turns with 4."""
-        if isinstance(self.what, Again) or (isinstance(self.what, Escalation) and self.what.turn):
+        if isinstance(self.what, Again | GroupNews) or (isinstance(self.what, Escalation) and self.what.turn):
             return max(4, super().version)
         if isinstance(self.what, Recheck | Fold | CloseDigest):
             return max(3, super().version)

@@ -4,7 +4,7 @@ Deliveries that planning suppressed, or that would expire before they could leav
 counted by its category's policy. It is the same whether they are planned at acceptance or later.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from services.router.planning.tasks import Escalation, Fold, Recheck, Task
 from shared.core.clock import Clock
@@ -23,12 +23,16 @@ def is_step(new: NewRow) -> bool:
     return isinstance(new.row, Task) and isinstance(new.row.what, Escalation)
 
 
-def told_lines(rows: Iterable[NewRow], level: str) -> list[str]:
-    """Write for an incident's timeline whom a level tells, and that no other follows it."""
+def told_lines(rows: Sequence[NewRow], level: str, *, is_last: bool | None = None) -> list[str]:
+    """Write for an incident's timeline whom a level tells, and that no other follows it.
+
+    Args:
+        is_last: whether another may follow; None is whether one does.
+    """
     recipients: dict[str, list[str]] = {}
-    is_last = True
+    if is_last is None:
+        is_last = not any(map(is_step, rows))
     for new in rows:
-        is_last = is_last and not is_step(new)
         if isinstance(new.row, Delivery) and new.row.recipient is not None and not new.state.is_end:
             channels = recipients.setdefault(new.row.recipient, [])
             if new.row.channel not in channels:

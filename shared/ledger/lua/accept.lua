@@ -2,8 +2,8 @@
 --
 -- ARGV: id, content, fingerprint, what it is known by (idem:KEY, packet:KEY or ''), for how long in s, 1 when it may be
 --       known already, alert dedup key or '', its window in s, alert state or '', retention s, publisher, its share, rows
---       handed over at most per lane and priority, 1 when it is an incident, lines of its timeline or '', what rows refer
---       to, then rows.
+--       handed over at most per lane and priority, 1 when it is an incident, lines of its timeline or '', how many arguments
+--       its member's are, then its key, what it says and its row; what rows refer to, then rows.
 -- Answer: {'accepted', id, numbers of the rows that are due and wait, counted from 0 ...}, {'duplicate', the first one's
 --         id} or {'conflict', the first one's id}. An answer to a call that was made before names none.
 
@@ -13,7 +13,9 @@ local record = record_key(id)
 local publisher = {window = tonumber(ARGV[13])}
 publisher.name, publisher.share = publisher_of(ARGV[11], ARGV[12])
 local is_incident, entries = ARGV[14] == '1', ARGV[15]
-local fields, rows_at = read_needs(16)
+local needs_at = 17 + tonumber(ARGV[16])
+local member_key, member_said, member_row = needs_at > 17 and ARGV[17] or '', ARGV[18], 19
+local fields, rows_at = read_needs(needs_at)
 
 if redis.call('EXISTS', record) == 1 then
   return {'accepted', id}
@@ -33,11 +35,12 @@ end
 -- reaches that person. One that is planned for later covers others of that kind. Repetitions come in numbers, so "told" is
 -- written down for the next one.
 local function covers(open_id, is_for_later)
-  local found = read_fields(record_key(open_id), 'alert', 'cancelled', 'told')
+  local found = read_fields(record_key(open_id), 'alert', 'cancelled', 'told', 'waits')
   if not found or not found[1] or found[1] == 'resolved' or found[2] then
     return false
   end
-  if found[1] == 'acknowledged' or found[3] then
+  -- One that waits will tell.
+  if found[1] == 'acknowledged' or found[3] or found[4] then
     return true
   end
   local rows = rows_of(record_key(open_id))
@@ -61,9 +64,40 @@ local function covers(open_id, is_for_later)
 end
 
 local dedup_key = base .. ':alert:' .. dedup
+
+-- Make it a member of an open incident: a record of its own, with one row that says which.
+local function join(group)
+  local known = read_member(group, member_key)
+  if known and known.state == 'open' then
+    known.last, known.count = now, known.count + 1
+    write_member(group, member_key, known)
+    redis.call('HINCRBY', record_key(group), 'repeats', 1)
+    redis.call('HSET', record_key(group), 'repeated_at', number(now))
+    return {'duplicate', known.id}
+  end
+  if known_by ~= '' then
+    redis.call('SET', known_key, id .. '|' .. fingerprint, 'EX', window_s)
+  end
+  add_member(group, member_key, id, member_said)
+  write_timeline(group, '{"what":"member","member":' .. json_text(id) .. '}')
+  ARGV[member_row + 8] = string.gsub(ARGV[member_row + 8], '"@group"', '"' .. group .. '"')
+  local member_fields = {'c', content, 'at', number(now), 'alert', 'open', 'group', group, 'member', member_key}
+  if publisher.name ~= '-' then
+    member_fields[#member_fields + 1] = 'publisher'
+    member_fields[#member_fields + 1] = publisher.name
+  end
+  add_rows(id, record, member_row, member_row + ROW_ARGS - 1, every, member_fields, publisher, {}, 0)
+  redis.call('HSET', record, 'open', 0)
+  redis.call('EXPIRE', record, retention_s)
+  return {'grouped', id}
+end
+
 if dedup ~= '' then
   local open_id = redis.call('GET', dedup_key)
   if open_id and covers(open_id, ARGV[rows_at + 1] == 'plan') then
+    if member_key ~= '' then
+      return join(open_id)
+    end
     redis.call('HINCRBY', record_key(open_id), 'repeats', 1)
     redis.call('HSET', record_key(open_id), 'repeated_at', number(now))
     return {'duplicate', open_id}
@@ -101,6 +135,7 @@ if opened == 0 then
   redis.call('EXPIRE', record, retention_s)
 end
 if is_incident then list_incident(id) end
+if member_key ~= '' then add_member(id, member_key, id, member_said) end
 if is_incident and entries ~= '' then write_entries(id, entries) end
 local answer = {'accepted', id}
 for _, row in ipairs(waiting) do answer[#answer + 1] = row end

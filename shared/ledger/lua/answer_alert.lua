@@ -13,6 +13,16 @@
 local id, verb, user, note, retention_s, told = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
 local entry, until_ms, target, task_ms = ARGV[7], tonumber(ARGV[8]), ARGV[9], tonumber(ARGV[10])
 local record = record_key(id)
+
+-- A member of an incident is answered with it. Only if others of it are open, its end is not that of all.
+local of_group = read_fields(record, 'group', 'member')
+if of_group and of_group[1] then
+  id, record = of_group[1], record_key(of_group[1])
+  if verb == 'resolved' and told == '' and close_member(id, of_group[2], entry) > 0 then
+    return 'done'
+  end
+end
+
 local found = read_fields(
   record, 'alert', 'alert_by', 'alert_note', 'alert_at', 'acknowledged_at', 'acknowledged_by', 'turn', 'ack_for', 'cancelled')
 local current = found and found[1]

@@ -8,7 +8,7 @@
 -- ARGV: lease ms, retention s, history entries kept, how many lanes, the lanes, then pairs of notification id and row
 -- key.
 -- Answer, per pair: {verdict, token, attempt number, in doubt 0|1, alert state or '', internal errors so far, refusals
--- so far, ms since the first of them} with the verdict
+-- so far, ms since the first of them, 1 if its incident is mute} with the verdict
 --   claimed | held (somebody has it) | early (its time has not come) | ended | expired | cancelled (ended just now) |
 --   acknowledged or resolved (its alert was, and it ended just now) | worker_died (too often; it ended just now) |
 --   unreadable (it was put away just now) | unknown (no such row).
@@ -40,7 +40,7 @@ for i = 5 + lanes, #ARGV, 2 do
   local id, key = ARGV[i], ARGV[i + 1]
   local record = record_key(id)
   local found = read_fields(
-    record, 's:' .. key, 'cancelled', 'alert', 'e:' .. key, 'w:' .. key, 'r:' .. key)
+    record, 's:' .. key, 'cancelled', 'alert', 'e:' .. key, 'w:' .. key, 'r:' .. key, 'muted')
   local verdict, token, attempt, doubt = 'unknown', 0, 0, 0
   local row = found and read_row(found[1])
   if not row and (not found or found[1]) then
@@ -98,6 +98,7 @@ for i = 5 + lanes, #ARGV, 2 do
   end
   answer[#answer + 1] = {
     verdict, token, attempt, doubt, found and found[3] or '', number(found and tonumber(found[4]) or 0), refusals, since,
+    found and found[7] and 1 or 0,
   }
 end
 return answer

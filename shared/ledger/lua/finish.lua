@@ -77,6 +77,8 @@ if state == 'p' then
   if not counts then
     row.attempts = row.attempts - 1
   end
+  local muted = string.match(becomes, '^muted:(.*)$')
+  if muted then redis.call('HSET', record, 'muted', muted, 'waits', number(row.due)) end
   if entries ~= '' then write_entries(id, entries) end
   write_row(record, key, row)
   redis.call('ZADD', base .. ':due:' .. row.lane, row.due, id .. '|' .. key)
@@ -150,6 +152,7 @@ end
 if #ARGV >= part_at then
   add_part(ARGV[part_at], ARGV[part_at + 1], tonumber(ARGV[part_at + 2]), ARGV[part_at + 3] == '1')
 end
+if guard ~= '' and new_rows then redis.call('HDEL', record, 'muted', 'waits') end
 if becomes == 'open' then
   redis.call('HSET', record, 'alert', 'open', 'turn', count_of(found[7]) + 1)
   redis.call('HDEL', record, 'acknowledged_by', 'acknowledged_note', 'acknowledged_at', 'snoozed_until')

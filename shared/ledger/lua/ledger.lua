@@ -253,7 +253,7 @@ local function expire_record(id, record, retention_s)
   local found = redis.call('HMGET', record, 'until', 'digest')
   local kept_s = retention_s + math.ceil(math.max(0, count_of(found[1]) - now) / 1000)
   redis.call('EXPIRE', record, kept_s)
-  redis.call('EXPIRE', base .. ':timeline:' .. id, kept_s)
+  for _, beside in ipairs({':timeline:', ':alerts:', ':alerts_said:'}) do redis.call('EXPIRE', base .. beside .. id, kept_s) end
   if found[2] then end_digest(id, record, found[2], kept_s) end
 end
 
@@ -455,6 +455,47 @@ local function called_off(key, row, cancelled, alert)
   return nil
 end
 
+-- Alerts that are told together are members of one incident. base:alerts:ID holds "state|first|last|count|id" of each by its
+-- key, base:alerts_said:ID what it says; the incident counts those that are open.
+local MOST_MEMBERS = 10000
+
+local function read_member(group, key)
+  local state, first, last, count, id =
+    string.match(redis.call('HGET', base .. ':alerts:' .. group, key) or '', '^(%l+)|(%d+)|(%d+)|(%d+)|(.*)$')
+  return state and {state = state, first = tonumber(first), last = tonumber(last), count = tonumber(count), id = id}
+end
+
+local function write_member(group, key, member)
+  redis.call('HSET', base .. ':alerts:' .. group, key, table.concat({
+    member.state, number(member.first), number(member.last), number(member.count), member.id,
+  }, '|'))
+end
+
+-- Add a member, or one that is open again. One that is too many is only counted.
+local function add_member(group, key, id, said)
+  local is_known = redis.call('HEXISTS', base .. ':alerts:' .. group, key) == 1
+  if not is_known and redis.call('HLEN', base .. ':alerts:' .. group) >= MOST_MEMBERS then
+    redis.call('HINCRBY', record_key(group), 'members_left_out', 1)
+    return
+  end
+  write_member(group, key, {state = 'open', first = now, last = now, count = 1, id = id})
+  redis.call('HSET', base .. ':alerts_said:' .. group, key, said)
+  redis.call('HINCRBY', record_key(group), 'members_open', 1)
+end
+
+-- Write that a member is over. Returns how many are open still.
+local function close_member(group, key, entry)
+  local member = read_member(group, key)
+  if member and member.state == 'open' then
+    member.state, member.last = 'resolved', now
+    write_member(group, key, member)
+    if member.id ~= group then redis.call('HSET', record_key(member.id), 'alert', 'resolved', 'resolved_at', number(now)) end
+    write_timeline(group, string.sub(entry, 1, -2) .. ',"member":' .. json_text(member.id) .. '}')
+    return redis.call('HINCRBY', record_key(group), 'members_open', -1)
+  end
+  return count_of(redis.call('HGET', record_key(group), 'members_open'))
+end
+
 -- Tell of an incident that is over, or not, in the index of those that are open.
 local function list_incident(id) redis.call('ZADD', base .. ':incidents', now, id) end
 local function close_incident(id) redis.call('ZREM', base .. ':incidents', id) end
@@ -473,7 +514,7 @@ local function add_task(id, record, key, due, expires, spec)
   tally(row, 'created', 1)
   count_open(record, row, 1)
   redis.call('PERSIST', record)
-  redis.call('PERSIST', base .. ':timeline:' .. id)
+  for _, beside in ipairs({':timeline:', ':alerts:', ':alerts_said:'}) do redis.call('PERSIST', base .. beside .. id) end
 end
 
 -- Read what rows refer to, which stands in ARGV before them: how many arguments it is, then names and values. Returns the

@@ -1,0 +1,231 @@
+"""Groups, silences and inhibitions of incidents on a real store whose clock the test moves."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from shared.core.errors import Reason
+from shared.core.model import State
+from shared.directory.inhibitions import Inhibition
+from shared.ledger.ledger import Answered, Verdict
+from shared.ledger.reader import Trace
+from tests.conftest import EmptyStore
+from tests.incident_bench import Bench
+from tests.sim.system import SimulatedStore
+
+pytestmark = pytest.mark.real_store
+
+LEVELS = [{"notify": ["user:ada"]}, {"after": "5m", "notify": ["user:ben"]}]
+GROUP = {"by": ["alert_type", "system"], "wait": "30s", "interval": "5m", "repeat": "4h"}
+
+
+@pytest_asyncio.fixture
+async def bench(store: EmptyStore) -> AsyncIterator[Bench]:
+    async with SimulatedStore(store.url) as opened:
+        bench = await Bench(opened).begin()
+        await bench.people("ada", "ben")
+        await bench.on_call("disk", {"users": ["ada"]}, {"levels": LEVELS})
+        await bench.on_call("net", {"users": ["ada"]}, {"levels": LEVELS, "group": GROUP})
+        yield bench
+
+
+async def reason_of(bench: Bench, notification_id: str) -> tuple[str, str | None, str | None]:
+    (row,) = [
+        row
+        async for row in Trace(bench.store, bench.keys).rows(notification_id)
+        if row.state is State.SUPPRESSED and row.lane == "realtime"
+    ]
+    return row.reason, row.rule, row.digest
+
+
+async def test_a_group_waits_for_others_and_tells_of_all_of_them_once(bench: Bench) -> None:
+    verdict, incident = await bench.alert("net", affected_systems=["core"], dedup_key="a")
+    assert verdict is Verdict.ACCEPTED
+    for key in "bcd":
+        await bench.run(bench.now_s + 5)
+        verdict, member = await bench.alert("net", affected_systems=["core"], dedup_key=key, message=f"{key} is down")
+        assert verdict is Verdict.GROUPED
+        assert await reason_of(bench, member) == (Reason.GROUPED, "policy:group", incident)
+    # Another system is another group.
+    assert (await bench.alert("net", affected_systems=["edge"], dedup_key="e"))[0] is Verdict.ACCEPTED
+    await bench.run(29)
+    assert bench.heard() == []
+    await bench.run(46)
+    assert bench.heard() == [(30, "ada"), (45, "ada")]
+    # Nothing is new.
+    await bench.run(299)
+    assert len(bench.heard()) == 2
+
+
+async def test_the_same_alert_again_is_counted_and_no_new_member(bench: Bench) -> None:
+    _, incident = await bench.alert("net", affected_systems=["core"], dedup_key="a")
+    _, member = await bench.alert("net", affected_systems=["core"], dedup_key="b")
+    assert await bench.alert("net", affected_systems=["core"], dedup_key="b") == (Verdict.DUPLICATE, member)
+    assert await bench.alert("net", affected_systems=["core"], dedup_key="a") == (Verdict.DUPLICATE, incident)
+    assert [(each.id, each.count) for each in await bench.ledger.members(incident)] == [(incident, 2), (member, 2)]
+
+
+async def test_what_is_new_is_told_after_the_interval_and_what_is_open_after_the_repetition(bench: Bench) -> None:
+    await bench.on_call("web", {"users": ["ada"]}, {"levels": LEVELS[:1], "group": {**GROUP, "repeat": "1h"}})
+    _, incident = await bench.alert("web", dedup_key="a")
+    await bench.run(100)
+    await bench.alert("web", dedup_key="b", message="b is down", source="b")
+    await bench.run(329)
+    assert bench.heard() == [(30, "ada")]
+    await bench.run(330)
+    assert bench.heard()[1:] == [(330, "ada")]
+    assert "**" not in bench.texts[-1]
+    assert "b: b is down" in bench.texts[-1]
+    assert "2 alerts are open." in bench.texts[-1]
+    await bench.run(330 + 3599)
+    assert len(bench.heard()) == 2
+    await bench.run(330 + 3600)
+    assert bench.heard()[2:] == [(3930, "ada")]
+    assert await bench.answering.acknowledge(incident, "ada") is Answered.DONE
+    await bench.alert("web", dedup_key="c")
+    await bench.run(20_000)
+    # Somebody has it.
+    assert len(bench.heard()) == 3
+
+
+async def test_a_critical_alert_does_not_wait_unless_its_policy_says_so(bench: Bench) -> None:
+    group = {"by": ["alert_type"]}
+    await bench.on_call("fire", {"users": ["ada"]}, {"levels": LEVELS, "group": group})
+    await bench.alert("fire", dedup_key="a")
+    assert bench.heard() == [(0, "ada")]
+    await bench.alert("fire", "warning", dedup_key="a", severity="high")
+    assert len(bench.heard()) == 1
+    await bench.run(31)
+    assert bench.heard()[1:] == [(30, "ada")]
+
+
+async def test_what_began_long_ago_goes_at_once(bench: Bench) -> None:
+    started = bench.clock.now().timestamp() - 31
+    await bench.alert("net", dedup_key="a", starts_at=started)
+    assert bench.heard() == [(0, "ada")]
+
+
+async def test_a_group_is_over_when_all_of_it_is(bench: Bench) -> None:
+    _, incident = await bench.alert("net", dedup_key="a")
+    _, member = await bench.alert("net", dedup_key="b")
+    assert await bench.over("net", dedup_key="a") is Answered.DONE
+    found = await bench.incidents.get(incident)
+    assert found is not None
+    assert found.word == "open"
+    assert await bench.over("net", dedup_key="b") is Answered.DONE
+    found = await bench.incidents.get(incident)
+    assert found is not None
+    assert found.word == "resolved"
+    assert await bench.over("net", dedup_key="b") is Answered.UNKNOWN
+    await bench.run(4000)
+    assert bench.heard() == []
+    # The members say so themselves, and the next one opens a new incident.
+    assert [str(state) for state in await bench.ledger.alert_states([incident, member])] == ["resolved", "resolved"]
+    assert (await bench.alert("net", dedup_key="b"))[0] is Verdict.ACCEPTED
+
+
+async def test_a_member_is_answered_with_its_group(bench: Bench) -> None:
+    _, incident = await bench.alert("net", dedup_key="a")
+    _, member = await bench.alert("net", dedup_key="b")
+    await bench.run(40)
+    assert await bench.answering.acknowledge(member, "ada") is Answered.DONE
+    found = await bench.incidents.get(incident)
+    assert found is not None
+    assert (found.word, found.acknowledged_by) == ("acknowledged", "ada")
+    assert await bench.ledger.resolve(member) is Answered.DONE
+    found = await bench.incidents.get(incident)
+    assert found is not None
+    assert found.word == "acknowledged"
+
+
+async def test_alerts_of_one_group_key_are_one_incident_whatever_the_policy(bench: Bench) -> None:
+    _, incident = await bench.alert("disk", dedup_key="a", group_key="g")
+    assert bench.heard() == [(0, "ada")]
+    assert (await bench.alert("disk", dedup_key="b", group_key="g"))[0] is Verdict.GROUPED
+    assert (await bench.alert("disk", dedup_key="b", group_key="h"))[0] is Verdict.ACCEPTED
+    await bench.over("disk", dedup_key="a", group_key="g")
+    await bench.over("disk", dedup_key="b", group_key="g")
+    found = await bench.incidents.get(incident)
+    assert found is not None
+    assert found.word == "resolved"
+
+
+async def test_a_silenced_incident_tells_nobody_until_the_silence_ends(bench: Bench) -> None:
+    await bench.silence("upgrade", 3600, "system=db-1")
+    _, incident = await bench.alert("disk", affected_systems=["db-1"], dedup_key="a")
+    await bench.alert("disk", affected_systems=["db-2"], dedup_key="b")
+    assert await reason_of(bench, incident) == (Reason.SILENCED, "silence:upgrade", None)
+    found = await bench.incidents.get(incident)
+    assert found is not None
+    assert found.muted == "silence:upgrade"
+    # What is the same is no new incident.
+    assert (await bench.alert("disk", affected_systems=["db-1"], dedup_key="a"))[0] is Verdict.DUPLICATE
+    await bench.run(3599)
+    assert bench.heard() == [(0, "ada"), (300, "ben")]
+    await bench.run(3600 + 299)
+    assert bench.heard()[2:] == [(3600, "ada")]
+    await bench.run(3600 + 300)
+    assert bench.heard()[3:] == [(3900, "ben")]
+    assert await bench.words(incident) == ["opened", "silenced", "told", "told", "exhausted"]
+
+
+async def test_silenced_later_it_does_not_escalate(bench: Bench) -> None:
+    _, incident = await bench.alert("disk", dedup_key="a")
+    await bench.run(10)
+    await bench.silence("quiet", 990, "alert_type=disk")
+    await bench.run(999)
+    assert bench.heard() == [(0, "ada")]
+    await bench.run(1000)
+    assert bench.heard()[1:] == [(1000, "ben")]
+    assert await bench.words(incident) == ["opened", "told", "silenced", "told", "exhausted"]
+
+
+async def test_what_is_resolved_during_a_silence_is_never_told(bench: Bench) -> None:
+    await bench.silence("upgrade", 600, "alert_type=disk")
+    _, incident = await bench.alert("disk", dedup_key="a")
+    _, warning = await bench.alert("disk", "warning", dedup_key="w")
+    await bench.over("disk", dedup_key="a")
+    await bench.over("disk", "warning", dedup_key="w")
+    await bench.run(5000)
+    assert bench.heard() == []
+    assert await bench.incidents.open_ids() == []
+    assert incident != warning
+
+
+async def test_a_warning_that_is_an_incident_is_told_when_its_silence_ends(bench: Bench) -> None:
+    await bench.silence("upgrade", 600, "alert_type=disk")
+    await bench.alert("disk", "warning", dedup_key="w")
+    await bench.run(599)
+    assert bench.heard() == []
+    await bench.run(600)
+    assert bench.heard() == [(600, "ada")]
+
+
+async def test_an_inhibited_incident_is_told_when_its_source_is_over(bench: Bench) -> None:
+    rule = Inhibition.model_validate({"source": ["alert_type=net"], "target": ["alert_type=disk"], "equal": ["site"]})
+    await bench.rulebook.put("site", rule)
+    await bench.on_call("net", {"users": ["ben"]}, {"levels": [{"notify": ["user:ben"]}]})
+    _, source = await bench.alert("net", labels={"site": "a"}, dedup_key="n")
+    await bench.run(2)
+    _, target = await bench.alert("disk", labels={"site": "a"}, dedup_key="d")
+    _, other = await bench.alert("disk", labels={"site": "b"}, dedup_key="o")
+    assert await reason_of(bench, target) == (Reason.INHIBITED, "inhibition:site", None)
+    await bench.run(250)
+    assert bench.heard() == [(0, "ben"), (2, "ada")]
+    await bench.ledger.resolve(other)
+    await bench.ledger.resolve(source)
+    await bench.run(700)
+    assert len(bench.heard()) == 4
+    assert bench.heard()[2][1] == "ada"
+    assert bench.heard()[2][0] <= 302
+
+
+async def test_an_incident_that_nobody_was_told_of_inhibits_nothing(bench: Bench) -> None:
+    rule = Inhibition.model_validate({"source": ["alert_type=net"], "target": ["alert_type=disk"]})
+    await bench.rulebook.put("site", rule)
+    await bench.silence("quiet", 3600, "alert_type=net")
+    await bench.alert("net", dedup_key="n")
+    await bench.run(2)
+    await bench.alert("disk", dedup_key="d")
+    assert bench.heard() == [(2, "ada")]
