@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 import click
-from pydantic import TypeAdapter, ValidationError
 
 from carillon.commands.broker_and_store import open_store
+from carillon.commands.moments import read_moment
 from carillon.commands.output import AnswerIsNo, print_columns, print_json, printable
 from carillon.commands.settings import OperatorSettings
 from services.router.explaining.building import explainer
@@ -18,10 +18,7 @@ from services.router.explaining.rules import RouterRules
 from services.router.payloads.rejection import Rejected
 from services.router.templates.folder import load
 from shared.core.clock import Clock, SystemClock, rfc3339
-from shared.core.fields import Moment
 from shared.core.topics import Topics
-
-_moment: TypeAdapter[Moment] = TypeAdapter(Moment)
 
 
 def print_explanation(topic: str, payload: str, *, user_id: str | None, at: str | None, as_json: bool) -> None:
@@ -63,12 +60,7 @@ def _problem(refused: Rejected) -> str:
 
 
 def _clock(at: str | None) -> Clock:
-    if at is None:
-        return SystemClock()
-    try:
-        return FixedClock(_moment.validate_python(float(at) if at.replace(".", "", 1).isdecimal() else at))
-    except ValidationError as error:
-        raise click.BadParameter(str(error.errors()[0]["msg"]), param_hint="--at") from None
+    return SystemClock() if at is None else FixedClock(read_moment(at, "--at"))
 
 
 def _text(payload: str) -> bytes:

@@ -6,15 +6,15 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 import click
-from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
 from carillon.commands.broker_and_store import open_store
+from carillon.commands.moments import read_moment
 from carillon.commands.output import AnswerIsNo, print_columns, print_json
 from carillon.commands.settings import OperatorSettings
 from shared.core.clock import SystemClock
 from shared.core.errors import ConfigError
-from shared.core.fields import EARLIEST, IDENTIFIER_CHARS, LATEST, Moment, identifier
+from shared.core.fields import EARLIEST, IDENTIFIER_CHARS, LATEST, identifier
 from shared.core.wall_clock import zone_of
 from shared.directory.directory import Directory
 from shared.directory.rota import Rota, read_rota, read_rotas
@@ -24,8 +24,6 @@ from shared.directory.shifts import Shift, gaps, shift_at, shifts
 from shared.runtime.settings import SECRET_BYTES
 
 _HOUR = timedelta(hours=1)
-
-_moment: TypeAdapter[datetime] = TypeAdapter(Moment)
 
 _T = TypeVar("_T")
 
@@ -47,7 +45,7 @@ def print_list(*, as_json: bool) -> None:
 
 def print_rota(alert_type: str, *, at: str | None, weeks: int | None, as_json: bool) -> None:
     """Print who is on call for one type, and with weeks the shifts and what each person bears."""
-    since = SystemClock().now() if at is None else _read_moment(at)
+    since = SystemClock().now() if at is None else read_moment(at, "--at")
     rota = _served(alert_type)
     if as_json:
         of_weeks = {} if weeks is None else rota.weeks_document(since, weeks)
@@ -149,13 +147,6 @@ def _check(alert_type: str) -> None:
         raise click.BadParameter(error.message(), param_hint="TYPE") from None
     if not 1 <= len(alert_type) <= IDENTIFIER_CHARS:
         raise click.BadParameter(f"must have 1 to {IDENTIFIER_CHARS} characters", param_hint="TYPE")
-
-
-def _read_moment(text: str) -> datetime:
-    try:
-        return _moment.validate_python(float(text) if text.replace(".", "", 1).isdecimal() else text)
-    except ValidationError as error:
-        raise click.BadParameter(str(error.errors()[0]["msg"]), param_hint="--at") from None
 
 
 def _rows(rota: Rota, planned: Iterable[Shift]) -> list[tuple[str, str, str]]:
