@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
@@ -10,6 +10,8 @@ from pydantic_core import PydanticCustomError
 from shared.core.fields import Identifier, Line, Moment, not_empty, unique
 from shared.core.matchers import MATCHERS, TEXT_CHARS, Labels, Matcher, MatcherError, all_match, read_matcher
 from shared.directory.record import Record
+
+SilenceState = Literal["pending", "holds", "over"]
 
 
 def matcher_text(text: str) -> str:
@@ -61,7 +63,13 @@ class Silence(Record):
 
     def holds_at(self, now: datetime) -> bool:
         """Whether it is on at an aware time."""
-        return (self.starts_at is None or self.starts_at <= now) and now < self.ends_at
+        return self.state_at(now) == "holds"
+
+    def state_at(self, now: datetime) -> SilenceState:
+        """Whether it holds at an aware time, is to begin, or is over."""
+        if now >= self.ends_at:
+            return "over"
+        return "pending" if self.starts_at is not None and now < self.starts_at else "holds"
 
     def is_about(self, labels: Labels) -> bool:
         """Whether it is about an alert with these labels, whenever that is."""
