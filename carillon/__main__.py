@@ -37,6 +37,7 @@ _COMMANDS = {
     "publisher": ("carillon.commands.publisher:publisher", "Say who publishes, and what that one may do."),
     "category": ("carillon.commands.category:category", "Look at what notifications are about, and what follows."),
     "oncall": ("carillon.commands.oncall:oncall", "Look at who is on call, who is next, and where nobody is."),
+    "silence": ("carillon.commands.silence:silence", "Keep alerts from telling anybody for a while."),
     "template": ("carillon.commands.templates:template", "Look at the texts of templates before anybody gets them."),
     "audit": ("carillon.commands.audit:audit", "Check that everything accepted is accounted for."),
     "console": ("carillon.commands.console:console", "Answer operators over HTTP."),
