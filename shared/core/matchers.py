@@ -42,8 +42,9 @@ VALUE_CHARS = 256
 # The longest name and value still pass if each of their characters is written as an escape of ten (\U0001f642).
 TEXT_CHARS = 5_000
 LIST_CHARS = MATCHERS * (TEXT_CHARS + 2)
-# What an expression and the automaton that is built from it may take. The largest that fit are compiled in 2 ms.
-EXPRESSION_BYTES = 256 * 1024
+# What an expression and the automaton that is built from it may take. There may be as many as there are silences: the
+# largest that fit are compiled in half a millisecond, and most take 3 KiB.
+EXPRESSION_BYTES = 64 * 1024
 
 MISSING = ("",)
 
@@ -171,7 +172,7 @@ def read_matchers(text: str) -> tuple[Matcher, ...]:
     """
     if len(text) > LIST_CHARS:
         raise MatcherError(f"must have at most {LIST_CHARS} characters")
-    # No further than that, because an expression takes a millisecond.
+    # No further than that, because an expression takes its time.
     found = tuple(islice(_matchers(text), MATCHERS + 1))
     if len(found) > MATCHERS:
         raise MatcherError(f"must be at most {MATCHERS} matchers")
