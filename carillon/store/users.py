@@ -22,6 +22,7 @@ _FEED = "{feed}*"
 _SUPPRESSED = "{x:*}*"
 _SMS = "{sms:*}*"
 _CATALOGUE = ("{categories}", "{tenants}")
+_RULES = "{rules:*}"
 _PUBLISHERS = ("{publishers}*", "{p:*}*")
 _REPORTS = "{report:*}*"
 _ROUTERS = ("{slots}*", "{audit}*", "{rejected}*")
@@ -62,6 +63,7 @@ _ALL = (
     _SUPPRESSED,
     _SMS,
     *_CATALOGUE,
+    _RULES,
     *_PUBLISHERS,
     _REPORTS,
     *_ROUTERS,
@@ -74,7 +76,19 @@ STORE_ROLES = {
     for role in (
         StoreRole(
             "router",
-            (_LEDGER, _USERS, _DEVICES, *_MEMBERS, _ONCALL, _FEED, _SUPPRESSED, *_CATALOGUE, *_PUBLISHERS, *_ROUTERS),
+            (
+                _LEDGER,
+                _USERS,
+                _DEVICES,
+                *_MEMBERS,
+                _ONCALL,
+                _FEED,
+                _SUPPRESSED,
+                *_CATALOGUE,
+                _RULES,
+                *_PUBLISHERS,
+                *_ROUTERS,
+            ),  # fmt: skip
         ),
         StoreRole("email", (_LEDGER, "{x:*}:email"), (*_SEEN, *_MEMBERS)),
         StoreRole("sms", (_LEDGER, _SMS, "{x:*}:sms"), (*_SEEN, *_MEMBERS)),

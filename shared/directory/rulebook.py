@@ -31,7 +31,7 @@ RULES = 5_000
 
 
 # Keyed by the stored text, so it can be neither stale nor wrong.
-@lru_cache(maxsize=10_000)
+@lru_cache(maxsize=20_000)
 def _parsed(model: type[R], text: bytes) -> R | None:
     try:
         return model.model_validate_json(text, extra="ignore")
