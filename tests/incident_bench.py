@@ -26,7 +26,7 @@ from shared.directory.rulebook import Rulebook
 from shared.directory.silences import Silence
 from shared.ledger.answering import Answering
 from shared.ledger.digests import Digests
-from shared.ledger.held import Held
+from shared.ledger.held import Held, Muted
 from shared.ledger.incidents import Entry, Incidents
 from shared.ledger.ledger import (
     ROUTER_LANE,
@@ -68,16 +68,18 @@ class Bench:
         self.directory = Directory(store, keys, self.clock)
         self.rulebook = Rulebook(store, keys)
         self.ledger = Ledger(store, keys, RETENTION_S)
-        self.answering = Answering(self.ledger, self.directory)
+        self.muted = Muted(store, keys)
+        self.answering = Answering(self.ledger, self.directory, self.muted)
         self.incidents = Incidents(store, keys)
         self.planner: Planner = a_planner(store, self.clock, incidents=self.incidents.inhibiting, incidents_known_s=-1)
+        self.holding = Holding(Held(store, keys), self.muted, self.planner.lookups)
         self.performer = Performer(
             self.planner,
             Digesting(self.planner, Digests(store, keys, RETENTION_S)),
             self.ledger,
             Topics(),
             self.clock,
-            holding=Holding(Held(store, keys), self.planner.lookups),
+            holding=self.holding,
         )
         self.told: list[tuple[int, str, str]] = []
         self.texts: list[str] = []
@@ -128,7 +130,7 @@ class Bench:
         )
         draft = grouped(draft, (await self.planner.lookups.policies({alert_type})).get(alert_type))
         answered, incident_id = await self.ledger.resolve_member(draft.dedup_key, draft.member_key, Way.MQTT)
-        return await self.ledger.resolve(incident_id, by="-", way=Way.MQTT) if answered is Answered.OVER else answered
+        return await self.answering.over(incident_id, "-", way=Way.MQTT) if answered is Answered.OVER else answered
 
     async def _accept(self, draft: Draft) -> tuple[Verdict, str]:
         known = await self.planner.look_up([draft])
@@ -147,7 +149,9 @@ class Bench:
         )
         verdict, incident_id = await self.ledger.accept(record)
         if verdict is Verdict.ACCEPTED:
+            self.holding.watch(draft.notification, rows)
             await self._take(draft.notification, rows)
+            await self.holding.watched()
         return verdict, incident_id
 
     async def _take(self, notification: Notification, rows: Iterable[NewRow]) -> None:
@@ -197,6 +201,7 @@ class Bench:
         else:
             outcome = await self.performer.perform(notification, Task.model_validate_json(spec), claim)
         finished = await self.ledger.finish(claim, outcome)
+        await self.holding.watched()
         assert finished in (Finish.FINISHED, Finish.VOID)
         if finished is Finish.FINISHED:
             await self._take(notification, outcome.then)

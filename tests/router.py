@@ -25,7 +25,7 @@ from shared.directory.suppression import Suppressions
 from shared.inbox.feed import Feed, FeedMirror
 from shared.inbox.inbox import Inbox
 from shared.inbox.sessions import Sessions
-from shared.ledger.held import Held
+from shared.ledger.held import Held, Muted
 from shared.ledger.ledger import Ledger
 from shared.ledger.rejections import Rejections
 from shared.mqtt.reconnecting import BrokerLink
@@ -76,10 +76,11 @@ def an_intake(
             catalogues=Catalogues(store, keys),
             rulebook=Rulebook(store, keys),
             held=Held(store, keys),
+            muted=Muted(store, keys),
             topics=topics,
             clock=clock,
         ),
-        holding=Holding(Held(store, keys), planner.lookups),
+        holding=Holding(Held(store, keys), Muted(store, keys), planner.lookups),
         rejections=Rejections(store, keys, 3600),
         clock=clock,
         lifetime_s=60,

@@ -23,6 +23,7 @@ _SUPPRESSED = "{x:*}*"
 _SMS = "{sms:*}*"
 _CATALOGUE = ("{categories}", "{tenants}")
 _RULES = "{rules:*}"
+_MUTED = "{m:*}:held"
 _PUBLISHERS = ("{publishers}*", "{p:*}*")
 _REPORTS = "{report:*}*"
 _ROUTERS = ("{slots}*", "{audit}*", "{rejected}*")
@@ -64,6 +65,7 @@ _ALL = (
     _SMS,
     *_CATALOGUE,
     _RULES,
+    _MUTED,
     *_PUBLISHERS,
     _REPORTS,
     *_ROUTERS,
@@ -74,29 +76,15 @@ _SEEN = (_USERS, _FEED)
 STORE_ROLES = {
     role.name: role
     for role in (
-        StoreRole(
-            "router",
-            (
-                _LEDGER,
-                _USERS,
-                _DEVICES,
-                *_MEMBERS,
-                _ONCALL,
-                _FEED,
-                _SUPPRESSED,
-                *_CATALOGUE,
-                _RULES,
-                *_PUBLISHERS,
-                *_ROUTERS,
-            ),  # fmt: skip
-        ),
+        # All but SMS records and bounce reports.
+        StoreRole("router", tuple(each for each in _ALL if each not in (_SMS, _REPORTS))),
         StoreRole("email", (_LEDGER, "{x:*}:email"), (*_SEEN, *_MEMBERS)),
         StoreRole("sms", (_LEDGER, _SMS, "{x:*}:sms"), (*_SEEN, *_MEMBERS)),
         # Forgetting a token changes its owner's record.
         StoreRole("push", (_LEDGER, _USERS, _DEVICES, *_MEMBERS), (_FEED,)),
         StoreRole(
             "realtime",
-            (_LEDGER, _USERS, _DEVICES, *_MEMBERS, _FEED, "{x:*}:email", _REPORTS),
+            (_LEDGER, _USERS, _DEVICES, *_MEMBERS, _FEED, "{x:*}:email", _REPORTS, _MUTED),
             (_ONCALL, *_CATALOGUE, "{publishers}*"),
         ),
         StoreRole("operator", _ALL),

@@ -30,7 +30,7 @@ from shared.inbox.inbox import Inbox
 from shared.inbox.presence import Presence
 from shared.inbox.sessions import Sessions
 from shared.ledger.digests import Digests
-from shared.ledger.held import Held
+from shared.ledger.held import Held, Muted
 from shared.ledger.incidents import Incidents
 from shared.ledger.ledger import ROUTER_LANE
 from shared.ledger.rejections import Rejections
@@ -76,7 +76,8 @@ async def route(context: Context[RouterSettings]) -> None:
     inbox = Inbox(context.store, context.keys, settings.inbox_limit, settings.inbox_retention)
     mirror = FeedMirror(Feed(context.store, context.keys, settings.inbox_retention))
     held = Held(context.store, context.keys)
-    holding = Holding(held, lookups)
+    muted = Muted(context.store, context.keys)
+    holding = Holding(held, muted, lookups)
     actions = Actions(
         ledger=context.ledger,
         directory=context.directory,
@@ -85,6 +86,7 @@ async def route(context: Context[RouterSettings]) -> None:
         catalogues=catalogues,
         rulebook=rulebook,
         held=held,
+        muted=muted,
         sessions=Sessions(context.store, context.keys, inbox, context.directory, mirror),
         topics=context.topics,
         clock=context.clock,

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from shared.core.incidents import Way
 from shared.directory.directory import Directory
+from shared.ledger.held import Muted
 from shared.ledger.ledger import Answered, Ledger
 
 # What is put away for longer is forgotten.
@@ -12,11 +13,16 @@ LONGEST_SNOOZE = timedelta(days=31)
 
 
 class Answering:
-    """Takes answers of people."""
+    """Takes answers of people, and of publishers.
 
-    def __init__(self, ledger: Ledger, directory: Directory) -> None:
+    Args:
+        muted: what waits for the end of an incident; None where none is ended.
+    """
+
+    def __init__(self, ledger: Ledger, directory: Directory, muted: Muted | None = None) -> None:
         self._ledger = ledger
         self._directory = directory
+        self._muted = muted
 
     async def acknowledge(self, alert_id: str, user_id: str, note: str = "", *, way: Way | None = None) -> Answered:
         """Write that a person takes an alert, if that person may."""
@@ -43,12 +49,23 @@ class Answering:
             lambda told: self._ledger.reassign(alert_id, user_id, to, note, must_be_told=told, way=way),
         )
 
+    async def over(self, alert_id: str, publisher: str, note: str = "", *, way: Way | None = None) -> Answered:
+        """Write that a publisher says that an alert is over; whether it may is the caller's to ask."""
+        return await self._ended(alert_id, await self._ledger.resolve(alert_id, note, by=publisher, way=way))
+
     async def resolve(self, alert_id: str, user_id: str, note: str = "", *, way: Way | None = None) -> Answered:
         """Write that a person says that an alert is over, if that person may."""
-        return await self._if_may(
+        answered = await self._if_may(
             user_id,
             lambda told: self._ledger.resolve(alert_id, note, by=user_id, must_be_told=told, way=way),
         )
+        return await self._ended(alert_id, answered)
+
+    async def _ended(self, alert_id: str, answered: Answered) -> Answered:
+        """Look again at what this one has kept from telling."""
+        if answered and self._muted is not None:
+            await self._muted.release(f"incident:{alert_id}")
+        return answered
 
     async def _if_may(self, user_id: str, answer: Callable[[bool], Awaitable[Answered]]) -> Answered:
         answered = await answer(True)

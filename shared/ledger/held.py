@@ -25,17 +25,17 @@ _PAGE = 500
 
 
 class Held:
-    """The rows that are held, on one store."""
+    """The rows that are held for people, on one store."""
 
     def __init__(self, store: Store, keys: Keys) -> None:
         self._store = store
         self._keys = keys
 
-    def _key(self, user_id: str) -> str:
-        return f"{self._keys.user(user_id)}:held"
+    def _key(self, name: str) -> str:
+        return f"{self._keys.user(name)}:held"
 
     async def note(self, rows: Iterable[tuple[str, str, str, int]]) -> None:
-        """Write down that rows are held: for whom, in which record, under which key and until when (ms since 1970)."""
+        """Write down that rows are held: for what, in which record, under which key and until when (ms since 1970)."""
         of_users: defaultdict[str, list[str | int]] = defaultdict(list)
         for user_id, notification_id, key, due_ms in rows:
             of_users[user_id] += (due_ms, f"{notification_id}|{key}")
@@ -63,3 +63,10 @@ class Held:
             await self._store.command("ZREM", key, *members)
             left -= len(members)
         return released
+
+
+class Muted(Held):
+    """The rows of incidents that tell nobody, by what keeps them from it: ``silence:ID``, or ``incident:ID``."""
+
+    def _key(self, name: str) -> str:
+        return self._keys.muted(name)

@@ -1,9 +1,10 @@
 """Every Redis key name, with its lifetime and hash tag, and the ids that carry a shard.
 
-A script touches keys of one hash tag only, so that a Redis Cluster can place the tags where it likes. There are eight
+A script touches keys of one hash tag only, so that a Redis Cluster can place the tags where it likes. There are nine
 kinds of tag: a ledger shard ``{s07}``, a user ``{u:ID}``, a group ``{g:ID}``, a suppressed address ``{x:DIGEST}``, a
 device ``{d:DIGEST}``, what SMS need ``{sms:…}`` (``services/sms/keys.py``), a provider's report of bad addresses
-``{report:DIGEST}`` (string, kept for a day), and a few singletons such as ``{feed}``.
+``{report:DIGEST}`` (string, kept for a day), what keeps incidents mute ``{m:silence:ID}``, and a few singletons such as
+``{feed}``.
 
 A ledger script gets the shard's base key (``carillon:{s07}``) and builds the rest itself, see ``shared/ledger/lua``:
 
@@ -37,6 +38,12 @@ A ledger script gets the shard's base key (``carillon:{s07}``) and builds the re
     base:folded:ID|KEY   string the digest into which a row was folded, '' if it went out alone; a day beyond the window
     base:digests:CHANNEL zset   open digests by how many items they have
     base:items           hash   "CHANNEL|in", "|out", "|taken_out", "|waiting" -> number of items of digests; kept
+    base:timeline:ID     list   "ms|JSON": what happened to an incident, only added to; as long as its record
+    base:incidents       zset   ids of open incidents by when they were opened; one that is forgotten leaves it when it is
+                                listed
+    base:alerts:ID       hash   members of an incident by their keys: "state|first ms|last ms|count|id"; as long as its
+                                record, and likewise
+    base:alerts_said:ID  hash   what each of them says, as JSON
     base:unreadable:ID   any    what was found in place of a record and is not one; kept RECORD_RETENTION_S
 """
 
@@ -218,6 +225,10 @@ class Keys:
     def rules(self, kind: str) -> str:
         """Named records that decide about alerts, such as ``policy``: hash of name -> JSON. Kept until deleted."""
         return f"{self._root}:{{rules:{kind}}}"
+
+    def muted(self, name: str) -> str:
+        """Rows of incidents that wait for the end of a silence or another incident: zset, as long as the last waits."""
+        return f"{self._root}:{{m:{name}}}:held"
 
     @property
     def publishers(self) -> str:

@@ -37,7 +37,7 @@ from shared.directory.rulebook import Rulebook
 from shared.directory.tenants import Tenant
 from shared.inbox.presence import Presence
 from shared.ledger.digests import Added, Digests, Item, Opening
-from shared.ledger.held import Held
+from shared.ledger.held import Held, Muted
 from shared.ledger.ledger import ClaimVerdict, Finish, Ledger, NewRecord, NewRow, Outcome, Verdict
 from shared.store.call_queue import Script, type_of_arg
 from shared.store.keys import SHARDS, Keys
@@ -133,7 +133,7 @@ class System:
             self.ledger,
             Topics(),
             self._clock,
-            holding=Holding(Held(store, keys), lookups),
+            holding=Holding(Held(store, keys), Muted(store, keys), lookups),
         )
         self._later: list[tuple[int, int, int, Notification, Row]] = []
         self._number = count()

@@ -13,7 +13,7 @@ from shared.core.errors import Reason
 from shared.core.model import Channel, Content, Notification, Priority, State
 from shared.core.topics import Topics
 from shared.ledger.digests import Digests
-from shared.ledger.held import Held
+from shared.ledger.held import Held, Muted
 from shared.ledger.ledger import Claim, ClaimVerdict, Ledger, Outcome
 from shared.mqtt.reconnecting import BrokerLink
 from shared.store.keys import Keys, new_notification_id
@@ -43,7 +43,10 @@ def told(
     # The store is never opened.
     store, keys, clock, published = Store("redis://localhost"), Keys(), StandingClock(), Published()
     planner = a_planner(store, clock)
-    digesting, holding = Digesting(planner, Digests(store, keys, 1)), Holding(Held(store, keys), planner.lookups)
+    digesting, holding = (
+        Digesting(planner, Digests(store, keys, 1)),
+        Holding(Held(store, keys), Muted(store, keys), planner.lookups),
+    )
     performer = Performer(planner, digesting, Ledger(store, keys), Topics(), clock, holding=holding)
     performer.link = cast("BrokerLink", published)
     notification = Notification(

@@ -26,11 +26,13 @@ class Mute:
     Attributes:
         rule: what keeps it from telling, such as ``silence:ID``.
         again_ms: when it is to be looked at again, milliseconds since 1970.
+        ends_with: what is to be looked at again when this ends: ``silence:ID`` or ``incident:ID``; empty for nothing.
     """
 
     reason: Reason
     rule: str
     again_ms: int
+    ends_with: str = ""
 
 
 def mute(
@@ -47,10 +49,11 @@ def mute(
         is_maintenance = silenced.silence_id.startswith(MAINTENANCE_PREFIX)
         rule = silenced.silence_id if is_maintenance else f"silence:{silenced.silence_id}"
         reason = Reason.MAINTENANCE if is_maintenance else Reason.SILENCED
-        return Mute(reason, rule, epoch_ms(min(silenced.until, soon)))
+        return Mute(reason, rule, epoch_ms(min(silenced.until, soon)), f"silence:{silenced.silence_id}")
     inhibited = inhibited_by(labels, rules, incidents)
     if inhibited is not None:
-        return Mute(Reason.INHIBITED, f"inhibition:{inhibited.rule}", epoch_ms(soon))
+        rule = f"inhibition:{inhibited.rule}"
+        return Mute(Reason.INHIBITED, rule, epoch_ms(soon), f"incident:{inhibited.source_id}")
     return None
 
 

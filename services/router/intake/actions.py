@@ -33,7 +33,7 @@ from shared.directory.tenants import NamedTenant
 from shared.inbox.sessions import Sessions, person_changed
 from shared.ledger.answering import LONGEST_SNOOZE, Answering
 from shared.ledger.events import event
-from shared.ledger.held import Held
+from shared.ledger.held import Held, Muted
 from shared.ledger.jobs import Message, jobs_of
 from shared.ledger.ledger import ROUTER_LANE, Answered, Cancelled, Ledger
 from shared.ledger.recalling import RECALLED_TEXT, Recalled, Recalling
@@ -72,12 +72,13 @@ class Actions:
         catalogues: Catalogues,
         rulebook: Rulebook,
         held: Held,
+        muted: Muted,
         topics: Topics,
         clock: Clock,
         recalled_text: str = RECALLED_TEXT,
     ) -> None:
         self._ledger = ledger
-        self._answering = Answering(ledger, directory)
+        self._answering = Answering(ledger, directory, muted)
         self._recalling = Recalling(ledger, clock, recalled_text)
         self._directory = directory
         self._sessions = sessions
@@ -86,6 +87,7 @@ class Actions:
         self._catalogues = catalogues
         self._rulebook = rulebook
         self._held = held
+        self._muted = muted
         self._topics = topics
         self._clock = clock
 
@@ -147,6 +149,10 @@ class Actions:
                     raise _unknown("session_id")
         return receipt, messages
 
+    async def over(self, alert_id: str, publisher: str, way: Way) -> None:
+        """End an incident all of which is over, as its publisher says."""
+        await self._answering.over(alert_id, publisher, way=way)
+
     async def _check_owner(
         self,
         publish: control.Answer | control.Cancel,
@@ -192,10 +198,14 @@ class Actions:
             await self._rulebook.put(getattr(rule, what), rule.record)
         except TooManyRules:
             raise invalid_payload((FieldProblem(what, f"too many: at most {RULES}"),)) from None
+        if isinstance(rule, NamedSilence):
+            await self._muted.release(f"silence:{rule.silence}")
 
     async def _delete_rule(self, publish: control.DeleteRule) -> None:
         model, what = _DELETED_RULES[type(publish)]
         await self._rulebook.delete(model, getattr(publish, what))
+        if isinstance(publish, control.DeleteSilence):
+            await self._muted.release(f"silence:{publish.silence}")
 
     async def _put_person(self, change: PersonChange) -> None:
         try:
@@ -223,7 +233,7 @@ class Actions:
                 answered = await self._answering.reassign(alert_id, publish.user_id, publish.to, note, way=way)
             case control.AlertResolve(user_id=None):
                 # Its publisher may, and so may whoever the publisher's record lets.
-                answered = await self._ledger.resolve(alert_id, note, by=publisher, way=way)
+                answered = await self._answering.over(alert_id, publisher, note, way=way)
             case control.AlertResolve():
                 answered = await self._answering.resolve(alert_id, publish.user_id or "", note, way=way)
         if answered is Answered.NOT_TOLD:
@@ -263,8 +273,11 @@ class Actions:
     async def _cancel(self, publish: control.Cancel, receipt: AcceptedReceipt) -> list[Message]:
         notification_id = publish.notification_id
         if not publish.recall:
-            return self._told_cancelled(notification_id, await self._ledger.cancel(notification_id))
+            cancelled = await self._ledger.cancel(notification_id)
+            await self._muted.release(f"incident:{notification_id}")
+            return self._told_cancelled(notification_id, cancelled)
         recalled = await self._recalling.recall(notification_id)
+        await self._muted.release(f"incident:{notification_id}")
         messages = self._told_cancelled(notification_id, recalled.cancelled if recalled else None)
         if recalled is not None:
             receipt["recall"] = _counts(recalled)

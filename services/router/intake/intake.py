@@ -445,7 +445,7 @@ class Intake:
         way = self._way(taken)
         answered, alert_id = await self._ledger.resolve_member(draft.dedup_key, draft.member_key, way)
         if answered is Answered.OVER:
-            await self._ledger.resolve(alert_id, by=taken.publisher, way=way)
+            await self._actions.over(alert_id, taken.publisher, way)
         receipt: AcceptedReceipt = {"status": "accepted", "accepted_at": rfc3339(self._clock.now())}
         if answered is Answered.UNKNOWN:
             taken.warnings.append(FieldProblem("dedup_key", NOTHING_OPEN))

@@ -23,6 +23,7 @@ from services.router.planning.lookups import Lookups
 from services.router.planning.person import nobody
 from services.router.planning.tasks import (
     ACKNOWLEDGED_FOR,
+    ENDS_WITH,
     MUTED,
     WAITS,
     Again,
@@ -78,7 +79,7 @@ class Alerting:
         needs = {WAITS: str(due_ms)}
         rows = []
         if mute is not None:
-            needs[MUTED] = mute.rule
+            needs |= {MUTED: mute.rule, ENDS_WITH: mute.ends_with}
             rows.append(muted_row(notification, mute, expires_ms))
         if is_critical:
             needs |= _kept(first, known.escalations[alert_type])

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 
 from services.router.planning.known import is_quiet
 from services.router.planning.lookups import Lookups
-from services.router.planning.tasks import Recheck, Task
+from services.router.planning.tasks import ENDS_WITH, Recheck, Task
 from shared.core.errors import StoreUnavailable
 from shared.core.model import Notification
-from shared.ledger.held import Held
+from shared.ledger.held import Held, Muted
 from shared.ledger.ledger import NewRow
 
 log = logging.getLogger(__name__)
@@ -29,8 +29,10 @@ WAITING_MOST = 20_000
 class Holding:
     """Notes what is held, and looks at it once more."""
 
-    def __init__(self, held: Held, lookups: Lookups) -> None:
+    def __init__(self, held: Held, muted: Muted, lookups: Lookups) -> None:
         self._held = held
+        self._muted = muted
+        self._mutes: list[tuple[str, str, str, int]] = []
         self._lookups = lookups
         self._waiting: list[tuple[Notification, Task, Recheck]] = []
         self._watching: asyncio.Task[None] | None = None
@@ -43,17 +45,36 @@ class Holding:
         """
         for new in rows:
             row = new.row
+            if new.needs.get(ENDS_WITH):
+                self.watch_mute(new.needs[ENDS_WITH], notification.id, row.key, row.due_ms)
             if isinstance(row, Task) and isinstance(row.what, Recheck) and is_quiet(row.what.rule):
                 self._waiting.append((notification, row, row.what))
+        self._begin()
+
+    def watch_mute(self, ends_with: str, record_id: str, key: str, due_ms: int) -> None:
+        """Note a row of an incident that tells nobody, so that the end of what keeps it from that moves it."""
+        self._mutes.append((ends_with, record_id, key, due_ms))
+        del self._mutes[WAITING_MOST:]
+        self._begin()
+
+    def _begin(self) -> None:
         del self._waiting[WAITING_MOST:]
-        if self._waiting and (self._watching is None or self._watching.done()):
+        if (self._waiting or self._mutes) and (self._watching is None or self._watching.done()):
             self._watching = asyncio.create_task(self._watch(), name="watch-held")
 
+    async def watched(self) -> None:
+        """Wait until all that was to be noted has been."""
+        if self._watching is not None:
+            await self._watching
+
     async def _watch(self) -> None:
-        while self._waiting:
+        while self._waiting or self._mutes:
             batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
+            mutes, self._mutes = self._mutes[:_BATCH], self._mutes[_BATCH:]
             try:
-                await self._look_at(batch)
+                await self._muted.note(mutes)
+                if batch:
+                    await self._look_at(batch)
             except StoreUnavailable:
                 # They are looked at when their time comes.
                 continue

@@ -105,7 +105,7 @@ class Performer:
                 outcome = await self._digesting.close(notification, task, what)
                 return replace(outcome, then=[_due_since(new, task.due_ms) for new in outcome.then])
         if isinstance(rows, Mute):
-            return self._stay_mute(rows, claim)
+            return self._stay_mute(notification, task, rows, claim)
         then = [_due_since(new, task.due_ms) for new in rows]
         part = None
         if isinstance(what, FanOut):
@@ -129,7 +129,7 @@ class Performer:
             acknowledged_by = await self._ledger.kept(notification.id, "acknowledged_by")
         rows = await self._planner.alerting.begin_again(notification, what, chain, acknowledged_by or None, task.due_ms)
         if isinstance(rows, Mute):
-            return self._stay_mute(rows, claim)
+            return self._stay_mute(notification, task, rows, claim)
         turn = what.turn if what.to is not None else what.turn + 1
         opened = () if what.to is not None else (line(Happened.REOPENED, way=Way.ESCALATION),)
         return Outcome(
@@ -162,7 +162,7 @@ class Performer:
         members = [_member(each) for each in new or open_]
         rows = await self._planner.alerting.news(notification, what, members, len(open_), chain)
         if isinstance(rows, Mute):
-            return self._stay_mute(rows, claim)
+            return self._stay_mute(notification, task, rows, claim)
         return Outcome(
             State.DELIVERED,
             then=[_due_since(each, task.due_ms) for each in rows],
@@ -171,8 +171,10 @@ class Performer:
             provider="router",
         )
 
-    def _stay_mute(self, mute: Mute, claim: Claim) -> Outcome:
+    def _stay_mute(self, notification: Notification, task: Task, mute: Mute, claim: Claim) -> Outcome:
         """Look again later at an incident that tells nobody now."""
+        if mute.ends_with:
+            self._holding.watch_mute(mute.ends_with, notification.id, task.key, mute.again_ms)
         wait = from_epoch_ms(mute.again_ms) - self._clock.now()
         said = line(Happened(mute.reason), way=Way.ESCALATION, rule=mute.rule)
         return Outcome(

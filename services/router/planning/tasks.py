@@ -14,8 +14,8 @@ from shared.ledger.ledger import ROUTER_LANE
 
 # Under this name the record of an alert keeps the chain of its escalation, once for all its steps.
 CHAIN = "chain"
-# Under these, until when (ms) it waits before anybody is told, and what keeps it from telling.
-WAITS, MUTED = "waits", "muted"
+# Under these, until when (ms) it waits before anybody is told, what keeps it from telling, and what that ends with.
+WAITS, MUTED, ENDS_WITH = "waits", "muted", "mute_ends"
 # And under this one, for how long an acknowledgement of it holds, in ms (``answer_alert.lua``).
 ACKNOWLEDGED_FOR = "ack_for"
 
