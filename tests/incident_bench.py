@@ -80,6 +80,7 @@ class Bench:
             Topics(),
             self.clock,
             holding=self.holding,
+            answering=self.answering,
         )
         self.told: list[tuple[int, str, str]] = []
         self.texts: list[str] = []
@@ -129,7 +130,11 @@ class Bench:
             lifetime_s=86400,
         )
         draft = grouped(draft, (await self.planner.lookups.policies({alert_type})).get(alert_type))
-        answered, incident_id = await self.ledger.resolve_member(draft.dedup_key, draft.member_key, Way.MQTT)
+        alert = draft.notification.content.alert
+        starts_at = alert.starts_at if alert is not None else None
+        answered, incident_id = await self.ledger.resolve_member(
+            draft.dedup_key, draft.member_key, Way.MQTT, starts_ms=epoch_ms(starts_at) if starts_at else 0
+        )
         return await self.answering.over(incident_id, "-", way=Way.MQTT) if answered is Answered.OVER else answered
 
     async def _accept(self, draft: Draft) -> tuple[Verdict, str]:

@@ -29,6 +29,7 @@ from shared.inbox.feed import Feed, FeedMirror
 from shared.inbox.inbox import Inbox
 from shared.inbox.presence import Presence
 from shared.inbox.sessions import Sessions
+from shared.ledger.answering import Answering
 from shared.ledger.digests import Digests
 from shared.ledger.held import Held, Muted
 from shared.ledger.incidents import Incidents
@@ -118,7 +119,13 @@ async def route(context: Context[RouterSettings]) -> None:
 
     digests = Digests(context.store, context.keys, settings.record_retention_s)
     performer = Performer(
-        planner, Digesting(planner, digests), context.ledger, context.topics, context.clock, holding=holding
+        planner,
+        Digesting(planner, digests),
+        context.ledger,
+        context.topics,
+        context.clock,
+        holding=holding,
+        answering=Answering(context.ledger, context.directory, muted),
     )
     worker = Worker(
         ROUTER_LANE,

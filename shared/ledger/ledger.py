@@ -135,6 +135,7 @@ class MemberState:
         said: as its publisher said it.
     """
 
+    key: str
     id: str
     is_open: bool
     first_ms: int
@@ -143,11 +144,11 @@ class MemberState:
     said: Mapping[str, Any]
 
     @classmethod
-    def read(cls, text: bytes, said: bytes | None) -> Self | None:
+    def read(cls, key: bytes, text: bytes, said: bytes | None) -> Self | None:
         """Read what the store holds; None where that is damaged."""
         try:
             state, first, last, count, member_id = text.decode().split("|", 4)
-            return cls(member_id, state == "open", int(first), int(last), int(count), read_object(said))
+            return cls(key.decode(), member_id, state == "open", int(first), int(last), int(count), read_object(said))
         except ValueError:
             return None
 
@@ -902,17 +903,23 @@ class Ledger:
         """
         return await self._answer_alert(alert_id, Happened.RESOLVED, by, note, told=must_be_told, way=way)
 
-    async def resolve_member(self, incident_key: str, member_key: str, way: Way | None) -> tuple[Answered, str]:
+    async def resolve_member(
+        self, incident_key: str, member_key: str, way: Way | None, *, starts_ms: int = 0, note: str = ""
+    ) -> tuple[Answered, str]:
         """Write that the alert with these keys is over, as its publisher says.
+
+        Args:
+            starts_ms: since when it was so, milliseconds since 1970; one that began later is another one. 0 for
+                whichever is open.
 
         Returns:
             ``UNKNOWN`` where none is open; else also the id of the incident, which is over itself if the answer is
             ``OVER``: the caller is to resolve it.
         """
         base = self.keys.shard(shard_of_key(incident_key))
-        said = line(Happened.MEMBER_RESOLVED, way=way)
+        said = line(Happened.MEMBER_RESOLVED, way=way, note=note)
         verdict, incident_id = await self.store.script(
-            _resolve_member, base, incident_key, member_key, said, self.record_retention_s, lasting=True
+            _resolve_member, base, incident_key, member_key, said, starts_ms, lasting=True
         )
         return Answered(verdict.decode()), incident_id.decode()
 
@@ -924,7 +931,7 @@ class Ledger:
             self.store.submit("HGETALL", f"{base}:alerts_said:{incident_id}"),
         )
         texts = dict(pairs(said))
-        found = [MemberState.read(text, texts.get(key)) for key, text in pairs(states)]
+        found = [MemberState.read(key, text, texts.get(key)) for key, text in pairs(states)]
         return sorted((each for each in found if each is not None), key=lambda each: (each.first_ms, each.id))
 
     async def alert_states(self, alert_ids: Sequence[str]) -> list[AlertState | None]:

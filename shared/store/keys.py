@@ -39,8 +39,8 @@ A ledger script gets the shard's base key (``carillon:{s07}``) and builds the re
     base:digests:CHANNEL zset   open digests by how many items they have
     base:items           hash   "CHANNEL|in", "|out", "|taken_out", "|waiting" -> number of items of digests; kept
     base:timeline:ID     list   "ms|JSON": what happened to an incident, only added to; as long as its record
-    base:incidents       zset   ids of open incidents by when they were opened; one that is forgotten leaves it when it is
-                                listed
+    base:incidents       zset   ids of open incidents by when they were opened; one that is forgotten leaves it when it
+                                is listed
     base:alerts:ID       hash   members of an incident by their keys: "state|first ms|last ms|count|id"; as long as its
                                 record, and likewise
     base:alerts_said:ID  hash   what each of them says, as JSON

@@ -238,3 +238,50 @@ async def test_an_incident_that_nobody_was_told_of_inhibits_nothing(bench: Bench
     await bench.run(2)
     await bench.alert("disk", dedup_key="d")
     assert bench.heard() == [(2, "ada")]
+
+
+async def test_what_nobody_says_any_more_is_over(bench: Bench) -> None:
+    await bench.alert("disk", dedup_key="a", group_key="g", expires_after="1h")
+    await bench.alert("disk", dedup_key="b", group_key="g", expires_after="1h")
+    await bench.run(3000)
+    assert (await bench.alert("disk", dedup_key="b", group_key="g", expires_after="1h"))[0] is Verdict.DUPLICATE
+    await bench.run(3599)
+    (incident,) = await bench.incidents.open_ids()
+    assert [each.is_open for each in await bench.ledger.members(incident)] == [True, True]
+    await bench.run(3601)
+    assert [each.is_open for each in await bench.ledger.members(incident)] == [False, True]
+    await bench.run(6599)
+    assert await bench.incidents.open_ids() == [incident]
+    await bench.run(6601)
+    assert await bench.incidents.open_ids() == []
+    last = (await bench.timeline(incident))[-1]
+    assert (last.what, last.said["note"]) == ("resolved", "nobody has said so for 1h")
+
+
+async def test_an_alert_without_a_group_is_over_when_nobody_says_it_any_more(bench: Bench) -> None:
+    await bench.alert("disk", dedup_key="a", expires_after=600)
+    await bench.run(500)
+    await bench.alert("disk", dedup_key="a", expires_after=600)
+    await bench.run(1099)
+    assert len(await bench.incidents.open_ids()) == 1
+    await bench.run(1101)
+    assert await bench.incidents.open_ids() == []
+
+
+async def test_the_same_message_again_says_that_it_is_still_so_and_may_begin_again_after_its_end(bench: Bench) -> None:
+    said = {"dedup_key": "a", "group_key": "g", "id": "g-a-firing", "status": "firing"}
+    _, incident = await bench.alert("disk", **said)
+    # Its texts differ a little each time.
+    assert await bench.alert("disk", **said, message="93 %") == (Verdict.DUPLICATE, incident)
+    (member,) = await bench.ledger.members(incident)
+    assert member.count == 2
+    await bench.over("disk", dedup_key="a", group_key="g")
+    verdict, again = await bench.alert("disk", **said)
+    assert (verdict, again == incident) == (Verdict.ACCEPTED, False)
+
+
+async def test_the_late_end_of_an_earlier_one_ends_nothing(bench: Bench) -> None:
+    started = bench.clock.now().timestamp()
+    await bench.alert("disk", dedup_key="a", group_key="g", starts_at=started)
+    assert await bench.over("disk", dedup_key="a", group_key="g", starts_at=started - 60) is Answered.UNKNOWN
+    assert await bench.over("disk", dedup_key="a", group_key="g", starts_at=started) is Answered.DONE

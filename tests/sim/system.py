@@ -36,6 +36,7 @@ from shared.directory.person_change import PersonChange
 from shared.directory.rulebook import Rulebook
 from shared.directory.tenants import Tenant
 from shared.inbox.presence import Presence
+from shared.ledger.answering import Answering
 from shared.ledger.digests import Added, Digests, Item, Opening
 from shared.ledger.held import Held, Muted
 from shared.ledger.ledger import ClaimVerdict, Finish, Ledger, NewRecord, NewRow, Outcome, Verdict
@@ -134,6 +135,7 @@ class System:
             Topics(),
             self._clock,
             holding=Holding(Held(store, keys), Muted(store, keys), lookups),
+            answering=Answering(self.ledger, self._directory),
         )
         self._later: list[tuple[int, int, int, Notification, Row]] = []
         self._number = count()

@@ -12,6 +12,8 @@ from services.router.planning.tasks import CloseDigest, Fold, Recheck, Task
 from shared.core.errors import Reason
 from shared.core.model import Channel, Content, Notification, Priority, State
 from shared.core.topics import Topics
+from shared.directory.directory import Directory
+from shared.ledger.answering import Answering
 from shared.ledger.digests import Digests
 from shared.ledger.held import Held, Muted
 from shared.ledger.ledger import Claim, ClaimVerdict, Ledger, Outcome
@@ -43,11 +45,11 @@ def told(
     # The store is never opened.
     store, keys, clock, published = Store("redis://localhost"), Keys(), StandingClock(), Published()
     planner = a_planner(store, clock)
-    digesting, holding = (
-        Digesting(planner, Digests(store, keys, 1)),
-        Holding(Held(store, keys), Muted(store, keys), planner.lookups),
-    )
-    performer = Performer(planner, digesting, Ledger(store, keys), Topics(), clock, holding=holding)
+    digesting = Digesting(planner, Digests(store, keys, 1))
+    holding = Holding(Held(store, keys), Muted(store, keys), planner.lookups)
+    ledger = Ledger(store, keys)
+    answering = Answering(ledger, Directory(store, keys))
+    performer = Performer(planner, digesting, ledger, Topics(), clock, holding=holding, answering=answering)
     performer.link = cast("BrokerLink", published)
     notification = Notification(
         id=new_notification_id(),

@@ -83,6 +83,8 @@ export interface AlertPayload extends Envelope {
   starts_at?: Moment;
   /** A resolved one ends the open one with its `dedup_key`. */
   status?: "firing" | "resolved";
+  /** It is over when nobody has said for so long that it is still so: `"24h"`, or seconds. */
+  expires_after?: string | number;
 }
 
 export interface AcknowledgePayload {

@@ -443,7 +443,11 @@ class Intake:
         policies = await self._planner.lookups.policies({alert_type})
         draft = grouped(draft, policies.get(alert_type))
         way = self._way(taken)
-        answered, alert_id = await self._ledger.resolve_member(draft.dedup_key, draft.member_key, way)
+        alert = draft.notification.content.alert
+        starts_at = alert.starts_at if alert is not None else None
+        answered, alert_id = await self._ledger.resolve_member(
+            draft.dedup_key, draft.member_key, way, starts_ms=epoch_ms(starts_at) if starts_at is not None else 0
+        )
         if answered is Answered.OVER:
             await self._actions.over(alert_id, taken.publisher, way)
         receipt: AcceptedReceipt = {"status": "accepted", "accepted_at": rfc3339(self._clock.now())}
@@ -742,6 +746,7 @@ def new_member(draft: Draft) -> NewMember:
         "message": content.message[:_MEMBER_CHARS],
         "source": alert.source if alert is not None else None,
         "systems": list(alert.affected_systems) if alert is not None else [],
+        "starts_ms": epoch_ms(alert.starts_at) if alert is not None and alert.starts_at is not None else 0,
     }
     row = Delivery(
         key="realtime:group",

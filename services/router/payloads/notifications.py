@@ -27,6 +27,7 @@ from services.router.payloads.mails import EmailBatch, EmailSend
 from services.router.payloads.push_to import PushTo
 from services.router.payloads.rejection import LIST_TAG, OBJECT_TAG
 from services.router.payloads.templated import TemplatedNotification
+from shared.core.durations import Duration
 from shared.core.fields import Identifier, Line, Moment, Phone, Word, unique
 from shared.core.model import Priority
 from shared.directory.people import GROUPS
@@ -68,6 +69,7 @@ class Alert(Envelope):
     Attributes:
         group_key: alerts with the same one are members of one incident.
         starts_at: since when it has been so.
+        expires_after: it is over when nobody has said for so long that it is still so.
         status: a resolved one ends the open one with its ``dedup_key``, and tells nobody.
     """
 
@@ -82,6 +84,7 @@ class Alert(Envelope):
     group_key: Key | None = None
     starts_at: Moment | None = None
     status: Literal["firing", "resolved"] = "firing"
+    expires_after: Duration | None = None
 
 
 class CriticalAlert(Alert):

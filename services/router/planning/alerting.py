@@ -17,6 +17,7 @@ from services.router.alerts.oncall import (
     targets_of,
     told_also,
 )
+from services.router.planning.compose import Draft
 from services.router.planning.group_news import Member, news_content
 from services.router.planning.known import Known, told
 from services.router.planning.lookups import Lookups
@@ -33,6 +34,7 @@ from services.router.planning.tasks import (
     People,
     Plan,
     Task,
+    Unheard,
     write_chain,
 )
 from shared.core.model import Channel, Delivery, Notification, Priority, State, UserInbox
@@ -243,6 +245,21 @@ def news_row(notification: Notification, what: GroupNews, due_ms: int) -> NewRow
         what=what,
     )
     return NewRow(task)
+
+
+def expiry_rows(draft: Draft) -> list[NewRow]:
+    """Write down when it is looked at whether an incident is still so, if its publisher says for how long it is."""
+    if not draft.expires_after_ms or not draft.is_incident:
+        return []
+    due_ms = draft.notification.accepted_ms + draft.expires_after_ms
+    task = Task(
+        key="unheard",
+        priority=Priority.NORMAL,
+        due_ms=due_ms,
+        expires_ms=due_ms + ESCALATION_LIFETIME_MS,
+        what=Unheard(after_ms=draft.expires_after_ms, incident_key=draft.dedup_key),
+    )
+    return [NewRow(task)]
 
 
 def _news_task(notification: Notification, first: Escalation, now_ms: int) -> list[NewRow]:

@@ -51,6 +51,7 @@ class Draft:
         direct: deliveries to the addresses that the publisher gave.
         send_at_ms: 0 for at once.
         alert_type: for an alert.
+        expires_after_ms: it is over when nobody has said for so long that it is still so; 0 for never.
         group: of an alert that is told with others; then ``dedup_key`` is the group's, and ``member_key`` its own.
         say_for: writes again what a template has written, with a tenant's look.
     """
@@ -67,6 +68,7 @@ class Draft:
     alert_type: str | None = None
     group: GroupTimes | None = None
     member_key: str = ""
+    expires_after_ms: int = 0
     say_for: "Callable[[Tenant], Said] | None" = None
 
     @property
@@ -212,11 +214,12 @@ def compose(
         direct=said.direct,
         send_at_ms=send_at_ms,
         expires_ms=expires_ms,
-        fingerprint=_fingerprint(kind, publish, unstable) if key else "",
+        fingerprint=_fingerprint(kind, publish, unstable) if key and not _says_how_it_is(publish) else "",
         idempotency_key=key,
         packet="" if key else packet,
         dedup_key=dedup_key,
         member_key=member_key,
+        expires_after_ms=_expires_after_ms(publish),
         group=GroupTimes(wait_ms=0, interval_ms=0, repeat_ms=0) if member_key or _has_group(publish) else None,
         alert_type=publish.alert_type if isinstance(publish, p.Alert) else None,
         say_for=(lambda of: _say(publish, times, templates, of)) if is_templated and notification.tenant else None,
@@ -226,6 +229,17 @@ def compose(
 def _own(publisher: str, key: str) -> str:
     """Put a key into its publisher's own space. A key is one line, so no key of another space can be this one."""
     return key if publisher == PLAIN_PUBLISHER or not key else f"from/{publisher}\n{key}"
+
+
+def _says_how_it_is(publish: p.Notification) -> bool:
+    """Tell whether a publish is one of many that say how an alert is now: what they say of it differs a little."""
+    return isinstance(publish, p.Alert) and "status" in publish.model_fields_set
+
+
+def _expires_after_ms(publish: p.Notification) -> int:
+    if not isinstance(publish, p.Alert) or publish.expires_after is None:
+        return 0
+    return milliseconds(publish.expires_after)
 
 
 def _has_group(publish: p.Notification) -> bool:
@@ -256,7 +270,7 @@ def _fingerprint(kind: Kind, publish: p.Notification, unstable: frozenset[str]) 
     for each in (document, *document.get("emails", ())):
         each.update(dict.fromkeys(unstable))
         # Fields that an earlier release did not know, where nothing is said in them: its fingerprints hold on.
-        for name in ("actions", "tenant", "labels", "group_key", "starts_at"):
+        for name in ("actions", "tenant", "labels", "group_key", "starts_at", "expires_after"):
             if not each.get(name):
                 each.pop(name, None)
     # Sorted, because a publisher that builds its JSON again may write the same object in another order.

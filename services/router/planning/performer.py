@@ -25,17 +25,20 @@ from services.router.planning.tasks import (
     Plan,
     Recheck,
     Task,
+    Unheard,
     read_chain,
 )
 from services.router.planning.telling import is_step, tell_planned, told_lines
 from shared.core.clock import Clock, epoch_ms, from_epoch_ms
+from shared.core.durations import written
 from shared.core.errors import CarillonError, Reason
 from shared.core.incidents import Happened, Way, line
 from shared.core.model import Notification, Priority, State
-from shared.core.topics import Topics
+from shared.core.topics import PLAIN_PUBLISHER, Topics
+from shared.ledger.answering import Answering
 from shared.ledger.events import event
 from shared.ledger.jobs import jobs_of
-from shared.ledger.ledger import AlertState, Claim, Ledger, MemberState, NewRow, Outcome, Part
+from shared.ledger.ledger import AlertState, Answered, Claim, Ledger, MemberState, NewRow, Outcome, Part
 from shared.mqtt.reconnecting import BrokerLink
 from shared.store.keys import new_notification_id, shard_of_id
 from shared.telemetry import metrics, tracing
@@ -57,8 +60,17 @@ class Performer:
     """
 
     def __init__(
-        self, planner: Planner, digesting: Digesting, ledger: Ledger, topics: Topics, clock: Clock, *, holding: Holding
+        self,
+        planner: Planner,
+        digesting: Digesting,
+        ledger: Ledger,
+        topics: Topics,
+        clock: Clock,
+        *,
+        holding: Holding,
+        answering: Answering,
     ) -> None:
+        self._answering = answering
         self._holding = holding
         self._planner = planner
         self._digesting = digesting
@@ -89,6 +101,8 @@ class Performer:
         match what:
             case Plan():
                 rows = await self._planner.rows_now(notification, what, task.expires_ms, task.due_ms)
+            case Unheard():
+                return await self._end_unheard(notification, what, claim)
             case GroupNews():
                 return await self._tell_news(notification, task, what, claim)
             case FanOut():
@@ -140,6 +154,27 @@ class Performer:
             says=(*opened, *told_lines(rows, f"{turn}.0")),
             provider="router",
         )
+
+    async def _end_unheard(self, notification: Notification, what: Unheard, claim: Claim) -> Outcome:
+        """End what nobody has said for long is still so."""
+        if claim.alert in (AlertState.RESOLVED, ""):
+            return Outcome(State.DELIVERED, provider="router")
+        now_ms = epoch_ms(self._clock.now())
+        note = f"nobody has said so for {written(timedelta(milliseconds=what.after_ms))}"
+        members = [each for each in await self._ledger.members(notification.id) if each.is_open]
+        heard = {each.key: each.last_ms for each in members}
+        if not members:
+            repeated = await self._ledger.kept(notification.id, "repeated_at")
+            heard = {"": int(repeated) if repeated else notification.accepted_ms}
+        over = [key for key, last_ms in heard.items() if last_ms + what.after_ms <= now_ms]
+        for key in over:
+            answered, _ = await self._ledger.resolve_member(what.incident_key, key, Way.ESCALATION, note=note)
+            if answered is Answered.OVER:
+                await self._answering.over(notification.id, PLAIN_PUBLISHER, note, way=Way.ESCALATION)
+                return Outcome(State.DELIVERED, provider="router")
+        next_ms = min(last_ms for key, last_ms in heard.items() if key not in over) + what.after_ms
+        wait = max(timedelta(milliseconds=next_ms - now_ms), _SHORTEST_WAIT)
+        return Outcome(State.PENDING, wait=wait, counts=False, provider="router")
 
     async def _tell_news(self, notification: Notification, task: Task, what: GroupNews, claim: Claim) -> Outcome:
         """Tell what is new in a group, or what is still open if nothing was told for long."""

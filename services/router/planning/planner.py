@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from services.router.alerts.noise import Mute
 from services.router.payloads.rejection import FieldProblem, invalid_payload
-from services.router.planning.alerting import Alerting
+from services.router.planning.alerting import Alerting, expiry_rows
 from services.router.planning.compose import NO_TEMPLATES, Draft, Said, grouped
 from services.router.planning.facts import priority_in, unusable_key
 from services.router.planning.known import Known
@@ -100,9 +100,10 @@ class Planner:
                 what=plan,
             )
             return [*direct, NewRow(task)]
-        return direct + self.rows(
+        rows = self.rows(
             draft.notification, draft.audience, draft.alert_type, draft.expires_ms, known, group=draft.group
         )
+        return [*direct, *rows, *expiry_rows(draft)]
 
     @staticmethod
     def direct_rows(draft: Draft, known: Known) -> list[NewRow]:

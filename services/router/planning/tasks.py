@@ -185,6 +185,19 @@ class GroupNews(_Frozen):
         return self.model_copy(update={"told_ms": told_ms, "number": self.number + 1})
 
 
+class Unheard(_Frozen):
+    """End an incident, or its members, of whom nobody has said for long that they are still so.
+
+    Attributes:
+        after_ms: for so long.
+        incident_key: by which the ledger knows it.
+    """
+
+    do: Literal["unheard"] = "unheard"
+    after_ms: int
+    incident_key: str
+
+
 class Recheck(_Frozen):
     """Decide anew about a channel of a person that was held until now, with the facts of this moment.
 
@@ -255,17 +268,18 @@ def read_chain(text: str) -> Chain:
     return _chain.validate_json(text)
 
 
+What = Plan | FanOut | Escalation | Again | GroupNews | Unheard | Recheck | Fold | CloseDigest
+
+
 class Task(Row):
     """A row on the router's lane."""
 
-    what: Annotated[
-        Plan | FanOut | Escalation | Again | GroupNews | Recheck | Fold | CloseDigest, Field(discriminator="do")
-    ]
+    what: Annotated[What, Field(discriminator="do")]
 
     @property
     def version(self) -> int:
         """A step by its number alone came with version 2, what is held or folded with 3, later turns with 4."""
-        if isinstance(self.what, Again | GroupNews) or (isinstance(self.what, Escalation) and self.what.turn):
+        if isinstance(self.what, Again | GroupNews | Unheard) or (isinstance(self.what, Escalation) and self.what.turn):
             return max(4, super().version)
         if isinstance(self.what, Recheck | Fold | CloseDigest):
             return max(3, super().version)

@@ -69,6 +69,7 @@ FIELDS: Mapping[str, str] = {
     "target": "What tells nobody while a source is open; all matchers must fit.",
     "equal": "Labels that must say the same on both.",
     "group_key": "Alerts with the same one are one incident.",
+    "expires_after": "It is over when nobody has said for so long that it is still so.",
     "status": "`resolved` ends the open alert with this `dedup_key`.",
     "levels": "Whom to tell one after the other, until somebody answers.",
     "after": "How long after the beginning; left out, at once.",

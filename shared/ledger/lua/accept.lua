@@ -26,6 +26,9 @@ if may_be_known then
   local first = redis.call('GET', known_key)
   if first then
     local first_id, first_print = string.match(first, '^(.-)|(.*)$')
+    if member_key ~= '' then
+      refresh_member(redis.call('HGET', record_key(first_id), 'group') or first_id, member_key)
+    end
     return {first_print == fingerprint and 'duplicate' or 'conflict', first_id}
   end
 end
@@ -67,12 +70,8 @@ local dedup_key = base .. ':alert:' .. dedup
 
 -- Make it a member of an open incident: a record of its own, with one row that says which.
 local function join(group)
-  local known = read_member(group, member_key)
-  if known and known.state == 'open' then
-    known.last, known.count = now, known.count + 1
-    write_member(group, member_key, known)
-    redis.call('HINCRBY', record_key(group), 'repeats', 1)
-    redis.call('HSET', record_key(group), 'repeated_at', number(now))
+  local known = refresh_member(group, member_key)
+  if known then
     return {'duplicate', known.id}
   end
   if known_by ~= '' then
@@ -81,7 +80,7 @@ local function join(group)
   add_member(group, member_key, id, member_said)
   write_timeline(group, '{"what":"member","member":' .. json_text(id) .. '}')
   ARGV[member_row + 8] = string.gsub(ARGV[member_row + 8], '"@group"', '"' .. group .. '"')
-  local member_fields = {'c', content, 'at', number(now), 'alert', 'open', 'group', group, 'member', member_key}
+  local member_fields = {'c', content, 'at', number(now), 'alert', 'open', 'group', group, 'member', member_key, 'known', known_by}
   if publisher.name ~= '-' then
     member_fields[#member_fields + 1] = 'publisher'
     member_fields[#member_fields + 1] = publisher.name
@@ -123,6 +122,10 @@ end
 if publisher.share ~= 1 then
   fields[#fields + 1] = 'share'
   fields[#fields + 1] = ARGV[12]
+end
+if member_key ~= '' then
+  fields[#fields + 1] = 'known'
+  fields[#fields + 1] = known_by
 end
 if is_incident then
   fields[#fields + 1] = 'turn'

@@ -483,6 +483,23 @@ local function add_member(group, key, id, said)
   redis.call('HINCRBY', record_key(group), 'members_open', 1)
 end
 
+-- The same alert again: whoever sends it says that it is still so.
+local function refresh_member(group, key)
+  local member = read_member(group, key)
+  if not member or member.state ~= 'open' then return nil end
+  member.last, member.count = now, member.count + 1
+  write_member(group, key, member)
+  redis.call('HINCRBY', record_key(group), 'repeats', 1)
+  redis.call('HSET', record_key(group), 'repeated_at', number(now))
+  return member
+end
+
+-- What a publisher has ended may begin again under the same idempotency key.
+local function forget_known(id)
+  local known_by = redis.call('HGET', record_key(id), 'known')
+  if known_by then redis.call('DEL', base .. ':' .. known_by) end
+end
+
 -- Write that a member is over. Returns how many are open still.
 local function close_member(group, key, entry)
   local member = read_member(group, key)

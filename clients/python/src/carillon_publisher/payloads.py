@@ -109,6 +109,7 @@ class Alert(Envelope, total=False):
     group_key: str
     starts_at: Moment
     status: Literal["firing", "resolved"]
+    expires_after: str | float
 
 
 class Acknowledge(Sending, total=False):
