@@ -17,7 +17,7 @@ from services.sms.confirmations import Outcome as Said
 from shared.core.clock import epoch_ms, from_epoch_ms
 from shared.core.errors import Reason
 from shared.core.incidents import Way
-from shared.core.model import Channel, Delivery, Notification, State
+from shared.core.model import Channel, Delivery, Feed, Notification, State
 from shared.core.topics import Kind, Topics
 from shared.directory.directory import Directory
 from shared.directory.people import OnCall, Person
@@ -57,7 +57,8 @@ class Bench:
 
     Attributes:
         told: what was delivered, in its order: seconds since the beginning, channel, and who.
-        texts: what the mails said.
+        texts: what the mails said; ``pushed``: the titles of pushes.
+        fed: what everybody read, and when.
         failing: channels and people whose deliveries end as dead letters.
     """
 
@@ -84,6 +85,8 @@ class Bench:
         )
         self.told: list[tuple[int, str, str]] = []
         self.texts: list[str] = []
+        self.pushed: list[str] = []
+        self.fed: list[tuple[int, str]] = []
         self.failing: set[tuple[Channel, str]] = set()
 
     async def begin(self) -> Self:
@@ -120,6 +123,18 @@ class Bench:
         )
         return await self._accept(draft)
 
+    async def maintain(self, services: list[str], **said: Any) -> str:
+        """Do what the intake does with a maintenance."""
+        kind = Kind.SYSTEM_MAINTENANCE
+        draft = compose(
+            kind,
+            parse(kind, {}, _json({"message": "We upgrade.", "services": services, **said})),  # type: ignore[arg-type]
+            now_ms=epoch_ms(self.clock.now()),
+            lifetime_s=86400,
+        )
+        _, notification_id = await self._accept(draft)
+        return notification_id
+
     async def over(self, alert_type: str, level: str = "critical", **said: Any) -> Answered:
         """Do what the intake does when a publisher says that an alert is over."""
         kind = Kind(f"alert_{level}")
@@ -147,7 +162,7 @@ class Bench:
             fingerprint=draft.fingerprint,
             idempotency_key=draft.idempotency_key,
             dedup_key=draft.dedup_key,
-            alert=AlertState.OPEN,
+            alert=AlertState.OPEN if draft.alert_type is not None else None,
             is_incident=draft.is_incident,
             says=first_lines(draft, rows, Way.MQTT) if draft.is_incident else (),
             member=new_member(draft) if draft.member_key else None,
@@ -210,12 +225,18 @@ class Bench:
         assert finished in (Finish.FINISHED, Finish.VOID)
         if finished is Finish.FINISHED:
             await self._take(notification, outcome.then)
+            if outcome.part is not None:
+                await self._take(outcome.part.notification, outcome.part.rows)
 
     def _deliver(self, notification: Notification, delivery: Delivery) -> Outcome:
         who = delivery.recipient or ""
         if (delivery.channel, who) in self.failing:
             return Outcome(State.DEAD_LETTERED, Reason.REJECTED, provider="sandbox")
         content = delivery.content or notification.content
+        if isinstance(delivery.address, Feed):
+            self.fed.append((self.now_s, content.title.partition(" (")[0]))
+        if delivery.channel is Channel.PUSH:
+            self.pushed.append(content.title)
         if delivery.channel is Channel.EMAIL:
             self.texts.append(f"{content.title}\n{content.message}")
         self.told.append((self.now_s, delivery.channel.value, who))

@@ -5,7 +5,9 @@ is logged: one bad record must not silence, or wake, anybody else.
 """
 
 import logging
+import time
 from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TypeVar
 
@@ -79,13 +81,35 @@ class Rulebook:
             TooManyRules: it is a new one beyond ``RULES``.
         """
         key = self._key(type(record))
+        if await self._store.command("HLEN", key) >= RULES and isinstance(record, Silence):
+            await self._forget_ended()
         if await self._store.command("HLEN", key) >= RULES and not await self._store.command("HEXISTS", key, name):
             raise TooManyRules
         text = record.model_dump_json(exclude_unset=True, by_alias=True)
         await self._store.command("HSET", key, name, text, lasting=True)
 
+    async def _forget_ended(self) -> None:
+        """Forget silences that have ended, the newest of them included: there is no room."""
+        now = datetime.now(UTC)
+        for name, silence in (await self.all(Silence)).items():
+            if silence.ends_at <= now:
+                await self.delete(Silence, name)
+
+    async def note_matched(self, model: type[Record], names: Collection[str]) -> None:
+        """Write down that these records have been about something just now."""
+        seconds = round(time.time())
+        pairs_of = [part for name in names for part in (name, seconds)]
+        if pairs_of:
+            await self._store.command("HSET", f"{self._key(model)}:matched", *pairs_of)
+
+    async def matched(self, model: type[Record]) -> dict[str, int]:
+        """Return when records of a kind were last about something, in seconds since 1970."""
+        found = pairs(await self._store.command("HGETALL", f"{self._key(model)}:matched"))
+        return {name.decode(errors="replace"): int(at) for name, at in found if at.isdigit()}
+
     async def delete(self, model: type[Record], name: str) -> bool:
         """Forget a record; return whether it was there."""
+        await self._store.command("HDEL", f"{self._key(model)}:matched", name)
         return bool(await self._store.command("HDEL", self._key(model), name, lasting=True))
 
 

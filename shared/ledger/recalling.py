@@ -83,6 +83,23 @@ class Recalling:
             await self._recall_record(record_id, until_ms, found)
         return found
 
+    async def delivered(self, record_id: str, channel: Channel) -> list[Delivery]:
+        """Return what a record has delivered on a channel, but for what took something back."""
+        found: dict[str, Delivery] = {}
+        async for page in self._pages(record_id):
+            keys = [
+                key
+                for key, status in page.items()
+                if status.lane == channel and status.state is State.DELIVERED and "#" not in key and key not in found
+            ]
+            for _, spec in await self._ledger.texts(record_id, keys) if keys else ():
+                try:
+                    delivery = Delivery.model_validate_json(spec or b"")
+                except ValidationError:
+                    continue
+                found[delivery.key] = delivery
+        return list(found.values())
+
     async def _recall_record(self, record_id: str, until_ms: int, found: Recalled) -> None:
         seen: set[str] = set()
         async for page in self._pages(record_id):

@@ -25,7 +25,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from shared.core.clock import Clock, SystemClock
 from shared.core.errors import AttemptOutcome, ConfigError, Reason, StoreUnavailable
-from shared.core.model import RECALLED, Channel, Delivery, Job, Notification, State
+from shared.core.model import ANSWERED, RECALLED, Channel, Delivery, Job, Notification, State
 from shared.core.topics import Topics
 from shared.delivery.loop import Deliverer, latency_observer
 from shared.delivery.provider import Provider
@@ -277,7 +277,7 @@ def _channel_worker(
             metrics.series(metrics.deliveries, service.channel, end, outcome.reason).inc()
         if outcome.word is AttemptOutcome.OK and outcome.state.is_end and not is_recall:
             observe_latency(notification, delivery)
-        if notification.events and (outcome.state.is_end or not is_recall):
+        if notification.events and ANSWERED not in delivery.key and (outcome.state.is_end or not is_recall):
             step = event(
                 context.topics, notification.public_id, step_of(delivery.key, outcome.state), context.clock,
                 channel=delivery.channel, recipient=delivery.recipient, reason=outcome.reason,

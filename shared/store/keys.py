@@ -223,7 +223,10 @@ class Keys:
         return f"{self._root}:{{tenants}}"
 
     def rules(self, kind: str) -> str:
-        """Named records that decide about alerts, such as ``policy``: hash of name -> JSON. Kept until deleted."""
+        """Named records that decide about alerts, such as ``policy``: hash of name -> JSON. Kept until deleted.
+
+        Beside it, under ``:matched``: hash of name -> second in which it was last about something.
+        """
         return f"{self._root}:{{rules:{kind}}}"
 
     def muted(self, name: str) -> str:

@@ -285,3 +285,61 @@ async def test_the_late_end_of_an_earlier_one_ends_nothing(bench: Bench) -> None
     await bench.alert("disk", dedup_key="a", group_key="g", starts_at=started)
     assert await bench.over("disk", dedup_key="a", group_key="g", starts_at=started - 60) is Answered.UNKNOWN
     assert await bench.over("disk", dedup_key="a", group_key="g", starts_at=started) is Answered.DONE
+
+
+async def test_what_begins_again_and_again_is_told_so_once_and_then_held_back(bench: Bench) -> None:
+    flapping = {"times": 3, "within": "10m", "hold": "30m"}
+    await bench.on_call("web", {"users": ["ada"]}, {"levels": LEVELS[:1], "flapping": flapping})
+    for number in range(5):
+        _, incident = await bench.alert("web", dedup_key="a")
+        await bench.run(bench.now_s + 30)
+        if number < 4:
+            await bench.over("web", dedup_key="a")
+            await bench.run(bench.now_s + 30)
+    assert bench.heard() == [(0, "ada"), (60, "ada"), (120, "ada")]
+    assert [text.splitlines()[0] for text in bench.texts] == [
+        "Critical alert: web", "Critical alert: web", "Flapping: Critical alert: web",
+    ]  # fmt: skip
+    assert await reason_of(bench, incident) == (Reason.FLAPPING, "policy:flapping", None)
+    # What is still so after that is told.
+    await bench.run(120 + 1799)
+    assert len(bench.heard()) == 3
+    await bench.run(120 + 1801)
+    assert bench.heard()[3:] == [(1920, "ada")]
+
+
+async def test_systems_that_are_worked_on_are_silent_and_what_is_open_is_told_at_the_end(bench: Bench) -> None:
+    now_s = bench.clock.now().timestamp()
+    maintenance = await bench.maintain(["db-1", 'a|"b'], starts_at=now_s + 3600, ends_at=now_s + 7200)
+    _, before = await bench.alert("disk", affected_systems=["db-1"], dedup_key="a")
+    assert bench.heard("sms") == [(0, "ada")]
+    await bench.ledger.resolve(before)
+    await bench.run(3600)
+    # Quarter of an hour before, everybody was reminded.
+    assert bench.fed == [(0, "Scheduled maintenance"), (2700, "Soon: Scheduled maintenance")]
+    _, during = await bench.alert("disk", affected_systems=["db-1"], dedup_key="a")
+    await bench.alert("disk", affected_systems=['a|"b'], dedup_key="b")
+    await bench.alert("disk", affected_systems=["db-10"], dedup_key="c")
+    assert await reason_of(bench, during) == (Reason.MAINTENANCE, f"maintenance:{maintenance}", None)
+    assert bench.heard("sms")[1:] == [(3600, "ada")]
+    await bench.run(7199)
+    assert bench.heard("sms")[2:] == [(3900, "ben")]
+    await bench.run(7200)
+    assert bench.heard("sms")[3:] == [(7200, "ada"), (7200, "ada")]
+
+
+async def test_those_who_were_told_are_told_who_has_it(bench: Bench) -> None:
+    phone = {"devices": [{"platform": "android", "token": "t"}]}
+    await bench.people("ada", name="Ada L", devices=[{"platform": "android", "token": "a"}])
+    await bench.people("ben", **phone)
+    await bench.on_call("web", {"users": ["ada", "ben"]}, {"levels": [{"notify": ["oncall"]}]})
+    _, incident = await bench.alert("web", dedup_key="a")
+    await bench.run(10)
+    assert bench.heard("push") == [(0, "ada"), (0, "ben")]
+    await bench.answering.acknowledge(incident, "ada")
+    await bench.run(20)
+    assert bench.heard("push")[2:] == [(10, "ben")]
+    assert bench.pushed[-1] == "Acknowledged by Ada L: Critical alert: web"
+    await bench.over("web", dedup_key="a")
+    await bench.run(30)
+    assert sorted(bench.pushed[-2:]) == ["Resolved: Critical alert: web"] * 2

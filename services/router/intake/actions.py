@@ -6,6 +6,7 @@ acknowledgement, cancellation or record again changes nothing.
 
 from collections.abc import Mapping
 
+from services.router.alerts.noise import MAINTENANCE_PREFIX
 from services.router.intake.admission import NO_RECORD, not_own
 from services.router.payloads import control
 from services.router.payloads.parse import DirectoryRecord, NamedRule, Publish
@@ -274,16 +275,23 @@ class Actions:
         notification_id = publish.notification_id
         if not publish.recall:
             cancelled = await self._ledger.cancel(notification_id)
-            await self._muted.release(f"incident:{notification_id}")
+            await self._end_mutes(notification_id)
             return self._told_cancelled(notification_id, cancelled)
         recalled = await self._recalling.recall(notification_id)
-        await self._muted.release(f"incident:{notification_id}")
+        await self._end_mutes(notification_id)
         messages = self._told_cancelled(notification_id, recalled.cancelled if recalled else None)
         if recalled is not None:
             receipt["recall"] = _counts(recalled)
             for content, rows in recalled.due:
                 messages += jobs_of(self._topics, content, rows)
         return messages
+
+    async def _end_mutes(self, notification_id: str) -> None:
+        """Look again at what a cancelled incident, or maintenance, has kept from telling."""
+        maintenance = f"{MAINTENANCE_PREFIX}{notification_id}"
+        if await self._rulebook.delete(Silence, maintenance):
+            await self._muted.release(f"silence:{maintenance}")
+        await self._muted.release(f"incident:{notification_id}")
 
     def _told_cancelled(self, notification_id: str, cancelled: Cancelled | None) -> list[Message]:
         """Count what a cancellation has ended, and return the events that tell of it."""

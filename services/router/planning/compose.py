@@ -16,7 +16,7 @@ from services.router.payloads.envelope import Envelope
 from services.router.payloads.mails import EmailBatch, EmailSend
 from services.router.payloads.push_to import PushTo
 from services.router.payloads.rejection import Rejected, RejectionCode
-from services.router.planning.tasks import Audience, Crowd, GroupTimes, People
+from services.router.planning.tasks import Audience, Crowd, GroupTimes, Maintain, People
 from services.router.planning.texts import content_of, refusal, template_of, with_brand
 from services.router.templates.folder import Templates
 from services.router.templates.problems import Unrenderable
@@ -53,6 +53,7 @@ class Draft:
         alert_type: for an alert.
         expires_after_ms: it is over when nobody has said for so long that it is still so; 0 for never.
         group: of an alert that is told with others; then ``dedup_key`` is the group's, and ``member_key`` its own.
+        maintenance: what is worked on when, where its publisher says until when.
         say_for: writes again what a template has written, with a tenant's look.
     """
 
@@ -69,6 +70,7 @@ class Draft:
     group: GroupTimes | None = None
     member_key: str = ""
     expires_after_ms: int = 0
+    maintenance: Maintain | None = None
     say_for: "Callable[[Tenant], Said] | None" = None
 
     @property
@@ -220,6 +222,7 @@ def compose(
         dedup_key=dedup_key,
         member_key=member_key,
         expires_after_ms=_expires_after_ms(publish),
+        maintenance=_maintenance_times(publish, now_ms),
         group=GroupTimes(wait_ms=0, interval_ms=0, repeat_ms=0) if member_key or _has_group(publish) else None,
         alert_type=publish.alert_type if isinstance(publish, p.Alert) else None,
         say_for=(lambda of: _say(publish, times, templates, of)) if is_templated and notification.tenant else None,
@@ -229,6 +232,13 @@ def compose(
 def _own(publisher: str, key: str) -> str:
     """Put a key into its publisher's own space. A key is one line, so no key of another space can be this one."""
     return key if publisher == PLAIN_PUBLISHER or not key else f"from/{publisher}\n{key}"
+
+
+def _maintenance_times(publish: p.Notification, now_ms: int) -> Maintain | None:
+    if not isinstance(publish, p.SystemMaintenance) or publish.ends_at is None:
+        return None
+    starts_ms = epoch_ms(publish.starts_at) if publish.starts_at is not None else now_ms
+    return Maintain(systems=publish.services, starts_ms=starts_ms, ends_ms=epoch_ms(publish.ends_at))
 
 
 def _says_how_it_is(publish: p.Notification) -> bool:

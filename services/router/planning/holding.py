@@ -16,6 +16,7 @@ from services.router.planning.lookups import Lookups
 from services.router.planning.tasks import ENDS_WITH, Recheck, Task
 from shared.core.errors import StoreUnavailable
 from shared.core.model import Notification
+from shared.directory.silences import Silence
 from shared.ledger.held import Held, Muted
 from shared.ledger.ledger import NewRow
 
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 # Rows that are looked at together, and that wait for it at most.
 _BATCH = 500
 WAITING_MOST = 20_000
+
+_SILENCE = "silence:"
 
 
 class Holding:
@@ -73,6 +76,8 @@ class Holding:
             mutes, self._mutes = self._mutes[:_BATCH], self._mutes[_BATCH:]
             try:
                 await self._muted.note(mutes)
+                silences = {name.removeprefix(_SILENCE) for name, *_ in mutes if name.startswith(_SILENCE)}
+                await self._lookups.rulebook.note_matched(Silence, sorted(silences))
                 if batch:
                     await self._look_at(batch)
             except StoreUnavailable:

@@ -7,12 +7,13 @@ from services.router.alerts.noise import NO_INCIDENTS, Mute, OpenIncidents, mute
 from services.router.alerts.oncall import Chain, Group, Members, Target, User
 from services.router.planning.facts import NO_FACTS, Facts, Limit, Quiet
 from shared.core.clock import epoch_ms, from_epoch_ms
+from shared.core.errors import Reason
 from shared.core.model import Channel, Notification
 from shared.directory.catalogue import NO_CATALOGUE, Catalogue
 from shared.directory.categories import KnownCategory
 from shared.directory.inhibitions import Inhibition
 from shared.directory.people import Person
-from shared.directory.policies import EscalationPolicy
+from shared.directory.policies import EscalationPolicy, Flapping
 from shared.directory.quiet_hours import QuietHours, quiet_until
 from shared.directory.silences import Silence
 from shared.directory.suppression import Entry
@@ -20,6 +21,18 @@ from shared.directory.tenants import Tenant
 
 # By whose rules somebody is quiet.
 SNOOZED, OWN_QUIET, SYSTEM_QUIET = "user:snooze", "user:quiet_hours", "system:quiet_hours"
+
+
+@dataclass(frozen=True, slots=True)
+class Flap:
+    """An alert that has begun again and again.
+
+    Attributes:
+        until_ms: until when it is held back; None where it is told that it does so. Milliseconds since 1970.
+    """
+
+    policy: Flapping
+    until_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +51,7 @@ class Known:
         everybody: all who have a turn.
         groups: the members of groups that a step tells.
         policies: how alerts are told, by their type, where a record says so.
-        flapping: what is held back because it opens and closes again and again, by notification.
+        flapping: alerts that have begun again and again, by notification.
     """
 
     people: dict[str, Person]
@@ -61,7 +74,7 @@ class Known:
     silences: Mapping[str, Silence] = field(default_factory=dict)
     inhibitions: Mapping[str, Inhibition] = field(default_factory=dict)
     open_incidents: OpenIncidents = NO_INCIDENTS
-    flapping: Mapping[str, Mute] = field(default_factory=dict)
+    flapping: Mapping[str, Flap] = field(default_factory=dict)
 
     def mute(self, notification: Notification) -> Mute | None:
         """Say whether an alert tells nobody now, and why."""
@@ -71,7 +84,9 @@ class Known:
             return None
         now = from_epoch_ms(self.now_ms)
         found = mute(alert.all_labels, self.silences, self.inhibitions, self.open_incidents, now)
-        return found or flapping
+        if found is None and flapping is not None and flapping.until_ms is not None:
+            return Mute(Reason.FLAPPING, "policy:flapping", flapping.until_ms)
+        return found
 
     def category(self, notification: Notification, name: str | None = None) -> KnownCategory | None:
         """Return a notification's category, or another one as it holds for its tenant."""

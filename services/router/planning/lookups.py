@@ -25,7 +25,7 @@ from services.router.planning.facts import (
     unusable_key,
     value_at,
 )
-from services.router.planning.known import Known, told
+from services.router.planning.known import Flap, Known, told
 from services.router.planning.stages import HELD_MOST_MS, MAY_WAIT
 from services.router.planning.tasks import Crowd, People
 from shared.core.clock import Clock, epoch_ms
@@ -145,7 +145,7 @@ class Lookups:
     ) -> None:
         self.directory = directory
         self._catalogues = catalogues
-        self._rulebook = rulebook
+        self.rulebook = rulebook
         self._keys = keys
         self._clock = clock
         self._escalation_after_s = escalation_after_s
@@ -188,7 +188,46 @@ class Lookups:
             self._lately.learn(known)
         # A duplicate is told to nobody.
         new = [draft for draft in drafts if draft.dedup_key not in repeated] if repeated else drafts
+        flapping = await self._flapping([draft for draft in new if draft.alert_type is not None], known)
+        if flapping:
+            known = replace(known, flapping=flapping)
         return await self._counted(known, _named(new, known), counted)
+
+    async def _flapping(self, drafts: Sequence[Draft], known: Known) -> dict[str, Flap]:
+        """Count how often each of these alerts has begun lately, where its policy asks for that."""
+        asked = [
+            (draft, policy.flapping)
+            for draft in drafts
+            if draft.dedup_key
+            and (policy := known.policies.get(draft.alert_type or ""))
+            and policy.flapping is not None
+        ]
+        if not asked or self._windows is None:
+            return {}
+        keys = [self._keys.muted(f"flap:{_digest_of(draft.dedup_key)}") for draft, _ in asked]
+        begun = await self._windows.count(
+            [
+                Ask(f"{key}:begun", _name_of(draft), flapping.times - 1, milliseconds(flapping.within), "refuse")
+                for key, (draft, flapping) in zip(keys, asked, strict=True)
+            ]
+        )
+        over = [
+            (key, draft, flapping)
+            for key, (draft, flapping), counted in zip(keys, asked, begun, strict=True)
+            if counted.at_ms != 0
+        ]
+        told_of = await self._windows.count(
+            [
+                Ask(f"{key}:told", _name_of(draft), 1, milliseconds(flapping.hold), "retry")
+                for key, draft, flapping in over
+            ]
+        )
+        return {
+            draft.notification.id: Flap(
+                flapping, None if counted.at_ms == 0 else known.now_ms + max(counted.wait_ms, 1000)
+            )
+            for (_, draft, flapping), counted in zip(over, told_of, strict=True)
+        }
 
     async def _repeated(self, dedup_keys: Collection[str]) -> frozenset[str]:
         if not dedup_keys or self._windows is None or self._open_alerts is None:
@@ -216,7 +255,7 @@ class Lookups:
         """Return how alerts of these types are told, where a record says so."""
         entries = await self.directory.oncall(alert_types)
         named = {entry.policy for entry in entries.values() if entry.policy is not None}
-        found = await self._rulebook.get(EscalationPolicy, sorted(named))
+        found = await self.rulebook.get(EscalationPolicy, sorted(named))
         return {each: policy for each in alert_types if (policy := _policy_of(entries.get(each), found)) is not None}
 
     async def of_alert(
@@ -267,13 +306,13 @@ class Lookups:
             self.directory.oncall(alert_types),
             self.directory.admins(),
             catalogue,
-            self._rulebook.all(Silence),
-            self._rulebook.all(Inhibition),
+            self.rulebook.all(Silence),
+            self.rulebook.all(Inhibition),
         )
         open_incidents = await self._open_incidents() if inhibitions else NO_INCIDENTS
         admins = tuple(found_admins)
         named = {entry.policy for entry in entries.values() if entry.policy is not None}
-        policies = await self._rulebook.get(EscalationPolicy, sorted(named)) if named else {}
+        policies = await self.rulebook.get(EscalationPolicy, sorted(named)) if named else {}
         of_types = {each: _policy_of(entries.get(each), policies) for each in alert_types}
         escalations = {
             each: escalation(entries.get(each), self._escalation_after_s, policy) for each, policy in of_types.items()
@@ -426,6 +465,10 @@ def _may_wait(notification: Notification) -> bool:
 
 def _is_stopped(limits: Sequence[Limit]) -> bool:
     return any(limit.at_ms != 0 and limit.then == "drop" for limit in limits)
+
+
+def _name_of(draft: Draft) -> str:
+    return draft.idempotency_key or draft.packet or draft.notification.id
 
 
 def _digest_of(*parts: str) -> str:

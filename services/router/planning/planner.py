@@ -12,8 +12,9 @@ from services.router.payloads.rejection import FieldProblem, invalid_payload
 from services.router.planning.alerting import Alerting, expiry_rows
 from services.router.planning.compose import NO_TEMPLATES, Draft, Said, grouped
 from services.router.planning.facts import priority_in, unusable_key
-from services.router.planning.known import Known
+from services.router.planning.known import Flap, Known
 from services.router.planning.lookups import Lookups
+from services.router.planning.maintaining import maintenance_rows
 from services.router.planning.person import Texts, crowd_channels, plan_feed, plan_person
 from services.router.planning.stages import STAGES, Stage, at_release
 from services.router.planning.tasks import (
@@ -30,6 +31,7 @@ from services.router.planning.tasks import (
 )
 from services.router.planning.texts import Writer
 from services.router.templates.folder import Templates
+from shared.core.durations import written
 from shared.core.errors import Reason
 from shared.core.model import Channel, Delivery, Notification, State
 from shared.core.topics import Kind
@@ -73,7 +75,8 @@ class Planner:
         if draft.say_for is not None and tenant is not None and tenant.brand is not None:
             draft = _said_again(draft, draft.say_for(tenant))
         if draft.alert_type is not None:
-            draft = grouped(draft, known.policies.get(draft.alert_type))
+            flapping = known.flapping.get(draft.notification.id)
+            draft = grouped(flapping_of(draft, flapping), known.policies.get(draft.alert_type))
         notification, is_alert = draft.notification, draft.alert_type is not None
         category = known.category(notification)
         if category is not None:
@@ -103,7 +106,7 @@ class Planner:
         rows = self.rows(
             draft.notification, draft.audience, draft.alert_type, draft.expires_ms, known, group=draft.group
         )
-        return [*direct, *rows, *expiry_rows(draft)]
+        return [*direct, *rows, *expiry_rows(draft), *maintenance_rows(draft)]
 
     @staticmethod
     def direct_rows(draft: Draft, known: Known) -> list[NewRow]:
@@ -262,6 +265,10 @@ class Planner:
             rows += [_fan_out(notification, members, "", expires_ms, shared=shared) for members in indexes]
         return rows
 
+    def crowd(self, notification: Notification, crowd: Crowd, expires_ms: int, known: Known) -> list[NewRow]:
+        """Plan a crowd: what everybody reads, and the first page of each index of people."""
+        return self._crowd_rows(notification, crowd, expires_ms, known)
+
     async def fan_out(self, notification: Notification, page: FanOut, expires_ms: int, due_ms: int = 0) -> list[NewRow]:
         """Plan one page of a crowd, and write down the page after it.
 
@@ -297,6 +304,21 @@ def _said_again(draft: Draft, said: Said) -> Draft:
         for each, again in zip(draft.direct, said.direct, strict=True)
     )
     return replace(draft, notification=draft.notification.model_copy(update={"content": content}), direct=direct)
+
+
+def flapping_of(draft: Draft, flap: Flap | None) -> Draft:
+    """Say in an alert that it has begun again and again, where that is told now."""
+    if flap is None or flap.until_ms is not None:
+        return draft
+    content, policy = draft.notification.content, flap.policy
+    said = (
+        f"This has begun {policy.times} times within {written(policy.within)}. "
+        f"For {written(policy.hold)} nobody is told of it again."
+    )
+    content = content.model_copy(
+        update={"title": f"Flapping: {content.title}", "message": f"{said}\n\n{content.message}"}
+    )
+    return replace(draft, notification=draft.notification.model_copy(update={"content": content}))
 
 
 def _check_keys(notification: Notification, category: KnownCategory) -> None:

@@ -185,6 +185,39 @@ class GroupNews(_Frozen):
         return self.model_copy(update={"told_ms": told_ms, "number": self.number + 1})
 
 
+class TellAnswer(_Frozen):
+    """Say to those who were told of an incident who has it; the store writes it (``answer_alert.lua``).
+
+    Attributes:
+        state: what was done: ``acknowledged``, ``snoozed`` or ``resolved``.
+        by: the user or publisher who did it; empty for nobody in particular.
+    """
+
+    do: Literal["tell_answer"] = "tell_answer"
+    state: str
+    by: str = ""
+
+
+class Maintain(_Frozen):
+    """Let systems be silent while they are worked on.
+
+    Attributes:
+        starts_ms, ends_ms: milliseconds since 1970.
+    """
+
+    do: Literal["maintain"] = "maintain"
+    systems: tuple[str, ...]
+    starts_ms: int
+    ends_ms: int
+
+
+class Remind(_Frozen):
+    """Say once more that something is worked on soon."""
+
+    do: Literal["remind"] = "remind"
+    audience: Crowd
+
+
 class Unheard(_Frozen):
     """End an incident, or its members, of whom nobody has said for long that they are still so.
 
@@ -268,7 +301,20 @@ def read_chain(text: str) -> Chain:
     return _chain.validate_json(text)
 
 
-What = Plan | FanOut | Escalation | Again | GroupNews | Unheard | Recheck | Fold | CloseDigest
+What = (
+    Plan
+    | FanOut
+    | Escalation
+    | Again
+    | GroupNews
+    | Unheard
+    | TellAnswer
+    | Maintain
+    | Remind
+    | Recheck
+    | Fold
+    | CloseDigest
+)
 
 
 class Task(Row):
@@ -279,7 +325,9 @@ class Task(Row):
     @property
     def version(self) -> int:
         """A step by its number alone came with version 2, what is held or folded with 3, later turns with 4."""
-        if isinstance(self.what, Again | GroupNews | Unheard) or (isinstance(self.what, Escalation) and self.what.turn):
+        if isinstance(self.what, Again | GroupNews | Unheard | TellAnswer | Maintain | Remind) or (
+            isinstance(self.what, Escalation) and self.what.turn
+        ):
             return max(4, super().version)
         if isinstance(self.what, Recheck | Fold | CloseDigest):
             return max(3, super().version)

@@ -122,6 +122,13 @@ else
   end
 end
 if verb == 'resolved' then close_incident(id) end
+-- Those who were told are told who has it.
+if found[7] and verb ~= 'reassigned' then
+  local key = 'answered:' .. number(now)
+  add_task(id, record, key, now, now + task_ms, string.format(
+    '{"v":4,"key":"%s","priority":"high","due_ms":%s,"expires_ms":%s,"what":{"do":"tell_answer","state":"%s","by":%s}}',
+    key, number(now), number(now + task_ms), verb, json_text(user)))
+end
 
 if verb == 'resolved' and redis.call('TTL', record) >= 0 then
   -- What is over is kept as long as anything else from its end on.

@@ -350,7 +350,7 @@ local function end_row(id, record, key, row, state, reason, retention_s)
   if state == 'l' then
     redis.call('ZADD', base .. ':dead', now, row.lane .. '|' .. id .. '|' .. key)
   end
-  if row.lane ~= 'router' and redis.call('HEXISTS', record, 'turn') == 1 and not string.match(key, '#%l+$') then
+  if row.lane ~= 'router' and redis.call('HEXISTS', record, 'turn') == 1 and not string.find(key, '#', 1, true) then
     tell_end(id, record, key, row, state, reason)
   end
   if count_open(record, row, -1) <= 0 then
@@ -438,7 +438,12 @@ end
 -- The end of the key of a row that takes back what another one has delivered; see recall.lua.
 local RECALL = '#recall'
 
-local function recalls(key) return string.sub(key, -#RECALL) == RECALL end
+-- So are those that say what has become of an alert, in the place of what was delivered: they follow its answer.
+local FOLLOWS = '#answered'
+
+local function recalls(key)
+  return string.sub(key, -#RECALL) == RECALL or string.find(key, FOLLOWS, 1, true) ~= nil
+end
 
 -- Why an open row is not wanted any more: 'cancelled', what became of its alert, or nil. The router's own rows look at
 -- the alert themselves. What takes something back is wanted because of that.
