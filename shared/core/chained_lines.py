@@ -14,16 +14,21 @@ FORMAT = "carillon-incident/1"
 _BEFORE = "previous"
 _END = "end"
 _NOTHING_BEFORE = "0" * 64
+# Said by the chain itself. An entry that says one of them says it with an underscore behind.
+_RESERVED = frozenset({"format", "lines", _BEFORE, _END})
 
 
 def chained(head: Mapping[str, Any], entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Write what an incident is, its entries, and the end: one line each, without the line break."""
+    """Write what an incident is, its entries, and the end: one line each, without the line break.
+
+    Every line can be written in UTF-8.
+    """
     previous, count = _NOTHING_BEFORE, 0
-    for document in (dict(head, format=FORMAT), *entries):
+    for document in ({**_own(head), "format": FORMAT}, *map(_own, entries)):
         text = _written(document, previous)
         yield text
         previous, count = _digest(text), count + 1
-    yield _written({_END: True, "lines": count + 1}, previous)
+    yield _end(count + 1, previous)
 
 
 def faults(lines: Sequence[str]) -> list[tuple[int, str]]:
@@ -44,8 +49,15 @@ def faults(lines: Sequence[str]) -> list[tuple[int, str]]:
             found.append((number, "is not the end" if number == len(lines) else "is an end with lines behind it"))
         elif _END in document and document.get("lines") != number:
             found.append((number, f"says that there are {document.get('lines')} lines"))
+        elif _END in document and text != _end(number, previous):
+            # No line behind it holds what it says.
+            found.append((number, "is not written as it was exported"))
         previous = _digest(text)
     return found or ([(0, "there are no lines")] if not lines else [])
+
+
+def _own(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{name}_" if name in _RESERVED else name: value for name, value in document.items()}
 
 
 def _read(text: str) -> dict[str, Any] | None:
@@ -57,7 +69,13 @@ def _read(text: str) -> dict[str, Any] | None:
 
 
 def _written(document: Mapping[str, Any], previous: object) -> str:
-    return json.dumps({**document, _BEFORE: previous}, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps({**document, _BEFORE: previous}, ensure_ascii=False, separators=(",", ":"))
+    # Half of a surrogate pair is no character of UTF-8; what stands for it then is what JSON writes for it.
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _end(count: int, previous: object) -> str:
+    return _written({_END: True, "lines": count}, previous)
 
 
 def _written_again(document: Mapping[str, Any]) -> str:

@@ -1,0 +1,196 @@
+"""``carillon incident``: reads incidents from the store, prints them, and writes and checks exports."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+import click
+
+from carillon.commands.broker_and_store import open_store
+from carillon.commands.durations import spoken
+from carillon.commands.output import AnswerIsNo, CannotWork, print_columns, print_json
+from carillon.commands.settings import OperatorSettings
+from shared.core.chained_lines import chained, faults
+from shared.core.clock import rfc3339
+from shared.ledger.incident_documents import entry_document, incident_document, moment_of
+from shared.ledger.incidents import Entry, Incident, Incidents
+from shared.store.replies import read_object
+
+# Of those whom one line names; an export has them all.
+_PEOPLE_SHOWN = 5
+
+# What a line says that has a column of its own, or is shown in another form.
+_SHOWN_ELSEWHERE = frozenset({"by", "from", "key", "recipients", "note", "reason", "until"})
+
+_T = TypeVar("_T")
+
+
+def print_list(*, all_levels: bool, state: str | None, as_json: bool) -> None:
+    """Print the incidents that are not over, the newest first."""
+
+    async def read(incidents: Incidents) -> list[Incident]:
+        return [each async for each in incidents.listed() if state in (None, each.word)]
+
+    found = _with_incidents(read)
+    shown = [each for each in found if all_levels or each.alert.level == "critical"]
+    if as_json:
+        print_json([incident_document(each) for each in shown])
+        return
+    if shown:
+        print_columns([("ID", "STATE", "SEVERITY", "TYPE", "FROM", "SINCE", "REPEATS", "WHO"), *map(_row, shown)])
+    if hidden := len(found) - len(shown):
+        click.echo(f"{hidden} more below critical: see --all-levels")
+
+
+def _row(incident: Incident) -> tuple[str, ...]:
+    alert = incident.alert
+    where = " ".join([*([alert.source] if alert.source else []), ",".join(alert.affected_systems)]).strip()
+    severity, since, who = alert.severity or alert.level, rfc3339(incident.opened_at), incident.acknowledged_by or "-"
+    return incident.id, incident.word, severity, alert.type, where or "-", since, str(incident.repeats), who
+
+
+def print_incident(incident_id: str, *, as_json: bool) -> None:
+    """Print what an incident is, and its timeline."""
+    incident, timeline = _read(incident_id)
+    if as_json:
+        print_json(incident_document(incident) | {"timeline": [entry_document(entry) for entry in timeline]})
+        return
+    print_columns(_head(incident))
+    if timeline:
+        click.echo()
+        heads = ("WHEN", "SINCE", "WHAT", "WHO", "BY WAY OF", "CHANNEL", "WHY")
+        print_columns([heads, *(_line(entry, timeline[0].at) for entry in timeline)])
+
+
+def _head(incident: Incident) -> list[tuple[str, str]]:
+    alert = incident.alert
+    labels = ", ".join(f"{name}={value}" for name, value in sorted((alert.labels or {}).items()))
+    said: list[tuple[str, str | None]] = [
+        ("incident", incident.id),
+        ("state", incident.word),
+        ("type", alert.type),
+        ("severity", alert.severity or alert.level),
+        ("source", alert.source),
+        ("systems", ", ".join(alert.affected_systems)),
+        ("labels", labels),
+        ("title", incident.title),
+        ("message", incident.message),
+        ("publisher", incident.publisher),
+        ("opened", rfc3339(incident.opened_at)),
+        ("repeats", str(incident.repeats) + _at(", the last one at ", incident.repeated_at)),
+        ("acknowledged", _answered(incident.acknowledged_at, incident.acknowledged_by)),
+        ("snoozed until", _at("", incident.snoozed_until)),
+        ("resolved", _answered(incident.resolved_at, incident.resolved_by)),
+        ("tells nobody", incident.muted),
+    ]
+    return [(name, text) for name, text in said if text]
+
+
+def _answered(at: datetime | None, by: str | None) -> str:
+    return _at("", at) + (f" by {by}" if at and by else "")
+
+
+def _at(before: str, moment: datetime | None) -> str:
+    return before + rfc3339(moment) if moment else ""
+
+
+def _line(entry: Entry, beginning: datetime) -> tuple[str, ...]:
+    told = entry.said.get("recipients")
+    told = told if isinstance(told, Mapping) else {}
+    channels = dict.fromkeys(str(channel) for each in told.values() for channel in _listed(each))
+    who = entry.recipient or _text(entry, "by") or _named(told)
+    way, channel = _text(entry, "from"), entry.channel or ", ".join(channels)
+    since = _since(entry.at - beginning)
+    return rfc3339(entry.at), since, entry.what, who or "-", way or "-", channel or "-", _why(entry) or "-"
+
+
+def _why(entry: Entry) -> str:
+    said = [_text(entry, "reason")]
+    said += [f"{name} {value}" for name, value in entry.said.items() if name not in _SHOWN_ELSEWHERE]
+    said += [_at("until ", moment_of(entry, "until")), _text(entry, "note")]
+    return ", ".join(part for part in said if part)
+
+
+def _text(entry: Entry, name: str) -> str:
+    value = entry.said.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _listed(value: object) -> list[object]:
+    return list(value) if isinstance(value, list | tuple) else []
+
+
+def _named(people: Iterable[str]) -> str:
+    names = list(people)
+    more = len(names) - _PEOPLE_SHOWN
+    return ", ".join(names[:_PEOPLE_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _since(length: timedelta) -> str:
+    """Write a length of time as ``+1d 02:03:04``."""
+    seconds = max(0, round(length.total_seconds()))
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    return "+" + (f"{days}d " if days else "") + f"{hours:02}:{minutes:02}:{seconds:02}"
+
+
+def export_incident(incident_id: str, output: Path | None) -> None:
+    """Write an incident and its timeline as lines that hold each other."""
+    incident, timeline = _read(incident_id)
+    lines = chained(incident_document(incident), map(entry_document, timeline))
+    if output is None:
+        for text in lines:
+            click.echo(text)
+        return
+    try:
+        output.write_bytes("".join(f"{text}\n" for text in lines).encode())
+    except OSError as error:
+        raise CannotWork(f"{output} cannot be written ({error.strerror})") from None
+
+
+def verify_export(file: BinaryIO, *, as_json: bool) -> None:
+    """Check an export, and refuse one that was changed."""
+    try:
+        written = file.read()
+    except OSError as error:
+        raise CannotWork(f"{file.name} cannot be read ({error.strerror})") from None
+    # A line ends at a line break and nowhere else: texts may hold what ``splitlines`` takes for one.
+    lines = written.decode(errors="surrogateescape").split("\n")
+    if not lines[-1]:
+        lines.pop()
+    found = faults(lines)
+    if as_json:
+        print_json({"lines": len(lines), "faults": [{"line": number, "problem": what} for number, what in found]})
+    else:
+        for number, what in found:
+            click.echo(f"line {number} {what}" if number else what)
+    if found:
+        raise AnswerIsNo(f"not as it was exported: {len(found)} fault{'' if len(found) == 1 else 's'}")
+    if not as_json:
+        head = read_object(lines[0])
+        click.echo(f"all well: incident {head.get('id')}, {len(lines)} lines")
+
+
+def _read(incident_id: str) -> tuple[Incident, list[Entry]]:
+    async def read(incidents: Incidents) -> tuple[Incident | None, list[Entry]]:
+        incident = await incidents.get(incident_id)
+        return incident, await incidents.timeline(incident_id) if incident is not None else []
+
+    incident, timeline = _with_incidents(read)
+    if incident is None:
+        kept = spoken(OperatorSettings.load().record_retention_s)
+        raise AnswerIsNo(f"no such incident (records are kept {kept} after their end)")
+    return incident, timeline
+
+
+def _with_incidents(read: Callable[[Incidents], Awaitable[_T]]) -> _T:
+    settings = OperatorSettings.load()
+
+    async def opened() -> _T:
+        async with open_store(settings) as (store, keys):
+            return await read(Incidents(store, keys))
+
+    return asyncio.run(opened())

@@ -1,0 +1,67 @@
+"""Incidents and their timelines as JSON objects, for commands, exports and HTTP: what does not apply is left out.
+
+Every time is RFC 3339, in UTC.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from shared.core.clock import from_epoch_ms, rfc3339
+from shared.ledger.incidents import Entry, Incident
+
+# A time outside is none: ``datetime`` ends with the year 9999.
+_LATEST_MS = 253_402_300_799_000
+
+
+def incident_document(incident: Incident) -> dict[str, Any]:
+    """Say what an incident is, and where it stands."""
+    alert = incident.alert
+    said: dict[str, Any] = {
+        "id": incident.id,
+        "state": incident.word,
+        "type": alert.type,
+        "level": alert.level,
+        "severity": alert.severity or alert.level,
+        "source": alert.source,
+        "affected_systems": list(alert.affected_systems) or None,
+        "labels": alert.labels or None,
+        "title": incident.title,
+        "message": incident.message,
+        "publisher": incident.publisher,
+        "opened_at": _time(incident.opened_at),
+        "repeats": incident.repeats,
+        "repeated_at": _time(incident.repeated_at),
+        "acknowledged_by": incident.acknowledged_by,
+        "acknowledged_at": _time(incident.acknowledged_at),
+        "snoozed_until": _time(incident.snoozed_until),
+        "resolved_by": incident.resolved_by,
+        "resolved_at": _time(incident.resolved_at),
+        "muted": incident.muted,
+    }
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def entry_document(entry: Entry) -> dict[str, Any]:
+    """Write a line of a timeline: ``at`` and ``what`` first, then whatever it says."""
+    said: dict[str, Any] = {name: value for name, value in entry.said.items() if name not in ("at", "what")}
+    if isinstance(until := moment_of(entry, "until"), datetime):
+        said["until"] = rfc3339(until)
+    about = {"recipient": entry.recipient, "channel": entry.channel}
+    return {
+        "at": rfc3339(entry.at),
+        "what": entry.what,
+        **{name: value for name, value in about.items() if value is not None},
+        **said,
+    }
+
+
+def moment_of(entry: Entry, name: str) -> datetime | None:
+    """Read a time that a line of a timeline says; None where it says none."""
+    said = entry.said.get(name)
+    if isinstance(said, bool) or not isinstance(said, int) or not 0 <= said <= _LATEST_MS:
+        return None
+    return from_epoch_ms(said)
+
+
+def _time(moment: datetime | None) -> str | None:
+    return rfc3339(moment) if moment else None
