@@ -33,6 +33,7 @@ from services.realtime.http.api_page import api_page_routes
 from services.realtime.http.asyncapi import asyncapi_routes
 from services.realtime.http.choosing import Choosing
 from services.realtime.http.files import file_handler, page_routes
+from services.realtime.http.incidents import IncidentCalls
 from services.realtime.http.oncall import OnCallCalls
 from services.realtime.http.openapi import describe
 from services.realtime.http.operations import OPERATIONS
@@ -58,6 +59,7 @@ from shared.directory.suppression import Suppressions
 from shared.directory.unsubscribe import PATH as UNSUBSCRIBE_PATH
 from shared.ledger.answering import Answering
 from shared.ledger.held import Held
+from shared.ledger.incidents import Incidents
 from shared.ledger.reader import Trace
 from shared.ledger.told_alert import ToldAlerts
 from shared.telemetry.log import frames
@@ -169,6 +171,11 @@ def build(
     oncall = OnCallCalls(
         guard, context.directory, context.clock, link_secret.get_secret_value() if link_secret is not None else None
     )
+    told = ToldAlerts(context.store, context.keys, context.directory)
+    incidents = IncidentCalls(
+        guard, context.directory, context.clock,
+        incidents=Incidents(context.store, context.keys), told=told, answering=answering,
+    )  # fmt: skip
     answer_page = _answer_page(node, answering, Rates(per_s, per_s * BURST_S))
     webhooks = _webhooks(node, unwanted, addresses)
 
@@ -185,6 +192,7 @@ def build(
             web.get("/v1/openapi.json", file_handler(json.dumps(description).encode(), "application/json")),
             *api.routes(),
             *oncall.routes(),
+            *incidents.routes(),
             *publish.routes(),
             *unsubscription,
             *answer_page,

@@ -106,11 +106,16 @@ class OwnPage:
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """The inbox after a change of marks; the snapshot holds no entries."""
+    """The inbox after a change of marks; the snapshot holds no entries.
+
+    Attributes:
+        may_be_alert: the entry was marked as read by ``Inbox.mark``, and its text looks like an alert's.
+    """
 
     changed: bool
     snapshot: Snapshot
     sessions: Sequence[bytes]
+    may_be_alert: bool = False
 
 
 def new_epoch() -> str:
@@ -408,5 +413,5 @@ def _own_entry(entry_id: bytes, seq: bytes, order: bytes, mark: bytes, value: by
 
 def read_marked(answer: Sequence[Any]) -> Marked:
     """Read what the scripts that change marks answer."""
-    was_changed, position, marks, sessions = answer
-    return Marked(bool(was_changed), read_snapshot((position, marks, ())), sessions)
+    was_changed, position, marks, sessions, *more = answer
+    return Marked(bool(was_changed), read_snapshot((position, marks, ())), sessions, may_be_alert=more == [1])

@@ -4,8 +4,9 @@ Promises to write nothing but the index of open incidents, from which what is fo
 to each shard; texts are read in pages.
 """
 
-import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -28,6 +29,9 @@ _PAGE = 200
 # Each alert is held against them while there are inhibitions.
 INHIBITING_MOST = 5_000
 
+# Records that are read for one page of a list.
+_LOOKED_AT = 2000
+
 _FIELDS = (
     "c", "alert", "cancelled", "turn", "repeats", "repeated_at", "acknowledged_by", "acknowledged_at",
     "resolved_at", "resolved_by", "snoozed_until", "muted", "waits",
@@ -41,6 +45,7 @@ class Incident:
     Attributes:
         state: None for one that was cancelled.
         title, message: as its publisher said them.
+        tenant: whose customers it is for.
         alert: what makes it an alert, with its labels.
         repeats: how often its publisher has said the same again; ``repeated_at``: the last time.
         waits: nobody has been told of it yet.
@@ -64,6 +69,7 @@ class Incident:
     turn: int = 0
     muted: str | None = None
     waits: bool = False
+    tenant: str | None = None
 
     @property
     def word(self) -> str:
@@ -73,6 +79,38 @@ class Incident:
         if self.state is AlertState.ACKNOWLEDGED and self.snoozed_until is not None:
             return "snoozed"
         return self.state.value
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an incident stands in the index: those behind it are older."""
+
+    at_ms: int
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.at_ms}.{self.id}"
+
+    @classmethod
+    def read(cls, text: str) -> "Place | None":
+        """Read what ``str`` wrote; None where it is something else."""
+        found = re.fullmatch(PLACE_PATTERN, text, re.ASCII)
+        return cls(int(found[1]), found[2]) if found else None
+
+
+PLACE_PATTERN = "([0-9]{1,15})[.]([0-9a-f-]{36})"
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentPage:
+    """A part of the list of open incidents, the newest first.
+
+    Attributes:
+        last: behind which the next part begins; None at the end of the list.
+    """
+
+    incidents: Sequence[Incident]
+    last: Place | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +155,7 @@ class Incidents:
             some = ids[start : start + _PAGE]
             for incident_id, found in zip(some, await self._read(some), strict=True):
                 if found is None:
-                    await self._store.command("ZREM", f"{self._keys.shard_of(incident_id)}:incidents", incident_id)
+                    await self._leave_out(incident_id)
                 else:
                     yield found
 
@@ -129,6 +167,54 @@ class Incidents:
             if len(found) >= INHIBITING_MOST:
                 break
         return found
+
+    async def page(self, most: int, before: Place | None, is_wanted: Callable[[Incident], bool]) -> IncidentPage:
+        """Return a part of the list of open incidents. It may hold fewer than ``most``, and even none, before its end.
+
+        Args:
+            before: only those behind it; None for the newest.
+        """
+        found: list[Incident] = []
+        for _ in range(_LOOKED_AT // _PAGE):
+            places = await self._places(before)
+            for place, incident in zip(places, await self._read([place.id for place in places]), strict=True):
+                before = place
+                if incident is None:
+                    await self._leave_out(place.id)
+                elif is_wanted(incident):
+                    found.append(incident)
+                    if len(found) == most:
+                        return IncidentPage(found, place)
+            if len(places) < _PAGE:
+                return IncidentPage(found, None)
+        return IncidentPage(found, before)
+
+    async def _places(self, before: Place | None) -> list[Place]:
+        """Return up to ``_PAGE`` places of the index behind one, the newest first."""
+        parts = await asyncio.gather(*(self._places_of(shard, before) for shard in range(SHARDS)))
+        places = sorted((place for part in parts for place in part), key=_newness, reverse=True)
+        return places[:_PAGE]
+
+    async def _places_of(self, shard: int, before: Place | None) -> list[Place]:
+        key, bound = f"{self._keys.shard(shard)}:incidents", "+inf" if before is None else str(before.at_ms)
+        found: list[Place] = []
+        passed = 0
+        while True:
+            asked = ("ZRANGE", key, bound, "-inf", "BYSCORE", "REV", "LIMIT", passed, _PAGE, "WITHSCORES")
+            try:
+                answer = scored(await self._store.command(*asked))
+            except ResponseError:
+                return []
+            read = [Place(at_ms, member.decode(errors="replace")) for member, at_ms in answer]
+            # Of those of the same millisecond some may stand before it.
+            found += [place for place in read if before is None or _newness(place) < _newness(before)]
+            if len(read) < _PAGE or len(found) >= _PAGE:
+                return found
+            passed += _PAGE
+
+    async def _leave_out(self, incident_id: str) -> None:
+        """Take one that is forgotten out of the index."""
+        await self._store.command("ZREM", f"{self._keys.shard_of(incident_id)}:incidents", incident_id)
 
     async def get(self, incident_id: str) -> Incident | None:
         """Return an incident; None where there is none of that id (any more)."""
@@ -154,6 +240,10 @@ class Incidents:
             specs = await self._store.command("HMGET", f"{base}:n:{incident_id}", *map(spec_field, some))
             deliveries |= {key: read_object(spec) for key, spec in zip(some, specs, strict=True) if spec is not None}
         return [_with_delivery(entry, deliveries.get(str(entry.said.get("key")), {})) for entry in entries]
+
+
+def _newness(place: Place) -> tuple[int, str]:
+    return place.at_ms, place.id
 
 
 def _incident(incident_id: str, found: Sequence[bytes | None] | ResponseError) -> Incident | None:
@@ -184,6 +274,7 @@ def _incident(incident_id: str, found: Sequence[bytes | None] | ResponseError) -
         turn=milliseconds(turn) or 0,
         muted=_text(muted),
         waits=waits is not None,
+        tenant=tenant if isinstance(tenant := said.get("tenant"), str) else None,
     )
 
 
@@ -200,11 +291,7 @@ def _text(value: bytes | None) -> str | None:
 
 def _entry(text: bytes) -> Entry:
     at, _, written = text.decode(errors="replace").partition("|")
-    try:
-        said = json.loads(written)
-    except ValueError:
-        said = {}
-    said = said if isinstance(said, dict) else {}
+    said = read_object(written)
     what = str(said.pop("what", "unreadable"))
     return Entry(from_epoch_ms(milliseconds(at) or 0), what, said)
 

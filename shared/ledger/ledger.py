@@ -89,6 +89,7 @@ _bring_forward = load_script(__package__, "bring_forward", "ledger")
 _cancel = load_script(__package__, "cancel", "ledger")
 _answer_alert = load_script(__package__, "answer_alert", "ledger")
 _resolve_member = load_script(__package__, "resolve_member", "ledger")
+_seen = load_script(__package__, "seen", "ledger")
 _recall = load_script(__package__, "recall", "ledger")
 _open_work = load_script(__package__, "open_work", "ledger")
 
@@ -933,6 +934,19 @@ class Ledger:
         texts = dict(pairs(said))
         found = [MemberState.read(key, text, texts.get(key)) for key, text in pairs(states)]
         return sorted((each for each in found if each is not None), key=lambda each: (each.first_ms, each.id))
+
+    async def seen(self, alert_id: str, user_id: str) -> bool:
+        """Write into an incident's timeline that a person has seen its entry of the inbox, once for each person.
+
+        Returns:
+            Whether it is written now. It is not if it was written before, or there is no such incident.
+        """
+        try:
+            base = self.keys.shard_of(alert_id)
+        except ValueError:
+            return False
+        said = line(Happened.SEEN, by=user_id, way=Way.INBOX)
+        return bool(await self.store.script(_seen, base, alert_id, user_id, said))
 
     async def alert_states(self, alert_ids: Sequence[str]) -> list[AlertState | None]:
         """Tell where alerts stand, in their order; None for one that was cancelled, or is not there (any more)."""

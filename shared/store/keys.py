@@ -9,7 +9,8 @@ device ``{d:DIGEST}``, what SMS need ``{sms:…}`` (``services/sms/keys.py``), a
 A ledger script gets the shard's base key (``carillon:{s07}``) and builds the rest itself, see ``shared/ledger/lua``:
 
     base:n:ID            hash   one notification: content, deliveries (d:KEY), their status (s:KEY), attempts (a:KEY:N),
-                                later confirmation (k:KEY), failures of our own and refusals (e:KEY, r:KEY);
+                                later confirmation (k:KEY), failures of our own and refusals (e:KEY, r:KEY),
+                                when somebody read the entry of an incident (v:USER);
                                 no expiry while anything is open, RECORD_RETENTION_S after its end
     base:parts:ID        list   ids of the records into which its fan-out was written; as long as those
     base:planned:ID      set    keys of the rows in them, where several may have the same people; as long as those

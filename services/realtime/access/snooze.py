@@ -1,4 +1,4 @@
-"""Until when a client wants an entry to be put away, in a request or in a frame."""
+"""Until when a client wants an entry or an alert to be put away, in a request or in a frame."""
 
 import math
 from datetime import datetime, timedelta
@@ -41,10 +41,10 @@ class Snooze(BaseModel):
         return self
 
     def ends_at(self, now: datetime, longest: timedelta) -> datetime:
-        """Return when the entry comes back.
+        """Return when it comes back.
 
         Raises:
-            Refusal: that is in the past, or further ahead than entries are kept.
+            Refusal: that is in the past, or further ahead than the longest time for which it may be put away.
         """
         ends_at = now + self.length if self.length is not None else self.until
         assert ends_at is not None  # noqa: S101 - see _one_of_both

@@ -1,4 +1,4 @@
-"""The HTTP API: inbox, preferences, devices, acknowledgements, tickets.
+"""The HTTP API: inbox, preferences, devices, tickets.
 
 Promises that users reach only what is theirs: every call works on the ``sub`` of the token. What belongs to somebody
 else looks as if it did not exist. A call with nothing to answer answers 204.
@@ -23,18 +23,16 @@ from services.realtime.access.refusals import (
 from services.realtime.access.snooze import Snooze
 from services.realtime.access.tickets import TICKET_S
 from services.realtime.http.choosing import Choosing
-from services.realtime.http.shapes import NOTE_CHARS, PAGE_DEFAULT, PAGE_MOST, Ticket, WebPushKey
+from services.realtime.http.shapes import PAGE_DEFAULT, PAGE_MOST, Ticket, WebPushKey
 from services.realtime.node.acting import Acting
 from services.realtime.node.changes import Changes, NotSnoozed
 from services.realtime.sessions.alert_states import AlertStates
 from shared.core.clock import Clock, epoch_ms
 from shared.core.errors import BrokerUnavailable
-from shared.core.incidents import Way
 from shared.directory.directory import Directory
 from shared.directory.people import DEVICES, Device, OwnChoices, Person
 from shared.inbox.inbox import Change
 from shared.inbox.timeline import Mark
-from shared.ledger.answering import Answering
 from shared.ledger.held import Held
 from shared.ledger.ledger import Ledger
 
@@ -70,7 +68,6 @@ class Api:
         self._guard = guard
         self._changes = changes
         self._directory = directory
-        self._answering = Answering(ledger, directory)
         self._clock = clock
         self._acting = acting
         self._choosing = choosing
@@ -94,7 +91,6 @@ class Api:
             web.post("/v1/devices", self.add_device),
             web.delete("/v1/devices/{token}", self.remove_device),
             web.get("/v1/webpush", self.webpush),
-            web.post("/v1/alerts/{id}/acknowledge", self.acknowledge),
             web.post("/v1/tickets", self.ticket),
         ]
 
@@ -229,16 +225,6 @@ class Api:
         if self._webpush_key is None:
             raise not_found()
         return _json(WebPushKey(public_key=self._webpush_key).model_dump_json())
-
-    async def acknowledge(self, request: web.Request) -> web.Response:
-        """Acknowledge an alert: its escalation ends."""
-        user_id = (await self._guard.user(request)).user_id
-        note = (await json_object(request, optional=True)).get("note", "")
-        if not isinstance(note, str) or len(note) > NOTE_CHARS:
-            raise invalid(FieldProblem("note", f"must be a text of at most {NOTE_CHARS} characters"))
-        if not await self._answering.acknowledge(request.match_info["id"], user_id, note, way=Way.HTTP):
-            raise not_found()
-        return web.Response(status=204)
 
     async def ticket(self, request: web.Request) -> web.Response:
         """Make a one-time ticket."""

@@ -16,6 +16,7 @@ from services.realtime.http.shapes import (
     Acknowledgement,
     ActionPath,
     AlertPath,
+    AlertSnooze,
     AnsweredAlert,
     AnswerLinkQuery,
     BounceEvents,
@@ -31,12 +32,16 @@ from services.realtime.http.shapes import (
     Frame,
     Inbox,
     InboxQuery,
+    IncidentsQuery,
     LinkQuery,
+    ListedIncidents,
     OnCall,
     OnCallPath,
     OnCallQuery,
     Preferences,
+    Reassignment,
     SessionQuery,
+    ShownIncident,
     StreamHeaders,
     Ticket,
     WebPushKey,
@@ -99,6 +104,7 @@ UNAUTHORIZED = _refusal("Unauthorized", "There is no token, or it does not hold.
 FORBIDDEN_ORIGIN = _refusal("ForbiddenOrigin", "The page that asks is not one of ours.")
 NOT_FOUND = _refusal("NotFound", "There is nothing by that name for this user.")
 UNKNOWN_USER = _refusal("UnknownUser", "The directory does not know this user.")
+OVER = _refusal("Over", "The alert is resolved or cancelled, and stays so.")
 TOO_SLOW = _refusal("TooSlow", "The body did not come in time.")
 TOO_LARGE = _refusal("TooLarge", "The body is larger than 64 KiB.")
 TOO_MANY_REQUESTS = _refusal(
@@ -369,6 +375,62 @@ OPERATIONS: tuple[Operation, ...] = (
         body=Acknowledgement,
         body_required=False,
         answers=_DONE | _OF_A_USER | _WITH_BODY | {404: NOT_FOUND},
+    ),
+    Operation(
+        method="post",
+        url="/v1/alerts/{id}/resolve",
+        id="resolveAlert",
+        tag="alerts",
+        summary="Say that an alert is over",
+        description="Only somebody whom the alert was sent to can say so, and admins. Saying it again changes nothing.",
+        path=AlertPath,
+        body=Acknowledgement,
+        body_required=False,
+        answers=_DONE | _OF_A_USER | _WITH_BODY | {404: NOT_FOUND},
+    ),
+    Operation(
+        method="post",
+        url="/v1/alerts/{id}/snooze",
+        id="snoozeAlert",
+        tag="alerts",
+        summary="Take an alert, and put it away for a while",
+        description="At the end it is open again, and people are told from the beginning. At most 31 days. Only "
+        "somebody whom the alert was sent to can do it, and admins.",
+        path=AlertPath,
+        body=AlertSnooze,
+        answers=_DONE | _OF_A_USER | _WITH_BODY | {404: NOT_FOUND, 409: OVER},
+    ),
+    Operation(
+        method="post",
+        url="/v1/alerts/{id}/reassign",
+        id="reassignAlert",
+        tag="alerts",
+        summary="Hand an alert on",
+        description="It is open again, they are told at once, and it escalates from there. Only somebody whom the "
+        "alert was sent to can do it, and admins.",
+        path=AlertPath,
+        body=Reassignment,
+        answers=_DONE | _OF_A_USER | _WITH_BODY | {404: NOT_FOUND, 409: OVER},
+    ),
+    Operation(
+        method="get",
+        url="/v1/incidents",
+        id="listIncidents",
+        tag="alerts",
+        summary="List the incidents that are not over, newest first",
+        description="For admins. A page may hold fewer than were asked for: where there is `next`, there may be more.",
+        query=IncidentsQuery,
+        answers={200: Answer("A part of the list.", ListedIncidents), 400: INVALID, **_OF_A_USER, 404: NOT_FOUND},
+    ),
+    Operation(
+        method="get",
+        url="/v1/incidents/{id}",
+        id="readIncident",
+        tag="alerts",
+        summary="Show an incident and its timeline",
+        description="Those who were told of it see it, and the admins.",
+        path=AlertPath,
+        answers={200: Answer("The incident.", ShownIncident), **_OF_A_USER, 404: NOT_FOUND},
     ),
     Operation(
         method="get",

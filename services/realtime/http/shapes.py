@@ -5,24 +5,30 @@ optional field, which is left out and never null, is ``X | Absent``. People who 
 and descriptions.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, Field, RootModel
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 from pydantic.json_schema import SkipJsonSchema
 
+from services.realtime.access.snooze import Snooze
 from services.realtime.http.choosing import QUIET_HOURS_SCHEMA
 from shared.core.fields import AuthSecret, DeviceToken, Moment, P256dh, PushEndpoint
+from shared.core.incidents import Happened, Way
 from shared.core.model import AppEnvironment, Channel, Platform, Priority
 from shared.directory import people
 from shared.directory.categories import Policy
+from shared.directory.policies import NotifyTarget
 from shared.directory.preferences import CategoryChoice, Rhythm
 from shared.directory.quiet_hours import QuietHours
+from shared.ledger.incidents import PLACE_PATTERN
 from shared.ledger.ledger import AlertState
 
 PAGE_DEFAULT = 50
 PAGE_MOST = 100
 NOTE_CHARS = 1000
 WEEKS_MOST = 26
+INCIDENTS_DEFAULT = 50
+INCIDENTS_MOST = 200
 
 # Never null on the wire.
 Absent = SkipJsonSchema[None]
@@ -30,6 +36,9 @@ Absent = SkipJsonSchema[None]
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 Seconds = Annotated[float, Field(description="Seconds since 1970.")]
 Count = Annotated[int, Field(ge=0)]
+
+OpenState = Literal["open", "acknowledged", "snoozed"]
+INCIDENT_STATES: tuple[OpenState, ...] = get_args(OpenState)
 
 
 # What a request names.
@@ -51,6 +60,22 @@ class AlertPath(BaseModel):
     """Which alert."""
 
     id: str = Field(min_length=1, description="The `alert.id` of the notification.")
+
+
+class IncidentsQuery(BaseModel):
+    """Which part of the list."""
+
+    limit: int = Field(
+        INCIDENTS_DEFAULT,
+        ge=1,
+        description=f"A page holds {INCIDENTS_MOST} incidents at most, whatever more is asked for.",
+    )
+    before: str | Absent = Field(
+        None,
+        description="The `next` of the page before.",
+        json_schema_extra={"pattern": f"^{PLACE_PATTERN}$"},
+    )
+    state: OpenState | Absent = Field(None, description="Only those that stand there.")
 
 
 class OnCallPath(BaseModel):
@@ -142,6 +167,21 @@ class Acknowledgement(BaseModel):
     """A word about the alert, for those who were told of it."""
 
     note: str = Field("", max_length=NOTE_CHARS)
+
+
+class AlertSnooze(Snooze):
+    """Until when an alert is put away: `until` or `for`."""
+
+    note: str = Field("", max_length=NOTE_CHARS)
+
+
+class Reassignment(Acknowledgement):
+    """To whom an alert is handed on."""
+
+    to: NotifyTarget = Field(
+        description="`user:ID`, `group:ID`, `oncall`, `oncall:second` or `admins`.",
+        json_schema_extra={"pattern": "^(oncall|oncall:second|admins|user:.+|group:.+)$"},
+    )
 
 
 class IosDevice(people.MobileDevice):
@@ -265,6 +305,66 @@ class AnsweredAlert(BaseModel):
     state: AlertState | Literal["ended"] = Field(description="`ended` when it was withdrawn.")
     acknowledged_by: str | Absent = Field(None, description="The user who took it.")
     acknowledged_at: Seconds | Absent = None
+
+
+class IncidentEntry(BaseModel):
+    """What happened to an incident. A line may say more than this; a later release may have other words."""
+
+    model_config = ConfigDict(extra="allow")
+
+    at: Timestamp
+    what: str = Field(description=f"{', '.join(f'`{each}`' for each in Happened)}.")
+    by: str | Absent = Field(None, description="The user, or the publisher, who did it.")
+    way: str | Absent = Field(
+        None, alias="from", description=f"By which way it came: {', '.join(f'`{each}`' for each in Way)}."
+    )
+    note: str | Absent = None
+    recipients: dict[str, list[str]] | Absent = Field(None, description="Who was told, and on which channels.")
+    recipient: str | Absent = Field(None, description="Of a line about one delivery.")
+    channel: str | Absent = None
+    reason: str | Absent = None
+    until: Timestamp | Absent = None
+    to: str | Absent = Field(None, description="To whom it was handed on.")
+
+
+class ListedIncident(BaseModel):
+    """An alert that somebody has to answer, or whose publisher says when it is over."""
+
+    id: str
+    state: Literal["open", "acknowledged", "snoozed", "resolved", "cancelled"]
+    type: str
+    level: Literal["critical", "warning", "info"]
+    severity: str = Field(description="As the publisher said it, else the level.")
+    source: str | Absent = None
+    affected_systems: list[str] | Absent = None
+    labels: dict[str, str] | Absent = None
+    title: str
+    message: str
+    publisher: str | Absent = Field(None, description="Left out: one without a name.")
+    opened_at: Timestamp
+    repeats: Count = Field(description="How often the publisher has said the same again.")
+    repeated_at: Timestamp | Absent = None
+    acknowledged_by: str | Absent = None
+    acknowledged_at: Timestamp | Absent = None
+    snoozed_until: Timestamp | Absent = None
+    resolved_by: str | Absent = None
+    resolved_at: Timestamp | Absent = None
+    muted: str | Absent = Field(None, description="Why nobody is told of it at the moment.")
+
+
+class ShownIncident(ListedIncident):
+    """An incident, and what happened to it."""
+
+    timeline: list[IncidentEntry] = Field(description="The oldest first.")
+
+
+class ListedIncidents(BaseModel):
+    """A part of the list, the newest first."""
+
+    incidents: list[ListedIncident]
+    next: str | Absent = Field(
+        None, description="Ask with it as `before` for older ones. The page that follows may be empty."
+    )
 
 
 class Action(BaseModel):

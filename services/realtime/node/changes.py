@@ -7,7 +7,7 @@ go to the other processes and to gateways. So only one round trip to the store c
 import asyncio
 import functools
 import time
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -110,6 +110,7 @@ class Changes:
 
     Args:
         log: the feed as the hub's mirror knows it.
+        seen: is told of a user who reads an own entry that may be an alert's, with its id.
     """
 
     def __init__(
@@ -123,6 +124,7 @@ class Changes:
         directory: Directory,
         hub: Hub,
         publisher: NodePublisher,
+        seen: Callable[[str, str], None],
     ) -> None:
         self.log = log
         self._inbox = inbox
@@ -132,6 +134,7 @@ class Changes:
         self._directory = directory
         self._hub = hub
         self._publisher = publisher
+        self._seen = seen
 
     async def add_entry(
         self,
@@ -256,6 +259,8 @@ class Changes:
             if entry is None:
                 return False
             marked = await self._inbox.mark_feed(user_id, entry, change, self.log)
+        if marked.may_be_alert:
+            self._seen(user_id, entry_id)
         await self._tell_count(user_id, marked, groups)
         return True
 
