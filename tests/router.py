@@ -48,6 +48,25 @@ def a_planner(
     return Planner(lookups, templates, stages=stages)
 
 
+def an_actor(store: Store, clock: Clock, topic_prefix: str = "") -> Actions:
+    """Build what carries out answers, cancellations and the like as the service does."""
+    keys, month = Keys(), timedelta(days=30)
+    directory, inbox = Directory(store, keys, clock), Inbox(store, keys, 100, month)
+    return Actions(
+        ledger=Ledger(store, keys),
+        directory=directory,
+        suppressions=Suppressions(store, keys, Channel.EMAIL, clock),
+        sessions=Sessions(store, keys, inbox, directory, FeedMirror(Feed(store, keys, month))),
+        publishers=Publishers(store, keys),
+        catalogues=Catalogues(store, keys),
+        rulebook=Rulebook(store, keys),
+        held=Held(store, keys),
+        muted=Muted(store, keys),
+        topics=Topics(topic_prefix),
+        clock=clock,
+    )
+
+
 def an_intake(
     store: Store,
     out: BrokerLink,
@@ -59,27 +78,13 @@ def an_intake(
 ) -> Intake:
     """Build the intake of a lane as the service does."""
     keys, clock, topics = Keys(), SystemClock(), Topics(topic_prefix)
-    directory, ledger = Directory(store, keys, clock), Ledger(store, keys)
-    month = timedelta(days=30)
-    inbox, feed = Inbox(store, keys, 100, month), Feed(store, keys, month)
+    ledger = Ledger(store, keys)
     planner = a_planner(store, clock, stages=stages)
     return Intake(
         topics=topics,
         ledger=ledger,
         planner=planner,
-        actions=Actions(
-            ledger=ledger,
-            directory=directory,
-            suppressions=Suppressions(store, keys, Channel.EMAIL, clock),
-            sessions=Sessions(store, keys, inbox, directory, FeedMirror(feed)),
-            publishers=Publishers(store, keys),
-            catalogues=Catalogues(store, keys),
-            rulebook=Rulebook(store, keys),
-            held=Held(store, keys),
-            muted=Muted(store, keys),
-            topics=topics,
-            clock=clock,
-        ),
+        actions=an_actor(store, clock, topic_prefix),
         holding=Holding(Held(store, keys), Muted(store, keys), planner.lookups),
         rejections=Rejections(store, keys, 3600),
         clock=clock,
