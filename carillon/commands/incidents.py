@@ -60,7 +60,7 @@ def print_incident(incident_id: str, *, as_json: bool) -> None:
     print_columns(_head(incident))
     if timeline:
         click.echo()
-        heads = ("WHEN", "SINCE", "WHAT", "WHO", "BY WAY OF", "CHANNEL", "WHY")
+        heads = ("WHEN", "SINCE", "WHAT", "WHO", "WAY", "CHANNEL", "WHY")
         print_columns([heads, *(_line(entry, timeline[0].at) for entry in timeline)])
 
 

@@ -82,7 +82,7 @@ async def test_incident_is_listed_answered_shown_and_exported(command: CommandLi
     head, _, timeline = text.partition("\n\n")
     assert dict(line.split(maxsplit=1) for line in head.splitlines())["state"] == "resolved"
     first, *lines = timeline.splitlines()
-    assert first.split() == ["WHEN", "SINCE", "WHAT", "WHO", "BY", "WAY", "OF", "CHANNEL", "WHY"]
+    assert first.split() == ["WHEN", "SINCE", "WHAT", "WHO", "WAY", "CHANNEL", "WHY"]
     assert lines[0].split()[1:] == ["+00:00:00", "opened", "-", "mqtt", "-", "-"]
     assert any("acknowledged" in line and line.endswith("on it") for line in lines)
     assert any("to user:eve, yours" in line for line in lines)
