@@ -145,8 +145,8 @@ class Incidents:
             for shard in range(SHARDS)
         ]
         answers = [answer for answer in await each(asked) if not isinstance(answer, ResponseError)]
-        found = sorted((pair for answer in answers for pair in scored(answer)), key=lambda pair: pair[1], reverse=True)
-        return [member.decode() for member, _ in found]
+        places = [place for answer in answers for place in _read_places(answer)]
+        return [place.id for place in sorted(places, key=_newness, reverse=True)]
 
     async def listed(self) -> AsyncIterator[Incident]:
         """Yield the open incidents, the newest first. One that is forgotten leaves the index."""
@@ -156,7 +156,7 @@ class Incidents:
             for incident_id, found in zip(some, await self._read(some), strict=True):
                 if found is None:
                     await self._leave_out(incident_id)
-                else:
+                elif isinstance(found, Incident):
                     yield found
 
     async def inhibiting(self) -> list[Incident]:
@@ -181,7 +181,7 @@ class Incidents:
                 before = place
                 if incident is None:
                     await self._leave_out(place.id)
-                elif is_wanted(incident):
+                elif isinstance(incident, Incident) and is_wanted(incident):
                     found.append(incident)
                     if len(found) == most:
                         return IncidentPage(found, place)
@@ -202,13 +202,12 @@ class Incidents:
         while True:
             asked = ("ZRANGE", key, bound, "-inf", "BYSCORE", "REV", "LIMIT", passed, _PAGE, "WITHSCORES")
             try:
-                answer = scored(await self._store.command(*asked))
+                answer = await self._store.command(*asked)
             except ResponseError:
                 return []
-            read = [Place(at_ms, member.decode(errors="replace")) for member, at_ms in answer]
             # Of those of the same millisecond some may stand before it.
-            found += [place for place in read if before is None or _newness(place) < _newness(before)]
-            if len(read) < _PAGE or len(found) >= _PAGE:
+            found += [place for place in _read_places(answer) if before is None or _newness(place) < _newness(before)]
+            if len(scored(answer)) < _PAGE or len(found) >= _PAGE:
                 return found
             passed += _PAGE
 
@@ -221,9 +220,10 @@ class Incidents:
         if not is_notification_id(incident_id):
             return None
         (found,) = await self._read([incident_id])
-        return found
+        return found if isinstance(found, Incident) else None
 
-    async def _read(self, ids: Sequence[str]) -> list[Incident | None]:
+    async def _read(self, ids: Sequence[str]) -> list[Incident | ResponseError | None]:
+        """Read records: None where there is none, and the error where the store cannot read it."""
         asked = [self._store.submit("HMGET", f"{self._keys.shard_of(each)}:n:{each}", *_FIELDS) for each in ids]
         answers = await each(asked)
         return [_incident(*pair) for pair in zip(ids, answers, strict=True)]
@@ -231,8 +231,8 @@ class Incidents:
     async def timeline(self, incident_id: str) -> list[Entry]:
         """Return what happened to an incident, the oldest first."""
         base = self._keys.shard_of(incident_id)
-        lines = await self._store.command("LRANGE", f"{base}:timeline:{incident_id}", 0, -1)
-        entries = [_entry(line) for line in lines]
+        (lines,) = await each([self._store.submit("LRANGE", f"{base}:timeline:{incident_id}", 0, -1)])
+        entries = [] if isinstance(lines, ResponseError) else [_entry(line) for line in lines]
         keys = sorted({str(entry.said["key"]) for entry in entries if "key" in entry.said})
         deliveries: dict[str, dict[str, Any]] = {}
         for start in range(0, len(keys), _PAGE):
@@ -246,9 +246,15 @@ def _newness(place: Place) -> tuple[int, str]:
     return place.at_ms, place.id
 
 
-def _incident(incident_id: str, found: Sequence[bytes | None] | ResponseError) -> Incident | None:
+def _read_places(answer: Sequence[Any]) -> list[Place]:
+    """Read a part of the index; what is no id is none of ours."""
+    named = [Place(at_ms, member.decode(errors="replace")) for member, at_ms in scored(answer)]
+    return [place for place in named if is_notification_id(place.id)]
+
+
+def _incident(incident_id: str, found: Sequence[bytes | None] | ResponseError) -> Incident | ResponseError | None:
     if isinstance(found, ResponseError):
-        return None
+        return found
     content, state, cancelled, turn, repeats, repeated_at, *answers, muted, waits = found
     taken_by, taken_at, resolved_at, resolved_by, snoozed = answers
     if content is None or state is None:

@@ -204,6 +204,9 @@ async def test_a_cancelled_incident_leaves_the_index(bench: Bench, publish: Publ
         with pytest.raises(Rejected) as refused:
             await publish(verb, incident, user_id="ada", **more)
         assert (refused.value.fields[0].field, refused.value.fields[0].problem) == ("alert_id", "is over")
+    # Whoever comes too late with an acknowledgement is not refused, and changes nothing.
+    await publish("acknowledge", incident, user_id="ada")
+    assert [entry.what for entry in await bench.timeline(incident) if not entry.recipient][-1] == "cancelled"
     await bench.run(100_000)
     assert [who for _, who in bench.heard()] == ["ada"]
 
@@ -226,10 +229,20 @@ async def test_a_record_that_is_gone_leaves_the_index_when_the_list_is_read(benc
 async def test_one_damaged_record_keeps_no_other_incident_from_the_list(bench: Bench) -> None:
     _, damaged = await bench.alert("disk")
     _, kept = await bench.alert("disk")
-    await bench.store.command("DEL", f"{bench.keys.shard_of(damaged)}:n:{damaged}")
+    for key in ("n", "timeline"):
+        await bench.store.command("DEL", f"{bench.keys.shard_of(damaged)}:{key}:{damaged}")
     await bench.store.command("SET", f"{bench.keys.shard_of(damaged)}:n:{damaged}", "x")
     await bench.store.command("RPUSH", f"{bench.keys.shard_of(kept)}:timeline:{kept}", "x|{", b"\xff", "1|[]")
+    # Nor does what is no id.
+    await bench.store.command("ZADD", f"{bench.keys.shard(0)}:incidents", 1, b"\xff", 2, "x")
+    await bench.store.command("SET", f"{bench.keys.shard_of(damaged)}:timeline:{damaged}", "x")
     assert [each.id async for each in bench.incidents.listed()] == [kept]
+    page = await bench.incidents.page(10, None, lambda _: True)
+    assert ([each.id for each in page.incidents], page.last) == ([kept], None)
+    # Whether it is over nobody knows.
+    assert set(await bench.incidents.open_ids()) == {damaged, kept}
+    assert await bench.incidents.get(damaged) is None
+    assert await bench.incidents.timeline(damaged) == []
     documents = [entry_document(entry) for entry in await bench.timeline(kept)]
     assert [each["what"] for each in documents[-3:]] == ["unreadable"] * 3
     assert faults(list(chained({}, documents))) == []

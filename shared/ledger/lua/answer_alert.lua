@@ -57,7 +57,7 @@ end
 local is_over = current == 'resolved' or found[9]
 if verb == 'snoozed' or verb == 'reassigned' then
   if is_over then return 'over' end
-elseif current == verb or current == 'resolved' then
+elseif current == verb or current == 'resolved' or (is_over and verb == 'acknowledged') then
   return 'again'
 end
 -- An earlier release wrote who acknowledged under other names.
