@@ -177,7 +177,7 @@ def verify_export(file: BinaryIO, *, as_json: bool) -> None:
 def _read(incident_id: str) -> tuple[Incident, list[Entry]]:
     async def read(incidents: Incidents) -> tuple[Incident | None, list[Entry]]:
         incident = await incidents.get(incident_id)
-        return incident, await incidents.timeline(incident_id) if incident is not None else []
+        return incident, await incidents.timeline(incident.id) if incident is not None else []
 
     incident, timeline = _with_incidents(read)
     if incident is None:

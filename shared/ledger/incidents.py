@@ -34,7 +34,7 @@ _LOOKED_AT = 2000
 
 _FIELDS = (
     "c", "alert", "cancelled", "turn", "repeats", "repeated_at", "acknowledged_by", "acknowledged_at",
-    "resolved_at", "resolved_by", "snoozed_until", "muted", "waits",
+    "resolved_at", "resolved_by", "snoozed_until", "muted", "waits", "group",
 )  # fmt: skip
 
 
@@ -49,6 +49,7 @@ class Incident:
         alert: what makes it an alert, with its labels.
         repeats: how often its publisher has said the same again; ``repeated_at``: the last time.
         waits: nobody has been told of it yet.
+        group: the incident of which it is a member; ``Incidents.get`` returns that one.
         muted: why nobody is told of it at the moment, such as ``silence:ID``.
     """
 
@@ -69,6 +70,7 @@ class Incident:
     turn: int = 0
     muted: str | None = None
     waits: bool = False
+    group: str | None = None
     tenant: str | None = None
 
     @property
@@ -216,10 +218,12 @@ class Incidents:
         await self._store.command("ZREM", f"{self._keys.shard_of(incident_id)}:incidents", incident_id)
 
     async def get(self, incident_id: str) -> Incident | None:
-        """Return an incident; None where there is none of that id (any more)."""
+        """Return an incident, or that of which an alert is a member; None where there is none of that id (any more)."""
         if not is_notification_id(incident_id):
             return None
         (found,) = await self._read([incident_id])
+        if isinstance(found, Incident) and found.group is not None:
+            (found,) = await self._read([found.group])
         return found if isinstance(found, Incident) else None
 
     async def _read(self, ids: Sequence[str]) -> list[Incident | ResponseError | None]:
@@ -255,7 +259,7 @@ def _read_places(answer: Sequence[Any]) -> list[Place]:
 def _incident(incident_id: str, found: Sequence[bytes | None] | ResponseError) -> Incident | ResponseError | None:
     if isinstance(found, ResponseError):
         return found
-    content, state, cancelled, turn, repeats, repeated_at, *answers, muted, waits = found
+    content, state, cancelled, turn, repeats, repeated_at, *answers, muted, waits, group = found
     taken_by, taken_at, resolved_at, resolved_by, snoozed = answers
     if content is None or state is None:
         return None
@@ -280,6 +284,7 @@ def _incident(incident_id: str, found: Sequence[bytes | None] | ResponseError) -
         turn=milliseconds(turn) or 0,
         muted=_text(muted),
         waits=waits is not None,
+        group=_id(group),
         tenant=tenant if isinstance(tenant := said.get("tenant"), str) else None,
     )
 
@@ -289,6 +294,11 @@ def _alert(document: object) -> AlertDetails:
         return AlertDetails.model_validate(document)
     except ValidationError:
         return AlertDetails(type="", level="critical")
+
+
+def _id(value: bytes | None) -> str | None:
+    named = _text(value)
+    return named if named is not None and is_notification_id(named) else None
 
 
 def _text(value: bytes | None) -> str | None:

@@ -147,6 +147,22 @@ async def test_repeats_are_counted_and_make_no_second_incident(bench: Bench) -> 
     ]
 
 
+async def test_alert_of_a_group_is_shown_as_the_incident_to_which_it_belongs(bench: Bench, publish: Publish) -> None:
+    await bench.on_call("net", LAYERS, {**LADDER, "group": {"by": ["alert_type"]}})
+    _, incident = await bench.alert("net", dedup_key="a")
+    verdict, member = await bench.alert("net", dedup_key="b")
+    assert verdict is Verdict.GROUPED
+    await bench.run(1)
+    found = await bench.incidents.get(member)
+    assert found is not None
+    assert found.id == incident
+    assert [each.id async for each in bench.incidents.listed()] == [incident]
+    await publish("acknowledge", member, user_id="ada")
+    lines = [said(entry, "by", "member") for entry in await bench.timeline(incident) if not entry.recipient]
+    assert (0, "member", None, member) in lines
+    assert lines[-1] == (1, "acknowledged", "ada", None)
+
+
 @pytest.mark.parametrize(
     ("verb", "more"),
     [("acknowledge", {}), ("snooze", {"for": "1h"}), ("reassign", {"to": "user:mallory"}), ("resolve", {})],
