@@ -11,6 +11,7 @@ import click
 
 from carillon.commands.durations import Duration
 from carillon.commands.output import json_option
+from carillon.commands.silence import client_id_option, timeout_option
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
@@ -30,12 +31,8 @@ def _answering(command: CommandT) -> CommandT:
     """Give a command what every answer needs."""
     for option in (
         json_option,
-        click.option(
-            "--client-id", envvar="CARILLON_CLIENT_ID", help="Name at the broker, where it binds names to logins."
-        ),
-        click.option(
-            "--timeout", type=Duration(), default="10s", show_default=True, help="How long to wait for the receipt."
-        ),
+        client_id_option,
+        timeout_option,
         click.option("--note", help="A word for those who read the timeline."),
         click.argument("incident_id", metavar="ID"),
     ):
@@ -162,8 +159,14 @@ def snooze(
     """  # noqa: D301 - click's mark for lines that are to stay as they are
     if (length is None) is (until is None):
         raise click.UsageError("needs either --for or --until")
-    end: object = float(until) if until is not None and until.replace(".", "", 1).isdecimal() else until
-    said = {"user_id": user, "for": length.total_seconds() if length is not None else None, "until": end, "note": note}
+    from carillon.commands.moments import read_moment
+
+    said: dict[str, object] = {
+        "user_id": user,
+        "for": length.total_seconds() if length is not None else None,
+        "until": read_moment(until, "--until").timestamp() if until is not None else None,
+        "note": note,
+    }
     _publish("snooze", incident_id, said, client_id=client_id, timeout=timeout, as_json=as_json)
 
 

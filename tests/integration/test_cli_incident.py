@@ -154,6 +154,7 @@ async def test_the_answer_is_no_where_there_is_no_such_incident_or_person(comman
         (("snooze", UNKNOWN, "--user", "ada"), "either --for or --until"),
         (("snooze", UNKNOWN, "--user", "ada", "--for", "1h", "--until", "1"), "either --for or --until"),
         (("snooze", UNKNOWN, "--user", "ada", "--for", "soon"), "length of time"),
+        (("snooze", UNKNOWN, "--user", "ada", "--until", "tomorrow"), "RFC 3339"),
         (("reassign", UNKNOWN, "--user", "ada"), "--to"),
         (("list", "--state", "over"), "--state"),
     ],
