@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from shared.core.errors import ConfigError
 from shared.core.model import Channel, Priority
-from shared.core.topics import Lane, Topics
+from shared.core.topics import OWN_PUBLISHER, Kind, Lane, Topics
 from shared.ledger.ledger import ROUTER_LANE
 
 # Stands for the client id of the login that has the role.
@@ -70,6 +70,8 @@ class Login:
     def __post_init__(self) -> None:
         if not _LOGIN.fullmatch(self.name):
             raise ConfigError("a login is a topic level: 1 to 64 letters, digits, hyphens, dots and underscores")
+        if self.name == OWN_PUBLISHER:
+            raise ConfigError(f"{OWN_PUBLISHER} is no login: Carillon itself publishes under this name")
 
 
 def roles(prefix: str = "") -> dict[str, Role]:
@@ -78,6 +80,7 @@ def roles(prefix: str = "") -> dict[str, Role]:
     events, every_event = f"{prefix}notifications/events/+", f"{prefix}notifications/events/#"
     actions, every_action = f"{prefix}notifications/actions/+/+", f"{prefix}notifications/actions/#"
     receipts, own_receipts = f"{prefix}receipts/#", f"{prefix}receipts/{CLIENT_ID}/#"
+    oncall = f"{prefix}oncall/#"
     publishes, sessions, directory = (f"{prefix}{each}/#" for each in ("notifications", "websocket", "directory"))
     lanes = (ROUTER_LANE, *Channel)
     table = [
@@ -87,6 +90,9 @@ def roles(prefix: str = "") -> dict[str, Role]:
                 *(topics.jobs(lane, priority) for lane in lanes for priority in Priority),
                 receipts,
                 events,
+                oncall,
+                # What it warns people of is a notification like any other.
+                topics.of_publisher(OWN_PUBLISHER, topics.publish(Kind.REALTIME_USER, "+")),
                 # A user whom it has forgotten has sessions there.
                 topics.node("+"),
             ),
@@ -102,7 +108,7 @@ def roles(prefix: str = "") -> dict[str, Role]:
             "publisher",
             publish=(publishes,),
             deny_publish=(every_event, every_action),
-            subscribe=(own_receipts, events),
+            subscribe=(own_receipts, events, oncall),
             deny_subscribe=(events,),
         ),
         # What it publishes is known to be its own.
@@ -118,9 +124,10 @@ def roles(prefix: str = "") -> dict[str, Role]:
             "admin",
             publish=(publishes, sessions, directory),
             deny_publish=(every_event, every_action),
-            subscribe=(own_receipts, events, actions),
+            subscribe=(own_receipts, events, actions, oncall),
         ),
-        Role("monitor", subscribe=("$SYS/#",)),
+        # Those who watch, and displays on a wall.
+        Role("monitor", subscribe=("$SYS/#", oncall)),
     ]
     return {role.name: role for role in table}
 
@@ -144,13 +151,14 @@ def whoever_is_on_this_machine(prefix: str = "") -> Role:
     """Return what a client without a login may do at a broker that only this machine reaches.
 
     Everything that a publisher, a gateway and an admin may do, with any client id and any response topic. The topics
-    between the services stay closed.
+    between the services stay closed, and nobody says in Carillon's place who is on call.
     """
-    internal = f"{prefix}internal/#"
+    internal, oncall = f"{prefix}internal/#", f"{prefix}oncall/#"
+    own = f"{prefix}from/{OWN_PUBLISHER}/#"
     return Role(
         "anybody",
         publish=("#",),
-        deny_publish=(internal,),
+        deny_publish=(internal, oncall, own),
         subscribe=("#", "$SYS/#", "$share/#"),
         deny_subscribe=(
             internal,

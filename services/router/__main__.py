@@ -17,6 +17,7 @@ from services.router.planning.tasks import Task
 from services.router.settings import RouterSettings
 from services.router.templates.folder import load
 from services.router.upkeep.auditor import Auditor
+from services.router.upkeep.oncall_watch import OnCallWatch
 from services.router.upkeep.sweeper import measure_forever, sweep_forever
 from shared.core.model import Channel, Job
 from shared.core.topics import Kind, Lane
@@ -141,6 +142,16 @@ async def route(context: Context[RouterSettings]) -> None:
     )
     performer.link = worker.links[-1]
     auditor = Auditor(context.store, context.keys, settings.record_retention_s)
+    watch = OnCallWatch(
+        store=context.store,
+        keys=context.keys,
+        ledger=context.ledger,
+        directory=context.directory,
+        lists=lists,
+        topics=context.topics,
+        link=out,
+        clock=context.clock,
+    )
     slots = Slots(context.store, context.keys.slots, context.instance)
     await work_until_stopped(
         context,
@@ -149,6 +160,7 @@ async def route(context: Context[RouterSettings]) -> None:
         sweeper=sweep_forever(context.ledger, context.topics, worker.links[0], context.clock),
         gauges=measure_forever(context.ledger),
         auditor=auditor.work_forever(settings.router_audit_interval_s),
+        oncall=watch.work_forever(),
     )
 
 

@@ -61,6 +61,9 @@ class Lane(StrEnum):
 # Who publishes on a topic without ``from/{publisher}/``. No login has this name.
 PLAIN_PUBLISHER = "-"
 
+# As whom Carillon itself publishes notifications. Only the services' logins may publish below ``from/carillon/``.
+OWN_PUBLISHER = "carillon"
+
 
 _PATTERNS: dict[Kind, str] = {
     Kind.REALTIME_USER: "notifications/realtime/user/{user_id}",
@@ -281,6 +284,10 @@ class Topics:
     def action(self, notification_id: str, action: str) -> str:
         """Build the topic that says that somebody pressed an action of a notification."""
         return f"{self._prefix}notifications/actions/{notification_id}/{action}"
+
+    def oncall(self, alert_type: str) -> str:
+        """Build the topic that says, retained, who is on call for a type of alert."""
+        return f"{self._prefix}oncall/{alert_type}"
 
     def is_receipt(self, topic: str, publisher: str = PLAIN_PUBLISHER) -> bool:
         """Tell whether a receipt may be published there: a name below ``receipts/``, and no filter.

@@ -16,7 +16,7 @@ import asyncio
 import json
 import logging
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -356,6 +356,18 @@ class Directory:
         """Return every on-call entry by the type that it serves, None for one that cannot be read."""
         flat = await self._store.command("HGETALL", self._keys.oncall)
         return {name.decode(errors="replace"): _parse_oncall(record) for name, record in pairs(flat)}
+
+    async def oncall_pages(self, most: int) -> AsyncIterator[dict[str, OnCall | None]]:
+        """Yield every on-call entry in pages of about ``most``, None for one that cannot be read.
+
+        An entry that is there all the time is in one page at least, and may be in two.
+        """
+        cursor = b"0"
+        while True:
+            cursor, flat = await self._store.command("HSCAN", self._keys.oncall, cursor, "COUNT", most)
+            yield {name.decode(errors="replace"): _parse_oncall(record) for name, record in pairs(flat)}
+            if int(cursor) == 0:
+                return
 
     async def oncall_records(self, alert_types: Sequence[str]) -> Sequence[bytes | None]:
         """Return on-call entries as they are stored, None for one that is not there."""

@@ -6,6 +6,7 @@ to each shard; texts are read in pages.
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -149,6 +150,23 @@ class Incidents:
         answers = [answer for answer in await each(asked) if not isinstance(answer, ResponseError)]
         places = [place for answer in answers for place in _read_places(answer)]
         return [place.id for place in sorted(places, key=_newness, reverse=True)]
+
+    async def counts(self) -> Counter[str]:
+        """Count the open incidents by where they stand, as ``Incident.word`` says it."""
+        counted: Counter[str] = Counter()
+        ids = await self.open_ids()
+        for start in range(0, len(ids), _PAGE):
+            asked = [
+                self._store.submit("HMGET", f"{self._keys.shard_of(one)}:n:{one}", "alert", "snoozed_until")
+                for one in ids[start : start + _PAGE]
+            ]
+            for answer in await each(asked):
+                state = None if isinstance(answer, ResponseError) else alert_state(answer[0])
+                if state is AlertState.ACKNOWLEDGED and answer[1]:
+                    counted["snoozed"] += 1
+                elif state in (AlertState.OPEN, AlertState.ACKNOWLEDGED):
+                    counted[state.value] += 1
+        return counted
 
     async def listed(self) -> AsyncIterator[Incident]:
         """Yield the open incidents, the newest first. One that is forgotten leaves the index."""

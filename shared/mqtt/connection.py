@@ -103,6 +103,7 @@ class _Publish:
     expiry_s: int | None
     user_properties: UserProperties
     content_type: str | None
+    retain: bool
 
 
 def is_topic_name(topic: str) -> bool:
@@ -384,8 +385,12 @@ class Broker:
         expiry_s: int | None = None,
         user_properties: UserProperties = (),
         content_type: str | None = None,
+        retain: bool = False,
     ) -> "asyncio.Future[bool]":
         """Publish at QoS 1 without waiting.
+
+        Args:
+            retain: whoever subscribes later gets it, too; an empty payload ends that.
 
         Returns:
             A future. True: the broker took it for somebody. False: nobody is subscribed, so it is gone. Otherwise it
@@ -403,7 +408,7 @@ class Broker:
             _fail(future, "too much waits for the broker")
             return future
         data = payload.encode() if isinstance(payload, str) else payload
-        properties = (response_topic, correlation, expiry_s, user_properties, content_type)
+        properties = (response_topic, correlation, expiry_s, user_properties, content_type, retain)
         publish = _Publish(topic, data, future, *properties)
         self._unconfirmed.take(len(data))
         if len(self._in_flight) >= self._window:
@@ -431,6 +436,7 @@ class Broker:
                 expiry_s=publish.expiry_s,
                 user_properties=publish.user_properties,
                 content_type=publish.content_type,
+                retain=publish.retain,
             )
         )
 

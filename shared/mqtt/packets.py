@@ -21,6 +21,7 @@ PUBLISH = 0x30
 PUBACK = 0x40
 
 _QOS_1 = 0x02
+_RETAIN = 0x01  # 3.3.1.3
 _DUP = 0x08  # 3.3.1.1
 
 # 2.2.2.2: identifiers of the properties that a PUBLISH may carry.
@@ -250,8 +251,9 @@ def encode_publish(
     expiry_s: int | None = None,
     user_properties: UserProperties = (),
     content_type: str | None = None,
+    retain: bool = False,
 ) -> bytes:
-    """Write a PUBLISH at QoS 1, not retained (3.3)."""
+    """Write a PUBLISH at QoS 1 (3.3)."""
     properties = b""
     if content_type is not None:
         properties += bytes((_CONTENT_TYPE,)) + _prefix(content_type.encode())
@@ -264,7 +266,8 @@ def encode_publish(
     for name, value in user_properties:
         properties += bytes((_USER_PROPERTY,)) + _prefix(name.encode()) + _prefix(value.encode())
     head = _prefix(topic.encode()) + struct.pack("!H", mid) + _pack_variable_integer(len(properties)) + properties
-    return bytes((PUBLISH | _QOS_1,)) + _pack_variable_integer(len(head) + len(payload)) + head + payload
+    first = PUBLISH | _QOS_1 | (_RETAIN if retain else 0)
+    return bytes((first,)) + _pack_variable_integer(len(head) + len(payload)) + head + payload
 
 
 def encode_puback(mid: int, code: int = 0) -> bytes:

@@ -43,6 +43,7 @@ class BrokerLink:
 
     Attributes:
         problem: why the connection last broke or did not come about.
+        connects: how often the connection has come up.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class BrokerLink:
         self._leaving = False
         self._up_since_s = math.inf
         self.problem = ""
+        self.connects = 0
 
     @property
     def is_up(self) -> bool:
@@ -95,6 +97,7 @@ class BrokerLink:
         expiry_s: int | None = None,
         user_properties: UserProperties = (),
         content_type: str | None = None,
+        retain: bool = False,
     ) -> "asyncio.Future[bool]":
         """Publish on the current connection; see ``Broker.publish``."""
         if self._broker is None:
@@ -107,6 +110,7 @@ class BrokerLink:
             expiry_s=expiry_s,
             user_properties=user_properties,
             content_type=content_type,
+            retain=retain,
         )
 
     async def sendable(self) -> None:
@@ -198,6 +202,7 @@ class BrokerLink:
 
     def _come_up(self, failures: int) -> None:
         self._up.set()
+        self.connects += 1
         self._up_since_s = time.monotonic()
         self._tried.set()
         if failures:

@@ -214,6 +214,16 @@ class Keys:
         return f"{self._root}:{{oncall}}"
 
     @property
+    def oncall_watch(self) -> str:
+        """The base key of what was found out about on-call entries, and whom it was told.
+
+        ``:said`` hash of alert type -> what was published last; ``:gaps`` hash of alert type -> JSON, the gaps by their
+        begin, and whether the admins were warned; both as long as the entry. ``:turn:DIGEST`` string: a person was
+        warned before a turn, 2 h. ``:result`` string: what the last look found.
+        """
+        return f"{self.oncall}:watch"
+
+    @property
     def categories(self) -> str:
         """Categories: hash of name -> JSON. Kept until deleted."""
         return f"{self._root}:{{categories}}"

@@ -87,6 +87,30 @@ exhausted_escalations = Counter(
     "carillon_exhausted_escalations", "Escalations whose last step was made, because nobody had answered the alert."
 )
 
+# What is looked ahead for gaps, and where incidents that are open stand.
+GAPS_WITHIN = ("24h", "7d")
+INCIDENT_STATES = ("open", "acknowledged", "snoozed")
+
+oncall_gaps = Gauge(
+    "carillon_oncall_gaps",
+    "Times at which nobody is on call for a type, that begin or go on within so long.",
+    ["within"],
+)
+oncall_gap_time = Gauge(
+    "carillon_oncall_gap_seconds", "How long these gaps last within that time, all types together.", ["within"]
+)
+oncall_next_gap = Gauge(
+    "carillon_oncall_next_gap_seconds", "Time until the first gap begins; 0 in a gap, +Inf where none is within 7 days."
+)
+oncall_unwatched = Gauge(
+    "carillon_oncall_unwatched_entries", "On-call entries that the last look could not read, or not publish."
+)
+oncall_last_look = Gauge("carillon_oncall_last_look_timestamp_seconds", "When the on-call entries were last looked at.")
+oncall_warnings = Counter(
+    "carillon_oncall_warnings", "Warnings before a gap, and before a turn of somebody out of reach.", ["about"]
+)
+open_incidents = Gauge("carillon_open_incidents", "Incidents that are not over, by where they stand.", ["state"])
+
 audit_imbalance = Gauge(
     "carillon_audit_imbalance", "Rows that the last audit could not account for; router is its own lane.", ["channel"]
 )
@@ -167,6 +191,13 @@ def prepare_router(kinds: Iterable[str], codes: Iterable[str]) -> None:
     """Create the router's series at 0."""
     for code in codes:
         refused_publishes.labels(code)
+    for within in GAPS_WITHIN:
+        oncall_gaps.labels(within)
+        oncall_gap_time.labels(within)
+    for about in ("gap", "reach"):
+        oncall_warnings.labels(about)
+    for incident_state in INCIDENT_STATES:
+        open_incidents.labels(incident_state)
     for kind in kinds:
         for priority in Priority:
             for outcome in INTAKE_OUTCOMES:

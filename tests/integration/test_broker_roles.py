@@ -21,7 +21,7 @@ from carillon.local.ports import free_port
 from carillon.local.servers import local_broker
 from shared.core.errors import BrokerUnavailable, ConfigError
 from shared.core.model import Channel, Priority
-from shared.core.topics import Kind, Lane, Topics
+from shared.core.topics import OWN_PUBLISHER, Kind, Lane, Topics
 from shared.mqtt.address import BrokerAddress
 from shared.mqtt.connection import Broker
 from tests.conftest import need
@@ -52,6 +52,8 @@ PUBLISHED = (
     TOPICS.all_nodes,
     TOPICS.event("1"),
     TOPICS.action("1", "approve"),
+    TOPICS.oncall("x"),
+    TOPICS.of_publisher(OWN_PUBLISHER, TOPICS.publish(Kind.REALTIME_USER, "x")),
     *(f"receipts/{name}/publishes" for name in (*LOGINS, "stranger")),
     *(TOPICS.of_publisher(name, "notifications/email/send") for name in ("billing", "shop")),
     TOPICS.http_receipts("billing", "node-1"),
@@ -63,6 +65,7 @@ SUBSCRIBED = (
     *(TOPICS.jobs_filter(lane, priority) for lane in ("router", *Channel) for priority in Priority),
     *("#", "+/#", "internal/#", "internal/+/critical", "internal/email/critical", "$share/x/internal/email/critical"),
     *("$share/x/internal/#", "$share/email/internal/#", "$share/email/#", "$share/x/#", "$share/x/notifications/#"),
+    *("oncall/#", "oncall/x"),
     *("from/#", "from/orders/#", "from/+/notifications/#"),
     *("notifications/#", "notifications/+/send", "directory/#", "directory/user/x", "websocket/#"),
     *("notifications/events/+", "notifications/events/#", "notifications/events/1", "notifications/+/1"),
@@ -221,6 +224,9 @@ def test_the_table_says_what_was_meant() -> None:
     assert not any(may_publish(name, topic) for name in outside for topic in inside)
     assert not any(may_subscribe(name, each) for name in outside for each in SUBSCRIBED if "internal" in each)
     assert [name for name in LOGINS if may_publish(name, "directory/user/x")] == [*ANSWERING, "operator"]
+    assert [name for name in IDENTITIES if may_publish(name, TOPICS.oncall("x"))] == [*ANSWERING]
+    assert [name for name in IDENTITIES if may_subscribe(name, "oncall/#")] == [
+        "billing", "shop", "operator", "watcher", ANYBODY]  # fmt: skip
     assert not may_publish("billing", TOPICS.publish(Kind.SESSION_CONNECT, "x"))
     assert may_subscribe("billing", "receipts/billing/publishes")
     assert not may_subscribe("billing", "receipts/shop/publishes")
