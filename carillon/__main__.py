@@ -39,6 +39,7 @@ _COMMANDS = {
     "oncall": ("carillon.commands.oncall:oncall", "Look at who is on call, who is next, and where nobody is."),
     "silence": ("carillon.commands.silence:silence", "Keep alerts from telling anybody for a while."),
     "incident": ("carillon.commands.incident:incident", "Look at incidents, answer them, and keep what happened."),
+    "drill": ("carillon.commands.drill:drill", "Try out whether alerts reach the people on call."),
     "template": ("carillon.commands.templates:template", "Look at the texts of templates before anybody gets them."),
     "audit": ("carillon.commands.audit:audit", "Check that everything accepted is accounted for."),
     "console": ("carillon.commands.console:console", "Answer operators over HTTP."),

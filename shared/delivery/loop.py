@@ -336,5 +336,8 @@ def latency_observer(channel: Channel, clock: Clock) -> Callable[[Notification, 
         since_ms = max(notification.accepted_ms, delivery.due_ms)
         latency_s = max(0.0, clock.now().timestamp() - since_ms / 1000)
         metrics.series(metrics.delivery_latency, channel, delivery.priority).observe(latency_s)
+        alert = notification.content.alert
+        if alert is not None:
+            metrics.series(metrics.alert_told, alert.level).observe(latency_s)
 
     return observe

@@ -3,10 +3,13 @@
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-from shared.core.incidents import Way
+from shared.core.errors import StoreUnavailable
+from shared.core.incidents import DRILL_SOURCE, Way
 from shared.directory.directory import Directory
 from shared.ledger.held import Muted
+from shared.ledger.incidents import Incidents
 from shared.ledger.ledger import Answered, Ledger
+from shared.telemetry import metrics
 
 # What is put away for longer is forgotten.
 LONGEST_SNOOZE = timedelta(days=31)
@@ -23,13 +26,16 @@ class Answering:
         self._ledger = ledger
         self._directory = directory
         self._muted = muted
+        self._incidents = Incidents(ledger.store, ledger.keys)
 
     async def acknowledge(self, alert_id: str, user_id: str, note: str = "", *, way: Way | None = None) -> Answered:
         """Write that a person takes an alert, if that person may."""
-        return await self._if_may(
+        answered = await self._if_may(
             user_id,
             lambda told: self._ledger.acknowledge(alert_id, user_id, note, must_be_told=told, way=way),
         )
+        await self._time(alert_id, answered)
+        return answered
 
     async def snooze(
         self, alert_id: str, user_id: str, until_ms: int, note: str = "", *, way: Way | None = None
@@ -65,7 +71,28 @@ class Answering:
         """Look again at what this one has kept from telling."""
         if answered and self._muted is not None:
             await self._muted.release(f"incident:{alert_id}")
+        await self._time(alert_id, answered)
         return answered
+
+    async def _time(self, alert_id: str, answered: Answered) -> None:
+        """Count how long an alert has waited for an answer that has been written now."""
+        if answered is not Answered.DONE:
+            return
+        try:
+            incident = await self._incidents.get(alert_id)
+        except StoreUnavailable:
+            # The answer stands.
+            return
+        if incident is None or incident.alert.source == DRILL_SOURCE:
+            return
+        level = incident.alert.level
+        if incident.resolved_at is not None:
+            waited = incident.resolved_at - incident.opened_at
+            metrics.alert_resolved.labels(level).observe(max(0.0, waited.total_seconds()))
+        # A later turn, after a reassignment or a lapse, is not the first answer.
+        elif incident.acknowledged_at is not None and incident.turn == 0:
+            waited = incident.acknowledged_at - incident.opened_at
+            metrics.alert_acknowledged.labels(level).observe(max(0.0, waited.total_seconds()))
 
     async def _if_may(self, user_id: str, answer: Callable[[bool], Awaitable[Answered]]) -> Answered:
         answered = await answer(True)

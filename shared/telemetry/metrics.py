@@ -4,6 +4,7 @@ Labels come from fixed lists only: never a user, an address or a notification id
 and ``prepare_router`` create the series at 0, so that the first failure shows as an increase.
 """
 
+import math
 from collections.abc import Iterable
 from functools import cache
 from typing import TypeVar
@@ -102,12 +103,34 @@ oncall_gap_time = Gauge(
 oncall_next_gap = Gauge(
     "carillon_oncall_next_gap_seconds", "Time until the first gap begins; 0 in a gap, +Inf where none is within 7 days."
 )
+# Until the first look.
+oncall_next_gap.set(math.inf)
 oncall_unwatched = Gauge(
     "carillon_oncall_unwatched_entries", "On-call entries that the last look could not read, or not publish."
 )
 oncall_last_look = Gauge("carillon_oncall_last_look_timestamp_seconds", "When the on-call entries were last looked at.")
 oncall_warnings = Counter(
     "carillon_oncall_warnings", "Warnings before a gap, and before a turn of somebody out of reach.", ["about"]
+)
+# The levels of alerts: what "severity" says of an incident is its publisher's own word.
+SEVERITIES = ("critical", "warning", "info")
+# From a glance at the phone to a weekend.
+_ANSWER_BUCKETS_S = (1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 4 * 3600, 12 * 3600, 24 * 3600, 72 * 3600)
+
+alert_told = Histogram(
+    "carillon_alert_told_seconds",
+    "Time from an alert, or from the time of its escalation's step, to the provider's answer, of each delivery.",
+    ["severity"],
+    buckets=_LATENCY_BUCKETS_S,
+)
+alert_acknowledged = Histogram(
+    "carillon_alert_acknowledged_seconds",
+    "Time from an alert to the first acknowledgement.",
+    ["severity"],
+    buckets=_ANSWER_BUCKETS_S,
+)
+alert_resolved = Histogram(
+    "carillon_alert_resolved_seconds", "Time from an alert to its end.", ["severity"], buckets=_ANSWER_BUCKETS_S
 )
 open_incidents = Gauge("carillon_open_incidents", "Incidents that are not over, by where they stand.", ["state"])
 
@@ -165,6 +188,12 @@ def series(metric: MetricT, *labels: str) -> MetricT:
     return metric.labels(*labels)
 
 
+def _prepare_alerts() -> None:
+    for severity in SEVERITIES:
+        for histogram in (alert_told, alert_acknowledged, alert_resolved):
+            histogram.labels(severity)
+
+
 def prepare_channel(channel: Channel, providers: Iterable[str]) -> None:
     """Create the series of one channel service at 0."""
     for state, reason in ENDS:
@@ -177,6 +206,7 @@ def prepare_channel(channel: Channel, providers: Iterable[str]) -> None:
         for outcome in ATTEMPT_OUTCOMES:
             attempts.labels(channel, provider, outcome)
     forgotten_addresses.labels(channel)
+    _prepare_alerts()
     for priority in Priority:
         delivery_latency.labels(channel, priority)
 
@@ -191,6 +221,7 @@ def prepare_router(kinds: Iterable[str], codes: Iterable[str]) -> None:
     """Create the router's series at 0."""
     for code in codes:
         refused_publishes.labels(code)
+    _prepare_alerts()
     for within in GAPS_WITHIN:
         oncall_gaps.labels(within)
         oncall_gap_time.labels(within)
