@@ -22,8 +22,8 @@ def drill(*, alert_type: str, timeout: timedelta, client_id: str | None, as_json
     """Raise an alert of TYPE that is marked as a drill, and report how long it takes to reach each person.
 
     People notice it: it is a critical alert, by mail, push and SMS, at night, too, whatever they have chosen. Its
-    message begins with DRILL. Whoever is on call for TYPE and the admins are told. The escalation goes on as that of any
-    alert of TYPE while nobody acknowledges.
+    message begins with DRILL. Whoever is on call for TYPE and the admins are told. While nobody acknowledges, the
+    escalation goes on as that of any alert of TYPE.
 
     It ends when everybody has seen it, when somebody acknowledges it, or after --timeout; then the alert is resolved.
     Ctrl-C resolves it, too. The time to a channel runs from the acceptance to the provider's answer. Seen means opened

@@ -1,4 +1,4 @@
-"""Grafana's dashboards: overview, channel, router, realtime, alerts and on-call.
+"""Grafana's dashboards: overview, channel, router, realtime, alerts and on-call, on-call.
 
 Each is a grid with two panels a row. Every panel says in one line what it shows when all is well. The data source is a
 variable, so a dashboard fits any Grafana.
@@ -346,12 +346,66 @@ ON_CALL = (
     ),
 )
 
+_OLDER = "histogram_quantile({part}, sum by (severity, le) (rate(carillon_alert_{what}_seconds_bucket[{over}])))"
+
+
+def _times(what: str, over: str = "6h") -> tuple[tuple[str, str], ...]:
+    """Return how long half of the alerts took, and nine of ten."""
+    return tuple(
+        (_OLDER.format(part=part, what=what, over=over), f"{{{{severity}}}} {words}")
+        for part, words in ((0.5, "half"), (0.9, "nine of ten"))
+    )
+
+
+ROTA = (
+    Panel(
+        "Times at which nobody is on call",
+        "0. Fill them with overrides: carillon oncall gaps.",
+        (("max by (within) (carillon_oncall_gaps)", "within {{within}}"),),
+    ),
+    Panel(
+        "Time until the first gap",
+        "Nothing: no gap within seven days.",
+        (("min(carillon_oncall_next_gap_seconds) < +Inf", "gap"),),
+        unit="s",
+    ),
+    Panel(
+        "Open incidents",
+        "Few, and those are acknowledged.",
+        (("max by (state) (carillon_open_incidents)", "{{state}}"),),
+    ),
+    Panel(
+        "Escalations that nobody answered, and warnings",
+        "None. gap: before a time without anybody; reach: before a turn of somebody out of reach.",
+        (
+            ("sum(increase(carillon_exhausted_escalations_total[1h]))", "exhausted"),
+            ("sum by (about) (increase(carillon_oncall_warnings_total[1h]))", "warned {{about}}"),
+        ),
+    ),
+    Panel("Alert to the provider's answer", "Seconds.", _times("told"), unit="s"),
+    Panel("Alert to the first acknowledgement", "Minutes for critical ones.", _times("acknowledged", "1d"), unit="s"),
+    Panel("Alert to its end", "As long as such trouble takes.", _times("resolved", "1d"), unit="s"),
+    Panel(
+        "On-call entries that cannot be read or published",
+        "0.",
+        (("max(carillon_oncall_unwatched_entries)", "entries"),),
+    ),
+    Panel(
+        "Since the entries were last looked at",
+        "About a minute.",
+        (("time() - max(carillon_oncall_last_look_timestamp_seconds > 0)", "age"),),
+        unit="s",
+    ),
+    _ALERTS,
+)
+
 BOARDS = {
     "overview": OVERVIEW,
     "channel": CHANNEL,
     "router": ROUTER,
     "realtime": REALTIME,
     "alerts-and-on-call": ON_CALL,
+    "on-call": ROTA,
 }
 
 

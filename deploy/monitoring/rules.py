@@ -236,6 +236,13 @@ ALERTS = (
         "page",
         "An alert went through its whole escalation, and nobody has answered it.",
     ),
+    Alert(
+        "OncallGap",
+        'max(carillon_oncall_gaps{within="24h"}) > 0',
+        "10m",
+        "ticket",
+        "Within a day there are {{ $value }} times at which nobody is on call.",
+    ),
 )
 
 _RECORDED = (

@@ -8,7 +8,6 @@ import json
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
-
 # The source of an alert that was raised to try out the way: how long it waits for an answer is not counted.
 DRILL_SOURCE = "drill"
 

@@ -350,6 +350,22 @@ CASES = (
         "6m",
         {'carillon_exhausted_escalations_total{service="router"}': "5x30"},
     ),
+    Case(
+        "nobody is on call for two types in the night, as both routers know",
+        "OncallGap",
+        "15m",
+        {
+            **{f'carillon_oncall_gaps{{within="24h", instance="{name}"}}': "2x30" for name in "ab"},
+            'carillon_oncall_gaps{within="24h", service="email"}': "0x30",
+        },
+        (({}, "Within a day there are 2 times at which nobody is on call."),),
+    ),
+    Case(
+        "a gap next week, and one that was filled within minutes",
+        "OncallGap",
+        "15m",
+        {'carillon_oncall_gaps{within="7d"}': "1x30", 'carillon_oncall_gaps{within="24h"}': "1x4 0x26"},
+    ),
 )  # fmt: skip
 
 
