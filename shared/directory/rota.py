@@ -7,7 +7,10 @@ Somebody whom the directory does not know is in them with ``"known": false``.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Annotated, Any, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from shared.core.clock import rfc3339
 from shared.core.fields import EARLIEST, LATEST
@@ -17,6 +20,22 @@ from shared.directory.schedule import everybody_on_call, second_on_call
 from shared.directory.shifts import Load, Shift, loads, named_users, shift_at, shifts, zone_of_entry
 
 _HOUR = timedelta(hours=1)
+
+
+class OnDuty(TypedDict):
+    """Somebody who is on call."""
+
+    user_id: str
+    name: NotRequired[str]
+
+
+class OnCallNow(TypedDict):
+    """Who is on call for a type of alert, as a display is told."""
+
+    alert_type: Annotated[str, Field(description="`*` serves the types without an entry.")]
+    users: Annotated[list[OnDuty], Field(description="Empty in a gap. Whom the directory does not know is left out.")]
+    until: NotRequired[Annotated[str, Field(json_schema_extra={"format": "date-time"})]]
+    next: Annotated[list[OnDuty], Field(description="Who is on call after that; empty in a gap, or without a plan.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +78,21 @@ class Rota:
             "everybody": self._people(everybody_on_call(self.entry, at)),
         }
         return document if later is None else document | {"next": self.shift_document(later)}
+
+    def told(self, now: Shift, later: Shift | None) -> OnCallNow:
+        """Say who is on call and who is next, of those whom the directory knows: nobody else is told anything."""
+        said = OnCallNow(alert_type=self.alert_type, users=self._on_duty(now), next=self._on_duty(later))
+        if now.end < LATEST:
+            said["until"] = rfc3339(now.end)
+        return said
+
+    def _on_duty(self, shift: Shift | None) -> list[OnDuty]:
+        users = shift.users if shift is not None else ()
+        known = [(user, self.people[user]) for user in users if user in self.people]
+        return [
+            OnDuty(user_id=user) if person.name is None else OnDuty(user_id=user, name=person.name)
+            for user, person in known
+        ]
 
     def weeks_document(self, since: datetime, weeks: int) -> dict[str, Any]:
         """List the shifts and gaps of some weeks, and what each person bears in them."""

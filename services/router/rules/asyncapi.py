@@ -15,6 +15,7 @@ from services.router.rules.examples import EXAMPLES, LEVELS
 from services.router.rules.meanings import CHECKS, FIELDS, FIELDS_OF, PARAMETERS
 from services.router.rules.schemas import REFERENCE, shapes_of
 from shared.core.topics import Kind
+from shared.directory.rota import OnCallNow
 from shared.ledger.events import Pressed, Step
 
 VERSION = "3.0.0"
@@ -78,7 +79,7 @@ def asyncapi() -> dict[str, Any]:
     for topic in document["topics"]:
         values = _values(document, topic)
         _add(topic, values, channels, operations, messages)
-    messages |= {name: _told(name) for name in (*_RECEIPTS, "Event", "Press", "Frame")}
+    messages |= {name: _told(name) for name in (*_RECEIPTS, "Event", "Press", "Frame", "OnDuty")}
     channels |= _told_on()
     operations["event"] = {
         "action": "send",
@@ -97,6 +98,12 @@ def asyncapi() -> dict[str, Any]:
         "channel": {"$ref": "#/channels/receipts"},
         "summary": "What a user is to see at once, for the session that a gateway opened.",
         "messages": [{"$ref": "#/channels/receipts/messages/Frame"}],
+    }
+    operations["oncall"] = {
+        "action": "send",
+        "channel": {"$ref": "#/channels/oncall"},
+        "summary": "Who is on call, for displays.",
+        "messages": [{"$ref": "#/channels/oncall/messages/OnDuty"}],
     }
     return {
         "asyncapi": VERSION,
@@ -212,7 +219,9 @@ def _title(name: str) -> str:
 
 
 def _told(name: str) -> dict[str, Any]:
-    schema = {"Event": "Step", "Press": "Pressed", "Frame": "LiveFrame"}.get(name) or f"{name}Receipt"
+    schema = {"Event": "Step", "Press": "Pressed", "Frame": "LiveFrame", "OnDuty": "OnCallNow"}.get(
+        name
+    ) or f"{name}Receipt"
     return {
         "name": name,
         "title": _title(name),
@@ -248,13 +257,23 @@ def _told_on() -> dict[str, Any]:
             },
             "messages": {"Press": {"$ref": _MESSAGES + "Press"}},
         },
+        "oncall": {
+            "address": "oncall/{alert_type}",
+            "title": "oncall/{alert_type}",
+            "description": "Who is on call for a type that has an entry: a retained message, within a minute of each "
+            "change. An empty one says that the entry is gone.",
+            "parameters": {"alert_type": {"description": "The entry's; `*` serves the types without one."}},
+            "messages": {"OnDuty": {"$ref": _MESSAGES + "OnDuty"}},
+        },
     }
 
 
 def _written_by_us() -> dict[str, Any]:
     """Write the schemas of what Carillon publishes."""
     adapters: dict[str, TypeAdapter[Any]] = {f"{name}Receipt": TypeAdapter(shape) for name, shape in _RECEIPTS.items()}
-    shapes = shapes_of({**adapters, "Step": TypeAdapter(Step), "Pressed": TypeAdapter(Pressed)})
+    shapes = shapes_of(
+        {**adapters, "Step": TypeAdapter(Step), "Pressed": TypeAdapter(Pressed), "OnCallNow": TypeAdapter(OnCallNow)}
+    )
     shapes["LiveFrame"] = {
         "type": "object",
         "description": "A frame as it goes over a WebSocket: `GET /v1/openapi.json` has its shapes.",

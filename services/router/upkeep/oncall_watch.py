@@ -29,7 +29,6 @@ from typing import Any
 from services.router.upkeep.notices import CONFIRMED_WITHIN_S, Notice, Notices
 from shared.core.clock import Clock, epoch_ms, from_epoch_ms, rfc3339
 from shared.core.errors import PublishRefused, StoreUnavailable
-from shared.core.fields import LATEST
 from shared.core.model import Channel
 from shared.core.topics import Topics
 from shared.core.wall_clock import zone_of
@@ -220,7 +219,11 @@ class OnCallWatch:
         people = await self._directory.people(sorted(named))
         rotas = {name: Rota(name, entry, people) for name, (entry, *_) in planned.items()}
         await self._say(
-            {name: _document(rotas[name], now, later) for name, (_, _, now, later) in planned.items()}, look
+            {
+                name: json.dumps(rotas[name].told(now, later), ensure_ascii=False)
+                for name, (_, _, now, later) in planned.items()
+            },
+            look,
         )
         gaps = {name: _gaps(rotas[name], listed, look.at) for name, (_, listed, _, _) in planned.items()}
         await self._note_gaps(gaps, look)
@@ -369,20 +372,6 @@ def _planned(entry: OnCall, at: datetime) -> tuple[tuple[Shift, ...], Shift, Shi
     if index + 1 < len(listed):
         return listed, listed[index], listed[index + 1]
     return listed, *shift_at(entry, at)
-
-
-def _document(rota: Rota, now: Shift, later: Shift | None) -> str:
-    """Write the retained message: those whom the directory knows, since nobody else is told."""
-    document: dict[str, Any] = {"alert_type": rota.alert_type, "users": _people(rota, now)}
-    if now.end < LATEST:
-        document["until"] = rfc3339(now.end)
-    document["next"] = _people(rota, later) if later else []
-    return json.dumps(document, ensure_ascii=False)
-
-
-def _people(rota: Rota, shift: Shift) -> list[dict[str, str]]:
-    known = [(user, rota.people[user]) for user in shift.users if user in rota.people]
-    return [{"user_id": user} | ({"name": person.name} if person.name is not None else {}) for user, person in known]
 
 
 def _gaps(rota: Rota, listed: Iterable[Shift], at: datetime) -> list[_Gap]:
