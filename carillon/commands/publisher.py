@@ -64,11 +64,13 @@ def create(*, name: str, logins: Path | None, as_json: bool, **record: object) -
     """  # noqa: D301 - click's mark for lines that are to stay as they are
     from carillon.broker.rules import new_password
     from carillon.commands.output import AnswerIsNo
+    from shared.core.topics import OWN_PUBLISHER, PLAIN_PUBLISHER
     from shared.directory.publishers import Publishers
 
     made = _record(name, record)
-    # Nobody logs in as the plain topics' publisher, and HTTP publishes below from/.
-    key = "" if name == "-" else _new_key()
+    # Nobody logs in as the plain topics' publisher or as Carillon itself, and HTTP publishes below from/.
+    is_nobody = name in (PLAIN_PUBLISHER, OWN_PUBLISHER)
+    key = "" if is_nobody else _new_key()
     if key:
         made = made.model_copy(update={"keys": (_digest(key),)})
 
@@ -77,7 +79,7 @@ def create(*, name: str, logins: Path | None, as_json: bool, **record: object) -
             raise AnswerIsNo(f"there is a publisher {name}; see `carillon publisher show {name}`")
         await publishers.put(name, made)
 
-    password = "" if name == "-" else new_password()
+    password = "" if is_nobody else new_password()
     _check_logins(logins, name)
     _run(make)
     _write_login(logins, name, password)
@@ -143,10 +145,11 @@ def rotate(*, name: str, keep: bool, logins: Path | None, as_json: bool) -> None
     can be given the new one first; rotate again without it afterwards, or set `keys` in the record.
     """
     from carillon.broker.rules import new_password
+    from shared.core.topics import OWN_PUBLISHER, PLAIN_PUBLISHER
     from shared.directory.publishers import KEYS, Publishers
 
-    if name == "-":
-        raise click.BadParameter("the plain topics' publisher has no key and no login", param_hint="NAME")
+    if name in (PLAIN_PUBLISHER, OWN_PUBLISHER):
+        raise click.BadParameter(f"the publisher {name} has no key and no login", param_hint="NAME")
     key = _new_key()
 
     async def change(publishers: Publishers) -> None:

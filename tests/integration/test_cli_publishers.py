@@ -95,8 +95,11 @@ async def test_what_cannot_be_made_is_refused_in_one_line(command: CommandLine) 
         assert (missing.status, "there is no publisher web" in missing.err) == (1, True)
 
 
-async def test_the_plain_topics_publisher_has_a_record_and_no_key(command: CommandLine, publishers: Publishers) -> None:
-    made = (await command("publisher", "create", "-", "--rate", "100/1s", "--json")).json
+@pytest.mark.parametrize("name", ["-", "carillon"])
+async def test_the_publisher_of_plain_topics_and_our_own_have_a_record_and_no_key(
+    command: CommandLine, publishers: Publishers, name: str
+) -> None:
+    made = (await command("publisher", "create", name, "--rate", "100/1s", "--json")).json
     assert (made["key"], made["password"]) == (None, None)
-    assert str((await publishers.get(["-"]))["-"].rate) == "100/1s"
-    assert (await command("publisher", "rotate", "-")).status == 2
+    assert str((await publishers.get([name]))[name].rate) == "100/1s"
+    assert (await command("publisher", "rotate", name)).status == 2

@@ -19,6 +19,7 @@ PASSWORD = "planted-password"
         ("router router", "line 1: a name, a role and a password are required"),
         (f"# services\n\nrouter rooter {PASSWORD}", "line 3: there is no role rooter; there are router, "),
         (f"a/b publisher {PASSWORD}", "line 1: a login is a topic level"),
+        (f"carillon named-publisher {PASSWORD}", "line 1: carillon is no login"),
         (f"a publisher {PASSWORD}\na monitor {PASSWORD}", "line 2: a is there already"),
     ],
 )

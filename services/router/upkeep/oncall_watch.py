@@ -32,7 +32,7 @@ from shared.core.errors import PublishRefused, StoreUnavailable
 from shared.core.model import Channel
 from shared.core.topics import Topics
 from shared.core.wall_clock import zone_of
-from shared.directory.directory import Directory
+from shared.directory.directory import ANY_TYPE, Directory
 from shared.directory.people import OnCall, Person
 from shared.directory.reach import reach
 from shared.directory.rota import Rota
@@ -421,16 +421,19 @@ def _measured(gaps: Iterable[_Gap], at: datetime, until: datetime) -> tuple[int,
 
 def _gap_notice(gap: _Gap, begin: int, at: datetime) -> Notice:
     since = "Now" if gap.begin <= at else f"From {_local(gap.rota, gap.begin)}"
-    end = f" until {_local(gap.rota, gap.end)}" if gap.end < at + _AHEAD else ", for the next days at least,"
+    is_seen_to_end = gap.end < at + _AHEAD
+    until = {"until": rfc3339(gap.end)} if is_seen_to_end else {}
+    of_type = "the types without an entry (*)" if gap.alert_type == ANY_TYPE else gap.alert_type
+    end = f" until {_local(gap.rota, gap.end)}" if is_seen_to_end else ", for the next days at least,"
     why = " The entry names people whom the directory does not know." if gap.names_somebody else ""
     return Notice(
         key=f"oncall-gap|{gap.alert_type}|{begin}",
-        title=f"Nobody is on call for {gap.alert_type}",
+        title=f"Nobody is on call for {of_type}",
         message=(
-            f"{since}{end} nobody is on call for {gap.alert_type}.{why} In a gap, critical alerts of this type go to "
-            f"the admins. Fill it with an override. All gaps: carillon oncall gaps"
+            f"{since}{end} nobody is on call for {of_type}.{why} In a gap, its critical alerts go to the admins. Fill "
+            "it with an override. All gaps: carillon oncall gaps"
         ),
-        data={"alert_type": gap.alert_type, "from": rfc3339(from_epoch_ms(begin)), "until": rfc3339(gap.end)},
+        data={"alert_type": gap.alert_type, "from": rfc3339(from_epoch_ms(begin)), **until},
     )
 
 
