@@ -22,6 +22,7 @@ from shared.core.errors import (
     TemporaryFailure,
 )
 from shared.core.model import (
+    AlertDetails,
     Channel,
     Content,
     Delivery,
@@ -628,3 +629,20 @@ def test_latency_counts_from_acceptance_or_from_the_planned_time(latency_s: Call
     # Another machine's clock may be ahead of ours.
     observe(notification(accepted_ms=now_ms + 500), mail(Priority.LOW))
     assert latency_s() == 0
+
+
+def test_each_delivery_of_an_alert_counts_by_its_level_and_nothing_else_does() -> None:
+    clock = StandingClock()
+    now_ms = epoch_ms(clock.now())
+    observe = latency_observer(Channel.PUSH, clock)
+
+    def told() -> float:
+        return REGISTRY.get_sample_value("carillon_alert_told_seconds_sum", {"severity": "warning"}) or 0.0
+
+    before = told()
+    plain = notification(accepted_ms=now_ms - 2_000)
+    alert = AlertDetails(type="disk", level="warning", severity="a word of the publisher's")
+    observe(plain, mail(Priority.HIGH))
+    content = plain.content.model_copy(update={"alert": alert})
+    observe(plain.model_copy(update={"content": content}), mail(Priority.HIGH))
+    assert told() - before == pytest.approx(2)
