@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
+from shared.core.clock import epoch_ms
 from shared.core.errors import StoreUnavailable
 from shared.core.incidents import DRILL_SOURCE, Way
 from shared.directory.directory import Directory
@@ -34,7 +35,7 @@ class Answering:
             user_id,
             lambda told: self._ledger.acknowledge(alert_id, user_id, note, must_be_told=told, way=way),
         )
-        await self._time(alert_id, answered)
+        await self._time(alert_id, answered, user_id)
         return answered
 
     async def snooze(
@@ -74,7 +75,7 @@ class Answering:
         await self._time(alert_id, answered)
         return answered
 
-    async def _time(self, alert_id: str, answered: Answered) -> None:
+    async def _time(self, alert_id: str, answered: Answered, user_id: str | None = None) -> None:
         """Count how long an alert has waited for an answer that has been written now."""
         if answered is not Answered.DONE:
             return
@@ -93,6 +94,10 @@ class Answering:
         elif incident.acknowledged_at is not None and incident.turn == 0:
             waited = incident.acknowledged_at - incident.opened_at
             metrics.alert_acknowledged.labels(level).observe(max(0.0, waited.total_seconds()))
+            seen_ms = await self._ledger.seen_at(incident.id, user_id) if user_id is not None else None
+            if seen_ms is not None:
+                since_s = epoch_ms(incident.acknowledged_at) / 1000 - seen_ms / 1000
+                metrics.alert_seen_acknowledged.labels(level).observe(max(0.0, since_s))
 
     async def _if_may(self, user_id: str, answer: Callable[[bool], Awaitable[Answered]]) -> Answered:
         answered = await answer(True)

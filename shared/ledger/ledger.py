@@ -34,6 +34,7 @@ from shared.ledger.rows import ATTEMPTS_KEPT, attempt_text, is_readable, letter_
 from shared.store.keys import IDEMPOTENCY_WINDOW_S, PACKET_WINDOW_S, SHARDS, Keys, shard_of_id, shard_of_key
 from shared.store.replies import object_or_none, pairs, read_object
 from shared.store.store import Store, each, load_script
+from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
@@ -153,6 +154,9 @@ class MemberState:
         except ValueError:
             return None
 
+
+# The level of an alert, by its notification's priority.
+ALERT_LEVELS = {"critical": "critical", "high": "warning", "normal": "info"}
 
 # What metrics call it that a notification has no category of the catalogue.
 NO_POLICY = "none"
@@ -946,7 +950,18 @@ class Ledger:
         except ValueError:
             return False
         said = line(Happened.SEEN, by=user_id, way=Way.INBOX)
-        return bool(await self.store.script(_seen, base, alert_id, user_id, said))
+        is_new, *times = await self.store.script(_seen, base, alert_id, user_id, said)
+        if is_new:
+            waited_ms, priority = times
+            level = ALERT_LEVELS.get(priority.decode())
+            if waited_ms >= 0 and level is not None:
+                metrics.alert_seen.labels(level).observe(waited_ms / 1000)
+        return bool(is_new)
+
+    async def seen_at(self, alert_id: str, user_id: str) -> int | None:
+        """Return when a person has seen an alert, milliseconds since 1970; None where nobody knows."""
+        text = await self.kept(alert_id, f"v:{user_id}")
+        return int(text) if text is not None and text.isdigit() else None
 
     async def alert_states(self, alert_ids: Sequence[str]) -> list[AlertState | None]:
         """Tell where alerts stand, in their order; None for one that was cancelled, or is not there (any more)."""

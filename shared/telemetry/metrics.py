@@ -123,6 +123,18 @@ alert_told = Histogram(
     ["severity"],
     buckets=_LATENCY_BUCKETS_S,
 )
+alert_seen = Histogram(
+    "carillon_alert_seen_seconds",
+    "Time from an alert's place in a person's inbox until that person has seen it there.",
+    ["severity"],
+    buckets=_ANSWER_BUCKETS_S,
+)
+alert_seen_acknowledged = Histogram(
+    "carillon_alert_seen_acknowledged_seconds",
+    "Time from seeing an alert in the inbox to the same person's acknowledgement.",
+    ["severity"],
+    buckets=_ANSWER_BUCKETS_S,
+)
 alert_acknowledged = Histogram(
     "carillon_alert_acknowledged_seconds",
     "Time from an alert to the first acknowledgement.",
@@ -190,7 +202,7 @@ def series(metric: MetricT, *labels: str) -> MetricT:
 
 def _prepare_alerts() -> None:
     for severity in SEVERITIES:
-        for histogram in (alert_told, alert_acknowledged, alert_resolved):
+        for histogram in (alert_told, alert_seen, alert_seen_acknowledged, alert_acknowledged, alert_resolved):
             histogram.labels(severity)
 
 
