@@ -24,6 +24,9 @@ from services.realtime.access.rates import Rates
 from services.realtime.access.refusals import FieldProblem, Refusal, from_http, from_status, invalid, unavailable
 from services.realtime.access.tickets import Tickets
 from services.realtime.access.tokens import Keys, SharedSecret, TokenVerifier
+from services.realtime.alertmanager import metrics as alertmanager_metrics
+from services.realtime.alertmanager.endpoint import AlertmanagerEndpoint
+from services.realtime.alertmanager.operations import ALERTMANAGER_OPERATIONS
 from services.realtime.bounces.providers import configured
 from services.realtime.bounces.suppressing import Suppressing, TakenReports
 from services.realtime.bounces.webhooks import Webhooks
@@ -94,6 +97,7 @@ async def serve_clients(node: RealtimeNode, router: RouterLink) -> AsyncIterator
     """
     settings = node.context.settings
     metrics.prepare()
+    alertmanager_metrics.prepare()
     async with AsyncExitStack() as stack:
         keys = await _keys(settings, stack)
         addresses = Addresses(settings.trusted_proxies)
@@ -164,6 +168,7 @@ def build(
     publisher_keys = PublisherKeys(Publishers(context.store, context.keys).of_key, addresses)
     outcomes = Outcomes(Trace(context.store, context.keys))
     publish = PublishEndpoints(publisher_keys, router, outcomes, Rates(per_s, per_s * BURST_S), context.stopping)
+    alertmanager = AlertmanagerEndpoint(publisher_keys, router, context.stopping)
 
     secret = context.settings.email_unsubscribe_secret
     unsubscription = Unsubscription(secret.get_secret_value(), unwanted).routes() if secret is not None else []
@@ -182,7 +187,7 @@ def build(
     app = web.Application(middlewares=[_answer_errors(origins)], client_max_size=BODY_BYTES)
     app.on_response_prepare.append(_protect)
     app.on_response_prepare.append(origins.sign)
-    description = describe((*OPERATIONS, *PUBLISHER_OPERATIONS))
+    description = describe((*OPERATIONS, *PUBLISHER_OPERATIONS, *ALERTMANAGER_OPERATIONS))
     demo = context.settings.realtime_demo_page == "on"
     viewer = viewer_routes() if demo else []
     app.add_routes(
@@ -194,6 +199,7 @@ def build(
             *oncall.routes(),
             *incidents.routes(),
             *publish.routes(),
+            *alertmanager.routes(),
             *unsubscription,
             *answer_page,
             *webhooks,

@@ -6,16 +6,14 @@ for its receipt.
 """
 
 import asyncio
-from http import HTTPStatus
 
 from aiohttp import web
 
-from services.realtime.access.bodies import BODY_S, whole_number
+from services.realtime.access.bodies import whole_number
 from services.realtime.access.rates import Rates
 from services.realtime.access.refusals import (
     FieldProblem,
     Refusal,
-    from_status,
     invalid,
     not_found,
     too_many_requests,
@@ -24,13 +22,12 @@ from services.realtime.access.refusals import (
 from services.realtime.publish import metrics
 from services.realtime.publish.answers import answer_of, no_router
 from services.realtime.publish.outcomes import Outcomes
-from services.realtime.publish.places import Place
+from services.realtime.publish.posted import read_posted
 from services.realtime.publish.properties import properties_of
 from services.realtime.publish.publisher_keys import PublisherKeys
 from services.realtime.publish.router_link import NoReceipt, RouterLink
 from services.realtime.publish.shapes import DELIVERIES_DEFAULT, DELIVERIES_MOST
 from shared.core.errors import StoreUnavailable
-from shared.core.limits import PAYLOAD_BYTES
 from shared.mqtt.connection import is_topic_name
 from shared.telemetry.metrics import series
 
@@ -90,36 +87,8 @@ class PublishEndpoints:
             if not is_topic_name(f"from/{publisher}/{topic}"):
                 raise invalid(FieldProblem("topic", "must be the name of an MQTT topic"))
             properties = properties_of(request)
-            payload = await _body(request, place)
+            payload = await read_posted(request, place)
             try:
                 return answer_of(await self._router.ask(publisher, topic, payload, properties))
             except NoReceipt as error:
                 raise no_router(error) from None
-
-
-async def _body(request: web.Request, place: Place) -> bytes:
-    """Read a body of any size that MQTT takes.
-
-    Raises:
-        Refusal: it is larger, or does not come in time.
-    """
-    if (request.content_length or 0) > PAYLOAD_BYTES:
-        raise _too_large()
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_S):
-            async for part in request.content.iter_any():
-                place.take(len(part))
-                body += part
-                if len(body) > PAYLOAD_BYTES:
-                    raise _too_large()
-    except TimeoutError:
-        raise Refusal(408, "too_slow", "The body did not come in time.", headers={"Connection": "close"}) from None
-    except ConnectionResetError:
-        # Nobody reads the answer.
-        raise from_status(HTTPStatus.BAD_REQUEST) from None
-    return bytes(body)
-
-
-def _too_large() -> Refusal:
-    return Refusal(413, "too_large", f"The body is larger than {PAYLOAD_BYTES} bytes, which no topic takes.")

@@ -21,7 +21,7 @@ from services.realtime.publish.shapes import (
     TopicPath,
 )
 
-_NO_KEY = Answer("There is no key, or no publisher has it.", Error, name="NoKey")
+NO_KEY = Answer("There is no key, or no publisher has it.", Error, name="NoKey")
 
 PUBLISHER_OPERATIONS: tuple[Operation, ...] = (
     Operation(
@@ -45,7 +45,7 @@ PUBLISHER_OPERATIONS: tuple[Operation, ...] = (
             200: Answer("A duplicate.", Duplicate),
             202: Answer("Accepted: it is stored.", Accepted),
             400: Answer("The payload, the topic or a header is not valid.", NotPublished),
-            401: _NO_KEY,
+            401: NO_KEY,
             403: Answer("The publisher may not do this; or a page asks that is not one of ours.", NotPublished),
             408: TOO_SLOW,
             409: Answer("The idempotency key was used for another notification within the last 24 hours.", Rejected),
@@ -76,7 +76,7 @@ PUBLISHER_OPERATIONS: tuple[Operation, ...] = (
         answers={
             200: Answer("Where it stands.", NotificationOutcome),
             400: Answer("The limit is not valid.", Error),
-            401: _NO_KEY,
+            401: NO_KEY,
             403: FORBIDDEN_ORIGIN,
             404: Answer("This publisher has published no such notification, or it ended too long ago.", Error),
             429: Answer("Too many requests of this publisher in too short a time.", Error),

@@ -1,0 +1,1 @@
+"""Alertmanager's webhook: each alert of a message becomes one publish, which takes the way of every other."""
