@@ -75,9 +75,10 @@ class AlertmanagerEndpoint:
         metrics.left_out.inc(taken.labels_left_out)
         if taken.labels_left_out:
             log.warning("labels of alerts left out", extra={"publisher": publisher, "labels": taken.labels_left_out})
-        for refused in taken.refused[:REFUSALS_SHOWN]:
-            extra = {"publisher": publisher, "alert": refused.place, "code": refused.code}
-            log.warning("alert of Alertmanager refused for good", extra=extra)
+        if taken.refused:
+            codes = sorted({each.code for each in taken.refused})
+            extra = {"publisher": publisher, "alerts": len(taken.refused), "codes": codes}
+            log.warning("alerts refused for good", extra=extra)
         if taken.refused and len(taken.refused) == len(message.alerts):
             raise _nothing_taken(taken)
         return web.json_response(_answer(message, taken))

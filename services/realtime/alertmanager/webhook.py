@@ -22,6 +22,8 @@ VERSION = "4"
 
 Texts = dict[str, str]
 
+_MAPS = ("annotations", "groupLabels", "labels")
+
 
 class AlertStatus(StrEnum):
     """Whether an alert goes on."""
@@ -40,8 +42,10 @@ class _Posted(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_nulls(cls, value: object) -> object:
-        """Take null for absent: Go writes it for a map or a list that was never made."""
-        return {name: each for name, each in value.items() if each is not None} if isinstance(value, dict) else value
+        """Take null for an empty map: Go writes so one that was never made."""
+        if not isinstance(value, dict):
+            return value
+        return {name: each for name, each in value.items() if each is not None or name not in _MAPS}
 
 
 class Message(_Posted):
