@@ -11,6 +11,10 @@ from enum import StrEnum
 # The source of an alert that was raised to try out the way: how long it waits for an answer is not counted.
 DRILL_SOURCE = "drill"
 
+# The user property in which the realtime service says to the router by which way a publish came. No attribute of a
+# CloudEvent has a hyphen, so no header of a publish over HTTP becomes this one.
+WAY_PROPERTY = "carillon-way"
+
 
 class Way(StrEnum):
     """From where something came that happened to an incident."""

@@ -19,14 +19,14 @@ from services.realtime.alertmanager.mapping import Asked, Said, said
 from services.realtime.alertmanager.metrics import UNREADABLE, Outcome
 from services.realtime.alertmanager.webhook import Alert, Message, UnreadableAlert, read_alert
 from services.realtime.publish.router_link import NoReceipt, Properties, RouterLink
+from shared.core.incidents import WAY_PROPERTY, Way
 
 ALERTS = 1_000
 IN_FLIGHT = 50
 MESSAGE_S = 30.0
 REFUSALS_SHOWN = 20
 
-# No attribute of a CloudEvent has a hyphen, so no other publisher over HTTP can set it.
-WAY = Properties(user=(("carillon-way", "alertmanager"),))
+WAY = Properties(user=((WAY_PROPERTY, Way.ALERTMANAGER.value),))
 
 # Refusals that pass; the others would be the same again.
 _FOR_NOW = frozenset({"rate_limited"})

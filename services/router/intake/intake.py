@@ -53,7 +53,7 @@ from services.router.planning.telling import tell_planned, told_lines
 from services.router.templates.folder import Templates
 from shared.core.clock import Clock, epoch_ms, from_epoch_ms, rfc3339
 from shared.core.errors import BrokerUnavailable, PublishRefused, Reason
-from shared.core.incidents import Happened, Way, line
+from shared.core.incidents import WAY_PROPERTY, Happened, Way, line
 from shared.core.model import Channel, Delivery, Priority, State, UserInbox
 from shared.core.topics import PLAIN_PUBLISHER, Kind, Lane, Route, Topics
 from shared.directory.publishers import Publisher
@@ -535,8 +535,9 @@ class Intake:
     def _way(self, taken: Taken) -> Way:
         """Say by which way a publish came; the HTTP calls of the realtime service have it published, too."""
         answer_to = taken.incoming.response_topic
-        is_http = answer_to is not None and self._topics.is_http_receipt(answer_to, taken.publisher)
-        return Way.HTTP if is_http else Way.MQTT
+        if answer_to is None or not self._topics.is_http_receipt(answer_to, taken.publisher):
+            return Way.MQTT
+        return Way.ALERTMANAGER if taken.incoming.user_property(WAY_PROPERTY) == Way.ALERTMANAGER else Way.HTTP
 
     @staticmethod
     def _count(taken: Taken, outcome: str) -> None:

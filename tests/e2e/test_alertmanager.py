@@ -1,0 +1,185 @@
+"""Two real Alertmanagers as a cluster, both of which post to a real system: nothing twice, and nothing lost."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+
+import pytest
+import pytest_asyncio
+from prometheus_client.parser import text_string_to_metric_families
+
+from shared.core.errors import StoreUnavailable
+from shared.ledger.incidents import Incident, Incidents
+from shared.store.keys import Keys
+from shared.store.store import Store
+from tests.alertmanager import PROGRAM, Cluster, webhook
+from tests.command_line import running_system
+from tests.conftest import need
+from tests.system import System, open_system
+from tests.waiting import eventually
+
+pytestmark = [pytest.mark.real_store, pytest.mark.real_broker, pytest.mark.asyncio(loop_scope="module")]
+
+AWAY_S = 10
+MAIL = "user123@example.com"
+
+
+@dataclass
+class Site:
+    """A cluster of Alertmanagers that posts to a system."""
+
+    system: System
+    cluster: Cluster
+    incidents: Incidents
+
+    async def told(self, name: str) -> Counter[str]:
+        """Count the mails about alerts of that name, by their text about one of them."""
+        mails = await self.system.sandbox.outbox(channel="email", to=MAIL)
+        return Counter(mail["body"].split(" is burning")[0] for mail in mails if f"{name} " in mail["body"])
+
+    async def opened(self, name: str, within_s: float = 10) -> str:
+        """Wait until an incident about alerts of that name is open, and return its id."""
+
+        async def found() -> str | None:
+            # Right after the store has come back, the connections to it are being made again.
+            with suppress(StoreUnavailable):
+                async for incident in self.incidents.listed():
+                    if (incident.alert.labels or {}).get("alertname") == name:
+                        return incident.id
+            return None
+
+        return await eventually(found, within_s, f"the incident about {name}")
+
+    async def stands(self, incident_id: str, word: str, within_s: float = 10) -> Incident:
+        """Wait until an incident stands there."""
+
+        async def there() -> Incident | None:
+            incident = await self.incidents.get(incident_id)
+            return incident if incident is not None and incident.word == word else None
+
+        return await eventually(there, within_s, f"an incident that is {word}")
+
+    async def counted(self, **labels: str) -> float:
+        """Read a count of the realtime service's: alerts by status and outcome, or messages by status."""
+        async with self.system.http.get(f"{self.system.stack.ops_url('realtime')}/metrics") as answer:
+            families = list(text_string_to_metric_families(await answer.text()))
+        name = f"carillon_alertmanager_{'alerts' if 'outcome' in labels else 'messages'}_total"
+        return sum(
+            sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+    async def more(self, count: int, **labels: str) -> None:
+        """Wait until so many more are counted."""
+        before = await self.counted(**labels)
+
+        async def enough() -> bool:
+            return await self.counted(**labels) >= before + count
+
+        await eventually(enough, 20, f"{count} more of {labels}")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+    need(PROGRAM)
+    async with running_system(tmp_path_factory.mktemp("alertmanager"), "router", "email", "realtime") as (
+        stack,
+        command,
+    ):
+        entry = {"user_id": "user123", "email": MAIL, "roles": ["admin"]}
+        assert (await command("directory", "import", "-", stdin=json.dumps(entry))).status == 0
+        made = (await command("publisher", "create", "monitoring", "--json")).json
+        url = f"{stack.realtime_url}/v1/alertmanager/disk"
+        receivers = {"carillon": webhook(url, made["key"]), "brief": webhook(f"{url}?expires_after=4s", made["key"])}
+        folder = tmp_path_factory.mktemp("cluster")
+        # The second does not wait for the first, so that both send nearly every message.
+        cluster = Cluster(folder, receivers, peer_timeout="1ms")
+        async with (
+            cluster.running(),
+            open_system(stack) as system,
+            Store(stack.store.url) as store,
+        ):
+            yield Site(system, cluster, Incidents(store, Keys()))
+
+
+async def test_an_alert_is_told_once_however_often_both_send_it_and_ends_with_it(site: Site) -> None:
+    await site.cluster.say("Fire", instance="db1:9100")
+    incident_id = await site.opened("Fire")
+    incident = await site.stands(incident_id, "open")
+    assert incident.publisher == "monitoring"
+    assert incident.alert.source == "db1:9100"
+    # Each sends it at once, and again after the interval of repetition.
+    await site.more(3, status="firing", outcome="duplicate")
+    await site.cluster.say("Fire", instance="db1:9100", is_over=True)
+    ended = await site.stands(incident_id, "resolved")
+    assert ended.resolved_by == "monitoring"
+    assert await site.told("Fire") == {"Fire db1:9100": 1}
+    timeline = await site.incidents.timeline(incident_id)
+    assert {entry.said["way"] for entry in timeline if "way" in entry.said} == {"alertmanager"}
+
+
+async def test_a_group_is_one_incident_that_ends_with_its_last_alert(site: Site) -> None:
+    await asyncio.gather(*(site.cluster.say("Flood", instance=f"db{number}:9100") for number in (1, 2)))
+    incident_id = await site.opened("Flood")
+    await site.more(2, status="firing", outcome="duplicate")
+    await site.cluster.say("Flood", instance="db1:9100", is_over=True)
+    await site.more(1, status="resolved", outcome="accepted")
+    await site.stands(incident_id, "open")
+    await site.cluster.say("Flood", instance="db2:9100", is_over=True)
+    await site.stands(incident_id, "resolved")
+    assert [each async for each in site.incidents.listed()] == []
+
+
+async def test_what_is_silenced_there_is_over_after_a_while_and_tells_again_after_the_silence(site: Site) -> None:
+    await site.cluster.say("Quiet", instance="db1:9100", receiver="brief")
+    incident_id = await site.opened("Quiet")
+    await site.more(3, status="firing", outcome="duplicate")
+    await site.cluster.silence("Quiet", timedelta(seconds=6))
+    await site.stands(incident_id, "resolved")
+    again = await site.opened("Quiet")
+    assert again != incident_id
+    await site.cluster.say("Quiet", instance="db1:9100", receiver="brief", is_over=True)
+    await site.stands(again, "resolved")
+    assert await site.told("Quiet") == {"Quiet db1:9100": 2}
+
+
+async def test_what_one_opened_the_other_ends_when_the_first_is_gone(site: Site) -> None:
+    await site.cluster.say("Loss", instance="db1:9100")
+    incident_id = await site.opened("Loss")
+    first = site.cluster.members[0]
+    await first.kill()
+    await site.cluster.say("Theft", instance="db1:9100")
+    other = await site.opened("Theft")
+    await site.cluster.say("Loss", instance="db1:9100", is_over=True)
+    await site.cluster.say("Theft", instance="db1:9100", is_over=True)
+    await site.stands(incident_id, "resolved")
+    await site.stands(other, "resolved")
+    await first.start()
+    assert await site.told("Loss") == {"Loss db1:9100": 1}
+    assert await site.told("Theft") == {"Theft db1:9100": 1}
+
+
+async def test_while_the_store_is_away_nothing_is_lost_and_nothing_comes_twice(site: Site) -> None:
+    await site.cluster.say("Before", instance="db1:9100")
+    before = await site.opened("Before")
+    store = site.system.stack.store
+    await store.stop()
+    await site.cluster.say("Before", instance="db1:9100", is_over=True)
+    await site.cluster.say("During", instance="db1:9100")
+    # The time that it is away is what is tried out.
+    await asyncio.sleep(AWAY_S)
+    assert await site.counted(status="503") > 0
+    await store.start()
+    during = await site.opened("During", within_s=30)
+    await site.stands(before, "resolved", within_s=30)
+    await site.more(2, status="firing", outcome="duplicate")
+    await site.cluster.say("During", instance="db1:9100", is_over=True)
+    await site.stands(during, "resolved")
+    assert await site.told("Before") == {"Before db1:9100": 1}
+    assert await site.told("During") == {"During db1:9100": 1}
