@@ -115,6 +115,7 @@ class Cluster:
             )
             for number, ((port, gossip_port), url) in enumerate(zip(ports, self.urls, strict=True))
         ]  # fmt: skip
+        self._started: dict[str, datetime] = {}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Cluster"]:
@@ -128,7 +129,9 @@ class Cluster:
     async def say(self, name: str, *, is_over: bool = False, **labels: str) -> None:
         """Say to every living member, as Prometheus does, that an alert is firing, or that it is over."""
         now = datetime.now(UTC)
+        started = self._started.setdefault(json.dumps([name, labels], sort_keys=True), now)
         posted = {
+            "startsAt": rfc3339(started),
             "labels": {"alertname": name, "severity": "page", **labels},
             "annotations": {
                 "summary": f"{name} {labels.get('instance', '')} is burning",
