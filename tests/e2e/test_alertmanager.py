@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -16,13 +17,18 @@ from shared.core.errors import StoreUnavailable
 from shared.ledger.incidents import Incident, Incidents
 from shared.store.keys import Keys
 from shared.store.store import Store
-from tests.alertmanager import PROGRAM, Cluster, webhook
-from tests.command_line import running_system
+from tests.alertmanager import ENDED, PROGRAM, Cluster, alert, message, post_message, webhook
+from tests.command_line import CommandLine, running_system
 from tests.conftest import need
 from tests.system import System, open_system
 from tests.waiting import eventually
 
-pytestmark = [pytest.mark.real_store, pytest.mark.real_broker, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.real_store,
+    pytest.mark.real_broker,
+    pytest.mark.asyncio(loop_scope="module"),
+]
 
 AWAY_S = 10
 MAIL = "user123@example.com"
@@ -35,6 +41,12 @@ class Site:
     system: System
     cluster: Cluster
     incidents: Incidents
+    command: CommandLine
+    key: str
+
+    async def post(self, posted: Any, path: str = "disk", key: str | None = None) -> tuple[int, Any]:
+        """Post a message as Alertmanager would."""
+        return await post_message(self.system.http, self.system.stack.realtime_url, key or self.key, posted, path)
 
     async def told(self, name: str) -> Counter[str]:
         """Count the mails about alerts of that name, by their text about one of them."""
@@ -105,7 +117,7 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
             open_system(stack) as system,
             Store(stack.store.url) as store,
         ):
-            yield Site(system, cluster, Incidents(store, Keys()))
+            yield Site(system, cluster, Incidents(store, Keys()), command, made["key"])
 
 
 async def test_an_alert_is_told_once_however_often_both_send_it_and_ends_with_it(site: Site) -> None:
@@ -115,13 +127,13 @@ async def test_an_alert_is_told_once_however_often_both_send_it_and_ends_with_it
     assert incident.publisher == "monitoring"
     assert incident.alert.source == "db1:9100"
     # Each sends it at once, and again after the interval of repetition.
-    await site.more(3, status="firing", outcome="duplicate")
+    await site.more(2, status="firing", outcome="duplicate")
     await site.cluster.say("Fire", instance="db1:9100", is_over=True)
     ended = await site.stands(incident_id, "resolved")
     assert ended.resolved_by == "monitoring"
     assert await site.told("Fire") == {"Fire db1:9100": 1}
     timeline = await site.incidents.timeline(incident_id)
-    assert {entry.said["from"] for entry in timeline if "from" in entry.said} == {"alertmanager"}
+    assert [entry.said["from"] for entry in timeline if entry.what in {"opened", "resolved"}] == ["alertmanager"] * 2
 
 
 async def test_a_group_is_one_incident_that_ends_with_its_last_alert(site: Site) -> None:
@@ -182,3 +194,61 @@ async def test_while_the_store_is_away_nothing_is_lost_and_nothing_comes_twice(s
     await site.stands(during, "resolved")
     assert await site.told("Before") == {"Before db1:9100": 1}
     assert await site.told("During") == {"During db1:9100": 1}
+
+
+# What the router makes of single messages.
+
+
+async def test_an_end_whose_beginning_was_lost_is_taken_and_changes_nothing(site: Site) -> None:
+    group = {"groupKey": "lost"}
+    for _ in range(2):
+        status, answer = await site.post(message(alert(status="resolved"), **group))
+        assert (status, answer["accepted"]) == (200, 1)
+    assert [each async for each in site.incidents.listed()] == []
+
+
+async def test_the_same_alert_in_other_words_is_a_duplicate_until_it_has_ended(site: Site) -> None:
+    group = {"groupKey": "words"}
+    _, first = await site.post(message(alert(annotations={"summary": "93 %"}), **group))
+    _, again = await site.post(message(alert(annotations={"summary": "95 %"}), externalURL="http://other", **group))
+    assert (first["accepted"], again["duplicates"]) == (1, 1)
+    incident_id = await site.opened("DiskFull")
+    # Its end, and the end of an earlier one that comes late.
+    late = alert(status="resolved", startsAt="2026-11-28T11:00:00Z", endsAt="2026-11-28T11:30:00Z")
+    assert (await site.post(message(late, **group)))[0] == 200
+    await site.stands(incident_id, "open")
+    assert (await site.post(message(alert(status="resolved"), **group)))[0] == 200
+    await site.stands(incident_id, "resolved")
+    # Prometheus was cut off for a while: it began at the same time as before.
+    _, once_more = await site.post(message(alert(), **group))
+    assert once_more["accepted"] == 1
+    second = await site.opened("DiskFull")
+    assert second != incident_id
+    await site.post(message(alert(status="resolved", endsAt=ENDED.replace("12", "13")), **group))
+    await site.stands(second, "resolved")
+
+
+async def test_labels_annotations_and_links_reach_the_inbox(site: Site) -> None:
+    _, answer = await site.post(message(alert(labels={"severity": "warning"}), groupKey="inbox"), "disk")
+    assert answer["accepted"] == 1
+
+    async def entry() -> Any:
+        return next((each for each in await site.system.inbox("user123") if "group_labels" in each["data"]), None)
+
+    found = await eventually(entry, what="the alert in the inbox")
+    assert found["data"]["generator_url"].startswith("http://prometheus.example")
+    assert found["data"]["annotations"] == {"summary": "The disk of db1 is full"}
+    await site.post(message(alert(status="resolved", labels={"severity": "warning"}), groupKey="inbox"))
+
+
+async def test_a_publisher_that_may_not_publish_alerts_is_told_so(site: Site) -> None:
+    made = (await site.command("publisher", "create", "shop", "--may", "notifications/realtime/#", "--json")).json
+    status, answer = await site.post(message(alert()), key=made["key"])
+    assert (status, answer["error"]["code"]) == (403, "unauthorized")
+
+
+async def test_a_message_with_more_alerts_than_the_publishers_rate_becomes_whole(site: Site) -> None:
+    made = (await site.command("publisher", "create", "small", "--rate", "3/1s", "--json")).json
+    posted = message(*(alert(number, labels={"severity": "info"}) for number in range(6)), groupKey="rate")
+    status, answer = await site.post(posted, key=made["key"])
+    assert (status, answer["accepted"]) == (200, 6)

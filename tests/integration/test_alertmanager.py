@@ -66,7 +66,9 @@ async def test_each_alert_is_published_in_the_publishers_name(
         "2": "notifications/alerts/info/disk_full",
         "3": "notifications/alerts/critical/disk_full",
     }
-    assert all(got.user_properties == [("carillon-way", "alertmanager")] for got in router.got)
+    properties = [dict(got.user_properties) for got in router.got]
+    assert {each["carillon-way"] for each in properties} == {"alertmanager"}
+    assert len({each["idempotency-key"] for each in properties}) == 3
     assert (counted("firing", "accepted") - before[0], counted("resolved", "accepted") - before[1]) == (2, 1)
 
 
@@ -147,11 +149,23 @@ async def test_a_repeat_in_other_words_is_a_duplicate(node: Realtime, router: Fa
     assert (status, answer["duplicates"]) == (200, 1)
 
 
-async def test_one_alert_over_the_rate_has_the_whole_message_sent_again(node: Realtime, router: FakeRouter) -> None:
-    def answer_to(incoming: Incoming) -> Mapping[str, Any]:
-        return rejected("rate_limited") if b'"db2:9100"' in incoming.payload else ACCEPTED
+async def test_an_alert_over_the_rate_waits_and_then_the_message_is_to_come_again(
+    node: Realtime, router: FakeRouter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = 2
+
+    def answer_to(_incoming: Incoming) -> Mapping[str, Any]:
+        nonlocal refused
+        refused -= 1
+        error = {"code": "rate_limited", "message": "x", "retry_after_s": 0.01}
+        return {"status": "rejected", "error": error} if refused >= 0 else ACCEPTED
 
     router.answer = answer_to
+    status, answer = await post(node, message(alert(1), alert(2)))
+    assert (status, answer["accepted"]) == (200, 2)
+    assert len(router.got) == 4
+    monkeypatch.setattr(taking, "MESSAGE_S", 0.5)
+    router.answer = lambda _incoming: rejected("rate_limited")
     status, answer = await post(node, message(alert(1), alert(2)))
     assert (status, answer["error"]["code"]) == (503, "unavailable")
 

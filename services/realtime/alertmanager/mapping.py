@@ -47,11 +47,13 @@ class Said:
 
     Attributes:
         topic: without the prefix.
+        key: the idempotency key.
         left_out: labels that are not within the limits of ours.
         shortened: whether something else had to be shortened or left out.
     """
 
     topic: str
+    key: str
     payload: bytes
     left_out: int = 0
     shortened: bool = False
@@ -80,7 +82,6 @@ def said(message: Message, alert: Alert, asked: Asked) -> Said:
     fingerprint = fingerprint_of(alert)
     starts_at = _moment(alert.starts_at)
     payload: dict[str, Any] = {
-        "id": _identity(message, alert, asked.alert_type, level, fingerprint),
         "message": _clipped(_words(alert), MESSAGE_CHARS),
         "source": _source(message, alert),
         "severity": _line(severity, WORD_CHARS),
@@ -96,6 +97,7 @@ def said(message: Message, alert: Alert, asked: Asked) -> Said:
     body, shortened = _fitting(payload, _data(message, alert, labels))
     return Said(
         f"notifications/alerts/{level}/{asked.alert_type}",
+        _identity(message, alert, asked.alert_type, level, fingerprint),
         body,
         left_out=len(alert.labels) - len(labels),
         shortened=shortened or len(_words(alert)) > MESSAGE_CHARS,

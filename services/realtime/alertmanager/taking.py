@@ -26,10 +26,14 @@ IN_FLIGHT = 50
 MESSAGE_S = 30.0
 REFUSALS_SHOWN = 20
 
-WAY = Properties(user=((WAY_PROPERTY, Way.ALERTMANAGER.value),))
+# A property and no field of the payload, because the router counts by it what one publisher says again within its rate:
+# what both members of a cluster send counts once.
+_KEY_PROPERTY = "idempotency-key"
 
-# Refusals that pass; the others would be the same again.
-_FOR_NOW = frozenset({"rate_limited"})
+# The refusal that passes; the others would be the same again.
+_RATE_LIMITED = "rate_limited"
+# Where a refusal for its rate does not say when.
+_RATE_WAIT_S = 1.0
 _ACCEPTED = {"accepted": Outcome.ACCEPTED, "duplicate": Outcome.DUPLICATE}
 
 
@@ -108,7 +112,7 @@ class Taking:
     async def _publish(self, place: int, alert: Alert) -> None:
         spoken = said(self._message, alert, self._asked)
         try:
-            receipt = await self._ask(spoken)
+            receipt = await self._receipt(spoken)
         except BaseException:
             # Cancelled, too: another alert could not be stored.
             metrics.alerts.labels(alert.status, Outcome.UNANSWERED).inc()
@@ -122,14 +126,28 @@ class Taking:
             return
         metrics.alerts.labels(alert.status, outcome).inc()
         self.outcomes[outcome] += 1
-        if outcome is Outcome.UNANSWERED:
-            raise NotStored
+
+    async def _receipt(self, spoken: Said) -> Mapping[str, Any]:
+        """Publish an alert until it is not over the publisher's rate.
+
+        Given up at the first such refusal, a message with more alerts than the rate lets pass would never be whole:
+        each time that it comes its first ones would take the places of its last ones.
+        """
+        while True:
+            receipt = await self._ask(spoken)
+            if outcome_of(receipt) is not Outcome.UNANSWERED:
+                return receipt
+            wait_s = float(receipt["error"].get("retry_after_s", _RATE_WAIT_S))
+            if wait_s > MESSAGE_S:
+                raise NotStored
+            await asyncio.sleep(wait_s)
 
     async def _ask(self, spoken: Said) -> Mapping[str, Any]:
+        properties = Properties(user=((WAY_PROPERTY, Way.ALERTMANAGER.value), (_KEY_PROPERTY, spoken.key)))
         try:
             with self._router.places.hold(self._publisher) as place:
                 place.take(len(spoken.payload))
-                answer = await self._router.ask(self._publisher, spoken.topic, spoken.payload, WAY)
+                answer = await self._router.ask(self._publisher, spoken.topic, spoken.payload, properties)
         except (NoReceipt, Refusal):
             raise NotStored from None
         receipt: Mapping[str, Any] = from_json(answer)
@@ -150,4 +168,4 @@ def outcome_of(receipt: Mapping[str, Any]) -> Outcome:
         # The same alert in the same state, in other words: annotations hold values that change, and the URLs of the
         # members of a cluster differ.
         return Outcome.DUPLICATE
-    return Outcome.UNANSWERED if code in _FOR_NOW else Outcome.REFUSED
+    return Outcome.UNANSWERED if code == _RATE_LIMITED else Outcome.REFUSED
