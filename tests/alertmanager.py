@@ -82,13 +82,16 @@ class Cluster:
         folder: for everything of theirs.
         receivers: by name, the receiver as the configuration has it.
         peer_timeout: how long the second waits for the first to have sent a message; Alertmanager's default is 15s.
+        are_peers: they know each other; else it is as if the network between them were cut.
     """
 
     GROUP_WAIT_S = 0.2
     GROUP_INTERVAL_S = 1
     REPEAT_INTERVAL_S = 2
 
-    def __init__(self, folder: Path, receivers: Mapping[str, Any], *, peer_timeout: str) -> None:
+    def __init__(
+        self, folder: Path, receivers: Mapping[str, Any], *, peer_timeout: str, are_peers: bool = True
+    ) -> None:
         program = find_server(PROGRAM)
         if program is None:
             raise CarillonError(f"{PROGRAM} is not installed")
@@ -104,13 +107,14 @@ class Cluster:
                     str(program), f"--config.file={configuration}", f"--storage.path={folder / f'storage-{number}'}",
                     f"--web.listen-address={LOOPBACK}:{port}", f"--cluster.listen-address={LOOPBACK}:{gossip_port}",
                     f"--cluster.advertise-address={LOOPBACK}:{gossip_port}",
-                    f"--cluster.peer={LOOPBACK}:{ports[1 - number][1]}", f"--cluster.peer-timeout={peer_timeout}",
+                    *([f"--cluster.peer={LOOPBACK}:{ports[1 - number][1]}"] if are_peers else []),
+                    f"--cluster.peer-timeout={peer_timeout}",
                     # A cluster settles after some of these.
                     "--cluster.gossip-interval=20ms", "--cluster.pushpull-interval=1s",
                     "--cluster.reconnect-interval=500ms", "--log.level=debug",
                 ],
                 log=folder / f"alertmanager-{number}.log",
-                ready=functools.partial(_has_peer, url),
+                ready=functools.partial(_has_settled, url, 2 if are_peers else 1),
                 working_folder=folder,
             )
             for number, ((port, gossip_port), url) in enumerate(zip(ports, self.urls, strict=True))
@@ -174,12 +178,12 @@ class Cluster:
             return await answer.json()
 
 
-async def _has_peer(url: str) -> bool:
-    """Tell whether a member is one of two, and has settled."""
+async def _has_settled(url: str, members: int) -> bool:
+    """Tell whether a member is one of so many, and has settled."""
     try:
         async with aiohttp.ClientSession() as session, session.get(f"{url}/api/v2/status") as answer:
             cluster = (await answer.json())["cluster"]
-            return cluster["status"] == "ready" and len(cluster["peers"]) == 2
+            return cluster["status"] == "ready" and len(cluster["peers"]) == members
     except (aiohttp.ClientError, OSError, KeyError, ValueError):
         return False
 

@@ -4,6 +4,7 @@ In the HTML all text is escaped. Styles are inline, because mail programs drop s
 elsewhere.
 """
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from html import escape
@@ -20,7 +21,9 @@ _COLOURS = {
 _FONT = "font-family:-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif"
 # What a maintenance notification says in its data.
 _MAINTENANCE_DETAILS = {"starts_at": "Starts", "ends_at": "Ends", "services": "Services"}
-
+# Links of an alert in its data, as Alertmanager's webhook writes them.
+_LINKS = {"generator_url": "Graph", "external_url": "Alertmanager"}
+_URL = re.compile(r"https?://[^\s\"'<>\\]+")
 
 _REQUEST = "This alert requires an acknowledgement."
 _BUTTON = "Acknowledge"
@@ -49,7 +52,7 @@ def letter(content: Content, priority: Priority, since: datetime, answer_link: s
     colour = _COLOURS[priority]
     rows = "".join(
         f'<tr><td style="padding:4px 16px 4px 0;color:#64748b;vertical-align:top">{escape(name)}</td>'
-        f'<td style="padding:4px 0;color:#0f172a">{escape(value)}</td></tr>\n'
+        f'<td style="padding:4px 0;color:#0f172a">{_linked(value)}</td></tr>\n'
         for name, value in _details(content, priority, since)
     )
     request = ""
@@ -84,6 +87,11 @@ def _is_request(content: Content) -> bool:
     return content.alert is not None and content.alert.requires_acknowledgment
 
 
+def _linked(value: str) -> str:
+    text = escape(value)
+    return f'<a href="{text}" style="color:#2563eb">{text}</a>' if _URL.fullmatch(value) else text
+
+
 def _lines(text: str) -> str:
     return "<br>\n".join(escape(line) for line in text.splitlines())
 
@@ -100,12 +108,28 @@ def _details(content: Content, priority: Priority, since: datetime) -> Iterator[
             yield "Affected systems", ", ".join(alert.affected_systems)
         # In UTC, because people in several time zones talk about one alert.
         yield "Since", f"{since.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        if alert.labels:
+            yield "Labels", ", ".join(f"{name}={value}" for name, value in alert.labels.items())
+        yield from _from_monitoring(content)
     if content.category:
         yield "Category", content.category
     if content.type == "maintenance":
         for key, name in _MAINTENANCE_DETAILS.items():
             if value := content.data.get(key):
                 yield name, _words(value)
+
+
+def _from_monitoring(content: Content) -> Iterator[tuple[str, str]]:
+    """Return what a monitoring system says beside the message: annotations that are no part of it, and links."""
+    annotations = content.data.get("annotations")
+    if isinstance(annotations, dict):
+        for name, value in annotations.items():
+            if isinstance(value, str) and value.strip() and value.strip() not in content.message:
+                yield name, value
+    for key, name in _LINKS.items():
+        value = content.data.get(key)
+        if isinstance(value, str) and _URL.fullmatch(value):
+            yield name, value
 
 
 def _words(value: object) -> str:

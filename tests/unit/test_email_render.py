@@ -358,3 +358,23 @@ def test_the_text_part_tells_the_times_of_a_maintenance() -> None:
 def test_the_text_part_of_any_other_mail_is_what_was_written() -> None:
     content = Content(title="Title", message="Message", category="news", data={"starts_at": "now"})
     assert body(read(written(content)), "plain").rstrip() == "Message"
+
+
+def test_an_alert_of_a_monitoring_system_shows_labels_annotations_and_links_in_both_parts() -> None:
+    alert = AlertDetails(type="disk", level="critical", labels={"alertname": "DiskFull", "team": "<db>"})
+    data = {
+        "annotations": {"summary": "The disk is full", "runbook_url": "https://example.com/runbook?a=1&b=2"},
+        "generator_url": "http://prometheus.example:9090/graph",
+        "external_url": "javascript:alert(1)",
+    }
+    content = Content(title="Disk", message="The disk is full", type="alert", alert=alert, data=data)
+    message = read(written(content))
+    text, html = body(message, "plain"), body(message, "html")
+    assert "Labels: alertname=DiskFull, team=<db>" in text
+    assert "team=&lt;db&gt;" in html
+    assert "runbook_url: https://example.com/runbook?a=1&b=2" in text
+    assert 'href="https://example.com/runbook?a=1&amp;b=2"' in html
+    assert "Graph: http://prometheus.example:9090/graph" in text
+    # What the message says already is not repeated, and what is no link of the web is left out.
+    assert text.count("The disk is full") == 1
+    assert "javascript" not in text + html

@@ -6,6 +6,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from deploy.monitoring.rules import ALERTS
 from deploy.monitoring.slo import ENOUGH, OBJECTIVES
+from services.realtime.alertmanager import metrics as alertmanager_metrics
 from services.realtime.bounces import metrics as bounces_metrics
 from services.realtime.publish import metrics as publish_metrics
 from services.sms import metrics as sms_metrics
@@ -17,7 +18,7 @@ DOCUMENT = ROOT / "docs" / "guides" / "monitoring.md"
 
 def rows() -> list[str]:
     lines = []
-    modules = (metrics, sms_metrics, bounces_metrics, publish_metrics)
+    modules = (metrics, sms_metrics, bounces_metrics, publish_metrics, alertmanager_metrics)
     for metric in (each for module in modules for each in vars(module).values()):
         if isinstance(metric, MetricWrapperBase):
             [family] = metric.describe()

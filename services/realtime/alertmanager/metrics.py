@@ -34,7 +34,9 @@ alerts = Counter(
 truncated = Counter(
     "carillon_alertmanager_truncated_alerts", "Alerts that Alertmanager has left out of its messages (max_alerts)."
 )
-left_out = Counter("carillon_alertmanager_labels_left_out", "Labels of alerts that are not within the limits of ours.")
+left_out = Counter(
+    "carillon_alertmanager_labels_left_out", "Labels of alerts of Alertmanager that are not within the limits of ours."
+)
 
 
 def prepare() -> None:
