@@ -2,15 +2,19 @@
 
 import asyncio
 import json
+import re
+import textwrap
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from shared.core.errors import StoreUnavailable
@@ -31,6 +35,7 @@ pytestmark = [
 ]
 
 AWAY_S = 10
+DOCS = Path(__file__).parents[2] / "docs"
 MAIL = "user123@example.com"
 
 
@@ -228,6 +233,27 @@ async def test_the_same_alert_in_other_words_is_a_duplicate_until_it_has_ended(s
     await site.stands(second, "resolved")
 
 
+async def test_what_a_person_has_resolved_is_not_opened_again_by_what_alertmanager_goes_on_to_send(site: Site) -> None:
+    posted = message(alert(), groupKey="by hand")
+    await site.post(posted)
+    incident_id = await site.opened("DiskFull")
+    path = f"/v1/publish/notifications/alerts/resolve/{incident_id}"
+    headers = {"Authorization": f"Bearer {site.key}"}
+    async with site.system.http.post(f"{site.system.stack.realtime_url}{path}", headers=headers) as answer:
+        assert answer.status == 202
+    await site.stands(incident_id, "resolved")
+    _, again = await site.post(posted)
+    assert again["duplicates"] == 1
+    assert [each async for each in site.incidents.listed()] == []
+    # After its end it may begin again, at the same time as before.
+    await site.post(message(alert(status="resolved"), groupKey="by hand"))
+    _, once_more = await site.post(posted)
+    assert once_more["accepted"] == 1
+    second = await site.opened("DiskFull")
+    await site.post(message(alert(status="resolved", endsAt=ENDED.replace("12", "13")), groupKey="by hand"))
+    await site.stands(second, "resolved")
+
+
 async def test_labels_annotations_and_links_reach_the_inbox(site: Site) -> None:
     _, answer = await site.post(message(alert(labels={"severity": "warning"}), groupKey="inbox"), "disk")
     assert answer["accepted"] == 1
@@ -252,3 +278,19 @@ async def test_a_message_with_more_alerts_than_the_publishers_rate_becomes_whole
     posted = message(*(alert(number, labels={"severity": "info"}) for number in range(6)), groupKey="rate")
     status, answer = await site.post(posted, key=made["key"])
     assert (status, answer["accepted"]) == (200, 6)
+
+
+@pytest.mark.parametrize("page", ["guides/alertmanager.md", "tutorials/migrate.md"])
+async def test_the_configuration_of_a_page_is_one_that_alertmanager_takes(tmp_path: Path, page: str) -> None:
+    need("amtool")
+    blocks = re.findall(r"(?:^(?: {4}.*)?\n)+", (DOCS / page).read_text(), re.MULTILINE)
+    (block,) = [block for block in blocks if "receivers:" in block]
+    configuration = yaml.safe_load(textwrap.dedent(block))
+    named = {receiver["name"] for receiver in configuration["receivers"]}
+    # The pages leave out the receiver that their reader has.
+    configuration["receivers"] += [{"name": name} for name in {"old-system"} - named]
+    file = tmp_path / "alertmanager.yml"
+    file.write_text(yaml.safe_dump(configuration))
+    checked = await asyncio.create_subprocess_exec("amtool", "check-config", str(file), stdout=asyncio.subprocess.PIPE)
+    printed, _ = await checked.communicate()
+    assert checked.returncode == 0, printed.decode()

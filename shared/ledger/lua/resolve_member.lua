@@ -9,21 +9,27 @@
 local dedup, member_key, entry, starts = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local id = redis.call('GET', base .. ':alert:' .. dedup)
 local found = id and read_fields(record_key(id), 'alert', 'cancelled')
-if not found or not found[1] or found[1] == 'resolved' or found[2] then
+if not found or not found[1] or found[2] then
   return {'unknown', ''}
 end
-if member_key == '' then
-  forget_known(id)
+local member
+if member_key ~= '' then
+  member = read_member(id, member_key)
+  if not member then
+    return {'unknown', ''}
+  end
+  local is_json, said = pcall(cjson.decode, redis.call('HGET', base .. ':alerts_said:' .. id, member_key) or '')
+  local began = is_json and type(said) == 'table' and tonumber(said.starts_ms) or 0
+  if starts > 0 and began > starts then
+    return {'unknown', ''}
+  end
+end
+-- Also where a person has ended it before: only now it may begin again.
+forget_known(member and member.id or id)
+if found[1] == 'resolved' then
+  return {'unknown', ''}
+end
+if not member then
   return {'over', id}
 end
-local member = read_member(id, member_key)
-if not member then
-  return {'unknown', ''}
-end
-local is_json, said = pcall(cjson.decode, redis.call('HGET', base .. ':alerts_said:' .. id, member_key) or '')
-local began = is_json and type(said) == 'table' and tonumber(said.starts_ms) or 0
-if starts > 0 and began > starts then
-  return {'unknown', ''}
-end
-forget_known(member.id)
 return {close_member(id, member_key, entry) > 0 and 'done' or 'over', id}
