@@ -33,7 +33,7 @@ def plain(content: Content, priority: Priority, since: datetime, answer_link: st
     """Write the message, and below it the details of an alert or a maintenance.
 
     Args:
-        since: when the notification was accepted, aware.
+        since: when the notification was accepted, aware; for an alert whose publisher does not say since when it is so.
         answer_link: where the reader acknowledges an alert.
     """
     if content.html_body or not (content.alert or content.type == "maintenance"):
@@ -107,7 +107,7 @@ def _details(content: Content, priority: Priority, since: datetime) -> Iterator[
         if alert.affected_systems:
             yield "Affected systems", ", ".join(alert.affected_systems)
         # In UTC, because people in several time zones talk about one alert.
-        yield "Since", f"{since.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        yield "Since", f"{(alert.starts_at or since).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
         if alert.labels:
             yield "Labels", ", ".join(f"{name}={value}" for name, value in alert.labels.items())
         yield from _from_monitoring(content)

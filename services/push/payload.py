@@ -19,7 +19,7 @@ import math
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from shared.core.clock import from_epoch_ms
@@ -194,7 +194,7 @@ def where_and_since(attempt: Attempt) -> str:
     alert = attempt.content.alert
     if alert is None:
         return ""
-    since = from_epoch_ms(attempt.notification.accepted_ms)
+    since = (alert.starts_at or from_epoch_ms(attempt.notification.accepted_ms)).astimezone(UTC)
     named = (("Source", alert.source or ""), ("Systems", ", ".join(alert.affected_systems)))
     where = "".join(f"\n{name}: {_shortened(text)}" for name, text in named if text)
     # In UTC: a device's zone is not known, and people in several talk about one alert.

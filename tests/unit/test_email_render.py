@@ -361,7 +361,8 @@ def test_the_text_part_of_any_other_mail_is_what_was_written() -> None:
 
 
 def test_an_alert_of_a_monitoring_system_shows_labels_annotations_and_links_in_both_parts() -> None:
-    alert = AlertDetails(type="disk", level="critical", labels={"alertname": "DiskFull", "team": "<db>"})
+    alert = AlertDetails(type="disk", level="critical", labels={"alertname": "DiskFull", "team": "<db>"},
+        starts_at=datetime(2026, 1, 5, 8, 30, tzinfo=UTC))  # fmt: skip
     data = {
         "annotations": {"summary": "The disk is full", "runbook_url": "https://example.com/runbook?a=1&b=2"},
         "generator_url": "http://prometheus.example:9090/graph",
@@ -370,6 +371,7 @@ def test_an_alert_of_a_monitoring_system_shows_labels_annotations_and_links_in_b
     content = Content(title="Disk", message="The disk is full", type="alert", alert=alert, data=data)
     message = read(written(content))
     text, html = body(message, "plain"), body(message, "html")
+    assert "Since: 2026-01-05 08:30 UTC" in text
     assert "Labels: alertname=DiskFull, team=<db>" in text
     assert "team=&lt;db&gt;" in html
     assert "runbook_url: https://example.com/runbook?a=1&b=2" in text
