@@ -90,7 +90,8 @@ def grouped(draft: Draft, policy: EscalationPolicy | None) -> Draft:
         return draft
     notification, key = draft.notification, draft.dedup_key
     is_critical = notification.priority is Priority.CRITICAL
-    interval, repeat, wait_ms = Grouping.model_fields["interval"].default, Grouping.model_fields["repeat"].default, 0
+    # Whoever puts them together has waited for others already.
+    interval, repeat, wait_ms = GROUP_WAIT, Grouping.model_fields["repeat"].default, 0
     if grouping is not None:
         interval, repeat = grouping.interval, grouping.repeat
         default = timedelta(0) if is_critical else GROUP_WAIT
