@@ -28,6 +28,7 @@ from shared.inbox.sessions import Sessions
 from shared.ledger.held import Held, Muted
 from shared.ledger.ledger import Ledger
 from shared.ledger.rejections import Rejections
+from shared.ledger.sources import Sources
 from shared.mqtt.reconnecting import BrokerLink
 from shared.store.keys import Keys
 from shared.store.store import Store
@@ -62,6 +63,7 @@ def an_actor(store: Store, clock: Clock, topic_prefix: str = "") -> Actions:
         rulebook=Rulebook(store, keys),
         held=Held(store, keys),
         muted=Muted(store, keys),
+        sources=Sources(store, keys),
         topics=Topics(topic_prefix),
         clock=clock,
     )

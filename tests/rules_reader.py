@@ -106,10 +106,14 @@ class Rules:
         topic = self._split(topic)[1]
         if topic in self._topics and "{" not in topic:
             return self._topics[topic], {}
-        stem, _, last = topic.rpartition("/")
+        levels = topic.split("/")
         for pattern, known in self._topics.items():
-            if known["parameters"] and pattern.rpartition("/")[0] == stem and last:
-                return known, {known["parameters"][0]: last}
+            wanted = pattern.split("/")
+            places = [place for place, level in enumerate(wanted) if level.startswith("{")]
+            if not places or len(levels) != len(wanted) or not levels[places[0]]:
+                continue
+            if [*levels[: places[0]], *levels[places[0] + 1 :]] == [*wanted[: places[0]], *wanted[places[0] + 1 :]]:
+                return known, {known["parameters"][0]: levels[places[0]]}
         return None
 
     def nearest_topic(self, topic: str) -> str | None:
@@ -145,6 +149,8 @@ class Rules:
         if len(payload) > topic["max_bytes"]:
             message = self._messages["too_large"].format(bytes=len(payload), limit=topic["max_bytes"])
             raise Refused(Answer("too_large", message))
+        if topic.get("any_payload"):
+            payload = b""
         schema = self._schemas[topic["schema"]]
         if not payload and topic["empty"] == "delete":
             only = {name: schema["properties"][name] for name in parameters}

@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 
 from shared.core.errors import ConfigError
 from shared.core.model import Channel, Priority
-from shared.core.topics import OWN_PUBLISHER, Kind, Lane, Topics
+from shared.core.topics import LIVENESS_PUBLISHER, OWN_PUBLISHER, Kind, Lane, Topics
 from shared.ledger.ledger import ROUTER_LANE
 
 # Stands for the client id of the login that has the role.
 CLIENT_ID = "{client_id}"
+
+ALERTS = (Kind.ALERT_CRITICAL, Kind.ALERT_WARNING, Kind.ALERT_INFO)
 
 SERVICES = ("router", *(channel.value for channel in Channel))
 
@@ -81,7 +83,9 @@ def roles(prefix: str = "") -> dict[str, Role]:
     actions, every_action = f"{prefix}notifications/actions/+/+", f"{prefix}notifications/actions/#"
     receipts, own_receipts = f"{prefix}receipts/#", f"{prefix}receipts/{CLIENT_ID}/#"
     oncall = f"{prefix}oncall/#"
-    publishes, sessions, directory = (f"{prefix}{each}/#" for each in ("notifications", "websocket", "directory"))
+    publishes, sessions, directory, beats = (
+        f"{prefix}{each}/#" for each in ("notifications", "websocket", "directory", "liveness")
+    )
     lanes = (ROUTER_LANE, *Channel)
     table = [
         Role(
@@ -93,12 +97,15 @@ def roles(prefix: str = "") -> dict[str, Role]:
                 oncall,
                 # What it warns people of is a notification like any other.
                 topics.of_publisher(OWN_PUBLISHER, topics.publish(Kind.REALTIME_USER, "+")),
+                # What its watch says of missing sources.
+                *(topics.of_publisher(LIVENESS_PUBLISHER, topics.publish(kind, "+")) for kind in ALERTS),
                 # A user whom it has forgotten has sessions there.
                 topics.node("+"),
             ),
             subscribe=(
                 *(each for lane in Lane for each in topics.intake_filters(lane)),
                 *(topics.jobs_filter(ROUTER_LANE, priority) for priority in Priority),
+                topics.liveness_receipts("+"),
             ),
             bound=False,
         ),
@@ -106,7 +113,7 @@ def roles(prefix: str = "") -> dict[str, Role]:
         # It receives what is its own: its answers, and the events of notifications whose ids it knows.
         Role(
             "publisher",
-            publish=(publishes,),
+            publish=(publishes, beats),
             deny_publish=(every_event, every_action),
             subscribe=(own_receipts, events, oncall),
             deny_subscribe=(events,),
@@ -122,7 +129,7 @@ def roles(prefix: str = "") -> dict[str, Role]:
         Role("gateway", publish=(sessions,), subscribe=(own_receipts,)),
         Role(
             "admin",
-            publish=(publishes, sessions, directory),
+            publish=(publishes, sessions, directory, beats),
             deny_publish=(every_event, every_action),
             subscribe=(own_receipts, events, actions, oncall),
         ),

@@ -14,6 +14,7 @@ from shared.core.errors import ConfigError
 
 # The families of keys, by their hash tags; see ``shared.store.keys``.
 _LEDGER = "{s[0-9][0-9]}*"
+_LIVENESS = "{live[0-9][0-9]}*"
 _USERS = "{u:*}*"
 _DEVICES = "{d:*}*"
 _MEMBERS = ("{g:*}:members", "{all[0-9][0-9]}:members", "{admins}:members")
@@ -56,6 +57,7 @@ class StoreRole:
 
 _ALL = (
     _LEDGER,
+    _LIVENESS,
     _USERS,
     _DEVICES,
     *_MEMBERS,

@@ -17,7 +17,9 @@ from services.router.planning.tasks import Task
 from services.router.settings import RouterSettings
 from services.router.templates.folder import load
 from services.router.upkeep.auditor import Auditor
+from services.router.upkeep.liveness_watch import watch_forever
 from services.router.upkeep.oncall_watch import OnCallWatch
+from services.router.upkeep.router_link import RouterLink
 from services.router.upkeep.sweeper import measure_forever, sweep_forever
 from shared.core.model import Channel, Job
 from shared.core.topics import Kind, Lane
@@ -36,6 +38,7 @@ from shared.ledger.held import Held, Muted
 from shared.ledger.incidents import Incidents
 from shared.ledger.ledger import ROUTER_LANE
 from shared.ledger.rejections import Rejections
+from shared.ledger.sources import Sources
 from shared.mqtt.reconnecting import BrokerLink
 from shared.runtime.service import Context, run, work_until_stopped
 from shared.runtime.settings import load_or_exit
@@ -57,6 +60,7 @@ async def route(context: Context[RouterSettings]) -> None:
     }
     catalogues = Catalogues(context.store, context.keys)
     rulebook = Rulebook(context.store, context.keys)
+    sources = Sources(context.store, context.keys)
     lookups = Lookups(
         context.directory,
         catalogues,
@@ -89,6 +93,7 @@ async def route(context: Context[RouterSettings]) -> None:
         rulebook=rulebook,
         held=held,
         muted=muted,
+        sources=sources,
         sessions=Sessions(context.store, context.keys, inbox, context.directory, mirror),
         topics=context.topics,
         clock=context.clock,
@@ -152,6 +157,7 @@ async def route(context: Context[RouterSettings]) -> None:
         link=out,
         clock=context.clock,
     )
+    link = RouterLink(context.address, context.topics, context.instance)
     slots = Slots(context.store, context.keys.slots, context.instance)
     await work_until_stopped(
         context,
@@ -159,6 +165,7 @@ async def route(context: Context[RouterSettings]) -> None:
         [IntakeLanes(context, slots, {lane: intake(lane) for lane in Lane}, outs=(out, urgent_out)), worker],
         sweeper=sweep_forever(context.ledger, context.topics, worker.links[0], context.clock),
         gauges=measure_forever(context.ledger),
+        liveness=watch_forever(context.ledger, sources, rulebook, context.topics, link),
         auditor=auditor.work_forever(settings.router_audit_interval_s),
         oncall=watch.work_forever(),
     )

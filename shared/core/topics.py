@@ -45,6 +45,10 @@ class Kind(StrEnum):
     DIRECTORY_POLICY = "directory_policy"
     DIRECTORY_SILENCE = "directory_silence"
     DIRECTORY_INHIBITION = "directory_inhibition"
+    DIRECTORY_LIVENESS = "directory_liveness"
+    LIVENESS_BIRTH = "liveness_birth"
+    LIVENESS_DEATH = "liveness_death"
+    LIVENESS_BEAT = "liveness_beat"
 
 
 class Lane(StrEnum):
@@ -54,12 +58,16 @@ class Lane(StrEnum):
     """Critical alerts."""
     ACTIONS = "actions"
     """What ends something: a cancellation, an acknowledgement, a resolve."""
+    LIVENESS = "liveness"
+    """Beats: one that waits behind a flood would be missed."""
     GENERAL = "general"
     """Everything else."""
 
 
 # Who publishes on a topic without ``from/{publisher}/``. No login has this name.
 PLAIN_PUBLISHER = "-"
+# Whose the incidents of missing sources are. No login has this name either, and no record.
+LIVENESS_PUBLISHER = "-liveness"
 
 # As whom Carillon itself publishes notifications. Only the services' logins may publish below ``from/carillon/``.
 OWN_PUBLISHER = "carillon"
@@ -95,6 +103,11 @@ _PATTERNS: dict[Kind, str] = {
     Kind.DIRECTORY_POLICY: "directory/policy/{policy}",
     Kind.DIRECTORY_SILENCE: "directory/silence/{silence}",
     Kind.DIRECTORY_INHIBITION: "directory/inhibition/{inhibition}",
+    Kind.DIRECTORY_LIVENESS: "directory/liveness/{source}",
+    Kind.LIVENESS_BIRTH: "liveness/{source}/birth",
+    Kind.LIVENESS_DEATH: "liveness/{source}/death",
+    # After the two: a topic that is near all three is taken for this one.
+    Kind.LIVENESS_BEAT: "liveness/{source}",
 }
 
 # Below these, a topic is read on a lane of its own.
@@ -105,9 +118,10 @@ _LANES: dict[Lane, tuple[str, ...]] = {
         "notifications/cancel/",
     ),
 }
+_BEATS = "liveness"
 _FROM = "from/"
 
-_ROOTS = ("notifications", "websocket", "directory")
+_ROOTS = ("notifications", "websocket", "directory", _BEATS)
 
 # A longer topic is compared with none, and not all of its levels are shown in a log.
 COMPARED_CHARS = 128
@@ -163,10 +177,15 @@ class Topics:
         self._lanes = {prefix + stem: lane for lane, stems in _LANES.items() for stem in stems}
         self._fixed: dict[str, Kind] = {}
         self._with_parameter: dict[str, tuple[Kind, str]] = {}
+        self._with_end: dict[tuple[str, str], tuple[Kind, str]] = {}
+        self._beats = f"{prefix}{_BEATS}/"
         for kind, pattern in _PATTERNS.items():
             stem, brace, parameter = (prefix + pattern).partition("{")
-            if brace:
-                self._with_parameter[stem] = (kind, parameter.removesuffix("}"))
+            name, _, end = parameter.partition("}")
+            if end:
+                self._with_end[stem, end] = (kind, name)
+            elif brace:
+                self._with_parameter[stem] = (kind, name)
             else:
                 self._fixed[stem] = kind
 
@@ -178,6 +197,9 @@ class Topics:
             return Route(kind, {}, publisher)
         stem, slash, last = topic.rpartition("/")
         found = self._with_parameter.get(stem + slash)
+        if found is None:
+            stem, slash, middle = stem.rpartition("/")
+            found, last = self._with_end.get((stem + slash, f"/{last}")), middle
         if found is None or not last:
             return None
         return Route(found[0], {found[1]: last}, publisher)
@@ -237,8 +259,8 @@ class Topics:
 
     def publish(self, kind: Kind, parameter: str | None = None) -> str:
         """Build the topic that a publisher uses for ``kind``."""
-        stem, brace, _ = _PATTERNS[kind].partition("{")
-        return self._prefix + stem + (parameter or "" if brace else "")
+        stem, brace, rest = _PATTERNS[kind].partition("{")
+        return self._prefix + stem + (f"{parameter or ''}{rest.partition('}')[2]}" if brace else "")
 
     def plain(self, topic: str) -> str:
         """Return a topic without the prefix and without who publishes."""
@@ -251,6 +273,8 @@ class Topics:
     def lane(self, topic: str) -> Lane:
         """Tell which lane reads this topic."""
         _, plain = self.split(topic)
+        if plain.startswith(self._beats):
+            return Lane.LIVENESS
         # Stems have three levels at most before their parameter.
         stem = plain[: plain.rfind("/") + 1]
         return self._lanes.get(stem, Lane.GENERAL)
@@ -262,8 +286,11 @@ class Topics:
         lane's arrives there, too, and is left to it (see ``lane``).
         """
         if lane is Lane.GENERAL:
-            plain = [f"{root}/#" for root in _ROOTS]
+            plain = [f"{root}/#" for root in _ROOTS if root != _BEATS]
             return tuple(f"$share/router/{self._prefix}{each}" for each in (*plain, f"{_FROM}#"))
+        if lane is Lane.LIVENESS:
+            # Whatever is there, misspelt or not.
+            return tuple(f"$share/router/{self._prefix}{before}{_BEATS}/#" for before in ("", f"{_FROM}+/"))
         return tuple(
             f"$share/router/{self._prefix}{before}{stem}+" for stem in _LANES[lane] for before in ("", f"{_FROM}+/")
         )
@@ -299,6 +326,10 @@ class Topics:
         name = topic.removeprefix(f"{self._prefix}receipts/{own}")
         is_name = bool(name.strip("/")) and name != topic and not set(name) & set("+#")
         return is_name and name.isprintable() and len(topic.encode(errors="replace")) <= TOPIC_BYTES
+
+    def liveness_receipts(self, instance: str) -> str:
+        """Build the topic on which one router is answered what it publishes of missing sources."""
+        return f"{self._prefix}receipts/{LIVENESS_PUBLISHER}/{instance}"
 
     def http_receipts(self, publisher: str, node_id: str) -> str:
         """Build the topic on which one realtime process is answered what it publishes for a publisher."""

@@ -72,6 +72,7 @@ def may_be_named(name: str) -> bool:
 
 Filter = Annotated[str, Field(min_length=1, max_length=FILTER_CHARS), AfterValidator(_topic_filter)]
 KeyDigest = Annotated[str, AfterValidator(_digest)]
+PublisherName = Annotated[str, Field(min_length=1), AfterValidator(_name)]
 
 
 class Publisher(BaseModel):
@@ -140,7 +141,7 @@ def _parse(record: bytes) -> Publisher:
 class NamedPublisher(Publisher):
     """A record with the name that it is written under."""
 
-    publisher: Annotated[str, Field(min_length=1), AfterValidator(_name)]
+    publisher: PublisherName
 
     @property
     def record(self) -> Publisher:

@@ -14,6 +14,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from shared.directory.inhibitions import Inhibition
+from shared.directory.liveness import Liveness
 from shared.directory.policies import EscalationPolicy
 from shared.directory.record import Record
 from shared.directory.silences import Silence
@@ -26,10 +27,17 @@ log = logging.getLogger(__name__)
 R = TypeVar("R", bound=Record)
 
 # What each kind is called: in the topic, in the store and in messages.
-KINDS: Mapping[type[Record], str] = {EscalationPolicy: "policy", Silence: "silence", Inhibition: "inhibition"}
+KINDS: Mapping[type[Record], str] = {
+    EscalationPolicy: "policy",
+    Silence: "silence",
+    Inhibition: "inhibition",
+    Liveness: "liveness",
+}
 
 # Each alert is held against all silences and inhibitions.
 RULES = 5_000
+# One of these concerns its own source alone.
+SOURCES = 250_000
 
 
 # Keyed by the stored text, so it can be neither stale nor wrong.
@@ -41,6 +49,11 @@ def _parsed(model: type[R], text: bytes) -> R | None:
         extra = {"record": KINDS[model], "problems": error.error_count()}
         log.error("unreadable record of the rulebook", extra=extra)  # noqa: TRY400 - its text is nobody's business here
         return None
+
+
+def most_of(model: type[Record]) -> int:
+    """Return how many records of a kind there may be."""
+    return SOURCES if issubclass(model, Liveness) else RULES
 
 
 class TooManyRules(ValueError):
@@ -78,12 +91,13 @@ class Rulebook:
         """Write a record in place of the one before.
 
         Raises:
-            TooManyRules: it is a new one beyond ``RULES``.
+            TooManyRules: it is a new one beyond ``most_of``.
         """
         key = self._key(type(record))
-        if await self._store.command("HLEN", key) >= RULES and isinstance(record, Silence):
+        most = most_of(type(record))
+        if await self._store.command("HLEN", key) >= most and isinstance(record, Silence):
             await self._forget_ended()
-        if await self._store.command("HLEN", key) >= RULES and not await self._store.command("HEXISTS", key, name):
+        if await self._store.command("HLEN", key) >= most and not await self._store.command("HEXISTS", key, name):
             raise TooManyRules
         text = record.model_dump_json(exclude_unset=True, by_alias=True)
         await self._store.command("HSET", key, name, text, lasting=True)

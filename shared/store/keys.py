@@ -1,10 +1,10 @@
 """Every Redis key name, with its lifetime and hash tag, and the ids that carry a shard.
 
-A script touches keys of one hash tag only, so that a Redis Cluster can place the tags where it likes. There are nine
-kinds of tag: a ledger shard ``{s07}``, a user ``{u:ID}``, a group ``{g:ID}``, a suppressed address ``{x:DIGEST}``, a
-device ``{d:DIGEST}``, what SMS need ``{sms:…}`` (``services/sms/keys.py``), a provider's report of bad addresses
-``{report:DIGEST}`` (string, kept for a day), what keeps incidents mute ``{m:silence:ID}``, and a few singletons such as
-``{feed}``.
+A script touches keys of one hash tag only, so that a Redis Cluster can place the tags where it likes. There are ten
+kinds of tag: a ledger shard ``{s07}``, a shard of the sources that are to be heard of ``{live07}``, a user ``{u:ID}``,
+a group ``{g:ID}``, a suppressed address ``{x:DIGEST}``, a device ``{d:DIGEST}``, what SMS need ``{sms:…}``
+(``services/sms/keys.py``), a provider's report of bad addresses ``{report:DIGEST}`` (string, kept for a day), what keeps
+incidents mute ``{m:silence:ID}``, and a few singletons such as ``{feed}``.
 
 A ledger script gets the shard's base key (``carillon:{s07}``) and builds the rest itself, see ``shared/ledger/lua``:
 
@@ -169,11 +169,16 @@ class Keys:
     def __init__(self, prefix: str = "") -> None:
         stem = prefix.strip("/")
         self._root = f"carillon:{stem}" if stem else "carillon"
+        self._liveness = [f"{self._root}:{{live{shard:02}}}" for shard in range(SHARDS)]
         self._shards = [f"{self._root}:{{s{shard:02}}}" for shard in range(SHARDS)]
 
     def shard(self, shard: int) -> str:
         """The base key of one ledger shard."""
         return self._shards[shard]
+
+    def liveness(self, shard: int) -> str:
+        """The base key of one shard of the sources, see ``shared/ledger/lua/liveness.lua``."""
+        return self._liveness[shard]
 
     def shard_of(self, notification_id: str) -> str:
         """The base key of the shard that holds this notification."""

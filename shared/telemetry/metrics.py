@@ -145,6 +145,10 @@ alert_resolved = Histogram(
     "carillon_alert_resolved_seconds", "Time from an alert to its end.", ["severity"], buckets=_ANSWER_BUCKETS_S
 )
 open_incidents = Gauge("carillon_open_incidents", "Incidents that are not over, by where they stand.", ["state"])
+liveness_sources = Gauge("carillon_liveness_sources", "Sources that were heard of, by how they are.", ["state"])
+liveness_incidents = Counter(
+    "carillon_liveness_incidents", "Incidents of missing sources that were opened and resolved.", ["what"]
+)
 
 audit_imbalance = Gauge(
     "carillon_audit_imbalance", "Rows that the last audit could not account for; router is its own lane.", ["channel"]
@@ -245,6 +249,8 @@ def prepare_router(kinds: Iterable[str], codes: Iterable[str]) -> None:
         for priority in Priority:
             for outcome in INTAKE_OUTCOMES:
                 notifications.labels(kind, priority, outcome)
+    for what in ("opened", "resolved"):
+        liveness_incidents.labels(what)
     for channel in Channel:
         for reason in _DECISIONS:
             deliveries.labels(channel, State.SUPPRESSED, reason)

@@ -55,7 +55,7 @@ def test_emqx_gets_the_same_rules_in_its_own_words() -> None:
         r"""{deny, {'and', [{username, "billing.1"}, {clientid, {re, "^(?!billing\\.1$)"}}]}, all, ["#"]}.""",
         '{deny, {username, "billing.1"}, publish, ["notifications/events/#", "notifications/actions/#"]}.',
         '{deny, {username, "billing.1"}, subscribe, [{eq, "notifications/events/+"}]}.',
-        '{allow, {username, "billing.1"}, publish, ["notifications/#"]}.',
+        '{allow, {username, "billing.1"}, publish, ["notifications/#", "liveness/#"]}.',
         '{allow, {username, "billing.1"}, subscribe, ["receipts/billing.1/#", "notifications/events/+", "oncall/#"]}.',
         '{allow, {username, "email"}, publish, ["notifications/events/+"]}.',
     ]

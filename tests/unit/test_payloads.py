@@ -74,6 +74,10 @@ SMALLEST: dict[Kind, tuple[dict[str, str], dict[str, Any]]] = {
         {"silence": "db-upgrade"},
         {"matchers": ["system=db-1"], "ends_at": 2_000_000_000, "comment": "Upgrade."},
     ),
+    Kind.DIRECTORY_LIVENESS: ({"source": "gateway-7"}, {"every": "60s"}),
+    Kind.LIVENESS_BIRTH: ({"source": "gateway-7"}, {}),
+    Kind.LIVENESS_DEATH: ({"source": "gateway-7"}, {}),
+    Kind.LIVENESS_BEAT: ({"source": "gateway-7"}, {}),
     Kind.DIRECTORY_INHIBITION: ({"inhibition": "site"}, {"source": ["a=b"], "target": ["c=d"]}),
     Kind.DIRECTORY_SUPPRESS: ({"channel": "email"}, {"address": "user@example.com", "reason": "bounce"}),
 }
@@ -495,6 +499,13 @@ PROBLEMS: list[tuple[Kind, dict[str, Any], str, str]] = [
     (Kind.DIRECTORY_SILENCE, {"matchers": []}, "matchers", "must not be empty"),
     (Kind.DIRECTORY_SILENCE, {"matchers": ["a=~.*"]}, "matchers", "at least one must not match the empty text"),
     (Kind.DIRECTORY_SILENCE, {"starts_at": 2_000_000_000}, "ends_at", "must be after starts_at"),
+    (Kind.DIRECTORY_LIVENESS, {"every": "often"}, "every", DURATION_WORDS),
+    (Kind.DIRECTORY_LIVENESS, {"every": 0.5}, "every", "must be at least 1s"),
+    (Kind.DIRECTORY_LIVENESS, {"severity": "loud"}, "severity", "must be one of critical, warning, info"),
+    (Kind.DIRECTORY_LIVENESS, {"children_of": "a/b"}, "children_of", "must not contain / + or #"),
+    (Kind.LIVENESS_DEATH, {"session": "17"}, "session", "must be a whole number"),
+    (Kind.LIVENESS_BIRTH, {"session": 10**15}, "session", "must be at most 999999999999999"),
+    (Kind.LIVENESS_DEATH, {"clean": 1}, "clean", "must be true or false"),
     (Kind.DIRECTORY_INHIBITION, {"target": []}, "target", "must not be empty"),
     (Kind.DIRECTORY_POLICY, {"levels": []}, "levels", "must not be empty"),
     (Kind.DIRECTORY_POLICY, {"levels": [{"notify": ["group:"]}]}, "levels.0.notify.0", TARGET_WORDS),
@@ -533,7 +544,8 @@ def test_what_is_meant_in_a_tenants_category_does_not_depend_on_its_name() -> No
 
 
 def test_every_topic_has_a_refused_payload_in_the_table() -> None:
-    assert {kind for kind, *_ in PROBLEMS} == set(Kind) - {Kind.CANCEL}  # its only field is its level
+    # Their only field is their level.
+    assert {kind for kind, *_ in PROBLEMS} == set(Kind) - {Kind.CANCEL, Kind.LIVENESS_BEAT}
 
 
 def test_tokens_of_the_web_are_subscriptions() -> None:

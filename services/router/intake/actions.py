@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from services.router.alerts.noise import MAINTENANCE_PREFIX
 from services.router.intake.admission import NO_RECORD, not_own
+from services.router.intake.liveness import LivenessActions
 from services.router.payloads import control
 from services.router.payloads.parse import DirectoryRecord, NamedRule, Publish
 from services.router.payloads.receipts import AcceptedReceipt, Recall, SessionReceipt
@@ -16,11 +17,12 @@ from shared.core.clock import Clock, epoch_ms, rfc3339
 from shared.core.errors import Reason
 from shared.core.incidents import Way
 from shared.core.model import Channel, State
-from shared.core.topics import PLAIN_PUBLISHER, Topics
+from shared.core.topics import LIVENESS_PUBLISHER, PLAIN_PUBLISHER, Topics
 from shared.directory.catalogue import Catalogues
 from shared.directory.categories import NamedCategory
 from shared.directory.directory import Directory, TooManyCategories
 from shared.directory.inhibitions import Inhibition, NamedInhibition
+from shared.directory.liveness import NamedLiveness
 from shared.directory.people import OnCall
 from shared.directory.person_change import PersonChange
 from shared.directory.policies import EscalationPolicy, NamedPolicy
@@ -38,6 +40,7 @@ from shared.ledger.held import Held, Muted
 from shared.ledger.jobs import Message, jobs_of
 from shared.ledger.ledger import ROUTER_LANE, Answered, Cancelled, Ledger
 from shared.ledger.recalling import RECALLED_TEXT, Recalled, Recalling
+from shared.ledger.sources import Sources
 from shared.mqtt.packets import Incoming
 from shared.telemetry import metrics
 
@@ -74,6 +77,7 @@ class Actions:
         rulebook: Rulebook,
         held: Held,
         muted: Muted,
+        sources: Sources,
         topics: Topics,
         clock: Clock,
         recalled_text: str = RECALLED_TEXT,
@@ -89,6 +93,7 @@ class Actions:
         self._rulebook = rulebook
         self._held = held
         self._muted = muted
+        self._liveness = LivenessActions(rulebook, sources)
         self._topics = topics
         self._clock = clock
 
@@ -116,12 +121,7 @@ class Actions:
         """
         receipt: AcceptedReceipt = {"status": "accepted", "accepted_at": rfc3339(self._clock.now())}
         messages: list[Message] = []
-        is_silence = isinstance(publish, NamedSilence | control.DeleteSilence)
-        if is_silence and publisher != PLAIN_PUBLISHER and record.may_answer != "any":
-            # It is about others' alerts, too.
-            raise not_own(publisher)
-        if isinstance(publish, control.Answer | control.Cancel):
-            await self._check_owner(publish, publisher, record)
+        await self._check_rights(publish, publisher, record)
         match publish:
             case control.DeleteUser():
                 messages += await self._forget(publish.user_id)
@@ -131,6 +131,8 @@ class Actions:
                 await self._put_rule(publish)
             case control.DeletePolicy() | control.DeleteSilence() | control.DeleteInhibition():
                 await self._delete_rule(publish)
+            case control.Beat() | control.Birth() | control.Death() | NamedLiveness() | control.DeleteLiveness():
+                await self._liveness.carry_out(publish, publisher, receipt)
             case control.DeleteOnCall() | control.DeletePublisher() | control.DeleteCategory() | control.DeleteTenant():
                 await self._delete(publish)
             case control.Suppress():
@@ -154,6 +156,14 @@ class Actions:
         """End an incident all of which is over, as its publisher says."""
         await self._answering.over(alert_id, publisher, way=way)
 
+    async def _check_rights(self, publish: Publish, publisher: str, record: Publisher) -> None:
+        is_silence = isinstance(publish, NamedSilence | control.DeleteSilence)
+        if is_silence and publisher != PLAIN_PUBLISHER and record.may_answer != "any":
+            # It is about others' alerts, too.
+            raise not_own(publisher)
+        if isinstance(publish, control.Answer | control.Cancel):
+            await self._check_owner(publish, publisher, record)
+
     async def _check_owner(
         self,
         publish: control.Answer | control.Cancel,
@@ -165,8 +175,9 @@ class Actions:
             return
         asked = publish.notification_id if isinstance(publish, control.Cancel) else publish.alert_id
         owner = await self._ledger.publisher_of(asked)
-        # What is not there is refused as such.
-        if owner not in (None, publisher):
+        # What is not there is refused as such. What the watch has opened is no login's.
+        is_nobodys = owner == LIVENESS_PUBLISHER and publisher == PLAIN_PUBLISHER
+        if owner not in (None, publisher) and not is_nobodys:
             raise not_own(publisher)
 
     async def _put(self, record: DirectoryRecord) -> None:

@@ -24,7 +24,7 @@ from redis.exceptions import ResponseError
 from services.router.payloads.rejection import FieldProblem, Rejected, RejectionCode
 from shared.core.model import Priority
 from shared.core.rates import Rate
-from shared.core.topics import PLAIN_PUBLISHER
+from shared.core.topics import LIVENESS_PUBLISHER, PLAIN_PUBLISHER
 from shared.directory.publishers import Publisher, Publishers, may_be_named
 from shared.store.keys import Keys
 from shared.store.store import Store
@@ -62,7 +62,7 @@ class Admission:
     """Lets publishes in, or not.
 
     Args:
-        default: the rate of a publisher whose record names none; the plain topics' publisher has none.
+        default: the rate of a publisher whose record names none; the plain topics' publisher and the watch have none.
     """
 
     def __init__(self, store: Store, keys: Keys, default: Rate) -> None:
@@ -109,7 +109,7 @@ class Admission:
         """Return the rate that holds for a publisher."""
         if record.rate is not None:
             return record.rate
-        return Rate(0) if name == PLAIN_PUBLISHER else self._default
+        return Rate(0) if name in (PLAIN_PUBLISHER, LIVENESS_PUBLISHER) else self._default
 
     async def over_rate(self, asked: Sequence[Asked], records: Mapping[str, Publisher]) -> list[int]:
         """Count publishes, and return for each after how many seconds it may be tried again; 0 where it is let in.

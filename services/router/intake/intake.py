@@ -41,7 +41,7 @@ from services.router.intake.admission import (
 from services.router.intake.fair_queue import FairQueue
 from services.router.intake.warnings import foreseen
 from services.router.payloads import cloudevents, notifications
-from services.router.payloads.parse import Publish, check_size, read, says
+from services.router.payloads.parse import ANY_PAYLOAD, Publish, check_size, read, says
 from services.router.payloads.receipts import AcceptedReceipt, DuplicateReceipt, Problem
 from services.router.payloads.rejection import FieldProblem, Rejected, RejectionCode, invalid_payload
 from services.router.planning.compose import NO_TEMPLATES, Draft, compose, grouped
@@ -55,7 +55,7 @@ from shared.core.clock import Clock, epoch_ms, from_epoch_ms, rfc3339
 from shared.core.errors import BrokerUnavailable, PublishRefused, Reason
 from shared.core.incidents import WAY_PROPERTY, Happened, Way, line
 from shared.core.model import Channel, Delivery, Priority, State, UserInbox
-from shared.core.topics import PLAIN_PUBLISHER, Kind, Lane, Route, Topics
+from shared.core.topics import LIVENESS_PUBLISHER, PLAIN_PUBLISHER, Kind, Lane, Route, Topics
 from shared.directory.publishers import Publisher
 from shared.ledger.events import event
 from shared.ledger.jobs import Message, jobs_of, settled
@@ -356,8 +356,10 @@ class Intake:
             plain = self._topics.plain(incoming.topic)
             check_topic(route.publisher, record, plain, self._topics.pattern(route.kind))
             check_size(route.kind, incoming.payload_bytes)
-            event = cloudevents.read_event(incoming.content_type, incoming.user_properties, incoming.payload)
-            payload = incoming.payload if event is None else event.payload
+            event, payload = None, b""
+            if route.kind not in ANY_PAYLOAD:
+                event = cloudevents.read_event(incoming.content_type, incoming.user_properties, incoming.payload)
+                payload = incoming.payload if event is None else event.payload
             envelope = envelope_of(incoming)
             if event is not None:
                 envelope = event.envelope(route.kind) | envelope
@@ -534,6 +536,8 @@ class Intake:
 
     def _way(self, taken: Taken) -> Way:
         """Say by which way a publish came; the HTTP calls of the realtime service have it published, too."""
+        if taken.publisher == LIVENESS_PUBLISHER:
+            return Way.LIVENESS
         answer_to = taken.incoming.response_topic
         if answer_to is None or not self._topics.is_http_receipt(answer_to, taken.publisher):
             return Way.MQTT

@@ -11,10 +11,14 @@ from services.router.payloads.push_to import text_or_object
 from services.router.payloads.rejection import OBJECT_TAG, TEXT_TAG
 from shared.core.durations import Duration
 from shared.core.fields import Email, Identifier, Line, Moment, Word
+from shared.directory.liveness import SourceName
 from shared.directory.policies import NotifyTarget
 
 NOTE_CHARS = 1_000
+# Milliseconds since 1970 fit, and a JSON number holds it exactly in every language.
+SESSION = 10**15 - 1
 
+Session = Annotated[int, Field(strict=True, ge=0, le=SESSION)]
 Note = Annotated[str, Field(min_length=1, max_length=NOTE_CHARS)]
 
 
@@ -150,6 +154,42 @@ class DeletePolicy(Payload):
     policy: Identifier
 
 
+class DeleteLiveness(Payload):
+    """An empty payload on ``directory/liveness/{source}``: it is not expected any more."""
+
+    source: SourceName
+
+
+class Beat(Payload):
+    """``liveness/{source}``: the source is alive, whatever the payload says."""
+
+    source: SourceName
+
+
+class Birth(Payload):
+    """``liveness/{source}/birth``: it has connected.
+
+    Attributes:
+        session: a number that is another one at each connect; its Last Will says the same.
+    """
+
+    source: SourceName
+    session: Session | None = None
+
+
+class Death(Payload):
+    """``liveness/{source}/death``: its connection is gone; usually its Last Will.
+
+    Attributes:
+        session: that of the birth before.
+        clean: it goes of its own will, and nobody need be told.
+    """
+
+    source: SourceName
+    session: Session | None = None
+    clean: StrictBool = False
+
+
 class DeleteSilence(Payload):
     """An empty payload on ``directory/silence/{silence}``: end this silence, and forget it."""
 
@@ -163,7 +203,10 @@ class DeleteInhibition(Payload):
 
 
 DeleteRule: TypeAlias = DeletePolicy | DeleteSilence | DeleteInhibition
-Delete: TypeAlias = DeleteUser | DeleteOnCall | DeletePublisher | DeleteCategory | DeleteTenant | DeleteRule
+Said: TypeAlias = Beat | Birth | Death
+Delete: TypeAlias = (
+    DeleteUser | DeleteOnCall | DeletePublisher | DeleteCategory | DeleteTenant | DeleteRule | DeleteLiveness
+)
 
 
 class Suppress(Payload):
@@ -201,4 +244,4 @@ class Suppress(Payload):
         return value
 
 
-Control: TypeAlias = Cancel | Answer | SessionConnect | SessionDisconnect | SessionHeartbeat | Delete | Suppress
+Control: TypeAlias = Cancel | Answer | SessionConnect | SessionDisconnect | SessionHeartbeat | Delete | Suppress | Said

@@ -27,6 +27,7 @@ from shared.core.limits import OBJECT_BYTES, payload_bytes
 from shared.core.topics import Kind
 from shared.directory.categories import NamedCategory
 from shared.directory.inhibitions import NamedInhibition
+from shared.directory.liveness import NamedLiveness
 from shared.directory.people import OnCall, Person
 from shared.directory.person_change import PersonChange
 from shared.directory.policies import NamedPolicy
@@ -35,7 +36,9 @@ from shared.directory.silences import NamedSilence
 from shared.directory.tenants import NamedTenant
 
 NamedRule: TypeAlias = NamedPolicy | NamedSilence | NamedInhibition
-DirectoryRecord: TypeAlias = PersonChange | OnCall | NamedPublisher | NamedCategory | NamedTenant | NamedRule
+DirectoryRecord: TypeAlias = (
+    PersonChange | OnCall | NamedPublisher | NamedCategory | NamedTenant | NamedRule | NamedLiveness
+)
 Publish: TypeAlias = notifications.Notification | control.Control | DirectoryRecord
 
 NOT_ON_THIS_TOPIC = "not on this topic"
@@ -71,10 +74,27 @@ MODELS: Mapping[Kind, type[Publish]] = {
     Kind.DIRECTORY_POLICY: NamedPolicy,
     Kind.DIRECTORY_SILENCE: NamedSilence,
     Kind.DIRECTORY_INHIBITION: NamedInhibition,
+    Kind.DIRECTORY_LIVENESS: NamedLiveness,
+    Kind.LIVENESS_BIRTH: control.Birth,
+    Kind.LIVENESS_DEATH: control.Death,
+    Kind.LIVENESS_BEAT: control.Beat,
 }
 
 # Records refuse what they do not know, and whoever writes one may say its name in the payload, too.
-RECORDS = (PersonChange, OnCall, NamedPublisher, NamedCategory, NamedTenant, NamedPolicy, NamedSilence, NamedInhibition)
+RECORDS = (
+    PersonChange,
+    OnCall,
+    NamedPublisher,
+    NamedCategory,
+    NamedTenant,
+    NamedPolicy,
+    NamedSilence,
+    NamedInhibition,
+    NamedLiveness,
+)
+
+# Of these the topic says all, and the payload may be anything.
+ANY_PAYLOAD = frozenset({Kind.LIVENESS_BEAT})
 
 # What is read where the payload names a template.
 TEMPLATED: Mapping[Kind, type[Publish]] = {
@@ -101,6 +121,10 @@ WHEN_EMPTY: Mapping[Kind, type[Publish]] = {
     Kind.DIRECTORY_POLICY: control.DeletePolicy,
     Kind.DIRECTORY_SILENCE: control.DeleteSilence,
     Kind.DIRECTORY_INHIBITION: control.DeleteInhibition,
+    Kind.DIRECTORY_LIVENESS: control.DeleteLiveness,
+    Kind.LIVENESS_BIRTH: control.Birth,
+    Kind.LIVENESS_DEATH: control.Death,
+    Kind.LIVENESS_BEAT: control.Beat,
 }
 
 
@@ -147,6 +171,8 @@ def read(
     check_size(kind, len(payload))
     model = MODELS[kind]
     document: dict[str, Any] = {}
+    if kind in ANY_PAYLOAD:
+        payload = b""
     if not payload and kind in WHEN_EMPTY:
         model = WHEN_EMPTY[kind]
     else:

@@ -20,6 +20,7 @@ from shared.core import durations, fields
 from shared.core.model import Platform
 from shared.core.rates import LONGEST_S
 from shared.directory.categories import LONGEST_THROTTLE, SHORTEST_WINDOW
+from shared.directory.liveness import SHORTEST_EVERY
 
 _T = TypeVar("_T")
 
@@ -205,6 +206,16 @@ CHECKS: Mapping[str, Sequence[Entry]] = {
             "problem_range": "must be at least 1s and at most 31d",
         },
     ),
+    "at_least_a_second": (
+        {
+            "check": "duration",
+            **_WRITTEN_DURATION,
+            "from_s": _seconds(SHORTEST_EVERY),
+            "to_s": _seconds(durations.LONGEST),
+            "problem": _NO_DURATION,
+            "problem_range": "must be at least 1s",
+        },
+    ),
     "data_field": (
         {
             "check": "matches",
@@ -256,6 +267,7 @@ _VALUES: Mapping[str, Entry] = {
     },
     "shared.directory.categories.Throttle._is_remembered": {"x-checks": "throttle_window"},
     "shared.directory.categories._data_field": {"x-checks": "data_field"},
+    "shared.directory.liveness.at_least_a_second": {"x-checks": "at_least_a_second"},
     "shared.directory.tenants._colour": {"x-checks": "colour"},
     # What a matcher is only the router reads.
     "shared.directory.silences.matcher_text": {},

@@ -11,7 +11,15 @@ from typing import Any
 from pydantic import BaseModel
 
 from services.router.payloads.envelope import Envelope, Payload
-from services.router.payloads.parse import DIFFERS_FROM_TOPIC, MODELS, NOT_ON_THIS_TOPIC, RECORDS, TEMPLATED, WHEN_EMPTY
+from services.router.payloads.parse import (
+    ANY_PAYLOAD,
+    DIFFERS_FROM_TOPIC,
+    MODELS,
+    NOT_ON_THIS_TOPIC,
+    RECORDS,
+    TEMPLATED,
+    WHEN_EMPTY,
+)
 from services.router.payloads.rejection import FIELD_CHARS, PROBLEMS_SHOWN, WORDS, RejectionCode
 from services.router.payloads.unknown_fields import DIFFERS, OBJECTS, OTHER_WORDS
 from services.router.rules.checks import CHECKS
@@ -117,7 +125,7 @@ def _record_of(model: type[Any]) -> type[BaseModel]:
 def _topic(kind: Kind) -> dict[str, Any]:
     model = MODELS[kind]
     pattern = Topics().pattern(kind)
-    parameter = pattern.partition("{")[2].removesuffix("}")
+    parameter = pattern.partition("{")[2].partition("}")[0]
     is_record = model in RECORDS
     written: dict[str, Any] = {
         "kind": kind.value,
@@ -130,6 +138,8 @@ def _topic(kind: Kind) -> dict[str, Any]:
         "nulls": "clear" if model is PersonChange else "absent",
         "same_name": is_record,
     }
+    if kind in ANY_PAYLOAD:
+        written["any_payload"] = True
     if issubclass(model, Envelope):
         written["notification"] = True
         written["templated"] = TEMPLATED[kind].__name__ if kind in TEMPLATED else None

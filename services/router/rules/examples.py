@@ -13,6 +13,7 @@ LEVELS: Mapping[str, str] = {
     "policy": "database",
     "silence": "db-upgrade",
     "inhibition": "whole-site",
+    "source": "gateway-7",
     "user_id": "alice",
     "group_id": "operators",
     "alert_type": "system_failure",
@@ -70,6 +71,19 @@ EXAMPLES: Mapping[Kind, tuple[dict[str, Any], ...]] = {
     Kind.DIRECTORY_INHIBITION: (
         {"source": ["alert_type=site_down"], "target": ["severity=warning"], "equal": ["region"]},
     ),
+    Kind.DIRECTORY_LIVENESS: (
+        {
+            "every": "60s",
+            "grace": "20s",
+            "alert_type": "gateways",
+            "severity": "warning",
+            "children_of": "plant-2",
+            "publisher": "-",
+        },
+    ),
+    Kind.LIVENESS_BIRTH: ({"session": 17},),
+    Kind.LIVENESS_BEAT: ({},),
+    Kind.LIVENESS_DEATH: ({"session": 17}, {"session": 17, "clean": True}),
     Kind.DIRECTORY_USER: (
         {
             "email": "alice@example.com",

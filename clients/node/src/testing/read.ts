@@ -21,8 +21,9 @@ type Document = Record<string, unknown>;
 const { limits, names } = RULES;
 
 const TOPICS = RULES.topics.map((topic) => {
-  const [stem = "", parameter] = topic.topic.split("{");
-  return { topic, stem, parameter: parameter?.replace("}", "") };
+  const [stem = "", rest] = topic.topic.split("{");
+  const [parameter, end = ""] = rest?.split("}") ?? [];
+  return { topic, stem, parameter, end };
 });
 
 /**
@@ -53,17 +54,19 @@ function routeOf(topic: string): { topic: Topic; parameters: Document } | undefi
       if (topic === each.stem) return { topic: each.topic, parameters: {} };
       continue;
     }
-    const last = topic.slice(each.stem.length);
-    if (topic.startsWith(each.stem) && last !== "" && !last.includes("/")) {
-      return { topic: each.topic, parameters: { [each.parameter]: last } };
+    if (!topic.startsWith(each.stem) || !topic.endsWith(each.end)) continue;
+    const level = topic.slice(each.stem.length, topic.length - each.end.length);
+    if (level !== "" && !level.includes("/")) {
+      return { topic: each.topic, parameters: { [each.parameter]: level } };
     }
   }
   return undefined;
 }
 
 function checked(topic: Topic, parameters: Document, payload: Uint8Array, properties: Document): Read {
-  const bytes = payload.byteLength;
+  let bytes = payload.byteLength;
   if (bytes > topic.max_bytes) return rejected("too_large", message("too_large", { bytes, limit: topic.max_bytes }));
+  if (topic.any_payload) bytes = 0;
   let schema = RULES.schemas[topic.schema] ?? {};
   let document: Document = {};
   if (bytes > 0 || topic.empty === "refused") {

@@ -66,6 +66,8 @@ export interface Topic {
   readonly unknown_fields: "warn" | "refuse";
   readonly nulls: "absent" | "clear";
   readonly same_name: boolean;
+  /** Nobody reads the payload. */
+  readonly any_payload?: boolean;
   readonly notification?: boolean;
   readonly templated?: string | null;
   /** What the properties of a publish may say in place of the payload. */

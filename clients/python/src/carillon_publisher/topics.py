@@ -33,6 +33,11 @@ PATTERNS = (
     "directory/policy/{policy}",
     "directory/silence/{silence}",
     "directory/inhibition/{inhibition}",
+    "directory/liveness/{source}",
+    "liveness/{source}/birth",
+    "liveness/{source}/death",
+    # After the two: what is near all three is taken for this one.
+    "liveness/{source}",
 )
 _NOBODY = "-"
 _FROM = "from/"

@@ -54,7 +54,7 @@ class Rules:
         self._limits: Mapping[str, int] = document["limits"]
         self._names = Names(document["names"])
         self._schemas = Schemas(document)
-        self._topics = {each["topic"].partition("{")[0]: each for each in document["topics"]}
+        self._topics = {_around(each["topic"]): each for each in document["topics"]}
 
     def topic(self, name: str) -> Topic:
         """Return what a topic says.
@@ -66,11 +66,14 @@ class Rules:
             NotTaken: no router takes it.
         """
         before, name = split(name)
-        found = self._topics.get(name)
+        found = self._topics.get((name, ""))
         if found is not None and not found["parameters"]:
             return Topic(found["kind"], found, {})
         stem, slash, last = name.rpartition("/")
-        found = self._topics.get(stem + slash)
+        found = self._topics.get((stem + slash, ""))
+        if found is None:
+            stem, slash, middle = stem.rpartition("/")
+            found, last = self._topics.get((stem + slash, f"/{last}")), middle
         if found is not None and found["parameters"] and last:
             return Topic(found["kind"], found, {found["parameters"][0]: last})
         meant = nearest(name)
@@ -94,6 +97,8 @@ class Rules:
         rules = topic.rules
         if len(payload) > rules["max_bytes"]:
             self._too_large("too_large", bytes=len(payload), limit=rules["max_bytes"])
+        if rules.get("any_payload"):
+            payload = b""
         if not payload and rules["empty"] == "delete":
             (name,) = topic.params
             self._refuse(self._schemas.problems_of_field(rules["schema"], name, topic.params[name]))
@@ -245,3 +250,9 @@ def _no_constant(name: str) -> NoReturn:
 
 def _size_bytes(value: object) -> int:
     return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def _around(pattern: str) -> tuple[str, str]:
+    """Return what stands before and behind the parameter of a topic."""
+    stem, _, parameter = pattern.partition("{")
+    return stem, parameter.partition("}")[2]
