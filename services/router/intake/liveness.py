@@ -76,7 +76,7 @@ class LivenessActions:
     async def _check_parents(self, publish: NamedLiveness) -> bool:
         """Return whether the parent has a record, if there is one."""
         parent = publish.children_of
-        for generation in range(GENERATIONS + 1):
+        for generation in range(GENERATIONS):
             if parent is None:
                 return True
             if parent == publish.source:
@@ -85,4 +85,6 @@ class LivenessActions:
             if record is None:
                 return generation > 0
             parent = record.children_of
+        if parent is None:
+            return True
         raise invalid_payload((FieldProblem("children_of", f"too deep: at most {GENERATIONS} above each other"),))

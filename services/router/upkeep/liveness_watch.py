@@ -14,7 +14,6 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from services.router.alerts.liveness import Drop, Inhibit, Open, Wait, decide, telling
@@ -24,7 +23,7 @@ from shared.core.topics import Topics
 from shared.directory.liveness import Liveness
 from shared.directory.rulebook import Rulebook
 from shared.ledger.ledger import Ledger
-from shared.ledger.sources import Due, Looked, Phase, Sources, State, Untold
+from shared.ledger.sources import Due, Looked, Phase, Sources, Standing, State, Untold
 from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -63,14 +62,18 @@ class LivenessWatch:
             StoreUnavailable: the rest is done in another round.
         """
         looked = await self._sources.look()
+        # First, so that the end of an incident is told before the next one of its source begins.
+        await self._tell_all(looked)
+        if not looked.due:
+            return looked.is_full
         await self._decide(looked)
-        if looked.due:
-            # What has just been decided is to be told, too.
-            is_full, looked = looked.is_full, await self._sources.look()
-            looked = replace(looked, is_full=looked.is_full or is_full)
+        decided = await self._sources.look()
+        await self._tell_all(decided)
+        return looked.is_full or decided.is_full
+
+    async def _tell_all(self, looked: Looked) -> None:
         for begin in range(0, len(looked.untold), _ASKS):
             await asyncio.gather(*(self._tell(untold) for untold in looked.untold[begin : begin + _ASKS]))
-        return looked.is_full
 
     async def _decide(self, looked: Looked) -> None:
         left = {due.source: due for due in looked.due}
@@ -91,7 +94,9 @@ class LivenessWatch:
         standings = await self._sources.standings(names)
         await asyncio.gather(*(self._carry_out(due, records.get(due.source), standings, now_ms) for due in ready))
 
-    async def _carry_out(self, due: Due, record: Liveness | None, standings: Mapping[str, Any], now_ms: int) -> None:
+    async def _carry_out(
+        self, due: Due, record: Liveness | None, standings: Mapping[str, Standing], now_ms: int
+    ) -> None:
         parent = standings.get(record.children_of) if record is not None and record.children_of else None
         match decide(due, record, parent, now_ms):
             case Open(says):
@@ -104,7 +109,13 @@ class LivenessWatch:
                 await self._sources.drop(due)
 
     async def _tell(self, untold: Untold) -> None:
-        kind, alert_type, payload = telling(untold)
+        try:
+            kind, alert_type, payload = telling(untold)
+        except (ValueError, KeyError):
+            # It is in the store and damaged; the others must not wait for it.
+            log.exception("an incident of a missing source cannot be read")
+            await self._sources.tell_later(untold, _REFUSED_S)
+            return
         try:
             receipt = await self._ask(self._topics.publish(kind, alert_type), payload)
         except NoReceipt as error:

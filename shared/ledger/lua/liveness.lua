@@ -54,6 +54,7 @@ local function forget(source)
   redis.call('ZREM', due, source)
   put_state(source, state, false)
   if phase then
+    redis.call('HDEL', key_of(source), 'session', 'beat', 'died')
     redis.call('HSET', key_of(source), 'gone', 1)
     close(source, phase)
   else
