@@ -41,7 +41,7 @@ class Routers:
         self.are_away = False
         self.answer = Receipt()
         self._bodies: dict[str, dict[str, Any]] = {}
-        self._open: set[tuple[str, str]] = set()
+        self._open: dict[tuple[str, str], str] = {}
 
     async def take(self, topic: str, payload: dict[str, Any]) -> Receipt:
         """Do with an alert what the intake does, as far as it matters here."""
@@ -50,20 +50,21 @@ class Routers:
         if self.answer.code:
             return self.answer
         self._check(topic, payload)
-        key, incident = payload["id"], (topic, payload["dedup_key"])
+        key, incident, source = payload["id"], (topic, payload["dedup_key"]), payload["source"]
+        if payload.get("status") == "resolved":
+            # A router does not ask for its key; it ends what began no later than the publish says.
+            if self._open.get(incident, "later") <= payload["starts_at"]:
+                del self._open[incident]
+                self.log[source].append("resolved")
+                self.said.append((topic, payload))
+            return Receipt()
         if key in self._bodies:
             return Receipt() if self._bodies[key] == payload else Receipt("idempotency_conflict")
+        assert incident not in self._open, "it is open already"
         self._bodies[key] = payload
+        self._open[incident] = payload["starts_at"]
+        self.log[source].append("opened")
         self.said.append((topic, payload))
-        source = payload["source"]
-        if payload.get("status") == "resolved":
-            assert incident in self._open, "the end of something that is not open"
-            self._open.remove(incident)
-            self.log[source].append("resolved")
-        else:
-            assert incident not in self._open, "it is open already"
-            self._open.add(incident)
-            self.log[source].append("opened")
         return Receipt()
 
     @staticmethod

@@ -3,8 +3,8 @@
 A script touches keys of one hash tag only, so that a Redis Cluster can place the tags where it likes. There are ten
 kinds of tag: a ledger shard ``{s07}``, a shard of the sources that are to be heard of ``{live07}``, a user ``{u:ID}``,
 a group ``{g:ID}``, a suppressed address ``{x:DIGEST}``, a device ``{d:DIGEST}``, what SMS need ``{sms:…}``
-(``services/sms/keys.py``), a provider's report of bad addresses ``{report:DIGEST}`` (string, kept for a day), what keeps
-incidents mute ``{m:silence:ID}``, and a few singletons such as ``{feed}``.
+(``services/sms/keys.py``), a provider's report of bad addresses ``{report:DIGEST}`` (string, kept for a day), what
+keeps incidents mute ``{m:silence:ID}``, and a few singletons such as ``{feed}``.
 
 A ledger script gets the shard's base key (``carillon:{s07}``) and builds the rest itself, see ``shared/ledger/lua``:
 

@@ -114,9 +114,11 @@ def telling(untold: Untold) -> tuple[Kind, str, dict[str, Any]]:
         "severity": says["level"],
         "dedup_key": dedup_key(untold.source),
         "labels": says["labels"],
+        # An end that comes late does not end an incident that began after it.
+        "starts_at": says["starts_at"],
     }
     if untold.phase is Phase.OPENING:
-        payload |= {"message": says["message"], "starts_at": says["starts_at"]}
+        payload["message"] = says["message"]
     else:
         payload |= {"status": "resolved", "message": _over(untold)}
     return _KINDS[says["level"]], says["type"], payload
