@@ -37,6 +37,7 @@ _COMMANDS = {
     "publisher": ("carillon.commands.publisher:publisher", "Say who publishes, and what that one may do."),
     "category": ("carillon.commands.category:category", "Look at what notifications are about, and what follows."),
     "oncall": ("carillon.commands.oncall:oncall", "Look at who is on call, who is next, and where nobody is."),
+    "liveness": ("carillon.commands.liveness:liveness", "Look at who is to be heard of, and who is missing."),
     "silence": ("carillon.commands.silence:silence", "Keep alerts from telling anybody for a while."),
     "incident": ("carillon.commands.incident:incident", "Look at incidents, answer them, and keep what happened."),
     "drill": ("carillon.commands.drill:drill", "Try out whether alerts reach the people on call."),

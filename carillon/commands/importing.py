@@ -34,9 +34,12 @@ _KINDS = {
     "policy": Kind.DIRECTORY_POLICY,
     "silence": Kind.DIRECTORY_SILENCE,
     "inhibition": Kind.DIRECTORY_INHIBITION,
+    "liveness": Kind.DIRECTORY_LIVENESS,
 }
 # A record may say something under the name of another kind: to which tenant a publisher's notifications belong.
-_FIELDS_TOO = {"publisher": {"tenant"}, "category": {"policy"}, "oncall": {"policy"}}
+_FIELDS_TOO = {"publisher": {"tenant"}, "category": {"policy"}, "oncall": {"policy"}, "liveness": {"publisher"}}
+# In a publish the topic says it, and a field of that name is unknown there.
+_ONLY_IN_TOPICS = ("oncall", "liveness")
 
 # The publisher puts the prefix before it.
 _TOPICS = Topics()
@@ -100,7 +103,7 @@ class Import:
     @property
     def _others(self) -> dict[str, int]:
         _, _, *others = self.imported.values()
-        names = ("publishers", "categories", "tenants", "policies", "silences", "inhibitions")
+        names = ("publishers", "categories", "tenants", "policies", "silences", "inhibitions", "sources")
         return dict(zip(names, others, strict=True))
 
     def document(self) -> dict[str, object]:
@@ -225,8 +228,7 @@ def _read(line: bytes) -> _Entry | None:
     problem = _problem(whose)
     if problem:
         raise _BadLine("invalid_payload", "One field is not valid.", name, problem)
-    if name == "oncall":
-        # In a publish the topic says it, and a field of that name is unknown there.
+    if name in _ONLY_IN_TOPICS:
         del document[name]
         text = json.dumps(document).encode()
     return _Entry(_KINDS[name], _TOPICS.publish(_KINDS[name], whose), text)

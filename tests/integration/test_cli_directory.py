@@ -105,7 +105,7 @@ async def test_publishers_categories_and_tenants_reach_the_directory(system: tup
     ran = await command("directory", "import", "-", "--json", stdin=lines({"category": "tips"}))
     assert ran.json == {
         "people": 0, "oncall": 0, "publishers": 0, "categories": 1, "tenants": 0, "policies": 0, "silences": 0,
-        "inhibitions": 0, "failed": [],
+        "inhibitions": 0, "sources": 0, "failed": [],
         "complete": True,
     }  # fmt: skip
 

@@ -242,7 +242,6 @@ def test_routers_are_told_what_a_model_says_wherever_the_watch_dies(store: Empty
     run_state_machine_as_test(
         machine,
         settings=settings(
-            phases=[Phase.explicit, Phase.generate],
             max_examples=25,
             stateful_step_count=30,
             suppress_health_check=[*HealthCheck],
