@@ -161,11 +161,11 @@ def whoever_is_on_this_machine(prefix: str = "") -> Role:
     between the services stay closed, and nobody says in Carillon's place who is on call.
     """
     internal, oncall = f"{prefix}internal/#", f"{prefix}oncall/#"
-    own = f"{prefix}from/{OWN_PUBLISHER}/#"
+    own = (f"{prefix}from/{name}/#" for name in (OWN_PUBLISHER, LIVENESS_PUBLISHER))
     return Role(
         "anybody",
         publish=("#",),
-        deny_publish=(internal, oncall, own),
+        deny_publish=(internal, oncall, *own),
         subscribe=("#", "$SYS/#", "$share/#"),
         deny_subscribe=(
             internal,

@@ -28,8 +28,8 @@ def liveness() -> None:
 def list_(*, missing: bool, as_json: bool) -> None:
     """List the sources that have a record, and how they are.
 
-    A source is unarmed until its first beat, then alive, or missing: open, or inhibited while its parent is missing, too.
-    One that went of its own will is clean.
+    A source is unarmed until its first beat, and then alive. If it is missing, it is open, or inhibited while its
+    parent is missing, too. One that went of its own will is clean.
     """
     from carillon.commands.output import print_columns, print_json
 
@@ -61,7 +61,7 @@ def _read() -> "dict[str, tuple[Liveness, Standing]]":
 
     settings = OperatorSettings.load()
 
-    async def read() -> dict[str, tuple[Liveness, Standing]]:
+    async def read() -> "dict[str, tuple[Liveness, Standing]]":
         async with open_store(settings) as (store, keys):
             records = await Rulebook(store, keys).all(Liveness)
             standings = await Sources(store, keys).standings(records)
