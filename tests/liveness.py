@@ -15,7 +15,7 @@ from services.router.upkeep.router_link import NoReceipt, Receipt
 from shared.core.topics import LIVENESS_PUBLISHER, PLAIN_PUBLISHER, Topics
 from shared.directory.liveness import NamedLiveness
 from shared.directory.rulebook import Rulebook
-from shared.ledger.sources import Sources, Standing, Untold
+from shared.ledger.sources import Noted, Sources, Standing, Untold
 from shared.store.keys import Keys
 from tests.sim.system import SimulatedStore
 
@@ -100,8 +100,8 @@ class MortalSources(Sources):
     async def _decide(self, due: Any, *decision: Any) -> bool:
         return bool(await self.step(lambda: super(MortalSources, self)._decide(due, *decision)))
 
-    async def _noted(self, untold: Untold, later: Any) -> bool:
-        return bool(await self.step(lambda: super(MortalSources, self)._noted(untold, later)))
+    async def _noted(self, untold: Untold, later: Any) -> Noted:
+        return Noted(await self.step(lambda: super(MortalSources, self)._noted(untold, later)))
 
 
 class LivenessBench:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Any
 
 from shared.core.durations import milliseconds
@@ -74,6 +74,15 @@ class Phase(StrEnum):
 
     OPENING = "opening"
     CLOSING = "closing"
+
+
+class Noted(IntEnum):
+    """What came of noting that the router knows something; true where nobody had noted it before."""
+
+    BEFORE = 0
+    DONE = 1
+    ENDS = 2
+    """The incident was over before it was told: its end is to be told next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,17 +212,17 @@ class Sources:
         args = (due.source, due.at_ms, *decision)
         return bool(await self._store.script(_decide, self._base(due.source), *args, lasting=True))
 
-    async def told(self, untold: Untold) -> bool:
-        """Note that the router knows it; return whether nobody had before."""
+    async def told(self, untold: Untold) -> Noted:
+        """Note that the router knows it."""
         return await self._noted(untold, "")
 
-    async def tell_later(self, untold: Untold, wait_s: float) -> bool:
+    async def tell_later(self, untold: Untold, wait_s: float) -> None:
         """Have it told again after a while, and not at the next look."""
-        return await self._noted(untold, round(wait_s * 1000))
+        await self._noted(untold, round(wait_s * 1000))
 
-    async def _noted(self, untold: Untold, later: str | int) -> bool:
+    async def _noted(self, untold: Untold, later: str | int) -> Noted:
         args = (untold.source, untold.incident, untold.phase, later)
-        return bool(await self._store.script(_told, self._base(untold.source), *args, lasting=True))
+        return Noted(await self._store.script(_told, self._base(untold.source), *args, lasting=True))
 
     async def standings(self, sources: Collection[str]) -> dict[str, Standing]:
         """Say how these sources are."""

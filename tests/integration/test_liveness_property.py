@@ -158,8 +158,6 @@ class LivenessMachine(RuleBasedStateMachine):
 
     @rule()
     def look(self) -> None:
-        # What was over before it was told takes two.
-        assert self.run(self.bench.look())
         assert self.run(self.bench.look())
         self._expect_look()
         self._compare()

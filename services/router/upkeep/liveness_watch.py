@@ -23,7 +23,7 @@ from shared.core.topics import Topics
 from shared.directory.liveness import Liveness
 from shared.directory.rulebook import Rulebook
 from shared.ledger.ledger import Ledger
-from shared.ledger.sources import Due, Looked, Phase, Sources, Standing, State, Untold
+from shared.ledger.sources import Due, Looked, Noted, Phase, Sources, Standing, State, Untold
 from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -72,8 +72,12 @@ class LivenessWatch:
         return looked.is_full or decided.is_full
 
     async def _tell_all(self, looked: Looked) -> None:
+        ending = False
         for begin in range(0, len(looked.untold), _ASKS):
-            await asyncio.gather(*(self._tell(untold) for untold in looked.untold[begin : begin + _ASKS]))
+            told = await asyncio.gather(*(self._tell(untold) for untold in looked.untold[begin : begin + _ASKS]))
+            ending = ending or Noted.ENDS in told
+        if ending:
+            await self._tell_all(await self._sources.look())
 
     async def _decide(self, looked: Looked) -> None:
         left = {due.source: due for due in looked.due}
@@ -108,28 +112,31 @@ class LivenessWatch:
             case Drop():
                 await self._sources.drop(due)
 
-    async def _tell(self, untold: Untold) -> None:
+    async def _tell(self, untold: Untold) -> Noted:
         try:
             kind, alert_type, payload = telling(untold)
         except (ValueError, KeyError):
             # It is in the store and damaged; the others must not wait for it.
             log.exception("an incident of a missing source cannot be read")
             await self._sources.tell_later(untold, _REFUSED_S)
-            return
+            return Noted.BEFORE
         try:
             receipt = await self._ask(self._topics.publish(kind, alert_type), payload)
         except NoReceipt as error:
             # It comes again with the next round.
             log.warning("an incident of a missing source waits", extra={"phase": untold.phase, "why": str(error)})
-            return
+            return Noted.BEFORE
         if receipt.code not in _KNOWN:
             extra = {"phase": untold.phase, "code": receipt.code}
             log.error("an incident of a missing source is refused", extra=extra)
             await self._sources.tell_later(untold, receipt.retry_after_s or _REFUSED_S)
-        elif await self._sources.told(untold):
+            return Noted.BEFORE
+        noted = await self._sources.told(untold)
+        if noted:
             what = "opened" if untold.phase is Phase.OPENING else "resolved"
             metrics.liveness_incidents.labels(what).inc()
             log.info("incident of a missing source", extra={"what": what, "source": untold.source})
+        return noted
 
 
 async def watch_forever(ledger: Ledger, sources: Sources, rulebook: Rulebook, topics: Topics, link: RouterLink) -> None:
