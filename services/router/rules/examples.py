@@ -77,7 +77,6 @@ EXAMPLES: Mapping[Kind, tuple[dict[str, Any], ...]] = {
             "grace": "20s",
             "alert_type": "gateways",
             "severity": "warning",
-            "children_of": "plant-2",
             "publisher": "-",
         },
     ),
