@@ -274,8 +274,8 @@ function asksForEvents(payload: Uint8Array): boolean {
 
 /** Say what is most likely wrong where nobody listens: the router reads everything below these levels. */
 function hint(topic: string): string {
-  const isRead = /^(notifications|directory|websocket)\//.test(topic);
-  return isRead ? "is the router running?" : "topics begin with notifications/, directory/ or websocket/";
+  const isRead = /^(notifications|directory|websocket|liveness)\//.test(topic);
+  return isRead ? "is the router running?" : "topics begin with notifications/, directory/, liveness/ or websocket/";
 }
 
 function decoded(text: string): string {

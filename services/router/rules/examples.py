@@ -77,7 +77,6 @@ EXAMPLES: Mapping[Kind, tuple[dict[str, Any], ...]] = {
             "grace": "20s",
             "alert_type": "gateways",
             "severity": "warning",
-            "publisher": "-",
         },
     ),
     Kind.LIVENESS_BIRTH: ({"session": 17},),
