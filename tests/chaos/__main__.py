@@ -16,13 +16,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.chaos.attention_scenarios import ATTENTION_SCENARIOS
+from tests.chaos.escalation_scenarios import ESCALATION_SCENARIOS
 from tests.chaos.poison_scenarios import POISON_SCENARIOS
 from tests.chaos.rig import Plan
 from tests.chaos.runner import Result, examples, play
 from tests.chaos.scenarios import SCENARIOS, sized
 from tests.chaos.store_scenarios import STORE_SCENARIOS
 
-_ALL = SCENARIOS | POISON_SCENARIOS | ATTENTION_SCENARIOS | STORE_SCENARIOS
+_ALL = SCENARIOS | POISON_SCENARIOS | ATTENTION_SCENARIOS | ESCALATION_SCENARIOS | STORE_SCENARIOS
 
 _HEAD = (
     "| fault | played | published | lost | twice | duplicates at providers | taken over | accepting again "

@@ -65,17 +65,19 @@ class Told:
 
 
 @dataclass(slots=True)
-class _Found:
+class Found:
     """Counts what is wrong, and keeps an example of each."""
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
 
     def add(self, what: str, example: str) -> None:
+        """Count it."""
         self.counts[what] += 1
         self.examples.setdefault(what, example)
 
     def lines(self) -> Iterator[str]:
+        """Say it in words."""
         return (f"{times} {what}, such as {self.examples[what]}" for what, times in self.counts.items())
 
 
@@ -116,7 +118,7 @@ def judge_holds(
         channels: by which each of these people hears of each notification, once.
         within_s: what was held leaves so long after the quiet time at most.
     """
-    found, effects = _Found(), _effects(evidence)
+    found, effects = Found(), _effects(evidence)
     for one in every:
         spans = quiet[one.person].spans
         ends = {end for _, end in spans} | set(quiet[one.person].ends)
@@ -160,7 +162,7 @@ def judge_digests(
         channels: on which they are.
         alone: the sorts of which some may go out alone.
     """
-    found = _Found()
+    found = Found()
     records = evidence.ledger.records
     digests: dict[str | None, Digest] = {name: one.digest for name, one in records.items() if one.digest is not None}
     named: defaultdict[str | None, set[str]] = defaultdict(set)
@@ -191,7 +193,7 @@ def judge_digests(
     yield from found.lines()
 
 
-def _judge_end(one: Told, row: Row, name: str, *, is_alone: bool, found: _Found) -> None:
+def _judge_end(one: Told, row: Row, name: str, *, is_alone: bool, found: Found) -> None:
     """Judge the end of what is in no digest."""
     if row.reason == "digested":
         found.add("name a digest that is not there", name)
@@ -202,7 +204,7 @@ def _judge_end(one: Told, row: Row, name: str, *, is_alone: bool, found: _Found)
         found.add(f"ended as {row.state} {row.reason}", name)
 
 
-def _judge_items(evidence: Evidence, name: str, digest: Digest, named: set[str], found: _Found) -> None:
+def _judge_items(evidence: Evidence, name: str, digest: Digest, named: set[str], found: Found) -> None:
     if digest.state != "closed":
         found.add(f"digests are {digest.state}", name)
     records = {member: evidence.ledger.records[member.partition("|")[0]] for member in digest.members}
@@ -216,7 +218,7 @@ def _judge_items(evidence: Evidence, name: str, digest: Digest, named: set[str],
         found.add("digests tell what was cancelled before", name)
 
 
-def _judge_telling(record: Record, digest: Digest, people: set[str], found: _Found) -> None:
+def _judge_telling(record: Record, digest: Digest, people: set[str], found: Found) -> None:
     name = record.notification_id
     deliveries = [row for row in record.rows if row.lane == digest.channel]
     if set(digest.left_out) == set(digest.members) and not deliveries:
@@ -239,7 +241,7 @@ def judge_quiet_digests(evidence: Evidence, until: Mapping[str, float]) -> Itera
     Args:
         until: by person; from before the run.
     """
-    found, effects = _Found(), _effects(evidence)
+    found, effects = Found(), _effects(evidence)
     for name, record in evidence.ledger.records.items():
         if record.digest is None:
             continue
@@ -273,7 +275,7 @@ def judge_windows(
         before: by category, what held until the deploy; ``after`` what holds since.
         deploy: when it began, and when the last router had been restarted. In between both hold.
     """
-    found = _Found()
+    found = Found()
     groups: defaultdict[tuple[str, str], list[Record]] = defaultdict(list)
     for name, record in evidence.ledger.records.items():
         if record.digest is None:
@@ -302,7 +304,7 @@ def judge_alone(every: Sequence[Told], channels: Sequence[str], window_s: float,
         every: of one category.
         until: what was sent later is not judged.
     """
-    found = _Found()
+    found = Found()
     for channel in channels:
         alone: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
         for one in every:
@@ -360,7 +362,7 @@ def judge_throttle(
         lenient: it may stop some for no reason. What a broker delivers again after the window, because a router died
             before it acknowledged it, counts a second time, and no journal knows of it.
     """
-    found, effects = _Found(), _effects(evidence)
+    found, effects = Found(), _effects(evidence)
     people: defaultdict[str, _Counted] = defaultdict(_Counted)
     for one in every:
         name, counted = one.record.notification_id, people[one.person]
@@ -394,7 +396,7 @@ def judge_throttle(
     yield from found.lines()
 
 
-def _judge_stopped(person: str, counted: _Counted, throttle: Throttled, found: _Found) -> None:
+def _judge_stopped(person: str, counted: _Counted, throttle: Throttled, found: Found) -> None:
     slots = counted.slots + counted.perhaps
     for first, last in counted.refused:
         room = throttle.limit - sum(begin <= last and first - throttle.window_s < end for begin, end in slots)

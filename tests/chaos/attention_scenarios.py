@@ -124,7 +124,7 @@ async def _kill_unanswered(rig: Rig, index: int) -> None:
     rig.note("SIGKILL, writes unanswered", f"router-{index}", begin)
 
 
-async def _write(rig: Rig, records: Mapping[str, Mapping[str, Any]]) -> None:
+async def write(rig: Rig, records: Mapping[str, Mapping[str, Any]]) -> None:
     """Publish what announces nothing itself, whatever is being killed."""
     while records:
         try:
@@ -199,7 +199,7 @@ async def _prepare_holds(rig: Rig) -> None:
             record |= {"snooze_until": until}
             quiet[user_id] = {"spans": [(0.0, until)]}
         records[f"directory/user/{user_id}"] = record
-    await _write(rig, records)
+    await write(rig, records)
     (rig.folder / _QUIET).write_text(json.dumps(quiet))
 
 
@@ -209,7 +209,7 @@ async def _put_off(rig: Rig) -> None:
     file = rig.folder / _QUIET
     quiet = json.loads(file.read_text())
     late = {user_id: said for user_id, said in quiet.items() if "put_off_to" in said}
-    await _write(rig, {
+    await write(rig, {
         f"directory/user/{user_id}": {**rig.traffic.person(user_id), "snooze_until": said["put_off_to"]}
         for user_id, said in late.items()
     })  # fmt: skip
@@ -252,21 +252,21 @@ async def _prepare_digests(rig: Rig) -> None:
     alone = [f"{sort}{number}" for sort in sorted(_CERTAIN) for number in range(0, ATTENTIVE[sort], _LEFT_ALONE_ONE_IN)]
     records = {f"directory/category/{name}": {**_MAILED, "digest": spec} for name, spec in _BEFORE.items()}
     people = {f"directory/user/{one}": {**rig.traffic.person(one), "snooze_until": until} for one in alone}
-    await _write(rig, {**records, **people})
+    await write(rig, {**records, **people})
     (rig.folder / _QUIET).write_text(json.dumps(dict.fromkeys(alone, until)))
 
 
 async def _deploy(rig: Rig) -> None:
     """Change what digests are, and restart one router after the other, as a deploy does."""
     begin = time.time()
-    await _write(rig, {f"directory/category/{name}": {**_MAILED, "digest": spec} for name, spec in _AFTER.items()})
+    await write(rig, {f"directory/category/{name}": {**_MAILED, "digest": spec} for name, spec in _AFTER.items()})
     for index in range(rig.plan.processes):
         await rig.stack.stop_service("router", index)
         await rig.start_service("router", index)
     rig.note(_DEPLOY, "routers", begin)
 
 
-class _Accepted:
+class Accepted:
     """Reads the publisher's journal as it grows."""
 
     def __init__(self, file: Path) -> None:
@@ -291,7 +291,7 @@ async def _cancel_some(rig: Rig) -> None:
         for number, publish in enumerate(rig.traffic)
         if publish.sort in _CERTAIN and number % _CANCELLED_ONE_IN == 0
     }
-    accepted, is_last = _Accepted(rig.folder / PUBLISHED), False
+    accepted, is_last = Accepted(rig.folder / PUBLISHED), False
     draw = random.Random(rig.plan.seed)  # noqa: S311 - repeatable, and no secret
     waiting: list[tuple[float, str]] = []
     while not is_last or waiting:
@@ -300,7 +300,7 @@ async def _cancel_some(rig: Rig) -> None:
         waiting += [(now_s + draw.uniform(0, _CANCEL_WITHIN_S), one) for key, one in accepted.more() if key in chosen]
         some = [one for due_s, one in waiting if due_s <= now_s]
         waiting = [one for one in waiting if one[0] > now_s]
-        await _write(rig, {f"notifications/cancel/{notification_id}": {} for notification_id in some})
+        await write(rig, {f"notifications/cancel/{notification_id}": {} for notification_id in some})
         await asyncio.sleep(_CANCEL_EVERY_S)
 
 
@@ -342,7 +342,7 @@ def _throttles(plan: Plan) -> dict[str, Throttled]:
 
 async def _prepare_throttles(rig: Rig) -> None:
     await slow_providers(rig)
-    await _write(rig, {
+    await write(rig, {
         f"directory/category/{name}": {
             **_MAILED,
             "throttle": {"limit": throttle.limit, "per": f"{_THROTTLE_WINDOW_S}s", "then": throttle.then},

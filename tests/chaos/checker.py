@@ -6,15 +6,19 @@ whether a person read anything.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypeAlias
 
 from tests.chaos.evidence import Evidence, Record, Row
 
-_PROVIDER_LANES = {"smtp": "email", "twilio": "sms", "apns": "push", "fcm": "push", "webpush": "push"}
+PROVIDER_LANES = {"smtp": "email", "twilio": "sms", "apns": "push", "fcm": "push", "webpush": "push"}
 _ENDS = ("delivered", "suppressed", "expired", "dead_lettered")
 _REALTIME = "realtime"
+
+# A lane, an address, and the notification where it can be seen.
+_Target: TypeAlias = tuple[str, str, str | None]
 
 # So many examples of each harm are named. All are counted.
 _NAMED_MOST = 10
@@ -179,29 +183,49 @@ def _check_rows(evidence: Evidence, verdict: Verdict) -> None:
 
 
 def _check_effects(evidence: Evidence, verdict: Verdict) -> None:
-    """Count what providers and inboxes got for each row, by lane, address and, where it can be seen, notification."""
-    got: Counter[tuple[str, str, str | None]] = Counter(
-        (_PROVIDER_LANES[effect.provider], effect.to, effect.notification_id) for effect in evidence.effects
+    """Count what providers and inboxes got, by lane, address and, where it can be seen, notification.
+
+    An alert may be told to one person several times, with a row for each: as many may arrive.
+    """
+    got: Counter[_Target] = Counter(
+        (PROVIDER_LANES[effect.provider], effect.to, effect.notification_id) for effect in evidence.effects
     )
     got.update((_REALTIME, entry.user_id, entry.notification_id) for entry in evidence.inboxes)
-    expected: set[tuple[str, str, str | None]] = set()
+    wanted: dict[_Target, list[tuple[str, Row]]] = defaultdict(list)
     for record, row in _rows(evidence):
-        if not row.to or row.state == "suppressed":
+        if not row.to:
             continue
-        verdict.deliveries += 1
         # An SMS carries no id, but only one publish goes to its number.
-        effect = (row.lane, row.to, None if row.lane == "sms" else record.notification_id)
-        expected.add(effect)
-        name, times = f"{record.notification_id}/{row.key}", got[effect]
-        if row.state == "delivered" and not times:
-            verdict.add(Harm.NO_EFFECT, name)
-        elif row.state in ("expired", "dead_lettered") and times:
+        target = (row.lane, row.to, None if row.lane == "sms" else record.notification_id)
+        name = f"{record.notification_id}/{row.key}"
+        # What ended as suppressed may have arrived before, where an attempt at it was in doubt.
+        if row.state != "suppressed" or verdict.doubts[name]:
+            wanted[target].append((name, row))
+            verdict.deliveries += row.state != "suppressed"
+    for target, rows in wanted.items():
+        _compare(rows, got[target], verdict)
+    for target in got.keys() - wanted.keys():
+        verdict.add(Harm.FOREIGN_EFFECT, f"{target[0]}, notification {target[2]}", got[target])
+
+
+def _compare(rows: Sequence[tuple[str, Row]], times: int, verdict: Verdict) -> None:
+    """Compare the rows that have one target with how often something arrived there."""
+    delivered = [name for name, row in rows if row.state == "delivered"]
+    for name in delivered[times:]:
+        verdict.add(Harm.NO_EFFECT, name)
+    others = [(name, row) for name, row in rows if row.state not in ("delivered", "suppressed")]
+    for name, row in others[: max(0, times - len(delivered))]:
+        if row.state in ("expired", "dead_lettered"):
             verdict.add(Harm.UNWANTED_EFFECT, f"{name}: {row.state}")
-        if times > 1:
-            verdict.add(Harm.DUPLICATE, f"{name}: {times}", times - 1)
-            verdict.repeated[name] += times - 1
-    for effect in got.keys() - expected:
-        verdict.add(Harm.FOREIGN_EFFECT, f"{effect[0]}, notification {effect[2]}", got[effect])
+    # Which of several came again cannot be seen: as many of each as were in doubt.
+    too_many, repeats = times - len(rows), Counter[str]()
+    for name, _ in rows:
+        repeats[name] = max(0, min(too_many, verdict.doubts[name]))
+        too_many -= repeats[name]
+    repeats[rows[0][0]] += max(0, too_many)
+    for name, count in (+repeats).items():
+        verdict.add(Harm.DUPLICATE, f"{name}: {count + 1}", count)
+    verdict.repeated += repeats
 
 
 def _check_accounts(evidence: Evidence, verdict: Verdict) -> None:

@@ -118,6 +118,15 @@ class Row:
         return self.state in OPEN_STATES
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of an incident's timeline; ``said`` is all that it says, ``what`` among it."""
+
+    at: float
+    what: str
+    said: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass(slots=True)
 class Digest:
     """What a digest's record has beside the others.
@@ -143,6 +152,7 @@ class Record:
         key: the publisher's, read from the notification's text.
         open_rows: what the record's own counter says.
         stored_at: when it was written, by the store's clock; ``cancelled_at`` likewise, 0 where it was not.
+        timeline: of an incident, by the same clock.
     """
 
     notification_id: str
@@ -154,6 +164,7 @@ class Record:
     cancelled_at: float = 0.0
     category: str | None = None
     digest: Digest | None = None
+    timeline: list[Entry] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -253,8 +264,9 @@ def _read_ledger(file: Path) -> Ledger:
             Row(**{**row, "history": [Attempt(**attempt) for attempt in row["history"]]}) for row in line.pop("rows")
         ]
         digest = line.pop("digest")
+        timeline = [Entry(**entry) for entry in line.pop("timeline")]
         ledger.records[line["notification_id"]] = Record(
-            **line, rows=rows, digest=None if digest is None else Digest(**digest)
+            **line, rows=rows, digest=None if digest is None else Digest(**digest), timeline=timeline
         )
     return ledger
 
@@ -321,6 +333,7 @@ async def _scan(store: Any) -> tuple[Ledger, list[InboxEntry]]:
 async def _read_records(store: Any, records: Sequence[bytes], ledger: Ledger) -> None:
     parts: dict[str, str] = {}
     bases: dict[str, str] = {}
+    incidents: list[str] = []
     for start in range(0, len(records), _PAGE):
         page = records[start : start + _PAGE]
         async with store.pipeline(transaction=False) as pipeline:
@@ -331,6 +344,8 @@ async def _read_records(store: Any, records: Sequence[bytes], ledger: Ledger) ->
                 record = _record(name, fields, ledger.schedule)
                 bases[name] = base
                 ledger.records[record.notification_id] = record
+                if b"turn" in fields:
+                    incidents.append(name)
                 if part_of := _object(fields.get(b"c")).get("part_of"):
                     parts[record.notification_id] = part_of
     for record in ledger.records.values():
@@ -338,6 +353,9 @@ async def _read_records(store: Any, records: Sequence[bytes], ledger: Ledger) ->
             base, name = bases[record.notification_id], record.notification_id
             record.digest.members = _texts(await store.zrange(f"{base}:members:{name}", 0, -1))
             record.digest.left_out = _texts(await store.smembers(f"{base}:left_out:{name}"))
+    for name in incidents:
+        lines = await store.lrange(f"{bases[name]}:timeline:{name}", 0, -1)
+        ledger.records[name].timeline = list(map(_entry, lines))
     for part, whole in parts.items():
         # The rows of a fan-out stand in their own records. Everywhere else they count as the notification's.
         if whole in ledger.records:
@@ -390,6 +408,12 @@ def _digest(fields: Mapping[bytes, bytes]) -> Digest | None:
         return None
     channel, group, *_ = fields[b"digest:as"].decode().split("|")
     return Digest(fields[b"digest"].decode(), channel, group, _number(fields[b"digest:ends"]) / 1000)
+
+
+def _entry(line: bytes) -> Entry:
+    at_ms, _, text = line.partition(b"|")
+    said = _object(text)
+    return Entry(_number(at_ms) / 1000, str(said.get("what")), said)
 
 
 def _number(text: bytes | None) -> int:

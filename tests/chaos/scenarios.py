@@ -67,6 +67,7 @@ class Scenario:
         may_end: processes may end by themselves; otherwise that is wrong.
         store_set: describes the servers of a store with replicas; None for one server.
         own_relay: mail goes to a process of its own.
+        notifications: no more are published, however many are asked for.
     """
 
     what: str
@@ -88,6 +89,7 @@ class Scenario:
     may_end: bool = False
     store_set: Callable[[Path], StoreSet] | None = None
     own_relay: bool = False
+    notifications: int | None = None
 
     def too_slow(self, recovery: Recovery) -> list[str]:
         """Say in words which recovery took longer than it may."""
@@ -545,6 +547,7 @@ def sized(scenario: Scenario, plan: Plan) -> Plan:
     per_second = min(plan.per_second, scenario.per_second or plan.per_second)
     return replace(
         plan,
+        notifications=min(plan.notifications, scenario.notifications or plan.notifications),
         faults=plan.faults or scenario.times,
         services=scenario.services or plan.services,
         per_second=per_second,

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.attention_scenarios import ATTENTION_SCENARIOS
+from tests.chaos.escalation_scenarios import ESCALATION_SCENARIOS
 from tests.chaos.poison_scenarios import POISON_SCENARIOS
 from tests.chaos.rig import Plan
 from tests.chaos.runner import examples, play
@@ -20,7 +21,7 @@ _SMALL = Plan(notifications=200, per_second=40, seed=7, answer_s=0.1, attempt_de
 # Where the store stays, a dead worker's claims may lapse soon.
 _BRISK = replace(_SMALL, lease_margin_s=2)
 
-_SCENARIOS = SCENARIOS | POISON_SCENARIOS | ATTENTION_SCENARIOS
+_SCENARIOS = SCENARIOS | POISON_SCENARIOS | ATTENTION_SCENARIOS | ESCALATION_SCENARIOS
 _PLANS = {
     "router-kill": replace(_BRISK, faults=2, services=("realtime",)),
     "email-kill": replace(_BRISK, faults=2, services=("email",)),
@@ -45,6 +46,7 @@ _PLANS = {
     "hold-kill": replace(_BRISK, faults=2, services=("realtime", "email")),
     "digest-kill": replace(_BRISK, faults=3, services=("realtime", "email")),
     "throttle-kill": replace(_BRISK, faults=3, services=("realtime", "email")),
+    "escalation-kill": replace(_BRISK, notifications=16, per_second=4, faults=3, services=("realtime", "email")),
 }
 
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.chaos.courses import course, escalated
+
 PEOPLE = 200
 
 # How often each sort is published, in a hundred.
@@ -27,6 +29,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "sms": ("sms",),
     "push": ("push",),
     "alert": ("realtime", "email", "sms", "push"),
+    "escalation": ("realtime", "email"),
     **dict.fromkeys(ATTENTIVE, ("realtime", "email")),
 }
 
@@ -91,9 +94,13 @@ class Traffic:
             if sort == "person" or sort in self.sorts:
                 for number in range(count):
                     yield f"directory/user/{sort}{number}", self.person(f"{sort}{number}")
-        if "alert" not in self.sorts:
-            return
-        for number in self._alerts():
+        if "alert" in self.sorts:
+            yield from self._on_call()
+        if "escalation" in self.sorts:
+            yield from self._escalated()
+
+    def _on_call(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        for number in self._numbers("alert"):
             on_call = f"oncall{number}"
             record = {
                 "email": f"{on_call}@example.com",
@@ -110,8 +117,23 @@ class Traffic:
         devices = [{"platform": "android", "token": f"device-{user_id}"}] if "push" in self.services else []
         return {"email": f"{user_id}@example.com", "devices": devices}
 
-    def _alerts(self) -> Sequence[int]:
-        return [number for number in range(self.count) if self.publish(number).sort == "alert"]
+    def _escalated(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Yield two people for each alert that escalates, in two layers, who hear of nothing else."""
+        for number in self._numbers("escalation"):
+            people = escalated(number)
+            for place, user_id in enumerate(people):
+                record: dict[str, Any] = {"email": f"{user_id}@example.com"}
+                if "push" in self.services:
+                    record["devices"] = [{"platform": "ios", "token": _apple_token(2 * number + place, "c")}]
+                if "sms" in self.services:
+                    record["phone"] = phone_of_escalated(number, place)
+                yield f"directory/user/{user_id}", record
+            layers = [{"users": [user_id], "rotation": "weekly", "start": "2026-01-05"} for user_id in people]
+            entry = {"layers": layers, "policy": course(self.seed, number, self.services).policy}
+            yield f"directory/oncall/escalation{number}", entry
+
+    def _numbers(self, sort: str) -> Sequence[int]:
+        return [number for number in range(self.count) if self.publish(number).sort == sort]
 
 
 def key_in(text: str) -> str | None:
@@ -135,8 +157,15 @@ def _build(sort: str, number: int, text: str, person: str) -> tuple[str, dict[st
             return "notifications/push/mobile/ios", push
         case _ if sort in ATTENTIVE:
             return f"notifications/realtime/user/{person}", {"message": text, "category": sort}
+        case "escalation":
+            return f"notifications/alerts/critical/escalation{number}", {"message": text, "source": "chaos"}
         case _:
             return f"notifications/alerts/critical/trouble{number}", {"message": text, "source": "chaos"}
+
+
+def phone_of_escalated(number: int, place: int) -> str:
+    """Return the telephone of one of the two people whom an alert escalates to."""
+    return _phone(14, 2 * number + place)
 
 
 def _phone(prefix: int, number: int) -> str:
