@@ -175,7 +175,8 @@ class _Incident:
 
     def _walk(self, timeline: Sequence[Entry]) -> None:
         """Follow the incident through its timeline."""
-        self.turn = _Turn(0, timeline[0].at)
+        # The store may have had to wait for it.
+        self.turn = _Turn(0, self.record.accepted_at)
         closed_by: Entry | None = None
         exhausted = False
         for entry in timeline[1:]:
