@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any, Self
 
 from services.router.intake.intake import first_lines, new_member
@@ -32,6 +33,7 @@ from shared.ledger.ledger import (
     ROUTER_LANE,
     AlertState,
     Answered,
+    Claim,
     ClaimVerdict,
     Finish,
     Ledger,
@@ -60,6 +62,7 @@ class Bench:
         texts: what the mails said; ``pushed``: the titles of pushes.
         fed: what everybody read, and when.
         failing: channels and people whose deliveries end as dead letters.
+        doubtful: those whose first attempt gets no answer.
     """
 
     def __init__(self, store: SimulatedStore) -> None:
@@ -88,6 +91,7 @@ class Bench:
         self.pushed: list[str] = []
         self.fed: list[tuple[int, str]] = []
         self.failing: set[tuple[Channel, str]] = set()
+        self.doubtful: set[tuple[Channel, str]] = set()
 
     async def begin(self) -> Self:
         """Set the store's clock."""
@@ -217,7 +221,7 @@ class Bench:
         if claim.verdict is not ClaimVerdict.CLAIMED:
             return
         if '"channel"' in spec and '"do"' not in spec:
-            outcome = self._deliver(notification, Delivery.model_validate_json(spec))
+            outcome = self._deliver(notification, Delivery.model_validate_json(spec), claim)
         else:
             outcome = await self.performer.perform(notification, Task.model_validate_json(spec), claim)
         finished = await self.ledger.finish(claim, outcome)
@@ -228,8 +232,10 @@ class Bench:
             if outcome.part is not None:
                 await self._take(outcome.part.notification, outcome.part.rows)
 
-    def _deliver(self, notification: Notification, delivery: Delivery) -> Outcome:
+    def _deliver(self, notification: Notification, delivery: Delivery, claim: Claim) -> Outcome:
         who = delivery.recipient or ""
+        if (delivery.channel, who) in self.doubtful and claim.attempt == 1:
+            return Outcome(State.PENDING, Reason.TIMEOUT, wait=timedelta(minutes=2), in_doubt=True, provider="sandbox")
         if (delivery.channel, who) in self.failing:
             return Outcome(State.DEAD_LETTERED, Reason.REJECTED, provider="sandbox")
         content = delivery.content or notification.content

@@ -107,12 +107,12 @@ async def _kill_in_turn(rig: Rig, halfway: Callable[[Rig], Awaitable[None]] | No
                 await rig.bounce("store", 0, rig.draw.uniform(0.2, 2.0))
                 # The routers work off what has waited, and have their hands full.
                 await asyncio.sleep(rig.draw.uniform(0.1, 0.5))
-                await _kill_unanswered(rig, rig.draw.randrange(rig.plan.processes))
+                await kill_unanswered(rig, rig.draw.randrange(rig.plan.processes))
             case service:
                 await rig.bounce(service, rig.draw.randrange(rig.plan.processes), rig.draw.uniform(0.0, 1.0))
 
 
-async def _kill_unanswered(rig: Rig, index: int) -> None:
+async def kill_unanswered(rig: Rig, index: int) -> None:
     """Kill a router that waits for the store, which then does what nobody is there to hear of."""
     begin = time.time()
     rig.send_signal("store", 0, signal.SIGSTOP)

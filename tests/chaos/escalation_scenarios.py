@@ -18,7 +18,7 @@ from shared.core.incidents import Way
 from shared.ledger.incidents import Entry, Incidents
 from shared.store.keys import Keys
 from shared.store.store import Store
-from tests.chaos.attention_scenarios import Accepted, write
+from tests.chaos.attention_scenarios import Accepted, kill_unanswered, write
 from tests.chaos.checker import Harm, Limits, Verdict
 from tests.chaos.courses import HOLDS_S, POLICIES, Answer, Course, course, escalated
 from tests.chaos.escalations import Answered, Bounds, judge_escalations
@@ -46,11 +46,13 @@ async def _prepare(rig: Rig) -> None:
 async def _kill_at_random(rig: Rig) -> None:
     """Kill one thing at a time, any of them, and start it again."""
     async for _ in rig.every(1.0):
-        match rig.draw.choice(("store", "broker", "router", *rig.services)):
+        match rig.draw.choice(("store", "broker", "router, unanswered", *rig.services)):
             case "broker":
                 await lose_broker(rig)
             case "store":
                 await rig.bounce("store", 0, rig.draw.uniform(0.2, 2.0))
+            case "router, unanswered":
+                await kill_unanswered(rig, rig.draw.randrange(rig.plan.processes))
             case service:
                 await rig.bounce(service, rig.draw.randrange(rig.plan.processes), rig.draw.uniform(0.0, 1.0))
 
@@ -198,5 +200,7 @@ ESCALATION_SCENARIOS: dict[str, Scenario] = {
         judge=_judge,
         per_second=_PER_SECOND,
         notifications=ESCALATIONS,
+        # Few are told at a time. What is killed shall have something in hand.
+        answer_s=0.3,
     ),
 }

@@ -7,9 +7,10 @@ import pytest_asyncio
 
 from shared.core.incidents import Way
 from shared.core.model import Channel
-from shared.ledger.ledger import AlertState, Answered, Verdict
+from shared.ledger.ledger import AlertState, Answered, ClaimVerdict, Verdict
 from tests.conftest import EmptyStore
 from tests.incident_bench import BEGIN_MS, Bench
+from tests.records import LEASE
 from tests.sim.system import SimulatedStore
 
 pytestmark = pytest.mark.real_store
@@ -131,6 +132,30 @@ async def test_an_acknowledgement_that_has_run_out_opens_the_incident_again(benc
     await bench.ledger.resolve(incident, by="shop", way=Way.MQTT)
     await bench.run(100_000)
     assert len(bench.heard()) == 5
+
+
+async def test_a_step_that_a_dead_router_had_in_hand_is_not_done_in_a_later_turn(bench: Bench) -> None:
+    await bench.on_call("disk", LAYERS, {**LADDER, "acknowledged_for": "5s"})
+    _, incident = await bench.alert("disk")
+    await bench.run(299)
+    await bench.store.set_clock(BEGIN_MS + 300_000)
+    (claim,) = await bench.ledger.claim([(incident, "escalate:1")], LEASE)
+    assert claim.verdict is ClaimVerdict.CLAIMED
+    assert await bench.answering.acknowledge(incident, "ada") is Answered.DONE
+    await bench.run(305 + 299)
+    # It is open again when the lease lapses.
+    assert bench.heard() == [(0, "ada"), (305, "ada")]
+    assert await bench.words(incident) == ["opened", "told", "acknowledged", "reopened", "told"]
+
+
+async def test_an_sms_in_doubt_that_comes_to_nothing_is_evidence_too(bench: Bench) -> None:
+    bench.failing = {(Channel.EMAIL, "ada")}
+    bench.doubtful = {(Channel.SMS, "ada")}
+    _, incident = await bench.alert("disk")
+    await bench.run(1)
+    await bench.confirm(incident, "sms:ada", "failed", "30006")
+    await bench.run(2)
+    assert bench.heard() == [(1, "ben")]
 
 
 async def test_snoozed_it_is_told_again_at_the_end(bench: Bench) -> None:

@@ -73,7 +73,8 @@ class IncidentTasks:
         rows = await self._alerting.escalate(notification, what, chain, was_mute=claim.is_mute)
         if isinstance(rows, Mute):
             return self.stay_mute(notification, task, rows, claim)
-        guard = f"{AlertState.OPEN}|{what.turn}" if what.turn else AlertState.OPEN.value
+        # It may have been answered and opened again while a router that died had the step in hand.
+        guard = f"{AlertState.OPEN}|{what.turn or 0}"
         return Outcome(State.DELIVERED, then=rows, guard=guard, says=told_lines(rows, what.number), provider="router")
 
     async def _open_again(self, notification: Notification, task: Task, what: Again, claim: Claim) -> Outcome:

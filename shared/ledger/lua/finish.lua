@@ -95,7 +95,8 @@ end
 -- Between its claim and now somebody may have answered, and opened it again.
 local needed, turn = string.match(guard, '^(%l*)|?(%d*)$')
 if new_rows and guard ~= '' and (found[3] ~= needed or (turn ~= '' and (found[7] or '0') ~= turn)) then
-  end_row(id, record, key, row, 'x', found[3] or 'cancelled', retention_s)
+  local answered = found[3] == needed and 'acknowledged' or found[3]
+  end_row(id, record, key, row, 'x', answered or 'cancelled', retention_s)
   return 'void'
 end
 local publisher, waiting = {window = tonumber(ARGV[14])}, {}

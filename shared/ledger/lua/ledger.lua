@@ -334,7 +334,10 @@ local function tell_end(id, record, key, row, state, reason)
   local text = '{"what":' .. json_text(STATE_WORDS[state]) .. ',"key":' .. json_text(key)
   if reason ~= '' then text = text .. ',"reason":' .. json_text(reason) end
   write_timeline(id, text .. '}')
-  if state ~= 'd' and row.lane ~= 'realtime' and not ANSWERED[reason] then escalate_on_evidence(id, record, key) end
+  -- What was in doubt may be known to have come to nothing before it ends as taken.
+  if row.lane ~= 'realtime' and not ANSWERED[reason] and has_failed(record, key, row) then
+    escalate_on_evidence(id, record, key)
+  end
 end
 
 -- End a row once; the caller has made sure that it is open.
