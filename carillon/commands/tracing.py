@@ -12,6 +12,7 @@ from carillon.commands.output import AnswerIsNo, print_columns, print_json, prin
 from carillon.commands.rows import attempt_line, confirmation_line, row_document, state_of, when, whom
 from carillon.commands.settings import OperatorSettings
 from shared.core.clock import rfc3339
+from shared.core.errors import Reason
 from shared.ledger.ledger import ROUTER_LANE
 from shared.ledger.reader import Trace, TracedRecord, TracedRow
 
@@ -114,5 +115,6 @@ def _print_rows(rows: list[TracedRow]) -> None:
 def _notes(row: TracedRow) -> list[str]:
     later = [confirmation_line(row.confirmation)] if row.confirmation else []
     decided = [printable(f"decided by {row.rule}")] if row.rule else []
-    digest = [f"in the digest {row.digest}"] if row.digest else []
+    told_in = "incident" if row.reason == Reason.GROUPED else "digest"
+    digest = [f"in the {told_in} {row.digest}"] if row.digest else []
     return [*decided, *digest, *(attempt_line(attempt) for attempt in row.attempts), *later]

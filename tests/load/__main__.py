@@ -29,6 +29,7 @@ from tests.load.mail import CONNECTIONS, measure_bare_mail, measure_mail, settin
 from tests.load.publishers import measure_flood, measure_shares
 from tests.load.push import measure_push
 from tests.load.sessions import SETTINGS, measure_sessions, raise_file_limit
+from tests.load.storm import Size, measure_storm
 from tests.load.wait import measure_wait
 
 PUSHES = 10_000
@@ -40,7 +41,8 @@ ROUNDS = 5
 async def running(*services: str, settings: Mapping[str, str] | None = None) -> AsyncIterator[Stack]:
     """Run these services, with a broker and a store of their own, until the end of the context."""
     with tempfile.TemporaryDirectory(prefix="carillon-bench-") as folder:
-        stack = Stack(Path(folder), services=services, settings=SETTINGS if "realtime" in services else settings)
+        chosen = {**(SETTINGS if "realtime" in services else {}), **(settings or {})}
+        stack = Stack(Path(folder), services=services, settings=chosen)
         await stack.start()
         try:
             yield stack
@@ -228,10 +230,25 @@ async def attention(options: Namespace) -> list[str]:
     ]
 
 
+async def storm(options: Namespace) -> list[str]:
+    """Measure a storm of alerts of 20 kinds within a minute, told in groups."""
+    size = Size(options.alerts, kinds=20, lasts_s=60, wait_s=10, interval_s=30)
+    async with slow_relay() as (relay, settings), running("router", "email", "realtime", settings=settings) as stack:
+        found = await measure_storm(stack, relay, size)
+    traced = found.alerts - len(found.untold)
+    each = ", ".join(f"{count:,}" for count in found.messages.values())
+    return [
+        f"| {found.alerts:,} critical alerts of {found.kinds} kinds, told in groups | {found.publish_s:.0f} s |",
+        f"| messages that each of {len(found.messages)} people got of them | {each} (at most {found.most}) |",
+        f"| alerts whose trace names the incident that told it | {traced:,}, in {found.incidents} incidents |",
+        f"| a critical alert of another kind to the relay meanwhile | {percentiles(list(found.probes_ms))} |",
+    ]
+
+
 PARTS: dict[str, Callable[[Namespace], Awaitable[list[str]]]] = {
     "intake": intake, "http": http, "latency": latency, "half_rate": half_rate, "sessions": sessions,
     "broadcast": broadcast, "mail": mail, "push": push, "publishers": publishers, "wait": wait, "at_rest": at_rest,
-    "backlog": backlog, "attention": attention,
+    "backlog": backlog, "attention": attention, "storm": storm,
 }  # fmt: skip
 
 
@@ -257,6 +274,7 @@ def main() -> None:
     parser.add_argument("--scheduled", type=int, default=1_000_000, help="scheduled deliveries for the store at rest")
     parser.add_argument("--backlog", type=int, default=100_000, help="mails that wait at a slow relay")
     parser.add_argument("--digests", type=int, default=10_000, help="people whose digest closes at one minute")
+    parser.add_argument("--alerts", type=int, default=10_000, help="alerts of the storm")
     options = parser.parse_args()
     load = os.getloadavg()[0]
     sys.stdout.write(
