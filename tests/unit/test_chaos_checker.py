@@ -256,3 +256,43 @@ def test_evidence_is_read_back_without_a_torn_line(tmp_path: Path) -> None:
     assert evidence.effects == [Effect("twilio", "+33612000000", 1_767_603_600.5)]
     assert not evidence.inboxes
     assert not evidence.faults
+
+
+def _told_again(evidence: Evidence, state: str = "delivered") -> Row:
+    """One person has two mails of one alert, with a row for each."""
+    row = Row("email:0@1", "email", state, "", 1, 1, to="user3@example.com")
+    evidence.ledger.records[_IDS[3]].rows.append(row)
+    evidence.ledger.tallies["email"].update(("created", state))
+    return row
+
+
+def test_as_many_may_arrive_at_one_address_as_there_are_rows() -> None:
+    evidence = _evidence()
+    _told_again(evidence)
+    assert check(evidence, Limits()).counts == {Harm.NO_EFFECT: 1}
+    _double_publish(evidence)
+    assert check(evidence, Limits()).counts == {}
+    _double_publish(evidence)
+    verdict = check(evidence, Limits())
+    assert (verdict.counts, verdict.repeated.total()) == ({Harm.DUPLICATE: 1}, 1)
+
+
+def test_one_too_many_counts_for_the_row_that_was_in_doubt() -> None:
+    evidence = _evidence()
+    row = _told_again(evidence)
+    row.history = [Attempt(1, 11.5, "unknown", "lease_lapsed")]
+    _double_publish(evidence)
+    _double_publish(evidence)
+    verdict = check(evidence, Limits())
+    assert verdict.repeated == Counter({f"{_IDS[3]}/email:0@1": 1})
+
+
+def test_what_ended_as_suppressed_may_have_arrived_where_it_was_in_doubt() -> None:
+    evidence = _evidence()
+    row = _told_again(evidence, "suppressed")
+    _double_publish(evidence)
+    limits = Limits({Harm.SUPPRESSED: 1})
+    # Its worker was killed: an attempt was counted, and nothing written of it.
+    assert check(evidence, limits).broken == []
+    row.attempts = 0
+    assert check(evidence, limits).counts[Harm.DUPLICATE] == 1
