@@ -12,18 +12,24 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import quantiles
+from typing import TypeAlias
 
 from tests.chaos.attention import Found
 from tests.chaos.checker import PROVIDER_LANES
 from tests.chaos.courses import HOLDS_S, Course, Step, escalated
-from tests.chaos.evidence import Entry, Evidence, Record
+from tests.chaos.evidence import Entry, Evidence, Record, Row
 
 _ENDS = {
     "delivered": "delivered", "suppressed": "suppressed", "expired": "expired", "dead_lettered": "dead_lettered",
 }  # fmt: skip
 # What else a timeline may say.
 _BESIDE = frozenset({"confirmed", "seen"})
+# A row that tells those who were told who has the incident, in the place of a push that told of it.
+_ANSWERED = "#answered"
 _CLOSED = frozenset({"acknowledged", "snoozed", "resolved"})
+
+# A lane, an address, and the notification where it can be seen.
+_Target: TypeAlias = tuple[str, str, str | None]
 
 # Times of one machine, but of two processes: a step may look so much too early.
 _CLOCKS_S = 0.05
@@ -135,7 +141,7 @@ def judge_escalations(
     return figures, list(found.lines())
 
 
-def _arrivals(evidence: Evidence) -> Mapping[tuple[str, str, str | None], list[float]]:
+def _arrivals(evidence: Evidence) -> Mapping[_Target, list[float]]:
     arrivals = defaultdict(list)
     for effect in evidence.effects:
         arrivals[PROVIDER_LANES[effect.provider], effect.to, effect.notification_id].append(effect.at)
@@ -147,7 +153,7 @@ class _Incident:
     record: Record
     people: tuple[str, str]
     course: Course
-    arrivals: Mapping[tuple[str, str, str | None], list[float]]
+    arrivals: Mapping[_Target, list[float]]
     channels: Collection[str]
     bounds: Bounds
     figures: Figures
@@ -320,31 +326,41 @@ class _Incident:
 
     def _judge_arrivals(self) -> None:
         """What arrived did so in time, and not after an answer."""
-        targets = {
-            (row.lane, row.to, None if row.lane == "sms" else self.record.notification_id)
-            for row in self.record.rows
-            if row.to and row.lane not in ("router", "realtime")
-        }
-        for target in targets:
-            for at in self.arrivals.get(target, ()):
+        rows: defaultdict[_Target, list[Row]] = defaultdict(list)
+        for row in self.record.rows:
+            if row.to and row.lane not in ("router", "realtime"):
+                rows[row.lane, row.to, None if row.lane == "sms" else self.record.notification_id].append(row)
+        for target, some in rows.items():
+            arrivals = _without_answers(self.arrivals.get(target, ()), some)
+            for at in arrivals:
                 for closed_at, opened_at in self.closed:
                     if closed_at < at < opened_at:
                         self.figures.in_hand += 1
                         if at > closed_at + self.bounds.in_hand_s:
                             self._wrong("came after an answer", f"{target[0]}: {at - closed_at:.2f} s")
-        for row in self.record.rows:
-            if row.lane in ("router", "realtime") or row.state != "delivered":
-                continue
-            target = (row.lane, row.to, None if row.lane == "sms" else self.record.notification_id)
-            told = self.told.get(row.key.partition("@")[2] or "0")
-            if told is None:
-                continue
-            came = next((at for at in self.arrivals.get(target, ()) if at > told.at - _CLOCKS_S), None)
-            if came is None:
-                # The checker finds what did not arrive. This came for an earlier level, and is one in doubt.
-                continue
-            doubts = sum(attempt.outcome == "unknown" for attempt in row.history)
-            most_s = self.bounds.delivery_s * (1 + doubts) + (_SMS_DOUBT_S if row.lane == "sms" and doubts else 0)
-            self.figures.deliveries_s.append(came - told.at)
-            if came - told.at > most_s:
-                self._wrong(f"came later than {self.bounds.delivery_s:g} s after they were told", row.key)
+            for row in some:
+                self._judge_delivery(row, arrivals)
+
+    def _judge_delivery(self, row: Row, arrivals: Sequence[float]) -> None:
+        told = self.told.get(row.key.partition("@")[2] or "0")
+        if row.state != "delivered" or told is None or _ANSWERED in row.key:
+            return
+        came = next((at for at in arrivals if at > told.at - _CLOCKS_S), None)
+        if came is None:
+            # The checker finds what did not arrive.
+            return
+        doubts = sum(attempt.outcome == "unknown" for attempt in row.history)
+        most_s = self.bounds.delivery_s * (1 + doubts) + (_SMS_DOUBT_S if row.lane == "sms" and doubts else 0)
+        self.figures.deliveries_s.append(came - told.at)
+        if came - told.at > most_s:
+            self._wrong(f"came later than {self.bounds.delivery_s:g} s after they were told", row.key)
+
+
+def _without_answers(arrivals: Sequence[float], rows: Sequence[Row]) -> list[float]:
+    """Leave out what says who has the incident: for each such row, the last arrival before its end."""
+    left = list(arrivals)
+    for row in rows:
+        ended_at = row.ended_at + _CLOCKS_S
+        if _ANSWERED in row.key and (before := [at for at in left if at <= ended_at]):
+            left.remove(before[-1])
+    return left

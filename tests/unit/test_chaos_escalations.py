@@ -185,6 +185,15 @@ def test_entries_out_of_order_are_found() -> None:
     assert "out of order" in "\n".join(run.judged_as_it_is())
 
 
+def test_those_who_were_told_may_hear_who_has_it() -> None:
+    run = _Run()
+    run.evidence.effects.append(Effect("smtp", f"{_SECOND}@example.com", 105.5, "id"))
+    assert "came after an answer" in "\n".join(run.judged())
+    key = f"email:{_SECOND}@1#answered103000"
+    run.record.rows.append(Row(key, "email", "delivered", "", 1, 1, to=f"{_SECOND}@example.com", ended_at=105.6))
+    assert run.judged() == []
+
+
 def test_a_doubt_excuses_a_late_delivery() -> None:
     run = _Run()
     _came_late(run)
