@@ -725,6 +725,7 @@ class Ledger:
                 *graces,
                 SWEPT_BYTES,
                 *(windows.get((lane, shard), {}).get(priority, SHARD_ROWS) for priority in Priority),
+                ATTEMPTS_KEPT,
             )
             for lane, shard in calls
         ]

@@ -167,8 +167,6 @@ def _check_rows(evidence: Evidence, verdict: Verdict) -> None:
         name = f"{record.notification_id}/{row.key}"
         verdict.retaken += sum(attempt.reason == "lease_lapsed" for attempt in row.history)
         verdict.doubts[name] += sum(attempt.outcome == "unknown" for attempt in row.history)
-        # An answer may end what was in the hands of a killed worker. No attempt is written down then.
-        verdict.doubts[name] += row.state == "suppressed" and row.attempts > len(row.history)
         if row.is_open:
             verdict.add(Harm.UNENDED, f"{name}: {row.state}")
             if not row.is_scheduled:

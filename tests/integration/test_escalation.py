@@ -85,6 +85,8 @@ async def test_when_every_channel_of_a_level_has_failed_the_next_one_is_told_at_
     await bench.run(3600)
     assert bench.heard() == [(0, "ben"), (900, "cleo"), (900, "dan")]
     assert (await bench.words(incident))[:4] == ["opened", "told", "escalates", "told"]
+    (escalates,) = [entry for entry in await bench.timeline(incident) if entry.what == "escalates"]
+    assert (escalates.said["reason"], escalates.said["level"]) == ("evidence", "1")
 
 
 async def test_one_channel_that_works_is_waited_for(bench: Bench) -> None:

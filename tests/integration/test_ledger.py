@@ -183,6 +183,22 @@ async def test_a_lapsed_lease_is_taken_over_in_doubt_and_the_late_finish_is_refu
     assert await ledger.finish(heir, DELIVERED) == "stale"
 
 
+async def test_what_is_not_wanted_any_more_and_was_in_a_dead_workers_hands_says_so(ledger: Ledger) -> None:
+    accepted = record(row())
+    await ledger.accept(accepted)
+    await claim(ledger, accepted, lease=SHORT_LEASE)
+    await ledger.cancel(accepted.notification.id)
+
+    async def ended() -> bool:
+        return bool((await ledger.sweep(100)).ended)
+
+    await eventually(ended)
+    (traced,) = [each async for each in Trace(ledger.store, ledger.keys).rows(accepted.notification.id)]
+    assert (traced.state, traced.reason) == (State.SUPPRESSED, Reason.CANCELLED)
+    # It may have arrived.
+    assert [(attempt.outcome, attempt.reason) for attempt in traced.attempts] == [("unknown", "lease_lapsed")]
+
+
 async def test_a_retry_is_claimed_not_before_its_time(ledger: Ledger) -> None:
     accepted = record(row())
     await ledger.accept(accepted)

@@ -53,8 +53,8 @@ for i = 5 + lanes, #ARGV, 2 do
     local has_lapsed = row.state == 's' and row.due <= now
     local lapses = (tonumber(found[5]) or 0) + (has_lapsed and 1 or 0)
     if has_lapsed then
-      redis.call('HSET', record, 'w:' .. key, lapses, 'a:' .. key .. ':' .. number(row.attempts % kept),
-        table.concat({number(row.due), '', 'unknown', 'lease_lapsed', ''}, '|'))
+      redis.call('HSET', record, 'w:' .. key, lapses)
+      note_lapse(record, key, row, kept)
     end
     if row.state ~= 'p' and row.state ~= 's' then
       verdict = 'ended'

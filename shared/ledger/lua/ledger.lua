@@ -287,6 +287,12 @@ end
 
 local function is_open(row) return row.state == 'p' or row.state == 's' end
 
+-- Write that a lease has lapsed into the history of its attempt.
+local function note_lapse(record, key, row, kept)
+  redis.call('HSET', record, 'a:' .. key .. ':' .. number(row.attempts % kept),
+    table.concat({number(row.due), '', 'unknown', 'lease_lapsed', ''}, '|'))
+end
+
 -- Let a pending row be due at a time. Whoever performs it goes by the time that stands in its text.
 local function set_due(id, record, key, row, due)
   row.due = due
@@ -323,7 +329,8 @@ local function escalate_on_evidence(id, record, key)
       return
     end
   end
-  write_timeline(id, '{"what":"escalates","reason":"evidence","level":' .. json_text(next_key) .. '}')
+  local level = string.match(next_key, '^escalate:(.*)$') or next_key
+  write_timeline(id, '{"what":"escalates","reason":"evidence","level":' .. json_text(level) .. '}')
   set_due(id, record, next_key, following, now)
 end
 

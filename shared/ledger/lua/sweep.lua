@@ -12,7 +12,8 @@
 -- works on that lane.
 --
 -- ARGV: lane, most rows, ms to look ahead, probe 0|1, retention s, grace ms per priority (low, normal, high, critical),
---       most bytes of texts: what is beyond them stays as it is, rows handed over at most per priority (as before).
+--       most bytes of texts: what is beyond them stays as it is, rows handed over at most per priority (as before),
+--       history entries kept.
 -- Answer: {due, ended, waiting}. due is a list of {id, key, priority, content, spec, ms until it is due, 1 when it was
 --         handed over before, else 0}, where content is '' if it is that of the row before; ended a list of {id, key, state, reason, content or '', spec or ''}; waiting the
 --         priorities of which something still waits.
@@ -22,6 +23,7 @@ local retention_s = tonumber(ARGV[5])
 local grace = {low = tonumber(ARGV[6]), normal = tonumber(ARGV[7]), high = tonumber(ARGV[8]), critical = tonumber(ARGV[9])}
 local most_bytes, bytes = tonumber(ARGV[10]), 0
 local window = {low = tonumber(ARGV[11]), normal = tonumber(ARGV[12]), high = tonumber(ARGV[13]), critical = tonumber(ARGV[14])}
+local kept = tonumber(ARGV[15])
 local URGENCY = {'critical', 'high', 'normal', 'low'}
 local LONGEST_DOUBLING = 6
 local KEEPS_ITS_PLACE = 4
@@ -67,6 +69,8 @@ local function look_at(member)
   end
   local state, reason = end_of(key, row, found)
   if state then
+    -- What was in the hands of a dead worker may have arrived.
+    if row.state == 's' then note_lapse(record, key, row, kept) end
     end_row(id, record, key, row, state, reason, retention_s)
     ended[#ended + 1] = {id, key, state, reason, found[2], found[3]}
     bytes = bytes + #found[2] + #found[3]
