@@ -50,6 +50,9 @@ _STORE_STOPPED_S = 0.2
 
 _RECEIPT_WITHIN_S, _TRIES = 5.0, 12
 
+# What was accepted and whose receipt was lost is known when it is sent again.
+_ACCEPTED = ("accepted", "duplicate")
+
 _MAILED = {"channels": {"email": True}}
 
 # Until when people are left alone, as shares of the publishing time. Some say on the way that they want it for longer.
@@ -274,14 +277,14 @@ class Accepted:
         self._read = 0
 
     def more(self) -> list[tuple[str, str]]:
-        """Return the keys and ids that were accepted since it was read last."""
+        """Return the keys and ids that were accepted since it was read last, or had been before."""
         with self._file.open("rb") as file:
             file.seek(self._read)
             lines = file.read()
         lines = lines[: lines.rfind(b"\n") + 1]
         self._read += len(lines)
         found = map(json.loads, lines.splitlines())
-        return [(line["receipt"], line["notification_id"]) for line in found if line.get("status") == "accepted"]
+        return [(line["receipt"], line["notification_id"]) for line in found if line.get("status") in _ACCEPTED]
 
 
 async def _cancel_some(rig: Rig) -> None:

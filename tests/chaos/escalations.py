@@ -212,8 +212,6 @@ class _Incident:
                 self._wrong("are neither answered nor exhausted", "")
         elif self.course.reopens(closed_by.what):
             self._wrong("were not opened again", "")
-        if self.turn.number != self.course.turns:
-            self._wrong("were opened again another number of times than was to be", str(self.turn.number))
 
     def _reopen(self, closed_by: Entry, entry: Entry) -> None:
         holds_until = closed_by.at + HOLDS_S
@@ -292,6 +290,10 @@ class _Incident:
                 self._wrong("have an answer that nobody gave", f"{name}: {times}")
         for name in given.keys() - there.keys():
             self._wrong("lack an answer", str(name))
+        # What is sent again after the end of the first acknowledgement is one more.
+        more = sum(times - given[name] for name, times in there.items() if self.course.reopens(name[0]))
+        if not 0 <= self.turn.number - self.course.turns <= more:
+            self._wrong("were opened again another number of times than was to be", str(self.turn.number))
 
     def _judge_rows(self, timeline: Sequence[Entry]) -> None:
         """Each delivery belongs to a level that was told, and its end stands there once."""

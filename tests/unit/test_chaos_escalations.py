@@ -194,6 +194,26 @@ def test_those_who_were_told_may_hear_who_has_it() -> None:
     assert run.judged() == []
 
 
+def test_an_answer_that_is_sent_again_after_the_end_of_the_first_one_is_one_more() -> None:
+    run = _Run()
+    run.move("resolved", 112.5)
+    run.entry(107.9, "acknowledged", by=_FIRST, **{"from": "http"})
+    run.entry(112.0, "reopened")
+    run.level(112.0, "2.0", _FIRST)
+    assert "have an answer that nobody gave" in "\n".join(run.judged())
+    run.answers[0] = replace(run.answers[0], sends=2)
+    assert run.judged() == []
+
+
+def test_a_turn_more_than_was_to_be_is_found() -> None:
+    run = _Run()
+    run.course = Course("again", [_TAKEN])
+    run.answers.append(Answered("snoozed", "mqtt", _FIRST, 1))
+    assert "lack an answer" in "\n".join(run.judged())
+    run.course = Course("again", [_TAKEN, Answer(1, 1.0, "acknowledged", Way.HTTP, 0)])
+    assert "were opened again another number of times" in "\n".join(run.judged())
+
+
 def test_a_doubt_excuses_a_late_delivery() -> None:
     run = _Run()
     _came_late(run)
