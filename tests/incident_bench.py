@@ -13,6 +13,7 @@ from services.router.planning.holding import Holding
 from services.router.planning.performer import Performer
 from services.router.planning.planner import Planner
 from services.router.planning.tasks import Task
+from services.router.templates.texts import Template
 from services.sms.confirmations import Confirmations
 from services.sms.confirmations import Outcome as Said
 from shared.core.clock import epoch_ms, from_epoch_ms
@@ -65,7 +66,7 @@ class Bench:
         doubtful: those whose first attempt gets no answer.
     """
 
-    def __init__(self, store: SimulatedStore) -> None:
+    def __init__(self, store: SimulatedStore, alert_template: Template | None = None) -> None:
         self.store = store
         self.clock = StandingClock(from_epoch_ms(BEGIN_MS))
         self.keys = keys = Keys()
@@ -75,7 +76,13 @@ class Bench:
         self.muted = Muted(store, keys)
         self.answering = Answering(self.ledger, self.directory, self.muted)
         self.incidents = Incidents(store, keys)
-        self.planner: Planner = a_planner(store, self.clock, incidents=self.incidents.inhibiting, incidents_known_s=-1)
+        self.planner: Planner = a_planner(
+            store,
+            self.clock,
+            alert_template=alert_template,
+            incidents=self.incidents.inhibiting,
+            incidents_known_s=-1,
+        )
         self.holding = Holding(Held(store, keys), self.muted, self.planner.lookups)
         self.performer = Performer(
             self.planner,

@@ -13,6 +13,7 @@ from services.router.planning.lookups import Lookups
 from services.router.planning.planner import Planner
 from services.router.planning.stages import STAGES, Stage
 from services.router.templates.folder import Templates
+from services.router.templates.texts import Template
 from shared.core.clock import Clock, SystemClock
 from shared.core.model import Channel
 from shared.core.rates import Rate
@@ -40,13 +41,14 @@ def a_planner(
     clock: Clock | None = None,
     templates: Templates = NO_TEMPLATES,
     stages: Sequence[Stage] = STAGES,
+    alert_template: Template | None = None,
     **settings: Any,
 ) -> Planner:
     """Build a planner as the service does; without a store one for what has been looked up."""
     store, keys, clock = store or Store("redis://localhost"), Keys(), clock or SystemClock()
     settings = {"windows": Windows(store), "rulebook": Rulebook(store, keys), **settings}
     lookups = Lookups(Directory(store, keys, clock), Catalogues(store, keys), keys, clock, 300, **settings)
-    return Planner(lookups, templates, stages=stages)
+    return Planner(lookups, templates, stages=stages, alert_template=alert_template)
 
 
 def an_actor(store: Store, clock: Clock, topic_prefix: str = "") -> Actions:

@@ -11,10 +11,11 @@ from pydantic import TypeAdapter, ValidationError
 from carillon.commands.output import AnswerIsNo, CannotWork, print_json, printable
 from carillon.commands.settings import OperatorSettings
 from services.router.payloads.envelope import JsonObject
+from services.router.planning.alert_texts import Why, sample_variables
 from services.router.planning.texts import with_brand
 from services.router.templates.folder import read
 from services.router.templates.problems import Unrenderable
-from services.router.templates.texts import Template, Texts
+from services.router.templates.texts import Part, Template, Texts
 from shared.core.fields import Locale, ZoneName
 from shared.core.model import Channel
 
@@ -25,6 +26,7 @@ def print_texts(
     name: str,
     *,
     data: str,
+    alert: str | None,
     locale: str | None,
     timezone: str | None,
     channel: str | None,
@@ -33,18 +35,24 @@ def print_texts(
 ) -> None:
     """Print what a template says to one reader."""
     found = _find(name, folder)
-    variables = with_brand(_variables(data))
+    sample = sample_variables(Why(alert)) if alert is not None else {}
+    variables = with_brand({**sample, **_variables(data)})
     reader = _checked(locale, Locale, "--locale"), _checked(timezone, ZoneName, "--timezone")
     channels = [Channel(channel)] if channel else list(Channel)
     try:
         texts = {each: found.texts(each, variables, *reader) for each in channels}
+        button = found.button(variables, *reader) if found.has(Part.BUTTON) else None
     except Unrenderable as error:
         problems = "; ".join(f"{each.field}: {each.problem}" for each in error.problems)
         raise AnswerIsNo(problems) from None
     if as_json:
-        print_json({each.value: _document(said) for each, said in texts.items()})
+        documents: dict[str, object] = {each.value: _document(said) for each, said in texts.items()}
+        print_json(documents if button is None else {**documents, "button": button})
     else:
         _print(texts)
+        if button is not None:
+            click.echo("\n--- button")
+            _print_lines([button])
 
 
 def print_problems(folder: Path, *, as_json: bool) -> None:

@@ -7,6 +7,9 @@ import click
 from carillon.commands.lanes import CHANNELS
 from carillon.commands.output import json_option
 
+# Of ``services.router.planning.alert_texts``, which is imported when it is used.
+ALERT_KINDS = ("opened", "flapping", "escalated", "reopened", "reassigned", "news")
+
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
@@ -18,6 +21,7 @@ def template() -> None:
 @template.command()
 @click.argument("name")
 @click.option("--data", default="{}", help="The variables: a JSON object, or a file with one.")
+@click.option("--alert", type=click.Choice(ALERT_KINDS), help="With a sample alert, told for this reason.")
 @click.option("--locale", help="The reader's language tag, like fr-CA; the template's own by default.")
 @click.option("--timezone", help="The reader's IANA time zone; UTC by default.")
 @click.option("--channel", type=click.Choice(CHANNELS), help="This channel only.")
@@ -27,6 +31,7 @@ def render(
     *,
     name: str,
     data: str,
+    alert: str | None,
     locale: str | None,
     timezone: str | None,
     channel: str | None,
@@ -41,10 +46,13 @@ def render(
     Examples:
       carillon template render welcome --data '{"name": "User 123", "joined": "2026-11-02", "tasks": 3}' --locale fr-CA
       carillon template render welcome --data welcome.json --channel email --json
+      carillon template render incident --alert escalated --locale de --timezone Europe/Berlin
     """  # noqa: D301 - click's mark for lines that are to stay as they are
     from carillon.commands.rendering import print_texts
 
-    print_texts(name, data=data, locale=locale, timezone=timezone, channel=channel, folder=folder, as_json=as_json)
+    print_texts(
+        name, data=data, alert=alert, locale=locale, timezone=timezone, channel=channel, folder=folder, as_json=as_json
+    )
 
 
 @template.command()

@@ -36,6 +36,10 @@ def plain(content: Content, priority: Priority, since: datetime, answer_link: st
         since: when the notification was accepted, aware; for an alert whose publisher does not say since when it is so.
         answer_link: where the reader acknowledges an alert.
     """
+    if content.answer_label is not None:
+        # A template has written it.
+        text = content.message.rstrip()
+        return f"{text}\n\n{content.answer_label}:\n{answer_link}\n" if _is_request(content) and answer_link else text
     if content.html_body or not (content.alert or content.type == "maintenance"):
         # If the publisher gave two versions, both stay as they are. If there is only HTML, the text is made from it.
         return content.message or (text_of(content.html_body) if content.html_body else "")
@@ -50,16 +54,24 @@ def plain(content: Content, priority: Priority, since: datetime, answer_link: st
 def letter(content: Content, priority: Priority, since: datetime, answer_link: str | None = None) -> str:
     """Write title, message, details and button as an HTML document; arguments as for ``plain``."""
     colour = _COLOURS[priority]
+    label = content.answer_label
+    # What a template has written says all of it.
+    details = _details(content, priority, since) if label is None else ()
     rows = "".join(
         f'<tr><td style="padding:4px 16px 4px 0;color:#64748b;vertical-align:top">{escape(name)}</td>'
         f'<td style="padding:4px 0;color:#0f172a">{_linked(value)}</td></tr>\n'
-        for name, value in _details(content, priority, since)
+        for name, value in details
     )
+    table = ""
+    if rows:
+        style = "margin:24px 0 0;border-collapse:collapse;font-size:14px"
+        table = f'<table role="presentation" style="{style}">\n{rows}</table>\n'
     request = ""
     if _is_request(content):
-        request = f'<p style="margin:24px 0 0;font-size:14px;font-weight:600;color:{colour}">{_REQUEST}</p>\n'
+        if label is None:
+            request = f'<p style="margin:24px 0 0;font-size:14px;font-weight:600;color:{colour}">{_REQUEST}</p>\n'
         if answer_link:
-            request += _button(answer_link, colour)
+            request += _button(answer_link, colour, label or _BUTTON)
     return (
         "<!DOCTYPE html>\n"
         f'<html><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
@@ -69,17 +81,30 @@ def letter(content: Content, priority: Priority, since: datetime, answer_link: s
         f'border-top:4px solid {colour}">\n'
         f'<h1 style="margin:0 0 16px;font-size:20px;line-height:1.3;color:#0f172a">{escape(content.title)}</h1>\n'
         f'<div style="font-size:16px;line-height:1.5;color:#1e293b">{_lines(content.message)}</div>\n'
-        f'<table role="presentation" style="margin:24px 0 0;border-collapse:collapse;font-size:14px">\n{rows}</table>\n'
+        f"{table}"
         f"{request}</div>\n</body></html>\n"
     )
 
 
-def _button(link: str, colour: str) -> str:
+def with_button(content: Content, priority: Priority, answer_link: str | None = None) -> str:
+    """Put the button to acknowledge an alert at the end of the HTML that a template has written; arguments as above."""
+    html = content.html_body or ""
+    if answer_link is None or content.answer_label is None or not _is_request(content):
+        return html
+    button = (
+        f'<div style="max-width:600px;margin:0 auto;padding:0 24px 24px;{_FONT}">\n'
+        f"{_button(answer_link, _COLOURS[priority], content.answer_label)}</div>\n"
+    )
+    before, end, after = html.rpartition("</body>")
+    return f"{before}{button}{end}{after}" if end else html + button
+
+
+def _button(link: str, colour: str, label: str) -> str:
     # The whole area is the link, and large enough for a thumb.
     return (
         f'<p style="margin:16px 0 0"><a href="{escape(link)}" style="display:block;padding:18px 24px;border-radius:8px;'
         f"background:{colour};color:#ffffff;font-size:18px;font-weight:600;text-align:center;text-decoration:none"
-        f'">{_BUTTON}</a></p>\n'
+        f'">{escape(label)}</a></p>\n'
     )
 
 
@@ -97,20 +122,21 @@ def _lines(text: str) -> str:
 
 
 def _details(content: Content, priority: Priority, since: datetime) -> Iterator[tuple[str, str]]:
-    yield "Priority", priority.value.capitalize()
+    # Of an alert first where and since when: that is asked in the night.
     if alert := content.alert:
+        if alert.affected_systems:
+            yield "Affected systems", ", ".join(alert.affected_systems)
+        if alert.source:
+            yield "Source", alert.source
+        # In UTC, because people in several time zones talk about one alert.
+        yield "Since", f"{(alert.starts_at or since).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
         yield "Alert", alert.type
         if alert.severity:
             yield "Severity", alert.severity
-        if alert.source:
-            yield "Source", alert.source
-        if alert.affected_systems:
-            yield "Affected systems", ", ".join(alert.affected_systems)
-        # In UTC, because people in several time zones talk about one alert.
-        yield "Since", f"{(alert.starts_at or since).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
         if alert.labels:
             yield "Labels", ", ".join(f"{name}={value}" for name, value in alert.labels.items())
         yield from _from_monitoring(content)
+    yield "Priority", priority.value.capitalize()
     if content.category:
         yield "Category", content.category
     if content.type == "maintenance":

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
 
-from services.email.letter import letter, plain
+from services.email.letter import letter, plain, with_button
 from services.email.mime import (
     LINE_LIMIT_CHARACTERS,
     MIME_FIELDS,
@@ -36,6 +36,8 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _NOT_IN_ADDRESS = re.compile(r'[\s<>()\[\],;:\\"]')
 # Not standardised; these values are what mail programs set and read (RFC 4021, 2.1.53 registers Importance).
 _URGENT = {Priority.HIGH: "2 (High)", Priority.CRITICAL: "1 (Highest)"}
+# Of the systems of an alert a subject names so much.
+_WHERE_CHARS = 80
 # At worst HTML becomes text at 1 ms a kilobyte (measured).
 _LONG_HTML_CHARS = 8 * 1024
 
@@ -104,7 +106,9 @@ def render(
     try:
         link = answer_links.of(attempt, Way.MAIL_LINK, now) if answer_links is not None else None
         said = (content, delivery.priority, from_epoch_ms(attempt.notification.accepted_ms), link)
-        raw = alternatives(fields, plain(*said), content.html_body or letter(*said))
+        raw = alternatives(
+            fields, plain(*said), with_button(content, delivery.priority, link) if content.html_body else letter(*said)
+        )
     except UnicodeEncodeError:
         raise PermanentFailure(Reason.REJECTED, "the text is not valid Unicode") from None
     _refuse_other_fields(raw, [*fields, *MIME_FIELDS])
@@ -112,9 +116,17 @@ def render(
 
 
 def _subject(content: Content) -> str:
-    if content.alert is None:
+    alert = content.alert
+    if alert is None or content.answer_label is not None:
         return content.title
-    return f"[{content.alert.level.upper()}] {content.alert.type}"
+    # With what planning has put around it: that it begins again and again, and how many are open.
+    before, _, after = content.title.partition(alert.title) if alert.title in content.title else ("", "", "")
+    subject = f"{before}[{alert.level.upper()}] {alert.type}{after}"
+    where = ", ".join(alert.affected_systems) or alert.source or ""
+    # What a header cannot have, stands in the mail.
+    if not where or _CONTROL.search(where) or "=?" in where:
+        return subject
+    return f"{subject}: {where if len(where) <= _WHERE_CHARS else where[: _WHERE_CHARS - 1].rstrip() + '…'}"
 
 
 @lru_cache(maxsize=1)

@@ -155,7 +155,13 @@ def message(attempt: Attempt, topic: str, answer_url: str | None = None) -> byte
         if answer_url:
             # docs.ntfy.sh/publish, "Send HTTP request": the app sends it, and removes the notification if it succeeds.
             fields["actions"] = [
-                {"action": "http", "label": "Acknowledge", "url": answer_url, "method": "POST", "clear": True}
+                {
+                    "action": "http",
+                    "label": content.answer_label or "Acknowledge",
+                    "url": answer_url,
+                    "method": "POST",
+                    "clear": True,
+                }
             ]
             fields.setdefault("click", answer_url)
         return payload.compact(fields)

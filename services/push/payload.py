@@ -5,7 +5,8 @@ ends in "…"), then the custom data, and the message has ``"truncated": true``.
 An app that sees ``truncated`` finds the whole notification in the inbox under ``carillon_id``.
 
 An alert's text ends with where it comes from and since when, which are never left out. If somebody has to acknowledge
-it, the message has the link that does so as ``answer_url``: a POST to it acknowledges, a GET shows a page.
+it, the message has the link that does so as ``answer_url``: a POST to it acknowledges, a GET shows a page. Where a
+template has written the text, nothing is added to it, and ``answer_label`` is what the button says.
 
 A push that takes another one back has the same identifiers, so that it replaces it, and ``"recalled": true``. It says
 that, and nothing of what was said. An app or a service worker that knows the field removes the notification.
@@ -190,9 +191,9 @@ def ttl_s(attempt: Attempt, now: datetime) -> int:
 
 
 def where_and_since(attempt: Attempt) -> str:
-    """Return the lines that end an alert's text; empty for what is no alert."""
+    """Return the lines that end an alert's text; empty for what is no alert, or what a template has written."""
     alert = attempt.content.alert
-    if alert is None:
+    if alert is None or attempt.content.answer_label is not None:
         return ""
     since = (alert.starts_at or from_epoch_ms(attempt.notification.accepted_ms)).astimezone(UTC)
     named = (("Source", alert.source or ""), ("Systems", ", ".join(alert.affected_systems)))
@@ -228,6 +229,8 @@ def _custom(attempt: Attempt, data: Message, answer_url: str | None, *, truncate
         custom["category"] = content.category
     if answer_url:
         custom["answer_url"] = answer_url
+        if content.answer_label:
+            custom["answer_label"] = content.answer_label
     if data:
         custom["data"] = data
     if truncated:

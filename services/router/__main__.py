@@ -8,6 +8,7 @@ from services.router.intake.intake import UNKNOWN, Intake
 from services.router.intake.slot_connections import IntakeLanes
 from services.router.intake.slots import Slots
 from services.router.payloads.rejection import RejectionCode
+from services.router.planning.alert_texts import alert_template
 from services.router.planning.digesting import Digesting
 from services.router.planning.holding import Holding
 from services.router.planning.lookups import Lookups
@@ -78,7 +79,7 @@ async def route(context: Context[RouterSettings]) -> None:
         quiet_hours=settings.router_quiet_hours,
         release_within_s=settings.router_release_within_s,
     )
-    planner = Planner(lookups, templates)
+    planner = Planner(lookups, templates, alert_template=alert_template(templates, settings.router_alert_template))
     inbox = Inbox(context.store, context.keys, settings.inbox_limit, settings.inbox_retention)
     mirror = FeedMirror(Feed(context.store, context.keys, settings.inbox_retention))
     held = Held(context.store, context.keys)

@@ -49,6 +49,9 @@ class RouterSettings(PlanningSettings):
 
     ops_port: int = Field(9100, ge=0, le=65535)
     router_batch: int = Field(200, ge=1, le=1000, description="publishes taken at a time")
+    router_alert_template: str | None = Field(
+        None, description="template in TEMPLATES_DIR that alerts are written with; empty: the built-in texts"
+    )
     router_audit_interval_s: float = Field(60, ge=1, le=3600, description="time from one audit to the next, seconds")
     router_task_concurrency: int = Field(8, ge=1, le=100, description="fan-out pages and other tasks in hand")
     router_unknown_fields: Literal["warn", "reject"] = Field(

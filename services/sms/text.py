@@ -119,7 +119,7 @@ def _titled(content: Content) -> str:
 
 
 def _alert_text(content: Content) -> str:
-    if content.alert is None:
+    if content.alert is None or content.answer_label is not None:
         return content.message
     systems = f" ({', '.join(content.alert.affected_systems)})" if content.alert.affected_systems else ""
     return f"[{content.alert.level.upper()}] {content.message}{systems}"

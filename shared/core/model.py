@@ -97,6 +97,11 @@ class AlertDetails(_Frozen):
     starts_at: datetime | None = None
 
     @property
+    def title(self) -> str:
+        """What it is called."""
+        return f"{self.level.capitalize()} alert: {self.type}"
+
+    @property
     def all_labels(self) -> dict[str, tuple[str, ...]]:
         """The alert's type, severity and source, each of its systems, and its own labels, which count less."""
         labels: dict[str, tuple[str, ...]] = {name: (value,) for name, value in (self.labels or {}).items()}
@@ -123,8 +128,26 @@ class Action(_Frozen):
     style: Literal["primary"] | None = None
 
 
+class Flapped(_Frozen):
+    """An alert has begun so often.
+
+    Attributes:
+        within_s: in which time; ``hold_s``: for how long nobody is told of it again.
+    """
+
+    times: int
+    within_s: float
+    hold_s: float
+
+
 class Content(_Frozen):
-    """What is said: the same for every channel, each renders it in its own way."""
+    """What is said: the same for every channel, each renders it in its own way.
+
+    Attributes:
+        answer_label: what the button says that acknowledges an alert, where the operator's template has written the
+            texts; then a channel adds nothing but this button.
+        flapping: of an alert that says so in its texts.
+    """
 
     title: str
     message: str
@@ -134,6 +157,8 @@ class Content(_Frozen):
     data: dict[str, Any] = Field(default_factory=dict)
     alert: AlertDetails | None = None
     actions: tuple[Action, ...] | None = None
+    answer_label: str | None = None
+    flapping: Flapped | None = None
 
 
 class TemplateUse(_Frozen):

@@ -76,6 +76,11 @@ held = Counter(
 folded = Counter("carillon_folded", "Channels of people that go into a digest, by category policy.", _BY_POLICY)
 throttled = Counter("carillon_throttled", "Deliveries that a throttle dropped, by category policy.", _BY_POLICY)
 
+alert_template_failures = Counter(
+    "carillon_alert_template_failures",
+    "Texts of alerts that ROUTER_ALERT_TEMPLATE could not write, told in the built-in words.",
+    ["channel"],
+)
 refused_publishes = Counter(
     "carillon_refused_publishes", "Publishes that the router refused, by the code of the receipt.", ["code"]
 )
@@ -252,6 +257,7 @@ def prepare_router(kinds: Iterable[str], codes: Iterable[str]) -> None:
     for what in ("opened", "resolved"):
         liveness_incidents.labels(what)
     for channel in Channel:
+        alert_template_failures.labels(channel)
         for reason in _DECISIONS:
             deliveries.labels(channel, State.SUPPRESSED, reason)
         for policy in POLICIES:

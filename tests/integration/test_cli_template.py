@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from carillon.commands.templates import ALERT_KINDS
+from services.router.planning.alert_texts import Why
 from tests.command_line import CommandLine
 
 SAMPLE = Path(__file__).parents[2] / "carillon" / "local" / "sample_templates"
@@ -61,9 +63,23 @@ async def test_what_is_wrong_is_said_in_one_line(
     assert ran.error_line.startswith(line)
 
 
+async def test_the_template_of_alerts_is_shown_with_a_sample_alert(command: CommandLine) -> None:
+    options = ("--locale", "de", "--timezone", "Europe/Berlin", "--channel", "push")
+    ran = await command("template", "render", "incident", "--alert", "escalated", *options)
+    assert ran.out.splitlines() == [
+        "--- push", "Noch ohne Antwort: Kritisch: disk auf db-3", "The disk of db-3 is full: 99 % of 2 TB.",
+        "Seit 04:10 MEZ", "", "--- button", "Übernehmen",
+    ]  # fmt: skip
+    ran = await command("template", "render", "incident", "--alert", "news", "--json", "--data", '{"more": 3}')
+    assert ran.json["realtime"]["title"] == "Critical: disk on db-4 (2 open)"
+    assert "and 3 more" in ran.json["realtime"]["message"]
+    assert ran.json["button"] == "Acknowledge"
+    assert tuple(Why) == ALERT_KINDS
+
+
 async def test_a_folder_is_checked_to_its_last_file(command: CommandLine, tmp_path: Path) -> None:
     ran = await command("template", "check", str(SAMPLE))
-    assert (ran.status, ran.out) == (0, "comments-digest: en, fr\nwelcome: en, fr\n")
+    assert (ran.status, ran.out) == (0, "comments-digest: en, fr\nincident: de, en\nwelcome: en, fr\n")
     for name in ("a", "b"):
         (tmp_path / "t" / name / "en").mkdir(parents=True)
         (tmp_path / "t" / name / "en" / "subject.txt").write_text("x")

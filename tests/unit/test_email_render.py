@@ -1,7 +1,7 @@
 """The mail of an attempt: its fields, its two bodies, and what it refuses to become."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from email.header import decode_header, make_header
 from email.message import EmailMessage, Message
@@ -184,10 +184,63 @@ def test_an_alert_names_its_level_and_its_details() -> None:
     )  # fmt: skip
     content = Content(title="Critical alert: disk", message="99 %\nfull", alert=alert)
     message = read(written(content, priority=Priority.CRITICAL))
-    assert message["Subject"] == "[CRITICAL] disk<full>"
+    assert message["Subject"] == "[CRITICAL] disk<full>: db-1, db-2"
     html = body(message, "html")
     for expected in ("disk&lt;full&gt;", "probe", "major", "db-1, db-2", "Critical", "acknowledgement", "99 %<br>"):
         assert expected in html
+
+
+@pytest.mark.parametrize(
+    ("title", "where", "subject"),
+    [
+        ("Critical alert: disk", {"affected_systems": ("db-1",)}, "[CRITICAL] disk: db-1"),
+        ("Critical alert: disk (3)", {"source": "probe"}, "[CRITICAL] disk (3): probe"),
+        ("Flapping: Critical alert: disk", {}, "Flapping: [CRITICAL] disk"),
+        ("Critical alert: disk", {"source": "=?utf-8?q?x?="}, "[CRITICAL] disk"),
+        ("Critical alert: disk", {"affected_systems": ("x" * 200,)}, f"[CRITICAL] disk: {'x' * 79}…"),
+    ],
+)
+def test_the_subject_of_an_alert_says_what_where_and_how_many(title: str, where: dict[str, Any], subject: str) -> None:
+    alert = AlertDetails(type="disk", level="critical", **where)
+    assert read(written(Content(title=title, message="m", alert=alert)))["Subject"] == subject
+
+
+def test_an_alert_says_since_when_by_its_publishers_word() -> None:
+    alert = AlertDetails(type="disk", level="critical", starts_at=NOW - timedelta(hours=8))
+    message = read(written(Content(title="t", message="m", alert=alert)))
+    assert "Since: 2026-01-05 01:00 UTC" in body(message, "plain")
+
+
+@pytest.mark.parametrize(
+    ("html", "ends"),
+    [
+        (None, "</div>\n</body></html>\n"),
+        ("<html><body><p>Platte voll</p></body></html>", "</p>\n</div>\n</body></html>"),
+        ("<p>Platte voll</p>", "</p>\n</div>\n"),
+    ],
+)
+def test_what_a_template_says_of_an_alert_has_one_button_and_nothing_else_added(html: str | None, ends: str) -> None:
+    alert = AlertDetails(
+        type="disk", level="critical", source="probe", affected_systems=("db-1",), requires_acknowledgment=True
+    )
+    content = Content(
+        title="Kritisch: disk", message="Platte voll", alert=alert, html_body=html, answer_label="Über<nehmen>"
+    )
+    links = AnswerLinks("https://notify.example.com", SECRET)
+    said = attempt(content, priority=Priority.CRITICAL, recipient="user123")
+    message = read(render(said, SENDER, NOW, answer_links=links))
+    assert message["Subject"] == "Kritisch: disk"
+    first, empty, label, link = body(message, "plain").splitlines()
+    assert (first, empty, label) == ("Platte voll", "", "Über<nehmen>:")
+    assert link.startswith("https://notify.example.com/v1/answer?token=")
+    shown = body(message, "html")
+    assert (shown.count("<a "), shown.count("Über&lt;nehmen&gt;"), shown.count("probe")) == (1, 1, 0)
+    assert shown.endswith(ends)
+    for english in ("Priority", "Source", "Since", "acknowledgement", "Acknowledge<"):
+        assert english not in shown
+    # Without a link there is no button.
+    assert body(read(render(said, SENDER, NOW)), "plain") == "Platte voll"
+    assert "<a " not in body(read(render(said, SENDER, NOW)), "html")
 
 
 def test_everything_in_our_own_html_is_escaped() -> None:
@@ -306,12 +359,12 @@ def test_the_text_part_tells_what_the_html_tells_of_an_alert() -> None:
     assert body(read(written(content, priority=Priority.CRITICAL)), "plain").splitlines() == [
         "It is full.",
         "",
-        "Priority: Critical",
+        "Affected systems: db1, db2",
+        "Source: monitor",
+        "Since: 2026-01-05 09:00 UTC",
         "Alert: disk",
         "Severity: high",
-        "Source: monitor",
-        "Affected systems: db1, db2",
-        "Since: 2026-01-05 09:00 UTC",
+        "Priority: Critical",
         "Category: storage",
         "",
         "This alert requires an acknowledgement.",

@@ -220,6 +220,19 @@ def test_an_alert_says_where_since_when_and_how_it_is_answered(write: Write, lim
 
 
 @each_provider
+def test_what_a_template_says_of_an_alert_has_nothing_added_but_what_its_button_says(
+    write: Write, limit_bytes: int
+) -> None:
+    templated = Content(title="Kritisch: disk", message="Platte voll.", alert=ALERT, answer_label="Übernehmen")
+    plain = attempt(message="It is full.", alert=ALERT, notification_id=new_notification_id())
+    what = replace(plain, notification=plain.notification.model_copy(update={"content": templated}))
+    shown, size_bytes = write(what, LINKS)
+    assert (shown["title"], shown["body"]) == ("Kritisch: disk", "Platte voll.")
+    assert (shown["answer_label"], size_bytes <= limit_bytes) == ("Übernehmen", True)
+    assert "answer_label" not in write(what)[0]
+
+
+@each_provider
 def test_the_largest_alert_fits_with_its_link(write: Write, limit_bytes: int) -> None:
     """Every field at its bound, in letters of four bytes."""
     wide = "\U0001f600"

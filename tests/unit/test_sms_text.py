@@ -33,6 +33,11 @@ def test_an_alert_says_its_level_and_the_systems(systems: tuple[str, ...], text:
     assert said(Content(title="Critical alert: disk", message="Disk full", alert=alert)) == text
 
 
+def test_what_a_template_says_of_an_alert_goes_out_as_it_is() -> None:
+    alert = AlertDetails(type="disk", level="critical", affected_systems=("db-1",))
+    assert said(Content(title="", message="Platte voll", alert=alert, answer_label="Ja")) == "Platte voll"
+
+
 def test_a_long_text_ends_in_dots_at_the_limit() -> None:
     assert said(Content(title="", message="x" * 1600)) == "x" * 1600
     assert said(Content(title="", message="x" * 1601)) == "x" * 1597 + "..."

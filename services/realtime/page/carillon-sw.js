@@ -28,6 +28,7 @@
    * @property {string} [carillon_id] The notification's id in the inbox.
    * @property {string} [priority]
    * @property {string} [answer_url] A POST to it acknowledges the alert in the name of the person it was pushed to.
+   * @property {string} [answer_label] What the button says that does so.
    * @property {boolean} [recalled] The notification with this tag was taken back.
    * @property {Record<string, unknown>} [data]
    */
@@ -35,7 +36,7 @@
   /**
    * What a notification on the screen carries.
    *
-   * @typedef {{id?: string | null, data?: Record<string, unknown>, answer_url?: string}} Shown
+   * @typedef {{id?: string | null, data?: Record<string, unknown>, answer_url?: string, answer_label?: string}} Shown
    */
 
   worker.addEventListener("push", (event) => {
@@ -48,7 +49,7 @@
         tag: String(tag),
         requireInteraction: push.priority === "critical",
         silent: push.priority === "low",
-        data: { id: carillon_id, data, ...(push.answer_url && { answer_url: String(push.answer_url) }) },
+        data: { id: carillon_id, data, ...answer(push) },
       }),
     );
   });
@@ -60,11 +61,21 @@
   });
 
   /**
+   * @param {Push} push
+   * @returns {Partial<Shown>}
+   */
+  function answer({ answer_url, answer_label }) {
+    if (!answer_url) return {};
+    return { answer_url: String(answer_url), ...(answer_label && { answer_label: String(answer_label) }) };
+  }
+
+  /**
    * @param {string} title
    * @param {NotificationOptions & {data: Shown}} options
    */
   function show(title, options) {
-    const actions = options.data.answer_url ? [ACKNOWLEDGE] : [];
+    const { answer_url, answer_label = ACKNOWLEDGE.title } = options.data;
+    const actions = answer_url ? [{ ...ACKNOWLEDGE, title: answer_label }] : [];
     const icon = new URL(ICON, worker.location.href).href;
     // The platform's types leave out `actions`, because not every browser has them.
     const all = /** @type {NotificationOptions} */ ({ icon, actions, ...options });

@@ -21,6 +21,7 @@ from services.router.explaining.modelling import ModelDigests, ModelWindows
 from services.router.explaining.overlay import NOTHING, OverlaidCatalogues, OverlaidDirectory, Overlay, Snapshot
 from services.router.explaining.rules import RouterRules
 from services.router.payloads.rejection import Rejected
+from services.router.planning.alert_texts import OPENED, Occasion
 from services.router.planning.compose import Draft
 from services.router.planning.known import Known
 from services.router.planning.lookups import Lookups
@@ -255,7 +256,7 @@ class _ReadOnce(Suppressions):
 class _Unworded(Planner):
     """A planner that writes no texts: what templates say decides nothing."""
 
-    def texts(self, notification: Notification, known: Known) -> Texts:  # noqa: ARG002 - the base's shape
+    def texts(self, notification: Notification, known: Known, occasion: Occasion = OPENED) -> Texts:  # noqa: ARG002 - the base's shape
         return _says_nothing
 
 

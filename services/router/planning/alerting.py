@@ -17,8 +17,9 @@ from services.router.alerts.oncall import (
     targets_of,
     told_also,
 )
+from services.router.planning.alert_texts import OPENED, Occasion, Why
 from services.router.planning.compose import Draft
-from services.router.planning.group_news import Member, news_content
+from services.router.planning.group_news import Member
 from services.router.planning.known import Known, told
 from services.router.planning.lookups import Lookups
 from services.router.planning.person import nobody
@@ -63,11 +64,14 @@ class Alerting:
         self._lookups = lookups
         self._people_rows = people_rows
 
-    def first_rows(self, notification: Notification, first: Escalation, known: Known) -> list[NewRow]:
+    def first_rows(
+        self, notification: Notification, first: Escalation, known: Known, members: Sequence[Member] = ()
+    ) -> list[NewRow]:
         """Plan an alert whose time has come: tell its people, or write down when that is to be tried again.
 
         Args:
             first: the first step of its escalation; an alert that is not critical has no other.
+            members: those of its group that are open.
         """
         is_critical = notification.priority is Priority.CRITICAL
         alert_type, group, expires_ms = first.alert_type, first.group, first.since_ms + first.lifetime_ms
@@ -76,7 +80,7 @@ class Alerting:
         is_new = first.since_ms == notification.accepted_ms
         wait_ms = _wait_ms(group, first.since_ms) if group is not None and is_new else 0
         if mute is None and not wait_ms:
-            return self._told_rows(notification, first, expires_ms, known)
+            return self._told_rows(notification, first, expires_ms, known, members)
         due_ms = mute.again_ms if mute is not None else first.since_ms + wait_ms
         needs = {WAITS: str(due_ms)}
         rows = []
@@ -95,18 +99,34 @@ class Alerting:
         )
         return [*rows, NewRow(task, needs=needs)]
 
-    def _told_rows(self, notification: Notification, first: Escalation, expires_ms: int, known: Known) -> list[NewRow]:
+    def _told_rows(
+        self,
+        notification: Notification,
+        first: Escalation,
+        expires_ms: int,
+        known: Known,
+        members: Sequence[Member],
+    ) -> list[NewRow]:
+        occasion = _of_group(Why.OPENED, members)
         if notification.priority is Priority.CRITICAL:
-            return self.step_rows(notification, first, known)
+            return self.step_rows(notification, first, known, occasion)
         # Warning and info alerts go to the same people, by preference, and need no answer.
         audience = People(user_ids=told((Group.ONCALL, Group.ADMINS), known, first.alert_type))
         rows = self._people_rows(
-            notification, audience, expires_ms, known, lifetime_ms=first.lifetime_ms, since_ms=first.since_ms
-        )
+            notification, audience, expires_ms, known, lifetime_ms=first.lifetime_ms, since_ms=first.since_ms,
+            occasion=occasion,
+        )  # fmt: skip
         return [*(rows or [nobody(notification, expires_ms)]), *_news_task(notification, first, known.now_ms)]
 
     async def begin_again(
-        self, notification: Notification, again: Again, chain: Chain, acknowledged_by: str | None, due_ms: int
+        self,
+        notification: Notification,
+        again: Again,
+        chain: Chain,
+        *,
+        acknowledged_by: str | None,
+        due_ms: int,
+        members: Sequence[Member] = (),
     ) -> list[NewRow] | Mute:
         """Plan the first step of an incident that is open again, and write down the step after it.
 
@@ -114,6 +134,7 @@ class Alerting:
             chain: as it was laid out when the incident began.
             acknowledged_by: whose answer does not hold any more.
             due_ms: when it was to be opened; the steps count from here.
+            members: those of its group that are open.
         """
         alert = notification.content.alert
         turn = again.turn if again.to is not None else again.turn + 1
@@ -128,15 +149,25 @@ class Alerting:
             round=0,
             turn=turn,
         )
-        return await self.escalate(notification, step, chain)
+        why = Why.REASSIGNED if again.to is not None else Why.REOPENED
+        return await self.escalate(notification, step, chain, members, why=why)
 
     async def escalate(
-        self, notification: Notification, step: Escalation, chain: Chain | None, *, was_mute: bool = False
+        self,
+        notification: Notification,
+        step: Escalation,
+        chain: Chain | None,
+        members: Sequence[Member] = (),
+        *,
+        why: Why | None = None,
+        was_mute: bool = False,
     ) -> list[NewRow] | Mute:
         """Plan one step of an escalation with the directory as it is now, if the incident is not mute.
 
         Args:
             chain: what the alert's record keeps; None for a row that carries its steps.
+            members: those of its group that are open.
+            why: None is what the step's number says.
             was_mute: the steps after it come as much later as this one does.
         """
         once = step.steps or (chain.once if chain else ())
@@ -150,9 +181,12 @@ class Alerting:
         if was_mute or (step.round == 0 and not step.turn):
             after_ms = round((step.steps or known.escalations[step.alert_type].steps[step.round :])[0].after_s * 1000)
             step = step.model_copy(update={"since_ms": max(step.since_ms, known.now_ms - after_ms)})
-        return self.step_rows(notification, step, known)
+        why = why or (Why.ESCALATED if step.round else Why.OPENED)
+        return self.step_rows(notification, step, known, _of_group(why, members))
 
-    def step_rows(self, notification: Notification, this: Escalation, known: Known) -> list[NewRow]:
+    def step_rows(
+        self, notification: Notification, this: Escalation, known: Known, occasion: Occasion = OPENED
+    ) -> list[NewRow]:
         """Tell the people of the step that is due, and write down the step after it.
 
         After the alert's own deadline nobody is told; where it has none, each step's deliveries are tried as long as
@@ -174,7 +208,7 @@ class Alerting:
             turn=this.turn,
             next_level=following.key if due_ms < deadline_ms else None,
         )
-        rows = self._people_rows(notification, audience, expires_ms, known, step.channels)
+        rows = self._people_rows(notification, audience, expires_ms, known, step.channels, occasion=occasion)
         if not rows:
             rows = [nobody(notification, expires_ms)]
             # There is nobody to wait for.
@@ -213,13 +247,16 @@ class Alerting:
             regardless=notification.priority is Priority.CRITICAL,
             news=what.number,
         )
-        content = news_content(notification.content, members, count)
         expires_ms = min(known.now_ms + ALERT_LIFETIME_MS, notification.deadline_ms or NEVER_MS)
         rows = self._people_rows(
             notification, audience, expires_ms, known, lifetime_ms=ALERT_LIFETIME_MS,
-            texts=lambda _channel, _person: content,
+            occasion=Occasion(Why.NEWS, members, count),
         )  # fmt: skip
         return [*rows, news_row(notification, what.following(known.now_ms), known.now_ms + what.times.interval_ms)]
+
+
+def _of_group(why: Why, members: Sequence[Member]) -> Occasion:
+    return Occasion(why, members, max(len(members), 1))
 
 
 def muted_row(notification: Notification, mute: Mute, expires_ms: int) -> NewRow:

@@ -327,22 +327,23 @@ def _realtime(publish: p.Realtime) -> Content:
 
 
 def _alert(publish: p.CriticalAlert | p.WarningAlert | p.InfoAlert) -> Content:
+    alert = AlertDetails(
+        type=publish.alert_type,
+        level=publish.level,
+        source=publish.source,
+        severity=publish.severity,
+        affected_systems=publish.affected_systems,
+        requires_acknowledgment=publish.level == "critical",
+        labels=publish.labels or None,
+        starts_at=publish.starts_at,
+    )
     return Content(
-        title=f"{publish.level.capitalize()} alert: {publish.alert_type}",
+        title=alert.title,
         message=publish.message,
         type="alert",
         category=publish.category,
         data=publish.data,
-        alert=AlertDetails(
-            type=publish.alert_type,
-            level=publish.level,
-            source=publish.source,
-            severity=publish.severity,
-            affected_systems=publish.affected_systems,
-            requires_acknowledgment=publish.level == "critical",
-            labels=publish.labels or None,
-            starts_at=publish.starts_at,
-        ),
+        alert=alert,
     )
 
 

@@ -70,7 +70,9 @@ class IncidentTasks:
         if claim.alert != AlertState.OPEN:
             return DONE
         chain = await self._chain_of(notification, what.chain) if what.steps is None else None
-        rows = await self._alerting.escalate(notification, what, chain, was_mute=claim.is_mute)
+        rows = await self._alerting.escalate(
+            notification, what, chain, await self.open_members(notification), was_mute=claim.is_mute
+        )
         if isinstance(rows, Mute):
             return self.stay_mute(notification, task, rows, claim)
         # It may have been answered and opened again while a router that died had the step in hand.
@@ -86,7 +88,15 @@ class IncidentTasks:
         acknowledged_by = None
         if what.to is None:
             acknowledged_by = await self._ledger.kept(notification.id, "acknowledged_by")
-        rows = await self._alerting.begin_again(notification, what, chain, acknowledged_by or None, task.due_ms)
+        members = await self.open_members(notification)
+        rows = await self._alerting.begin_again(
+            notification,
+            what,
+            chain,
+            acknowledged_by=acknowledged_by or None,
+            due_ms=task.due_ms,
+            members=members,
+        )
         if isinstance(rows, Mute):
             return self.stay_mute(notification, task, rows, claim)
         turn = what.turn if what.to is not None else what.turn + 1
@@ -150,6 +160,10 @@ class IncidentTasks:
         next_ms = min(last_ms for key, last_ms in heard.items() if key not in over) + what.after_ms
         wait = max(timedelta(milliseconds=next_ms - now_ms), _SHORTEST_WAIT)
         return Outcome(State.PENDING, wait=wait, counts=False, provider="router")
+
+    async def open_members(self, notification: Notification) -> list[Member]:
+        """Return what is open of the alerts that are told with this one; none if it is told alone."""
+        return [_member(each) for each in await self._ledger.members(notification.id) if each.is_open]
 
     def stay_mute(self, notification: Notification, task: Task, mute: Mute, claim: Claim) -> Outcome:
         """Look again later at an incident that tells nobody now."""

@@ -116,7 +116,8 @@ class Performer:
         is_alert = what.alert_type is not None
         if is_alert and claim.alert != AlertState.OPEN:
             return DONE
-        rows = await self._planner.rows_now(notification, what, task.expires_ms, task.due_ms)
+        members = await self._incidents.open_members(notification) if is_alert else ()
+        rows = await self._planner.rows_now(notification, what, task.expires_ms, task.due_ms, members)
         if isinstance(rows, Mute):
             return self._incidents.stay_mute(notification, task, rows, claim)
         outcome = _since(Outcome(State.DELIVERED, then=rows, provider="router"), task.due_ms)

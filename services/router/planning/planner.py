@@ -9,9 +9,11 @@ from dataclasses import replace
 
 from services.router.alerts.noise import Mute
 from services.router.payloads.rejection import FieldProblem, invalid_payload
+from services.router.planning.alert_texts import OPENED, AlertTexts, Occasion
 from services.router.planning.alerting import Alerting, expiry_rows
 from services.router.planning.compose import NO_TEMPLATES, Draft, Said, grouped
 from services.router.planning.facts import priority_in, unusable_key
+from services.router.planning.group_news import Member, flapping_line
 from services.router.planning.known import Flap, Known
 from services.router.planning.lookups import Lookups
 from services.router.planning.maintaining import maintenance_rows
@@ -31,9 +33,9 @@ from services.router.planning.tasks import (
 )
 from services.router.planning.texts import Writer
 from services.router.templates.folder import Templates
-from shared.core.durations import written
+from services.router.templates.texts import Template
 from shared.core.errors import Reason
-from shared.core.model import Channel, Delivery, Notification, State
+from shared.core.model import Channel, Delivery, Flapped, Notification, State
 from shared.core.topics import Kind
 from shared.directory.categories import KnownCategory
 from shared.directory.directory import Members
@@ -50,14 +52,21 @@ class Planner:
     Args:
         templates: what the texts of notifications that name one are written with.
         stages: what decides about each channel of each person.
+        alert_template: what alerts are written with; None for the built-in texts.
     """
 
     def __init__(
-        self, lookups: Lookups, templates: Templates = NO_TEMPLATES, *, stages: Sequence[Stage] = STAGES
+        self,
+        lookups: Lookups,
+        templates: Templates = NO_TEMPLATES,
+        *,
+        stages: Sequence[Stage] = STAGES,
+        alert_template: Template | None = None,
     ) -> None:
         self.lookups = lookups
         self.templates = templates
         self.stages = stages
+        self.alert_texts = AlertTexts(alert_template)
         self.alerting = Alerting(lookups, self.people_rows)
 
     async def look_up(self, drafts: Sequence[Draft]) -> Known:
@@ -133,16 +142,27 @@ class Planner:
         )]  # fmt: skip
 
     async def rows_now(
-        self, notification: Notification, plan: Plan, expires_ms: int, due_ms: int
+        self, notification: Notification, plan: Plan, expires_ms: int, due_ms: int, members: Sequence[Member] = ()
     ) -> list[NewRow] | Mute:
-        """Plan a scheduled notification with the directory as it is now; an alert may be mute."""
+        """Plan a scheduled notification with the directory as it is now; an alert may be mute.
+
+        Args:
+            members: those of an alert's group that are open.
+        """
         users = plan.audience.user_ids if isinstance(plan.audience, People) else ()
         known = await self.lookups.of_alert(notification, plan.alert_type, users)
         mute = known.mute(notification) if plan.alert_type is not None else None
         if mute is not None:
             return mute
         return self.rows(
-            notification, plan.audience, plan.alert_type, expires_ms, known, due_ms=due_ms, group=plan.group
+            notification,
+            plan.audience,
+            plan.alert_type,
+            expires_ms,
+            known,
+            due_ms=due_ms,
+            group=plan.group,
+            members=members,
         )
 
     def rows(
@@ -155,19 +175,21 @@ class Planner:
         *,
         due_ms: int | None = None,
         group: GroupTimes | None = None,
+        members: Sequence[Member] = (),
     ) -> list[NewRow]:
         """Plan one notification with what was looked up.
 
         Args:
             due_ms: when it was to be sent; None is when it was accepted.
             group: of an alert that is told with others.
+            members: those of its group that are open.
         """
         if alert_type is not None:
             since_ms = notification.accepted_ms if due_ms is None else due_ms
             first = Escalation(
                 alert_type=alert_type, since_ms=since_ms, lifetime_ms=expires_ms - since_ms, round=0, group=group
             )
-            return self.alerting.first_rows(notification, first, known)
+            return self.alerting.first_rows(notification, first, known, members)
         if isinstance(audience, Crowd):
             return self._crowd_rows(notification, audience, expires_ms, known)
         if audience is None:
@@ -189,11 +211,12 @@ class Planner:
         since_ms: int = 0,
         stages: Sequence[Stage] | None = None,
         texts: Texts | None = None,
+        occasion: Occasion = OPENED,
         released_ms: int = 0,
     ) -> list[NewRow]:
         """Plan people with what was looked up; see ``plan_person``."""
         rows: list[NewRow] = []
-        texts = texts or self.texts(notification, known)
+        texts = texts or self.texts(notification, known, occasion)
         for user_id in audience.user_ids:
             rows += plan_person(
                 notification,
@@ -211,8 +234,14 @@ class Planner:
             )
         return rows
 
-    def texts(self, notification: Notification, known: Known) -> Texts:
-        """Return what writes the texts for each reader."""
+    def texts(self, notification: Notification, known: Known, occasion: Occasion = OPENED) -> Texts:
+        """Return what writes the texts for each reader.
+
+        Args:
+            occasion: of an alert.
+        """
+        if notification.content.alert is not None:
+            return self.alert_texts.of(notification, known.tenant(notification), occasion).for_person
         return Writer(notification, self.templates, known.tenant(notification)).for_person
 
     async def recheck(self, notification: Notification, what: Recheck | Fold, due_ms: int) -> list[NewRow]:
@@ -311,12 +340,10 @@ def flapping_of(draft: Draft, flap: Flap | None) -> Draft:
     if flap is None or flap.until_ms is not None:
         return draft
     content, policy = draft.notification.content, flap.policy
-    said = (
-        f"This has begun {policy.times} times within {written(policy.within)}. "
-        f"For {written(policy.hold)} nobody is told of it again."
-    )
+    flapped = Flapped(times=policy.times, within_s=policy.within.total_seconds(), hold_s=policy.hold.total_seconds())
+    message = f"{flapping_line(flapped)}\n\n{content.message}"
     content = content.model_copy(
-        update={"title": f"Flapping: {content.title}", "message": f"{said}\n\n{content.message}"}
+        update={"title": f"Flapping: {content.title}", "message": message, "flapping": flapped}
     )
     return replace(draft, notification=draft.notification.model_copy(update={"content": content}))
 

@@ -33,11 +33,16 @@ class Part(StrEnum):
     EMAIL = "email"
     SMS = "sms"
     PUSH = "push"
+    BUTTON = "button"
 
 
 REQUIRED = (Part.SUBJECT, Part.TEXT)
 # Read on a phone or a page; whatever is longer is a document and belongs behind a link.
 TEXT_CHARS = 10_000
+# Read at a glance, with a thumb above it.
+BUTTON_CHARS = 40
+# What the button says that acknowledges an alert, where a template does not say it.
+BUTTON = "Acknowledge"
 # Otherwise the limits of what a publisher writes without a template; MJML is wordier than people.
 LIMITS_CHARS = {
     Part.SUBJECT: LINE_CHARS,
@@ -45,6 +50,7 @@ LIMITS_CHARS = {
     Part.EMAIL: BODY_CHARS,
     Part.SMS: SMS_CHARS,
     Part.PUSH: TEXT_CHARS,
+    Part.BUTTON: BUTTON_CHARS,
 }
 
 
@@ -103,6 +109,19 @@ class Template:
             case Channel.PUSH:
                 return Texts(write(Part.SUBJECT), write(Part.PUSH if Part.PUSH in parts else Part.TEXT))
 
+    def has(self, part: Part) -> bool:
+        """Tell whether there is such a text."""
+        return part in self.parts[self.default_language]
+
+    def button(self, data: Mapping[str, Any], locale: str | None, zone: str | None) -> str:
+        """Write what the button of an alert says; arguments and errors as for ``texts``."""
+        language = languages.best(locale, self.parts, self.default_language)
+        parts = self.parts[language]
+        if Part.BUTTON not in parts:
+            return BUTTON
+        reader = Reader(languages.writing(locale, language), ZoneInfo(zone) if zone else UTC)
+        return self._write(parts[Part.BUTTON], Part.BUTTON, data, reader)
+
     def check(self, data: Mapping[str, Any], zone: tzinfo = UTC) -> None:
         """Write every text in every language, and so find what the data does not fit.
 
@@ -138,7 +157,7 @@ class Template:
             raise self._unfit(part, "becomes empty")
         try:
             text.encode()
-            return single_line(text) if part is Part.SUBJECT else text
+            return single_line(text) if part in (Part.SUBJECT, Part.BUTTON) else text
         except PydanticCustomError as error:
             raise self._unfit(part, error.message()) from None
         except UnicodeEncodeError:
