@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import click
 
@@ -14,12 +14,14 @@ from carillon.commands.output import AnswerIsNo, CannotWork, print_columns, prin
 from carillon.commands.settings import OperatorSettings
 from shared.core.chained_lines import chained, faults
 from shared.core.clock import rfc3339
-from shared.ledger.incident_documents import entry_document, incident_document, moment_of
+from shared.ledger.incident_documents import entry_document, incident_document, members_document, moment_of
 from shared.ledger.incidents import Entry, Incident, Incidents
 from shared.store.replies import read_object
 
 # Of those whom one line names; an export has them all.
 _PEOPLE_SHOWN = 5
+# Alerts of a group: as JSON, and in columns.
+_MEMBERS_SHOWN, _MEMBERS_LISTED = 200, 20
 
 # What a line says that has a column of its own, or is shown in another form.
 _SHOWN_ELSEWHERE = frozenset({"by", "from", "key", "recipients", "note", "reason", "until"})
@@ -54,14 +56,27 @@ def _row(incident: Incident) -> tuple[str, ...]:
 def print_incident(incident_id: str, *, as_json: bool) -> None:
     """Print what an incident is, and its timeline."""
     incident, timeline = _read(incident_id)
+    members, count = _with_incidents(lambda incidents: incidents.members(incident.id, _MEMBERS_SHOWN))
     if as_json:
-        print_json(incident_document(incident) | {"timeline": [entry_document(entry) for entry in timeline]})
+        entries = [entry_document(entry) for entry in timeline]
+        print_json(incident_document(incident) | members_document(members, count) | {"timeline": entries})
         return
     print_columns(_head(incident))
+    if members:
+        click.echo()
+        shown = members_document(members[:_MEMBERS_LISTED], count)["members"]
+        print_columns([("ALERT", "STATE", "FROM", "COUNT", "LAST", "MESSAGE"), *map(_member, shown)])
+        if count > len(shown):
+            click.echo(f"{count - len(shown)} more alerts of this incident")
     if timeline:
         click.echo()
         heads = ("WHEN", "SINCE", "WHAT", "WHO", "WAY", "CHANNEL", "WHY")
         print_columns([heads, *(_line(entry, timeline[0].at) for entry in timeline)])
+
+
+def _member(member: dict[str, Any]) -> tuple[str, ...]:
+    where = ",".join(member.get("affected_systems", ())) or member.get("source", "-")
+    return member["id"], member["state"], where, str(member["count"]), member["last_at"], member["message"]
 
 
 def _head(incident: Incident) -> list[tuple[str, str]]:

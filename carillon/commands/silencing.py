@@ -60,20 +60,20 @@ def add_silence(
 
 def print_silences(*, is_all: bool, as_json: bool) -> None:
     """Print the silences, the one that ends first at the top."""
-    found, now = asyncio.run(_read_all(OperatorSettings.load()))
+    found, matched, now = asyncio.run(_read_all(OperatorSettings.load()))
     shown = sorted(
         ((name, each) for name, each in found.items() if is_all or now < each.ends_at),
         key=lambda pair: (pair[1].ends_at, pair[0]),
     )
     if as_json:
-        print_json([_document(name, each, now) for name, each in shown])
+        print_json([_document(name, each, now, matched.get(name)) for name, each in shown])
     elif shown:
-        rows = [("id", "state", "from", "until", "by", "matchers", "comment")]
+        rows = [("id", "state", "from", "until", "by", "matched", "matchers", "comment")]
         for name, each in shown:
             starts = rfc3339(each.starts_at) if each.starts_at is not None else "-"
             rows.append((
                 name, each.state_at(now), starts, rfc3339(each.ends_at), each.created_by or "-",
-                " ".join(each.matchers), each.comment,
+                _matched(matched.get(name), each, now), " ".join(each.matchers), each.comment,
             ))  # fmt: skip
         print_columns(rows)
 
@@ -81,7 +81,7 @@ def print_silences(*, is_all: bool, as_json: bool) -> None:
 def expire_silence(silence_id: str, *, timeout_s: float, client_id: str | None, as_json: bool) -> None:
     """End a silence now, or delete one that has not begun."""
     settings = OperatorSettings.load()
-    found, now = asyncio.run(_read_all(settings))
+    found, _, now = asyncio.run(_read_all(settings))
     silence = found.get(silence_id)
     if silence is None:
         raise AnswerIsNo(f"there is no silence {printable(silence_id)}; see `carillon silence list --all`")
@@ -131,18 +131,27 @@ async def _publish(
             raise AnswerIsNo(f"{error}; see `carillon silence list`") from None
 
 
-async def _read_all(settings: OperatorSettings) -> tuple[dict[str, Silence], datetime]:
-    """Read every silence, and the time by the store's clock, which the router goes by."""
+async def _read_all(settings: OperatorSettings) -> tuple[dict[str, Silence], dict[str, int], datetime]:
+    """Read every silence, when each last matched, and the time by the store's clock, which the router goes by."""
     async with open_store(settings) as (store, keys):
-        found = await Rulebook(store, keys).all(Silence)
+        rulebook = Rulebook(store, keys)
+        found, matched = await rulebook.all(Silence), await rulebook.matched(Silence)
         seconds, microseconds = await store.command("TIME")
-    return found, from_epoch_ms(int(seconds) * 1000 + int(microseconds) // 1000)
+    return found, matched, from_epoch_ms(int(seconds) * 1000 + int(microseconds) // 1000)
 
 
 def _now() -> datetime:
     return from_epoch_ms(epoch_ms(SystemClock().now()))
 
 
-def _document(silence_id: str, silence: Silence, now: datetime) -> dict[str, object]:
+def _matched(seconds: int | None, silence: Silence, now: datetime) -> str:
+    """Say when a silence last kept an alert from telling; one that is over and never did may have been a mistake."""
+    if seconds is not None:
+        return rfc3339(from_epoch_ms(seconds * 1000))
+    return "never" if silence.state_at(now) == "over" else "-"
+
+
+def _document(silence_id: str, silence: Silence, now: datetime, matched_s: int | None = None) -> dict[str, object]:
     document = json.loads(silence.model_dump_json(exclude_none=True))
-    return {"id": silence_id, "state": silence.state_at(now), **document}
+    last = {} if matched_s is None else {"last_matched": rfc3339(from_epoch_ms(matched_s * 1000))}
+    return {"id": silence_id, "state": silence.state_at(now), **document, **last}

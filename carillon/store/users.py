@@ -86,7 +86,7 @@ STORE_ROLES = {
         StoreRole("push", (_LEDGER, _USERS, _DEVICES, *_MEMBERS), (_FEED,)),
         StoreRole(
             "realtime",
-            (_LEDGER, _USERS, _DEVICES, *_MEMBERS, _FEED, "{x:*}:email", _REPORTS, _MUTED),
+            (_LEDGER, _USERS, _DEVICES, *_MEMBERS, _FEED, "{x:*}:email", _REPORTS, _MUTED, _RULES),
             (_ONCALL, *_CATALOGUE, "{publishers}*"),
         ),
         StoreRole("operator", _ALL),

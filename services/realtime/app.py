@@ -40,6 +40,7 @@ from services.realtime.http.incidents import IncidentCalls
 from services.realtime.http.oncall import OnCallCalls
 from services.realtime.http.openapi import describe
 from services.realtime.http.operations import OPERATIONS
+from services.realtime.http.silences import SilenceCalls
 from services.realtime.http.unsubscribe import Unsubscription
 from services.realtime.http.viewer import viewer_routes
 from services.realtime.node.node import RealtimeNode
@@ -58,10 +59,11 @@ from shared.core.model import Channel
 from shared.directory.answer_link import PATH as ANSWER_PATH
 from shared.directory.catalogue import Catalogues
 from shared.directory.publishers import Publishers
+from shared.directory.rulebook import Rulebook
 from shared.directory.suppression import Suppressions
 from shared.directory.unsubscribe import PATH as UNSUBSCRIBE_PATH
 from shared.ledger.answering import Answering
-from shared.ledger.held import Held
+from shared.ledger.held import Held, Muted
 from shared.ledger.incidents import Incidents
 from shared.ledger.reader import Trace
 from shared.ledger.told_alert import ToldAlerts
@@ -151,7 +153,8 @@ def build(
     rates = Rates(per_s, per_s * BURST_S)
     tickets = Tickets(context.store, context.keys)
     guard = Guard(TokenVerifier(context.settings, keys), tickets, origins, context.directory, rates)
-    answering = Answering(context.ledger, context.directory)
+    muted = Muted(context.store, context.keys)
+    answering = Answering(context.ledger, context.directory, muted)
     client_frames = ClientFrames(
         node.changes, answering, node.presence, rates,
         acting=node.acting, alerts=AlertStates(context.ledger), clock=context.clock,
@@ -181,6 +184,9 @@ def build(
         guard, context.directory, context.clock,
         incidents=Incidents(context.store, context.keys), told=told, answering=answering,
     )  # fmt: skip
+    silences = SilenceCalls(
+        guard, context.directory, context.clock, rulebook=Rulebook(context.store, context.keys), muted=muted
+    )
     answer_page = _answer_page(node, answering, Rates(per_s, per_s * BURST_S))
     webhooks = _webhooks(node, unwanted, addresses)
 
@@ -198,6 +204,7 @@ def build(
             *api.routes(),
             *oncall.routes(),
             *incidents.routes(),
+            *silences.routes(),
             *publish.routes(),
             *alertmanager.routes(),
             *unsubscription,

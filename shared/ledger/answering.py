@@ -20,10 +20,10 @@ class Answering:
     """Takes answers of people, and of publishers.
 
     Args:
-        muted: what waits for the end of an incident; None where none is ended.
+        muted: what waits for the end of an incident.
     """
 
-    def __init__(self, ledger: Ledger, directory: Directory, muted: Muted | None = None) -> None:
+    def __init__(self, ledger: Ledger, directory: Directory, muted: Muted) -> None:
         self._ledger = ledger
         self._directory = directory
         self._muted = muted
@@ -70,7 +70,7 @@ class Answering:
 
     async def _ended(self, alert_id: str, answered: Answered) -> Answered:
         """Look again at what this one has kept from telling."""
-        if answered and self._muted is not None:
+        if answered:
             await self._muted.release(f"incident:{alert_id}")
         await self._time(alert_id, answered)
         return answered

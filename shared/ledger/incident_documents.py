@@ -3,13 +3,18 @@
 Every time is RFC 3339, in UTC.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from shared.core.clock import from_epoch_ms, rfc3339
 from shared.ledger.incidents import Entry, Incident
+from shared.ledger.ledger import MemberState
 
 # A time outside is none: ``datetime`` ends with the year 9999.
+# So much is shown of what a member says.
+_MEMBER_CHARS = 200
+
 _LATEST_MS = 253_402_300_799_000
 
 
@@ -37,8 +42,34 @@ def incident_document(incident: Incident) -> dict[str, Any]:
         "resolved_by": incident.resolved_by,
         "resolved_at": _time(incident.resolved_at),
         "muted": incident.muted,
+        "members_open": incident.members_open,
     }
     return {name: value for name, value in said.items() if value is not None}
+
+
+def members_document(members: Sequence[MemberState], count: int) -> dict[str, Any]:
+    """Say which alerts an incident tells of, where it is a group; nothing where it is none.
+
+    Args:
+        members: those to be named, the newest first; ``count`` is how many there are.
+    """
+    if not count:
+        return {}
+    named = [
+        {
+            "id": each.id,
+            "state": "open" if each.is_open else "resolved",
+            "source": each.said.get("source"),
+            "affected_systems": each.said.get("systems"),
+            "message": " ".join(str(each.said.get("message", "")).split())[:_MEMBER_CHARS],
+            "count": each.count,
+            "first_at": rfc3339(from_epoch_ms(each.first_ms)),
+            "last_at": rfc3339(from_epoch_ms(each.last_ms)),
+        }
+        for each in members
+    ]
+    said = [{name: value for name, value in each.items() if value not in (None, [])} for each in named]
+    return {"members": said, "members_count": count}
 
 
 def entry_document(entry: Entry) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from redis.exceptions import ResponseError
 from shared.core.clock import from_epoch_ms
 from shared.core.incidents import Happened
 from shared.core.model import AlertDetails
-from shared.ledger.ledger import AlertState, alert_state, is_notification_id
+from shared.ledger.ledger import AlertState, Ledger, MemberState, alert_state, is_notification_id
 from shared.ledger.rows import milliseconds, moment, spec_field
 from shared.store.keys import SHARDS, Keys, milliseconds_of_id
 from shared.store.replies import read_object, scored
@@ -35,7 +35,7 @@ _LOOKED_AT = 2000
 
 _FIELDS = (
     "c", "alert", "cancelled", "turn", "repeats", "repeated_at", "acknowledged_by", "acknowledged_at",
-    "resolved_at", "resolved_by", "snoozed_until", "muted", "waits", "group",
+    "resolved_at", "resolved_by", "snoozed_until", "muted", "waits", "members_open", "group",
 )  # fmt: skip
 
 
@@ -49,6 +49,7 @@ class Incident:
         tenant: whose customers it is for.
         alert: what makes it an alert, with its labels.
         repeats: how often its publisher has said the same again; ``repeated_at``: the last time.
+        members_open: of a group, how many of its alerts are open; None for an alert that is told alone.
         waits: nobody has been told of it yet.
         group: the incident of which it is a member; ``Incidents.get`` returns that one.
         muted: why nobody is told of it at the moment, such as ``silence:ID``.
@@ -71,6 +72,7 @@ class Incident:
     turn: int = 0
     muted: str | None = None
     waits: bool = False
+    members_open: int | None = None
     group: str | None = None
     tenant: str | None = None
 
@@ -250,6 +252,11 @@ class Incidents:
         answers = await each(asked)
         return [_incident(*pair) for pair in zip(ids, answers, strict=True)]
 
+    async def members(self, incident_id: str, most: int) -> tuple[list[MemberState], int]:
+        """Return the newest alerts of an incident that is told as a group, and how many there are."""
+        found = await Ledger(self._store, self._keys).members(incident_id)
+        return sorted(found, key=lambda each: each.last_ms, reverse=True)[:most], len(found)
+
     async def timeline(self, incident_id: str) -> list[Entry]:
         """Return what happened to an incident, the oldest first."""
         base = self._keys.shard_of(incident_id)
@@ -277,7 +284,7 @@ def _read_places(answer: Sequence[Any]) -> list[Place]:
 def _incident(incident_id: str, found: Sequence[bytes | None] | ResponseError) -> Incident | ResponseError | None:
     if isinstance(found, ResponseError):
         return found
-    content, state, cancelled, turn, repeats, repeated_at, *answers, muted, waits, group = found
+    content, state, cancelled, turn, repeats, repeated_at, *answers, muted, waits, members_open, group = found
     taken_by, taken_at, resolved_at, resolved_by, snoozed = answers
     if content is None or state is None:
         return None
@@ -302,6 +309,7 @@ def _incident(incident_id: str, found: Sequence[bytes | None] | ResponseError) -
         turn=milliseconds(turn) or 0,
         muted=_text(muted),
         waits=waits is not None,
+        members_open=milliseconds(members_open),
         group=_id(group),
         tenant=tenant if isinstance(tenant := said.get("tenant"), str) else None,
     )

@@ -53,7 +53,7 @@ async def test_a_silence_is_added_listed_and_ended(system: tuple[Stack, CommandL
     Silence.model_validate(record)
 
     heads, line = (await command("silence", "list")).out.splitlines()
-    assert heads.split() == ["id", "state", "from", "until", "by", "matchers", "comment"]
+    assert heads.split() == ["id", "state", "from", "until", "by", "matched", "matchers", "comment"]
     assert line.split()[:2] == [silence_id, "holds"]
     assert line.endswith('system="db-1" severity=~"high|warning"  the disks are changed')
 

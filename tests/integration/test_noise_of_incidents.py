@@ -9,6 +9,7 @@ from shared.core.errors import Reason
 from shared.core.model import State
 from shared.directory.inhibitions import Inhibition
 from shared.directory.silences import Silence
+from shared.ledger.incident_documents import members_document
 from shared.ledger.ledger import Answered, Verdict
 from shared.ledger.reader import Trace
 from tests.conftest import EmptyStore
@@ -343,3 +344,18 @@ async def test_those_who_were_told_are_told_who_has_it(bench: Bench) -> None:
     await bench.over("web", dedup_key="a")
     await bench.run(30)
     assert sorted(bench.pushed[-2:]) == ["Resolved: Critical alert: web"] * 2
+
+
+async def test_the_members_of_a_group_are_named_the_newest_first(bench: Bench) -> None:
+    _, incident = await bench.alert("net", dedup_key="a", source="core")
+    await bench.run(5)
+    _, member = await bench.alert("net", dedup_key="b", message="It is\nslow.")
+    members, count = await bench.incidents.members(incident, 1)
+    assert ([each.id for each in members], count) == ([member], 2)
+    (shown,) = members_document(members, count)["members"]
+    assert (shown["id"], shown["state"], shown["message"], shown["count"]) == (member, "open", "It is slow.", 1)
+    found = await bench.incidents.get(incident)
+    assert found is not None
+    assert found.members_open == 2
+    _, alone = await bench.alert("disk", dedup_key="c")
+    assert members_document(*await bench.incidents.members(alone, 9)) == {}

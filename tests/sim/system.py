@@ -135,7 +135,7 @@ class System:
             Topics(),
             self._clock,
             holding=Holding(Held(store, keys), Muted(store, keys), lookups),
-            answering=Answering(self.ledger, self._directory),
+            answering=Answering(self.ledger, self._directory, Muted(store, keys)),
         )
         self._later: list[tuple[int, int, int, Notification, Row]] = []
         self._number = count()

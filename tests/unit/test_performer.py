@@ -48,7 +48,7 @@ def told(
     digesting = Digesting(planner, Digests(store, keys, 1))
     holding = Holding(Held(store, keys), Muted(store, keys), planner.lookups)
     ledger = Ledger(store, keys)
-    answering = Answering(ledger, Directory(store, keys))
+    answering = Answering(ledger, Directory(store, keys), Muted(store, keys))
     performer = Performer(planner, digesting, ledger, Topics(), clock, holding=holding, answering=answering)
     performer.link = cast("BrokerLink", published)
     notification = Notification(

@@ -11,11 +11,11 @@ from services.realtime.access.refusals import FieldProblem, invalid
 from shared.core.durations import Duration
 from shared.core.fields import Moment
 
-_UNTIL = {
+UNTIL = {
     "anyOf": [{"type": "number"}, {"type": "string", "format": "date-time"}],
     "description": "Seconds since 1970, or RFC 3339 with a zone.",
 }
-_FOR = {
+FOR = {
     "anyOf": [
         {"type": "string", "pattern": "^[1-9][0-9]{0,6}[smhd]$"},
         {"type": "number", "exclusiveMinimum": 0},
@@ -31,8 +31,8 @@ class Snooze(BaseModel):
         extra="forbid", json_schema_extra={"oneOf": [{"required": ["until"]}, {"required": ["for"]}]}
     )
 
-    until: Annotated[Moment | None, WithJsonSchema(_UNTIL)] = None
-    length: Annotated[Duration | None, WithJsonSchema(_FOR)] = Field(None, alias="for")
+    until: Annotated[Moment | None, WithJsonSchema(UNTIL)] = None
+    length: Annotated[Duration | None, WithJsonSchema(FOR)] = Field(None, alias="for")
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:

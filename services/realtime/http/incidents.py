@@ -27,10 +27,13 @@ from shared.core.incidents import Way
 from shared.directory.directory import Directory
 from shared.inbox.timeline import is_seen_by
 from shared.ledger.answering import LONGEST_SNOOZE, Answering
-from shared.ledger.incident_documents import entry_document, incident_document
+from shared.ledger.incident_documents import entry_document, incident_document, members_document
 from shared.ledger.incidents import Entry, Incident, Incidents, Place
 from shared.ledger.ledger import Answered
 from shared.ledger.told_alert import ToldAlerts
+
+# Of a group, so many of its alerts; the newest.
+MEMBERS_SHOWN = 200
 
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
 
@@ -91,8 +94,9 @@ class IncidentCalls:
         if await self._told.shown_to(identity.user_id, incident.id) is None:
             raise not_found()
         timeline = await self._incidents.timeline(incident.id)
+        members = members_document(*await self._incidents.members(incident.id, MEMBERS_SHOWN))
         # In a thread: a long timeline takes longer to write than other clients should wait.
-        return await asyncio.to_thread(_shown, incident, timeline)
+        return await asyncio.to_thread(_shown, incident, timeline, members)
 
     async def acknowledge(self, request: web.Request) -> web.Response:
         """Acknowledge an alert: its escalation ends."""
@@ -136,8 +140,9 @@ async def _body(request: web.Request, model: type[_ModelT], *, optional: bool = 
         raise from_validation(error) from None
 
 
-def _shown(incident: Incident, timeline: list[Entry]) -> web.Response:
-    return _json(incident_document(incident) | {"timeline": [entry_document(entry) for entry in timeline]})
+def _shown(incident: Incident, timeline: list[Entry], members: dict[str, Any]) -> web.Response:
+    entries = [entry_document(entry) for entry in timeline]
+    return _json(incident_document(incident) | members | {"timeline": entries})
 
 
 def _json(document: dict[str, Any]) -> web.Response:

@@ -5,14 +5,16 @@ optional field, which is left out and never null, is ``X | Absent``. People who 
 and descriptions.
 """
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import BaseModel, ConfigDict, Field, RootModel, WithJsonSchema, model_validator
 from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import PydanticCustomError
 
-from services.realtime.access.snooze import Snooze
+from services.realtime.access.snooze import FOR, UNTIL, Snooze
 from services.realtime.http.choosing import QUIET_HOURS_SCHEMA
-from shared.core.fields import AuthSecret, DeviceToken, Moment, P256dh, PushEndpoint
+from shared.core.durations import Duration
+from shared.core.fields import LINE_CHARS, AuthSecret, DeviceToken, Moment, P256dh, PushEndpoint
 from shared.core.incidents import Happened, Way
 from shared.core.model import AppEnvironment, Channel, Platform, Priority
 from shared.directory import people
@@ -184,6 +186,65 @@ class Reassignment(Acknowledgement):
     )
 
 
+class SilencePath(BaseModel):
+    """Which silence."""
+
+    id: str = Field(min_length=1, description="Its `id`.")
+
+
+class SilencesQuery(BaseModel):
+    """Which silences."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    all: bool = Field(False, description="Also those that are over.")
+
+
+class NewSilence(BaseModel):
+    """Alerts that tell nobody for a while: `ends_at` or `for`."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"oneOf": [{"required": ["ends_at"]}, {"required": ["for"]}]}
+    )
+
+    matchers: list[str] = Field(
+        min_length=1, max_length=32, description="Such as `system=db-1` or `severity=~critical|warning`; all must fit."
+    )
+    starts_at: Annotated[Moment | None, WithJsonSchema(UNTIL)] = Field(None, description="Left out: at once.")
+    ends_at: Annotated[Moment | None, WithJsonSchema(UNTIL)] = None
+    length: Annotated[Duration | None, WithJsonSchema(FOR)] = Field(None, alias="for")
+    comment: str = Field(min_length=1, max_length=LINE_CHARS, description="Why.")
+
+    @model_validator(mode="after")
+    def _one_end(self) -> Self:
+        if (self.ends_at is None) is (self.length is None):
+            raise PydanticCustomError("one_of", "needs either ends_at or for")
+        return self
+
+
+class ListedSilence(BaseModel):
+    """A silence."""
+
+    id: str
+    state: Literal["holds", "pending", "over"]
+    matchers: list[str]
+    starts_at: str | Absent = Field(None, json_schema_extra={"format": "date-time"})
+    ends_at: str = Field(json_schema_extra={"format": "date-time"})
+    comment: str
+    created_by: str | Absent = Field(None, description="The user who made it, or what its publisher said.")
+    last_matched: str | Absent = Field(
+        None,
+        json_schema_extra={"format": "date-time"},
+        description="When it last kept an alert from telling; left out where it never did.",
+    )
+
+
+class ListedSilences(BaseModel):
+    """Silences, the one that ends first at the top."""
+
+    silences: list[ListedSilence]
+
+
 class IosDevice(people.MobileDevice):
     """An installation of an iOS app."""
 
@@ -350,11 +411,27 @@ class ListedIncident(BaseModel):
     resolved_by: str | Absent = None
     resolved_at: Timestamp | Absent = None
     muted: str | Absent = Field(None, description="Why nobody is told of it at the moment.")
+    members_open: int | Absent = Field(None, description="Of a group, how many of its alerts are open.")
+
+
+class IncidentMember(BaseModel):
+    """An alert of a group."""
+
+    id: str
+    state: Literal["open", "resolved"]
+    source: str | Absent = None
+    affected_systems: list[str] | Absent = None
+    message: str | Absent = None
+    count: int = Field(description="How often its publisher has said it.")
+    first_at: str = Field(json_schema_extra={"format": "date-time"})
+    last_at: str = Field(json_schema_extra={"format": "date-time"})
 
 
 class ShownIncident(ListedIncident):
     """An incident, and what happened to it."""
 
+    members: list[IncidentMember] | Absent = Field(None, description="Of a group, its newest alerts, at most 200.")
+    members_count: int | Absent = Field(None, description="How many there are.")
     timeline: list[IncidentEntry] = Field(description="The oldest first.")
 
 
