@@ -333,7 +333,7 @@ class _Incident:
             if row.to and row.lane not in ("router", "realtime"):
                 rows[row.lane, row.to, None if row.lane == "sms" else self.record.notification_id].append(row)
         for target, some in rows.items():
-            arrivals = _without_answers(self.arrivals.get(target, ()), some)
+            arrivals = _without_answers(self.arrivals.get(target, ()), some, self.closed)
             for at in arrivals:
                 for closed_at, opened_at in self.closed:
                     if closed_at < at < opened_at:
@@ -358,11 +358,17 @@ class _Incident:
             self._wrong(f"came later than {self.bounds.delivery_s:g} s after they were told", row.key)
 
 
-def _without_answers(arrivals: Sequence[float], rows: Sequence[Row]) -> list[float]:
-    """Leave out what says who has the incident: for each such row, the last arrival before its end."""
+def _without_answers(
+    arrivals: Sequence[float], rows: Sequence[Row], closed: Sequence[tuple[float, float]]
+) -> list[float]:
+    """Leave out what says who has the incident: for each such row, the last arrival before its end.
+
+    One that came while the incident was closed goes first: the others tell of the incident itself.
+    """
     left = list(arrivals)
     for row in rows:
-        ended_at = row.ended_at + _CLOCKS_S
-        if _ANSWERED in row.key and (before := [at for at in left if at <= ended_at]):
-            left.remove(before[-1])
+        before = [at for at in left if at <= row.ended_at + _CLOCKS_S] if _ANSWERED in row.key else []
+        if before:
+            quiet = [at for at in before if any(closed_at < at < opened_at for closed_at, opened_at in closed)]
+            left.remove((quiet or before)[-1])
     return left

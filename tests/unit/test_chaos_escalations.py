@@ -192,6 +192,10 @@ def test_those_who_were_told_may_hear_who_has_it() -> None:
     key = f"email:{_SECOND}@1#answered103000"
     run.record.rows.append(Row(key, "email", "delivered", "", 1, 1, to=f"{_SECOND}@example.com", ended_at=105.6))
     assert run.judged() == []
+    # Its provider may answer only when the incident is open again.
+    run.record.rows[-1].ended_at = 107.3
+    run.evidence.effects.append(Effect("smtp", f"{_SECOND}@example.com", 107.2, "id"))
+    assert run.judged() == []
 
 
 def test_an_answer_that_is_sent_again_after_the_end_of_the_first_one_is_one_more() -> None:
