@@ -1,6 +1,7 @@
 """Incidents on a real store whose clock the test moves: what router and channels do, one row after the other."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Self
@@ -63,6 +64,7 @@ class Bench:
         texts: what the mails said; ``pushed``: the titles of pushes.
         fed: what everybody read, and when.
         failing: channels and people whose deliveries end as dead letters.
+        refusing: those whose deliveries are refused, and nobody knows whose fault that is.
         doubtful: those whose first attempt gets no answer.
     """
 
@@ -98,6 +100,8 @@ class Bench:
         self.pushed: list[str] = []
         self.fed: list[tuple[int, str]] = []
         self.failing: set[tuple[Channel, str]] = set()
+        self.refusing: set[tuple[Channel, str]] = set()
+        self.refused: Counter[str] = Counter()
         self.doubtful: set[tuple[Channel, str]] = set()
 
     async def begin(self) -> Self:
@@ -243,6 +247,12 @@ class Bench:
         who = delivery.recipient or ""
         if (delivery.channel, who) in self.doubtful and claim.attempt == 1:
             return Outcome(State.PENDING, Reason.TIMEOUT, wait=timedelta(minutes=2), in_doubt=True, provider="sandbox")
+        if (delivery.channel, who) in self.refusing:
+            self.refused[delivery.key] += 1
+            wait = timedelta(seconds=10)
+            return Outcome(
+                State.PENDING, Reason.REJECTED, wait=wait, refusals=self.refused[delivery.key], provider="sandbox"
+            )
         if (delivery.channel, who) in self.failing:
             return Outcome(State.DEAD_LETTERED, Reason.REJECTED, provider="sandbox")
         content = delivery.content or notification.content

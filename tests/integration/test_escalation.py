@@ -228,3 +228,30 @@ async def test_what_nobody_has_to_answer_is_no_incident_unless_it_has_a_key(benc
     await bench.alert("disk", "info", source="db-1")
     _, kept = await bench.alert("disk", "warning", dedup_key="db-1")
     assert await bench.incidents.open_ids() == [kept]
+
+
+async def test_a_refusal_whose_fault_nobody_knows_yet_is_not_waited_for(bench: Bench) -> None:
+    bench.refusing, bench.failing = {(Channel.EMAIL, "ada")}, {(Channel.SMS, "ada")}
+    await bench.alert("disk")
+    await bench.run(2)
+    assert bench.heard() == [(0, "ben")]
+
+
+async def test_what_never_reached_an_inbox_reaches_it_in_the_next_turn(bench: Bench) -> None:
+    await bench.on_call("disk", LAYERS, {**LADDER, "acknowledged_for": "1h"})
+    _, incident = await bench.alert("disk")
+    await bench.answering.acknowledge(incident, "ada")
+    await bench.run(3601)
+    assert (3600, "ada") in bench.heard("realtime")
+
+
+async def test_that_somebody_has_it_is_told_no_more_once_it_is_open_again(bench: Bench) -> None:
+    await bench.people("ada", "ben", devices=[{"platform": "android", "token": "t"}])
+    await bench.on_call("web", {"users": ["ada", "ben"]}, {"levels": [{"notify": ["oncall"]}]})
+    _, incident = await bench.alert("web")
+    await bench.run(1)
+    pushed = len(bench.pushed)
+    await bench.answering.acknowledge(incident, "ada")
+    await bench.answering.reassign(incident, "ada", "user:ada")
+    await bench.run(60)
+    assert not [title for title in bench.pushed[pushed:] if title.startswith("Acknowledged")]

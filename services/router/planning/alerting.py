@@ -221,9 +221,10 @@ class Alerting:
                 expires_ms=min(due_ms + ESCALATION_LIFETIME_MS, deadline_ms),
                 what=following,
             )
-            # With the first of them, for all of them.
-            is_first = carried is None and this.round == 0
-            rows.append(NewRow(task, needs=_kept(this, chain) if is_first else {}))
+            rows.append(NewRow(task))
+        if carried is None and this.round == 0:
+            # With the first step for all of them, and for the turns after it; there may be no other step.
+            rows[0] = replace(rows[0], needs={**rows[0].needs, **_kept(this, chain)})
         return [*rows, *_news_task(notification, this, known.now_ms)]
 
     async def news(

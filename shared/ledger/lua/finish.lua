@@ -80,6 +80,8 @@ if state == 'p' then
   local muted = string.match(becomes, '^muted:(.*)$')
   if muted then redis.call('HSET', record, 'muted', muted, 'waits', number(row.due)) end
   if entries ~= '' then write_entries(id, entries) end
+  -- Whose fault a refusal is takes a while to know. Whoever waits for an answer need not wait for that.
+  if refusals and refusals > 0 and found[7] and row.lane ~= 'realtime' then escalate_on_evidence(id, record, key) end
   write_row(record, key, row)
   redis.call('ZADD', base .. ':due:' .. row.lane, row.due, id .. '|' .. key)
   return 'finished'

@@ -310,10 +310,11 @@ local function next_level_of(record, key)
   return string.match(redis.call('HGET', record, 'd:' .. key) or '', '"next_level":"([^"]*)"')
 end
 
--- What was taken from us and then could not be delivered after all has ended badly, too.
+-- What was taken from us and then could not be delivered after all has ended badly, too. So has what waits because it was
+-- refused, and nobody knows yet whose fault that is.
 local function has_failed(record, key, row)
   if row.state == 'd' then return string.match(redis.call('HGET', record, 'k:' .. key) or '', '^failed|') ~= nil end
-  return not is_open(row)
+  return not is_open(row) or redis.call('HEXISTS', record, 'r:' .. key) == 1
 end
 
 -- A delivery of an alert has ended badly. If all deliveries of its level have, the next level is told now. An inbox wakes
@@ -458,6 +459,10 @@ end
 -- Why an open row is not wanted any more: 'cancelled', what became of its alert, or nil. The router's own rows look at
 -- the alert themselves. What takes something back is wanted because of that.
 local function called_off(key, row, cancelled, alert)
+  -- Nobody has it any more.
+  if string.find(key, FOLLOWS, 1, true) and alert == 'open' then
+    return 'cancelled'
+  end
   if recalls(key) then
     return nil
   end
