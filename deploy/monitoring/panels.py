@@ -383,7 +383,6 @@ ROTA = (
         ),
     ),
     Panel("Alert to the provider's answer", "Seconds.", _times("told"), unit="s"),
-    Panel("In the inbox to seen", "Of each person who opens the entry.", _times("seen", "1d"), unit="s"),
     Panel("Alert to the first acknowledgement", "Minutes for critical ones.", _times("acknowledged", "1d"), unit="s"),
     Panel("Alert to its end", "As long as such trouble takes.", _times("resolved", "1d"), unit="s"),
     Panel(

@@ -90,11 +90,18 @@ async def test_somebody_whom_only_the_inbox_reaches_makes_the_answer_no(drilled:
     assert await drilled.incidents.open_ids() == []
 
 
+# A shell that runs the tests in the background has its children ignore Ctrl-C.
+_HEARS_CTRL_C = (
+    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "runpy.run_module('carillon', run_name='__main__', alter_sys=True)"
+)
+
+
 async def test_ctrl_c_resolves_the_drill(drilled: Drilled) -> None:
     alert_type = await drilled.duty(await drilled.person())
     environment = {**os.environ, "CARILLON_DATA": str(drilled.command.data)}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "carillon", "drill", alert_type, env=environment, stdout=asyncio.subprocess.PIPE
+        sys.executable, "-c", _HEARS_CTRL_C, "drill", alert_type, env=environment, stdout=asyncio.subprocess.PIPE
     )
     await drilled.open_alert()
     assert process.stdout is not None

@@ -122,7 +122,9 @@ async def test_an_escalation_is_exhausted_when_its_last_step_comes_and_nobody_ha
         assert await exhausted(system) == before + 1
         log = (stack.data / "logs" / "router.log").read_text()
         told = [line for line in log.splitlines() if "nobody answered" in line]
-        assert [json.loads(line)["notification_id"] for line in told] == [alerts["unanswered"]]
+        # Others that were left to their end stand in the same log.
+        ended = [json.loads(line)["notification_id"] for line in told]
+        assert [each for each in ended if each in alerts.values()] == [alerts["unanswered"]]
 
 
 async def exhausted(system: System) -> float:

@@ -76,6 +76,10 @@ def calls() -> list[tuple[str, str]]:
     return [(operation.method.upper(), operation.url) for operation in OPERATIONS if operation.path is not None]
 
 
+# What a call needs to get as far as asking whose it is.
+_BODIES = {"snooze": '{"for":"1h"}', "reassign": '{"to":"admins"}'}
+
+
 def tried_by(actor: int, owners: list[Owner]) -> Iterator[bytes]:
     """Write the requests with which one user tries everybody else's, and one question about each's page."""
     proof, table = token(owners[actor].user_id), calls()
@@ -84,7 +88,7 @@ def tried_by(actor: int, owners: list[Owner]) -> Iterator[bytes]:
             continue
         method, path = table[(actor + number) % len(table)]
         path = re.sub(r"\{(\w+)\}", lambda found, of=owner: of.name_of(found[1]), path)  # type: ignore[misc]
-        body = '{"for":"1h"}' if (method, path.endswith("/snooze")) == ("POST", True) else ""
+        body = _BODIES.get(path.rpartition("/")[2], "") if method == "POST" else ""
         yield (
             f"{method} {path} HTTP/1.1\r\nHost: carillon\r\nAuthorization: Bearer {proof}\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
