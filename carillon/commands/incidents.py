@@ -59,12 +59,12 @@ def print_incident(incident_id: str, *, as_json: bool) -> None:
     members, count = _with_incidents(lambda incidents: incidents.members(incident.id, _MEMBERS_SHOWN))
     if as_json:
         entries = [entry_document(entry) for entry in timeline]
-        print_json(incident_document(incident) | members_document(members, count) | {"timeline": entries})
+        print_json(incident_document(incident) | members_document(incident, members, count) | {"timeline": entries})
         return
     print_columns(_head(incident))
     if members:
         click.echo()
-        shown = members_document(members[:_MEMBERS_LISTED], count)["members"]
+        shown = members_document(incident, members[:_MEMBERS_LISTED], count)["members"]
         print_columns([("ALERT", "STATE", "FROM", "COUNT", "LAST", "MESSAGE"), *map(_member, shown)])
         if count > len(shown):
             click.echo(f"{count - len(shown)} more alerts of this incident")

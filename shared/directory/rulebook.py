@@ -56,6 +56,10 @@ def most_of(model: type[Record]) -> int:
     return SOURCES if issubclass(model, Liveness) else RULES
 
 
+# A longer number is no time.
+_SECONDS_DIGITS = 11
+
+
 class TooManyRules(ValueError):
     """There is no room for one more of this kind."""
 
@@ -119,7 +123,9 @@ class Rulebook:
     async def matched(self, model: type[Record]) -> dict[str, int]:
         """Return when records of a kind were last about something, in seconds since 1970."""
         found = pairs(await self._store.command("HGETALL", f"{self._key(model)}:matched"))
-        return {name.decode(errors="replace"): int(at) for name, at in found if at.isdigit()}
+        return {
+            name.decode(errors="replace"): int(at) for name, at in found if at.isdigit() and len(at) <= _SECONDS_DIGITS
+        }
 
     async def delete(self, model: type[Record], name: str) -> bool:
         """Forget a record; return whether it was there."""

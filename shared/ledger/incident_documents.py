@@ -9,7 +9,7 @@ from typing import Any
 
 from shared.core.clock import from_epoch_ms, rfc3339
 from shared.ledger.incidents import Entry, Incident
-from shared.ledger.ledger import MemberState
+from shared.ledger.ledger import AlertState, MemberState
 
 # A time outside is none: ``datetime`` ends with the year 9999.
 # So much is shown of what a member says.
@@ -42,12 +42,17 @@ def incident_document(incident: Incident) -> dict[str, Any]:
         "resolved_by": incident.resolved_by,
         "resolved_at": _time(incident.resolved_at),
         "muted": incident.muted,
-        "members_open": incident.members_open,
+        "members_open": 0 if is_over(incident) and incident.members_open else incident.members_open,
     }
     return {name: value for name, value in said.items() if value is not None}
 
 
-def members_document(members: Sequence[MemberState], count: int) -> dict[str, Any]:
+def is_over(incident: Incident) -> bool:
+    """Tell whether nothing of it is open, whatever its members' publishers have said last."""
+    return incident.state in (None, AlertState.RESOLVED)
+
+
+def members_document(incident: Incident, members: Sequence[MemberState], count: int) -> dict[str, Any]:
     """Say which alerts an incident tells of, where it is a group; nothing where it is none.
 
     Args:
@@ -58,7 +63,7 @@ def members_document(members: Sequence[MemberState], count: int) -> dict[str, An
     named = [
         {
             "id": each.id,
-            "state": "open" if each.is_open else "resolved",
+            "state": "open" if each.is_open and not is_over(incident) else "resolved",
             "source": each.said.get("source"),
             "affected_systems": each.said.get("systems"),
             "message": " ".join(str(each.said.get("message", "")).split())[:_MEMBER_CHARS],

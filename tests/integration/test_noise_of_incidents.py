@@ -1,6 +1,7 @@
 """Groups, silences and inhibitions of incidents on a real store whose clock the test moves."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -9,7 +10,7 @@ from shared.core.errors import Reason
 from shared.core.model import State
 from shared.directory.inhibitions import Inhibition
 from shared.directory.silences import Silence
-from shared.ledger.incident_documents import members_document
+from shared.ledger.incident_documents import incident_document, members_document
 from shared.ledger.ledger import Answered, Verdict
 from shared.ledger.reader import Trace
 from tests.conftest import EmptyStore
@@ -347,15 +348,22 @@ async def test_those_who_were_told_are_told_who_has_it(bench: Bench) -> None:
 
 
 async def test_the_members_of_a_group_are_named_the_newest_first(bench: Bench) -> None:
+    async def shown(incident_id: str, most: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        found = await bench.incidents.get(incident_id)
+        assert found is not None
+        members = members_document(found, *await bench.incidents.members(incident_id, most))
+        return incident_document(found), members
+
     _, incident = await bench.alert("net", dedup_key="a", source="core")
     await bench.run(5)
     _, member = await bench.alert("net", dedup_key="b", message="It is\nslow.")
-    members, count = await bench.incidents.members(incident, 1)
-    assert ([each.id for each in members], count) == ([member], 2)
-    (shown,) = members_document(members, count)["members"]
-    assert (shown["id"], shown["state"], shown["message"], shown["count"]) == (member, "open", "It is slow.", 1)
-    found = await bench.incidents.get(incident)
-    assert found is not None
-    assert found.members_open == 2
+    said, members = await shown(incident, 1)
+    (newest,) = members["members"]
+    assert (said["members_open"], members["members_count"], newest["id"]) == (2, 2, member)
+    assert (newest["state"], newest["message"], newest["count"]) == ("open", "It is slow.", 1)
+    # Whoever ends it ends all of it.
+    await bench.answering.over(incident, "-")
+    said, members = await shown(incident, 9)
+    assert (said["members_open"], {each["state"] for each in members["members"]}) == (0, {"resolved"})
     _, alone = await bench.alert("disk", dedup_key="c")
-    assert members_document(*await bench.incidents.members(alone, 9)) == {}
+    assert (await shown(alone, 9))[1] == {}

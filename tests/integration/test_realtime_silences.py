@@ -14,7 +14,7 @@ from shared.directory.rulebook import Rulebook
 from shared.directory.silences import Silence
 from shared.ledger.held import Muted
 from tests.conftest import EmptyStore
-from tests.realtime import Realtime, realtime_node
+from tests.realtime import Realtime, bearer, realtime_node
 
 NEW: dict[str, Any] = {"matchers": ["system=db-1"], "for": "2h", "comment": "We upgrade it."}
 
@@ -45,7 +45,9 @@ async def test_an_admin_adds_lists_and_ends_a_silence(node: Realtime) -> None:
     rulebook = Rulebook(node.context.store, node.context.keys)
     assert list(await rulebook.all(Silence)) == [silence["id"]]
     assert (await node.call("DELETE", f"/v1/silences/{silence['id']}", "boss"))[0] == 204
-    assert (await node.call("DELETE", f"/v1/silences/{silence['id']}", "boss"))[0] == 404
+    # Again changes nothing.
+    assert (await node.call("DELETE", f"/v1/silences/{silence['id']}", "boss"))[0] == 204
+    assert (await node.call("DELETE", "/v1/silences/unknown", "boss"))[0] == 404
     assert (await node.call("GET", "/v1/silences", "boss"))[1] == {"silences": []}
     _, listed = await node.call("GET", "/v1/silences?all=true", "boss")
     assert [each["state"] for each in listed["silences"]] == ["over"]
@@ -68,6 +70,7 @@ async def test_its_end_lets_go_what_it_has_kept_from_telling(node: Realtime) -> 
 
 async def test_when_it_last_matched_is_listed(node: Realtime) -> None:
     silence, other = await added(node), await added(node)
+    await node.context.store.command("HSET", f"{node.context.keys.rules('silence')}:matched", other["id"], "9" * 5000)
     await Rulebook(node.context.store, node.context.keys).note_matched(Silence, [silence["id"]])
     _, listed = await node.call("GET", "/v1/silences", "boss")
     said = {each["id"]: each.get("last_matched") for each in listed["silences"]}
@@ -77,6 +80,7 @@ async def test_when_it_last_matched_is_listed(node: Realtime) -> None:
 
 async def test_silences_are_for_admins(node: Realtime) -> None:
     silence = await added(node)
+    assert (await node.call("GET", "/v1/silences", "boss", headers=bearer("boss", tenant="acme")))[0] == 404
     assert (await node.call("GET", "/v1/silences", "user1"))[0] == 404
     assert (await node.call("POST", "/v1/silences", "user1", json=NEW))[0] == 404
     assert (await node.call("DELETE", f"/v1/silences/{silence['id']}", "user1"))[0] == 404

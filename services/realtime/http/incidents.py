@@ -94,7 +94,7 @@ class IncidentCalls:
         if await self._told.shown_to(identity.user_id, incident.id) is None:
             raise not_found()
         timeline = await self._incidents.timeline(incident.id)
-        members = members_document(*await self._incidents.members(incident.id, MEMBERS_SHOWN))
+        members = members_document(incident, *await self._incidents.members(incident.id, MEMBERS_SHOWN))
         # In a thread: a long timeline takes longer to write than other clients should wait.
         return await asyncio.to_thread(_shown, incident, timeline, members)
 
