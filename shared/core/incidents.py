@@ -39,6 +39,8 @@ class Happened(StrEnum):
     DELIVERED = "delivered"
     CONFIRMED = "confirmed"
     """The provider says that it has arrived."""
+    REFUSED = "refused"
+    """A provider refused it, and nobody knows yet whose fault that is."""
     FAILED = "failed"
     EXPIRED = "expired"
     DEAD_LETTERED = "dead_lettered"

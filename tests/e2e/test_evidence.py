@@ -129,7 +129,10 @@ async def test_the_next_level_is_told_when_mail_sms_and_devices_of_the_first_one
     async with others_are_reached(system):
         incident = await raised(system, dead)
         timeline = await second_told(incidents, incident)
-    failed = [entry for entry in timeline if entry.what in ("failed", "suppressed")]
+    # The first word on each: a refusal counts before it is known whose fault it is.
+    words = [entry for entry in timeline if entry.what in ("refused", "failed", "suppressed")]
+    first = {entry.said["key"]: entry for entry in reversed(words) if entry.at <= at(timeline, "told", level="1")}
+    failed = list(first.values())
     assert {entry.channel for entry in failed} == {"email", "sms", "push"}
     assert len(failed) == 4
     assert {entry.recipient for entry in failed} == {dead.first}

@@ -232,17 +232,11 @@ async def test_what_nobody_has_to_answer_is_no_incident_unless_it_has_a_key(benc
 
 async def test_a_refusal_whose_fault_nobody_knows_yet_is_not_waited_for(bench: Bench) -> None:
     bench.refusing, bench.failing = {(Channel.EMAIL, "ada")}, {(Channel.SMS, "ada")}
-    await bench.alert("disk")
+    _, incident = await bench.alert("disk")
     await bench.run(2)
     assert bench.heard() == [(0, "ben")]
-
-
-async def test_what_never_reached_an_inbox_reaches_it_in_the_next_turn(bench: Bench) -> None:
-    await bench.on_call("disk", LAYERS, {**LADDER, "acknowledged_for": "1h"})
-    _, incident = await bench.alert("disk")
-    await bench.answering.acknowledge(incident, "ada")
-    await bench.run(3601)
-    assert (3600, "ada") in bench.heard("realtime")
+    refused = [entry for entry in await bench.timeline(incident) if entry.what == "refused"]
+    assert [(entry.channel, entry.said["reason"]) for entry in refused] == [("email", "rejected")]
 
 
 async def test_that_somebody_has_it_is_told_no_more_once_it_is_open_again(bench: Bench) -> None:

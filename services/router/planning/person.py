@@ -204,9 +204,7 @@ class _Writer:
         self, channel: Channel, name: str, address: Address, content: Content | None, decision: Decision
     ) -> Delivery:
         # The inbox holds a notification once, however often an escalation tells the same person.
-        # It may not have got it in the turn before.
-        is_once = channel is Channel.REALTIME and not self._audience.turn
-        again = "" if is_once else self._audience.again
+        again = self._audience.again if channel is not Channel.REALTIME else ""
         hold = decision if isinstance(decision, Hold) else None
         return Delivery(
             key=f"{channel.value}:{self._user_id}{name}{again}",

@@ -81,7 +81,12 @@ if state == 'p' then
   if muted then redis.call('HSET', record, 'muted', muted, 'waits', number(row.due)) end
   if entries ~= '' then write_entries(id, entries) end
   -- Whose fault a refusal is takes a while to know. Whoever waits for an answer need not wait for that.
-  if refusals and refusals > 0 and found[7] and row.lane ~= 'realtime' then escalate_on_evidence(id, record, key) end
+  if refusals and refusals > 0 and found[7] and row.lane ~= 'realtime' and not recalls(key) then
+    if refusals == 1 then
+      write_timeline(id, '{"what":"refused","key":' .. json_text(key) .. ',"reason":' .. json_text(reason) .. '}')
+    end
+    escalate_on_evidence(id, record, key)
+  end
   write_row(record, key, row)
   redis.call('ZADD', base .. ':due:' .. row.lane, row.due, id .. '|' .. key)
   return 'finished'
