@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from services.router.intake.intake import first_lines, new_member
 from services.router.payloads.parse import parse
-from services.router.planning.compose import Draft, compose, grouped
+from services.router.planning.compose import Draft, compose, grouped, of_its_own
 from services.router.planning.digesting import Digesting
 from services.router.planning.holding import Holding
 from services.router.planning.performer import Performer
@@ -138,7 +138,7 @@ class Bench:
         )
         return await self._accept(draft)
 
-    async def maintain(self, services: list[str], **said: Any) -> str:
+    async def maintain(self, services: list[str], only: str | None = None, **said: Any) -> str:
         """Do what the intake does with a maintenance."""
         kind = Kind.SYSTEM_MAINTENANCE
         draft = compose(
@@ -147,6 +147,8 @@ class Bench:
             now_ms=epoch_ms(self.clock.now()),
             lifetime_s=86400,
         )
+        if only is not None:
+            draft = of_its_own(draft, only)
         _, notification_id = await self._accept(draft)
         return notification_id
 

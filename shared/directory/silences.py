@@ -40,6 +40,7 @@ class Silence(Record):
 
     Attributes:
         starts_at: None is from the beginning.
+        publisher: only the alerts of this one; None is everybody's.
     """
 
     matchers: Annotated[MatcherTexts, AfterValidator(_says_something)]
@@ -47,6 +48,7 @@ class Silence(Record):
     ends_at: Moment
     comment: Line
     created_by: Line | None = None
+    publisher: Identifier | None = None
 
     @field_validator("ends_at", mode="after")
     @classmethod

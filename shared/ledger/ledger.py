@@ -31,7 +31,15 @@ from shared.core.incidents import Happened, Way, line
 from shared.core.model import Channel, Notification, Priority, Row, State
 from shared.core.topics import PLAIN_PUBLISHER
 from shared.ledger.rows import ATTEMPTS_KEPT, attempt_text, is_readable, letter_of, spec_field, state_of, told_as
-from shared.store.keys import IDEMPOTENCY_WINDOW_S, PACKET_WINDOW_S, SHARDS, Keys, shard_of_id, shard_of_key
+from shared.store.keys import (
+    DEDUP_WINDOW_S,
+    IDEMPOTENCY_WINDOW_S,
+    PACKET_WINDOW_S,
+    SHARDS,
+    Keys,
+    shard_of_id,
+    shard_of_key,
+)
 from shared.store.replies import object_or_none, pairs, read_object
 from shared.store.store import Store, each, load_script
 from shared.telemetry import metrics
@@ -134,6 +142,7 @@ class MemberState:
 
     Attributes:
         first_ms: when it came first, milliseconds since 1970; ``last_ms``: the last time.
+        number: in the order in which they came.
         said: as its publisher said it.
     """
 
@@ -143,14 +152,16 @@ class MemberState:
     first_ms: int
     last_ms: int
     count: int
+    number: int
     said: Mapping[str, Any]
 
     @classmethod
     def read(cls, key: bytes, text: bytes, said: bytes | None) -> Self | None:
         """Read what the store holds; None where that is damaged."""
         try:
-            state, first, last, count, member_id = text.decode().split("|", 4)
-            return cls(key.decode(), member_id, state == "open", int(first), int(last), int(count), read_object(said))
+            state, first, last, count, number, member_id = text.decode().split("|", 5)
+            times = int(first), int(last), int(count), int(number)
+            return cls(key.decode(), member_id, state == "open", *times, read_object(said))
         except ValueError:
             return None
 
@@ -533,7 +544,7 @@ class Ledger:
             record.fingerprint,
             *_known_by(record),
             record.dedup_key,
-            IDEMPOTENCY_WINDOW_S,
+            DEDUP_WINDOW_S,
             record.alert or "",
             self.record_retention_s,
             notification.publisher or PLAIN_PUBLISHER,

@@ -27,7 +27,7 @@ A ledger script gets the shard's base key (``carillon:{s07}``) and builds the re
     base:open            hash   LANE -> number of open rows
     base:idem:KEY        string id and fingerprint of the first publish with this key, 24 h
     base:packet:KEY      string the same for a publish without a key: the broker's packet, 1 h
-    base:alert:KEY       string the open alert with this dedup_key, 24 h
+    base:alert:KEY       string the open alert with this dedup_key, until it is over; 62 days
     base:tally:MINUTE    hash   "LANE|STATE" -> count of rows that became due in this minute; kept 8 days after it
     base:born:MINUTE     set    ids of the notifications of these rows, for the audit and for replays of decisions; kept
                                 8 days after it
@@ -42,8 +42,8 @@ A ledger script gets the shard's base key (``carillon:{s07}``) and builds the re
     base:timeline:ID     list   "ms|JSON": what happened to an incident, only added to; as long as its record
     base:incidents       zset   ids of open incidents by when they were opened; one that is forgotten leaves it when it
                                 is listed
-    base:alerts:ID       hash   members of an incident by their keys: "state|first ms|last ms|count|id"; as long as its
-                                record, and likewise
+    base:alerts:ID       hash   members of an incident by their keys: "state|first ms|last ms|count|number|id"; as long
+                                as its record, and likewise
     base:alerts_said:ID  hash   what each of them says, as JSON
     base:unreadable:ID   any    what was found in place of a record and is not one; kept RECORD_RETENTION_S
 """
@@ -60,6 +60,10 @@ from shared.core.clock import SystemClock, epoch_ms
 SHARDS = 16
 
 IDEMPOTENCY_WINDOW_S = 24 * 3600
+
+# An incident is known by its key until it is over. One that is forgotten leaves its key for so long: longer than what
+# is snoozed or silenced may wait.
+DEDUP_WINDOW_S = 62 * 24 * 3600
 
 # A broker sends again what was not acknowledged, when its session is taken up: after a router's restart or adoption.
 PACKET_WINDOW_S = 3600

@@ -367,3 +367,27 @@ async def test_the_members_of_a_group_are_named_the_newest_first(bench: Bench) -
     assert (said["members_open"], {each["state"] for each in members["members"]}) == (0, {"resolved"})
     _, alone = await bench.alert("disk", dedup_key="c")
     assert (await shown(alone, 9))[1] == {}
+
+
+async def test_a_group_of_one_that_did_not_wait_is_not_told_as_new(bench: Bench) -> None:
+    await bench.on_call("fire", {"users": ["ada"]}, {"levels": LEVELS[:1], "group": {"by": ["alert_type"]}})
+    await bench.alert("fire", dedup_key="a")
+    await bench.run(3600)
+    assert bench.heard() == [(0, "ada")]
+
+
+async def test_an_incident_of_days_is_still_ended_and_repeated_by_its_key(bench: Bench) -> None:
+    _, incident = await bench.alert("disk", dedup_key="a")
+    key = f"{bench.keys.shard_of(incident)}:alert:critical|disk|a"
+    assert await bench.store.command("TTL", key) > 31 * 86400
+    await bench.over("disk", dedup_key="a")
+    # What is over keeps no key.
+    assert await bench.store.command("EXISTS", key) == 0
+
+
+async def test_a_publishers_maintenance_silences_its_own_alerts_alone(bench: Bench) -> None:
+    now_s = bench.clock.now().timestamp()
+    await bench.maintain(["db-1"], only="shop", starts_at=now_s + 60, ends_at=now_s + 7200)
+    await bench.run(61)
+    await bench.alert("disk", affected_systems=["db-1"], dedup_key="a")
+    assert bench.heard("sms") == [(61, "ada")]

@@ -232,6 +232,7 @@ class ListedSilence(BaseModel):
     ends_at: str = Field(json_schema_extra={"format": "date-time"})
     comment: str
     created_by: str | Absent = Field(None, description="The user who made it, or what its publisher said.")
+    publisher: str | Absent = Field(None, description="Whose alerts alone it silences; left out where all are meant.")
     last_matched: str | Absent = Field(
         None,
         json_schema_extra={"format": "date-time"},

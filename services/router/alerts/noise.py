@@ -36,15 +36,18 @@ class Mute:
 
 
 def mute(
+    publisher: str,
     labels: Labels,
     silences: Mapping[str, Silence],
     rules: Mapping[str, Inhibition],
     incidents: "OpenIncidents",
+    *,
     now: datetime,
 ) -> Mute | None:
     """Say whether an alert tells nobody now, and why."""
     soon = now + LOOK_AGAIN
-    silenced = silenced_by(labels, silences, now)
+    theirs = {name: each for name, each in silences.items() if each.publisher in (None, publisher)}
+    silenced = silenced_by(labels, theirs, now)
     if silenced is not None:
         is_maintenance = silenced.silence_id.startswith(MAINTENANCE_PREFIX)
         rule = silenced.silence_id if is_maintenance else f"silence:{silenced.silence_id}"

@@ -7,7 +7,7 @@ acknowledgement, cancellation or record again changes nothing.
 from collections.abc import Mapping
 
 from services.router.alerts.noise import MAINTENANCE_PREFIX
-from services.router.intake.admission import NO_RECORD, not_own
+from services.router.intake.admission import NO_RECORD, may_silence, not_own
 from services.router.intake.liveness import LivenessActions
 from services.router.payloads import control
 from services.router.payloads.parse import DirectoryRecord, NamedRule, Publish
@@ -158,7 +158,7 @@ class Actions:
 
     async def _check_rights(self, publish: Publish, publisher: str, record: Publisher) -> None:
         is_silence = isinstance(publish, NamedSilence | control.DeleteSilence)
-        if is_silence and publisher != PLAIN_PUBLISHER and record.may_answer != "any":
+        if is_silence and not may_silence(publisher, record):
             # It is about others' alerts, too.
             raise not_own(publisher)
         if isinstance(publish, control.Answer | control.Cancel):

@@ -208,6 +208,11 @@ def check_priority(publisher: str, record: Publisher, priority: Priority) -> Non
         raise _unauthorized(publisher, "priority_at_most", f"does not allow {priority}")
 
 
+def may_silence(publisher: str, record: Publisher) -> bool:
+    """Tell whether a publisher may silence what others publish: nobody is restricted who has no record or login."""
+    return record.may_answer == "any" or (publisher == PLAIN_PUBLISHER and record is NO_RECORD)
+
+
 def not_own(publisher: str) -> Rejected:
     """Build the refusal of a cancellation or an answer to what another publisher has published."""
     return _unauthorized(publisher, "may_answer", "allows its own only")

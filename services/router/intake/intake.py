@@ -35,6 +35,7 @@ from services.router.intake.admission import (
     Asked,
     check_priority,
     check_topic,
+    may_silence,
     name_of,
     too_many,
 )
@@ -44,7 +45,7 @@ from services.router.payloads import cloudevents, notifications
 from services.router.payloads.parse import ANY_PAYLOAD, Publish, check_size, read, says
 from services.router.payloads.receipts import AcceptedReceipt, DuplicateReceipt, Problem
 from services.router.payloads.rejection import FieldProblem, Rejected, RejectionCode, invalid_payload
-from services.router.planning.compose import NO_TEMPLATES, Draft, compose, grouped
+from services.router.planning.compose import NO_TEMPLATES, Draft, compose, grouped, of_its_own
 from services.router.planning.holding import Holding
 from services.router.planning.known import Known
 from services.router.planning.planner import Planner
@@ -389,7 +390,7 @@ class Intake:
                     taken.ending = draft
                     check_ending(draft)
                 else:
-                    taken.draft = draft
+                    taken.draft = draft if may_silence(route.publisher, record) else of_its_own(draft, route.publisher)
         except Rejected as rejected:
             self._refuse(taken, rejected)
         except Exception:

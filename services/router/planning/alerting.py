@@ -116,7 +116,7 @@ class Alerting:
             notification, audience, expires_ms, known, lifetime_ms=first.lifetime_ms, since_ms=first.since_ms,
             occasion=occasion,
         )  # fmt: skip
-        return [*(rows or [nobody(notification, expires_ms)]), *_news_task(notification, first, known.now_ms)]
+        return [*(rows or [nobody(notification, expires_ms)]), *_news_task(notification, first, known.now_ms, members)]
 
     async def begin_again(
         self,
@@ -225,7 +225,7 @@ class Alerting:
         if carried is None and this.round == 0:
             # With the first step for all of them, and for the turns after it; there may be no other step.
             rows[0] = replace(rows[0], needs={**rows[0].needs, **_kept(this, chain)})
-        return [*rows, *_news_task(notification, this, known.now_ms)]
+        return [*rows, *_news_task(notification, this, known.now_ms, occasion.members)]
 
     async def news(
         self, notification: Notification, what: GroupNews, members: Sequence[Member], count: int, chain: Chain | None
@@ -253,7 +253,10 @@ class Alerting:
             notification, audience, expires_ms, known, lifetime_ms=ALERT_LIFETIME_MS,
             occasion=Occasion(Why.NEWS, members, count),
         )  # fmt: skip
-        return [*rows, news_row(notification, what.following(known.now_ms), known.now_ms + what.times.interval_ms)]
+        return [
+            *rows,
+            news_row(notification, what.following(known.now_ms, _upto(members)), known.now_ms + what.times.interval_ms),
+        ]
 
 
 def _of_group(why: Why, members: Sequence[Member]) -> Occasion:
@@ -300,10 +303,15 @@ def expiry_rows(draft: Draft) -> list[NewRow]:
     return [NewRow(task)]
 
 
-def _news_task(notification: Notification, first: Escalation, now_ms: int) -> list[NewRow]:
+def _upto(members: Sequence[Member]) -> int:
+    """Return the number of the last of these members; what is told as it begins is the first."""
+    return max((member.number for member in members), default=1)
+
+
+def _news_task(notification: Notification, first: Escalation, now_ms: int, members: Sequence[Member]) -> list[NewRow]:
     if first.group is None:
         return []
-    what = GroupNews(alert_type=first.alert_type, times=first.group, told_ms=now_ms, number=1)
+    what = GroupNews(alert_type=first.alert_type, times=first.group, told_ms=now_ms, told_upto=_upto(members), number=1)
     return [news_row(notification, what, now_ms + first.group.interval_ms)]
 
 

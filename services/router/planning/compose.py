@@ -80,6 +80,16 @@ class Draft:
         return self.alert_type is not None and (is_critical or bool(self.dedup_key))
 
 
+_SHORTEST_INTERVAL_MS = 1000
+
+
+def of_its_own(draft: Draft, publisher: str) -> Draft:
+    """Let a maintenance silence its publisher's own alerts alone."""
+    if draft.maintenance is None:
+        return draft
+    return replace(draft, maintenance=draft.maintenance.model_copy(update={"publisher": publisher}))
+
+
 def grouped(draft: Draft, policy: EscalationPolicy | None) -> Draft:
     """Put an alert with others that are told with it: by its policy's labels, or because its publisher says so.
 
@@ -105,7 +115,8 @@ def grouped(draft: Draft, policy: EscalationPolicy | None) -> Draft:
         notification = notification.model_copy(update={"id": new_id})
     times = GroupTimes(
         wait_ms=wait_ms,
-        interval_ms=milliseconds(interval),
+        # A shorter one would keep a router busy with one group.
+        interval_ms=max(milliseconds(interval), _SHORTEST_INTERVAL_MS),
         repeat_ms=milliseconds(repeat),
         starts_ms=epoch_ms(alert.starts_at) if alert.starts_at is not None else None,
     )

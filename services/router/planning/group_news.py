@@ -18,6 +18,7 @@ class Member:
 
     Attributes:
         since: when it was heard of first.
+        number: in the order in which they came, from 1.
         said: what it said itself.
     """
 
@@ -26,6 +27,7 @@ class Member:
     message: str
     source: str | None = None
     systems: tuple[str, ...] = ()
+    number: int = 0
 
     @property
     def line(self) -> str:

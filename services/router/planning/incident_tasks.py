@@ -122,7 +122,7 @@ class IncidentTasks:
             # Somebody has it.
             return again
         open_ = [each for each in await self._ledger.members(notification.id) if each.is_open]
-        new = [each for each in open_ if each.first_ms >= what.told_ms]
+        new = [each for each in open_ if each.number > what.told_upto]
         if not new and (not open_ or now_ms - what.told_ms < what.times.repeat_ms):
             return again
         chain = None
@@ -198,4 +198,5 @@ def _member(state: MemberState) -> Member:
         str(said.get("message", "")),
         source if isinstance(source, str) else None,
         tuple(map(str, systems)) if isinstance(systems, list) else (),
+        state.number,
     )

@@ -9,6 +9,7 @@ from services.router.planning.facts import NO_FACTS, Facts, Limit, Quiet
 from shared.core.clock import epoch_ms, from_epoch_ms
 from shared.core.errors import Reason
 from shared.core.model import Channel, Notification
+from shared.core.topics import PLAIN_PUBLISHER
 from shared.directory.catalogue import NO_CATALOGUE, Catalogue
 from shared.directory.categories import KnownCategory
 from shared.directory.inhibitions import Inhibition
@@ -83,7 +84,8 @@ class Known:
         if alert is None or not (self.silences or self.inhibitions or flapping):
             return None
         now = from_epoch_ms(self.now_ms)
-        found = mute(alert.all_labels, self.silences, self.inhibitions, self.open_incidents, now)
+        publisher = notification.publisher or PLAIN_PUBLISHER
+        found = mute(publisher, alert.all_labels, self.silences, self.inhibitions, self.open_incidents, now=now)
         if found is None and flapping is not None and flapping.until_ms is not None:
             return Mute(Reason.FLAPPING, "policy:flapping", flapping.until_ms)
         return found

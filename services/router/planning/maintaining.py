@@ -48,6 +48,7 @@ def silence_of(notification: Notification, what: Maintain) -> tuple[str, Silence
         "starts_at": what.starts_ms / 1000,
         "ends_at": what.ends_ms / 1000,
         "comment": text or "maintenance",
+        "publisher": what.publisher,
     }
     return f"{MAINTENANCE_PREFIX}{notification.id}", Silence.model_validate(record)
 

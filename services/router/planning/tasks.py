@@ -171,6 +171,7 @@ class GroupNews(_Frozen):
 
     Attributes:
         told_ms: when the message before was sent, milliseconds since 1970.
+        told_upto: the number of the last member that was told.
         number: of the message.
     """
 
@@ -178,11 +179,13 @@ class GroupNews(_Frozen):
     alert_type: str
     times: GroupTimes
     told_ms: int
+    told_upto: int
     number: int
 
-    def following(self, told_ms: int) -> "GroupNews":
-        """Return what comes after a message that is sent now."""
-        return self.model_copy(update={"told_ms": told_ms, "number": self.number + 1})
+    def following(self, told_ms: int, told_upto: int) -> "GroupNews":
+        """Return what comes after a message that is sent now, and tells of members up to a number."""
+        upto = max(self.told_upto, told_upto)
+        return self.model_copy(update={"told_ms": told_ms, "told_upto": upto, "number": self.number + 1})
 
 
 class TellAnswer(_Frozen):
@@ -203,9 +206,11 @@ class Maintain(_Frozen):
 
     Attributes:
         starts_ms, ends_ms: milliseconds since 1970.
+        publisher: whose alerts are silent; None is everybody's.
     """
 
     do: Literal["maintain"] = "maintain"
+    publisher: str | None = None
     systems: tuple[str, ...]
     starts_ms: int
     ends_ms: int

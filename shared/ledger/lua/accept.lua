@@ -127,6 +127,10 @@ if member_key ~= '' then
   fields[#fields + 1] = 'known'
   fields[#fields + 1] = known_by
 end
+if is_incident and dedup ~= '' then
+  fields[#fields + 1] = 'dedup'
+  fields[#fields + 1] = dedup
+end
 if is_incident then
   fields[#fields + 1] = 'turn'
   fields[#fields + 1] = '0'

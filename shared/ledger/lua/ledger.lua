@@ -475,19 +475,21 @@ local function called_off(key, row, cancelled, alert)
   return nil
 end
 
--- Alerts that are told together are members of one incident. base:alerts:ID holds "state|first|last|count|id" of each by its
+-- Alerts that are told together are members of one incident. base:alerts:ID holds "state|first|last|count|number|id" of each by its
 -- key, base:alerts_said:ID what it says; the incident counts those that are open.
 local MOST_MEMBERS = 10000
 
 local function read_member(group, key)
-  local state, first, last, count, id =
-    string.match(redis.call('HGET', base .. ':alerts:' .. group, key) or '', '^(%l+)|(%d+)|(%d+)|(%d+)|(.*)$')
-  return state and {state = state, first = tonumber(first), last = tonumber(last), count = tonumber(count), id = id}
+  local state, first, last, count, place, id =
+    string.match(redis.call('HGET', base .. ':alerts:' .. group, key) or '', '^(%l+)|(%d+)|(%d+)|(%d+)|(%d+)|(.*)$')
+  return state and {
+    state = state, first = tonumber(first), last = tonumber(last), count = tonumber(count), place = tonumber(place), id = id,
+  }
 end
 
 local function write_member(group, key, member)
   redis.call('HSET', base .. ':alerts:' .. group, key, table.concat({
-    member.state, number(member.first), number(member.last), number(member.count), member.id,
+    member.state, number(member.first), number(member.last), number(member.count), number(member.place), member.id,
   }, '|'))
 end
 
@@ -498,7 +500,9 @@ local function add_member(group, key, id, said)
     redis.call('HINCRBY', record_key(group), 'members_left_out', 1)
     return
   end
-  write_member(group, key, {state = 'open', first = now, last = now, count = 1, id = id})
+  -- Which of them are new goes by their number: the clocks of a router and of the store differ.
+  local place = redis.call('HINCRBY', record_key(group), 'members_added', 1)
+  write_member(group, key, {state = 'open', first = now, last = now, count = 1, place = place, id = id})
   redis.call('HSET', base .. ':alerts_said:' .. group, key, said)
   redis.call('HINCRBY', record_key(group), 'members_open', 1)
 end
@@ -535,7 +539,11 @@ end
 
 -- Tell of an incident that is over, or not, in the index of those that are open.
 local function list_incident(id) redis.call('ZADD', base .. ':incidents', now, id) end
-local function close_incident(id) redis.call('ZREM', base .. ':incidents', id) end
+local function close_incident(id)
+  redis.call('ZREM', base .. ':incidents', id)
+  local key = redis.call('HGET', record_key(id), 'dedup')
+  if key and redis.call('GET', base .. ':alert:' .. key) == id then redis.call('DEL', base .. ':alert:' .. key) end
+end
 
 -- Add one task of the router to a record, beside what a caller's arguments add.
 local function add_task(id, record, key, due, expires, spec)
