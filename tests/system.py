@@ -4,7 +4,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
@@ -17,6 +17,9 @@ from tests.realtime import Client
 from tests.sandbox_client import SandboxClient
 from tests.waiting import eventually
 
+# Records that concern everybody and not only who is named in a test.
+_FOR_ALL = ("directory/category/", "directory/inhibition/", "directory/silence/")
+
 
 @dataclass
 class System:
@@ -26,13 +29,21 @@ class System:
     publisher: Publisher
     sandbox: SandboxClient
     http: aiohttp.ClientSession
+    _for_all: set[str] = field(default_factory=set)
 
     async def publish(self, topic: str, payload: dict[str, Any] | bytes, **options: Any) -> Receipt:
         """Publish, and return the receipt whatever it says."""
+        if topic.startswith(_FOR_ALL):
+            self._for_all.add(topic)
         try:
             return await self.publisher.publish(topic, payload, **options)
         except Refused as refused:
             return refused.receipt
+
+    async def clear(self) -> None:
+        """Take back what other tests on the same stack would meet."""
+        while self._for_all:
+            await self.publisher.publish(self._for_all.pop(), b"")
 
     async def person(self, name: str = "user", **record: Any) -> str:
         """Write somebody new into the directory and return the user id."""
@@ -107,4 +118,8 @@ async def open_system(stack: Stack) -> AsyncIterator[System]:
     """Connect to a running stack."""
     sandbox = SandboxClient(stack.sandbox_url, stack.environment)
     async with Publisher(stack.broker.url) as publisher, aiohttp.ClientSession() as http:
-        yield System(stack, publisher, sandbox, http)
+        system = System(stack, publisher, sandbox, http)
+        try:
+            yield system
+        finally:
+            await system.clear()

@@ -27,7 +27,7 @@ A ledger script gets the shard's base key (``carillon:{s07}``) and builds the re
     base:open            hash   LANE -> number of open rows
     base:idem:KEY        string id and fingerprint of the first publish with this key, 24 h
     base:packet:KEY      string the same for a publish without a key: the broker's packet, 1 h
-    base:alert:KEY       string the open alert with this dedup_key, until it is over; 62 days
+    base:alert:KEY       string the last alert with this dedup_key; 62 days, and 24 h once it is over
     base:tally:MINUTE    hash   "LANE|STATE" -> count of rows that became due in this minute; kept 8 days after it
     base:born:MINUTE     set    ids of the notifications of these rows, for the audit and for replays of decisions; kept
                                 8 days after it

@@ -233,24 +233,27 @@ async def test_the_same_alert_in_other_words_is_a_duplicate_until_it_has_ended(s
     await site.stands(second, "resolved")
 
 
-async def test_what_a_person_has_resolved_is_not_opened_again_by_what_alertmanager_goes_on_to_send(site: Site) -> None:
-    posted = message(alert(), groupKey="by hand")
+@pytest.mark.parametrize(("verb", "word"), [("alerts/resolve", "resolved"), ("cancel", "cancelled")])
+async def test_what_was_ended_otherwise_is_not_opened_again_by_what_alertmanager_goes_on_to_send(
+    site: Site, verb: str, word: str
+) -> None:
+    posted = message(alert(), groupKey=verb)
     await site.post(posted)
     incident_id = await site.opened("DiskFull")
-    path = f"/v1/publish/notifications/alerts/resolve/{incident_id}"
+    path = f"/v1/publish/notifications/{verb}/{incident_id}"
     headers = {"Authorization": f"Bearer {site.key}"}
     async with site.system.http.post(f"{site.system.stack.realtime_url}{path}", headers=headers) as answer:
         assert answer.status == 202
-    await site.stands(incident_id, "resolved")
+    await site.stands(incident_id, word)
     _, again = await site.post(posted)
     assert again["duplicates"] == 1
     assert [each async for each in site.incidents.listed()] == []
     # After its end it may begin again, at the same time as before.
-    await site.post(message(alert(status="resolved"), groupKey="by hand"))
+    await site.post(message(alert(status="resolved"), groupKey=verb))
     _, once_more = await site.post(posted)
     assert once_more["accepted"] == 1
     second = await site.opened("DiskFull")
-    await site.post(message(alert(status="resolved", endsAt=ENDED.replace("12", "13")), groupKey="by hand"))
+    await site.post(message(alert(status="resolved", endsAt=ENDED.replace("12", "13")), groupKey=verb))
     await site.stands(second, "resolved")
 
 

@@ -44,8 +44,6 @@ async def system(stack: Stack) -> AsyncIterator[System]:
         for name, record in _CATEGORIES.items():
             await system.publish(f"directory/category/{name}", record)
         yield system
-        for name in _CATEGORIES:
-            await system.publish(f"directory/category/{name}", b"")
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -539,10 +539,15 @@ end
 
 -- Tell of an incident that is over, or not, in the index of those that are open.
 local function list_incident(id) redis.call('ZADD', base .. ':incidents', now, id) end
+-- Its key goes on leading to it for as long as an idempotency key stands: the publisher's own end of it may come after a
+-- person's, and lets the same alert begin again.
+local CLOSED_KEY_S = 86400
 local function close_incident(id)
   redis.call('ZREM', base .. ':incidents', id)
   local key = redis.call('HGET', record_key(id), 'dedup')
-  if key and redis.call('GET', base .. ':alert:' .. key) == id then redis.call('DEL', base .. ':alert:' .. key) end
+  if key and redis.call('GET', base .. ':alert:' .. key) == id then
+    redis.call('EXPIRE', base .. ':alert:' .. key, CLOSED_KEY_S)
+  end
 end
 
 -- Add one task of the router to a record, beside what a caller's arguments add.

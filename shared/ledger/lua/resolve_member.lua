@@ -9,7 +9,7 @@
 local dedup, member_key, entry, starts = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local id = redis.call('GET', base .. ':alert:' .. dedup)
 local found = id and read_fields(record_key(id), 'alert', 'cancelled')
-if not found or not found[1] or found[2] then
+if not found or not found[1] then
   return {'unknown', ''}
 end
 local member
@@ -24,9 +24,9 @@ if member_key ~= '' then
     return {'unknown', ''}
   end
 end
--- Also where a person has ended it before: only now it may begin again.
+-- Also where a person has ended or cancelled it before: only now it may begin again.
 forget_known(member and member.id or id)
-if found[1] == 'resolved' then
+if found[1] == 'resolved' or found[2] then
   return {'unknown', ''}
 end
 if not member then
