@@ -31,6 +31,7 @@ from shared.ledger.answering import Answering
 from shared.ledger.digests import Digests
 from shared.ledger.held import Held, Muted
 from shared.ledger.incidents import Entry, Incidents
+from shared.ledger.inhibiting import InhibitingIncidents
 from shared.ledger.ledger import (
     ROUTER_LANE,
     AlertState,
@@ -82,7 +83,7 @@ class Bench:
             store,
             self.clock,
             alert_template=alert_template,
-            incidents=self.incidents.inhibiting,
+            incidents=InhibitingIncidents(store, keys).read,
             incidents_known_s=-1,
         )
         self.holding = Holding(Held(store, keys), self.muted, self.planner.lookups)

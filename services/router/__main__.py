@@ -36,7 +36,7 @@ from shared.inbox.sessions import Sessions
 from shared.ledger.answering import Answering
 from shared.ledger.digests import Digests
 from shared.ledger.held import Held, Muted
-from shared.ledger.incidents import Incidents
+from shared.ledger.inhibiting import InhibitingIncidents
 from shared.ledger.ledger import ROUTER_LANE
 from shared.ledger.rejections import Rejections
 from shared.ledger.sources import Sources
@@ -73,7 +73,7 @@ async def route(context: Context[RouterSettings]) -> None:
         push_hold_s=settings.router_push_hold_s,
         suppressions=lists,
         windows=Windows(context.store),
-        incidents=Incidents(context.store, context.keys).inhibiting,
+        incidents=InhibitingIncidents(context.store, context.keys).read,
         open_alerts=context.ledger.open_alerts,
         daily_limit=settings.router_person_daily_limit,
         quiet_hours=settings.router_quiet_hours,

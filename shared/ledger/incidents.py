@@ -17,6 +17,7 @@ from redis.exceptions import ResponseError
 
 from shared.core.clock import from_epoch_ms
 from shared.core.incidents import Happened
+from shared.core.matchers import Labels
 from shared.core.model import AlertDetails
 from shared.ledger.ledger import AlertState, Ledger, MemberState, alert_state, is_notification_id
 from shared.ledger.rows import milliseconds, moment, spec_field
@@ -26,9 +27,6 @@ from shared.store.store import Store, each
 
 # Records that are read in one round trip, and lines of a timeline.
 _PAGE = 200
-
-# Each alert is held against them while there are inhibitions.
-INHIBITING_MOST = 5_000
 
 # Records that are read for one page of a list.
 _LOOKED_AT = 2000
@@ -181,13 +179,13 @@ class Incidents:
                 elif isinstance(found, Incident):
                     yield found
 
-    async def inhibiting(self) -> list[Incident]:
-        """Return the newest open incidents that may keep others from telling, at most ``INHIBITING_MOST``."""
-        found = []
-        async for incident in self.listed():
-            found.append(incident)
-            if len(found) >= INHIBITING_MOST:
-                break
+    async def labels(self, ids: Sequence[str]) -> dict[str, Labels]:
+        """Return the labels of these incidents, by their ids; without those that are gone."""
+        found: dict[str, Labels] = {}
+        for start in range(0, len(ids), _PAGE):
+            some = ids[start : start + _PAGE]
+            incidents = zip(some, await self._read(some), strict=True)
+            found |= {each: one.alert.all_labels for each, one in incidents if isinstance(one, Incident)}
         return found
 
     async def page(self, most: int, before: Place | None, is_wanted: Callable[[Incident], bool]) -> IncidentPage:
@@ -307,8 +305,9 @@ def _incident(incident_id: str, found: Sequence[bytes | None] | ResponseError) -
         resolved_at=moment(resolved_at),
         snoozed_until=moment(snoozed),
         turn=milliseconds(turn) or 0,
-        muted=_text(muted),
-        waits=waits is not None,
+        # What is taken or over keeps what is written of that.
+        muted=_text(muted) if state == AlertState.OPEN.encode() else None,
+        waits=waits is not None and state == AlertState.OPEN.encode(),
         members_open=milliseconds(members_open),
         group=_id(group),
         tenant=tenant if isinstance(tenant := said.get("tenant"), str) else None,

@@ -951,6 +951,11 @@ class Ledger:
         found = [MemberState.read(key, text, texts.get(key)) for key, text in pairs(states)]
         return sorted((each for each in found if each is not None), key=lambda each: (each.first_ms, each.id))
 
+    async def members_added(self, incident_id: str) -> int:
+        """Return the number of the last that became a member of an incident."""
+        count = await self.kept(incident_id, "members_added")
+        return int(count) if count is not None and count.isdigit() else 0
+
     async def seen(self, alert_id: str, user_id: str) -> bool:
         """Write into an incident's timeline that a person has seen its entry of the inbox, once for each person.
 

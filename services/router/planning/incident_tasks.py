@@ -121,9 +121,13 @@ class IncidentTasks:
         if claim.alert != AlertState.OPEN:
             # Somebody has it.
             return again
+        is_quiet = now_ms - what.told_ms < what.times.repeat_ms
+        if is_quiet and await self._ledger.members_added(notification.id) <= what.told_upto:
+            # Nothing is new, and there may be very many that are known.
+            return again
         open_ = [each for each in await self._ledger.members(notification.id) if each.is_open]
         new = [each for each in open_ if each.number > what.told_upto]
-        if not new and (not open_ or now_ms - what.told_ms < what.times.repeat_ms):
+        if not new and (not open_ or is_quiet):
             return again
         chain = None
         if notification.priority is Priority.CRITICAL:

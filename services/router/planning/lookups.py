@@ -43,7 +43,7 @@ from shared.directory.schedule import everybody_on_call, on_call, second_on_call
 from shared.directory.silences import Silence
 from shared.directory.suppression import Entry, Suppressions, digest
 from shared.inbox.presence import Presence
-from shared.ledger.incidents import Incident
+from shared.ledger.inhibiting import Inhibiting
 from shared.store.keys import Keys
 from shared.store.windows import Ask, Counted, Windows
 
@@ -75,7 +75,7 @@ class Counting(NamedTuple):
     rule: str
 
 
-ReadIncidents = Callable[[], Awaitable[Sequence[Incident]]]
+ReadIncidents = Callable[[], Awaitable[Sequence[Inhibiting]]]
 OpenAlerts = Callable[[Collection[str]], Awaitable[frozenset[str]]]
 
 # A notification, its name, and those whom it may be told.
@@ -116,7 +116,7 @@ class Lookups:
         push_hold_s: how long a push waits for somebody who is looking; 0 holds none back.
         suppressions: the lists that channels ask before a send, for warnings at acceptance.
         windows: counts throttles; None counts none.
-        incidents: reads those that are open, for inhibitions; they are remembered for ``incidents_known_s``.
+        incidents: reads those that inhibit others; they are remembered for ``incidents_known_s``.
         open_alerts: tells of which dedup keys an alert is open; None where nobody knows.
         daily_limit: how many notifications a person hears within a day; 0 is no limit.
         quiet_hours: of everybody whom nobody else says any for.
@@ -338,10 +338,7 @@ class Lookups:
         read_s, found = self._incidents
         if monotonic() - read_s > self._incidents_known_s:
             incidents = await self._read_incidents() if self._read_incidents is not None else ()
-            found = OpenIncidents.of(
-                OpenIncident(each.id, each.alert.all_labels, each.muted is None and not each.waits)
-                for each in incidents
-            )
+            found = OpenIncidents.of(OpenIncident(each.id, each.labels, is_told=True) for each in incidents)
             self._incidents = monotonic(), found
         return found
 
