@@ -363,12 +363,16 @@ def _without_answers(
 ) -> list[float]:
     """Leave out what says who has the incident: for each such row, the last arrival before its end.
 
-    One that came while the incident was closed goes first: the others tell of the incident itself.
+    One that came while the incident was closed goes first: the others tell of the incident itself. An attempt that got
+    no answer may have arrived, too, while it was closed.
     """
     left = list(arrivals)
     for row in rows:
-        before = [at for at in left if at <= row.ended_at + _CLOCKS_S] if _ANSWERED in row.key else []
-        if before:
+        if _ANSWERED not in row.key:
+            continue
+        for place in range(1 + sum(attempt.outcome == "unknown" for attempt in row.history)):
+            before = [at for at in left if at <= row.ended_at + _CLOCKS_S]
             quiet = [at for at in before if any(closed_at < at < opened_at for closed_at, opened_at in closed)]
-            left.remove((quiet or before)[-1])
+            if quiet or (before and not place):
+                left.remove((quiet or before)[-1])
     return left

@@ -192,6 +192,11 @@ def test_those_who_were_told_may_hear_who_has_it() -> None:
     key = f"email:{_SECOND}@1#answered103000"
     run.record.rows.append(Row(key, "email", "delivered", "", 1, 1, to=f"{_SECOND}@example.com", ended_at=105.6))
     assert run.judged() == []
+    # An attempt that got no answer may have arrived, too.
+    run.evidence.effects.append(Effect("smtp", f"{_SECOND}@example.com", 105.3, "id"))
+    assert "came after an answer" in "\n".join(run.judged())
+    run.record.rows[-1].history.append(Attempt(1, 105.4, "unknown", "lease_lapsed"))
+    assert run.judged() == []
     # Its provider may answer only when the incident is open again.
     run.record.rows[-1].ended_at = 107.3
     run.evidence.effects.append(Effect("smtp", f"{_SECOND}@example.com", 107.2, "id"))
