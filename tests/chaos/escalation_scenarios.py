@@ -4,9 +4,10 @@ import asyncio
 import json
 import re
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 import aiohttp
@@ -180,7 +181,17 @@ def _judge(rig: Rig, evidence: Evidence, verdict: Verdict) -> Iterator[str]:
     figures, wrong = judge_escalations(evidence, courses, answers, plan.services, bounds)
     rig.notes.extend(figures.lines())
     yield from wrong
-    yield from judge_doubts(rig, evidence, verdict)
+    yield from judge_doubts(rig, evidence, replace(verdict, doubts=verdict.doubts + _replies(verdict, answers)))
+
+
+def _replies(verdict: Verdict, answers: Mapping[str, Sequence[Answered]]) -> Counter[str]:
+    """Count what may have come beside an SMS: whoever sends an answer again by SMS gets a reply to it."""
+    replies: Counter[str] = Counter()
+    for name in verdict.repeated:
+        incident, _, key = name.partition("/")
+        by_sms = [one for one in answers.get(incident, ()) if one.way == Way.SMS.value]
+        replies[name] = sum(one.sends - 1 for one in by_sms if key.partition("@")[0] == f"sms:{one.by}")
+    return replies
 
 
 def _limits(plan: Plan) -> Limits:
