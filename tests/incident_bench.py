@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Self
 
-from services.router.intake.intake import first_lines, new_member
+from services.router.intake.records import first_lines, new_member
 from services.router.payloads.parse import parse
 from services.router.planning.compose import Draft, compose, grouped, of_its_own
 from services.router.planning.digesting import Digesting

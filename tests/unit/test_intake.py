@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.router.intake.intake import envelope_of
+from services.router.intake.taken import envelope_of
 from services.router.payloads.rejection import Rejected, RejectionCode
 from shared.mqtt.packets import Incoming
 

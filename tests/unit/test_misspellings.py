@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.router.intake.intake import logged_fields
+from services.router.intake.taken import logged_fields
 from services.router.payloads.parse import parse, read
 from services.router.payloads.rejection import PROBLEMS_SHOWN, FieldProblem, Rejected
 from shared.core.topics import Kind, Topics

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from services.router.explaining.deciding import Decided, Decisions, Verdict
 from services.router.intake.admission import NO_RECORD, check_priority, check_topic
-from services.router.intake.intake import priorities, tenant_of
+from services.router.intake.records import priorities, tenant_of
 from services.router.intake.warnings import foreseen
 from services.router.payloads import notifications
 from services.router.payloads.parse import read

@@ -21,46 +21,41 @@ wait behind publishes that are not being read.
 import asyncio
 import json
 import logging
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from hashlib import blake2b
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from services.router.intake.actions import Actions
 from services.router.intake.admission import (
-    NO_RECORD,
     Admission,
     Asked,
     check_priority,
     check_topic,
     may_silence,
-    name_of,
     too_many,
 )
 from services.router.intake.fair_queue import FairQueue
+from services.router.intake.records import check_ending, priorities, record_of, tenant_of
+from services.router.intake.taken import Taken, envelope_of, lasting_name, logged_fields, packet_of, waves
 from services.router.intake.warnings import foreseen
 from services.router.payloads import cloudevents, notifications
-from services.router.payloads.parse import ANY_PAYLOAD, Publish, check_size, read, says
+from services.router.payloads.parse import ANY_PAYLOAD, check_size, read, says
 from services.router.payloads.receipts import AcceptedReceipt, DuplicateReceipt, Problem
-from services.router.payloads.rejection import FieldProblem, Rejected, RejectionCode, invalid_payload
+from services.router.payloads.rejection import FieldProblem, Rejected, RejectionCode
 from services.router.planning.compose import NO_TEMPLATES, Draft, compose, grouped, of_its_own
 from services.router.planning.holding import Holding
 from services.router.planning.known import Known
 from services.router.planning.planner import Planner
-from services.router.planning.tasks import WAITS, Plan, Task
-from services.router.planning.telling import tell_planned, told_lines
+from services.router.planning.telling import tell_planned
 from services.router.templates.folder import Templates
 from shared.core.clock import Clock, epoch_ms, from_epoch_ms, rfc3339
 from shared.core.errors import BrokerUnavailable, PublishRefused, Reason
-from shared.core.incidents import WAY_PROPERTY, Happened, Way, line
-from shared.core.model import Channel, Delivery, Priority, State, UserInbox
-from shared.core.topics import LIVENESS_PUBLISHER, PLAIN_PUBLISHER, Kind, Lane, Route, Topics
-from shared.directory.publishers import Publisher
+from shared.core.incidents import WAY_PROPERTY, Way
+from shared.core.model import Priority
+from shared.core.topics import LIVENESS_PUBLISHER, Lane, Topics
 from shared.ledger.events import event
-from shared.ledger.jobs import Message, jobs_of, settled
-from shared.ledger.ledger import GROUP_PLACE, AlertState, Answered, Ledger, NewMember, NewRecord, NewRow, Verdict
+from shared.ledger.jobs import jobs_of, settled
+from shared.ledger.ledger import Answered, Ledger, NewRecord, NewRow, Verdict
 from shared.ledger.rejections import Rejections
 from shared.mqtt.byte_budget import ByteBudget
 from shared.mqtt.connection import Broker
@@ -71,7 +66,6 @@ from shared.telemetry import metrics, tracing
 
 log = logging.getLogger(__name__)
 
-IDEMPOTENCY_PROPERTY = "idempotency-key"
 
 # Batches that are being written or whose receipts are on their way while the next is being checked.
 BATCHES_IN_FLIGHT = 2
@@ -87,8 +81,6 @@ IN_HAND_BYTES = 32 * 1024 * 1024
 # without a receipt asks again.
 HANDOVER_TIMEOUT_S = 5.0
 
-# So much of a member's message is kept for messages about its group.
-_MEMBER_CHARS = 500
 
 # Between two publishes of this size others get their turn.
 _LONG_BYTES = 64 * 1024
@@ -97,62 +89,6 @@ _LONG_ROWS = 200
 
 UNKNOWN = "unknown"
 NOTHING_OPEN = "no open alert has it"
-
-# Why an alert that is accepted tells nobody.
-MUTES = frozenset({Reason.SILENCED, Reason.INHIBITED, Reason.MAINTENANCE, Reason.FLAPPING})
-
-# How our own fields are called, and the places of lists.
-_FIELD_NAME = re.compile(r"([a-z][a-z_0-9]{0,31}|[0-9]{1,4})(\.([a-z][a-z_0-9]{0,31}|[0-9]{1,4}))*|")
-
-
-@dataclass(slots=True)
-class Taken:
-    """One publish on its way through a batch.
-
-    Attributes:
-        route: what its topic says; None where nothing listens there.
-        packet: names what the broker handed over.
-        record: of its publisher.
-        publish: the checked payload; None when it was refused.
-        receipt: the answer, once there is one.
-        ending: the alert that is over, where the publish says so of one.
-        warnings: what will not happen although it is accepted.
-        messages: what is published beside the receipt.
-        span: the accepting of it, in the trace that the publish belongs to.
-    """
-
-    incoming: Incoming
-    route: Route | None
-    packet: str = ""
-    record: Publisher = NO_RECORD
-    publish: Publish | None = None
-    unstable: frozenset[str] = frozenset()
-    draft: Draft | None = None
-    ending: Draft | None = None
-    receipt: Mapping[str, object] = field(default_factory=dict)
-    warnings: list[FieldProblem] = field(default_factory=list)
-    messages: list[Message] = field(default_factory=list)
-    span: tracing.Span = tracing.UNTRACED
-
-    @property
-    def kind(self) -> Kind | None:
-        """What it means."""
-        return self.route.kind if self.route else None
-
-    @property
-    def publisher(self) -> str:
-        """Whose it is."""
-        return self.route.publisher if self.route else PLAIN_PUBLISHER
-
-    @property
-    def is_refused(self) -> bool:
-        """Tell whether it was refused."""
-        return self.receipt.get("status") == "rejected"
-
-    def let_go(self) -> None:
-        """Keep what the answer needs and no more: the ledger has the rest."""
-        self.incoming.payload = b""
-        self.publish = self.draft = self.ending = None
 
 
 class _Batch:
@@ -296,7 +232,7 @@ class Intake:
 
     async def _handle(self, broker: Broker, batch: "_Batch") -> None:
         try:
-            for wave in _waves(batch.taken):
+            for wave in waves(batch.taken):
                 await self._carry_out(wave)
         finally:
             batch.stored.set_result(None)
@@ -323,7 +259,7 @@ class Intake:
         Args:
             session: the name at the broker of the session that brought it.
         """
-        taken = Taken(incoming, self._topics.parse(incoming.topic), _packet(incoming, session))
+        taken = Taken(incoming, self._topics.parse(incoming.topic), packet_of(incoming, session))
         taken.span = tracing.span("accept", "consumer", tracing.read(incoming.user_properties))
         if incoming.problem:
             message = f"The publish cannot be read: {incoming.problem}."
@@ -343,7 +279,7 @@ class Intake:
         limited = [one for one in asking if self._admission.rate_of(one.publisher, one.record).is_limit]
         if not limited:
             return
-        asked = [Asked(one.publisher, _name(one)) for one in limited]
+        asked = [Asked(one.publisher, lasting_name(one)) for one in limited]
         for one, wait_s in zip(limited, await self._admission.over_rate(asked, records), strict=True):
             if wait_s:
                 self._refuse(one, too_many(wait_s))
@@ -469,7 +405,7 @@ class Intake:
             rows = None if one.draft is None else self._planned(one, known)
             if one.draft is None or rows is None:
                 continue
-            records.append((one, one.draft, _record(one, one.draft, rows, self._way(one))))
+            records.append((one, one.draft, record_of(one, one.draft, rows, self._way(one))))
             planned += len(rows)
             if planned >= _LONG_ROWS:
                 # As above: batches of mails must not hold up another lane's alert.
@@ -639,146 +575,5 @@ def _may_be_told(answer: bool | BaseException) -> bool:
     return isinstance(answer, BrokerUnavailable) and not isinstance(answer, PublishRefused)
 
 
-def tenant_of(publisher: str, record: Publisher, said: str | None) -> str | None:
-    """Return the tenant of a publisher's notification.
-
-    Raises:
-        Rejected: it says another one than its publisher's.
-    """
-    if record.tenant is not None and said not in (None, record.tenant):
-        message = f"The notifications of {publisher} belong to one tenant."
-        raise Rejected(RejectionCode.UNAUTHORIZED, message, (FieldProblem("tenant", "is not the publisher's"),))
-    return said or record.tenant
-
-
-def _name(taken: Taken) -> bytes:
-    """Name a publish so that it has the same name when it is sent again."""
-    incoming = taken.incoming
-    key = incoming.user_property(IDEMPOTENCY_PROPERTY)
-    event = cloudevents.identity_of(incoming.content_type, incoming.user_properties, incoming.payload, key)
-    if event is not None:
-        return name_of(event, b"", taken.packet)
-    return name_of(key, incoming.payload, taken.packet)
-
-
-def envelope_of(incoming: Incoming) -> dict[str, object]:
-    """Read what the MQTT properties say in place of payload fields.
-
-    Raises:
-        Rejected: with the code ``expired``.
-    """
-    envelope: dict[str, object] = {}
-    if incoming.expiry_s == 0:
-        # MQTT 5, 3.3.2.3.3: what a broker should not have handed over any more.
-        raise Rejected(RejectionCode.EXPIRED, "Its deadline has passed.")
-    if incoming.expiry_s is not None:
-        envelope["ttl_s"] = incoming.expiry_s
-    key = incoming.user_property(IDEMPOTENCY_PROPERTY)
-    if key is not None:
-        envelope["id"] = key
-    return envelope
-
-
-def logged_fields(problems: Iterable[Mapping[str, str]]) -> list[str]:
-    """Name the fields of a refusal for a log: a name that a publisher made up may be an address or a number."""
-    return [problem["field"] if _FIELD_NAME.fullmatch(problem["field"]) else "*" for problem in problems]
-
-
 def _warned(warnings: Sequence[FieldProblem]) -> Mapping[str, list[Problem]]:
     return {"warnings": [each.document() for each in warnings]} if warnings else {}
-
-
-def check_ending(draft: Draft) -> None:
-    """Refuse to end an alert that nothing names.
-
-    Raises:
-        Rejected: with the code ``invalid_payload``.
-    """
-    if not draft.dedup_key or (draft.group is not None and not draft.member_key):
-        raise invalid_payload((FieldProblem("dedup_key", "required, to say which alert is over"),))
-
-
-def priorities(publish: notifications.Notification) -> frozenset[Priority]:
-    """Say how urgent a publish is, with each mail of a batch."""
-    return frozenset({publish.priority, *(mail.priority for mail in getattr(publish, "emails", ()))})
-
-
-def _packet(incoming: Incoming, session: str) -> str:
-    """Name a packet so that it is recognised when the broker sends it again; empty at QoS 0, which is not repeated."""
-    if not incoming.qos:
-        return ""
-    # Identifiers begin again after 65,535 packets of a session, so the rest of it counts, too.
-    digest = blake2b(f"{incoming.mid} {incoming.topic}\n".encode() + incoming.payload, digest_size=12)
-    return f"{session} {digest.hexdigest()}"
-
-
-def _record(taken: Taken, draft: Draft, rows: list[NewRow], way: Way) -> NewRecord:
-    return NewRecord(
-        notification=draft.notification,
-        rows=rows,
-        fingerprint=draft.fingerprint,
-        idempotency_key=draft.idempotency_key,
-        packet=draft.packet,
-        is_repeated=taken.incoming.is_repeated,
-        dedup_key=draft.dedup_key,
-        alert=AlertState.OPEN if draft.alert_type is not None else None,
-        is_incident=draft.is_incident,
-        says=first_lines(draft, rows, way) if draft.is_incident else (),
-        member=new_member(draft) if draft.member_key else None,
-        share=taken.record.share,
-    )
-
-
-def first_lines(draft: Draft, rows: Sequence[NewRow], way: Way) -> list[str]:
-    """Write how an incident begins: who has opened it, and who is told at once."""
-    opened = line(Happened.OPENED, by=draft.notification.publisher or PLAIN_PUBLISHER, way=way)
-    is_later = any(isinstance(new.row, Task) and isinstance(new.row.what, Plan) for new in rows)
-    mutes = [
-        line(Happened(new.reason), rule=new.row.rule)
-        for new in rows
-        if isinstance(new.row, Delivery) and new.reason in MUTES
-    ]
-    waits = any(WAITS in new.needs for new in rows)
-    if is_later or waits or draft.notification.priority is not Priority.CRITICAL:
-        return [opened, *mutes]
-    return [opened, *told_lines(rows, "0")]
-
-
-def new_member(draft: Draft) -> NewMember:
-    """Say what an alert is in a group, and what is written where it becomes a member of one that is open."""
-    content = draft.notification.content
-    alert = content.alert
-    said = {
-        "message": content.message[:_MEMBER_CHARS],
-        "source": alert.source if alert is not None else None,
-        "systems": list(alert.affected_systems) if alert is not None else [],
-        "starts_ms": epoch_ms(alert.starts_at) if alert is not None and alert.starts_at is not None else 0,
-    }
-    row = Delivery(
-        key="realtime:group",
-        channel=Channel.REALTIME,
-        priority=draft.notification.priority,
-        address=UserInbox(user_id="group"),
-        expires_ms=draft.expires_ms,
-        rule="policy:group",
-        digest=GROUP_PLACE,
-    )
-    return NewMember(draft.member_key, json.dumps(said), NewRow(row, State.SUPPRESSED, Reason.GROUPED))
-
-
-def _waves(taken: Sequence[Taken]) -> Iterator[list[Taken]]:
-    """Split a batch where order matters: notifications and actions do not overtake each other, nor one topic itself."""
-    wave: list[Taken] = []
-    topics: set[str] = set()
-    for one in taken:
-        if one.is_refused:
-            continue
-        is_action = one.draft is None
-        same_sort = not wave or (wave[-1].draft is None) == is_action
-        if not same_sort or (is_action and one.incoming.topic in topics):
-            yield wave
-            wave, topics = [], set()
-        wave.append(one)
-        topics.add(one.incoming.topic)
-    if wave:
-        yield wave
