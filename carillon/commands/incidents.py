@@ -41,7 +41,7 @@ def print_list(*, all_levels: bool, state: str | None, as_json: bool) -> None:
         print_json([incident_document(each) for each in shown])
         return
     if shown:
-        print_columns([("ID", "STATE", "SEVERITY", "TYPE", "FROM", "SINCE", "REPEATS", "WHO"), *map(_row, shown)])
+        print_columns([("ID", "STATE", "SEVERITY", "TYPE", "FROM", "SINCE", "ALERTS", "REPEATS", "WHO"), *map(_row, shown)])
     if hidden := len(found) - len(shown):
         click.echo(f"{hidden} more below critical: see --all-levels")
 
@@ -50,7 +50,8 @@ def _row(incident: Incident) -> tuple[str, ...]:
     alert = incident.alert
     where = " ".join([*([alert.source] if alert.source else []), ",".join(alert.affected_systems)]).strip()
     severity, since, who = alert.severity or alert.level, rfc3339(incident.opened_at), incident.acknowledged_by or "-"
-    return incident.id, incident.word, severity, alert.type, where or "-", since, str(incident.repeats), who
+    counts = str(1 if incident.members_open is None else incident.members_open), str(incident.repeats)
+    return incident.id, incident.word, severity, alert.type, where or "-", since, *counts, who
 
 
 def print_incident(incident_id: str, *, as_json: bool) -> None:

@@ -42,9 +42,9 @@ async def test_incident_is_listed_answered_shown_and_exported(command: CommandLi
     ran = await command("incident", "list")
     assert (ran.status, ran.err) == (0, "")
     heads, row = ran.out.splitlines()[:2]
-    assert heads.split() == ["ID", "STATE", "SEVERITY", "TYPE", "FROM", "SINCE", "REPEATS", "WHO"]
+    assert heads.split() == ["ID", "STATE", "SEVERITY", "TYPE", "FROM", "SINCE", "ALERTS", "REPEATS", "WHO"]
     assert row.split()[:6] == [incident, "open", "critical", "disk", "db-1", "orders"]
-    assert row.split()[7:] == ["0", "-"]
+    assert row.split()[7:] == ["1", "0", "-"]
 
     for arguments in (
         ("acknowledge", "--note", "on it"),
