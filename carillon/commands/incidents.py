@@ -41,7 +41,9 @@ def print_list(*, all_levels: bool, state: str | None, as_json: bool) -> None:
         print_json([incident_document(each) for each in shown])
         return
     if shown:
-        print_columns([("ID", "STATE", "SEVERITY", "TYPE", "FROM", "SINCE", "ALERTS", "REPEATS", "WHO"), *map(_row, shown)])
+        print_columns(
+            [("ID", "STATE", "SEVERITY", "TYPE", "FROM", "SINCE", "ALERTS", "REPEATS", "WHO"), *map(_row, shown)]
+        )
     if hidden := len(found) - len(shown):
         click.echo(f"{hidden} more below critical: see --all-levels")
 
