@@ -56,8 +56,9 @@ def _publish(
 @incident.command("list")
 @click.option("--all-levels", is_flag=True, help="Those of warnings and infos, too, not only the critical ones.")
 @click.option("--state", type=click.Choice(STATES), help="Only those that stand there.")
+@click.option("--over", is_flag=True, help="In their place those that were over lately, at most 500.")
 @json_option
-def list_(*, all_levels: bool, state: str | None, as_json: bool) -> None:
+def list_(*, all_levels: bool, state: str | None, over: bool, as_json: bool) -> None:
     """List the incidents that are not over, the newest first.
 
     \b
@@ -67,7 +68,9 @@ def list_(*, all_levels: bool, state: str | None, as_json: bool) -> None:
     """  # noqa: D301 - click's mark for lines that are to stay as they are
     from carillon.commands.incidents import print_list
 
-    print_list(all_levels=all_levels, state=state, as_json=as_json)
+    if over and state is not None:
+        raise click.UsageError("either --state or --over")
+    print_list(all_levels=all_levels, state=state, over=over, as_json=as_json)
 
 
 @incident.command()
@@ -198,6 +201,27 @@ def reassign(
     """  # noqa: D301 - click's mark for lines that are to stay as they are
     said: dict[str, object] = {"user_id": user, "to": target, "note": note}
     _publish("reassign", incident_id, said, client_id=client_id, timeout=timeout, as_json=as_json)
+
+
+@incident.command()
+@click.argument("incident_id", metavar="ID")
+@click.argument("text", metavar="TEXT")
+@click.option("--user", metavar="USER_ID", required=True, help="Who writes it.")
+@json_option
+def note(*, incident_id: str, text: str, user: str, as_json: bool) -> None:
+    """Write TEXT into the timeline, and change nothing else; also when the incident is over.
+
+    The person must have been told of it, or be an admin. It is written into the store, and needs no broker.
+
+    Exit status: 0 written; 1 no such incident, or not this person's; 2 wrong use or settings.
+
+    \b
+    Example:
+      carillon incident note 0197c5a2-7f00-7003-8000-000000000000 'the disk was replaced by 04:10' --user user123
+    """  # noqa: D301 - click's mark for lines that are to stay as they are
+    from carillon.commands.incidents import write_note
+
+    write_note(incident_id, text, user, as_json=as_json)
 
 
 @incident.command()

@@ -14,25 +14,38 @@ from carillon.commands.output import AnswerIsNo, CannotWork, print_columns, prin
 from carillon.commands.settings import OperatorSettings
 from shared.core.chained_lines import chained, faults
 from shared.core.clock import rfc3339
+from shared.core.incidents import Way
+from shared.directory.directory import Directory
+from shared.ledger.answering import NOTE_CHARS, Answering
+from shared.ledger.held import Muted
 from shared.ledger.incident_documents import entry_document, incident_document, members_document, moment_of
 from shared.ledger.incidents import Entry, Incident, Incidents
+from shared.ledger.ledger import Answered, Ledger
 from shared.store.replies import read_object
 
 # Of those whom one line names; an export has them all.
 _PEOPLE_SHOWN = 5
 # Alerts of a group: as JSON, and in columns.
 _MEMBERS_SHOWN, _MEMBERS_LISTED = 200, 20
+_OVER_LISTED = 500
 
 # What a line says that has a column of its own, or is shown in another form.
 _SHOWN_ELSEWHERE = frozenset({"by", "from", "key", "recipients", "note", "reason", "until"})
 
+_NO_NOTE = {
+    Answered.NOT_TOLD: "only somebody who was told of this incident, or an admin, may write a note",
+    Answered.FULL: "its timeline is full",
+}
+
 _T = TypeVar("_T")
 
 
-def print_list(*, all_levels: bool, state: str | None, as_json: bool) -> None:
-    """Print the incidents that are not over, the newest first."""
+def print_list(*, all_levels: bool, state: str | None, over: bool, as_json: bool) -> None:
+    """Print the incidents that are not over, the newest first, or those that were over lately."""
 
     async def read(incidents: Incidents) -> list[Incident]:
+        if over:
+            return list((await incidents.page(_OVER_LISTED, None, lambda _: True, over=True)).incidents)
         return [each async for each in incidents.listed() if state in (None, each.word)]
 
     found = _with_incidents(read)
@@ -153,6 +166,28 @@ def _since(length: timedelta) -> str:
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
     return "+" + (f"{days}d " if days else "") + f"{hours:02}:{minutes:02}:{seconds:02}"
+
+
+def write_note(incident_id: str, text: str, user_id: str, *, as_json: bool) -> None:
+    """Write what a person has to say into the timeline of an incident."""
+    said = text.strip()
+    if not 1 <= len(said) <= NOTE_CHARS:
+        raise click.BadParameter(f"must have 1 to {NOTE_CHARS} characters", param_hint="TEXT")
+    settings = OperatorSettings.load()
+
+    async def write() -> Answered:
+        async with open_store(settings) as (store, keys):
+            ledger = Ledger(store, keys, settings.record_retention_s)
+            answering = Answering(ledger, Directory(store, keys), Muted(store, keys))
+            return await answering.note(incident_id, user_id, said, way=Way.COMMAND_LINE)
+
+    answered = asyncio.run(write())
+    if not answered:
+        raise AnswerIsNo(_NO_NOTE.get(answered, f"no such incident: {incident_id}"))
+    if as_json:
+        print_json({"id": incident_id, "written": answered is Answered.DONE})
+    else:
+        click.echo("written" if answered is Answered.DONE else "it is the last line already")
 
 
 def export_incident(incident_id: str, output: Path | None) -> None:

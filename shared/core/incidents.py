@@ -28,6 +28,8 @@ class Way(StrEnum):
     ESCALATION = "escalation"
     ALERTMANAGER = "alertmanager"
     LIVENESS = "liveness"
+    CONSOLE = "console"
+    COMMAND_LINE = "command line"
 
 
 class Happened(StrEnum):
@@ -54,6 +56,8 @@ class Happened(StrEnum):
     SNOOZED = "snoozed"
     REASSIGNED = "reassigned"
     REOPENED = "reopened"
+    NOTED = "noted"
+    """Somebody has written something down; nothing else has changed."""
     SILENCED = "silenced"
     INHIBITED = "inhibited"
     MAINTENANCE = "maintenance"

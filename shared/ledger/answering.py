@@ -1,4 +1,7 @@
-"""Who may answer an alert: somebody who was told of it, or an admin, whichever way the answer comes."""
+"""Who may answer an alert: somebody who was told of it, or an admin, whichever way the answer comes.
+
+An operator of the console is as good as an admin: ``may_any`` says that the caller has found out so.
+"""
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -14,6 +17,7 @@ from shared.telemetry import metrics
 
 # What is put away for longer is forgotten.
 LONGEST_SNOOZE = timedelta(days=31)
+NOTE_CHARS = 1_000
 
 
 class Answering:
@@ -29,42 +33,67 @@ class Answering:
         self._muted = muted
         self._incidents = Incidents(ledger.store, ledger.keys)
 
-    async def acknowledge(self, alert_id: str, user_id: str, note: str = "", *, way: Way | None = None) -> Answered:
+    async def acknowledge(
+        self, alert_id: str, user_id: str, note: str = "", *, way: Way | None = None, may_any: bool = False
+    ) -> Answered:
         """Write that a person takes an alert, if that person may."""
         answered = await self._if_may(
             user_id,
             lambda told: self._ledger.acknowledge(alert_id, user_id, note, must_be_told=told, way=way),
+            may_any=may_any,
         )
         await self._time(alert_id, answered, user_id)
         return answered
 
     async def snooze(
-        self, alert_id: str, user_id: str, until_ms: int, note: str = "", *, way: Way | None = None
+        self,
+        alert_id: str,
+        user_id: str,
+        until_ms: int,
+        note: str = "",
+        *,
+        way: Way | None = None,
+        may_any: bool = False,
     ) -> Answered:
         """Write that a person puts an alert away until a time (ms since 1970), if that person may."""
         return await self._if_may(
             user_id,
             lambda told: self._ledger.snooze(alert_id, user_id, until_ms, note, must_be_told=told, way=way),
+            may_any=may_any,
         )
 
     async def reassign(
-        self, alert_id: str, user_id: str, to: str, note: str = "", *, way: Way | None = None
+        self, alert_id: str, user_id: str, to: str, note: str = "", *, way: Way | None = None, may_any: bool = False
     ) -> Answered:
         """Write that a person hands an alert on to a target such as ``user:bob``, if that person may."""
         return await self._if_may(
             user_id,
             lambda told: self._ledger.reassign(alert_id, user_id, to, note, must_be_told=told, way=way),
+            may_any=may_any,
+        )
+
+    async def note(
+        self, alert_id: str, user_id: str, note: str, *, way: Way | None = None, may_any: bool = False
+    ) -> Answered:
+        """Write down what a person has to say about an alert, if that person may."""
+        return await self._if_may(
+            user_id,
+            lambda told: self._ledger.note(alert_id, user_id, note, must_be_told=told, way=way),
+            may_any=may_any,
         )
 
     async def over(self, alert_id: str, publisher: str, note: str = "", *, way: Way | None = None) -> Answered:
         """Write that a publisher says that an alert is over; whether it may is the caller's to ask."""
         return await self._ended(alert_id, await self._ledger.resolve(alert_id, note, by=publisher, way=way))
 
-    async def resolve(self, alert_id: str, user_id: str, note: str = "", *, way: Way | None = None) -> Answered:
+    async def resolve(
+        self, alert_id: str, user_id: str, note: str = "", *, way: Way | None = None, may_any: bool = False
+    ) -> Answered:
         """Write that a person says that an alert is over, if that person may."""
         answered = await self._if_may(
             user_id,
             lambda told: self._ledger.resolve(alert_id, note, by=user_id, must_be_told=told, way=way),
+            may_any=may_any,
         )
         return await self._ended(alert_id, answered)
 
@@ -99,8 +128,10 @@ class Answering:
                 since_s = epoch_ms(incident.acknowledged_at) / 1000 - seen_ms / 1000
                 metrics.alert_seen_acknowledged.labels(level).observe(max(0.0, since_s))
 
-    async def _if_may(self, user_id: str, answer: Callable[[bool], Awaitable[Answered]]) -> Answered:
-        answered = await answer(True)
+    async def _if_may(
+        self, user_id: str, answer: Callable[[bool], Awaitable[Answered]], *, may_any: bool = False
+    ) -> Answered:
+        answered = await answer(not may_any)
         if answered is Answered.NOT_TOLD:
             person = await self._directory.person(user_id)
             if person is not None and person.is_admin:

@@ -1,6 +1,6 @@
 """Incidents as people look at them: which are open, what one is, and what happened to it.
 
-Promises to write nothing but the index of open incidents, from which what is forgotten is taken out. A list is one call
+Promises to write nothing but the two indexes, from which what is forgotten is taken out. A list is one call
 to each shard; texts are read in pages.
 """
 
@@ -30,6 +30,9 @@ _PAGE = 200
 
 # Records that are read for one page of a list.
 _LOOKED_AT = 2000
+
+# The indexes of a shard: those that are open, and those that were over lately.
+_OPEN, _OVER = "incidents", "over"
 
 _FIELDS = (
     "c", "alert", "cancelled", "turn", "repeats", "repeated_at", "acknowledged_by", "acknowledged_at",
@@ -188,19 +191,23 @@ class Incidents:
             found |= {each: one.alert.all_labels for each, one in incidents if isinstance(one, Incident)}
         return found
 
-    async def page(self, most: int, before: Place | None, is_wanted: Callable[[Incident], bool]) -> IncidentPage:
+    async def page(
+        self, most: int, before: Place | None, is_wanted: Callable[[Incident], bool], *, over: bool = False
+    ) -> IncidentPage:
         """Return a part of the list of open incidents. It may hold fewer than ``most``, and even none, before its end.
 
         Args:
             before: only those behind it; None for the newest.
+            over: those that were over lately, in place of the open ones, by when they were over.
         """
+        index = _OVER if over else _OPEN
         found: list[Incident] = []
         for _ in range(_LOOKED_AT // _PAGE):
-            places = await self._places(before)
+            places = await self._places(index, before)
             for place, incident in zip(places, await self._read([place.id for place in places]), strict=True):
                 before = place
                 if incident is None:
-                    await self._leave_out(place.id)
+                    await self._leave_out(place.id, index)
                 elif isinstance(incident, Incident) and is_wanted(incident):
                     found.append(incident)
                     if len(found) == most:
@@ -209,14 +216,15 @@ class Incidents:
                 return IncidentPage(found, None)
         return IncidentPage(found, before)
 
-    async def _places(self, before: Place | None) -> list[Place]:
-        """Return up to ``_PAGE`` places of the index behind one, the newest first."""
-        parts = await asyncio.gather(*(self._places_of(shard, before) for shard in range(SHARDS)))
+    async def _places(self, index: str, before: Place | None) -> list[Place]:
+        """Return up to ``_PAGE`` places of an index behind one, the newest first."""
+        keys = [f"{self._keys.shard(shard)}:{index}" for shard in range(SHARDS)]
+        parts = await asyncio.gather(*(self._places_of(key, before) for key in keys))
         places = sorted((place for part in parts for place in part), key=_newness, reverse=True)
         return places[:_PAGE]
 
-    async def _places_of(self, shard: int, before: Place | None) -> list[Place]:
-        key, bound = f"{self._keys.shard(shard)}:incidents", "+inf" if before is None else str(before.at_ms)
+    async def _places_of(self, key: str, before: Place | None) -> list[Place]:
+        bound = "+inf" if before is None else str(before.at_ms)
         found: list[Place] = []
         passed = 0
         while True:
@@ -231,9 +239,9 @@ class Incidents:
                 return found
             passed += _PAGE
 
-    async def _leave_out(self, incident_id: str) -> None:
-        """Take one that is forgotten out of the index."""
-        await self._store.command("ZREM", f"{self._keys.shard_of(incident_id)}:incidents", incident_id)
+    async def _leave_out(self, incident_id: str, index: str = _OPEN) -> None:
+        """Take one that is forgotten out of an index."""
+        await self._store.command("ZREM", f"{self._keys.shard_of(incident_id)}:{index}", incident_id)
 
     async def get(self, incident_id: str) -> Incident | None:
         """Return an incident, or that of which an alert is a member; None where there is none of that id (any more)."""

@@ -10,8 +10,8 @@ Promises, through the scripts in ``shared/ledger/lua`` that each run atomically 
   for their turn, and the publishers take turns. A row that waits ends at its deadline like any other.
 
 Every call may be repeated after StoreUnavailable. A call whose result somebody is told (accept, cancel, acknowledge,
-resolve) is lasting, see ``shared.store.store``. If a claim or an outcome is lost with a master, it is made again. The
-ledger does not talk to the broker: publishing jobs is the caller's work.
+resolve, note) is lasting, see ``shared.store.store``. If a claim or an outcome is lost with a master, it is made again.
+The ledger does not talk to the broker: publishing jobs is the caller's work.
 """
 
 import asyncio
@@ -122,6 +122,8 @@ class Answered(StrEnum):
     UNKNOWN = "unknown"
     NOT_TOLD = "not_told"
     """The person was not told of it."""
+    FULL = "full"
+    """Its timeline takes no note any more."""
 
     def __bool__(self) -> bool:
         return self in (Answered.DONE, Answered.AGAIN)
@@ -884,6 +886,10 @@ class Ledger:
             to: a target as policies name it, such as ``user:bob``.
         """
         return await self._answer_alert(alert_id, Happened.REASSIGNED, user_id, note, told=must_be_told, way=way, to=to)
+
+    async def note(self, alert_id: str, user_id: str, note: str, *, must_be_told: bool, way: Way | None) -> Answered:
+        """Write something down in the timeline of an incident, open or over; nothing else changes."""
+        return await self._answer_alert(alert_id, Happened.NOTED, user_id, note, told=must_be_told, way=way)
 
     async def publisher_of(self, notification_id: str) -> str | None:
         """Return who published a notification; None where there is no such notification, or it cannot be read."""

@@ -42,6 +42,8 @@ A ledger script gets the shard's base key (``carillon:{s07}``) and builds the re
     base:timeline:ID     list   "ms|JSON": what happened to an incident, only added to; as long as its record
     base:incidents       zset   ids of open incidents by when they were opened; one that is forgotten leaves it when it
                                 is listed
+    base:over            zset   ids of incidents that are over by when, about the newest 250 of the shard; kept
+                                RECORD_RETENTION_S
     base:alerts:ID       hash   members of an incident by their keys: "state|first ms|last ms|count|number|id"; as long
                                 as its record, and likewise
     base:alerts_said:ID  hash   what each of them says, as JSON

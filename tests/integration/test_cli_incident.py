@@ -93,6 +93,11 @@ async def test_incident_is_listed_answered_shown_and_exported(command: CommandLi
     assert (ran.status, ran.err) == (0, "")
     assert ran.out == f"all well: incident {incident}, {len(file.read_text().splitlines())} lines\n"
     assert incident not in (await command("incident", "list", "--all-levels")).out
+    ran = await command("incident", "note", incident, "replaced by 04:10", "--user", "eve", "--json")
+    assert (ran.status, ran.json) == (0, {"id": incident, "written": True})
+    assert "replaced by 04:10" in (await command("incident", "show", incident)).out
+    (listed,) = (await command("incident", "list", "--over", "--json")).json
+    assert (listed["id"], listed["state"]) == (incident, "resolved")
 
 
 async def test_what_was_changed_in_an_export_is_named_by_its_line(command: CommandLine, tmp_path: Path) -> None:
@@ -140,6 +145,10 @@ async def test_the_answer_is_no_where_there_is_no_such_incident_or_person(comman
     )
     assert (refused.status, "unauthorized" in refused.out) == (1, True)
     assert (unknown.status, "alert_id" in unknown.out) == (1, True)
+    ran = await command("incident", "note", incident, "a word", "--user", "eve")
+    assert (ran.status, "was told of this incident" in ran.error_line) == (1, True)
+    ran = await command("incident", "note", UNKNOWN, "a word", "--user", "ada")
+    assert (ran.status, "no such incident" in ran.error_line) == (1, True)
     for name in ("show", "export"):
         for unknown_id in (UNKNOWN, "x"):
             ran = await command("incident", name, unknown_id)
@@ -157,6 +166,8 @@ async def test_the_answer_is_no_where_there_is_no_such_incident_or_person(comman
         (("snooze", UNKNOWN, "--user", "ada", "--until", "tomorrow"), "RFC 3339"),
         (("reassign", UNKNOWN, "--user", "ada"), "--to"),
         (("list", "--state", "over"), "--state"),
+        (("note", UNKNOWN, "x"), "--user"),
+        (("note", UNKNOWN, " ", "--user", "ada"), "1 to 1000 characters"),
     ],
 )
 async def test_wrong_use_is_said(command: CommandLine, arguments: tuple[str, ...], said: str) -> None:
@@ -164,6 +175,8 @@ async def test_wrong_use_is_said(command: CommandLine, arguments: tuple[str, ...
     assert (ran.status, said in ran.error_line) == (2, True)
 
 
-@pytest.mark.parametrize("name", ["list", "show", "acknowledge", "resolve", "snooze", "reassign", "export", "verify"])
+@pytest.mark.parametrize(
+    "name", ["list", "show", "acknowledge", "resolve", "snooze", "reassign", "note", "export", "verify"]
+)
 async def test_help_has_an_example(command: CommandLine, name: str) -> None:
     assert f"carillon incident {name}" in (await command("incident", name, "--help")).out.split("Example")[1]

@@ -212,6 +212,44 @@ async def test_what_is_over_stays_over(bench: Bench) -> None:
     assert bench.heard() == [(0, "ada"), (1, "ada")]
 
 
+async def test_a_note_is_a_line_of_the_timeline_and_nothing_else(bench: Bench) -> None:
+    _, incident = await bench.alert("disk")
+    await bench.run(1)
+    answering = bench.answering
+    assert await answering.note(incident, "ben", "a guess", way=Way.CONSOLE) is Answered.NOT_TOLD
+    assert await answering.note(incident, "ben", "a guess", way=Way.CONSOLE, may_any=True) is Answered.DONE
+    for expected in (Answered.DONE, Answered.AGAIN):
+        assert await answering.note(incident, "ada", "it is the fan", way=Way.CONSOLE) is expected
+    assert await answering.note("0197c5a2-7f00-7003-8000-000000000000", "ada", "x") is Answered.UNKNOWN
+    await bench.run(301)
+    assert bench.heard() == [(0, "ada"), (300, "ben")]
+    await answering.resolve(incident, "ada")
+    assert await answering.note(incident, "ada", "the fan was replaced", way=Way.COMMAND_LINE) is Answered.DONE
+    noted = [entry.said for entry in await bench.timeline(incident) if entry.what == "noted"]
+    assert [(said["by"], said["from"], said["note"]) for said in noted] == [
+        ("ben", "console", "a guess"),
+        ("ada", "console", "it is the fan"),
+        ("ada", "command line", "the fan was replaced"),
+    ]
+
+
+async def test_those_that_were_over_lately_are_listed_by_when_they_were(bench: Bench) -> None:
+    ids = [(await bench.alert("disk", dedup_key=f"db-{number}"))[1] for number in range(3)]
+    for second, number in enumerate((2, 0), start=1):
+        await bench.run(second)
+        await bench.answering.resolve(ids[number], "ada")
+    await bench.run(3)
+    await bench.ledger.cancel(ids[1])
+    first = await bench.incidents.page(2, None, lambda _: True, over=True)
+    rest = await bench.incidents.page(2, first.last, lambda _: True, over=True)
+    assert [(each.id, each.word) for each in (*first.incidents, *rest.incidents)] == [
+        (ids[1], "cancelled"),
+        (ids[0], "resolved"),
+        (ids[2], "resolved"),
+    ]
+    assert (await bench.incidents.page(9, None, lambda _: True)).incidents == []
+
+
 async def test_the_same_trouble_from_the_same_source_is_one_incident(bench: Bench) -> None:
     _, incident = await bench.alert("disk", source="db-1")
     await bench.run(1)

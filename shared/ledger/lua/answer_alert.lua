@@ -2,13 +2,15 @@
 -- that whoever takes them ends them. In a large record those end when their time comes. A resolve keeps who acknowledged.
 --
 -- An acknowledgement that does not last for ever, and a snooze, leave a task that opens the incident again at its end. A
--- reassignment opens it at once, with a new turn: what belongs to the turn before is not done any more.
+-- reassignment opens it at once, with a new turn: what belongs to the turn before is not done any more. A note changes
+-- nothing but the timeline.
 --
--- ARGV: alert id, 'acknowledged', 'snoozed', 'reassigned' or 'resolved', user id or '', note, retention s, recipient that
---       must have been told or '', the line of its timeline, until when in ms it is snoozed or 0, the target of a
---       reassignment or '', how long a task of the router may take in ms.
+-- ARGV: alert id, 'acknowledged', 'snoozed', 'reassigned', 'resolved' or 'noted', user id or '', note, retention s,
+--       recipient that must have been told or '', the line of its timeline, until when in ms it is snoozed or 0, the target
+--       of a reassignment or '', how long a task of the router may take in ms.
 -- Answer: 'unknown' (no such alert), 'not_told' (that person was not told of it), 'over' (it is resolved or cancelled, and
---         was to be snoozed or reassigned), 'again' (it was so already) or 'done'.
+--         was to be snoozed or reassigned), 'full' (the timeline takes no note any more), 'again' (it was so already) or
+--         'done'.
 
 local id, verb, user, note, retention_s, told = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
 local entry, until_ms, target, task_ms = ARGV[7], tonumber(ARGV[8]), ARGV[9], tonumber(ARGV[10])
@@ -53,6 +55,13 @@ end
 
 if told ~= '' and not was_told(told) then
   return 'not_told'
+end
+if verb == 'noted' then
+  if not found[7] then return 'unknown' end
+  -- A call that is made again adds no second line.
+  local last = redis.call('LINDEX', base .. ':timeline:' .. id, -1)
+  if last and string.match(last, '^%d+|(.*)$') == entry then return 'again' end
+  return write_timeline(id, entry) and 'done' or 'full'
 end
 local is_over = current == 'resolved' or found[9]
 if verb == 'snoozed' or verb == 'reassigned' then
@@ -121,7 +130,7 @@ else
     open_again(now + count_of(found[8]), turn)
   end
 end
-if verb == 'resolved' then close_incident(id) end
+if verb == 'resolved' then close_incident(id, retention_s) end
 -- Those who were told are told who has it.
 if found[7] and verb ~= 'reassigned' then
   local key = 'answered:' .. number(now)

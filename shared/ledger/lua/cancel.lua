@@ -10,7 +10,7 @@ if redis.call('TYPE', record).ok ~= 'hash' then
   return {'unknown'}
 end
 if redis.call('HSETNX', record, 'cancelled', number(now)) == 1 and redis.call('HEXISTS', record, 'turn') == 1 then
-  close_incident(id)
+  close_incident(id, retention_s)
   write_timeline(id, '{"what":"cancelled"}')
 end
 if recall_until and redis.call('HSETNX', record, 'recalled', number(now)) == 1 then

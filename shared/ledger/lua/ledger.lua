@@ -229,7 +229,7 @@ local function end_digest(id, record, state, kept_s)
 end
 
 -- What happened to an incident, in base:timeline:ID: "ms|JSON", one after the other. Nothing there is changed or taken
--- away. Whoever makes one incident happen again and again does not fill the store.
+-- away. Whoever makes one incident happen again and again does not fill the store. True where it is written.
 local MOST_ENTRIES = 10000
 
 local function write_timeline(id, text)
@@ -237,6 +237,7 @@ local function write_timeline(id, text)
   local length = redis.pcall('LLEN', timeline)
   if type(length) == 'number' and length < MOST_ENTRIES then
     redis.call('RPUSH', timeline, number(now) .. '|' .. text)
+    return true
   end
 end
 
@@ -539,11 +540,17 @@ end
 
 -- Tell of an incident that is over, or not, in the index of those that are open.
 local function list_incident(id) redis.call('ZADD', base .. ':incidents', now, id) end
+-- Of those that are over, the newest stay listed.
+local MOST_OVER = 250
 -- Its key goes on leading to it for as long as an idempotency key stands: the publisher's own end of it may come after a
 -- person's, and lets the same alert begin again.
 local CLOSED_KEY_S = 86400
-local function close_incident(id)
+local function close_incident(id, retention_s)
   redis.call('ZREM', base .. ':incidents', id)
+  local over = base .. ':over'
+  redis.call('ZADD', over, now, id)
+  redis.call('ZREMRANGEBYRANK', over, 0, -MOST_OVER - 1)
+  redis.call('EXPIRE', over, retention_s)
   local key = redis.call('HGET', record_key(id), 'dedup')
   if key and redis.call('GET', base .. ':alert:' .. key) == id then
     redis.call('EXPIRE', base .. ':alert:' .. key, CLOSED_KEY_S)
