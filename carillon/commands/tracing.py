@@ -14,35 +14,39 @@ from carillon.commands.settings import OperatorSettings
 from shared.core.clock import rfc3339
 from shared.core.errors import Reason
 from shared.ledger.ledger import ROUTER_LANE
-from shared.ledger.reader import Trace, TracedRecord, TracedRow
+from shared.ledger.reader import Seen, Trace, TracedRecord, TracedRow
+
+# People named one by one; --json names all that the ledger does.
+_SEEN_SHOWN = 10
 
 
 def print_trace(*, notification_id: str, recipient: str | None, limit: int, as_json: bool) -> None:
     """Read and print a notification, at most so many of its rows."""
     settings = OperatorSettings.load()
-    record, rows = asyncio.run(_read(settings, notification_id, recipient))
+    record, rows, seen = asyncio.run(_read(settings, notification_id, recipient))
     if record is None:
         kept = spoken(settings.record_retention_s)
         raise AnswerIsNo(f"no such notification (records are kept {kept} after their end)")
     if as_json:
-        print_json(_document(record, rows))
+        print_json(_document(record, rows, seen))
     else:
-        _print(record, rows, limit)
+        _print(record, rows, seen, limit)
 
 
 async def _read(
     settings: OperatorSettings, notification_id: str, recipient: str | None
-) -> tuple[TracedRecord | None, list[TracedRow]]:
+) -> tuple[TracedRecord | None, list[TracedRow], Seen]:
     async with open_store(settings) as (store, keys):
         reader = Trace(store, keys)
         record = await reader.record(notification_id)
         if record is None:
-            return None, []
+            return None, [], Seen()
         rows = [row async for row in reader.rows(notification_id, recipient)]
-    return record, sorted(rows, key=lambda row: (row.since, row.lane, row.key))
+        seen = await reader.seen(notification_id, recipient)
+    return record, sorted(rows, key=lambda row: (row.since, row.lane, row.key)), seen
 
 
-def _document(record: TracedRecord, rows: list[TracedRow]) -> dict[str, object]:
+def _document(record: TracedRecord, rows: list[TracedRow], seen: Seen) -> dict[str, object]:
     alert = None
     if record.alert is not None:
         alert = {
@@ -63,6 +67,8 @@ def _document(record: TracedRecord, rows: list[TracedRow]) -> dict[str, object]:
         "alert": alert,
         "cancelled_at": _time(record.cancelled_at),
         "recalled_at": _time(record.recalled_at),
+        "seen": [{"recipient": user, "at": rfc3339(at)} for user, at in seen.by.items()],
+        "seen_complete": seen.complete,
         "deliveries": [row_document(row) for row in rows if row.lane != ROUTER_LANE],
         "tasks": [row_document(row) for row in rows if row.lane == ROUTER_LANE],
     }
@@ -72,7 +78,7 @@ def _time(moment: datetime | None) -> str | None:
     return rfc3339(moment) if moment else None
 
 
-def _print(record: TracedRecord, rows: list[TracedRow], limit: int) -> None:
+def _print(record: TracedRecord, rows: list[TracedRow], seen: Seen, limit: int) -> None:
     head = [
         ("notification", record.notification_id),
         *([("part of", record.part_of)] if record.part_of else []),
@@ -94,6 +100,11 @@ def _print(record: TracedRecord, rows: list[TracedRow], limit: int) -> None:
         head.append(("cancelled", rfc3339(record.cancelled_at)))
     if record.recalled_at is not None:
         head.append(("recalled", rfc3339(record.recalled_at)))
+    shown = list(seen.by.items())[:_SEEN_SHOWN]
+    head += [("seen", f"{rfc3339(at)} by {user}") for user, at in shown]
+    if len(seen.by) > len(shown) or not seen.complete:
+        count = f"{len(seen.by)}" if seen.complete else f"more than {len(seen.by)}"
+        head.append(("seen", f"by {count} people; the first {len(shown)} are shown"))
     print_columns(head)
     click.echo()
     _print_rows(rows[:limit])

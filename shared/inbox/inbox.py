@@ -109,13 +109,13 @@ class Marked:
     """The inbox after a change of marks; the snapshot holds no entries.
 
     Attributes:
-        may_be_alert: the entry was marked as read by ``Inbox.mark``, and its text looks like an alert's.
+        read: the entries that were unread and are read now.
     """
 
     changed: bool
     snapshot: Snapshot
     sessions: Sequence[bytes]
-    may_be_alert: bool = False
+    read: Sequence[str] = ()
 
 
 def new_epoch() -> str:
@@ -333,7 +333,11 @@ class Inbox:
             _read_all, self._keys.user(user_id), self.retention_s, feed.epoch, feed.floor, feed.seq, tenant or "",
             *hidden, lasting=True,
         )  # fmt: skip
-        return read_marked(answer)
+        *told, read, before, done = answer
+        skipped = {each.decode(errors="replace") for each in done} | set(hidden)
+        behind = feed.after(int(before), groups, tenant)
+        of_feed = [each.id.encode() for each in behind if each.seq <= feed.seq and each.id not in skipped]
+        return read_marked([*told, [*read, *of_feed]])
 
 
 def read_added(answer: Sequence[Any]) -> Added:
@@ -414,4 +418,5 @@ def _own_entry(entry_id: bytes, seq: bytes, order: bytes, mark: bytes, value: by
 def read_marked(answer: Sequence[Any]) -> Marked:
     """Read what the scripts that change marks answer."""
     was_changed, position, marks, sessions, *more = answer
-    return Marked(bool(was_changed), read_snapshot((position, marks, ())), sessions, may_be_alert=more == [1])
+    read = tuple(each.decode(errors="replace") for each in more[0]) if more else ()
+    return Marked(bool(was_changed), read_snapshot((position, marks, ())), sessions, read)

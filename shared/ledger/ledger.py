@@ -66,6 +66,9 @@ SWEPT_BYTES = 256 * 1024
 
 PROBES_PER_SHARD = 1
 
+# People who are named as having seen one notification: a broadcast to everybody must not become a large record.
+MOST_SEEN = 1000
+
 # How long a task of the router may take from its time on until it is given up: its rows have their own deadlines.
 TASK_LIFETIME_MS = 7 * 24 * 3600 * 1000
 
@@ -962,18 +965,18 @@ class Ledger:
         count = await self.kept(incident_id, "members_added")
         return int(count) if count is not None and count.isdigit() else 0
 
-    async def seen(self, alert_id: str, user_id: str) -> bool:
-        """Write into an incident's timeline that a person has seen its entry of the inbox, once for each person.
+    async def seen(self, notification_id: str, user_id: str) -> bool:
+        """Write down that a person has seen a notification in the inbox: once for each, and for ``MOST_SEEN`` people.
 
         Returns:
-            Whether it is written now. It is not if it was written before, or there is no such incident.
+            Whether it is written now into the timeline of an incident.
         """
         try:
-            base = self.keys.shard_of(alert_id)
+            base = self.keys.shard_of(notification_id)
         except ValueError:
             return False
         said = line(Happened.SEEN, by=user_id, way=Way.INBOX)
-        is_new, *times = await self.store.script(_seen, base, alert_id, user_id, said)
+        is_new, *times = await self.store.script(_seen, base, notification_id, user_id, said, MOST_SEEN)
         if is_new:
             waited_ms, priority = times
             level = ALERT_LEVELS.get(priority.decode())

@@ -9,7 +9,7 @@ milliseconds apart.
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -122,6 +122,19 @@ class TracedRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """Who has read a notification in the inbox.
+
+    Attributes:
+        by: when, by user; the first to read it first.
+        complete: False if others have read it, too: the ledger names a bounded number of them.
+    """
+
+    by: Mapping[str, datetime] = field(default_factory=dict)
+    complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLetter:
     """A delivery (or a task, on the router's lane) that ended undelivered; ``row`` is None once its record expired."""
 
@@ -183,6 +196,29 @@ class Trace:
         key = f"{self._keys.shard_of(notification_id)}:members:{notification_id}"
         found = await self._store.command("ZRANGE", key, 0, most - 1)
         return [(record, row) for record, _, row in (_shown(each).partition("|") for each in found)]
+
+    async def seen(self, notification_id: str, recipient: str | None = None) -> Seen:
+        """Tell who has read a notification in the inbox.
+
+        Args:
+            recipient: look at this user alone.
+        """
+        key = self._key(notification_id)
+        try:
+            count, more, own = await self._store.command("HMGET", key, "seen", "seen_more", f"v:{recipient or ''}")
+        except ResponseError:
+            return Seen()
+        if recipient is not None:
+            at = moment(own)
+            return Seen({recipient: at} if at is not None else {}, complete=at is not None or not more)
+        found: dict[str, datetime] = {}
+        cursor = 0 if count else None
+        while cursor is not None:
+            answer = await self._store.command("HSCAN", key, cursor, "MATCH", "v:*", "COUNT", _SCAN_COUNT)
+            named = ((_shown(name)[2:], moment(text)) for name, text in pairs(answer[1]))
+            found |= {user: at for user, at in named if at is not None}
+            cursor = int(answer[0]) or None
+        return Seen(dict(sorted(found.items(), key=lambda each: each[1])), complete=not more)
 
     async def _parts(self, notification_id: str) -> list[str]:
         found = await self._store.command("LRANGE", self._keys.parts_of(notification_id), 0, -1)

@@ -10,7 +10,7 @@ A ledger script gets the shard's base key (``carillon:{s07}``) and builds the re
 
     base:n:ID            hash   one notification: content, deliveries (d:KEY), their status (s:KEY), attempts (a:KEY:N),
                                 later confirmation (k:KEY), failures of our own and refusals (e:KEY, r:KEY),
-                                when somebody read the entry of an incident (v:USER);
+                                when somebody read its entry of the inbox (v:USER), and how many have (seen);
                                 no expiry while anything is open, RECORD_RETENTION_S after its end
     base:parts:ID        list   ids of the records into which its fan-out was written; as long as those
     base:planned:ID      set    keys of the rows in them, where several may have the same people; as long as those

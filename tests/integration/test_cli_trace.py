@@ -96,6 +96,23 @@ async def test_an_acknowledgement_is_shown_with_who_gave_it_and_ends_the_escalat
     assert "secret" not in shown.out + readable.out
 
 
+async def test_whoever_has_seen_it_is_named_with_the_time(system: tuple[Stack, CommandLine]) -> None:
+    stack, command = system
+    notification_id = await notification_id_of(command, "notifications/realtime/user/admin1", {"message": "Hello"})
+    assert (await command("trace", notification_id, "--json")).json["seen"] == []
+    async with Store(stack.store.url) as store:
+        for number in range(12):
+            await Ledger(store, Keys()).seen(notification_id, f"user{number}")
+    shown = (await command("trace", notification_id, "--json")).json
+    assert [one["recipient"] for one in shown["seen"]] == [f"user{number}" for number in range(12)]
+    assert shown["seen_complete"] is True
+    readable = await command("trace", notification_id)
+    assert re.search(r"^seen +2\S+ by user0$", readable.out, re.MULTILINE)
+    assert re.search(r"^seen +by 12 people; the first 10 are shown$", readable.out, re.MULTILINE)
+    one = await command("trace", notification_id, "--recipient", "user11", "--json")
+    assert [each["recipient"] for each in one.json["seen"]] == ["user11"]
+
+
 async def test_attempts_are_shown_with_provider_outcome_and_reason(system: tuple[Stack, CommandLine]) -> None:
     stack, command = system
     sandbox = SandboxClient(stack.sandbox_url, stack.environment)

@@ -15,6 +15,7 @@ from shared.core.model import AlertDetails, Channel, Delivery, Notification, Pri
 from shared.directory.people import Person
 from shared.ledger.incidents import Entry, Incidents
 from shared.ledger.ledger import AlertState, NewRecord, NewRow, Outcome
+from shared.ledger.reader import Trace
 from shared.store.keys import new_notification_id
 from tests.conftest import EmptyStore
 from tests.realtime import ALERT, Realtime, bearer, notification, realtime_node
@@ -218,18 +219,21 @@ async def test_whoever_reads_the_entry_of_an_incident_has_seen_it_once(node: Rea
     assert not await ledger.seen("x", "user1")
 
 
-async def test_reading_what_is_no_incident_asks_the_ledger_nothing(node: Realtime) -> None:
+async def test_reading_what_is_no_incident_writes_no_timeline(node: Realtime) -> None:
     plain = await node.to_user("user1", notification("hello", data={"text": ',"alert":{"id":'}))
     alert = notification("warm", alert=AlertDetails(type="disk", level="warning"))
     await node.context.ledger.accept(NewRecord(alert, [], alert=AlertState.OPEN))
     await node.to_user("user1", alert)
     for sent in (plain, alert):
         assert (await node.call("POST", f"/v1/inbox/{sent.id}/read", "user1"))[0] == 204
-    marked = await node.node.changes._inbox.mark("user1", plain.id, "unread")
-    assert marked is not None
-    marked = await node.node.changes._inbox.mark("user1", plain.id, "read")
-    assert marked is not None
-    assert (marked.changed, marked.may_be_alert) == (True, False)
+    trace = Trace(node.context.store, node.context.keys)
+
+    async def is_seen() -> bool:
+        return [*(await trace.seen(alert.id)).by] == ["user1"]
+
+    await eventually(is_seen, what="who has seen it")
+    # Nothing is written of what the ledger does not know.
+    assert not await node.context.store.command("EXISTS", f"{node.context.keys.shard_of(plain.id)}:n:{plain.id}")
     assert not await node.context.ledger.seen(alert.id, "user1")
     assert await timeline(node, alert.id) == []
 

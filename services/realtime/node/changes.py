@@ -51,6 +51,9 @@ from shared.inbox.timeline import (
 )
 from shared.store.replies import read_object
 
+# Entries marked by one call that the ledger is told of.
+READ_AT_ONCE = 200
+
 
 class WhyNot(StrEnum):
     """Why an entry is not put away: a stable word for programs."""
@@ -110,7 +113,7 @@ class Changes:
 
     Args:
         log: the feed as the hub's mirror knows it.
-        seen: is told of a user who reads an own entry that may be an alert's, with its id.
+        seen: is told of a user who reads an entry, with its id.
     """
 
     def __init__(
@@ -259,8 +262,7 @@ class Changes:
             if entry is None:
                 return False
             marked = await self._inbox.mark_feed(user_id, entry, change, self.log)
-        if marked.may_be_alert:
-            self._seen(user_id, entry_id)
+        self._note_read(user_id, marked)
         await self._tell_count(user_id, marked, groups)
         return True
 
@@ -339,7 +341,14 @@ class Changes:
     async def read_all(self, user_id: str, tenant: str | None = None) -> None:
         """Mark everything that a user may see as read."""
         _, groups = await asyncio.gather(self._hub.refresh_feed(), self._groups(user_id))
-        await self._tell_count(user_id, await self._inbox.read_all(user_id, self.log, tenant, groups), groups)
+        marked = await self._inbox.read_all(user_id, self.log, tenant, groups)
+        self._note_read(user_id, marked)
+        await self._tell_count(user_id, marked, groups)
+
+    def _note_read(self, user_id: str, marked: Marked) -> None:
+        # The newest ones, where somebody who was away for months marks everything.
+        for entry_id in marked.read[-READ_AT_ONCE:]:
+            self._seen(user_id, entry_id)
 
     async def page(
         self,

@@ -17,7 +17,7 @@ from redis.exceptions import ResponseError
 from services.realtime.node.acting import Acting
 from services.realtime.node.changes import Changes
 from services.realtime.node.publishing import NodePublisher
-from services.realtime.node.seen import SeenAlerts
+from services.realtime.node.seen import SeenEntries
 from services.realtime.sessions import close_codes
 from services.realtime.sessions.alert_states import AlertStates
 from services.realtime.sessions.hub import Hub
@@ -99,7 +99,7 @@ class RealtimeNode:
             directory=context.directory,
             hub=self.hub,
             publisher=NodePublisher(self._link, context.topics, self.id),
-            seen=SeenAlerts(context.ledger, self.spawn).note,
+            seen=SeenEntries(context.ledger, self.spawn).note,
         )
         self.hub.waking.by(self.changes.wake)
         self.acting = Acting(

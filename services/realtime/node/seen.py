@@ -1,6 +1,6 @@
-"""Says in the timeline of an incident who has seen it: whoever marks its entry of the inbox as read.
+"""Writes into the ledger who has seen a notification: whoever marks its entry of the inbox as read.
 
-Promises that nobody waits for it and nothing fails by it. A line may be missing where the store is away or far behind.
+Promises that nobody waits for it and nothing fails by it. It may be missing where the store is away or far behind.
 """
 
 import asyncio
@@ -21,24 +21,26 @@ _UNDERWAY = 1000
 Spawn = Callable[[Coroutine[Any, Any, None], str], "asyncio.Task[None]"]
 
 
-class SeenAlerts:
-    """Writes to the timelines of one ledger, in the background."""
+class SeenEntries:
+    """Writes to one ledger, in the background."""
 
     def __init__(self, ledger: Ledger, spawn: Spawn) -> None:
         self._ledger = ledger
         self._spawn = spawn
         self._underway = 0
 
-    def note(self, user_id: str, alert_id: str) -> None:
-        """Begin to write that a person has seen an alert."""
+    def note(self, user_id: str, notification_id: str) -> None:
+        """Begin to write that a person has seen a notification."""
         if self._underway < _UNDERWAY:
             self._underway += 1
-            self._spawn(self._write(user_id, alert_id), "seen-alert")
+            self._spawn(self._write(user_id, notification_id), "seen")
 
-    async def _write(self, user_id: str, alert_id: str) -> None:
+    async def _write(self, user_id: str, notification_id: str) -> None:
         try:
-            await self._ledger.seen(alert_id, user_id)
+            await self._ledger.seen(notification_id, user_id)
         except (StoreUnavailable, ResponseError):
-            log.warning("the timeline does not say that an alert was seen", extra={"notification_id": alert_id})
+            log.warning(
+                "the ledger does not say that a notification was seen", extra={"notification_id": notification_id}
+            )
         finally:
             self._underway -= 1

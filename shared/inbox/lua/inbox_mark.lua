@@ -1,6 +1,6 @@
 -- Changes the state of one own entry. ARGV: id, read|unread|archive, retention_s
--- Returns: nothing if there is no such entry, else 1 if something changed, position, feed states, sessions; and 1 if it was
---          unread, is read now, and looks like an alert's.
+-- Returns: nothing if there is no such entry, else 1 if something changed, position, feed states, sessions; and its id if
+--          it was unread and is read now.
 local base = KEYS[1]
 local id, change, retention_s = ARGV[1], ARGV[2], ARGV[3]
 local states = base .. ':state'
@@ -32,8 +32,6 @@ end
 changed(base, retention_s, false)
 local answer = told(base, true)
 if change == 'read' then
-  -- As ``wire_body`` writes it. What a publisher's data hold may look like it.
-  local is_alert = string.find(redis.call('HGET', base .. ':entries', id) or '', ',"alert":{"id":', 1, true)
-  answer[#answer + 1] = is_alert and 1 or 0
+  answer[#answer + 1] = {id}
 end
 return answer

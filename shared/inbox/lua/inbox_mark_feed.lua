@@ -1,6 +1,6 @@
 -- Changes one user's state of one feed entry, which the caller has seen in the feed.
 -- ARGV: id, sequence, read|unread|archive, retention_s, feed epoch, feed floor
--- Returns: 1 if something changed, position, feed states, sessions.
+-- Returns: 1 if something changed, position, feed states, sessions; and its id if it was unread and is read now.
 local base = KEYS[1]
 local id, change, retention_s = ARGV[1], ARGV[3], ARGV[4]
 local sequence = tonumber(ARGV[2])
@@ -27,4 +27,8 @@ else
   redis.call('HSET', states, id, after .. ARGV[2])
 end
 changed(base, retention_s, true)
-return told(base, true)
+local answer = told(base, true)
+if change == 'read' then
+  answer[#answer + 1] = {id}
+end
+return answer
