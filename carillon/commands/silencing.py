@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import secrets
 from datetime import datetime, timedelta
 
 import click
@@ -18,11 +17,10 @@ from shared.core.matchers import MatcherError, read_matchers
 from shared.core.topics import Kind, Topics
 from shared.directory.rulebook import Rulebook
 from shared.directory.silences import NamedSilence, Silence
+from shared.ledger.silencing import new_silence_id
 
 # The publisher puts the prefix before it.
 _TOPICS = Topics()
-# Short enough to be typed, and one in 2^48 is never chosen twice.
-_ID_BYTES = 6
 _OPTIONS = {"matchers": "MATCHER", "ends_at": "--for", "starts_at": "--starts", "created_by": "--by"}
 
 
@@ -41,7 +39,7 @@ def add_silence(
     settings = OperatorSettings.load()
     starts_at = _now() if starts is None else read_moment(starts, "--starts")
     silence = _record(
-        secrets.token_hex(_ID_BYTES),
+        new_silence_id(),
         {
             "matchers": [str(each) for text in matchers for each in _read(text)],
             "starts_at": rfc3339(starts_at),

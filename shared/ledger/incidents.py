@@ -18,11 +18,11 @@ from redis.exceptions import ResponseError
 from shared.core.clock import from_epoch_ms
 from shared.core.incidents import Happened
 from shared.core.matchers import Labels
-from shared.core.model import AlertDetails
+from shared.core.model import AlertDetails, State
 from shared.ledger.ledger import AlertState, Ledger, MemberState, alert_state, is_notification_id
-from shared.ledger.rows import milliseconds, moment, spec_field
+from shared.ledger.rows import RowStatus, milliseconds, moment, spec_field
 from shared.store.keys import SHARDS, Keys, milliseconds_of_id
-from shared.store.replies import read_object, scored
+from shared.store.replies import pairs, read_object, scored
 from shared.store.store import Store, each
 
 # Records that are read in one round trip, and lines of a timeline.
@@ -30,6 +30,11 @@ _PAGE = 200
 
 # Records that are read for one page of a list.
 _LOOKED_AT = 2000
+
+# The rows of an incident's next steps: s:escalate:[TURN.]LEVEL and s:again:TURN:TIME.
+_STEPS = "s:[ea][sg][ca]*"
+_STEP = re.compile(r"s:(?:escalate:(?:[0-9]+[.])?([0-9]{1,6})|again:[0-9]+:[0-9]+)", re.ASCII)
+_SCANS, _SCAN_COUNT = 5, 1000
 
 # The indexes of a shard: those that are open, and those that were over lately.
 _OPEN, _OVER = "incidents", "over"
@@ -135,6 +140,18 @@ class Entry:
     said: Mapping[str, Any] = field(default_factory=dict)
     recipient: str | None = None
     channel: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NextStep:
+    """What is done next about an incident where nobody answers.
+
+    Attributes:
+        level: which level is told then, counted from 0; None where the incident is opened again.
+    """
+
+    at: datetime
+    level: int | None
 
 
 class Incidents:
@@ -265,8 +282,44 @@ class Incidents:
 
     async def timeline(self, incident_id: str) -> list[Entry]:
         """Return what happened to an incident, the oldest first."""
+        return await self._lines(incident_id, 0, -1)
+
+    async def timeline_page(
+        self, incident_id: str, most: int, before: int | None = None
+    ) -> tuple[list[Entry], int, int]:
+        """Return a part of what happened, the oldest first; without ``before`` the newest part.
+
+        Args:
+            before: only lines in front of this one.
+
+        Returns:
+            The lines, which number the first of them has (counted from 0), and how many lines there are.
+        """
+        key = f"{self._keys.shard_of(incident_id)}:timeline:{incident_id}"
+        (length,) = await each([self._store.submit("LLEN", key)])
+        count = length if isinstance(length, int) else 0
+        end = count if before is None else max(0, min(before, count))
+        start = max(0, end - most)
+        return (await self._lines(incident_id, start, end - 1) if end else []), start, count
+
+    async def next_step(self, incident_id: str) -> NextStep | None:
+        """Return what is done next where nobody answers; None where nothing is planned, or it cannot be read."""
+        record, cursor = f"{self._keys.shard_of(incident_id)}:n:{incident_id}", b"0"
+        found: list[NextStep] = []
+        # One of a large fan-out is not read to its end.
+        for _ in range(_SCANS):
+            (answer,) = await each([self._store.submit("HSCAN", record, cursor, "MATCH", _STEPS, "COUNT", _SCAN_COUNT)])
+            if isinstance(answer, ResponseError):
+                break
+            cursor, flat = answer
+            found += [step for name, text in pairs(flat) if (step := _next_step(name, text)) is not None]
+            if int(cursor) == 0:
+                break
+        return min(found, key=lambda step: step.at, default=None)
+
+    async def _lines(self, incident_id: str, first: int, last: int) -> list[Entry]:
         base = self._keys.shard_of(incident_id)
-        (lines,) = await each([self._store.submit("LRANGE", f"{base}:timeline:{incident_id}", 0, -1)])
+        (lines,) = await each([self._store.submit("LRANGE", f"{base}:timeline:{incident_id}", first, last)])
         entries = [] if isinstance(lines, ResponseError) else [_entry(line) for line in lines]
         keys = sorted({str(entry.said["key"]) for entry in entries if "key" in entry.said})
         deliveries: dict[str, dict[str, Any]] = {}
@@ -343,6 +396,14 @@ def _entry(text: bytes) -> Entry:
     said = read_object(written)
     what = str(said.pop("what", "unreadable"))
     return Entry(from_epoch_ms(milliseconds(at) or 0), what, said)
+
+
+def _next_step(name: bytes, text: bytes) -> NextStep | None:
+    found = _STEP.fullmatch(name.decode(errors="replace"))
+    status = RowStatus.read(text.decode(errors="replace"))
+    if found is None or status is None or status.state is not State.PENDING:
+        return None
+    return NextStep(from_epoch_ms(status.due_ms), int(found[1]) if found[1] else None)
 
 
 def _with_delivery(entry: Entry, delivery: Mapping[str, Any]) -> Entry:

@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from shared.core.clock import from_epoch_ms
 from shared.core.incidents import Way
 from shared.core.model import Channel
+from shared.ledger.incidents import NextStep
 from shared.ledger.ledger import AlertState, Answered, ClaimVerdict, Verdict
 from tests.conftest import EmptyStore
 from tests.incident_bench import BEGIN_MS, Bench
@@ -231,6 +233,29 @@ async def test_a_note_is_a_line_of_the_timeline_and_nothing_else(bench: Bench) -
         ("ada", "console", "it is the fan"),
         ("ada", "command line", "the fan was replaced"),
     ]
+
+
+async def test_what_is_done_next_is_known_until_somebody_answers(bench: Bench) -> None:
+    _, incident = await bench.alert("disk")
+    for now_s, level in ((1, 1), (301, 2)):
+        await bench.run(now_s)
+        step = await bench.incidents.next_step(incident)
+        assert step is not None
+        assert ((step.at - from_epoch_ms(BEGIN_MS)).total_seconds(), step.level) == ([300, 900][level - 1], level)
+    await bench.answering.snooze(incident, "ada", BEGIN_MS + 3_600_000)
+    assert await bench.incidents.next_step(incident) == NextStep(from_epoch_ms(BEGIN_MS + 3_600_000), None)
+    await bench.answering.resolve(incident, "ada")
+    assert await bench.incidents.next_step(incident) is None
+
+
+async def test_a_timeline_is_read_in_parts(bench: Bench) -> None:
+    _, incident = await bench.alert("disk")
+    await bench.run(3600)
+    whole = await bench.timeline(incident)
+    last, first_of_last, count = await bench.incidents.timeline_page(incident, 2)
+    before, first, _ = await bench.incidents.timeline_page(incident, 100, first_of_last)
+    assert ([*before, *last], first, count) == (whole, 0, len(whole))
+    assert await bench.incidents.timeline_page(incident, 2, 0) == ([], 0, count)
 
 
 async def test_those_that_were_over_lately_are_listed_by_when_they_were(bench: Bench) -> None:

@@ -1,12 +1,7 @@
-"""Silences over HTTP, for admins: which there are, a new one, and the end of one.
-
-The record and the store are the router's own. What a silence has kept from telling is looked at again when it ends
-here, as it is when it ends over MQTT.
-"""
+"""Silences over HTTP, for admins: which there are, a new one, and the end of one."""
 
 import asyncio
 import json
-import secrets
 from typing import Any
 
 from aiohttp import web
@@ -21,9 +16,7 @@ from shared.directory.directory import Directory
 from shared.directory.rulebook import RULES, Rulebook, TooManyRules
 from shared.directory.silences import Silence
 from shared.ledger.held import Muted
-
-# As ``carillon silence add`` makes them.
-_ID_BYTES = 6
+from shared.ledger.silencing import Ended, Silencing
 
 
 class SilenceCalls:
@@ -34,7 +27,7 @@ class SilenceCalls:
         self._directory = directory
         self._clock = clock
         self._rulebook = rulebook
-        self._muted = muted
+        self._silencing = Silencing(rulebook, muted, clock)
 
     def routes(self) -> list[web.RouteDef]:
         """Return the calls with their paths."""
@@ -82,9 +75,8 @@ class SilenceCalls:
             raise from_validation(error) from None
         if silence.ends_at <= self._clock.now():
             raise invalid(FieldProblem("for" if said.length is not None else "ends_at", "must be in the future"))
-        silence_id = secrets.token_hex(_ID_BYTES)
         try:
-            await self._rulebook.put(silence_id, silence)
+            silence_id = await self._silencing.begin(silence)
         except TooManyRules:
             raise invalid(FieldProblem("matchers", f"too many silences: at most {RULES}")) from None
         return _json(self._document(silence_id, silence, None), status=201)
@@ -92,20 +84,8 @@ class SilenceCalls:
     async def end(self, request: web.Request) -> web.Response:
         """End a silence now, or delete one that has not begun."""
         await self._admin(request)
-        silence_id = request.match_info["id"]
-        silence = (await self._rulebook.get(Silence, [silence_id])).get(silence_id)
-        now = self._clock.now()
-        if silence is None:
+        if await self._silencing.end(request.match_info["id"]) is Ended.UNKNOWN:
             raise not_found()
-        state = silence.state_at(now)
-        if state == "over":
-            # The call before may have been broken off here.
-            pass
-        elif state == "holds" and silence.starts_at != now:
-            await self._rulebook.put(silence_id, silence.model_copy(update={"ends_at": now}))
-        else:
-            await self._rulebook.delete(Silence, silence_id)
-        await self._muted.release(f"silence:{silence_id}")
         return web.Response(status=204)
 
     async def _admin(self, request: web.Request) -> str:
