@@ -94,6 +94,14 @@ class System:
         found: dict[str, Any] = await eventually(entry, within_s, "the notification in the inbox")
         return found
 
+    async def has_marked(self, user_id: str, title: str, *, read: bool) -> None:
+        """Wait until the service knows that an entry is read, or unread again; a page shows it before it is said."""
+
+        async def known() -> bool:
+            return [one["read"] for one in await self.inbox(user_id) if one["title"] == title] == [read]
+
+        await eventually(known, what=f"the entry marked as {'read' if read else 'unread'}")
+
     @asynccontextmanager
     async def socket(self, user_id: str) -> AsyncIterator[Client]:
         """Open a WebSocket as a user, and read up to its hello."""

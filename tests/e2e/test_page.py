@@ -81,7 +81,7 @@ async def test_reading_clears_the_badge_in_every_window(system: System, visit: V
     await entry(page, "Read me").click()
     await expect(badge(page)).to_be_hidden()
     await expect(badge(other)).to_be_hidden()
-    assert [one["read"] for one in await system.inbox(user) if one["title"] == "Read me"] == [True]
+    await system.has_marked(user, "Read me", read=True)
 
 
 async def test_reload_keeps_what_was_read_and_archived_and_shows_no_old_toast(system: System, visit: Visit) -> None:
@@ -227,7 +227,7 @@ async def test_marking_an_entry_unread_does_not_open_it_and_so_read_it_again(sys
     assert (await answer.value).status == 204
     await expect(opener).to_have_attribute("aria-expanded", "false")
     await expect(badge(page)).to_have_text("1")
-    assert [one["read"] for one in await system.inbox(user) if one["title"] == "Once more"] == [False]
+    await system.has_marked(user, "Once more", read=False)
 
 
 async def test_focus_stays_where_it_is_when_the_list_is_read_again(system: System, visit: Visit) -> None:
@@ -299,7 +299,7 @@ async def test_events_stream_where_websockets_do_not_get_through(system: System,
     await tell(system, user, "Over SSE")
     await toasts(page).get_by_role("button", name="Over SSE").click()
     await expect(badge(page)).to_be_hidden()
-    assert [one["read"] for one in await system.inbox(user) if one["title"] == "Over SSE"] == [True]
+    await system.has_marked(user, "Over SSE", read=True)
     await page.context.close()
 
 

@@ -6,14 +6,20 @@ from itertools import pairwise
 import pytest
 import pytest_asyncio
 
+from services.router.planning.holding import Holding
+from services.router.planning.known import SNOOZED
 from services.router.planning.tasks import Recheck, Task
-from shared.core.model import Channel, Priority
-from shared.ledger.held import Held
+from shared.core.clock import SystemClock, from_epoch_ms
+from shared.core.model import Channel, Content, Notification, Priority
+from shared.directory.directory import Directory
+from shared.directory.people import Person
+from shared.ledger.held import Held, Muted
 from shared.ledger.ledger import BROUGHT_FORWARD_STEP_MS, ROUTER_LANE, Ledger, NewRow
 from shared.store.keys import Keys
 from shared.store.store import Store
 from tests.conftest import EmptyStore
 from tests.records import LEASE, accept, now_ms, record_key
+from tests.router import a_planner
 
 pytestmark = pytest.mark.real_store
 
@@ -101,3 +107,38 @@ async def test_one_release_looks_at_each_row_once(opened: Store, ledger: Ledger,
     assert await held.release("ada") == 1
     assert await scheduled_ms(opened, notification_id) <= now_ms()
     assert await opened.command("EXISTS", INDEX) == 0
+
+
+async def watched(opened: Store, ledger: Ledger, until_ms: int, due_ms: int) -> int:
+    """Hold a row whose person's quiet time is said to end; return when it is due once the router has looked again."""
+    keys, clock = Keys(), SystemClock()
+    await Directory(opened, keys, clock).put(Person(user_id="ada", snooze_until=from_epoch_ms(until_ms)))
+    what = Recheck(user_id="ada", channel=Channel.EMAIL, lifetime_ms=HOUR_MS, rule=SNOOZED)
+    task = Task(key=KEY, priority=Priority.NORMAL, due_ms=due_ms, expires_ms=due_ms + HOUR_MS, what=what)
+    row = NewRow(task)
+    notification_id = await accept(ledger, row)
+    lookups = a_planner(opened, clock, release_within_s=60).lookups
+    holding = Holding(Held(opened, keys), Muted(opened, keys), lookups)
+    content = Content(title="Subject", message="Body")
+    notification = Notification(
+        id=notification_id, kind="email_send", priority=Priority.NORMAL, accepted_ms=now_ms(), content=content
+    )
+    holding.watch(notification, [row])
+    await holding.watched()
+    return await scheduled_ms(opened, notification_id)
+
+
+async def test_what_is_noted_after_quiet_time_ended_leaves_when_it_was_to(opened: Store, ledger: Ledger) -> None:
+    """Else a router that is behind lets all of it go at once, instead of one after the other within a minute."""
+    due_ms = now_ms() + 30_000
+    assert await watched(opened, ledger, now_ms() - 1, due_ms) == due_ms
+
+
+async def test_quiet_time_that_was_cut_short_before_its_rows_were_noted_ends(opened: Store, ledger: Ledger) -> None:
+    assert await watched(opened, ledger, now_ms() - 1, now_ms() + HOUR_MS) <= now_ms()
+
+
+async def test_quiet_time_that_is_shorter_before_its_rows_were_noted_ends_earlier(
+    opened: Store, ledger: Ledger
+) -> None:
+    assert await watched(opened, ledger, now_ms() + HOUR_MS, now_ms() + 2 * HOUR_MS) <= now_ms()

@@ -94,7 +94,9 @@ class Holding:
         moved = set()
         for notification, row, what in batch:
             quiet = known.facts(notification, what.user_id).quiet
-            if quiet is None or quiet.until_ms + quiet.within_ms < row.due_ms:
+            # Quiet time that has ended by itself since lets its rows go one after the other, as they are written.
+            until_ms = known.now_ms if quiet is None else quiet.until_ms
+            if until_ms + known.release_within_ms < row.due_ms:
                 moved.add(what.user_id)
         for user_id in sorted(moved):
             await self._held.release(user_id)
