@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, WebSocketRoute, expect
+from playwright.async_api import Browser, Page, Route, WebSocketRoute, expect
 
 from carillon.local.stack import Stack
 from tests.page import DEADLINE_MS, badge, entry, live, open_inbox, reader, stored, tell, toasts, token
@@ -228,6 +228,33 @@ async def test_marking_an_entry_unread_does_not_open_it_and_so_read_it_again(sys
     await expect(opener).to_have_attribute("aria-expanded", "false")
     await expect(badge(page)).to_have_text("1")
     await system.has_marked(user, "Once more", read=False)
+
+
+async def test_changes_of_an_entry_reach_the_service_in_their_order(system: System, visit: Visit) -> None:
+    user = await reader(system)
+    await tell(system, user, "Undone")
+    await stored(system, user, 1)
+    page = await visit(user)
+    await live(page)
+    await open_inbox(page)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url.rpartition("/")[2]))
+    slow, on = asyncio.Event(), asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        slow.set()
+        await on.wait()
+        await route.continue_()
+
+    await page.route("**/v1/inbox/*/read", hold)
+    await entry(page, "Undone").click()
+    await slow.wait()
+    await entry(page, "Undone").get_by_role("button", name="Mark unread").click()
+    await expect(badge(page)).to_have_text("1")
+    assert "unread" not in asked
+    async with page.expect_response("**/unread"):
+        on.set()
+    await system.has_marked(user, "Undone", read=False)
 
 
 async def test_focus_stays_where_it_is_when_the_list_is_read_again(system: System, visit: Visit) -> None:

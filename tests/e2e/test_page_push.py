@@ -13,6 +13,7 @@ from carillon.local.stack import Stack
 from tests.browser_push import push, shown, visit
 from tests.page import reader, tell, until
 from tests.system import open_system
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.real_broker, pytest.mark.real_store, pytest.mark.asyncio(loop_scope="session")]
 
@@ -96,7 +97,12 @@ async def test_a_recalled_push_leaves_the_screen(stack: Stack, browser: Browser)
                 "title": title, "tag": wrong["tag"], "carillon_id": wrong["carillon_id"], "recalled": True,
             }  # fmt: skip
             await push(page, json.dumps(recall["payload"]))
-            assert [note["title"] for note in await shown(page)] == ["Kept"]
+
+            async def titles() -> bool:
+                return [note["title"] for note in await shown(page)] == ["Kept"]
+
+            # The browser closes it beside the worker's event.
+            await eventually(titles, what="the recalled notification closed")
             # Again, as after an attempt whose answer was lost, with nothing to remove.
             await push(page, json.dumps(recall["payload"]))
             await until(

@@ -220,6 +220,8 @@ export class InboxApi {
         body: body === undefined ? null : JSON.stringify(body),
         credentials: "omit",
         cache: "no-store",
+        // A click that marks an entry as read may also leave the page.
+        keepalive: method === "POST" && body === undefined,
         signal: AbortSignal.timeout(DEADLINE_MS),
       });
     } catch (error) {

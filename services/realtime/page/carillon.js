@@ -39,6 +39,8 @@ export class CarillonClient extends EventTarget {
   #connection;
   #cursorKey;
   #count = new UnreadCount();
+  /** The last change of each entry that is on its way, by the entry's id. @type {Map<string, Promise<void>>} */
+  #changes = new Map();
   /** What was announced, by what `announced` says. @type {Set<string>} */
   #seen = new Set();
   /** Ids of what was taken back, for a page of the inbox that was read before that. @type {Set<string>} */
@@ -150,22 +152,22 @@ export class CarillonClient extends EventTarget {
   }
 
   /**
-   * Mark as read: over the socket where one is open, since losing it only leaves the entry unread.
+   * Mark as read. Always over HTTP: what the person undoes a moment later must not arrive before it.
    *
    * @param {string} id
    */
   async markRead(id) {
-    if (!this.send({ type: "read", id })) await this.#change(() => this.#api.mark(id, "read"));
+    await this.#change(id, () => this.#api.mark(id, "read"));
   }
 
   /** @param {string} id */
   async markUnread(id) {
-    await this.#change(() => this.#api.mark(id, "unread"));
+    await this.#change(id, () => this.#api.mark(id, "unread"));
   }
 
   /** @param {string} id */
   async archive(id) {
-    await this.#change(() => this.#api.mark(id, "archive"));
+    await this.#change(id, () => this.#api.mark(id, "archive"));
   }
 
   /**
@@ -175,12 +177,12 @@ export class CarillonClient extends EventTarget {
    * @param {Snooze} when
    */
   async snooze(id, when) {
-    await this.#change(() => this.#api.snooze(id, when));
+    await this.#change(id, () => this.#api.snooze(id, when));
   }
 
   /** Let a snoozed entry come back now. @param {string} id */
   async unsnooze(id) {
-    await this.#change(() => this.#api.unsnooze(id));
+    await this.#change(id, () => this.#api.unsnooze(id));
   }
 
   /**
@@ -194,7 +196,8 @@ export class CarillonClient extends EventTarget {
   }
 
   async markAllRead() {
-    await this.#change(() => this.#api.markAllRead());
+    await Promise.all(this.#changes.values());
+    await this.#change("", () => this.#api.markAllRead());
   }
 
   /**
@@ -243,9 +246,19 @@ export class CarillonClient extends EventTarget {
     return this.#api.webPushKey();
   }
 
-  /** @param {() => Promise<void>} request */
-  async #change(request) {
-    await request();
+  /**
+   * Change an entry once its earlier changes are done: two requests may overtake each other on their way.
+   *
+   * @param {string} id
+   * @param {() => Promise<void>} request
+   */
+  async #change(id, request) {
+    const done = (this.#changes.get(id) ?? Promise.resolve()).then(request);
+    const over = done.catch(() => undefined);
+    this.#changes.set(id, over);
+    await done.finally(() => {
+      if (this.#changes.get(id) === over) this.#changes.delete(id);
+    });
     // An open session is told the count by the server. The change stands even if the count cannot be read.
     if (this.state !== "open") await this.#recount();
   }
