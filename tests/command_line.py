@@ -16,7 +16,8 @@ from tests import warm_start
 # A command needs less than a second; the machine may be busy.
 _ENDS_WITHIN_S = 90.0
 
-_NOT_INHERITED = ("CARILLON_", "MQTT_", "REDIS_", "REALTIME_", "TOPIC_")
+# Settings of the machine that would reach a command.
+NOT_INHERITED = ("CARILLON_", "MQTT_", "REDIS_", "REALTIME_", "TOPIC_")
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class CommandLine:
         self.settings = settings
 
     async def __call__(self, *args: str, stdin: str = "", settings: Mapping[str, str] | None = None) -> Ran:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(NOT_INHERITED)}
         environment |= {"CARILLON_DATA": str(self.data), **self.settings, **(settings or {})}
         with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
             given.write(stdin.encode())

@@ -75,11 +75,14 @@ def named(document: Path) -> str:
 
 
 def code(document: Path) -> Iterator[str]:
-    """Yield what stands in backticks, and the lines that are indented as code."""
+    """Yield what stands in backticks, and the lines that are indented as code or stand in a block of commands."""
+    fence = ""
     for line in document.read_text().splitlines():
-        if line.startswith("    "):
+        if line.startswith("```"):
+            fence = "" if fence else line
+        elif line.startswith("    ") or fence == "```sh":
             yield line.strip()
-        else:
+        elif not fence:
             yield from re.findall(r"`([^`]+)`", line)
 
 
