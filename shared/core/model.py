@@ -326,6 +326,11 @@ class Row(_Frozen):
         """Whose work it is: a channel, or ``router``."""
         raise NotImplementedError
 
+    @property
+    def user_ids(self) -> tuple[str, ...]:
+        """The people whom it is for, as far as the row itself names them."""
+        return ()
+
 
 # The end of the key of a row that takes back another one. No id can hold this character (``shared.core.fields``).
 RECALL = "#recall"
@@ -373,6 +378,11 @@ class Delivery(Row):
     def lane(self) -> str:
         """The channel that carries it."""
         return self.channel.value
+
+    @property
+    def user_ids(self) -> tuple[str, ...]:
+        """The recipient; nobody, where the publisher gave an address."""
+        return () if self.recipient is None else (self.recipient,)
 
 
 RowT = TypeVar("RowT", bound=Row)

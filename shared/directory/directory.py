@@ -146,6 +146,11 @@ class Directory:
         )
         return [(record, own) for record, own in found]
 
+    async def entry_and_choices(self, user_id: str) -> tuple[Person | None, OwnChoices]:
+        """Return what the directory says of a user, None where there is no record, and what the user chose."""
+        ((record, own),) = await self.records([user_id])
+        return None if record is None else _parse_person(record), _parse_own(own)
+
     async def put(self, change: PersonChange | Person) -> None:
         """Set the fields that a write names, and the user's places in the indexes; the other fields stay.
 

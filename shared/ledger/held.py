@@ -43,6 +43,12 @@ class Held:
             *(self._store.submit_script(_held, self._key(user_id), *args) for user_id, args in of_users.items())
         )
 
+    async def of(self, name: str, most: int) -> list[tuple[str, str]]:
+        """Return the first rows that are held, by their time, as record and key; some may be over."""
+        members = await self._store.command("ZRANGE", self._key(name), 0, most - 1)
+        found = (member.decode(errors="replace").partition("|") for member in members)
+        return [(notification_id, key) for notification_id, _, key in found]
+
     async def release(self, user_id: str) -> int:
         """Make what is held for a user due, one row after the other, so that it is decided anew; return how many."""
         key = self._key(user_id)

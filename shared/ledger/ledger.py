@@ -30,7 +30,9 @@ from shared.core.errors import PROVIDER_AWAY, AttemptOutcome, Reason
 from shared.core.incidents import Happened, Way, line
 from shared.core.model import Channel, Notification, Priority, Row, State
 from shared.core.topics import PLAIN_PUBLISHER
+from shared.ledger import told
 from shared.ledger.rows import ATTEMPTS_KEPT, attempt_text, is_readable, letter_of, spec_field, state_of, told_as
+from shared.store.call_queue import type_of_arg
 from shared.store.keys import (
     DEDUP_WINDOW_S,
     IDEMPOTENCY_WINDOW_S,
@@ -557,6 +559,8 @@ class Ledger:
             SHARD_ROWS,
             int(record.is_incident),
             "\n".join(record.says),
+            told.packed(notification.id, told.own_names(record.idempotency_key, _key_of_alert(record))),
+            told.packed(notification.id, told.names(new.row for new in record.rows)),
             *_member_args(record.member),
             *_needs_args(record.rows),
             *row_args(record.rows),
@@ -640,6 +644,7 @@ class Ledger:
             SHARD_ROWS,
             "\n".join(outcome.says),
             f"muted:{outcome.mutes}" if outcome.mutes else outcome.becomes or "",
+            told.packed(claim.notification_id, told.names(new.row for new in outcome.then)),
             *_needs_args(outcome.then),
             *_counted(row_args(outcome.then)),
             *(_part_args(outcome.part) if outcome.part else ()),
@@ -1124,10 +1129,16 @@ def _counted(args: list[str | int]) -> list[str | int]:
     return [len(args), *args]
 
 
-def _part_args(part: Part) -> list[str | int]:
+def _part_args(part: Part) -> list[type_of_arg]:
     until_ms = max((new.row.expires_ms for new in part.rows), default=0)
     notification = part.notification
-    return [notification.id, notification.written(), until_ms, int(part.is_shared), *row_args(part.rows)]
+    names = told.packed(notification.id, told.names(new.row for new in part.rows))
+    return [notification.id, notification.written(), until_ms, int(part.is_shared), names, *row_args(part.rows)]
+
+
+def _key_of_alert(record: NewRecord) -> str:
+    """Return the key by which an alert's publisher knows it; that of its group is none."""
+    return record.dedup_key if record.member is None else record.member.key
 
 
 def _member_args(member: NewMember | None) -> list[str | int]:

@@ -343,3 +343,14 @@ class Task(Row):
     def lane(self) -> str:
         """The router's own."""
         return ROUTER_LANE
+
+    @property
+    def user_ids(self) -> tuple[str, ...]:
+        """Whom it will tell, where it is planned for people by name, held or folded."""
+        match self.what:
+            case Plan(audience=People(user_ids=user_ids)):
+                return user_ids
+            case Recheck(user_id=user_id) | Fold(user_id=user_id) | CloseDigest(user_id=user_id):
+                return (user_id,)
+            case _:
+                return ()

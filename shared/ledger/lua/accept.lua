@@ -2,8 +2,9 @@
 --
 -- ARGV: id, content, fingerprint, what it is known by (idem:KEY, packet:KEY or ''), for how long in s, 1 when it may be
 --       known already, alert dedup key or '', its window in s, alert state or '', retention s, publisher, its share, rows
---       handed over at most per lane and priority, 1 when it is an incident, lines of its timeline or '', how many arguments
---       its member's are, then its key, what it says and its row; what rows refer to, then rows.
+--       handed over at most per lane and priority, 1 when it is an incident, lines of its timeline or '', under which of its
+--       publisher's ids it is found, and under whose names (note_told), how many arguments its member's are, then its key,
+--       what it says and its row; what rows refer to, then rows.
 -- Answer: {'accepted', id, numbers of the rows that are due and wait, counted from 0 ...}, {'duplicate', the first one's
 --         id} or {'conflict', the first one's id}. An answer to a call that was made before names none.
 
@@ -13,8 +14,9 @@ local record = record_key(id)
 local publisher = {window = tonumber(ARGV[13])}
 publisher.name, publisher.share = publisher_of(ARGV[11], ARGV[12])
 local is_incident, entries = ARGV[14] == '1', ARGV[15]
-local needs_at = 17 + tonumber(ARGV[16])
-local member_key, member_said, member_row = needs_at > 17 and ARGV[17] or '', ARGV[18], 19
+local own_names, told_names = ARGV[16], ARGV[17]
+local needs_at = 19 + tonumber(ARGV[18])
+local member_key, member_said, member_row = needs_at > 19 and ARGV[19] or '', ARGV[20], 21
 local fields, rows_at = read_needs(needs_at)
 
 if redis.call('EXISTS', record) == 1 then
@@ -88,6 +90,7 @@ local function join(group)
   add_rows(id, record, member_row, member_row + ROW_ARGS - 1, every, member_fields, publisher, {}, 0)
   redis.call('HSET', record, 'open', 0)
   redis.call('EXPIRE', record, retention_s)
+  note_told(own_names, 0, retention_s)
   return {'grouped', id}
 end
 
@@ -136,7 +139,7 @@ if is_incident then
   fields[#fields + 1] = '0'
 end
 local waiting = {}
-local opened = add_rows(id, record, rows_at, #ARGV, every, fields, publisher, waiting, 0)
+local opened, last_ms = add_rows(id, record, rows_at, #ARGV, every, fields, publisher, waiting, 0)
 redis.call('HSET', record, 'open', opened)
 if opened == 0 then
   redis.call('EXPIRE', record, retention_s)
@@ -144,6 +147,8 @@ end
 if is_incident then list_incident(id) end
 if member_key ~= '' then add_member(id, member_key, id, member_said) end
 if is_incident and entries ~= '' then write_entries(id, entries) end
+note_told(own_names, last_ms, retention_s)
+note_told(told_names, last_ms, retention_s)
 local answer = {'accepted', id}
 for _, row in ipairs(waiting) do answer[#answer + 1] = row end
 return answer

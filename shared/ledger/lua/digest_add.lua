@@ -103,7 +103,7 @@ if publisher ~= '' then
   fields[#fields + 1] = publisher
 end
 -- It is not due yet, so it needs no room in a window.
-redis.call('HSET', record, 'open', add_rows(new_id, record, row_at, #ARGV, every, fields, nil, {}, 0))
+redis.call('HSET', record, 'open', (add_rows(new_id, record, row_at, #ARGV, every, fields, nil, {}, 0)))
 redis.call('HSET', pointer, 'id', new_id)
 redis.call('PERSIST', pointer)
 put(new_id, record, channel, latest, tonumber(most_texts))

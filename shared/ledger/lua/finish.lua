@@ -4,9 +4,10 @@
 --       attempt counts 0|1, history (text after the time, or ''), history entries kept, retention s,
 --       guard ('' or the alert state that the new rows need, with "|turn" behind it), refusals so far whose fault nobody knows ('' as it was),
 --       rows handed over at most per lane and priority, lines for the timeline of an incident or '', what becomes of its
---       state with the new rows or '', what rows refer to, how many arguments rows are, rows.
+--       state with the new rows or '', under whose names the new rows are found (note_told), what rows refer to, how many
+--       arguments rows are, rows.
 --       Then, for rows that stand in a record of their own (a part of a fan-out): its id, the content, until when in ms
---       one of them may be open, whether other parts may have the same people 0|1, rows.
+--       one of them may be open, whether other parts may have the same people 0|1, their names, rows.
 -- Answer: 'finished', 'stale' (another worker has taken the row meanwhile; nothing was written), 'void' (the
 --         notification was cancelled or its alert answered meanwhile: the row ended, its new rows were not added), or the
 --         reason why a row that was to be tried again has ended: 'cancelled', 'acknowledged', 'resolved'. Where new rows
@@ -92,7 +93,7 @@ if state == 'p' then
   return 'finished'
 end
 
-local needs, rows = read_needs(17)
+local needs, rows = read_needs(18)
 local part_at = rows + 1 + tonumber(ARGV[rows])
 local new_rows = #ARGV > rows
 if new_rows and found[2] then
@@ -120,7 +121,7 @@ local function channel_of(new_key)
 end
 
 -- The parts of a notification are known by base:parts:ID, and what several of them may have twice by base:planned:ID.
-local function add_part(part_id, part_content, until_ms, shared)
+local function add_part(part_id, part_content, until_ms, shared, names)
   local part, parts, planned = record_key(part_id), base .. ':parts:' .. id, base .. ':planned:' .. id
   local last_ms = math.max(until_ms, count_of(redis.call('HGET', record, 'until')))
   local kept_s = retention_s + math.ceil(math.max(0, last_ms - now) / 1000)
@@ -142,8 +143,8 @@ local function add_part(part_id, part_content, until_ms, shared)
     fields[#fields + 1] = found[6]
   end
   local before = (part_at - rows - 1) / ROW_ARGS
-  local opened =
-    add_rows(part_id, part, part_at + 4, #ARGV, shared and is_first or every, fields, publisher, waiting, before)
+  local opened, rows_end =
+    add_rows(part_id, part, part_at + 5, #ARGV, shared and is_first or every, fields, publisher, waiting, before)
   redis.call('HSET', part, 'open', opened)
   if opened == 0 then
     redis.call('EXPIRE', part, retention_s)
@@ -152,13 +153,16 @@ local function add_part(part_id, part_content, until_ms, shared)
   redis.call('RPUSH', parts, part_id)
   redis.call('EXPIRE', parts, kept_s)
   redis.call('EXPIRE', planned, kept_s)
+  note_told(names, rows_end, retention_s)
 end
 
 if part_at > rows + 1 then
-  count_record(record, add_rows(id, record, rows + 1, part_at - 1, is_new, needs, publisher, waiting, 0))
+  local opened, rows_end = add_rows(id, record, rows + 1, part_at - 1, is_new, needs, publisher, waiting, 0)
+  count_record(record, opened)
+  note_told(ARGV[17], rows_end, retention_s)
 end
 if #ARGV >= part_at then
-  add_part(ARGV[part_at], ARGV[part_at + 1], tonumber(ARGV[part_at + 2]), ARGV[part_at + 3] == '1')
+  add_part(ARGV[part_at], ARGV[part_at + 1], tonumber(ARGV[part_at + 2]), ARGV[part_at + 3] == '1', ARGV[part_at + 4])
 end
 if guard ~= '' and new_rows then redis.call('HDEL', record, 'muted', 'waits') end
 if becomes == 'open' then

@@ -582,11 +582,42 @@ local function read_needs(at)
   return fields, after
 end
 
+-- The index of what was said to whom. base:told:DAY:PART holds for each name its newest records, with all names of a day that
+-- fall into one of its parts; shared/ledger/told.py writes the names, and reads them. It goes when the day's records have
+-- gone: what is tried until the end of the next day and then kept. What is tried for longer keeps the part for longer, up to
+-- a week. Whatever is wrong with it must not keep a notification from being accepted.
+local DAY_MS = 86400000
+local PLACE_BYTES, NAME_BYTES, TOLD_MOST = 14, 8, 64
+local TOLD_LONGEST_DAYS = 7
+
+local function note_told(names, last_ms, retention_s)
+  local place, day = string.sub(names, 1, PLACE_BYTES), math.floor(now / DAY_MS)
+  local last_day = math.min(math.floor(last_ms / DAY_MS), day + TOLD_LONGEST_DAYS)
+  local outlasts = last_day > day + 1
+  local ends = (math.max(last_day, day + 1) + 1) * DAY_MS + retention_s * 1000
+  for at = PLACE_BYTES + 1, #names, NAME_BYTES do
+    local high, low = string.byte(names, at, at + 1)
+    local key = base .. ':told:' .. number(day) .. ':' .. number(high * 256 + low)
+    local name = string.sub(names, at + 2, at + NAME_BYTES - 1)
+    local is_new = redis.pcall('HSETNX', key, name, place)
+    if is_new == 1 and redis.pcall('HLEN', key) == 1 then
+      redis.pcall('PEXPIREAT', key, number(ends))
+    elseif outlasts then
+      local left = redis.pcall('PTTL', key)
+      if type(left) == 'number' and left < ends - now then redis.pcall('PEXPIREAT', key, number(ends)) end
+    end
+    local before = is_new == 0 and redis.pcall('HGET', key, name)
+    if type(before) == 'string' and not string.find(before, place, 1, true) then
+      redis.pcall('HSET', key, name, string.sub(before .. place, -TOLD_MOST * PLACE_BYTES))
+    end
+  end
+end
+
 -- Rows stand in ARGV from index `at` to `upto`, nine arguments each. Those whose key is not `wanted` are left out, so that
 -- a repeated call adds nothing twice. What many rows have in common is counted first and written once. `fields` are
 -- written to the record together with theirs. What is due now is handed over where `publisher` (its name, its share and the
--- size of the windows) finds room, and waits otherwise. Returns how many rows were opened, and adds to `waiting` the
--- numbers of those that wait, counted on from `before`.
+-- size of the windows) finds room, and waits otherwise. Returns how many rows were opened, and until when the last of them
+-- is looked after; adds to `waiting` the numbers of those that wait, counted on from `before`.
 local ROW_ARGS = 9
 
 -- Redis's Lua refuses to unpack a few thousand values at once.
@@ -595,7 +626,7 @@ local MOST_ARGS = 1000
 local function every() return true end
 
 local function add_rows(id, record, at, upto, wanted, fields, publisher, waiting, before)
-  local opened, tallies, ages, schedules = 0, {}, {}, {}
+  local opened, last_ms, tallies, ages, schedules = 0, 0, {}, {}, {}
   local function bump(counts, key, field)
     counts[key] = counts[key] or {}
     counts[key][field] = (counts[key][field] or 0) + 1
@@ -634,7 +665,7 @@ local function add_rows(id, record, at, upto, wanted, fields, publisher, waiting
         schedules[lane] = schedules[lane] or {}
         table.insert(schedules[lane], look_at)
         table.insert(schedules[lane], member)
-        opened = opened + 1
+        opened, last_ms = opened + 1, math.max(last_ms, lane == 'router' and born or expires)
       else
         bump(tallies, minute, lane .. '|' .. STATE_WORDS[state])
       end
@@ -657,5 +688,5 @@ local function add_rows(id, record, at, upto, wanted, fields, publisher, waiting
     redis.call('SADD', base .. ':born:' .. minute, id)
     for field, count in pairs(counts) do add_tally(minute, field, count) end
   end
-  return opened
+  return opened, last_ms
 end

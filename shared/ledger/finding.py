@@ -1,0 +1,342 @@
+"""Finds what was said to whom: by person, by address, by the publisher's own id, and by time.
+
+    finder = Finder(store, keys, retention_s=settings.record_retention_s)
+    page = await finder.by_person("user123", limit=50)
+    page = await finder.by_address("user@example.com", since=..., until=...)      # mail address or telephone number
+    page = await finder.by_own_id("order-4711", filters=Filters(publisher="shop"))
+    page = await finder.by_time(since=..., until=..., filters=Filters(category="billing", outcomes=OUTCOMES["open"]))
+    older = await finder.by_person("user123", limit=50, after=page.cursor)        # None: nothing is left
+
+Each returns the newest first: a ``Page`` of ``Found`` (``shared.ledger.found``), each with those deliveries that are
+this person's or go to this address. ``by_own_id`` and ``by_time`` list the first deliveries and count the others.
+
+Promises to write nothing. A search ends within its time, with what it has found and where to go on. It asks for few
+records at a time. A record that has expired is passed over, and so is what was said to a user before that user was
+deleted. What an earlier release has accepted is found by its time alone, because it is not in the index.
+
+The index (``shared.ledger.told``) keeps about a thousand of a person's notifications a day. A broadcast's common entry
+of the inbox is nobody's in particular, so it is found by its time and by its publisher's id.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from shared.core.clock import Clock, SystemClock, epoch_ms
+from shared.core.model import State
+from shared.directory.directory import Directory
+from shared.directory.suppression import digest
+from shared.ledger.found import AddressHash, Filters, Found, FoundDelivery, Person, Records, Whose
+from shared.ledger.ledger import is_notification_id
+from shared.ledger.past import LONGEST_SPAN_S
+from shared.ledger.rows import LATEST_MS
+from shared.ledger.told import DAY_MS, LONGEST_DAYS, Told, address_name, own_name, person_name
+from shared.store.keys import SHARDS, Keys, milliseconds_of_id
+from shared.store.store import Store
+
+# What ``--outcome`` and the console's form call where a delivery stands.
+OUTCOMES: Mapping[str, frozenset[State]] = {
+    "open": frozenset({State.PENDING, State.SENDING}),
+    "undelivered": frozenset({State.SUPPRESSED, State.EXPIRED, State.DEAD_LETTERED}),
+    **{state.value: frozenset({state}) for state in State},
+}
+
+TIME_LIMIT = timedelta(seconds=3)
+MOST_FOUND = 500
+_ANY = Filters()
+
+# Records that are read together, days of the index that are asked for together, and likewise minutes: first whether any
+# of so many has something, then which of a few.
+_RECORDS = 25
+_DAYS = 10
+_MINUTES = 240
+_FEW_MINUTES = 30
+_IDS = 1000
+
+_MINUTE_MS = 60_000
+
+_CURSOR = re.compile(r"([0-9a-f]{1,12})\.([0-9a-f-]{36})")
+
+
+class BadCursor(ValueError):
+    """It is not one that a page has named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of what was found, the newest first.
+
+    Attributes:
+        cursor: where the next page goes on, which may be empty; None where nothing is left.
+        is_cut: the time was over before the page was full.
+    """
+
+    found: tuple[Found, ...]
+    cursor: str | None = None
+    is_cut: bool = False
+
+
+# Where a record stands among the others of a search: by time, then by its id.
+_Place = tuple[int, str]
+
+
+class Finder:
+    """Searches on one store.
+
+    Args:
+        retention_s: how long a notification is kept after its end.
+        time_limit: of one search.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        keys: Keys,
+        *,
+        retention_s: int,
+        time_limit: timedelta = TIME_LIMIT,
+        clock: Clock | None = None,
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._retention_days = -(-retention_s // 86400)
+        self._time_limit_s = time_limit.total_seconds()
+        self._clock = clock or SystemClock()
+        self._told = Told(store, keys)
+        self._records = Records(store, keys)
+        self._directory = Directory(store, keys, self._clock)
+
+    async def by_person(
+        self,
+        user_id: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        after: str | None = None,
+        limit: int = 50,
+        filters: Filters = _ANY,
+    ) -> Page:
+        """Return what was said to a user, or was not said and why.
+
+        Args:
+            since: what was first due from then on; ``until`` likewise.
+            after: the cursor of the page before.
+            limit: at most so many notifications, and at most ``MOST_FOUND``.
+
+        Raises:
+            BadCursor: ``after`` is none.
+        """
+        span = self._span(since, until)
+        places = self._named(person_name(user_id), span, _read_cursor(after))
+        return await self._page(places, Person(user_id), filters, span, limit)
+
+    async def by_address(
+        self,
+        address: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        after: str | None = None,
+        limit: int = 50,
+        filters: Filters = _ANY,
+    ) -> Page:
+        """Return what went to a mail address or a telephone number, in whatever case; see ``by_person``."""
+        span = self._span(since, until)
+        places = self._named(address_name(address), span, _read_cursor(after))
+        return await self._page(places, AddressHash(digest(address)), filters, span, limit)
+
+    async def by_own_id(
+        self,
+        publishers_id: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        after: str | None = None,
+        limit: int = 50,
+        filters: Filters = _ANY,
+    ) -> Page:
+        """Return what its publisher calls so: by idempotency key or an alert's dedup key; see ``by_person``."""
+        span = self._span(since, until)
+        places = self._named(own_name(publishers_id), span, _read_cursor(after))
+        return await self._page(places, None, filters, span, limit)
+
+    async def by_time(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        after: str | None = None,
+        limit: int = 50,
+        filters: Filters = _ANY,
+    ) -> Page:
+        """Return everything of a span of time, by when its first delivery was due; see ``by_person``.
+
+        The parts of a fan-out are listed one by one. The ledger knows the last week by its time.
+        """
+        # The store's clock may be ahead of ours.
+        span = self._span(since, until or self._clock.now() + timedelta(minutes=1))
+        places = self._accepted(span, _read_cursor(after))
+        return await self._page(places, None, filters, span, limit, is_walk=True)
+
+    @staticmethod
+    def _span(since: datetime | None, until: datetime | None) -> tuple[int, int]:
+        return 0 if since is None else epoch_ms(since), LATEST_MS if until is None else epoch_ms(until)
+
+    async def _page(
+        self,
+        places: AsyncGenerator[_Place, None],
+        whose: Whose,
+        filters: Filters,
+        span: tuple[int, int],
+        limit: int,
+        *,
+        is_walk: bool = False,
+    ) -> Page:
+        loop = asyncio.get_running_loop()
+        ends_s = loop.time() + self._time_limit_s
+        wanted = max(1, min(limit, MOST_FOUND))
+        found: list[Found] = []
+        async with aclosing(places), aclosing(_batches(places, min(_RECORDS, wanted))) as batches:
+            async for some in batches:
+                read = await asyncio.gather(
+                    *(self._read(place, whose, filters, span, is_walk=is_walk) for place in some)
+                )
+                there = {each.record_id: each for each in await self._without_deleted([each for each in read if each])}
+                for place in some:
+                    if (hit := there.get(place[1])) is not None:
+                        found.append(hit)
+                    if len(found) == wanted:
+                        return Page(tuple(found), _cursor(place))
+                if loop.time() >= ends_s:
+                    return Page(tuple(found), _cursor(some[-1]), is_cut=True)
+        return Page(tuple(found))
+
+    async def _read(
+        self, place: _Place, whose: Whose, filters: Filters, span: tuple[int, int], *, is_walk: bool
+    ) -> Found | None:
+        if not is_walk:
+            return await self._records.read(place[1], whose, filters, *span)
+        hit = await self._records.read(place[1], whose, filters)
+        # Rows that become due later bring it up again. It is listed where the first of them stands.
+        is_first = hit is None or epoch_ms(hit.at) // _MINUTE_MS == place[0] // _MINUTE_MS
+        return hit if is_first else None
+
+    async def _without_deleted(self, found: Sequence[Found]) -> list[Found]:
+        """Leave out what was said to people who were deleted since."""
+        user_ids = list({row.recipient for each in found for row in each.deliveries if row.recipient is not None})
+        times = await asyncio.gather(*(self._directory.deleted_at(user_id) for user_id in user_ids))
+        deleted = {user_id: at for user_id, at in zip(user_ids, times, strict=True) if at is not None}
+        if not deleted:
+            return list(found)
+        return [kept for each in found if (kept := _without(each, deleted)) is not None]
+
+    async def _named(self, name: str, span: tuple[int, int], after: _Place | None) -> AsyncGenerator[_Place, None]:
+        """Yield the records under a name of the index, the newest first, each once."""
+        today = epoch_ms(self._clock.now()) // DAY_MS
+        first = max(span[0] // DAY_MS, today - self._retention_days - LONGEST_DAYS)
+        last = min(span[1] // DAY_MS, today + 1)
+        seen: set[str] = set()
+        for start in range(last, first - 1, -_DAYS):
+            days = range(start, max(start - _DAYS, first - 1), -1)
+            of_days = await self._told.records(name, days)
+            for day in days:
+                fresh = set(of_days.get(day, ())) - seen
+                seen |= fresh
+                begin, end = day * DAY_MS, (day + 1) * DAY_MS - 1
+                places = [(min(max(milliseconds_of_id(one), begin), end), one) for one in fresh]
+                for place in sorted(places, reverse=True):
+                    if after is None or place < after:
+                        yield place
+
+    async def _accepted(self, span: tuple[int, int], after: _Place | None) -> AsyncGenerator[_Place, None]:
+        """Yield the records of a span, the newest first; one whose rows became due in several minutes repeatedly."""
+        now_ms = epoch_ms(self._clock.now())
+        since_ms = max(span[0], now_ms - LONGEST_SPAN_S * 1000)
+        until_ms = span[1] if after is None else min(span[1], after[0])
+        async for minute in self._busy_minutes(since_ms // _MINUTE_MS, until_ms // _MINUTE_MS):
+            of_shards = await asyncio.gather(*(self._born(shard, minute) for shard in range(SHARDS)))
+            begin, end = minute * _MINUTE_MS, (minute + 1) * _MINUTE_MS - 1
+            places = [(min(max(milliseconds_of_id(one), begin), end), one) for ids in of_shards for one in ids]
+            for place in sorted(places, reverse=True):
+                if since_ms <= place[0] <= until_ms and (after is None or place < after):
+                    yield place
+
+    async def _busy_minutes(self, first: int, last: int) -> AsyncIterator[int]:
+        """Yield the minutes in which something became due, the last first."""
+        for many in _spans(first, last, _MINUTES):
+            if not await self._has_any(many):
+                continue
+            for few in _spans(many.start, many.stop - 1, _FEW_MINUTES):
+                if await self._has_any(few):
+                    for minute in reversed(few):
+                        yield minute
+
+    async def _has_any(self, minutes: range) -> bool:
+        counts = await asyncio.gather(
+            *(
+                self._store.submit("EXISTS", *(f"{self._keys.shard(shard)}:born:{minute}" for minute in minutes))
+                for shard in range(SHARDS)
+            )
+        )
+        return any(counts)
+
+    async def _born(self, shard: int, minute: int) -> list[str]:
+        ids: set[str] = set()
+        cursor = 0
+        while True:
+            answer = await self._store.command(
+                "SSCAN", f"{self._keys.shard(shard)}:born:{minute}", cursor, "COUNT", _IDS
+            )
+            cursor = int(answer[0])
+            ids.update(member.decode(errors="replace") for member in answer[1])
+            if cursor == 0:
+                return [one for one in ids if is_notification_id(one)]
+
+
+def _spans(first: int, last: int, length: int) -> list[range]:
+    """Split minutes into spans, the last first."""
+    return [range(max(first, stop - length), stop) for stop in range(last + 1, first, -length)]
+
+
+async def _batches(places: AsyncIterator[_Place], size: int) -> AsyncGenerator[list[_Place], None]:
+    batch: list[_Place] = []
+    async for place in places:
+        batch.append(place)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _without(found: Found, deleted: Mapping[str, int]) -> Found | None:
+    kept = tuple(row for row in found.deliveries if not _is_before(row, deleted))
+    gone = len(found.deliveries) - len(kept)
+    if not gone:
+        return found
+    counts = dict(found.counts)
+    for row in set(found.deliveries) - set(kept):
+        counts[row.channel, row.state, row.reason] -= 1
+    counts = {what: count for what, count in counts.items() if count > 0}
+    return replace(found, deliveries=kept, counts=counts) if counts else None
+
+
+def _is_before(row: FoundDelivery, deleted: Mapping[str, int]) -> bool:
+    deleted_s = deleted.get(row.recipient) if row.recipient is not None else None
+    return deleted_s is not None and int(row.at.timestamp()) <= deleted_s
+
+
+def _cursor(place: _Place) -> str:
+    return f"{place[0]:x}.{place[1]}"
+
+
+def _read_cursor(text: str | None) -> _Place | None:
+    if text is None:
+        return None
+    found = _CURSOR.fullmatch(text)
+    if found is None or not is_notification_id(found[2]):
+        raise BadCursor("not a cursor of a page before")
+    return int(found[1], 16), found[2]
