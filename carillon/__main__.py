@@ -41,6 +41,7 @@ _COMMANDS = {
     "silence": ("carillon.commands.silence:silence", "Keep alerts from telling anybody for a while."),
     "incident": ("carillon.commands.incident:incident", "Look at incidents, answer them, and keep what happened."),
     "drill": ("carillon.commands.drill:drill", "Try out whether alerts reach the people on call."),
+    "provider": ("carillon.commands.provider:provider", "Pause a provider or a whole channel by hand, and resume it."),
     "template": ("carillon.commands.templates:template", "Look at the texts of templates before anybody gets them."),
     "audit": ("carillon.commands.audit:audit", "Check that everything accepted is accounted for."),
     "console": ("carillon.commands.console:console", "Answer operators over HTTP."),

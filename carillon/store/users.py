@@ -27,6 +27,9 @@ _RULES = "{rules:*}*"
 _MUTED = "{m:*}*"
 _PUBLISHERS = ("{publishers}*", "{p:*}*")
 _REPORTS = "{report:*}*"
+_PROVIDERS = "{providers}*"
+# A service reads who has paused its providers. None pauses another's.
+_PAUSED = "{providers}:paused"
 _ROUTERS = ("{slots}*", "{audit}*", "{rejected}*")
 
 # Not part of any prefix: see ``shared.store.keys.barrier_marker``.
@@ -70,6 +73,7 @@ _ALL = (
     _MUTED,
     *_PUBLISHERS,
     _REPORTS,
+    _PROVIDERS,
     *_ROUTERS,
 )
 # A waiting push or mail is not sent if the reader has seen the notification meanwhile.
@@ -78,12 +82,12 @@ _SEEN = (_USERS, _FEED)
 STORE_ROLES = {
     role.name: role
     for role in (
-        # All but SMS records and bounce reports.
-        StoreRole("router", tuple(each for each in _ALL if each not in (_SMS, _REPORTS))),
-        StoreRole("email", (_LEDGER, "{x:*}:email"), (*_SEEN, *_MEMBERS)),
-        StoreRole("sms", (_LEDGER, _SMS, "{x:*}:sms"), (*_SEEN, *_MEMBERS)),
+        # All but SMS records, bounce reports and what is paused.
+        StoreRole("router", tuple(each for each in _ALL if each not in (_SMS, _REPORTS, _PROVIDERS))),
+        StoreRole("email", (_LEDGER, "{x:*}:email"), (*_SEEN, *_MEMBERS, _PAUSED)),
+        StoreRole("sms", (_LEDGER, _SMS, "{x:*}:sms"), (*_SEEN, *_MEMBERS, _PAUSED)),
         # Forgetting a token changes its owner's record.
-        StoreRole("push", (_LEDGER, _USERS, _DEVICES, *_MEMBERS), (_FEED,)),
+        StoreRole("push", (_LEDGER, _USERS, _DEVICES, *_MEMBERS), (_FEED, _PAUSED)),
         StoreRole(
             "realtime",
             (_LEDGER, _USERS, _DEVICES, *_MEMBERS, _FEED, "{x:*}:email", _REPORTS, _MUTED, _RULES),

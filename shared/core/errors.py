@@ -46,6 +46,8 @@ class Reason(StrEnum):
     UNREADABLE = "unreadable"
     # It waited for something of ours (the pace, a free connection), and the provider was not asked.
     OWN_LIMIT = "own_limit"
+    # Somebody paused every provider that could carry it, by hand.
+    PAUSED = "paused"
     # A delivery was never tried, or not any more.
     EXPIRED = "expired"
     CANCELLED = "cancelled"

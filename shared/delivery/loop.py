@@ -16,7 +16,7 @@ import logging
 import random
 import time
 from asyncio import timeout
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -37,6 +37,7 @@ from shared.core.errors import (
 from shared.core.model import Channel, Delivery, Notification, Priority, State
 from shared.delivery.attempt import Attempt, Receipt
 from shared.delivery.failover import REACH_S, Choice, choose, held_s
+from shared.delivery.pause_watch import PauseWatch
 from shared.delivery.provider import Learner, Provider
 from shared.delivery.provider_health import HealthByServer, ProviderHealth
 from shared.delivery.retry import RetryPolicy
@@ -64,6 +65,7 @@ class Deliverer:
             message for the recipient; critical ones are repeated at once, because late is worse than twice, and if
             that is in doubt too, after the usual wait.
         on_well: called when a provider that was away or refused us is well again.
+        pauses: which providers are paused by hand; None where they cannot be.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Deliverer:
         doubt_wait: timedelta,
         clock: Clock,
         on_well: Callable[[], None] = lambda: None,
+        pauses: PauseWatch | None = None,
     ) -> None:
         self._channel = channel
         self._providers = {provider.name: provider for provider in providers}
@@ -85,6 +88,7 @@ class Deliverer:
         self._doubt_wait = doubt_wait
         self._clock = clock
         self._on_well = on_well
+        self._pauses = pauses
         metrics.prepare_channel(channel, self._health)
 
     async def perform(self, notification: Notification, delivery: Delivery, claim: Claim) -> Outcome:
@@ -98,18 +102,32 @@ class Deliverer:
             return outcome
 
     async def _perform(self, notification: Notification, delivery: Delivery, claim: Claim) -> Outcome:
-        routes = self._routes(delivery)
-        if not routes:
+        known = self._routes(delivery)
+        if not known:
             return Outcome(State.DEAD_LETTERED, Reason.NO_PROVIDER, word=AttemptOutcome.BAD, counts=False)
+        routes = {name: health for name, health in known.items() if not self._is_paused(name)}
+        if not routes:
+            return self._wait_paused(known, claim)
         choices = choose(routes, urgent=delivery.priority is Priority.CRITICAL)
         if not choices:
             wait = timedelta(seconds=held_s(routes)) + _paused_wait()
             return _not_asked(Reason.RATE_LIMITED, wait, claim)
-        ended = await self._ask(choices, list(routes), notification, delivery, claim)
+        ended, is_unfit = await self._ask(choices, list(routes), notification, delivery, claim)
+        if is_unfit and len(routes) < len(known):
+            # A paused one may still take it.
+            ended.append(self._wait_paused(known.keys() - routes.keys(), claim))
         if not ended:
             wait = _turn(routes[choices[0].name], delivery, _paused_wait())
             return replace(_not_asked(Reason.AUTH, wait, claim), refusals=0)
         return _summary(ended)
+
+    def _is_paused(self, provider: str) -> bool:
+        return self._pauses is not None and self._pauses.is_paused(provider)
+
+    def _wait_paused(self, providers: Iterable[str], claim: Claim) -> Outcome:
+        """Have a delivery wait whose providers are paused by hand; no attempt was made."""
+        wait = timedelta(0) if self._pauses is None else self._pauses.wait(providers, in_doubt=claim.in_doubt)
+        return _not_asked(Reason.PAUSED, wait, claim)
 
     def _routes(self, delivery: Delivery) -> dict[str, ProviderHealth]:
         """Return the health of the providers that can carry a delivery, in the operator's order."""
@@ -120,8 +138,12 @@ class Deliverer:
     async def _ask(
         self, choices: Sequence[Choice], routes: Sequence[str], notification: Notification, delivery: Delivery,
         claim: Claim,
-    ) -> list[Outcome]:  # fmt: skip
-        """Ask one route after the other until one has taken the delivery, may have, or has judged it."""
+    ) -> tuple[list[Outcome], bool]:  # fmt: skip
+        """Ask one route after the other until one has taken the delivery, may have, or has judged it.
+
+        Returns:
+            How each ended, and whether every route has said that it cannot carry it.
+        """
         ended: list[Outcome] = []
         unfit: set[str] = set()
         deadline = self._clock.now() + self._deadline
@@ -152,11 +174,12 @@ class Deliverer:
                 unfit.add(choice.name)
             if not _may_be_tried_elsewhere(error) or time.monotonic() >= cut_off_s:
                 break
-        if ended and ended[-1].provider in unfit and unfit != set(routes):
+        is_unfit = bool(ended) and ended[-1].provider in unfit
+        if is_unfit and unfit != set(routes):
             # Another route was not asked, or has not refused it for good, so it may still take it.
             wait = self._retry.wait(claim.attempt, delivery.priority)
             ended[-1] = replace(ended[-1], state=State.PENDING, word=AttemptOutcome.RETRY, wait=wait)
-        return ended
+        return ended, is_unfit and unfit == set(routes)
 
     async def _try(
         self, provider: Provider, attempt: Attempt, left_s: float, routes: Sequence[str], claim: Claim

@@ -136,6 +136,10 @@ class Worker(Generic[RowT]):
         """Make the rows of this lane due that wait because a provider was down."""
         self._keep(asyncio.create_task(self._bring_forward(), name=f"bring-forward-{self._lane}"))
 
+    def bring_forward_paused(self) -> None:
+        """Make the rows of this lane due that wait because their providers were paused by hand."""
+        self._keep(asyncio.create_task(self._bring_forward_paused(), name=f"bring-forward-paused-{self._lane}"))
+
     async def run(self) -> None:
         """Work until cancelled; what is in hand then is left to ``idle`` and ``abandon``."""
         async with asyncio.TaskGroup() as group:
@@ -259,6 +263,12 @@ class Worker(Generic[RowT]):
             return
         if rows:
             log.info("brought forward what waited", extra={"lane": self._lane, "rows": rows})
+
+    async def _bring_forward_paused(self) -> None:
+        # Their own time may be an hour away.
+        rows = await until_stored(lambda: self._ledger.bring_forward_paused(self._lane))
+        if rows:
+            log.info("brought forward what was paused", extra={"lane": self._lane, "rows": rows})
 
     async def _claim(self, rows: list[tuple[str, str]]) -> list[Claim]:
         return await until_stored(lambda: self._ledger.claim(rows, self._lease))

@@ -87,6 +87,8 @@ CANCELLED_AT_ONCE = 20
 BROUGHT_FORWARD_STEP_MS = 20
 # A row that waits longer than this waits for another reason (``shared.delivery.retry``, ``.provider_health``).
 _LONGEST_WAIT_MS = 310_000
+# What waits for the end of a pause by hand may wait longer: it is brought forward then.
+LONGEST_PAUSED_WAIT_S = 3600
 _AWAY_OR_REFUSED_US = (
     *sorted(PROVIDER_AWAY), Reason.AUTH, Reason.QUOTA,
     # What waits with these was refused, and nobody knows whose fault it is.
@@ -797,17 +799,42 @@ class Ledger:
 
     async def bring_forward(self, lane: str) -> int:
         """Make due what waits because its provider was away or refused us, spread over a while; return how many."""
-        moved = await asyncio.gather(*(self._bring_forward(lane, self.keys.shard(shard)) for shard in range(SHARDS)))
-        return sum(moved)
+        bases = map(self.keys.shard, range(SHARDS))
+        asked = (self._bring_forward(lane, base, _LONGEST_WAIT_MS, _AWAY_OR_REFUSED_US) for base in bases)
+        return sum(await asyncio.gather(*asked))
 
-    async def _bring_forward(self, lane: str, base: str) -> int:
+    async def bring_forward_paused(self, lane: str) -> int:
+        """Make due what waits because its providers were paused by hand, the critical ones first; return how many."""
+        return sum(
+            await asyncio.gather(
+                *(self._bring_forward_paused(lane, base) for base in map(self.keys.shard, range(SHARDS)))
+            )
+        )
+
+    async def _bring_forward_paused(self, lane: str, base: str) -> int:
+        # Of those that were to look at the end of the pause, some look a little after it.
+        within_ms = (LONGEST_PAUSED_WAIT_S + 60) * 1000
+        moved = 0
+        for priority in (Priority.CRITICAL, None):
+            moved = await self._bring_forward(lane, base, within_ms, (Reason.PAUSED,), priority=priority, moved=moved)
+        return moved
+
+    async def _bring_forward(
+        self,
+        lane: str,
+        base: str,
+        within_ms: int,
+        reasons: Sequence[Reason],
+        *,
+        priority: Priority | None = None,
+        moved: int = 0,
+    ) -> int:
         from_ms: bytes = b""
         seen: int = 0
-        moved: int = 0
         while True:
             from_ms, seen, moved = await self.store.script(
-                _bring_forward, base, lane, from_ms, seen, _LONGEST_WAIT_MS, BROUGHT_FORWARD_AT_ONCE, moved,
-                BROUGHT_FORWARD_STEP_MS, *_AWAY_OR_REFUSED_US,
+                _bring_forward, base, lane, from_ms, seen, within_ms, BROUGHT_FORWARD_AT_ONCE, moved,
+                BROUGHT_FORWARD_STEP_MS, priority or "", *reasons,
             )  # fmt: skip
             if not from_ms:
                 return moved

@@ -27,7 +27,9 @@ from shared.core.clock import Clock, SystemClock
 from shared.core.errors import AttemptOutcome, ConfigError, Reason, StoreUnavailable
 from shared.core.model import ANSWERED, RECALLED, Channel, Delivery, Job, Notification, State
 from shared.core.topics import Topics
+from shared.delivery.by_hand import PAUSABLE
 from shared.delivery.loop import Deliverer, latency_observer
+from shared.delivery.pause_watch import PauseWatch
 from shared.delivery.provider import Provider
 from shared.delivery.retry import RetryPolicy
 from shared.delivery.worker import Worker
@@ -40,6 +42,7 @@ from shared.runtime.ops import Check, serve_ops
 from shared.runtime.settings import CommonSettings
 from shared.store.keys import Keys
 from shared.store.store import Store
+from shared.store.until_stored import until_stored
 from shared.store.watch import StoreWatch
 from shared.telemetry import metrics, tracing
 from shared.telemetry.log import configure
@@ -238,20 +241,30 @@ def run_channel(service: ChannelService[SettingsT], settings: SettingsT) -> None
             providers = service.providers(context)
             for provider in providers:
                 stack.push_async_callback(provider.close)
-            worker = _channel_worker(service, context, providers)
+            worker, pauses = _channel_worker(service, context, providers)
             context.publish = worker.publish
             await stack.enter_async_context(service.serve(context) if service.serve else nullcontext())
-            await work_until_stopped(context, [worker])
+            if pauses is not None:
+                # Before any work is taken: what is paused stays so when a process starts.
+                await until_stored(pauses.look)
+            await work_until_stopped(context, [worker], **({"pauses": pauses.run()} if pauses else {}))
 
     run(settings, service.channel.value, main)
 
 
 def _channel_worker(
     service: ChannelService[SettingsT], context: Context[SettingsT], providers: Sequence[Provider]
-) -> Worker[Delivery]:
+) -> tuple[Worker[Delivery], PauseWatch | None]:
     def on_well() -> None:
         worker.bring_forward()
 
+    def on_pause_end() -> None:
+        worker.bring_forward_paused()
+
+    pauses = None
+    if service.channel in PAUSABLE:
+        names = [provider.name for provider in providers]
+        pauses = PauseWatch(context.store, context.keys, service.channel, names, on_end=on_pause_end)
     deliverer = Deliverer(
         service.channel,
         providers,
@@ -260,6 +273,7 @@ def _channel_worker(
         doubt_wait=service.doubt_wait,
         clock=context.clock,
         on_well=on_well,
+        pauses=pauses,
     )
     observe_latency = latency_observer(service.channel, context.clock)
     presence = Presence(context.store, context.keys)
@@ -297,7 +311,7 @@ def _channel_worker(
         lease=service.attempt_deadline + context.settings.delivery_lease_margin,
         claims_ahead=service.claims_ahead,
     )
-    return worker
+    return worker, pauses
 
 
 class Work(Protocol):

@@ -259,6 +259,15 @@ class Keys:
         return f"{self._root}:{{m:{name}}}:held"
 
     @property
+    def providers(self) -> str:
+        """The base key of what is written about providers.
+
+        ``:paused`` hash of ``CHANNEL`` or ``CHANNEL/PROVIDER`` -> JSON: who paused it by hand, why, and until when;
+        kept for a day after its end.
+        """
+        return f"{self._root}:{{providers}}"
+
+    @property
     def publishers(self) -> str:
         """The base key of the publishers' records and keys: two hashes. Kept until deleted."""
         return f"{self._root}:{{publishers}}"

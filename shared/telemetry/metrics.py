@@ -61,6 +61,11 @@ left_rows = Counter(
 provider_paused = Gauge(
     "carillon_provider_paused", "1 while a provider refuses us and its deliveries wait.", ["channel", "provider"]
 )
+provider_paused_by_hand = Gauge(
+    "carillon_provider_paused_by_hand",
+    "1 while somebody has paused a provider, or its whole channel, by hand.",
+    ["channel", "provider"],
+)
 forgetting_stopped = Gauge(
     "carillon_forgetting_stopped",
     "1 while so many addresses look gone that none is forgotten, because the fault may be ours.",
@@ -224,6 +229,7 @@ def prepare_channel(channel: Channel, providers: Iterable[str]) -> None:
     for provider in providers:
         attempt_duration.labels(channel, provider)
         provider_paused.labels(channel, provider)
+        provider_paused_by_hand.labels(channel, provider)
         for outcome in ATTEMPT_OUTCOMES:
             attempts.labels(channel, provider, outcome)
     forgotten_addresses.labels(channel)

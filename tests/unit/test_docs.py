@@ -260,6 +260,7 @@ def test_what_each_service_reaches_in_the_store_is_documented() -> None:
         "suppressed mail addresses": "{x:*}:email",
         "suppressed numbers": "{x:*}:sms", "SMS records": "{sms:*}*", "bounce reports": "{report:*}*",
         "mute incidents": "{m:*}*", "rules about alerts": "{rules:*}*",
+        "what is paused": "{providers}:paused",
     }  # fmt: skip
     listed = {role.strip("`"): reached for role, *reached in table(page("redis.md"), "role | writes | only reads")}
     assert listed.keys() == STORE_ROLES.keys()
