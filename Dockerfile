@@ -1,5 +1,6 @@
-# One target per service: `docker build --target email .`, or all five with `make images`. Each image holds one service's
-# code, what every service stands on, and that service's locked packages; a change in sms leaves the layers of email alone.
+# One target per service: `docker build --target email .`, or all six images with `make images`. A service's image holds its
+# own code, what every service stands on, and its locked packages; a change in sms leaves the layers of email alone. The
+# sixth, carillon, is what people use beside them: the command line, the console and the sandbox.
 
 # Any Debian-like image with Python 3.11 or newer and its venv module.
 ARG BASE_IMAGE=docker.io/library/python:3.13-slim
@@ -53,6 +54,13 @@ COPY requirements/realtime.txt requirements/tracing.txt ./
 RUN pip install --quiet $PIP_OPTIONS --require-hashes -r realtime.txt ${TRACING:+-r tracing.txt} && \
     pip uninstall --quiet --yes setuptools pip
 
+FROM packages AS carillon-packages
+ARG PIP_OPTIONS
+ARG TRACING
+COPY requirements/carillon.txt requirements/tracing.txt ./
+RUN pip install --quiet $PIP_OPTIONS --require-hashes -r carillon.txt ${TRACING:+-r tracing.txt} && \
+    pip uninstall --quiet --yes setuptools pip
+
 FROM base AS code
 COPY services/__init__.py services/
 COPY shared shared/
@@ -102,3 +110,17 @@ RUN python -m compileall -q shared services
 USER 10001:10001
 EXPOSE 8080 9104
 ENTRYPOINT ["python", "-m", "services.realtime"]
+
+# The command line plans and explains as the router does, and the console answers as the realtime service does: it holds
+# all their code. Any of `python -m sandbox` and `python -m deploy.dev_secrets` can be run in place of the entry point.
+FROM code AS carillon
+COPY --from=carillon-packages /opt/carillon /opt/carillon
+COPY services services/
+COPY clients/python/src/carillon_publisher carillon_publisher/
+COPY sandbox sandbox/
+COPY deploy/dev_secrets deploy/dev_secrets/
+COPY carillon carillon/
+RUN python -m compileall -q carillon carillon_publisher deploy sandbox services shared
+USER 10001:10001
+EXPOSE 8025 8026 1025 2197
+ENTRYPOINT ["python", "-m", "carillon"]

@@ -30,7 +30,7 @@ $(COMPILE) pyproject.toml --all-extras --group dev --output-file $(1)/dev.txt >/
 $(COMPILE) --group pyproject.toml:checkov --output-file $(1)/checkov.txt >/dev/null && \
 $(COMPILE) --group pyproject.toml:installer --constraint $(1)/dev.txt --output-file $(1)/installer.txt >/dev/null && \
 $(COMPILE) pyproject.toml $(UP_EXTRAS) --group build --constraint $(1)/dev.txt --output-file $(1)/up.txt >/dev/null && \
-for service in $(SERVICES) tracing; do \
+for service in $(SERVICES) carillon tracing; do \
 	extra=; if grep -q "^$$service = \[" pyproject.toml; then extra="--extra $$service"; fi; \
 	$(COMPILE) pyproject.toml $$extra --constraint $(1)/dev.txt --output-file $(1)/$$service.txt >/dev/null || exit 1; \
 done
@@ -111,7 +111,7 @@ test: $(STAMP)  ## run all tests (as root on Debian it installs the programs tha
 test-fast: $(STAMP)  ## run the unit tests and quick integration tests (a minute); what needs a server that is missing is skipped
 	$(PYTEST) --numprocesses 3 -m "not slow" $(QUICK_TESTS) tests/unit
 
-images: $(STAMP)  ## build the five images on this Debian machine, as root, and start each once
+images: $(STAMP)  ## build the six images on this Debian machine, as root, and start each once
 	@deploy/images/build.sh
 	@$(BIN)/python -m tests.images var/images
 

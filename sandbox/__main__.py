@@ -69,6 +69,8 @@ def _options() -> Options:
         help="folder for keys, certificates and accounts; made at the first start and used again",
     )  # fmt: skip
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--name", metavar="HOST", help="host name by which senders reach it")
+    parser.add_argument("--keys", type=Path, metavar="DIR", help="take keys and accounts from this prepared folder")
     parser.add_argument("--http-port", type=_port, default=8025, metavar="PORT", help="page, Twilio, FCM, Web Push")
     parser.add_argument("--smtp-port", type=_port, default=1025, metavar="PORT", help="SMTP")
     parser.add_argument("--apns-port", type=_port, default=2197, metavar="PORT", help="APNs")

@@ -31,6 +31,11 @@ SMS_FROM = "+15005550006"
 WEBPUSH_SUBJECT = "mailto:operator@example.com"
 # What a starter waits for and service_environment reads: the addresses of the running sandbox.
 READY_FILE = "sandbox.json"
+CA_FILE, CA_KEY_FILE = "ca.pem", "ca.key.pem"
+APNS_KEY_FILE, FCM_FILE, VAPID_KEY_FILE = "apns.p8", "fcm-service-account.json", "vapid.pem"
+ACCOUNTS_FILE = "accounts.json"
+# All that a prepared folder holds.
+KEY_FILES = (CA_FILE, CA_KEY_FILE, APNS_KEY_FILE, FCM_FILE, VAPID_KEY_FILE, ACCOUNTS_FILE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,27 +59,27 @@ class Credentials:
     @property
     def ca_file(self) -> Path:
         """The certificate that signs the sandbox's server certificate."""
-        return self.data / "ca.pem"
+        return self.data / CA_FILE
 
     @property
     def ca_key_file(self) -> Path:
         """The key of that certificate."""
-        return self.data / "ca.key.pem"
+        return self.data / CA_KEY_FILE
 
     @property
     def apns_key_file(self) -> Path:
         """The provider token signing key, as Apple hands it out."""
-        return self.data / "apns.p8"
+        return self.data / APNS_KEY_FILE
 
     @property
     def fcm_file(self) -> Path:
         """The service account, as Google hands it out."""
-        return self.data / "fcm-service-account.json"
+        return self.data / FCM_FILE
 
     @property
     def vapid_key_file(self) -> Path:
         """The application server's key."""
-        return self.data / "vapid.pem"
+        return self.data / VAPID_KEY_FILE
 
     @property
     def ses_access_key_id(self) -> str:
@@ -90,11 +95,22 @@ class Credentials:
         return hmac.digest(self.secret, name.encode(), hashlib.sha256)
 
 
+def take_keys(keys: Path, data: Path) -> None:
+    """Put the files of a prepared folder, which may be a read-only one, into the data folder.
+
+    Raises:
+        FileNotFoundError: one is missing. Another would be made up for it, and senders have the one that is missing.
+    """
+    data.mkdir(parents=True, exist_ok=True)
+    for name in KEY_FILES:
+        write_private(data / name, (keys / name).read_bytes())
+
+
 def prepare(data: Path) -> Credentials:
     """Make what is missing in the data folder and read the rest."""
     data = data.resolve()
     data.mkdir(parents=True, exist_ok=True)
-    accounts = _accounts(data / "accounts.json")
+    accounts = _accounts(data / ACCOUNTS_FILE)
     credentials = Credentials(
         data=data,
         apns_key_id=accounts["apns_key_id"],
@@ -133,10 +149,13 @@ def service_environment(data: Path) -> dict[str, str]:
         FileNotFoundError: no sandbox runs on it.
     """
     addresses: Mapping[str, str] = json.loads((data / READY_FILE).read_bytes())
-    credentials = prepare(data)
-    http_url = addresses["http_url"]
+    return settings_for(prepare(data), addresses["http_url"], addresses["smtp_url"], addresses["apns_url"])
+
+
+def settings_for(credentials: Credentials, http_url: str, smtp_url: str, apns_url: str) -> dict[str, str]:
+    """The settings that point Carillon's services at a sandbox at these addresses."""
     return {
-        "EMAIL_SMTP_URL": addresses["smtp_url"],
+        "EMAIL_SMTP_URL": smtp_url,
         "EMAIL_FROM": EMAIL_FROM,
         "SMS_TWILIO_ACCOUNT_SID": credentials.twilio_sid,
         "SMS_TWILIO_AUTH_TOKEN": credentials.twilio_token,
@@ -148,7 +167,7 @@ def service_environment(data: Path) -> dict[str, str]:
         "PUSH_APNS_KEY_ID": credentials.apns_key_id,
         "PUSH_APNS_TEAM_ID": credentials.apns_team_id,
         "PUSH_APNS_TOPIC": credentials.apns_topic,
-        "PUSH_APNS_URL": addresses["apns_url"],
+        "PUSH_APNS_URL": apns_url,
         "PUSH_APNS_CA_FILE": str(credentials.ca_file),
         "PUSH_FCM_CREDENTIALS_FILE": str(credentials.fcm_file),
         "PUSH_FCM_URL": http_url,

@@ -19,7 +19,7 @@ from aiohttp import web
 
 from sandbox.apns import Apns
 from sandbox.authority import server_context
-from sandbox.credentials import READY_FILE, Credentials, point_fcm_at, prepare
+from sandbox.credentials import READY_FILE, Credentials, point_fcm_at, prepare, take_keys
 from sandbox.fcm import Fcm
 from sandbox.files import write_private
 from sandbox.http2 import http2_listener
@@ -43,10 +43,17 @@ _EVERY_ADDRESS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104  # compared with
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to run; a port of 0 means any free one."""
+    """How to run; a port of 0 means any free one.
+
+    Attributes:
+        name: under which host name senders reach it; None where they use the address that it listens on.
+        keys: a folder with the files of a prepared one, which this run uses; None where it makes or has its own.
+    """
 
     data: Path
     host: str = "127.0.0.1"
+    name: str | None = None
+    keys: Path | None = None
     http_port: int = 0
     smtp_port: int = 0
     apns_port: int = 0
@@ -93,6 +100,8 @@ async def running(options: Options) -> AsyncIterator[Sandbox]:
     ready_file = options.data / READY_FILE
     # A file that a killed sandbox left would say too early that this one is ready.
     ready_file.unlink(missing_ok=True)
+    if options.keys is not None:
+        take_keys(options.keys, options.data)
     credentials = prepare(options.data)
     async with AsyncExitStack() as stack:
         kept = Kept(await _journal(stack, options.journal) if options.journal else None)
@@ -117,7 +126,7 @@ async def _journal(stack: AsyncExitStack, path: Path) -> Journal:
 
 async def _start(stack: AsyncExitStack, options: Options, credentials: Credentials, kept: Kept) -> Sandbox:
     script = Script()
-    host = "127.0.0.1" if options.host in _EVERY_ADDRESS else options.host
+    host = options.name or ("127.0.0.1" if options.host in _EVERY_ADDRESS else options.host)
     url_host = f"[{host}]" if ":" in host else host
     with_tls = partial(server_context, credentials.ca_key_file, credentials.ca_file, host)
 

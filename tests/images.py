@@ -1,23 +1,28 @@
 """Starts each image once against a local system: ``python -m tests.images BUILD_FOLDER``, as root, after the build.
 
-It shows for each of the five images that its own command, as user 10001, becomes ready with the stack's settings,
-writes nothing into the image, and ends with status 0 on SIGTERM. The images run under buildah's chroot isolation, as in
-the build.
+It shows for each of the six images that its own command, as user 10001, becomes ready with the stack's settings,
+writes nothing into the image, and ends with status 0 on SIGTERM. The image of the command line runs the console and the
+sandbox. The images run under buildah's chroot isolation, as in the build.
 """
 
 import asyncio
 import json
 import os
+import secrets
 import shutil
 import signal
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+
+import aiohttp
 
 from carillon.local.child import Child
 from carillon.local.ports import LOOPBACK, SERVICES, free_port
-from carillon.local.stack import Stack, is_ready, with_login
+from carillon.local.stack import Stack, with_login
 from carillon.version import VERSION
 from tests.waiting import eventually
 
@@ -48,8 +53,8 @@ async def main(build: Path) -> None:
         await stack.start()
         try:
             files = Files(stack, Path(folder))
-            for service in SERVICES:
-                print(await _started_once(buildah, stack, service, files))  # noqa: T201 - what make shows
+            for program in _programs(stack, files):
+                print(await _started_once(buildah, stack, program, files))  # noqa: T201 - what make shows
         finally:
             await stack.stop()
 
@@ -79,57 +84,109 @@ class Files:
         return {name: copies.get(value, value) for name, value in (ours | {"MQTT_URL": url}).items()}
 
 
-async def _started_once(buildah: Buildah, stack: Stack, service: str, files: Files) -> str:
-    container = await buildah("from", "--pull-never", f"localhost/carillon/{service}:{VERSION}")
-    try:
-        config = json.loads(await buildah("inspect", container))["OCIv1"]["config"]
-        assert config["User"] == USER, config["User"]
+@dataclass(frozen=True)
+class _Program:
+    """One thing that an image runs.
+
+    Attributes:
+        image: its name.
+        module: what Python runs, to find the process by.
+        arguments: behind the image's entry point, or in its place where they begin with ``python``.
+        url: answers when it is ready.
+        statuses: what an answer that says so may have.
+    """
+
+    name: str
+    image: str
+    module: str
+    settings: dict[str, str]
+    url: str
+    arguments: tuple[str, ...] = ()
+    statuses: tuple[int, ...] = (200,)
+    writable: tuple[Path, ...] = ()
+
+
+def _programs(stack: Stack, files: Files) -> Iterator[_Program]:
+    for service in SERVICES:
         port = free_port(stack.ports.all())
         settings = files.environment(service) | {"OPS_PORT": str(port)}
         if service == "realtime":
             settings["REALTIME_PORT"] = str(free_port({*stack.ports.all(), port}))
+        yield _Program(service, service, f"services.{service}", settings, f"http://{LOOPBACK}:{port}/readyz")
+    port = free_port(stack.ports.all())
+    settings = {name: stack.environment[name] for name in ("MQTT_URL", "REDIS_URL", "REALTIME_JWT_SECRET")}
+    settings["CONSOLE_TOKEN"] = secrets.token_urlsafe(32)
+    # Whoever asks without the token is told so by a console that is there.
+    asked = f"http://{LOOPBACK}:{port}/v1/categories"
+    yield _Program(
+        "console", "carillon", "carillon", settings, asked, ("console", "--port", str(port)), statuses=(401,)
+    )
+    port = free_port(stack.ports.all())
+    data = files.folder.parent / "sandbox"
+    data.mkdir()
+    data.chmod(0o777)
+    command = ("python", "-m", "sandbox", "--data", str(data), "--http-port", str(port))
+    other = ("--smtp-port", "0", "--apns-port", "0")
+    asked = f"http://{LOOPBACK}:{port}/healthz"
+    yield _Program("sandbox", "carillon", "sandbox", {}, asked, command + other, writable=(data,))
+
+
+async def _started_once(buildah: Buildah, stack: Stack, program: _Program, files: Files) -> str:
+    container = await buildah("from", "--pull-never", f"localhost/carillon/{program.image}:{VERSION}")
+    try:
+        config = json.loads(await buildah("inspect", container))["OCIv1"]["config"]
+        assert config["User"] == USER, config["User"]
+        entry = () if program.arguments[:1] == ("python",) else config["Entrypoint"]
+        volumes = (f"{files.folder}:{files.folder}:ro", *(f"{each}:{each}" for each in program.writable))
         process = Child(
-            service,
+            program.name,
             [
                 *buildah.command,
-                *("run", "--isolation", "chroot", "--user", USER, "--volume", f"{files.folder}:{files.folder}:ro"),
-                *(part for name, value in settings.items() for part in ("--env", f"{name}={value}")),
-                *(container, "--", *config["Entrypoint"]),
+                *("run", "--isolation", "chroot", "--user", USER),
+                *(part for volume in volumes for part in ("--volume", volume)),
+                *(part for name, value in program.settings.items() for part in ("--env", f"{name}={value}")),
+                *(container, "--", *entry, *program.arguments),
             ],
-            log=stack.data / "logs" / f"image-{service}.log",
-            ready=lambda: is_ready(f"http://{LOOPBACK}:{port}/readyz"),
+            log=stack.data / "logs" / f"image-{program.name}.log",
+            ready=lambda: _answers(program),
         )
         root, began, started = Path(await buildah("mount", container)), time.time(), time.monotonic()
         await process.start()
         took_s = time.monotonic() - started
-        os.kill(_pid_of(service, root), signal.SIGTERM)
-        status = await eventually(lambda: _ended(process), 40, f"{service} ends")
-        assert status == "0", f"{service} ended with status {status}"
+        os.kill(_pid_of(program, root), signal.SIGTERM)
+        status = await eventually(lambda: _ended(process), 40, f"{program.name} ends")
+        assert status == "0", f"{program.name} ended with status {status}"
         written = [str(f) for place in ("app", "opt", "home", "var") for f in _newer(root / place, began)]
         assert not written, written
         size_mb = sum(f.lstat().st_size for place in ("app", "opt") for f in (root / place).rglob("*")) / 1e6
-        return f"{service}: ready in {took_s:.1f} s, ended with 0; {size_mb:.0f} MB on top of the base"
+        return f"{program.name}: ready in {took_s:.1f} s, ended with 0; {size_mb:.0f} MB on top of the base"
     finally:
         await buildah("rm", container)
+
+
+async def _answers(program: _Program) -> bool:
+    try:
+        async with aiohttp.ClientSession() as session, session.get(program.url) as answer:
+            return answer.status in program.statuses
+    except (aiohttp.ClientError, OSError):
+        return False
 
 
 async def _ended(process: Child) -> str | None:
     return None if process.exit_status is None else str(process.exit_status)
 
 
-def _pid_of(service: str, root: Path) -> int:
+def _pid_of(program: _Program, root: Path) -> int:
     """Return the process inside the container: the image's own command, under the image's own root."""
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
                 command = (folder / "cmdline").read_bytes().split(b"\0")
-                if command[1:3] == [b"-m", f"services.{service}".encode()] and (folder / "root").readlink() != Path(
-                    "/"
-                ):
+                if command[1:3] == [b"-m", program.module.encode()] and (folder / "root").readlink() != Path("/"):
                     return int(folder.name)
             except OSError:
                 continue
-    raise RuntimeError(f"{service} does not run under {root}")
+    raise RuntimeError(f"{program.name} does not run under {root}")
 
 
 def _newer(folder: Path, began: float) -> list[Path]:

@@ -5,13 +5,11 @@ signed the broker's certificate. What only a provider hands out comes from the e
 name. Without it the channel starts, and its deliveries wait.
 """
 
+import json
 import os
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-
-import yaml
 
 from carillon.broker.roles import SERVICES, Login
 from carillon.broker.rules import dynamic_security, new_password
@@ -86,8 +84,8 @@ def _store(login: Login) -> str:
 
 
 def main() -> None:
-    """Print them as ``kubectl create -f -`` reads them."""
-    manifests = [
+    """Print them as ``kubectl create -f -`` reads them: JSON, which needs no package."""
+    items = [
         {
             "apiVersion": "v1",
             "kind": "Secret",
@@ -96,7 +94,7 @@ def main() -> None:
         }
         for name, content in dev_secrets(os.environ).items()
     ]
-    yaml.safe_dump_all(manifests, sys.stdout)
+    print(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}, indent=2))  # noqa: T201 - what it is for
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the five images as root on a Debian machine that has neither a container engine nor a registry: buildah with
+# Builds the six images as root on a Debian machine that has neither a container engine nor a registry: buildah with
 # chroot isolation, on a base that debootstrap makes from this machine's package sources. What comes out is for checking
 # the Dockerfile; images that are deployed are built on the base that it names, by whatever engine there is.
 #
@@ -12,7 +12,7 @@ cd "$(dirname "$0")/../.."
 build=${BUILD:-var/images}
 python=${PYTHON:-.venv/bin/python}
 tracing=${TRACING:-}
-services=(router email sms push realtime)
+services=(router email sms push realtime carillon)
 base=localhost/carillon-base
 # A layer store of our own, gone with the folder.
 buildah=(buildah --root "$PWD/$build/storage" --runroot "$PWD/$build/run")

@@ -4,12 +4,14 @@ import asyncio
 import json
 import os
 import signal
+import ssl
 import stat
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -17,7 +19,7 @@ import aiohttp
 import aiosmtplib
 import pytest
 
-from sandbox.credentials import prepare, service_environment
+from sandbox.credentials import FCM_FILE, KEY_FILES, prepare, service_environment
 from sandbox.kept import Effect, Kept
 from sandbox.server import Options, running
 
@@ -137,6 +139,30 @@ async def test_the_settings_point_every_channel_at_the_sandbox(tmp_path: Path) -
         files = {path for name, path in environment.items() if name.endswith("_FILE")}
         assert files < files_in(tmp_path)
         assert account["token_uri"] == f"{box.addresses.http_url}/token"
+
+
+async def test_it_takes_the_keys_that_senders_have_and_answers_under_the_name_that_they_use(tmp_path: Path) -> None:
+    keys, data = tmp_path / "keys", tmp_path / "data"
+    prepared = prepare(keys)
+    before = {name: (keys / name).read_bytes() for name in KEY_FILES}
+    # Every address, as in a cluster; the name is one that this machine knows, too.
+    async with running(Options(data=data, host="0.0.0.0", name="localhost", keys=keys)) as box:  # noqa: S104
+        assert replace(box.credentials, data=keys) == prepared
+        environment = service_environment(data)
+        assert environment["PUSH_FCM_URL"] == f"http://localhost:{box.addresses.http_port}"
+        context = ssl.create_default_context(cafile=str(prepared.ca_file))
+        where = ("localhost", box.addresses.apns_port)
+        _, writer = await asyncio.open_connection(*where, ssl=context)
+        writer.close()
+        account = json.loads(box.credentials.fcm_file.read_bytes())
+        assert account["private_key"] == json.loads(before[FCM_FILE])["private_key"]
+        assert account["token_uri"] == f"{environment['PUSH_FCM_URL']}/token"
+    # They may be mounted read-only.
+    assert {name: (keys / name).read_bytes() for name in KEY_FILES} == before
+    (keys / FCM_FILE).unlink()
+    with pytest.raises(FileNotFoundError):
+        async with running(Options(data=tmp_path / "other", keys=keys)):
+            pass
 
 
 async def fill(kept: Kept, count: int) -> Kept:
