@@ -47,9 +47,9 @@ A ledger script gets the shard's base key (``carillon:{s07}``) and builds the re
     base:alerts:ID       hash   members of an incident by their keys: "state|first ms|last ms|count|number|id"; as long
                                 as its record, and likewise
     base:alerts_said:ID  hash   what each of them says, as JSON
-    base:told:DAY:PART   hash   hash of a person, an address or a publisher's own id -> places of the newest records that
-                                it stands in, see ``shared/ledger/told.py``; RECORD_RETENTION_S after the end of the next
-                                day, and a week longer at most where something is tried for so long
+    base:told:DAY:PART   hash   hash of a person, an address or a publisher's own id -> places of the newest records
+                                that it stands in, see ``shared/ledger/told.py``; RECORD_RETENTION_S after the end of
+                                the next day, and a week longer at most where something is tried for so long
     base:unreadable:ID   any    what was found in place of a record and is not one; kept RECORD_RETENTION_S
 """
 
