@@ -44,7 +44,7 @@ _COMMANDS = {
     "provider": ("carillon.commands.provider:provider", "Pause a provider or a whole channel by hand, and resume it."),
     "template": ("carillon.commands.templates:template", "Look at the texts of templates before anybody gets them."),
     "audit": ("carillon.commands.audit:audit", "Check that everything accepted is accounted for."),
-    "console": ("carillon.commands.console:console", "Answer operators over HTTP."),
+    "console": ("carillon.commands.console:console", "Serve the operators' web console."),
     "broker-roles": ("carillon.commands.broker_roles:broker_roles", "Print the broker's rules for a file of logins."),
     "store-users": ("carillon.commands.store_users:store_users", "Print the store's users for a file of logins."),
 }

@@ -32,6 +32,7 @@ from sandbox.server import Options, Sandbox, running
 from tests import warm_start
 from tests.client_inbox_build import Packed, pack
 from tests.client_node_build import build
+from tests.console import Served, console_of
 from tests.node_packages import NotInstalled, install
 from tests.redis_sets import ClusterSet
 from tests.sandbox_client import SandboxClient
@@ -256,6 +257,13 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
         yield system
         if with_users:
             assert await refused(system) == []
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def console(stack: Stack) -> AsyncIterator[Served]:
+    """The operators' console of the common system, for all tests; see ``tests.console``."""
+    async with console_of(stack) as served:
+        yield served
 
 
 @pytest_asyncio.fixture

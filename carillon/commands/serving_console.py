@@ -1,16 +1,21 @@
-"""``carillon console``: the operators' HTTP, until it is told to end."""
+"""``carillon console``: the operators' console, until it is told to end, and the links that let people in."""
 
 import asyncio
+import getpass
 import secrets
 from collections.abc import Callable
+from datetime import timedelta
 
 import click
 
 from carillon.commands.broker_and_store import open_store
+from carillon.commands.console_settings import ConsoleSettings
 from carillon.commands.explaining import rules_of
 from carillon.commands.output import print_json
-from carillon.commands.settings import OperatorSettings
+from carillon.console import links
 from carillon.console.app import Console
+from carillon.console.backend import Backend
+from carillon.console.roles import Role
 from carillon.console.serving import serve
 from shared.core.errors import ConfigError
 
@@ -18,28 +23,83 @@ from shared.core.errors import ConfigError
 TOKEN_CHARS = 16
 
 
-def serve_console(*, host: str, port: int, as_json: bool) -> None:
+def serve_console(*, host: str, port: int, quiet: bool, as_json: bool) -> None:
     """Serve, and say where."""
-    settings = OperatorSettings.load()
+    settings = ConsoleSettings.load()
     given = settings.console_token.get_secret_value()
     if given and len(given) < TOKEN_CHARS:
         raise ConfigError(f"CONSOLE_TOKEN: must have at least {TOKEN_CHARS} characters")
     token = given or secrets.token_urlsafe(32)
-    shown_host = f"[{host}]" if ":" in host else host
 
-    def listening(at: int) -> None:
-        url = f"http://{shown_host}:{at}"
+    def say(url: str, link: str | None) -> None:
         if as_json:
-            print_json({"console": url, **({} if given else {"token": token})})
-        else:
-            click.echo(f"console: {url}" + ("" if given else f"\ntoken for this run: {token}"))
+            made_up = {} if given or quiet else {"token": token}
+            print_json({"console": url, **({"sign_in": link} if link else {}), **made_up})
+            return
+        if link:
+            click.echo(f"sign in, once: {link}")
+        click.echo(f"console: {url}")
+        if not given and not quiet:
+            click.echo(f"token for this run: {token}")
 
-    asyncio.run(_serve(settings, host, port, token, listening))
+    asyncio.run(_serve(settings, host, port, token, say, with_link=not quiet))
 
 
 async def _serve(
-    settings: OperatorSettings, host: str, port: int, token: str, listening: Callable[[int], None]
+    settings: ConsoleSettings,
+    host: str,
+    port: int,
+    token: str,
+    say: Callable[[str, str | None], None],
+    *,
+    with_link: bool,
 ) -> None:
-    async with open_store(settings) as (store, _):
-        console = Console(store, rules_of(settings), topic_prefix=settings.topic_prefix, token=token)
+    async with open_store(settings) as (store, keys):
+        backend = Backend(
+            store,
+            rules_of(settings),
+            topic_prefix=settings.topic_prefix,
+            mqtt_url=settings.mqtt_url.get_secret_value() or None,
+            mqtt_ca_file=settings.mqtt_ca_file,
+        )
+        console = Console(
+            backend, token=token, session_secrets=settings.session_secrets, url=settings.console_url or ""
+        )
+
+        async def listening(at: int) -> None:
+            url = settings.console_url or f"http://{f'[{host}]' if ':' in host else host}:{at}"
+            link = None
+            if with_link:
+                link = await links.new_link(store, keys, url, who=_user(), role=Role.OPERATOR, lifetime=links.START_FOR)
+            say(url, link)
+
         await serve(console.application(), host, port, listening)
+
+
+def print_link(*, role: str, name: str | None, lifetime: timedelta, url: str | None, as_json: bool) -> None:
+    """Make a link that lets one person in, once, and print it."""
+    settings = ConsoleSettings.load()
+    base = url or settings.console_url
+    if not base:
+        raise ConfigError("CONSOLE_URL is not set: say with --url where the console is")
+    known = Role.of(role)
+    assert known is not None  # noqa: S101 - the option's choices
+    link = asyncio.run(_link(settings, base, name or _user(), known, lifetime))
+    if as_json:
+        print_json({"sign_in": link, "role": role, "for_s": round(lifetime.total_seconds())})
+    else:
+        click.echo(link)
+
+
+async def _link(settings: ConsoleSettings, url: str, who: str, role: Role, lifetime: timedelta) -> str:
+    async with open_store(settings) as (store, keys):
+        return await links.new_link(store, keys, url, who=who, role=role, lifetime=lifetime)
+
+
+def _user() -> str:
+    """Return who runs this, as the machine knows the person."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # A container's user may have no name.
+        return "operator"

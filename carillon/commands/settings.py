@@ -32,7 +32,6 @@ class OperatorSettings(PlanningSettings):
     realtime_jwt_audience: str | None = Field(None, description="claim aud of a token")
     realtime_jwt_issuer: str | None = Field(None, description="claim iss of a token")
     realtime_link_secret: SecretStr = Field(_UNSET, description="signs links in mail, push and calendars")
-    console_token: SecretStr = Field(_UNSET, description="what a request to the console presents; made up if not set")
 
     @classmethod
     def settings_customise_sources(

@@ -1,11 +1,11 @@
 """Runs the console until it is told to end.
 
-A request in hand at the end gets a few seconds; nothing is lost with it, because nothing is written.
+A request in hand at the end gets a few seconds. Streams of live pages end at once; their pages connect again.
 """
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from aiohttp import web
@@ -15,7 +15,9 @@ from shared.core.errors import ConfigError
 SHUTDOWN_S = 5.0
 
 
-async def serve(application: web.Application, host: str, port: int, listening: Callable[[int], None]) -> None:
+async def serve(
+    application: web.Application, host: str, port: int, listening: Callable[[int], Awaitable[None]]
+) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Args:
@@ -30,7 +32,7 @@ async def serve(application: web.Application, host: str, port: int, listening: C
     for each in (signal.SIGTERM, signal.SIGINT):
         with suppress(NotImplementedError):
             loop.add_signal_handler(each, told_to_end.set)
-    # No access log: a query may name a tenant, and a path is no news.
+    # No access log: paths and queries name people.
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=SHUTDOWN_S)
     await runner.setup()
     try:
@@ -39,7 +41,7 @@ async def serve(application: web.Application, host: str, port: int, listening: C
             await site.start()
         except OSError as error:
             raise ConfigError(f"--port: cannot listen on {host}:{port} ({error.strerror})") from None
-        listening(int(runner.addresses[0][1]))
+        await listening(int(runner.addresses[0][1]))
         await told_to_end.wait()
     finally:
         await runner.cleanup()

@@ -30,6 +30,7 @@ _REPORTS = "{report:*}*"
 _PROVIDERS = "{providers}*"
 # A service reads who has paused its providers. None pauses another's.
 _PAUSED = "{providers}:paused"
+_CONSOLE = "{console}*"
 _ROUTERS = ("{slots}*", "{audit}*", "{rejected}*")
 
 # Not part of any prefix: see ``shared.store.keys.barrier_marker``.
@@ -74,6 +75,7 @@ _ALL = (
     *_PUBLISHERS,
     _REPORTS,
     _PROVIDERS,
+    _CONSOLE,
     *_ROUTERS,
 )
 # A waiting push or mail is not sent if the reader has seen the notification meanwhile.
@@ -82,8 +84,8 @@ _SEEN = (_USERS, _FEED)
 STORE_ROLES = {
     role.name: role
     for role in (
-        # All but SMS records, bounce reports and what is paused.
-        StoreRole("router", tuple(each for each in _ALL if each not in (_SMS, _REPORTS, _PROVIDERS))),
+        # All but SMS records, bounce reports, what is paused, and what the console keeps.
+        StoreRole("router", tuple(each for each in _ALL if each not in (_SMS, _REPORTS, _PROVIDERS, _CONSOLE))),
         StoreRole("email", (_LEDGER, "{x:*}:email"), (*_SEEN, *_MEMBERS, _PAUSED)),
         StoreRole("sms", (_LEDGER, _SMS, "{x:*}:sms"), (*_SEEN, *_MEMBERS, _PAUSED)),
         # Forgetting a token changes its owner's record.

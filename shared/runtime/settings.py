@@ -260,7 +260,7 @@ def long_enough(secret: SecretStr | None) -> SecretStr | None:
     return secret
 
 
-def _public_url(url: str | None) -> str | None:
+def public_url(url: str | None) -> str | None:
     """Refuse what mail programs would not call (RFC 8058, 3.1: an HTTPS URI), except on this machine."""
     if url is None:
         return None
@@ -301,7 +301,7 @@ class UnsubscribeSettings(CommonSettings):
     email_unsubscribe_secret: Annotated[SecretStr | None, AfterValidator(long_enough)] = Field(
         None, description="signs the links to unsubscribe; the same for email and realtime"
     )
-    email_unsubscribe_url: Annotated[str | None, AfterValidator(_public_url)] = Field(
+    email_unsubscribe_url: Annotated[str | None, AfterValidator(public_url)] = Field(
         None, description="where those links reach the realtime service: https://…"
     )
 
@@ -320,7 +320,7 @@ class AnswerLinkSettings(CommonSettings):
     realtime_link_secret: Annotated[SecretStr | None, AfterValidator(long_enough)] = Field(
         None, description="signs links in mail, push and calendars"
     )
-    realtime_public_url: Annotated[str | None, AfterValidator(_public_url)] = Field(
+    realtime_public_url: Annotated[str | None, AfterValidator(public_url)] = Field(
         None, description="where people reach the realtime service: https://…"
     )
 

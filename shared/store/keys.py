@@ -300,6 +300,16 @@ class Keys:
         return f"{self._root}:{{{tag}}}"
 
     @property
+    def console(self) -> str:
+        """The base key of the operators' console.
+
+        ``:link:DIGEST`` string: a link that signs somebody in once, as long as it may be used. ``:ended:ID`` string: a
+        session that somebody signed out of, until it would have ended. ``:changes`` stream: who did what, see
+        ``carillon/console/changes.py``.
+        """
+        return f"{self._root}:{{console}}"
+
+    @property
     def rejected(self) -> str:
         """Refused publishes: stream, the newest ``shared.ledger.rejections.LIMIT``, about."""
         return f"{self._root}:{{rejected}}"

@@ -12,8 +12,9 @@ import pytest
 import pytest_asyncio
 from aiohttp.test_utils import TestClient, TestServer
 
-from carillon.console import app as module
+from carillon.console import api as module
 from carillon.console.app import Console
+from carillon.console.backend import Backend
 from services.router.explaining.replaying import Replay
 from services.router.explaining.rules import RouterRules
 from shared.directory.catalogue import Catalogues
@@ -38,7 +39,7 @@ async def client(store: EmptyStore) -> AsyncIterator[TestClient[Any, Any]]:
         record = Category.model_validate({"title": "Comments", "channels": {"email": True}})
         await Catalogues(opened, Keys()).put_category("comments", record)
         rules = RouterRules(alert_escalation_after_s=300, lifetime_s=86400)
-        console = Console(opened, rules, topic_prefix="", token=TOKEN)
+        console = Console(Backend(opened, rules), token=TOKEN)
         async with TestClient(TestServer(console.application())) as client:
             yield client
 
@@ -140,6 +141,7 @@ async def test_the_command_prints_a_token_and_ends_when_told(store: EmptyStore) 
     said = json.loads(await asyncio.wait_for(process.stdout.readline(), 60))
     assert said["console"].startswith("http://127.0.0.1:")
     assert len(said["token"]) >= 32
+    assert said["sign_in"].startswith(said["console"] + "/sign-in?link=")
     process.send_signal(signal.SIGTERM)
     _, err = await asyncio.wait_for(process.communicate(), 60)
     assert (process.returncode, err) == (0, b"")

@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from carillon.__main__ import carillon
+from carillon.commands.console_settings import ConsoleSettings
 from carillon.commands.settings import OperatorSettings
 from carillon.local import ports
 from carillon.store.users import STORE_ROLES
@@ -55,9 +56,11 @@ def rows(settings: type[CommonSettings], *, without: set[str]) -> list[str]:
     return lines
 
 
-@pytest.mark.parametrize("settings", [CommonSettings, *SERVICES])
+@pytest.mark.parametrize("settings", [CommonSettings, *SERVICES, ConsoleSettings])
 def test_every_setting_is_documented_with_its_default(settings: type[CommonSettings]) -> None:
     common = {"ops_port"} if settings is CommonSettings else set(CommonSettings.model_fields)
+    if settings is ConsoleSettings:
+        common = set(OperatorSettings.model_fields)
     document = page("settings.md").read_text()
     missing = [row for row in rows(settings, without=common) if row not in document]
     assert missing == []
@@ -114,7 +117,7 @@ def test_every_path_that_a_document_names_is_there(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=named)
 def test_every_setting_that_a_document_names_is_somebodys(document: Path) -> None:
-    read = (CommonSettings, OperatorSettings, *SERVICES)
+    read = (CommonSettings, ConsoleSettings, *SERVICES)
     known = {name.upper() for settings in read for name in settings.every_field()}
     known |= {f"{name}_FILE" for name in known if not name.endswith("_FILE")}
     prefixes = tuple({prefix for settings in read for prefix in settings.prefixes})

@@ -21,7 +21,7 @@ def test_the_table_covers_every_family_of_keys() -> None:
         keys.shard(0), keys.user("u"), keys.device("d"), keys.group("g"), keys.suppressed("email", "x"),
         keys.everybody(0), keys.admins, keys.oncall, keys.feed, keys.slots, keys.audit, number_key(keys, "1"),
         prefix_key(keys, "1"), inbound_key(keys, "1"), keys.rejected, keys.categories, keys.tenants, keys.publishers,
-        keys.publisher("p"), keys.providers,
+        keys.publisher("p"), keys.providers, keys.console,
     ]  # fmt: skip
     for key in families:
         assert any(fnmatchcase(key.removeprefix("carillon:"), pattern) for pattern in STORE_ROLES["operator"].writes), (
