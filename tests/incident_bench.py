@@ -15,8 +15,6 @@ from services.router.planning.performer import Performer
 from services.router.planning.planner import Planner
 from services.router.planning.tasks import Task
 from services.router.templates.texts import Template
-from services.sms.confirmations import Confirmations
-from services.sms.confirmations import Outcome as Said
 from shared.core.clock import epoch_ms, from_epoch_ms
 from shared.core.errors import Reason
 from shared.core.incidents import Way
@@ -28,6 +26,8 @@ from shared.directory.policies import EscalationPolicy
 from shared.directory.rulebook import Rulebook
 from shared.directory.silences import Silence
 from shared.ledger.answering import Answering
+from shared.ledger.confirmations import Confirmations
+from shared.ledger.confirmations import Outcome as Said
 from shared.ledger.digests import Digests
 from shared.ledger.held import Held, Muted
 from shared.ledger.incidents import Entry, Incidents

@@ -26,12 +26,8 @@ def row_document(row: TracedRow) -> dict[str, object]:
         "attempts": [_attempt_document(attempt) for attempt in row.attempts],
     }
     if row.confirmation is not None:
-        document["confirmation"] = {
-            "outcome": row.confirmation.outcome,
-            "code": row.confirmation.code or None,
-            "provider_id": row.confirmation.provider_id,
-            "at": rfc3339(row.confirmation.at),
-        }
+        document["confirmation"] = _confirmation_document(row.confirmation)
+        document["callbacks"] = [_confirmation_document(each) for each in row.callbacks]
     if row.digest is not None:
         document["digest"] = row.digest
     if row.recalls:
@@ -41,6 +37,15 @@ def row_document(row: TracedRow) -> dict[str, object]:
     if row.task is not None:
         document["task"] = row.task
     return document
+
+
+def _confirmation_document(confirmation: Confirmation) -> dict[str, object]:
+    return {
+        "outcome": confirmation.outcome,
+        "code": confirmation.code or None,
+        "provider_id": confirmation.provider_id or None,
+        "at": rfc3339(confirmation.at),
+    }
 
 
 def _attempt_document(attempt: TracedAttempt) -> dict[str, object]:

@@ -124,7 +124,7 @@ def _print_rows(rows: list[TracedRow]) -> None:
 
 
 def _notes(row: TracedRow) -> list[str]:
-    later = [confirmation_line(row.confirmation)] if row.confirmation else []
+    later = [confirmation_line(each) for each in row.callbacks]
     decided = [printable(f"decided by {row.rule}")] if row.rule else []
     told_in = "incident" if row.reason == Reason.GROUPED else "digest"
     digest = [f"in the {told_in} {row.digest}"] if row.digest else []

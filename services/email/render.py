@@ -4,8 +4,8 @@ Promises that neither title nor address can add or change a header field. Every 
 Message-ID, so a program that compares them recognises a mail that was sent twice.
 """
 
-import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -29,6 +29,7 @@ from shared.core.model import Content, EmailAddress, Priority
 from shared.delivery.answer_links import AnswerLinks
 from shared.delivery.attempt import Attempt
 from shared.directory.suppression import must_arrive
+from shared.ledger.confirmations import mail_reference
 
 # C0, DEL and C1, and the two separators that str.splitlines knows beside them.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -68,6 +69,8 @@ def render(
     now: datetime,
     unsubscribe: Unsubscribe | None = None,
     answer_links: AnswerLinks | None = None,
+    *,
+    marks: Mapping[str, str] | None = None,
 ) -> Mail:
     """Write the mail of an attempt.
 
@@ -77,6 +80,7 @@ def render(
         now: the time for its Date field.
         unsubscribe: makes the links of RFC 8058; None for no such link.
         answer_links: makes the links to acknowledge an alert; None for no such link.
+        marks: header fields that the relay repeats in its reports, with ``{}`` for the mail's reference.
 
     Raises:
         PermanentFailure: it cannot be written without harm; no personal data in the text.
@@ -87,7 +91,8 @@ def render(
         raise PermanentFailure(Reason.REJECTED, "not an email address")
     subject = _subject(content)
     _refuse_injection(subject=subject, name=address.name or "", address=address.email)
-    message_id = _message_id(attempt, sender)
+    reference = mail_reference(attempt.notification.id, delivery.key)
+    message_id = f"<{reference}@{sender.domain}>"
     fields = {
         "From": _from(sender),
         "To": mailbox(address.name, address.email),
@@ -103,6 +108,7 @@ def render(
     if unsubscribe and content.category is not None and not (delivery.required or must_arrive(delivery.priority)):
         # Without a category there is nothing to unsubscribe from, and from a required one nobody can.
         fields |= unsubscribe.fields(address.email, content.category)
+    fields |= {name: text.replace("{}", reference) for name, text in (marks or {}).items()}
     try:
         link = answer_links.of(attempt, Way.MAIL_LINK, now) if answer_links is not None else None
         said = (content, delivery.priority, from_epoch_ms(attempt.notification.accepted_ms), link)
@@ -138,12 +144,6 @@ def _from(sender: Sender) -> str:
 def _date(second: int) -> str:
     # Written once for all mails of a second, because it takes as long as the whole text.
     return format_datetime(datetime.fromtimestamp(second, UTC))
-
-
-def _message_id(attempt: Attempt, sender: Sender) -> str:
-    # The key may hold an address, so only its hash goes out.
-    key = hashlib.sha256(attempt.delivery.key.encode()).hexdigest()[:16]
-    return f"<{attempt.notification.id}.{key}@{sender.domain}>"
 
 
 def _refuse_injection(**texts: str) -> None:

@@ -2,15 +2,13 @@
 
 import asyncio
 import sys
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from functools import partial
 
 from services.email.render import Mail, render, takes_long
-from services.email.sender import Sender
 from services.email.settings import EmailSettings
-from services.email.unsubscribe import Unsubscribe
 from shared.core.errors import Reason
-from shared.delivery.answer_links import AnswerLinks
 from shared.delivery.attempt import Attempt
 from shared.runtime.providers import Parts
 
@@ -21,9 +19,14 @@ _USUAL_SWITCH_INTERVAL_S = sys.getswitchinterval()
 
 
 class Writer:
-    """Writes the mails of one provider. Close it with the provider."""
+    """Writes the mails of one provider. Close it with the provider.
 
-    def __init__(self, parts: Parts[EmailSettings]) -> None:
+    Args:
+        marks: as for ``render``.
+    """
+
+    def __init__(self, parts: Parts[EmailSettings], marks: Mapping[str, str] | None = None) -> None:
+        self._marks = marks
         self._sender = parts.settings.sender
         self._unsubscribe = parts.settings.unsubscribe
         self._answer_links = parts.settings.answer_links
@@ -37,26 +40,22 @@ class Writer:
         Raises:
             PermanentFailure: it cannot be written without harm.
         """
-        arguments = (attempt, self._sender, self._clock.now(), self._unsubscribe, self._answer_links)
+        write = partial(
+            render, attempt, self._sender, self._clock.now(), self._unsubscribe, self._answer_links, marks=self._marks
+        )
         if not takes_long(attempt.content):
-            return render(*arguments)
+            return write()
         with attempt.handover.waiting(Reason.OWN_LIMIT, "its text version"):
-            return await asyncio.get_running_loop().run_in_executor(self._thread, _render_beside_others, *arguments)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, _beside_others, write)
 
     def close(self) -> None:
         """Give up what is being written."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
-def _render_beside_others(
-    attempt: Attempt,
-    sender: Sender,
-    now: datetime,
-    unsubscribe: Unsubscribe | None,
-    answer_links: AnswerLinks | None,
-) -> Mail:
+def _beside_others(write: Callable[[], Mail]) -> Mail:
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     try:
-        return render(attempt, sender, now, unsubscribe, answer_links)
+        return write()
     finally:
         sys.setswitchinterval(_USUAL_SWITCH_INTERVAL_S)

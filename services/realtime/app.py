@@ -27,6 +27,7 @@ from services.realtime.access.tokens import Keys, SharedSecret, TokenVerifier
 from services.realtime.alertmanager import metrics as alertmanager_metrics
 from services.realtime.alertmanager.endpoint import AlertmanagerEndpoint
 from services.realtime.alertmanager.operations import ALERTMANAGER_OPERATIONS
+from services.realtime.bounces.mails import ReportedMails
 from services.realtime.bounces.providers import configured
 from services.realtime.bounces.suppressing import Suppressing, TakenReports
 from services.realtime.bounces.webhooks import Webhooks
@@ -63,6 +64,7 @@ from shared.directory.rulebook import Rulebook
 from shared.directory.suppression import Suppressions
 from shared.directory.unsubscribe import PATH as UNSUBSCRIBE_PATH
 from shared.ledger.answering import Answering
+from shared.ledger.confirmations import Confirmations
 from shared.ledger.held import Held, Muted
 from shared.ledger.incidents import Incidents
 from shared.ledger.reader import Trace
@@ -234,7 +236,13 @@ def _webhooks(node: RealtimeNode, unwanted: Suppressions, addresses: Addresses) 
     if not providers:
         return []
     taken = TakenReports(context.store, context.keys)
-    suppressing = Suppressing(unwanted, taken, context.directory.count, context.clock)
+
+    def publish(topic: str, payload: str) -> "asyncio.Future[bool]":
+        # There is no connection yet when this is put together.
+        return context.publish(topic, payload)
+
+    mails = ReportedMails(Confirmations(context.store, context.keys), context.topics, publish, context.clock)
+    suppressing = Suppressing(unwanted, mails, taken, context.directory.count, context.clock)
     return Webhooks(providers, suppressing, addresses).routes()
 
 

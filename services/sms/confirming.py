@@ -5,13 +5,12 @@ from asyncio import Future
 from collections.abc import Callable
 
 from services.sms import metrics
-from services.sms.confirmations import Confirmations, Confirmed, Outcome
 from services.sms.unwanted import Unwanted
 from shared.core.clock import Clock
 from shared.core.errors import DeliveryError
-from shared.core.model import Channel, PhoneNumber, State
+from shared.core.model import Channel, PhoneNumber
 from shared.core.topics import Topics
-from shared.ledger.events import event
+from shared.ledger.confirmations import Confirmations, Confirmed, Outcome, told
 
 log = logging.getLogger(__name__)
 
@@ -73,13 +72,8 @@ class Confirming:
                 "channel": Channel.SMS.value, "outcome": outcome.value, "detail": code,
             },
         )  # fmt: skip
-        if confirmed.events and outcome in (Outcome.DELIVERED, Outcome.FAILED):
-            # The state of the delivery stays. The confirmation says how far the message came after that.
-            step = event(
-                self._topics, confirmed.notification_id, State.DELIVERED, self._clock,
-                channel=Channel.SMS, recipient=confirmed.delivery.recipient,
-                confirmation={"outcome": outcome, "code": code or None},
-            )  # fmt: skip
+        step = told(self._topics, confirmed, outcome, code, self._clock)
+        if step is not None:
             self._publish(*step)
 
     async def _leave_alone(self, confirmed: Confirmed, error: DeliveryError | None) -> None:

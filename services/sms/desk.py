@@ -10,7 +10,6 @@ from services.sms import metrics
 from services.sms.alerts import SentAlerts
 from services.sms.callback_server import serve_callbacks
 from services.sms.caps import Caps
-from services.sms.confirmations import Confirmations
 from services.sms.confirming import Confirming
 from services.sms.inbound import Inbound
 from services.sms.rules import SmsRules
@@ -18,6 +17,7 @@ from services.sms.settings import SmsSettings
 from services.sms.text import Texts
 from services.sms.unwanted import Unwanted
 from shared.core.clock import Clock
+from shared.ledger.confirmations import Confirmations
 from shared.runtime.providers import Parts
 from shared.runtime.service import Context
 

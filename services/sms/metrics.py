@@ -2,8 +2,8 @@
 
 from prometheus_client import Counter
 
-from services.sms.confirmations import Outcome
 from services.sms.keywords import Request
+from shared.ledger.confirmations import Outcome
 
 segments = Counter("carillon_sms_segments", "Segments of the SMS that a provider took; it bills by them.", ["encoding"])
 capped = Counter("carillon_sms_capped", "SMS held back by the caps, by the cap.", ["cap"])

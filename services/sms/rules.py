@@ -4,12 +4,12 @@ What is refused here costs nothing and ends as suppressed.
 """
 
 from services.sms.caps import Caps
-from services.sms.confirmations import Confirmations
 from services.sms.countries import is_allowed
 from services.sms.unwanted import Unwanted
 from shared.core.errors import DeliveryError, DeliveryRefused, PermanentFailure, Reason
 from shared.core.model import PhoneNumber
 from shared.delivery.attempt import Attempt, Receipt
+from shared.ledger.confirmations import Confirmations
 
 
 class SmsRules:

@@ -26,11 +26,13 @@ from shared.ledger.rows import (
     RowStatus,
     TracedAttempt,
     attempt_field,
+    callbacks_field,
     confirmation_field,
     milliseconds,
     moment,
     parts_of,
     read_attempts,
+    read_callbacks,
     spec_field,
     status_field,
 )
@@ -67,6 +69,8 @@ class TracedRow:
         digest: the notification in which it was told, of one that was folded.
         recalls: it takes back what the row has delivered whose key it has, before ``RECALL``.
         record_id: the record in which it stands: the notification, or a part of its fan-out.
+        confirmation: the best of what the provider said later; ``callbacks`` is all of it, in the order in which it
+            came, but nothing that an earlier release wrote.
     """
 
     key: str
@@ -88,6 +92,7 @@ class TracedRow:
     rule: str | None = None
     digest: str | None = None
     recalls: bool = False
+    callbacks: tuple[Confirmation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,12 +281,14 @@ class Trace:
         # One attempt more than counted: one that does not count leaves its history, too.
         made = status.attempts
         slots = range(min(made + 2, ATTEMPTS_KEPT))
-        spec, confirmation, *history = await self._store.command(
-            "HMGET", record_key, spec_field(key), confirmation_field(key), *(attempt_field(key, slot) for slot in slots)
-        )
+        spec, confirmation, callbacks, *history = await self._store.command(
+            "HMGET", record_key, spec_field(key), confirmation_field(key), callbacks_field(key),
+            *(attempt_field(key, slot) for slot in slots),
+        )  # fmt: skip
         row = _read_row(key, status, read_object(spec), dict(zip(slots, history, strict=True)))
         known = Confirmation.read(confirmation) if confirmation else None
-        return replace(row, confirmation=known, record_id=record_key.rpartition(":")[2])
+        said = read_callbacks(callbacks) or ((known,) if known else ())
+        return replace(row, confirmation=known, callbacks=said, record_id=record_key.rpartition(":")[2])
 
     async def _dead_row(self, notification_id: str, key: str, at_ms: int) -> TracedRow | None:
         """Read a dead letter's row; None once its record has expired."""

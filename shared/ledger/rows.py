@@ -54,6 +54,11 @@ def confirmation_field(key: str) -> str:
     return f"k:{key}"
 
 
+def callbacks_field(key: str) -> str:
+    """Name the field of all that the provider said later."""
+    return f"b:{key}"
+
+
 def letter_of(state: State) -> str:
     """Write a state as it stands in a status."""
     return _LETTERS[state]
@@ -170,7 +175,7 @@ class Confirmation:
     """What the provider said later of a delivery that it had taken.
 
     Attributes:
-        outcome: taken, sent, delivered or failed.
+        outcome: taken, sent, delivered, failed or complained.
         code: the provider's number for a failure, or empty.
     """
 
@@ -184,6 +189,11 @@ class Confirmation:
         """Read what ``shared/ledger/lua/confirm.lua`` writes; of a damaged one, as much as there is."""
         outcome, code, provider_id, at_ms = _fields(text, 4)
         return cls(outcome, code, provider_id, moment(at_ms) or from_epoch_ms(0))
+
+
+def read_callbacks(text: bytes | None) -> tuple[Confirmation, ...]:
+    """Read all that a provider said later, in the order in which it came; lines that are damaged as far as they go."""
+    return tuple(Confirmation.read(each) for each in (text or b"").splitlines() if each)
 
 
 def told_as(lane: str, spec: bytes) -> tuple[str, str | None]:

@@ -9,7 +9,7 @@ keeps incidents mute ``{m:silence:ID}``, and a few singletons such as ``{feed}``
 A ledger script gets the shard's base key (``carillon:{s07}``) and builds the rest itself, see ``shared/ledger/lua``:
 
     base:n:ID            hash   one notification: content, deliveries (d:KEY), their status (s:KEY), attempts (a:KEY:N),
-                                later confirmation (k:KEY), failures of our own and refusals (e:KEY, r:KEY),
+                                later confirmations (k:KEY, b:KEY), failures of our own and refusals (e:KEY, r:KEY),
                                 when somebody read its entry of the inbox (v:USER), and how many have (seen);
                                 no expiry while anything is open, RECORD_RETENTION_S after its end
     base:parts:ID        list   ids of the records into which its fan-out was written; as long as those

@@ -22,9 +22,14 @@ from services.realtime.bounces.report import ENTRIES_MOST, Report
 from services.realtime.bounces.ses import Ses
 from services.realtime.bounces.sns import REFETCH_AFTER_S, Certificates, Sns
 from shared.core.errors import StoreUnavailable
-from shared.core.model import Channel
+from shared.core.model import Channel, EmailAddress, State
 from shared.delivery.forgetting import FREE_IN_HOUR
 from shared.directory.suppression import Cause, Entry, Suppressions, digest
+from shared.ledger.confirmations import mail_reference
+from shared.ledger.ledger import NewRecord
+from shared.ledger.ledger import Outcome as Ended
+from shared.ledger.reader import Trace, TracedRow
+from shared.store.keys import new_notification_id
 from tests.bounces import (
     MAILGUN_KEY,
     POSTMARK_PASSWORD,
@@ -43,7 +48,8 @@ from tests.bounces import (
 )
 from tests.conftest import EmptyStore
 from tests.fakes.clock import Seconds
-from tests.realtime import Realtime, realtime_node
+from tests.realtime import Realtime, notification, realtime_node
+from tests.records import LEASE, delivery
 from tests.waiting import eventually
 
 ADDRESS = "user123@example.com"
@@ -120,6 +126,135 @@ EVERY: dict[str, Make] = {
     "postmark": lambda _: postmark(postmark_bounce(ADDRESS)),
     "mailgun": lambda _: mailgun(mailgun_failed(ADDRESS)),
 }
+
+
+@dataclass
+class Mailed:
+    """A mail that its provider has taken."""
+
+    desk: Desk
+    notification_id: str
+    key: str
+
+    @property
+    def reference(self) -> str:
+        """How Carillon calls it."""
+        return mail_reference(self.notification_id, self.key)
+
+    @property
+    def message_id(self) -> str:
+        """Its Message-ID."""
+        return f"<{self.reference}@notify.example.com>"
+
+    async def row(self) -> TracedRow:
+        """Read its delivery."""
+        context = self.desk.node.context
+        (row,) = [row async for row in Trace(context.store, context.keys).rows(self.notification_id)]
+        return row
+
+    async def said(self) -> list[tuple[str, str]]:
+        """Return what its provider said later, and how."""
+        return [(each.outcome, each.code) for each in (await self.row()).callbacks]
+
+
+async def mailed(desk: Desk, address: str = ADDRESS, *, events: bool = False) -> Mailed:
+    ledger = desk.node.context.ledger
+    key = "email:user123"
+    row = delivery(key, recipient="user123", address=EmailAddress(email=address))
+    sent = notification("hello", kind="email_send").model_copy(update={"events": events})
+    await ledger.accept(NewRecord(sent, [row]))
+    (claim,) = await ledger.claim([(sent.id, key)], LEASE)
+    assert await ledger.finish(claim, Ended(State.DELIVERED, provider="smtp")) == "finished"
+    return Mailed(desk, sent.id, key)
+
+
+Tell = Callable[[Desk, Mailed], Request]
+OF_A_MAIL: dict[str, Tell] = {
+    "ses": lambda desk, of: desk.amazon.report(
+        ses_bounce(ADDRESS) | {"mail": {"commonHeaders": {"messageId": of.message_id}}}
+    ),
+    "sendgrid": lambda desk, of: desk.sendgrid.report(sendgrid_bounce(ADDRESS, **{"smtp-id": of.message_id})),
+    "postmark": lambda _, of: postmark(postmark_bounce(ADDRESS, Metadata={"carillon": of.reference})),
+    "mailgun": lambda _, of: mailgun(mailgun_failed(ADDRESS, message={"headers": {"message-id": of.message_id[1:-1]}})),
+}
+
+
+@pytest.mark.parametrize("provider", OF_A_MAIL)
+async def test_a_bounce_after_the_mail_was_taken_stands_beside_its_delivery(desk: Desk, provider: str) -> None:
+    other, of = await mailed(desk), await mailed(desk)
+    for _ in range(2):
+        # Signed anew, so it is another report of the same mail.
+        assert (await desk.post(OF_A_MAIL[provider](desk, of)))[0] in (200, 409)
+    row = await of.row()
+    assert (row.state, row.confirmation and row.confirmation.outcome) == (State.DELIVERED, "failed")
+    assert [outcome for outcome, _ in await of.said()] == ["failed"]
+    assert (await of.said())[0][1].startswith(provider)
+    assert await other.said() == []
+
+
+async def test_a_complaint_comes_after_a_bounce_and_is_kept_beside_it(desk: Desk) -> None:
+    of = await mailed(desk, events=True)
+    events: list[tuple[str, Any]] = []
+
+    def publish(topic: str, payload: str) -> "asyncio.Future[bool]":
+        events.append((topic, json.loads(payload)))
+        return asyncio.get_running_loop().create_future()
+
+    desk.node.context.publish = publish
+    named = {"smtp-id": of.message_id, "carillon": of.reference}
+    blocked = sendgrid_bounce(ADDRESS, type="blocked", **named)
+    status, answer = await desk.post(desk.sendgrid.report(blocked, blocked))
+    assert (status, answer["soft"]) == (200, 2)
+    # Nothing against the address.
+    assert await desk.entries() == []
+    complaint = {"email": ADDRESS, "event": "spamreport", **named}
+    assert (await desk.post(desk.sendgrid.report(complaint)))[1]["suppressed"] == 1
+    assert await of.said() == [("failed", "sendgrid blocked 5.1.1"), ("complained", "sendgrid spamreport")]
+    assert [(topic.rpartition("/")[2], step["confirmation"]) for topic, step in events] == [
+        (of.notification_id, {"outcome": "failed", "code": "sendgrid blocked 5.1.1"}),
+        (of.notification_id, {"outcome": "complained", "code": "sendgrid spamreport"}),
+    ]
+    assert {(step["state"], step["channel"], step["recipient"]) for _, step in events} == {
+        ("delivered", "email", "user123")
+    }
+
+
+async def test_what_is_forged_or_about_no_mail_of_ours_changes_no_delivery(desk: Desk) -> None:
+    of, of_another = await mailed(desk), await mailed(desk, "another@example.com")
+    unknown = f"<{mail_reference(new_notification_id(), 'email:user123')}@notify.example.com>"
+    other_key = f"<{mail_reference(of.notification_id, 'email:user124')}@notify.example.com>"
+    assert (await desk.post(SendGrid().report(sendgrid_bounce(ADDRESS, **{"smtp-id": of.message_id}))))[0] == 403
+    for message_id in (unknown, other_key, of_another.message_id, "<x@y>"):
+        report = desk.sendgrid.report(sendgrid_bounce(ADDRESS, **{"smtp-id": message_id}))
+        assert (await desk.post(report))[0] == 200
+    assert (await of.said(), await of_another.said()) == ([], [])
+
+
+async def test_a_bounded_number_of_words_is_kept_of_one_delivery(desk: Desk) -> None:
+    of = await mailed(desk)
+    events = [
+        sendgrid_bounce(ADDRESS, status=f"5.1.{number}", **{"smtp-id": of.message_id}) for number in range(30)
+    ]  # fmt: skip
+    assert (await desk.post(desk.sendgrid.report(*events)))[0] == 200
+    assert len(await of.said()) == 10
+
+
+async def test_one_mail_of_a_large_fan_out_is_found(desk: Desk) -> None:
+    ledger = desk.node.context.ledger
+    rows = [
+        delivery(
+            f"email:user{number}", address=EmailAddress(email=f"user{number}@example.com"), recipient=f"user{number}"
+        )
+        for number in range(1000)
+    ]
+    sent = notification("hello", kind="realtime_group")
+    await ledger.accept(NewRecord(sent, rows))
+    message_id = f"<{mail_reference(sent.id, 'email:user777')}@notify.example.com>"
+    report = desk.sendgrid.report(sendgrid_bounce("user777@example.com", **{"smtp-id": message_id}))
+    assert (await desk.post(report))[0] == 200
+    context = desk.node.context
+    told = [row async for row in Trace(context.store, context.keys).rows(sent.id) if row.callbacks]
+    assert [row.key for row in told] == ["email:user777"]
 
 
 @pytest.mark.parametrize("provider", EVERY)

@@ -9,7 +9,6 @@ import pytest_asyncio
 
 from carillon.local.servers import LocalServer
 from services.router.intake.slots import Slots
-from services.sms.confirmations import Confirmations, Outcome
 from shared.core.clock import SystemClock
 from shared.core.errors import DeliveryRefused, Reason
 from shared.core.model import Channel, Priority
@@ -19,6 +18,7 @@ from shared.directory.suppression import Cause, Suppressions, digest
 from shared.inbox.feed import Feed, FeedMirror
 from shared.inbox.inbox import Inbox
 from shared.inbox.sessions import Sessions
+from shared.ledger.confirmations import Confirmations, Outcome
 from shared.ledger.ledger import Ledger, NewRecord, NewRow
 from shared.ledger.rejections import Rejections
 from shared.store.keys import Keys

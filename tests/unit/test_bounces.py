@@ -1,6 +1,7 @@
 """What mail providers report: translated as a table, and refused where the signature does not hold."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from prometheus_client import REGISTRY
 from services.realtime.bounces import mailgun, postmark, sendgrid, ses
 from services.realtime.bounces.metrics import prepare
 from services.realtime.bounces.providers import PROVIDERS
-from services.realtime.bounces.report import ENTRIES_MOST, Finding, Outcome, ReportRefused, detail
+from services.realtime.bounces.report import ENTRIES_MOST, Finding, Outcome, ReportRefused, detail, reference
 from services.realtime.bounces.suppressing import _digest
 from services.realtime.http.operations import OPERATIONS
 from shared.directory.suppression import Cause, digest
@@ -32,6 +33,11 @@ def bounced(said: str) -> Finding:
 
 
 def complained(said: str) -> Finding:
+    return Finding(ADDRESS, Cause.COMPLAINT, said, arrived=True)
+
+
+def not_sent(said: str) -> Finding:
+    """Its owner complained before, and the provider sends nothing any more."""
     return Finding(ADDRESS, Cause.COMPLAINT, said)
 
 
@@ -64,6 +70,52 @@ def test_ses_is_translated(message: dict[str, Any], expected: list[object]) -> N
     assert ses.translate(json.dumps(message)) == expected
 
 
+MAIL = "0197c5a2-7f00-7003-8000-000000000000.0123456789abcdef"
+MESSAGE_ID = f"<{MAIL}@example.com>"
+_HEADERS = {"mail": {"headers": [{"name": "Message-Id", "value": MESSAGE_ID}]}}
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        (ses.translate(json.dumps(ses_bounce(ADDRESS) | _HEADERS))[0], bounced("ses Permanent General 5.1.1")),
+        (ses.translate(json.dumps(ses_bounce(ADDRESS) | {"mail": {"commonHeaders": {"messageId": MESSAGE_ID}}}))[0],
+         bounced("ses Permanent General 5.1.1")),
+        (ses.translate(json.dumps(ses_complaint(ADDRESS) | _HEADERS))[0], complained("ses complaint abuse")),
+        (ses.translate(json.dumps(ses_bounce(ADDRESS, kind="Transient") | _HEADERS))[0],
+         Finding(ADDRESS, None, "ses Transient General 5.1.1")),
+        (sendgrid.translate(sendgrid_bounce(ADDRESS, **{"smtp-id": MESSAGE_ID})), bounced("sendgrid bounce 5.1.1")),
+        (sendgrid.translate(sendgrid_bounce(ADDRESS, carillon=MAIL)), bounced("sendgrid bounce 5.1.1")),
+        (sendgrid.translate(sendgrid_bounce(ADDRESS, type="blocked", carillon=MAIL)),
+         Finding(ADDRESS, None, "sendgrid blocked 5.1.1")),
+        (sendgrid.translate({"email": ADDRESS, "event": "spamreport", "carillon": MAIL}),
+         complained("sendgrid spamreport")),
+        (sendgrid.translate({"email": ADDRESS, "event": "dropped", "reason": "Unsubscribed Address", "carillon": MAIL}),
+         Finding(ADDRESS, None, "sendgrid dropped")),
+        (postmark.translate(postmark_bounce(ADDRESS, Metadata={"carillon": MAIL})), bounced("postmark HardBounce")),
+        (postmark.translate(postmark_bounce(ADDRESS, "SpamComplaint", Metadata={"carillon": MAIL})),
+         complained("postmark SpamComplaint")),
+        (postmark.translate(postmark_bounce(ADDRESS, "SoftBounce", Metadata={"carillon": MAIL})),
+         Finding(ADDRESS, None, "postmark SoftBounce")),
+        (mailgun.translate(mailgun_failed(ADDRESS, message={"headers": {"message-id": MESSAGE_ID[1:-1]}})),
+         bounced("mailgun bounce 5.1.1")),
+        (mailgun.translate(mailgun_failed(ADDRESS, reason="old", message={"headers": {"message-id": MESSAGE_ID}})),
+         Finding(ADDRESS, None, "mailgun old 5.1.1")),
+    ],
+)  # fmt: skip
+def test_a_report_says_which_mail_it_is_about(entry: Finding, expected: Finding) -> None:
+    assert entry == replace(expected, reference=MAIL)
+
+
+@pytest.mark.parametrize(
+    "said", ["", "x", None, 7, ["x"], f"{MAIL}0", f"0{MAIL}", f"a{MESSAGE_ID}".replace("<", ""), f"<x {MAIL}@a>",
+             MAIL.replace(".", "/")],
+)  # fmt: skip
+def test_what_is_no_name_of_a_mail_of_ours_names_none(said: object) -> None:
+    assert reference(said) == ""
+    assert sendgrid.translate(sendgrid_bounce(ADDRESS, carillon=said)) == bounced("sendgrid bounce 5.1.1")
+
+
 def test_ses_names_several_people_and_sends_a_sentence_to_try_out_a_topic() -> None:
     found = ses.translate(json.dumps(ses_bounce("a@example.com", "b@example.com")))
     assert [each.address for each in found if isinstance(each, Finding)] == ["a@example.com", "b@example.com"]
@@ -83,7 +135,7 @@ def test_ses_names_several_people_and_sends_a_sentence_to_try_out_a_topic() -> N
         ({"email": ADDRESS, "event": "dropped", "reason": "Bounced Address", "status": "5.0.0"},
          bounced("sendgrid dropped 5.0.0")),
         ({"email": ADDRESS, "event": "dropped", "reason": "Invalid"}, bounced("sendgrid dropped")),
-        ({"email": ADDRESS, "event": "dropped", "reason": "Spam Reporting Address"}, complained("sendgrid dropped")),
+        ({"email": ADDRESS, "event": "dropped", "reason": "Spam Reporting Address"}, not_sent("sendgrid dropped")),
         ({"email": ADDRESS, "event": "dropped", "reason": "Unsubscribed Address"}, Outcome.IGNORED),
         ({"email": ADDRESS, "event": "spamreport"}, complained("sendgrid spamreport")),
         ({"email": ADDRESS, "event": "deferred", "response": "452"}, Outcome.SOFT),
@@ -124,7 +176,7 @@ def test_postmark_is_translated(record: dict[str, Any], expected: object) -> Non
         (mailgun_failed(ADDRESS, **{"delivery-status": None}), bounced("mailgun bounce")),
         (mailgun_failed(ADDRESS, reason="suppress-bounce", **{"delivery-status": {"code": 605}}),
          bounced("mailgun suppress-bounce")),
-        (mailgun_failed(ADDRESS, reason="suppress-complaint"), complained("mailgun suppress-complaint 5.1.1")),
+        (mailgun_failed(ADDRESS, reason="suppress-complaint"), not_sent("mailgun suppress-complaint 5.1.1")),
         (mailgun_failed(ADDRESS, reason="suppress-unsubscribe"), Outcome.SOFT),
         (mailgun_failed(ADDRESS, reason="generic"), Outcome.SOFT),
         (mailgun_failed(ADDRESS, reason="old"), Outcome.SOFT),

@@ -1,5 +1,6 @@
 """The mail of an attempt: its fields, its two bodies, and what it refuses to become."""
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
@@ -14,7 +15,10 @@ from hypothesis import strategies as st
 
 from services.email.render import Mail, render
 from services.email.sender import Sender
+from services.email.smtp.marks import marks
+from services.email.smtp.relays import parse_relays
 from services.email.unsubscribe import Unsubscribe
+from services.realtime.bounces.report import reference
 from shared.core.clock import epoch_ms
 from shared.core.errors import PermanentFailure, Reason
 from shared.core.incidents import Way
@@ -394,6 +398,28 @@ def test_no_other_mail_has_such_a_link(required: bool, recipient: str | None) ->
     links = AnswerLinks("https://notify.example.com", SECRET)
     mail = render(attempt(content, Priority.HIGH, recipient=recipient), SENDER, NOW, answer_links=links)
     assert "/v1/answer" not in body(read(mail), "plain") + body(read(mail), "html")
+
+
+@pytest.mark.parametrize(
+    ("host", "field"),
+    [
+        ("smtp.sendgrid.net", "X-SMTPAPI"),
+        ("SMTP-Broadcasts.PostmarkApp.com.", "X-PM-Metadata-carillon"),
+        ("smtp.mailgun.org", None),
+        ("notsendgrid.net", None),
+        ("sendgrid.net.example.com", None),
+    ],
+)
+def test_relays_that_do_not_report_the_message_id_get_a_field_that_they_report(host: str, field: str | None) -> None:
+    (relay,) = parse_relays(f"smtp://{host}:587")
+    mail = read(render(attempt(Content(title="Title", message="Message")), SENDER, NOW, marks=marks(relay)))
+    assert [name for name in mail if name in ("X-SMTPAPI", "X-PM-Metadata-carillon")] == ([field] if field else [])
+    if field:
+        said = mail[field]
+        name = json.loads(said)["unique_args"]["carillon"] if said.startswith("{") else said
+        # What the report repeats names the mail as its Message-ID does.
+        assert mail["Message-ID"].startswith(f"<{name}@")
+        assert reference(name) == reference(mail["Message-ID"]) == name
 
 
 def test_the_text_part_tells_the_times_of_a_maintenance() -> None:

@@ -15,6 +15,7 @@ from pydantic import Field, SecretStr, field_validator
 from services.email.render import Mail
 from services.email.settings import EmailSettings
 from services.email.smtp.connection import Connection
+from services.email.smtp.marks import marks
 from services.email.smtp.pool import Connections
 from services.email.smtp.relays import Relay, parse_relays
 from services.email.writer import Writer
@@ -91,7 +92,7 @@ class SmtpProvider:
         self.name = name
         self._connections = Connections(relay, tls)
         self._places = Places(parts.settings.email_concurrency)
-        self._writer = Writer(parts)
+        self._writer = Writer(parts, marks(relay))
 
     def handles(self, delivery: Delivery) -> bool:
         """Tell whether it goes to a mailbox."""

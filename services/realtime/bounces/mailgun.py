@@ -21,7 +21,9 @@ from services.realtime.bounces.report import (
     ReportRefused,
     detail,
     json_object,
+    lost,
     part,
+    reference,
     text,
 )
 from services.realtime.settings import RealtimeSettings
@@ -43,16 +45,20 @@ _REASONS = {
 def translate(event: Mapping[str, Any]) -> Entry:
     """Translate one event."""
     address, reason = text(event, "recipient"), text(event, "reason")
+    mail = reference(part(part(event, "message"), "headers").get("message-id"))
     match text(event, "event"):
         case "failed":
             status = part(event, "delivery-status")
             cause = _REASONS.get(reason)
-            if text(event, "severity") != "permanent" or cause is None or text(status, "bounce-type") == "soft":
-                return Outcome.SOFT
             code = status.get("enhanced-code") or status.get("code")
-            return Finding(address, cause, detail("mailgun", reason, code))
+            if text(event, "severity") != "permanent":
+                # Mailgun tries again.
+                return Outcome.SOFT
+            if cause is None or text(status, "bounce-type") == "soft":
+                return lost(address, detail("mailgun", reason, code), mail)
+            return Finding(address, cause, detail("mailgun", reason, code), mail)
         case "complained":
-            return Finding(address, Cause.COMPLAINT, detail("mailgun", "complained"))
+            return Finding(address, Cause.COMPLAINT, detail("mailgun", "complained"), mail, arrived=True)
         case _:
             return Outcome.IGNORED
 

@@ -13,7 +13,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.realtime.access.refusals import Refusal
-from services.realtime.bounces.report import Entry, Finding, Outcome, Report, ReportRefused, detail, json_object, text
+from services.realtime.bounces.report import (
+    Entry,
+    Finding,
+    Outcome,
+    Report,
+    ReportRefused,
+    detail,
+    json_object,
+    lost,
+    part,
+    reference,
+    text,
+)
 from services.realtime.settings import RealtimeSettings
 from shared.directory.suppression import Cause
 
@@ -23,6 +35,8 @@ _TYPES = {
     "BadEmailAddress": Cause.BOUNCE,
     "SpamComplaint": Cause.COMPLAINT,
 }
+# The mail has not arrived, and Postmark does not try again.
+_GIVEN_UP = frozenset({"SoftBounce", "Blocked", "DnsError", "SpamNotification", "DMARCPolicy", "ManuallyDeactivated"})
 
 
 def translate(record: Mapping[str, Any]) -> Entry:
@@ -30,8 +44,12 @@ def translate(record: Mapping[str, Any]) -> Entry:
     if text(record, "RecordType") not in ("Bounce", "SpamComplaint"):
         return Outcome.IGNORED
     kind = text(record, "Type")
-    cause = _TYPES.get(kind)
-    return Outcome.SOFT if cause is None else Finding(text(record, "Email"), cause, detail("postmark", kind))
+    cause, address, said = _TYPES.get(kind), text(record, "Email"), detail("postmark", kind)
+    # The field that our mails have through Postmark's relays; Postmark gives each mail a Message-ID of its own.
+    mail = reference(part(record, "Metadata").get("carillon"))
+    if cause is None:
+        return lost(address, said, mail) if kind in _GIVEN_UP else Outcome.SOFT
+    return Finding(address, cause, said, mail, arrived=cause is Cause.COMPLAINT)
 
 
 class Postmark:

@@ -19,6 +19,8 @@ ENTRIES_MOST = 5000
 
 # RFC 3463, 2, and RFC 5321, 4.2.1.
 _STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}|[245]\d\d", re.ASCII)
+# ``shared.ledger.confirmations.mail_reference``, perhaps as the local part of a Message-ID.
+_REFERENCE = re.compile(r"(?:^|<)([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.[0-9a-f]{16})(?:$|@)", re.ASCII)
 _WORD = re.compile(r"[A-Za-z][A-Za-z-]{0,39}", re.ASCII)
 
 
@@ -46,16 +48,26 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """An address that is not to be used any more.
+    """What has become of a mail, or an address that is not to be used any more.
 
     Attributes:
         address: as the provider wrote it.
+        cause: why it is not to be used any more; None where the mail was given up for another reason.
         detail: see ``detail``.
+        reference: of the mail, see ``reference``; empty where the report does not say which one it was.
+        arrived: the mail has reached its reader, who complained about it.
     """
 
     address: str
-    cause: Cause
+    cause: Cause | None
     detail: str
+    reference: str = ""
+    arrived: bool = False
+
+
+def lost(address: str, said: str, of_mail: str) -> "Entry":
+    """Return the entry of a mail that has not arrived, for a reason that says nothing lasting about its address."""
+    return Finding(address, None, said, of_mail) if of_mail else Outcome.SOFT
 
 
 # What one entry of a report says.
@@ -97,8 +109,9 @@ class BounceProvider(Protocol):
     For another provider:
 
     1. Write a pure function that translates one of its events into an ``Entry``. Only what says that the mailbox does
-       not exist, or that its owner complained, is a ``Finding``. What is about the sender, the content or a full
-       mailbox is ``SOFT``. Name the provider's page for each word.
+       not exist, or that its owner complained, is a ``Finding`` with a cause. What is about the sender, the content or
+       a full mailbox is ``SOFT``, or ``lost`` if the provider has given the mail up. Name the provider's page for each
+       word, and where the event says which mail it is about (``reference``).
     2. Write the check of its signature, in ``read``. Whatever does not hold is ``FORGED``.
     3. Add a setting for the secret, a line to ``providers.PROVIDERS``, one to the calls of ``http.operations``, and a
        section to docs/guides/bounces.md.
@@ -143,6 +156,16 @@ def text(document: Mapping[str, Any], name: str) -> str:
     """Return a text within an object; empty if there is none."""
     value = document.get(name)
     return value if isinstance(value, str) else ""
+
+
+def reference(*texts: object) -> str:
+    """Return how Carillon called a mail, by the first of these texts that says so; empty if none does.
+
+    Args:
+        texts: a Message-ID, or a reference as it stands in it.
+    """
+    found = (_REFERENCE.search(each) for each in texts if isinstance(each, str))
+    return next((match[1] for match in found if match), "")
 
 
 def detail(provider: str, *said: object) -> str:

@@ -23,6 +23,8 @@ from services.realtime.bounces.report import (
     Report,
     ReportRefused,
     detail,
+    lost,
+    reference,
     text,
 )
 from services.realtime.settings import RealtimeSettings, ecdsa_key
@@ -47,17 +49,23 @@ _DROPPED = {
 def translate(event: Mapping[str, Any]) -> Entry:
     """Translate one event."""
     address, status = text(event, "email"), text(event, "status")
+    # The argument that our mails have through SendGrid's relays; in bounces also the Message-ID.
+    mail = reference(event.get("carillon"), event.get("smtp-id"))
     match text(event, "event"):
         case "bounce":
             about = text(event, "bounce_classification").lower()
             if text(event, "type") != "bounce" or about in _NOT_THE_ADDRESS:
-                return Outcome.SOFT
-            return Finding(address, Cause.BOUNCE, detail("sendgrid", "bounce", status))
+                return lost(address, detail("sendgrid", text(event, "type"), status), mail)
+            return Finding(address, Cause.BOUNCE, detail("sendgrid", "bounce", status), mail)
         case "dropped":
             cause = _DROPPED.get(text(event, "reason").lower())
-            return Outcome.IGNORED if cause is None else Finding(address, cause, detail("sendgrid", "dropped", status))
+            said = detail("sendgrid", "dropped", status)
+            # An address that has unsubscribed at SendGrid, for example.
+            if cause is None:
+                return lost(address, said, mail) if mail else Outcome.IGNORED
+            return Finding(address, cause, said, mail)
         case "spamreport":
-            return Finding(address, Cause.COMPLAINT, detail("sendgrid", "spamreport"))
+            return Finding(address, Cause.COMPLAINT, detail("sendgrid", "spamreport"), mail, arrived=True)
         case "deferred":
             return Outcome.SOFT
         case _:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from services.realtime.access.bodies import read_json
-from services.realtime.bounces.report import Entry, Finding, Outcome, Report, detail, part, text
+from services.realtime.bounces.report import Entry, Finding, Outcome, Report, detail, lost, part, reference, text
 from services.realtime.bounces.sns import UNSUBSCRIPTION, Sns
 from services.realtime.settings import RealtimeSettings, topic_list
 from shared.directory.suppression import Cause
@@ -33,28 +33,38 @@ def translate(message: str) -> list[Entry]:
         return [Outcome.IGNORED]
     match text(document, "eventType") or text(document, "notificationType"):
         case "Bounce":
-            return list(_bounce(part(document, "bounce")))
+            return list(_bounce(part(document, "bounce"), _mail(document)))
         case "Complaint":
-            return list(_complaint(part(document, "complaint")))
+            return list(_complaint(part(document, "complaint"), _mail(document)))
         case "DeliveryDelay":
             return [Outcome.SOFT]
         case _:
             return [Outcome.IGNORED]
 
 
-def _bounce(bounce: Mapping[str, Any]) -> Iterator[Entry]:
+def _mail(document: Mapping[str, Any]) -> str:
+    """Return which mail it was. Identity notifications say so only where they include the original headers."""
+    mail = part(document, "mail")
+    headers = mail.get("headers")
+    listed = (each for each in headers if isinstance(each, dict)) if isinstance(headers, list) else ()
+    named = [text(each, "value") for each in listed if text(each, "name").lower() == "message-id"]
+    return reference(*named, text(part(mail, "commonHeaders"), "messageId"))
+
+
+def _bounce(bounce: Mapping[str, Any], mail: str) -> Iterator[Entry]:
     kind, subtype = text(bounce, "bounceType"), text(bounce, "bounceSubType")
     for recipient in _recipients(bounce, "bouncedRecipients"):
         if recipient is None:
             yield Outcome.UNREADABLE
-        elif kind != "Permanent" or subtype in _NOT_THE_ADDRESS:
-            yield Outcome.SOFT
+            continue
+        said = detail("ses", kind, subtype, text(recipient, "status"))
+        if kind != "Permanent" or subtype in _NOT_THE_ADDRESS:
+            yield lost(text(recipient, "emailAddress"), said, mail)
         else:
-            said = detail("ses", kind, subtype, text(recipient, "status"))
-            yield Finding(text(recipient, "emailAddress"), Cause.BOUNCE, said)
+            yield Finding(text(recipient, "emailAddress"), Cause.BOUNCE, said, mail)
 
 
-def _complaint(complaint: Mapping[str, Any]) -> Iterator[Entry]:
+def _complaint(complaint: Mapping[str, Any], mail: str) -> Iterator[Entry]:
     kind = text(complaint, "complaintFeedbackType")
     # SES names everybody at that domain whom the mail went to. A mail of Carillon goes to one address.
     for recipient in _recipients(complaint, "complainedRecipients"):
@@ -63,7 +73,8 @@ def _complaint(complaint: Mapping[str, Any]) -> Iterator[Entry]:
         elif kind in _NO_COMPLAINT:
             yield Outcome.IGNORED
         else:
-            yield Finding(text(recipient, "emailAddress"), Cause.COMPLAINT, detail("ses", "complaint", kind))
+            address, said = text(recipient, "emailAddress"), detail("ses", "complaint", kind)
+            yield Finding(address, Cause.COMPLAINT, said, mail, arrived=True)
 
 
 def _recipients(event: Mapping[str, Any], name: str) -> Iterator[dict[str, Any] | None]:

@@ -1,4 +1,4 @@
-"""What a report does: it suppresses addresses, each report once, and never everybody.
+"""What a report does: it says what has become of mails, and suppresses addresses, each report once, never everybody.
 
 Promises that a report which was carried out changes nothing when it comes again, and that a report whose work was cut
 off can be carried out when the provider sends it again. Only the hash of a report's name and of its findings is kept.
@@ -17,6 +17,7 @@ from datetime import timedelta
 
 from pydantic_core import PydanticCustomError
 
+from services.realtime.bounces.mails import ReportedMails
 from services.realtime.bounces.report import Finding, Outcome, Report, ReportRefused
 from shared.core.clock import Clock
 from shared.core.fields import EMAIL_CHARS, email_address
@@ -78,6 +79,7 @@ class Suppressing:
 
     Args:
         suppressions: of the email channel.
+        mails: keeps what was reported of a mail.
         count: how many people the directory has.
         limit: counts the addresses that reports want suppressed.
     """
@@ -85,12 +87,15 @@ class Suppressing:
     def __init__(
         self,
         suppressions: Suppressions,
+        mails: ReportedMails,
         taken: TakenReports,
         count: Callable[[], Awaitable[int]],
         clock: Clock,
+        *,
         limit: ForgettingLimit | None = None,
     ) -> None:
         self._suppressions = suppressions
+        self._mails = mails
         self._taken = taken
         self._count = count
         self._clock = clock
@@ -120,10 +125,14 @@ class Suppressing:
     async def _suppress(self, findings: Sequence[Finding]) -> Counter[Outcome]:
         outcomes: Counter[Outcome] = Counter()
         wanted: dict[tuple[str, Cause], str] = {}
-        for finding in findings:
-            of_address = _digest(finding.address)
+        digests = [_digest(finding.address) for finding in findings]
+        known = [(finding, of_address) for finding, of_address in zip(findings, digests, strict=True) if of_address]
+        await asyncio.gather(*(self._mails.note(finding, of_address) for finding, of_address in known))
+        for finding, of_address in zip(findings, digests, strict=True):
             if of_address is None:
                 outcomes[Outcome.UNREADABLE] += 1
+            elif finding.cause is None:
+                outcomes[Outcome.SOFT] += 1
             elif (of_address, finding.cause) in wanted:
                 outcomes[Outcome.KNOWN] += 1
             else:

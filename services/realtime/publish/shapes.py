@@ -156,7 +156,7 @@ class AlertOutcome(BaseModel):
 class Confirmed(BaseModel):
     """What the provider said after it had taken the message."""
 
-    outcome: str = Field(description="`taken`, `sent`, `delivered` or `failed`.")
+    outcome: str = Field(description="`taken`, `sent`, `delivered`, `failed` or, of a mail, `complained`.")
     at: AwareDatetime
 
 

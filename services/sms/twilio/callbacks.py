@@ -14,11 +14,11 @@ from twilio.request_validator import RequestValidator  # type: ignore[import-unt
 
 from services.sms import reference
 from services.sms.callback_server import in_time
-from services.sms.confirmations import Outcome
 from services.sms.confirming import Confirming
 from services.sms.inbound import Inbound
 from services.sms.twilio.senders import is_short_code
 from services.sms.twilio.verdict import of_callback
+from shared.ledger.confirmations import Outcome
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@
 -- tallies and the age of open work are counted by. Beside it, e:KEY counts the attempts that failed by an error of our
 -- own, w:KEY the leases that lapsed one after the other, and r:KEY ("times|ms of the first") how often a provider refused
 -- it without anybody knowing whose fault that is; most rows have none of them. q:KEY is the status of a row that could not
--- be read. k:KEY is what a provider said later of a delivery that it has taken, see confirm.lua.
+-- be read. k:KEY is what a provider said later of a delivery that it has taken, b:KEY all of it, see confirm.lua.
 
 local base = KEYS[1]
 local clock = redis.call('TIME')
