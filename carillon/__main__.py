@@ -43,6 +43,7 @@ _COMMANDS = {
     "drill": ("carillon.commands.drill:drill", "Try out whether alerts reach the people on call."),
     "provider": ("carillon.commands.provider:provider", "Pause a provider or a whole channel by hand, and resume it."),
     "template": ("carillon.commands.templates:template", "Look at the texts of templates before anybody gets them."),
+    "status": ("carillon.commands.status:status", "Say whether all is well, and what is wrong."),
     "audit": ("carillon.commands.audit:audit", "Check that everything accepted is accounted for."),
     "console": ("carillon.commands.console:console", "Serve the operators' web console."),
     "broker-roles": ("carillon.commands.broker_roles:broker_roles", "Print the broker's rules for a file of logins."),

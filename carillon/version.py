@@ -1,3 +1,5 @@
-"""The version of Carillon, for the package, the images' labels and ``carillon --version``: written here alone."""
+"""The version of Carillon as the command line says it; it is written in ``shared.core.version``."""
 
-VERSION = "0.2.0"
+from shared.core.version import VERSION
+
+__all__ = ["VERSION"]

@@ -1,17 +1,22 @@
 """``carillon audit``: is everything that was accepted accounted for, and is anything overdue?"""
 
 import asyncio
+import time
+from contextlib import suppress
 from datetime import timedelta
 
 import click
+from redis.exceptions import ResponseError
 
 from carillon.commands.broker_and_store import open_store
 from carillon.commands.output import AnswerIsNo, print_columns, print_json
 from carillon.commands.progress import ProgressLine
 from carillon.commands.settings import OperatorSettings
 from shared.core.clock import rfc3339
+from shared.core.errors import StoreUnavailable
 from shared.ledger.audit import LONGEST_SPAN, Audit, Depth
 from shared.ledger.audit_report import ACCOUNT_WORDS, ITEM_WORDS, Accounts, Finding, Report
+from shared.ledger.audit_results import AuditResults, MadeBy, report_document
 
 _IDS_SHOWN = 10
 
@@ -23,7 +28,7 @@ def audit_accounts(*, since: timedelta, deep: bool, overdue_after: timedelta, as
     settings = OperatorSettings.load()
     report = asyncio.run(_run(settings, since, overdue_after, Depth.RECORDS if deep else Depth.COUNTERS))
     if as_json:
-        print_json(_document(report))
+        print_json(report_document(report))
     else:
         _print(report)
     if not report.holds:
@@ -35,38 +40,15 @@ async def _run(settings: OperatorSettings, since: timedelta, overdue_after: time
     try:
         async with open_store(settings) as (store, keys):
             audit = Audit(store, keys, settings.record_retention_s, overdue_after)
-            return await audit.run(since, depth, lambda what, done, of: line.show(f"{what}: {done} of {of}"))
+            began_s = time.monotonic()
+            report = await audit.run(since, depth, lambda what, done, of: line.show(f"{what}: {done} of {of}"))
+            took = timedelta(seconds=time.monotonic() - began_s)
+            # The answer is there, whether or not it can be kept: the store may refuse it to this user.
+            with suppress(ResponseError, StoreUnavailable):
+                await AuditResults(store, keys).keep(report, MadeBy.OPERATOR, depth, took)
+            return report
     finally:
         line.clear()
-
-
-def _document(report: Report) -> dict[str, object]:
-    return {
-        "holds": report.holds,
-        "since": rfc3339(report.since),
-        "until": rfc3339(report.until),
-        "accounts": {
-            lane: accounts.named | {"difference": accounts.difference} for lane, accounts in report.accounts.items()
-        },
-        "digests": {
-            channel: accounts.named | {"difference": accounts.difference} for channel, accounts in report.items.items()
-        },
-        "findings": [
-            {
-                "kind": each.kind,
-                "overdue": each.kind.is_overdue,
-                "channel": each.lane,
-                "minute": rfc3339(each.minute) if each.minute else None,
-                "count": each.count,
-                "numbers": each.numbers,
-                "notification_ids": sorted(each.notification_ids),
-            }
-            for each in report.findings
-        ],
-        "open_rows": report.open_rows,
-        "open_rows_seen": report.open_rows_seen,
-        "records_seen": report.records_seen,
-    }
 
 
 def _print(report: Report) -> None:

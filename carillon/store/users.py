@@ -31,6 +31,7 @@ _PROVIDERS = "{providers}*"
 # A service reads who has paused its providers. None pauses another's.
 _PAUSED = "{providers}:paused"
 _CONSOLE = "{console}*"
+_ALIVE = "{alive:*}*"
 _ROUTERS = ("{slots}*", "{audit}*", "{rejected}*")
 
 # Not part of any prefix: see ``shared.store.keys.barrier_marker``.
@@ -85,17 +86,20 @@ STORE_ROLES = {
     role.name: role
     for role in (
         # All but SMS records, bounce reports, what is paused, and what the console keeps.
-        StoreRole("router", tuple(each for each in _ALL if each not in (_SMS, _REPORTS, _PROVIDERS, _CONSOLE))),
-        StoreRole("email", (_LEDGER, "{x:*}:email"), (*_SEEN, *_MEMBERS, _PAUSED)),
-        StoreRole("sms", (_LEDGER, _SMS, "{x:*}:sms"), (*_SEEN, *_MEMBERS, _PAUSED)),
+        StoreRole(
+            "router",
+            (*(each for each in _ALL if each not in (_SMS, _REPORTS, _PROVIDERS, _CONSOLE)), "{alive:router}*"),
+        ),
+        StoreRole("email", (_LEDGER, "{x:*}:email", "{alive:email}*"), (*_SEEN, *_MEMBERS, _PAUSED)),
+        StoreRole("sms", (_LEDGER, _SMS, "{x:*}:sms", "{alive:sms}*"), (*_SEEN, *_MEMBERS, _PAUSED)),
         # Forgetting a token changes its owner's record.
-        StoreRole("push", (_LEDGER, _USERS, _DEVICES, *_MEMBERS), (_FEED, _PAUSED)),
+        StoreRole("push", (_LEDGER, _USERS, _DEVICES, *_MEMBERS, "{alive:push}*"), (_FEED, _PAUSED)),
         StoreRole(
             "realtime",
-            (_LEDGER, _USERS, _DEVICES, *_MEMBERS, _FEED, "{x:*}:email", _REPORTS, _MUTED, _RULES),
+            (_LEDGER, _USERS, _DEVICES, *_MEMBERS, _FEED, "{x:*}:email", _REPORTS, _MUTED, _RULES, "{alive:realtime}*"),
             (_ONCALL, *_CATALOGUE, "{publishers}*"),
         ),
-        StoreRole("operator", _ALL),
+        StoreRole("operator", _ALL, (_ALIVE,)),
     )
 }
 

@@ -11,6 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from carillon.local.ports import SERVICES
+from carillon.status.thresholds import (
+    AUDITOR_SILENT_S,
+    CHANNEL_WAITS_S,
+    DEAD_LETTERS_MOST,
+    DEAD_LETTERS_PART,
+    OUR_REASONS,
+    REALTIME_WAITS_S,
+)
 from deploy.monitoring.slo import ENOUGH, FAST, OBJECTIVES, SLOW, WINDOWS, BurnRate
 from shared.core.model import Priority
 
@@ -21,12 +29,7 @@ RUNBOOKS = "docs/runbooks"
 RUNBOOKS_AT = ""
 
 _LATENCY = "carillon_delivery_latency_seconds"
-# Inboxes are in our own store, so no provider's outage delays them.
-_REALTIME_WAITS_S = 60
-_CHANNEL_WAITS_S = 1800
-_AUDITOR_SILENT_S = 300
-# Reasons of dead letters that neither a recipient nor a publisher caused.
-_OURS = "internal_error|no_provider"
+_OURS = "|".join(OUR_REASONS)
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ def _ended(outcome: str, by: str) -> str:
 def _part_ends_as(outcome: str, part: float) -> str:
     count = _ended(outcome, "channel")
     ends = 'sum by (channel) (increase(carillon_deliveries_total{outcome!="suppressed"}[15m]))'
-    return f"({count} >= 10 and {count} > {part:g} * {ends})"
+    return f"({count} >= {DEAD_LETTERS_MOST} and {count} > {part:g} * {ends})"
 
 
 def _gone() -> str:
@@ -129,22 +132,22 @@ ALERTS = (
     ),
     Alert(
         "DeliveriesWait",
-        f'max by (channel) (carillon_oldest_open_delivery_age_seconds{{channel="realtime"}}) > {_REALTIME_WAITS_S} '
-        f"or max by (channel) (carillon_oldest_open_delivery_age_seconds) > {_CHANNEL_WAITS_S}",
+        f'max by (channel) (carillon_oldest_open_delivery_age_seconds{{channel="realtime"}}) > {REALTIME_WAITS_S} '
+        f"or max by (channel) (carillon_oldest_open_delivery_age_seconds) > {CHANNEL_WAITS_S}",
         "5m",
         "page",
         "A delivery over {{ $labels.channel }} has waited for {{ $value | humanizeDuration }}.",
     ),
     Alert(
         "DeliveriesExpire",
-        _part_ends_as("expired", 0.05),
+        _part_ends_as("expired", DEAD_LETTERS_PART),
         "5m",
         "page",
         '{{ $value | printf "%.0f" }} deliveries over {{ $labels.channel }} expired in 15 minutes.',
     ),
     Alert(
         "DeadLetters",
-        f"{_part_ends_as('dead_lettered', 0.05)} or "
+        f"{_part_ends_as('dead_lettered', DEAD_LETTERS_PART)} or "
         f'sum by (channel) (increase(carillon_deliveries_total{{reason=~"{_OURS}"}}[15m])) > 0',
         "0m",
         "ticket",
@@ -195,7 +198,7 @@ ALERTS = (
     Alert(
         "AuditorSilent",
         # Over time, because a router that has ended no longer reports its last audit, and the other services report 0.
-        f"time() - max(max_over_time(carillon_audit_last_success_timestamp_seconds[1h])) > {_AUDITOR_SILENT_S}",
+        f"time() - max(max_over_time(carillon_audit_last_success_timestamp_seconds[1h])) > {AUDITOR_SILENT_S}",
         "2m",
         "ticket",
         "No audit has been made for more than five minutes.",

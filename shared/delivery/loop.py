@@ -41,6 +41,7 @@ from shared.delivery.pause_watch import PauseWatch
 from shared.delivery.provider import Learner, Provider
 from shared.delivery.provider_health import HealthByServer, ProviderHealth
 from shared.delivery.retry import RetryPolicy
+from shared.delivery.standing import Standing
 from shared.delivery.witnesses import Blame, peer_of, witness_of
 from shared.ledger.ledger import Claim, Outcome
 from shared.telemetry import metrics, tracing
@@ -90,6 +91,10 @@ class Deliverer:
         self._on_well = on_well
         self._pauses = pauses
         metrics.prepare_channel(channel, self._health)
+
+    def standings(self) -> list[Standing]:
+        """Say how each provider stands, in the operator's order."""
+        return [servers.standing() for servers in self._health.values()]
 
     async def perform(self, notification: Notification, delivery: Delivery, claim: Claim) -> Outcome:
         """Make one attempt and say how it ended."""

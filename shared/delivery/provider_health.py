@@ -36,6 +36,7 @@ from shared.core.errors import (
 )
 from shared.core.model import Channel
 from shared.delivery.retry import asked_wait
+from shared.delivery.standing import ProviderState, Standing
 from shared.delivery.witnesses import Witnesses
 from shared.telemetry import metrics
 
@@ -102,6 +103,37 @@ class ProviderHealth:
         self._last_turn_s = 0.0
         # A process that has just been started may be the repair.
         self._may_have_been_away = True
+        # Since when it is as it is, and what went wrong last.
+        self._changed_s = monotonic_s()
+        self._reason, self._detail = "", ""
+
+    @property
+    def state(self) -> ProviderState:
+        """How it is, in one word."""
+        if self._refuses_us:
+            return ProviderState.PAUSED
+        if self.is_away:
+            return ProviderState.DOWN
+        if self.held_s():
+            return ProviderState.LIMITED
+        if self.is_avoided:
+            return ProviderState.AVOIDED
+        return ProviderState.UNKNOWN if self._may_have_been_away else ProviderState.WELL
+
+    def standing(self) -> Standing:
+        """Say how it stands, for those who look at the whole system."""
+        now_s, state = self._monotonic_s(), self.state
+        again_in_s = {ProviderState.LIMITED: self.held_s(), ProviderState.AVOIDED: max(0.0, self.probe_due_s - now_s)}
+        is_fine = state in (ProviderState.WELL, ProviderState.UNKNOWN)
+        return Standing(
+            self._labels["provider"],
+            state,
+            "" if is_fine else self._reason,
+            "" if is_fine else self._detail,
+            self._labels.get("peer", ""),
+            now_s - self._changed_s,
+            again_in_s.get(state),
+        )
 
     @property
     def refuses_us(self) -> bool:
@@ -175,6 +207,20 @@ class ProviderHealth:
             Whether the provider is well again, or well for the first time as far as we know, so that what waits for it
             need not wait any longer.
         """
+        before = self.state
+        match error:
+            case None:
+                self._reason, self._detail = "", ""
+            case ProviderMisconfigured() | TemporaryFailure() | OutcomeUnknown() if (
+                error.reason is not Reason.OWN_LIMIT
+            ):
+                self._reason, self._detail = error.reason.value, error.detail
+        is_news = self._note(error, duration_s, rivals)
+        if self.state is not before:
+            self._changed_s = self._monotonic_s()
+        return is_news
+
+    def _note(self, error: Exception | None, duration_s: float, rivals: Iterable["ProviderHealth"]) -> bool:
         match error:
             case None:
                 return self._taken(duration_s, rivals)
@@ -209,6 +255,7 @@ class ProviderHealth:
         else:
             self.latency_s += _NEWEST * (duration_s - self.latency_s)
         if self._is_slow(self.latency_s, rivals):
+            self._reason = "slow"
             self._avoid()
         else:
             self._end_avoiding()
@@ -302,6 +349,11 @@ class HealthByServer:
         if health.refuses_us != had_refused:
             self._show()
         return is_news
+
+    def standing(self) -> Standing:
+        """Say how the provider stands; of several servers, how the worst of them does."""
+        known = [health.standing() for health in self._known.values()]
+        return max(known, key=lambda each: each.state.badness, default=self.to("").standing())
 
     def _show(self) -> None:
         paused = any(health.refuses_us for health in self._known.values())

@@ -91,9 +91,8 @@ class Audit:
             span: at most ``LONGEST_SPAN``.
             progress: is told what is being read, how much of it is done, and how much there is.
         """
-        seconds, microseconds = await self._store.command("TIME")
-        now_ms = int(seconds) * 1000 + int(microseconds) // 1000
-        minutes = range((now_ms - round(span.total_seconds() * 1000)) // 60_000, now_ms // 60_000 + 1)
+        now_ms = await self._now_ms()
+        minutes = _minutes(span, now_ms)
         accounts, busy, findings = await self._check_counters(minutes, progress)
         # One moment for both: what is counted is what gets a name.
         overdue_at_ms = now_ms - self._overdue_ms
@@ -120,6 +119,17 @@ class Audit:
             records_seen=records_seen,
             items=items,
         )
+
+    async def accounts(self, span: timedelta) -> dict[str, Accounts]:
+        """Add up the accounts of what became due in this span before now, and look at nothing else."""
+        accounts, _, _ = await self._check_counters(
+            _minutes(span, await self._now_ms()), lambda _what, _done, _of: None
+        )
+        return accounts
+
+    async def _now_ms(self) -> int:
+        seconds, microseconds = await self._store.command("TIME")
+        return int(seconds) * 1000 + int(microseconds) // 1000
 
     async def _ask(
         self, script: Script, calls: Iterable[Sequence[str | int]], tell: Callable[[int, int], None]
@@ -239,6 +249,10 @@ class Audit:
                 findings += joined(more)
             progress("records", start + len(some), len(units))
         return seen, findings
+
+
+def _minutes(span: timedelta, now_ms: int) -> range:
+    return range((now_ms - round(span.total_seconds() * 1000)) // 60_000, now_ms // 60_000 + 1)
 
 
 def _of_open_row(lane: str, kind: bytes, notification_id: bytes, since_ms: int) -> Finding:

@@ -38,7 +38,7 @@ from shared.ledger.reader import Trace
 from shared.ledger.rows import DAMAGED, RowStatus, is_readable, member_of, parts_of, spec_field, status_field
 from shared.store.keys import SHARDS, Keys
 from shared.store.replies import scored
-from shared.store.store import Store, load_script
+from shared.store.store import Store, each, load_script
 
 # Entries that are read from one shard's list, and handed out, at a time.
 _PAGE = 200
@@ -143,6 +143,32 @@ class DeadLetters:
                 left -= len(some)
                 if left == 0:
                     return
+
+    async def lately(self, since: datetime, most: int) -> tuple[int, list[Entry]]:
+        """Count those that ended since then, and return the newest of them, in two exchanges.
+
+        Args:
+            most: at most so many are returned; those that live again are counted and not returned.
+        """
+        bases = [self._keys.shard(shard) for shard in range(SHARDS)]
+        span = (epoch_ms(since), "+inf")
+        counts = [self._store.submit("ZCOUNT", f"{base}:dead", *span) for base in bases]
+        ends = [
+            self._store.submit(
+                "ZRANGE", f"{base}:dead", *reversed(span), "BYSCORE", "REV", "LIMIT", 0, most, "WITHSCORES"
+            )
+            for base in bases
+        ]
+        answers = await each([*counts, *ends])
+        # Of a list that is damaged the audit tells.
+        count = sum(answer for answer in answers[:SHARDS] if not isinstance(answer, ResponseError))
+        found = [
+            Entry(at_ms, *parts_of(member.decode(errors="surrogateescape")), base=base)
+            for base, answer in zip(bases, answers[SHARDS:], strict=True)
+            if not isinstance(answer, ResponseError)
+            for member, at_ms in scored(answer)
+        ]
+        return count, await self._known(sorted(found, reverse=True)[:most])
 
     async def _listed(self, wanted: Wanted) -> AsyncIterator[list[Entry]]:
         if wanted.notification_id is not None:

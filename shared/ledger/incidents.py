@@ -176,16 +176,31 @@ class Incidents:
         counted: Counter[str] = Counter()
         ids = await self.open_ids()
         for start in range(0, len(ids), _PAGE):
-            asked = [
-                self._store.submit("HMGET", f"{self._keys.shard_of(one)}:n:{one}", "alert", "snoozed_until")
-                for one in ids[start : start + _PAGE]
-            ]
-            for answer in await each(asked):
-                state = None if isinstance(answer, ResponseError) else alert_state(answer[0])
-                if state is AlertState.ACKNOWLEDGED and answer[1]:
-                    counted["snoozed"] += 1
-                elif state in (AlertState.OPEN, AlertState.ACKNOWLEDGED):
-                    counted[state.value] += 1
+            counted += await self._standing(ids[start : start + _PAGE])
+        return counted
+
+    async def glance(self, most: int) -> tuple[int, Counter[str]]:
+        """Count all open incidents, and say where the newest ``most`` of them stand, in two exchanges."""
+        indexes = [f"{self._keys.shard(shard)}:incidents" for shard in range(SHARDS)]
+        asked = [self._store.submit("ZCARD", index) for index in indexes]
+        asked += [self._store.submit("ZRANGE", index, 0, most - 1, "REV", "WITHSCORES") for index in indexes]
+        answers = await each(asked)
+        total = sum(answer for answer in answers[:SHARDS] if not isinstance(answer, ResponseError))
+        newest = [answer for answer in answers[SHARDS:] if not isinstance(answer, ResponseError)]
+        places = sorted((place for answer in newest for place in _read_places(answer)), key=_newness, reverse=True)
+        return total, await self._standing([place.id for place in places[:most]])
+
+    async def _standing(self, ids: Sequence[str]) -> Counter[str]:
+        asked = [
+            self._store.submit("HMGET", f"{self._keys.shard_of(one)}:n:{one}", "alert", "snoozed_until") for one in ids
+        ]
+        counted: Counter[str] = Counter()
+        for answer in await each(asked):
+            state = None if isinstance(answer, ResponseError) else alert_state(answer[0])
+            if state is AlertState.ACKNOWLEDGED and answer[1]:
+                counted["snoozed"] += 1
+            elif state in (AlertState.OPEN, AlertState.ACKNOWLEDGED):
+                counted[state.value] += 1
         return counted
 
     async def listed(self) -> AsyncIterator[Incident]:

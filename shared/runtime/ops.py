@@ -6,7 +6,7 @@ the metrics are current in a process that has nothing to do.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from aiohttp import web
@@ -57,7 +57,7 @@ async def _healthz(_request: web.Request) -> web.Response:
 
 def _readyz(checks: dict[str, Check]) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def answer(_request: web.Request) -> web.Response:
-        passed = await _ask(checks)
+        passed = await ask(checks)
         parts = {name: "ok" if ok else "not ready" for name, ok in passed.items()}
         ready = all(passed.values())
         return web.json_response(
@@ -67,7 +67,8 @@ def _readyz(checks: dict[str, Check]) -> Callable[[web.Request], Awaitable[web.R
     return answer
 
 
-async def _ask(checks: dict[str, Check]) -> dict[str, bool]:
+async def ask(checks: Mapping[str, Check]) -> dict[str, bool]:
+    """Say of each part whether it is ready."""
     # A copy, because a starting service is still adding its parts.
     asked = dict(checks)
     results = await asyncio.gather(*(_passes(check) for check in asked.values()))
@@ -84,7 +85,7 @@ async def _passes(check: Check) -> bool:
 
 def _metrics(checks: dict[str, Check]) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def answer(request: web.Request) -> web.Response:
-        await _ask(checks)
+        await ask(checks)
         try:
             encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         except (TypeError, ValueError):

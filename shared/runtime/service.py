@@ -32,12 +32,14 @@ from shared.delivery.loop import Deliverer, latency_observer
 from shared.delivery.pause_watch import PauseWatch
 from shared.delivery.provider import Provider
 from shared.delivery.retry import RetryPolicy
+from shared.delivery.standing import Standing
 from shared.delivery.worker import Worker
 from shared.directory.directory import Directory
 from shared.inbox.presence import Presence
 from shared.ledger.events import event, step_of
 from shared.ledger.ledger import Claim, Ledger, Outcome
 from shared.mqtt.address import BrokerAddress
+from shared.runtime.alive import RUNNING, Alive
 from shared.runtime.ops import Check, serve_ops
 from shared.runtime.settings import CommonSettings
 from shared.store.keys import Keys
@@ -75,6 +77,7 @@ class Context(Generic[SettingsT]):
         checks: what readiness asks, by name; a service adds its own.
         publish: publishes on a channel service's most urgent connection; see ``Worker.publish``.
         works: the service takes work by now, so that there is something to drain.
+        standings: says how a channel's providers are; a channel service sets it.
     """
 
     settings: SettingsT
@@ -91,6 +94,7 @@ class Context(Generic[SettingsT]):
     publish: Callable[[str, str], "asyncio.Future[bool]"] = _publish_nowhere
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     works: bool = False
+    standings: Callable[[], Sequence[Standing]] = tuple
 
 
 @asynccontextmanager
@@ -129,7 +133,7 @@ async def open_context(settings: SettingsT, service: str) -> AsyncIterator[Conte
             # Replaced when the service begins to work.
             return False
 
-        context.checks |= {"store": store_takes_writes, "running": not_draining, "broker": not_yet}
+        context.checks |= {"store": store_takes_writes, RUNNING: not_draining, "broker": not_yet}
         if settings.redis_wait_replicas:
             context.checks["replicas"] = replicas_follow
         yield context
@@ -183,12 +187,26 @@ async def _run(
             return watch.is_safe
 
         context.checks["eviction"] = store_keeps_all
+        alive = Alive(
+            context.store,
+            context.keys,
+            service=service,
+            process=context.instance,
+            checks=context.checks,
+            standings=lambda: tuple(context.standings()),
+            now=context.clock.now,
+        )
         async with serve_ops(settings.ops_host, settings.ops_port, context.checks) as port:
             log.info("ops endpoint", extra={"port": port})
             async with asyncio.TaskGroup() as group:
                 watching = group.create_task(watch.run(), name="store-watch")
-                await _until_stopped(context, asyncio.create_task(main(context), name="main"))
-                watching.cancel()
+                saying = group.create_task(alive.work_forever(context.stopping), name="alive")
+                try:
+                    await _until_stopped(context, asyncio.create_task(main(context), name="main"))
+                finally:
+                    saying.cancel()
+                    watching.cancel()
+                    await alive.leave()
 
 
 async def _until_stopped(context: Context[SettingsT], main: "asyncio.Task[None]") -> None:
@@ -275,6 +293,7 @@ def _channel_worker(
         on_well=on_well,
         pauses=pauses,
     )
+    context.standings = deliverer.standings
     observe_latency = latency_observer(service.channel, context.clock)
     presence = Presence(context.store, context.keys)
 

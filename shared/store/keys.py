@@ -1,10 +1,11 @@
 """Every Redis key name, with its lifetime and hash tag, and the ids that carry a shard.
 
-A script touches keys of one hash tag only, so that a Redis Cluster can place the tags where it likes. There are ten
+A script touches keys of one hash tag only, so that a Redis Cluster can place the tags where it likes. There are eleven
 kinds of tag: a ledger shard ``{s07}``, a shard of the sources that are to be heard of ``{live07}``, a user ``{u:ID}``,
 a group ``{g:ID}``, a suppressed address ``{x:DIGEST}``, a device ``{d:DIGEST}``, what SMS need ``{sms:…}``
 (``services/sms/keys.py``), a provider's report of bad addresses ``{report:DIGEST}`` (string, kept for a day), what
-keeps incidents mute ``{m:silence:ID}``, and a few singletons such as ``{feed}``.
+keeps incidents mute ``{m:silence:ID}``, the processes of a service ``{alive:NAME}``, and a few singletons such as
+``{feed}``.
 
 A ledger script gets the shard's base key (``carillon:{s07}``) and builds the rest itself, see ``shared/ledger/lua``:
 
@@ -292,8 +293,20 @@ class Keys:
 
     @property
     def audit(self) -> str:
-        """The base key of the periodic audit: whose turn it is, and what the last one found."""
+        """The base key of audits: whose turn the periodic one is, and what the newest found.
+
+        ``:turn`` string, less than an interval; ``:results`` list of JSON, the newest first, 8 days after the last, see
+        ``shared.ledger.audit_results``.
+        """
         return f"{self._root}:{{audit}}"
+
+    def alive(self, service: str) -> str:
+        """What each process of a service says of itself: hash of process -> JSON.
+
+        Beside it stands ``:heard``: zset of the processes by when they were last heard of. Both end an hour after the
+        last was.
+        """
+        return f"{self._root}:{{alive:{service}}}"
 
     def tagged(self, tag: str) -> str:
         """The base key of what one service alone reads, by a hash tag of its own such as ``sms:…``."""

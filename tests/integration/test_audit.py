@@ -1,7 +1,6 @@
 """The audit against a real Redis: it holds whatever the ledger does, and it finds what was broken by hand."""
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -19,6 +18,7 @@ from shared.core.errors import Reason
 from shared.core.model import Channel, Content, Delivery, EmailAddress, Notification, Priority, State
 from shared.ledger.audit import Audit, Depth
 from shared.ledger.audit_report import Accounts, Finding, Kind, Report
+from shared.ledger.audit_results import AuditResults
 from shared.ledger.dead_letters import Answer, DeadLetters, Wanted
 from shared.ledger.ledger import AlertState, Ledger, NewRecord, NewRow, Outcome
 from shared.store.keys import Keys, new_notification_id
@@ -362,13 +362,8 @@ async def test_a_router_leaves_the_turn_to_the_one_that_has_it_and_takes_over_wh
     await books.store.command("SET", turn, 1, "PX", 1_000)
     held_until_ms = await books.store.command("PEXPIRETIME", turn)
     async with auditing(auditor(books), auditor(books)):
-
-        async def result() -> bytes | None:
-            text: bytes | None = await books.store.command("GET", f"{Keys().audit}:result")
-            return text
-
-        first = json.loads(await eventually(result))
-    assert first["at_s"] * 1000 >= held_until_ms
+        first = await eventually(AuditResults(books.store, Keys()).last_periodic)
+    assert first.at.timestamp() * 1000 >= held_until_ms
 
 
 async def test_the_periodic_audit_takes_expired_dead_letters_off_the_list(books: Books) -> None:

@@ -1,21 +1,21 @@
 """The periodic audit: every router can make it, one at a time does, and all of them show its result.
 
 A router claims the turn in the store, for less than an interval. So if it dies, another router makes the next audit.
-The result is kept in the store, too. So the gauges of several routers agree, and the next audit knows whether the last
-one failed. After each audit, dead letters whose records have expired are taken off the list.
+The result is kept in the store, too, with those before it (``shared.ledger.audit_results``). So the gauges of several
+routers agree, and the next audit knows whether the last one failed. After each audit, dead letters whose records have
+expired are taken off the list.
 """
 
 import asyncio
-import json
 import logging
 import random
-from collections.abc import Mapping
+import time
 from datetime import timedelta
-from typing import Any
 
 from shared.core.errors import StoreUnavailable
 from shared.ledger.audit import Audit, Depth
 from shared.ledger.audit_report import Report
+from shared.ledger.audit_results import AuditResults, MadeBy
 from shared.ledger.dead_letters import DeadLetters
 from shared.ledger.ledger import LANES
 from shared.store.keys import Keys
@@ -44,7 +44,7 @@ class Auditor:
         self._store = store
         self._span = span
         self._turn = f"{keys.audit}:turn"
-        self._result = f"{keys.audit}:result"
+        self._results = AuditResults(store, keys)
         self._audit = Audit(store, keys, record_retention_s)
         self._dead_letters = DeadLetters(store, keys)
         self._retention = timedelta(seconds=record_retention_s)
@@ -71,32 +71,23 @@ class Auditor:
                 broken = True
 
     async def _work(self) -> None:
+        began_s = time.monotonic()
         report = await self._audit.run(self._span, Depth.SAMPLE)
-        result = {
-            "at_s": report.until.timestamp(),
-            "holds": report.holds,
-            "imbalance": report.imbalance(),
-            "overdue": report.overdue(),
-        }
-        # With the answer of the same step: where two audits overlap, one of them tells of a change.
-        before = await self._store.command("SET", self._result, json.dumps(result), "GET")
-        _tell(report, held=before is None or json.loads(before)["holds"])
+        took = timedelta(seconds=time.monotonic() - began_s)
+        before = await self._results.keep(report, MadeBy.ROUTER, Depth.SAMPLE, took)
+        _tell(report, held=before is None or before.holds)
         trimmed = await self._dead_letters.trim(self._retention)
         if trimmed:
             log.info("dead letters expired", extra={"dead_letters": trimmed})
 
     async def _show(self) -> None:
-        result = await self._last_result()
+        result = await self._results.last_periodic()
         if result is None:
             return
         for lane in LANES:
-            metrics.audit_imbalance.labels(lane).set(result["imbalance"].get(lane, 0))
-            metrics.audit_overdue.labels(lane).set(result["overdue"].get(lane, 0))
-        metrics.audit_last_success.set(result["at_s"])
-
-    async def _last_result(self) -> Mapping[str, Any] | None:
-        text = await self._store.command("GET", self._result)
-        return json.loads(text) if text else None
+            metrics.audit_imbalance.labels(lane).set(result.imbalance.get(lane, 0))
+            metrics.audit_overdue.labels(lane).set(result.overdue.get(lane, 0))
+        metrics.audit_last_success.set(result.at.timestamp())
 
 
 def _tell(report: Report, *, held: bool) -> None:
