@@ -71,6 +71,16 @@ class Cursor:
     feed_seq: int = 0
     part: Part | None = None
 
+    @property
+    def user_known(self) -> int:
+        """The newest own sequence that it tells of."""
+        return max(self.user_seq, self.part.user_until if self.part else 0)
+
+    @property
+    def feed_known(self) -> int:
+        """The newest sequence of the feed that it tells of."""
+        return max(self.feed_seq, self.part.feed_until if self.part else 0)
+
     def encode(self) -> str:
         """Write it as the opaque text that clients keep."""
         packed = _PLACE.pack(

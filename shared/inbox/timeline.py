@@ -465,13 +465,15 @@ def follow(
 ) -> Stream | None:
     """Return everything after a cursor that a token of one tenant (None: of all) shows, None when some of it is gone.
 
+    A cursor that knows more than the store comes from before a restored backup: what the client was told is gone.
+
     Args:
         cursor: the last place that was told.
         snapshot: with all own entries after the cursor; read before the feed was.
     """
-    if _is_gone(cursor.user_epoch, cursor.user_seq, snapshot.epoch, snapshot.floor):
+    if _is_gone(cursor.user_epoch, cursor.user_seq, snapshot.epoch, snapshot.floor) or cursor.user_known > snapshot.seq:
         return None
-    if _is_gone(cursor.feed_epoch, cursor.feed_seq, feed.epoch, feed.floor):
+    if _is_gone(cursor.feed_epoch, cursor.feed_seq, feed.epoch, feed.floor) or cursor.feed_known > feed.seq:
         return None
     own = [entry for entry in snapshot.entries if is_seen_by(tenant, entry.tenant)]
     line: list[Entry] = [*own, *feed.after(cursor.feed_seq, groups, tenant)]

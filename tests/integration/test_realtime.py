@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from redis.asyncio import Redis
 
 from carillon.local.servers import LocalServer
 from services.realtime.sessions.close_codes import GOING_AWAY
@@ -240,6 +241,40 @@ async def test_gap_when_history_is_gone_or_the_cursor_is_not_ours(
                 assert (await client.next())["type"] == "hello"
                 assert (await client.next())["type"] == "gap"
                 assert await ids_until_quiet(client, 10) == missed[-10:]
+
+
+@pytest.mark.parametrize("broadcast", [False, True], ids=["own entry", "broadcast"])
+async def test_gap_for_whoever_knows_more_than_a_restored_store(
+    store: EmptyStore, broker: LocalServer, topic_prefix: str, *, broadcast: bool
+) -> None:
+    async def tell(node: Realtime, text: str) -> str:
+        return (await (node.to_all(text) if broadcast else node.to_user("user1", text))).id
+
+    async with Redis.from_url(store.url) as server:
+        async with realtime_node(store.url, broker.url, topic_prefix) as node, node.session("user1") as client:
+            await client.next("hello")
+            kept = await tell(node, "kept")
+            at_backup = (await client.next("notification"))["cursor"]
+            backup = {key: await server.dump(key) for key in await server.keys()}
+            await tell(node, "lost")
+            after = (await client.next("notification"))["cursor"]
+        await server.flushdb()
+        for key, value in backup.items():
+            await server.restore(key, 0, value)
+    async with realtime_node(store.url, broker.url, topic_prefix) as node:
+        async with node.session("user1", f"?cursor={after}") as client:
+            hello = await client.next()
+            assert (await client.next())["type"] == "gap"
+            assert await ids_until_quiet(client, 1) == [kept]
+        # Whoever knows no more than the store has lost nothing, and neither has one who was told of the gap.
+        for known in (at_backup, hello["cursor"]):
+            async with node.session("user1", f"?cursor={known}") as client:
+                await client.next("hello")
+                new = await tell(node, "new")
+                told = await client.next("notification", "gap")
+                while told.get("notification", {}).get("id") != new:
+                    assert told["type"] == "notification"
+                    told = await client.next("notification", "gap")
 
 
 async def test_cursor_of_another_user_shows_nothing_of_his(node: Realtime) -> None:

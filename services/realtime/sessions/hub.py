@@ -132,7 +132,7 @@ class Hub:
         if cursor is None:
             return pending(snapshot, self._mirror.log, groups, tenant)
         feed = self._mirror.log
-        if cursor.feed_epoch != feed.epoch or cursor.feed_seq > feed.seq:
+        if cursor.feed_epoch != feed.epoch or cursor.feed_known > feed.seq:
             # Another process told this client of a broadcast whose message has not come here yet.
             await self.refresh_feed()
         stream = follow(cursor, snapshot, feed, groups, tenant)
