@@ -14,9 +14,15 @@ from shared.core.fields import IDENTIFIER_CHARS, identifier
 from shared.runtime.settings import SECRET_BYTES
 
 
-def print_token(*, user_id: str, expires_in: timedelta, as_json: bool) -> None:
-    """Sign and print a token that is valid so long."""
-    _check(user_id)
+def print_token(*, user_id: str, expires_in: timedelta, tenant: str | None, as_json: bool) -> None:
+    """Sign and print a token that is valid so long.
+
+    Args:
+        tenant: whose notifications it shows; None for all.
+    """
+    _check(user_id, "USER_ID")
+    if tenant is not None:
+        _check(tenant, "--tenant")
     settings = OperatorSettings.load()
     secret = settings.needed("realtime_jwt_secret")
     if len(secret.encode()) < SECRET_BYTES:
@@ -29,19 +35,21 @@ def print_token(*, user_id: str, expires_in: timedelta, as_json: bool) -> None:
         "exp": expires_at,
         "aud": settings.realtime_jwt_audience,
         "iss": settings.realtime_jwt_issuer,
+        "tenant": tenant,
     }
     signed = jwt.encode({name: value for name, value in claims.items() if value is not None}, secret, "HS256")
     if as_json:
-        print_json({"token": signed, "user_id": user_id, "expires_at": rfc3339(expires_at)})
+        of_tenant = {} if tenant is None else {"tenant": tenant}
+        print_json({"token": signed, "user_id": user_id, **of_tenant, "expires_at": rfc3339(expires_at)})
     else:
         click.echo(signed)
 
 
-def _check(user_id: str) -> None:
+def _check(name: str, hint: str) -> None:
     """Refuse what the directory could not hold."""
     try:
-        identifier(user_id)
+        identifier(name)
     except PydanticCustomError as error:
-        raise click.BadParameter(error.message(), param_hint="USER_ID") from None
-    if not 1 <= len(user_id) <= IDENTIFIER_CHARS:
-        raise click.BadParameter(f"must have 1 to {IDENTIFIER_CHARS} characters", param_hint="USER_ID")
+        raise click.BadParameter(error.message(), param_hint=hint) from None
+    if not 1 <= len(name) <= IDENTIFIER_CHARS:
+        raise click.BadParameter(f"must have 1 to {IDENTIFIER_CHARS} characters", param_hint=hint)

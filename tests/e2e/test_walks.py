@@ -17,6 +17,7 @@ from carillon.local.stack import Stack
 from carillon.local.system import SAMPLE_DIRECTORY
 from tests.command_line import NOT_INHERITED, CommandLine
 from tests.node_packages import NODE
+from tests.page import stored
 from tests.system import System, open_system
 from tests.waiting import eventually
 from tests.walk import Walk, checkout, walking
@@ -89,3 +90,10 @@ async def test_publish(system: System, tmp_path: Path, node_client_package: Path
         return {entry["message"] for entry in await system.inbox("user123")} >= wanted
 
     await eventually(told, what="what the four clients have published")
+
+
+async def test_tenancy(system: System, tmp_path: Path) -> None:
+    async with walk("guides/tenancy.md", system, tmp_path) as page:
+        await page.until("## 4. Show each tenant its own")
+        await stored(system, "grace", 2)
+        await page.rest()

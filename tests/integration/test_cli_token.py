@@ -25,6 +25,17 @@ async def test_a_token_names_the_user_and_ends_when_it_was_told_to(command: Comm
     assert abs(claims["iat"] - time.time()) < 120
 
 
+async def test_a_token_may_be_for_one_tenant(command: CommandLine) -> None:
+    settings = {"REALTIME_JWT_SECRET": SECRET}
+    ran = await command("token", "user123", "--tenant", "acme", "--json", settings=settings)
+    assert ran.json["tenant"] == "acme"
+    assert jwt.decode(ran.json["token"], SECRET, algorithms=["HS256"])["tenant"] == "acme"
+    without = await command("token", "user123", settings=settings)
+    assert "tenant" not in jwt.decode(without.out.strip(), SECRET, algorithms=["HS256"])
+    refused = await command("token", "user123", "--tenant", "a/b", settings=settings)
+    assert (refused.status, "--tenant" in refused.err) == (2, True)
+
+
 async def test_json_may_be_asked_for_before_the_command(command: CommandLine) -> None:
     ran = await command("--json", "token", "user123", settings={"REALTIME_JWT_SECRET": SECRET})
     assert ran.json["user_id"] == "user123"
