@@ -66,6 +66,7 @@ class Bench:
         fed: what everybody read, and when.
         failing: channels and people whose deliveries end as dead letters.
         refusing: those whose deliveries are refused, and nobody knows whose fault that is.
+        paused: those whose providers are paused by hand.
         doubtful: those whose first attempt gets no answer.
     """
 
@@ -103,6 +104,7 @@ class Bench:
         self.failing: set[tuple[Channel, str]] = set()
         self.refusing: set[tuple[Channel, str]] = set()
         self.refused: Counter[str] = Counter()
+        self.paused: set[tuple[Channel, str]] = set()
         self.doubtful: set[tuple[Channel, str]] = set()
 
     async def begin(self) -> Self:
@@ -256,6 +258,8 @@ class Bench:
             return Outcome(
                 State.PENDING, Reason.REJECTED, wait=wait, refusals=self.refused[delivery.key], provider="sandbox"
             )
+        if (delivery.channel, who) in self.paused:
+            return Outcome(State.PENDING, Reason.PAUSED, wait=timedelta(seconds=60), counts=False)
         if (delivery.channel, who) in self.failing:
             return Outcome(State.DEAD_LETTERED, Reason.REJECTED, provider="sandbox")
         content = delivery.content or notification.content

@@ -43,6 +43,8 @@ class Happened(StrEnum):
     """The provider says that it has arrived."""
     REFUSED = "refused"
     """A provider refused it, and nobody knows yet whose fault that is."""
+    PAUSED = "paused"
+    """Its providers are paused by hand, so that it waits."""
     FAILED = "failed"
     EXPIRED = "expired"
     DEAD_LETTERED = "dead_lettered"

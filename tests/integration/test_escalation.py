@@ -302,6 +302,39 @@ async def test_a_refusal_whose_fault_nobody_knows_yet_is_not_waited_for(bench: B
     assert [(entry.channel, entry.said["reason"]) for entry in refused] == [("email", "rejected")]
 
 
+async def test_a_pause_by_hand_is_not_waited_for(bench: Bench) -> None:
+    bench.paused, bench.failing = {(Channel.EMAIL, "ada")}, {(Channel.SMS, "ada")}
+    _, incident = await bench.alert("disk")
+    await bench.run(200)
+    assert bench.heard() == [(0, "ben")]
+    (escalates,) = [entry for entry in await bench.timeline(incident) if entry.what == "escalates"]
+    assert (escalates.said["reason"], escalates.said["level"]) == ("evidence", "1")
+    # However often it looked whether the pause is over.
+    (paused,) = [entry for entry in await bench.timeline(incident) if entry.what == "paused"]
+    assert (paused.recipient, paused.channel, paused.said["reason"]) == ("ada", "email", "by hand")
+    bench.paused = set()
+    await bench.run(299)
+    assert bench.heard() == [(0, "ben"), (240, "ada")]
+
+
+async def test_a_pause_of_one_channel_is_no_reason_to_tell_the_next_level(bench: Bench) -> None:
+    bench.paused = {(Channel.EMAIL, "ada")}
+    _, incident = await bench.alert("disk")
+    await bench.run(299)
+    assert bench.heard("sms") == [(0, "ada")]
+    assert bench.heard() == []
+    assert "escalates" not in await bench.words(incident)
+
+
+async def test_an_escalation_does_not_wait_in_silence_while_everything_is_paused(bench: Bench) -> None:
+    bench.paused = {(channel, who) for channel in (Channel.EMAIL, Channel.SMS) for who in ("ada", "ben", "cleo", "dan")}
+    _, incident = await bench.alert("disk")
+    await bench.run(1)
+    # Nobody is waited for. The bosses are told by mail alone, the others in their inboxes, too.
+    assert bench.heard("realtime") == [(0, "ada"), (0, "ben")]
+    assert (await bench.words(incident))[-1] == "exhausted"
+
+
 async def test_that_somebody_has_it_is_told_no_more_once_it_is_open_again(bench: Bench) -> None:
     await bench.people("ada", "ben", devices=[{"platform": "android", "token": "t"}])
     await bench.on_call("web", {"users": ["ada", "ben"]}, {"levels": [{"notify": ["oncall"]}]})

@@ -74,6 +74,7 @@ if state == 'p' then
   end
   -- Not beyond the expiry, so that a row which can no longer be delivered ends in time.
   row.state, row.due, row.redrives = 'p', math.min(now + wait_ms, math.max(now, row.expires)), 0
+  local reason_before = row.reason
   row.reason = in_doubt and 'in_doubt' or reason
   if not counts then
     row.attempts = row.attempts - 1
@@ -81,14 +82,21 @@ if state == 'p' then
   local muted = string.match(becomes, '^muted:(.*)$')
   if muted then redis.call('HSET', record, 'muted', muted, 'waits', number(row.due)) end
   if entries ~= '' then write_entries(id, entries) end
-  -- Whose fault a refusal is takes a while to know. Whoever waits for an answer need not wait for that.
-  if refusals and refusals > 0 and found[7] and row.lane ~= 'realtime' and not recalls(key) then
+  write_row(record, key, row)
+  local tells = found[7] and row.lane ~= 'realtime' and not recalls(key)
+  if tells and refusals and refusals > 0 then
+    -- Whose fault a refusal is takes a while to know. Whoever waits for an answer need not wait for that.
     if refusals == 1 then
       write_timeline(id, '{"what":"refused","key":' .. json_text(key) .. ',"reason":' .. json_text(reason) .. '}')
     end
     escalate_on_evidence(id, record, key)
+  elseif tells and row.reason == 'paused' then
+    -- Nor for the end of a pause.
+    if reason_before ~= 'paused' then
+      write_timeline(id, '{"what":"paused","key":' .. json_text(key) .. ',"reason":"by hand"}')
+    end
+    escalate_on_evidence(id, record, key)
   end
-  write_row(record, key, row)
   redis.call('ZADD', base .. ':due:' .. row.lane, row.due, id .. '|' .. key)
   return 'finished'
 end

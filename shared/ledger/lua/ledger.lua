@@ -312,9 +312,10 @@ local function next_level_of(record, key)
 end
 
 -- What was taken from us and then could not be delivered after all has ended badly, too. So has what waits because it was
--- refused, and nobody knows yet whose fault that is.
+-- refused, and nobody knows yet whose fault that is, or because its providers are paused by hand.
 local function has_failed(record, key, row)
   if row.state == 'd' then return string.match(redis.call('HGET', record, 'k:' .. key) or '', '^failed|') ~= nil end
+  if row.state == 'p' and row.reason == 'paused' then return true end
   return not is_open(row) or redis.call('HEXISTS', record, 'r:' .. key) == 1
 end
 
