@@ -168,8 +168,11 @@ CHANNEL = (
     ),
     Panel(
         "Paused providers",
-        "0: nobody refuses us.",
-        ((f"max by (provider) (carillon_provider_paused{{{_CHANNEL}}})", "{{provider}}"),),
+        "0: nobody refuses us, and none is paused by hand.",
+        (
+            (f"max by (provider) (carillon_provider_paused{{{_CHANNEL}}})", "{{provider}}"),
+            (f"max by (provider) (carillon_provider_paused_by_hand{{{_CHANNEL}}})", "{{provider}} by hand"),
+        ),
     ),
     Panel(
         "Addresses forgotten",
@@ -342,7 +345,10 @@ ON_CALL = (
     Panel(
         "Paused providers",
         "0: every way to people on call is open.",
-        (("max by (channel, provider) (carillon_provider_paused) > 0", "{{channel}} {{provider}}"),),
+        (
+            ("max by (channel, provider) (carillon_provider_paused) > 0", "{{channel}} {{provider}}"),
+            ("max by (channel, provider) (carillon_provider_paused_by_hand) > 0", "{{channel}} {{provider}} by hand"),
+        ),
     ),
 )
 

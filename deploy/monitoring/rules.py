@@ -30,6 +30,7 @@ RUNBOOKS_AT = ""
 
 _LATENCY = "carillon_delivery_latency_seconds"
 _OURS = "|".join(OUR_REASONS)
+_BY_HAND = "carillon_provider_paused_by_hand"
 
 
 @dataclass(frozen=True)
@@ -169,10 +170,19 @@ ALERTS = (
     ),
     Alert(
         "ProviderPaused",
-        "max by (channel, provider) (carillon_provider_paused) == 1",
+        # Whoever has paused it by hand knows.
+        "max by (channel, provider) (carillon_provider_paused) == 1"
+        f" unless max by (channel, provider) ({_BY_HAND}) == 1",
         "1m",
         "page",
         "{{ $labels.provider }} refuses us; deliveries over {{ $labels.channel }} wait or take another way.",
+    ),
+    Alert(
+        "ProviderPausedByHand",
+        f"max by (channel, provider) ({_BY_HAND}) == 1",
+        "4h",
+        "ticket",
+        "{{ $labels.provider }} of {{ $labels.channel }} has been paused by hand for four hours.",
     ),
     Alert(
         "ForgettingStopped",

@@ -141,7 +141,7 @@ class PauseWatch:
         paused = self._paused()
         for name in self._targets:
             metrics.series(metrics.provider_paused_by_hand, self._channel, name).set(name in paused)
-        for word, names in (("provider paused by hand", paused - self._shown), ("pause ended", self._shown - paused)):
+        for word, names in (("paused by hand", paused - self._shown), ("no more paused by hand", self._shown - paused)):
             for name in sorted(names):
                 log.info(word, extra={"channel": self._channel.value, "provider": name})
         self._shown = paused

@@ -211,6 +211,47 @@ CASES = (
         {'carillon_provider_paused{channel="email", provider="smtp"}': "0x10"},
     ),
     Case(
+        "one process still asks the relay that was paused by hand, and is refused",
+        "ProviderPaused",
+        "5m",
+        {
+            'carillon_provider_paused{channel="email", provider="smtp", instance="a"}': "1x10",
+            'carillon_provider_paused_by_hand{channel="email", provider="smtp", instance="b"}': "1x10",
+        },
+    ),
+    Case(
+        "the pause of another relay hides nothing",
+        "ProviderPaused",
+        "5m",
+        {
+            'carillon_provider_paused{channel="email", provider="smtp"}': "1x10",
+            'carillon_provider_paused_by_hand{channel="email", provider="smtp"}': "0x10",
+            'carillon_provider_paused_by_hand{channel="email", provider="smtp-2"}': "1x10",
+        },
+        (
+            (
+                {"channel": "email", "provider": "smtp"},
+                "smtp refuses us; deliveries over email wait or take another way.",
+            ),
+        ),
+    ),
+    Case(
+        "a pause that was forgotten",
+        "ProviderPausedByHand",
+        "5h",
+        {
+            'carillon_provider_paused_by_hand{channel="email", provider="smtp", instance="a"}': "1x320",
+            'carillon_provider_paused_by_hand{channel="email", provider="smtp-2", instance="a"}': "0x320",
+        },
+        (({"channel": "email", "provider": "smtp"}, "smtp of email has been paused by hand for four hours."),),
+    ),
+    Case(
+        "a pause of three hours",
+        "ProviderPausedByHand",
+        "5h",
+        {'carillon_provider_paused_by_hand{channel="email", provider="smtp"}': "0x60 1x180 0x80"},
+    ),
+    Case(
         "the brake is on",
         "ForgettingStopped",
         "10m",
