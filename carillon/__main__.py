@@ -24,6 +24,8 @@ _COMMANDS = {
     "directory": ("carillon.commands.directory:directory", "Put people, categories and the rest into the directory."),
     "import": ("carillon.commands.import_:import_", "Bring schedules and escalations from another product."),
     "token": ("carillon.commands.tokens:token", "Print a token for a user of the realtime service."),
+    "find": ("carillon.commands.find:find", "Find what was sent to whom lately, and what became of it."),
+    "person": ("carillon.commands.person:person", "Look at what the system knows of a person."),
     "trace": ("carillon.commands.trace:trace", "Show what became of a notification."),
     "explain": ("carillon.commands.explain:explain", "Say who would hear what, when and why."),
     "replay-decisions": (

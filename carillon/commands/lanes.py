@@ -1,4 +1,4 @@
-"""The words that options take for channels and queues.
+"""The words that options take for channels, queues and outcomes.
 
 ``--help`` reads them, so nothing that costs an import is here; a test holds them against the ledger's.
 """
@@ -12,3 +12,6 @@ LANES = ("router", *CHANNELS)
 
 # Refused publishes are listed as if this were a channel.
 INTAKE = "intake"
+
+# Where a delivery stands, as a search takes it: some words stand for several states.
+OUTCOMES = ("open", "undelivered", "pending", "sending", "delivered", "suppressed", "expired", "dead_lettered")

@@ -24,6 +24,8 @@ from services.router.payloads.mails import EmailBatch
 from services.router.payloads.templated import Templated
 from services.router.settings import RouterSettings
 from services.sms.providers import SmsServiceSettings
+from shared.core.errors import Reason
+from shared.core.model import State
 from shared.core.topics import Kind, Topics
 from shared.directory.people import Person
 from shared.ledger import audit_report
@@ -180,6 +182,24 @@ def test_what_a_trace_prints_is_documented() -> None:
     names = set(re.findall(r'^ +"(\w+)": ', trace + row, re.MULTILINE))
     assert {"acknowledged_by", "next_at"} <= names
     assert names - words(section) == set()
+
+
+def test_what_find_and_person_show_print_is_documented() -> None:
+    text = page("command-line.md").read_text()
+    sections = "".join(text.partition(f"\n## {name}\n")[2].partition("\n## ")[0] for name in ("find", "person show"))
+    ledger = ROOT / "shared" / "ledger"
+    person, _, _ = (ledger / "person_documents.py").read_text().partition("def shown_address")
+    found = (ledger / "found_documents.py").read_text()
+    names = set(re.findall(r'"(\w+)": ', found)) | set(re.findall(r'^ {8}"(\w+)": ', person, re.MULTILINE))
+    assert {"accepted_at", "next_at", "suppressions"} <= names
+    assert names - words(sections) == set()
+
+
+def test_the_reasons_that_support_reads_are_there() -> None:
+    tables = ("outcome, reason | what it means | what to do", "reason | what it means")
+    named = set().union(*(words(row[0]) for header in tables for row in table(page("support.md"), header)))
+    assert {"bounced", "seen"} <= named
+    assert named <= {*Reason, *State, "held"}
 
 
 def test_why_a_dead_letter_is_left_is_documented() -> None:
