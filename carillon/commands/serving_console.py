@@ -18,6 +18,7 @@ from carillon.console.backend import Backend
 from carillon.console.roles import Role
 from carillon.console.serving import serve
 from shared.core.errors import ConfigError
+from shared.telemetry.log import configure
 
 # A shorter one could be found by trying.
 TOKEN_CHARS = 16
@@ -26,6 +27,7 @@ TOKEN_CHARS = 16
 def serve_console(*, host: str, port: int, quiet: bool, as_json: bool) -> None:
     """Serve, and say where."""
     settings = ConsoleSettings.load()
+    configure(settings.log_level, settings.log_format, "console")
     given = settings.console_token.get_secret_value()
     if given and len(given) < TOKEN_CHARS:
         raise ConfigError(f"CONSOLE_TOKEN: must have at least {TOKEN_CHARS} characters")

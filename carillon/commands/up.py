@@ -65,15 +65,16 @@ def _base_help() -> str:
 def up(*, data: Path, port_base: int | None, embedded: bool, as_json: bool, **asked: int | None) -> None:
     """Run the whole system on this machine until Ctrl-C.
 
-    Broker, store, sandbox providers and the five services start on loopback ports, with sample people. Nothing leaves
-    this machine: mails, SMS and pushes end in the sandbox, but for the pushes to a browser that somebody subscribes on
-    the page. A second run on the same folder continues. It prints how to publish a first notification with
-    mosquitto_pub, Python and Node.
+    Broker, store, sandbox providers, the five services and the operators' console start on loopback ports, with sample
+    people. Nothing leaves this machine: mails, SMS and pushes end in the sandbox, but for the pushes to a browser that
+    somebody subscribes on the page. A second run on the same folder continues. It prints a link that signs you in to
+    the console, once, and how to publish a first notification with mosquitto_pub, Python and Node.
 
     Pages of the origins in REALTIME_ALLOWED_ORIGINS may connect, besides the one that this command serves.
 
     With --json every line is an object: what this command says in "message", where everything is in the one with
-    "inbox" (also the broker and the commands that publish), and the lines of the processes with "process".
+    "inbox" (also "sign_in" for the console, the broker and the commands that publish), and the lines of the processes
+    with "process".
 
     Exit status: 0 told to end; 1 a part could not be kept running; 2 it could not begin.
 

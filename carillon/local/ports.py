@@ -38,6 +38,7 @@ PORT_OPTIONS = (
     PortOption("smtp", "--smtp-port", "CARILLON_SMTP_PORT", "the sandbox's SMTP"),
     PortOption("apns", "--apns-port", "CARILLON_APNS_PORT", "the sandbox's APNs"),
     PortOption("sms_callback", "--sms-callback-port", "SMS_CALLBACK_PORT", "Twilio's callbacks"),
+    PortOption("console", "--console-port", "CARILLON_CONSOLE_PORT", "the operators' console"),
     PortOption("ops_base", "--ops-port-base", "CARILLON_OPS_PORT_BASE", "probes and metrics, one port per service"),
     PortOption("prometheus", "--prometheus-port", "CARILLON_PROMETHEUS_PORT", "Prometheus, where it is installed"),
 )
@@ -68,7 +69,7 @@ def free_port(taken: Collection[int] = (), *, in_a_row: int = 1) -> int:
 
 
 # The order of ``Ports.from_base``. The last one stands for as many as there are services.
-IN_A_ROW = ("mqtt", "redis", "http", "sandbox", "smtp", "apns", "sms_callback", "prometheus", "ops_base")
+IN_A_ROW = ("mqtt", "redis", "http", "sandbox", "smtp", "apns", "sms_callback", "prometheus", "console", "ops_base")
 PORTS_IN_A_ROW = len(IN_A_ROW) - 1 + len(SERVICES)
 HIGHEST_PORT = 65_535
 
@@ -86,6 +87,7 @@ class Ports:
     sms_callback: int = 8082
     ops_base: int = 9100
     prometheus: int = 9190
+    console: int = 8026
 
     @classmethod
     def from_base(cls, base: int) -> "Ports":
@@ -98,7 +100,7 @@ class Ports:
         ops_base = free_port(in_a_row=len(SERVICES))
         ports = cls(ops_base=ops_base)
         taken = {ops_base + offset for offset in range(len(SERVICES))}
-        for name in ("mqtt", "redis", "http", "sandbox", "smtp", "apns", "sms_callback", "prometheus"):
+        for name in ("mqtt", "redis", "http", "sandbox", "smtp", "apns", "sms_callback", "prometheus", "console"):
             port = free_port(taken)
             taken.add(port)
             ports = replace(ports, **{name: port})

@@ -27,7 +27,8 @@ from shared.core.model import Channel
 
 # Prefixes of settings that only one service gets. No service gets the credentials of another. Email makes the links to
 # unsubscribe, email and push those to acknowledge an alert, and realtime serves all of them.
-_OWN_PREFIX = {channel.value: f"{channel.upper()}_" for channel in Channel}
+_CONSOLE = "console"
+_OWN_PREFIX = {channel.value: f"{channel.upper()}_" for channel in Channel} | {_CONSOLE: "CONSOLE_"}
 _OWN_PREFIXES = tuple(_OWN_PREFIX.values())
 _ANSWER_LINKS = ("REALTIME_LINK_", "REALTIME_PUBLIC_")
 _SHARED_BY = {
@@ -57,6 +58,7 @@ class Stack:
         settings: Mapping[str, str] | None = None,
         services: Iterable[str] = SERVICES,
         browser_push_hosts: str = "",
+        console: bool = False,
     ) -> None:
         """Describe the system; nothing runs yet.
 
@@ -68,6 +70,7 @@ class Stack:
             settings: more settings for every service, above those of the stack.
             services: which services to start, one process each.
             browser_push_hosts: where browsers that a person subscribes on the page may be reached, besides the sandbox.
+            console: start the operators' console, too.
         """
         self.data = data.resolve()
         self.ports = ports or Ports.free()
@@ -86,6 +89,7 @@ class Stack:
         self._settings = {**({_PREFIX: prefix} if prefix else {}), **(settings or {})}
         self._first = tuple(services)
         self._browser_push_hosts = browser_push_hosts
+        self.console: Child | None = self._describe_console() if console else None
         self._services: dict[tuple[str, int], Child] = {}
         self._service_ports: dict[tuple[str, int], tuple[int, int]] = {}
         self._lock: int | None = None
@@ -93,7 +97,7 @@ class Stack:
     @property
     def children(self) -> list[Child]:
         """All processes that were described, in the order of the start."""
-        return [self.broker, self.store, self.sandbox, *self._services.values()]
+        return [self.broker, self.store, self.sandbox, *self._above()]
 
     @property
     def topic_prefix(self) -> str:
@@ -109,6 +113,11 @@ class Stack:
     def sandbox_url(self) -> str:
         """The sandbox's page, outbox and script."""
         return f"http://{LOOPBACK}:{self.ports.sandbox}"
+
+    @property
+    def console_url(self) -> str:
+        """The operators' console, where there is one."""
+        return f"http://{LOOPBACK}:{self.ports.console}"
 
     @property
     def sms_callback_url(self) -> str:
@@ -141,7 +150,11 @@ class Stack:
             async with asyncio.TaskGroup() as starting:
                 for service in self._first:
                     starting.create_task(self.start_service(service), name=f"start {service}")
+                if self.console is not None:
+                    starting.create_task(self._start_console(self.console), name="start console")
             progress(f"services: {', '.join(self._first)}")
+            if self.console is not None:
+                progress(f"console: {self.console_url}")
         except BaseException as error:
             await self.stop()
             # Report the service that did not start, not the others, which were cancelled.
@@ -168,6 +181,8 @@ class Stack:
             "REALTIME_PUBLIC_URL": self.realtime_url,
             "EMAIL_UNSUBSCRIBE_SECRET": self._secret("unsubscribe_secret"),
             "EMAIL_UNSUBSCRIBE_URL": self.realtime_url,
+            "CONSOLE_SESSION_SECRET": self._secret("console_secret"),
+            "CONSOLE_URL": self.console_url,
             _ORIGINS: ",".join([self.realtime_url, f"http://localhost:{self.ports.http}", *_asked_origins()]),
             **self._settings,
         }
@@ -200,7 +215,7 @@ class Stack:
 
     def child(self, name: str, index: int = 0) -> Child:
         """Return the process of a service, or ``broker``, ``store``, ``sandbox``."""
-        other = {"broker": self.broker, "store": self.store, "sandbox": self.sandbox}
+        other = {"broker": self.broker, "store": self.store, "sandbox": self.sandbox, _CONSOLE: self.console}
         return other.get(name) or self._services[name, index]
 
     def ops_url(self, service: str, index: int = 0) -> str:
@@ -224,7 +239,7 @@ class Stack:
 
     async def stop(self) -> None:
         """Stop everything: the services first, which finish what they have in hand, then what they stand on."""
-        await asyncio.gather(*(child.stop() for child in self._services.values()))
+        await asyncio.gather(*(child.stop() for child in self._above()))
         for child in (self.sandbox, self.broker, self.store):
             await child.stop()
         if self._lock is not None:
@@ -243,6 +258,19 @@ class Stack:
             return (folder / "sandbox.json").exists()
 
         return self._child("sandbox", command, ready, environment=_inherited(), grace_s=5)
+
+    def _above(self) -> list[Child]:
+        """Return what stands on broker, store and sandbox."""
+        return [*self._services.values(), *([self.console] if self.console is not None else [])]
+
+    def _describe_console(self) -> Child:
+        # What it prints is kept in a file: no link and no token.
+        command = [sys.executable, "-m", "carillon", "console", "--host", LOOPBACK, "--port", str(self.ports.console)]
+        return self._child(_CONSOLE, [*command, "--quiet"], lambda: is_ready(f"{self.console_url}/healthz"), grace_s=10)
+
+    async def _start_console(self, console: Child) -> None:
+        console.environment = self.command_environment()
+        await console.start()
 
     def _describe_service(self, service: str, index: int) -> Child:
         if service not in SERVICES:

@@ -63,7 +63,7 @@ def up(*, data: Path = DEFAULT_DATA, ports: Ports | None = None, embedded: bool 
     try:
         # Folders that are made here hold keys.
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        stack = Stack(data, ports=ports, embedded=embedded or None, browser_push_hosts=BROWSER_PUSH_HOSTS)
+        stack = Stack(data, ports=ports, embedded=embedded or None, browser_push_hosts=BROWSER_PUSH_HOSTS, console=True)
     except (CarillonError, OSError) as error:
         sys.stderr.write(f"carillon: {error}\n")
         return _REFUSED
@@ -118,7 +118,7 @@ class _Run:
             self._say(f"carillon: {error}")
             return _FAILED
         finally:
-            self._say("stopping: services, sandbox, broker, store")
+            self._say("stopping: console, services, sandbox, broker, store")
             if self._prometheus:
                 await self._prometheus.stop()
             await self._stack.stop()
@@ -150,7 +150,7 @@ class _Run:
         await self._stack.start(self._say)
         await self._load_people()
         await self._start_prometheus()
-        self._welcome()
+        self._welcome(await self._sign_in_link())
 
     async def _follow(self) -> None:
         followed = [child for child in self._stack.children if child not in (self._stack.broker, self._stack.store)]
@@ -193,16 +193,7 @@ class _Run:
     async def _import_people(self) -> None:
         people = self._stack.data / "sample_directory.jsonl"
         people.write_text(await self._people())
-        importing = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "carillon", "directory", "import", str(people)),
-            cwd=ROOT,
-            env=self._stack.command_environment(),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        printed, _ = await importing.communicate()
-        if importing.returncode:
-            raise CarillonError(f"the sample people could not be loaded: {printed.decode(errors='replace').strip()}")
+        await self._command("directory", "import", str(people))
         self._say(f"people: {people}")
 
     async def _people(self) -> str:
@@ -218,7 +209,31 @@ class _Run:
                             device["subscription"] = json.loads(read)
         return "".join(json.dumps(record) + "\n" for record in records)
 
-    def _welcome(self) -> None:
+    async def _sign_in_link(self) -> str:
+        """Make a link to the console, for the one who reads what this prints."""
+        made = json.loads(await self._command("--json", "console", "link", "--for", "12h"))
+        return str(made["sign_in"])
+
+    async def _command(self, *words: str) -> str:
+        """Run a command on the stack, and return what it prints.
+
+        Raises:
+            CarillonError: it did not do what it was asked to.
+        """
+        running = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "carillon", *words),
+            cwd=ROOT,
+            env=self._stack.command_environment(),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        printed, _ = await running.communicate()
+        text = printed.decode(errors="replace").strip()
+        if running.returncode:
+            raise CarillonError(f"`carillon {' '.join(words)}` did not work: {text}")
+        return text
+
+    def _welcome(self, sign_in: str) -> None:
         stack = self._stack
         inbox = {user: f"{stack.realtime_url}/#token={_token(stack, user)}" for user in (SAMPLE_USER, "admin1")}
         metrics = {name: f"{stack.ops_url(name)}/metrics" for name in SERVICES}
@@ -227,7 +242,8 @@ class _Run:
         snippets = client_snippets(broker, stack.topic_prefix)
         if self._as_json:
             places = {
-                "broker": broker, "inbox": inbox, "outbox": f"{stack.sandbox_url}/", "metrics": metrics,
+                "sign_in": sign_in, "console": f"{stack.console_url}/", "broker": broker, "inbox": inbox,
+                "outbox": f"{stack.sandbox_url}/", "metrics": metrics,
                 "prometheus": prometheus, "data": str(stack.data),
                 "publish": {snippet.name: snippet.command for snippet in snippets},
             }  # fmt: skip
@@ -237,6 +253,8 @@ class _Run:
         lines = [
             "",
             heading("Carillon is up.", colour=self._colour),
+            f"  console           {sign_in}",
+            f"                    signs you in, once; another link: {prefix}carillon console link",
             *(f"  {f'inbox of {user}':<17} {url}" for user, url in inbox.items()),
             f"  outbox            {stack.sandbox_url}/",
             f"  broker            {broker}",

@@ -140,9 +140,18 @@ def test_a_base_moves_every_port_but_those_that_are_given_by_themselves(tmp_path
 def test_the_help_tells_the_order_of_the_ports() -> None:
     shown = CliRunner().invoke(up_command, ["--help"], terminal_width=500).output
     assert "N mqtt, N+1 redis, N+2 http, N+3 sandbox, N+4 smtp, N+5 apns, N+6 sms callback, N+7 prometheus" in shown
-    assert "N+8 to N+12 ops (router, email, sms, push, realtime)" in shown
+    assert "N+8 console, N+9 to N+13 ops (router, email, sms, push, realtime)" in shown
     assert Ports.from_base(100) == Ports(
-        mqtt=100, redis=101, http=102, sandbox=103, smtp=104, apns=105, sms_callback=106, prometheus=107, ops_base=108
+        mqtt=100,
+        redis=101,
+        http=102,
+        sandbox=103,
+        smtp=104,
+        apns=105,
+        sms_callback=106,
+        prometheus=107,
+        console=108,
+        ops_base=109,
     )
 
 
@@ -164,6 +173,10 @@ async def test_the_system_comes_up_goes_down_and_comes_up_again_with_its_data(
     assert re.search(r"^people: ", printed, re.MULTILINE)
     found = re.search(r"(http://\S+)/#token=(\S+)", printed)
     assert found
+    sign_in = re.search(rf"http://{LOOPBACK}:{ports.console}/sign-in\?link=\S+", printed)
+    # Before anything else that is to be opened.
+    assert sign_in
+    assert sign_in.start() < found.start()
     assert f"broker            mqtt://{LOOPBACK}:{ports.mqtt}\n" in printed
     snippets = client_snippets(f"mqtt://{LOOPBACK}:{ports.mqtt}", "")
     assert all(f"\n  {snippet.command}\n" in printed for snippet in snippets)
@@ -171,6 +184,8 @@ async def test_the_system_comes_up_goes_down_and_comes_up_again_with_its_data(
         for url in re.findall(r"http://\S+/metrics", printed):
             async with session.get(url) as answer:
                 assert "carillon_" in await answer.text()
+        async with session.get(sign_in[0]) as answer:
+            assert "Sign in" in await answer.text()
         headers = {"Authorization": f"Bearer {found[2]}"}
         async with session.get(f"{found[1]}/v1/inbox", headers=headers) as answer:
             assert answer.status == 200
@@ -195,6 +210,7 @@ async def test_the_system_comes_up_goes_down_and_comes_up_again_with_its_data(
     said = [json.loads(line) for line in second.log.read_text().splitlines()]
     (places,) = (each for each in said if "inbox" in each)
     assert places["inbox"].keys() == {"user123", "admin1"}
+    assert places["sign_in"].startswith(f"http://{LOOPBACK}:{ports.console}/sign-in?link=")
     assert places["broker"] == f"mqtt://{LOOPBACK}:{ports.mqtt}"
     assert places["publish"] == {snippet.name: snippet.command for snippet in snippets}
     assert places["metrics"]["router"] == f"http://{LOOPBACK}:{ports.ops('router')}/metrics"
