@@ -120,7 +120,10 @@ COPY clients/python/src/carillon_publisher carillon_publisher/
 COPY sandbox sandbox/
 COPY deploy/dev_secrets deploy/dev_secrets/
 COPY carillon carillon/
-RUN python -m compileall -q carillon carillon_publisher deploy sandbox services shared
+# For whoever works inside the container: `carillon audit`, from any folder.
+RUN python -m compileall -q carillon carillon_publisher deploy sandbox services shared && \
+    printf '#!/bin/sh\nPYTHONPATH=/app exec python -m carillon "$@"\n' >/opt/carillon/bin/carillon && \
+    chmod 755 /opt/carillon/bin/carillon
 USER 10001:10001
 EXPOSE 8025 8026 1025 2197
 ENTRYPOINT ["python", "-m", "carillon"]

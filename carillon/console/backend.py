@@ -7,6 +7,7 @@ publish ends within its time.
 import asyncio
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from carillon.publisher import NotConnected, Publisher, Receipt, Refused
 from services.router.explaining.rules import RouterRules
@@ -73,7 +74,8 @@ class Backend:
                 url, ca_file = self._mqtt
                 if not url:
                     raise NotConnected("MQTT_URL is not set")
-                publisher = Publisher(url, None, self.topic_prefix, ca_file=ca_file)
+                # A broker with roles takes a login's connection under the login's own name alone.
+                publisher = Publisher(url, urlsplit(url).username, self.topic_prefix, ca_file=ca_file)
                 await publisher.__aenter__()
                 self._publisher = publisher
             return self._publisher

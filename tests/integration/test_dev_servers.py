@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.real_broker, pytest.mark.real_store]
 
 @pytest.fixture(scope="module")
 def made() -> Secrets:
-    return dev_secrets({})
+    return dev_secrets()
 
 
 def written(folder: Path, files: dict[str, str]) -> Path:
@@ -94,7 +94,7 @@ def connection(url: str, port: int, folder: Path, made: Secrets, client_id: str 
     return Broker(BrokerAddress.parse(here, ca_file), client_id or str(parts.username))
 
 
-@pytest.mark.parametrize("login", [*SERVICES, *CLIENTS])
+@pytest.mark.parametrize("login", [*SERVICES, *CLIENTS, "console"])
 async def test_the_broker_knows_everybody_who_has_a_login(
     broker: int, made: Secrets, login: str, tmp_path: Path
 ) -> None:
@@ -126,7 +126,7 @@ async def test_nobody_comes_in_without_a_login(broker: int, made: Secrets, tmp_p
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_nobody_trusts_a_broker_of_another_authority(broker: int, made: Secrets, tmp_path: Path) -> None:
     with pytest.raises(BrokerUnavailable, match="certificate verify failed"):
-        async with connection(made["router-secrets"]["MQTT_URL"], broker, tmp_path, dev_secrets({})):
+        async with connection(made["router-secrets"]["MQTT_URL"], broker, tmp_path, dev_secrets()):
             pass
 
 

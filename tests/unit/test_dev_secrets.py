@@ -1,20 +1,23 @@
 """The Secrets that are made up for the dev overlay are those that it needs, and fit each other."""
 
+import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from carillon.broker.roles import SERVICES
-from deploy.dev_secrets.__main__ import CLIENTS, PROVIDERS, STORE_LOGIN, Secrets, dev_secrets
+from deploy.dev_secrets.__main__ import CLIENTS, STORE_LOGIN, Secrets, dev_secrets
+from sandbox.server import Options, running
 from tests.manifests import ROOT, SECRETS, Pod, of_kind, rendered
 
 
 @pytest.fixture(scope="module")
 def made() -> Secrets:
-    return dev_secrets({})
+    return dev_secrets()
 
 
 def secrets_named_in(part: Any) -> Iterator[str]:
@@ -39,6 +42,7 @@ def test_every_secret_that_the_overlay_names_is_made_and_no_other(made: Secrets)
 def test_every_service_has_a_user_of_the_store_that_the_store_knows(made: Secrets) -> None:
     urls = {service: made[f"{service}-secrets"]["REDIS_URL"] for service in SERVICES}
     urls["operator"] = made["client-logins"][STORE_LOGIN]
+    urls["console"] = made["console-secrets"]["REDIS_URL"]
     lines = made["redis-secrets"]["users.acl"].splitlines()
     assert lines[0] == "user default off"
     assert len(set(urls.values())) == len(urls) == len(lines) - 1
@@ -63,14 +67,27 @@ def test_the_files_of_broker_and_store_are_keys(made: Secrets) -> None:
         assert made[secret].keys() == set(re.findall(r"/run/secrets/[a-z]+/(\S+)", text))
 
 
-def test_a_providers_account_is_taken_from_the_environment() -> None:
-    given = {name: f"our {name}" for accounts in PROVIDERS.values() for name in accounts}
-    made = dev_secrets(given)
-    assert {name: made[f"{service}-secrets"][name] for service, names in PROVIDERS.items() for name in names} == given
-
-
 def test_every_password_and_key_is_made_anew(made: Secrets) -> None:
-    again = dev_secrets({})
-    stand_ins = {name for accounts in PROVIDERS.values() for name in accounts}
+    again = dev_secrets()
     same = [key for name, keys in made.items() for key in keys if keys[key] == again[name][key]]
-    assert set(same) == stand_ins
+    # It has no account.
+    assert same == ["EMAIL_SMTP_URL"]
+
+
+async def test_what_the_channels_have_is_what_the_sandbox_knows(made: Secrets, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    for name, text in made["sandbox-secrets"].items():
+        (keys / name).write_text(text)
+    (deployment,) = (each for name, each in of_kind("dev", "Deployment").items() if name == "sandbox")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    name = container["args"][container["args"].index("--name") + 1]
+    assert name in of_kind("dev", "Service")
+    async with running(Options(data=tmp_path / "data", name=name, keys=keys)) as box:
+        credentials = box.credentials
+        assert made["sms-secrets"]["SMS_TWILIO_AUTH_TOKEN"] == credentials.twilio_token
+        assert made["push-secrets"]["apns.p8"] == credentials.apns_key_file.read_text()
+        assert made["push-secrets"]["sandbox-ca.crt"] == credentials.ca_file.read_text()
+        theirs = json.loads(made["push-secrets"]["fcm.json"])
+        ours = json.loads(credentials.fcm_file.read_bytes())
+        assert theirs == {**ours, "token_uri": f"http://{name}:8025/token"}

@@ -2,15 +2,19 @@
 
 import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from carillon.commands.console import console
+from carillon.commands.console_settings import ConsoleSettings
 from carillon.local.servers import STORE_PROMISES
 from carillon.version import VERSION
 from sandbox import credentials
+from sandbox.__main__ import _options
 from services.email.providers import EmailServiceSettings
 from services.push.providers import PushServiceSettings
 from services.realtime.settings import RealtimeSettings
@@ -56,12 +60,16 @@ def secret_values(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "SMS_TWILIO_AUTH_TOKEN": "token",
         "REALTIME_JWT_SECRET": "s" * 32,
         "REALTIME_LINK_SECRET": "l" * 32,
+        "PUSH_APNS_KEY_ID": "ABC123DEFG",
+        "PUSH_APNS_TEAM_ID": "DEF123GHIJ",
+        "CONSOLE_SESSION_SECRET": "c" * 32,
     }
     for name, text in texts.items():
         (folder / name).write_text(text)
     files = {name: folder / name for name in texts}
     return files | {
         "broker-ca.crt": made.ca_file,
+        "sandbox-ca.crt": made.ca_file,
         "apns.p8": made.apns_key_file,
         "fcm.json": made.fcm_file,
         "vapid.pem": made.vapid_key_file,
@@ -82,7 +90,7 @@ def load(monkeypatch: pytest.MonkeyPatch, secret_values: dict[str, Path]) -> Loa
             if name != without:
                 path = value.removeprefix(f"{SECRETS}/")
                 monkeypatch.setenv(name, value if path == value else str(secret_values[path]))
-        return SETTINGS[pod.service].load()
+        return (SETTINGS | {"console": ConsoleSettings})[pod.service].load()
 
     return read
 
@@ -280,6 +288,57 @@ def test_only_custom_resources_have_no_schema(overlay: str) -> None:
     used = {each["apiVersion"] for each in rendered(overlay)}
     native = {"v1", "apps/v1", "autoscaling/v2", "networking.k8s.io/v1", "policy/v1"}
     assert used - native == CUSTOM[overlay]
+
+
+@pytest.mark.parametrize("overlay", ["dev", "example"])
+def test_nobody_from_outside_reaches_the_console_or_the_sandbox(overlay: str) -> None:
+    (rules,) = (each["spec"]["rules"] for name, each in of_kind(overlay, "Ingress").items() if name == "realtime")
+    assert "console" not in str(rules)
+    for name in {"console", "sandbox"} & of_kind(overlay, "Deployment").keys():
+        service = of_kind(overlay, "Service")[name]["spec"]
+        assert service.get("type", "ClusterIP") == "ClusterIP"
+        assert service["selector"] == {"app.kubernetes.io/name": name}
+        labels = of_kind(overlay, "Deployment")[name]["spec"]["template"]["metadata"]["labels"]
+        letting_in = [
+            rule
+            for policy in of_kind(overlay, "NetworkPolicy").values()
+            if "Ingress" in policy["spec"]["policyTypes"] and _matches(policy["spec"]["podSelector"], labels)
+            for rule in policy["spec"].get("ingress", [])
+        ]
+        assert "ingress-nginx" not in str(letting_in)
+        assert all(rule["from"] for rule in letting_in)
+
+
+@pytest.mark.parametrize("overlay", ["dev", "example"])
+def test_the_console_starts_with_the_environment_of_its_pod(overlay: str, load: Load) -> None:
+    pod = Pod(overlay, "console")
+    settings = load(pod)
+    known = {name.upper() for name in ConsoleSettings.every_field()}
+    # The router's own, which planning does not go by, and what the commands in this pod read.
+    others = {name.upper() for name in RouterSettings.every_field()} | {"CARILLON_CLIENT_ID"}
+    assert {name.removesuffix("_FILE") for name in pod.environment} - known <= others | {"MQTT_CA"}
+    assert isinstance(settings, ConsoleSettings)
+    assert settings.console_url
+    assert len(settings.session_secrets) == 1
+    options = console.make_context("console", list(pod.container["args"][1:]), resilient_parsing=True).params
+    assert (pod.container["args"][0], options["quiet"]) == ("console", True)
+    assert pod.ports == {"http": options["port"]}
+    assert set(pod.secret_files.values()) == {"console-secrets", "broker-ca"}
+
+
+def test_the_sandbox_listens_where_the_channels_look_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    pod = Pod("dev", "sandbox")
+    service = of_kind("dev", "Service")["sandbox"]["spec"]
+    assert {port["targetPort"]: port["port"] for port in service["ports"]} == pod.ports
+    monkeypatch.setattr(sys, "argv", ["sandbox", *pod.container["args"]])
+    options = _options()
+    assert pod.ports == {"http": options.http_port, "smtp": options.smtp_port, "apns": options.apns_port}
+    assert pod.container["command"] == ["python", "-m", "sandbox"]
+    named = " ".join(
+        Pod("dev", service).environment.get(name, "")
+        for service, name in (("sms", "SMS_TWILIO_BASE_URL"), ("push", "PUSH_APNS_URL"), ("push", "PUSH_FCM_URL"))
+    )
+    assert named.split() == ["http://sandbox:8025", "https://sandbox:2197", "http://sandbox:8025"]
 
 
 @pytest.mark.parametrize("file", ["overlays/dev/redis.conf", "examples/redis-cluster.yaml"])
