@@ -362,6 +362,10 @@ class Directory:
         flat = await self._store.command("HGETALL", self._keys.oncall)
         return {name.decode(errors="replace"): _parse_oncall(record) for name, record in pairs(flat)}
 
+    async def oncall_types(self) -> list[str]:
+        """Return the types that have an on-call entry, by name."""
+        return sorted(name.decode(errors="replace") for name in await self._store.command("HKEYS", self._keys.oncall))
+
     async def oncall_pages(self, most: int) -> AsyncIterator[dict[str, OnCall | None]]:
         """Yield every on-call entry in pages of about ``most``, None for one that cannot be read.
 

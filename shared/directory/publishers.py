@@ -21,8 +21,8 @@ from shared.core.model import Priority
 from shared.core.rates import Rate, read_rate
 from shared.core.topics import PLAIN_PUBLISHER
 from shared.store.keys import Keys
-from shared.store.replies import pairs
-from shared.store.store import Store, load_script
+from shared.store.replies import pairs, scored
+from shared.store.store import Store, each, load_script
 
 log = logging.getLogger(__name__)
 
@@ -191,6 +191,20 @@ class Publishers:
         """Return how many publishes of this one count against its rate now."""
         counted: int = await self._store.command("ZCARD", f"{self._keys.publisher(name)}:rate")
         return counted
+
+    async def lately(self, names: Sequence[str]) -> dict[str, tuple[int, int | None]]:
+        """Return how many publishes of each count against its rate now, and when the newest was (ms since 1970).
+
+        Of one that has no rate, none is counted.
+        """
+        keys = [f"{self._keys.publisher(name)}:rate" for name in names]
+        counted = [self._store.submit("ZCARD", key) for key in keys]
+        newest = [self._store.submit("ZRANGE", key, 0, 0, "REV", "WITHSCORES") for key in keys]
+        found = zip(names, await each(counted), await each(newest), strict=True)
+        return {
+            name: (count if isinstance(count, int) else 0, scored(last)[0][1] if last and isinstance(last, list) else None)
+            for name, count, last in found
+        }
 
     async def of_key(self, digest: str) -> str | None:
         """Return whose a key is, told by its SHA-256 in hexadecimal."""
