@@ -61,6 +61,7 @@ async def _serve(
             store,
             rules_of(settings),
             topic_prefix=settings.topic_prefix,
+            record_retention_s=settings.record_retention_s,
             mqtt_url=settings.mqtt_url.get_secret_value() or None,
             mqtt_ca_file=settings.mqtt_ca_file,
         )

@@ -16,6 +16,7 @@ from shared.store.keys import Keys
 from shared.store.store import Store
 
 PUBLISH_S = 5.0
+RECORD_RETENTION_S = 7 * 86400
 
 
 class Backend:
@@ -23,6 +24,7 @@ class Backend:
 
     Attributes:
         rules: what the router goes by.
+        record_retention_s: how long the services keep what is over.
 
     Args:
         mqtt_url: None where the console cannot publish.
@@ -35,11 +37,13 @@ class Backend:
         *,
         topic_prefix: str = "",
         mqtt_url: str | None = None,
+        record_retention_s: int = RECORD_RETENTION_S,
         mqtt_ca_file: Any = None,  # noqa: ANN401 - a path
     ) -> None:
         self.store = store
         self.rules = rules
         self.topic_prefix = topic_prefix
+        self.record_retention_s = record_retention_s
         self.keys = Keys(topic_prefix)
         self.topics = Topics(topic_prefix)
         self._mqtt = (mqtt_url, mqtt_ca_file)

@@ -74,9 +74,17 @@ class Form:
             return None
         return length
 
-    def read(self, name: str, reader: Callable[[str], _T], *, required: bool = False) -> _T | None:
+    def read(
+        self,
+        name: str,
+        reader: Callable[[str], _T],
+        *,
+        required: bool = False,
+        most_chars: int = TEXT_CHARS,
+        lines: bool = False,
+    ) -> _T | None:
         """Return what a function makes of a text; its ValueError says what is wrong. None for an empty field."""
-        text = self.text(name, required=required)
+        text = self.text(name, required=required, most_chars=most_chars, lines=lines)
         if not text:
             return None
         try:

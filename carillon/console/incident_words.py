@@ -1,6 +1,7 @@
 """Incidents in words: what the console's pages say about one, about a line of its timeline, and about who was told.
 
-Pure. Whatever a publisher or a later release wrote is shown as it is: a word that is not known here is its own sentence.
+Pure. Whatever a publisher or a later release wrote is shown as it is: a word that is not known here is its own
+sentence.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -44,6 +45,21 @@ _DELIVERY_WORDS = {
     Happened.EXPIRED: ("expired", "bad"),
     Happened.SUPPRESSED: ("not sent", "none"),
 }
+# What somebody did: the tone, the words before the name, and the words where nobody is named.
+_SOMEBODY_DID = {
+    Happened.OPENED: ("bad", "Opened by publisher", "Opened"),
+    Happened.SEEN: ("good", "Seen by", "Seen"),
+    Happened.ACKNOWLEDGED: ("good", "Taken by", "Taken"),
+    Happened.SNOOZED: ("info", "Snoozed by", "Snoozed"),
+    Happened.REASSIGNED: ("info", "Handed on by", "Handed on"),
+    Happened.REOPENED: ("bad", "Open again, after", "Open again"),
+    Happened.NOTED: ("none", "Note of", "Note"),
+    Happened.RESOLVED: ("good", "Resolved by", "Resolved by its publisher"),
+    Happened.CANCELLED: ("none", "Cancelled by", "Cancelled by its publisher"),
+    Happened.EXHAUSTED: ("bad", "There is nobody left to tell", "There is nobody left to tell"),
+    Happened.FLAPPING: ("warn", "It opens and ends again and again", "It opens and ends again and again"),
+}
+_SAYS_MORE = (Happened.SNOOZED, Happened.REASSIGNED)
 _BETTER = (Happened.DELIVERED, Happened.CONFIRMED)
 _CHANNELS = ("push", "sms", "email", "realtime")
 
@@ -170,47 +186,28 @@ def _sentence(entry: Entry) -> tuple[str, str, list[str], str]:
     """Return the tone, the words before the names, the names, and the words behind them."""
     by, way, reason = _text(entry, "by"), _way(entry), _text(entry, "reason")
     who = [] if by in ("", "-") else [by]
+    if entry.what in _SOMEBODY_DID:
+        tone, words, alone = _SOMEBODY_DID[Happened(entry.what)]
+        behind = {Happened.SNOOZED: "until", Happened.REASSIGNED: f"to {_text(entry, 'to')}"}.get(Happened(entry.what))
+        after = " ".join(each for each in (way, behind if entry.what in _SAYS_MORE else reason) if each)
+        return tone, words if who else alone, who, after
+    if entry.what in _DELIVERY_WORDS:
+        return _delivery(entry, reason)
     match entry.what:
-        case Happened.OPENED:
-            return "bad", "Opened by publisher" if who else "Opened", who, way
         case Happened.TOLD:
             return "info", f"Level {_text(entry, 'level') or '0'}: told", *_told(entry)
-        case Happened.SEEN:
-            return "good", "Seen by", who, way
         case Happened.ESCALATES:
             because = {"evidence": "nobody of the level before could be reached"}.get(reason, reason)
             words = f"Level {_text(entry, 'level')} is told now"
             return "warn", words, [], f"because {because}" if because else ""
-        case Happened.EXHAUSTED:
-            return "bad", "There is nobody left to tell", [], ""
-        case Happened.ACKNOWLEDGED:
-            return "good", "Taken by", who, way
-        case Happened.SNOOZED:
-            return "info", "Snoozed by", who, f"{way} until".strip()
-        case Happened.REASSIGNED:
-            return "info", "Handed on by", who, f"to {_text(entry, 'to')} {way}".strip()
-        case Happened.REOPENED:
-            return "bad", "Open again", who, " ".join(each for each in (reason, way) if each)
-        case Happened.NOTED:
-            return "none", "Note of", who, way
-        case Happened.RESOLVED:
-            return "good", "Resolved by" if who else "Resolved by its publisher", who, way
-        case Happened.CANCELLED:
-            return "none", "Cancelled by its publisher", [], ""
         case Happened.SILENCED | Happened.INHIBITED | Happened.MAINTENANCE:
             return "warn", f"Nobody is told for now: {entry.what}", [], f"by {_text(entry, 'rule')}"
-        case Happened.FLAPPING:
-            return "warn", "It opens and ends again and again, and is held back", [], reason
         case Happened.MEMBER | Happened.MEMBER_RESOLVED:
             joined = entry.what == Happened.MEMBER
             words = "One more alert belongs to it" if joined else "One of its alerts is over"
             return "warn" if joined else "good", words, [], _text(entry, "member")
-        case Happened.DELIVERED | Happened.CONFIRMED | Happened.REFUSED | Happened.FAILED | Happened.EXPIRED | (
-            Happened.SUPPRESSED
-        ):
-            return _delivery(entry, reason)
         case other:
-            return "none", other, who, way
+            return "none", other, who, " ".join(each for each in (way, reason) if each)
 
 
 def _delivery(entry: Entry, reason: str) -> tuple[str, str, list[str], str]:

@@ -133,6 +133,7 @@ class Action:
         what: the word in the log of changes, such as ``incident.acknowledge``.
         target: the parameter of the path that says what it is done to; None where nothing does.
         keeps: fields of the form whose content is kept in the log; the others are not.
+        is_change: False for a question that is asked by a form and changes nothing: it does not stand in the log.
     """
 
     path: str
@@ -141,6 +142,7 @@ class Action:
     do: Do
     target: str | None = None
     keeps: tuple[str, ...] = ()
+    is_change: bool = True
 
 
 @dataclass(frozen=True)

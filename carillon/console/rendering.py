@@ -33,6 +33,8 @@ class Rendering:
         )
         self._environment.filters |= {
             "utc": utc, "rfc3339": rfc3339, "length": length, "segment": segment, "pretty": pretty, "count": count,
+            # The built-in ``length`` is another one here.
+            "how_many": len,
         }  # fmt: skip
         self._environment.globals |= {"query": query}
 

@@ -322,24 +322,36 @@ class Site:
         return fields
 
     async def _do(self, action: Action, visit: Visit, form: Form) -> Done:
+        if not action.is_change:
+            return await self._done(action, visit, form)
         target = visit.params[action.target] if action.target else ""
         change = await self.changes.begin(visit.session, action.what, target, form.kept(action.keeps))
         try:
-            async with asyncio.timeout(ACT_S):
-                done = await action.do(visit, form)
-        except BadForm as bad:
-            words = "Some fields are not right. Go back and mend them."
-            await self._ended(action, change, Outcome.REFUSED, words)
-            raise Problem(400, "Not done", words, bad.problems) from None
+            done = await self._done(action, visit, form)
         except Problem as problem:
-            await self._ended(action, change, Outcome.REFUSED, problem.words)
+            # Whatever it was, the log says so.
+            outcome = Outcome.FAILED if problem.status >= 500 else Outcome.REFUSED
+            await self._ended(action, change, outcome, problem.words)
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it was, the log says that it failed
-            failure = _of_failure(error)
-            await self._ended(action, change, Outcome.FAILED, failure.words)
-            raise failure from None
         await self._ended(action, change, done.outcome, done.words, before=done.before, after=done.after)
         return done
+
+    async def _done(self, action: Action, visit: Visit, form: Form) -> Done:
+        """Do it within its time.
+
+        Raises:
+            Problem: it is not done, or nobody knows.
+        """
+        try:
+            async with asyncio.timeout(ACT_S):
+                return await action.do(visit, form)
+        except BadForm as bad:
+            words = "Some fields are not right. Go back and mend them."
+            raise Problem(400, "Not done", words, bad.problems) from None
+        except Problem:
+            raise
+        except Exception as error:  # noqa: BLE001 - a mistake in one action must not stop the console
+            raise _of_failure(error) from None
 
     async def _ended(self, action: Action, change: str, outcome: Outcome, words: str, **sides: Any) -> None:  # noqa: ANN401
         log.info("change", extra={"what": action.what, "change_id": change, "outcome": outcome.value})

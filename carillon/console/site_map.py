@@ -1,8 +1,14 @@
 """The pages of the console, in the order of the navigation. A new page is one line here."""
 
 from carillon.console.page import Page
-from carillon.console.pages import now
+from carillon.console.pages import categories, changes, incidents, now, oncall, publishers, silences
 
 PAGES: tuple[Page, ...] = (
     *now.PAGES,
+    *incidents.PAGES,
+    *oncall.PAGES,
+    *silences.PAGES,
+    *categories.PAGES,
+    *publishers.PAGES,
+    *changes.PAGES,
 )  # fmt: skip

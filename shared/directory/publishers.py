@@ -202,7 +202,10 @@ class Publishers:
         newest = [self._store.submit("ZRANGE", key, 0, 0, "REV", "WITHSCORES") for key in keys]
         found = zip(names, await each(counted), await each(newest), strict=True)
         return {
-            name: (count if isinstance(count, int) else 0, scored(last)[0][1] if last and isinstance(last, list) else None)
+            name: (
+                count if isinstance(count, int) else 0,
+                scored(last)[0][1] if last and isinstance(last, list) else None,
+            )
             for name, count, last in found
         }
 

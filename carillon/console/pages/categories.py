@@ -11,12 +11,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from carillon.console.forms import Form
 from carillon.console.page import PAGE_ROWS, Action, Done, Page, Section, Visit
+from carillon.console.rendering import length
 from carillon.console.roles import Role
 from services.router.explaining.building import explainer
 from services.router.explaining.deciding import Verdict
 from services.router.explaining.explainer import Explanation, FixedClock
 from shared.core.clock import SystemClock
-from shared.core.durations import written
 from shared.core.fields import IDENTIFIER_CHARS, Moment
 from shared.core.model import Channel
 from shared.core.topics import TOPIC_BYTES
@@ -94,14 +94,14 @@ def _throttle(record: Category) -> str:
         return ""
     then = {"drop": "the rest is dropped", "hold": "the rest is held", "fold": "the rest goes into a digest"}
     by = f" for each {throttle.key}" if throttle.key else ""
-    return f"at most {throttle.limit} in {written(throttle.per)}{by}; {then[throttle.then]}"
+    return f"at most {throttle.limit} in {length(throttle.per)}{by}; {then[throttle.then]}"
 
 
 def _digest(record: Category) -> str:
     digest = record.digest
     if digest is None:
         return ""
-    window = f"what comes within {written(digest.window)}" if digest.window is not None else ""
+    window = f"what comes within {length(digest.window)}" if digest.window is not None else ""
     when = f"daily at {digest.schedule.at:%H:%M}" if digest.schedule is not None else window
     by = f", by {digest.key}" if digest.key else ""
     return f"{when}{by}, on {', '.join(digest.channels)}"
@@ -139,7 +139,7 @@ def _payload(text: str) -> str:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
-        raise ValueError("must be JSON, such as {\"message\": \"It is full.\"}") from None
+        raise ValueError('must be JSON, such as {"message": "It is full."}') from None
     if not isinstance(document, dict):
         raise ValueError("must be a JSON object")  # noqa: TRY004 - the form asks for a ValueError
     return text
@@ -175,6 +175,6 @@ PAGES = (
         "Explain",
         show_explain,
         section=Section.LOOK_UP,
-        actions=(Action("/explain", Role.VIEWER, "explain", explain),),
+        actions=(Action("/explain", Role.VIEWER, "explain", explain, is_change=False),),
     ),
 )

@@ -4,6 +4,7 @@ The first view reads the newest ``_LOOKED_AT`` open incidents once and sorts the
 of one kind reads a page of the index and goes on by a cursor.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from carillon.console.incident_words import Shown, shown
@@ -62,7 +63,7 @@ async def _list(visit: Visit, incidents: Incidents, kind: str) -> dict[str, Any]
     }
 
 
-def _rows(visit: Visit, found: "list[Incident] | Any") -> list[Shown]:
+def _rows(visit: Visit, found: Iterable[Incident]) -> list[Shown]:
     return [shown(each, visit.now) for each in found]
 
 

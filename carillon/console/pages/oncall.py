@@ -15,7 +15,7 @@ from carillon.console.page import NotThere, Page, Problem, Section, Visit, path_
 from shared.core.clock import SystemClock
 from shared.core.fields import EARLIEST, LATEST, unique
 from shared.core.model import Channel
-from shared.core.wall_clock import WEEKDAYS, zone_of
+from shared.core.wall_clock import WEEKDAYS, Weekday, zone_of
 from shared.directory.directory import ANY_TYPE, Directory
 from shared.directory.people import RotationLayer
 from shared.directory.reach import reach
@@ -113,7 +113,9 @@ async def show(visit: Visit) -> dict[str, Any]:
     second = second_on_call(rota.entry, visit.now)
     order = in_order(rota.entry)
     clock = SystemClock()
-    lists = {channel: Suppressions(backend.store, backend.keys, channel, clock) for channel in (Channel.EMAIL, Channel.SMS)}
+    lists = {
+        channel: Suppressions(backend.store, backend.keys, channel, clock) for channel in (Channel.EMAIL, Channel.SMS)
+    }
     asked = unique((*current.users, *second, *(later.users if later is not None else ())))[:_REACHED]
     known = [(user, rota.people[user]) for user in asked if user in rota.people]
     reached = await asyncio.gather(*(reach(person, lists) for _, person in known))
@@ -135,9 +137,7 @@ async def show(visit: Visit) -> dict[str, Any]:
         "colours": {user: number % _COLOURS for number, user in enumerate(order)},
         "loads": _loads(weeks),
         "layers": [_layer(layer) for layer in rota.entry.layers or ()],
-        "reached": [
-            (user, found.channels, found.problems) for (user, _), found in zip(known, reached, strict=True)
-        ],
+        "reached": [(user, found.channels, found.problems) for (user, _), found in zip(known, reached, strict=True)],
         "unknown": [user for user in asked if user not in rota.people],
         "path": path_to("/on-call/{type}", type=alert_type),
     }
@@ -170,9 +170,7 @@ def _kept(day: date, today: date) -> date | None:
 def _loads(weeks: Weeks) -> list[tuple[str, float, int, float]]:
     """Say what each person bears: hours, nights, and the share of all hours."""
     every = sum((load.time for load in weeks.loads), timedelta())
-    return [
-        (load.user, load.time / _HOUR, load.nights, load.time / every if every else 0.0) for load in weeks.loads
-    ]
+    return [(load.user, load.time / _HOUR, load.nights, load.time / every if every else 0.0) for load in weeks.loads]
 
 
 def _layer(layer: RotationLayer) -> dict[str, Any]:
@@ -189,18 +187,20 @@ def _layer(layer: RotationLayer) -> dict[str, Any]:
         "turns": turns,
         "zone": layer.timezone,
         "start": layer.start,
-        "only": [f"{_days(each.days)} {each.starts_at:%H:%M}–{each.ends_at:%H:%M}" for each in layer.restrictions or ()],
+        "only": [
+            f"{_days(each.days)} {each.starts_at:%H:%M} to {each.ends_at:%H:%M}" for each in layer.restrictions or ()
+        ],
     }
 
 
-def _days(days: Sequence[str]) -> str:
-    """Write days of the week short: ``Mon–Fri``, ``Mon, Wed``, ``every day``."""
-    numbers = sorted(WEEKDAYS.index(day) for day in days)  # type: ignore[arg-type]
+def _days(days: Sequence[Weekday]) -> str:
+    """Write days of the week short: ``Mon to Fri``, ``Mon, Wed``, ``every day``."""
+    numbers = sorted(WEEKDAYS.index(day) for day in days)
     short = [WEEKDAYS[number][:3].capitalize() for number in numbers]
     if len(numbers) == len(WEEKDAYS):
         return "every day"
     if len(numbers) > 2 and numbers == list(range(numbers[0], numbers[-1] + 1)):
-        return f"{short[0]}–{short[-1]}"
+        return f"{short[0]} to {short[-1]}"
     return ", ".join(short)
 
 

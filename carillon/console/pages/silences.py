@@ -4,6 +4,7 @@ A silence is looked at before it begins: the form asks for a preview, and the pr
 """
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -70,9 +71,7 @@ async def show(visit: Visit) -> dict[str, Any]:
         "over": sorted(
             (each for each in found if each.state == "over"), key=lambda each: each.silence.ends_at, reverse=True
         )[:_OVER_SHOWN],
-        "inhibitions": [
-            (name, each, muted[f"inhibition:{name}"]) for name, each in sorted(inhibitions.items())
-        ],
+        "inhibitions": [(name, each, muted[f"inhibition:{name}"]) for name, each in sorted(inhibitions.items())],
         "muted": sum(muted.values()),
         "looked_at": len(page.incidents),
         "is_all": page.last is None,
@@ -83,9 +82,7 @@ async def show(visit: Visit) -> dict[str, Any]:
     }
 
 
-def _shown(
-    name: str, silence: Silence, muted: Counter[str | None], matched: dict[str, int], now: datetime
-) -> ShownSilence:
+def _shown(name: str, silence: Silence, muted: Counter[str], matched: Mapping[str, int], now: datetime) -> ShownSilence:
     is_maintenance = name.startswith(MAINTENANCE_PREFIX)
     seconds = matched.get(name)
     return ShownSilence(
@@ -102,7 +99,7 @@ def _begin(shown_silence: ShownSilence) -> datetime:
     return shown_silence.silence.starts_at or shown_silence.silence.ends_at
 
 
-def _preview(visit: Visit, incidents: "list[Incident] | Any") -> dict[str, Any] | None:
+def _preview(visit: Visit, incidents: Sequence[Incident]) -> dict[str, Any] | None:
     """Say which open incidents a silence would be about, or what is wrong with it."""
     if not visit.asked("matchers", LIST_CHARS):
         return None
