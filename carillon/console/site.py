@@ -59,6 +59,9 @@ _SAID, _SAID_S = "carillon-said", 60
 _FORM_FIELD = "csrf"
 _PATH_CHARS = 500
 
+# Who has sent a request, once that is known.
+_SESSION: web.RequestKey[Session] = web.RequestKey("session", Session)
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -177,13 +180,13 @@ class Site:
         try:
             response = await handler(request)
         except Problem as problem:
-            response = self.problem(request, problem, request.get("session"))
+            response = self.problem(request, problem, request.get(_SESSION))
         except web.HTTPRedirection as elsewhere:
             response = web.Response(status=elsewhere.status, headers={"Location": elsewhere.headers["Location"]})
         except web.HTTPException as error:
-            response = self.problem(request, _of_http(error), request.get("session"))
+            response = self.problem(request, _of_http(error), request.get(_SESSION))
         except Exception as error:  # noqa: BLE001 - a page's mistake must not stop the console
-            response = self.problem(request, _of_failure(error), request.get("session"))
+            response = self.problem(request, _of_failure(error), request.get(_SESSION))
         if not response.prepared:
             for name, value in _HEADERS.items():
                 response.headers.setdefault(name, value)
@@ -204,7 +207,7 @@ class Site:
             if request.method != "GET" or _wants_stream(request):
                 raise Problem(401, "Sign in", "You are not signed in (any more). Sign in, and do it again.")
             raise web.HTTPSeeOther(f"{SIGN_IN}?to={quote(request.rel_url.raw_path_qs[:_PATH_CHARS], safe='')}")
-        request["session"] = session
+        request[_SESSION] = session
         if session.role < role:
             words = f"This needs the role {role.word}. You are signed in as {session.role.word}."
             raise Problem(403, "Not allowed", words)

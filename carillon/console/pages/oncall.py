@@ -127,6 +127,12 @@ async def show(visit: Visit) -> dict[str, Any]:
         "later": _turn(rota, later) if later is not None else None,
         "second": second,
         "weeks": weeks,
+        "gaps": [each for each in weeks.gaps if each.end > visit.now],
+        "gap_hours": sum(
+            (each.end - max(each.begin, visit.now)) / _HOUR for each in weeks.gaps if each.end > visit.now
+        ),
+        "now_share": _share_of_day(visit.now, zone),
+        "at": lambda moment: f"{moment.astimezone(zone_of(zone)):%a %-d %b %H:%M}",
         "zone": zone,
         "zones": zones,
         "today": today,
@@ -141,6 +147,12 @@ async def show(visit: Visit) -> dict[str, Any]:
         "unknown": [user for user in asked if user not in rota.people],
         "path": path_to("/on-call/{type}", type=alert_type),
     }
+
+
+def _share_of_day(moment: datetime, zone: str) -> float:
+    """Say how much of a day is over, from 0 to 1, as its clock shows it."""
+    local = moment.astimezone(zone_of(zone))
+    return (local.hour * 60 + local.minute) / 1440
 
 
 def _zones(rota: Rota) -> list[str]:
