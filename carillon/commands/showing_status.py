@@ -15,6 +15,7 @@ from carillon.status.documents import status_document, trouble_document
 from carillon.status.reading import read_status
 from carillon.status.spans import short, short_bytes
 from carillon.status.status import ProviderStatus, Service, Status, Trouble
+from carillon.status.troubles import BY_HAND
 from shared.core.clock import rfc3339
 from shared.core.errors import StoreUnavailable
 from shared.delivery.standing import ProviderState
@@ -181,6 +182,10 @@ def _provider(provider: ProviderStatus) -> tuple[str, ...]:
     why = " ".join(filter(None, (worst.server, worst.reason, worst.detail)))
     is_fine = worst.state in (ProviderState.WELL, ProviderState.UNKNOWN)
     state = "not used yet" if worst.state is ProviderState.UNKNOWN else worst.state.value
+    if provider.by_hand is not None:
+        pause = provider.by_hand
+        why = f"by {pause.by} until {rfc3339(pause.until)}: {pause.reason}"
+        return f"{provider.channel}/{provider.name}", f"{BY_HAND[pause.kind]} by hand", "-", why
     return (
         f"{provider.channel}/{provider.name}",
         state + ("" if is_fine else of),

@@ -21,6 +21,7 @@ def status_document(status: Status) -> dict[str, Any]:
         "lanes": {each.name: _lane(each) for each in status.lanes},
         "lately": {lane: accounts.named for lane, accounts in status.lately.items()},
         "providers": [_provider(each) for each in status.providers],
+        "paused_by_hand": [each.document() for each in status.pauses],
         "incidents": {"count": status.incidents.count, "states": dict(status.incidents.states)},
         "dead_letters": {"count": status.dead_letters.count, "by_reason": _by_lane(status.dead_letters.by_reason)},
         "audit": _audit(status.audit),
@@ -93,6 +94,7 @@ def _provider(provider: ProviderStatus) -> dict[str, Any]:
         "again_in_s": worst.again_in_s,
         "processes": provider.processes,
         "unwell": provider.unwell,
+        "paused_by_hand": provider.by_hand is not None,
     }
 
 

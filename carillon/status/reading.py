@@ -22,6 +22,7 @@ from carillon.status.thresholds import LATELY_S
 from carillon.status.troubles import with_troubles
 from shared.core.clock import from_epoch_ms
 from shared.core.model import Channel
+from shared.delivery.by_hand import ByHand, Pause, Target
 from shared.delivery.standing import ProviderState, Standing
 from shared.ledger.audit import Audit
 from shared.ledger.audit_results import AuditResults
@@ -47,7 +48,7 @@ async def read_status(store: Store, keys: Keys, *, without: Collection[str] = ()
     at = from_epoch_ms(int(seconds) * 1000 + int(microseconds) // 1000)
     lately = timedelta(seconds=LATELY_S)
     results = AuditResults(store, keys)
-    (processes, lanes, accounts, (incidents, states), (dead, entries)), (last, periodic, gaps, kept) = await gather(
+    (processes, lanes, accounts, (incidents, states), (dead, entries)), others = await gather(
         gather(
             Processes(store, keys).of(SERVICES),
             read_lanes(store, keys),
@@ -55,14 +56,22 @@ async def read_status(store: Store, keys: Keys, *, without: Collection[str] = ()
             Incidents(store, keys).glance(LOOKED_AT),
             DeadLetters(store, keys).lately(at - lately, LOOKED_AT),
         ),
-        gather(results.last(), results.last_periodic(), _gaps_in_a_day(store, keys), _store_status(store)),
+        gather(
+            results.last(),
+            results.last_periodic(),
+            _gaps_in_a_day(store, keys),
+            _store_status(store),
+            _pauses(store, keys),
+        ),
     )
+    last, periodic, gaps, kept, pauses = others
     status = Status(
         at=at,
         services={name: Service(name, name in without, processes[name]) for name in SERVICES},
         lanes=lanes,
         lately=accounts,
-        providers=[each for channel in Channel for each in _providers(channel, processes[channel])],
+        providers=[each for channel in Channel for each in _providers(channel, processes[channel], pauses)],
+        pauses=pauses,
         incidents=OpenIncidents(incidents, states),
         dead_letters=DeadLately(dead, Counter((each.lane, each.reason or "record_expired") for each in entries)),
         audit=last,
@@ -73,24 +82,34 @@ async def read_status(store: Store, keys: Keys, *, without: Collection[str] = ()
     return with_troubles(status)
 
 
-def _providers(channel: Channel, processes: Sequence[Process]) -> list[ProviderStatus]:
+def _providers(channel: Channel, processes: Sequence[Process], pauses: Sequence[Pause]) -> list[ProviderStatus]:
     """Join what the living processes of a channel say of its providers, in the operator's order."""
     said: dict[str, list[Standing]] = {}
     for process in processes:
         if process.is_alive:
             for standing in process.standings:
                 said.setdefault(standing.provider, []).append(standing)
+    by_hand = {each.target: each for each in pauses}
     found = []
-    for standings in said.values():
+    for name, standings in said.items():
         worst = max(standings, key=lambda each: (_badness(each), each.for_s))
         alike = sum(each.state is worst.state for each in standings)
-        found.append(ProviderStatus(channel, worst, len(standings), alike))
+        pause = by_hand.get(Target(channel)) or by_hand.get(Target(channel, name))
+        found.append(ProviderStatus(channel, worst, len(standings), alike, pause))
     return found
 
 
 def _badness(standing: Standing) -> int:
     # One that nobody has used yet says nothing beside one that works.
     return -1 if standing.state is ProviderState.UNKNOWN else standing.state.badness
+
+
+async def _pauses(store: Store, keys: Keys) -> list[Pause]:
+    try:
+        return await ByHand(store, keys).paused()
+    except ResponseError:
+        # Something else has the name. The services tell of that.
+        return []
 
 
 async def _gaps_in_a_day(store: Store, keys: Keys) -> int | None:

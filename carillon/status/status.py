@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from shared.core.model import Channel
+from shared.delivery.by_hand import Pause
 from shared.delivery.standing import Standing
 from shared.ledger.audit_report import Accounts
 from shared.ledger.audit_results import AuditResult
@@ -61,12 +62,14 @@ class ProviderStatus:
     Attributes:
         worst: how it stands for the process that has it worst.
         processes: how many have it; ``unwell``: for how many of them it stands like that.
+        by_hand: who has paused it, or its channel; None where nobody has.
     """
 
     channel: Channel
     worst: Standing
     processes: int
     unwell: int
+    by_hand: Pause | None = None
 
     @property
     def name(self) -> str:
@@ -123,6 +126,7 @@ class Status:
     Attributes:
         at: the store's clock.
         lately: what became due in the last quarter of an hour, for each lane.
+        pauses: what is paused by hand, whether or not a process knows it.
         audit: the newest result of any audit; ``periodic_audit``: of the routers' own.
         gaps_in_a_day: times at which nobody is on call; None where no router has looked yet.
         troubles: the worst first; none: all is well.
@@ -133,6 +137,7 @@ class Status:
     lanes: Sequence[Lane]
     lately: Mapping[str, Accounts]
     providers: Sequence[ProviderStatus]
+    pauses: Sequence[Pause]
     incidents: OpenIncidents
     dead_letters: DeadLately
     audit: AuditResult | None

@@ -21,9 +21,13 @@ from carillon.status.thresholds import (
     REALTIME_WAITS_S,
     ROUTER_WAITS_S,
 )
+from shared.core.clock import rfc3339
 from shared.core.model import Channel
+from shared.delivery.by_hand import PauseKind
 from shared.delivery.standing import ProviderState
 from shared.ledger.ledger import ROUTER_LANE
+
+BY_HAND = {PauseKind.PAUSE: "paused", PauseKind.DRAIN: "drained"}
 
 _LATELY = short(LATELY_S)
 _RUNBOOK_OF_A_PART = {
@@ -88,9 +92,14 @@ def _last_heard(service: Service) -> str:
 
 
 def _of_providers(status: Status) -> Iterator[Trouble]:
+    for pause in status.pauses:
+        until = rfc3339(pause.until)
+        what = f"{pause.target} is {BY_HAND[pause.kind]} by hand by {pause.by} until {until}: {pause.reason}."
+        yield Trouble(what, "provider-paused-by-hand", pause.target.channel)
     for provider in status.providers:
         worst = provider.worst
-        if worst.state not in (ProviderState.PAUSED, ProviderState.DOWN):
+        # Whoever has paused it by hand knows.
+        if provider.by_hand is not None or worst.state not in (ProviderState.PAUSED, ProviderState.DOWN):
             continue
         name = f"{provider.name} ({worst.server})" if worst.server else provider.name
         does = "refused us" if worst.state is ProviderState.PAUSED else "failed"
@@ -143,5 +152,5 @@ def _of_dead_letters(status: Status) -> Iterator[Trouble]:
 
 def _of_gaps(status: Status) -> Iterator[Trouble]:
     if count := status.gaps_in_a_day:
-        times = "a time" if count == 1 else f"{count} times"
-        yield Trouble(f"Within a day there is {times} at which nobody is on call.", "oncall-gap", "oncall")
+        times = "there is a time" if count == 1 else f"there are {count} times"
+        yield Trouble(f"Within a day {times} at which nobody is on call.", "oncall-gap", "oncall")
