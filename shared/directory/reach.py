@@ -1,11 +1,13 @@
 """How somebody could be reached when an alert comes: the channels beside the inbox that look as if they would work.
 
-Promises to look at what the directory and the suppression lists say. It does not know whether a channel's provider is
-set up or answers. A device whose provider said that it is gone has left the directory by then.
+Promises to look at what the directory and the suppression lists say, and at what failed lately
+(``shared.ledger.failed_lately``). It does not know whether a channel's provider is set up or answers. A device whose
+provider said that it is gone has left the directory by then.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from shared.core.model import Channel, Priority
 from shared.directory.people import Person
@@ -13,6 +15,7 @@ from shared.directory.suppression import Suppressions, digest, refusal
 
 _MISSING = {Channel.EMAIL: "no mail address", Channel.SMS: "no phone number", Channel.PUSH: "no device for pushes"}
 _SUPPRESSED = {Channel.EMAIL: "the mail address is suppressed", Channel.SMS: "the phone number is suppressed"}
+_NOTHING: Mapping[Channel, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +31,14 @@ class Reach:
     problems: tuple[str, ...]
 
 
-async def reach(person: Person, lists: Mapping[Channel, Suppressions]) -> Reach:
+async def reach(
+    person: Person, lists: Mapping[Channel, Suppressions], failed: Mapping[Channel, str] = _NOTHING
+) -> Reach:
     """Look at the channels of one person.
 
     Args:
         lists: the suppression lists of email and SMS.
+        failed: channels on which the last delivery failed for good, and how, in words.
     """
     addresses = {Channel.EMAIL: person.email, Channel.SMS: person.phone}
     channels, problems = [], []
@@ -41,10 +47,14 @@ async def reach(person: Person, lists: Mapping[Channel, Suppressions]) -> Reach:
             problems.append(_MISSING[channel])
         elif refusal(channel, await lists[channel].entries(digest(address)), Priority.CRITICAL, None) is not None:
             problems.append(_SUPPRESSED[channel])
+        elif channel in failed:
+            problems.append(failed[channel])
         else:
             channels.append(channel)
-    if person.devices:
-        channels.append(Channel.PUSH)
-    else:
+    if not person.devices:
         problems.append(_MISSING[Channel.PUSH])
+    elif Channel.PUSH in failed:
+        problems.append(failed[Channel.PUSH])
+    else:
+        channels.append(Channel.PUSH)
     return Reach(tuple(channels), tuple(problems))

@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY
 from carillon.local.servers import LocalServer
 from services.router.payloads.notifications import RealtimeUser
 from services.router.upkeep.oncall_watch import OnCallWatch
-from shared.core.model import Channel
+from shared.core.model import Channel, EmailAddress
 from shared.core.topics import Topics
 from shared.directory.directory import Directory
 from shared.directory.people import OnCall, Person
@@ -28,6 +28,7 @@ from shared.store.keys import Keys
 from shared.store.store import Store
 from tests.conftest import EmptyStore
 from tests.fakes.clock import StandingClock
+from tests.records import dead, delivery
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.real_broker, pytest.mark.real_store]
@@ -263,6 +264,16 @@ async def test_somebody_out_of_reach_and_the_admins_are_warned_an_hour_before_th
     watched.clock.move(12 * HOUR_S)
     await watched.look()
     assert len(watched.warned) == 2
+
+
+async def test_somebody_whose_last_mail_was_refused_for_good_is_out_of_reach(watched: Watched) -> None:
+    await dead(Ledger(watched.store, Keys()), delivery(address=EmailAddress(email="user2@example.com")))
+    await watched.entry("disk", layers=[DAILY])
+    watched.clock.move(11 * HOUR_S)
+    await watched.look(2)
+    await eventually(lambda: len(watched.warned) == 2)
+    assert sorted(name for name, _ in watched.warned) == ["boss", "user2"]
+    assert "the last mail was refused for good; no phone number" in watched.warned[0][1].message
 
 
 async def test_a_bad_entry_harms_no_other(watched: Watched) -> None:

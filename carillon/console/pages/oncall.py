@@ -23,6 +23,7 @@ from shared.directory.rota import Rota, read_rota
 from shared.directory.schedule import second_on_call
 from shared.directory.shifts import Shift, gaps, named_users, shift_at, shifts
 from shared.directory.suppression import Suppressions
+from shared.ledger.failed_lately import FailedLately
 
 _SCHEDULES = 25
 # So far ahead a gap is looked for in the list, and so many people's channels are looked at on one page.
@@ -118,7 +119,11 @@ async def show(visit: Visit) -> dict[str, Any]:
     }
     asked = unique((*current.users, *second, *(later.users if later is not None else ())))[:_REACHED]
     known = [(user, rota.people[user]) for user in asked if user in rota.people]
-    reached = await asyncio.gather(*(reach(person, lists) for _, person in known))
+    failed_lately = FailedLately(backend.store, backend.keys)
+    failed = await asyncio.gather(*(failed_lately.of(person) for _, person in known))
+    reached = await asyncio.gather(
+        *(reach(person, lists, of_person) for (_, person), of_person in zip(known, failed, strict=True))
+    )
     step = timedelta(weeks=WEEKS)
     return {
         "rota": rota,

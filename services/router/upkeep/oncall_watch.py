@@ -38,6 +38,7 @@ from shared.directory.reach import reach
 from shared.directory.rota import Rota
 from shared.directory.shifts import Shift, shift_at, shifts
 from shared.directory.suppression import Suppressions
+from shared.ledger.failed_lately import FailedLately
 from shared.ledger.incidents import Incidents
 from shared.ledger.ledger import Ledger
 from shared.mqtt.reconnecting import BrokerLink
@@ -59,6 +60,10 @@ _BACK = 2 * _DAY
 _WARN_WITHIN = {"24h": _DAY, "7d": _AHEAD}
 _REACH_WITHIN = _HOUR
 _TURN_KEPT_S = 2 * 3600
+
+# How long what failed at somebody's addresses is good for: a look-up reads the person's newest records. Of how many.
+_FAILED_KEPT = timedelta(minutes=10)
+_FAILED_MOST = 1000
 
 # Entries in one page, and in one look: those beyond are not watched, and a line in the log says so.
 _PAGE = 100
@@ -139,6 +144,9 @@ class OnCallWatch:
         base = keys.oncall_watch
         self._said, self._gaps, self._result = f"{base}:said", f"{base}:gaps", f"{base}:result"
         self._turn = f"{base}:turn"
+        self._failed_lately = FailedLately(store, keys)
+        # By person: when it was looked up, and what was found.
+        self._failed_known: dict[str, tuple[datetime, Mapping[Channel, str]]] = {}
         # Which connection has published everything once: a broker may have forgotten what it retained.
         self._connects = 0
 
@@ -318,7 +326,7 @@ class OnCallWatch:
             if warned == NOTICES_MOST or await self._store.command("EXISTS", key):
                 continue
             person = rotas[0].people.get(user)
-            problems = await self._problems(person)
+            problems = await self._problems(person, look.at)
             if not problems:
                 continue
             # Whoever is not known has no inbox either.
@@ -329,12 +337,23 @@ class OnCallWatch:
                 metrics.oncall_warnings.labels("reach").inc()
                 warned += 1
 
-    async def _problems(self, person: Person | None) -> tuple[str, ...]:
+    async def _problems(self, person: Person | None, at: datetime) -> tuple[str, ...]:
         """Say why no channel but the inbox would reach somebody; nothing where one would."""
         if person is None:
             return ("the directory does not know this user",)
-        found = await reach(person, self._lists)
+        found = await reach(person, self._lists, await self._failed(person, at))
         return () if found.channels else found.problems
+
+    async def _failed(self, person: Person, at: datetime) -> Mapping[Channel, str]:
+        """Return what failed lately at somebody's addresses; looked up again after a while only."""
+        before = self._failed_known.get(person.user_id)
+        if before is not None and before[0] <= at < before[0] + _FAILED_KEPT:
+            return before[1]
+        failed = await self._failed_lately.of(person)
+        while len(self._failed_known) >= _FAILED_MOST:
+            self._failed_known.pop(next(iter(self._failed_known)))
+        self._failed_known[person.user_id] = (at, failed)
+        return failed
 
     async def _write_result(self, look: _Look) -> None:
         counts = await self._incidents.counts()
