@@ -60,6 +60,35 @@ def pause(
 
 
 @provider.command()
+@_pausing
+@click.option(
+    "--timeout", type=Duration(), default="90s", show_default=True, help="How long to wait for what is under way."
+)
+def drain(
+    *,
+    target: str,
+    reason: str,
+    length: timedelta | None,
+    until: str | None,
+    by: str | None,
+    timeout: timedelta,
+    as_json: bool,
+) -> None:
+    """Pause TARGET, and wait until no attempt through it is under way.
+
+    The same as `pause`, which does not wait. After it the relay can be switched off.
+
+    Exit status: 0 nothing is under way; 1 something still was when the time was over, and TARGET stays paused; 2 wrong
+    use or settings, or the store does not answer.
+    """
+    from carillon.commands.pausing import drain_provider
+
+    drain_provider(
+        target, reason=reason, length=length, until=until, by=by, timeout_s=timeout.total_seconds(), as_json=as_json
+    )
+
+
+@provider.command()
 @click.argument("target", metavar="TARGET")
 @by_option
 @json_option

@@ -16,6 +16,7 @@ import logging
 import random
 import time
 from asyncio import timeout
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -90,11 +91,15 @@ class Deliverer:
         self._clock = clock
         self._on_well = on_well
         self._pauses = pauses
+        self._in_flight: Counter[str] = Counter()
         metrics.prepare_channel(channel, self._health)
 
     def standings(self) -> list[Standing]:
         """Say how each provider stands, in the operator's order."""
-        return [servers.standing() for servers in self._health.values()]
+        return [
+            replace(servers.standing(), in_flight=self._in_flight[name], is_paused_by_hand=self._is_paused(name))
+            for name, servers in self._health.items()
+        ]
 
     async def perform(self, notification: Notification, delivery: Delivery, claim: Claim) -> Outcome:
         """Make one attempt and say how it ended."""
@@ -155,6 +160,9 @@ class Deliverer:
         cut_off_s = time.monotonic() + self._deadline.total_seconds()
         peer, witness = peer_of(delivery), witness_of(delivery, notification.public_id)
         for position, choice in enumerate(choices):
+            if position and self._is_paused(choice.name):
+                # Since the first one was asked.
+                continue
             health = self._health[choice.name].to(peer)
             if not health.may_be_asked(again=witness is not None and health.witnesses.knows(witness)):
                 continue
@@ -194,7 +202,11 @@ class Deliverer:
             "attempt", "client", channel=self._channel.value, provider=provider.name, attempt=claim.attempt
         ) as span:
             started_s = time.perf_counter()
-            answer = await _send(provider, attempt, left_s)
+            self._in_flight[provider.name] += 1
+            try:
+                answer = await _send(provider, attempt, left_s)
+            finally:
+                self._in_flight[provider.name] -= 1
             duration_s = time.perf_counter() - started_s
             said = answer if isinstance(answer, DeliveryError) else None
             peer, servers = peer_of(attempt.delivery), self._health[provider.name]

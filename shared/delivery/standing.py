@@ -39,6 +39,8 @@ class Standing:
         server: which one, where a provider stands for several.
         for_s: for how long it has been so.
         again_in_s: when it is asked again, where it told us or is avoided.
+        in_flight: attempts that are under way.
+        is_paused_by_hand: the process knows that somebody has paused it, and begins none.
     """
 
     provider: str
@@ -48,12 +50,16 @@ class Standing:
     server: str = ""
     for_s: float = 0.0
     again_in_s: float | None = None
+    in_flight: int = 0
+    is_paused_by_hand: bool = False
 
     def document(self) -> dict[str, Any]:
         """Write it for the store; what is not known is left out."""
         texts = {"reason": self.reason, "detail": self.detail[:DETAIL_CHARS], "server": self.server}
         known = {name: text for name, text in texts.items() if text}
         again = {} if self.again_in_s is None else {"again_in_s": round(self.again_in_s, 1)}
+        again |= {"in_flight": self.in_flight} if self.in_flight else {}
+        again |= {"paused_by_hand": True} if self.is_paused_by_hand else {}
         return {"provider": self.provider, "state": self.state.value, **known, "for_s": round(self.for_s, 1), **again}
 
     @classmethod
@@ -70,6 +76,8 @@ class Standing:
             server=str(document.get("server", "")),
             for_s=_number(document.get("for_s")),
             again_in_s=None if again_in_s is None else _number(again_in_s),
+            in_flight=round(_number(document.get("in_flight"))),
+            is_paused_by_hand=document.get("paused_by_hand") is True,
         )
 
 
