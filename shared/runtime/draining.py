@@ -1,8 +1,8 @@
 """What the processes of a channel say about their providers: which there are, and what is under way at them.
 
-Promises that nothing is under way when ``UnderWay.is_over`` says so, as far as processes are heard of: each has read the
-pause, and has said afterwards that no attempt goes on. One that has died is waited for as long as an attempt of it could
-last.
+Promises that nothing is under way when ``UnderWay.is_over`` says so, as far as processes are heard of: each has read
+the pause, and has said afterwards that no attempt goes on. One that has died is waited for as long as an attempt of it
+could last.
 
 Not promised: anything about a process that runs on without a connection to the store, or that runs a release which does
 not say that it is alive.
