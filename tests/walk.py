@@ -18,7 +18,7 @@ import re
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +33,9 @@ _TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)?"
 # What differs from run to run, in the order in which it is looked for.
 _DIFFERS = re.compile(rf"(?P<time>{_TIME})|(?P<id>{_ID})|(?P<word>[\w:/=.-]+…)|(?P<any>…)")
 _PATTERNS = {"time": _TIME, "id": _ID, "word": r"\S+", "any": ".*"}
+
+# What a test does in the place of commands; it is given the shell's folder.
+Instead = Callable[[Path], Awaitable[None] | None]
 
 _ENDS_WITHIN_S = 90.0
 _OUTPUT_BYTES = 2**20
@@ -127,7 +130,7 @@ class Walk:
     page: Path
     folder: Path
     places: Mapping[str, str]
-    instead: Mapping[str, Callable[[Path], None]]
+    instead: Mapping[str, Instead]
     stays: Collection[str]
     _shell: asyncio.subprocess.Process
     _scratch: Path
@@ -157,7 +160,9 @@ class Walk:
             name.parent.mkdir(parents=True, exist_ok=True)
             name.write_text(f"{text}\n")
         elif block.first_line in self.instead:
-            self.instead[block.first_line](self.folder)
+            doing = self.instead[block.first_line](self.folder)
+            if doing is not None:
+                await doing
         elif block.first_line in self.stays:
             # Until the shell's process group is ended.
             await self._run(f"{{ {text}\n}} &", block, at)
@@ -224,7 +229,7 @@ async def walking(
     *,
     environment: Mapping[str, str],
     places: Mapping[str, str] | None = None,
-    instead: Mapping[str, Callable[[Path], None]] | None = None,
+    instead: Mapping[str, Instead] | None = None,
     stays: Collection[str] = (),
 ) -> AsyncIterator[Walk]:
     """Begin to follow a page; at the end all of it must have been followed.
