@@ -89,9 +89,10 @@ check-manifests: $(STAMP) $(CHECKOV)/.installed
 	for overlay in $(OVERLAYS); do \
 		$(BIN)/kubectl kustomize deploy/k8s/overlays/$$overlay >"$$rendered/$$overlay.yaml" || exit 1; \
 	done && \
+	$(BIN)/python -m deploy.helm 2>/dev/null >"$$rendered/chart.yaml" && \
 	$(BIN)/kubernetes-validate --strict --quiet --no-warn "$$rendered"/*.yaml && \
 	$(CHECKOV)/bin/checkov --config-file deploy/k8s/checkov.yaml --directory "$$rendered" && \
-	echo "manifests: $(OVERLAYS) are valid"
+	echo "manifests: $(OVERLAYS) and the Helm chart are valid"
 
 $(CHECKOV)/.installed: $(CHECKOV_LOCK) | $(STAMP)
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(CHECKOV)

@@ -1,7 +1,9 @@
 """The Kubernetes manifests as ``kubectl apply -k`` would send them, and the environment of their pods."""
 
+import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+K8S = ROOT / "deploy" / "k8s"
 OVERLAYS = ("dev", "prod", "prod-keda", "example")
 SECRETS = "/run/secrets/carillon"
 
@@ -19,8 +22,29 @@ Manifest = dict[str, Any]
 @cache
 def rendered(overlay: str) -> tuple[Manifest, ...]:
     """Return every resource of an overlay."""
+    return _kustomized(K8S / "overlays" / overlay)
+
+
+def built(folder: Path, overlay: str, components: Sequence[str], **more: Any) -> tuple[Manifest, ...]:
+    """Return every resource of an overlay of one's own on top of another.
+
+    Args:
+        folder: where it is written, an empty one.
+        more: what else stands in its kustomization.yaml.
+    """
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [os.path.relpath(K8S / "overlays" / overlay, folder)],
+        "components": [os.path.relpath(K8S / "components" / each, folder) for each in components],
+        **more,
+    }
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    return _kustomized(folder)
+
+
+def _kustomized(folder: Path) -> tuple[Manifest, ...]:
     kubectl = Path(sys.executable).with_name("kubectl")
-    folder = ROOT / "deploy" / "k8s" / "overlays" / overlay
     command = [str(kubectl), "kustomize", str(folder)]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603 - our own command
     return tuple(yaml.safe_load_all(text))

@@ -1,0 +1,1 @@
+"""The chart of Carillon, and Helm to check it with."""

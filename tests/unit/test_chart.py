@@ -1,0 +1,171 @@
+"""The Helm chart renders the objects that kustomize builds, refuses values that cannot work, and leaves parts out."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import helm_python
+import pytest
+import yaml
+
+from carillon.version import VERSION
+from deploy.helm.__main__ import CHART, EVERYTHING, merged, problems, rendered, values
+from tests.manifests import ROOT, Manifest, built
+from tests.manifests import rendered as overlay
+
+PROD = values(CHART / "ci" / "prod-values.yaml")
+SERVICES = ("router", "email", "sms", "push", "realtime")
+# Said of everything, and different by the tool.
+RECOMMENDED = {
+    "app.kubernetes.io/part-of",
+    "app.kubernetes.io/managed-by",
+    "app.kubernetes.io/version",
+    "helm.sh/chart",
+}
+_HASH = re.compile(r"(-settings)-[a-z0-9]{10}\b")
+
+Objects = dict[tuple[str, str], Manifest]
+
+
+def compared(manifests: Iterable[Manifest]) -> Objects:
+    """Return the objects by kind and name, without what the two tools say in their own way."""
+    found: Objects = {}
+    for each in json.loads(_HASH.sub(r"\1", json.dumps([*manifests]))):
+        # The names of the namespace and of the release are the installer's.
+        if each["kind"] == "Namespace":
+            continue
+        each["metadata"].pop("namespace", None)
+        template = each.get("spec", {}).get("template", {}).get("metadata", {})
+        for metadata in (each["metadata"], template):
+            for label in RECOMMENDED:
+                metadata.get("labels", {}).pop(label, None)
+            # kustomize rolls the pods by the hash in a name, Helm by a sum in an annotation.
+            metadata.get("annotations", {}).pop("checksum/settings", None)
+            for empty in [name for name in ("labels", "annotations") if metadata.get(name) == {}]:
+                del metadata[empty]
+        found[each["kind"], each["metadata"]["name"]] = each
+    return found
+
+
+def assert_same(chart: Objects, kustomize: Objects) -> None:
+    assert chart.keys() == kustomize.keys()
+    for name, each in kustomize.items():
+        assert chart[name] == each, name
+
+
+def of_kind(manifests: Iterable[Manifest], kind: str) -> dict[str, Manifest]:
+    return {each["metadata"]["name"]: each for each in manifests if each["kind"] == kind}
+
+
+def test_it_renders_what_the_overlay_prod_builds() -> None:
+    assert_same(compared(rendered(PROD)), compared(overlay("prod")))
+
+
+def test_with_keda_it_renders_what_the_overlay_prod_keda_builds() -> None:
+    assert_same(compared(rendered(merged(PROD, {"keda": {"enabled": True}}))), compared(overlay("prod-keda")))
+
+
+def test_with_everything_it_renders_what_the_components_add(tmp_path: Path) -> None:
+    components = ["console", "http-route", "sandbox", "sms-callbacks", "tracing"]
+    tracing = {"tracing": {"endpoint": "http://otel-collector.monitoring.svc:4318"}}
+    console = "CONSOLE_URL=https://console.example.com"
+    image = {"name": "carillon/carillon", "newName": "registry.example.com/carillon/carillon", "newTag": VERSION}
+    kustomize = built(
+        tmp_path,
+        "prod",
+        components,
+        configMapGenerator=[{"name": "console-settings", "literals": [console]}],
+        images=[image],
+    )
+    assert_same(compared(rendered(merged(merged(PROD, EVERYTHING), tracing))), compared(kustomize))
+
+
+@pytest.mark.parametrize("service", ["email", "sms", "push"])
+def test_a_channel_can_be_left_out(service: str) -> None:
+    without = rendered(merged(PROD, {service: {"enabled": False, "settings": {f"{service.upper()}_FROM": None}}}))
+    before, after = compared(rendered(PROD)), compared(without)
+    gone = {kind for kind, name in before.keys() - after.keys() if name.split("-")[0] == service}
+    assert {"ConfigMap", "Deployment", "HorizontalPodAutoscaler", "PodDisruptionBudget", "ServiceAccount"} <= gone
+    assert {name.split("-")[0] for _, name in before.keys() - after.keys()} == {service}
+    assert all(after[key] == before[key] for key in after)
+
+
+def test_an_ingress_and_network_policies_can_be_left_to_others() -> None:
+    off = {"enabled": False}
+    found = rendered(merged(PROD, {"ingress": off, "networkPolicy": off, "monitoring": off}))
+    assert {each["kind"] for each in found} & {"Ingress", "NetworkPolicy", "PodMonitor", "PrometheusRule"} == set()
+    assert {each["apiVersion"].split("/")[0] for each in found} == {"apps", "autoscaling", "policy", "v1"}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"ingress": {"host": ""}}, "ingress.host"),
+        ({"email": {"settings": {"EMAIL_FROM": None}}}, "email.settings.EMAIL_FROM is required"),
+        ({"sms": {"settings": {"SMS_ALLOWED_COUNTRIES": None}}}, "sms.settings.SMS_ALLOWED_COUNTRIES is required"),
+        ({"push": {"settings": dict.fromkeys(PROD["push"]["settings"])}}, "push.settings"),
+        ({"console": {"enabled": True}}, "console.settings.CONSOLE_URL"),
+        ({"emial": {}}, "emial"),
+        ({"email": {"setings": {}}}, "setings"),
+        ({"email": {"settings": {"email-from": "x"}}}, "email-from"),
+        ({"router": {"replicas": {"min": 0, "max": 3}}}, "min"),
+        ({"image": {"digests": {"router": "latest"}}}, "digests"),
+    ],
+)
+def test_values_that_cannot_work_are_refused_by_their_name(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(helm_python.HelmError, match=re.escape(said)):
+        rendered(merged(PROD, given))
+
+
+def test_a_digest_stands_in_the_place_of_the_tag() -> None:
+    digest = f"sha256:{'0' * 64}"
+    found = of_kind(rendered(merged(PROD, {"image": {"digests": {"router": digest}}})), "Deployment")
+    images = {name: each["spec"]["template"]["spec"]["containers"][0]["image"] for name, each in found.items()}
+    assert images["router"] == f"registry.example.com/carillon/router@{digest}"
+    assert images["email"] == f"registry.example.com/carillon/email:{VERSION}"
+
+
+def test_a_changed_setting_rolls_the_pods_that_read_it() -> None:
+    def sums(given: dict[str, Any]) -> dict[str, str]:
+        found = of_kind(rendered(merged(PROD, given)), "Deployment")
+        return {
+            name: each["spec"]["template"]["metadata"]["annotations"]["checksum/settings"]
+            for name, each in found.items()
+        }
+
+    before = sums({})
+    changed = {name for name, each in sums({"email": {"settings": {"EMAIL_CONCURRENCY": 3}}}).items()
+               if each != before[name]}  # fmt: skip
+    assert changed == {"email"}
+    everywhere = sums({"common": {"settings": {"LOG_LEVEL": "DEBUG"}}})
+    assert {name for name in SERVICES if everywhere[name] != before[name]} == set(SERVICES)
+
+
+def test_helm_finds_nothing_to_remark() -> None:
+    assert problems(PROD) == []
+    assert problems(merged(PROD, EVERYTHING)) == []
+    assert problems(merged(PROD, {"emial": {}}))
+
+
+def test_it_is_of_this_version_and_carries_the_rules_themselves() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert (chart["version"], chart["appVersion"]) == (VERSION, VERSION)
+    assert (CHART / "files" / "rules.yaml").resolve() == ROOT / "deploy" / "monitoring" / "rules.yaml"
+    assert (CHART / "files" / "dashboards").resolve() == ROOT / "deploy" / "monitoring" / "dashboards"
+
+
+def test_packed_it_needs_nothing_else_of_the_repository(tmp_path: Path) -> None:
+    packed = helm_python.package(CHART, destination=tmp_path)
+    with helm_python.Chart.load(packed) as chart:
+        texts = chart.render(PROD, name="carillon", namespace="carillon")
+    assert sum(text.count("kind: PrometheusRule") for text in texts.values()) == 1
+    assert sum(text.count("grafana_dashboard") for text in texts.values()) == 6
+
+
+def test_the_command_prints_what_the_checks_of_manifests_read() -> None:
+    ran = subprocess.run([sys.executable, "-m", "deploy.helm"], cwd=ROOT, capture_output=True, check=True)
+    assert {"Deployment", "HTTPRoute", "NetworkPolicy"} <= {each["kind"] for each in yaml.safe_load_all(ran.stdout)}
