@@ -35,6 +35,7 @@ _WAYS = {
     "command line": "on the command line",
 }
 _PEOPLE_NAMED = 5
+_HEADLINE_CHARS = 160
 
 # How a delivery ended, in a word, and its tone. What comes later in the timeline stands, but for these.
 _DELIVERY_WORDS = {
@@ -83,7 +84,7 @@ class Shown:
     type: str
     where: str
     opened_at: datetime
-    age_s: float
+    age_s: int
     who: str | None
     alerts: int
     repeats: int
@@ -104,11 +105,11 @@ def shown(incident: Incident, now: datetime) -> Shown:
         tone=tone,
         severity=severity,
         severity_tone=_SEVERITY_TONES.get(severity.lower(), "info"),
-        title=incident.title or incident.message or alert.type,
+        title=headline(incident),
         type=alert.type,
-        where=" ".join([*([alert.source] if alert.source else []), ", ".join(alert.affected_systems)]).strip(),
+        where=where(incident),
         opened_at=incident.opened_at,
-        age_s=max(0.0, (now - incident.opened_at).total_seconds()),
+        age_s=age_s(incident, now),
         who=incident.acknowledged_by if incident.word in ("acknowledged", "snoozed") else None,
         alerts=1 if incident.members_open is None else incident.members_open,
         repeats=incident.repeats,
@@ -116,6 +117,23 @@ def shown(incident: Incident, now: datetime) -> Shown:
         until=incident.snoozed_until,
         over_at=incident.resolved_at,
     )
+
+
+def headline(incident: Incident) -> str:
+    """Say in a line what it is about: its publisher's words, and not the title that every alert of a type has."""
+    words = " ".join(incident.message.split()) or incident.title or incident.alert.type
+    return words if len(words) <= _HEADLINE_CHARS else f"{words[: _HEADLINE_CHARS - 1]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def where(incident: Incident) -> str:
+    """Say where it comes from, and which systems it is about."""
+    alert = incident.alert
+    return " ".join(each for each in (alert.source, ", ".join(alert.affected_systems)) if each)
+
+
+def age_s(incident: Incident, now: datetime) -> int:
+    """Return for how many seconds it has been open."""
+    return max(0, round((now - incident.opened_at).total_seconds()))
 
 
 def state_words(incident: Incident) -> tuple[str, str]:

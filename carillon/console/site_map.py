@@ -1,7 +1,7 @@
 """The pages of the console, in the order of the navigation. A new page is one line here."""
 
 from carillon.console.page import Page
-from carillon.console.pages import categories, changes, incidents, now, oncall, publishers, silences
+from carillon.console.pages import audit, categories, changes, incidents, now, oncall, publishers, silences
 
 PAGES: tuple[Page, ...] = (
     *now.PAGES,
@@ -10,5 +10,6 @@ PAGES: tuple[Page, ...] = (
     *silences.PAGES,
     *categories.PAGES,
     *publishers.PAGES,
+    *audit.PAGES,
     *changes.PAGES,
 )  # fmt: skip

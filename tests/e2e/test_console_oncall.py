@@ -206,7 +206,7 @@ async def test_publishers_are_shown_with_what_was_refused_of_theirs(stack: Stack
         await system.publish(f"directory/publisher/{name}", {"rate": "100/60s", "may": ["notifications/email/#"]})
         await system.publish("notifications/nowhere", {"message": "x"})
         words = (await viewer.get("/publishers")).words
-        assert f"{name} 100/60s" in words
+        assert f"{name} 100 in 1m" in words
         assert "notifications/email/#" in words
         assert "notifications/nowhere" in words
         assert "unknown_topic" in words

@@ -10,7 +10,17 @@ from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
 from carillon.console.forms import Form
-from carillon.console.incident_words import channels_of, facts, lines, severity_tone, state_words, told_people
+from carillon.console.incident_words import (
+    age_s,
+    channels_of,
+    facts,
+    headline,
+    lines,
+    severity_tone,
+    state_words,
+    told_people,
+    where,
+)
 from carillon.console.page import Action, Done, NotDone, NotThere, Page, Problem, Visit
 from carillon.console.roles import Role
 from shared.core.chained_lines import chained, faults
@@ -60,7 +70,9 @@ async def show(visit: Visit) -> dict[str, Any] | web.StreamResponse:
         "severity": severity,
         "severity_tone": severity_tone(severity),
         "is_over": incident.word in ("resolved", "cancelled"),
-        "age_s": max(0.0, (visit.now - incident.opened_at).total_seconds()),
+        "headline": headline(incident),
+        "where": where(incident),
+        "age_s": age_s(incident, visit.now),
         "step": step,
         "people": people,
         "channels": channels_of(people),
