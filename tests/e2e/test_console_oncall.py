@@ -4,9 +4,12 @@ import json
 import uuid
 from dataclasses import dataclass
 from html import unescape
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from playwright.async_api import Browser
 
 from carillon.local.stack import Stack
 from shared.directory.rulebook import Rulebook
@@ -15,6 +18,7 @@ from shared.ledger.incidents import Entry, Incident, Incidents
 from tests.console import Person, Served
 from tests.system import System, open_system
 from tests.waiting import eventually
+from tests.xss_corpus import corpus
 
 pytestmark = [pytest.mark.real_broker, pytest.mark.real_store, pytest.mark.asyncio(loop_scope="session")]
 
@@ -210,3 +214,85 @@ async def test_publishers_are_shown_with_what_was_refused_of_theirs(stack: Stack
         assert "notifications/email/#" in words
         assert "notifications/nowhere" in words
         assert "unknown_topic" in words
+
+
+async def test_an_audit_is_made_by_an_operator_one_at_a_time_and_shown(console: Served) -> None:
+    operator = await console.person("operator")
+    turn = f"{console.keys.audit}:by_hand"
+    await console.store.command("SET", turn, "", "EX", 30)
+    assert (await operator.act("/audit", since="1h")).status == 409
+    await console.store.command("DEL", turn)
+    assert (await operator.act("/audit", since="1h")).status == 303
+    words = (await operator.get("/audit")).words
+    assert "by somebody, counters" in words
+    assert "accepted delivered suppressed expired dead lettered open difference" in words
+    assert (await operator.act("/audit", since="1y")).status == 400
+    # The turn is given back.
+    assert await console.store.command("EXISTS", turn) == 0
+
+
+_RUN = """() => {
+  globalThis.executed = 0;
+  globalThis.refused = 0;
+  globalThis.xss = () => { globalThis.executed += 1; };
+  addEventListener("securitypolicyviolation", () => { globalThis.refused += 1; });
+}"""
+_BESIDE = "document.documentElement.scrollWidth - innerWidth"
+
+
+async def hostile(system: System, console: Served) -> list[str]:
+    """Fill the pages with what strangers write, and return their paths."""
+    texts = corpus()
+    some = ["".join(texts[start : start + 3])[:180] for start in range(0, len(texts), len(texts) // 20)]
+    alert = await opened(
+        system, console, message="\n".join(texts[:: len(texts) // 30])[:4000], source=some[0],
+        affected_systems=some[1:4], labels={"site": some[4]},
+    )  # fmt: skip
+    await system.publish(f"directory/user/{alert.user}", {"name": some[6].replace("\n", " ")[:100]})
+    operator = await console.person("operator")
+    for text in some[7:12]:
+        printable = "".join(each for each in text if each.isprintable())
+        assert (await operator.act(f"{alert.path}/note", note=printable)).status == 303
+    await operator.act(
+        "/silences", matchers=f"alert_type={alert.type}", comment="<img src=x onerror=xss()>", **{"for": "1h"}
+    )
+    await system.publish(f"directory/category/{alert.type}", {"title": "<script>xss()</script>"})
+    await system.publish("notifications/<img src=x onerror=xss()>", {"message": "x"})
+    query = quote("<script>xss()</script>", safe="")
+    return [
+        "/incidents", "/incidents?show=open", alert.path, f"/on-call?q={alert.type}", f"/on-call/{alert.type}",
+        f"/silences?matchers=alert_type%3D{alert.type}&for=1h&comment={query}", f"/silences?matchers={query}",
+        f"/categories?tenant={query}", f"/explain?topic={query}", "/publishers", f"/publishers?refused={query}",
+        "/audit", "/changes",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 360), ("dark", 1280)])
+async def test_pages_fit_the_screen_run_nobodys_script_and_axe_finds_nothing(
+    stack: Stack, console: Served, browser: Browser, node_packages: Path, theme: Any, width: int
+) -> None:
+    axe = (node_packages / "node_modules" / "axe-core" / "axe.min.js").read_text()
+    problems: list[str] = []
+    hostile_pages = 0
+    async with open_system(stack) as system:
+        paths = await hostile(system, console)
+        if width > 1000:
+            # The other theme and width, of those where most stands.
+            paths = [
+                path for path in paths if path.startswith(("/incidents/", "/on-call/", "/silences", "/publishers"))
+            ]
+        viewport: Any = {"width": width, "height": 800}
+        async with console.window(browser, "operator", viewport=viewport, color_scheme=theme) as page:
+            await page.add_init_script(f"({_RUN})()")
+            for path in paths:
+                await page.goto(console.url + path)
+                await page.evaluate(axe)
+                found: list[dict[str, Any]] = await page.evaluate("axe.run().then(({ violations }) => violations)")
+                problems += [f"{path}: {one['id']}: {node['html'][:200]}" for one in found for node in one["nodes"]]
+                if (beside := await page.evaluate(_BESIDE)) > 0:
+                    problems.append(f"{path}: {beside} px too wide")
+                hostile_pages += await page.evaluate("document.body.textContent.includes('xss()')")
+                if any(ran := await page.evaluate("[executed, refused]")):
+                    problems.append(f"{path}: {ran[0]} scripts have run, {ran[1]} were kept from it")
+    assert problems == []
+    assert hostile_pages >= len(paths) // 2
