@@ -118,9 +118,11 @@ class Served:
     @asynccontextmanager
     async def window(self, browser: "Browser", role: str, **options: Any) -> AsyncIterator["Page"]:
         """Open a browser's window in which somebody of that role is signed in."""
-        context: BrowserContext = await browser.new_context(**options)
+        # Colours are measured where they end up, not on the way there.
+        context: BrowserContext = await browser.new_context(reduced_motion="reduce", **options)
         try:
             page = await context.new_page()
+            await page.add_init_script(WATCH)
             await page.goto(await self.link(role))
             await page.wait_for_url(f"{self.url}/")
             yield page
@@ -129,14 +131,14 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(backend: Backend, **options: Any) -> AsyncIterator[Served]:
-    """Serve a console on a free port; ``options`` are those of ``Console``."""
+async def serving(backend: Backend, *, port: int = 0, **options: Any) -> AsyncIterator[Served]:
+    """Serve a console, on a free port if none is given; ``options`` are those of ``Console``."""
     console = Console(backend, token=API_TOKEN, session_secrets=[SESSION_SECRET], **options)
     runner = web.AppRunner(console.application(), access_log=None, shutdown_timeout=2)
     await runner.setup()
     async with AsyncExitStack() as cleanup:
         cleanup.push_async_callback(runner.cleanup)
-        site = web.TCPSite(runner, LOOPBACK, 0)
+        site = web.TCPSite(runner, LOOPBACK, port)
         await site.start()
         url = f"http://{LOOPBACK}:{runner.addresses[0][1]}"
         people = await cleanup.enter_async_context(AsyncExitStack())
@@ -150,3 +152,35 @@ async def console_of(stack: Stack, **options: Any) -> AsyncIterator[Served]:
         backend = Backend(store, RULES, topic_prefix=stack.topic_prefix, mqtt_url=stack.environment["MQTT_URL"])
         async with serving(backend, **options) as served:
             yield served
+
+
+# What the policy kept from running, and what ran.
+WATCH = """
+  globalThis.executed = 0;
+  globalThis.refused = [];
+  globalThis.xss = () => { globalThis.executed += 1; };
+  addEventListener("securitypolicyviolation", (event) => { globalThis.refused.push(event.violatedDirective); });
+"""
+
+
+async def faults(window: "Page", axe: str) -> list[str]:
+    """Return what is wrong with the page that a window shows, in a line each; ``axe`` is axe-core's source.
+
+    It looks at what axe-core finds, at sideways scrolling, at what the content security policy refused, and whether a
+    text ran. Windows of ``Served.window`` watch from the beginning.
+    """
+    found: list[str] = []
+    executed, refused = await window.evaluate("[globalThis.executed, globalThis.refused]")
+    if executed or refused:
+        found.append(f"ran {executed} texts, the policy refused {refused}")
+    width, room = await window.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+    if width > room:
+        found.append(f"scrolls sideways: {width} px in {room}")
+    if not await window.evaluate("'axe' in globalThis"):
+        # As the browser's own tools would: the policy lets no other script in.
+        await window.evaluate(axe)
+    violations: list[dict[str, Any]] = await window.evaluate("axe.run().then(({ violations }) => violations)")
+    found += [
+        f"{one['id']}: {node['html'][:300]}: {node['failureSummary']}" for one in violations for node in one["nodes"]
+    ]
+    return found

@@ -6,6 +6,7 @@ import click
 
 from carillon.commands.durations import Duration
 from carillon.commands.output import json_option
+from carillon.commands.status import without_option
 
 # Those of ``carillon.console.roles``, which a test compares.
 ROLES = ("viewer", "responder", "operator")
@@ -15,9 +16,12 @@ ROLES = ("viewer", "responder", "operator")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8026, show_default=True, help="0 is any free one.")
 @click.option("--quiet", is_flag=True, help="Print no link and no token: for where what is printed is kept.")
+@without_option
 @json_option
 @click.pass_context
-def console(context: click.Context, *, host: str, port: int, quiet: bool, as_json: bool) -> None:
+def console(
+    context: click.Context, *, host: str, port: int, quiet: bool, without: frozenset[str], as_json: bool
+) -> None:
     """Serve the operators' web console until Ctrl-C, and print a link that signs you in, once.
 
     The link makes whoever opens it an operator, within 12 hours. `carillon console link` makes another one, for any
@@ -48,7 +52,7 @@ def console(context: click.Context, *, host: str, port: int, quiet: bool, as_jso
         return
     from carillon.commands.serving_console import serve_console
 
-    serve_console(host=host, port=port, quiet=quiet, as_json=as_json)
+    serve_console(host=host, port=port, quiet=quiet, without=without, as_json=as_json)
 
 
 @console.command()

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field, SecretStr
 
 from carillon.commands.settings import OperatorSettings
-from shared.runtime.settings import SECRET_BYTES, public_url
+from shared.runtime.settings import SECRET_BYTES, base_url, public_url
 
 
 def _secrets(value: SecretStr) -> SecretStr:
@@ -13,6 +13,10 @@ def _secrets(value: SecretStr) -> SecretStr:
     if any(len(each.encode()) < SECRET_BYTES for each in value.get_secret_value().split()):
         raise ValueError(f"each must be at least {SECRET_BYTES} bytes long")
     return value
+
+
+def _origin(value: str | None) -> str | None:
+    return None if value is None else base_url(value)
 
 
 class ConsoleSettings(OperatorSettings):
@@ -27,6 +31,10 @@ class ConsoleSettings(OperatorSettings):
     )
     console_url: Annotated[str | None, AfterValidator(public_url)] = Field(
         None, description="where people reach the console: https://…"
+    )
+
+    console_prometheus_url: Annotated[str | None, AfterValidator(_origin)] = Field(
+        None, description="a Prometheus that scrapes the services: the page Now shows its latencies"
     )
 
     @property

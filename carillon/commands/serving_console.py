@@ -24,7 +24,7 @@ from shared.telemetry.log import configure
 TOKEN_CHARS = 16
 
 
-def serve_console(*, host: str, port: int, quiet: bool, as_json: bool) -> None:
+def serve_console(*, host: str, port: int, quiet: bool, without: frozenset[str], as_json: bool) -> None:
     """Serve, and say where."""
     settings = ConsoleSettings.load()
     configure(settings.log_level, settings.log_format, "console")
@@ -44,7 +44,7 @@ def serve_console(*, host: str, port: int, quiet: bool, as_json: bool) -> None:
         if not given and not quiet:
             click.echo(f"token for this run: {token}")
 
-    asyncio.run(_serve(settings, host, port, token, say, with_link=not quiet))
+    asyncio.run(_serve(settings, host, port, token, say, with_link=not quiet, without=without))
 
 
 async def _serve(
@@ -55,6 +55,7 @@ async def _serve(
     say: Callable[[str, str | None], None],
     *,
     with_link: bool,
+    without: frozenset[str],
 ) -> None:
     async with open_store(settings) as (store, keys):
         backend = Backend(
@@ -64,6 +65,8 @@ async def _serve(
             record_retention_s=settings.record_retention_s,
             mqtt_url=settings.mqtt_url.get_secret_value() or None,
             mqtt_ca_file=settings.mqtt_ca_file,
+            without=without,
+            prometheus_url=settings.console_prometheus_url,
         )
         console = Console(
             backend, token=token, session_secrets=settings.session_secrets, url=settings.console_url or ""

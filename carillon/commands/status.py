@@ -13,9 +13,8 @@ def _services(_context: click.Context, _option: click.Parameter, value: tuple[st
     return names
 
 
-@click.command()
-@click.option("--watch", is_flag=True, help="Look again every two seconds, until Ctrl-C.")
-@click.option(
+# Of every command that looks at whether all is well.
+without_option = click.option(
     "--without",
     multiple=True,
     metavar="SERVICE",
@@ -23,6 +22,11 @@ def _services(_context: click.Context, _option: click.Parameter, value: tuple[st
     callback=_services,
     help="This system does without that service; may be given again. [env: CARILLON_WITHOUT, with commas]",
 )
+
+
+@click.command()
+@click.option("--watch", is_flag=True, help="Look again every two seconds, until Ctrl-C.")
+@without_option
 @json_option
 def status(*, watch: bool, without: frozenset[str], as_json: bool) -> None:
     """Say whether all is well: services, lanes, providers, incidents, dead letters, the last audit, the store.

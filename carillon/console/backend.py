@@ -5,10 +5,13 @@ publish ends within its time.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from carillon.console.prometheus import Prometheus
+from carillon.console.rates import Rates
 from carillon.publisher import NotConnected, Publisher, Receipt, Refused
 from services.router.explaining.rules import RouterRules
 from shared.core.topics import Topics
@@ -25,6 +28,9 @@ class Backend:
     Attributes:
         rules: what the router goes by.
         record_retention_s: how long the services keep what is over.
+        without: services that this system does without.
+        rates: what became due lately.
+        prometheus: None where the console is told of none.
 
     Args:
         mqtt_url: None where the console cannot publish.
@@ -38,7 +44,9 @@ class Backend:
         topic_prefix: str = "",
         mqtt_url: str | None = None,
         record_retention_s: int = RECORD_RETENTION_S,
-        mqtt_ca_file: Any = None,  # noqa: ANN401 - a path
+        mqtt_ca_file: Path | None = None,
+        without: Collection[str] = (),
+        prometheus_url: str | None = None,
     ) -> None:
         self.store = store
         self.rules = rules
@@ -46,6 +54,9 @@ class Backend:
         self.record_retention_s = record_retention_s
         self.keys = Keys(topic_prefix)
         self.topics = Topics(topic_prefix)
+        self.without = frozenset(without)
+        self.rates = Rates(store, self.keys)
+        self.prometheus = Prometheus(prometheus_url) if prometheus_url else None
         self._mqtt = (mqtt_url, mqtt_ca_file)
         self._publisher: Publisher | None = None
         self._opening = asyncio.Lock()

@@ -20,6 +20,7 @@ from aiohttp import web
 from carillon.console.limits import Busy
 from shared.core.clock import Clock, SystemClock, rfc3339
 from shared.core.errors import StoreUnavailable
+from shared.telemetry.log import frames
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ class _Feed:
             return
         except Exception as error:  # noqa: BLE001 - one page's mistake must not end the others' streams
             # Without its text: that may quote what was read.
-            log.error("a live page failed", extra={"error": type(error).__name__})  # noqa: TRY400
+            log.error("a live page failed", extra={"error": type(error).__name__, "frames": frames(error)})  # noqa: TRY400
             self.content, self._html = None, ""
             await self.tell("trouble", {"words": "Something went wrong here."})
             return

@@ -35,6 +35,7 @@ from carillon.publisher import NoReceipt, NotConnected
 from carillon.version import VERSION
 from shared.core.clock import Clock, SystemClock
 from shared.core.errors import StoreUnavailable
+from shared.telemetry.log import frames
 
 log = logging.getLogger(__name__)
 
@@ -403,5 +404,5 @@ def _of_failure(error: Exception) -> Problem:
             return Problem(504, "No answer", "No router has answered. It may happen yet: look before you do it again.")
         case _:
             # Without its text: that may quote what was read.
-            log.error("a page failed", extra={"error": type(error).__name__})
+            log.error("a page failed", extra={"error": type(error).__name__, "frames": frames(error)})
             return Problem(500, "Something went wrong", "It is our mistake, not yours.")

@@ -127,6 +127,17 @@ class Audit:
         )
         return accounts
 
+    async def each_minute(self, minutes: Sequence[int]) -> list[dict[str, Accounts]]:
+        """Return the accounts of what became due in each of these minutes, minutes since 1970; and look at no row."""
+        calls: list[tuple[str | int, ...]] = [(minute, minute, *LANES) for minute in minutes]
+        answers = await self._ask(_counters, calls, lambda _done, _of: None)
+        found = [dict.fromkeys(LANES, Accounts()) for _ in minutes]
+        for number, (_, (sums, _unbalanced, _busy)) in enumerate(answers):
+            of_minute = found[number // len(self._bases)]
+            for lane, numbers in zip(LANES, sums, strict=True):
+                of_minute[lane] += Accounts(*numbers)
+        return found
+
     async def _now_ms(self) -> int:
         seconds, microseconds = await self._store.command("TIME")
         return int(seconds) * 1000 + int(microseconds) // 1000
