@@ -10,13 +10,14 @@ import click
 from carillon.commands.broker_and_store import open_store
 from carillon.commands.lanes import INTAKE
 from carillon.commands.output import print_columns, print_json
-from carillon.commands.rows import row_document, whom
 from carillon.commands.settings import OperatorSettings
 from carillon_publisher.receipts import FieldProblem
 from shared.core.clock import SystemClock, rfc3339
 from shared.ledger.reader import DeadLetter, Trace
 from shared.ledger.rejections import LIMIT as REJECTIONS_KEPT
 from shared.ledger.rejections import Rejection, Rejections
+from shared.ledger.trace_document import row_document
+from shared.ledger.trace_words import whom
 
 
 @dataclass(frozen=True, slots=True)

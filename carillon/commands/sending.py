@@ -14,11 +14,13 @@ from carillon.commands.broker_and_store import new_publisher, open_publisher, op
 from carillon.commands.following import Followed, follow
 from carillon.commands.kept import StillKept
 from carillon.commands.output import AnswerIsNo, print_columns, print_json, printable
-from carillon.commands.rows import row_document, task_text, when, whom
+from carillon.commands.rows import when
 from carillon.commands.settings import OperatorSettings
 from carillon.publisher import FieldProblem, NoReceipt, Publisher, Receipt, Refused, Status
 from shared.core.clock import rfc3339
 from shared.ledger.reader import Trace, TracedRow
+from shared.ledger.trace_document import row_document
+from shared.ledger.trace_words import task_text, whom
 
 
 @dataclass(frozen=True, slots=True)

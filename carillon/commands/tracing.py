@@ -2,19 +2,19 @@
 
 import asyncio
 from collections import Counter
-from datetime import datetime
 
 import click
 
 from carillon.commands.broker_and_store import open_store
 from carillon.commands.durations import spoken
 from carillon.commands.output import AnswerIsNo, print_columns, print_json, printable
-from carillon.commands.rows import attempt_line, confirmation_line, row_document, state_of, when, whom
+from carillon.commands.rows import attempt_line, confirmation_line, when
 from carillon.commands.settings import OperatorSettings
 from shared.core.clock import rfc3339
 from shared.core.errors import Reason
-from shared.ledger.ledger import ROUTER_LANE
 from shared.ledger.reader import Seen, Trace, TracedRecord, TracedRow
+from shared.ledger.trace_document import in_order, trace_document
+from shared.ledger.trace_words import state_of, whom
 
 # People named one by one; --json names all that the ledger does.
 _SEEN_SHOWN = 10
@@ -28,7 +28,7 @@ def print_trace(*, notification_id: str, recipient: str | None, limit: int, as_j
         kept = spoken(settings.record_retention_s)
         raise AnswerIsNo(f"no such notification (records are kept {kept} after their end)")
     if as_json:
-        print_json(_document(record, rows, seen))
+        print_json(trace_document(record, rows, seen))
     else:
         _print(record, rows, seen, limit)
 
@@ -43,39 +43,7 @@ async def _read(
             return None, [], Seen()
         rows = [row async for row in reader.rows(notification_id, recipient)]
         seen = await reader.seen(notification_id, recipient)
-    return record, sorted(rows, key=lambda row: (row.since, row.lane, row.key)), seen
-
-
-def _document(record: TracedRecord, rows: list[TracedRow], seen: Seen) -> dict[str, object]:
-    alert = None
-    if record.alert is not None:
-        alert = {
-            "state": record.alert,
-            "acknowledged_by": record.acknowledged_by,
-            "acknowledged_at": _time(record.acknowledged_at),
-            "resolved_at": _time(record.resolved_at),
-        }
-    return {
-        "notification_id": record.notification_id,
-        "part_of": record.part_of,
-        "publisher": record.publisher,
-        "kind": record.kind,
-        "priority": record.priority,
-        "channels": record.channels,
-        "accepted_at": rfc3339(record.accepted_at),
-        "open": record.open_rows,
-        "alert": alert,
-        "cancelled_at": _time(record.cancelled_at),
-        "recalled_at": _time(record.recalled_at),
-        "seen": [{"recipient": user, "at": rfc3339(at)} for user, at in seen.by.items()],
-        "seen_complete": seen.complete,
-        "deliveries": [row_document(row) for row in rows if row.lane != ROUTER_LANE],
-        "tasks": [row_document(row) for row in rows if row.lane == ROUTER_LANE],
-    }
-
-
-def _time(moment: datetime | None) -> str | None:
-    return rfc3339(moment) if moment else None
+    return record, in_order(rows), seen
 
 
 def _print(record: TracedRecord, rows: list[TracedRow], seen: Seen, limit: int) -> None:

@@ -33,7 +33,7 @@ from shared.ledger.found import AddressHash, Filters, Found, FoundDelivery, Pers
 from shared.ledger.ledger import is_notification_id
 from shared.ledger.past import LONGEST_SPAN_S
 from shared.ledger.rows import LATEST_MS
-from shared.ledger.told import DAY_MS, LONGEST_DAYS, Told, address_name, own_name, person_name
+from shared.ledger.told import DAY_MS, LONGEST_DAYS, Told, address_hash_name, own_name, person_name
 from shared.store.keys import SHARDS, Keys, milliseconds_of_id
 from shared.store.store import Store
 
@@ -144,9 +144,24 @@ class Finder:
         filters: Filters = _ANY,
     ) -> Page:
         """Return what went to a mail address or a telephone number, in whatever case; see ``by_person``."""
+        return await self.by_address_hash(
+            digest(address), since=since, until=until, after=after, limit=limit, filters=filters
+        )
+
+    async def by_address_hash(
+        self,
+        address_hash: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        after: str | None = None,
+        limit: int = 50,
+        filters: Filters = _ANY,
+    ) -> Page:
+        """Return what went to the address with this hash (``shared.directory.suppression.digest``)."""
         span = self._span(since, until)
-        places = self._named(address_name(address), span, _read_cursor(after))
-        return await self._page(places, AddressHash(digest(address)), filters, span, limit)
+        places = self._named(address_hash_name(address_hash), span, _read_cursor(after))
+        return await self._page(places, AddressHash(address_hash), filters, span, limit)
 
     async def by_own_id(
         self,

@@ -52,6 +52,11 @@ def address_name(address: str) -> str:
     return f"a{digest(address)}"
 
 
+def address_hash_name(address_hash: str) -> str:
+    """Name an address by its hash, ``shared.directory.suppression.digest``."""
+    return f"a{address_hash}"
+
+
 def own_name(publishers_id: str) -> str:
     """Name what a publisher calls its notification: an idempotency key, or an alert's dedup key."""
     return f"i{publishers_id}"

@@ -176,10 +176,8 @@ def test_the_ports_of_a_local_system_are_documented() -> None:
 def test_what_a_trace_prints_is_documented() -> None:
     """By the names in the code: a trace of its own needs a store."""
     section = page("command-line.md").read_text().partition("\n## trace\n")[2].partition("\n## ")[0]
-    commands = ROOT / "carillon" / "commands"
-    trace, _, _ = (commands / "tracing.py").read_text().partition("def _print(")
-    row, _, _ = (commands / "rows.py").read_text().partition("def _attempt_document")
-    names = set(re.findall(r'^ +"(\w+)": ', trace + row, re.MULTILINE))
+    text = (ROOT / "shared" / "ledger" / "trace_document.py").read_text()
+    names = set(re.findall(r'^ +"(\w+)": ', text, re.MULTILINE))
     assert {"acknowledged_by", "next_at"} <= names
     assert names - words(section) == set()
 
