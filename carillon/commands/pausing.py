@@ -1,7 +1,7 @@
 """``carillon provider``: writes who paused what, and reads it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import TypeVar
@@ -12,8 +12,13 @@ from carillon.commands.broker_and_store import open_store
 from carillon.commands.moments import read_moment
 from carillon.commands.output import AnswerIsNo, print_columns, print_json, printable
 from carillon.commands.settings import OperatorSettings
+from carillon.status.documents import provider_document
+from carillon.status.providers import read_providers
+from carillon.status.spans import short
+from carillon.status.status import ProviderStatus
 from shared.core.clock import from_epoch_ms, rfc3339
 from shared.delivery.by_hand import DEFAULT_LENGTH, ByHand, Pause, PauseKind, Target
+from shared.delivery.standing import ProviderState
 from shared.runtime.alive import Processes
 from shared.runtime.draining import UnderWay, provider_names, under_way
 from shared.store.keys import Keys
@@ -22,6 +27,9 @@ from shared.store.store import Store
 AnswerT = TypeVar("AnswerT")
 
 _POLL_S = 0.5
+_WORDS = {PauseKind.PAUSE: "paused", PauseKind.DRAIN: "drained"}
+# The other pause, that of a provider which refuses us.
+_HEALTH = {ProviderState.PAUSED: "refuses us"}
 
 
 def pause_provider(
@@ -85,16 +93,22 @@ def resume_provider(target: str, *, by: str | None, as_json: bool) -> None:
     click.echo(f"{what}  resumed" + (f"; still paused: {', '.join(still)}" if still else ""))
 
 
-def print_paused(*, as_json: bool) -> None:
-    """Print what is paused."""
-    paused = asyncio.run(_do(lambda store, keys: ByHand(store, keys).paused()))
+def print_providers(*, as_json: bool) -> None:
+    """Print what is paused by hand, and how each provider is."""
+    providers, paused = asyncio.run(_do(read_providers))
     if as_json:
-        print_json([each.document() for each in paused])
-    elif not paused:
-        click.echo("nothing is paused by hand")
-    else:
-        heads = ("target", "how", "since", "until", "by", "reason")
-        print_columns([heads, *map(_cells, paused)])
+        documents = [provider_document(each) for each in providers]
+        print_json({"paused": [each.document() for each in paused], "providers": documents})
+        return
+    by_hand, health = {each.target: each for each in paused}, {}
+    for each in providers:
+        health[Target(each.channel, each.name)] = _health(each)
+    targets = sorted({*by_hand, *health})
+    if not targets:
+        click.echo("nothing is paused by hand, and no process of a channel with providers is there")
+        return
+    heads = ("target", "by hand", "until", "by", "why", "health")
+    print_columns([heads, *((str(each), *_paused(each, by_hand), health.get(each, "-")) for each in targets)])
 
 
 Act = Callable[[Store, Keys], Awaitable[AnswerT]]
@@ -165,6 +179,20 @@ def _who(by: str | None) -> str:
     return by
 
 
-def _cells(pause: Pause) -> tuple[str, ...]:
-    since, until = rfc3339(pause.since), rfc3339(pause.until)
-    return str(pause.target), pause.kind.value, since, until, pause.by, pause.reason
+def _paused(target: Target, by_hand: Mapping[Target, Pause]) -> tuple[str, ...]:
+    pause = by_hand.get(target)
+    if pause is not None:
+        return _WORDS[pause.kind], rfc3339(pause.until), pause.by, pause.reason
+    whole = by_hand.get(Target(target.channel))
+    return ("-", "-", "-", "-") if whole is None else (f"with {target.channel}", rfc3339(whole.until), "-", "-")
+
+
+def _health(provider: ProviderStatus) -> str:
+    worst = provider.worst
+    if worst.state is ProviderState.UNKNOWN:
+        return "not used yet"
+    if worst.state is ProviderState.WELL:
+        return "well"
+    of = f" ({provider.unwell} of {provider.processes} processes)" if provider.unwell < provider.processes else ""
+    said = " ".join(filter(None, (worst.server, worst.reason, worst.detail)))
+    return f"{_HEALTH.get(worst.state, worst.state.value)}{of} for {short(worst.for_s)}" + (f": {said}" if said else "")

@@ -105,7 +105,10 @@ def resume(*, target: str, by: str | None, as_json: bool) -> None:
 @provider.command("list")
 @json_option
 def list_(*, as_json: bool) -> None:
-    """List what is paused by hand: who did it, why, and until when."""
-    from carillon.commands.pausing import print_paused
+    """List the providers: which are paused by hand, by whom, why and until when, and how each is.
 
-    print_paused(as_json=as_json)
+    A provider may also be paused because it refuses us. That ends by itself, and stands under health.
+    """
+    from carillon.commands.pausing import print_providers
+
+    print_providers(as_json=as_json)

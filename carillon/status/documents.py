@@ -20,7 +20,7 @@ def status_document(status: Status) -> dict[str, Any]:
         "services": {name: _service(each) for name, each in status.services.items()},
         "lanes": {each.name: _lane(each) for each in status.lanes},
         "lately": {lane: accounts.named for lane, accounts in status.lately.items()},
-        "providers": [_provider(each) for each in status.providers],
+        "providers": [provider_document(each) for each in status.providers],
         "paused_by_hand": [each.document() for each in status.pauses],
         "incidents": {"count": status.incidents.count, "states": dict(status.incidents.states)},
         "dead_letters": {"count": status.dead_letters.count, "by_reason": _by_lane(status.dead_letters.by_reason)},
@@ -81,7 +81,8 @@ def _lane(lane: Lane) -> dict[str, Any]:
     }
 
 
-def _provider(provider: ProviderStatus) -> dict[str, Any]:
+def provider_document(provider: ProviderStatus) -> dict[str, Any]:
+    """Write how one provider stands."""
     worst = provider.worst
     return {
         "channel": provider.channel.value,

@@ -11,25 +11,24 @@ process: a process that cannot reach the broker says so itself.
 
 from asyncio import gather
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from datetime import timedelta
 
 from redis.exceptions import ResponseError
 
 from carillon.local.ports import SERVICES
-from carillon.status.status import LOOKED_AT, DeadLately, OpenIncidents, ProviderStatus, Service, Status, StoreStatus
+from carillon.status.providers import providers_of, read_pauses
+from carillon.status.status import LOOKED_AT, DeadLately, OpenIncidents, Service, Status, StoreStatus
 from carillon.status.thresholds import LATELY_S
 from carillon.status.troubles import with_troubles
 from shared.core.clock import from_epoch_ms
 from shared.core.model import Channel
-from shared.delivery.by_hand import ByHand, Pause, Target
-from shared.delivery.standing import ProviderState, Standing
 from shared.ledger.audit import Audit
 from shared.ledger.audit_results import AuditResults
 from shared.ledger.dead_letters import DeadLetters
 from shared.ledger.incidents import Incidents
 from shared.ledger.lanes import read_lanes
-from shared.runtime.alive import Process, Processes
+from shared.runtime.alive import Processes
 from shared.store.keys import Keys
 from shared.store.replies import read_object
 from shared.store.store import Store
@@ -61,7 +60,7 @@ async def read_status(store: Store, keys: Keys, *, without: Collection[str] = ()
             results.last_periodic(),
             _gaps_in_a_day(store, keys),
             _store_status(store),
-            _pauses(store, keys),
+            read_pauses(store, keys),
         ),
     )
     last, periodic, gaps, kept, pauses = others
@@ -70,7 +69,7 @@ async def read_status(store: Store, keys: Keys, *, without: Collection[str] = ()
         services={name: Service(name, name in without, processes[name]) for name in SERVICES},
         lanes=lanes,
         lately=accounts,
-        providers=[each for channel in Channel for each in _providers(channel, processes[channel], pauses)],
+        providers=[each for channel in Channel for each in providers_of(channel, processes[channel], pauses)],
         pauses=pauses,
         incidents=OpenIncidents(incidents, states),
         dead_letters=DeadLately(dead, Counter((each.lane, each.reason or "record_expired") for each in entries)),
@@ -80,36 +79,6 @@ async def read_status(store: Store, keys: Keys, *, without: Collection[str] = ()
         store=kept,
     )
     return with_troubles(status)
-
-
-def _providers(channel: Channel, processes: Sequence[Process], pauses: Sequence[Pause]) -> list[ProviderStatus]:
-    """Join what the living processes of a channel say of its providers, in the operator's order."""
-    said: dict[str, list[Standing]] = {}
-    for process in processes:
-        if process.is_alive:
-            for standing in process.standings:
-                said.setdefault(standing.provider, []).append(standing)
-    by_hand = {each.target: each for each in pauses}
-    found = []
-    for name, standings in said.items():
-        worst = max(standings, key=lambda each: (_badness(each), each.for_s))
-        alike = sum(each.state is worst.state for each in standings)
-        pause = by_hand.get(Target(channel)) or by_hand.get(Target(channel, name))
-        found.append(ProviderStatus(channel, worst, len(standings), alike, pause))
-    return found
-
-
-def _badness(standing: Standing) -> int:
-    # One that nobody has used yet says nothing beside one that works.
-    return -1 if standing.state is ProviderState.UNKNOWN else standing.state.badness
-
-
-async def _pauses(store: Store, keys: Keys) -> list[Pause]:
-    try:
-        return await ByHand(store, keys).paused()
-    except ResponseError:
-        # Something else has the name. The services tell of that.
-        return []
 
 
 async def _gaps_in_a_day(store: Store, keys: Keys) -> int | None:

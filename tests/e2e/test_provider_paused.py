@@ -33,6 +33,7 @@ pytestmark = [pytest.mark.real_broker, pytest.mark.real_store, pytest.mark.async
 
 CHANNELS = ("email", "sms", "push")
 MANY = 3_000
+_OLDEST = 'carillon_oldest_open_delivery_age_seconds{channel="email"}'
 # For what is no figure: the machine of the tests is busy.
 PATIENCE_S = 60.0
 
@@ -90,6 +91,13 @@ class Running:
         processes = (await Processes(self.store, Keys()).of(["email"]))["email"]
         states = {each.provider: each.state for process in processes for each in process.standings}
         return states == dict.fromkeys(providers, ProviderState.WELL)
+
+    async def oldest_s(self) -> float:
+        """Return since when the oldest mail waits, as the router says."""
+        async with self.system.http.get(f"{self.stack.ops_url('router')}/metrics") as answer:
+            lines = (await answer.text()).splitlines()
+        (found,) = [each for each in lines if each.startswith(_OLDEST)]
+        return float(found.rpartition(" ")[2])
 
     async def mail(self, priority: str = "normal", **more: Any) -> tuple[str, str]:
         """Publish a mail, and return to whom it goes and the notification's id."""
@@ -271,6 +279,8 @@ async def test_thousands_that_wait_look_a_few_times_a_second_and_go_on_at_a_pace
     per_s = (after - before) / (time.monotonic() - began_s)
     print(f"{per_s:.1f} looks a second of {MANY} that wait")  # noqa: T201
     assert per_s <= 2 * LOOKS_PER_S
+    # It is seen that a channel stands still (CarillonDeliveriesWait), however often they look.
+    assert await running.oldest_s() >= 5
 
     arrived = len(running.relay.mails)
     resumed_s = time.monotonic()

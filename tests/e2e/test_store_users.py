@@ -98,7 +98,12 @@ async def test_every_channel_and_the_command_line_work_and_nothing_is_refused(sy
         assert status < 300
         await system.arrived(channel="email", to="a@example.com")
     command = CommandLine(stack.data, REDIS_URL=with_login(stack.store.url, stack.store.credentials_of("operator")))
-    for arguments in (("audit",), ("trace", alert.notification_id), ("dead-letters", "list")):
+    by_hand = ("--by", "ops")
+    pausing = ("provider", "pause", "sms", "--reason", "a test", *by_hand)
+    for arguments in (
+        ("audit",), ("trace", alert.notification_id), ("dead-letters", "list"), pausing, ("provider", "list"),
+        ("provider", "resume", "sms", *by_hand),
+    ):  # fmt: skip
         ran = await command(*arguments)
         assert ran.status == 0, ran.err
     assert await refused(stack) == []
@@ -127,6 +132,9 @@ async def test_no_user_reaches_beyond_carillons_own_commands_and_keys(guarded: S
         ("realtime", Keys().rejected, False),
         ("realtime", Keys().categories, True),
         ("router", number_key(Keys(), "+12125550100"), False),
+        # Who has paused what; nobody pauses another's.
+        *((channel, Keys().providers + ":paused", True) for channel in ("email", "sms", "push")),
+        *((service, Keys().providers + ":paused", False) for service in ("router", "realtime")),
     ],
 )
 async def test_what_is_anothers_is_read_only_or_out_of_reach(

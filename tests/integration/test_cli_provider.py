@@ -72,7 +72,7 @@ async def started(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run
 @pytest_asyncio.fixture(loop_scope="module")
 async def running(started: Running) -> AsyncIterator[Running]:
     yield started
-    for pause in (await started.command("provider", "list", "--json")).json:
+    for pause in (await started.command("provider", "list", "--json")).json["paused"]:
         target = Target.read("/".join(filter(None, (pause["channel"], pause["provider"]))))
         assert (await started.command("provider", "resume", str(target), *BY)).status == 0
     await eventually(lambda: is_not_paused(started))
@@ -104,7 +104,19 @@ async def test_mail_waits_while_email_is_paused_and_comes_when_it_is_resumed(run
     assert [(each["outcome"], each["reason"]) for each in row["attempts"]] == [("paused", "paused")]
     assert await running.system.sandbox.outbox(to=waiting[0]) == []
 
-    [entry] = (await running.command("provider", "list", "--json")).json
+    async def is_well() -> bool:
+        [smtp] = (await running.command("provider", "list", "--json")).json["providers"]
+        assert (smtp["channel"], smtp["provider"], smtp["paused_by_hand"]) == ("email", "smtp", True)
+        return bool(smtp["state"] == "well")
+
+    await eventually(is_well, 20, "what the process says")
+    [entry] = (await running.command("provider", "list", "--json")).json["paused"]
+    heads, channel, provider = (await running.command("provider", "list")).out.splitlines()
+    assert heads.split() == ["target", "by", "hand", "until", "by", "why", "health"]
+    assert channel.split()[:2] == ["email", "paused"]
+    assert " ops  the relay is moved  -" in channel
+    assert provider.split()[:3] == ["email/smtp", "with", "email"]
+    assert provider.endswith(" well")
     since, until = (datetime.fromisoformat(entry.pop(name)) for name in ("since", "until"))
     assert until - since == timedelta(hours=2)
     assert entry == {
@@ -114,19 +126,20 @@ async def test_mail_waits_while_email_is_paused_and_comes_when_it_is_resumed(run
     ran = await running.command("provider", "resume", "email", *BY)
     assert (ran.status, ran.out) == (0, "email  resumed\n")
     await asyncio.gather(*(running.system.arrived(to=to) for to in waiting))
-    assert (await running.command("provider", "list")).out == "nothing is paused by hand\n"
+    _, provider = (await running.command("provider", "list")).out.splitlines()
+    assert provider.split() == ["email/smtp", "-", "-", "-", "-", "well"]
 
 
 async def test_a_pause_ends_by_itself(running: Running) -> None:
     await pause(running, "email/smtp", "--for", "2h")
     waiting = await running.send()
     await eventually(lambda: running.waits(waiting), what="the row waits")
-    [first] = (await running.command("provider", "list", "--json")).json
+    [first] = (await running.command("provider", "list", "--json")).json["paused"]
     again = await running.command("provider", "pause", "email/smtp", "--for", "1s", *REASON, *BY, "--json")
     assert again.json["since"] == first["since"]
     await running.system.arrived(to=waiting)
     await eventually(lambda: is_not_paused(running))
-    assert (await running.command("provider", "list", "--json")).json == []
+    assert (await running.command("provider", "list", "--json")).json["paused"] == []
 
 
 @pytest.mark.parametrize(

@@ -10,23 +10,28 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from shared.core.errors import Reason, StoreUnavailable
-from shared.core.model import Channel, Priority, State
+from shared.core.errors import Reason, RouteUnfit, StoreUnavailable, TemporaryFailure
+from shared.core.model import Channel, Content, Delivery, Notification, Priority, State
+from shared.delivery.attempt import Attempt, Receipt
 from shared.delivery.by_hand import LONGEST, MOST, REMEMBERED, ByHand, Pause, PauseKind, Target
+from shared.delivery.loop import Deliverer
 from shared.delivery.pause_watch import LOOKS_PER_S, PauseWatch
+from shared.delivery.retry import RetryPolicy
 from shared.delivery.standing import ProviderState, Standing
-from shared.ledger.ledger import LONGEST_PAUSED_WAIT_S, Ledger, NewRow, Outcome
+from shared.ledger.ledger import LONGEST_PAUSED_WAIT_S, Claim, ClaimVerdict, Ledger, NewRow, Outcome
 from shared.runtime.alive import Process
 from shared.runtime.draining import under_way
-from shared.store.keys import Keys
+from shared.store.keys import Keys, new_notification_id
 from shared.store.replies import scored
 from shared.store.store import Store
 from tests.conftest import EmptyStore
-from tests.fakes.clock import Seconds
+from tests.fakes.clock import Seconds, StandingClock
+from tests.fakes.provider import ScriptedProvider
 from tests.records import LEASE, accept, delivery
 
 pytestmark = pytest.mark.real_store
 
+UNFIT = RouteUnfit(Reason.REJECTED, "cannot carry it")
 EMAIL, SMTP, OTHER = Target(Channel.EMAIL), Target(Channel.EMAIL, "smtp"), Target(Channel.EMAIL, "smtp-2")
 
 
@@ -230,6 +235,58 @@ async def test_at_the_end_the_critical_ones_are_brought_forward_first_and_nothin
     # One after the other.
     brought = sorted(due.values())[:-1]
     assert brought[-1] - brought[0] == pytest.approx(150 * 20, abs=1500)
+
+
+async def outcome_of(watch: PauseWatch, *providers: ScriptedProvider, in_doubt: bool = False) -> Outcome:
+    deliverer = Deliverer(
+        Channel.EMAIL, providers, attempt_deadline=timedelta(seconds=30), retry=RetryPolicy(), doubt_wait=timedelta(0),
+        clock=StandingClock(), pauses=watch,
+    )  # fmt: skip
+    notification_id = new_notification_id()
+    notification = Notification(
+        id=notification_id, kind="email_send", priority=Priority.NORMAL, accepted_ms=0,
+        content=Content(title="Subject", message="Body"),
+    )  # fmt: skip
+    row = delivery("email:ada", recipient="ada").row
+    assert isinstance(row, Delivery)
+    claim = Claim(notification_id, row.key, ClaimVerdict.CLAIMED, token=1, attempt=1, in_doubt=in_doubt)
+    return await deliverer.perform(notification, row, claim)
+
+
+async def test_what_the_other_provider_cannot_carry_waits_for_the_paused_one(opened: Store, hand: ByHand) -> None:
+    await paused(hand, SMTP)
+    watched = Watched(opened)
+    await watched.watch.look()
+    first, second = ScriptedProvider(name="smtp"), ScriptedProvider([UNFIT], name="smtp-2")
+    outcome = await outcome_of(watched.watch, first, second)
+    assert (outcome.state, outcome.reason, outcome.counts) == (State.PENDING, Reason.PAUSED, False)
+    assert outcome.detail == "smtp-2 rejected cannot carry it"
+    assert (len(first.attempts), len(second.attempts)) == (0, 1)
+
+
+async def test_a_provider_that_is_paused_during_an_attempt_is_not_asked_next(opened: Store, hand: ByHand) -> None:
+    watched = Watched(opened)
+    await watched.watch.look()
+
+    class Pausing(ScriptedProvider):
+        async def send(self, attempt: Attempt) -> Receipt:
+            await paused(hand, OTHER)
+            await watched.watch.look()
+            return await super().send(attempt)
+
+    first = Pausing([TemporaryFailure(Reason.UNAVAILABLE)], name="smtp")
+    second = ScriptedProvider(name="smtp-2")
+    outcome = await outcome_of(watched.watch, first, second)
+    assert (outcome.state, outcome.reason, outcome.provider) == (State.PENDING, Reason.UNAVAILABLE, "smtp")
+    assert not second.attempts
+
+
+async def test_what_may_have_arrived_stays_in_doubt_while_it_waits(opened: Store, hand: ByHand) -> None:
+    await paused(hand, EMAIL)
+    watched = Watched(opened)
+    await watched.watch.look()
+    outcome = await outcome_of(watched.watch, ScriptedProvider(name="smtp"), in_doubt=True)
+    assert (outcome.reason, outcome.in_doubt) == (Reason.PAUSED, True)
 
 
 def process(heard_s: float, silent_s: float = 0.0, **said: object) -> Process:
