@@ -1,9 +1,12 @@
 """Prints the Secrets that ``deploy/k8s/overlays/dev`` needs, with fresh passwords, keys and certificates.
 
+With ``--folder FOLDER`` it writes them as files instead, as ``deploy/compose`` needs them: one folder for each part.
+
 Promises that they fit together: broker and store know every login, the services trust the authority that signed the
 broker's certificate, and the channels have the accounts that the sandbox knows.
 """
 
+import argparse
 import json
 import tempfile
 from pathlib import Path
@@ -51,13 +54,15 @@ def dev_secrets() -> Secrets:
     for user in users:
         if user.name != OPERATOR:
             found[f"{user.name}-secrets"]["REDIS_URL"] = _store(user)
+    found["realtime-secrets"]["REALTIME_JWT_SECRET"] = new_password() + new_password()
     users.append(Login(CONSOLE, new_password(), OPERATOR))
     found["console-secrets"] = {
         "MQTT_URL": _broker(console),
         "REDIS_URL": _store(users[-1]),
         "CONSOLE_SESSION_SECRET": new_password() + new_password(),
+        # For `carillon token` beside it.
+        "REALTIME_JWT_SECRET": found["realtime-secrets"]["REALTIME_JWT_SECRET"],
     }
-    found["realtime-secrets"]["REALTIME_JWT_SECRET"] = new_password() + new_password()
     link_secret = new_password() + new_password()
     for service in ("email", "push", "realtime"):
         found[f"{service}-secrets"]["REALTIME_LINK_SECRET"] = link_secret
@@ -98,8 +103,34 @@ def _store(login: Login) -> str:
     return f"redis://{login.name}:{login.password}@redis:6379/0"
 
 
+def write_to(folder: Path, made: Secrets) -> bool:
+    """Write the Secrets as files, each part's into a folder of its own; return whether there were none yet.
+
+    They are readable to all: each container has its own folder alone, and users of their own.
+    """
+    done = folder / "redis-secrets" / "users.acl"
+    if done.exists():
+        return False
+    authority = {"broker-ca.crt": made["broker-ca"]["ca.crt"]}
+    parts = [name for name in made if name.endswith("-secrets")]
+    # The one that says that all are there comes last.
+    for name in sorted(parts, key="redis-secrets".__eq__):
+        place = folder / name
+        place.mkdir(parents=True, exist_ok=True)
+        for key, text in (made[name] | authority).items():
+            (place / key).write_text(text)
+            (place / key).chmod(0o444)
+    return True
+
+
 def main() -> None:
-    """Print them as ``kubectl create -f -`` reads them: JSON, which needs no package."""
+    """Print them as ``kubectl create -f -`` reads them, as JSON, or write them into a folder."""
+    parser = argparse.ArgumentParser(prog="python -m deploy.dev_secrets", description="Make Secrets for trying out.")
+    parser.add_argument("--folder", type=Path, help="write files there, where there are none yet, and print nothing")
+    folder: Path | None = parser.parse_args().folder
+    if folder is not None:
+        write_to(folder, dev_secrets())
+        return
     items = [
         {
             "apiVersion": "v1",

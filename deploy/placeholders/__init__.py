@@ -1,0 +1,1 @@
+"""Finds what an overlay or a chart's values still have from the example."""
