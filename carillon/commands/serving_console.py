@@ -69,7 +69,11 @@ async def _serve(
             prometheus_url=settings.console_prometheus_url,
         )
         console = Console(
-            backend, token=token, session_secrets=settings.session_secrets, url=settings.console_url or ""
+            backend,
+            token=token,
+            session_secrets=settings.session_secrets,
+            url=settings.console_url or "",
+            oidc=settings.oidc,
         )
 
         async def listening(at: int) -> None:

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from carillon.console.api import Api
 from carillon.console.backend import Backend
+from carillon.console.oidc import Oidc, OidcSettings
 from carillon.console.page import Page
 from carillon.console.sessions import Sessions
 from carillon.console.sign_in import SignIn
@@ -35,6 +36,7 @@ class Console:
         session_secrets: sign the sessions, the newest first; none for a secret of this process alone.
         url: where people reach it; by https, cookies go nowhere else.
         lifetime: after this people sign in again.
+        oidc: who else lets people in; None for one-time links alone.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Console:
         session_secrets: Sequence[str] = (),
         url: str = "",
         lifetime: timedelta = SESSION,
+        oidc: OidcSettings | None = None,
         pages: Sequence[Page] = PAGES,
         clock: Clock | None = None,
     ) -> None:
@@ -54,7 +57,7 @@ class Console:
         sessions = Sessions(backend.store, backend.keys, signing, lifetime=lifetime, secure=secure, clock=clock)
         self.site = Site(backend, sessions, signing, pages, url=url, clock=clock)
         self._api = Api(backend, token)
-        self._sign_in = SignIn(self.site)
+        self._sign_in = SignIn(self.site, signing, Oidc(oidc) if oidc is not None else None, url)
 
     def application(self) -> web.Application:
         """Put the application together."""

@@ -108,6 +108,11 @@ class Site:
         if len(set(names)) != len(names):
             raise ValueError(f"two pages have one name: {sorted(names)}")
 
+    @property
+    def now(self) -> datetime:
+        """The time."""
+        return self._clock.now()
+
     def add_to(self, app: web.Application) -> None:
         """Serve the pages."""
         app.middlewares.append(self._guard)
