@@ -35,7 +35,9 @@ from shared.ledger.past import LONGEST_SPAN_S
 from shared.ledger.rows import LATEST_MS
 from shared.ledger.told import DAY_MS, LONGEST_DAYS, Told, address_hash_name, own_name, person_name
 from shared.store.keys import SHARDS, Keys, milliseconds_of_id
-from shared.store.store import Store
+from shared.store.store import Store, load_script
+
+_born_counts = load_script(__package__, "born_counts", "ledger")
 
 # What ``--outcome`` and the console's form call where a delivery stands.
 OUTCOMES: Mapping[str, frozenset[State]] = {
@@ -48,13 +50,13 @@ TIME_LIMIT = timedelta(seconds=3)
 MOST_FOUND = 500
 _ANY = Filters()
 
-# Records that are read together, days of the index that are asked for together, and likewise minutes: first whether any
-# of so many has something, then which of a few.
+# Records that are read together; days of the index, and minutes, that are asked for together; and about how many ids of
+# minutes, of which one has as many as it has.
 _RECORDS = 25
-_DAYS = 10
+_DAYS = 40
 _MINUTES = 240
-_FEW_MINUTES = 30
-_IDS = 1000
+_IDS = 200
+_SCAN_COUNT = 1000
 
 _MINUTE_MS = 60_000
 
@@ -271,49 +273,54 @@ class Finder:
         now_ms = epoch_ms(self._clock.now())
         since_ms = max(span[0], now_ms - LONGEST_SPAN_S * 1000)
         until_ms = span[1] if after is None else min(span[1], after[0])
-        async for minute in self._busy_minutes(since_ms // _MINUTE_MS, until_ms // _MINUTE_MS):
-            of_shards = await asyncio.gather(*(self._born(shard, minute) for shard in range(SHARDS)))
-            begin, end = minute * _MINUTE_MS, (minute + 1) * _MINUTE_MS - 1
-            places = [(min(max(milliseconds_of_id(one), begin), end), one) for ids in of_shards for one in ids]
-            for place in sorted(places, reverse=True):
-                if since_ms <= place[0] <= until_ms and (after is None or place < after):
-                    yield place
+        async for minutes in self._busy_minutes(since_ms // _MINUTE_MS, until_ms // _MINUTE_MS):
+            of_minutes = await asyncio.gather(*(self._born(minute, shards) for minute, shards in minutes.items()))
+            for minute, ids in zip(minutes, of_minutes, strict=True):
+                begin, end = minute * _MINUTE_MS, (minute + 1) * _MINUTE_MS - 1
+                places = [(min(max(milliseconds_of_id(one), begin), end), one) for one in ids]
+                for place in sorted(places, reverse=True):
+                    if since_ms <= place[0] <= until_ms and (after is None or place < after):
+                        yield place
 
-    async def _busy_minutes(self, first: int, last: int) -> AsyncIterator[int]:
-        """Yield the minutes in which something became due, the last first."""
-        for many in _spans(first, last, _MINUTES):
-            if not await self._has_any(many):
-                continue
-            for few in _spans(many.start, many.stop - 1, _FEW_MINUTES):
-                if await self._has_any(few):
-                    for minute in reversed(few):
-                        yield minute
+    async def _busy_minutes(self, first: int, last: int) -> AsyncIterator[dict[int, list[int]]]:
+        """Yield minutes in which something became due, with the shards that know of it, the last first.
 
-    async def _has_any(self, minutes: range) -> bool:
-        counts = await asyncio.gather(
-            *(
-                self._store.submit("EXISTS", *(f"{self._keys.shard(shard)}:born:{minute}" for minute in minutes))
-                for shard in range(SHARDS)
+        A few quiet ones come together.
+        """
+        for stop in range(last, first - 1, -_MINUTES):
+            start = max(first, stop - _MINUTES + 1)
+            of_shards = await asyncio.gather(
+                *(
+                    self._store.submit_script(_born_counts, self._keys.shard(shard), start, stop)
+                    for shard in range(SHARDS)
+                )
             )
-        )
-        return any(counts)
+            some: dict[int, list[int]] = {}
+            count = 0
+            for minute in range(stop, start - 1, -1):
+                counts = [counts[minute - start] for counts in of_shards]
+                if any(counts):
+                    some[minute] = [shard for shard, known in enumerate(counts) if known]
+                    count += sum(counts)
+                if count >= _IDS:
+                    yield some
+                    some, count = {}, 0
+            if some:
+                yield some
 
-    async def _born(self, shard: int, minute: int) -> list[str]:
-        ids: set[str] = set()
+    async def _born(self, minute: int, shards: Sequence[int]) -> list[str]:
+        of_shards = await asyncio.gather(*(self._members(f"{self._keys.shard(one)}:born:{minute}") for one in shards))
+        return [one for ids in of_shards for one in ids if is_notification_id(one)]
+
+    async def _members(self, name: str) -> set[str]:
+        members: set[str] = set()
         cursor = 0
         while True:
-            answer = await self._store.command(
-                "SSCAN", f"{self._keys.shard(shard)}:born:{minute}", cursor, "COUNT", _IDS
-            )
+            answer = await self._store.command("SSCAN", name, cursor, "COUNT", _SCAN_COUNT)
             cursor = int(answer[0])
-            ids.update(member.decode(errors="replace") for member in answer[1])
+            members.update(member.decode(errors="replace") for member in answer[1])
             if cursor == 0:
-                return [one for one in ids if is_notification_id(one)]
-
-
-def _spans(first: int, last: int, length: int) -> list[range]:
-    """Split minutes into spans, the last first."""
-    return [range(max(first, stop - length), stop) for stop in range(last + 1, first, -length)]
+                return members
 
 
 async def _batches(places: AsyncIterator[_Place], size: int) -> AsyncGenerator[list[_Place], None]:

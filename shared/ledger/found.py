@@ -36,6 +36,8 @@ _SCANS = 50
 # Fields that are asked for in one call.
 _FIELDS = 200
 
+_STATUS, _SPEC = status_field(""), spec_field("")
+
 # The channel of what the router holds for a person or folds into a digest, as its key has it.
 _HELD = re.compile(r"(?:held|fold)(?:@\d+)?:([a-z]+):")
 
@@ -196,12 +198,16 @@ class Records:
         match whose:
             case Person(user_id=user_id):
                 # A person's rows are named CHANNEL:USER and more; the row itself is looked at below.
-                names = [name async for name, _ in self._scan(record, status_field(f"*:{_escaped(user_id)}*"))]
-                rows = await self._with_specs(record, await self._with_statuses(record, names))
+                fields = {name: value async for name, value in self._scan(record, f"[sd]:*:{_escaped(user_id)}*")}
+                rows = [
+                    row.with_spec(fields.get(spec_field(row.key), b""))
+                    for name, text in fields.items()
+                    if name.startswith(_STATUS) and (row := _row(name[len(_STATUS) :], text)) is not None
+                ]
                 return [row for row in rows if told_as(row.status.lane, row.spec or b"")[1] == user_id]
             case AddressHash(hash=wanted):
                 specs = {
-                    name: spec
+                    name[len(_SPEC) :]: spec
                     async for name, spec in self._scan(record, spec_field("*"))
                     if _hash_of(read_object(spec).get("address")) == wanted
                 }
@@ -210,17 +216,21 @@ class Records:
             case RowKeys(keys=keys):
                 return await self._with_statuses(record, keys)
             case None:
-                return [row async for name, text in self._scan(record, status_field("*")) if (row := _row(name, text))]
+                return [
+                    row
+                    async for name, text in self._scan(record, status_field("*"))
+                    if (row := _row(name[len(_STATUS) :], text)) is not None
+                ]
 
     async def _scan(self, record: str, pattern: str) -> AsyncIterator[tuple[str, bytes]]:
-        """Yield the names of rows, without what marks the field, and the field's value."""
+        """Yield the fields of a record that fit, with their values, each once."""
         seen: set[str] = set()
         cursor = 0
         for _ in range(_SCANS):
             answer = await self._store.command("HSCAN", record, cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT)
             cursor = int(answer[0])
             for field_name, value in pairs(answer[1]):
-                name = field_name.decode(errors="replace")[2:]
+                name = field_name.decode(errors="replace")
                 if name not in seen:
                     seen.add(name)
                     yield name, value

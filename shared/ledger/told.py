@@ -20,7 +20,9 @@ from redis.exceptions import ResponseError
 from shared.core.model import Delivery, EmailAddress, PhoneNumber, Row
 from shared.directory.suppression import digest
 from shared.store.keys import SHARDS, Keys
-from shared.store.store import Store, each
+from shared.store.store import Store, each, load_script
+
+_places = load_script(__package__, "told_places", "ledger")
 
 DAY_MS = 86_400_000
 
@@ -117,17 +119,15 @@ class Told:
         hashed = _hashed(name)
         part, called = int.from_bytes(hashed[:_PART_BYTES]), hashed[_PART_BYTES:]
         asked = [
-            self._store.submit("HGET", f"{self._keys.shard(shard)}:told:{day}:{part}", called)
-            for day in days
-            for shard in range(SHARDS)
+            self._store.submit_script(_places, self._keys.shard(shard), part, called, *days) for shard in range(SHARDS)
         ]
-        answers = await each(asked)
         found: dict[int, list[str]] = {}
-        for number, day in enumerate(days):
-            of_day = answers[number * SHARDS : (number + 1) * SHARDS]
-            ids = [record for shard, places in enumerate(of_day) for record in _ids(shard, places)]
-            if ids:
-                found[day] = ids
+        for shard, answer in enumerate(await each(asked)):
+            # Something else may stand there.
+            of_days = () if isinstance(answer, ResponseError) else answer
+            for day, places in zip(days, of_days, strict=False):
+                if places:
+                    found.setdefault(day, []).extend(_ids(shard, places))
         return found
 
 
@@ -143,10 +143,7 @@ def _place(notification_id: str) -> bytes:
     return bytes.fromhex(digits[:_SHARD_AT] + digits[_SHARD_END:])
 
 
-def _ids(shard: int, places: bytes | ResponseError | None) -> Iterator[str]:
-    # Something else may stand there.
-    if not isinstance(places, bytes):
-        return
+def _ids(shard: int, places: bytes) -> Iterator[str]:
     for start in range(0, len(places) - _PLACE_BYTES + 1, _PLACE_BYTES):
         place = places[start : start + _PLACE_BYTES].hex()
         text = f"{place[:_SHARD_AT]}7{shard:03x}{place[_SHARD_AT:]}"

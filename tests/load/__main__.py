@@ -15,13 +15,14 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 
 from carillon.local.stack import Stack
 from tests.load.at_rest import audit_deep, measure_at_rest, schedule
 from tests.load.attention import measure_digest, measure_stages
 from tests.load.backlog import RELAY_S, measure_backlog, percentiles, slow_relay
 from tests.load.directory_size import measure_broadcast_writes
+from tests.load.find import measure_find
 from tests.load.http_publish import LATENCY_PER_SECOND, measure_http
 from tests.load.intake import Rate, measure_bare_loop, measure_intake
 from tests.load.latency import Latency, measure_half_rate, measure_latency
@@ -245,10 +246,27 @@ async def storm(options: Namespace) -> list[str]:
     ]
 
 
+async def find(options: Namespace) -> list[str]:
+    """Measure searches in a store that is full of records, and their index."""
+    async with running() as stack:
+        found = await measure_find(stack, options.records, options.searches)
+    each, share = found.index_bytes / found.deliveries, found.index_bytes / found.store_bytes
+    what = f"{found.deliveries:,} deliveries of {options.records:,} notifications"
+    return [
+        f"| the index of {what} | {each:.0f} bytes a delivery, {share:.1%} of the store |",
+        *(f"| find by {how} | {_times(times_ms)} |" for how, times_ms in found.times_ms.items()),
+    ]
+
+
+def _times(times_ms: list[float]) -> str:
+    cuts = quantiles(times_ms, n=100, method="inclusive")
+    return f"p50 {cuts[49]:.1f} ms, p99 {cuts[98]:.1f} ms, longest {max(times_ms):.0f} ms"
+
+
 PARTS: dict[str, Callable[[Namespace], Awaitable[list[str]]]] = {
     "intake": intake, "http": http, "latency": latency, "half_rate": half_rate, "sessions": sessions,
     "broadcast": broadcast, "mail": mail, "push": push, "publishers": publishers, "wait": wait, "at_rest": at_rest,
-    "backlog": backlog, "attention": attention, "storm": storm,
+    "backlog": backlog, "attention": attention, "storm": storm, "find": find,
 }  # fmt: skip
 
 
@@ -275,6 +293,8 @@ def main() -> None:
     parser.add_argument("--backlog", type=int, default=100_000, help="mails that wait at a slow relay")
     parser.add_argument("--digests", type=int, default=10_000, help="people whose digest closes at one minute")
     parser.add_argument("--alerts", type=int, default=10_000, help="alerts of the storm")
+    parser.add_argument("--records", type=int, default=1_000_000, help="notifications that are searched")
+    parser.add_argument("--searches", type=int, default=300, help="searches of each sort")
     options = parser.parse_args()
     load = os.getloadavg()[0]
     sys.stdout.write(
