@@ -6,7 +6,7 @@ Promises to write nothing, to read a record in pages, and to return no title, bo
 import asyncio
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -35,6 +35,9 @@ _SCANS = 50
 
 # Fields that are asked for in one call.
 _FIELDS = 200
+
+# The row that plans a scheduled notification at its time: it names its people, and no row of theirs is there yet.
+PLAN = "plan"
 
 _STATUS, _SPEC = status_field(""), spec_field("")
 
@@ -198,13 +201,17 @@ class Records:
         match whose:
             case Person(user_id=user_id):
                 # A person's rows are named CHANNEL:USER and more; the row itself is looked at below.
-                fields = {name: value async for name, value in self._scan(record, f"[sd]:*:{_escaped(user_id)}*")}
+                pattern = f"[sd]:*:{_escaped(user_id)}*"
+                status, spec, *_ = await self._fields(record, [status_field(PLAN), spec_field(PLAN)])
+                fields = {name: value async for name, value in self._scan(record, pattern)}
+                if status is not None and spec is not None:
+                    fields |= {status_field(PLAN): status, spec_field(PLAN): spec}
                 rows = [
                     row.with_spec(fields.get(spec_field(row.key), b""))
                     for name, text in fields.items()
                     if name.startswith(_STATUS) and (row := _row(name[len(_STATUS) :], text)) is not None
                 ]
-                return [row for row in rows if told_as(row.status.lane, row.spec or b"")[1] == user_id]
+                return [row for row in rows if user_id in _whom(row)]
             case AddressHash(hash=wanted):
                 specs = {
                     name[len(_SPEC) :]: spec
@@ -278,6 +285,17 @@ def _row(key: str, text: bytes) -> _Row | None:
     # What the router has done says nothing: what came of it stands beside it.
     is_done = status.lane == ROUTER_LANE and status.state is State.DELIVERED
     return None if is_done else _Row(key, status)
+
+
+def _whom(row: _Row) -> Collection[str]:
+    """Return the people whom a row is for, also where the router has yet to plan for them."""
+    recipient = told_as(row.status.lane, row.spec or b"")[1]
+    if recipient is not None:
+        return (recipient,)
+    audience: object = read_object(row.spec)
+    for name in ("what", "audience", "user_ids"):
+        audience = audience.get(name) if isinstance(audience, dict) else None
+    return [each for each in audience if isinstance(each, str)] if isinstance(audience, list) else ()
 
 
 def _is_wanted(said: Mapping[str, Any], filters: Filters) -> bool:

@@ -12,6 +12,7 @@ What an earlier release has accepted is not in the index.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -19,7 +20,7 @@ from redis.exceptions import ResponseError
 
 from shared.core.model import Delivery, EmailAddress, PhoneNumber, Row
 from shared.directory.suppression import digest
-from shared.store.keys import SHARDS, Keys
+from shared.store.keys import SHARDS, Keys, shard_of_id
 from shared.store.store import Store, each, load_script
 
 _places = load_script(__package__, "told_places", "ledger")
@@ -39,7 +40,7 @@ _PART_BYTES = 2
 _NAME_BYTES = 6
 _PLACE_BYTES = 14
 # Where the version and the shard stand in an id without its hyphens (RFC 9562, 5.7; ``shared.store.keys``).
-_SHARD_AT, _SHARD_END = 12, 16
+_SHARD_AT = 12
 
 _REMEMBERED = 50_000
 
@@ -139,12 +140,16 @@ def _hashed(name: str) -> bytes:
 
 
 def _place(notification_id: str) -> bytes:
-    digits = notification_id.replace("-", "")
-    return bytes.fromhex(digits[:_SHARD_AT] + digits[_SHARD_END:])
+    # All but the third group.
+    return bytes.fromhex(f"{notification_id[:8]}{notification_id[9:13]}{notification_id[19:23]}{notification_id[24:]}")
 
 
 def _ids(shard: int, places: bytes) -> Iterator[str]:
     for start in range(0, len(places) - _PLACE_BYTES + 1, _PLACE_BYTES):
         place = places[start : start + _PLACE_BYTES].hex()
         text = f"{place[:_SHARD_AT]}7{shard:03x}{place[_SHARD_AT:]}"
-        yield f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+        record_id = f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+        # What is damaged is no id.
+        with suppress(ValueError):
+            shard_of_id(record_id)
+            yield record_id
