@@ -22,7 +22,7 @@ from tests.load.at_rest import audit_deep, measure_at_rest, schedule
 from tests.load.attention import measure_digest, measure_stages
 from tests.load.backlog import RELAY_S, measure_backlog, percentiles, slow_relay
 from tests.load.directory_size import measure_broadcast_writes
-from tests.load.find import measure_find
+from tests.load.find import Times, measure_find
 from tests.load.http_publish import LATENCY_PER_SECOND, measure_http
 from tests.load.intake import Rate, measure_bare_loop, measure_intake
 from tests.load.latency import Latency, measure_half_rate, measure_latency
@@ -254,13 +254,13 @@ async def find(options: Namespace) -> list[str]:
     what = f"{found.deliveries:,} deliveries of {options.records:,} notifications"
     return [
         f"| the index of {what} | {each:.0f} bytes a delivery, {share:.1%} of the store |",
-        *(f"| find by {how} | {_times(times_ms)} |" for how, times_ms in found.times_ms.items()),
+        *(f"| find by {how} | {_times(times)} |" for how, times in found.times.items()),
     ]
 
 
-def _times(times_ms: list[float]) -> str:
-    cuts = quantiles(times_ms, n=100, method="inclusive")
-    return f"p50 {cuts[49]:.1f} ms, p99 {cuts[98]:.1f} ms, longest {max(times_ms):.0f} ms"
+def _times(found: Times) -> str:
+    cuts = quantiles(found.each_ms, n=100, method="inclusive")
+    return f"p50 {cuts[49]:.1f} ms, p99 {cuts[98]:.1f} ms; own time {found.cpu_ms:.1f} ms"
 
 
 PARTS: dict[str, Callable[[Namespace], Awaitable[list[str]]]] = {

@@ -37,13 +37,21 @@ class Searches:
     Attributes:
         deliveries: that were written; a notification has one to the inbox, and one by mail.
         index_bytes: what the index takes in the store's memory.
-        times_ms: by what was searched by.
+        times: by what was searched by.
     """
 
     deliveries: int
     store_bytes: int
     index_bytes: int
-    times_ms: Mapping[str, list[float]]
+    times: Mapping[str, "Times"]
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """How long each of some searches took, and the processor's time that the searching process spent on one."""
+
+    each_ms: list[float]
+    cpu_ms: float
 
 
 async def measure_find(stack: Stack, records: int, searches: int) -> Searches:
@@ -57,12 +65,12 @@ async def measure_find(stack: Stack, records: int, searches: int) -> Searches:
             written = [_record(number, people, first_ms + number * _DAY_MS // records) for number in numbers]
             await asyncio.gather(*map(ledger.accept, written))
         finder = Finder(store, Keys(), retention_s=_RETENTION_S)
-        times_ms = {
+        times = {
             what: await _times(search, searches)
             for what, search in _searches(finder, records, people, first_ms).items()
         }
     store_bytes, index_bytes = await _memory(stack.store.url)
-    return Searches(2 * records, store_bytes, index_bytes, times_ms)
+    return Searches(2 * records, store_bytes, index_bytes, times)
 
 
 def _searches(finder: Finder, records: int, people: int, first_ms: int) -> dict[str, Callable[[], Awaitable[Page]]]:
@@ -81,15 +89,15 @@ def _searches(finder: Finder, records: int, people: int, first_ms: int) -> dict[
     }
 
 
-async def _times(search: Callable[[], Awaitable[Page]], count: int) -> list[float]:
-    times_ms = []
+async def _times(search: Callable[[], Awaitable[Page]], count: int) -> Times:
+    times_ms, cpu_before_s = [], time.process_time()
     for _ in range(count):
         started_s = time.perf_counter()
         page = await search()
         times_ms.append((time.perf_counter() - started_s) * 1000)
         assert page.found
         assert not page.is_cut
-    return times_ms
+    return Times(times_ms, (time.process_time() - cpu_before_s) / count * 1000)
 
 
 def _record(number: int, people: int, due_ms: int) -> NewRecord:
