@@ -27,7 +27,14 @@ from tests.system import System, open_system
 from tests.waiting import eventually
 from tests.walk import Walk, checkout, walking
 
-pytestmark = [pytest.mark.real_broker, pytest.mark.real_store, pytest.mark.asyncio(loop_scope="session")]
+# A dozen commands, each an interpreter of its own, take a minute and more where other tests run beside them.
+pytestmark = [
+    pytest.mark.real_broker,
+    pytest.mark.real_store,
+    pytest.mark.slow,
+    pytest.mark.timeout(400),
+    pytest.mark.asyncio(loop_scope="session"),
+]
 
 # Where the page of somebody's own is served; the system allows it.
 PAGE_PORT = free_port()
@@ -125,6 +132,14 @@ async def test_publish(system: System, tmp_path: Path, node_client_package: Path
         return {entry["message"] for entry in await system.inbox("user123")} >= wanted
 
     await eventually(told, what="what the four clients have published")
+
+
+async def test_answer_for_it(system: System, tmp_path: Path) -> None:
+    async with walk("tutorials/answer.md", system.stack, tmp_path) as page:
+        await page.until("## 4. Who is on call?")
+        # The pause has ended, and nobody has published again.
+        assert len(await system.arrived(to="mark@example.com")) == 1
+        await page.rest()
 
 
 async def test_tenancy(system: System, tmp_path: Path) -> None:
