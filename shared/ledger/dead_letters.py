@@ -320,6 +320,13 @@ class DeadLetters:
         names, tenants = [name] if name is not None else [], [tenant] if tenant is not None else []
         return (await self._catalogues.look_up(names, tenants)).category(name, tenant)
 
+    async def count(self) -> int:
+        """Return how many the list has, with those whose records are over."""
+        counts = await asyncio.gather(
+            *(self._store.submit("ZCARD", f"{self._keys.shard(shard)}:dead") for shard in range(SHARDS))
+        )
+        return sum(counts)
+
     async def drop(self, entries: Iterable[Entry]) -> int:
         """Take dead letters from the list, and return how many were still there."""
         removed = await asyncio.gather(

@@ -302,7 +302,13 @@ class Trace:
         return await self._row(record_key, key, _shown(status)) if status else None
 
     async def dead_letters(
-        self, most: int, *, lane: str | None = None, reason: str | None = None, before: datetime | None = None
+        self,
+        most: int,
+        *,
+        lane: str | None = None,
+        reason: str | None = None,
+        before: datetime | None = None,
+        look_at: int | None = None,
     ) -> list[DeadLetter]:
         """Return dead letters of all shards, newest first.
 
@@ -311,18 +317,22 @@ class Trace:
             lane: only this channel's, or the router's.
             reason: only those that ended with this word.
             before: only those that ended at this time or earlier.
+            look_at: at most so many of each shard, about; None for all.
         """
         newest = "+inf" if before is None else str(epoch_ms(before))
-        shards = [self._dead_letters_of(self._keys.shard(shard), most, lane, reason, newest) for shard in range(SHARDS)]
+        shards = [
+            self._dead_letters_of(self._keys.shard(shard), most, lane, reason, newest=newest, look_at=look_at)
+            for shard in range(SHARDS)
+        ]
         found = [letter for part in await asyncio.gather(*shards) for letter in part]
         return sorted(found, key=lambda letter: letter.at, reverse=True)[:most]
 
     async def _dead_letters_of(
-        self, base: str, most: int, lane: str | None, reason: str | None, newest: str
+        self, base: str, most: int, lane: str | None, reason: str | None, *, newest: str, look_at: int | None
     ) -> list[DeadLetter]:
         found: list[DeadLetter] = []
         offset = 0
-        while len(found) < most:
+        while len(found) < most and (look_at is None or offset < look_at):
             page = await self._store.command(
                 "ZREVRANGEBYSCORE", f"{base}:dead", newest, "-inf", "WITHSCORES", "LIMIT", offset, _PAGE_ROWS
             )
