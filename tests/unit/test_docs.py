@@ -182,6 +182,13 @@ def test_what_a_trace_prints_is_documented() -> None:
     assert names - words(section) == set()
 
 
+def test_what_a_status_prints_is_documented() -> None:
+    section = page("command-line.md").read_text().partition("\n## status\n")[2].partition("\n## ")[0]
+    names = set(re.findall(r'"(\w+)": ', (ROOT / "carillon" / "status" / "documents.py").read_text()))
+    assert {"not_ready", "waits_s", "by_reason"} <= names
+    assert names - words(section) == set()
+
+
 def test_what_find_and_person_show_print_is_documented() -> None:
     text = page("command-line.md").read_text()
     sections = "".join(text.partition(f"\n## {name}\n")[2].partition("\n## ")[0] for name in ("find", "person show"))

@@ -20,6 +20,7 @@ if text == '' then return forget({process}) end
 redis.call('ZADD', heard, now, process)
 redis.call('HSET', said, process, text)
 forget(redis.call('ZRANGEBYSCORE', heard, '-inf', now - kept_ms, 'LIMIT', 0, 100))
-forget(redis.call('ZRANGE', heard, 0, math.min(100, redis.call('ZCARD', heard) - most) - 1))
+local too_many = redis.call('ZCARD', heard) - most
+if too_many > 0 then forget(redis.call('ZRANGE', heard, 0, math.min(100, too_many) - 1)) end
 redis.call('PEXPIRE', heard, kept_ms)
 redis.call('PEXPIRE', said, kept_ms)
