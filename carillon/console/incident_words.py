@@ -213,7 +213,13 @@ def _sentence(entry: Entry) -> tuple[str, str, list[str], str]:
         return _delivery(entry, reason)
     match entry.what:
         case Happened.TOLD:
-            return "info", f"Level {_text(entry, 'level') or '0'}: told", *_told(entry)
+            people, by_channels = _told(entry)
+            level = f"Level {_text(entry, 'level') or '0'}"
+            return (
+                ("info", f"{level}: told", people, by_channels)
+                if people
+                else ("bad", f"{level}: nobody to tell", [], "")
+            )
         case Happened.ESCALATES:
             because = {"evidence": "nobody of the level before could be reached"}.get(reason, reason)
             words = f"Level {_text(entry, 'level')} is told now"

@@ -122,10 +122,11 @@ def weeks_of(rota: Rota, zone: str, first: date, count: int = WEEKS) -> Weeks:
     monday = monday_of(first)
     since, until = _midnight(monday, zone), _midnight(monday + count * _WEEK, zone)
     planned = shifts(rota.entry, since, until)
-    days = [_day(rota, planned, monday + number * DAY, zone) for number in range(count * 7)]
+    stand_ins = _stand_ins(rota.entry, since, until)
+    days = [_day(rota, planned, stand_ins, monday + number * DAY, zone) for number in range(count * 7)]
     weeks = tuple(Week(tuple(days[start : start + 7])) for start in range(0, len(days), 7))
     loads = tuple(sorted(rota.loads(planned), key=lambda load: (-load.time, load.user)))
-    return Weeks(zone, since, until, weeks, gaps(planned, rota.people), loads, _stand_ins(rota.entry, since, until))
+    return Weeks(zone, since, until, weeks, gaps(planned, rota.people), loads, stand_ins)
 
 
 def in_order(entry: OnCall) -> tuple[str, ...]:
@@ -140,7 +141,7 @@ def _midnight(day: date, zone: str) -> datetime:
     return instant(datetime.combine(day, datetime.min.time()), zone_of(zone))
 
 
-def _day(rota: Rota, planned: Sequence[Shift], day: date, zone: str) -> Day:
+def _day(rota: Rota, planned: Sequence[Shift], stand_ins: Sequence[StandIn], day: date, zone: str) -> Day:
     since, until = _midnight(day, zone), _midnight(day + DAY, zone)
     length = until - since
     parts = [
@@ -151,7 +152,7 @@ def _day(rota: Rota, planned: Sequence[Shift], day: date, zone: str) -> Day:
             begin_share=(max(shift.begin, since) - since) / length,
             end_share=(min(shift.end, until) - since) / length,
             is_gap=shift.is_gap(rota.people),
-            stands_in=_is_stand_in(rota.entry, max(shift.begin, since)),
+            stands_in=_is_stand_in(rota.entry, stand_ins, max(shift.begin, since)),
             goes_on=shift.begin < since,
             ends_later=shift.end > until,
         )
@@ -161,8 +162,11 @@ def _day(rota: Rota, planned: Sequence[Shift], day: date, zone: str) -> Day:
     return Day(day, length / _HOUR, tuple(parts))
 
 
-def _is_stand_in(entry: OnCall, at: datetime) -> bool:
+def _is_stand_in(entry: OnCall, stand_ins: Sequence[StandIn], at: datetime) -> bool:
     """Tell whether whoever answers at a moment does so because of an override."""
+    # Most moments have none, and asking the layers takes a while.
+    if not any(each.override.starts_at <= at < each.override.ends_at for each in stand_ins):
+        return False
     if standing_in(entry.overrides, at):
         return True
     answering = next((layer for layer in entry.layers or () if layer_on_call(layer, at)), None)

@@ -192,6 +192,12 @@ class Publishers:
         counted: int = await self._store.command("ZCARD", f"{self._keys.publisher(name)}:rate")
         return counted
 
+    async def names(self) -> list[str]:
+        """Return who has a record, by name."""
+        return sorted(
+            name.decode(errors="replace") for name in await self._store.command("HKEYS", f"{self._base}:records")
+        )
+
     async def lately(self, names: Sequence[str]) -> dict[str, tuple[int, int | None]]:
         """Return how many publishes of each count against its rate now, and when the newest was (ms since 1970).
 

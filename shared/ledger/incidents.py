@@ -224,17 +224,24 @@ class Incidents:
         return found
 
     async def page(
-        self, most: int, before: Place | None, is_wanted: Callable[[Incident], bool], *, over: bool = False
+        self,
+        most: int,
+        before: Place | None,
+        is_wanted: Callable[[Incident], bool],
+        *,
+        over: bool = False,
+        looks_at: int = _LOOKED_AT,
     ) -> IncidentPage:
         """Return a part of the list of open incidents. It may hold fewer than ``most``, and even none, before its end.
 
         Args:
             before: only those behind it; None for the newest.
             over: those that were over lately, in place of the open ones, by when they were over.
+            looks_at: so many records at most, about.
         """
         index = _OVER if over else _OPEN
         found: list[Incident] = []
-        for _ in range(_LOOKED_AT // _PAGE):
+        for _ in range(max(1, looks_at // _PAGE)):
             places = await self._places(index, before)
             for place, incident in zip(places, await self._read([place.id for place in places]), strict=True):
                 before = place

@@ -148,6 +148,9 @@ async def test_the_calendar_says_who_is_on_call_and_where_nobody_is(stack: Stack
         assert f"{kind}" in listed
         shown = (await viewer.get(f"/on-call/{alert.type}?zone=Europe/Paris")).words
         assert "somebody answers at all times" in shown
+        nameless, other = await system.person("cleo"), f"plain-{uuid.uuid4().hex[:8]}"
+        await system.publish(f"directory/oncall/{other}", {"users": [nameless]})
+        assert f"{other} {nameless} further notice" in (await viewer.get(f"/on-call?q={other}")).words
         for query in ("from=tomorrow", "from=2050-01-01", "zone=Mars"):
             assert (await viewer.get(f"/on-call/{kind}?{query}")).status == 400
 

@@ -54,7 +54,9 @@ async def _list(visit: Visit, incidents: Incidents, kind: str) -> dict[str, Any]
     before = None
     if visit.cursor is not None and (before := Place.read(visit.cursor)) is None:
         raise Problem(400, "Not understood", "Go on with the link of an earlier page.")
-    found = await incidents.page(PAGE_ROWS, before, lambda each: each.word in words, over=kind == "over")
+    found = await incidents.page(
+        PAGE_ROWS, before, lambda each: each.word in words, over=kind == "over", looks_at=_LOOKED_AT
+    )
     return {
         "kind": kind,
         "title_of_kind": title,

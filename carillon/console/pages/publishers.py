@@ -43,18 +43,21 @@ async def show(visit: Visit) -> dict[str, Any]:
     backend = visit.backend
     publishers = Publishers(backend.store, backend.keys)
     rejections = Rejections(backend.store, backend.keys, backend.record_retention_s)
-    records, newest = await asyncio.gather(publishers.all(), rejections.newest(_COUNTED))
-    names = sorted(records)
+    names, newest = await asyncio.gather(publishers.names(), rejections.newest(_COUNTED))
     after = visit.cursor
     some = [name for name in names if after is None or name > after]
+    records = await publishers.get(some[:PAGE_ROWS])
+    known = frozenset(names)
     refused = Counter(_publisher_of(each, backend.topic_prefix) for each in newest)
     lately = await publishers.lately(some[:PAGE_ROWS])
     asked = visit.asked("refused")
     shown = [each for each in newest if not asked or _publisher_of(each, backend.topic_prefix) == asked]
     return {
-        "publishers": [_shown(name, records[name], *lately[name], refused[name]) for name in some[:PAGE_ROWS]],
+        "publishers": [
+            _shown(name, records[name], *lately[name], refused[name]) for name in some[:PAGE_ROWS] if name in records
+        ],
         "after": some[PAGE_ROWS - 1] if len(some) > PAGE_ROWS else None,
-        "strangers": sorted((name, count) for name, count in refused.items() if name not in records),
+        "strangers": sorted((name, count) for name, count in refused.items() if name not in known),
         "refusals": [(each, _publisher_of(each, backend.topic_prefix)) for each in shown[:_REFUSALS_SHOWN]],
         "reasons": Counter(str(each.error.get("code", "")) for each in newest).most_common(),
         "counted": len(newest),

@@ -29,6 +29,8 @@ from shared.ledger.silencing import Ended, Silencing
 # Open incidents that are looked at, for what is muted now and for a preview.
 _LOOKED_AT = 400
 _PREVIEWED = 50
+# Those that end, or begin, first; the command line lists all.
+_SHOWN = 100
 _OVER_SHOWN = 20
 _LONGEST = timedelta(days=366)
 _LENGTHS = ("30m", "2h", "8h", "1d", "7d")
@@ -65,9 +67,12 @@ async def show(visit: Visit) -> dict[str, Any]:
     page = await Incidents(visit.backend.store, visit.backend.keys).page(_LOOKED_AT, None, lambda _: True)
     muted = Counter(each.muted for each in page.incidents if each.muted)
     found = [_shown(name, each, muted, matched, visit.now) for name, each in silences.items()]
+    holding = sorted((each for each in found if each.state == "holds"), key=lambda each: each.silence.ends_at)
+    pending = sorted((each for each in found if each.state == "pending"), key=_begin)
     return {
-        "holding": sorted((each for each in found if each.state == "holds"), key=lambda each: each.silence.ends_at),
-        "pending": sorted((each for each in found if each.state == "pending"), key=_begin),
+        "holding": holding[:_SHOWN],
+        "pending": pending[:_SHOWN],
+        "counts": (len(holding), len(pending)),
         "over": sorted(
             (each for each in found if each.state == "over"), key=lambda each: each.silence.ends_at, reverse=True
         )[:_OVER_SHOWN],
