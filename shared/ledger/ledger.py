@@ -804,20 +804,19 @@ class Ledger:
         return sum(await asyncio.gather(*asked))
 
     async def bring_forward_paused(self, lane: str) -> int:
-        """Make due what waits because its providers were paused by hand, the critical ones first; return how many."""
-        return sum(
-            await asyncio.gather(
-                *(self._bring_forward_paused(lane, base) for base in map(self.keys.shard, range(SHARDS)))
-            )
-        )
+        """Make due what waits because its providers were paused by hand, the critical ones first; return how many.
 
-    async def _bring_forward_paused(self, lane: str, base: str) -> int:
+        One shard after the other: there may be very much of it, and others use the store meanwhile.
+        """
         # Of those that were to look at the end of the pause, some look a little after it.
         within_ms = (LONGEST_PAUSED_WAIT_S + 60) * 1000
-        moved = 0
+        moved = dict.fromkeys(map(self.keys.shard, range(SHARDS)), 0)
         for priority in (Priority.CRITICAL, None):
-            moved = await self._bring_forward(lane, base, within_ms, (Reason.PAUSED,), priority=priority, moved=moved)
-        return moved
+            for base, before in moved.items():
+                moved[base] = await self._bring_forward(
+                    lane, base, within_ms, (Reason.PAUSED,), priority=priority, moved=before
+                )
+        return sum(moved.values())
 
     async def _bring_forward(
         self,

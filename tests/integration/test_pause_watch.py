@@ -232,6 +232,8 @@ async def test_at_the_end_the_critical_ones_are_brought_forward_first_and_nothin
     order = [member.decode().partition("|")[2] for member, _ in sorted(due.items(), key=lambda each: each[1])]
     assert order[0] == "email:urgent"
     assert order[-1] == "email:away"
+    # Another process finds nothing that is left.
+    assert await ledger.bring_forward_paused("email") == 0
     # One after the other.
     brought = sorted(due.values())[:-1]
     assert brought[-1] - brought[0] == pytest.approx(150 * 20, abs=1500)

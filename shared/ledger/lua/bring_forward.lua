@@ -25,6 +25,8 @@ for i = 1, #waiting, 2 do
   local due = now + moved * step
   if row and row.state == 'p' and reasons[row.reason] and (priority == '' or priority == row.priority) and due < row.due then
     row.due = due
+    -- Every process of the channel lets go what was paused: each row once.
+    if row.reason == 'paused' then row.reason = '' end
     write_row(record, key, row)
     -- A sweep that looked ahead may have handed it over already.
     redis.call('ZREM', base .. ':out:' .. lane .. ':' .. row.priority, member)
