@@ -63,7 +63,8 @@ async def crawl(console: Served, window: Page) -> dict[str, str]:
         await expect(window.locator("main h1")).to_be_visible()
         for address in await window.eval_on_selector_all("a[href]", "links => links.map((each) => each.href)"):
             parts = urlsplit(address)
-            name = page_of(parts.path)
+            # What is downloaded is no page.
+            name = None if parts.path.endswith(".json") else page_of(parts.path)
             if f"{parts.scheme}://{parts.netloc}" == console.url and name is not None and name not in found:
                 found[name] = parts.path + (f"?{parts.query}" if parts.query else "")
                 waiting.append(found[name])
