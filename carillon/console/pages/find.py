@@ -157,6 +157,6 @@ def lines(deliveries: Sequence[FoundDelivery]) -> Sequence[Line]:
 PAGES = (
     Page(
         "find", "/find", "Find", show, section=Section.LOOK_UP,
-        actions=(Action("/find", Role.VIEWER, "find", look, keeps=("as",)),),
+        actions=(Action("/find", Role.VIEWER, "find", look, keeps=("as",), is_change=False),),
     ),
 )  # fmt: skip
