@@ -223,7 +223,9 @@ class Trace:
             named = ((_shown(name)[2:], moment(text)) for name, text in pairs(answer[1]))
             found |= {user: at for user, at in named if at is not None}
             cursor = int(answer[0]) or None
-        return Seen(dict(sorted(found.items(), key=lambda each: each[1])), complete=not more)
+        # Of those within the same millisecond it is not known who was first.
+        by_time = sorted(found.items(), key=lambda each: (each[1], each[0]))
+        return Seen(dict(by_time), complete=not more)
 
     async def _parts(self, notification_id: str) -> list[str]:
         found = await self._store.command("LRANGE", self._keys.parts_of(notification_id), 0, -1)

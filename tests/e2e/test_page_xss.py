@@ -105,7 +105,7 @@ async def use_everything(page: Page) -> None:
     await page.keyboard.press("Escape")
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 async def test_nothing_of_the_corpus_runs_with_or_without_the_policy(stack: Stack, browser: Browser) -> None:
     expect.set_options(timeout=DEADLINE_MS)
     texts = corpus()
@@ -117,7 +117,7 @@ async def test_nothing_of_the_corpus_runs_with_or_without_the_policy(stack: Stac
         pages = [await watched(context, system, user) for context in (guarded, bare)]
         await send_all(system, user, texts)
         for page, _ in pages:
-            await until(page, f"globalThis.seen >= {len(texts)}", 60)
+            await until(page, f"globalThis.seen >= {len(texts)}", 150)
             await use_everything(page)
             assert await page.evaluate(_SUSPECTS) == []
             await page.reload()

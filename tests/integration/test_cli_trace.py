@@ -102,12 +102,12 @@ async def test_whoever_has_seen_it_is_named_with_the_time(system: tuple[Stack, C
     assert (await command("trace", notification_id, "--json")).json["seen"] == []
     async with Store(stack.store.url) as store:
         for number in range(12):
-            await Ledger(store, Keys()).seen(notification_id, f"user{number}")
+            await Ledger(store, Keys()).seen(notification_id, f"user{number:02}")
     shown = (await command("trace", notification_id, "--json")).json
-    assert [one["recipient"] for one in shown["seen"]] == [f"user{number}" for number in range(12)]
+    assert [one["recipient"] for one in shown["seen"]] == [f"user{number:02}" for number in range(12)]
     assert shown["seen_complete"] is True
     readable = await command("trace", notification_id)
-    assert re.search(r"^seen +2\S+ by user0$", readable.out, re.MULTILINE)
+    assert re.search(r"^seen +2\S+ by user00$", readable.out, re.MULTILINE)
     assert re.search(r"^seen +by 12 people; the first 10 are shown$", readable.out, re.MULTILINE)
     one = await command("trace", notification_id, "--recipient", "user11", "--json")
     assert [each["recipient"] for each in one.json["seen"]] == ["user11"]
