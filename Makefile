@@ -107,7 +107,7 @@ test test-fast: export PYTHONDONTWRITEBYTECODE :=
 
 test: $(STAMP)  ## run all tests (as root on Debian it installs the programs that they need)
 	@tests/programs.sh $(TEST_PROGRAMS)
-	$(PYTEST) --numprocesses 4
+	$(PYTEST) --numprocesses 3
 
 test-fast: $(STAMP)  ## run the unit tests and quick integration tests (a minute); what needs a server that is missing is skipped
 	$(PYTEST) --numprocesses 3 -m "not slow" $(QUICK_TESTS) tests/unit

@@ -134,7 +134,8 @@ def _summary(followed: Followed) -> dict[str, object]:
 
 def _print_summary(followed: Followed, timeout_s: float) -> None:
     ended: Counter[str] = Counter({state.value: count for state, count in followed.ended.items()})
-    click.echo("ended: " + (", ".join(f"{count} {state}" for state, count in ended.most_common()) or "none"))
+    most_first = sorted(ended.items(), key=lambda each: (-each[1], each[0]))
+    click.echo("ended: " + (", ".join(f"{count} {state}" for state, count in most_first) or "none"))
     for row in followed.later:
         what = task_text(row) if row.task is not None else f"{row.lane} to {whom(row)}"
         click.echo(printable(f"not waited for: {what}, {when(row)}"))

@@ -248,7 +248,10 @@ class Trace:
         Args:
             recipient: only this user's.
         """
-        for record_id in (notification_id, *await self._parts(notification_id)):
+        async for row in self._rows_of(notification_id, recipient):
+            yield row
+        # Afterwards: a task that is done has written its part.
+        for record_id in await self._parts(notification_id):
             async for row in self._rows_of(record_id, recipient):
                 yield row
 
