@@ -438,9 +438,13 @@ class Comparison:
             not_written = {heard for heard in said_at if heard.verdict in _ENDED and heard.reason not in _OF_ADDRESS}
             said_at = {heard: at for heard, at in said_at.items() if heard in happened_at or heard not in not_written}
         if {heard.verdict for heard in said_at} == {"escalates", "suppressed"}:
-            # Nobody of the first level is within reach, so the next one is told at once. An explanation ends before it.
+            # Nobody of the first level is within reach, so the next one, the admins, is told at once. An explanation ends
+            # before that.
             said_at = {heard: at for heard, at in said_at.items() if heard.verdict != "escalates"}
-            happened_at = {heard: at for heard, at in happened_at.items() if heard in said_at}
+            admins = {heard for heard in happened_at if heard.user_id.startswith("admin-")}
+            if not admins:
+                self._differs(one, ["the admins are told at once"], [])
+            happened_at = {heard: at for heard, at in happened_at.items() if heard not in admins}
         self.result.verdicts.update(heard.verdict for heard in happened_at)
         if said_at.keys() != happened_at.keys():
             self._differs(one, sorted(said_at.keys() - happened_at.keys()), sorted(happened_at.keys() - said_at.keys()))
