@@ -438,8 +438,8 @@ class Comparison:
             not_written = {heard for heard in said_at if heard.verdict in _ENDED and heard.reason not in _OF_ADDRESS}
             said_at = {heard: at for heard, at in said_at.items() if heard in happened_at or heard not in not_written}
         if {heard.verdict for heard in said_at} == {"escalates", "suppressed"}:
-            # Nobody of the first level is within reach, so the next one, the admins, is told at once. An explanation ends
-            # before that.
+            # Nobody of the first level is within reach, so the next one, the admins, is told at once. An explanation
+            # ends before that.
             said_at = {heard: at for heard, at in said_at.items() if heard.verdict != "escalates"}
             admins = {heard for heard in happened_at if heard.user_id.startswith("admin-")}
             if not admins:
