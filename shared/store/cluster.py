@@ -61,6 +61,7 @@ class Cluster:
         self._availability = availability
         self._barrier = barrier
         self._servers: dict[Address, Server] = {}
+        self._retired: list[Server] = []
         self._owners: list[Server | None] = [None] * SLOTS
         self._unplaced: list[tuple[Call, bool]] = []
         self._ask_first: Address | None = None
@@ -105,7 +106,8 @@ class Cluster:
             await asyncio.gather(self._follower, return_exceptions=True)
         for call, _ in self._unplaced:
             call.fail(StoreUnavailable(CLOSED))
-        await asyncio.gather(*(server.close() for server in self._servers.values()))
+        # The follower may have been cancelled while it closed the retired ones.
+        await asyncio.gather(*(server.close() for server in (*self._servers.values(), *self._retired)))
 
     def _owner(self, call: Call) -> Server | None:
         name = call.arguments[0]
@@ -202,8 +204,9 @@ class Cluster:
         for slots, address in ranges:
             owners[slots.start : slots.stop] = [self._server(address, _marker(widest[address]))] * len(slots)
         self._owners = owners
-        retired = [self._servers.pop(address) for address in self._servers.keys() - widest.keys()]
-        await asyncio.gather(*(server.close() for server in retired))
+        self._retired += [self._servers.pop(address) for address in self._servers.keys() - widest.keys()]
+        await asyncio.gather(*(server.close() for server in self._retired))
+        self._retired.clear()
 
 
 def _read_slots(answer: Sequence[Any], asked: Address) -> Iterator[tuple[range, Address]]:

@@ -5,6 +5,7 @@ every server of a cluster use TLS, too. Each server must show a certificate for 
 found.
 """
 
+import asyncio
 import re
 import ssl
 from collections.abc import Callable
@@ -138,9 +139,7 @@ def _sentinel_pool(parts: SplitResult) -> Pool:
     sentinel = Sentinel(addresses, sentinel_kwargs={**of_sentinels, "ssl": secure})  # type: ignore[no-untyped-call]
     username = unquote(parts.username) if parts.username else None
     password = unquote(parts.password) if parts.password else None
-    pool = _GuardedPool(  # type: ignore[no-untyped-call]
-        service, sentinel, username=username, password=password, ssl=secure, **{**options, **_OPTIONS}
-    )
+    pool = _GuardedPool(service, sentinel, username=username, password=password, ssl=secure, **{**options, **_OPTIONS})
     # As for one server: only to see that its options are known.
     pool.make_connection()  # type: ignore[no-untyped-call]
     return pool
@@ -148,6 +147,20 @@ def _sentinel_pool(parts: SplitResult) -> Pool:
 
 class _GuardedPool(SentinelConnectionPool):
     """Connections to whichever server the Sentinels name."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - the client's own
+        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
+        self._asking = asyncio.Lock()
+
+    async def get_master_address(self) -> Address:
+        """Ask the Sentinels, one question at a time.
+
+        The client moves the one that answered to the front of its list. If two ask at once, one of them overwrites
+        another Sentinel, which is then neither asked again nor closed.
+        """
+        async with self._asking:
+            address: Address = await super().get_master_address()  # type: ignore[no-untyped-call]
+            return address
 
     async def aclose(self) -> None:
         """End every connection, those to the Sentinels, too."""

@@ -4,14 +4,15 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
+from carillon.local.child import Child
 from carillon.local.ports import free_port
 from carillon.local.servers import LocalServer, local_store
 from shared.core.errors import StoreUnavailable
@@ -271,6 +272,24 @@ async def running(servers: SentinelSet | ClusterSet) -> AsyncIterator[None]:
         await servers.stop()
 
 
+@contextmanager
+def stopped(*children: Child) -> Iterator[None]:
+    """Let processes hang."""
+    pids = [pid_of(child) for child in children]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+def pid_of(child: Child) -> int:
+    assert child.pid is not None
+    return child.pid
+
+
 async def ports_of_clients(servers: SentinelSet | ClusterSet) -> set[int]:
     """Return the ports on which the servers that take writes have our connections."""
     masters = [servers.master] if isinstance(servers, SentinelSet) else servers.masters
@@ -305,6 +324,19 @@ async def test_with_tls_a_failover_is_followed_and_nothing_goes_without(
                 await servers.rejoin(0)
             await grows(receipts, 100)
         assert await missing(store, receipts) == []
+
+
+async def test_two_that_ask_at_once_forget_no_sentinel(sentinel_set: SentinelSet) -> None:
+    first, *others = sentinel_set.sentinels
+    with stopped(first):
+        async with Store(sentinel_set.url, 1, 1000) as store:
+            # Each has a connection of its own, and asks the first one in vain.
+            await asyncio.gather(store.command("SET", "a", "1"), store.command("SET", "b", "1", lasting=True))
+            os.kill(pid_of(first), signal.SIGCONT)
+            with stopped(*others):
+                await ask(sentinel_set.master, "CLIENT", "KILL", "TYPE", "normal")
+                async with asyncio.timeout(20):
+                    await until_stored(lambda: store.submit("SET", "a", "2"))
 
 
 @pytest.mark.parametrize("kind", [SentinelSet, ClusterSet])
