@@ -12,7 +12,7 @@ from shared.delivery.attempt import Attempt, Receipt
 from shared.delivery.loop import Deliverer
 from shared.delivery.provider import Learner, Provider
 from shared.delivery.retry import RetryPolicy
-from shared.ledger.ledger import Claim, ClaimVerdict, Outcome
+from shared.ledger.claims import Claim, ClaimVerdict, Outcome
 from tests.waiting import eventually
 
 

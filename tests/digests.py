@@ -6,7 +6,7 @@ from typing import Any
 from services.router.planning.tasks import Plan, Task
 from shared.core.model import Channel, Content, Notification, Priority
 from shared.ledger.digests import Digests, Item, Member, Opening
-from shared.ledger.ledger import NewRow
+from shared.ledger.new_records import NewRow
 from shared.store.keys import new_notification_id
 from tests.records import now_ms
 

@@ -13,7 +13,8 @@ from typing import Any
 from shared.core.model import Delivery, Job, Notification, State
 from shared.core.topics import Topics
 from shared.delivery.worker import Worker
-from shared.ledger.ledger import Claim, Ledger, Outcome
+from shared.ledger.claims import Claim, Outcome
+from shared.ledger.ledger import Ledger
 from shared.mqtt.address import BrokerAddress
 from shared.store.keys import Keys
 from shared.store.store import Store

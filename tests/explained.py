@@ -20,6 +20,7 @@ from services.router.explaining.building import explainer
 from services.router.explaining.deciding import Verdict
 from services.router.explaining.explainer import Explanation
 from services.router.explaining.rules import RouterRules
+from shared.core.channels import ROUTER_LANE
 from shared.core.clock import SystemClock, from_epoch_ms
 from shared.core.model import Channel, State
 from shared.core.topics import Topics
@@ -28,7 +29,6 @@ from shared.directory.directory import Directory
 from shared.directory.people import OwnChoices
 from shared.directory.suppression import Cause, Suppressions, digest
 from shared.inbox.presence import Presence
-from shared.ledger.ledger import ROUTER_LANE
 from shared.ledger.reader import Trace, TracedRow
 from shared.store.keys import Keys
 from shared.store.store import Store

@@ -15,9 +15,10 @@ from services.router.planning.performer import Performer
 from services.router.planning.planner import Planner
 from services.router.planning.tasks import Task
 from services.router.templates.texts import Template
+from shared.core.channels import ROUTER_LANE
 from shared.core.clock import epoch_ms, from_epoch_ms
 from shared.core.errors import Reason
-from shared.core.incidents import Way
+from shared.core.incidents import AlertState, Way
 from shared.core.model import Channel, Delivery, Feed, Notification, State
 from shared.core.topics import Kind, Topics
 from shared.directory.directory import Directory
@@ -25,26 +26,17 @@ from shared.directory.people import OnCall, Person
 from shared.directory.policies import EscalationPolicy
 from shared.directory.rulebook import Rulebook
 from shared.directory.silences import Silence
+from shared.ledger.alerts import Answered
 from shared.ledger.answering import Answering
+from shared.ledger.claims import Claim, ClaimVerdict, Finish, Outcome
 from shared.ledger.confirmations import Confirmations
 from shared.ledger.confirmations import Outcome as Said
 from shared.ledger.digests import Digests
 from shared.ledger.held import Held, Muted
 from shared.ledger.incidents import Entry, Incidents
 from shared.ledger.inhibiting import InhibitingIncidents
-from shared.ledger.ledger import (
-    ROUTER_LANE,
-    AlertState,
-    Answered,
-    Claim,
-    ClaimVerdict,
-    Finish,
-    Ledger,
-    NewRecord,
-    NewRow,
-    Outcome,
-    Verdict,
-)
+from shared.ledger.ledger import Ledger, Verdict
+from shared.ledger.new_records import NewRecord, NewRow
 from shared.store.keys import Keys
 from shared.store.replies import scored
 from tests.fakes.clock import StandingClock
@@ -167,7 +159,7 @@ class Bench:
         draft = grouped(draft, (await self.planner.lookups.policies({alert_type})).get(alert_type))
         alert = draft.notification.content.alert
         starts_at = alert.starts_at if alert is not None else None
-        answered, incident_id = await self.ledger.resolve_member(
+        answered, incident_id = await self.ledger.members.resolve(
             draft.dedup_key, draft.member_key, Way.MQTT, starts_ms=epoch_ms(starts_at) if starts_at else 0
         )
         return await self.answering.over(incident_id, "-", way=Way.MQTT) if answered is Answered.OVER else answered
@@ -228,7 +220,7 @@ class Bench:
         return min(times, default=None)
 
     async def _sweep(self) -> None:
-        swept = await self.ledger.sweep(1000)
+        swept = await self.ledger.schedule.sweep(1000)
         for due in sorted(swept.due, key=lambda row: (row.lane != ROUTER_LANE, row.notification_id, row.key)):
             await self._work(Notification.model_validate_json(due.content), due.key, due.spec)
 

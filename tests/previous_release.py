@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from shared.core.model import Content, Notification, Priority
-from shared.ledger.ledger import GRACE_MS, NewRow
+from shared.ledger.new_records import GRACE_MS, NewRow
 from shared.store.keys import Keys, new_notification_id
 from shared.store.store import Script, Store
 from tests.records import now_ms

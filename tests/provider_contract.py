@@ -31,7 +31,7 @@ from shared.core.errors import DeliveryError, OutcomeUnknown, PermanentFailure, 
 from shared.core.model import State
 from shared.delivery.attempt import Attempt, Receipt
 from shared.delivery.provider import Provider
-from shared.ledger.ledger import Outcome
+from shared.ledger.claims import Outcome
 from shared.runtime.providers import PartsT, ProviderKind, build_providers
 from tests.attempts import cancel_once, outcome, perform
 from tests.waiting import eventually

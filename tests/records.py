@@ -15,7 +15,9 @@ from shared.core.model import (
     Priority,
     State,
 )
-from shared.ledger.ledger import Ledger, NewRecord, NewRow, Outcome
+from shared.ledger.claims import Outcome
+from shared.ledger.ledger import Ledger
+from shared.ledger.new_records import NewRecord, NewRow
 from shared.store.keys import Keys, new_notification_id
 
 LEASE = timedelta(seconds=30)

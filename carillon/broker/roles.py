@@ -11,10 +11,10 @@ cluster use.
 import re
 from dataclasses import dataclass, field
 
+from shared.core.channels import ROUTER_LANE
 from shared.core.errors import ConfigError
 from shared.core.model import Channel, Priority
 from shared.core.topics import LIVENESS_PUBLISHER, OWN_PUBLISHER, Kind, Lane, Topics
-from shared.ledger.ledger import ROUTER_LANE
 
 # Stands for the client id of the login that has the role.
 CLIENT_ID = "{client_id}"

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from carillon.commands.choices import INTAKE
 from carillon.commands.durations import Duration
-from carillon.commands.lanes import INTAKE, LANES
 from carillon.commands.output import AnswerIsNo, CannotWork
+from shared.core.channels import LANES
 
 if TYPE_CHECKING:
     from shared.ledger.dead_letters import DeadLetters, Wanted

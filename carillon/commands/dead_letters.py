@@ -7,11 +7,12 @@ from datetime import timedelta
 
 import click
 
+from carillon.commands.choices import INTAKE
 from carillon.commands.drop import drop
 from carillon.commands.durations import Duration
-from carillon.commands.lanes import INTAKE, LANES
 from carillon.commands.output import json_option
 from carillon.commands.replay import replay
+from shared.core.channels import LANES
 
 
 @click.group("dead-letters")

@@ -19,11 +19,11 @@ from carillon.commands.output import AnswerIsNo, CannotWork, print_columns, prin
 from carillon.commands.settings import OperatorSettings
 from carillon.publisher import NoReceipt, Publisher, Receipt, Refused, Status
 from carillon_publisher.errors import CarillonError
-from shared.core.incidents import DRILL_SOURCE
+from shared.core.channels import ROUTER_LANE
+from shared.core.incidents import DRILL_SOURCE, AlertState
 from shared.core.model import Channel, State
 from shared.core.topics import Kind, Topics
 from shared.inbox.presence import Presence
-from shared.ledger.ledger import ROUTER_LANE, AlertState
 from shared.ledger.reader import Trace, TracedRecord, TracedRow
 
 _POLL_S = 0.5

@@ -2,7 +2,7 @@
 
 import click
 
-from carillon.commands.lanes import CHANNELS, OUTCOMES
+from carillon.commands.choices import CHANNELS, OUTCOMES
 from carillon.commands.output import json_option
 
 

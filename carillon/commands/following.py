@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from time import monotonic
 
+from shared.core.channels import ROUTER_LANE
 from shared.core.model import State
-from shared.ledger.ledger import ROUTER_LANE
 from shared.ledger.reader import Trace, TracedRecord, TracedRow
 
 _POLL_S = 0.2

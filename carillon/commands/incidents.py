@@ -16,11 +16,12 @@ from shared.core.chained_lines import chained, faults
 from shared.core.clock import rfc3339
 from shared.core.incidents import Way
 from shared.directory.directory import Directory
+from shared.ledger.alerts import Answered
 from shared.ledger.answering import NOTE_CHARS, Answering
 from shared.ledger.held import Muted
 from shared.ledger.incident_documents import entry_document, incident_document, members_document, moment_of
 from shared.ledger.incidents import Entry, Incident, Incidents
-from shared.ledger.ledger import Answered, Ledger
+from shared.ledger.ledger import Ledger
 from shared.store.replies import read_object
 
 # Of those whom one line names; an export has them all.

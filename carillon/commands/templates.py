@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from carillon.commands.lanes import CHANNELS
+from carillon.commands.choices import CHANNELS
 from carillon.commands.output import json_option
 
 # Of ``services.router.planning.alert_texts``, which is imported when it is used.

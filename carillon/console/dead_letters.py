@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from shared.core.channels import ROUTER_LANE
 from shared.core.model import Channel
 from shared.ledger.dead_letters import Answer, DeadLetters, Entry, Wanted
-from shared.ledger.ledger import ROUTER_LANE
 
 LANES = (*(channel.value for channel in Channel), ROUTER_LANE)
 # Of one press. A replay is checked against the directory, so it takes some milliseconds.

@@ -21,11 +21,11 @@ from carillon.status.thresholds import (
     REALTIME_WAITS_S,
     ROUTER_WAITS_S,
 )
+from shared.core.channels import ROUTER_LANE
 from shared.core.clock import rfc3339
 from shared.core.model import Channel
 from shared.delivery.by_hand import PauseKind
 from shared.delivery.standing import ProviderState
-from shared.ledger.ledger import ROUTER_LANE
 
 BY_HAND = {PauseKind.PAUSE: "paused", PauseKind.DRAIN: "drained"}
 

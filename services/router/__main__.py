@@ -22,6 +22,7 @@ from services.router.upkeep.liveness_watch import watch_forever
 from services.router.upkeep.oncall_watch import OnCallWatch
 from services.router.upkeep.router_link import RouterLink
 from services.router.upkeep.sweeper import measure_forever, sweep_forever
+from shared.core.channels import ROUTER_LANE
 from shared.core.model import Channel, Job
 from shared.core.topics import Kind, Lane
 from shared.delivery.worker import Worker
@@ -37,7 +38,6 @@ from shared.ledger.answering import Answering
 from shared.ledger.digests import Digests
 from shared.ledger.held import Held, Muted
 from shared.ledger.inhibiting import InhibitingIncidents
-from shared.ledger.ledger import ROUTER_LANE
 from shared.ledger.rejections import Rejections
 from shared.ledger.sources import Sources
 from shared.mqtt.reconnecting import BrokerLink
@@ -74,7 +74,7 @@ async def route(context: Context[RouterSettings]) -> None:
         suppressions=lists,
         windows=Windows(context.store),
         incidents=InhibitingIncidents(context.store, context.keys).read,
-        open_alerts=context.ledger.open_alerts,
+        open_alerts=context.ledger.alerts.open_alerts,
         daily_limit=settings.router_person_daily_limit,
         quiet_hours=settings.router_quiet_hours,
         release_within_s=settings.router_release_within_s,
@@ -151,7 +151,6 @@ async def route(context: Context[RouterSettings]) -> None:
     watch = OnCallWatch(
         store=context.store,
         keys=context.keys,
-        ledger=context.ledger,
         directory=context.directory,
         lists=lists,
         topics=context.topics,
@@ -164,9 +163,16 @@ async def route(context: Context[RouterSettings]) -> None:
         context,
         # In this order they are drained: first no new publishes, then the tasks that follow from the last ones.
         [IntakeLanes(context, slots, {lane: intake(lane) for lane in Lane}, outs=(out, urgent_out)), worker],
-        sweeper=sweep_forever(context.ledger, context.topics, worker.links[0], context.clock),
-        gauges=measure_forever(context.ledger),
-        liveness=watch_forever(context.ledger, sources, rulebook, context.topics, link),
+        sweeper=sweep_forever(context.ledger.schedule, context.topics, worker.links[0], context.clock),
+        gauges=measure_forever(context.store, context.keys),
+        liveness=watch_forever(
+            store=context.store,
+            keys=context.keys,
+            sources=sources,
+            rulebook=rulebook,
+            topics=context.topics,
+            link=link,
+        ),
         auditor=auditor.work_forever(settings.router_audit_interval_s),
         oncall=watch.work_forever(),
     )

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Self
 
 from services.sms.keys import number_key
-from shared.core.incidents import Way
+from shared.core.incidents import AlertState, Way
 from shared.core.model import PhoneNumber
 from shared.delivery.attempt import Attempt
-from shared.ledger.ledger import AlertState, Ledger
+from shared.ledger.ledger import Ledger
 from shared.store.keys import Keys
 from shared.store.store import Store, load_script
 
@@ -101,7 +101,7 @@ class SentAlerts:
         for member, number in zip(members, numbers, strict=True):
             sent = SentAlert.read(member)
             found.setdefault(sent.alert_id, (sent, None if number is None else int(number)))
-        states = await self._ledger.alert_states(list(found))
+        states = await self._ledger.alerts.alert_states(list(found))
         return [Answerable(sent, number, state) for (sent, number), state in zip(found.values(), states, strict=True)]
 
     async def acknowledge(self, alert: SentAlert, note: str) -> bool:
@@ -110,5 +110,7 @@ class SentAlerts:
         Returns:
             False if the ledger does not have it (any more), or does not know that it was sent to that person.
         """
-        answered = await self._ledger.acknowledge(alert.alert_id, alert.user_id, note, must_be_told=True, way=Way.SMS)
+        answered = await self._ledger.alerts.acknowledge(
+            alert.alert_id, alert.user_id, note, must_be_told=True, way=Way.SMS
+        )
         return bool(answered)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from services.sms.alerts import Answerable, SentAlert
 from services.sms.keywords import Asked, Request
-from shared.ledger.ledger import AlertState
+from shared.core.incidents import AlertState
 
 # If more alerts are open, only the newest are named.
 NAMED = 8

@@ -10,3 +10,8 @@ class Channel(StrEnum):
     EMAIL = "email"
     SMS = "sms"
     PUSH = "push"
+
+
+# The queues of the ledger: the router's own, and one for each channel's service.
+ROUTER_LANE = "router"
+LANES: tuple[str, ...] = (ROUTER_LANE, *(channel.value for channel in Channel))

@@ -16,6 +16,20 @@ DRILL_SOURCE = "drill"
 WAY_PROPERTY = "carillon-way"
 
 
+class AlertState(StrEnum):
+    """Where an alert stands; the words are also the reasons with which its escalation ends."""
+
+    OPEN = "open"
+    ACKNOWLEDGED = "acknowledged"
+    RESOLVED = "resolved"
+
+
+def alert_state(text: bytes | None) -> AlertState | None:
+    """Read where an alert stands; None where there is none, or another word."""
+    known = {state.value.encode(): state for state in AlertState}
+    return known.get(text) if text else None
+
+
 class Way(StrEnum):
     """From where something came that happened to an incident."""
 

@@ -44,7 +44,7 @@ from shared.delivery.provider_health import HealthByServer, ProviderHealth
 from shared.delivery.retry import RetryPolicy
 from shared.delivery.standing import Standing
 from shared.delivery.witnesses import Blame, peer_of, witness_of
-from shared.ledger.ledger import Claim, Outcome
+from shared.ledger.claims import Claim, Outcome
 from shared.telemetry import metrics, tracing
 
 log = logging.getLogger(__name__)

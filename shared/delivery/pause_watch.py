@@ -24,7 +24,7 @@ from redis.exceptions import ResponseError
 from shared.core.errors import StoreUnavailable
 from shared.core.model import Channel
 from shared.delivery.by_hand import Pause, Target
-from shared.ledger.ledger import LONGEST_PAUSED_WAIT_S
+from shared.ledger.schedule import LONGEST_PAUSED_WAIT_S
 from shared.store.keys import Keys
 from shared.store.store import Store, each
 from shared.telemetry import metrics

@@ -26,12 +26,14 @@ from shared.core.errors import AttemptOutcome, BrokerUnavailable, Reason, StoreU
 from shared.core.model import Job, Notification, Priority, RowT, State
 from shared.core.topics import Topics
 from shared.delivery.capacity import Capacity
+from shared.ledger.claims import Claim, ClaimVerdict, Finish, Outcome
 from shared.ledger.jobs import open_job
-from shared.ledger.ledger import Claim, ClaimVerdict, Finish, Ledger, Outcome, is_notification_id
+from shared.ledger.ledger import Ledger
 from shared.mqtt.address import BrokerAddress
 from shared.mqtt.connection import Broker
 from shared.mqtt.packets import Incoming
 from shared.mqtt.reconnecting import BrokerLink, Serve
+from shared.store.keys import is_notification_id
 from shared.store.until_stored import until_stored
 from shared.telemetry import metrics
 
@@ -204,7 +206,7 @@ class Worker(Generic[RowT]):
         keys = [key for _, key in rows]
         texts = await until_stored(lambda: self._ledger.texts(notification_id, keys))
         bad = [(notification_id, key) for key, text in zip(keys, texts, strict=True) if self._is_damaged(*text)]
-        count = await until_stored(lambda: self._ledger.quarantine(self._lane, bad)) if bad else 0
+        count = await until_stored(lambda: self._ledger.schedule.quarantine(self._lane, bad)) if bad else 0
         if count:
             metrics.deliveries.labels(self._lane, State.DEAD_LETTERED, Reason.UNREADABLE).inc(count)
             extra = {"lane": self._lane, "notification_id": notification_id, "rows": count}
@@ -257,7 +259,7 @@ class Worker(Generic[RowT]):
 
     async def _bring_forward(self) -> None:
         try:
-            rows = await self._ledger.bring_forward(self._lane)
+            rows = await self._ledger.schedule.bring_forward(self._lane)
         except StoreUnavailable:
             # They come when it is their time.
             return
@@ -266,7 +268,7 @@ class Worker(Generic[RowT]):
 
     async def _bring_forward_paused(self) -> None:
         # Their own time may be an hour away.
-        rows = await until_stored(lambda: self._ledger.bring_forward_paused(self._lane))
+        rows = await until_stored(lambda: self._ledger.schedule.bring_forward_paused(self._lane))
         if rows:
             log.info("brought forward what was paused", extra={"lane": self._lane, "rows": rows})
 

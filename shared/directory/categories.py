@@ -16,7 +16,7 @@ from shared.core.durations import Duration
 from shared.core.fields import Channels, Identifier, Line, TimeOfDay, not_empty, unique
 from shared.core.model import Channel, Priority
 from shared.core.wall_clock import WEEKDAYS, Weekday
-from shared.directory.preferences import ChannelChoices
+from shared.directory.channel_choices import ChannelChoices
 from shared.directory.record import Record
 
 Policy = Literal["opt_out", "opt_in", "required"]

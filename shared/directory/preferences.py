@@ -6,36 +6,20 @@ that a changed default reaches those who never chose.
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-from pydantic import Field, StrictBool
+from pydantic import Field
 
 from shared.core.fields import Identifier
 from shared.core.model import Channel
-from shared.directory.record import Record
-
-if TYPE_CHECKING:
-    from shared.directory.categories import KnownCategory
+from shared.directory.categories import KnownCategory
+from shared.directory.channel_choices import ChannelChoices
 
 CATEGORIES = 200
 
 # How often a person wants the digest of a category.
 Rhythm = Literal["instant", "hourly", "daily", "weekly"]
 RHYTHMS: tuple[Rhythm, ...] = ("instant", "hourly", "daily", "weekly")
-
-
-class ChannelChoices(Record):
-    """Channels that are switched on or off; null is not chosen."""
-
-    realtime: StrictBool | None = None
-    email: StrictBool | None = None
-    sms: StrictBool | None = None
-    push: StrictBool | None = None
-
-    def of(self, channel: Channel) -> bool | None:
-        """Return what is chosen for a channel."""
-        choice: bool | None = getattr(self, channel.value)
-        return choice
 
 
 class CategoryChoice(ChannelChoices):
@@ -83,7 +67,7 @@ def choice(
     directory: Preferences,
     own: Preferences,
     name: str | None = None,
-    category: "KnownCategory | None" = None,
+    category: KnownCategory | None = None,
 ) -> Choice:
     """Layer what was chosen for a channel.
 
@@ -100,7 +84,7 @@ def choice(
 
 
 def _layers(
-    channel: Channel, directory: Preferences, own: Preferences, name: str | None, category: "KnownCategory | None"
+    channel: Channel, directory: Preferences, own: Preferences, name: str | None, category: KnownCategory | None
 ) -> Iterator[Choice]:
     """List the layers above the system's default in which something is said, the weakest first."""
     opt_in = False

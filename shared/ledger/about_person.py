@@ -18,8 +18,7 @@ from shared.directory.suppression import Entry, Suppressions, digest
 from shared.ledger.finding import OUTCOMES, Finder, Page
 from shared.ledger.found import Filters, Found, Records, RowKeys
 from shared.ledger.held import Held
-from shared.ledger.ledger import is_notification_id
-from shared.store.keys import Keys
+from shared.store.keys import Keys, is_notification_id
 from shared.store.store import Store
 
 MOST_HELD = 100

@@ -10,9 +10,10 @@ from shared.core.clock import epoch_ms
 from shared.core.errors import StoreUnavailable
 from shared.core.incidents import DRILL_SOURCE, Way
 from shared.directory.directory import Directory
+from shared.ledger.alerts import Answered
 from shared.ledger.held import Muted
 from shared.ledger.incidents import Incidents
-from shared.ledger.ledger import Answered, Ledger
+from shared.ledger.ledger import Ledger
 from shared.telemetry import metrics
 
 # What is put away for longer is forgotten.
@@ -39,7 +40,7 @@ class Answering:
         """Write that a person takes an alert, if that person may."""
         answered = await self._if_may(
             user_id,
-            lambda told: self._ledger.acknowledge(alert_id, user_id, note, must_be_told=told, way=way),
+            lambda told: self._ledger.alerts.acknowledge(alert_id, user_id, note, must_be_told=told, way=way),
             may_any=may_any,
         )
         await self._time(alert_id, answered, user_id)
@@ -58,7 +59,7 @@ class Answering:
         """Write that a person puts an alert away until a time (ms since 1970), if that person may."""
         return await self._if_may(
             user_id,
-            lambda told: self._ledger.snooze(alert_id, user_id, until_ms, note, must_be_told=told, way=way),
+            lambda told: self._ledger.alerts.snooze(alert_id, user_id, until_ms, note, must_be_told=told, way=way),
             may_any=may_any,
         )
 
@@ -68,7 +69,7 @@ class Answering:
         """Write that a person hands an alert on to a target such as ``user:bob``, if that person may."""
         return await self._if_may(
             user_id,
-            lambda told: self._ledger.reassign(alert_id, user_id, to, note, must_be_told=told, way=way),
+            lambda told: self._ledger.alerts.reassign(alert_id, user_id, to, note, must_be_told=told, way=way),
             may_any=may_any,
         )
 
@@ -78,13 +79,13 @@ class Answering:
         """Write down what a person has to say about an alert, if that person may."""
         return await self._if_may(
             user_id,
-            lambda told: self._ledger.note(alert_id, user_id, note, must_be_told=told, way=way),
+            lambda told: self._ledger.alerts.note(alert_id, user_id, note, must_be_told=told, way=way),
             may_any=may_any,
         )
 
     async def over(self, alert_id: str, publisher: str, note: str = "", *, way: Way | None = None) -> Answered:
         """Write that a publisher says that an alert is over; whether it may is the caller's to ask."""
-        return await self._ended(alert_id, await self._ledger.resolve(alert_id, note, by=publisher, way=way))
+        return await self._ended(alert_id, await self._ledger.alerts.resolve(alert_id, note, by=publisher, way=way))
 
     async def resolve(
         self, alert_id: str, user_id: str, note: str = "", *, way: Way | None = None, may_any: bool = False
@@ -92,7 +93,7 @@ class Answering:
         """Write that a person says that an alert is over, if that person may."""
         answered = await self._if_may(
             user_id,
-            lambda told: self._ledger.resolve(alert_id, note, by=user_id, must_be_told=told, way=way),
+            lambda told: self._ledger.alerts.resolve(alert_id, note, by=user_id, must_be_told=told, way=way),
             may_any=may_any,
         )
         return await self._ended(alert_id, answered)

@@ -19,12 +19,11 @@ from datetime import timedelta
 from enum import Enum, auto
 from typing import Any
 
-from shared.core.channels import Channel
+from shared.core.channels import LANES, Channel
 from shared.core.clock import from_epoch_ms
 from shared.ledger.audit_digests import AuditDigests
 from shared.ledger.audit_records import AuditRecords
 from shared.ledger.audit_report import Accounts, Finding, ItemAccounts, Kind, Report, joined
-from shared.ledger.ledger import LANES
 from shared.store.keys import SHARDS, Keys
 from shared.store.replies import pairs
 from shared.store.store import Script, Store, load_script

@@ -10,9 +10,9 @@ from collections import Counter
 from datetime import timedelta
 from typing import Any
 
+from shared.core.channels import LANES, ROUTER_LANE
 from shared.core.clock import from_epoch_ms
 from shared.ledger.audit_report import ACCOUNT_WORDS, Accounts, Finding, Kind
-from shared.ledger.ledger import LANES, ROUTER_LANE
 from shared.ledger.rows import CountedRow
 from shared.store.store import Store, load_script
 

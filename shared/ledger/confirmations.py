@@ -17,9 +17,8 @@ from shared.core.topics import Topics
 from shared.directory.suppression import digest
 from shared.ledger.events import event
 from shared.ledger.jobs import Message
-from shared.ledger.ledger import is_notification_id
 from shared.ledger.rows import Confirmation, confirmation_field, spec_field
-from shared.store.keys import Keys
+from shared.store.keys import Keys, is_notification_id
 from shared.store.replies import pairs, read_object
 from shared.store.store import Store, load_script
 

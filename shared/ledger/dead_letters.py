@@ -24,6 +24,7 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
+from shared.core.channels import ROUTER_LANE
 from shared.core.clock import SystemClock, epoch_ms, from_epoch_ms
 from shared.core.model import Channel, Delivery, Job, Priority, State
 from shared.directory.catalogue import Catalogues
@@ -33,10 +34,9 @@ from shared.directory.people import Person
 from shared.directory.routes import routes
 from shared.directory.suppression import Suppressions, digest, refusal
 from shared.ledger.jobs import open_job
-from shared.ledger.ledger import ROUTER_LANE, is_notification_id
 from shared.ledger.reader import Trace
 from shared.ledger.rows import DAMAGED, RowStatus, is_readable, member_of, parts_of, spec_field, status_field
-from shared.store.keys import SHARDS, Keys
+from shared.store.keys import SHARDS, Keys, is_notification_id
 from shared.store.replies import scored
 from shared.store.store import Store, each, load_script
 

@@ -23,8 +23,9 @@ from hashlib import sha256
 from redis.exceptions import ResponseError
 
 from shared.core.channels import Channel
+from shared.core.incidents import AlertState, alert_state
 from shared.core.model import Notification
-from shared.ledger.ledger import AlertState, NewRow, alert_state, row_args
+from shared.ledger.new_records import NewRow, row_args
 from shared.ledger.rows import milliseconds
 from shared.store.keys import Keys, shard_of_id, shard_of_key
 from shared.store.store import Store, each, load_script

@@ -30,11 +30,10 @@ from shared.core.model import State
 from shared.directory.directory import Directory
 from shared.directory.suppression import digest
 from shared.ledger.found import AddressHash, Filters, Found, FoundDelivery, Person, Records, Whose
-from shared.ledger.ledger import is_notification_id
 from shared.ledger.past import LONGEST_SPAN_S
 from shared.ledger.rows import LATEST_MS
 from shared.ledger.told import DAY_MS, LONGEST_DAYS, Told, address_hash_name, own_name, person_name
-from shared.store.keys import SHARDS, Keys, milliseconds_of_id
+from shared.store.keys import SHARDS, Keys, is_notification_id, milliseconds_of_id
 from shared.store.store import Store, load_script
 
 _born_counts = load_script(__package__, "born_counts", "ledger")

@@ -15,12 +15,12 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from redis.exceptions import ResponseError
 
+from shared.core.channels import ROUTER_LANE
 from shared.core.clock import from_epoch_ms
 from shared.core.model import Address, State
 from shared.core.topics import PLAIN_PUBLISHER
 from shared.directory.masking import masked
 from shared.directory.suppression import digest
-from shared.ledger.ledger import ROUTER_LANE
 from shared.ledger.rows import DAMAGED, RowStatus, milliseconds, spec_field, status_field, told_as
 from shared.store.keys import Keys, milliseconds_of_id
 from shared.store.replies import object_or_none, pairs, read_object

@@ -13,7 +13,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
 
-from shared.ledger.ledger import BROUGHT_FORWARD_STEP_MS, ROUTER_LANE
+from shared.core.channels import ROUTER_LANE
+from shared.ledger.schedule import BROUGHT_FORWARD_STEP_MS
 from shared.store.keys import Keys, shard_of_id
 from shared.store.store import Store, load_script
 

@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from shared.core.clock import from_epoch_ms, rfc3339
+from shared.core.incidents import AlertState
 from shared.ledger.incidents import Entry, Incident
-from shared.ledger.ledger import AlertState, MemberState
+from shared.ledger.members import MemberState
 
 # A time outside is none: ``datetime`` ends with the year 9999.
 # So much is shown of what a member says.

@@ -16,12 +16,12 @@ from pydantic import ValidationError
 from redis.exceptions import ResponseError
 
 from shared.core.clock import from_epoch_ms
-from shared.core.incidents import Happened
+from shared.core.incidents import AlertState, Happened, alert_state
 from shared.core.matchers import Labels
 from shared.core.model import AlertDetails, State
-from shared.ledger.ledger import AlertState, Ledger, MemberState, alert_state, is_notification_id
+from shared.ledger.members import Members, MemberState
 from shared.ledger.rows import RowStatus, milliseconds, moment, spec_field
-from shared.store.keys import SHARDS, Keys, milliseconds_of_id
+from shared.store.keys import SHARDS, Keys, is_notification_id, milliseconds_of_id
 from shared.store.replies import pairs, read_object, scored
 from shared.store.store import Store, each
 
@@ -299,7 +299,7 @@ class Incidents:
 
     async def members(self, incident_id: str, most: int) -> tuple[list[MemberState], int]:
         """Return the newest alerts of an incident that is told as a group, and how many there are."""
-        found = await Ledger(self._store, self._keys).members(incident_id)
+        found = await Members(self._store, self._keys).of(incident_id)
         return sorted(found, key=lambda each: each.last_ms, reverse=True)[:most], len(found)
 
     async def timeline(self, incident_id: str) -> list[Entry]:

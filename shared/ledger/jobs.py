@@ -27,8 +27,10 @@ from shared.core.model import (
     TraceContext,
 )
 from shared.core.topics import Topics
-from shared.ledger.ledger import DueRow, NewRow, is_notification_id
+from shared.ledger.new_records import NewRow
+from shared.ledger.schedule import DueRow
 from shared.mqtt.packets import UserProperties
+from shared.store.keys import is_notification_id
 from shared.telemetry import tracing
 
 # A fan-out to 100,000 people is not 100,000 MQTT messages; and one job is not more than a worker has in hand at once.

@@ -5,22 +5,35 @@ exchanges with each server of the store.
 """
 
 import asyncio
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from redis.exceptions import ResponseError
 
+from shared.core.channels import LANES
 from shared.core.model import Priority
 from shared.ledger.audit import OVERDUE_AFTER
-from shared.ledger.ledger import LANES, Ledger
+from shared.ledger.schedule import shards_with
 from shared.store.keys import SHARDS, Keys
+from shared.store.replies import read_object
 from shared.store.store import Store, each, load_script
+from shared.store.turns import take_turn
 
 _lanes = load_script(__package__, "lanes", "ledger")
+_open_work = load_script(__package__, "open_work", "ledger")
 
 # As the script has them.
 _BY_URGENCY = tuple(reversed(Priority))
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWork:
+    """What is not yet ended on one lane, over all shards."""
+
+    count: int = 0
+    oldest_age_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +86,39 @@ class Lane:
         return sum(queue.handed_over for queue in self.queues.values())
 
 
+async def open_work_lately(store: Store, keys: Keys, within_ms: int) -> dict[str, OpenWork]:
+    """Return what some caller has counted so lately, or count it."""
+    kept = f"{keys.slots}:open_work"
+    if not await take_turn(store, keys, "counted", within_ms):
+        found = read_object(await store.command("GET", kept) or b"")
+        if found:
+            return {lane: OpenWork(*counts) for lane, counts in found.items()}
+    work = await open_work(store, keys)
+    text = json.dumps({lane: (of_lane.count, of_lane.oldest_age_s) for lane, of_lane in work.items()})
+    await store.command("SET", kept, text, "PX", 10 * within_ms)
+    return work
+
+
+async def open_work(store: Store, keys: Keys) -> dict[str, OpenWork]:
+    """Count what is open on each lane, and the age of the oldest."""
+    shards = await shards_with(store, keys, *(f"{name}:{lane}" for name in ("due", "age") for lane in LANES))
+    futures = [store.submit_script(_open_work, keys.shard(shard), *LANES) for shard in shards]
+    total = dict.fromkeys(LANES, OpenWork())
+    for answer in await each(futures):
+        # Of a shard whose counters are damaged the audit tells.
+        counts = [] if isinstance(answer, ResponseError) else zip(LANES, answer, strict=True)
+        for lane, (count, age_ms) in counts:
+            before = total[lane]
+            age_s = age_ms / 1000 if count else 0.0
+            total[lane] = OpenWork(before.count + count, max(before.oldest_age_s, age_s))
+    return total
+
+
 async def read_lanes(store: Store, keys: Keys, overdue_after: timedelta = OVERDUE_AFTER) -> list[Lane]:
     """Look at every lane."""
     after_ms = round(overdue_after.total_seconds() * 1000)
     asked = [store.submit_script(_lanes, keys.shard(shard), after_ms, *LANES) for shard in range(SHARDS)]
-    work, answers = await asyncio.gather(Ledger(store, keys).open_work(), each(asked))
+    work, answers = await asyncio.gather(open_work(store, keys), each(asked))
     overdue = dict.fromkeys(LANES, 0)
     queues = {lane: dict.fromkeys(_BY_URGENCY, Queue()) for lane in LANES}
     for answer in answers:

@@ -15,10 +15,11 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
+from shared.core.channels import ROUTER_LANE
 from shared.core.clock import epoch_ms, from_epoch_ms
 from shared.core.errors import Reason
+from shared.core.incidents import AlertState, alert_state
 from shared.core.model import RECALL, Priority, State
-from shared.ledger.ledger import ROUTER_LANE, AlertState, alert_state, is_notification_id
 from shared.ledger.rows import (
     ATTEMPTS_KEPT,
     DAMAGED,
@@ -36,7 +37,7 @@ from shared.ledger.rows import (
     spec_field,
     status_field,
 )
-from shared.store.keys import SHARDS, Keys, milliseconds_of_id
+from shared.store.keys import SHARDS, Keys, is_notification_id, milliseconds_of_id
 from shared.store.replies import pairs, read_object, scored
 from shared.store.store import Store, each
 

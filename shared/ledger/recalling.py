@@ -14,19 +14,23 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from enum import IntEnum
 from functools import lru_cache
 
 from pydantic import ValidationError
 from redis.exceptions import ResponseError
 
+from shared.core.channels import ROUTER_LANE
 from shared.core.clock import Clock, epoch_ms
 from shared.core.errors import AttemptOutcome, Reason
 from shared.core.model import CAN_RECALL, RECALL, Channel, Content, Delivery, State
 from shared.core.topics import Kind
-from shared.ledger.ledger import ROUTER_LANE, Cancelled, Ledger, NewRow, RecallVerdict, is_notification_id
+from shared.ledger.ledger import Cancelled, Ledger
+from shared.ledger.new_records import NewRow, row_args
 from shared.ledger.rows import ATTEMPTS_KEPT, RowStatus, attempt_field, read_attempts, status_field
-from shared.store.keys import Keys
+from shared.store.keys import Keys, is_notification_id
 from shared.store.replies import object_or_none, pairs, read_object
+from shared.store.store import load_script
 
 # How long taking back is tried at least. A push service may keep a push for an absent device until its delivery
 # expires, so it is tried until then if that is later.
@@ -40,6 +44,20 @@ _HOLDING_TASKS = ("recheck", "fold")
 # Fields that the store looks at in one call, and rows that are added in one.
 _SCAN_COUNT = 1000
 _ROWS_AT_ONCE = 100
+
+
+_recall = load_script(__package__, "recall", "ledger")
+
+
+class RecallVerdict(IntEnum):
+    """What became of a row that is to take back another one, in the numbers of ``recall.lua``."""
+
+    NOTHING = 0
+    """There is nothing to be taken back."""
+    STANDS = 1
+    """It was there before, or waits for the end of an attempt."""
+    ADDED = 2
+    """It is due."""
 
 
 @dataclass(slots=True)
@@ -143,7 +161,7 @@ class Recalling:
             content = content_found or b""
             if rows[key].lane in _can_recall(content) and (row := self._recall_of(spec, until_ms)) is not None:
                 recalls[key] = row
-        verdicts = await self._ledger.add_recalls(record_id, list(recalls.values())) if recalls else []
+        verdicts = await self._add(record_id, list(recalls.values())) if recalls else []
         taken_back = {key for key, verdict in zip(recalls, verdicts, strict=True) if verdict}
         found.taken_back.update(rows[key].lane for key in taken_back)
         added = zip(recalls.values(), verdicts, strict=True)
@@ -158,6 +176,22 @@ class Recalling:
                 found.not_recalled[status.lane] += 1
             elif _is_stopped(status) or status.reason == Reason.DIGESTED:
                 found.stopped += 1
+
+    async def _add(self, record_id: str, rows: Sequence[NewRow]) -> list[RecallVerdict]:
+        """Add rows to a record that take back others of it, each once.
+
+        Which of them wait stands in them from now on.
+        """
+        ledger = self._ledger
+        answer = await ledger.store.script(
+            _recall, ledger.keys.shard_of(record_id), record_id, ledger.record_retention_s, ATTEMPTS_KEPT,
+            ledger.backlog.shard_rows, *row_args(rows), lasting=True,
+        )  # fmt: skip
+        if answer[0] == b"unknown":
+            return [RecallVerdict.NOTHING] * len(rows)
+        verdicts, waiting = answer
+        ledger.backlog.written(record_id, rows, waiting)
+        return [RecallVerdict(verdict) for verdict in verdicts]
 
     def _recall_of(self, spec: bytes | None, until_ms: int) -> NewRow | None:
         """Write the row that takes a delivery back; None where the delivery cannot be read."""

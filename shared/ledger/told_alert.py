@@ -5,10 +5,11 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
+from shared.core.channels import ROUTER_LANE
+from shared.core.incidents import AlertState
 from shared.core.model import Content, Notification, State
 from shared.directory.directory import Directory
 from shared.directory.people import Person
-from shared.ledger.ledger import ROUTER_LANE, AlertState
 from shared.ledger.reader import Trace, TracedRecord
 from shared.store.keys import Keys
 from shared.store.store import Store

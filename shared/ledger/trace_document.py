@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from datetime import datetime
 
+from shared.core.channels import ROUTER_LANE
 from shared.core.clock import rfc3339
 from shared.core.model import State
-from shared.ledger.ledger import ROUTER_LANE
 from shared.ledger.reader import Seen, TracedRecord, TracedRow
 from shared.ledger.rows import Confirmation, TracedAttempt
 

@@ -36,8 +36,9 @@ from shared.delivery.standing import Standing
 from shared.delivery.worker import Worker
 from shared.directory.directory import Directory
 from shared.inbox.presence import Presence
+from shared.ledger.claims import Claim, Outcome
 from shared.ledger.events import event, step_of
-from shared.ledger.ledger import Claim, Ledger, Outcome
+from shared.ledger.ledger import Ledger
 from shared.mqtt.address import BrokerAddress
 from shared.runtime.alive import RUNNING, Alive
 from shared.runtime.ops import Check, serve_ops

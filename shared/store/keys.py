@@ -155,6 +155,15 @@ def shard_of_id(notification_id: str) -> int:
     return shard
 
 
+def is_notification_id(text: str) -> bool:
+    """Tell whether this could be an id of ours."""
+    try:
+        shard_of_id(text)
+    except ValueError:
+        return False
+    return True
+
+
 def milliseconds_of_id(notification_id: str) -> int:
     """Return when an id of ours was made: milliseconds since 1970."""
     return int(notification_id[:8] + notification_id[9:13], 16)

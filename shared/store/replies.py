@@ -20,6 +20,11 @@ def object_or_none(text: bytes | str | None) -> dict[str, Any] | None:
     return read if isinstance(read, dict) else None
 
 
+def decoded(name: bytes) -> str:
+    """Decode a name that may hold any bytes, so that encoding it again gives the same bytes."""
+    return name.decode(errors="surrogateescape")
+
+
 def pairs(answer: Mapping[Any, Any] | Sequence[Any]) -> list[tuple[Any, Any]]:
     """Pair names and values, or members and scores: flat in RESP2 and from scripts, a map or pairs in RESP3.
 

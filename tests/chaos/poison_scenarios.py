@@ -24,7 +24,8 @@ from shared.core.model import (
     Priority,
     UserInbox,
 )
-from shared.ledger.ledger import Ledger, NewRecord, NewRow
+from shared.ledger.ledger import Ledger
+from shared.ledger.new_records import NewRecord, NewRow
 from shared.store.keys import Keys, new_notification_id
 from shared.store.store import Store
 from tests.chaos.checker import Harm, Limits, Verdict

@@ -26,6 +26,7 @@ from carillon.local.servers import ROOT
 from carillon.local.stack import Stack
 from carillon.publisher import Publisher
 from shared.core.errors import StoreUnavailable
+from shared.ledger.lanes import open_work
 from shared.ledger.ledger import Ledger
 from shared.store.keys import Keys
 from shared.store.store import Store
@@ -226,7 +227,7 @@ class Rig:
             ledger = Ledger(store, Keys())
             while time.monotonic() < deadline:
                 try:
-                    if not any(work.count for work in (await ledger.open_work()).values()):
+                    if not any(work.count for work in (await open_work(ledger.store, ledger.keys)).values()):
                         return True
                 except StoreUnavailable:
                     pass

@@ -17,9 +17,8 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from carillon.local.stack import Stack
-from shared.core.incidents import Way
+from shared.core.incidents import AlertState, Way
 from shared.directory.answer_link import AnswerLink, read_token, token
-from shared.ledger.ledger import AlertState
 from shared.ledger.reader import Trace, TracedRecord
 from shared.store.keys import Keys, new_notification_id
 from shared.store.store import Store

@@ -13,7 +13,7 @@ from carillon.local.stack import Stack
 from carillon.publisher import Publisher
 from shared.core.model import Priority
 from shared.ledger.audit import Audit, Depth
-from shared.ledger.ledger import SHARED_ROWS, WINDOW_ROWS
+from shared.ledger.backlog import SHARED_ROWS, WINDOW_ROWS
 from shared.store.keys import SHARDS, Keys
 from shared.store.store import Store
 from tests.load.backlog import slow_relay

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from carillon.local.stack import Stack
 from sandbox.authority import server_context
 from sandbox.credentials import prepare
+from shared.ledger.lanes import open_work
 from shared.ledger.ledger import Ledger
 from shared.store.keys import Keys
 from shared.store.store import Store
@@ -118,7 +119,7 @@ async def all_ended(stack: Stack) -> None:
         ledger = Ledger(store, Keys(), 600)
 
         async def nothing_open() -> bool:
-            return (await ledger.open_work())["email"].count == 0
+            return (await open_work(ledger.store, ledger.keys))["email"].count == 0
 
         await eventually(nothing_open, within_s=30)
 

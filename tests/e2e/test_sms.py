@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 
 from carillon.local.stack import Stack
+from shared.core.incidents import AlertState
 from shared.core.model import Channel, State
-from shared.ledger.ledger import AlertState
 from shared.ledger.reader import Trace, TracedRow
 from shared.store.keys import Keys
 from shared.store.store import Store

@@ -12,7 +12,7 @@ from services.router.planning.alert_texts import alert_template
 from services.router.templates.folder import load
 from shared.core.model import Channel
 from shared.directory.people import Person
-from shared.ledger.ledger import Answered
+from shared.ledger.alerts import Answered
 from shared.telemetry import metrics
 from tests.conftest import EmptyStore
 from tests.incident_bench import Bench

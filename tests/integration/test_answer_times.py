@@ -7,7 +7,7 @@ import pytest_asyncio
 from prometheus_client import REGISTRY
 
 from shared.core.incidents import Way
-from shared.ledger.ledger import Answered
+from shared.ledger.alerts import Answered
 from tests.conftest import EmptyStore
 from tests.incident_bench import BEGIN_MS, Bench
 from tests.sim.system import SimulatedStore

@@ -15,12 +15,15 @@ from prometheus_client import REGISTRY
 
 from services.router.upkeep.auditor import Auditor
 from shared.core.errors import Reason
+from shared.core.incidents import AlertState
 from shared.core.model import Channel, Content, Delivery, EmailAddress, Notification, Priority, State
 from shared.ledger.audit import Audit, Depth
 from shared.ledger.audit_report import Accounts, Finding, Kind, Report
 from shared.ledger.audit_results import AuditResults
+from shared.ledger.claims import Outcome
 from shared.ledger.dead_letters import Answer, DeadLetters, Wanted
-from shared.ledger.ledger import AlertState, Ledger, NewRecord, NewRow, Outcome
+from shared.ledger.ledger import Ledger
+from shared.ledger.new_records import NewRecord, NewRow
 from shared.store.keys import Keys, new_notification_id
 from shared.store.store import Store
 from tests.conftest import EmptyStore
@@ -85,7 +88,7 @@ async def test_retries_cancellations_answers_and_rows_that_follow_keep_the_law(b
     (claim,) = await ledger.claim([(followed, "email:0")], LEASE)
     await ledger.finish(claim, Outcome(State.DELIVERED, then=[delivery("email:1"), delivery("sms:1")]))
     answered = await _alert(ledger)
-    await ledger.resolve(answered)
+    await ledger.alerts.resolve(answered)
     assert (await ledger.claim([(answered, "escalate:1")], LEASE))[0].verdict == "resolved"
     report = await books.audit(Depth.RECORDS)
     assert report.findings == []
@@ -153,7 +156,7 @@ async def test_a_deleted_row_is_found_by_its_notification(books: Books) -> None:
         assert each.notification_ids == (set() if each.kind is Kind.ROWS else {notification_id})
     # The sweeper makes a dead letter of a row that is gone; from then on the accounts hold.
     await books.store.command("ZADD", f"{Keys().shard_of(notification_id)}:due:email", 1, f"{notification_id}|email:1")
-    (ended,) = (await books.ledger.sweep(10)).ended
+    (ended,) = (await books.ledger.schedule.sweep(10)).ended
     assert (ended.key, ended.reason) == ("email:1", Reason.UNREADABLE)
     assert (await books.audit(Depth.RECORDS)).holds
 
@@ -211,7 +214,7 @@ async def test_what_nobody_sweeps_is_overdue_until_somebody_does(books: Books) -
     assert found.notification_ids == {late}
 
     async def swept() -> bool:
-        await books.ledger.sweep(10)
+        await books.ledger.schedule.sweep(10)
         return (await books.audit(overdue_after=AT_ONCE)).holds
 
     assert await eventually(swept)

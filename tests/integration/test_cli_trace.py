@@ -21,7 +21,9 @@ from shared.core.model import (
     State,
     UserInbox,
 )
-from shared.ledger.ledger import Ledger, NewRecord, NewRow, Outcome
+from shared.ledger.claims import Outcome
+from shared.ledger.ledger import Ledger
+from shared.ledger.new_records import NewRecord, NewRow
 from shared.ledger.reader import Trace, TracedRow
 from shared.store.keys import Keys, new_notification_id
 from shared.store.store import Store

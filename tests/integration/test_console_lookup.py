@@ -13,9 +13,11 @@ from carillon.console.backend import Backend
 from shared.core.errors import AttemptOutcome, Reason
 from shared.core.model import Channel, Content, Delivery, EmailAddress, Notification, Priority, State, UserInbox
 from shared.directory.suppression import digest
+from shared.ledger.claims import Outcome
 from shared.ledger.confirmations import Confirmations
 from shared.ledger.confirmations import Outcome as Said
-from shared.ledger.ledger import Ledger, NewRecord, NewRow, Outcome
+from shared.ledger.ledger import Ledger
+from shared.ledger.new_records import NewRecord, NewRow
 from shared.store.keys import new_notification_id
 from shared.store.store import Store
 from tests.conftest import EmptyStore

@@ -16,9 +16,9 @@ from shared.delivery.by_hand import ByHand, Target
 from shared.directory.directory import Directory
 from shared.directory.people import Person
 from shared.directory.suppression import Cause, Suppressions, digest
+from shared.ledger.claims import Outcome as Ended
 from shared.ledger.dead_letters import DeadLetters
 from shared.ledger.ledger import Ledger
-from shared.ledger.ledger import Outcome as Ended
 from shared.ledger.reader import Trace
 from shared.store.store import Store
 from tests.conftest import EmptyStore

@@ -33,9 +33,12 @@ from shared.directory.people import Person
 from shared.directory.suppression import Cause, Suppressions, digest
 from shared.ledger.audit import Audit, Depth
 from shared.ledger.audit_report import Accounts
+from shared.ledger.claims import Claim, Outcome
 from shared.ledger.dead_letters import Answer, DeadLetters, Entry, Wanted
-from shared.ledger.ledger import Claim, DueRow, Ledger, NewRow, Outcome
+from shared.ledger.ledger import Ledger
+from shared.ledger.new_records import NewRow
 from shared.ledger.reader import Trace
+from shared.ledger.schedule import DueRow
 from shared.store.keys import SHARDS, Keys, new_notification_id
 from shared.store.store import Store
 from tests.conftest import EmptyStore
@@ -69,7 +72,7 @@ class Books:
 
     async def swept(self) -> DueRow:
         """Take the one row that is due."""
-        (due,) = (await self.ledger.sweep(10)).due
+        (due,) = (await self.ledger.schedule.sweep(10)).due
         return due
 
     async def claim(self, notification_id: str, key: str = "email:0") -> Claim:

@@ -7,12 +7,15 @@ from datetime import timedelta
 import pytest
 import pytest_asyncio
 
+from shared.core.incidents import AlertState
 from shared.core.model import Content, Notification, Priority, State
 from shared.ledger import digests as module
 from shared.ledger.audit import Audit, Depth
 from shared.ledger.audit_report import ItemAccounts, Kind, Report
+from shared.ledger.claims import Outcome
 from shared.ledger.digests import Added, Closed, Digests, Item, Opening, StillOpen
-from shared.ledger.ledger import AlertState, Ledger, NewRecord, Outcome
+from shared.ledger.ledger import Ledger
+from shared.ledger.new_records import NewRecord
 from shared.ledger.reader import Trace
 from shared.store.keys import Keys, new_notification_id
 from shared.store.store import Store
@@ -114,7 +117,7 @@ async def test_the_row_that_closes_it_is_due_at_the_end_and_is_not_expired_by_th
     ends_ms = now_ms() + 2 * HOUR_MS
     digest_id = await opened_by(digests, item(), opening(ends_ms=ends_ms))
     assert [each async for each in _rows(opened, digest_id)] == [("close", "pending", ends_ms)]
-    swept = await ledger.sweep(100, timedelta(hours=3))
+    swept = await ledger.schedule.sweep(100, timedelta(hours=3))
     assert [(each.notification_id, each.key) for each in swept.due] == [(digest_id, "close")]
     assert swept.ended == []
 
@@ -241,7 +244,7 @@ async def test_cancelled_items_and_answered_alerts_are_called_off(digests: Diges
     kept, cancelled = await accept(ledger, delivery()), await accept(ledger, delivery())
     await ledger.cancel(cancelled)
     alerts = [await _alert(ledger) for _ in range(2)]
-    await ledger.resolve(alerts[0])
+    await ledger.alerts.resolve(alerts[0])
     members = [(each, "email:0") for each in (kept, cancelled, *alerts, new_notification_id())]
     assert await digests.called_off(members) == {members[1], members[2]}
 

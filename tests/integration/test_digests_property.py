@@ -16,9 +16,10 @@ from shared.core.model import State
 from shared.ledger.audit import Audit, Depth
 from shared.ledger.audit_digests import AuditDigests
 from shared.ledger.audit_report import ItemAccounts
+from shared.ledger.claims import Claim, Outcome
 from shared.ledger.dead_letters import Answer, DeadLetters, Entry
 from shared.ledger.digests import Added, Closed, Digests, Item, Opening, StillOpen
-from shared.ledger.ledger import Claim, Ledger, Outcome
+from shared.ledger.ledger import Ledger
 from shared.store.keys import Keys
 from shared.store.store import Store
 from tests.conftest import EmptyStore
@@ -266,7 +267,7 @@ class DigestMachine(RuleBasedStateMachine):
         digest = self.digests_known[number % len(self.digests_known)]
         if any(held is digest for held, _ in self.claims):
             return
-        if self.run(self.ledger.quarantine("router", [(digest.digest_id, "close")])):
+        if self.run(self.ledger.schedule.quarantine("router", [(digest.digest_id, "close")])):
             self._dropped(digest)
         base = Keys().shard_of(digest.digest_id)
         entry = Entry(0, "router", digest.digest_id, "close", base=base)

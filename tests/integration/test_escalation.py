@@ -6,10 +6,12 @@ import pytest
 import pytest_asyncio
 
 from shared.core.clock import from_epoch_ms
-from shared.core.incidents import Way
+from shared.core.incidents import AlertState, Way
 from shared.core.model import Channel
+from shared.ledger.alerts import Answered
+from shared.ledger.claims import ClaimVerdict
 from shared.ledger.incidents import NextStep
-from shared.ledger.ledger import AlertState, Answered, ClaimVerdict, Verdict
+from shared.ledger.ledger import Verdict
 from tests.conftest import EmptyStore
 from tests.incident_bench import BEGIN_MS, Bench
 from tests.records import LEASE
@@ -127,13 +129,13 @@ async def test_an_acknowledgement_that_has_run_out_opens_the_incident_again(benc
     # Who has acknowledged it, and who is on call.
     assert bench.heard()[2:] == [(3910, "ada"), (3910, "ben")]
     assert (await bench.words(incident))[-2:] == ["reopened", "told"]
-    (answer,) = await bench.ledger.alert_answers([incident])
+    (answer,) = await bench.ledger.alerts.alert_answers([incident])
     assert answer is not None
     assert (answer.state, answer.acknowledged_by) == (AlertState.OPEN, None)
     await bench.run(310 + 3600 + 300)
     assert bench.heard()[4:] == [(4210, "ben")]
     await bench.answering.acknowledge(incident, "ada", way=Way.HTTP)
-    await bench.ledger.resolve(incident, by="shop", way=Way.MQTT)
+    await bench.ledger.alerts.resolve(incident, by="shop", way=Way.MQTT)
     await bench.run(100_000)
     assert len(bench.heard()) == 5
 

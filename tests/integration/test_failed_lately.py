@@ -12,7 +12,8 @@ from shared.directory.reach import reach
 from shared.directory.suppression import Suppressions
 from shared.ledger.confirmations import Confirmations, Outcome
 from shared.ledger.failed_lately import FailedLately
-from shared.ledger.ledger import Ledger, NewRow
+from shared.ledger.ledger import Ledger
+from shared.ledger.new_records import NewRow
 from shared.store.keys import Keys
 from shared.store.store import Store
 from tests.conftest import EmptyStore

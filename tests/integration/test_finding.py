@@ -32,10 +32,12 @@ from shared.directory.people import Person
 from shared.directory.preferences import Preferences
 from shared.directory.suppression import Cause, Suppressions, digest
 from shared.ledger.about_person import AboutPeople
+from shared.ledger.claims import Finish, Outcome
 from shared.ledger.finding import MOST_FOUND, OUTCOMES, BadCursor, Finder, Page
 from shared.ledger.found import MOST_DELIVERIES, Filters, Found
 from shared.ledger.held import Held
-from shared.ledger.ledger import Finish, Ledger, NewRecord, NewRow, Outcome, Part, Verdict
+from shared.ledger.ledger import Ledger, Verdict
+from shared.ledger.new_records import NewRecord, NewRow, Part
 from shared.ledger.told import DAY_MS, LONGEST_DAYS, PARTS, packed, person_name
 from shared.store.keys import SHARDS, Keys, new_notification_id, shard_of_id, shard_of_key
 from shared.store.store import Store

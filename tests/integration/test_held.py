@@ -9,12 +9,15 @@ import pytest_asyncio
 from services.router.planning.holding import Holding
 from services.router.planning.known import SNOOZED
 from services.router.planning.tasks import Recheck, Task
+from shared.core.channels import ROUTER_LANE
 from shared.core.clock import SystemClock, from_epoch_ms
 from shared.core.model import Channel, Content, Notification, Priority
 from shared.directory.directory import Directory
 from shared.directory.people import Person
 from shared.ledger.held import Held, Muted
-from shared.ledger.ledger import BROUGHT_FORWARD_STEP_MS, ROUTER_LANE, Ledger, NewRow
+from shared.ledger.ledger import Ledger
+from shared.ledger.new_records import NewRow
+from shared.ledger.schedule import BROUGHT_FORWARD_STEP_MS
 from shared.store.keys import Keys
 from shared.store.store import Store
 from tests.conftest import EmptyStore

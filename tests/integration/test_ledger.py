@@ -12,24 +12,15 @@ import pytest_asyncio
 
 from services.router.planning.tasks import Fold, Recheck, Task
 from shared.core.errors import Reason
+from shared.core.incidents import AlertState
 from shared.core.model import Channel, Content, Delivery, EmailAddress, Notification, Priority, State
-from shared.ledger import ledger as module
-from shared.ledger.ledger import (
-    GRACE_MS,
-    SWEPT_BYTES,
-    AlertState,
-    Answered,
-    Claim,
-    ClaimVerdict,
-    DueRow,
-    EndedRow,
-    Ledger,
-    NewRecord,
-    NewRow,
-    Outcome,
-    Verdict,
-)
+from shared.ledger.alerts import Answered
+from shared.ledger.claims import Claim, ClaimVerdict, Outcome
+from shared.ledger.lanes import open_work
+from shared.ledger.ledger import Ledger, Verdict
+from shared.ledger.new_records import GRACE_MS, NewRecord, NewRow
 from shared.ledger.reader import Trace
+from shared.ledger.schedule import SWEPT_BYTES, DueRow, EndedRow
 from shared.store.keys import SHARDS, Keys, new_notification_id, shard_of_key
 from shared.store.store import Store
 from tests.conftest import EmptyStore
@@ -92,13 +83,13 @@ async def claim(ledger: Ledger, accepted: NewRecord, key: str = "email:0", lease
 
 async def sweep(ledger: Ledger, *arguments: Any, **options: Any) -> list[DueRow]:
     """What a sweep hands out; nothing ends in it."""
-    swept = await ledger.sweep(*arguments, **options)
+    swept = await ledger.schedule.sweep(*arguments, **options)
     assert swept.ended == []
     return swept.due
 
 
 async def open_rows(ledger: Ledger) -> int:
-    return (await ledger.open_work())["email"].count
+    return (await open_work(ledger.store, ledger.keys))["email"].count
 
 
 async def test_the_same_key_is_the_same_notification_and_another_body_is_refused(ledger: Ledger) -> None:
@@ -127,7 +118,7 @@ async def test_an_open_alert_with_the_same_dedup_key_is_not_told_again_until_it_
     await ledger.accept(first)
     again = record(row(), alert=AlertState.OPEN, dedup="db|disk")
     assert await ledger.accept(again) == (Verdict.DUPLICATE, first.notification.id)
-    assert await ledger.resolve(first.notification.id)
+    assert await ledger.alerts.resolve(first.notification.id)
     assert (await ledger.accept(again))[0] is Verdict.ACCEPTED
 
 
@@ -190,7 +181,7 @@ async def test_what_is_not_wanted_any_more_and_was_in_a_dead_workers_hands_says_
     await ledger.cancel(accepted.notification.id)
 
     async def ended() -> bool:
-        return bool((await ledger.sweep(100)).ended)
+        return bool((await ledger.schedule.sweep(100)).ended)
 
     await eventually(ended)
     (traced,) = [each async for each in Trace(ledger.store, ledger.keys).rows(accepted.notification.id)]
@@ -269,7 +260,7 @@ async def test_a_sweep_takes_long_texts_in_portions_and_leaves_none(ledger: Ledg
 
     async def all_swept() -> bool:
         nonlocal portions
-        due = (await ledger.refill(100)).due
+        due = (await ledger.schedule.refill(100)).due
         assert sum(len(each.content) + len(each.spec) for each in due) < SWEPT_BYTES + 70_000
         found.extend(each.key for each in due if not each.is_lost)
         portions += 1
@@ -306,14 +297,14 @@ async def test_all_that_becomes_due_in_the_same_millisecond_is_brought_forward(l
     members = [f"{accepted.notification.id}|{key}" for key in keys]
     same = now_ms() + 40_000
     await ledger.store.command("ZADD", f"{base}:due:email", *(part for member in members for part in (same, member)))
-    assert await ledger.bring_forward("email") == 200
+    assert await ledger.schedule.bring_forward("email") == 200
 
 
 async def test_what_waits_for_a_provider_is_brought_forward_and_nothing_else(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger,
 ) -> None:
     # All are on one shard, and all are to be handed over.
-    monkeypatch.setattr(module, "SHARD_ROWS", 1_000)
+    ledger.backlog.shard_rows = 1_000
     reasons = {"email:away": Reason.UNAVAILABLE, "email:paused": Reason.AUTH, "email:asked": Reason.UNAVAILABLE}
     planned = row("email:planned", due_ms=now_ms() + 60_000)
     crowd = [f"email:{number}" for number in range(250)]
@@ -330,8 +321,8 @@ async def test_what_waits_for_a_provider_is_brought_forward_and_nothing_else(
         )
         await ledger.finish(await claim(ledger, accepted, key), outcome)
     assert await sweep(ledger, 1_000, timedelta(seconds=30)) == []
-    assert await ledger.bring_forward("sms") == 0
-    assert await ledger.bring_forward("email") == 2 + len(crowd)
+    assert await ledger.schedule.bring_forward("sms") == 0
+    assert await ledger.schedule.bring_forward("email") == 2 + len(crowd)
     due = await sweep(ledger, 1_000, timedelta(seconds=30))
     assert {one.key for one in due} == {"email:away", "email:paused", *crowd}
     # One after the other, so that they do not take everything at once that others need.
@@ -404,12 +395,12 @@ async def test_what_has_not_left_when_an_alert_is_answered_is_not_sent_any_more(
     accepted = record(*rows, alert=AlertState.OPEN)
     await ledger.accept(accepted)
     left, retried = [await claim(ledger, accepted, f"email:{name}") for name in ("left", "retried")]
-    assert await ledger.acknowledge(accepted.notification.id, "left", "mine", must_be_told=True)
+    assert await ledger.alerts.acknowledge(accepted.notification.id, "left", "mine", must_be_told=True)
     # What was in hand may have arrived, and then says so; what failed is not tried again.
     assert await ledger.finish(left, DELIVERED) == "finished"
     assert await ledger.finish(retried, Outcome(State.PENDING, Reason.NETWORK)) == "acknowledged"
     # What waited for later ends now, whether or not anybody works on that channel.
-    (held,) = (await ledger.sweep(10)).ended
+    (held,) = (await ledger.schedule.sweep(10)).ended
     assert (held.key, held.state, held.reason) == ("email:held", State.SUPPRESSED, Reason.ACKNOWLEDGED)
     assert await open_rows(ledger) == 0
 
@@ -423,7 +414,7 @@ async def test_time_ends_a_row_that_nobody_works_on(ledger: Ledger) -> None:
     ended: list[EndedRow] = []
 
     async def both() -> bool:
-        ended.extend((await ledger.sweep(10, probed={"email"})).ended)
+        ended.extend((await ledger.schedule.sweep(10, probed={"email"})).ended)
         return len(ended) == 2
 
     await eventually(both, within_s=10)
@@ -449,7 +440,7 @@ async def test_time_ends_a_row_behind_many_others_on_a_lane_where_nobody_works(
     async def has_ended() -> bool:
         nonlocal sweeps
         sweeps += 1
-        swept = await ledger.sweep(100, probed={"email"})
+        swept = await ledger.schedule.sweep(100, probed={"email"})
         assert len(swept.due) <= 1
         ended.extend(swept.ended)
         return bool(ended)
@@ -464,7 +455,7 @@ async def test_a_row_in_hand_is_left_to_its_worker_beyond_its_deadline(ledger: L
     await ledger.accept(accepted)
     in_hand = await claim(ledger, accepted)
     if in_hand.verdict == "claimed":
-        assert (await ledger.sweep(10, timedelta(minutes=5))).ended == []
+        assert (await ledger.schedule.sweep(10, timedelta(minutes=5))).ended == []
         assert await ledger.finish(in_hand, DELIVERED) == "finished"
 
 
@@ -521,7 +512,7 @@ async def test_a_resolve_keeps_who_acknowledged(ledger: Ledger, opened: Store) -
     accepted, earlier = (record(row(), alert=AlertState.OPEN) for _ in range(2))
     for one in (accepted, earlier):
         await ledger.accept(one)
-    await ledger.acknowledge(accepted.notification.id, "user123", "mine")
+    await ledger.alerts.acknowledge(accepted.notification.id, "user123", "mine")
     # As the release before wrote it.
     await opened.command(
         "HSET", f"{Keys().shard_of(earlier.notification.id)}:n:{earlier.notification.id}",
@@ -531,7 +522,7 @@ async def test_a_resolve_keeps_who_acknowledged(ledger: Ledger, opened: Store) -
         found = await trace.record(one.notification.id)
         assert found is not None
         assert (found.alert, found.acknowledged_by, found.resolved_at) == ("acknowledged", "user123", None)
-        assert await ledger.resolve(one.notification.id, "over")
+        assert await ledger.alerts.resolve(one.notification.id, "over")
         found = await trace.record(one.notification.id)
         assert found is not None
         assert (found.alert, found.acknowledged_by) == ("resolved", "user123")
@@ -603,13 +594,13 @@ async def test_an_alert_that_was_told_or_acknowledged_is_still_open(ledger: Ledg
     for _ in range(2):
         again = record(row(), alert=AlertState.OPEN, dedup="db|disk")
         assert await ledger.accept(again) == (Verdict.DUPLICATE, first.notification.id)
-        await ledger.acknowledge(first.notification.id, "user123")
+        await ledger.alerts.acknowledge(first.notification.id, "user123")
 
 
 async def test_an_alert_that_somebody_took_before_it_was_delivered_is_still_open(ledger: Ledger) -> None:
     first = record(row(), alert=AlertState.OPEN, dedup="db|disk")
     await ledger.accept(first)
-    await ledger.acknowledge(first.notification.id, "user123")
+    await ledger.alerts.acknowledge(first.notification.id, "user123")
     assert (await claim(ledger, first)).verdict == "acknowledged"
     again = record(row(), alert=AlertState.OPEN, dedup="db|disk")
     assert await ledger.accept(again) == (Verdict.DUPLICATE, first.notification.id)
@@ -632,12 +623,12 @@ async def test_whoever_acknowledged_may_say_so_again(ledger: Ledger) -> None:
     first = record(NewRow(row("email:user123").row), alert=AlertState.OPEN)
     await ledger.accept(first)
     alert_id = first.notification.id
-    assert await ledger.acknowledge(alert_id, "user123", must_be_told=True) is Answered.DONE
+    assert await ledger.alerts.acknowledge(alert_id, "user123", must_be_told=True) is Answered.DONE
     # The delivery by which he was about to be told ends, and a receipt that got lost lets a publisher ask again.
     assert (await claim(ledger, first, "email:user123")).verdict == "acknowledged"
-    assert await ledger.acknowledge(alert_id, "user123", must_be_told=True) is Answered.AGAIN
-    await ledger.resolve(alert_id)
-    assert await ledger.acknowledge(alert_id, "user123", must_be_told=True) is Answered.AGAIN
+    assert await ledger.alerts.acknowledge(alert_id, "user123", must_be_told=True) is Answered.AGAIN
+    await ledger.alerts.resolve(alert_id)
+    assert await ledger.alerts.acknowledge(alert_id, "user123", must_be_told=True) is Answered.AGAIN
 
 
 async def test_rows_that_follow_are_written_with_the_end_or_not_at_all(ledger: Ledger) -> None:
@@ -655,7 +646,7 @@ async def test_an_acknowledged_alert_takes_no_further_rows(ledger: Ledger) -> No
     accepted = record(row("email:task"), alert=AlertState.OPEN)
     await ledger.accept(accepted)
     task = await claim(ledger, accepted, "email:task")
-    assert await ledger.acknowledge(accepted.notification.id, "user123")
+    assert await ledger.alerts.acknowledge(accepted.notification.id, "user123")
     outcome = Outcome(State.DELIVERED, then=[row("email:next")], guard=AlertState.OPEN)
     assert await ledger.finish(task, outcome) == "void"
     assert (await claim(ledger, accepted, "email:next")).verdict == "unknown"
@@ -668,18 +659,18 @@ async def test_whoever_was_told_on_any_channel_may_acknowledge(ledger: Ledger, k
     told.row = told.row.model_copy(update={"recipient": "user123"})
     accepted = record(NewRow(told.row), refused, alert=AlertState.OPEN)
     await ledger.accept(accepted)
-    assert await ledger.acknowledge(accepted.notification.id, "other", must_be_told=True) is Answered.NOT_TOLD
-    assert await ledger.acknowledge(accepted.notification.id, "user123", must_be_told=True) is Answered.DONE
+    assert await ledger.alerts.acknowledge(accepted.notification.id, "other", must_be_told=True) is Answered.NOT_TOLD
+    assert await ledger.alerts.acknowledge(accepted.notification.id, "user123", must_be_told=True) is Answered.DONE
 
 
 async def test_only_those_who_were_told_may_acknowledge_when_that_is_asked(ledger: Ledger) -> None:
     accepted = record(row("realtime:user123"), alert=AlertState.OPEN)
     await ledger.accept(accepted)
     alert_id = accepted.notification.id
-    assert await ledger.acknowledge(alert_id, "stranger", must_be_told=True) is Answered.NOT_TOLD
-    assert await ledger.acknowledge(alert_id, "user123", must_be_told=True)
-    assert await ledger.acknowledge(alert_id, "user123", must_be_told=True)
-    assert not await ledger.acknowledge(new_notification_id(), "user123")
+    assert await ledger.alerts.acknowledge(alert_id, "stranger", must_be_told=True) is Answered.NOT_TOLD
+    assert await ledger.alerts.acknowledge(alert_id, "user123", must_be_told=True)
+    assert await ledger.alerts.acknowledge(alert_id, "user123", must_be_told=True)
+    assert not await ledger.alerts.acknowledge(new_notification_id(), "user123")
 
 
 @pytest.mark.parametrize("key", ["sms:user123", "email:user123@2"])
@@ -689,8 +680,8 @@ async def test_whoever_was_told_by_other_ways_than_the_inbox_may_acknowledge(led
     await ledger.accept(accepted)
     alert_id = accepted.notification.id
     for stranger in ("user12", "user123@2", "123", "ser123", ":"):
-        assert not await ledger.acknowledge(alert_id, stranger, must_be_told=True)
-    assert await ledger.acknowledge(alert_id, "user123", must_be_told=True)
+        assert not await ledger.alerts.acknowledge(alert_id, stranger, must_be_told=True)
+    assert await ledger.alerts.acknowledge(alert_id, "user123", must_be_told=True)
 
 
 async def test_counts_agree_with_what_happened(ledger: Ledger, opened: Store) -> None:
@@ -718,14 +709,14 @@ async def test_counts_agree_with_what_happened(ledger: Ledger, opened: Store) ->
 
 async def test_the_age_of_open_work_counts_from_its_due_time(ledger: Ledger) -> None:
     await ledger.accept(record(row(due_ms=now_ms() + 3_600_000)))
-    work = (await ledger.open_work())["email"]
+    work = (await open_work(ledger.store, ledger.keys))["email"]
     assert (work.count, work.oldest_age_s) == (1, 0.0)
     await ledger.accept(record(row()))
     assert await eventually(lambda: _older_than(ledger, 1.0), within_s=5)
 
 
 async def _older_than(ledger: Ledger, age_s: float) -> bool:
-    return (await ledger.open_work())["email"].oldest_age_s > age_s
+    return (await open_work(ledger.store, ledger.keys))["email"].oldest_age_s > age_s
 
 
 async def test_what_rows_refer_to_is_kept_in_their_record_whichever_way_they_come(ledger: Ledger) -> None:

@@ -10,7 +10,9 @@ import pytest_asyncio
 from shared.core.errors import Reason
 from shared.core.model import State
 from shared.ledger.audit import Audit, Depth
-from shared.ledger.ledger import Ledger, OpenWork, Outcome
+from shared.ledger.claims import Outcome
+from shared.ledger.lanes import OpenWork, open_work
+from shared.ledger.ledger import Ledger
 from shared.store.keys import SHARDS, Keys
 from shared.store.store import Store
 from tests.conftest import EmptyStore
@@ -41,7 +43,7 @@ def previous(opened: Store) -> PreviousRelease:
 
 
 async def of_email(ledger: Ledger) -> OpenWork:
-    return (await ledger.open_work())["email"]
+    return (await open_work(ledger.store, ledger.keys))["email"]
 
 
 async def assert_balanced(opened: Store, open_rows: int) -> None:
@@ -101,7 +103,7 @@ async def test_counting_takes_as_long_with_many_scheduled_seconds_as_with_few(le
         for _ in range(5):
             await opened.command("SLOWLOG", "RESET")
             if ask == "gauges":
-                await ledger.open_work()
+                await open_work(ledger.store, ledger.keys)
             else:
                 await Audit(opened, Keys(), 86400).run(MINUTES, Depth.COUNTERS)
             rounds.append(max((entry[2] for entry in await opened.command("SLOWLOG", "GET", 1000)), default=0))

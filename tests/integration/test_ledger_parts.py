@@ -11,8 +11,10 @@ from services.router.planning.tasks import FanOut, Task
 from shared.core.errors import Reason
 from shared.core.model import Content, Notification, Priority, State
 from shared.ledger.audit import Audit, Depth
+from shared.ledger.claims import Outcome
 from shared.ledger.dead_letters import Answer, DeadLetters, Wanted
-from shared.ledger.ledger import Ledger, NewRecord, NewRow, Outcome, Part
+from shared.ledger.ledger import Ledger
+from shared.ledger.new_records import NewRecord, NewRow, Part
 from shared.ledger.reader import Trace, TracedRow
 from shared.store.keys import SHARDS, Keys, new_notification_id, shard_of_id
 from shared.store.store import Store

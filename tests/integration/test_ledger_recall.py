@@ -24,8 +24,10 @@ from shared.core.model import (
 )
 from shared.core.topics import Kind
 from shared.ledger.audit import Audit, Depth
+from shared.ledger.claims import ClaimVerdict, Finish, Outcome
 from shared.ledger.dead_letters import Answer, DeadLetters, Wanted
-from shared.ledger.ledger import ClaimVerdict, Finish, Ledger, NewRecord, NewRow, Outcome, Part
+from shared.ledger.ledger import Ledger
+from shared.ledger.new_records import NewRecord, NewRow, Part
 from shared.ledger.reader import Trace, TracedRow
 from shared.ledger.recalling import RECALL_LIFETIME, Recalled, Recalling
 from shared.ledger.rows import status_field
@@ -204,7 +206,7 @@ async def test_a_dead_workers_delivery_is_taken_back_when_its_lease_has_lapsed(r
     assert counts(await recalls.recall(notification_id)) == (0, {"push": 1}, {})
 
     async def handed_over() -> bool:
-        return f"push:anna{RECALL}" in {row.key for row in (await recalls.ledger.sweep(10)).due}
+        return f"push:anna{RECALL}" in {row.key for row in (await recalls.ledger.schedule.sweep(10)).due}
 
     await eventually(handed_over)
     await end(recalls.ledger, notification_id, f"push:anna{RECALL}")

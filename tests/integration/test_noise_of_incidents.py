@@ -10,8 +10,9 @@ from shared.core.errors import Reason
 from shared.core.model import State
 from shared.directory.inhibitions import Inhibition
 from shared.directory.silences import Silence
+from shared.ledger.alerts import Answered
 from shared.ledger.incident_documents import incident_document, members_document
-from shared.ledger.ledger import Answered, Verdict
+from shared.ledger.ledger import Verdict
 from shared.ledger.reader import Trace
 from tests.conftest import EmptyStore
 from tests.incident_bench import Bench
@@ -66,7 +67,7 @@ async def test_the_same_alert_again_is_counted_and_no_new_member(bench: Bench) -
     _, member = await bench.alert("net", affected_systems=["core"], dedup_key="b")
     assert await bench.alert("net", affected_systems=["core"], dedup_key="b") == (Verdict.DUPLICATE, member)
     assert await bench.alert("net", affected_systems=["core"], dedup_key="a") == (Verdict.DUPLICATE, incident)
-    assert [(each.id, each.count) for each in await bench.ledger.members(incident)] == [(incident, 2), (member, 2)]
+    assert [(each.id, each.count) for each in await bench.ledger.members.of(incident)] == [(incident, 2), (member, 2)]
 
 
 async def test_what_is_new_is_told_after_the_interval_and_what_is_open_after_the_repetition(bench: Bench) -> None:
@@ -124,7 +125,10 @@ async def test_a_group_is_over_when_all_of_it_is(bench: Bench) -> None:
     await bench.run(4000)
     assert bench.heard() == []
     # The members say so themselves, and the next one opens a new incident.
-    assert [str(state) for state in await bench.ledger.alert_states([incident, member])] == ["resolved", "resolved"]
+    assert [str(state) for state in await bench.ledger.alerts.alert_states([incident, member])] == [
+        "resolved",
+        "resolved",
+    ]
     assert (await bench.alert("net", dedup_key="b"))[0] is Verdict.ACCEPTED
 
 
@@ -136,7 +140,7 @@ async def test_a_member_is_answered_with_its_group(bench: Bench) -> None:
     found = await bench.incidents.get(incident)
     assert found is not None
     assert (found.word, found.acknowledged_by) == ("acknowledged", "ada")
-    assert await bench.ledger.resolve(member) is Answered.DONE
+    assert await bench.ledger.alerts.resolve(member) is Answered.DONE
     found = await bench.incidents.get(incident)
     assert found is not None
     assert found.word == "acknowledged"
@@ -249,9 +253,9 @@ async def test_what_nobody_says_any_more_is_over(bench: Bench) -> None:
     assert (await bench.alert("disk", dedup_key="b", group_key="g", expires_after="1h"))[0] is Verdict.DUPLICATE
     await bench.run(3599)
     (incident,) = await bench.incidents.open_ids()
-    assert [each.is_open for each in await bench.ledger.members(incident)] == [True, True]
+    assert [each.is_open for each in await bench.ledger.members.of(incident)] == [True, True]
     await bench.run(3601)
-    assert [each.is_open for each in await bench.ledger.members(incident)] == [False, True]
+    assert [each.is_open for each in await bench.ledger.members.of(incident)] == [False, True]
     await bench.run(6599)
     assert await bench.incidents.open_ids() == [incident]
     await bench.run(6601)
@@ -275,7 +279,7 @@ async def test_the_same_message_again_says_that_it_is_still_so_and_may_begin_aga
     _, incident = await bench.alert("disk", **said)
     # Its texts differ a little each time.
     assert await bench.alert("disk", **said, message="93 %") == (Verdict.DUPLICATE, incident)
-    (member,) = await bench.ledger.members(incident)
+    (member,) = await bench.ledger.members.of(incident)
     assert member.count == 2
     await bench.over("disk", dedup_key="a", group_key="g")
     verdict, again = await bench.alert("disk", **said)
@@ -315,7 +319,7 @@ async def test_systems_that_are_worked_on_are_silent_and_what_is_open_is_told_at
     maintenance = await bench.maintain(["db-1", 'a|"b'], starts_at=now_s + 3600, ends_at=now_s + 7200)
     _, before = await bench.alert("disk", affected_systems=["db-1"], dedup_key="a")
     assert bench.heard("sms") == [(0, "ada")]
-    await bench.ledger.resolve(before)
+    await bench.ledger.alerts.resolve(before)
     await bench.run(3600)
     # Quarter of an hour before, everybody was reminded.
     assert bench.fed == [(0, "Scheduled maintenance"), (2700, "Soon: Scheduled maintenance")]

@@ -95,7 +95,7 @@ def a_watch(
     clock: StandingClock,
 ) -> OnCallWatch:
     return OnCallWatch(
-        store=store, keys=Keys(), ledger=Ledger(store, Keys()), directory=directory, lists=lists, topics=topics,
+        store=store, keys=Keys(), directory=directory, lists=lists, topics=topics,
         link=link, clock=clock,
     )  # fmt: skip
 

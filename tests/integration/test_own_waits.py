@@ -15,7 +15,7 @@ from shared.core.errors import Reason
 from shared.core.model import State
 from shared.delivery.attempt import Attempt
 from shared.delivery.provider import Provider
-from shared.ledger.ledger import Outcome
+from shared.ledger.claims import Outcome
 from tests import sms, smtp
 from tests.attempts import perform
 from tests.push import android, build_providers, changed, make_attempt, settings_from

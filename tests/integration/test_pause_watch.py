@@ -18,7 +18,10 @@ from shared.delivery.loop import Deliverer
 from shared.delivery.pause_watch import LOOKS_PER_S, PauseWatch
 from shared.delivery.retry import RetryPolicy
 from shared.delivery.standing import ProviderState, Standing
-from shared.ledger.ledger import LONGEST_PAUSED_WAIT_S, Claim, ClaimVerdict, Ledger, NewRow, Outcome
+from shared.ledger.claims import Claim, ClaimVerdict, Outcome
+from shared.ledger.ledger import Ledger
+from shared.ledger.new_records import NewRow
+from shared.ledger.schedule import LONGEST_PAUSED_WAIT_S
 from shared.runtime.alive import Process
 from shared.runtime.draining import under_way
 from shared.store.keys import Keys, new_notification_id
@@ -226,14 +229,14 @@ async def test_at_the_end_the_critical_ones_are_brought_forward_first_and_nothin
         reason = Reason.NETWORK if claim.key == "email:away" else Reason.PAUSED
         wait = timedelta(seconds=3000 if claim.key == "email:urgent" else 600)
         await ledger.finish(claim, Outcome(State.PENDING, reason, wait, counts=False))
-    assert await ledger.bring_forward("email") == 0
-    assert await ledger.bring_forward_paused("email") == 151
+    assert await ledger.schedule.bring_forward("email") == 0
+    assert await ledger.schedule.bring_forward_paused("email") == 151
     due = dict(scored(await opened.command("ZRANGE", f"{Keys().shard(3)}:due:email", 0, -1, "WITHSCORES")))
     order = [member.decode().partition("|")[2] for member, _ in sorted(due.items(), key=lambda each: each[1])]
     assert order[0] == "email:urgent"
     assert order[-1] == "email:away"
     # Another process finds nothing that is left.
-    assert await ledger.bring_forward_paused("email") == 0
+    assert await ledger.schedule.bring_forward_paused("email") == 0
     # One after the other.
     brought = sorted(due.values())[:-1]
     assert brought[-1] - brought[0] == pytest.approx(150 * 20, abs=1500)

@@ -19,7 +19,9 @@ from shared.core.errors import Reason
 from shared.core.model import Channel, Content, Delivery, EmailAddress, Notification, Priority, State
 from shared.core.topics import Topics
 from shared.ledger.jobs import jobs_of, settled
-from shared.ledger.ledger import Ledger, NewRecord, NewRow
+from shared.ledger.lanes import open_work
+from shared.ledger.ledger import Ledger
+from shared.ledger.new_records import NewRecord, NewRow
 from shared.ledger.reader import Trace
 from shared.mqtt.address import BrokerAddress
 from shared.mqtt.reconnecting import BrokerLink
@@ -105,7 +107,7 @@ async def test_what_is_in_the_same_hands_is_delivered_and_what_kills_ends_as_a_d
         )
         tasks = [
             asyncio.create_task(link.run(), name="link"),
-            asyncio.create_task(sweep_forever(ledger, topics, link, SystemClock()), name="sweeper"),
+            asyncio.create_task(sweep_forever(ledger.schedule, topics, link, SystemClock()), name="sweeper"),
         ]
         try:
             await link.wait_up()
@@ -114,7 +116,7 @@ async def test_what_is_in_the_same_hands_is_delivered_and_what_kills_ends_as_a_d
             await settled((link.publish(*each) for each in jobs_of(topics, one.content, one.rows)), within_s=10)
 
             async def all_ended() -> bool:
-                return not (await ledger.open_work())["email"].count
+                return not (await open_work(ledger.store, ledger.keys))["email"].count
 
             await eventually(all_ended, 120)
         finally:

@@ -9,10 +9,10 @@ import pytest
 
 from carillon.local.ports import free_port
 from carillon.local.servers import LocalServer, local_store
-from shared.core.incidents import Way
+from shared.core.incidents import AlertState, Way
 from shared.core.model import AlertDetails, Channel, Delivery, Priority, UserInbox
 from shared.directory.answer_link import AnswerLink, token
-from shared.ledger.ledger import AlertState, NewRecord, NewRow
+from shared.ledger.new_records import NewRecord, NewRow
 from tests.conftest import EmptyStore
 from tests.realtime import ALERT, Realtime, notification, realtime_node
 
@@ -101,5 +101,5 @@ async def test_the_link_counts_under_whatever_origin_it_is_shown(
         address = f"{node.url}/v1/answer?token={token(SECRET, link)}"
         async with node.client.post(address, headers={"Origin": origin}) as answer:
             assert answer.status == 200
-        (state,) = await node.context.ledger.alert_states([link.alert_id])
+        (state,) = await node.context.ledger.alerts.alert_states([link.alert_id])
         assert state is AlertState.ACKNOWLEDGED

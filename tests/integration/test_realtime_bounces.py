@@ -25,9 +25,9 @@ from shared.core.errors import StoreUnavailable
 from shared.core.model import Channel, EmailAddress, State
 from shared.delivery.forgetting import FREE_IN_HOUR
 from shared.directory.suppression import Cause, Entry, Suppressions, digest
+from shared.ledger.claims import Outcome as Ended
 from shared.ledger.confirmations import mail_reference
-from shared.ledger.ledger import NewRecord
-from shared.ledger.ledger import Outcome as Ended
+from shared.ledger.new_records import NewRecord
 from shared.ledger.reader import Trace, TracedRow
 from shared.store.keys import new_notification_id
 from tests.bounces import (

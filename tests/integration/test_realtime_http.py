@@ -14,12 +14,13 @@ from carillon.local.servers import LocalServer
 from services.realtime.access.addresses import Addresses, AddressLimits
 from services.realtime.access.tokens import SharedSecret
 from services.realtime.app import build
+from shared.core.incidents import AlertState
 from shared.core.model import Channel, Delivery, Notification, Priority, UserInbox
 from shared.directory.people import MobileDevice, Person
 from shared.directory.suppression import Cause, Suppressions, digest
 from shared.directory.unsubscribe import token as link_token
 from shared.inbox.inbox import wire_body
-from shared.ledger.ledger import AlertState, NewRecord, NewRow
+from shared.ledger.new_records import NewRecord, NewRow
 from shared.store.keys import order_of
 from shared.store.store import Store
 from tests.bounces import every_secret
@@ -321,7 +322,7 @@ async def test_an_alert_stays_on_top_until_it_is_answered_however_much_comes_aft
         assert await unanswered("?state=archived") == []
         assert await unanswered(f"?before={alerts[2].id}") == []
         assert (await node.call("POST", f"/v1/alerts/{alerts[0].id}/acknowledge", "user1"))[0] == 204
-        await node.context.ledger.resolve(alerts[1].id)
+        await node.context.ledger.alerts.resolve(alerts[1].id)
         assert await unanswered() == [alerts[2].id]
         # Put away by the person, who has seen it.
         assert (await node.call("POST", f"/v1/inbox/{alerts[2].id}/archive", "user1"))[0] == 204
@@ -339,7 +340,7 @@ async def test_entry_says_who_took_its_alert_and_when(node: Realtime) -> None:
     await node.to_user("user1", alert)
     before = time.time()
     assert (await node.call("POST", f"/v1/alerts/{alert.id}/acknowledge", "user1"))[0] == 204
-    await node.context.ledger.resolve(alert.id)
+    await node.context.ledger.alerts.resolve(alert.id)
     _, answer = await node.call("GET", "/v1/inbox", "user1")
     (entry,) = answer["notifications"]
     assert (entry["alert"]["state"], entry["alert"]["acknowledged_by"]) == ("resolved", "user1")
@@ -356,7 +357,7 @@ async def test_entry_says_where_its_alert_stands(node: Realtime) -> None:
             assert (await client.next("notification"))["notification"]["alert"]["state"] == "open"
     await node.to_user("user1", notification("no alert", data={"alert": {"id": alerts[0].id}}))
     assert (await node.call("POST", f"/v1/alerts/{alerts[0].id}/acknowledge", "user1"))[0] == 204
-    await node.context.ledger.resolve(alerts[1].id)
+    await node.context.ledger.alerts.resolve(alerts[1].id)
     await node.context.ledger.cancel(alerts[3].id)
     states = {
         alerts[0].id: "acknowledged", alerts[1].id: "resolved", alerts[2].id: "open", alerts[3].id: "ended",

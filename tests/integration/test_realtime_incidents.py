@@ -10,11 +10,12 @@ import pytest_asyncio
 
 from carillon.local.servers import LocalServer
 from services.realtime.http.shapes import ListedIncidents, ShownIncident
-from shared.core.incidents import Happened, Way, line
+from shared.core.incidents import AlertState, Happened, Way, line
 from shared.core.model import AlertDetails, Channel, Delivery, Notification, Priority, State, UserInbox
 from shared.directory.people import Person
+from shared.ledger.claims import Outcome
 from shared.ledger.incidents import Entry, Incidents
-from shared.ledger.ledger import AlertState, NewRecord, NewRow, Outcome
+from shared.ledger.new_records import NewRecord, NewRow
 from shared.ledger.reader import Trace
 from shared.store.keys import new_notification_id
 from tests.conftest import EmptyStore

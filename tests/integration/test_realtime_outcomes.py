@@ -11,6 +11,7 @@ import pytest_asyncio
 from carillon.local.servers import LocalServer
 from services.realtime.publish.shapes import NotificationOutcome
 from shared.core.errors import AttemptOutcome, Reason
+from shared.core.incidents import AlertState
 from shared.core.model import (
     Address,
     Channel,
@@ -24,7 +25,8 @@ from shared.core.model import (
     State,
     UserInbox,
 )
-from shared.ledger.ledger import AlertState, NewRecord, NewRow, Outcome
+from shared.ledger.claims import Outcome
+from shared.ledger.new_records import NewRecord, NewRow
 from shared.store.keys import new_notification_id
 from tests.conftest import EmptyStore
 from tests.publishing import KEY, give_key
@@ -98,7 +100,7 @@ async def test_each_delivery_is_shown_with_its_state_and_no_address(node: Realti
 async def test_an_alert_says_where_it_stands(node: Realtime) -> None:
     notification_id = await accept(node, alert=AlertState.OPEN)
     assert (await ask(node, notification_id))[1]["alert"] == {"state": "open"}
-    await node.context.ledger.acknowledge(notification_id, "user1", "secret-note")
+    await node.context.ledger.alerts.acknowledge(notification_id, "user1", "secret-note")
     _, answer = await ask(node, notification_id)
     assert (answer["alert"]["state"], answer["alert"]["acknowledged_by"]) == ("acknowledged", "user1")
     assert "secret" not in json.dumps(answer)

@@ -10,8 +10,9 @@ import pytest
 
 from carillon.local.servers import LocalServer
 from shared.core.errors import BrokerUnavailable
+from shared.core.incidents import AlertState
 from shared.core.model import Action, AlertDetails, Channel, Delivery, Notification, Priority, UserInbox
-from shared.ledger.ledger import AlertState, NewRecord, NewRow
+from shared.ledger.new_records import NewRecord, NewRow
 from shared.mqtt.connection import Broker
 from tests.conftest import EmptyStore
 from tests.realtime import ALERT, Realtime, ids_until_quiet, notification, realtime_node, told_unread
@@ -115,7 +116,7 @@ async def test_an_alert_that_waits_for_an_answer_is_not_put_away(node: Realtime)
     async with node.session("user1") as client:
         await client.say(type="snooze", id=sent.id, **{"for": "1h"})
         assert (await client.next("error"))["code"] == "unanswered_alert"
-    await node.context.ledger.acknowledge(sent.id, "user1")
+    await node.context.ledger.alerts.acknowledge(sent.id, "user1")
     assert (await node.call("POST", path, "user1", json={"for": "1h"}))[0] == 204
     assert await ids(node) == []
     _, page = await node.call("GET", "/v1/inbox", "user1")

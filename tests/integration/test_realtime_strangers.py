@@ -20,9 +20,10 @@ import pytest_asyncio
 
 from carillon.local.servers import LocalServer
 from services.realtime.http.operations import OPERATIONS
+from shared.core.incidents import AlertState
 from shared.core.model import Action, Channel, Delivery, Priority, UserInbox
 from shared.directory.people import MobileDevice, OnCall, Person
-from shared.ledger.ledger import AlertState, NewRecord, NewRow
+from shared.ledger.new_records import NewRecord, NewRow
 from tests.conftest import EmptyStore
 from tests.realtime import ALERT, Client, Realtime, bearer, notification, realtime_node, token
 

@@ -16,7 +16,7 @@ import yaml
 
 from carillon.local.servers import ROOT
 from carillon.local.stack import Stack
-from shared.ledger.ledger import Ledger
+from shared.ledger.lanes import open_work
 from shared.mqtt.address import BrokerAddress
 from shared.mqtt.connection import Broker
 from shared.store.keys import Keys
@@ -121,7 +121,7 @@ async def test_500_publishes_of_1_mib_fit_while_the_store_is_away(tmp_path: Path
         )
         assert statuses == {"accepted": MANY_MAILS[0] + LONG_MAILS[0], "too_large": TOO_LARGE}
         async with Store(store.url) as opened:
-            work = await Ledger(opened, Keys()).open_work()
+            work = await open_work(opened, Keys())
         assert work["email"].count == sum(count * mails for count, mails in (MANY_MAILS, LONG_MAILS))
     finally:
         if store.alive and store.pid is not None:

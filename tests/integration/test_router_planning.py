@@ -14,6 +14,7 @@ from services.router.planning.digesting import Digesting
 from services.router.planning.planner import Planner
 from services.router.planning.tasks import Fold, Task
 from shared.core.clock import SystemClock, epoch_ms
+from shared.core.incidents import AlertState
 from shared.core.model import Delivery, Platform
 from shared.core.topics import Kind
 from shared.directory.catalogue import Catalogues
@@ -21,7 +22,8 @@ from shared.directory.categories import Category
 from shared.directory.directory import Directory
 from shared.directory.people import Person
 from shared.ledger.digests import Digests
-from shared.ledger.ledger import AlertState, Ledger, NewRecord, Verdict
+from shared.ledger.ledger import Ledger, Verdict
+from shared.ledger.new_records import NewRecord
 from shared.store.keys import Keys
 from shared.store.store import Store
 from tests.conftest import EmptyStore
@@ -87,7 +89,7 @@ def alert(packet: str) -> Draft:
 async def test_an_alert_that_repeats_an_open_one_is_not_counted(opened: Store) -> None:
     await Directory(opened, Keys(), SystemClock()).put(Person(user_id="ada", roles=("admin",)))
     ledger = Ledger(opened, Keys())
-    planner = a_planner(opened, daily_limit=2, open_alerts=ledger.open_alerts)
+    planner = a_planner(opened, daily_limit=2, open_alerts=ledger.alerts.open_alerts)
     first = alert("first")
     known = await planner.look_up([first])
     rows = planner.first_rows(first, known)
@@ -96,7 +98,7 @@ async def test_an_alert_that_repeats_an_open_one_is_not_counted(opened: Store) -
     for number in range(5):
         assert not (await planner.look_up([alert(f"again-{number}")])).limits
     assert await turns(planner, [draft("other", category=None)]) == [0]
-    await ledger.resolve(first.notification.id)
+    await ledger.alerts.resolve(first.notification.id)
     assert len((await planner.look_up([alert("new")])).limits) == 1
 
 

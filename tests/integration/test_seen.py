@@ -9,7 +9,7 @@ from carillon.local.servers import LocalServer
 from shared.core.model import Notification
 from shared.directory.people import Person
 from shared.ledger import ledger
-from shared.ledger.ledger import NewRecord
+from shared.ledger.new_records import NewRecord
 from shared.ledger.reader import Seen, Trace
 from tests.conftest import EmptyStore
 from tests.realtime import Realtime, notification, realtime_node

@@ -24,12 +24,14 @@ from services.sms.keys import number_key
 from services.sms.providers import PROVIDERS
 from services.sms.settings import SmsSettings
 from shared.core.errors import AttemptOutcome, DeliveryRefused, Reason
+from shared.core.incidents import AlertState
 from shared.core.model import AlertDetails, PhoneNumber, State
 from shared.core.topics import Kind
 from shared.delivery.attempt import Attempt, Receipt
 from shared.delivery.rules import Guarded, guarded
+from shared.ledger.claims import Outcome
 from shared.ledger.dead_letters import Answer, DeadLetters, Wanted
-from shared.ledger.ledger import AlertState, NewRecord, NewRow, Outcome
+from shared.ledger.new_records import NewRecord, NewRow
 from shared.ledger.reader import Trace, TracedRow
 from shared.ledger.rows import Confirmation
 from shared.runtime.providers import build_providers, routes_of
@@ -325,7 +327,7 @@ async def test_of_several_the_number_says_which(bench: Bench) -> None:
     assert await bench.write("2") is None
     assert [await bench.alert_state(each) for each in alerts] == [OPEN, TAKEN, OPEN]
     assert await bench.write("ack 2") == "Alert 2 is acknowledged already."
-    await bench.context.ledger.resolve(alerts[0].notification.id)
+    await bench.context.ledger.alerts.resolve(alerts[0].notification.id)
     # One is left.
     assert await bench.write("ok") is None
     assert await bench.alert_state(alerts[2]) == TAKEN
@@ -338,7 +340,7 @@ async def test_the_same_message_again_takes_no_other_alert_and_is_not_answered_a
     assert "<Message>" in bench.said
     await bench.answer("which?")
     assert "<Message>" not in bench.said
-    await bench.context.ledger.resolve(alerts[1].notification.id)
+    await bench.context.ledger.alerts.resolve(alerts[1].notification.id)
     for _ in range(2):
         await bench.answer("ack on my way", "SM" + "1" * 32)
     later = await bench.alert()

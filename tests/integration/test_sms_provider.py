@@ -39,7 +39,7 @@ from shared.delivery import http_attempt
 from shared.delivery.attempt import Receipt
 from shared.delivery.loop import Deliverer
 from shared.delivery.retry import RetryPolicy
-from shared.ledger.ledger import Claim, ClaimVerdict
+from shared.ledger.claims import Claim, ClaimVerdict
 from tests.attempts import cancel_once, outcome
 from tests.sms import PHONE, attempt, open_twilio, outbox, settings_for
 

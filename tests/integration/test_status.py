@@ -10,12 +10,14 @@ import pytest_asyncio
 from carillon.status.reading import read_status
 from carillon.status.status import Status
 from shared.core.errors import Reason
+from shared.core.incidents import AlertState
 from shared.core.model import AlertDetails, Channel, Content, Notification, Priority
 from shared.delivery.by_hand import ByHand, Target
 from shared.ledger.audit import Audit, Depth
 from shared.ledger.audit_results import RESULTS_KEPT, AuditResults, MadeBy
 from shared.ledger.lanes import read_lanes
-from shared.ledger.ledger import AlertState, Ledger, NewRecord
+from shared.ledger.ledger import Ledger
+from shared.ledger.new_records import NewRecord
 from shared.store.keys import SHARDS, Keys, new_notification_id, shard_of_id
 from shared.store.replies import pairs
 from shared.store.store import Store

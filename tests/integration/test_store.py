@@ -14,7 +14,9 @@ from redis.exceptions import ResponseError
 from carillon.local.servers import LocalServer
 from shared.core.errors import StoreUnavailable
 from shared.core.model import Channel, Content, Delivery, EmailAddress, Notification, Priority
-from shared.ledger.ledger import Ledger, NewRecord, NewRow, Verdict
+from shared.ledger.lanes import open_work
+from shared.ledger.ledger import Ledger, Verdict
+from shared.ledger.new_records import NewRecord, NewRow
 from shared.store import call_queue as module
 from shared.store.keys import Keys, new_notification_id
 from shared.store.store import PIPELINE_LIMIT, Script, Store
@@ -292,7 +294,7 @@ async def test_a_cluster_serves_the_ledger(new_store: NewStore) -> None:
         ledger = Ledger(opened, Keys())
         records = [record() for _ in range(20)]
         assert {verdict for verdict, _ in await asyncio.gather(*map(ledger.accept, records))} == {Verdict.ACCEPTED}
-        assert (await ledger.open_work())["email"].count == 20
+        assert (await open_work(ledger.store, ledger.keys))["email"].count == 20
         await opened.ping()
         async with Store(server.url) as node:
             await node.command("SCRIPT", "FLUSH")

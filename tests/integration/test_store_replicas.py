@@ -20,7 +20,10 @@ from shared.core.model import Channel, Content, Delivery, EmailAddress, Notifica
 from shared.directory.directory import Directory
 from shared.directory.people import Person
 from shared.ledger.audit import Audit, Depth
-from shared.ledger.ledger import Ledger, NewRecord, NewRow, Outcome, Verdict
+from shared.ledger.claims import Outcome
+from shared.ledger.lanes import open_work
+from shared.ledger.ledger import Ledger, Verdict
+from shared.ledger.new_records import NewRecord, NewRow
 from shared.store import call_queue
 from shared.store.keys import SHARDS, Keys, new_notification_id
 from shared.store.store import Script, Store
@@ -227,7 +230,7 @@ async def test_a_cluster_serves_ledger_directory_and_audit(cluster_set: ClusterS
         assert {claim.verdict for claim in claims} == {"claimed"}
         ended = await asyncio.gather(*(ledger.finish(claim, Outcome(State.DELIVERED)) for claim in claims))
         assert set(ended) == {"finished"}
-        assert (await ledger.open_work())["email"].count == 32
+        assert (await open_work(ledger.store, ledger.keys))["email"].count == 32
 
         people = [Person(user_id=f"user{number}", groups=["ops"]) for number in range(100)]
         await asyncio.gather(*map(directory.put, people))

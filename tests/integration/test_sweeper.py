@@ -11,7 +11,8 @@ from services.router.upkeep import sweeper as module
 from shared.core.clock import SystemClock
 from shared.core.model import Channel, Content, Delivery, EmailAddress, Notification, Priority
 from shared.core.topics import Topics
-from shared.ledger.ledger import Backlog, DueRow, Ledger, Swept
+from shared.ledger.backlog import Backlog
+from shared.ledger.schedule import DueRow, Schedule, Swept
 from shared.mqtt.address import BrokerAddress
 from shared.mqtt.reconnecting import BrokerLink
 from shared.store.keys import new_notification_id
@@ -20,7 +21,7 @@ from tests.waiting import eventually
 
 
 class OneDueRow:
-    """A ledger in which one row is due whenever it is asked."""
+    """A schedule in which one row is due whenever it is asked."""
 
     def __init__(self) -> None:
         self.rounds: list[frozenset[str]] = []
@@ -51,22 +52,22 @@ async def test_a_broker_that_confirms_nothing_does_not_hold_up_the_rounds(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "CONFIRMED_WITHIN_S", 0.1)
-    ledger = OneDueRow()
+    schedule = OneDueRow()
     async with scripted_broker() as server:
         link = BrokerLink(BrokerAddress.parse(server.url), "sweeper")
-        work = (link.run(), module.sweep_forever(cast("Ledger", ledger), Topics(), link, SystemClock()))
+        work = (link.run(), module.sweep_forever(cast("Schedule", schedule), Topics(), link, SystemClock()))
         tasks = [asyncio.create_task(each, name="sweep") for each in work]
         try:
-            await eventually(lambda: len(ledger.rounds) >= 4, what="more rounds")
+            await eventually(lambda: len(schedule.rounds) >= 4, what="more rounds")
             assert len(server.published) >= 3
             # That nobody takes jobs is not known, so the lane is not only probed from now on.
-            assert set(ledger.rounds) == {frozenset()}
+            assert set(schedule.rounds) == {frozenset()}
             assert "broker slow to confirm" in caplog.messages
 
             def is_probed_when_nobody_is_subscribed() -> bool:
                 # The newest one: an older one may have been given up.
                 server.puback(server.published[-1].mid, 0x10)
-                return frozenset({"email"}) in ledger.rounds
+                return frozenset({"email"}) in schedule.rounds
 
             await eventually(is_probed_when_nobody_is_subscribed, what="the lane to be probed")
         finally:

@@ -19,7 +19,8 @@ from shared.inbox.feed import Feed, FeedMirror
 from shared.inbox.inbox import Inbox
 from shared.inbox.sessions import Sessions
 from shared.ledger.confirmations import Confirmations, Outcome
-from shared.ledger.ledger import Ledger, NewRecord, NewRow
+from shared.ledger.ledger import Ledger
+from shared.ledger.new_records import NewRecord, NewRow
 from shared.ledger.rejections import Rejections
 from shared.store.keys import Keys
 from shared.store.store import Store

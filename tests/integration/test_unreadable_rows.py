@@ -8,15 +8,20 @@ import pytest
 import pytest_asyncio
 
 from shared.core.errors import Reason
+from shared.core.incidents import AlertState
 from shared.core.model import Channel, Content, Delivery, EmailAddress, Job, Notification, Priority, State
 from shared.core.topics import Topics
 from shared.directory.directory import Directory
 from shared.directory.people import Person
 from shared.ledger.audit import Audit, Depth
+from shared.ledger.claims import Outcome
 from shared.ledger.dead_letters import Answer, DeadLetters, Wanted
 from shared.ledger.jobs import jobs_of_due, open_job
-from shared.ledger.ledger import AlertState, EndedRow, Ledger, NewRecord, NewRow, Outcome
+from shared.ledger.lanes import open_work
+from shared.ledger.ledger import Ledger
+from shared.ledger.new_records import NewRecord, NewRow
 from shared.ledger.reader import Trace
+from shared.ledger.schedule import EndedRow
 from shared.store.keys import Keys, new_notification_id
 from shared.store.store import Store
 from tests.conftest import EmptyStore
@@ -65,7 +70,7 @@ class Ledgers:
         """Sweep as often as it takes to look closely at what nobody claims."""
         found: list[EndedRow] = []
         for _ in range(times):
-            found += (await self.ledger.sweep(100, LATER)).ended
+            found += (await self.ledger.schedule.sweep(100, LATER)).ended
         return found
 
     async def holds(self) -> bool:
@@ -148,7 +153,7 @@ async def test_a_row_that_cannot_be_read_is_put_away_and_the_others_go_on(ledger
     assert [letter.key for letter in await ledgers.trace.dead_letters(10)]
     assert "email:bad" in {row.key async for row in ledgers.trace.rows(bad)}
     assert await ledgers.holds()
-    assert (await ledgers.ledger.open_work())["email"].count == (0 if what in WHOLE else 1)
+    assert (await open_work(ledgers.ledger.store, ledgers.ledger.keys))["email"].count == (0 if what in WHOLE else 1)
     (entry, *_) = [entry for entry in listed if entry.key == "email:bad"]
     assert await ledgers.dead.replay(entry, dry_run=True) in (Answer.UNREADABLE, Answer.UNKNOWN_RECIPIENT)
     assert await ledgers.dead.drop([entry]) == 1
@@ -161,11 +166,11 @@ async def test_a_damaged_row_stops_nothing_that_meets_it(ledgers: Ledgers, what:
     claims = await ledgers.ledger.claim([(bad, "email:bad"), (good, "email:0")], LEASE)
     assert claims[1].verdict == "claimed"
     await ledgers.ledger.finish(claims[0], Outcome(State.DELIVERED))
-    await ledgers.ledger.acknowledge(bad, "user123", must_be_told=True)
-    await ledgers.ledger.resolve(bad)
+    await ledgers.ledger.alerts.acknowledge(bad, "user123", must_be_told=True)
+    await ledgers.ledger.alerts.resolve(bad)
     await ledgers.ledger.cancel(bad)
-    await ledgers.ledger.bring_forward("email")
-    await ledgers.ledger.open_work()
+    await ledgers.ledger.schedule.bring_forward("email")
+    await open_work(ledgers.ledger.store, ledgers.ledger.keys)
     await Audit(ledgers.store, Keys(), 86_400).run(timedelta(hours=1), Depth.RECORDS)
     assert await ledgers.ledger.finish(claims[1], Outcome(State.DELIVERED)) == "finished"
 
@@ -177,9 +182,9 @@ async def test_a_count_of_a_record_that_is_none_keeps_no_row_from_ending(ledgers
         await _field(name, "garbage")(ledgers, one)
     (claim,) = await ledgers.ledger.claim([(sent, "email:0")], LEASE)
     await _field("cancelled", "1")(ledgers, cancelled)
-    assert [row.reason for row in (await ledgers.ledger.sweep(100, LATER)).ended] == [Reason.CANCELLED]
+    assert [row.reason for row in (await ledgers.ledger.schedule.sweep(100, LATER)).ended] == [Reason.CANCELLED]
     assert await ledgers.ledger.finish(claim, Outcome(State.DELIVERED)) == "finished"
-    assert (await ledgers.ledger.open_work())["email"].count == 0
+    assert (await open_work(ledgers.ledger.store, ledgers.ledger.keys))["email"].count == 0
 
 
 @pytest.mark.parametrize("name", ["open", "age:email"])
@@ -196,14 +201,14 @@ async def test_a_count_of_a_lane_that_is_none_keeps_no_row_from_ending(ledgers: 
     await damage()
     for claim in await ledgers.ledger.claim([(one, "email:0"), (another, "email:0")], LEASE):
         assert await ledgers.ledger.finish(claim, Outcome(State.DELIVERED)) == "finished"
-    assert (await ledgers.ledger.open_work())["email"].count == 0
+    assert (await open_work(ledgers.ledger.store, ledgers.ledger.keys))["email"].count == 0
 
 
 @pytest.mark.parametrize("member", [b"garbage", b"", b"|", b"no-id|email:0", b"|||", b"\xff\xfe", b"\xff|\xfe"])
 async def test_an_entry_of_the_schedule_that_names_nothing_is_put_away(ledgers: Ledgers, member: bytes) -> None:
     good = await ledgers.accept("email:0")
     await ledgers.store.command("ZADD", f"{Keys().shard(3)}:due:email", 1, member)
-    swept = await ledgers.ledger.sweep(100, LATER)
+    swept = await ledgers.ledger.schedule.sweep(100, LATER)
     assert [row.notification_id for row in swept.due] == [good]
     assert [row.reason for row in swept.ended] == [Reason.UNREADABLE]
     assert await ledgers.store.command("ZSCORE", f"{Keys().shard(3)}:due:email", member) is None
@@ -220,7 +225,7 @@ async def test_an_entry_of_the_schedule_that_names_nothing_is_put_away(ledgers: 
 async def test_an_entry_for_a_record_that_never_was_is_put_away(ledgers: Ledgers) -> None:
     never = new_notification_id(0)
     await ledgers.store.command("ZADD", f"{Keys().shard(0)}:due:email", 1, f"{never}|email:0")
-    assert [row.notification_id for row in (await ledgers.ledger.sweep(100)).ended] == [never]
+    assert [row.notification_id for row in (await ledgers.ledger.schedule.sweep(100)).ended] == [never]
     (letter,) = await ledgers.trace.dead_letters(10)
     assert (letter.notification_id, letter.row and letter.row.reason) == (never, "unreadable")
     assert await ledgers.holds()
@@ -229,7 +234,7 @@ async def test_an_entry_for_a_record_that_never_was_is_put_away(ledgers: Ledgers
 async def test_an_entry_in_another_lanes_schedule_ends_no_row(ledgers: Ledgers) -> None:
     good = await ledgers.accept("email:0")
     await ledgers.store.command("ZADD", f"{Keys().shard(0)}:due:sms", 1, f"{good}|email:0")
-    swept = await ledgers.ledger.sweep(100, LATER)
+    swept = await ledgers.ledger.schedule.sweep(100, LATER)
     assert [(row.lane, row.notification_id) for row in swept.due] == [("email", good)]
     assert swept.ended == []
     assert await ledgers.holds()
@@ -238,7 +243,7 @@ async def test_an_entry_in_another_lanes_schedule_ends_no_row(ledgers: Ledgers) 
 async def test_rows_beside_one_that_is_no_json_are_handed_out_with_the_first_sweep(ledgers: Ledgers) -> None:
     one = await ledgers.accept(*(f"email:{number}" for number in range(10)))
     await ledgers.store.command("HSET", ledgers.record(one), "d:email:5", "{")
-    swept = await ledgers.ledger.sweep(100, LATER)
+    swept = await ledgers.ledger.schedule.sweep(100, LATER)
     assert {row.key for row in swept.due} == {f"email:{number}" for number in range(10) if number != 5}
     (message,) = jobs_of_due(Topics(), swept.due)
     assert len(open_job(Job[Delivery], message[1]).rows) == 9
@@ -255,14 +260,14 @@ async def test_a_damaged_field_beside_a_row_neither_ends_nor_repeats_it(ledgers:
     (claim,) = await ledgers.ledger.claim([(one, "email:0")], LEASE)
     assert (claim.verdict, claim.failures) == ("claimed", 1)
     assert await ledgers.ledger.finish(claim, Outcome(State.DELIVERED)) == "finished"
-    assert (await ledgers.ledger.open_work())["email"].count == 1
+    assert (await open_work(ledgers.ledger.store, ledgers.ledger.keys))["email"].count == 1
     # What is open is not forgotten.
     assert await ledgers.store.command("TTL", ledgers.record(one)) == -1
     record = await ledgers.trace.record(one)
     assert record is not None
     assert record.open_rows == 1
     assert {row.key async for row in ledgers.trace.rows(one)} == {"email:0", "email:1"}
-    await ledgers.ledger.alert_states([one])
+    await ledgers.ledger.alerts.alert_states([one])
 
 
 async def test_a_row_that_was_written_later_is_taken_from_its_own_minute(ledgers: Ledgers) -> None:
@@ -273,13 +278,13 @@ async def test_a_row_that_was_written_later_is_taken_from_its_own_minute(ledgers
     await ledgers.store.command("HSET", ledgers.record(bad), "at", at - 300_000)
     assert [row.key for row in await ledgers.ended(1)] == ["email:bad"]
     assert await ledgers.holds()
-    assert (await ledgers.ledger.open_work())["email"].count == 1
+    assert (await open_work(ledgers.ledger.store, ledgers.ledger.keys))["email"].count == 1
 
 
 async def test_a_schedule_that_is_none_keeps_no_other_from_being_swept(ledgers: Ledgers) -> None:
     good = await ledgers.accept("email:0")
     await ledgers.store.command("SET", f"{Keys().shard(1)}:due:email", "something else")
-    swept = await ledgers.ledger.sweep(100, LATER)
+    swept = await ledgers.ledger.schedule.sweep(100, LATER)
     assert [row.notification_id for row in swept.due] == [good]
     assert swept.failed == [("email", Keys().shard(1))]
 

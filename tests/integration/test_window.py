@@ -10,9 +10,12 @@ import pytest_asyncio
 
 from shared.core.errors import Reason
 from shared.core.model import Channel, Content, Delivery, EmailAddress, Notification, Priority, State
-from shared.ledger import ledger as module
 from shared.ledger.audit import Audit, Depth
-from shared.ledger.ledger import DueRow, EndedRow, Ledger, NewRecord, NewRow, Outcome, Part, Swept
+from shared.ledger.backlog import Backlog
+from shared.ledger.claims import Claim, Outcome
+from shared.ledger.ledger import Ledger
+from shared.ledger.new_records import GRACE_MS, NewRecord, NewRow, Part
+from shared.ledger.schedule import DueRow, EndedRow, Swept
 from shared.store.keys import Keys, new_notification_id
 from shared.store.store import Store
 from tests.conftest import EmptyStore
@@ -35,11 +38,9 @@ async def opened(store: EmptyStore) -> AsyncIterator[Store]:
 
 
 @pytest.fixture
-def ledger(opened: Store, monkeypatch: pytest.MonkeyPatch) -> Ledger:
+def ledger(opened: Store) -> Ledger:
     """Everything is on one shard, which may have the whole window."""
-    monkeypatch.setattr(module, "SHARED_ROWS", WINDOW)
-    monkeypatch.setattr(module, "SHARD_ROWS", WINDOW)
-    return Ledger(opened, Keys(), record_retention_s=600)
+    return Ledger(opened, Keys(), record_retention_s=600, backlog=Backlog(WINDOW, WINDOW))
 
 
 def row(
@@ -83,7 +84,7 @@ def waits(record: NewRecord) -> list[bool]:
     return [new.waits for new in record.rows]
 
 
-async def claim(ledger: Ledger, notification_id: str, key: str = "email:0") -> module.Claim:
+async def claim(ledger: Ledger, notification_id: str, key: str = "email:0") -> Claim:
     (found,) = await ledger.claim([(notification_id, key)], LEASE)
     return found
 
@@ -95,7 +96,7 @@ async def deliver(ledger: Ledger, notification_id: str, key: str = "email:0") ->
 
 
 async def refill(ledger: Ledger, most: int = 100) -> list[DueRow]:
-    swept = await ledger.refill(most)
+    swept = await ledger.schedule.refill(most)
     assert swept.ended == []
     return swept.due
 
@@ -209,7 +210,7 @@ async def test_a_retry_and_the_rows_of_a_part_wait_with_their_publishers_share(l
     assert [due.key for due in await refill(ledger)] == ["email:0"]
     retried = await claim(ledger, part.notification.id)
     await ledger.finish(retried, Outcome(State.PENDING, Reason.NETWORK))
-    assert [due.key for due in (await ledger.sweep(10)).due] == ["email:1"]
+    assert [due.key for due in (await ledger.schedule.sweep(10)).due] == ["email:1"]
     turns = await opened.command("ZRANGE", f"{BASE}:ready:email:normal", 0, -1, "WITHSCORES")
     assert _scores(turns) == [0.75]
     assert taken.verdict == "claimed"
@@ -229,7 +230,7 @@ async def test_what_waits_ends_at_its_deadline_though_nobody_works(ledger: Ledge
     ended: list[EndedRow] = []
 
     async def has_ended() -> bool:
-        ended.extend((await ledger.sweep(10)).ended)
+        ended.extend((await ledger.schedule.sweep(10)).ended)
         return bool(ended)
 
     await eventually(has_ended)
@@ -266,14 +267,14 @@ async def test_a_worker_may_claim_what_waits(ledger: Ledger, opened: Store) -> N
 async def test_only_what_was_handed_over_and_not_claimed_is_handed_over_again(
     ledger: Ledger, opened: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(module.GRACE_MS, Priority.NORMAL, 50)
+    monkeypatch.setitem(GRACE_MS, Priority.NORMAL, 50)
     first = await fill(ledger)
     for _ in range(20):
         await accept(ledger)
     again: Counter[str] = Counter()
 
     async def some_twice() -> bool:
-        due = (await ledger.sweep(100)).due
+        due = (await ledger.schedule.sweep(100)).due
         assert all(each.is_lost for each in due)
         again.update(each.notification_id for each in due)
         return min(again.values(), default=0) >= 2
@@ -289,7 +290,7 @@ async def test_what_becomes_due_waits_behind_what_waits(ledger: Ledger) -> None:
     waiting = await accept(ledger)
     await asyncio.sleep(0.06)
     await claim(ledger, first[0])
-    swept = await ledger.sweep(10)
+    swept = await ledger.schedule.sweep(10)
     assert [due.notification_id for due in swept.due] == [waiting.notification.id]
     await claim(ledger, first[1])
     assert [due.notification_id for due in await refill(ledger)] == [scheduled.notification.id]
@@ -298,10 +299,10 @@ async def test_what_becomes_due_waits_behind_what_waits(ledger: Ledger) -> None:
 async def test_a_sweep_that_looks_ahead_leaves_what_finds_no_room_where_it_is(ledger: Ledger, opened: Store) -> None:
     first = await fill(ledger)
     later = await accept(ledger, row(due_ms=now_ms() + 400))
-    assert (await ledger.sweep(10, timedelta(seconds=2))).due == []
+    assert (await ledger.schedule.sweep(10, timedelta(seconds=2))).due == []
     assert await size(opened, "ready") == 0
     await claim(ledger, first[0])
-    (due,) = (await ledger.sweep(10, timedelta(seconds=2))).due
+    (due,) = (await ledger.schedule.sweep(10, timedelta(seconds=2))).due
     assert (due.notification_id, due.is_lost) == (later.notification.id, False)
     assert due.wait_s > 0
 
@@ -326,14 +327,14 @@ async def test_what_the_previous_release_claims_makes_room_at_once(ledger: Ledge
 async def test_what_the_previous_release_has_accepted_is_handed_over_when_its_grace_is_over(
     ledger: Ledger, opened: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(module.GRACE_MS, Priority.NORMAL, 50)
+    monkeypatch.setitem(GRACE_MS, Priority.NORMAL, 50)
     previous = PreviousRelease(opened)
     theirs = [await previous.accept(row(lifetime_s=3600), shard=SHARD) for _ in range(WINDOW + 3)]
-    monkeypatch.setitem(module.GRACE_MS, Priority.NORMAL, 60_000)
+    monkeypatch.setitem(GRACE_MS, Priority.NORMAL, 60_000)
     found: list[str] = []
 
     async def all_found() -> bool:
-        swept: Swept = await ledger.sweep(100)
+        swept: Swept = await ledger.schedule.sweep(100)
         for each in swept.due:
             found.append(each.notification_id)
             await deliver(ledger, each.notification_id)
@@ -366,14 +367,14 @@ async def test_entries_that_stand_for_nothing_are_dropped(ledger: Ledger, opened
 async def test_a_lane_that_nobody_reads_is_probed_and_its_window_does_not_grow(
     ledger: Ledger, opened: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(module.GRACE_MS, Priority.NORMAL, 30)
+    monkeypatch.setitem(GRACE_MS, Priority.NORMAL, 30)
     for _ in range(20):
         await accept(ledger)
     probes = 0
 
     async def probed() -> bool:
         nonlocal probes
-        due = (await ledger.sweep(100, probed={"email"})).due
+        due = (await ledger.schedule.sweep(100, probed={"email"})).due
         assert len(due) <= 1
         probes += len(due)
         return probes == 10
@@ -384,18 +385,18 @@ async def test_a_lane_that_nobody_reads_is_probed_and_its_window_does_not_grow(
     members = await opened.command("ZRANGE", f"{BASE}:out:email:normal", 0, -1)
     for member in members:
         await ledger.cancel(member.decode().partition("|")[0])
-    assert len((await ledger.sweep(100, probed={"email"})).due) == 1
+    assert len((await ledger.schedule.sweep(100, probed={"email"})).due) == 1
 
 
 async def test_what_no_worker_here_reads_does_not_stop_the_others(
     ledger: Ledger, opened: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(module.GRACE_MS, Priority.NORMAL, 5)
+    monkeypatch.setitem(GRACE_MS, Priority.NORMAL, 5)
     unread = await fill(ledger)
     waiting = await accept(ledger)
 
     async def handed_over() -> bool:
-        due = (await ledger.sweep(100)).due
+        due = (await ledger.schedule.sweep(100)).due
         return waiting.notification.id in {each.notification_id for each in due}
 
     await eventually(handed_over)
@@ -403,7 +404,7 @@ async def test_what_no_worker_here_reads_does_not_stop_the_others(
     tried: set[str] = set()
 
     async def all_tried() -> bool:
-        tried.update(each.notification_id for each in (await ledger.sweep(100)).due)
+        tried.update(each.notification_id for each in (await ledger.schedule.sweep(100)).due)
         return tried.issuperset(unread)
 
     await eventually(all_tried)
@@ -421,7 +422,7 @@ async def test_what_waits_long_is_looked_at_and_keeps_its_turn(ledger: Ledger, o
     # Long before its deadline, so that a release that knows of no waiting publishes it after a while.
     assert now_ms() < float(await opened.command("ZSCORE", schedule, member)) <= now_ms() + 600_000
     await opened.command("ZADD", schedule, now_ms() - 1, member)
-    assert (await ledger.sweep(10)).due == []
+    assert (await ledger.schedule.sweep(10)).due == []
     assert await opened.command("ZSCORE", ready, member) == turn
     assert float(await opened.command("ZSCORE", schedule, member)) > now_ms() + 300_000
 
@@ -434,4 +435,4 @@ async def test_what_waits_and_is_looked_at_keeps_no_lane_from_being_probed(ledge
     )
     for member in await opened.command("ZRANGE", f"{BASE}:out:email:normal", 0, -1):
         await opened.command("ZADD", f"{BASE}:due:email", now_ms(), member)
-    assert len((await ledger.sweep(100, probed={"email"})).due) == 1
+    assert len((await ledger.schedule.sweep(100, probed={"email"})).due) == 1

@@ -11,9 +11,13 @@ from hypothesis import strategies as st
 
 from shared.core.errors import Reason
 from shared.core.model import Channel, Content, Delivery, EmailAddress, Notification, Priority, State
-from shared.ledger import ledger as module
 from shared.ledger.audit import Audit, Depth
-from shared.ledger.ledger import Claim, DueRow, EndedRow, Ledger, NewRecord, NewRow, Outcome
+from shared.ledger.backlog import Backlog
+from shared.ledger.claims import Claim, Outcome
+from shared.ledger.lanes import open_work
+from shared.ledger.ledger import Ledger
+from shared.ledger.new_records import GRACE_MS, NewRecord, NewRow
+from shared.ledger.schedule import DueRow, EndedRow
 from shared.store.keys import Keys, new_notification_id
 from shared.store.store import Store
 from tests.conftest import EmptyStore
@@ -61,8 +65,8 @@ steps = st.lists(
 class Model:
     """A ledger, what was written into it, and how it ended as far as anybody was told."""
 
-    def __init__(self, store: Store) -> None:
-        self.ledger = Ledger(store, Keys(), record_retention_s=600)
+    def __init__(self, store: Store, window: int) -> None:
+        self.ledger = Ledger(store, Keys(), record_retention_s=600, backlog=Backlog(window, window))
         self.previous = PreviousRelease(store)
         self.rows: list[tuple[str, str]] = []
         self.ends: Counter[tuple[str, str]] = Counter()
@@ -82,11 +86,11 @@ class Model:
         self.rows += [(notification_id, each.row.key) for each in new]
 
     async def sweep(self, ahead: timedelta = timedelta(0), probed: tuple[str, ...] = ()) -> None:
-        swept = await self.ledger.sweep(100, ahead, probed)
+        swept = await self.ledger.schedule.sweep(100, ahead, probed)
         self.note(swept.due, swept.ended)
 
     async def refill(self) -> None:
-        swept = await self.ledger.refill(100)
+        swept = await self.ledger.schedule.refill(100)
         self.note(swept.due, swept.ended)
 
     def note(self, due: list[DueRow], ended: list[EndedRow]) -> None:
@@ -162,7 +166,7 @@ class Model:
             case "probe":
                 await self.sweep(probed=("email",))
             case "forward":
-                await self.ledger.bring_forward("email")
+                await self.ledger.schedule.bring_forward("email")
 
     async def work(self, what: str, number: int) -> None:
         if what in ("claim", "die"):
@@ -179,7 +183,7 @@ class Model:
         for claim in self.held:
             await self.finish(claim, Outcome(State.DELIVERED))
         async with asyncio.timeout(30):
-            while (await self.ledger.open_work())["email"].count:
+            while (await open_work(self.ledger.store, self.ledger.keys))["email"].count:
                 await self.sweep()
                 while self.handed:
                     if found := await self.claim(0):
@@ -211,15 +215,15 @@ def _row(key: str, priority: Priority, due_ms: int = 0) -> NewRow:
     )
 
 
-async def run(url: str, done: list[tuple[str, int, Priority, str | None]]) -> None:
+async def run(url: str, window: int, done: list[tuple[str, int, Priority, str | None]]) -> None:
     async with Store(url) as store:
         await store.command("FLUSHDB")
-        model = Model(store)
+        model = Model(store, window)
         for step in done:
             await model.step(*step)
         await model.drain()
         assert model.ends == Counter(model.rows)
-        await model.ledger.sweep(100)
+        await model.ledger.schedule.sweep(100)
         for name in ("due", "ready", "fair"):
             assert await store.command("KEYS", f"{BASE}:{name}:*") == []
         report = await Audit(store, Keys(), 86400).run(timedelta(minutes=5), Depth.RECORDS)
@@ -233,8 +237,6 @@ def test_each_row_ends_exactly_once_in_whatever_order_things_happen(
     store: EmptyStore, window: int, done: list[tuple[str, int, Priority, str | None]]
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "SHARED_ROWS", window)
-        patch.setattr(module, "SHARD_ROWS", window)
         for priority in Priority:
-            patch.setitem(module.GRACE_MS, priority, 10)
-        asyncio.run(run(store.url, done))
+            patch.setitem(GRACE_MS, priority, 10)
+        asyncio.run(run(store.url, window, done))

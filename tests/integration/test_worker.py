@@ -18,13 +18,17 @@ from carillon.local.servers import LocalServer
 from services.router.upkeep.sweeper import sweep_forever
 from shared.core.clock import SystemClock
 from shared.core.errors import AttemptOutcome, Reason
+from shared.core.incidents import AlertState
 from shared.core.model import Channel, Content, Delivery, EmailAddress, Job, Notification, Priority, State
 from shared.core.topics import Topics
 from shared.delivery import worker as module
 from shared.delivery.worker import Worker
 from shared.ledger import jobs
+from shared.ledger.claims import Claim, Outcome
 from shared.ledger.jobs import Settled, jobs_of, settled
-from shared.ledger.ledger import GRACE_MS, AlertState, Claim, Ledger, NewRecord, NewRow, Outcome
+from shared.ledger.lanes import open_work
+from shared.ledger.ledger import Ledger
+from shared.ledger.new_records import GRACE_MS, NewRecord, NewRow
 from shared.mqtt.address import BrokerAddress
 from shared.mqtt.connection import Broker
 from shared.store.keys import Keys, new_notification_id
@@ -120,7 +124,7 @@ class Bench:
         assert await self.publisher.publish(self.topics.jobs("email", priority), payload)
 
     async def open_rows(self) -> int:
-        return (await self.ledger.open_work())["email"].count
+        return (await open_work(self.ledger.store, self.ledger.keys))["email"].count
 
     def unacknowledged(self) -> int:
         connections = [link._broker for link in self.worker.links]
@@ -159,7 +163,7 @@ async def bench_on(
         bench = Bench(ledger, topics, publisher, worker)
         running = [asyncio.create_task(worker.run(), name="worker")]
         running.append(
-            asyncio.create_task(sweep_forever(ledger, topics, worker.links[-1], SystemClock()), name="sweeper")
+            asyncio.create_task(sweep_forever(ledger.schedule, topics, worker.links[-1], SystemClock()), name="sweeper")
         )
         try:
             await eventually(lambda: worker.is_up, within_s=20)
@@ -377,7 +381,7 @@ async def test_a_delivery_is_not_tried_again_after_its_alert_was_answered(bench:
     bench.outcomes["email:failing"] = [Outcome(State.PENDING, Reason.NETWORK, timedelta(hours=1))]
     await bench.publish(replace(record, rows=record.rows[:1]))
     await eventually(lambda: bench.performed)
-    await bench.ledger.acknowledge(record.notification.id, "user123")
+    await bench.ledger.alerts.acknowledge(record.notification.id, "user123")
     bench.open_gate.set()
     await bench.publish(replace(record, rows=record.rows[1:]))
     await eventually(lambda: len(bench.reported) == 2)
@@ -412,7 +416,7 @@ async def test_an_outcome_of_an_alert_that_was_answered_meanwhile_is_not_reporte
     bench.outcomes["email:task"] = [Outcome(State.DELIVERED, then=then, guard=AlertState.OPEN)]
     await bench.publish(record)
     await eventually(lambda: bench.performed)
-    await bench.ledger.acknowledge(record.notification.id, "user123")
+    await bench.ledger.alerts.acknowledge(record.notification.id, "user123")
     bench.open_gate.set()
     await eventually(lambda: not bench.worker._tasks)
     assert bench.reported == []

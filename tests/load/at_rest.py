@@ -11,7 +11,8 @@ from carillon.local.stack import Stack
 from shared.core.model import Channel, Content, Delivery, EmailAddress, Notification, Priority
 from shared.ledger.audit import Audit, Depth
 from shared.ledger.audit_report import Report
-from shared.ledger.ledger import Ledger, NewRecord, NewRow
+from shared.ledger.ledger import Ledger
+from shared.ledger.new_records import NewRecord, NewRow
 from shared.store.keys import Keys, new_notification_id
 from shared.store.store import Store
 

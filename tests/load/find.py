@@ -13,7 +13,8 @@ from carillon.local.stack import Stack
 from shared.core.clock import from_epoch_ms
 from shared.core.model import Channel, Content, Delivery, EmailAddress, Notification, Priority, State, UserInbox
 from shared.ledger.finding import Finder, Page
-from shared.ledger.ledger import Ledger, NewRecord, NewRow
+from shared.ledger.ledger import Ledger
+from shared.ledger.new_records import NewRecord, NewRow
 from shared.store.keys import Keys, new_notification_id, shard_of_key
 from shared.store.store import Store
 

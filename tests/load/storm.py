@@ -12,6 +12,7 @@ from carillon.local.stack import Stack
 from carillon.publisher import Publisher
 from shared.core.errors import Reason
 from shared.core.model import Channel, State
+from shared.ledger.lanes import open_work
 from shared.ledger.ledger import Ledger
 from shared.ledger.reader import Trace
 from shared.store.keys import Keys
@@ -90,7 +91,7 @@ async def measure_storm(stack: Stack, relay: SlowRelay, size: Size) -> Storm:
         ledger = Ledger(store, Keys())
 
         async def settled() -> bool:
-            return not (await ledger.open_work())[Channel.EMAIL].count
+            return not (await open_work(ledger.store, ledger.keys))[Channel.EMAIL].count
 
         await eventually(settled, _SETTLED_WITHIN_S, "every mail at the relay")
         told_by = await _traced(Trace(store, Keys()), ids)

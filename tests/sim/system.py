@@ -37,9 +37,12 @@ from shared.directory.rulebook import Rulebook
 from shared.directory.tenants import Tenant
 from shared.inbox.presence import Presence
 from shared.ledger.answering import Answering
+from shared.ledger.claims import ClaimVerdict, Finish, Outcome
 from shared.ledger.digests import Added, Digests, Item, Opening
 from shared.ledger.held import Held, Muted
-from shared.ledger.ledger import ClaimVerdict, Finish, Ledger, NewRecord, NewRow, Outcome, Verdict
+from shared.ledger.lanes import open_work
+from shared.ledger.ledger import Ledger, Verdict
+from shared.ledger.new_records import NewRecord, NewRow
 from shared.store.call_queue import Script, type_of_arg
 from shared.store.keys import SHARDS, Keys
 from shared.store.replies import pairs
@@ -163,7 +166,7 @@ class System:
 
     async def left_over(self) -> dict[str, int]:
         """Return what is not ended, by lane, and what the digests' accounts do not account for, by channel."""
-        left = {lane: work.count for lane, work in (await self.ledger.open_work()).items()}
+        left = {lane: work.count for lane, work in (await open_work(self.ledger.store, self.ledger.keys)).items()}
         for shard in range(SHARDS):
             flat = await self._store.command("HGETALL", f"{self._keys.shard(shard)}:items")
             for name, items in pairs(flat):

@@ -9,12 +9,12 @@ import click
 import pytest
 
 from carillon.__main__ import carillon
-from carillon.commands import lanes
+from carillon.commands import choices
 from carillon.commands.audit import audit
-from carillon.commands.lanes import LANES
 from carillon.local.ports import SERVICES
 from carillon.local.servers import ROOT
-from shared.ledger import finding, ledger
+from shared.core.channels import LANES
+from shared.ledger import finding
 from shared.ledger.audit import OVERDUE_AFTER
 
 # What opens connections, reads payloads, signs or renders; each of them costs more than all of click.
@@ -55,8 +55,7 @@ def test_help_comes_without_what_the_command_works_with(words: tuple[str, ...]) 
 
 
 def test_the_options_offer_what_there_is() -> None:
-    assert list(LANES) == list(ledger.LANES)
     assert set(SERVICES) == set(LANES)
-    assert set(lanes.OUTCOMES) == finding.OUTCOMES.keys()
+    assert set(choices.OUTCOMES) == finding.OUTCOMES.keys()
     (overdue,) = (each for each in audit.params if each.name == "overdue_after")
     assert overdue.type_cast_value(click.Context(audit), overdue.default) == OVERDUE_AFTER

@@ -40,7 +40,7 @@ from shared.delivery.provider import Provider
 from shared.delivery.provider_health import AWAY_AFTER
 from shared.delivery.retry import RetryPolicy
 from shared.delivery.witnesses import ENOUGH, MOST_REFUSALS
-from shared.ledger.ledger import Claim, ClaimVerdict, Outcome
+from shared.ledger.claims import Claim, ClaimVerdict, Outcome
 from shared.store.keys import new_notification_id
 from shared.telemetry.log import configure
 from tests.fakes.clock import StandingClock

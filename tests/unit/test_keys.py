@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.ledger.ledger import is_notification_id
-from shared.store.keys import SHARDS, Keys, new_notification_id, order_of, shard_of_id, shard_of_key
+from shared.store.keys import SHARDS, Keys, is_notification_id, new_notification_id, order_of, shard_of_id, shard_of_key
 from tests.fakes.clock import StandingClock
 
 

@@ -14,9 +14,10 @@ from shared.core.model import Channel, Content, Notification, Priority, State
 from shared.core.topics import Topics
 from shared.directory.directory import Directory
 from shared.ledger.answering import Answering
+from shared.ledger.claims import Claim, ClaimVerdict, Outcome
 from shared.ledger.digests import Digests
 from shared.ledger.held import Held, Muted
-from shared.ledger.ledger import Claim, ClaimVerdict, Ledger, Outcome
+from shared.ledger.ledger import Ledger
 from shared.mqtt.reconnecting import BrokerLink
 from shared.store.keys import Keys, new_notification_id
 from shared.store.store import Store

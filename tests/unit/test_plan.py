@@ -34,7 +34,7 @@ from shared.core.model import (
 from shared.core.topics import Kind
 from shared.directory.people import ESCALATION_STEPS, Person
 from shared.directory.policies import NOTIFY_TARGETS, REPEATS
-from shared.ledger.ledger import NewRow
+from shared.ledger.new_records import NewRow
 from shared.store.keys import new_notification_id
 from tests.fakes.clock import StandingClock
 from tests.router import a_planner

@@ -16,7 +16,7 @@ from shared.core.model import Channel, Content, Delivery, EmailAddress, Notifica
 from shared.core.topics import Kind
 from shared.directory.categories import Category, KnownCategory
 from shared.directory.people import Person
-from shared.ledger.ledger import NewRow
+from shared.ledger.new_records import NewRow
 from shared.store.keys import new_notification_id
 from tests.fakes.clock import StandingClock
 from tests.router import a_planner

@@ -8,7 +8,7 @@ from services.sms.alerts import HIGHEST_NUMBER, Answerable, SentAlert
 from services.sms.answers import NAMED, NOT_TAKEN, Say, Take, decide, suffix
 from services.sms.keywords import read
 from services.sms.segments import count_segments
-from shared.ledger.ledger import AlertState
+from shared.core.incidents import AlertState
 
 OPEN, TAKEN, OVER = AlertState.OPEN, AlertState.ACKNOWLEDGED, AlertState.RESOLVED
 

@@ -15,7 +15,7 @@ from shared.core.model import FIRST_VERSION, JOB_VERSION, READABLE_VERSION, Deli
 from shared.core.topics import Topics
 from shared.ledger import jobs as module
 from shared.ledger.jobs import jobs_of_due, open_job
-from shared.ledger.ledger import DueRow
+from shared.ledger.schedule import DueRow
 
 FILES = sorted((Path(__file__).parents[1] / "payloads").glob("v*/*.json"))
 NEWER = READABLE_VERSION + 98

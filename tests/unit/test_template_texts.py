@@ -20,7 +20,7 @@ from shared.core.model import Channel, Content, Delivery, TemplateUse
 from shared.core.topics import Kind
 from shared.delivery.attempt import Attempt
 from shared.directory.people import Person
-from shared.ledger.ledger import NewRow
+from shared.ledger.new_records import NewRow
 from tests.fakes.clock import StandingClock
 from tests.router import a_planner
 

@@ -20,7 +20,8 @@ from shared.core.model import (
 )
 from shared.core.topics import Topics
 from shared.ledger.jobs import JOB_BYTES, JOB_ROWS, Settled, jobs_of, jobs_of_due, settled
-from shared.ledger.ledger import DueRow, NewRow
+from shared.ledger.new_records import NewRow
+from shared.ledger.schedule import DueRow
 from shared.store.keys import new_notification_id
 from shared.store.until_stored import until_stored
 

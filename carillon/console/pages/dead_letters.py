@@ -18,9 +18,9 @@ from shared.core.clock import epoch_ms, from_epoch_ms
 from shared.core.durations import Duration
 from shared.core.errors import Reason
 from shared.ledger.dead_letters import DeadLetters, Wanted
-from shared.ledger.ledger import is_notification_id
 from shared.ledger.reader import DeadLetter, Trace
 from shared.ledger.trace_words import whom
+from shared.store.keys import is_notification_id
 
 _VERBS = {"replay": "Replay", "drop": "Drop"}
 _LONGEST = timedelta(days=30)

@@ -20,7 +20,7 @@ from shared.directory.suppression import digest
 from shared.ledger.finding import OUTCOMES, BadCursor, Finder
 from shared.ledger.finding import Page as FoundPage
 from shared.ledger.found import Filters, Found, FoundDelivery
-from shared.ledger.ledger import is_notification_id
+from shared.store.keys import is_notification_id
 
 _ROWS = 30
 # Of one search; what has not been looked at by then comes with the next page.

@@ -28,11 +28,12 @@ from shared.core.clock import epoch_ms
 from shared.core.incidents import Way
 from shared.directory.directory import Directory
 from shared.directory.policies import NotifyTarget
+from shared.ledger.alerts import Answered
 from shared.ledger.answering import LONGEST_SNOOZE, NOTE_CHARS, Answering
 from shared.ledger.held import Muted
 from shared.ledger.incident_documents import entry_document, incident_document, members_document
 from shared.ledger.incidents import Entry, Incident, Incidents
-from shared.ledger.ledger import Answered, Ledger
+from shared.ledger.ledger import Ledger
 
 _LINES = 100
 # Of the newest lines, so many are summed up by person.

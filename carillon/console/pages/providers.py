@@ -10,7 +10,7 @@ from carillon.console.roles import Role
 from shared.core.model import Channel
 from shared.delivery.by_hand import DEFAULT_LENGTH, LONGEST, PAUSABLE, ByHand, Pause, PauseKind, Target
 from shared.delivery.standing import ProviderState, Standing
-from shared.ledger.ledger import Ledger
+from shared.ledger.lanes import open_work_lately
 from shared.runtime.alive import Process, Processes
 from shared.runtime.draining import UnderWay, under_way
 
@@ -35,7 +35,7 @@ async def show(visit: Visit) -> dict[str, Any]:
     backend = visit.backend
     paused = {each.target: each for each in await ByHand(backend.store, backend.keys).paused()}
     processes = await Processes(backend.store, backend.keys).of(PAUSABLE)
-    work = await Ledger(backend.store, backend.keys).open_work_lately(_COUNTED_WITHIN_MS)
+    work = await open_work_lately(backend.store, backend.keys, _COUNTED_WITHIN_MS)
     channels = [_channel(channel, processes.get(channel.value, []), paused, work.get(channel)) for channel in PAUSABLE]
     return {"channels": channels, "default_length": "1h"}
 

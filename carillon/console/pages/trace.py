@@ -21,8 +21,8 @@ from carillon.console.words import (
     rule_words,
     state_words,
 )
+from shared.core.channels import ROUTER_LANE
 from shared.core.model import Channel, State
-from shared.ledger.ledger import ROUTER_LANE
 from shared.ledger.reader import Seen, Trace, TracedRecord, TracedRow
 from shared.ledger.trace_document import in_order, trace_document
 from shared.ledger.trace_words import task_text, whom

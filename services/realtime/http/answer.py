@@ -16,10 +16,10 @@ from services.realtime.http.link_page import button, page, paragraph
 from services.realtime.http.shapes import AnsweredAlert
 from shared.core.clock import Clock
 from shared.core.errors import StoreUnavailable
+from shared.core.incidents import AlertState
 from shared.core.wall_clock import zone_of
 from shared.directory.answer_link import PATH, AnswerLink, read_token
 from shared.ledger.answering import Answering
-from shared.ledger.ledger import AlertState
 from shared.ledger.told_alert import ToldAlert, ToldAlerts
 
 _REFUSED = (

@@ -26,10 +26,10 @@ from shared.core.clock import Clock, epoch_ms
 from shared.core.incidents import Way
 from shared.directory.directory import Directory
 from shared.inbox.timeline import is_seen_by
+from shared.ledger.alerts import Answered
 from shared.ledger.answering import LONGEST_SNOOZE, Answering
 from shared.ledger.incident_documents import entry_document, incident_document, members_document
 from shared.ledger.incidents import Entry, Incident, Incidents, Place
-from shared.ledger.ledger import Answered
 from shared.ledger.told_alert import ToldAlerts
 
 # Of a group, so many of its alerts; the newest.

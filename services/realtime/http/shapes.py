@@ -15,7 +15,7 @@ from services.realtime.access.snooze import FOR, UNTIL, Snooze
 from services.realtime.http.choosing import QUIET_HOURS_SCHEMA
 from shared.core.durations import Duration
 from shared.core.fields import LINE_CHARS, AuthSecret, DeviceToken, Moment, P256dh, PushEndpoint
-from shared.core.incidents import Happened, Way
+from shared.core.incidents import AlertState, Happened, Way
 from shared.core.model import AppEnvironment, Channel, Platform, Priority
 from shared.directory import people
 from shared.directory.categories import Policy
@@ -23,7 +23,6 @@ from shared.directory.policies import NotifyTarget
 from shared.directory.preferences import CategoryChoice, Rhythm
 from shared.directory.quiet_hours import QuietHours
 from shared.ledger.incidents import PLACE_PATTERN
-from shared.ledger.ledger import AlertState
 
 PAGE_DEFAULT = 50
 PAGE_MOST = 100

@@ -14,8 +14,8 @@ from services.realtime.publish.shapes import (
     DeliveryOutcome,
     NotificationOutcome,
 )
+from shared.core.channels import ROUTER_LANE
 from shared.core.model import Channel, State
-from shared.ledger.ledger import ROUTER_LANE
 from shared.ledger.reader import Trace, TracedRecord, TracedRow
 
 

@@ -10,8 +10,8 @@ from pydantic import AwareDatetime, BaseModel, Field, RootModel
 from pydantic.json_schema import SkipJsonSchema
 
 from services.realtime.http.shapes import Error
+from shared.core.incidents import AlertState
 from shared.core.model import Channel, Priority, State
-from shared.ledger.ledger import AlertState
 
 DELIVERIES_DEFAULT = 100
 DELIVERIES_MOST = 1_000

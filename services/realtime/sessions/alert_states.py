@@ -9,8 +9,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from shared.core.incidents import AlertState
 from shared.inbox.timeline import Item
-from shared.ledger.ledger import AlertAnswer, AlertState, Ledger
+from shared.ledger.alerts import AlertAnswer
+from shared.ledger.ledger import Ledger
 
 # The state of an alert that was cancelled, or whose record is gone: an acknowledgement changes nothing any more.
 ENDED = "ended"
@@ -40,7 +42,7 @@ class AlertStates:
         }
         if not alerts:
             return shown
-        answers = await self._ledger.alert_answers([text["alert"]["id"] for text in alerts.values()])
+        answers = await self._ledger.alerts.alert_answers([text["alert"]["id"] for text in alerts.values()])
         for (index, text), answer in zip(alerts.items(), answers, strict=True):
             text["alert"] |= _told(answer)
             written = json.dumps(text, ensure_ascii=False, separators=(",", ":"))

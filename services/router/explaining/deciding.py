@@ -17,7 +17,7 @@ from shared.core.model import Channel, Delivery, Notification, State, UserInbox
 from shared.directory.masking import masked
 from shared.directory.suppression import Entry, Suppressions, refusal
 from shared.ledger.digests import Foreseen, Opening
-from shared.ledger.ledger import NewRow
+from shared.ledger.new_records import NewRow
 
 
 class Verdict(StrEnum):

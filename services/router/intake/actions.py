@@ -13,6 +13,7 @@ from services.router.payloads import control
 from services.router.payloads.parse import DirectoryRecord, NamedRule, Publish
 from services.router.payloads.receipts import AcceptedReceipt, Recall, SessionReceipt
 from services.router.payloads.rejection import FieldProblem, Rejected, RejectionCode, invalid_payload
+from shared.core.channels import ROUTER_LANE
 from shared.core.clock import Clock, epoch_ms, rfc3339
 from shared.core.errors import Reason
 from shared.core.incidents import Way
@@ -34,11 +35,12 @@ from shared.directory.silences import NamedSilence, Silence
 from shared.directory.suppression import Cause, Suppressions, digest
 from shared.directory.tenants import NamedTenant
 from shared.inbox.sessions import Sessions, person_changed
+from shared.ledger.alerts import Answered
 from shared.ledger.answering import LONGEST_SNOOZE, Answering
 from shared.ledger.events import event
 from shared.ledger.held import Held, Muted
 from shared.ledger.jobs import Message, jobs_of
-from shared.ledger.ledger import ROUTER_LANE, Answered, Cancelled, Ledger
+from shared.ledger.ledger import Cancelled, Ledger
 from shared.ledger.recalling import RECALLED_TEXT, Recalled, Recalling
 from shared.ledger.sources import Sources
 from shared.mqtt.packets import Incoming

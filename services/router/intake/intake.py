@@ -53,9 +53,11 @@ from shared.core.errors import BrokerUnavailable, PublishRefused, Reason
 from shared.core.incidents import WAY_PROPERTY, Way
 from shared.core.model import Priority
 from shared.core.topics import LIVENESS_PUBLISHER, Lane, Topics
+from shared.ledger.alerts import Answered
 from shared.ledger.events import event
 from shared.ledger.jobs import jobs_of, settled
-from shared.ledger.ledger import Answered, Ledger, NewRecord, NewRow, Verdict
+from shared.ledger.ledger import Ledger, Verdict
+from shared.ledger.new_records import NewRecord, NewRow
 from shared.ledger.rejections import Rejections
 from shared.mqtt.byte_budget import ByteBudget
 from shared.mqtt.connection import Broker
@@ -384,7 +386,7 @@ class Intake:
         way = self._way(taken)
         alert = draft.notification.content.alert
         starts_at = alert.starts_at if alert is not None else None
-        answered, alert_id = await self._ledger.resolve_member(
+        answered, alert_id = await self._ledger.members.resolve(
             draft.dedup_key, draft.member_key, way, starts_ms=epoch_ms(starts_at) if starts_at is not None else 0
         )
         if answered is Answered.OVER:

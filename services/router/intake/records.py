@@ -11,11 +11,11 @@ from services.router.planning.tasks import WAITS, Plan, Task
 from services.router.planning.telling import told_lines
 from shared.core.clock import epoch_ms
 from shared.core.errors import Reason
-from shared.core.incidents import Happened, Way, line
+from shared.core.incidents import AlertState, Happened, Way, line
 from shared.core.model import Channel, Delivery, Priority, State, UserInbox
 from shared.core.topics import PLAIN_PUBLISHER
 from shared.directory.publishers import Publisher
-from shared.ledger.ledger import GROUP_PLACE, AlertState, NewMember, NewRecord, NewRow
+from shared.ledger.new_records import GROUP_PLACE, NewMember, NewRecord, NewRow
 
 # So much of a member's message is kept for messages about its group.
 _MEMBER_CHARS = 500

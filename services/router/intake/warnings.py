@@ -17,7 +17,7 @@ from shared.core.errors import Reason
 from shared.core.model import Channel, Delivery, State
 from shared.core.topics import Kind
 from shared.directory.suppression import refusal
-from shared.ledger.ledger import NewRow
+from shared.ledger.new_records import NewRow
 
 UNKNOWN_RECIPIENT = "unknown recipient"
 NOBODY_IN_GROUP = "nobody in this group"

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from services.router.planning.tasks import TellAnswer
 from shared.core.model import ANSWERED, Content, Delivery, Notification, Priority, State
 from shared.directory.directory import Directory
-from shared.ledger.ledger import NewRow, Outcome
+from shared.ledger.claims import Outcome
+from shared.ledger.new_records import NewRow
 
 _LIFETIME_MS = 3600 * 1000
 _WORDS = {"acknowledged": "Acknowledged", "snoozed": "Snoozed", "resolved": "Resolved"}

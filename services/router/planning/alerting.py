@@ -39,7 +39,7 @@ from services.router.planning.tasks import (
     write_chain,
 )
 from shared.core.model import Channel, Delivery, Notification, Priority, State, UserInbox
-from shared.ledger.ledger import TASK_LIFETIME_MS, NewRow
+from shared.ledger.new_records import TASK_LIFETIME_MS, NewRow
 
 # How long the deliveries of an incident that is open again are tried, where its publisher set no deadline.
 ALERT_LIFETIME_MS = 24 * 3600 * 1000

@@ -26,8 +26,9 @@ from shared.core.wall_clock import next_day, next_hour, next_time, next_week
 from shared.directory.categories import DigestSpec, KnownCategory
 from shared.directory.people import Person
 from shared.directory.preferences import Rhythm
+from shared.ledger.claims import Outcome
 from shared.ledger.digests import Digests, Item, Opening, StillOpen
-from shared.ledger.ledger import TASK_LIFETIME_MS, NewRow, Outcome
+from shared.ledger.new_records import TASK_LIFETIME_MS, NewRow
 from shared.store.keys import new_notification_id
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from shared.core.errors import StoreUnavailable
 from shared.core.model import Notification
 from shared.directory.silences import Silence
 from shared.ledger.held import Held, Muted
-from shared.ledger.ledger import NewRow
+from shared.ledger.new_records import NewRow
 
 log = logging.getLogger(__name__)
 

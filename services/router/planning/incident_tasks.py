@@ -16,11 +16,14 @@ from services.router.planning.telling import told_lines
 from shared.core.clock import Clock, epoch_ms, from_epoch_ms
 from shared.core.durations import written
 from shared.core.errors import CarillonError
-from shared.core.incidents import Happened, Way, line
+from shared.core.incidents import AlertState, Happened, Way, line
 from shared.core.model import Channel, Notification, Priority, State
 from shared.core.topics import PLAIN_PUBLISHER
+from shared.ledger.alerts import Answered
 from shared.ledger.answering import Answering
-from shared.ledger.ledger import AlertState, Answered, Claim, Ledger, MemberState, Outcome
+from shared.ledger.claims import Claim, Outcome
+from shared.ledger.ledger import Ledger
+from shared.ledger.members import MemberState
 from shared.ledger.recalling import Recalling
 
 # The store's clock may be a little behind ours.
@@ -122,10 +125,10 @@ class IncidentTasks:
             # Somebody has it.
             return again
         is_quiet = now_ms - what.told_ms < what.times.repeat_ms
-        if is_quiet and await self._ledger.members_added(notification.id) <= what.told_upto:
+        if is_quiet and await self._ledger.members.added(notification.id) <= what.told_upto:
             # Nothing is new, and there may be very many that are known.
             return again
-        open_ = [each for each in await self._ledger.members(notification.id) if each.is_open]
+        open_ = [each for each in await self._ledger.members.of(notification.id) if each.is_open]
         new = [each for each in open_ if each.number > what.told_upto]
         if not new and (not open_ or is_quiet):
             return again
@@ -150,14 +153,14 @@ class IncidentTasks:
             return DONE
         now_ms = epoch_ms(self._clock.now())
         note = f"nobody has said so for {written(timedelta(milliseconds=what.after_ms))}"
-        members = [each for each in await self._ledger.members(notification.id) if each.is_open]
+        members = [each for each in await self._ledger.members.of(notification.id) if each.is_open]
         heard = {each.key: each.last_ms for each in members}
         if not members:
             repeated = await self._ledger.kept(notification.id, "repeated_at")
             heard = {"": int(repeated) if repeated else notification.accepted_ms}
         over = [key for key, last_ms in heard.items() if last_ms + what.after_ms <= now_ms]
         for key in over:
-            answered, _ = await self._ledger.resolve_member(what.incident_key, key, Way.ESCALATION, note=note)
+            answered, _ = await self._ledger.members.resolve(what.incident_key, key, Way.ESCALATION, note=note)
             if answered is Answered.OVER:
                 await self._answering.over(notification.id, PLAIN_PUBLISHER, note, way=Way.ESCALATION)
                 return DONE
@@ -167,7 +170,7 @@ class IncidentTasks:
 
     async def open_members(self, notification: Notification) -> list[Member]:
         """Return what is open of the alerts that are told with this one; none if it is told alone."""
-        return [_member(each) for each in await self._ledger.members(notification.id) if each.is_open]
+        return [_member(each) for each in await self._ledger.members.of(notification.id) if each.is_open]
 
     def stay_mute(self, notification: Notification, task: Task, mute: Mute, claim: Claim) -> Outcome:
         """Look again later at an incident that tells nobody now."""

@@ -14,7 +14,7 @@ from shared.core.fields import LINE_CHARS
 from shared.core.model import Content, Notification, Priority
 from shared.core.topics import Kind
 from shared.directory.silences import Silence
-from shared.ledger.ledger import TASK_LIFETIME_MS, NewRow
+from shared.ledger.new_records import TASK_LIFETIME_MS, NewRow
 
 REMINDED_BEFORE_MS = 15 * 60 * 1000
 

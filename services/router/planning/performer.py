@@ -28,12 +28,15 @@ from services.router.planning.tasks import (
 from services.router.planning.telling import is_step, tell_planned, told_lines
 from shared.core.clock import Clock, epoch_ms
 from shared.core.errors import Reason
+from shared.core.incidents import AlertState
 from shared.core.model import Notification, State
 from shared.core.topics import Topics
 from shared.ledger.answering import Answering
+from shared.ledger.claims import Claim, Outcome
 from shared.ledger.events import event
 from shared.ledger.jobs import jobs_of
-from shared.ledger.ledger import AlertState, Claim, Ledger, NewRow, Outcome, Part
+from shared.ledger.ledger import Ledger
+from shared.ledger.new_records import NewRow, Part
 from shared.mqtt.reconnecting import BrokerLink
 from shared.store.keys import new_notification_id, shard_of_id
 from shared.telemetry import metrics, tracing

@@ -29,7 +29,7 @@ from shared.core.model import Address, Channel, Content, Delivery, Feed, Notific
 from shared.directory.categories import KnownCategory
 from shared.directory.people import Person
 from shared.directory.routes import Route
-from shared.ledger.ledger import NO_POLICY, TASK_LIFETIME_MS, NewRow
+from shared.ledger.new_records import NO_POLICY, TASK_LIFETIME_MS, NewRow
 
 Texts = Callable[[Channel, Person], Content | None]
 """Says what a channel says to somebody in place of the notification's own content; None for nothing else."""

@@ -39,7 +39,7 @@ from shared.core.model import Channel, Delivery, Flapped, Notification, State
 from shared.core.topics import Kind
 from shared.directory.categories import KnownCategory
 from shared.directory.directory import Members
-from shared.ledger.ledger import NewRow
+from shared.ledger.new_records import NewRow
 
 # Users whose records are read and planned in one step of a fan-out: some milliseconds of the router's time, so that a
 # broadcast yields to single notifications.

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from services.router.alerts.oncall import Chain, Step
+from shared.core.channels import ROUTER_LANE
 from shared.core.model import Channel, Platform, Row
-from shared.ledger.ledger import ROUTER_LANE
 
 # Under this name the record of an alert keeps the chain of its escalation, once for all its steps.
 CHAIN = "chain"

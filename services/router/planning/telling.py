@@ -14,7 +14,7 @@ from shared.core.model import Delivery, Notification
 from shared.core.topics import Topics
 from shared.ledger.events import event
 from shared.ledger.jobs import Message
-from shared.ledger.ledger import NewRow
+from shared.ledger.new_records import NewRow
 from shared.telemetry import metrics
 
 

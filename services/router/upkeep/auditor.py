@@ -12,12 +12,12 @@ import random
 import time
 from datetime import timedelta
 
+from shared.core.channels import LANES
 from shared.core.errors import StoreUnavailable
 from shared.ledger.audit import Audit, Depth
 from shared.ledger.audit_report import Report
 from shared.ledger.audit_results import AuditResults, MadeBy
 from shared.ledger.dead_letters import DeadLetters
-from shared.ledger.ledger import LANES
 from shared.store.keys import Keys
 from shared.store.store import Store
 from shared.telemetry import metrics

@@ -4,13 +4,14 @@ import logging
 from collections import Counter
 from collections.abc import Collection
 
+from shared.core.channels import ROUTER_LANE
 from shared.core.clock import Clock
 from shared.core.errors import Reason
 from shared.core.topics import Topics
 from shared.ledger.events import event, step_of
 from shared.ledger.jobs import Message
-from shared.ledger.ledger import ROUTER_LANE, EndedRow
 from shared.ledger.rows import told_as
+from shared.ledger.schedule import EndedRow
 from shared.store.replies import read_object
 from shared.telemetry import metrics
 

@@ -22,8 +22,10 @@ from shared.core.errors import StoreUnavailable
 from shared.core.topics import Topics
 from shared.directory.liveness import Liveness
 from shared.directory.rulebook import Rulebook
-from shared.ledger.ledger import Ledger
 from shared.ledger.sources import Due, Looked, Noted, Phase, Sources, Standing, State, Untold
+from shared.store.keys import Keys
+from shared.store.store import Store
+from shared.store.turns import take_turn
 from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -139,7 +141,9 @@ class LivenessWatch:
         return noted
 
 
-async def watch_forever(ledger: Ledger, sources: Sources, rulebook: Rulebook, topics: Topics, link: RouterLink) -> None:
+async def watch_forever(
+    *, store: Store, keys: Keys, sources: Sources, rulebook: Rulebook, topics: Topics, link: RouterLink
+) -> None:
     """Look after the sources, and count them, until cancelled."""
     watch = LivenessWatch(sources, rulebook, topics, link.ask)
     async with asyncio.TaskGroup() as group:
@@ -151,7 +155,7 @@ async def watch_forever(ledger: Ledger, sources: Sources, rulebook: Rulebook, to
             await link.wait_up()
             is_full = False
             try:
-                if await ledger.take_turn("watched", _TURN_MS):
+                if await take_turn(store, keys, "watched", _TURN_MS):
                     is_full = await watch.look()
                 broken = False
             except StoreUnavailable:

@@ -40,11 +40,11 @@ from shared.directory.shifts import Shift, shift_at, shifts
 from shared.directory.suppression import Suppressions
 from shared.ledger.failed_lately import FailedLately
 from shared.ledger.incidents import Incidents
-from shared.ledger.ledger import Ledger
 from shared.mqtt.reconnecting import BrokerLink
 from shared.store.keys import Keys
 from shared.store.replies import read_object
 from shared.store.store import Store
+from shared.store.turns import take_turn
 from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -125,7 +125,6 @@ class OnCallWatch:
         *,
         store: Store,
         keys: Keys,
-        ledger: Ledger,
         directory: Directory,
         lists: Mapping[Channel, Suppressions],
         topics: Topics,
@@ -133,7 +132,7 @@ class OnCallWatch:
         clock: Clock,
     ) -> None:
         self._store = store
-        self._ledger = ledger
+        self._keys = keys
         self._directory = directory
         self._lists = lists
         self._topics = topics
@@ -156,7 +155,7 @@ class OnCallWatch:
         while True:
             await self._link.wait_up()
             try:
-                if await self._ledger.take_turn("oncall_watched", round(interval_s * _TURN * 1000)):
+                if await take_turn(self._store, self._keys, "oncall_watched", round(interval_s * _TURN * 1000)):
                     await self.look()
                 await self._show()
                 broken = False

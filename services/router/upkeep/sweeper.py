@@ -15,14 +15,19 @@ from datetime import timedelta
 from itertools import groupby
 
 from services.router.upkeep.ended import tell_ended
+from shared.core.channels import ROUTER_LANE
 from shared.core.clock import Clock
 from shared.core.errors import StoreUnavailable
 from shared.core.model import Channel
 from shared.core.topics import Topics
+from shared.ledger.backlog import WINDOW_ROWS
 from shared.ledger.jobs import jobs_of_due, settled
-from shared.ledger.ledger import ROUTER_LANE, WINDOW_ROWS, DueRow, EndedRow, Ledger, Swept, is_notification_id
+from shared.ledger.lanes import open_work_lately
+from shared.ledger.schedule import DueRow, EndedRow, Schedule, Swept
 from shared.mqtt.reconnecting import BrokerLink
-from shared.store.keys import shard_of_id
+from shared.store.keys import Keys, is_notification_id, shard_of_id
+from shared.store.store import Store
+from shared.store.turns import take_turn
 from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -57,17 +62,17 @@ CALM_GAUGE_INTERVAL_S = 5.0
 _COUNT_LASTS = 0.9
 
 
-async def sweep_forever(ledger: Ledger, topics: Topics, link: BrokerLink, clock: Clock) -> None:
+async def sweep_forever(schedule: Schedule, topics: Topics, link: BrokerLink, clock: Clock) -> None:
     """Publish rows when they are due and have room, and tell of those that time has ended, until cancelled."""
-    sweeper = _Sweeper(ledger, topics, link, clock)
+    sweeper = _Sweeper(schedule, topics, link, clock)
     async with asyncio.TaskGroup() as group:
         group.create_task(sweeper.sweep_forever(), name="sweep")
         group.create_task(sweeper.refill_forever(), name="refill")
 
 
 class _Sweeper:
-    def __init__(self, ledger: Ledger, topics: Topics, link: BrokerLink, clock: Clock) -> None:
-        self._ledger = ledger
+    def __init__(self, schedule: Schedule, topics: Topics, link: BrokerLink, clock: Clock) -> None:
+        self._schedule = schedule
         self._topics = topics
         self._link = link
         self._clock = clock
@@ -82,10 +87,10 @@ class _Sweeper:
             await self._link.wait_up()
             began_s = time.monotonic()
             try:
-                if is_calm and not await self._ledger.take_turn("swept", _TURN_MS):
+                if is_calm and not await take_turn(self._schedule.store, self._schedule.keys, "swept", _TURN_MS):
                     is_calm, round_s = await self._calm_round()
                     continue
-                swept = await self._ledger.sweep(MOST_PER_SHARD, timedelta(seconds=round_s), self._unheard)
+                swept = await self._schedule.sweep(MOST_PER_SHARD, timedelta(seconds=round_s), self._unheard)
             except StoreUnavailable:
                 await asyncio.sleep(random.uniform(0.5, 2.0))  # noqa: S311 - jitter
                 continue
@@ -105,7 +110,7 @@ class _Sweeper:
 
     async def refill_forever(self) -> None:
         """Hand over what waits, where this router knows of it."""
-        backlog = self._ledger.backlog
+        backlog = self._schedule.backlog
         round_s = SHORTEST_REFILL_S
         while True:
             if not backlog.is_there.is_set():
@@ -114,7 +119,7 @@ class _Sweeper:
             await self._link.wait_up()
             await asyncio.sleep(round_s * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
             try:
-                swept = await self._ledger.refill(MOST_PER_SHARD, self._unheard)
+                swept = await self._schedule.refill(MOST_PER_SHARD, self._unheard)
             except StoreUnavailable:
                 await asyncio.sleep(random.uniform(0.5, 2.0))  # noqa: S311 - jitter
                 continue
@@ -126,7 +131,7 @@ class _Sweeper:
 
     async def _calm_round(self) -> tuple[bool, float]:
         """Wait a calm round, or a usual one if this router writes rows; return which, and how far to look ahead."""
-        news = self._ledger.backlog.has_news
+        news = self._schedule.backlog.has_news
         await asyncio.sleep(ROUND_S)
         try:
             async with asyncio.timeout(CALM_ROUND_S - ROUND_S):
@@ -194,12 +199,12 @@ def _shard_of_ended(row: EndedRow) -> tuple[str, int]:
     return row.lane, shard_of_id(row.notification_id) if is_notification_id(row.notification_id) else -1
 
 
-async def measure_forever(ledger: Ledger) -> None:
+async def measure_forever(store: Store, keys: Keys) -> None:
     """Keep the gauges of open work up to date until cancelled."""
     interval_s = GAUGE_INTERVAL_S
     while True:
         try:
-            found = await ledger.open_work_lately(round(interval_s * _COUNT_LASTS * 1000))
+            found = await open_work_lately(store, keys, round(interval_s * _COUNT_LASTS * 1000))
             for lane, work in found.items():
                 if lane != ROUTER_LANE:
                     channel = Channel(lane)
