@@ -3,7 +3,6 @@
 import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from html.parser import HTMLParser
 from urllib.parse import urlencode
 
 import pytest
@@ -23,7 +22,6 @@ from shared.store.store import Store
 from tests.conftest import EmptyStore
 from tests.console import RULES, Served, serving
 from tests.records import LEASE, now_ms
-from tests.xss_corpus import corpus
 
 pytestmark = pytest.mark.real_store
 
@@ -172,55 +170,3 @@ async def test_what_is_not_there_is_said_in_words(alone: Served) -> None:
         page = await viewer.get(path)
         assert (page.status, "There is no notification of this id" in page.words) == (404, True)
     assert "Without a name, the newest notifications" in (await viewer.get("/find")).words
-
-
-async def test_what_others_write_is_text_in_every_page(alone: Served) -> None:
-    viewer = await alone.person("viewer")
-    texts = [text.replace("|", "") for text in corpus()]
-    for text in texts[:: len(texts) // 40]:
-        sent = await said(alone, mail())
-        how = Outcome(State.DELIVERED, provider="smtp", provider_id=text, detail=text)
-        await attempted(alone, sent, "email:ada", how)
-        await Confirmations(alone.store, alone.keys).write(sent, "email:ada", Said.FAILED, text, "")
-        pages = [await viewer.get(f"/trace/{sent}"), await viewer.get(f"/find?{urlencode({'person': text[:150]})}")]
-        for page in pages:
-            assert page.status == 200, text
-            assert_harmless(page.text)
-
-
-def assert_harmless(page: str) -> None:
-    """Find nothing in a page that a text of the corpus could have brought: the console's pages have none of it."""
-    found = Seen()
-    found.feed(page)
-    assert found.wrong == []
-
-
-class Seen(HTMLParser):
-    """Notes elements and attributes that run something."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.wrong: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        said = dict(attrs)
-        if tag == "script" and not (said.get("src") or "").startswith("/static/"):
-            self.wrong.append(tag)
-        if tag in (
-            "iframe",
-            "object",
-            "embed",
-            "base",
-            "style",
-            "math",
-            "template",
-            "xmp",
-            "listing",
-            "video",
-            "audio",
-        ):
-            self.wrong.append(tag)
-        self.wrong += [f"{tag} {name}" for name in said if name.startswith("on") or name in ("style", "srcdoc")]
-        address = said.get("href") or said.get("src") or said.get("action") or ""
-        if address and not address.startswith(("/", "?", "#")):
-            self.wrong.append(f"{tag} {address}")
