@@ -24,7 +24,7 @@ from services.router.payloads.parse import parse
 from services.router.planning.compose import compose
 from shared.core.clock import SystemClock
 from shared.core.errors import Reason
-from shared.core.incidents import Way
+from shared.core.incidents import AlertState, Way
 from shared.core.model import Channel, Content, Delivery, EmailAddress, Notification, Priority, State
 from shared.core.topics import Kind
 from shared.delivery.standing import ProviderState, Standing
@@ -37,9 +37,11 @@ from shared.directory.people import Person as Entry
 from shared.directory.publishers import Publisher, Publishers
 from shared.directory.rulebook import Rulebook
 from shared.directory.suppression import Cause, Suppressions, digest
+from shared.ledger.claims import Outcome
 from shared.ledger.confirmations import Confirmations
 from shared.ledger.confirmations import Outcome as Said
-from shared.ledger.ledger import AlertState, Ledger, NewRecord, NewRow, Outcome
+from shared.ledger.ledger import Ledger
+from shared.ledger.new_records import NewRecord, NewRow
 from shared.ledger.rejections import Rejections
 from shared.runtime.alive import Alive, Processes
 from shared.store.keys import new_notification_id
