@@ -175,6 +175,29 @@ async def test_explain_says_it_before_and_writes_nothing(attentive: System) -> N
     assert (refused.status, "message" in refused.err) == (1, True)
 
 
+async def test_explain_goes_on_to_those_who_are_told_because_nobody_before_is_reached(attentive: System) -> None:
+    alert_type, unreachable, second = name(), await attentive.person("unreachable"), await user(attentive)
+    await attentive.publish(f"directory/user/{unreachable}", {})
+    steps: list[dict[str, object]] = [{"notify": [f"user:{unreachable}"]}, {"notify": [f"user:{second}"]}]
+    steps.append({"notify": [f"user:{unreachable}"]})
+    steps = [{"after_s": 900 * number, **step} for number, step in enumerate(steps)]
+    await attentive.publish(f"directory/oncall/{alert_type}", {"users": [unreachable], "escalation": steps})
+    topic, payload = f"notifications/alerts/critical/{alert_type}", {"message": "The disk is full"}
+    said = (await CommandLine(attentive.stack.data)("explain", topic, json.dumps(payload), "--json")).json["decided"]
+    heard = [(one["user_id"], one["channel"]) for one in said if one["verdict"] == "send" and one["channel"] == "email"]
+    assert heard == [(second, "email")]
+    assert {one["verdict"] for one in said if one["user_id"] == unreachable and one["channel"] != "realtime"} == {
+        "suppressed"
+    }
+    at_once, later = [one["at"] for one in said if one["verdict"] == "escalates"]
+    assert at_once is None
+    assert timedelta(seconds=1700) < datetime.fromisoformat(later) - datetime.now(UTC) <= timedelta(seconds=1800)
+    # What was said is what happens.
+    receipt = await attentive.publish(topic, payload)
+    assert receipt.status == "accepted"
+    assert len(await mails(attentive, second, 1, 30)) == 1
+
+
 async def test_what_is_held_and_cancelled_is_told_by_its_own_channel(attentive: System) -> None:
     until = datetime.now(UTC) + timedelta(hours=1)
     person = await user(attentive, snooze_until=until.isoformat())

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from services.router.alerts.noise import Mute
 from services.router.explaining.deciding import Decided, Decisions, Verdict
 from services.router.intake.admission import NO_RECORD, check_priority, check_topic
 from services.router.intake.records import priorities, tenant_of
@@ -17,13 +18,18 @@ from services.router.payloads import notifications
 from services.router.payloads.parse import read
 from services.router.payloads.rejection import FieldProblem, Rejected, RejectionCode
 from services.router.planning.compose import compose
+from services.router.planning.known import Known
 from services.router.planning.planner import Planner
-from services.router.planning.tasks import Crowd
+from services.router.planning.tasks import Crowd, Escalation, Task
 from shared.core.clock import Clock, epoch_ms, from_epoch_ms
-from shared.core.model import Priority
+from shared.core.model import Channel, Notification, Priority
 from shared.core.topics import Topics
 from shared.directory.publishers import Publishers
+from shared.ledger.ledger import NewRow
 from shared.store.windows import Ask, Counted, Windows
+
+# What happens now where no time is given.
+_AT_ONCE = (Verdict.SEND, Verdict.SILENT, Verdict.ESCALATES)
 
 # Of a crowd so many people are decided where nobody is named.
 CROWD_SHOWN = 100
@@ -135,6 +141,7 @@ class Explainer:
         else:
             rows = []
         decided = await self._decisions.decide(planner, notification, [*direct, *rows], known)
+        decided = await self._with_next_levels(planner, notification, decided, rows, known)
         if due_ms is not None:
             decided = [_not_before(one, from_epoch_ms(due_ms)) for one in decided]
         return Explanation(
@@ -144,6 +151,23 @@ class Explainer:
             decided=[one for one in decided if user_id is None or one.user_id in (user_id, None)],
             more=more,
         )
+
+    async def _with_next_levels(
+        self, planner: Planner, notification: Notification, decided: Sequence[Decided], rows: Sequence[NewRow],
+        known: Known,
+    ) -> list[Decided]:  # fmt: skip
+        """Say who else is told at once, because nobody of the level before can be reached."""
+        found = dict.fromkeys(decided)
+        level: Sequence[Decided] = decided
+        while (step := _next_step(rows)) is not None and _nobody_is_reached(level):
+            planned = await planner.alerting.escalate(notification, step, known.escalations[step.alert_type])
+            if isinstance(planned, Mute):
+                break
+            rows = planned
+            found = {_at_once(one): None for one in found}
+            level = await self._decisions.decide(planner, notification, rows, known)
+            found |= dict.fromkeys(level)
+        return list(found)
 
     @staticmethod
     async def _crowd(planner: Planner, crowd: Crowd) -> list[str]:
@@ -158,8 +182,23 @@ class Explainer:
         return sorted(found)[: CROWD_SHOWN + 1]
 
 
+def _next_step(rows: Sequence[NewRow]) -> Escalation | None:
+    steps = [new.row.what for new in rows if isinstance(new.row, Task) and isinstance(new.row.what, Escalation)]
+    return steps[0] if steps else None
+
+
+def _nobody_is_reached(level: Sequence[Decided]) -> bool:
+    """Tell whether a level comes to nothing; an inbox wakes nobody, so it does not count."""
+    ended = (Verdict.SUPPRESSED, Verdict.EXPIRED, Verdict.ESCALATES)
+    return all(one.verdict in ended for one in level if one.channel != Channel.REALTIME)
+
+
+def _at_once(one: Decided) -> Decided:
+    return replace(one, at=None) if one.verdict is Verdict.ESCALATES else one
+
+
 def _not_before(one: Decided, due: datetime) -> Decided:
-    return replace(one, at=due) if one.at is None and one.verdict in (Verdict.SEND, Verdict.SILENT) else one
+    return replace(one, at=due) if one.at is None and one.verdict in _AT_ONCE else one
 
 
 @dataclass(frozen=True, slots=True)

@@ -209,10 +209,10 @@ class Alerting:
             next_level=following.key if due_ms < deadline_ms else None,
         )
         rows = self._people_rows(notification, audience, expires_ms, known, step.channels, occasion=occasion)
-        if not rows:
-            rows = [nobody(notification, expires_ms)]
+        if later and not any(_wakes(new) for new in rows):
             # There is nobody to wait for.
-            due_ms = min(due_ms, max(known.now_ms, this.since_ms)) if later else due_ms
+            due_ms = min(due_ms, max(known.now_ms, this.since_ms))
+        rows = rows or [nobody(notification, expires_ms)]
         if due_ms < deadline_ms:
             task = Task(
                 key=following.key,
@@ -257,6 +257,11 @@ class Alerting:
             *rows,
             news_row(notification, what.following(known.now_ms, _upto(members)), known.now_ms + what.times.interval_ms),
         ]
+
+
+def _wakes(new: NewRow) -> bool:
+    """Tell whether somebody may be woken by this: an inbox wakes nobody."""
+    return not new.state.is_end and isinstance(new.row, Delivery) and new.row.channel is not Channel.REALTIME
 
 
 def _of_group(why: Why, members: Sequence[Member]) -> Occasion:
