@@ -25,7 +25,7 @@ from shared.core.clock import Clock, epoch_ms, from_epoch_ms
 from shared.core.model import Channel, Notification, Priority
 from shared.core.topics import Topics
 from shared.directory.publishers import Publishers
-from shared.ledger.ledger import NewRow
+from shared.ledger.new_records import NewRow
 from shared.store.windows import Ask, Counted, Windows
 
 # What happens now where no time is given.
