@@ -8,7 +8,7 @@ from datetime import timedelta
 import click
 from redis.exceptions import ResponseError
 
-from carillon.commands.broker_and_store import open_store
+from carillon.commands.opening_store import open_store
 from carillon.commands.output import AnswerIsNo, print_columns, print_json
 from carillon.commands.progress import ProgressLine
 from carillon.commands.settings import OperatorSettings

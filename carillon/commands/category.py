@@ -73,7 +73,7 @@ def show(*, name: str, tenant: str | None, as_json: bool) -> None:
 def _read(tenant: str | None) -> "Catalogue":
     import asyncio
 
-    from carillon.commands.broker_and_store import open_store
+    from carillon.commands.opening_store import open_store
     from carillon.commands.output import AnswerIsNo
     from carillon.commands.settings import OperatorSettings
     from shared.directory.catalogue import Catalogues

@@ -14,7 +14,8 @@ from typing import Any
 
 import click
 
-from carillon.commands.broker_and_store import open_publisher, open_store
+from carillon.commands.opening_broker import open_publisher
+from carillon.commands.opening_store import open_store
 from carillon.commands.output import AnswerIsNo, CannotWork, print_columns, print_json, printable
 from carillon.commands.settings import OperatorSettings
 from carillon.publisher import NoReceipt, Publisher, Receipt, Refused, Status

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 import click
 
-from carillon.commands.broker_and_store import open_store
 from carillon.commands.choices import INTAKE
 from carillon.commands.dead_letter_filters import Filters, confirm, counts_text
+from carillon.commands.opening_store import open_store
 from carillon.commands.output import print_json
 from carillon.commands.settings import OperatorSettings
 from shared.ledger.dead_letters import DeadLetters, Wanted

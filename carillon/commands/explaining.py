@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from carillon.commands.broker_and_store import open_store
 from carillon.commands.moments import read_moment
+from carillon.commands.opening_store import open_store
 from carillon.commands.output import AnswerIsNo, print_columns, print_json, printable
 from carillon.commands.settings import OperatorSettings
 from services.router.explaining.building import explainer

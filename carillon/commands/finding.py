@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import click
 
-from carillon.commands.broker_and_store import open_store
 from carillon.commands.durations import spoken
 from carillon.commands.moments import read_moment_or_ago
+from carillon.commands.opening_store import open_store
 from carillon.commands.output import AnswerIsNo, print_columns, print_json, printable
 from carillon.commands.settings import OperatorSettings
 from shared.core.clock import rfc3339

@@ -11,9 +11,18 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from time import monotonic
 
+import click
+
+from carillon.commands.opening_store import open_store
+from carillon.commands.output import AnswerIsNo, print_json, printable
+from carillon.commands.rows import when
+from carillon.commands.settings import OperatorSettings
 from shared.core.channels import ROUTER_LANE
+from shared.core.clock import rfc3339
 from shared.core.model import State
 from shared.ledger.reader import Trace, TracedRecord, TracedRow
+from shared.ledger.trace_document import row_document
+from shared.ledger.trace_words import task_text, whom
 
 _POLL_S = 0.2
 
@@ -114,3 +123,45 @@ def _is_later(row: TracedRow, record: TracedRecord, until: datetime) -> bool:
         # Scheduled to an address that the publisher gave; a push that is only held back is due before that.
         return row.since > until
     return row.task.get("do") in _TIMED_TASKS and row.until > record.read_at
+
+
+async def print_ends(settings: OperatorSettings, notification_id: str, timeout_s: float, *, as_json: bool) -> bool:
+    """Print how each delivery ends, and what is left after a time; tell whether all went well."""
+
+    def tell(row: TracedRow) -> None:
+        if as_json:
+            print_json(row_document(row))
+        else:
+            text = f"{row.state:<13}  {row.lane:<8}  {whom(row):<20}  {row.reason or 'ok':<18}  {rfc3339(row.until)}"
+            click.echo(printable(text))
+
+    async with open_store(settings) as (store, keys):
+        followed = await follow(Trace(store, keys), notification_id, tell, timeout_s)
+    if followed is None:
+        raise AnswerIsNo("the notification has no record; do MQTT_URL and REDIS_URL name the same system?")
+    if as_json:
+        print_json(_summary(followed))
+    else:
+        _print_summary(followed, timeout_s)
+    return followed.all_well
+
+
+def _summary(followed: Followed) -> dict[str, object]:
+    return {
+        "ended": dict(followed.ended),
+        "open": [row_document(row) for row in followed.open_deliveries],
+        "not_waited_for": [row_document(row) for row in followed.later],
+    }
+
+
+def _print_summary(followed: Followed, timeout_s: float) -> None:
+    ended: Counter[str] = Counter({state.value: count for state, count in followed.ended.items()})
+    most_first = sorted(ended.items(), key=lambda each: (-each[1], each[0]))
+    click.echo("ended: " + (", ".join(f"{count} {state}" for state, count in most_first) or "none"))
+    for row in followed.later:
+        what = task_text(row) if row.task is not None else f"{row.lane} to {whom(row)}"
+        click.echo(printable(f"not waited for: {what}, {when(row)}"))
+    if followed.reached_nobody:
+        click.echo("nothing was delivered")
+    if followed.open_deliveries:
+        click.echo(f"not ended within {timeout_s:g} s: {len(followed.open_deliveries)}")

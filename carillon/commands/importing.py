@@ -16,7 +16,7 @@ from typing import IO
 import click
 from pydantic_core import PydanticCustomError
 
-from carillon.commands.broker_and_store import open_publisher
+from carillon.commands.opening_broker import open_publisher
 from carillon.commands.output import AnswerIsNo, print_json, printable
 from carillon.commands.settings import OperatorSettings
 from carillon.publisher import OUTSTANDING, FieldProblem, NoReceipt, Publisher, Refusal, Refused

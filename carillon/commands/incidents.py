@@ -8,8 +8,8 @@ from typing import Any, BinaryIO, TypeVar
 
 import click
 
-from carillon.commands.broker_and_store import open_store
 from carillon.commands.durations import spoken
+from carillon.commands.opening_store import open_store
 from carillon.commands.output import AnswerIsNo, CannotWork, print_columns, print_json
 from carillon.commands.settings import OperatorSettings
 from shared.core.chained_lines import chained, faults

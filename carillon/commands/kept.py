@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from carillon.commands.broker_and_store import new_publisher
+from carillon.commands.opening_broker import new_publisher
 from carillon.commands.output import AnswerIsNo, print_columns, print_json
 from carillon.commands.settings import OperatorSettings
 from carillon.publisher import Publisher

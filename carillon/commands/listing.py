@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 
 import click
 
-from carillon.commands.broker_and_store import open_store
 from carillon.commands.choices import INTAKE
+from carillon.commands.opening_store import open_store
 from carillon.commands.output import print_columns, print_json
 from carillon.commands.settings import OperatorSettings
 from carillon_publisher.receipts import FieldProblem

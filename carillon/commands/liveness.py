@@ -53,7 +53,7 @@ def list_(*, missing: bool, as_json: bool) -> None:
 def _read() -> "dict[str, tuple[Liveness, Standing]]":
     import asyncio
 
-    from carillon.commands.broker_and_store import open_store
+    from carillon.commands.opening_store import open_store
     from carillon.commands.settings import OperatorSettings
     from shared.directory.liveness import Liveness
     from shared.directory.rulebook import Rulebook

@@ -8,8 +8,8 @@ from typing import TypeVar
 
 import click
 
-from carillon.commands.broker_and_store import open_store
 from carillon.commands.moments import read_moment
+from carillon.commands.opening_store import open_store
 from carillon.commands.output import AnswerIsNo, print_columns, print_json, printable
 from carillon.commands.settings import OperatorSettings
 from carillon.status.documents import provider_document

@@ -204,7 +204,7 @@ async def _existing(publishers: "Publishers", name: str) -> "Publisher":
 def _run(work: "Callable[[Publishers], Awaitable[T]]") -> T:
     import asyncio
 
-    from carillon.commands.broker_and_store import open_store
+    from carillon.commands.opening_store import open_store
     from carillon.commands.settings import OperatorSettings
     from shared.directory.publishers import Publishers
 

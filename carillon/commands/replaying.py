@@ -8,9 +8,9 @@ from datetime import timedelta
 
 import click
 
-from carillon.commands.broker_and_store import open_store
 from carillon.commands.choices import INTAKE
 from carillon.commands.dead_letter_filters import Filters, confirm, counts_text
+from carillon.commands.opening_store import open_store
 from carillon.commands.output import AnswerIsNo, print_json, printable
 from carillon.commands.progress import ProgressLine
 from carillon.commands.settings import OperatorSettings

@@ -7,8 +7,8 @@ from typing import IO
 
 import click
 
-from carillon.commands.broker_and_store import open_store
 from carillon.commands.explaining import rules_of
+from carillon.commands.opening_store import open_store
 from carillon.commands.output import AnswerIsNo, print_columns, print_json, printable
 from carillon.commands.progress import ProgressLine
 from carillon.commands.settings import OperatorSettings

@@ -4,23 +4,17 @@ With an outbox the publish is in a local file before it is sent; ``kept`` deals 
 """
 
 import asyncio
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from carillon.commands.broker_and_store import new_publisher, open_publisher, open_store
-from carillon.commands.following import Followed, follow
 from carillon.commands.kept import StillKept
+from carillon.commands.opening_broker import new_publisher, open_publisher
 from carillon.commands.output import AnswerIsNo, print_columns, print_json, printable
-from carillon.commands.rows import when
 from carillon.commands.settings import OperatorSettings
 from carillon.publisher import FieldProblem, NoReceipt, Publisher, Receipt, Refused, Status
 from shared.core.clock import rfc3339
-from shared.ledger.reader import Trace, TracedRow
-from shared.ledger.trace_document import row_document
-from shared.ledger.trace_words import task_text, whom
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +54,9 @@ async def _send(settings: OperatorSettings, order: Order, client_id: str | None)
         return False
     if order.follow_s is None or receipt.notification_id is None:
         return True
-    return await _follow(settings, receipt.notification_id, order.follow_s, as_json=order.as_json)
+    from carillon.commands.following import print_ends
+
+    return await print_ends(settings, receipt.notification_id, order.follow_s, as_json=order.as_json)
 
 
 async def _receipt(publisher: Publisher, order: Order) -> Receipt:
@@ -103,43 +99,3 @@ def _print_receipt(receipt: Receipt) -> None:
 def _cells(each: FieldProblem) -> tuple[str, str]:
     meant = f", did you mean {each.meant}?" if each.meant else ""
     return each.field or "(payload)", each.problem + meant
-
-
-async def _follow(settings: OperatorSettings, notification_id: str, timeout_s: float, *, as_json: bool) -> bool:
-    def tell(row: TracedRow) -> None:
-        if as_json:
-            print_json(row_document(row))
-        else:
-            text = f"{row.state:<13}  {row.lane:<8}  {whom(row):<20}  {row.reason or 'ok':<18}  {rfc3339(row.until)}"
-            click.echo(printable(text))
-
-    async with open_store(settings) as (store, keys):
-        followed = await follow(Trace(store, keys), notification_id, tell, timeout_s)
-    if followed is None:
-        raise AnswerIsNo("the notification has no record; do MQTT_URL and REDIS_URL name the same system?")
-    if as_json:
-        print_json(_summary(followed))
-    else:
-        _print_summary(followed, timeout_s)
-    return followed.all_well
-
-
-def _summary(followed: Followed) -> dict[str, object]:
-    return {
-        "ended": dict(followed.ended),
-        "open": [row_document(row) for row in followed.open_deliveries],
-        "not_waited_for": [row_document(row) for row in followed.later],
-    }
-
-
-def _print_summary(followed: Followed, timeout_s: float) -> None:
-    ended: Counter[str] = Counter({state.value: count for state, count in followed.ended.items()})
-    most_first = sorted(ended.items(), key=lambda each: (-each[1], each[0]))
-    click.echo("ended: " + (", ".join(f"{count} {state}" for state, count in most_first) or "none"))
-    for row in followed.later:
-        what = task_text(row) if row.task is not None else f"{row.lane} to {whom(row)}"
-        click.echo(printable(f"not waited for: {what}, {when(row)}"))
-    if followed.reached_nobody:
-        click.echo("nothing was delivered")
-    if followed.open_deliveries:
-        click.echo(f"not ended within {timeout_s:g} s: {len(followed.open_deliveries)}")

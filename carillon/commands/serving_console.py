@@ -8,9 +8,9 @@ from datetime import timedelta
 
 import click
 
-from carillon.commands.broker_and_store import open_store
 from carillon.commands.console_settings import ConsoleSettings
 from carillon.commands.explaining import rules_of
+from carillon.commands.opening_store import open_store
 from carillon.commands.output import print_json
 from carillon.console import links
 from carillon.console.app import Console

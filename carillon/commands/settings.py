@@ -12,8 +12,7 @@ from typing import Any
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from carillon.local.places import DATA_VARIABLE, DEFAULT_DATA
-from carillon.local.stack import read_environment
+from carillon.local.places import DATA_VARIABLE, DEFAULT_DATA, read_environment
 from services.router.settings import PlanningSettings
 from shared.core.errors import ConfigError
 

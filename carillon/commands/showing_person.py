@@ -5,8 +5,8 @@ import json
 
 import click
 
-from carillon.commands.broker_and_store import open_store
 from carillon.commands.finding import print_found_rows, print_page
+from carillon.commands.opening_store import open_store
 from carillon.commands.output import AnswerIsNo, print_columns, print_json
 from carillon.commands.settings import OperatorSettings
 from shared.core.clock import rfc3339

@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 import click
 from pydantic import ValidationError
 
-from carillon.commands.broker_and_store import open_publisher, open_store
 from carillon.commands.moments import read_moment
+from carillon.commands.opening_broker import open_publisher
+from carillon.commands.opening_store import open_store
 from carillon.commands.output import AnswerIsNo, print_columns, print_json, printable
 from carillon.commands.settings import OperatorSettings
 from carillon.publisher import NoReceipt, Refused

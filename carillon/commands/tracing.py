@@ -5,8 +5,8 @@ from collections import Counter
 
 import click
 
-from carillon.commands.broker_and_store import open_store
 from carillon.commands.durations import spoken
+from carillon.commands.opening_store import open_store
 from carillon.commands.output import AnswerIsNo, print_columns, print_json, printable
 from carillon.commands.rows import attempt_line, confirmation_line, when
 from carillon.commands.settings import OperatorSettings

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from carillon.local.child import Child
+from carillon.local.places import ENVIRONMENT_FILE
 from carillon.local.ports import LOOPBACK, SERVICES, Ports, free_port
 from carillon.local.servers import ROOT, LocalServer, local_broker, local_store
 from sandbox.credentials import service_environment
@@ -40,7 +41,6 @@ _SHARED_BY = {
 # Longer than a service's grace period for what it has in hand.
 _SERVICE_GRACE_S = 35.0
 _PROBE_TIMEOUT_S = 2.0
-_ENVIRONMENT_FILE = "environment"
 _SAMPLE_TEMPLATES = ROOT / "carillon" / "local" / "sample_templates"
 _PREFIX = "TOPIC_PREFIX"
 _ORIGINS = "REALTIME_ALLOWED_ORIGINS"
@@ -127,7 +127,7 @@ class Stack:
     @property
     def environment_file(self) -> Path:
         """The settings of this stack as ``NAME=value`` lines, for the command line; readable by its owner only."""
-        return self.data / _ENVIRONMENT_FILE
+        return self.data / ENVIRONMENT_FILE
 
     async def start(self, progress: Callable[[str], None] = lambda _line: None) -> None:
         """Start everything, broker and store first, and wait until every part is ready.
@@ -360,16 +360,6 @@ def with_login(url: str, credentials: str) -> str:
     if not credentials or parts.username:
         return url
     return parts._replace(netloc=f"{credentials}@{parts.netloc}").geturl()
-
-
-def read_environment(data: Path) -> dict[str, str]:
-    """Return the settings of the stack that last ran on a data folder, nothing when none did."""
-    try:
-        lines = (data / _ENVIRONMENT_FILE).read_text().splitlines()
-    except FileNotFoundError:
-        return {}
-    pairs = (line.partition("=") for line in lines)
-    return {name: "".join(shlex.split(value)) for name, _, value in pairs}
 
 
 def _templates_folder() -> Path:

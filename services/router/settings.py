@@ -8,9 +8,9 @@ from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 from pydantic_settings import NoDecode
 
+from shared.core.model import RECALLED_TEXT
 from shared.core.rates import Rate, read_rate
 from shared.directory.quiet_hours import QuietHours
-from shared.ledger.recalling import RECALLED_TEXT
 from shared.runtime.settings import CommonSettings
 
 

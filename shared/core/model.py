@@ -334,12 +334,14 @@ class Row(_Frozen):
 
 # The end of the key of a row that takes back another one. No id can hold this character (``shared.core.fields``).
 RECALL = "#recall"
-# Within the key of a row that says, in the place of what another one has delivered, what has become of an alert.
-ANSWERED = "#answered"
 # The channels on which that is possible. A mail or an SMS that was sent is out of reach.
 CAN_RECALL = frozenset({Channel.REALTIME, Channel.PUSH})
 # How such a row has ended well, in events and metrics: not to be taken for one more delivery.
 RECALLED = "recalled"
+# What is shown in the place of a push that was taken back, where the operator says nothing else.
+RECALLED_TEXT = "This notification was recalled."
+# Within the key of a row that says, in the place of what another one has delivered, what has become of an alert.
+ANSWERED = "#answered"
 
 
 class Delivery(Row):

@@ -23,7 +23,7 @@ from redis.exceptions import ResponseError
 from shared.core.channels import ROUTER_LANE
 from shared.core.clock import Clock, epoch_ms
 from shared.core.errors import AttemptOutcome, Reason
-from shared.core.model import CAN_RECALL, RECALL, Channel, Content, Delivery, State
+from shared.core.model import CAN_RECALL, RECALL, RECALLED_TEXT, Channel, Content, Delivery, State
 from shared.core.topics import Kind
 from shared.ledger.ledger import Cancelled, Ledger
 from shared.ledger.new_records import NewRow, row_args
@@ -35,9 +35,6 @@ from shared.store.store import load_script
 # How long taking back is tried at least. A push service may keep a push for an absent device until its delivery
 # expires, so it is tried until then if that is later.
 RECALL_LIFETIME = timedelta(days=1)
-
-# What is shown in the place of a push, where the operator says nothing else.
-RECALLED_TEXT = "This notification was recalled."
 
 # The router's tasks of which each stands for one delivery.
 _HOLDING_TASKS = ("recheck", "fold")

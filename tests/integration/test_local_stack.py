@@ -13,8 +13,9 @@ import pytest
 import redis.asyncio
 
 from carillon.local.child import ChildFailed
+from carillon.local.places import read_environment
 from carillon.local.ports import Ports, is_free
-from carillon.local.stack import Stack, read_environment
+from carillon.local.stack import Stack
 from carillon.local.supervisor import GaveUp, Supervisor
 from services.push.webpush.allowed_hosts import BROWSER_PUSH_HOSTS
 from shared.core.errors import BrokerUnavailable, CarillonError

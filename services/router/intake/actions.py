@@ -17,7 +17,7 @@ from shared.core.channels import ROUTER_LANE
 from shared.core.clock import Clock, epoch_ms, rfc3339
 from shared.core.errors import Reason
 from shared.core.incidents import Way
-from shared.core.model import Channel, State
+from shared.core.model import RECALLED_TEXT, Channel, State
 from shared.core.topics import LIVENESS_PUBLISHER, PLAIN_PUBLISHER, Topics
 from shared.directory.catalogue import Catalogues
 from shared.directory.categories import NamedCategory
@@ -41,7 +41,7 @@ from shared.ledger.events import event
 from shared.ledger.held import Held, Muted
 from shared.ledger.jobs import Message, jobs_of
 from shared.ledger.ledger import Cancelled, Ledger
-from shared.ledger.recalling import RECALLED_TEXT, Recalled, Recalling
+from shared.ledger.recalling import Recalled, Recalling
 from shared.ledger.sources import Sources
 from shared.mqtt.packets import Incoming
 from shared.telemetry import metrics

@@ -1,4 +1,4 @@
-"""The commands' way to the broker and the store, with one clear line when there is none."""
+"""The commands' way to the broker, with one clear line when there is none."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -7,10 +7,7 @@ from pathlib import Path
 from carillon.commands.output import CannotWork
 from carillon.commands.settings import OperatorSettings
 from carillon.publisher import NotConnected, Publisher
-from shared.core.errors import StoreUnavailable
 from shared.mqtt.address import BrokerAddress
-from shared.store.keys import Keys
-from shared.store.store import Store
 
 
 def new_publisher(settings: OperatorSettings, client_id: str | None, outbox: Path | None = None) -> Publisher:
@@ -37,19 +34,3 @@ async def open_publisher(settings: OperatorSettings, client_id: str | None) -> A
             yield publisher
     except NotConnected as error:
         raise CannotWork(f"the broker of {settings.origin('mqtt_url')} cannot be used: {error}") from None
-
-
-@asynccontextmanager
-async def open_store(settings: OperatorSettings) -> AsyncIterator[tuple[Store, Keys]]:
-    """Connect to the store of ``REDIS_URL``.
-
-    Raises:
-        CannotWork: it does not answer, now or later in the block.
-    """
-    try:
-        wait = (settings.redis_wait_replicas, settings.redis_wait_timeout_ms)
-        async with Store(settings.needed("redis_url"), *wait) as store:
-            await store.ping()
-            yield store, Keys(settings.topic_prefix)
-    except StoreUnavailable as error:
-        raise CannotWork(f"the store of {settings.origin('redis_url')} does not answer: {error}") from None
