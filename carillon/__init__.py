@@ -1,1 +1,1 @@
-"""What people type and import: the command line, the system on one machine, and the publisher's client."""
+"""What people type: the command line, the operators' console, and the system on one machine."""

@@ -1,1 +1,1 @@
-"""What people type: a module for each command of ``carillon``, and what the commands share."""
+"""What people type. ``send.py`` declares what can be typed, ``sending.py`` does it; others are shared by several."""

@@ -1,1 +1,1 @@
-"""The operators' HTTP: questions about what is decided, answered as the commands answer them."""
+"""The operators' console: web pages for incidents, people, providers and repairs, and what they ask over HTTP."""

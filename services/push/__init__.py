@@ -1,1 +1,1 @@
-"""The push service: phones through APNs and FCM, browsers through Web Push."""
+"""The push service: phones through APNs, FCM and ntfy, browsers through Web Push."""

@@ -1,1 +1,1 @@
-"""People and groups, and the addresses that get nothing."""
+"""People, groups and who is on call; the rules, categories and tenants; and the addresses that get nothing."""

@@ -117,6 +117,14 @@ def test_every_path_that_a_document_names_is_there(document: Path) -> None:
     assert missing == []
 
 
+@pytest.mark.parametrize("folder", ["shared", "services/router", "services/realtime", "carillon"])
+def test_the_architecture_names_the_rooms_that_are_there(folder: str) -> None:
+    document = ROOT / "docs" / "explanation" / "architecture.md"
+    told = {room for cells in table(document, f"`{folder}/` | what it is for") for room in words(cells[0])}
+    ignored = {"__pycache__"}
+    assert told == {path.name for path in (ROOT / folder).iterdir() if path.is_dir()} - ignored
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=named)
 def test_every_setting_that_a_document_names_is_somebodys(document: Path) -> None:
     read = (CommonSettings, ConsoleSettings, *SERVICES)

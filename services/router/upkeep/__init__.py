@@ -1,1 +1,1 @@
-"""Periodic work of the router: the sweeper, the gauges of open work, and the audit."""
+"""Periodic work of the router: the sweeper, the gauges, the audit, and the watches over on-call entries and sources."""
