@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Self
 
@@ -62,7 +62,9 @@ class Bench:
         doubtful: those whose first attempt gets no answer.
     """
 
-    def __init__(self, store: SimulatedStore, alert_template: Template | None = None) -> None:
+    def __init__(
+        self, store: SimulatedStore, alert_template: Template | None = None, without: Collection[Channel] = ()
+    ) -> None:
         self.store = store
         self.clock = StandingClock(from_epoch_ms(BEGIN_MS))
         self.keys = keys = Keys()
@@ -78,6 +80,7 @@ class Bench:
             alert_template=alert_template,
             incidents=InhibitingIncidents(store, keys).read,
             incidents_known_s=-1,
+            without=without,
         )
         self.holding = Holding(Held(store, keys), self.muted, self.planner.lookups)
         self.performer = Performer(

@@ -1,6 +1,6 @@
 """The router's parts in this process, for tests of the intake."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -42,13 +42,14 @@ def a_planner(
     templates: Templates = NO_TEMPLATES,
     stages: Sequence[Stage] = STAGES,
     alert_template: Template | None = None,
+    without: Collection[Channel] = (),
     **settings: Any,
 ) -> Planner:
     """Build a planner as the service does; without a store one for what has been looked up."""
     store, keys, clock = store or Store("redis://localhost"), Keys(), clock or SystemClock()
     settings = {"windows": Windows(store), "rulebook": Rulebook(store, keys), **settings}
     lookups = Lookups(Directory(store, keys, clock), Catalogues(store, keys), keys, clock, 300, **settings)
-    return Planner(lookups, templates, stages=stages, alert_template=alert_template)
+    return Planner(lookups, templates, stages=stages, alert_template=alert_template, without=without)
 
 
 def an_actor(store: Store, clock: Clock, topic_prefix: str = "") -> Actions:
@@ -79,11 +80,12 @@ def an_intake(
     *,
     lane: Lane = Lane.GENERAL,
     rate: Rate = Rate(0),  # noqa: B008 - it cannot be changed
+    without: Collection[Channel] = (),
 ) -> Intake:
     """Build the intake of a lane as the service does."""
     keys, clock, topics = Keys(), SystemClock(), Topics(topic_prefix)
     ledger = Ledger(store, keys)
-    planner = a_planner(store, clock, stages=stages)
+    planner = a_planner(store, clock, stages=stages, without=without)
     return Intake(
         topics=topics,
         ledger=ledger,

@@ -43,6 +43,7 @@ def rules_of(settings: OperatorSettings) -> RouterRules:
         quiet_hours=settings.router_quiet_hours,
         release_within_s=settings.router_release_within_s,
         templates=load(settings.templates_dir) if settings.templates_dir else {},
+        without=settings.without,
     )
 
 

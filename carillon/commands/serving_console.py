@@ -65,7 +65,7 @@ async def _serve(
             record_retention_s=settings.record_retention_s,
             mqtt_url=settings.mqtt_url.get_secret_value() or None,
             mqtt_ca_file=settings.mqtt_ca_file,
-            without=without,
+            without=without | settings.without,
             prometheus_url=settings.console_prometheus_url,
         )
         console = Console(

@@ -51,6 +51,7 @@ def show_status(*, watch: bool, without: frozenset[str], as_json: bool) -> None:
     """Print a status, or one after the other, and raise AnswerIsNo when the last is not well."""
     settings = OperatorSettings.load()
     url = settings.needed("redis_url")
+    without |= settings.without
     look = asyncio.run(_watch(settings, url, without, as_json=as_json) if watch else _once(settings, url, without))
     if not watch:
         look.show(as_json=as_json)

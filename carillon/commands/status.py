@@ -18,9 +18,9 @@ without_option = click.option(
     "--without",
     multiple=True,
     metavar="SERVICE",
-    envvar="CARILLON_WITHOUT",
     callback=_services,
-    help="This system does without that service; may be given again. [env: CARILLON_WITHOUT, with commas]",
+    help="This system does without that service; may be given again. [env: CARILLON_WITHOUT, with commas, and what the"
+    " routers leave out]",
 )
 
 

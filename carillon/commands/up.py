@@ -70,7 +70,8 @@ def up(*, data: Path, port_base: int | None, embedded: bool, as_json: bool, **as
     somebody subscribes on the page. A second run on the same folder continues. It prints a link that signs you in to
     the console, once, and how to publish a first notification with mosquitto_pub, Python and Node.
 
-    Pages of the origins in REALTIME_ALLOWED_ORIGINS may connect, besides the one that this command serves.
+    Pages of the origins in REALTIME_ALLOWED_ORIGINS may connect, besides the one that this command serves. The channels
+    in CARILLON_WITHOUT are left out.
 
     With --json every line is an object: what this command says in "message", where everything is in the one with
     "inbox" (also "sign_in" for the console, the broker and the commands that publish), and the lines of the processes

@@ -30,6 +30,7 @@ from carillon.local.servers import ROOT
 from carillon.local.stack import Stack
 from carillon.local.supervisor import Supervisor
 from services.push.webpush.allowed_hosts import BROWSER_PUSH_HOSTS
+from shared.core.channels import WITHOUT_VARIABLE, read_without
 from shared.core.errors import CarillonError
 from shared.delivery import http_answer
 
@@ -60,10 +61,24 @@ def up(*, data: Path = DEFAULT_DATA, ports: Ports | None = None, embedded: bool 
     if problems := _port_problems(ports):
         sys.stderr.write("".join(f"carillon: {problem}\n" for problem in problems))
         return _REFUSED
+    asked = os.environ.get(WITHOUT_VARIABLE, "")
+    try:
+        without = read_without(asked)
+    except ValueError as error:
+        sys.stderr.write(f"carillon: {WITHOUT_VARIABLE}: {error}\n")
+        return _REFUSED
     try:
         # Folders that are made here hold keys.
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        stack = Stack(data, ports=ports, embedded=embedded or None, browser_push_hosts=BROWSER_PUSH_HOSTS, console=True)
+        stack = Stack(
+            data,
+            ports=ports,
+            embedded=embedded or None,
+            settings={WITHOUT_VARIABLE: asked} if without else None,
+            services=[service for service in SERVICES if service not in without],
+            browser_push_hosts=BROWSER_PUSH_HOSTS,
+            console=True,
+        )
     except (CarillonError, OSError) as error:
         sys.stderr.write(f"carillon: {error}\n")
         return _REFUSED

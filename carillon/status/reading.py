@@ -21,6 +21,7 @@ from carillon.status.providers import providers_of, read_pauses
 from carillon.status.status import LOOKED_AT, DeadLately, OpenIncidents, Service, Status, StoreStatus
 from carillon.status.thresholds import LATELY_S
 from carillon.status.troubles import with_troubles
+from shared.core.channels import ROUTER_LANE
 from shared.core.clock import from_epoch_ms
 from shared.core.model import Channel
 from shared.ledger.audit import Audit
@@ -38,7 +39,7 @@ async def read_status(store: Store, keys: Keys, *, without: Collection[str] = ()
     """Look once.
 
     Args:
-        without: services that this system does without.
+        without: services that this system does without, beside the channels that its routers leave out.
 
     Raises:
         StoreUnavailable: the store does not answer.
@@ -64,6 +65,7 @@ async def read_status(store: Store, keys: Keys, *, without: Collection[str] = ()
         ),
     )
     last, periodic, gaps, kept, pauses = others
+    without = {*without, *(channel for each in processes[ROUTER_LANE] if each.is_alive for channel in each.without)}
     status = Status(
         at=at,
         services={name: Service(name, name in without, processes[name]) for name in SERVICES},

@@ -112,6 +112,13 @@ def _of_providers(status: Status) -> Iterator[Trouble]:
 def _of_lanes(status: Status) -> Iterator[Trouble]:
     limits = {ROUTER_LANE: ROUTER_WAITS_S, Channel.REALTIME.value: REALTIME_WAITS_S}
     for lane in status.lanes:
+        service = status.services[lane.name]
+        if service.left_out and not service.alive:
+            if lane.open:
+                rows = "row waits" if lane.open == 1 else "rows wait"
+                what = f"{lane.name}: {lane.open} {rows}, and this system does without {lane.name}: drain or drop them."
+                yield Trouble(what, "deliveries-wait", lane.name)
+            continue
         if lane.overdue:
             rows = "row is" if lane.overdue == 1 else "rows are"
             what = f"{lane.name}: {lane.overdue} {rows} overdue, and no router has taken them up."

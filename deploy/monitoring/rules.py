@@ -108,7 +108,9 @@ def _part_ends_as(outcome: str, part: float) -> str:
 def _gone() -> str:
     answers = f'max by (service) (up{{job="{JOB}"}}) == 0'
     absent = (f'absent(up{{job="{JOB}", service="{service}"}})' for service in SERVICES)
-    return " or ".join([answers, *absent])
+    # Nobody misses a service that the routers plan nothing for.
+    left_out = 'label_replace(max by (channel) (carillon_channel_left_out) == 1, "service", "$1", "channel", "(.*)")'
+    return f"({' or '.join([answers, *absent])}) unless on (service) {left_out}"
 
 
 def _dead_letters_by(reason: str) -> str:

@@ -53,6 +53,8 @@ async def route(context: Context[RouterSettings]) -> None:
     """Take publishes, perform tasks and sweep until told to stop."""
     settings = context.settings
     metrics.prepare_router([*(kind.value for kind in Kind), UNKNOWN], [code.value for code in RejectionCode])
+    for channel in Channel:
+        metrics.channel_left_out.labels(channel).set(channel in settings.without)
     templates = load(settings.templates_dir) if settings.templates_dir else {}
     log.info("templates", extra={"templates": sorted(templates)})
     lists = {
@@ -79,7 +81,12 @@ async def route(context: Context[RouterSettings]) -> None:
         quiet_hours=settings.router_quiet_hours,
         release_within_s=settings.router_release_within_s,
     )
-    planner = Planner(lookups, templates, alert_template=alert_template(templates, settings.router_alert_template))
+    planner = Planner(
+        lookups,
+        templates,
+        alert_template=alert_template(templates, settings.router_alert_template),
+        without=settings.without,
+    )
     inbox = Inbox(context.store, context.keys, settings.inbox_limit, settings.inbox_retention)
     mirror = FeedMirror(Feed(context.store, context.keys, settings.inbox_retention))
     held = Held(context.store, context.keys)
@@ -99,6 +106,7 @@ async def route(context: Context[RouterSettings]) -> None:
         topics=context.topics,
         clock=context.clock,
         recalled_text=settings.router_recalled_text,
+        without=settings.without,
     )
 
     # What a flood is answered stands in front of no alert's job and receipt.
@@ -156,6 +164,7 @@ async def route(context: Context[RouterSettings]) -> None:
         topics=context.topics,
         link=out,
         clock=context.clock,
+        without=settings.without,
     )
     link = RouterLink(context.address, context.topics, context.instance)
     slots = Slots(context.store, context.keys.slots, context.instance)

@@ -55,6 +55,8 @@ class Reason(StrEnum):
     RESOLVED = "resolved"
     REASSIGNED = "reassigned"
     CHANNEL_RULE = "channel_rule"
+    NOT_SERVED = "not_served"
+    """This system does without the channel."""
     NO_RECIPIENT = "no_recipient"
     UNKNOWN_RECIPIENT = "unknown_recipient"
     PREFERENCE_OFF = "preference_off"

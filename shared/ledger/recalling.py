@@ -11,7 +11,7 @@ cannot be taken back; both are only counted.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import IntEnum
@@ -80,12 +80,16 @@ class Recalling:
 
     Args:
         text: what a device shows in the place of a push.
+        without: channels that this system does without: nobody there would take anything back.
     """
 
-    def __init__(self, ledger: Ledger, clock: Clock, text: str = RECALLED_TEXT) -> None:
+    def __init__(
+        self, ledger: Ledger, clock: Clock, text: str = RECALLED_TEXT, without: Collection[Channel] = ()
+    ) -> None:
         self._ledger = ledger
         self._clock = clock
         self._shown = Content(title=text, message="")
+        self._without = frozenset(without)
 
     async def recall(self, notification_id: str) -> Recalled | None:
         """Cancel a notification and take back what was delivered; None when there is no such notification."""
@@ -156,7 +160,10 @@ class Recalling:
         content = b""
         for key, (content_found, spec) in zip(tried, texts, strict=True):
             content = content_found or b""
-            if rows[key].lane in _can_recall(content) and (row := self._recall_of(spec, until_ms)) is not None:
+            if (
+                rows[key].lane in _can_recall(content) - self._without
+                and (row := self._recall_of(spec, until_ms)) is not None
+            ):
                 recalls[key] = row
         verdicts = await self._add(record_id, list(recalls.values())) if recalls else []
         taken_back = {key for key, verdict in zip(recalls, verdicts, strict=True) if verdict}

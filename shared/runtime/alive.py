@@ -8,8 +8,8 @@ Promises:
   an hour, so that somebody who looks can tell when it was last heard of.
 - A service has ``PROCESSES_MOST`` processes at most here; of more, those heard of last are kept.
 
-What a process says holds no setting, no address and no text of a notification. A process of a release before this one
-says nothing.
+What a process says holds no setting but which channels are left out, no address and no text of a notification. A
+process of a release before this one says nothing.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ import logging
 import os
 import random
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -62,6 +62,7 @@ class Process:
         heard_at: when it said so last; ``silent_s`` is the time since then.
         not_ready: the parts that are not ready, by the names in ``/readyz``; ``not_ready_s`` is for how long.
         standings: of a channel's service, its providers in the operator's order.
+        without: channels that its settings leave out.
     """
 
     service: str
@@ -74,6 +75,7 @@ class Process:
     not_ready: tuple[str, ...] = ()
     not_ready_s: float = 0.0
     standings: tuple[Standing, ...] = ()
+    without: tuple[str, ...] = ()
 
     @property
     def is_alive(self) -> bool:
@@ -107,6 +109,7 @@ class Alive:
         process: its name.
         checks: what readiness asks; read anew each time.
         standings: says how its providers are.
+        without: channels that its settings leave out.
     """
 
     def __init__(
@@ -119,6 +122,7 @@ class Alive:
         checks: Mapping[str, Check],
         standings: Callable[[], Sequence[Standing]],
         now: Callable[[], datetime],
+        without: Collection[str] = (),
     ) -> None:
         self._store = store
         self._base = keys.alive(service)
@@ -126,6 +130,7 @@ class Alive:
         self._checks = checks
         self._standings = standings
         self._now = now
+        self._without = sorted(without)
         self._since = now()
         self._not_ready_since: datetime | None = None
         self._is_refused = False
@@ -167,6 +172,7 @@ class Alive:
         return {
             "host": socket.gethostname(), "pid": os.getpid(), "version": VERSION, "since": rfc3339(self._since),
             "not_ready": not_ready, **since, "providers": [each.document() for each in self._standings()],
+            **({"without": self._without} if self._without else {}),
         }  # fmt: skip
 
     async def _say(self, text: str) -> None:
@@ -224,7 +230,7 @@ def _process(service: str, name: str, document: Mapping[str, Any] | None, heard_
     if document is None:
         return None
     heard_at = from_epoch_ms(heard_ms)
-    not_ready, providers = document.get("not_ready"), document.get("providers")
+    not_ready, providers, without = (document.get(name) for name in ("not_ready", "providers", "without"))
     not_ready_since = _moment(document.get("not_ready_since")) or heard_at
     standings = [Standing.read(one) for one in providers] if isinstance(providers, list) else []
     return Process(
@@ -238,6 +244,7 @@ def _process(service: str, name: str, document: Mapping[str, Any] | None, heard_
         not_ready=tuple(str(part) for part in not_ready) if isinstance(not_ready, list) else (),
         not_ready_s=max(timedelta(0), heard_at - not_ready_since).total_seconds(),
         standings=tuple(one for one in standings if one is not None),
+        without=tuple(str(channel) for channel in without) if isinstance(without, list) else (),
     )
 
 

@@ -196,6 +196,7 @@ async def _run(
             checks=context.checks,
             standings=lambda: tuple(context.standings()),
             now=context.clock.now,
+            without=settings.without,
         )
         async with serve_ops(settings.ops_host, settings.ops_port, context.checks) as port:
             log.info("ops endpoint", extra={"port": port})

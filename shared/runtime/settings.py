@@ -30,6 +30,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from shared.core.channels import read_without
 from shared.core.errors import ConfigError
 from shared.core.model import Channel
 from shared.delivery.answer_links import AnswerLinks
@@ -49,6 +50,12 @@ def _upper_case(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
 
+def _channels(value: str | None) -> str | None:
+    """Refuse what is no channel, and all of them together."""
+    read_without(value or "")
+    return value
+
+
 class CommonSettings(BaseSettings):
     """What every service reads.
 
@@ -59,6 +66,8 @@ class CommonSettings(BaseSettings):
 
     prefixes: ClassVar[tuple[str, ...]] = (
         "MQTT_", "REDIS_", "TOPIC_", "OPS_", "INBOX_", "RECORD_", "DELIVERY_", "ALERT_", "LOG_",
+        # As much as tells a misspelt CARILLON_WITHOUT from what commands and clients read under CARILLON_.
+        "CARILLON_W",
     )  # fmt: skip
 
     mqtt_url: SecretStr = Field(description="mqtt://[user:pass@]host[:1883] or mqtts://…")
@@ -102,10 +111,18 @@ class CommonSettings(BaseSettings):
     alert_escalation_after_s: float = Field(
         300, gt=0, description="default wait before the admins are told again, seconds"
     )
+    carillon_without: Annotated[str | None, AfterValidator(_channels)] = Field(
+        None, description="channels that this system does without, comma-separated, such as sms,push"
+    )
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper_case)] = Field(
         "INFO", description="DEBUG, INFO, WARNING or ERROR"
     )
     log_format: Literal["json", "console"] = Field("json", description="json, or console for a person to read")
+
+    @property
+    def without(self) -> frozenset[Channel]:
+        """The channels that this system does without."""
+        return read_without(self.carillon_without or "")
 
     @property
     def inbox_retention(self) -> timedelta:

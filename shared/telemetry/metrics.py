@@ -61,6 +61,9 @@ left_rows = Counter(
 provider_paused = Gauge(
     "carillon_provider_paused", "1 while a provider refuses us and its deliveries wait.", ["channel", "provider"]
 )
+channel_left_out = Gauge(
+    "carillon_channel_left_out", "1 where the router plans no delivery over a channel (CARILLON_WITHOUT).", ["channel"]
+)
 provider_paused_by_hand = Gauge(
     "carillon_provider_paused_by_hand",
     "1 while somebody has paused a provider, or its whole channel, by hand.",

@@ -149,6 +149,26 @@ async def test_tenancy(system: System, tmp_path: Path) -> None:
         await page.rest()
 
 
+async def test_leaving_a_channel_out(tmp_path: Path) -> None:
+    stack = Stack(tmp_path / "system")
+    await stack.start()
+
+    async def again(_folder: Path) -> None:
+        """Do what the next ``make up`` does."""
+        await stack.stop_service("router")
+        await stack.stop_service("sms")
+        await stack.start_service("router", settings={"CARILLON_WITHOUT": "sms"})
+
+    try:
+        people = SAMPLE_DIRECTORY.read_text().replace(', {"platform": "web", "subscription": "sandbox"}', "")
+        assert (await CommandLine(stack.data)("directory", "import", "-", stdin=people)).status == 0
+        instead = {"CARILLON_WITHOUT=sms make up": again}
+        async with walk("guides/without.md", stack, tmp_path, instead=instead) as page:
+            await page.rest()
+    finally:
+        await stack.stop()
+
+
 async def test_an_inbox_in_a_react_page(
     system: System, tmp_path: Path, inbox_package: Packed, pytestconfig: pytest.Config, browser: Browser
 ) -> None:

@@ -372,6 +372,22 @@ CASES = (
     ),
     Case("every service answers", "ServiceGone", "5m", without("nothing")),
     Case(
+        "push and sms are left out, and no process of sms and email answers",
+        "ServiceGone",
+        "5m",
+        {
+            **without("push"),
+            'up{job="carillon", service="sms"}': "0x30",
+            'up{job="carillon", service="email"}': "0x30",
+            **{
+                f'carillon_channel_left_out{{channel="{channel}", service="router", instance="{name}"}}': f"{said}x30"
+                for name in "ab"
+                for channel, said in (("push", 1), ("sms", 1), ("email", 0), ("realtime", 0))
+            },
+        },
+        (({"service": "email"}, "No process of email answers."),),
+    ),
+    Case(
         "one of two processes is restarted",
         "ServiceGone",
         "5m",

@@ -14,6 +14,7 @@ import yaml
 
 from carillon.version import VERSION
 from deploy.helm.__main__ import CHART, EVERYTHING, merged, problems, rendered, values
+from shared.core.channels import Channel, read_without
 from tests.manifests import ROOT, Manifest, built
 from tests.manifests import rendered as overlay
 
@@ -91,7 +92,32 @@ def test_a_channel_can_be_left_out(service: str) -> None:
     gone = {kind for kind, name in before.keys() - after.keys() if name.split("-")[0] == service}
     assert {"ConfigMap", "Deployment", "HorizontalPodAutoscaler", "PodDisruptionBudget", "ServiceAccount"} <= gone
     assert {name.split("-")[0] for _, name in before.keys() - after.keys()} == {service}
+    common = after["ConfigMap", "common-settings"]["data"]
+    assert common.pop("CARILLON_WITHOUT") == service
     assert all(after[key] == before[key] for key in after)
+
+
+def test_what_is_left_out_is_named_beside_what_is_being_drained() -> None:
+    drained = {"common": {"settings": {"CARILLON_WITHOUT": "sms,push"}}}
+    for given, named in ((drained, "sms,push"), (merged(drained, {"push": {"enabled": False}}), "sms,push")):
+        common = of_kind(rendered(merged(PROD, given)), "ConfigMap")["common-settings"]["data"]
+        assert common["CARILLON_WITHOUT"] == named
+    off = {"enabled": False}
+    common = of_kind(rendered(merged(PROD, {"sms": off, "email": off})), "ConfigMap")["common-settings"]["data"]
+    assert common["CARILLON_WITHOUT"] == "email,sms"
+
+
+def test_channels_are_left_out_by_the_chart_as_by_the_components(tmp_path: Path) -> None:
+    off = {"enabled": False}
+    chart = compared(rendered(merged(PROD, {"sms": off, "push": off})))
+    kustomize = compared(built(tmp_path, "prod", ["without-sms", "without-push"]))
+    for settings in ("sms-settings", "push-settings"):
+        # Nobody reads them; kustomize cannot take back what the overlay below has made.
+        del kustomize["ConfigMap", settings]
+    for objects in (chart, kustomize):
+        common = objects["ConfigMap", "common-settings"]["data"]
+        assert read_without(common.pop("CARILLON_WITHOUT")) == {Channel.SMS, Channel.PUSH}
+    assert_same(chart, kustomize)
 
 
 def test_an_ingress_and_network_policies_can_be_left_to_others() -> None:

@@ -45,12 +45,12 @@ def project() -> Project:
     return read
 
 
-def _interpolated(part: Any) -> Any:
+def _interpolated(part: Any, **variables: str) -> Any:
     if isinstance(part, dict):
-        return {name: _interpolated(each) for name, each in part.items()}
+        return {name: _interpolated(each, **variables) for name, each in part.items()}
     if isinstance(part, list):
-        return [_interpolated(each) for each in part]
-    return _VARIABLE.sub(lambda found: found[2], part) if isinstance(part, str) else part
+        return [_interpolated(each, **variables) for each in part]
+    return _VARIABLE.sub(lambda found: variables.get(found[1], found[2]), part) if isinstance(part, str) else part
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +96,15 @@ def test_a_service_starts_with_its_settings_and_the_secrets_that_setup_makes(
     assert secret & named.keys() == set()
     if isinstance(settings, RealtimeSettings):
         assert described["ports"] == [f"127.0.0.1:{settings.realtime_port}:{settings.realtime_port}"]
+
+
+def test_a_channel_is_left_out_by_two_variables(project: Project) -> None:
+    without = _interpolated(yaml.safe_load(FILE.read_text()), CARILLON_WITHOUT="sms", SCALE_SMS="0")
+    scales = {name: each["scale"] for name, each in without["services"].items() if "scale" in each}
+    assert scales == {"email": "1", "sms": "0", "push": "1"}
+    for name in (*SETTINGS, "console"):
+        assert without["services"][name]["environment"]["CARILLON_WITHOUT"] == "sms"
+        assert project["services"][name]["environment"]["CARILLON_WITHOUT"] == ""
 
 
 def test_setup_makes_what_every_part_mounts_and_never_twice(project: Project, secrets: Path) -> None:

@@ -102,6 +102,7 @@ def test_a_malformed_one_is_named_without_its_value(environment: pytest.MonkeyPa
         ("INBOX_RETENTION", "INBOX_RETENTION_S"),
         ("ROUTER_BATCHES", "ROUTER_BATCH"),
         ("MQTT_URL_FIEL", "MQTT_URL_FILE"),
+        ("CARILLON_WIHTOUT", "CARILLON_WITHOUT"),
     ],
 )
 def test_a_misspelt_one_is_refused_with_a_suggestion(
@@ -305,6 +306,11 @@ def run_router(environment: Mapping[str, str]) -> "subprocess.CompletedProcess[s
         # Found when it is used, behind the first log lines.
         ({"MQTT_URL": f"mqtt://user:{SECRET}@[::1"}, "MQTT_URL"),
         ({"REDIS_URL": f"redis://user:{SECRET}@store:port"}, "REDIS_URL"),
+        (
+            {"CARILLON_WITHOUT": "sms,psuh"},
+            "CARILLON_WITHOUT: must be channels, comma-separated; there are realtime, email, sms, push",
+        ),
+        ({"CARILLON_WITHOUT": "sms,push,email,realtime"}, "CARILLON_WITHOUT: leaves no channel to tell anybody by"),
     ],
 )
 def test_a_wrong_setting_ends_the_process_with_status_2_and_one_line(wrong: dict[str, str], named: str) -> None:

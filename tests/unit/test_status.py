@@ -71,6 +71,11 @@ def test_a_service_without_a_living_process_is_gone_unless_it_is_left_out() -> N
     gone = (process("sms", 1, silent_s=75), process("sms", 2, silent_s=SILENT_AFTER_S))
     assert said(with_processes("sms", *gone)) == ["sms: no process is alive; sms-2 was last heard of 10 s ago."]
     assert said(with_processes("sms", *gone, left_out=True)) == []
+    waits = replace(with_processes("sms", *gone, left_out=True), lanes=[Lane("sms", open=2, oldest_s=1e5, overdue=2)])
+    assert said(waits) == ["sms: 2 rows wait, and this system does without sms: drain or drop them."]
+    # As long as somebody drains it, it is a channel as any other.
+    drained = with_processes("sms", process("sms"), left_out=True)
+    assert said(replace(drained, lanes=[Lane("sms", open=2)])) == []
     assert said(with_processes("sms", *gone, process("sms", 3, silent_s=SILENT_AFTER_S - 1))) == []
 
 

@@ -122,7 +122,10 @@ async def show(visit: Visit) -> dict[str, Any]:
     failed_lately = FailedLately(backend.store, backend.keys)
     failed = await asyncio.gather(*(failed_lately.of(person) for _, person in known))
     reached = await asyncio.gather(
-        *(reach(person, lists, of_person) for (_, person), of_person in zip(known, failed, strict=True))
+        *(
+            reach(person, lists, of_person, backend.rules.without)
+            for (_, person), of_person in zip(known, failed, strict=True)
+        )
     )
     step = timedelta(weeks=WEEKS)
     return {

@@ -60,6 +60,6 @@ def planners(
             quiet_hours=rules.quiet_hours,
             release_within_s=rules.release_within_s,
         )
-        return Planner(lookups, rules.templates)
+        return Planner(lookups, rules.templates, without=rules.without)
 
     return planner_at

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from services.router.alerts.noise import Mute
 from services.router.explaining.deciding import Decided, Decisions, Verdict
-from services.router.intake.admission import NO_RECORD, check_priority, check_topic
+from services.router.intake.admission import NO_RECORD, check_priority, check_served, check_topic
 from services.router.intake.records import priorities, tenant_of
 from services.router.intake.warnings import foreseen
 from services.router.payloads import notifications
@@ -114,6 +114,7 @@ class Explainer:
         for priority in priorities(publish):
             check_priority(route.publisher, record, priority)
         planner = self._planner_at(self._clock)
+        check_served(route.kind, planner.without)
         draft = compose(
             route.kind, publish, now_ms=epoch_ms(self._clock.now()), lifetime_s=self._lifetime_s,
             templates=planner.templates, publisher=route.publisher,
@@ -121,7 +122,7 @@ class Explainer:
         )  # fmt: skip
         known = await planner.look_up([draft])
         draft = planner.settled(draft, known)
-        warnings = [*found.unread, *foreseen(publish, draft, known, planner.first_rows(draft, known))]
+        warnings = [*found.unread, *foreseen(publish, draft, known, planner.first_rows(draft, known), planner.without)]
         direct = planner.direct_rows(draft, known)
         notification, due_ms = draft.notification, draft.send_at_ms or None
         if due_ms is not None:

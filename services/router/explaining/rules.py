@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from services.router.templates.folder import Templates
+from shared.core.model import Channel
 from shared.directory.quiet_hours import QuietHours
 
 
@@ -12,6 +13,7 @@ class RouterRules:
 
     Attributes:
         lifetime_s: ``DELIVERY_LIFETIME_S``.
+        without: ``CARILLON_WITHOUT``.
     """
 
     alert_escalation_after_s: float
@@ -21,3 +23,4 @@ class RouterRules:
     quiet_hours: QuietHours | None = None
     release_within_s: float = 60
     templates: Templates = field(default_factory=dict)
+    without: frozenset[Channel] = frozenset()

@@ -4,7 +4,7 @@ The directory's suppression list is among them. Each action is carried out at on
 acknowledgement, cancellation or record again changes nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from services.router.alerts.noise import MAINTENANCE_PREFIX
 from services.router.intake.admission import NO_RECORD, may_silence, not_own
@@ -83,10 +83,11 @@ class Actions:
         topics: Topics,
         clock: Clock,
         recalled_text: str = RECALLED_TEXT,
+        without: Collection[Channel] = (),
     ) -> None:
         self._ledger = ledger
         self._answering = Answering(ledger, directory, muted)
-        self._recalling = Recalling(ledger, clock, recalled_text)
+        self._recalling = Recalling(ledger, clock, recalled_text, without)
         self._directory = directory
         self._sessions = sessions
         self._suppressions = suppressions

@@ -22,9 +22,9 @@ from pydantic_core import from_json
 from redis.exceptions import ResponseError
 
 from services.router.payloads.rejection import FieldProblem, Rejected, RejectionCode
-from shared.core.model import Priority
+from shared.core.model import Channel, Priority
 from shared.core.rates import Rate
-from shared.core.topics import LIVENESS_PUBLISHER, PLAIN_PUBLISHER
+from shared.core.topics import LIVENESS_PUBLISHER, PLAIN_PUBLISHER, Kind
 from shared.directory.publishers import Publisher, Publishers, may_be_named
 from shared.store.keys import Keys
 from shared.store.store import Store
@@ -41,9 +41,31 @@ TOLD_EVERY_S = 10.0
 NAMED_MOST = 20
 
 _URGENCY = {priority: number for number, priority in enumerate(Priority)}
+# Topics that mean one channel and no other. What goes to people may take another channel.
+_CHANNEL_OF = {
+    Kind.EMAIL_SEND: Channel.EMAIL,
+    Kind.EMAIL_BATCH: Channel.EMAIL,
+    Kind.SMS_SEND: Channel.SMS,
+    Kind.PUSH_MOBILE: Channel.PUSH,
+    Kind.SYSTEM_STATUS: Channel.REALTIME,
+    Kind.SESSION_CONNECT: Channel.REALTIME,
+}
 # What one is without a record.
 NO_RECORD = Publisher()
 _DIGEST_BYTES = 12
+
+
+def check_served(kind: Kind, without: Collection[Channel]) -> None:
+    """Refuse what only a channel could carry that this system does without.
+
+    Raises:
+        Rejected: nobody would ever send it.
+    """
+    channel = _CHANNEL_OF.get(kind)
+    if channel in without:
+        raise Rejected(
+            RejectionCode.UNKNOWN_TOPIC, f"Nothing listens on this topic: this system does without {channel}."
+        )
 
 
 @dataclass(frozen=True, slots=True)

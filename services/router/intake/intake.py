@@ -30,6 +30,7 @@ from services.router.intake.admission import (
     Admission,
     Asked,
     check_priority,
+    check_served,
     check_topic,
     may_silence,
     too_many,
@@ -294,6 +295,7 @@ class Intake:
         try:
             plain = self._topics.plain(incoming.topic)
             check_topic(route.publisher, record, plain, self._topics.pattern(route.kind))
+            check_served(route.kind, self._planner.without)
             check_size(route.kind, incoming.payload_bytes)
             event, payload = None, b""
             if route.kind not in ANY_PAYLOAD:
@@ -432,7 +434,7 @@ class Intake:
                 rows = self._planner.first_rows(draft, known)
                 span.set(rows=len(rows))
                 if taken.publish is not None:
-                    taken.warnings += foreseen(taken.publish, draft, known, rows)
+                    taken.warnings += foreseen(taken.publish, draft, known, rows, self._planner.without)
                 return rows
         except Rejected as rejected:
             self._refuse(taken, rejected)

@@ -4,7 +4,7 @@ Pure. It uses only what was looked up for the batch. Some things become known la
 them: the addresses of people, the people of a crowd, and whatever is planned at a later time.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from services.router.payloads.mails import EmailBatch
 from services.router.payloads.parse import Publish
@@ -23,24 +23,31 @@ UNKNOWN_RECIPIENT = "unknown recipient"
 NOBODY_IN_GROUP = "nobody in this group"
 UNKNOWN_CATEGORY = "unknown category"
 UNKNOWN_TENANT = "unknown tenant"
+LEFT_OUT = "this system does without it"
 NOBODY_TO_TELL = "nobody to tell: no admin, and nobody on call"
 
 # Reasons that give no warning here. Choices and addresses are the person's own business. The publisher knows which
-# channels it asked for. Unknown recipients have a warning of their own.
+# channels it asked for. Unknown recipients and channels that are left out have a warning of their own.
 _NOT_TOLD = frozenset({
-    Reason.PREFERENCE_OFF, Reason.NO_ADDRESS, Reason.CHANNEL_RULE, Reason.UNKNOWN_RECIPIENT, Reason.NO_RECIPIENT
+    Reason.PREFERENCE_OFF, Reason.NO_ADDRESS, Reason.CHANNEL_RULE, Reason.UNKNOWN_RECIPIENT, Reason.NO_RECIPIENT,
+    Reason.NOT_SERVED,
 })  # fmt: skip
 
 _SUPPRESSED = {Reason.BOUNCED: "suppressed: bounced", Reason.OPTED_OUT: "suppressed: opted out"}
 
 
-def foreseen(publish: Publish, draft: Draft, known: Known, rows: Sequence[NewRow]) -> list[FieldProblem]:
+def foreseen(
+    publish: Publish, draft: Draft, known: Known, rows: Sequence[NewRow], without: Collection[Channel] = ()
+) -> list[FieldProblem]:
     """Warn of what will not happen.
 
     Args:
         rows: what is written at its acceptance.
+        without: channels that this system does without.
     """
     found = [*_of_audience(draft, known), *_of_catalogue(publish, draft, known)]
+    if without:
+        found += _of_left_out(draft, rows, without)
     if known.unwanted:
         found += _of_addresses(publish, draft, known)
     if draft.alert_type is not None:
@@ -100,6 +107,17 @@ def _of_stages(rows: Sequence[NewRow]) -> Iterator[FieldProblem]:
         if new.state.is_end and isinstance(new.row, Delivery) and new.reason not in _NOT_TOLD:
             # What would expire before the end of quiet hours has expired now.
             yield FieldProblem("channels", f"{new.row.channel} {new.state}: {new.reason} ({new.row.rule})")
+
+
+def _of_left_out(draft: Draft, rows: Sequence[NewRow], without: Collection[Channel]) -> Iterator[FieldProblem]:
+    """Warn of a channel that the publisher names, and of every one if nothing else is left."""
+    named = draft.notification.channels or ()
+    missed = {new.row.lane for new in rows if new.reason is Reason.NOT_SERVED}
+    if not all(new.state.is_end for new in rows):
+        missed = set()
+    for channel in Channel:
+        if channel in without and (channel in named or channel in missed):
+            yield FieldProblem("channels", f"{channel}: {LEFT_OUT}")
 
 
 def _of_alert(rows: Sequence[NewRow]) -> Iterator[FieldProblem]:

@@ -63,6 +63,8 @@ class IncidentTasks:
                 return await self._tell_news(notification, task, what, claim)
             case Unheard():
                 return await self._end_unheard(notification, what, claim)
+            case TellAnswer() if Channel.PUSH in self._planner.without:
+                return DONE
             case TellAnswer():
                 delivered = await self._recalling.delivered(notification.id, Channel.PUSH)
                 now_ms = epoch_ms(self._clock.now())

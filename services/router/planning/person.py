@@ -12,6 +12,7 @@ from services.router.planning.stages import (
     ALL_CHANNELS,
     HELD_MOST_MS,
     STAGES,
+    WITHOUT_RULE,
     Candidate,
     Decision,
     Fold,
@@ -102,6 +103,19 @@ def plan_feed(notification: Notification, groups: tuple[str, ...] | None, expire
             expires_ms=expires_ms,
         )
     )
+
+
+def left_out(notification: Notification, groups: tuple[str, ...] | None, channel: Channel, expires_ms: int) -> NewRow:
+    """Write down, once for a whole crowd, that this system does without a channel that would have told it."""
+    row = Delivery(
+        key=f"{channel}:*",
+        channel=channel,
+        priority=notification.priority,
+        address=Feed(groups=groups),
+        expires_ms=expires_ms,
+        rule=WITHOUT_RULE,
+    )
+    return NewRow(row, State.SUPPRESSED, Reason.NOT_SERVED)
 
 
 def nobody(notification: Notification, expires_ms: int) -> NewRow:

@@ -4,7 +4,7 @@ Every decision about recipients passes through here: when a notification is acce
 an alert escalates, and when something that was held is due. It writes nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from services.router.alerts.noise import Mute
@@ -17,8 +17,8 @@ from services.router.planning.group_news import Member, flapping_line
 from services.router.planning.known import Flap, Known
 from services.router.planning.lookups import Lookups
 from services.router.planning.maintaining import maintenance_rows
-from services.router.planning.person import Texts, crowd_channels, plan_feed, plan_person
-from services.router.planning.stages import STAGES, Stage, at_release
+from services.router.planning.person import Texts, crowd_channels, left_out, plan_feed, plan_person
+from services.router.planning.stages import STAGES, WITHOUT_RULE, Stage, at_release, serving
 from services.router.planning.tasks import (
     Audience,
     Crowd,
@@ -53,6 +53,7 @@ class Planner:
         templates: what the texts of notifications that name one are written with.
         stages: what decides about each channel of each person.
         alert_template: what alerts are written with; None for the built-in texts.
+        without: channels that this system does without.
     """
 
     def __init__(
@@ -62,10 +63,12 @@ class Planner:
         *,
         stages: Sequence[Stage] = STAGES,
         alert_template: Template | None = None,
+        without: Collection[Channel] = (),
     ) -> None:
         self.lookups = lookups
         self.templates = templates
-        self.stages = stages
+        self.without = frozenset(without)
+        self.stages = serving(self.without, stages)
         self.alert_texts = AlertTexts(alert_template)
         self.alerting = Alerting(lookups, self.people_rows)
 
@@ -117,10 +120,21 @@ class Planner:
         )
         return [*direct, *rows, *expiry_rows(draft), *maintenance_rows(draft)]
 
-    @staticmethod
-    def direct_rows(draft: Draft, known: Known) -> list[NewRow]:
+    def direct_rows(self, draft: Draft, known: Known) -> list[NewRow]:
         """Plan the addresses that the publisher gave."""
-        return [_direct(delivery, draft.notification, known) for delivery in draft.direct]
+        return [self._direct(delivery, draft.notification, known) for delivery in draft.direct]
+
+    def _direct(self, delivery: Delivery, notification: Notification, known: Known) -> NewRow:
+        category = known.category(notification, (delivery.content or notification.content).category)
+        if category is not None and category.record.policy == "required":
+            delivery = delivery.model_copy(update={"required": True})
+        if notification.channels is not None and delivery.channel not in notification.channels:
+            rule, reason = "channels:publish", Reason.CHANNEL_RULE
+        elif delivery.channel in self.without:
+            rule, reason = WITHOUT_RULE, Reason.NOT_SERVED
+        else:
+            return NewRow(delivery)
+        return NewRow(delivery.model_copy(update={"rule": rule}), State.SUPPRESSED, reason)
 
     def crowd_rows(self, notification: Notification, crowd: Crowd, expires_ms: int, known: Known) -> list[NewRow]:
         """Plan those people of a crowd of whom something is known, and what everybody reads."""
@@ -136,8 +150,7 @@ class Planner:
             if groups is None or not groups.isdisjoint(person.groups)
         )
         return [*rows, *self.people_rows(
-            notification, People(user_ids=user_ids), expires_ms, known,
-            crowd_channels(notification, known.category(notification)),
+            notification, People(user_ids=user_ids), expires_ms, known, self._crowd_channels(notification, known),
             lifetime_ms=expires_ms - notification.accepted_ms,
         )]  # fmt: skip
 
@@ -281,9 +294,16 @@ class Planner:
 
     def _crowd_rows(self, notification: Notification, crowd: Crowd, expires_ms: int, known: Known) -> list[NewRow]:
         rows = []
+        asked = crowd_channels(notification, known.category(notification))
         if Channel.REALTIME in (notification.channels or tuple(Channel)):
-            rows.append(plan_feed(notification, crowd.groups, expires_ms))
-        if crowd_channels(notification, known.category(notification)) and notification.kind != Kind.SYSTEM_STATUS:
+            if Channel.REALTIME not in self.without:
+                rows.append(plan_feed(notification, crowd.groups, expires_ms))
+            asked = (Channel.REALTIME, *asked)
+        # Written once: of the people of a crowd only what is sent is written down.
+        rows += [
+            left_out(notification, crowd.groups, channel, expires_ms) for channel in asked if channel in self.without
+        ]
+        if self._crowd_channels(notification, known) and notification.kind != Kind.SYSTEM_STATUS:
             indexes = (
                 self.lookups.directory.everybody()
                 if crowd.groups is None
@@ -293,6 +313,10 @@ class Planner:
             shared = True if crowd.groups is not None and len(indexes) > 1 else None
             rows += [_fan_out(notification, members, "", expires_ms, shared=shared) for members in indexes]
         return rows
+
+    def _crowd_channels(self, notification: Notification, known: Known) -> tuple[Channel, ...]:
+        asked = crowd_channels(notification, known.category(notification))
+        return tuple(channel for channel in asked if channel not in self.without)
 
     def crowd(self, notification: Notification, crowd: Crowd, expires_ms: int, known: Known) -> list[NewRow]:
         """Plan a crowd: what everybody reads, and the first page of each index of people."""
@@ -307,7 +331,7 @@ class Planner:
         members = Members(page.members, page.group)
         user_ids = await self.lookups.directory.page(members, page.after, FAN_OUT_PAGE)
         known = await self.lookups.of_people(notification, user_ids)
-        channels = crowd_channels(notification, known.category(notification))
+        channels = self._crowd_channels(notification, known)
         # The index may still name somebody who has left; the record is what counts.
         told_ids = tuple(
             user_id for user_id, person in known.people.items() if page.group is None or page.group in person.groups
@@ -360,16 +384,6 @@ def _settled(delivery: Delivery, notification: Notification, known: Known) -> De
     category = known.category(notification, (delivery.content or notification.content).category)
     priority = priority_in(delivery.priority, category, is_alert=False)
     return delivery if priority is delivery.priority else delivery.model_copy(update={"priority": priority})
-
-
-def _direct(delivery: Delivery, notification: Notification, known: Known) -> NewRow:
-    """Write a delivery to an address that the publisher gave."""
-    category = known.category(notification, (delivery.content or notification.content).category)
-    if category is not None and category.record.policy == "required":
-        delivery = delivery.model_copy(update={"required": True})
-    if notification.channels is None or delivery.channel in notification.channels:
-        return NewRow(delivery)
-    return NewRow(delivery.model_copy(update={"rule": "channels:publish"}), State.SUPPRESSED, Reason.CHANNEL_RULE)
 
 
 def _fan_out(

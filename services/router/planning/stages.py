@@ -9,10 +9,11 @@ quiet hours when it closes. The rule that decided is written down with the row, 
 When a hold ends, the stages ``at_release`` are asked with the facts of that moment. When a digest closes, those
 ``of_digest`` are.
 
-To add a rule, write a function and add it to ``STAGES`` at its place.
+To add a rule, write a function and add it to ``STAGES`` at its place. The stage ``not_served`` goes by a setting, so
+``serving`` puts it there.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 
@@ -29,6 +30,9 @@ from shared.directory.routes import Route, platform_of, routes
 MAY_WAIT = frozenset({Priority.LOW, Priority.NORMAL})
 
 ALL_CHANNELS = tuple(Channel)
+
+# Who decides that a channel is not taken that this system does without: CARILLON_WITHOUT.
+WITHOUT_RULE = "system:without"
 
 # A notification without a deadline waits so long at most: somebody may be away for good.
 HELD_MOST_MS = 31 * 24 * 3600 * 1000
@@ -163,6 +167,15 @@ def channel_rule(candidate: Candidate) -> Decision:
     return Suppress(Reason.CHANNEL_RULE, rule)
 
 
+def not_served(without: Collection[Channel]) -> Stage:
+    """Return the stage that leaves out these channels: this system does without them."""
+
+    def stage(candidate: Candidate) -> Decision:
+        return Suppress(Reason.NOT_SERVED, WITHOUT_RULE) if candidate.channel in without else KEEP
+
+    return stage
+
+
 def preference(candidate: Candidate) -> Decision:
     """Leave out what the person, or the category for those who chose nothing, has switched off; not critical alerts."""
     # Realtime off means "not live": the inbox always gets it.
@@ -262,6 +275,18 @@ def presence(candidate: Candidate) -> Decision:
 
 
 STAGES: tuple[Stage, ...] = (channel_rule, preference, address, throttle, quiet_hours, digest, presence)
+
+
+def serving(without: Collection[Channel], stages: Sequence[Stage] = STAGES) -> tuple[Stage, ...]:
+    """Return the stages of a system that does without these channels.
+
+    Only a channel that is asked for is missed, so ``not_served`` stands behind ``channel_rule``.
+    """
+    if not without:
+        return tuple(stages)
+    place = stages.index(channel_rule) + 1 if channel_rule in stages else 0
+    return (*stages[:place], not_served(without), *stages[place:])
+
 
 # What the publish asked for was decided at its acceptance, and it was counted then.
 _DECIDED_BEFORE = frozenset({channel_rule, throttle})

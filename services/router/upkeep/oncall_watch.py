@@ -19,7 +19,7 @@ import json
 import logging
 import math
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -118,6 +118,7 @@ class OnCallWatch:
     Args:
         lists: the suppression lists of email and SMS.
         link: on which it publishes; somebody else keeps it connected.
+        without: channels that this system does without.
     """
 
     def __init__(
@@ -130,6 +131,7 @@ class OnCallWatch:
         topics: Topics,
         link: BrokerLink,
         clock: Clock,
+        without: Collection[Channel] = (),
     ) -> None:
         self._store = store
         self._keys = keys
@@ -138,6 +140,7 @@ class OnCallWatch:
         self._topics = topics
         self._link = link
         self._clock = clock
+        self._without = frozenset(without)
         self._notices = Notices(topics, link)
         self._incidents = Incidents(store, keys)
         base = keys.oncall_watch
@@ -340,7 +343,7 @@ class OnCallWatch:
         """Say why no channel but the inbox would reach somebody; nothing where one would."""
         if person is None:
             return ("the directory does not know this user",)
-        found = await reach(person, self._lists, await self._failed(person, at))
+        found = await reach(person, self._lists, await self._failed(person, at), self._without)
         return () if found.channels else found.problems
 
     async def _failed(self, person: Person, at: datetime) -> Mapping[Channel, str]:

@@ -45,6 +45,22 @@ capabilities:
 {{- join " " $found -}}
 {{- end }}
 
+{{/* The settings of every service, with the channels that are left out. */}}
+{{- define "carillon.common" -}}
+{{- $settings := deepCopy .Values.common.settings -}}
+{{- $without := list -}}
+{{- range list "email" "sms" "push" "realtime" -}}
+{{- if not (get $.Values .).enabled -}}{{- $without = append $without . -}}{{- end -}}
+{{- end -}}
+{{- if $without -}}
+{{- $named := splitList "," (get $settings "CARILLON_WITHOUT" | default "" | toString) -}}
+{{- $_ := set $settings "CARILLON_WITHOUT" (concat $named $without | compact | uniq | join ",") -}}
+{{- end -}}
+{{- range $name, $value := $settings }}
+{{ $name }}: {{ $value | toString | quote }}
+{{- end -}}
+{{- end }}
+
 {{/* The settings of one service, with what the sandbox puts in their place. Takes root, name. */}}
 {{- define "carillon.settings" -}}
 {{- $settings := deepCopy (get .root.Values .name).settings -}}
