@@ -152,6 +152,8 @@ async def route(context: Context[RouterSettings]) -> None:
         address=context.address,
         client_id=context.instance,
         concurrency=settings.router_task_concurrency,
+        # A task's rows are written with its end, so one that is done again does nothing twice.
+        claims_ahead=True,
         lease=settings.delivery_lease_margin,
     )
     performer.link = worker.links[-1]

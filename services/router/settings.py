@@ -53,7 +53,9 @@ class RouterSettings(PlanningSettings):
         None, description="template in TEMPLATES_DIR that alerts are written with; empty: the built-in texts"
     )
     router_audit_interval_s: float = Field(60, ge=1, le=3600, description="time from one audit to the next, seconds")
-    router_task_concurrency: int = Field(8, ge=1, le=100, description="fan-out pages and other tasks in hand")
+    router_task_concurrency: int = Field(
+        8, ge=1, le=100, description="fan-out pages and other tasks in hand; of short ones up to four times as many"
+    )
     router_unknown_fields: Literal["warn", "reject"] = Field(
         "warn", description="a field of a notification that is not known: warn in the receipt, or reject"
     )

@@ -2,9 +2,9 @@
 
 ``Capacity`` bounds what a worker has claimed. ``Places`` bounds what is under way to one provider. Both have the same
 size unless rows are claimed ahead. Then a worker may claim as many more rows as it finished in the last
-``AHEAD_SPAN_S``, up to ``AHEAD_MOST`` times its capacity. These rows wait for a place. So a worker whose rows take a
-millisecond claims dozens with one exchange. A worker whose rows take seconds claims none ahead, and leaves them to
-others.
+``AHEAD_SPAN_S``, up to ``AHEAD_MOST`` times its capacity. These rows wait for a place; the router has no provider, and
+begins them at once. So a worker whose rows take a millisecond claims dozens with one exchange. A worker whose rows take
+seconds claims none ahead, and leaves them to others.
 """
 
 import asyncio

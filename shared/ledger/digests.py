@@ -218,22 +218,27 @@ class Digests:
         Raises:
             LookupError: there is no such digest, or its record is damaged.
         """
-        verdict, *found = await self._store.script(_close, self._keys.shard_of(digest_id), digest_id, lasting=True)
+        base = self._keys.shard_of(digest_id)
+        verdict, *found = await self._store.script(_close, base, digest_id, _PAGE, lasting=True)
         match verdict, found:
             case b"open", [ends_ms]:
                 return StillOpen(ends_ms)
-            case b"closed", [count, first_ms, last_ms, *texts]:
-                # Nothing is added to it any more.
-                members = await self.members(digest_id)
+            case b"closed", [count, first_ms, last_ms, named, texts]:
+                members = [_read(text) for text in named]
+                if count > len(members):
+                    # Nothing is added to it any more.
+                    members += await self._members(digest_id, len(members))
                 return Closed(tuple(text.decode() for text in texts), count, tuple(members), first_ms, last_ms)
         msg = f"no digest {digest_id}"
         raise LookupError(msg)
 
     async def members(self, digest_id: str) -> list[Member]:
         """Return what was folded into a digest, by its time; nothing when its record is gone."""
+        return await self._members(digest_id, 0)
+
+    async def _members(self, digest_id: str, start: int) -> list[Member]:
         key = f"{self._keys.shard_of(digest_id)}:members:{digest_id}"
         members: dict[Member, None] = {}
-        start = 0
         while True:
             page = await self._store.command("ZRANGE", key, start, start + _PAGE - 1)
             # An item that came in between may show another one again.

@@ -21,7 +21,7 @@ from services.router.templates.problems import Unrenderable
 from shared.core.clock import epoch_ms, from_epoch_ms
 from shared.core.durations import milliseconds
 from shared.core.errors import Reason
-from shared.core.model import Content, Delivery, Notification, State, UserInbox
+from shared.core.model import Channel, Content, Delivery, Notification, State, UserInbox
 from shared.core.wall_clock import next_day, next_hour, next_time, next_week
 from shared.directory.categories import DigestSpec, KnownCategory
 from shared.directory.people import Person
@@ -61,7 +61,8 @@ class Digesting:
         if added is not None and added.digest_id is not None:
             # Whatever the category says now.
             return [_folded(notification, what, added.digest_id, task.expires_ms)]
-        known = await self.planner.lookups.of_people(notification, [what.user_id], counts=False)
+        pushes = what.channel is Channel.PUSH
+        known = await self.planner.lookups.of_people(notification, [what.user_id], counts=False, pushes=pushes)
         known = replace(known, now_ms=max(known.now_ms, task.due_ms))
         category, person = known.category(notification), known.people.get(what.user_id)
         if person is not None and category is not None and added is None:
@@ -80,13 +81,13 @@ class Digesting:
 
     async def close(self, digest: Notification, task: Task, what: CloseDigest) -> Outcome:
         """Close a digest whose time has come, and say what is in it."""
-        closed = await self.digests.close(digest.id)
+        closed, known = await asyncio.gather(
+            self.digests.close(digest.id),
+            self.planner.lookups.of_people(digest, [what.user_id], counts=False, pushes=what.channel is Channel.PUSH),
+        )
         if isinstance(closed, StillOpen):
             return _later(digest, task, what, closed.ends_ms)
-        off, known = await asyncio.gather(
-            self.digests.called_off(closed.members),
-            self.planner.lookups.of_people(digest, [what.user_id], counts=False),
-        )
+        off = await self.digests.called_off(closed.members)
         if off:
             await self.digests.leave_out(digest.id, sorted(off))
         count = closed.count - len(off)

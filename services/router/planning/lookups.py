@@ -279,13 +279,16 @@ class Lookups:
         """Read what the facts about these people and notifications are made of, and count nothing."""
         return await self._look_up(set(), set(user_ids), notifications)
 
-    async def of_people(self, notification: Notification, user_ids: Sequence[str], *, counts: bool = True) -> Known:
+    async def of_people(
+        self, notification: Notification, user_ids: Sequence[str], *, counts: bool = True, pushes: bool = True
+    ) -> Known:
         """Read what planning a notification for these people needs.
 
         Args:
             counts: false for what was counted before.
+            pushes: false where no push is planned, which is all that waits for those who are looking.
         """
-        known = await self._look_up(set(), set(user_ids), [notification])
+        known = await self._look_up(set(), set(user_ids), [notification], pushes=pushes)
         return await self._counted(known, [(notification, notification.public_id, user_ids)]) if counts else known
 
     async def _look_up(
@@ -295,12 +298,15 @@ class Lookups:
         notifications: Sequence[Notification],
         categories: Collection[str] = (),
         targets: Sequence[Target] = (),
+        *,
+        pushes: bool = True,
     ) -> Known:
         named_in = {one.content.category for one in notifications if one.content.category is not None}
         tenants = {one.tenant for one in notifications if one.tenant is not None}
         catalogue = self._catalogues.look_up(named_in | set(categories), tenants)
         if not alert_types:
-            (people, focused), found = await asyncio.gather(self._people(sorted(user_ids), notifications), catalogue)
+            asked = self._people(sorted(user_ids), notifications, pushes=pushes)
+            (people, focused), found = await asyncio.gather(asked, catalogue)
             return self._known(Known(people, {}, {}, (), focused=focused, catalogue=found))
         entries, found_admins, found, silences, inhibitions = await asyncio.gather(
             self.directory.oncall(alert_types),
@@ -360,12 +366,12 @@ class Lookups:
         )
 
     async def _people(
-        self, user_ids: Sequence[str], notifications: Sequence[Notification]
+        self, user_ids: Sequence[str], notifications: Sequence[Notification], *, pushes: bool = True
     ) -> tuple[dict[str, Person], frozenset[str]]:
         """Read records and, where it matters, who is looking, in one round trip."""
         if not user_ids:
             return {}, frozenset()
-        if self._presence is None or not any(map(_may_wait, notifications)):
+        if self._presence is None or not pushes or not any(map(_may_wait, notifications)):
             return await self.directory.people(user_ids), frozenset()
         return await asyncio.gather(self.directory.people(user_ids), self._presence.focused(user_ids))
 

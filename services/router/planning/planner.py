@@ -259,7 +259,8 @@ class Planner:
 
     async def recheck(self, notification: Notification, what: Recheck | Fold, due_ms: int) -> list[NewRow]:
         """Plan a channel that was held until now, with the facts of this moment."""
-        known = await self.lookups.of_people(notification, [what.user_id], counts=False)
+        pushes = what.channel is Channel.PUSH
+        known = await self.lookups.of_people(notification, [what.user_id], counts=False, pushes=pushes)
         # A clock that is behind the store's must not find it to be early.
         known = replace(known, now_ms=max(known.now_ms, due_ms))
         return self.channel_rows(notification, what, known, at_release(self.stages))

@@ -5,9 +5,11 @@ The forms of plurals are those of CLDR, by Babel. A reader of another language g
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from babel import Locale
+from babel.plural import PluralRule
 
 from services.router.templates import languages
 from services.router.templates.texts import Texts
@@ -94,13 +96,19 @@ def plain_list(category: str, count: int, items: Sequence[Mapping[str, Any]], lo
         locale: the reader's language tag.
     """
     language = languages.best(locale, _WORDS, _DEFAULT)
-    words, plural = _WORDS[language], Locale.parse(language).plural_form
+    words, plural = _WORDS[language], _plural_form(language)
     title = words.title.get(plural(count), words.title["other"]).format(count=count, category=category)
     lines = [_line(item) for item in items]
     more = count - len(items)
     if more > 0:
         lines.append(words.more.get(plural(more), words.more["other"]).format(count=more))
     return Texts(title, "\n".join(lines) or title)
+
+
+@cache
+def _plural_form(language: str) -> PluralRule:
+    # Reading a locale takes longer than all the rest of a list.
+    return Locale.parse(language).plural_form
 
 
 def _line(item: Mapping[str, Any]) -> str:

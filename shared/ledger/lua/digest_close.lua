@@ -1,10 +1,11 @@
 -- Close a digest whose time has come: from then on its group opens another. A repeated call gives the same answer.
 --
--- ARGV: id.
+-- ARGV: id, most items named in the answer.
 -- Answer: {'open', when it ends in ms} while its time has not come; {'closed', how many items, time of the first and of
---         the last in ms, the newest texts in the order in which they came ...}; {'unknown'} if it is no digest.
+--         the last in ms, the first "ID|KEY" by their time, the newest texts in the order in which they came};
+--         {'unknown'} if it is no digest.
 
-local id = ARGV[1]
+local id, most = ARGV[1], tonumber(ARGV[2])
 local record, members = record_key(id), base .. ':members:' .. id
 local found = read_fields(record, 'digest', 'digest:ends', 'digest:as')
 local channel, group = string.match(found and found[3] or '', '^(%a+)|(%x+)|')
@@ -27,8 +28,9 @@ if state ~= 'closed' then
     redis.call('DEL', pointer)
   end
 end
-local first = redis.call('ZRANGE', members, 0, 0, 'WITHSCORES')
-local last = redis.call('ZRANGE', members, -1, -1, 'WITHSCORES')
-local answer = {'closed', count, tonumber(first[2] or 0), tonumber(last[2] or 0)}
-for _, text in ipairs(redis.call('LRANGE', base .. ':texts:' .. id, 0, -1)) do answer[#answer + 1] = text end
-return answer
+local scored, named = redis.call('ZRANGE', members, 0, most - 1, 'WITHSCORES'), {}
+for i = 1, #scored, 2 do named[#named + 1] = scored[i] end
+local last = count > most and redis.call('ZRANGE', members, -1, -1, 'WITHSCORES')[2] or scored[#scored]
+return {
+  'closed', count, tonumber(scored[2] or 0), tonumber(last or 0), named, redis.call('LRANGE', base .. ':texts:' .. id, 0, -1),
+}
