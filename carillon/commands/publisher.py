@@ -142,7 +142,7 @@ def rotate(*, name: str, keep: bool, logins: Path | None, as_json: bool) -> None
     """Give NAME a new key, and with --logins a new password, and print them once.
 
     The former keys are of no use any more within seconds. With --keep they are, so that every process of the publisher
-    can be given the new one first; rotate again without it afterwards, or set `keys` in the record.
+    can be given the new one first; `carillon publisher retire NAME` ends the former ones afterwards.
     """
     from carillon.broker.rules import new_password
     from shared.core.topics import OWN_PUBLISHER, PLAIN_PUBLISHER
@@ -162,6 +162,31 @@ def rotate(*, name: str, keep: bool, logins: Path | None, as_json: bool) -> None
     if password:
         _write_login(logins, name, password)
     _print_secrets(name, key, password, logins, as_json=as_json)
+
+
+@publisher.command()
+@click.argument("name")
+@json_option
+def retire(*, name: str, as_json: bool) -> None:
+    """Let the newest key of NAME alone work on: what `rotate --keep` has kept is of no use within seconds.
+
+    Exit status: 0 done, also where there was one key alone; 1 there is no such publisher.
+    """
+    from carillon.commands.output import print_json
+    from shared.directory.publishers import Publishers
+
+    async def change(publishers: Publishers) -> int:
+        record = await _existing(publishers, name)
+        former = len(record.keys[:-1])
+        if former:
+            await publishers.put(name, record.model_copy(update={"keys": record.keys[-1:]}))
+        return former
+
+    former = _run(change)
+    if as_json:
+        print_json({"name": name, "retired": former})
+    else:
+        click.echo(f"retired {former} key{'' if former == 1 else 's'} of {name}")
 
 
 @publisher.command()

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 import click
+from pydantic import SecretStr
 from pydantic_core import PydanticCustomError
 
 from carillon.commands.moments import read_moment
@@ -21,7 +22,7 @@ from shared.directory.rota import Rota, read_rota, read_rotas
 from shared.directory.rota_calendar import link_path
 from shared.directory.schedule import second_on_call
 from shared.directory.shifts import Shift, gaps, shift_at, shifts
-from shared.runtime.settings import SECRET_BYTES
+from shared.runtime.settings import SECRET_BYTES, secrets_in
 
 _HOUR = timedelta(hours=1)
 
@@ -102,7 +103,7 @@ def print_gaps(alert_type: str | None, *, days: int, as_json: bool) -> None:
 def print_link(alert_type: str, *, url: str | None, as_json: bool) -> None:
     """Print a signed link to the calendar of one type."""
     _check(alert_type)
-    secret = OperatorSettings.load().needed("realtime_link_secret")
+    secret, *_ = secrets_in(SecretStr(OperatorSettings.load().needed("realtime_link_secret")))
     if len(secret.encode()) < SECRET_BYTES:
         raise ConfigError(f"REALTIME_LINK_SECRET must be at least {SECRET_BYTES} bytes long")
     signed = f"{(url or '').rstrip('/')}{link_path(secret, alert_type)}"

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import click
 import jwt
+from pydantic import SecretStr
 from pydantic_core import PydanticCustomError
 
 from carillon.commands.output import print_json
@@ -11,7 +12,7 @@ from carillon.commands.settings import OperatorSettings
 from shared.core.clock import SystemClock, rfc3339
 from shared.core.errors import ConfigError
 from shared.core.fields import IDENTIFIER_CHARS, identifier
-from shared.runtime.settings import SECRET_BYTES
+from shared.runtime.settings import SECRET_BYTES, secrets_in
 
 
 def print_token(*, user_id: str, expires_in: timedelta, tenant: str | None, as_json: bool) -> None:
@@ -24,7 +25,7 @@ def print_token(*, user_id: str, expires_in: timedelta, tenant: str | None, as_j
     if tenant is not None:
         _check(tenant, "--tenant")
     settings = OperatorSettings.load()
-    secret = settings.needed("realtime_jwt_secret")
+    secret, *_ = secrets_in(SecretStr(settings.needed("realtime_jwt_secret")))
     if len(secret.encode()) < SECRET_BYTES:
         raise ConfigError(f"REALTIME_JWT_SECRET must be at least {SECRET_BYTES} bytes long")
     now = SystemClock().now()

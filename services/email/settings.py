@@ -16,6 +16,7 @@ from shared.runtime.settings import (
     ChannelSettings,
     CommonSettings,
     UnsubscribeSettings,
+    secrets_in,
 )
 
 
@@ -42,7 +43,7 @@ class EmailSettings(UnsubscribeSettings, AnswerLinkSenderSettings, ChannelSettin
         """How recipients unsubscribe with one click; None where they cannot."""
         if self.email_unsubscribe_url is None or self.email_unsubscribe_secret is None:
             return None
-        return Unsubscribe(self.email_unsubscribe_url.rstrip("/"), self.email_unsubscribe_secret.get_secret_value())
+        return Unsubscribe(self.email_unsubscribe_url.rstrip("/"), secrets_in(self.email_unsubscribe_secret)[0])
 
     @field_validator("email_from")
     @classmethod

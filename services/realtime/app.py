@@ -69,6 +69,7 @@ from shared.ledger.held import Held, Muted
 from shared.ledger.incidents import Incidents
 from shared.ledger.reader import Trace
 from shared.ledger.told_alert import ToldAlerts
+from shared.runtime.settings import secrets_in
 from shared.telemetry.log import frames
 
 log = logging.getLogger(__name__)
@@ -141,7 +142,7 @@ async def _listen(
 
 async def _keys(settings: RealtimeSettings, stack: AsyncExitStack) -> Keys:
     if settings.realtime_jwt_secret is not None:
-        return SharedSecret(settings.realtime_jwt_secret.get_secret_value())
+        return SharedSecret(*secrets_in(settings.realtime_jwt_secret))
     return await stack.enter_async_context(RemoteKeys(settings.realtime_jwks_url or ""))
 
 
@@ -176,10 +177,10 @@ def build(
     alertmanager = AlertmanagerEndpoint(publisher_keys, router, context.stopping)
 
     secret = context.settings.email_unsubscribe_secret
-    unsubscription = Unsubscription(secret.get_secret_value(), unwanted).routes() if secret is not None else []
+    unsubscription = Unsubscription(secrets_in(secret), unwanted).routes() if secret is not None else []
     link_secret = context.settings.realtime_link_secret
     oncall = OnCallCalls(
-        guard, context.directory, context.clock, link_secret.get_secret_value() if link_secret is not None else None
+        guard, context.directory, context.clock, secrets_in(link_secret) if link_secret is not None else ()
     )
     told = ToldAlerts(context.store, context.keys, context.directory)
     incidents = IncidentCalls(
@@ -227,7 +228,7 @@ def _answer_page(node: RealtimeNode, answering: Answering, rates: Rates) -> list
     if secret is None:
         return []
     alerts = ToldAlerts(context.store, context.keys, context.directory)
-    return AnswerPage(secret.get_secret_value(), alerts, answering, rates, context.clock).routes()
+    return AnswerPage(secrets_in(secret), alerts, answering, rates, context.clock).routes()
 
 
 def _webhooks(node: RealtimeNode, unwanted: Suppressions, addresses: Addresses) -> list[web.RouteDef]:

@@ -123,7 +123,7 @@ class RealtimeSettings(UnsubscribeSettings, AnswerLinkSettings):
     realtime_port: int = Field(8080, ge=0, le=65535, description="port of WebSocket, SSE, inbox API and page")
     # RFC 7518, 3.2: a key of the same size as the hash output or larger must be used with HS256.
     realtime_jwt_secret: Annotated[SecretStr | None, AfterValidator(long_enough)] = Field(
-        None, description="verifies tokens signed with HS256"
+        None, description="verifies tokens signed with HS256; several, the newest first, with spaces between"
     )
     realtime_jwks_url: Annotated[str | None, AfterValidator(_http_url)] = Field(
         None, description="where the keys are that verify tokens signed with RS, PS or ES algorithms"

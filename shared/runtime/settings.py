@@ -277,6 +277,17 @@ def long_enough(secret: SecretStr | None) -> SecretStr | None:
     return secret
 
 
+def secrets_in(secret: SecretStr) -> tuple[str, ...]:
+    """Return the secrets of a setting that may hold several, with spaces between them.
+
+    The first one signs, and what any of them has signed is accepted. A text with spaces in which not every word is long
+    enough is one secret.
+    """
+    text = secret.get_secret_value()
+    words = tuple(text.split())
+    return words if all(len(word.encode()) >= SECRET_BYTES for word in words) else (text,)
+
+
 def public_url(url: str | None) -> str | None:
     """Refuse what mail programs would not call (RFC 8058, 3.1: an HTTPS URI), except on this machine."""
     if url is None:
@@ -316,7 +327,7 @@ class UnsubscribeSettings(CommonSettings):
     """What the email service, which makes links to unsubscribe, and the realtime service, which serves them, share."""
 
     email_unsubscribe_secret: Annotated[SecretStr | None, AfterValidator(long_enough)] = Field(
-        None, description="signs the links to unsubscribe; the same for email and realtime"
+        None, description="signs the links to unsubscribe; the same for email and realtime; several, the newest first"
     )
     email_unsubscribe_url: Annotated[str | None, AfterValidator(public_url)] = Field(
         None, description="where those links reach the realtime service: https://…"
@@ -335,7 +346,7 @@ class AnswerLinkSettings(CommonSettings):
     answer_link_prefixes: ClassVar[tuple[str, ...]] = ("REALTIME_LINK_", "REALTIME_PUBLIC_")
 
     realtime_link_secret: Annotated[SecretStr | None, AfterValidator(long_enough)] = Field(
-        None, description="signs links in mail, push and calendars"
+        None, description="signs links in mail, push and calendars; several, the newest first"
     )
     realtime_public_url: Annotated[str | None, AfterValidator(public_url)] = Field(
         None, description="where people reach the realtime service: https://…"
@@ -350,7 +361,7 @@ class AnswerLinkSenderSettings(AnswerLinkSettings):
         """How people acknowledge with one click; None where they cannot."""
         if self.realtime_public_url is None or self.realtime_link_secret is None:
             return None
-        return AnswerLinks(self.realtime_public_url.rstrip("/"), self.realtime_link_secret.get_secret_value())
+        return AnswerLinks(self.realtime_public_url.rstrip("/"), secrets_in(self.realtime_link_secret)[0])
 
     @model_validator(mode="after")
     def _link_settings_go_together(self) -> Self:

@@ -63,6 +63,10 @@ async def test_a_publisher_is_made_shown_rotated_and_deleted(
     assert await publishers.of_key(digest(made["key"])) == "shop"
     assert await publishers.of_key(digest(kept["key"])) == "shop"
     assert kept["password"] is None
+    assert (await command("publisher", "retire", "shop", "--json")).json == {"name": "shop", "retired": 1}
+    assert await publishers.of_key(digest(made["key"])) is None
+    assert await publishers.of_key(digest(kept["key"])) == "shop"
+    assert (await command("publisher", "retire", "shop")).out == "retired 0 keys of shop\n"
     fresh = (await command("publisher", "rotate", "shop", "--logins", str(logins), "--json")).json
     assert await publishers.of_key(digest(made["key"])) is None
     assert await publishers.of_key(digest(kept["key"])) is None

@@ -53,15 +53,27 @@ class Keys(Protocol):
         ...
 
 
+_ALGORITHMS = ["HS256"]
+
+
 class SharedSecret:
-    """One secret for HS256."""
+    """A secret for HS256, and those before it that are still accepted."""
 
-    def __init__(self, secret: str) -> None:
-        self._secret = secret
+    def __init__(self, secret: str, *before: str) -> None:
+        self._secrets = (secret, *before)
 
-    async def key(self, token: str) -> tuple[Any, list[str]]:  # noqa: ARG002 - one key for all
-        """Return the secret."""
-        return self._secret, ["HS256"]
+    async def key(self, token: str) -> tuple[Any, list[str]]:
+        """Return the secret that has signed the token; the last one, if none of the others has."""
+        *others, last = self._secrets
+        return next((secret for secret in others if _is_signed(token, secret)), last), _ALGORITHMS
+
+
+def _is_signed(token: str, secret: str) -> bool:
+    try:
+        jwt.PyJWS().decode(token, secret, _ALGORITHMS)
+    except UNREADABLE:
+        return False
+    return True
 
 
 class TokenVerifier:

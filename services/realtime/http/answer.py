@@ -5,6 +5,7 @@ that was not signed here, is too old, or is of somebody who was not told of the 
 nothing of any alert. A forged one does not reach the store. A closed alert stays closed.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
 
@@ -32,12 +33,14 @@ class AnswerPage:
     """Serves the links.
 
     Args:
-        secret: what they were signed with; the email and push services have the same one.
+        secrets: what they were signed with, the newest first; the email and push services have the same.
         rates: how often one person's links may ask.
     """
 
-    def __init__(self, secret: str, alerts: ToldAlerts, answering: Answering, rates: Rates, clock: Clock) -> None:
-        self._secret = secret
+    def __init__(
+        self, secrets: Sequence[str], alerts: ToldAlerts, answering: Answering, rates: Rates, clock: Clock
+    ) -> None:
+        self._secrets = secrets
         self._alerts = alerts
         self._answering = answering
         self._rates = rates
@@ -85,7 +88,8 @@ class AnswerPage:
         Raises:
             Refusal: this person's links ask too often.
         """
-        link = read_token(self._secret, request.query.get("token", ""), self._clock.now())
+        token, now = request.query.get("token", ""), self._clock.now()
+        link = next(filter(None, (read_token(secret, token, now) for secret in self._secrets)), None)
         if link is not None and (wait_s := self._rates.take(link.user_id)):
             raise too_many_requests("Too many requests in too short a time.", wait_s)
         return link

@@ -5,6 +5,7 @@ others there is nothing by that name. A calendar's link shows its one calendar t
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
@@ -28,14 +29,14 @@ class OnCallCalls:
     """The calls, as handlers.
 
     Args:
-        secret: what the links of calendars are signed with; None where there are none.
+        secrets: what the links of calendars are signed with, the newest first; none where there are no links.
     """
 
-    def __init__(self, guard: Guard, directory: Directory, clock: Clock, secret: str | None) -> None:
+    def __init__(self, guard: Guard, directory: Directory, clock: Clock, secrets: Sequence[str]) -> None:
         self._guard = guard
         self._directory = directory
         self._clock = clock
-        self._secret = secret
+        self._secrets = secrets
         self._rates = Rates(_LINK_PER_S, _LINK_BURST)
 
     def routes(self) -> list[web.RouteDef]:
@@ -74,7 +75,9 @@ class OnCallCalls:
 
     def _is_by_link(self, request: web.Request) -> bool:
         token = request.query.get("token")
-        return self._secret is not None and token is not None and is_link_of(self._secret, _alert_type(request), token)
+        if token is None:
+            return False
+        return any(is_link_of(secret, _alert_type(request), token) for secret in self._secrets)
 
     async def _rota_for(self, request: web.Request, user_id: str) -> Rota:
         rota = await self._rota(request)

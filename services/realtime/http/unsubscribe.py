@@ -4,6 +4,8 @@ Promises that a GET changes nothing, because mail scanners follow links (RFC 805
 A second request changes nothing more.
 """
 
+from collections.abc import Sequence
+
 from aiohttp import web
 
 from services.realtime.http.link_page import button, page, paragraph
@@ -18,11 +20,11 @@ class Unsubscription:
     """Serves the links of mails.
 
     Args:
-        secret: what they were signed with; the email service has the same one.
+        secrets: what they were signed with, the newest first; the email service has the same.
     """
 
-    def __init__(self, secret: str, suppressions: Suppressions) -> None:
-        self._secret = secret
+    def __init__(self, secrets: Sequence[str], suppressions: Suppressions) -> None:
+        self._secrets = secrets
         self._suppressions = suppressions
 
     def routes(self) -> list[web.RouteDef]:
@@ -46,7 +48,8 @@ class Unsubscription:
         return page("Unsubscribed", paragraph(f"You will get no more of {_named(asked)}."))
 
     def _asked(self, request: web.Request) -> Unsubscribed | None:
-        return read_token(self._secret, request.query.get("token", ""))
+        token = request.query.get("token", "")
+        return next(filter(None, (read_token(secret, token) for secret in self._secrets)), None)
 
 
 def _named(asked: Unsubscribed) -> str:
