@@ -10,5 +10,8 @@ CHANNELS = tuple(each.value for each in Channel)
 # Refused publishes are listed as if this were a channel.
 INTAKE = "intake"
 
-# Where a delivery stands, as a search takes it: some words stand for several states.
-OUTCOMES = ("open", "undelivered", "pending", "sending", "delivered", "suppressed", "expired", "dead_lettered")
+# What has become of a delivery, as a search takes it: some words stand for several states.
+OUTCOMES = (
+    "open", "undelivered", "pending", "sending", "delivered", "suppressed", "expired", "dead_lettered", "not_arrived",
+    "complained",
+)  # fmt: skip

@@ -14,7 +14,7 @@ from carillon.commands.output import json_option
 @click.option("--until", metavar="TIME", help="What was due until then.")
 @click.option("--category", help="Only this category's.")
 @click.option("--channel", type=click.Choice(CHANNELS), help="Only this channel's deliveries.")
-@click.option("--outcome", type=click.Choice(OUTCOMES), help="Only deliveries that stand so.")
+@click.option("--outcome", type=click.Choice(OUTCOMES), help="Only deliveries of which this has become.")
 @click.option("--publisher", help="Only this publisher's; - is the plain topics'.")
 @click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True, help="At most so many.")
 @click.option("--after", metavar="CURSOR", help="Go on where the page before ended.")
@@ -41,7 +41,9 @@ def find(
     read it from standard input there.
 
     A TIME is how long ago (30s, 15m, 2h, 7d), RFC 3339 with a zone, or seconds since 1970. Printed times are UTC.
-    An outcome is a delivery's state; open is pending or sending, undelivered is suppressed, expired or dead_lettered.
+    An outcome is a delivery's state, not_arrived or complained: the provider had taken it, and said later that it came
+    back, or that its reader called it spam. Open is pending or sending; undelivered is suppressed, expired,
+    dead_lettered or not_arrived.
 
     Exit status: 0 found; 1 nothing; 2 wrong use or settings.
 

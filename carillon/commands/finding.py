@@ -10,6 +10,7 @@ from carillon.commands.durations import spoken
 from carillon.commands.moments import read_moment_or_ago
 from carillon.commands.opening_store import open_store
 from carillon.commands.output import AnswerIsNo, print_columns, print_json, printable
+from carillon.commands.rows import confirmation_line
 from carillon.commands.settings import OperatorSettings
 from shared.core.clock import rfc3339
 from shared.ledger.finding import OUTCOMES, BadCursor, Finder, Page
@@ -112,17 +113,19 @@ def print_found_rows(found: Sequence[Found]) -> None:
 
 
 def _cells(row: FoundDelivery) -> tuple[str, ...]:
-    outcome = "held" if row.is_held and not row.state.is_end else row.state.value
+    outcome = "held" if row.is_held and not row.state.is_end else row.outcome
     return row.channel, outcome, row.reason or "-", row.recipient or "-", row.to or "-"
 
 
 def _notes(row: FoundDelivery) -> list[str]:
     decided = [printable(f"decided by {row.rule}")] if row.rule else []
-    return [*decided, *([f"told in {row.digest}"] if row.digest else [])]
+    told = [f"told in {row.digest}"] if row.digest else []
+    later = [confirmation_line(row.later)] if row.later is not None and row.outcome != row.state else []
+    return [*decided, *told, *later]
 
 
 def _counts(found: Found) -> str:
     return ", ".join(
-        f"{count} {channel} {state}{f' ({reason})' if reason else ''}"
-        for (channel, state, reason), count in sorted(found.counts.items(), key=lambda each: -each[1])
+        f"{count} {channel} {outcome}{f' ({reason})' if reason else ''}"
+        for (channel, outcome, reason), count in sorted(found.counts.items(), key=lambda each: -each[1])
     )

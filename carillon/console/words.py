@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from shared.core.errors import Reason
 from shared.core.model import State
 from shared.ledger.reader import TracedRow
+from shared.ledger.rows import Confirmation
 
 # How a state looks beside its word: good, warn, bad, info or none.
 TONES: Mapping[str, str] = {
@@ -96,7 +97,7 @@ CALLBACKS: Mapping[str, str] = {
 }
 CALLBACK_TONES: Mapping[str, str] = {"delivered": "good", "failed": "bad", "complained": "bad"}
 
-# What stands beside "delivered" once the provider has said more.
+# What has become of a delivery, once its provider has said something bad of what it had taken.
 AFTERWARDS: Mapping[str, str] = {"failed": "did not arrive", "complained": "called spam"}
 
 ATTEMPTS: Mapping[str, str] = {
@@ -133,9 +134,9 @@ def rule_words(rule: str | None) -> str:
     return known if not name or kind in ("user", "directory", "system") else f"{known} {name}"
 
 
-def afterwards(row: TracedRow) -> str:
+def afterwards(later: Confirmation | None) -> str:
     """Say what has become of a delivery after its provider had taken it, where that is bad."""
-    return AFTERWARDS.get(row.confirmation.outcome, "") if row.confirmation is not None else ""
+    return AFTERWARDS.get(later.outcome, "") if later is not None else ""
 
 
 def state_words(row: TracedRow) -> str:

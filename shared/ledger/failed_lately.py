@@ -11,40 +11,32 @@ Devices are looked up by their person. One that its provider says is gone has le
 """
 
 import asyncio
-from collections.abc import Mapping
 from datetime import timedelta
-
-from redis.exceptions import ResponseError
 
 from shared.core.clock import Clock, SystemClock
 from shared.core.errors import Reason
 from shared.core.model import Channel, State
 from shared.directory.people import Person
-from shared.ledger.finding import Finder, Page
-from shared.ledger.found import Filters, Found, FoundDelivery
-from shared.ledger.rows import Confirmation, confirmation_field
+from shared.ledger.finding import OUTCOMES, Finder, Page
+from shared.ledger.found import NOT_ARRIVED, Filters, FoundDelivery
 from shared.store.keys import Keys
-from shared.store.store import Store, each
+from shared.store.store import Store
 
 LATELY = timedelta(days=7)
 # Notifications that are looked at for one address. Some say nothing about it, such as those that were too large.
 _LOOKED_AT = 5
 _TIME_LIMIT = timedelta(seconds=1)
 
-_ENDED = frozenset({State.DELIVERED, State.DEAD_LETTERED})
+_ENDED = OUTCOMES[State.DELIVERED.value] | OUTCOMES[State.DEAD_LETTERED.value] | OUTCOMES[NOT_ARRIVED]
 # Dead letters for these reasons are about the address.
 _ABOUT_ADDRESS = {Reason.REJECTED.value: "was refused for good", Reason.GONE.value: "reached nobody"}
 _WORDS = {Channel.EMAIL: "mail", Channel.SMS: "SMS", Channel.PUSH: "push"}
-# What a provider says later of what it had taken (``shared.ledger.confirmations.Outcome``).
-_FAILED = "failed"
 
 
 class FailedLately:
     """Reads on one store."""
 
     def __init__(self, store: Store, keys: Keys, clock: Clock | None = None) -> None:
-        self._store = store
-        self._keys = keys
         self._clock = clock or SystemClock()
         retention_s = round(LATELY.total_seconds())
         self._finder = Finder(store, keys, retention_s=retention_s, time_limit=_TIME_LIMIT, clock=self._clock)
@@ -65,37 +57,25 @@ class FailedLately:
             filters = Filters(channel=Channel.PUSH, outcomes=_ENDED)
             asked[Channel.PUSH] = self._finder.by_person(person.user_id, since=since, limit=_LOOKED_AT, filters=filters)
         pages = dict(zip(asked, await asyncio.gather(*asked.values()), strict=True))
-        problems = {channel: await self._problem(channel, page) for channel, page in pages.items()}
+        problems = {channel: self._problem(channel, page) for channel, page in pages.items()}
         return {channel: problem for channel, problem in problems.items() if problem is not None}
 
-    async def _problem(self, channel: Channel, page: Page) -> str | None:
+    @staticmethod
+    def _problem(channel: Channel, page: Page) -> str | None:
         """Say how the newest delivery failed that says something about the address; None where it arrived."""
         for found in page.found:
-            said = await self._said(channel, found)
+            said = [each for row in found.deliveries if (each := _said(channel, row)) is not None]
             if "" in said:
                 return None
             if said:
                 return f"the last {_WORDS[channel]} {said[0]}"
         return None
 
-    async def _said(self, channel: Channel, found: Found) -> list[str]:
-        """Return how each delivery of one notification failed, and ``''`` for one that arrived."""
-        confirmations = await self._confirmations([each for each in found.deliveries if each.state is State.DELIVERED])
-        said = []
-        for delivery in found.deliveries:
-            if delivery.state is State.DELIVERED:
-                later = confirmations.get(delivery.key)
-                said.append("did not arrive" if later is not None and later.outcome == _FAILED else "")
-            elif delivery.reason in _ABOUT_ADDRESS and (channel, delivery.reason) != (Channel.PUSH, Reason.GONE):
-                said.append(_ABOUT_ADDRESS[delivery.reason])
-        return said
 
-    async def _confirmations(self, deliveries: list[FoundDelivery]) -> Mapping[str, Confirmation]:
-        asked = [
-            self._store.submit(
-                "HGET", f"{self._keys.shard_of(one.record_id)}:n:{one.record_id}", confirmation_field(one.key)
-            )
-            for one in deliveries
-        ]
-        texts = zip(deliveries, await each(asked), strict=True)
-        return {one.key: Confirmation.read(text) for one, text in texts if text and not isinstance(text, ResponseError)}
+def _said(channel: Channel, row: FoundDelivery) -> str | None:
+    """Return how a delivery failed, ``''`` for one that arrived, and None for one that says nothing of the address."""
+    if row.state is State.DELIVERED:
+        return "did not arrive" if row.outcome == NOT_ARRIVED else ""
+    if row.reason in _ABOUT_ADDRESS and (channel, row.reason) != (Channel.PUSH, Reason.GONE):
+        return _ABOUT_ADDRESS[row.reason]
+    return None

@@ -29,7 +29,17 @@ from shared.core.clock import Clock, SystemClock, epoch_ms
 from shared.core.model import State
 from shared.directory.directory import Directory
 from shared.directory.suppression import digest
-from shared.ledger.found import AddressHash, Filters, Found, FoundDelivery, Person, Records, Whose
+from shared.ledger.found import (
+    COMPLAINED,
+    NOT_ARRIVED,
+    AddressHash,
+    Filters,
+    Found,
+    FoundDelivery,
+    Person,
+    Records,
+    Whose,
+)
 from shared.ledger.past import LONGEST_SPAN_S
 from shared.ledger.rows import LATEST_MS
 from shared.ledger.told import DAY_MS, LONGEST_DAYS, Told, address_hash_name, own_name, person_name
@@ -38,11 +48,15 @@ from shared.store.store import Store, load_script
 
 _born_counts = load_script(__package__, "born_counts", "ledger")
 
-# What ``--outcome`` and the console's form call where a delivery stands.
-OUTCOMES: Mapping[str, frozenset[State]] = {
+# What ``--outcome`` and the console's form call what has become of a delivery.
+OUTCOMES: Mapping[str, frozenset[str]] = {
     "open": frozenset({State.PENDING, State.SENDING}),
-    "undelivered": frozenset({State.SUPPRESSED, State.EXPIRED, State.DEAD_LETTERED}),
+    "undelivered": frozenset({State.SUPPRESSED, State.EXPIRED, State.DEAD_LETTERED, NOT_ARRIVED}),
     **{state.value: frozenset({state}) for state in State},
+    # What was complained about has arrived.
+    State.DELIVERED.value: frozenset({State.DELIVERED, COMPLAINED}),
+    NOT_ARRIVED: frozenset({NOT_ARRIVED}),
+    COMPLAINED: frozenset({COMPLAINED}),
 }
 
 TIME_LIMIT = timedelta(seconds=3)
@@ -340,7 +354,7 @@ def _without(found: Found, deleted: Mapping[str, int]) -> Found | None:
         return found
     counts = dict(found.counts)
     for row in set(found.deliveries) - set(kept):
-        counts[row.channel, row.state, row.reason] -= 1
+        counts[row.channel, row.outcome, row.reason] -= 1
     counts = {what: count for what, count in counts.items() if count > 0}
     return replace(found, deliveries=kept, counts=counts) if counts else None
 

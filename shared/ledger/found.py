@@ -7,7 +7,7 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -21,7 +21,16 @@ from shared.core.model import Address, State
 from shared.core.topics import PLAIN_PUBLISHER
 from shared.directory.masking import masked
 from shared.directory.suppression import digest
-from shared.ledger.rows import DAMAGED, RowStatus, milliseconds, spec_field, status_field, told_as
+from shared.ledger.rows import (
+    DAMAGED,
+    Confirmation,
+    RowStatus,
+    confirmation_field,
+    milliseconds,
+    spec_field,
+    status_field,
+    told_as,
+)
 from shared.store.keys import Keys, milliseconds_of_id
 from shared.store.replies import object_or_none, pairs, read_object
 from shared.store.store import Store
@@ -39,7 +48,12 @@ _FIELDS = 200
 # The row that plans a scheduled notification at its time: it names its people, and no row of theirs is there yet.
 PLAN = "plan"
 
-_STATUS, _SPEC = status_field(""), spec_field("")
+_STATUS, _SPEC, _LATER = status_field(""), spec_field(""), confirmation_field("")
+
+# What has become of a delivery that its provider had taken, by what the provider said of it later: it never arrived, or
+# it arrived and its reader called it spam.
+NOT_ARRIVED, COMPLAINED = "not_arrived", "complained"
+_LATER_OUTCOMES = {"failed": NOT_ARRIVED, "complained": COMPLAINED}
 
 # The channel of what the router holds for a person or folds into a digest, as its key has it.
 _HELD = re.compile(r"(?:held|fold)(?:@\d+)?:([a-z]+):")
@@ -76,13 +90,13 @@ class Filters:
     """Which notifications and deliveries are wanted; None is any.
 
     Attributes:
-        outcomes: where a delivery stands.
+        outcomes: what has become of a delivery: a state, ``NOT_ARRIVED`` or ``COMPLAINED``.
         publisher: ``-`` is the plain topics'.
     """
 
     category: str | None = None
     channel: str | None = None
-    outcomes: frozenset[State] | None = None
+    outcomes: frozenset[str] | None = None
     publisher: str | None = None
 
 
@@ -100,6 +114,7 @@ class FoundDelivery:
         rule: who decided that it is suppressed or held, where planning did.
         digest: the notification in which it was told, of one that was folded or grouped.
         is_held: the router has it, and decides when its time comes.
+        later: what its provider said after it had taken it.
     """
 
     record_id: str
@@ -114,6 +129,12 @@ class FoundDelivery:
     rule: str | None = None
     digest: str | None = None
     is_held: bool = False
+    later: Confirmation | None = None
+
+    @property
+    def outcome(self) -> str:
+        """What has become of it: its state, ``NOT_ARRIVED`` or ``COMPLAINED``."""
+        return _outcome(self.state, self.later)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +146,7 @@ class Found:
         at: when the first of the deliveries was due, or when it was accepted where there are none.
         publisher: None is the plain topics' publisher.
         deliveries: the first that are wanted, by their time; at most ``MOST_DELIVERIES``.
-        counts: all that are wanted, by channel, state and reason.
+        counts: all that are wanted, by channel, outcome and reason.
     """
 
     notification_id: str
@@ -138,7 +159,7 @@ class Found:
     publisher: str | None
     tenant: str | None
     deliveries: tuple[FoundDelivery, ...]
-    counts: Mapping[tuple[str, State, str], int] = field(default_factory=dict)
+    counts: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
 
     @property
     def more(self) -> int:
@@ -194,23 +215,19 @@ class Records:
             publisher=_text_or(said.get("publisher"), "") or None,
             tenant=_text_or(said.get("tenant"), "") or None,
             deliveries=tuple(_delivery(record_id, row) for row in shown),
-            counts=Counter((row.channel, row.status.state, row.status.reason) for row in wanted),
+            counts=Counter((row.channel, row.outcome, row.status.reason) for row in wanted),
         )
 
     async def _rows(self, record: str, whose: Whose) -> list["_Row"]:
         match whose:
             case Person(user_id=user_id):
                 # A person's rows are named CHANNEL:USER and more; the row itself is looked at below.
-                pattern = f"[sd]:*:{_escaped(user_id)}*"
+                pattern = f"[sdk]:*:{_escaped(user_id)}*"
                 status, spec, *_ = await self._fields(record, [status_field(PLAN), spec_field(PLAN)])
                 fields = {name: value async for name, value in self._scan(record, pattern)}
                 if status is not None and spec is not None:
                     fields |= {status_field(PLAN): status, spec_field(PLAN): spec}
-                rows = [
-                    row.with_spec(fields.get(spec_field(row.key), b""))
-                    for name, text in fields.items()
-                    if name.startswith(_STATUS) and (row := _row(name[len(_STATUS) :], text)) is not None
-                ]
+                rows = [row.with_spec(fields.get(spec_field(row.key), b"")) for row in _rows(fields)]
                 return [row for row in rows if user_id in _whom(row)]
             case AddressHash(hash=wanted):
                 specs = {
@@ -223,11 +240,7 @@ class Records:
             case RowKeys(keys=keys):
                 return await self._with_statuses(record, keys)
             case None:
-                return [
-                    row
-                    async for name, text in self._scan(record, status_field("*"))
-                    if (row := _row(name[len(_STATUS) :], text)) is not None
-                ]
+                return _rows({name: text async for name, text in self._scan(record, "[sk]:*")})
 
     async def _scan(self, record: str, pattern: str) -> AsyncIterator[tuple[str, bytes]]:
         """Yield the fields of a record that fit, with their values, each once."""
@@ -245,9 +258,9 @@ class Records:
                 return
 
     async def _with_statuses(self, record: str, names: Sequence[str]) -> list["_Row"]:
-        texts = await self._fields(record, [status_field(name) for name in names])
-        rows = [_row(name, text) for name, text in zip(names, texts, strict=True) if text is not None]
-        return [row for row in rows if row is not None]
+        wanted = [field_name for name in names for field_name in (status_field(name), confirmation_field(name))]
+        texts = await self._fields(record, wanted)
+        return _rows({name: text for name, text in zip(wanted, texts, strict=True) if text is not None})
 
     async def _with_specs(self, record: str, rows: Sequence["_Row"]) -> list["_Row"]:
         missing = [row.key for row in rows if row.spec is None]
@@ -269,7 +282,12 @@ class Records:
 class _Row:
     key: str
     status: RowStatus
+    later: Confirmation | None
     spec: bytes | None = None
+
+    @property
+    def outcome(self) -> str:
+        return _outcome(self.status.state, self.later)
 
     @property
     def channel(self) -> str:
@@ -277,14 +295,29 @@ class _Row:
         return held[1] if held else self.status.lane
 
     def with_spec(self, spec: bytes) -> "_Row":
-        return _Row(self.key, self.status, spec)
+        return replace(self, spec=spec)
 
 
-def _row(key: str, text: bytes) -> _Row | None:
-    status = RowStatus.read(text.decode(errors="replace")) or DAMAGED
-    # What the router has done says nothing: what came of it stands beside it.
-    is_done = status.lane == ROUTER_LANE and status.state is State.DELIVERED
-    return None if is_done else _Row(key, status)
+def _rows(fields: Mapping[str, bytes]) -> list[_Row]:
+    """Read the rows of which these fields of a record hold the status, with what was said of them later."""
+    rows = []
+    for name, text in fields.items():
+        if not name.startswith(_STATUS):
+            continue
+        key = name[len(_STATUS) :]
+        status = RowStatus.read(text.decode(errors="replace")) or DAMAGED
+        # What the router has done says nothing: what came of it stands beside it.
+        if status.lane != ROUTER_LANE or status.state is not State.DELIVERED:
+            later = fields.get(_LATER + key)
+            rows.append(_Row(key, status, Confirmation.read(later) if later else None))
+    return rows
+
+
+def _outcome(state: State, later: Confirmation | None) -> str:
+    # Until it has ended, what was said of an attempt does not decide.
+    if state is not State.DELIVERED or later is None:
+        return state.value
+    return _LATER_OUTCOMES.get(later.outcome, state.value)
 
 
 def _whom(row: _Row) -> Collection[str]:
@@ -309,7 +342,7 @@ def _is_wanted(said: Mapping[str, Any], filters: Filters) -> bool:
 def _is_row_wanted(row: _Row, filters: Filters) -> bool:
     if filters.channel is not None and row.channel != filters.channel:
         return False
-    return filters.outcomes is None or row.status.state in filters.outcomes
+    return filters.outcomes is None or row.outcome in filters.outcomes
 
 
 def _delivery(record_id: str, row: _Row) -> FoundDelivery:
@@ -329,6 +362,7 @@ def _delivery(record_id: str, row: _Row) -> FoundDelivery:
         rule=_text_or(rule, "") or None,
         digest=_text_or(said.get("digest"), "") or None,
         is_held=status.lane == ROUTER_LANE,
+        later=row.later,
     )
 
 

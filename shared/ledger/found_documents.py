@@ -4,6 +4,7 @@ from shared.core.clock import rfc3339
 from shared.core.model import State
 from shared.ledger.finding import Page
 from shared.ledger.found import Found, FoundDelivery
+from shared.ledger.trace_document import confirmation_document
 
 
 def page_document(page: Page) -> dict[str, object]:
@@ -29,8 +30,8 @@ def found_document(found: Found) -> dict[str, object]:
         "tenant": found.tenant,
         "deliveries": [_delivery_document(each) for each in found.deliveries],
         "counts": [
-            {"channel": channel, "state": state.value, "reason": reason or None, "count": count}
-            for (channel, state, reason), count in found.counts.items()
+            {"channel": channel, "outcome": outcome, "reason": reason or None, "count": count}
+            for (channel, outcome, reason), count in found.counts.items()
         ],
     }
 
@@ -42,9 +43,11 @@ def _delivery_document(row: FoundDelivery) -> dict[str, object]:
         "recipient": row.recipient,
         "to": row.to or None,
         "state": row.state.value,
+        "outcome": row.outcome,
         "reason": row.reason or None,
         "rule": row.rule,
         "digest": row.digest,
+        "confirmation": confirmation_document(row.later) if row.later is not None else None,
         "held": row.is_held,
         "at": rfc3339(row.at),
         "next_at": rfc3339(row.until) if row.state is State.PENDING else None,

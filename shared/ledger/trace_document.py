@@ -72,8 +72,8 @@ def row_document(row: TracedRow) -> dict[str, object]:
         "attempts": [_attempt_document(attempt) for attempt in row.attempts],
     }
     if row.confirmation is not None:
-        document["confirmation"] = _confirmation_document(row.confirmation)
-        document["callbacks"] = [_confirmation_document(each) for each in row.callbacks]
+        document["confirmation"] = confirmation_document(row.confirmation)
+        document["callbacks"] = [confirmation_document(each) for each in row.callbacks]
     if row.digest is not None:
         document["digest"] = row.digest
     if row.recalls:
@@ -85,7 +85,8 @@ def row_document(row: TracedRow) -> dict[str, object]:
     return document
 
 
-def _confirmation_document(confirmation: Confirmation) -> dict[str, object]:
+def confirmation_document(confirmation: Confirmation) -> dict[str, object]:
+    """Write what a provider said later."""
     return {
         "outcome": confirmation.outcome,
         "code": confirmation.code or None,

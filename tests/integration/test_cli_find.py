@@ -7,6 +7,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from carillon.local.stack import Stack
+from shared.ledger.confirmations import Confirmations, Outcome
+from shared.store.keys import Keys
+from shared.store.store import Store
 from tests.command_line import CommandLine, running_system
 from tests.waiting import eventually
 
@@ -19,11 +23,16 @@ PEOPLE = [
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def command(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[CommandLine]:
-    async with running_system(tmp_path_factory.mktemp("find"), "router", "email") as (_, command):
+async def system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Stack, CommandLine]]:
+    async with running_system(tmp_path_factory.mktemp("find"), "router", "email") as (stack, command):
         text = "".join(json.dumps(line) + "\n" for line in PEOPLE)
         assert (await command("directory", "import", "-", stdin=text)).status == 0
-        yield command
+        yield stack, command
+
+
+@pytest.fixture(scope="module")
+def command(system: tuple[Stack, CommandLine]) -> CommandLine:
+    return system[1]
 
 
 async def send(command: CommandLine, topic: str, **payload: Any) -> str:
@@ -132,6 +141,26 @@ async def test_a_person_is_shown_with_addresses_masked(command: CommandLine, sai
     assert "secret-token" not in revealed.out
     unknown = await command("person", "show", "nobody")
     assert (unknown.status, "nothing is known" in unknown.error_line) == (1, True)
+
+
+async def test_a_mail_that_came_back_is_not_called_delivered(
+    system: tuple[Stack, CommandLine], said: dict[str, str]
+) -> None:
+    stack, command = system
+    (bill,) = (await command("find", "--text-id", "invoice-1", "--channel", "email", "--json")).json["found"]
+    (mail,) = bill["deliveries"]
+    async with Store(stack.store.url) as store:
+        await Confirmations(store, Keys()).write(said["bill"], mail["key"], Outcome.FAILED, "smtp 5.1.1", "")
+    for ran in (await command("find", "--user", "alice"), await command("person", "show", "alice")):
+        (line,) = (line for line in ran.out.splitlines() if said["bill"] in line and " email " in line)
+        assert "not_arrived" in line
+        assert "delivered" not in line
+        assert " failed smtp 5.1.1" in ran.out
+    found = await command("find", "--user", "alice", "--outcome", "not_arrived", "--json")
+    (delivery,) = found.json["found"][0]["deliveries"]
+    assert (delivery["state"], delivery["outcome"]) == ("delivered", "not_arrived")
+    assert (delivery["confirmation"]["outcome"], delivery["confirmation"]["code"]) == ("failed", "smtp 5.1.1")
+    assert (await command("find", "--user", "alice", "--channel", "email", "--outcome", "delivered")).status == 1
 
 
 async def test_a_deleted_user_is_not_found_any_more(command: CommandLine, said: dict[str, str]) -> None:

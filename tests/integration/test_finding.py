@@ -33,8 +33,10 @@ from shared.directory.preferences import Preferences
 from shared.directory.suppression import Cause, Suppressions, digest
 from shared.ledger.about_person import AboutPeople
 from shared.ledger.claims import Finish, Outcome
+from shared.ledger.confirmations import Confirmations
+from shared.ledger.confirmations import Outcome as Later
 from shared.ledger.finding import MOST_FOUND, OUTCOMES, BadCursor, Finder, Page
-from shared.ledger.found import MOST_DELIVERIES, Filters, Found
+from shared.ledger.found import COMPLAINED, MOST_DELIVERIES, NOT_ARRIVED, Filters, Found
 from shared.ledger.held import Held
 from shared.ledger.ledger import Ledger, Verdict
 from shared.ledger.new_records import NewRecord, NewRow, Part
@@ -96,6 +98,43 @@ async def test_a_person_an_address_and_a_time_lead_to_a_notification(ledger: Led
     assert ids((await finder.by_person("ali")).found) == []
     assert set(ids((await finder.by_time()).found)) == {said, other}
     assert ids((await finder.by_time(until=datetime.now(UTC) - timedelta(hours=1))).found) == []
+
+
+async def test_what_came_back_later_is_found_as_such(opened: Store, ledger: Ledger, finder: Finder) -> None:
+    mails = [delivery(f"email:{who}", recipient=who, address=EmailAddress(email=f"{who}@example.com")) for who in USERS]
+    publish = NewRecord(notification(), mails, idempotency_key="bills")
+    said = publish.notification.id
+    await ledger.accept(publish)
+    outcomes = dict(zip(USERS, (Later.FAILED, Later.COMPLAINED, Later.DELIVERED), strict=True))
+    for who, later in outcomes.items():
+        await end(ledger, said, f"email:{who}")
+        await Confirmations(opened, Keys()).write(said, f"email:{who}", later, "5.1.1", "")
+    bounced, complained, arrived = USERS
+    expected = {bounced: NOT_ARRIVED, complained: COMPLAINED, arrived: "delivered"}
+    for who, outcome in expected.items():
+        for search in (finder.by_person(who), finder.by_address(f"{who}@example.com")):
+            ((row,),) = [each.deliveries for each in (await search).found]
+            assert (row.outcome, row.state) == (outcome, State.DELIVERED)
+            assert row.later is not None
+            assert (row.later.outcome, row.later.code) == (outcomes[who], "5.1.1")
+    for found in (await finder.by_own_id("bills"), await finder.by_time()):
+        assert {row.recipient: row.outcome for row in found.found[0].deliveries} == expected
+        assert found.found[0].counts == {("email", outcome, ""): 1 for outcome in expected.values()}
+
+    async def whose(word: str) -> set[str | None]:
+        page = await finder.by_time(filters=Filters(outcomes=OUTCOMES[word]))
+        return {row.recipient for each in page.found for row in each.deliveries}
+
+    assert await whose("undelivered") == await whose("not_arrived") == {bounced}
+    assert await whose("complained") == {complained}
+    assert await whose("delivered") == {complained, arrived}
+
+
+async def test_what_is_said_of_an_attempt_in_doubt_ends_nothing(opened: Store, ledger: Ledger, finder: Finder) -> None:
+    said = await accept(ledger, delivery("email:alice", recipient="alice"))
+    await Confirmations(opened, Keys()).write(said, "email:alice", Later.FAILED, "5.1.1", "")
+    ((row,),) = [each.deliveries for each in (await finder.by_person("alice")).found]
+    assert row.outcome == "pending"
 
 
 async def test_a_person_is_shown_with_choices_suppressions_and_what_waits(opened: Store, ledger: Ledger) -> None:

@@ -25,11 +25,11 @@ from services.router.payloads.templated import Templated
 from services.router.settings import RouterSettings
 from services.sms.providers import SmsServiceSettings
 from shared.core.errors import Reason
-from shared.core.model import State
 from shared.core.topics import Kind, Topics
 from shared.directory.people import Person
 from shared.ledger import audit_report
 from shared.ledger.dead_letters import Answer
+from shared.ledger.finding import OUTCOMES
 from shared.runtime.settings import CommonSettings
 
 ROOT = Path(__file__).parents[2]
@@ -212,7 +212,7 @@ def test_the_reasons_that_support_reads_are_there() -> None:
     tables = ("outcome, reason | what it means | what to do", "reason | what it means")
     named = set().union(*(words(row[0]) for header in tables for row in table(page("support.md"), header)))
     assert {"bounced", "seen"} <= named
-    assert named <= {*Reason, *State, "held"}
+    assert named <= {*Reason, *OUTCOMES, "held"}
 
 
 def test_why_a_dead_letter_is_left_is_documented() -> None:

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from carillon.console.forms import Form
 from carillon.console.page import Action, Done, Page, Problem, Section, Visit, path_to
 from carillon.console.roles import Role
-from carillon.console.words import STATES, TONES, reason_words, rule_words
+from carillon.console.words import STATES, TONES, afterwards, reason_words, rule_words
 from shared.directory.directory import Directory
 from shared.directory.suppression import digest
 from shared.ledger.finding import OUTCOMES, BadCursor, Finder
@@ -33,18 +33,24 @@ WITHIN = {"": None, "1h": timedelta(hours=1), "1d": timedelta(days=1), "7d": tim
 WITHIN_WORDS = {"": "any time", "1h": "the last hour", "1d": "the last 24 hours", "7d": "the last 7 days"}
 OUTCOME_WORDS = {
     "": "any", "open": "still open", "undelivered": "not delivered", "delivered": "delivered",
-    "suppressed": "not sent", "expired": "expired", "dead_lettered": "dead letter",
+    "not_arrived": "did not arrive", "complained": "called spam", "suppressed": "not sent", "expired": "expired",
+    "dead_lettered": "dead letter",
 }  # fmt: skip
 _KEPT = ("within", "from", "until", "category", "outcome")
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A delivery as the list shows it."""
+    """A delivery as the list shows it.
+
+    Attributes:
+        later: what has become of it after its provider had taken it, where that is bad.
+    """
 
     delivery: FoundDelivery
     word: str
     tone: str
+    later: str
     why: str
     by: str
 
@@ -147,6 +153,7 @@ def lines(deliveries: Sequence[FoundDelivery]) -> Sequence[Line]:
             each,
             "held" if each.is_held else STATES.get(each.state, each.state.value),
             TONES.get(each.state, "none"),
+            afterwards(each.later),
             reason_words(each.reason),
             rule_words(each.rule),
         )

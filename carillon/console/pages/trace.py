@@ -201,7 +201,7 @@ def _lane(row: TracedRow, moments: Sequence[Moment], scale: Scale, now: datetime
     return Lane(
         row.lane, whom(row), state_words(row), TONES.get(row.state, "none"),
         scale.at(row.since), scale.at(max(end, row.since)), not row.state.is_end,
-        afterwards(row), [(scale.at(each.at), each) for each in moments],
+        afterwards(row.confirmation), [(scale.at(each.at), each) for each in moments],
     )  # fmt: skip
 
 
@@ -211,7 +211,7 @@ def _shown(row: TracedRow, seen: Seen) -> dict[str, Any]:
         "whom": whom(row),
         "word": state_words(row),
         "tone": TONES.get(row.state, "none"),
-        "later": afterwards(row),
+        "later": afterwards(row.confirmation),
         "why": reason_words(row.reason),
         "by": rule_words(row.rule),
         "seen_at": seen.by.get(row.recipient) if row.recipient and row.lane == Channel.REALTIME else None,
