@@ -143,7 +143,7 @@ async def test_a_damaged_record_pauses_nothing_and_is_told_once(
     with caplog.at_level(logging.ERROR):
         assert await watched.paused() == {"smtp-2"}
         assert await watched.paused() == {"smtp-2"}
-    assert [record.message for record in caplog.records] == ["pause by hand cannot be read"]
+    assert [record.message for record in caplog.records if record.name != "asyncio"] == ["pause by hand cannot be read"]
     assert [each.target for each in await hand.paused()] == [OTHER]
     # Writing it anew mends it.
     await paused(hand, SMTP)

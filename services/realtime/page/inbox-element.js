@@ -10,20 +10,19 @@
  */
 
 import { BASE_STYLE } from "./base-style.js";
-import { CarillonClient } from "./carillon.js";
+import { CarillonElement } from "./carillon-element.js";
 import { CategoryTabs } from "./category-tabs.js";
-import { define, ElementBase } from "./custom-element.js";
+import { define } from "./custom-element.js";
 import { setLanguage } from "./dom.js";
 import { isLink } from "./entry-actions.js";
 import { isSnoozed, wantsAcknowledgement } from "./entry.js";
 import { InboxList } from "./inbox-list.js";
 import { InboxPanel } from "./inbox-panel.js";
 import { INBOX_STYLE } from "./inbox-style.js";
-import { ENGLISH, loadLanguage, localeOf } from "./labels.js";
 import { SnoozeMenu } from "./snooze-menu.js";
 import { Toasts } from "./toasts.js";
 
-/** @import { TokenSource } from "./api.js" */
+/** @import { CarillonClient } from "./carillon.js" */
 /** @import { EntryActions } from "./entry.js" */
 /** @import { Labels, Language } from "./labels.js" */
 /** @import { Action, InboxNotification, InboxState, StateChange } from "./types.js" */
@@ -32,20 +31,12 @@ const TICK_MS = 30_000;
 /** Several changes made elsewhere come as several counts; one re-read answers them all. */
 const REREAD_AFTER_MS = 300;
 
-export class CarillonInbox extends ElementBase {
+export class CarillonInbox extends CarillonElement {
   static observedAttributes = ["url", "token", "locale"];
 
-  /** @type {TokenSource | null} */
-  #getToken = null;
   /** Words of the page's own. @type {Partial<Labels>} */
   #ownLabels = {};
-  #language = ENGLISH;
-  /** What `#language` was loaded for. */
-  #locale = "";
-  /** Which change of the language is the last one. */
-  #speaking = 0;
   #unread = 0;
-  #starting = false;
   /** @type {CarillonClient | null} */
   #client = null;
   /** @type {InboxList | null} */
@@ -81,8 +72,6 @@ export class CarillonInbox extends ElementBase {
   }
 
   connectedCallback() {
-    // A framework may have set properties on the element before this class was loaded.
-    for (const property of ["url", "token", "getToken", "locale", "labels"]) this.#adopt(property);
     this.#listening = new AbortController();
     const { signal } = this.#listening;
     document.addEventListener("pointerdown", (event) => this.#outside(event), { signal });
@@ -90,61 +79,19 @@ export class CarillonInbox extends ElementBase {
     navigator.serviceWorker?.addEventListener("message", (event) => this.#pushed(event.data), { signal });
     const ticking = setInterval(() => this.#list?.tick(), TICK_MS);
     signal.addEventListener("abort", () => clearInterval(ticking));
-    this.#restart();
+    super.connectedCallback();
   }
 
   disconnectedCallback() {
     this.#listening?.abort();
     this.open = false;
-    this.#stop();
-  }
-
-  attributeChangedCallback() {
-    this.#restart();
+    this.stop();
   }
 
   /** @param {KeyboardEvent} event */
   #key(event) {
     this.#panel.key(event);
     if (this.open && this.#panel.holds(event)) this.#list?.move(event);
-  }
-
-  /** Where the realtime service answers; the root of the page's own origin when empty. */
-  get url() {
-    return this.getAttribute("url") ?? "";
-  }
-
-  set url(url) {
-    this.setAttribute("url", url);
-  }
-
-  /** A JWT. For one that is renewed, use `getToken`. */
-  get token() {
-    return this.getAttribute("token") ?? "";
-  }
-
-  set token(token) {
-    if (token) this.setAttribute("token", token);
-    else this.removeAttribute("token");
-  }
-
-  /** Supplies the JWT whenever one is needed; goes before `token`. */
-  get getToken() {
-    return this.#getToken;
-  }
-
-  set getToken(source) {
-    this.#getToken = source;
-    this.#restart();
-  }
-
-  /** The language as a BCP 47 tag; that of the page when empty, and then the browser's. */
-  get locale() {
-    return this.getAttribute("locale") ?? "";
-  }
-
-  set locale(locale) {
-    this.setAttribute("locale", locale);
   }
 
   /** @returns {Labels} */
@@ -156,7 +103,7 @@ export class CarillonInbox extends ElementBase {
   set labels(labels) {
     this.#ownLabels = labels;
     this.#name();
-    this.#restart();
+    this.restart();
   }
 
   /** Whether the panel is shown. */
@@ -177,64 +124,32 @@ export class CarillonInbox extends ElementBase {
     return this.#unread;
   }
 
-  /** @param {string} property */
-  #adopt(property) {
-    if (!Object.hasOwn(this, property)) return;
-    const self = /** @type {Record<string, unknown>} */ (/** @type {unknown} */ (this));
-    const value = self[property];
-    delete self[property];
-    self[property] = value;
+  /** @protected @override @param {CarillonClient | null} client */
+  begin(client) {
+    this.#client = client;
   }
 
-  /** Start again once this turn is over, since attributes and properties are set one by one. */
-  #restart() {
-    if (this.#starting || !this.isConnected) return;
-    this.#starting = true;
-    queueMicrotask(() => {
-      this.#starting = false;
-      this.#stop();
-      if (!this.isConnected) return;
-      const token = this.token;
-      const getToken = this.#getToken ?? (token ? () => token : null);
-      const client = getToken ? new CarillonClient({ url: this.url, getToken }) : null;
-      this.#client = client;
-      void this.#speak().then((spoken) => void (spoken && client && client === this.#client && this.#start(client)));
-    });
-  }
-
-  /**
-   * Change to the element's language.
-   *
-   * @returns {Promise<boolean>} False where another one is wanted by now.
-   */
-  async #speak() {
-    const locale = localeOf(this);
-    const speaking = ++this.#speaking;
-    if (locale !== this.#locale) {
-      const language = await loadLanguage(locale);
-      if (speaking !== this.#speaking) return false;
-      this.#language = language;
-      this.#locale = locale;
-    }
+  /** @protected @override */
+  speak() {
     this.#name();
-    return true;
   }
 
   get #labels() {
-    return { ...this.#language.inbox, ...this.#ownLabels };
+    return { ...this.language.inbox, ...this.#ownLabels };
   }
 
   /** Name everything that is there without a notification. */
   #name() {
-    for (const part of this.#panel.elements) setLanguage(part, this.#language);
+    for (const part of this.#panel.elements) setLanguage(part, this.language);
     this.#panel.name(this.#labels);
     this.#panel.showUnread(this.#unread, this.#labels);
     this.#panel.showState(this.#client?.state ?? "idle", this.#labels);
   }
 
-  /** @param {CarillonClient} client */
-  async #start(client) {
-    const language = { ...this.#language, inbox: this.#labels };
+  /** @protected @override @param {CarillonClient} client */
+  async start(client) {
+    if (client !== this.#client) return;
+    const language = { ...this.language, inbox: this.#labels };
     const tabs = new CategoryTabs(language.inbox, () => this.#show(this.#view));
     const list = new InboxList(client, language, this.#actions, ({ categories }) => {
       if (!categories) return;
@@ -267,7 +182,8 @@ export class CarillonInbox extends ElementBase {
     if (client === this.#client) client.connect();
   }
 
-  #stop() {
+  /** @protected @override */
+  stop() {
     clearTimeout(this.#reread);
     if (!this.#client) return;
     this.#client.close();
@@ -344,7 +260,7 @@ export class CarillonInbox extends ElementBase {
     if (!(await this.#try((client) => client.snooze(id, { until: at_s })))) return;
     if (this.#view === "snoozed") this.#list?.update(id, { snoozed_until: at_s });
     else this.#leave(id);
-    this.#panel.announce(`${title}. ${this.#labels.comesBack(this.#language.times.upcoming(at_s))}`, false);
+    this.#panel.announce(`${title}. ${this.#labels.comesBack(this.language.times.upcoming(at_s))}`, false);
   }
 
   /** @param {InboxNotification} notification */

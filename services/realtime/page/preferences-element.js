@@ -11,35 +11,26 @@
 
 import { CarillonError } from "./api.js";
 import { BASE_STYLE } from "./base-style.js";
-import { CarillonClient } from "./carillon.js";
+import { CarillonElement } from "./carillon-element.js";
 import { CategoryChoices } from "./category-choices.js";
 import { CHANNELS, ChannelSwitches } from "./channel-switches.js";
-import { define, ElementBase } from "./custom-element.js";
+import { define } from "./custom-element.js";
 import { button, element, setLanguage } from "./dom.js";
-import { ENGLISH, loadLanguage, localeOf } from "./labels.js";
 import { Pause } from "./pause.js";
 import { PREFERENCES_STYLE } from "./preferences-style.js";
 import { QuietHours } from "./quiet-hours.js";
 import { WebPush } from "./web-push.js";
 
-/** @import { TokenSource } from "./api.js" */
+/** @import { CarillonClient } from "./carillon.js" */
 /** @import { PreferencesLabels } from "./labels.js" */
 /** @import { OwnPreferences, Preferences } from "./types.js" */
 /** @import { WebPushState } from "./web-push.js" */
 
-export class CarillonPreferences extends ElementBase {
+export class CarillonPreferences extends CarillonElement {
   static observedAttributes = ["url", "token", "worker", "locale"];
 
-  /** @type {TokenSource | null} */
-  #getToken = null;
   /** Words of the page's own. @type {Partial<PreferencesLabels>} */
   #ownLabels = {};
-  #language = ENGLISH;
-  /** What `#language` was loaded for. */
-  #locale = "";
-  /** Which change of the language is the last one. */
-  #speaking = 0;
-  #starting = false;
   /** @type {CarillonClient | null} */
   #client = null;
   /** @type {WebPush | null} */
@@ -66,69 +57,21 @@ export class CarillonPreferences extends ElementBase {
     this.#draw();
   }
 
-  connectedCallback() {
-    // A framework may have set properties on the element before this class was loaded.
-    for (const property of ["url", "token", "getToken", "locale", "labels"]) this.#adopt(property);
-    this.#restart();
-  }
-
   disconnectedCallback() {
     this.#client = this.#webPush = null;
     this.#pause?.stop();
   }
 
-  attributeChangedCallback() {
-    this.#restart();
-  }
-
-  /** Where the realtime service answers; the root of the page's own origin when empty. */
-  get url() {
-    return this.getAttribute("url") ?? "";
-  }
-
-  set url(url) {
-    this.setAttribute("url", url);
-  }
-
-  /** A JWT. For one that is renewed, use `getToken`. */
-  get token() {
-    return this.getAttribute("token") ?? "";
-  }
-
-  set token(token) {
-    if (token) this.setAttribute("token", token);
-    else this.removeAttribute("token");
-  }
-
-  /** Supplies the JWT whenever one is needed; goes before `token`. */
-  get getToken() {
-    return this.#getToken;
-  }
-
-  set getToken(source) {
-    this.#getToken = source;
-    this.#restart();
-  }
-
-  /** The language as a BCP 47 tag; that of the page when empty, and then the browser's. */
-  get locale() {
-    return this.getAttribute("locale") ?? "";
-  }
-
-  set locale(locale) {
-    this.setAttribute("locale", locale);
-  }
-
   /** @returns {PreferencesLabels} */
   get labels() {
-    return { ...this.#language.preferences, ...this.#ownLabels };
+    return { ...this.language.preferences, ...this.#ownLabels };
   }
 
   /** Words to use instead of the language's own; those left out stay. @param {Partial<PreferencesLabels>} labels */
   set labels(labels) {
     this.#ownLabels = labels;
     this.#draw();
-    this.#restart();
+    this.restart();
   }
 
   /** Web Push for this browser, or null while there is no token. */
@@ -136,52 +79,25 @@ export class CarillonPreferences extends ElementBase {
     return this.#webPush;
   }
 
-  /** @param {string} property */
-  #adopt(property) {
-    if (!Object.hasOwn(this, property)) return;
-    const self = /** @type {Record<string, unknown>} */ (/** @type {unknown} */ (this));
-    const value = self[property];
-    delete self[property];
-    self[property] = value;
+  /** @protected @override */
+  stop() {
+    this.#client = this.#webPush = this.#shown = null;
   }
 
-  /** Start again once this turn is over, since attributes and properties are set one by one. */
-  #restart() {
-    if (this.#starting || !this.isConnected) return;
-    this.#starting = true;
-    queueMicrotask(() => {
-      this.#starting = false;
-      this.#client = this.#webPush = this.#shown = null;
-      if (!this.isConnected) return;
-      const token = this.token;
-      const getToken = this.#getToken ?? (token ? () => token : null);
-      const client = getToken ? new CarillonClient({ url: this.url, getToken }) : null;
-      this.#client = client;
-      this.#webPush = client && new WebPush(client, this.getAttribute("worker") ?? undefined);
-      void this.#speak().then((spoken) => void (spoken && client && client === this.#client && this.#start(client)));
-    });
+  /** @protected @override @param {CarillonClient | null} client */
+  begin(client) {
+    this.#client = client;
+    this.#webPush = client && new WebPush(client, this.getAttribute("worker") ?? undefined);
   }
 
-  /**
-   * Change to the element's language.
-   *
-   * @returns {Promise<boolean>} False where another one is wanted by now.
-   */
-  async #speak() {
-    const locale = localeOf(this);
-    const speaking = ++this.#speaking;
-    if (locale !== this.#locale) {
-      const language = await loadLanguage(locale);
-      if (speaking !== this.#speaking) return false;
-      this.#language = language;
-      this.#locale = locale;
-    }
+  /** @protected @override */
+  speak() {
     this.#draw();
-    return true;
   }
 
-  /** @param {CarillonClient} client */
-  async #start(client) {
+  /** @protected @override @param {CarillonClient} client */
+  async start(client) {
+    if (client !== this.#client) return;
     const loaded = await this.#try(this.labels.loadFailed, async () => {
       const preferences = await client.preferences();
       if (client === this.#client) this.#show(preferences);
@@ -199,15 +115,15 @@ export class CarillonPreferences extends ElementBase {
     const labels = this.labels;
     const save = (/** @type {(shown: Preferences) => OwnPreferences} */ change) => this.#save(change);
     this.#pause?.stop();
-    const pause = new Pause(labels, this.#language.times, save);
+    const pause = new Pause(labels, this.language.times, save);
     const channels = new ChannelSwitches(labels, (change) => void this.#save(() => change));
     const categories = new CategoryChoices(labels, save);
-    const quietHours = new QuietHours(labels, this.#locale || this.#language.tag, save);
+    const quietHours = new QuietHours(labels, this.spoken || this.language.tag, save);
     this.#pause = pause;
     this.#parts = [channels, categories, quietHours, pause];
     this.#trouble.textContent = this.#done.textContent = "";
     this.#browser.replaceChildren();
-    setLanguage(this.#all, this.#language);
+    setLanguage(this.#all, this.language);
     this.#all.replaceChildren(
       channels.element, categories.element, quietHours.element, pause.element, this.#browser, this.#trouble, this.#done,
     );
