@@ -104,7 +104,7 @@ async def test_an_escalation_is_exhausted_when_its_last_step_comes_and_nobody_ha
     async with open_system(stack) as system:
         before = await exhausted(system)
         alerts: dict[str, str | None] = {}
-        user = await system.person("oncall")
+        user = await system.person("oncall", email="oncall@example.com")
         for kind in ("answered", "unanswered"):
             entry = {"users": [user], "escalation": [{"after_s": 0, "notify": ["oncall"]},
                                                      {"after_s": 2, "notify": ["oncall"]}]}  # fmt: skip

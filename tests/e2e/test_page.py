@@ -121,7 +121,7 @@ async def test_status_is_shown_to_those_who_are_here_and_to_those_who_come_later
 
 
 async def test_acknowledging_in_the_toast_stops_the_alert(system: System, visit: Visit) -> None:
-    user, next_one = await reader(system, "oncall"), await reader(system, "next")
+    user, next_one = await reader(system, "oncall", email="oncall@example.com"), await reader(system, "next")
     kind = f"disk-{uuid.uuid4().hex[:8]}"
     escalation = [{"after_s": 0, "notify": ["oncall"]}, {"after_s": 6, "notify": [f"user:{next_one}"]}]
     await system.publish(f"directory/oncall/{kind}", {"users": [user], "escalation": escalation})

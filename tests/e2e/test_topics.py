@@ -224,7 +224,7 @@ async def test_lower_alerts_go_to_the_same_people_by_preference(system: System, 
 @pytest.mark.parametrize("answer", ["topic", "api", "resolve"])
 async def test_an_answered_alert_does_not_escalate(system: System, answer: str) -> None:
     kind = f"net-{uuid.uuid4().hex[:8]}"
-    user, next_one = await system.person("oncall"), await system.person("next")
+    user, next_one = await system.person("oncall", email="oncall@example.com"), await system.person("next")
     escalation = [{"after_s": 0, "notify": ["oncall"]}, {"after_s": 1.5, "notify": [f"user:{next_one}"]}]
     await system.publish(f"directory/oncall/{kind}", {"users": [user], "escalation": escalation})
     receipt = await system.publish(f"notifications/alerts/critical/{kind}", {"message": "Link down", "events": True})
