@@ -4,10 +4,11 @@ Each call looks at every shard that has something, so that many callers share th
 """
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 from redis.exceptions import ResponseError
 
@@ -18,13 +19,16 @@ from shared.ledger.backlog import Backlog
 from shared.ledger.new_records import GRACE_MS
 from shared.ledger.rows import ATTEMPTS_KEPT, is_readable, state_of
 from shared.store.keys import SHARDS, Keys
-from shared.store.replies import decoded
+from shared.store.replies import decoded, pairs
 from shared.store.store import Store, each, load_script
 
 # Texts taken from one lane and shard in one round. All of them together fit a router's memory several times.
 SWEPT_BYTES = 256 * 1024
 
 PROBES_PER_SHARD = 1
+
+# Rows looked at in one exchange. The store does not serve others in between, and the digests of one minute may be many.
+SWEPT_AT_ONCE = 100
 
 # Retries are written by other processes, and may be due in a moment. What is in somebody's hands stands in the schedule
 # with the end of its lease, so where nothing is planned for the next minute, no retry comes.
@@ -132,7 +136,11 @@ class Schedule:
         shards = await shards_with(self.store, self.keys, *(f"due:{lane}" for lane in LANES))
         bases = [self.keys.shard(shard) for shard in shards]
         found = await asyncio.gather(*(self.store.submit_script(_due_lanes, base, ahead_ms, *LANES) for base in bases))
-        calls = [(lane.decode(), shard) for shard, (_, *lanes) in zip(shards, found, strict=True) for lane in lanes]
+        calls = {
+            (lane.decode(), shard): min(most_per_shard, count)
+            for shard, (_, *lanes) in zip(shards, found, strict=True)
+            for lane, count in pairs(lanes)
+        }
         swept = await self._sweep(calls, most_per_shard, ahead_ms, probed, {})
         swept.is_calm = not calls and all(not 0 <= soonest_ms < CALM_MS for soonest_ms, *_ in found)
         return swept
@@ -143,15 +151,16 @@ class Schedule:
         Args:
             without: lanes whose jobs nobody takes at the moment.
         """
-        windows = await self._windows(self.backlog.places(without))
-        return await self._sweep(list(windows), most_per_shard, 0, (), windows)
+        windows, free = await self._windows(self.backlog.places(without))
+        return await self._sweep(free, most_per_shard, 0, (), windows)
 
     async def _windows(
         self, places: Mapping[tuple[str, Priority], Collection[int]]
-    ) -> dict[tuple[str, int], dict[Priority, int]]:
+    ) -> tuple[dict[tuple[str, int], dict[Priority, int]], Counter[tuple[str, int]]]:
         """Return how many rows of each priority a lane and shard where something waits may have handed over.
 
-        Each shard has its part. What all of them leave free is divided among those where something waits.
+        Each shard has its part. What all of them leave free is divided among those where something waits. The other
+        answer is how many more that is than now, of all priorities.
         """
         asked = [
             self.store.submit("ZCARD", f"{self.keys.shard(shard)}:out:{lane}:{priority}")
@@ -160,41 +169,31 @@ class Schedule:
         ]
         sizes = await asyncio.gather(*asked)
         windows: defaultdict[tuple[str, int], dict[Priority, int]] = defaultdict(dict)
+        more: Counter[tuple[str, int]] = Counter()
         for index, ((lane, priority), shards) in enumerate(places.items()):
             handed_over = sizes[index * SHARDS : (index + 1) * SHARDS]
             free = max(0, self.backlog.shared_rows - sum(handed_over)) // len(shards)
             for shard in shards:
-                windows[lane, shard][priority] = max(self.backlog.shard_rows, handed_over[shard] + free)
-        return windows
+                window = max(self.backlog.shard_rows, handed_over[shard] + free)
+                windows[lane, shard][priority] = window
+                more[lane, shard] += max(0, window - handed_over[shard])
+        return windows, more
 
     async def _sweep(
         self,
-        calls: Sequence[tuple[str, int]],
+        calls: Mapping[tuple[str, int], int],
         most_per_shard: int,
         ahead_ms: int,
         probed: Collection[str],
         windows: Mapping[tuple[str, int], Mapping[Priority, int]],
     ) -> Swept:
-        graces = [GRACE_MS[priority] for priority in Priority]
-        futures = [
-            self.store.submit_script(
-                _sweep,
-                self.keys.shard(shard),
-                lane,
-                PROBES_PER_SHARD if lane in probed else most_per_shard,
-                ahead_ms,
-                int(lane in probed),
-                self.record_retention_s,
-                *graces,
-                SWEPT_BYTES,
-                *(windows.get((lane, shard), {}).get(priority, self.backlog.shard_rows) for priority in Priority),
-                ATTEMPTS_KEPT,
-            )
-            for lane, shard in calls
-        ]
+        """Sweep these lanes and shards; ``calls`` says about how many rows each is going to look at."""
+        answers: list[Any] = []
+        for some in _portions(calls):
+            answers += await each(self._ask(some, most_per_shard, ahead_ms, probed, windows))
         swept = Swept()
         garbled: defaultdict[tuple[str, str], list[EndedRow]] = defaultdict(list)
-        for (lane, shard), answer in zip(calls, await each(futures), strict=True):
+        for (lane, shard), answer in zip(calls, answers, strict=True):
             base = self.keys.shard(shard)
             if isinstance(answer, ResponseError):
                 swept.failed.append((lane, base))
@@ -221,6 +220,32 @@ class Schedule:
             put_away = await self._quarantine(lane, base, named_rows)
             swept.ended.extend(row for row, is_put_away in zip(unreads, put_away, strict=True) if is_put_away)
         return swept
+
+    def _ask(
+        self,
+        calls: Sequence[tuple[str, int]],
+        most_per_shard: int,
+        ahead_ms: int,
+        probed: Collection[str],
+        windows: Mapping[tuple[str, int], Mapping[Priority, int]],
+    ) -> "list[asyncio.Future[Any]]":
+        graces = [GRACE_MS[priority] for priority in Priority]
+        return [
+            self.store.submit_script(
+                _sweep,
+                self.keys.shard(shard),
+                lane,
+                PROBES_PER_SHARD if lane in probed else most_per_shard,
+                ahead_ms,
+                int(lane in probed),
+                self.record_retention_s,
+                *graces,
+                SWEPT_BYTES,
+                *(windows.get((lane, shard), {}).get(priority, self.backlog.shard_rows) for priority in Priority),
+                ATTEMPTS_KEPT,
+            )
+            for lane, shard in calls
+        ]
 
     async def quarantine(self, lane: str, rows: Sequence[tuple[str, str]]) -> int:
         """Make dead letters of one notification's rows that cannot be read; return how many."""
@@ -278,3 +303,17 @@ async def shards_with(store: Store, keys: Keys, *names: str) -> list[int]:
     bases = [keys.shard(shard) for shard in range(SHARDS)]
     asked = [store.submit("EXISTS", *(f"{base}:{name}" for name in names)) for base in bases]
     return [shard for shard, count in enumerate(await asyncio.gather(*asked)) if count]
+
+
+def _portions(calls: Mapping[tuple[str, int], int]) -> Iterator[Sequence[tuple[str, int]]]:
+    """Divide calls so that those of one exchange look at ``SWEPT_AT_ONCE`` rows together, or are one call."""
+    some: list[tuple[str, int]] = []
+    rows = 0
+    for call, count in calls.items():
+        if some and rows + count > SWEPT_AT_ONCE:
+            yield some
+            some, rows = [], 0
+        some.append(call)
+        rows += count
+    if some:
+        yield some

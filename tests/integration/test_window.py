@@ -11,12 +11,12 @@ import pytest_asyncio
 from shared.core.errors import Reason
 from shared.core.model import Channel, Content, Delivery, EmailAddress, Notification, Priority, State
 from shared.ledger.audit import Audit, Depth
-from shared.ledger.backlog import Backlog
+from shared.ledger.backlog import WINDOW_ROWS, Backlog
 from shared.ledger.claims import Claim, Outcome
 from shared.ledger.ledger import Ledger
 from shared.ledger.new_records import GRACE_MS, NewRecord, NewRow, Part
 from shared.ledger.schedule import DueRow, EndedRow, Swept
-from shared.store.keys import Keys, new_notification_id
+from shared.store.keys import SHARDS, Keys, new_notification_id
 from shared.store.store import Store
 from tests.conftest import EmptyStore
 from tests.previous_release import PreviousRelease
@@ -58,9 +58,9 @@ def row(
     )
 
 
-def notification(publisher: str | None = None) -> Notification:
+def notification(publisher: str | None = None, shard: int = SHARD) -> Notification:
     return Notification(
-        id=new_notification_id(SHARD),
+        id=new_notification_id(shard),
         kind="email_send",
         priority=Priority.NORMAL,
         accepted_ms=now_ms(),
@@ -322,6 +322,32 @@ async def test_what_the_previous_release_claims_makes_room_at_once(ledger: Ledge
     assert await refill(ledger) == []
     await assert_nothing_left(opened)
     await assert_balanced(opened, 0)
+
+
+async def test_while_very_much_becomes_due_at_one_time_the_store_serves_others_in_between(
+    opened: Store, store: EmptyStore
+) -> None:
+    ledger = Ledger(opened, Keys())
+    at_nine_ms = now_ms() + 3_600_000
+    for shard in range(SHARDS):
+        rows = [row(f"email:{number}", due_ms=at_nine_ms, lifetime_s=7200) for number in range(100)]
+        await ledger.accept(NewRecord(notification(shard=shard), rows))
+    answers = 0
+
+    async def ask(other: Store) -> None:
+        nonlocal answers
+        while True:
+            await other.command("GET", "something")
+            answers += 1
+
+    async with Store(store.url) as other:
+        asking = asyncio.create_task(ask(other))
+        await eventually(lambda: answers > 0)
+        answers = 0
+        swept = await ledger.schedule.sweep(100, timedelta(hours=2))
+        asking.cancel()
+    assert len(swept.due) == WINDOW_ROWS
+    assert answers >= SHARDS
 
 
 async def test_what_the_previous_release_has_accepted_is_handed_over_when_its_grace_is_over(

@@ -54,6 +54,9 @@ CONFIRMED_WITHIN_S = 5.0
 # Rows taken per lane and shard in one round. What is beyond it comes at once in the next round.
 MOST_PER_SHARD = 100
 
+# Jobs published before everything else in this process has its turn.
+_PUBLISHED_AT_ONCE = 20
+
 # How often open work is counted, by one router for all of them, and how often where nothing is due. Then neither the
 # number nor the age grows.
 GAUGE_INTERVAL_S = 2.0
@@ -173,7 +176,9 @@ async def _hand_over(topics: Topics, due: Sequence[DueRow], link: BrokerLink) ->
         async with asyncio.timeout(ROUND_S + CONFIRMED_WITHIN_S):
             for wait_s, rows in groupby(sorted(due, key=_wait_s), key=_wait_s):
                 await asyncio.sleep(began_s + wait_s - time.monotonic())
-                for topic, payload, trace in jobs_of_due(topics, list(rows)):
+                for number, (topic, payload, trace) in enumerate(jobs_of_due(topics, list(rows)), start=1):
+                    if number % _PUBLISHED_AT_ONCE == 0:
+                        await asyncio.sleep(0)
                     await link.sendable()
                     handovers[lanes[topic]].append(link.publish(topic, payload, user_properties=trace))
     except TimeoutError:

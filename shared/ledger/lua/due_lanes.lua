@@ -1,7 +1,8 @@
 -- Find the lanes of a shard on which something is due or waits, so that the others need no look of their own.
 --
 -- ARGV: ms to look ahead, then lanes.
--- Answer: {ms until something is due next (0 when it is, -1 when nothing is planned), lanes in their order ...}.
+-- Answer: {ms until something is due next (0 when it is, -1 when nothing is planned), then in their order the lanes, each
+--         with how many are due on it ...}.
 
 local until_ms, soonest, answer = now + tonumber(ARGV[1]), nil, {0}
 for i = 2, #ARGV do
@@ -13,6 +14,7 @@ for i = 2, #ARGV do
   if found.err or due and (due <= until_ms
     or redis.call('EXISTS', ready .. 'critical', ready .. 'high', ready .. 'normal', ready .. 'low') > 0) then
     answer[#answer + 1] = lane
+    answer[#answer + 1] = found.err and 0 or redis.call('ZCOUNT', base .. ':due:' .. lane, '-inf', number(until_ms))
   end
 end
 answer[1] = soonest and math.max(0, soonest - now) or -1
