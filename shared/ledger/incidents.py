@@ -318,11 +318,14 @@ class Incidents:
             The lines, which number the first of them has (counted from 0), and how many lines there are.
         """
         key = f"{self._keys.shard_of(incident_id)}:timeline:{incident_id}"
-        (length,) = await each([self._store.submit("LLEN", key)])
+        # In front of the first line is nothing, and a range that ends before it begins.
+        first, last = (-most, -1) if before is None else (max(0, before - most), before - 1) if before else (1, 0)
+        (length,), entries = await asyncio.gather(
+            each([self._store.submit("LLEN", key)]), self._lines(incident_id, first, last)
+        )
         count = length if isinstance(length, int) else 0
-        end = count if before is None else max(0, min(before, count))
-        start = max(0, end - most)
-        return (await self._lines(incident_id, start, end - 1) if end else []), start, count
+        end = count if before is None else min(before, count)
+        return entries, max(0, end - len(entries)), count
 
     async def next_step(self, incident_id: str) -> NextStep | None:
         """Return what is done next where nobody answers; None where nothing is planned, or it cannot be read."""

@@ -1,6 +1,9 @@
 """Person, Dead letters and Providers of the console: masked, in two steps, bounded, and in the log of changes."""
 
+import re
 from collections.abc import AsyncIterator
+from datetime import timedelta
+from html import unescape
 from urllib.parse import urlencode
 
 import pytest
@@ -15,6 +18,8 @@ from shared.core.model import Channel, EmailAddress, State
 from shared.delivery.by_hand import ByHand, Target
 from shared.directory.directory import Directory
 from shared.directory.people import Person
+from shared.directory.rulebook import Rulebook
+from shared.directory.silences import Silence
 from shared.directory.suppression import Cause, Suppressions, digest
 from shared.ledger.claims import Outcome as Ended
 from shared.ledger.dead_letters import DeadLetters
@@ -167,3 +172,22 @@ async def test_a_provider_is_paused_with_a_reason_and_an_end_and_resumed(alone: 
     assert [each.target for each in await by_hand.paused()] == [Target(Channel.SMS)]
     done = [what for what, _, outcome in await log(alone) if outcome is Outcome.DONE]
     assert done == ["provider.resume", "provider.pause", "provider.pause"]
+
+
+async def test_all_silences_are_listed_page_by_page(alone: Served) -> None:
+    viewer, rulebook = await alone.person("viewer"), Rulebook(alone.store, alone.keys)
+    ends_at = alone.console.site.now + timedelta(hours=1)
+    for number in range(120):
+        # Some end at the same moment.
+        ends = ends_at + timedelta(hours=number // 7)
+        record = Silence(matchers=(f"system=db-{number}",), comment=f"Rack {number}.", ends_at=ends)
+        await rulebook.put(f"rack-{number}", record)
+    seen: list[int] = []
+    path = "/silences"
+    while path:
+        page = (await viewer.get(path)).text
+        seen += map(int, re.findall(r"Rack (\d+)\.", page))
+        more = re.search(r'rel="next" href="([^"]+)"', page)
+        path = f"/silences{unescape(more[1])}" if more else ""
+    assert sorted(seen) == list(range(120))
+    assert (await viewer.get("/silences?after=soon")).status == 400

@@ -3,6 +3,7 @@
 A silence is looked at before it begins: the form asks for a preview, and the preview holds the button that begins it.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +14,10 @@ from pydantic import ValidationError
 
 from carillon.console.forms import BadForm, Form
 from carillon.console.incident_words import Shown, shown
-from carillon.console.page import Action, Done, NotDone, NotThere, Page, Section, Visit
+from carillon.console.page import PAGE_ROWS, Action, Done, NotDone, NotThere, Page, Problem, Section, Visit
 from carillon.console.roles import Role
 from services.router.alerts.noise import MAINTENANCE_PREFIX
-from shared.core.clock import SystemClock, from_epoch_ms
+from shared.core.clock import SystemClock, epoch_ms, from_epoch_ms
 from shared.core.fields import LINE_CHARS
 from shared.core.matchers import LIST_CHARS, MatcherError, read_matchers
 from shared.directory.inhibitions import Inhibition
@@ -29,8 +30,8 @@ from shared.ledger.silencing import Ended, Silencing
 # Open incidents that are looked at, for what is muted now and for a preview.
 _LOOKED_AT = 400
 _PREVIEWED = 50
-# Those that end, or begin, first; the command line lists all.
-_SHOWN = 100
+# Of those that have not begun the first; the command line lists all.
+_PENDING_SHOWN = 50
 _OVER_SHOWN = 20
 _LONGEST = timedelta(days=366)
 _LENGTHS = ("30m", "2h", "8h", "1d", "7d")
@@ -62,16 +63,23 @@ class ShownSilence:
 async def show(visit: Visit) -> dict[str, Any]:
     """Read what is silenced, and by what; with matchers in the query, what a silence of them would be about."""
     rulebook = Rulebook(visit.backend.store, visit.backend.keys)
-    silences, matched = await rulebook.all(Silence), await rulebook.matched(Silence)
-    inhibitions = await rulebook.all(Inhibition)
-    page = await Incidents(visit.backend.store, visit.backend.keys).page(_LOOKED_AT, None, lambda _: True)
+    silences, matched, inhibitions, page = await asyncio.gather(
+        rulebook.all(Silence),
+        rulebook.matched(Silence),
+        rulebook.all(Inhibition),
+        Incidents(visit.backend.store, visit.backend.keys).page(_LOOKED_AT, None, lambda _: True),
+    )
     muted = Counter(each.muted for each in page.incidents if each.muted)
     found = [_shown(name, each, muted, matched, visit.now) for name, each in silences.items()]
-    holding = sorted((each for each in found if each.state == "holds"), key=lambda each: each.silence.ends_at)
+    holding = sorted((each for each in found if each.state == "holds"), key=_place)
+    after = _cursor(visit.cursor)
+    rest = [each for each in holding if after is None or _place(each) > after]
     pending = sorted((each for each in found if each.state == "pending"), key=_begin)
     return {
-        "holding": holding[:_SHOWN],
-        "pending": pending[:_SHOWN],
+        "holding": rest[:PAGE_ROWS],
+        "after": "{}.{}".format(*_place(rest[PAGE_ROWS - 1])) if len(rest) > PAGE_ROWS else None,
+        "is_first": after is None,
+        "pending": pending[:_PENDING_SHOWN] if after is None else [],
         "counts": (len(holding), len(pending)),
         "over": sorted(
             (each for each in found if each.state == "over"), key=lambda each: each.silence.ends_at, reverse=True
@@ -98,6 +106,20 @@ def _shown(name: str, silence: Silence, muted: Counter[str], matched: Mapping[st
         muted=muted[name if is_maintenance else f"silence:{name}"],
         last_matched=from_epoch_ms(seconds * 1000) if seconds is not None else None,
     )
+
+
+def _place(shown_silence: ShownSilence) -> tuple[int, str]:
+    """Say where a silence that holds stands in the list: what ends first comes first."""
+    return epoch_ms(shown_silence.silence.ends_at), shown_silence.id
+
+
+def _cursor(text: str | None) -> tuple[int, str] | None:
+    if text is None:
+        return None
+    at, _, name = text.partition(".")
+    if not (at.isascii() and at.isdigit()):
+        raise Problem(400, "Not understood", "Go on with the link of an earlier page.")
+    return int(at), name
 
 
 def _begin(shown_silence: ShownSilence) -> datetime:
