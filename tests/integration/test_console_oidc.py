@@ -15,7 +15,7 @@ from carillon.local.ports import LOOPBACK, free_port
 from shared.core.errors import ConfigError
 from shared.store.store import Store
 from tests.conftest import EmptyStore
-from tests.console import RULES, Answer, Person, Served, serving
+from tests.console import ROLES, RULES, Answer, Person, Served, serving
 from tests.oidc import CLIENT_ID, CLIENT_SECRET, Provider, new_key, provider
 
 pytestmark = pytest.mark.real_store
@@ -130,6 +130,30 @@ async def test_a_token_that_somebody_else_signed_lets_nobody_in(console: Served,
     answer = await come_back(await console.stranger())
     assert answer.status == 403
     assert "cannot be trusted" in answer.words
+
+
+@pytest.mark.parametrize("who", ["stranger", *ROLES])
+async def test_everybody_may_begin_and_what_was_not_begun_here_changes_nobody(
+    console: Served, known: Provider, who: str
+) -> None:
+    known.claims = {"groups": {"console": ["sre"]}}
+    ours = {(route.method, route.path, route.role) for route in console.console.site.routes if "oidc" in route.path}
+    assert ours == {("GET", "/sign-in/oidc", None), ("GET", "/sign-in/oidc/back", None)}
+    person = await console.person(who)
+    _, foreign = await go_to(await console.stranger())
+    for path in (foreign, "/sign-in/oidc/back", "/sign-in/oidc/back?error=access_denied&state=x"):
+        assert (await person.get(path)).status == 403, path
+    for path in ("/sign-in/oidc", "/sign-in/oidc/back"):
+        assert (await person.post(path)).status in (404, 405), path
+    # Somewhere else is not where it leads.
+    begun = await person.get("/sign-in/oidc?to=https://elsewhere.example.com/")
+    assert (begun.status, begun.headers["Location"].startswith(known.url)) == (303, True)
+    first = await person.get("/")
+    assert first.status == 303 if who == "stranger" else f"{who} {who}" in first.words
+    # What was begun here makes of everybody the one that the provider names, in the role that it says.
+    back = await come_back(person)
+    assert (back.status, back.headers["Location"]) == (303, "/")
+    assert "ada operator" in (await person.get("/")).words
 
 
 @pytest.mark.parametrize(
