@@ -1,14 +1,13 @@
 """``carillon explain``: who would hear what, when and why."""
 
 import asyncio
-import sys
-from pathlib import Path
 
 import click
 
 from carillon.commands.moments import read_moment
 from carillon.commands.opening_store import open_store
 from carillon.commands.output import AnswerIsNo, print_columns, print_json, printable
+from carillon.commands.payload import read_payload
 from carillon.commands.settings import OperatorSettings
 from services.router.explaining.building import explainer
 from services.router.explaining.deciding import Decided
@@ -24,7 +23,7 @@ from shared.core.topics import Topics
 def print_explanation(topic: str, payload: str, *, user_id: str | None, at: str | None, as_json: bool) -> None:
     """Explain, and print it."""
     settings = OperatorSettings.load()
-    explanation = asyncio.run(_explain(settings, topic, _text(payload), user_id, _clock(at)))
+    explanation = asyncio.run(_explain(settings, topic, read_payload(payload), user_id, _clock(at)))
     if as_json:
         print_json(explanation_document(explanation))
     else:
@@ -62,17 +61,6 @@ def _problem(refused: Rejected) -> str:
 
 def _clock(at: str | None) -> Clock:
     return SystemClock() if at is None else FixedClock(read_moment(at, "--at"))
-
-
-def _text(payload: str) -> bytes:
-    if payload == "-":
-        return sys.stdin.buffer.read()
-    if payload.startswith("@"):
-        try:
-            return Path(payload[1:]).read_bytes()
-        except OSError as error:
-            raise click.BadParameter(f"{payload[1:]}: {error.strerror}", param_hint="PAYLOAD") from None
-    return payload.encode(errors="surrogateescape")
 
 
 def _print(explanation: Explanation) -> None:

@@ -8,6 +8,7 @@ import click
 
 from carillon.commands.durations import Duration
 from carillon.commands.output import json_option
+from carillon.commands.payload import read_payload
 
 
 @click.command()
@@ -83,16 +84,5 @@ def send(
     from carillon.commands.sending import Order, publish
 
     follow_s = wait_timeout.total_seconds() if wait else None
-    order = Order(topic, _read(payload), key, timeout.total_seconds(), outbox, follow_s, as_json)
+    order = Order(topic, read_payload(payload), key, timeout.total_seconds(), outbox, follow_s, as_json)
     sys.exit(0 if publish(order, client_id) else 1)
-
-
-def _read(payload: str) -> bytes:
-    if payload == "-":
-        return sys.stdin.buffer.read()
-    if payload.startswith("@"):
-        try:
-            return Path(payload[1:]).read_bytes()
-        except OSError as error:
-            raise click.UsageError(f"{payload[1:]} cannot be read ({error.strerror})") from None
-    return payload.encode()

@@ -179,11 +179,6 @@ def read_matchers(text: str) -> tuple[Matcher, ...]:
     return found
 
 
-def write_matchers(matchers: Iterable[Matcher]) -> str:
-    """Write a list so that it is read as the same."""
-    return "{" + ",".join(map(str, matchers)) + "}"
-
-
 @dataclass(frozen=True, slots=True)
 class _Token:
     kind: str

@@ -33,7 +33,6 @@ PARTS = 512
 
 # The index of a day is kept until what is tried until the end of the next day has been kept; what is tried for longer
 # keeps it a week longer at most.
-LATEST_DAYS = 2
 LONGEST_DAYS = 9
 
 _PART_BYTES = 2

@@ -52,6 +52,12 @@ async def test_json_prints_the_receipt_as_the_router_wrote_it(command: CommandLi
     assert ran.json["alert_id"] == ran.json["notification_id"]
 
 
+async def test_bytes_that_are_no_text_are_the_routers_to_refuse(command: CommandLine) -> None:
+    ran = await command("send", USER_TOPIC, "\udcff")
+    assert ran.status == 1
+    assert ran.out.startswith("rejected  invalid_json: ")
+
+
 async def test_a_rejected_publish_names_the_fields_and_exits_with_1(command: CommandLine) -> None:
     ran = await command.send(USER_TOPIC, {"priority": "urgent"})
     assert ran.status == 1

@@ -5,7 +5,7 @@ The outcomes are those of Alertmanager 0.34: matcher/parse, matcher/compat, pkg/
 
 import pytest
 
-from shared.core.matchers import Matcher, MatcherError, Operator, read_matcher, read_matchers, write_matchers
+from shared.core.matchers import Matcher, MatcherError, Operator, read_matcher, read_matchers
 
 M = Matcher
 LIKE: Operator = "=~"
@@ -207,7 +207,7 @@ WRITTEN_OTHERWISE: list[tuple[Matcher, str, str]] = [
 @pytest.mark.parametrize(("text", "meant"), READ)
 def test_a_text_is_read_as_alertmanager_reads_it(text: str, meant: tuple[Matcher, ...]) -> None:
     assert read_matchers(text) == meant
-    assert read_matchers(write_matchers(meant)) == meant
+    assert read_matchers("{" + ",".join(map(str, meant)) + "}") == meant
 
 
 @pytest.mark.parametrize(("text", "problem"), REFUSED)

@@ -4,7 +4,6 @@ Accepts a token only with an algorithm that we chose, a valid signature, a futur
 of the settings. The client is not told why a token was refused, and no log line holds a token.
 """
 
-import time
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -110,8 +109,3 @@ class TokenVerifier:
         except UNREADABLE:
             # "from None": the chain could carry parts of the token into a log.
             raise Unauthenticated from None
-
-
-def seconds_left(identity: Identity) -> float:
-    """Return how long an identity is still valid."""
-    return identity.expires_s - time.time()
