@@ -17,7 +17,7 @@ from services.router.templates.texts import Template
 from shared.core.clock import Clock, SystemClock
 from shared.core.model import Channel
 from shared.core.rates import Rate
-from shared.core.topics import Lane, Topics
+from shared.core.topics import Inflow, Topics
 from shared.directory.catalogue import Catalogues
 from shared.directory.directory import Directory
 from shared.directory.publishers import Publishers
@@ -78,11 +78,11 @@ def an_intake(
     topic_prefix: str = "",
     stages: Sequence[Stage] = STAGES,
     *,
-    lane: Lane = Lane.GENERAL,
+    inflow: Inflow = Inflow.GENERAL,
     rate: Rate = Rate(0),  # noqa: B008 - it cannot be changed
     without: Collection[Channel] = (),
 ) -> Intake:
-    """Build the intake of a lane as the service does."""
+    """Build the intake of an inflow as the service does."""
     keys, clock, topics = Keys(), SystemClock(), Topics(topic_prefix)
     ledger = Ledger(store, keys)
     planner = a_planner(store, clock, stages=stages, without=without)
@@ -96,7 +96,7 @@ def an_intake(
         clock=clock,
         lifetime_s=60,
         batch=200,
-        lane=lane,
+        inflow=inflow,
         admission=Admission(store, keys, rate),
         out=out,
     )

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from shared.core.channels import ROUTER_LANE
 from shared.core.errors import ConfigError
 from shared.core.model import Channel, Priority
-from shared.core.topics import LIVENESS_PUBLISHER, OWN_PUBLISHER, Kind, Lane, Topics
+from shared.core.topics import LIVENESS_PUBLISHER, OWN_PUBLISHER, Inflow, Kind, Topics
 
 # Stands for the client id of the login that has the role.
 CLIENT_ID = "{client_id}"
@@ -103,7 +103,7 @@ def roles(prefix: str = "") -> dict[str, Role]:
                 topics.node("+"),
             ),
             subscribe=(
-                *(each for lane in Lane for each in topics.intake_filters(lane)),
+                *(each for inflow in Inflow for each in topics.intake_filters(inflow)),
                 *(topics.jobs_filter(ROUTER_LANE, priority) for priority in Priority),
                 topics.liveness_receipts("+"),
             ),

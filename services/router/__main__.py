@@ -5,7 +5,7 @@ import logging
 from services.router.intake.actions import Actions
 from services.router.intake.admission import Admission
 from services.router.intake.intake import UNKNOWN, Intake
-from services.router.intake.slot_connections import IntakeLanes
+from services.router.intake.slot_connections import RouterIntake
 from services.router.intake.slots import Slots
 from services.router.payloads.rejection import RejectionCode
 from services.router.planning.alert_texts import alert_template
@@ -24,7 +24,7 @@ from services.router.upkeep.router_link import RouterLink
 from services.router.upkeep.sweeper import measure_forever, sweep_forever
 from shared.core.channels import ROUTER_LANE
 from shared.core.model import Channel, Job
-from shared.core.topics import Kind, Lane
+from shared.core.topics import Inflow, Kind
 from shared.delivery.worker import Worker
 from shared.directory.catalogue import Catalogues
 from shared.directory.publishers import Publishers
@@ -114,7 +114,7 @@ async def route(context: Context[RouterSettings]) -> None:
 
     admission = Admission(context.store, context.keys, settings.router_publisher_rate)
 
-    def intake(lane: Lane) -> Intake:
+    def intake(inflow: Inflow) -> Intake:
         return Intake(
             topics=context.topics,
             ledger=context.ledger,
@@ -125,9 +125,9 @@ async def route(context: Context[RouterSettings]) -> None:
             clock=context.clock,
             lifetime_s=settings.delivery_lifetime_s,
             batch=settings.router_batch,
-            lane=lane,
+            inflow=inflow,
             admission=admission,
-            out=out if lane is Lane.GENERAL else urgent_out,
+            out=out if inflow is Inflow.GENERAL else urgent_out,
             templates=templates,
             reject_unknown_fields=settings.router_unknown_fields == "reject",
         )
@@ -173,7 +173,7 @@ async def route(context: Context[RouterSettings]) -> None:
     await work_until_stopped(
         context,
         # In this order they are drained: first no new publishes, then the tasks that follow from the last ones.
-        [IntakeLanes(context, slots, {lane: intake(lane) for lane in Lane}, outs=(out, urgent_out)), worker],
+        [RouterIntake(context, slots, {inflow: intake(inflow) for inflow in Inflow}, outs=(out, urgent_out)), worker],
         sweeper=sweep_forever(context.ledger.schedule, context.topics, worker.links[0], context.clock),
         gauges=measure_forever(context.store, context.keys),
         liveness=watch_forever(

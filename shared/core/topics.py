@@ -51,7 +51,7 @@ class Kind(StrEnum):
     LIVENESS_BEAT = "liveness_beat"
 
 
-class Lane(StrEnum):
+class Inflow(StrEnum):
     """The connections on which a router takes publishes: none of them waits behind what another one brings."""
 
     ALERTS = "alerts"
@@ -110,10 +110,10 @@ _PATTERNS: dict[Kind, str] = {
     Kind.LIVENESS_BEAT: "liveness/{source}",
 }
 
-# Below these, a topic is read on a lane of its own.
-_LANES: dict[Lane, tuple[str, ...]] = {
-    Lane.ALERTS: ("notifications/alerts/critical/",),
-    Lane.ACTIONS: (
+# Below these, a topic is read on a connection of its own.
+_INFLOWS: dict[Inflow, tuple[str, ...]] = {
+    Inflow.ALERTS: ("notifications/alerts/critical/",),
+    Inflow.ACTIONS: (
         *(f"notifications/alerts/{answer}/" for answer in ("acknowledge", "resolve", "snooze", "reassign")),
         "notifications/cancel/",
     ),
@@ -174,7 +174,7 @@ class Topics:
     def __init__(self, prefix: str = "") -> None:
         self._prefix = prefix
         self._from = prefix + _FROM
-        self._lanes = {prefix + stem: lane for lane, stems in _LANES.items() for stem in stems}
+        self._inflows = {prefix + stem: inflow for inflow, stems in _INFLOWS.items() for stem in stems}
         self._fixed: dict[str, Kind] = {}
         self._with_parameter: dict[str, tuple[Kind, str]] = {}
         self._with_end: dict[tuple[str, str], tuple[Kind, str]] = {}
@@ -270,29 +270,29 @@ class Topics:
         """Return the topic of a kind, with its parameter's name in braces, without the prefix."""
         return _PATTERNS[kind]
 
-    def lane(self, topic: str) -> Lane:
-        """Tell which lane reads this topic."""
+    def inflow(self, topic: str) -> Inflow:
+        """Tell on which of the connections the router reads this topic."""
         _, plain = self.split(topic)
         if plain.startswith(self._beats):
-            return Lane.LIVENESS
+            return Inflow.LIVENESS
         # Stems have three levels at most before their parameter.
         stem = plain[: plain.rfind("/") + 1]
-        return self._lanes.get(stem, Lane.GENERAL)
+        return self._inflows.get(stem, Inflow.GENERAL)
 
-    def intake_filters(self, lane: Lane) -> tuple[str, ...]:
-        """What the router reads on a lane, from everybody.
+    def intake_filters(self, inflow: Inflow) -> tuple[str, ...]:
+        """What the router reads on a connection, from everybody.
 
         On the general one whole roots, so that a misspelt topic is answered instead of vanishing. What is another
-        lane's arrives there, too, and is left to it (see ``lane``).
+        inflow's arrives there, too, and is left to it (see ``inflow``).
         """
-        if lane is Lane.GENERAL:
+        if inflow is Inflow.GENERAL:
             plain = [f"{root}/#" for root in _ROOTS if root != _BEATS]
             return tuple(f"$share/router/{self._prefix}{each}" for each in (*plain, f"{_FROM}#"))
-        if lane is Lane.LIVENESS:
+        if inflow is Inflow.LIVENESS:
             # Whatever is there, misspelt or not.
             return tuple(f"$share/router/{self._prefix}{before}{_BEATS}/#" for before in ("", f"{_FROM}+/"))
         return tuple(
-            f"$share/router/{self._prefix}{before}{stem}+" for stem in _LANES[lane] for before in ("", f"{_FROM}+/")
+            f"$share/router/{self._prefix}{before}{stem}+" for stem in _INFLOWS[inflow] for before in ("", f"{_FROM}+/")
         )
 
     @property

@@ -21,7 +21,7 @@ from carillon.local.ports import free_port
 from carillon.local.servers import local_broker
 from shared.core.errors import BrokerUnavailable, ConfigError
 from shared.core.model import Channel, Priority
-from shared.core.topics import OWN_PUBLISHER, Kind, Lane, Topics
+from shared.core.topics import OWN_PUBLISHER, Inflow, Kind, Topics
 from shared.mqtt.address import BrokerAddress
 from shared.mqtt.connection import Broker
 from tests.conftest import need
@@ -61,7 +61,7 @@ PUBLISHED = (
     "somewhere/else",
 )
 SUBSCRIBED = (
-    *(each for lane in Lane for each in TOPICS.intake_filters(lane)),
+    *(each for inflow in Inflow for each in TOPICS.intake_filters(inflow)),
     *(TOPICS.jobs_filter(lane, priority) for lane in ("router", *Channel) for priority in Priority),
     *("#", "+/#", "internal/#", "internal/+/critical", "internal/email/critical", "$share/x/internal/email/critical"),
     *("$share/x/internal/#", "$share/email/internal/#", "$share/email/#", "$share/x/#", "$share/x/notifications/#"),
@@ -249,7 +249,7 @@ async def test_a_stranger_gets_no_share_of_the_jobs(broker: Roles) -> None:
 
 async def test_a_login_cannot_take_a_workers_client_id(broker: Roles) -> None:
     async with broker.connection("router", "router-0-alerts", session_expiry_s=60) as worker:
-        await worker.subscribe(*TOPICS.intake_filters(Lane.ALERTS))
+        await worker.subscribe(*TOPICS.intake_filters(Inflow.ALERTS))
         for identity in ("billing", "shop", "gateway-1", "operator", "watcher"):
             with pytest.raises(BrokerUnavailable):
                 async with broker.connection(identity, "router-0-alerts"):

@@ -17,7 +17,7 @@ from carillon.local.ports import free_port
 from carillon.local.servers import LocalServer, local_broker
 from carillon.local.stack import Stack
 from sandbox.authority import make_authority, make_server
-from shared.core.topics import Lane, Topics
+from shared.core.topics import Inflow, Topics
 from shared.mqtt.address import BrokerAddress
 from shared.mqtt.connection import Broker
 from shared.mqtt.packets import Incoming
@@ -240,7 +240,7 @@ async def test_a_login_publishes_and_hears_under_its_own_name_only(node_client_p
     url = f"mqtt://orders:geheim%3A%40%2F@127.0.0.1:{server.port}"
     try:
         async with Broker(BrokerAddress.parse(f"mqtt://router:other@127.0.0.1:{server.port}"), "router") as router:
-            for topic_filter in Topics().intake_filters(Lane.GENERAL):
+            for topic_filter in Topics().intake_filters(Inflow.GENERAL):
                 await router.subscribe(topic_filter)
             async with node_client(node_client_package, url=url, name="orders") as client:
                 answers = client.start("sendUser", "user123", {"message": "Hello"})

@@ -5,11 +5,11 @@ from typing import Any, cast
 
 from services.router.intake.admission import Admission
 from services.router.intake.intake import BATCHES_IN_FLIGHT, Intake
-from shared.core.topics import Lane, Topics
+from shared.core.topics import Inflow, Topics
 from shared.mqtt.connection import Broker
 from shared.mqtt.packets import Incoming
 
-# A general intake leaves it to the lane for alerts: it is acknowledged, and nothing else is done.
+# A general intake leaves it to the inflow for alerts: it is acknowledged, and nothing else is done.
 _NOT_MINE = Incoming(topic="notifications/alerts/critical/disk", payload=b"{}", qos=1, mid=1)
 
 
@@ -47,7 +47,7 @@ async def test_sessions_that_bring_nothing_do_not_hold_up_others() -> None:
     unused: Any = None
     intake = Intake(
         topics=Topics(), ledger=unused, planner=unused, actions=unused, holding=unused, rejections=unused, clock=unused,
-        lifetime_s=60, batch=10, lane=Lane.GENERAL, admission=cast("Admission", _EverybodyAlike()), out=unused,
+        lifetime_s=60, batch=10, inflow=Inflow.GENERAL, admission=cast("Admission", _EverybodyAlike()), out=unused,
     )  # fmt: skip
     idle, busy = [_Connection() for _ in range(BATCHES_IN_FLIGHT)], _Connection(_NOT_MINE)
     tasks = [asyncio.create_task(intake.serve(cast("Broker", each)), name="serve") for each in (*idle, busy)]

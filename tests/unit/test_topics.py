@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.core.model import Channel, Priority
-from shared.core.topics import Kind, Lane, Route, Topics
+from shared.core.topics import Inflow, Kind, Route, Topics
 from shared.directory.publishers import matches
 
 _WITHOUT_PARAMETER = {
@@ -89,12 +89,12 @@ def test_a_topic_that_the_contract_does_not_name_is_unknown(topic: str) -> None:
 
 def test_lanes_and_events_are_told_from_the_rest_under_the_same_prefix() -> None:
     topics = Topics("staging/")
-    assert topics.lane(topics.publish(Kind.ALERT_CRITICAL, "disk")) is Lane.ALERTS
-    assert topics.lane(topics.of_publisher("shop", topics.publish(Kind.ALERT_CRITICAL, "disk"))) is Lane.ALERTS
-    assert topics.lane(topics.publish(Kind.ALERT_ACKNOWLEDGE, "id1")) is Lane.ACTIONS
-    assert topics.lane(topics.of_publisher("shop", topics.publish(Kind.CANCEL, "id1"))) is Lane.ACTIONS
-    assert topics.lane(topics.publish(Kind.ALERT_WARNING, "disk")) is Lane.GENERAL
-    assert topics.lane(Topics().publish(Kind.ALERT_CRITICAL, "disk")) is Lane.GENERAL
+    assert topics.inflow(topics.publish(Kind.ALERT_CRITICAL, "disk")) is Inflow.ALERTS
+    assert topics.inflow(topics.of_publisher("shop", topics.publish(Kind.ALERT_CRITICAL, "disk"))) is Inflow.ALERTS
+    assert topics.inflow(topics.publish(Kind.ALERT_ACKNOWLEDGE, "id1")) is Inflow.ACTIONS
+    assert topics.inflow(topics.of_publisher("shop", topics.publish(Kind.CANCEL, "id1"))) is Inflow.ACTIONS
+    assert topics.inflow(topics.publish(Kind.ALERT_WARNING, "disk")) is Inflow.GENERAL
+    assert topics.inflow(Topics().publish(Kind.ALERT_CRITICAL, "disk")) is Inflow.GENERAL
     assert topics.is_event(topics.event("id1"))
     assert topics.is_event(topics.action("id1", "approve"))
     assert not topics.is_event(topics.publish(Kind.CANCEL, "id1"))
@@ -141,11 +141,11 @@ def test_every_publish_is_read_by_its_lane_and_by_no_other_but_the_general_one()
     for kind in Kind:
         for topic in (plain := topics.publish(kind, "one"), topics.of_publisher("shop", plain)):
             readers = {
-                lane
-                for lane in Lane
-                for name in topics.intake_filters(lane)
+                inflow
+                for inflow in Inflow
+                for name in topics.intake_filters(inflow)
                 if matches(name.removeprefix("$share/router/"), topic)
             }
-            lane = topics.lane(topic)
-            is_alone = topic == plain and lane is Lane.LIVENESS
-            assert readers == ({lane} if is_alone else {lane, Lane.GENERAL}), topic
+            inflow = topics.inflow(topic)
+            is_alone = topic == plain and inflow is Inflow.LIVENESS
+            assert readers == ({inflow} if is_alone else {inflow, Inflow.GENERAL}), topic

@@ -104,7 +104,7 @@ class Admission:
             StoreUnavailable: the store does not answer.
         """
         now_s = time.monotonic()
-        # Taken out before the wait for the store: another lane may forget some of them meanwhile.
+        # Taken out before the wait for the store: another inflow may forget some of them meanwhile.
         known = {name: self._known[name] for name in names if name in self._known}
         records = {name: record for name, (_, record) in known.items()}
         old = [name for name in names if name not in known or known[name][0] < now_s - KNOWN_S]

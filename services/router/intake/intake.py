@@ -8,7 +8,7 @@ Promises:
   whatever was only half done.
 - A publish that is sent again is recognised by the publisher's idempotency key, or else by the packet that it came in.
 - A fault in one publish does not disturb the others.
-- Of one publisher, notifications and actions of one lane never overtake each other, nor do two actions on one topic.
+- Of one publisher, notifications and actions of one inflow never overtake each other, nor do two actions on one topic.
   Two batches of notifications may.
 - Publishers take turns by their shares, in what has been taken from the broker.
 - Memory is bounded in bytes. While too much waits to be written, nothing more is read, and the rest waits at the
@@ -53,7 +53,7 @@ from shared.core.clock import Clock, epoch_ms, from_epoch_ms, rfc3339
 from shared.core.errors import BrokerUnavailable, PublishRefused, Reason
 from shared.core.incidents import WAY_PROPERTY, Way
 from shared.core.model import Priority
-from shared.core.topics import LIVENESS_PUBLISHER, Lane, Topics
+from shared.core.topics import LIVENESS_PUBLISHER, Inflow, Topics
 from shared.ledger.alerts import Answered
 from shared.ledger.events import event
 from shared.ledger.jobs import jobs_of, settled
@@ -77,7 +77,7 @@ BATCHES_IN_FLIGHT = 2
 # its way to the ledger.
 BATCH_BYTES = 2 * 1024 * 1024
 
-# What has been taken from the broker and is not written yet, over all connections of a lane.
+# What has been taken from the broker and is not written yet, over all connections of an inflow.
 IN_HAND_BYTES = 32 * 1024 * 1024
 
 # A batch whose answers the broker does not confirm is acknowledged all the same: the ledger has it, and a publisher
@@ -106,10 +106,10 @@ class _Batch:
 
 
 class Intake:
-    """One lane's intake of one router: on its own connection, and on those of the dead routers that it adopts.
+    """One inflow's intake of one router: on its own connection, and on those of the dead routers that it adopts.
 
     Args:
-        lane: what it handles; the general lane's wildcard brings what is another's, too.
+        inflow: what it handles; the general inflow's wildcard brings what is another's, too.
         admission: says who may publish, and how much.
         reject_unknown_fields: refuse what would be accepted with a warning that a field is not known.
         out: where jobs, events and receipts are published.
@@ -130,7 +130,7 @@ class Intake:
         clock: Clock,
         lifetime_s: int,
         batch: int,
-        lane: Lane,
+        inflow: Inflow,
         admission: Admission,
         out: BrokerLink,
         templates: Templates = NO_TEMPLATES,
@@ -149,7 +149,7 @@ class Intake:
         self._clock = clock
         self._lifetime_s = lifetime_s
         self._batch = batch
-        self._lane = lane
+        self._inflow = inflow
         self._admission = admission
         self._places = asyncio.Semaphore(BATCHES_IN_FLIGHT)
         self._before: list[_Batch] = []
@@ -210,7 +210,7 @@ class Intake:
             if not one.is_refused:
                 self._check(one)
             if one.incoming.held_bytes > _LONG_BYTES:
-                # Reading it takes long enough for an alert on another lane to notice.
+                # Reading it takes long enough for an alert on another inflow to notice.
                 await asyncio.sleep(0)
         current = _Batch(taken)
         self._before = [before for before in self._before if not before.stored.done()]
@@ -227,8 +227,8 @@ class Intake:
         return not self._in_hand and not any(self._queues.values())
 
     def _is_mine(self, incoming: Incoming) -> bool:
-        # Only the general lane's filters name what is another lane's.
-        if self._lane is Lane.GENERAL and self._topics.lane(incoming.topic) is not Lane.GENERAL:
+        # Only the general inflow's filters name what is another inflow's.
+        if self._inflow is Inflow.GENERAL and self._topics.inflow(incoming.topic) is not Inflow.GENERAL:
             return False
         # Our own events come back here and want no answer; what asks for one is a stranger's.
         return not self._topics.is_event(incoming.topic) or incoming.response_topic is not None
@@ -412,7 +412,7 @@ class Intake:
             records.append((one, one.draft, record_of(one, one.draft, rows, self._way(one))))
             planned += len(rows)
             if planned >= _LONG_ROWS:
-                # As above: batches of mails must not hold up another lane's alert.
+                # As above: batches of mails must not hold up another inflow's alert.
                 planned = 0
                 await asyncio.sleep(0)
 

@@ -1,4 +1,4 @@
-"""The router's intake connections: a session for each lane of its slot and of dead routers' slots, and two for answers.
+"""The router's intake connections: a session for each inflow of its slot and of dead slots, and two for answers.
 
 Critical alerts have a connection of their own, and so has what ends something, so that a backlog of other publishes
 never delays either. The sessions are persistent: publishes wait in them while the router restarts.
@@ -14,7 +14,7 @@ from services.router.intake.intake import Intake
 from services.router.intake.slots import SlotLost, Slots
 from services.router.settings import RouterSettings
 from shared.core.errors import BrokerUnavailable, StoreUnavailable
-from shared.core.topics import Lane
+from shared.core.topics import Inflow
 from shared.mqtt.connection import Broker
 from shared.mqtt.reconnecting import BrokerLink
 from shared.runtime.service import Context
@@ -25,9 +25,9 @@ log = logging.getLogger(__name__)
 # How long the broker keeps a session whose router is gone; longer than any outage of all routers we want to survive.
 SESSION_EXPIRY_S = 6 * 3600
 
-# Publishes that the broker may have handed to a lane and that are not acknowledged. Acknowledgements leave in the order
-# of arrival, so a publisher that waits its turn holds up those of the others; among so many, others go on meanwhile.
-# Their bytes are bounded by the lane's budget.
+# Publishes that the broker may have handed to an inflow and that are not acknowledged. Acknowledgements leave in the
+# order of arrival, so a publisher that waits its turn holds up those of the others; among so many, others go on
+# meanwhile. Their bytes are bounded by the inflow's budget.
 RECEIVE_MAXIMUM = 4000
 
 # A session counts as drained when nothing has come for this long after the unsubscribe was confirmed.
@@ -40,20 +40,20 @@ ADOPTIONS_MOST = 8
 
 
 @dataclass(frozen=True, slots=True)
-class IntakeLane:
+class SubscribedIntake:
     """One intake and what it subscribes to.
 
     Attributes:
         former: what a session of an earlier release may be subscribed to in place of it.
     """
 
-    name: Lane
+    name: Inflow
     filters: tuple[str, ...]
     intake: Intake
     former: tuple[str, ...] = ()
 
 
-class IntakeLanes:
+class RouterIntake:
     """The intake of one router process, over all its connections.
 
     Args:
@@ -64,7 +64,7 @@ class IntakeLanes:
         self,
         context: Context[RouterSettings],
         slots: Slots,
-        intakes: Mapping[Lane, Intake],
+        intakes: Mapping[Inflow, Intake],
         *,
         outs: Sequence[BrokerLink],
     ) -> None:
@@ -73,9 +73,11 @@ class IntakeLanes:
         self._slots = slots
         self._slot = -1
         topics = context.topics
-        self._lanes = tuple(
-            IntakeLane(lane, topics.intake_filters(lane), intake, topics.former_filters if lane is Lane.ALERTS else ())
-            for lane, intake in intakes.items()
+        self._intakes = tuple(
+            SubscribedIntake(
+                inflow, topics.intake_filters(inflow), intake, topics.former_filters if inflow is Inflow.ALERTS else ()
+            )
+            for inflow, intake in intakes.items()
         )
         self._links: list[BrokerLink] = []
 
@@ -91,15 +93,15 @@ class IntakeLanes:
         self._links = [
             BrokerLink(
                 self._context.address,
-                self._client_id(self._slot, lane),
-                filters=lane.filters,
-                former=lane.former,
-                serve=lane.intake.serve,
+                self._client_id(self._slot, inflow),
+                filters=inflow.filters,
+                former=inflow.former,
+                serve=inflow.intake.serve,
                 session_expiry_s=SESSION_EXPIRY_S,
                 receive_maximum=RECEIVE_MAXIMUM,
-                budget=lane.intake.budget,
+                budget=inflow.intake.budget,
             )
-            for lane in self._lanes
+            for inflow in self._intakes
         ]
         async with asyncio.TaskGroup() as group:
             for out in self._outs:
@@ -116,7 +118,7 @@ class IntakeLanes:
     async def idle(self) -> None:
         """Drain the sessions and have the broker forget them, so that nothing waits there for nobody."""
         # A router that has not been given a slot yet has no sessions.
-        forgotten = [await _leave(lane, link) for lane, link in zip(self._lanes, self._links, strict=False)]
+        forgotten = [await _leave(inflow, link) for inflow, link in zip(self._intakes, self._links, strict=False)]
         # Otherwise the lease is left to lapse, so that another router adopts what the broker still holds for us.
         if self._slot >= 0 and all(forgotten):
             await until_stored(lambda: self._slots.release(self._slot))
@@ -124,9 +126,9 @@ class IntakeLanes:
     async def abandon(self) -> None:
         """Leave the rest: the sessions stay at the broker, and another router adopts them when the lease has lapsed."""
 
-    def _client_id(self, slot: int, lane: IntakeLane) -> str:
+    def _client_id(self, slot: int, inflow: SubscribedIntake) -> str:
         prefix = self._context.settings.topic_prefix.strip("/").replace("/", "-")
-        return "-".join(part for part in (prefix, "router", str(slot), lane.name) if part)
+        return "-".join(part for part in (prefix, "router", str(slot), inflow.name) if part)
 
     async def _adopt_forever(self) -> None:
         """Adopt orphaned slots side by side, because draining one may take long."""
@@ -152,8 +154,8 @@ class IntakeLanes:
             async with asyncio.TaskGroup() as group:
                 renewing = group.create_task(self._slots.keep(slot), name="slot-adopted")
                 async with asyncio.TaskGroup() as draining:
-                    for lane in self._lanes:
-                        draining.create_task(self._drain(slot, lane), name=f"drain-{slot}-{lane.name}")
+                    for inflow in self._intakes:
+                        draining.create_task(self._drain(slot, inflow), name=f"drain-{slot}-{inflow.name}")
                 renewing.cancel()
             await self._slots.release(slot)
         except* (StoreUnavailable, BrokerUnavailable, SlotLost):
@@ -162,29 +164,29 @@ class IntakeLanes:
         else:
             log.info("adopted", extra={"slot": slot})
 
-    async def _drain(self, slot: int, lane: IntakeLane) -> None:
-        client_id = self._client_id(slot, lane)
+    async def _drain(self, slot: int, inflow: SubscribedIntake) -> None:
+        client_id = self._client_id(slot, inflow)
         async with Broker(
             self._context.address,
             client_id,
             session_expiry_s=SESSION_EXPIRY_S,
             receive_maximum=RECEIVE_MAXIMUM,
-            budget=lane.intake.budget,
+            budget=inflow.intake.budget,
         ) as broker:
             async with asyncio.TaskGroup() as group:
                 # What the session holds comes before the broker's answers, so it is served from the first.
-                serving = group.create_task(lane.intake.serve(broker), name=f"serve-{client_id}")
+                serving = group.create_task(inflow.intake.serve(broker), name=f"serve-{client_id}")
                 # A session that the broker has lost meanwhile has no subscription, and unsubscribing is harmless.
-                await broker.unsubscribe(*lane.filters, *lane.former)
+                await broker.unsubscribe(*inflow.filters, *inflow.former)
                 # Only this connection counts: on our own one publishes go on, and would keep the adoption from ending.
-                await _quiet(lambda: lane.intake.is_idle(broker), broker)
+                await _quiet(lambda: inflow.intake.is_idle(broker), broker)
                 serving.cancel()
             await broker.forget_session()
 
 
-async def _leave(lane: IntakeLane, link: BrokerLink) -> bool:
+async def _leave(inflow: SubscribedIntake, link: BrokerLink) -> bool:
     """Drain one of our own sessions and tell whether the broker has forgotten it."""
-    await _quiet(lane.intake.is_idle, link)
+    await _quiet(inflow.intake.is_idle, link)
     try:
         await link.forget_session()
     except BrokerUnavailable:
