@@ -6,17 +6,14 @@ mosquitto and redis-server it runs on the embedded broker and store. ``CARILLON_
 without them.
 """
 
-import asyncio.constants
 import itertools
 import os
 import shutil
-import traceback
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -57,19 +54,6 @@ def _own_ports() -> range:
     size = len(ports.FREE_PORTS) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     return ports.FREE_PORTS[int(worker) * size :][:size]
 
-
-# Debug mode notes where each future was made. All the frames, most of them pytest's own, take a third of a test's time,
-# and whoever reads them wants the innermost.
-_FRAMES_NOTED = 4
-asyncio.constants.DEBUG_STACK_DEPTH = _FRAMES_NOTED  # type: ignore[misc]
-_all_frames = traceback.walk_stack
-
-
-def _innermost_frames(frame: FrameType | None) -> Iterator[tuple[FrameType, int]]:
-    return _all_frames(None) if frame is None else itertools.islice(_all_frames(frame), _FRAMES_NOTED)
-
-
-traceback.walk_stack = _innermost_frames  # type: ignore[assignment]
 
 ports.FREE_PORTS = _own_ports()
 child.start_process = warm_start.start_process
