@@ -94,6 +94,9 @@ async def test_an_acknowledgement_made_before_a_clean_end_arrives(
         await asyncio.gather(*(first.publish(topic, str(number)) for number in range(50)))
         # No turn of the event loop between the acknowledgements and the end.
         await take(first, 50)
+    # mosquitto reads one packet of a connection at a time, and drops what is unread when its client connects again.
+    ended = f"Client {name} disconnected"
+    await eventually(lambda: ended in broker.log.read_text(), what="the broker having read to the end")
     async with Broker(address(broker), name, session_expiry_s=60) as second:
         await second.subscribe(topic)
         await second.publish(topic, "marker")
