@@ -5,7 +5,7 @@ the test's own process and is reached over a real port; how ``carillon console``
 """
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -146,10 +146,15 @@ async def serving(backend: Backend, *, port: int = 0, **options: Any) -> AsyncIt
 
 
 @asynccontextmanager
-async def console_of(stack: Stack, **options: Any) -> AsyncIterator[Served]:
+async def console_of(
+    stack: Stack, *, without: Collection[str] = (), prometheus_url: str | None = None, **options: Any
+) -> AsyncIterator[Served]:
     """Serve a console of a whole system."""
     async with Store(stack.environment["REDIS_URL"]) as store:
-        backend = Backend(store, RULES, topic_prefix=stack.topic_prefix, mqtt_url=stack.environment["MQTT_URL"])
+        backend = Backend(
+            store, RULES, topic_prefix=stack.topic_prefix, mqtt_url=stack.environment["MQTT_URL"], without=without,
+            prometheus_url=prometheus_url,
+        )  # fmt: skip
         async with serving(backend, **options) as served:
             yield served
 

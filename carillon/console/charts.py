@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 # Units of the picture, not pixels: the page stretches it.
 WIDTH, HEIGHT = 240, 44
+# Half the length of what is drawn of a single value.
+_DASH = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +24,18 @@ class Spark:
 
     @property
     def line(self) -> str:
-        """The path of the line; a value that is not known breaks it."""
-        parts, pen_up = [], True
+        """The path of the line; a value that is not known breaks it, and one between two such is a dash."""
+        runs: list[list[tuple[float, float]]] = [[]]
         for number, value in enumerate(self.values):
             if value is None:
-                pen_up = True
-                continue
-            parts.append(f"{'M' if pen_up else 'L'}{self._x(number):.1f} {self._y(value):.1f}")
-            pen_up = False
-        return "".join(parts)
+                runs.append([])
+            else:
+                runs[-1].append((self._x(number), self._y(value)))
+        for run in runs:
+            if len(run) == 1:
+                ((x, y),) = run
+                run[:] = [(max(0.0, x - _DASH), y), (min(float(WIDTH), x + _DASH), y)]
+        return "".join("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in run) for run in runs if run)
 
     @property
     def area(self) -> str:

@@ -15,6 +15,7 @@ from carillon.console.forms import Form
 from carillon.console.page import Action, Done, Page, Problem, Section, Visit, path_to
 from carillon.console.roles import Role
 from carillon.console.words import STATES, TONES, afterwards, reason_words, rule_words
+from shared.core.model import Channel
 from shared.directory.directory import Directory
 from shared.directory.suppression import digest
 from shared.ledger.finding import OUTCOMES, BadCursor, Finder
@@ -36,7 +37,8 @@ OUTCOME_WORDS = {
     "not_arrived": "did not arrive", "complained": "called spam", "suppressed": "not sent", "expired": "expired",
     "dead_lettered": "dead letter",
 }  # fmt: skip
-_KEPT = ("within", "from", "until", "category", "outcome")
+CHANNEL_WORDS = {"": "any", **{each.value: each.value for each in Channel}}
+_KEPT = ("within", "from", "until", "category", "channel", "outcome")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ async def show(visit: Visit) -> dict[str, Any]:
         "found": [(each, _lines(each)) for each in page.found],
         "is_cut": page.is_cut,
         "after": page.cursor,
-        "choices": {"as": KINDS, "within": WITHIN_WORDS, "outcome": OUTCOME_WORDS},
+        "choices": {"as": KINDS, "within": WITHIN_WORDS, "channel": CHANNEL_WORDS, "outcome": OUTCOME_WORDS},
         "category_of": asked["category"],
     }
 
@@ -103,7 +105,7 @@ async def show(visit: Visit) -> dict[str, Any]:
 async def _search(visit: Visit, asked: dict[str, str]) -> FoundPage:
     finder = _finder(visit)
     outcome, within = asked["outcome"], asked["within"]
-    if outcome not in OUTCOME_WORDS or within not in WITHIN:
+    if outcome not in OUTCOME_WORDS or within not in WITHIN or asked["channel"] not in CHANNEL_WORDS:
         raise Problem(400, "Not understood", "Choose one of what the form offers.")
     lately = WITHIN[within]
     since = _moment("from", asked["from"]) or (visit.now - lately if lately is not None else None)
@@ -112,7 +114,11 @@ async def _search(visit: Visit, asked: dict[str, str]) -> FoundPage:
         "until": _moment("until", asked["until"]),
         "after": visit.cursor,
         "limit": _ROWS,
-        "filters": Filters(category=asked["category"] or None, outcomes=OUTCOMES[outcome] if outcome else None),
+        "filters": Filters(
+            category=asked["category"] or None,
+            channel=asked["channel"] or None,
+            outcomes=OUTCOMES[outcome] if outcome else None,
+        ),
     }
     try:
         if asked["person"]:
