@@ -1,4 +1,4 @@
-"""``carillon incident``: what can be typed; ``carillon.commands.incidents`` and ``.sending`` do it."""
+"""``carillon incident``: what can be typed; ``carillon.commands.incidents`` and its neighbours do it."""
 
 import json
 import sys
@@ -240,7 +240,7 @@ def export(*, incident_id: str, output: Path | None) -> None:
       carillon incident export 0197c5a2-7f00-7003-8000-000000000000 --output incident.jsonl
       carillon incident export 0197c5a2-7f00-7003-8000-000000000000 | gzip > incident.jsonl.gz
     """  # noqa: D301 - click's mark for lines that are to stay as they are
-    from carillon.commands.incidents import export_incident
+    from carillon.commands.exporting import export_incident
 
     export_incident(incident_id, output)
 
@@ -261,6 +261,6 @@ def verify(*, file: Any, as_json: bool) -> None:  # noqa: ANN401 - click's lazy 
     Example:
       carillon incident verify incident.jsonl
     """  # noqa: D301 - click's mark for lines that are to stay as they are
-    from carillon.commands.incidents import verify_export
+    from carillon.commands.verifying import verify_export
 
     verify_export(file, as_json=as_json)

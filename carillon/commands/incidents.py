@@ -1,18 +1,16 @@
-"""``carillon incident``: reads incidents from the store, prints them, and writes and checks exports."""
+"""``carillon incident``: reads incidents from the store and prints them, and writes a note."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from carillon.commands.durations import spoken
 from carillon.commands.opening_store import open_store
-from carillon.commands.output import AnswerIsNo, CannotWork, print_columns, print_json
+from carillon.commands.output import AnswerIsNo, print_columns, print_json
 from carillon.commands.settings import OperatorSettings
-from shared.core.chained_lines import chained, faults
 from shared.core.clock import rfc3339
 from shared.core.incidents import Way
 from shared.directory.directory import Directory
@@ -22,7 +20,6 @@ from shared.ledger.held import Muted
 from shared.ledger.incident_documents import entry_document, incident_document, members_document, moment_of
 from shared.ledger.incidents import Entry, Incident, Incidents
 from shared.ledger.ledger import Ledger
-from shared.store.replies import read_object
 
 # Of those whom one line names; an export has them all.
 _PEOPLE_SHOWN = 5
@@ -72,7 +69,7 @@ def _row(incident: Incident) -> tuple[str, ...]:
 
 def print_incident(incident_id: str, *, as_json: bool) -> None:
     """Print what an incident is, and its timeline."""
-    incident, timeline = _read(incident_id)
+    incident, timeline = read_incident(incident_id)
     members, count = _with_incidents(lambda incidents: incidents.members(incident.id, _MEMBERS_SHOWN))
     if as_json:
         entries = [entry_document(entry) for entry in timeline]
@@ -191,44 +188,9 @@ def write_note(incident_id: str, text: str, user_id: str, *, as_json: bool) -> N
         click.echo("written" if answered is Answered.DONE else "it is the last line already")
 
 
-def export_incident(incident_id: str, output: Path | None) -> None:
-    """Write an incident and its timeline as lines that hold each other."""
-    incident, timeline = _read(incident_id)
-    lines = chained(incident_document(incident), map(entry_document, timeline))
-    if output is None:
-        for text in lines:
-            click.echo(text)
-        return
-    try:
-        output.write_bytes("".join(f"{text}\n" for text in lines).encode())
-    except OSError as error:
-        raise CannotWork(f"{output} cannot be written ({error.strerror})") from None
+def read_incident(incident_id: str) -> tuple[Incident, list[Entry]]:
+    """Return an incident and its timeline; that of which the alert is a member, if it is one."""
 
-
-def verify_export(file: BinaryIO, *, as_json: bool) -> None:
-    """Check an export, and refuse one that was changed."""
-    try:
-        written = file.read()
-    except OSError as error:
-        raise CannotWork(f"{file.name} cannot be read ({error.strerror})") from None
-    # A line ends at a line break and nowhere else: texts may hold what ``splitlines`` takes for one.
-    lines = written.decode(errors="surrogateescape").split("\n")
-    if not lines[-1]:
-        lines.pop()
-    found = faults(lines)
-    if as_json:
-        print_json({"lines": len(lines), "faults": [{"line": number, "problem": what} for number, what in found]})
-    else:
-        for number, what in found:
-            click.echo(f"line {number} {what}" if number else what)
-    if found:
-        raise AnswerIsNo(f"not as it was exported: {len(found)} fault{'' if len(found) == 1 else 's'}")
-    if not as_json:
-        head = read_object(lines[0])
-        click.echo(f"all well: incident {head.get('id')}, {len(lines)} lines")
-
-
-def _read(incident_id: str) -> tuple[Incident, list[Entry]]:
     async def read(incidents: Incidents) -> tuple[Incident | None, list[Entry]]:
         incident = await incidents.get(incident_id)
         return incident, await incidents.timeline(incident.id) if incident is not None else []

@@ -62,3 +62,10 @@ async def test_send_talks_to_the_broker_without_what_the_store_and_other_command
     assert "is the router running?" in said
     assert "paho" in imported
     assert imported & (_OF_OTHERS | _OF_THE_STORE) == set()
+
+
+async def test_an_export_is_verified_without_what_store_and_broker_need(tmp_path: Path) -> None:
+    (tmp_path / "export").write_text("{}\n")
+    said, imported = await _ran(tmp_path, "incident", "verify", str(tmp_path / "export"))
+    assert "not as it was exported" in said
+    assert imported & (_OF_OTHERS | _OF_THE_STORE | _OF_THE_BROKER | {"asyncio", "pydantic"}) == set()
