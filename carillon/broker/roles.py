@@ -104,6 +104,8 @@ def roles(prefix: str = "") -> dict[str, Role]:
             ),
             subscribe=(
                 *(each for inflow in Inflow for each in topics.intake_filters(inflow)),
+                # A router of 0.2.0 connects again with it, while the other services are upgraded.
+                *topics.former_filters,
                 *(topics.jobs_filter(ROUTER_LANE, priority) for priority in Priority),
                 topics.liveness_receipts("+"),
             ),

@@ -3,22 +3,18 @@
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from carillon.broker.roles import Login
-from carillon.broker.rules import dynamic_security, new_password
-from carillon.commands.logins import read_logins
-from carillon.local.ports import LOOPBACK, SERVICES
-from carillon.local.stack import Stack, with_login
+from carillon.broker.rules import new_password
+from carillon.local.ports import LOOPBACK
+from carillon.local.stack import with_login
 from carillon.publisher import NoReceipt, NotConnected, Publisher
-from carillon.store.users import STORE_ROLES, acl_file
 from tests.command_line import NOT_INHERITED, CommandLine
+from tests.guarded import Place, credentials, guarded
 from tests.sandbox_client import SandboxClient
 from tests.waiting import eventually
 from tests.walk import checkout, walking
@@ -33,83 +29,6 @@ pytestmark = [
 
 # From one publish of each of the two ways to the next.
 _PAUSE_S = 0.1
-
-
-@dataclass
-class Place:
-    """The files that the guide works on, and the system that reads them."""
-
-    stack: Stack
-    folder: Path
-    settings: dict[str, str] = field(default_factory=dict)
-
-    def logins(self, name: str) -> dict[str, Login]:
-        """Return who stands last in a file, by role."""
-        text = (self.folder / name).read_text()
-        return {login.role: login for login in read_logins(text, known=[*STORE_ROLES, "publisher"])}
-
-    async def restart_broker(self, _folder: Path) -> None:
-        """Let the broker read its file."""
-        roles = (self.folder / "dynamic-security.json").read_text()
-        (self.stack.data / "mosquitto" / "dynamic-security.json").write_text(roles)
-        await self.stack.broker.stop()
-        await self.stack.broker.start()
-
-    async def restart_services(self, _folder: Path) -> None:
-        """Restart one after the other; those that nobody waits for go together, which is sooner done."""
-        await self._restart("router")
-        await asyncio.gather(*map(self._restart, ("email", "sms", "push")))
-        await self._restart("realtime")
-
-    async def restart_realtime(self, _folder: Path) -> None:
-        """Restart this one alone."""
-        await self._restart("realtime")
-
-    async def _restart(self, service: str) -> None:
-        await self.stack.stop_service(service)
-        await self.start(service)
-
-    async def start(self, service: str) -> None:
-        """Start a service with what the files say now."""
-        broker, store = self.logins("broker.txt"), self.logins("store.txt")
-        settings = {
-            "MQTT_URL": with_login(self.stack.broker.url, _credentials(broker[service])),
-            "REDIS_URL": with_login(self.stack.store.url, _credentials(store[service])),
-        }
-        if service == "realtime":
-            settings |= {"REALTIME_JWT_SECRET": "", "REALTIME_JWT_SECRET_FILE": str(self.folder / "jwt-secret")}
-        await self.stack.start_service(service, settings=settings)
-
-
-def _credentials(login: Login) -> str:
-    return f"{login.name}:{login.password}"
-
-
-def _as_file(logins: Mapping[str, str]) -> str:
-    return "".join(f"{name} {role} {new_password()}\n" for name, role in logins.items())
-
-
-@asynccontextmanager
-async def guarded(data: Path, folder: Path, admin: str) -> AsyncIterator[Place]:
-    """Run a system in which nobody connects without a login."""
-    stack = Stack(data, services=())
-    place = Place(stack, folder)
-    (folder / "broker.txt").write_text(_as_file({**{name: name for name in SERVICES}, "monitoring": "publisher"}))
-    (folder / "store.txt").write_text(_as_file({name: name for name in STORE_ROLES}))
-    broker, store = place.logins("broker.txt"), place.logins("store.txt")
-    (data / "mosquitto" / "dynamic-security.json").write_text(dynamic_security([*broker.values()]))
-    users = folder / "users.acl"
-    users.write_text(f"{acl_file(store.values())}user admin on >{admin} ~* &* +@all\n")
-    stack.store.command += ["--aclfile", str(users)]
-    stack.store.add_logins({role: login.password for role, login in store.items()})
-    stack.broker.add_logins({role: login.password for role, login in broker.items()})
-    await stack.start()
-    try:
-        (folder / "jwt-secret").write_text(stack.environment["REALTIME_JWT_SECRET"])
-        await asyncio.gather(*map(place.start, SERVICES))
-        yield place
-    finally:
-        await stack.stop()
 
 
 class Publishing:
@@ -143,7 +62,7 @@ class Publishing:
     async def by_mqtt(self) -> None:
         """Publish mails with a login, which stays the same."""
         login = self._place.logins("broker.txt")["publisher"]
-        url = with_login(self._place.stack.broker.url, _credentials(login))
+        url = with_login(self._place.stack.broker.url, credentials(login))
         async with Publisher(url, client_id=login.name) as publisher:
 
             async def send(name: str) -> bool:
@@ -181,7 +100,7 @@ async def test_each_is_replaced_while_notifications_flow(tmp_path: Path) -> None
     scratch.mkdir()
     async with guarded(tmp_path / "system", folder, admin) as place:
         stack = place.stack
-        operator = with_login(stack.store.url, _credentials(place.logins("store.txt")["operator"]))
+        operator = with_login(stack.store.url, credentials(place.logins("store.txt")["operator"]))
         made = await CommandLine(stack.data, REDIS_URL=operator)("publisher", "create", "shop", "--json")
         publishing = Publishing(place, made.json["key"])
         environment = {name: value for name, value in os.environ.items() if not name.startswith(NOT_INHERITED)}
