@@ -1,6 +1,8 @@
 """Run the router: ``python -m services.router`` from the repository root."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 from services.router.intake.actions import Actions
 from services.router.intake.admission import Admission
@@ -43,6 +45,8 @@ from shared.ledger.sources import Sources
 from shared.mqtt.reconnecting import BrokerLink
 from shared.runtime.service import Context, run, work_until_stopped
 from shared.runtime.settings import load_or_exit
+from shared.runtime.turns import Turns
+from shared.store.store import urgently
 from shared.store.windows import Windows
 from shared.telemetry import metrics
 
@@ -112,6 +116,14 @@ async def route(context: Context[RouterSettings]) -> None:
     # What a flood is answered stands in front of no alert's job and receipt.
     out, urgent_out = (BrokerLink(context.address, f"{context.instance}-{name}") for name in ("out", "urgent-out"))
 
+    # The general inflow's work steps back for what is urgent, which takes turns of its own.
+    turns, urgent_turns = Turns(), Turns()
+
+    @contextmanager
+    def urgent() -> Iterator[None]:
+        with turns.urgent(), urgently():
+            yield
+
     admission = Admission(context.store, context.keys, settings.router_publisher_rate)
 
     def intake(inflow: Inflow) -> Intake:
@@ -128,6 +140,8 @@ async def route(context: Context[RouterSettings]) -> None:
             inflow=inflow,
             admission=admission,
             out=out if inflow is Inflow.GENERAL else urgent_out,
+            turns=turns if inflow is Inflow.GENERAL else urgent_turns,
+            urgent=nullcontext if inflow is Inflow.GENERAL else urgent,
             templates=templates,
             reject_unknown_fields=settings.router_unknown_fields == "reject",
         )

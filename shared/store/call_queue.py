@@ -15,8 +15,9 @@ import asyncio
 import hashlib
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Protocol
@@ -79,6 +80,18 @@ CLOSED = "closed"
 
 type_of_arg = str | bytes | int | float
 
+_is_urgent: ContextVar[bool] = ContextVar("store_is_urgent", default=False)
+
+
+@contextmanager
+def urgently() -> Iterator[None]:
+    """Send the calls of this task, and of tasks that it starts, beside all others, until the end of the context."""
+    before = _is_urgent.set(True)
+    try:
+        yield
+    finally:
+        _is_urgent.reset(before)
+
 
 class Script:
     """One Lua script."""
@@ -96,9 +109,10 @@ class Call:
     Attributes:
         size_bytes: about what it takes to send it.
         packed: what is sent, when its turn has come.
+        is_urgent: it waits for no call that is not.
     """
 
-    __slots__ = ("arguments", "future", "packed", "redirected", "script", "size_bytes")
+    __slots__ = ("arguments", "future", "is_urgent", "packed", "redirected", "script", "size_bytes")
 
     def __init__(
         self, future: "asyncio.Future[Any]", script: Script | None, arguments: tuple[type_of_arg, ...]
@@ -107,6 +121,7 @@ class Call:
         self.script = script
         self.arguments = arguments
         self.redirected = 0
+        self.is_urgent = _is_urgent.get()
         self.size_bytes = sum(len(each) for each in arguments if isinstance(each, (str, bytes)))
         self.packed = b""
 
@@ -444,6 +459,9 @@ def means_away(answer: Exception) -> bool:
 class Server:
     """One server with its connections: one for calls that are answered at once, one for those that must last.
 
+    Urgent calls have two of their own. The server reads some 16 KiB of one connection and then looks at the others
+    (Redis, ``PROTO_IOBUF_LEN``), so they wait for a small part of a large exchange.
+
     Args: see ``CallQueue``.
     """
 
@@ -469,12 +487,13 @@ class Server:
                 broken=broken,
             )
 
-        self._quick = queue(None, lasting=False)
-        self._lasting = queue(barrier, lasting=True) if barrier else self._quick
+        # By whether a call is urgent.
+        self._quick = [queue(None, lasting=False) for _ in range(2)]
+        self._lasting = [queue(barrier, lasting=True) for _ in range(2)] if barrier else self._quick
 
     def put(self, call: Call, *, lasting: bool) -> None:
         """Send a call with the next exchange."""
-        (self._lasting if lasting else self._quick).put(call)
+        (self._lasting if lasting else self._quick)[call.is_urgent].put(call)
 
     async def everywhere(self, call: Callable[[str], Call], *, lasting: bool) -> list[Any]:
         """Send a call, and return its answer as the only one."""
@@ -485,15 +504,16 @@ class Server:
     @property
     def marker(self) -> str:
         """A key of this server that nothing else uses."""
-        return self._lasting.marker
+        return self._lasting[0].marker
 
     def mark_with(self, marker: str) -> None:
         """Use another key for the barrier."""
-        self._lasting.marker = marker
+        for queue in self._lasting:
+            queue.marker = marker
 
     async def close(self) -> None:
         """End everything."""
-        await self._quick.close()
-        await self._lasting.close()
+        for queue in (*self._quick, *self._lasting):
+            await queue.close()
         with suppress(RedisError, OSError):
             await self._pool.aclose()

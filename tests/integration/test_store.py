@@ -19,7 +19,7 @@ from shared.ledger.ledger import Ledger, Verdict
 from shared.ledger.new_records import NewRecord, NewRow
 from shared.store import call_queue as module
 from shared.store.keys import Keys, new_notification_id
-from shared.store.store import PIPELINE_LIMIT, Script, Store
+from shared.store.store import PIPELINE_LIMIT, Script, Store, urgently
 from tests.conftest import EmptyStore
 from tests.waiting import eventually
 
@@ -51,6 +51,19 @@ async def test_what_is_submitted_together_travels_together(opened: Store, store:
     clients = (await opened.command("CLIENT", "LIST")).decode().splitlines()
     database = f"db={urlsplit(store.url).path[1:]} "
     assert sum(database in line for line in clients) == 1
+
+
+async def test_what_is_urgent_waits_for_nothing_else(opened: Store) -> None:
+    with urgently():
+        assert await opened.command("PING") == b"PONG"
+    blocked, behind = opened.submit("BLPOP", "list", 0), opened.submit("PING")
+    with urgently():
+        assert await opened.command("PING") == b"PONG"
+        assert not blocked.done()
+        assert not behind.done()
+        await opened.command("RPUSH", "list", "x")
+    assert await blocked == [b"list", b"x"]
+    assert await behind == b"PONG"
 
 
 async def test_a_wrong_command_fails_alone(opened: Store) -> None:

@@ -208,8 +208,9 @@ async def backlog(options: Namespace) -> list[str]:
         f"| most memory: broker, email service | {found.broker_mib:.0f} and {found.email_mib:.0f} MiB |",
     ]
     return lines + [
-        f"| a critical mail to the relay while {when} | {percentiles(times_ms)} |"
-        for when, times_ms in found.probes_ms.items()
+        f"| a critical {what} to the relay while {when} | {percentiles(times_ms)} |"
+        for what, probes_ms in (("mail", found.probes_ms), ("alert", found.alerts_ms))
+        for when, times_ms in probes_ms.items()
     ]
 
 

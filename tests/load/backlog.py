@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,9 @@ _BATCH = 300
 _PUBLISHES_AT_ONCE = 8
 _PROBE_EVERY_S = 0.2
 _PROBE_WITHIN_S = 30.0
+_ADMIN = "admin@example.com"
+# Who gets it, on which topic it is published, and what it says.
+_Probe = tuple[str, str, Mapping[str, object]]
 _TEXT = "Good morning. Your deployment has finished without an error; the details are in the log."
 
 
@@ -33,6 +36,7 @@ class Backlog:
     Attributes:
         redriven: jobs of mails that were published again.
         probes_ms: how long critical mails took to the relay, by what the others did meanwhile.
+        alerts_ms: the same of critical alerts, which a router reads on a connection of their own.
     """
 
     mails: int
@@ -42,6 +46,7 @@ class Backlog:
     broker_mib: float
     email_mib: float
     probes_ms: Mapping[str, list[float]]
+    alerts_ms: Mapping[str, list[float]]
 
 
 class SlowRelay:
@@ -106,15 +111,26 @@ async def slow_relay() -> AsyncIterator[tuple[SlowRelay, Mapping[str, str]]]:
 async def measure_backlog(stack: Stack, relay: SlowRelay, mails: int, seconds: float) -> Backlog:
     """Publish mails faster than the relay takes them, and watch for so long while they wait."""
     async with Publisher(stack.broker.url) as publisher:
-        idle_ms = await probe_for(publisher, relay, seconds)
+        await publisher.publish("directory/user/admin", {"email": _ADMIN, "roles": ["admin"]})
+
+        async def probe(seconds: float) -> tuple[list[float], list[float]]:
+            mails = await probe_for(publisher, relay, seconds / 2)
+            return mails, await probe_for(publisher, relay, seconds / 2, _alert)
+
+        idle_ms = await probe(seconds)
         began_s = time.perf_counter()
         async with asyncio.TaskGroup() as group:
             flood = group.create_task(_flood(publisher, mails), name="flood")
-            publishing_ms: list[float] = []
+            publishing_ms: tuple[list[float], list[float]] = ([], [])
             while not flood.done():
-                publishing_ms += await probe_for(publisher, relay, _PROBE_EVERY_S)
+                for found, more in zip(publishing_ms, await probe(_PROBE_EVERY_S), strict=True):
+                    found.extend(more)
         publish_s = time.perf_counter() - began_s
-        waiting_ms = await probe_for(publisher, relay, seconds)
+        waiting_ms = await probe(seconds)
+    probes_ms, alerts_ms = (
+        dict(zip(("nothing waits", "they are published", "they wait"), times, strict=True))
+        for times in zip(idle_ms, publishing_ms, waiting_ms, strict=True)
+    )
     return Backlog(
         mails,
         relay.taken,
@@ -122,7 +138,8 @@ async def measure_backlog(stack: Stack, relay: SlowRelay, mails: int, seconds: f
         await _redriven(stack),
         _peak_mib(stack.broker.pid),
         _peak_mib(stack.child("email").pid),
-        {"nothing waits": idle_ms, "they are published": publishing_ms, "they wait": waiting_ms},
+        probes_ms,
+        alerts_ms,
     )
 
 
@@ -136,16 +153,27 @@ async def _flood(publisher: Publisher, mails: int) -> None:
     await asyncio.gather(*(publish(first) for first in range(0, mails, _BATCH)))
 
 
-async def probe_for(publisher: Publisher, relay: SlowRelay, seconds: float) -> list[float]:
-    """Send a critical mail every now and then; return how long each took to the relay, ms."""
+def _mail() -> _Probe:
+    recipient = f"probe{time.monotonic_ns()}@example.com"
+    mail = {"to": recipient, "subject": "Disk full", "body": _TEXT, "priority": "critical"}
+    return recipient, "notifications/email/send", mail
+
+
+def _alert() -> _Probe:
+    return _ADMIN, "notifications/alerts/critical/disk", {"message": _TEXT, "source": f"node{time.monotonic_ns()}"}
+
+
+async def probe_for(
+    publisher: Publisher, relay: SlowRelay, seconds: float, probe: Callable[[], _Probe] = _mail
+) -> list[float]:
+    """Send a critical mail, or another probe, every now and then; return how long each took to the relay, ms."""
     found: list[float] = []
     until_s = time.perf_counter() + seconds
     while time.perf_counter() < until_s:
-        recipient = f"probe{time.monotonic_ns()}@example.com"
+        recipient, topic, body = probe()
         arrived = relay.probes[recipient] = asyncio.get_running_loop().create_future()
         began_s = time.perf_counter()
-        mail = {"to": recipient, "subject": "Disk full", "body": _TEXT, "priority": "critical"}
-        await publisher.publish("notifications/email/send", mail)
+        await publisher.publish(topic, body)
         async with asyncio.timeout(_PROBE_WITHIN_S):
             found.append((await arrived - began_s) * 1000)
         await asyncio.sleep(_PROBE_EVERY_S)

@@ -8,6 +8,7 @@ from services.router.intake.intake import BATCHES_IN_FLIGHT, Intake
 from shared.core.topics import Inflow, Topics
 from shared.mqtt.connection import Broker
 from shared.mqtt.packets import Incoming
+from shared.runtime.turns import Turns
 
 # A general intake leaves it to the inflow for alerts: it is acknowledged, and nothing else is done.
 _NOT_MINE = Incoming(topic="notifications/alerts/critical/disk", payload=b"{}", qos=1, mid=1)
@@ -32,7 +33,7 @@ class _Connection:
         while not self._arriving:
             await asyncio.Event().wait()
 
-    def take_arrived(self) -> list[Incoming]:
+    def take_arrived(self, _most: int) -> list[Incoming]:
         taken, self._arriving = self._arriving, []
         return taken
 
@@ -48,6 +49,7 @@ async def test_sessions_that_bring_nothing_do_not_hold_up_others() -> None:
     intake = Intake(
         topics=Topics(), ledger=unused, planner=unused, actions=unused, holding=unused, rejections=unused, clock=unused,
         lifetime_s=60, batch=10, inflow=Inflow.GENERAL, admission=cast("Admission", _EverybodyAlike()), out=unused,
+        turns=Turns(),
     )  # fmt: skip
     idle, busy = [_Connection() for _ in range(BATCHES_IN_FLIGHT)], _Connection(_NOT_MINE)
     tasks = [asyncio.create_task(intake.serve(cast("Broker", each)), name="serve") for each in (*idle, busy)]

@@ -11,6 +11,8 @@ Promises:
 - Of one publisher, notifications and actions of one inflow never overtake each other, nor do two actions on one topic.
   Two batches of notifications may.
 - Publishers take turns by their shares, in what has been taken from the broker.
+- Inflows do not hold each other up: long work takes turns (``shared.runtime.turns``), and that of the general one steps
+  back while another one has something in hand.
 - Memory is bounded in bytes. While too much waits to be written, nothing more is read, and the rest waits at the
   broker.
 
@@ -22,7 +24,8 @@ import asyncio
 import json
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from services.router.intake.actions import Actions
@@ -64,6 +67,7 @@ from shared.mqtt.byte_budget import ByteBudget
 from shared.mqtt.connection import Broker
 from shared.mqtt.packets import PAYLOAD_FORMAT_INVALID, Incoming
 from shared.mqtt.reconnecting import BrokerLink
+from shared.runtime.turns import Turns
 from shared.store.until_stored import until_stored
 from shared.telemetry import metrics, tracing
 
@@ -85,10 +89,8 @@ IN_HAND_BYTES = 32 * 1024 * 1024
 HANDOVER_TIMEOUT_S = 5.0
 
 
-# Between two publishes of this size others get their turn.
-_LONG_BYTES = 64 * 1024
-# And after so many rows have been planned: some milliseconds.
-_LONG_ROWS = 200
+# So many of what has arrived are put in order without a look at the time: less than a millisecond.
+_ARRIVED_MOST = 200
 
 UNKNOWN = "unknown"
 NOTHING_OPEN = "no open alert has it"
@@ -113,6 +115,8 @@ class Intake:
         admission: says who may publish, and how much.
         reject_unknown_fields: refuse what would be accepted with a warning that a field is not known.
         out: where jobs, events and receipts are published.
+        turns: taken by its long work.
+        urgent: entered while something is in hand, so that others' work steps back.
 
     Attributes:
         budget: for what its connections have taken and is not written yet.
@@ -133,11 +137,15 @@ class Intake:
         inflow: Inflow,
         admission: Admission,
         out: BrokerLink,
+        turns: Turns,
+        urgent: Callable[[], AbstractContextManager[None]] = nullcontext,
         templates: Templates = NO_TEMPLATES,
         reject_unknown_fields: bool = False,
     ) -> None:
         self.budget = ByteBudget(IN_HAND_BYTES)
         self._out = out
+        self._turns = turns
+        self._urgent = urgent
         self._templates = templates
         self._reject_unknown_fields = reject_unknown_fields
         self._topics = topics
@@ -185,33 +193,44 @@ class Intake:
             # On a connection that has ended this raises.
             await broker.arrived()
         await self._places.acquire()
-        for arrived in broker.take_arrived():
-            if self._is_mine(arrived):
-                queue.add(self._topics.split(arrived.topic)[0], arrived)
-            else:
-                broker.ack(arrived)
+        try:
+            await self._line_up(broker, queue)
+        except BaseException:
+            self._places.release()
+            raise
         incoming = queue.take(self._batch, BATCH_BYTES)
         if not incoming:
             self._places.release()
             return
         self._in_hand[broker] += 1
         try:
-            batch = await self._in_order(broker, incoming)
+            with self._urgent():
+                batch = await self._in_order(broker, incoming)
         except BaseException:
             self._handled(broker, incoming)
             raise
         task = batches.create_task(self._handle(broker, batch), name="intake-batch")
         task.add_done_callback(lambda _task: self._handled(broker, incoming))
 
+    async def _line_up(self, broker: Broker, queue: FairQueue) -> None:
+        while some := broker.take_arrived(_ARRIVED_MOST):
+            for arrived in some:
+                if self._is_mine(arrived):
+                    queue.add(self._topics.split(arrived.topic)[0], arrived)
+                else:
+                    broker.ack(arrived)
+            await self._turns.take()
+
     async def _in_order(self, broker: Broker, batch: Sequence[Incoming]) -> "_Batch":
-        taken = [self._find_route(incoming, broker.client_id) for incoming in batch]
+        taken = []
+        for incoming in batch:
+            await self._turns.take()
+            taken.append(self._find_route(incoming, broker.client_id))
         await until_stored(lambda: self._admit(taken))
         for one in taken:
             if not one.is_refused:
+                await self._turns.take()
                 self._check(one)
-            if one.incoming.held_bytes > _LONG_BYTES:
-                # Reading it takes long enough for an alert on another inflow to notice.
-                await asyncio.sleep(0)
         current = _Batch(taken)
         self._before = [before for before in self._before if not before.stored.done()]
         if current.waits or any(before.acts for before in self._before):
@@ -234,18 +253,19 @@ class Intake:
         return not self._topics.is_event(incoming.topic) or incoming.response_topic is not None
 
     async def _handle(self, broker: Broker, batch: "_Batch") -> None:
-        try:
-            for wave in waves(batch.taken):
-                await self._carry_out(wave)
-        finally:
-            batch.stored.set_result(None)
-        refused = [one for one in batch.taken if one.is_refused]
-        if refused:
-            await until_stored(lambda: self._keep(refused))
-        for one in batch.taken:
-            broker.let_go(one.incoming)
-            one.let_go()
-        await self._answer(broker, batch.taken)
+        with self._urgent():
+            try:
+                for wave in waves(batch.taken):
+                    await self._carry_out(wave)
+            finally:
+                batch.stored.set_result(None)
+            refused = [one for one in batch.taken if one.is_refused]
+            if refused:
+                await until_stored(lambda: self._keep(refused))
+            for one in batch.taken:
+                broker.let_go(one.incoming)
+                one.let_go()
+            await self._answer(broker, batch.taken)
 
     def _handled(self, broker: Broker, incoming: Sequence[Incoming]) -> None:
         for one in incoming:
@@ -282,9 +302,13 @@ class Intake:
         limited = [one for one in asking if self._admission.rate_of(one.publisher, one.record).is_limit]
         if not limited:
             return
-        asked = [Asked(one.publisher, lasting_name(one)) for one in limited]
+        asked = []
+        for one in limited:
+            await self._turns.take()
+            asked.append(Asked(one.publisher, lasting_name(one)))
         for one, wait_s in zip(limited, await self._admission.over_rate(asked, records), strict=True):
             if wait_s:
+                await self._turns.take()
                 self._refuse(one, too_many(wait_s))
 
     def _check(self, taken: Taken) -> None:
@@ -404,17 +428,12 @@ class Intake:
         drafts = [one.draft for one in wave if one.draft is not None]
         known = await until_stored(lambda: self._planner.look_up(drafts))
         records: list[tuple[Taken, Draft, NewRecord]] = []
-        planned = 0
         for one in wave:
+            await self._turns.take()
             rows = None if one.draft is None else self._planned(one, known)
             if one.draft is None or rows is None:
                 continue
             records.append((one, one.draft, record_of(one, one.draft, rows, self._way(one))))
-            planned += len(rows)
-            if planned >= _LONG_ROWS:
-                # As above: batches of mails must not hold up another inflow's alert.
-                planned = 0
-                await asyncio.sleep(0)
 
         async def write() -> list[Any]:
             answers: list[Any] = await asyncio.gather(*[self._ledger.submit_accept(record) for _, _, record in records])
@@ -423,6 +442,7 @@ class Intake:
         # Repeatable: an id that is there already was accepted by the try before.
         answers = await until_stored(write)
         for (one, draft, record), answer in zip(records, answers, strict=True):
+            await self._turns.take()
             self._answer_accept(one, draft, record, *self._ledger.accepted(record, answer))
 
     def _planned(self, taken: Taken, known: Known) -> list[NewRow] | None:
@@ -534,6 +554,7 @@ class Intake:
         for one in taken:
             trace = tracing.user_properties(one.span.context)
             for topic, payload in one.messages:
+                await self._turns.take()
                 await self._out.sendable()
                 handovers.append(self._out.publish(topic, payload, user_properties=trace))
             one.messages = []
@@ -544,7 +565,11 @@ class Intake:
         untold = [(one, topic) for one in taken if (topic := self._answer_to(one))]
         while untold:
             await self._out.sendable()
-            answers = await asyncio.gather(*(self._receipt(*each) for each in untold), return_exceptions=True)
+            receipts = []
+            for each in untold:
+                await self._turns.take()
+                receipts.append(self._receipt(*each))
+            answers = await asyncio.gather(*receipts, return_exceptions=True)
             untold = [each for each, answer in zip(untold, answers, strict=True) if _may_be_told(answer)]
 
     def _receipt(self, one: Taken, topic: str) -> "asyncio.Future[bool]":
