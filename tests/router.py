@@ -31,6 +31,7 @@ from shared.ledger.ledger import Ledger
 from shared.ledger.rejections import Rejections
 from shared.ledger.sources import Sources
 from shared.mqtt.reconnecting import BrokerLink
+from shared.runtime.turns import Turns
 from shared.store.keys import Keys
 from shared.store.store import Store
 from shared.store.windows import Windows
@@ -99,4 +100,5 @@ def an_intake(
         inflow=inflow,
         admission=Admission(store, keys, rate),
         out=out,
+        turns=Turns(),
     )
