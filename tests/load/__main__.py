@@ -228,6 +228,7 @@ async def attention(options: Namespace) -> list[str]:
         f"| {found.people:,} mails to a relay that takes {RELAY_S * 1000:.0f} ms | {found.mail_per_second:,.0f} / s |",
         f"| a digest of {found.people:,} people that closes at one minute | {found.drain_per_second:,.0f} / s |",
         f"| a critical mail while nothing else is to do | {percentiles(found.idle_ms)} |",
+        f"| a critical mail while those mails leave | {percentiles(found.mail_ms)} |",
         f"| a critical mail while the digests leave | {percentiles(found.drain_ms)} |",
     ]
 

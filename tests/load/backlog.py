@@ -15,6 +15,7 @@ import aiohttp
 from carillon.local.ports import LOOPBACK
 from carillon.local.stack import Stack
 from carillon.publisher import Publisher
+from shared.core.model import Priority
 
 # How long the relay takes for a mail, as a relay on the internet does. Over the default's ten connections the email
 # service then hands it some 400 in a second.
@@ -180,9 +181,10 @@ async def probe_for(
     return found
 
 
-def batch(first: int, count: int) -> Mapping[str, object]:
+def batch(first: int, count: int, priority: Priority = Priority.HIGH) -> Mapping[str, object]:
+    """Make a batch of mails to ``count`` addresses from this number on."""
     emails = [
-        {"to": f"user{number}@example.com", "subject": "Deployed", "body": _TEXT, "priority": "high"}
+        {"to": f"user{number}@example.com", "subject": "Deployed", "body": _TEXT, "priority": priority.value}
         for number in range(first, first + count)
     ]
     assert len(json.dumps({"emails": emails})) < 64 * 1024
