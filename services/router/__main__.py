@@ -14,6 +14,7 @@ from services.router.planning.alert_texts import alert_template
 from services.router.planning.digesting import Digesting
 from services.router.planning.holding import Holding
 from services.router.planning.lookups import Lookups
+from services.router.planning.pacing import Pacing
 from services.router.planning.performer import Performer
 from services.router.planning.planner import Planner
 from services.router.planning.tasks import Task
@@ -149,7 +150,7 @@ async def route(context: Context[RouterSettings]) -> None:
     digests = Digests(context.store, context.keys, settings.record_retention_s)
     performer = Performer(
         planner,
-        Digesting(planner, digests),
+        Digesting(planner, digests, Pacing(context.ledger.schedule.handed_over)),
         context.ledger,
         context.topics,
         context.clock,

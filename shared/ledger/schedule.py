@@ -154,6 +154,11 @@ class Schedule:
         windows, free = await self._windows(self.backlog.places(without))
         return await self._sweep(free, most_per_shard, 0, (), windows)
 
+    async def handed_over(self, lane: str, priority: Priority) -> int:
+        """Return how many rows of this priority are handed over on a lane and not yet claimed."""
+        names = [f"{self.keys.shard(shard)}:out:{lane}:{priority}" for shard in range(SHARDS)]
+        return sum(await asyncio.gather(*(self.store.submit("ZCARD", name) for name in names)))
+
     async def _windows(
         self, places: Mapping[tuple[str, Priority], Collection[int]]
     ) -> tuple[dict[tuple[str, int], dict[Priority, int]], Counter[tuple[str, int]]]:

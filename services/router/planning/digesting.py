@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from services.router.planning.known import Known, zone_of
+from services.router.planning.pacing import Pacing
 from services.router.planning.planner import Planner
 from services.router.planning.stages import of_digest, rhythm_of
 from services.router.planning.tasks import CloseDigest, Fold, Recheck, Task
@@ -45,10 +46,12 @@ class Digesting:
 
     Args:
         digests: keeps them.
+        pacing: puts off those whose channel is behind; None puts off none.
     """
 
     planner: Planner
     digests: Digests
+    pacing: Pacing | None = None
 
     async def fold(self, notification: Notification, task: Task, what: Fold, *, again: bool) -> list[NewRow]:
         """Put one channel of one person into a digest; or plan it, if it goes out alone.
@@ -81,6 +84,8 @@ class Digesting:
 
     async def close(self, digest: Notification, task: Task, what: CloseDigest) -> Outcome:
         """Close a digest whose time has come, and say what is in it."""
+        if self.pacing is not None:
+            await self.pacing.wait(what.channel, digest.priority)
         closed, known = await asyncio.gather(
             self.digests.close(digest.id),
             self.planner.lookups.of_people(digest, [what.user_id], counts=False, pushes=what.channel is Channel.PUSH),
