@@ -85,6 +85,27 @@ def test_with_everything_it_renders_what_the_components_add(tmp_path: Path) -> N
     assert_same(compared(rendered(merged(merged(PROD, EVERYTHING), tracing))), compared(kustomize))
 
 
+def test_a_console_that_asks_a_provider_who_somebody_is_may_reach_it(tmp_path: Path) -> None:
+    settings = {"CONSOLE_URL": "https://console.example.com", "CONSOLE_OIDC_ISSUER": "https://login.example.com"}
+    chart = compared(rendered(merged(PROD, {"console": {"enabled": True, "settings": settings}})))
+    kustomize = compared(
+        built(
+            tmp_path,
+            "prod",
+            ["console", "console-oidc"],
+            configMapGenerator=[{"name": "console-settings", "literals": [f"{k}={v}" for k, v in settings.items()]}],
+            images=[
+                {"name": "carillon/carillon", "newName": "registry.example.com/carillon/carillon", "newTag": VERSION}
+            ],
+        )
+    )
+    assert_same(chart, kustomize)
+    # As the services reach their providers: public addresses alone.
+    reached, providers = (chart["NetworkPolicy", name]["spec"] for name in ("console-oidc", "https-providers"))
+    assert reached["egress"] == providers["egress"]
+    assert reached["podSelector"] == {"matchLabels": {"app.kubernetes.io/name": "console"}}
+
+
 @pytest.mark.parametrize("service", ["email", "sms", "push"])
 def test_a_channel_can_be_left_out(service: str) -> None:
     without = rendered(merged(PROD, {service: {"enabled": False, "settings": {f"{service.upper()}_FROM": None}}}))
