@@ -59,6 +59,15 @@ async def take(broker: Broker, count: int, *, ack: bool = True) -> list[Incoming
     return taken
 
 
+async def ended(broker: LocalServer, name: str, times: int = 1) -> None:
+    """Return when mosquitto has read so many connections to their end.
+
+    It reads one packet of a connection at a time, and drops what is unread when its client connects again.
+    """
+    line = f"Client {name} disconnected"
+    await eventually(lambda: broker.log.read_text().count(line) >= times, what="a connection read to its end")
+
+
 # What is acknowledged.
 
 
@@ -78,6 +87,7 @@ async def test_what_was_not_acknowledged_comes_again_on_the_same_session(
         again = await take(second, 6)
         assert [incoming.payload for incoming in again] == [str(number).encode() for number in range(4, 10)]
         await second.forget_session()
+    await ended(broker, name, times=2)
     async with Broker(address(broker), name, session_expiry_s=60) as third:
         await third.subscribe(topic)
         await third.publish(topic, "marker")
@@ -94,9 +104,7 @@ async def test_an_acknowledgement_made_before_a_clean_end_arrives(
         await asyncio.gather(*(first.publish(topic, str(number)) for number in range(50)))
         # No turn of the event loop between the acknowledgements and the end.
         await take(first, 50)
-    # mosquitto reads one packet of a connection at a time, and drops what is unread when its client connects again.
-    ended = f"Client {name} disconnected"
-    await eventually(lambda: ended in broker.log.read_text(), what="the broker having read to the end")
+    await ended(broker, name)
     async with Broker(address(broker), name, session_expiry_s=60) as second:
         await second.subscribe(topic)
         await second.publish(topic, "marker")
