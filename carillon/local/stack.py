@@ -100,6 +100,11 @@ class Stack:
         return [self.broker, self.store, self.sandbox, *self._above()]
 
     @property
+    def services(self) -> tuple[str, ...]:
+        """The services that it starts."""
+        return self._first
+
+    @property
     def topic_prefix(self) -> str:
         """What stands before the services' topics."""
         return self._settings.get(_PREFIX, "")

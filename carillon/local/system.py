@@ -186,7 +186,7 @@ class _Run:
             await asyncio.sleep(_LOG_POLL_S)
 
     async def _start_prometheus(self) -> None:
-        targets = {service: self._stack.ops_url(service) for service in SERVICES}
+        targets = {service: self._stack.ops_url(service) for service in self._stack.services}
         self._prometheus = local_prometheus(self._stack.data, self._stack.ports.prometheus, targets)
         if self._prometheus is None:
             return
@@ -251,7 +251,7 @@ class _Run:
     def _welcome(self, sign_in: str) -> None:
         stack = self._stack
         inbox = {user: f"{stack.realtime_url}/#token={_token(stack, user)}" for user in (SAMPLE_USER, "admin1")}
-        metrics = {name: f"{stack.ops_url(name)}/metrics" for name in SERVICES}
+        metrics = {name: f"{stack.ops_url(name)}/metrics" for name in stack.services}
         prometheus = f"{prometheus_url(stack.ports.prometheus)}/{DASHBOARDS}" if self._prometheus else None
         broker = stack.broker.url
         snippets = client_snippets(broker, stack.topic_prefix)

@@ -162,6 +162,15 @@ def test_a_port_that_is_asked_for_twice_is_refused(
     assert "asked for twice, by --smtp-port and --ops-port-base" in capsys.readouterr().err
 
 
+def test_a_channel_that_is_not_there_cannot_be_left_out(
+    tmp_path: Path, ports: Ports, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CARILLON_WITHOUT", "smss")
+    assert up(data=tmp_path, ports=ports) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("carillon: CARILLON_WITHOUT: must be channels")
+
+
 @pytest.mark.timeout(300)
 async def test_the_system_comes_up_goes_down_and_comes_up_again_with_its_data(
     run_up: Callable[..., Child], ports: Ports
@@ -203,7 +212,9 @@ async def test_the_system_comes_up_goes_down_and_comes_up_again_with_its_data(
     assert nothing_is_left(ports)
 
     second = run_up("--json")
+    second.environment = os.environ | {"CARILLON_WITHOUT": "sms"}
     await second.start(_UP_WITHIN_S)
+    assert is_free(ports.ops("sms"))
     assert "people: " not in second.log.read_text()
     assert await interrupted(second) == 0
     assert nothing_is_left(ports)
@@ -214,6 +225,7 @@ async def test_the_system_comes_up_goes_down_and_comes_up_again_with_its_data(
     assert places["broker"] == f"mqtt://{LOOPBACK}:{ports.mqtt}"
     assert places["publish"] == {snippet.name: snippet.command for snippet in snippets}
     assert places["metrics"]["router"] == f"http://{LOOPBACK}:{ports.ops('router')}/metrics"
+    assert places["metrics"].keys() == {*SERVICES} - {"sms"}
     assert said[-1] == {"message": "stopped"}
 
 
