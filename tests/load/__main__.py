@@ -21,6 +21,7 @@ from carillon.local.stack import Stack
 from tests.load.at_rest import audit_deep, measure_at_rest, schedule
 from tests.load.attention import measure_digest, measure_stages
 from tests.load.backlog import RELAY_S, measure_backlog, percentiles, slow_relay
+from tests.load.consoles import OPEN, measure_consoles
 from tests.load.directory_size import measure_broadcast_writes
 from tests.load.find import Times, measure_find
 from tests.load.http_publish import LATENCY_PER_SECOND, measure_http
@@ -86,6 +87,23 @@ async def latency(options: Namespace) -> list[str]:
 def _row(rate: str, found: Latency) -> str:
     percentiles = f"p50 {found.p50_ms:.1f} ms, p99 {found.p99_ms:.1f} ms"
     return f"| publish to WebSocket {rate} | {percentiles}, {found.received} of {found.sent} |"
+
+
+async def consoles(options: Namespace) -> list[str]:
+    """Measure the way to one WebSocket beside open consoles."""
+    with tempfile.TemporaryDirectory(prefix="carillon-bench-") as folder:
+        stack = Stack(Path(folder), services=("router", "realtime"), settings=SETTINGS, console=True)
+        await stack.start()
+        try:
+            found = await measure_consoles(stack, seconds=options.seconds)
+        finally:
+            await stack.stop()
+    return [
+        _row("at 50 / s, no console open", found.without),
+        _row(f"at 50 / s, {OPEN} consoles open", found.beside),
+        f"| p99 beside open consoles to without | {found.beside.p99_ms / found.without.p99_ms:.2f} |",
+        f"| pages and pieces of live pages that they were sent | {found.reads:,} |",
+    ]
 
 
 async def half_rate(options: Namespace) -> list[str]:
@@ -266,7 +284,8 @@ def _times(found: Times) -> str:
 
 
 PARTS: dict[str, Callable[[Namespace], Awaitable[list[str]]]] = {
-    "intake": intake, "http": http, "latency": latency, "half_rate": half_rate, "sessions": sessions,
+    "intake": intake, "http": http, "latency": latency, "consoles": consoles, "half_rate": half_rate,
+    "sessions": sessions,
     "broadcast": broadcast, "mail": mail, "push": push, "publishers": publishers, "wait": wait, "at_rest": at_rest,
     "backlog": backlog, "attention": attention, "storm": storm, "find": find,
 }  # fmt: skip

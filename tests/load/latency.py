@@ -37,12 +37,16 @@ class Latency:
     sent: int
 
 
-async def measure_latency(stack: Stack, *, per_second: int, seconds: int) -> Latency:
-    """Publish at a steady rate and note when each notification comes out of the socket."""
+async def measure_latency(stack: Stack, *, per_second: int, seconds: int, user: str = _USER) -> Latency:
+    """Publish at a steady rate and note when each notification comes out of the socket.
+
+    Args:
+        user: who is told; another one each time, because a socket begins with what its user has missed.
+    """
     topics = Topics()
     count = per_second * seconds
     secret = stack.environment["REALTIME_JWT_SECRET"]
-    token = jwt.encode({"sub": _USER, "exp": time.time() + 3600}, secret, "HS256")
+    token = jwt.encode({"sub": user, "exp": time.time() + 3600}, secret, "HS256")
     sent_s: dict[int, float] = {}
     took_ms: list[float] = []
     async with (
@@ -50,7 +54,7 @@ async def measure_latency(stack: Stack, *, per_second: int, seconds: int) -> Lat
         aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session,
         session.ws_connect(f"{stack.realtime_url}/v1/ws") as socket,
     ):
-        await publisher.publish(topics.publish(Kind.DIRECTORY_USER, _USER), json.dumps({"email": "user1@example.com"}))
+        await publisher.publish(topics.publish(Kind.DIRECTORY_USER, user), json.dumps({"email": f"{user}@example.com"}))
 
         async def listen() -> None:
             while len(took_ms) < count:
@@ -65,7 +69,7 @@ async def measure_latency(stack: Stack, *, per_second: int, seconds: int) -> Lat
                 await asyncio.sleep(max(0.0, started_s + number / per_second - time.perf_counter()))
                 sent_s[number] = time.perf_counter()
                 body = json.dumps({"message": "measured", "data": {"n": number}})
-                publisher.publish(topics.publish(Kind.REALTIME_USER, _USER), body)
+                publisher.publish(topics.publish(Kind.REALTIME_USER, user), body)
     return percentiles(took_ms, count)
 
 
