@@ -13,7 +13,7 @@ from carillon.commands.output import AnswerIsNo, print_columns, print_json, prin
 from carillon.commands.rows import confirmation_line
 from carillon.commands.settings import OperatorSettings
 from shared.core.clock import rfc3339
-from shared.ledger.finding import OUTCOMES, BadCursor, Finder, Page
+from shared.ledger.finding import OUTCOMES, BadCursor, Finder, Narrowed, Page
 from shared.ledger.found import Filters, Found, FoundDelivery
 from shared.ledger.found_documents import page_document
 
@@ -38,8 +38,13 @@ def print_found(
         raise click.UsageError("only one of --user, --address and --text-id")
     if not given and since is None:
         raise click.UsageError("say what to search by: --user, --address, --text-id or --since")
-    from_time = read_moment_or_ago(since, "--since") if since is not None else None
-    to_time = read_moment_or_ago(until, "--until") if until is not None else None
+    narrowed: Narrowed = {
+        "since": read_moment_or_ago(since, "--since") if since is not None else None,
+        "until": read_moment_or_ago(until, "--until") if until is not None else None,
+        "after": after,
+        "limit": limit,
+        "filters": filters,
+    }
     typed_address = _address(address) if address is not None else None
     settings = OperatorSettings.load()
 
@@ -47,20 +52,12 @@ def print_found(
         async with open_store(settings) as (store, keys):
             finder = Finder(store, keys, retention_s=settings.record_retention_s)
             if user_id is not None:
-                found = finder.by_person(
-                    user_id, since=from_time, until=to_time, after=after, limit=limit, filters=filters
-                )
-            elif typed_address is not None:
-                found = finder.by_address(
-                    typed_address, since=from_time, until=to_time, after=after, limit=limit, filters=filters
-                )
-            elif text_id is not None:
-                found = finder.by_own_id(
-                    text_id, since=from_time, until=to_time, after=after, limit=limit, filters=filters
-                )
-            else:
-                found = finder.by_time(since=from_time, until=to_time, after=after, limit=limit, filters=filters)
-            return await found
+                return await finder.by_person(user_id, **narrowed)
+            if typed_address is not None:
+                return await finder.by_address(typed_address, **narrowed)
+            if text_id is not None:
+                return await finder.by_own_id(text_id, **narrowed)
+            return await finder.by_time(**narrowed)
 
     try:
         page = asyncio.run(search())

@@ -11,7 +11,12 @@ from carillon.commands.output import json_option
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
-by_option = click.option("--by", metavar="NAME", envvar="USER", help="Who does it. [default: who is logged in]")
+by_option = click.option(
+    "--by",
+    metavar="NAME",
+    envvar=["USER", "CARILLON_CLIENT_ID"],
+    help="Who does it. [default: who is logged in, else CARILLON_CLIENT_ID]",
+)
 
 
 @click.group()

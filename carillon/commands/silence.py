@@ -28,7 +28,12 @@ def silence() -> None:
 @click.option("--for", "length", type=Duration(), required=True, help="For how long, such as 30m, 2h or 7d.")
 @click.option("--comment", required=True, help="Why; whoever looks at the list reads it.")
 @click.option("--starts", metavar="TIME", help="When: RFC 3339 with a zone, or seconds since 1970. [default: now]")
-@click.option("--by", metavar="NAME", envvar="USER", help="Who says so. [default: who is logged in]")
+@click.option(
+    "--by",
+    metavar="NAME",
+    envvar=["USER", "CARILLON_CLIENT_ID"],
+    help="Who says so. [default: who is logged in, else CARILLON_CLIENT_ID]",
+)
 @timeout_option
 @client_id_option
 @json_option

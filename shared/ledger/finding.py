@@ -24,6 +24,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import TypedDict, Unpack
 
 from shared.core.clock import Clock, SystemClock, epoch_ms
 from shared.core.model import State
@@ -62,6 +63,7 @@ OUTCOMES: Mapping[str, frozenset[str]] = {
 TIME_LIMIT = timedelta(seconds=3)
 MOST_FOUND = 500
 _ANY = Filters()
+_LIMIT = 50
 
 # Records that are read together; days of the index, and minutes, that are asked for together; and about how many ids of
 # minutes, of which one has as many as it has.
@@ -94,6 +96,22 @@ class Page:
     is_cut: bool = False
 
 
+class Narrowed(TypedDict, total=False):
+    """What a search is narrowed down to.
+
+    Attributes:
+        since: what was first due from then on; ``until`` likewise.
+        after: the cursor of the page before.
+        limit: at most so many notifications, and at most ``MOST_FOUND``; 50 where it is not said.
+    """
+
+    since: datetime | None
+    until: datetime | None
+    after: str | None
+    limit: int
+    filters: Filters
+
+
 # Where a record stands among the others of a search: by time, then by its id.
 _Place = tuple[int, str]
 
@@ -124,96 +142,43 @@ class Finder:
         self._records = Records(store, keys)
         self._directory = Directory(store, keys, self._clock)
 
-    async def by_person(
-        self,
-        user_id: str,
-        *,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        after: str | None = None,
-        limit: int = 50,
-        filters: Filters = _ANY,
-    ) -> Page:
+    async def by_person(self, user_id: str, **narrowed: Unpack[Narrowed]) -> Page:
         """Return what was said to a user, or was not said and why.
-
-        Args:
-            since: what was first due from then on; ``until`` likewise.
-            after: the cursor of the page before.
-            limit: at most so many notifications, and at most ``MOST_FOUND``.
 
         Raises:
             BadCursor: ``after`` is none.
         """
-        span = self._span(since, until)
-        places = self._named(person_name(user_id), span, _read_cursor(after))
-        return await self._page(places, Person(user_id), filters, span, limit)
+        return await self._search(Person(user_id), person_name(user_id), narrowed)
 
-    async def by_address(
-        self,
-        address: str,
-        *,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        after: str | None = None,
-        limit: int = 50,
-        filters: Filters = _ANY,
-    ) -> Page:
+    async def by_address(self, address: str, **narrowed: Unpack[Narrowed]) -> Page:
         """Return what went to a mail address or a telephone number, in whatever case; see ``by_person``."""
-        return await self.by_address_hash(
-            digest(address), since=since, until=until, after=after, limit=limit, filters=filters
-        )
+        return await self.by_address_hash(digest(address), **narrowed)
 
-    async def by_address_hash(
-        self,
-        address_hash: str,
-        *,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        after: str | None = None,
-        limit: int = 50,
-        filters: Filters = _ANY,
-    ) -> Page:
+    async def by_address_hash(self, address_hash: str, **narrowed: Unpack[Narrowed]) -> Page:
         """Return what went to the address with this hash (``shared.directory.suppression.digest``)."""
-        span = self._span(since, until)
-        places = self._named(address_hash_name(address_hash), span, _read_cursor(after))
-        return await self._page(places, AddressHash(address_hash), filters, span, limit)
+        return await self._search(AddressHash(address_hash), address_hash_name(address_hash), narrowed)
 
-    async def by_own_id(
-        self,
-        publishers_id: str,
-        *,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        after: str | None = None,
-        limit: int = 50,
-        filters: Filters = _ANY,
-    ) -> Page:
+    async def by_own_id(self, publishers_id: str, **narrowed: Unpack[Narrowed]) -> Page:
         """Return what its publisher calls so: by idempotency key or an alert's dedup key; see ``by_person``."""
-        span = self._span(since, until)
-        places = self._named(own_name(publishers_id), span, _read_cursor(after))
-        return await self._page(places, None, filters, span, limit)
+        return await self._search(None, own_name(publishers_id), narrowed)
 
-    async def by_time(
-        self,
-        *,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        after: str | None = None,
-        limit: int = 50,
-        filters: Filters = _ANY,
-    ) -> Page:
+    async def by_time(self, **narrowed: Unpack[Narrowed]) -> Page:
         """Return everything of a span of time, by when its first delivery was due; see ``by_person``.
 
         The parts of a fan-out are listed one by one. The ledger knows the last week by its time.
         """
         # The store's clock may be ahead of ours.
-        span = self._span(since, until or self._clock.now() + timedelta(minutes=1))
-        places = self._accepted(span, _read_cursor(after))
-        return await self._page(places, None, filters, span, limit, is_walk=True)
+        until = narrowed.get("until") or self._clock.now() + timedelta(minutes=1)
+        return await self._search(None, None, {**narrowed, "until": until})
 
-    @staticmethod
-    def _span(since: datetime | None, until: datetime | None) -> tuple[int, int]:
-        return 0 if since is None else epoch_ms(since), LATEST_MS if until is None else epoch_ms(until)
+    async def _search(self, whose: Whose, name: str | None, narrowed: Narrowed) -> Page:
+        """Look at what stands in the index under a name; without one, at everything."""
+        since, until = narrowed.get("since"), narrowed.get("until")
+        span = 0 if since is None else epoch_ms(since), LATEST_MS if until is None else epoch_ms(until)
+        after = _read_cursor(narrowed.get("after"))
+        places = self._accepted(span, after) if name is None else self._named(name, span, after)
+        limit, filters = narrowed.get("limit", _LIMIT), narrowed.get("filters", _ANY)
+        return await self._page(places, whose, filters, span, limit, is_walk=name is None)
 
     async def _page(
         self,

@@ -116,6 +116,31 @@ async def test_a_responder_answers_an_incident_in_the_console(stack: Stack, cons
         assert "eve is none" in log.words
 
 
+async def test_a_member_of_a_group_leads_to_its_group(stack: Stack, console: Served) -> None:
+    async with open_system(stack) as system:
+        kind, user = f"disk-{uuid.uuid4().hex[:8]}", await system.person("ada")
+        await system.publish(f"directory/policy/{kind}", {**LADDER, "group": {"by": ["source"]}})
+        await system.publish(f"directory/oncall/{kind}", {"users": [user], "policy": kind})
+        alerts = [
+            await system.publish(
+                f"notifications/alerts/critical/{kind}",
+                {"message": "It is full.", "source": "disk-watch", "dedup_key": f"{kind}-{name}"},
+            )
+            for name in ("orders", "billing")
+        ]
+        group, member = (str(each.notification_id) for each in alerts)
+        viewer, operator = await console.person("viewer"), await console.person("operator")
+        assert (await viewer.get(f"/incidents/{group}")).status == 200
+        led = await viewer.get(f"/incidents/{member}?before=5&before=6")
+        assert (led.status, led.headers["Location"].partition("?")[0]) == (303, f"/incidents/{group}")
+        led = await viewer.get(f"/incidents/{member}?export=1")
+        assert (led.status, led.headers["Location"]) == (303, f"/incidents/{group}?export=1")
+        # What is done to the member is done to the group.
+        done = await operator.act(f"/incidents/{member}/acknowledge")
+        assert (done.status, done.headers["Location"]) == (303, f"/incidents/{group}")
+        assert "Taken by operator" in (await viewer.get(f"/incidents/{group}")).words
+
+
 async def test_an_incident_is_downloaded_as_lines_that_hold_each_other(stack: Stack, console: Served) -> None:
     async with open_system(stack) as system:
         alert = await opened(system, console)

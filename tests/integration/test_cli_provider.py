@@ -142,6 +142,15 @@ async def test_a_pause_ends_by_itself(running: Running) -> None:
     assert (await running.command("provider", "list", "--json")).json["paused"] == []
 
 
+async def test_where_nobody_is_logged_in_the_pods_own_name_stands_in_the_list(running: Running) -> None:
+    nobody = {"USER": "", "CARILLON_CLIENT_ID": "console"}
+    ran = await running.command("provider", "pause", "sms", *REASON, "--json", settings=nobody)
+    assert ran.json["by"] == "console"
+    assert (await running.command("provider", "resume", "sms", settings=nobody)).status == 0
+    ran = await running.command("provider", "pause", "sms", *REASON, settings={"USER": ""})
+    assert (ran.status, "nobody is logged in" in ran.error_line) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [

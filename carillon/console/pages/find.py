@@ -18,7 +18,7 @@ from carillon.console.words import STATES, TONES, afterwards, reason_words, rule
 from shared.core.model import Channel
 from shared.directory.directory import Directory
 from shared.directory.suppression import digest
-from shared.ledger.finding import OUTCOMES, BadCursor, Finder
+from shared.ledger.finding import OUTCOMES, BadCursor, Finder, Narrowed
 from shared.ledger.finding import Page as FoundPage
 from shared.ledger.found import Filters, Found, FoundDelivery
 from shared.store.keys import is_notification_id
@@ -109,7 +109,7 @@ async def _search(visit: Visit, asked: dict[str, str]) -> FoundPage:
         raise Problem(400, "Not understood", "Choose one of what the form offers.")
     lately = WITHIN[within]
     since = _moment("from", asked["from"]) or (visit.now - lately if lately is not None else None)
-    options: dict[str, Any] = {
+    narrowed: Narrowed = {
         "since": since,
         "until": _moment("until", asked["until"]),
         "after": visit.cursor,
@@ -122,12 +122,12 @@ async def _search(visit: Visit, asked: dict[str, str]) -> FoundPage:
     }
     try:
         if asked["person"]:
-            return await finder.by_person(asked["person"], **options)
+            return await finder.by_person(asked["person"], **narrowed)
         if asked["address"]:
-            return await finder.by_address_hash(asked["address"], **options)
+            return await finder.by_address_hash(asked["address"], **narrowed)
         if asked["own"]:
-            return await finder.by_own_id(asked["own"], **options)
-        return await finder.by_time(**options)
+            return await finder.by_own_id(asked["own"], **narrowed)
+        return await finder.by_time(**narrowed)
     except BadCursor:
         raise Problem(400, "Not understood", "Go on with the link of an earlier page.") from None
 

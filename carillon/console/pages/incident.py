@@ -21,7 +21,8 @@ from carillon.console.incident_words import (
     told_people,
     where,
 )
-from carillon.console.page import Action, Done, NotDone, NotThere, Page, Problem, Visit
+from carillon.console.page import Action, Done, NotDone, NotThere, Page, Problem, Visit, path_to
+from carillon.console.rendering import query
 from carillon.console.roles import Role
 from shared.core.chained_lines import chained, faults
 from shared.core.clock import epoch_ms
@@ -48,9 +49,11 @@ _target: TypeAdapter[str] = TypeAdapter(NotifyTarget)
 
 
 async def show(visit: Visit) -> dict[str, Any] | web.StreamResponse:
-    """Read one incident; a member's page is that of its group."""
+    """Read one incident; a member of a group leads to its group."""
     incidents = Incidents(visit.backend.store, visit.backend.keys)
     incident = await _read(incidents, visit)
+    if incident.id != visit.params["id"]:
+        raise web.HTTPSeeOther(f"{path_to(PAGE.path, id=incident.id)}{query(**dict(visit.query))}")
     if visit.asked("export"):
         return await _export(incidents, incident)
     before = _before(visit)
@@ -136,11 +139,18 @@ def _answering(visit: Visit) -> Answering:
     return Answering(ledger, Directory(backend.store, backend.keys), Muted(backend.store, backend.keys))
 
 
-async def _answer(visit: Visit, answer: Callable[[Answering, bool], Awaitable[Answered]], words: str) -> Done:
-    """Answer as the person who is signed in, and say what came of it."""
+async def _answer(visit: Visit, answer: Callable[..., Awaitable[Answered]], *said: object, words: str) -> Done:
+    """Answer as the person who is signed in, and say what came of it.
+
+    Args:
+        answer: one of the answers of ``Answering``; ``said`` is what it takes beside who answers what.
+    """
     incidents = Incidents(visit.backend.store, visit.backend.keys)
     before = await _read(incidents, visit)
-    answered = await answer(_answering(visit), visit.may(Role.OPERATOR))
+    answered = await answer(
+        _answering(visit), visit.params["id"], visit.session.who, *said,
+        way=Way.CONSOLE, may_any=visit.may(Role.OPERATOR),
+    )  # fmt: skip
     match answered:
         case Answered.UNKNOWN:
             raise NotThere("There is no incident of this id (any more).")
@@ -162,77 +172,44 @@ async def _answer(visit: Visit, answer: Callable[[Answering, bool], Awaitable[An
 
 
 def _note(form: Form, *, required: bool = False) -> str:
-    return form.text("note", required=required, most_chars=NOTE_CHARS, lines=True)
+    """Read the note, the last of a form's fields."""
+    note = form.text("note", required=required, most_chars=NOTE_CHARS, lines=True)
+    form.check()
+    return note
 
 
 async def acknowledge(visit: Visit, form: Form) -> Done:
     """Take it."""
-    note = _note(form)
-    form.check()
-    return await _answer(
-        visit,
-        lambda answering, may_any: answering.acknowledge(
-            visit.params["id"], visit.session.who, note, way=Way.CONSOLE, may_any=may_any
-        ),
-        "You have it. Nobody else is told.",
-    )
+    return await _answer(visit, Answering.acknowledge, _note(form), words="You have it. Nobody else is told.")
 
 
 async def resolve(visit: Visit, form: Form) -> Done:
     """Say that it is over."""
-    note = _note(form)
-    form.check()
-    return await _answer(
-        visit,
-        lambda answering, may_any: answering.resolve(
-            visit.params["id"], visit.session.who, note, way=Way.CONSOLE, may_any=may_any
-        ),
-        "It is resolved.",
-    )
+    return await _answer(visit, Answering.resolve, _note(form), words="It is resolved.")
 
 
 async def snooze(visit: Visit, form: Form) -> Done:
     """Put it away for a while."""
-    note = _note(form)
     length = form.length("for", required=True, most=LONGEST_SNOOZE)
     if length is not None and length <= timedelta():
         form.wrong("for", "must be longer than nothing")
-    form.check()
+    note = _note(form)
     until_ms = epoch_ms(visit.now + (length or timedelta()))
-    return await _answer(
-        visit,
-        lambda answering, may_any: answering.snooze(
-            visit.params["id"], visit.session.who, until_ms, note, way=Way.CONSOLE, may_any=may_any
-        ),
-        "It is snoozed. At the end it is open again, and people are told from the beginning.",
-    )
+    words = "It is snoozed. At the end it is open again, and people are told from the beginning."
+    return await _answer(visit, Answering.snooze, until_ms, note, words=words)
 
 
 async def reassign(visit: Visit, form: Form) -> Done:
     """Hand it on."""
-    note = _note(form)
     to = form.read("to", _read_target, required=True) or ""
-    form.check()
-    return await _answer(
-        visit,
-        lambda answering, may_any: answering.reassign(
-            visit.params["id"], visit.session.who, to, note, way=Way.CONSOLE, may_any=may_any
-        ),
-        f"It is handed on to {to}, and they are told now.",
-    )
+    note = _note(form)
+    words = f"It is handed on to {to}, and they are told now."
+    return await _answer(visit, Answering.reassign, to, note, words=words)
 
 
 async def write_note(visit: Visit, form: Form) -> Done:
     """Write something into the timeline."""
-    note = _note(form, required=True)
-    form.check()
-    return await _answer(
-        visit,
-        lambda answering, may_any: answering.note(
-            visit.params["id"], visit.session.who, note, way=Way.CONSOLE, may_any=may_any
-        ),
-        "The note stands in the timeline.",
-    )
+    return await _answer(visit, Answering.note, _note(form, required=True), words="The note stands in the timeline.")
 
 
 def _read_target(text: str) -> str:
