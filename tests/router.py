@@ -44,13 +44,14 @@ def a_planner(
     stages: Sequence[Stage] = STAGES,
     alert_template: Template | None = None,
     without: Collection[Channel] = (),
+    turns: Turns | None = None,
     **settings: Any,
 ) -> Planner:
     """Build a planner as the service does; without a store one for what has been looked up."""
     store, keys, clock = store or Store("redis://localhost"), Keys(), clock or SystemClock()
     settings = {"windows": Windows(store), "rulebook": Rulebook(store, keys), **settings}
     lookups = Lookups(Directory(store, keys, clock), Catalogues(store, keys), keys, clock, 300, **settings)
-    return Planner(lookups, templates, stages=stages, alert_template=alert_template, without=without)
+    return Planner(lookups, templates, stages=stages, alert_template=alert_template, without=without, turns=turns)
 
 
 def an_actor(store: Store, clock: Clock, topic_prefix: str = "") -> Actions:

@@ -86,11 +86,14 @@ async def route(context: Context[RouterSettings]) -> None:
         quiet_hours=settings.router_quiet_hours,
         release_within_s=settings.router_release_within_s,
     )
+    # Ordinary work steps back for what is urgent, which takes turns of its own.
+    turns, urgent_turns = Turns(), Turns()
     planner = Planner(
         lookups,
         templates,
         alert_template=alert_template(templates, settings.router_alert_template),
         without=settings.without,
+        turns=turns,
     )
     inbox = Inbox(context.store, context.keys, settings.inbox_limit, settings.inbox_retention)
     mirror = FeedMirror(Feed(context.store, context.keys, settings.inbox_retention))
@@ -116,9 +119,6 @@ async def route(context: Context[RouterSettings]) -> None:
 
     # What a flood is answered stands in front of no alert's job and receipt.
     out, urgent_out = (BrokerLink(context.address, f"{context.instance}-{name}") for name in ("out", "urgent-out"))
-
-    # The general inflow's work steps back for what is urgent, which takes turns of its own.
-    turns, urgent_turns = Turns(), Turns()
 
     @contextmanager
     def urgent() -> Iterator[None]:

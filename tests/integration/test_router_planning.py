@@ -1,5 +1,6 @@
 """What planning counts and folds in a real store."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -8,14 +9,15 @@ import pytest
 import pytest_asyncio
 
 from services.router.intake.warnings import foreseen
-from services.router.payloads.notifications import RealtimeUser, WarningAlert
+from services.router.payloads.notifications import RealtimeGroup, RealtimeUser, WarningAlert
 from services.router.planning.compose import Draft, compose
 from services.router.planning.digesting import Digesting
 from services.router.planning.planner import Planner
-from services.router.planning.tasks import Fold, Task
+from services.router.planning.stages import KEEP, Candidate, Decision
+from services.router.planning.tasks import FanOut, Fold, Task
 from shared.core.clock import SystemClock, epoch_ms
 from shared.core.incidents import AlertState
-from shared.core.model import Delivery, Platform
+from shared.core.model import Delivery, Platform, Priority
 from shared.core.topics import Kind
 from shared.directory.catalogue import Catalogues
 from shared.directory.categories import Category
@@ -24,6 +26,7 @@ from shared.directory.people import Person
 from shared.ledger.digests import Digests
 from shared.ledger.ledger import Ledger, Verdict
 from shared.ledger.new_records import NewRecord
+from shared.runtime.turns import Turns
 from shared.store.keys import Keys
 from shared.store.store import Store
 from tests.conftest import EmptyStore
@@ -168,3 +171,38 @@ async def test_a_receipt_says_once_that_a_warning_is_throttled_for_those_on_call
     assert before == []
     assert after.count("realtime suppressed: throttled (category:comments)") == 1
     assert len(after) == len(set(after))
+
+
+async def test_a_page_of_a_fan_out_takes_turns_between_people(opened: Store) -> None:
+    directory = Directory(opened, Keys(), SystemClock())
+    for number in range(10):
+        await directory.put(Person(user_id=f"user{number}", email=f"user{number}@example.com", groups=["team"]))
+    # Every slice is over at once.
+    turns, done = Turns(slice_s=0), list[str]()
+
+    def note(candidate: Candidate) -> Decision:
+        if done[-1:] != [candidate.person.user_id]:
+            done.append(candidate.person.user_id)
+        return KEEP
+
+    async def other_work() -> None:
+        while True:
+            await turns.take()
+            done.append("other")
+
+    publish = RealtimeGroup(group_id="team", message="x", priority=Priority.HIGH)
+    now_ms = epoch_ms(SystemClock().now())
+    said = compose(Kind.REALTIME_GROUP, publish, now_ms=now_ms, lifetime_s=60)
+    members = directory.group("team")
+    other = asyncio.create_task(other_work(), name="other")
+    try:
+        planner = a_planner(opened, stages=(note,), turns=turns)
+        page = FanOut(members=members.key, group=members.group)
+        rows = await planner.fan_out(said.notification, page, said.expires_ms)
+    finally:
+        other.cancel()
+    planned = [who for who in done if who != "other"]
+    assert sorted(planned) == [f"user{number}" for number in range(10)]
+    first, last = done.index(planned[0]), done.index(planned[-1])
+    assert done[first : last + 1 : 2] == planned
+    assert len(rows) == len(planned)

@@ -40,9 +40,9 @@ from shared.core.topics import Kind
 from shared.directory.categories import KnownCategory
 from shared.directory.directory import Members
 from shared.ledger.new_records import NewRow
+from shared.runtime.turns import Turns
 
-# Users whose records are read and planned in one step of a fan-out: some milliseconds of the router's time, so that a
-# broadcast yields to single notifications.
+# Users whose records are read, and whose rows are written, in one step of a fan-out.
 FAN_OUT_PAGE = 200
 
 
@@ -54,6 +54,7 @@ class Planner:
         stages: what decides about each channel of each person.
         alert_template: what alerts are written with; None for the built-in texts.
         without: channels that this system does without.
+        turns: taken by what is planned for many people; None for its own.
     """
 
     def __init__(
@@ -64,7 +65,9 @@ class Planner:
         stages: Sequence[Stage] = STAGES,
         alert_template: Template | None = None,
         without: Collection[Channel] = (),
+        turns: Turns | None = None,
     ) -> None:
+        self._turns = turns or Turns()
         self.lookups = lookups
         self.templates = templates
         self.without = frozenset(without)
@@ -337,10 +340,20 @@ class Planner:
         told_ids = tuple(
             user_id for user_id, person in known.people.items() if page.group is None or page.group in person.groups
         )
-        audience, lifetime_ms = People(user_ids=told_ids), expires_ms - max(notification.accepted_ms, due_ms)
-        planned = self.people_rows(
-            notification, audience, expires_ms, known, channels, lifetime_ms=lifetime_ms, since_ms=due_ms
-        )
+        lifetime_ms, texts = expires_ms - max(notification.accepted_ms, due_ms), self.texts(notification, known)
+        planned: list[NewRow] = []
+        for user_id in told_ids:
+            await self._turns.take()
+            planned += self.people_rows(
+                notification,
+                People(user_ids=(user_id,)),
+                expires_ms,
+                known,
+                channels,
+                lifetime_ms=lifetime_ms,
+                since_ms=due_ms,
+                texts=texts,
+            )
         # Of a crowd only what is sent is written down: a row for each person whom a broadcast does not reach would be
         # most of the ledger.
         rows = [new for new in planned if not new.state.is_end]
