@@ -28,7 +28,9 @@ _RECONNECTS = 10
 _IN_FLIGHT = 8
 # How long a page waits of its own accord before it is back. What the machine takes beyond that is not the page's.
 _WAITS_AT_MOST_MS = 10_000
-_SEEN_WITHIN_S = 1.0
+# A page sees it about when its publisher has the receipt, be the machine busy or not. One that asked now and then would
+# take hundreds of times as long.
+_SEEN_WITHIN_RECEIPTS = 60
 
 # Notes the id of everything that is announced, and when; and how the connection is.
 _WATCH = """
@@ -122,15 +124,16 @@ async def publish_all(system: System, user: str, count: int, sent: list[str]) ->
 async def test_two_browsers_on_two_processes_stay_in_step(system: System, visit: Visit) -> None:
     user = await system.person("reader")
     pages = [await visit(user, system.stack.http_url(index)) for index in (0, 1)]
-    delays_s = []
+    delays_s, receipts_s = [], []
     for number in range(1, 4):
         published_s = time.time()
         await tell(system, user, f"Number {number}")
+        receipts_s.append(time.time() - published_s)
         for page in pages:
             await expect(badge(page)).to_have_text(str(number))
             delays_s.append(await page.evaluate(f"seenAt['Number {number}']") - published_s)
     # The usual one: a machine that is busy with other tests may be late once.
-    assert statistics.median(delays_s) < _SEEN_WITHIN_S
+    assert statistics.median(delays_s) < _SEEN_WITHIN_RECEIPTS * statistics.median(receipts_s)
     await open_inbox(pages[0])
     await entry(pages[0], "Number 2").click()
     for page in pages:
