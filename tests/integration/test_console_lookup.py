@@ -143,10 +143,10 @@ async def test_a_trace_says_everything_that_happened_in_words_and_as_json(alone:
     assert "style=" not in page.text
     # Find says as much, and no more than that the provider had taken it would be half the truth.
     listed = await viewer.get("/find?person=ada")
-    assert "email delivered did not arrive A…@example.com The provider said so" in listed.words
+    assert "email did not arrive A…@example.com The provider had taken it, and said so" in listed.words
     assert "sendgrid bounce 5.1.1" in listed.words
     assert sent in (await viewer.get("/find?person=ada&outcome=not_arrived")).text
-    assert "The provider said so" not in (await viewer.get("/find?person=ada&outcome=delivered")).words
+    assert "The provider had taken it" not in (await viewer.get("/find?person=ada&outcome=delivered")).words
     export = await viewer.get(f"/trace/{sent}/export.json")
     assert export.headers["Content-Disposition"] == f'attachment; filename="trace-{sent}.json"'
     document = json.loads(export.text)

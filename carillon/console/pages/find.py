@@ -20,7 +20,7 @@ from shared.directory.directory import Directory
 from shared.directory.suppression import digest
 from shared.ledger.finding import OUTCOMES, BadCursor, Finder, Narrowed
 from shared.ledger.finding import Page as FoundPage
-from shared.ledger.found import Filters, Found, FoundDelivery
+from shared.ledger.found import NOT_ARRIVED, Filters, Found, FoundDelivery
 from shared.store.keys import is_notification_id
 
 _ROWS = 30
@@ -46,7 +46,7 @@ class Line:
     """A delivery as the list shows it.
 
     Attributes:
-        later: what has become of it after its provider had taken it, where that is bad.
+        later: what has become of it beside that.
     """
 
     delivery: FoundDelivery
@@ -154,17 +154,23 @@ def _lines(found: Found) -> Sequence[Line]:
 
 def lines(deliveries: Sequence[FoundDelivery]) -> Sequence[Line]:
     """Say of each delivery where it stands and why."""
-    return [
-        Line(
-            each,
-            "held" if each.is_held else STATES.get(each.state, each.state.value),
-            TONES.get(each.state, "none"),
-            afterwards(each.later),
-            reason_words(each.reason),
-            rule_words(each.rule),
-        )
-        for each in deliveries
-    ]
+    return [_line(each) for each in deliveries]
+
+
+def _line(delivery: FoundDelivery) -> Line:
+    word, tone = STATES.get(delivery.state, delivery.state.value), TONES.get(delivery.state, "none")
+    later = afterwards(delivery.later) if delivery.outcome != delivery.state else ""
+    if delivery.outcome == NOT_ARRIVED:
+        # That it was delivered is no longer true; what was complained about has arrived.
+        word, tone, later = later, "bad", ""
+    return Line(
+        delivery,
+        "held" if delivery.is_held else word,
+        tone,
+        later,
+        reason_words(delivery.reason),
+        rule_words(delivery.rule),
+    )
 
 
 PAGES = (
