@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import helm_python
+import jsonschema_rs
 import pytest
 import yaml
 
@@ -104,6 +105,29 @@ def test_a_console_that_asks_a_provider_who_somebody_is_may_reach_it(tmp_path: P
     reached, providers = (chart["NetworkPolicy", name]["spec"] for name in ("console-oidc", "https-providers"))
     assert reached["egress"] == providers["egress"]
     assert reached["podSelector"] == {"matchLabels": {"app.kubernetes.io/name": "console"}}
+
+
+def faults(manifest: Manifest) -> list[str]:
+    """Return what is wrong with an object by the schema of its definition (tests/schemas)."""
+    schema = json.loads((ROOT / "tests" / "schemas" / f"{manifest['kind'].lower()}.json").read_text())
+    validator = jsonschema_rs.validator_for(schema)
+    return [f"{each.instance_path}: {each.message}" for each in validator.iter_errors(manifest)]
+
+
+def test_routes_and_scaled_objects_are_as_their_definitions_want_them(tmp_path: Path) -> None:
+    chart = rendered(merged(merged(PROD, EVERYTHING), {"keda": {"enabled": True}}))
+    checked = 0
+    for manifest in (*chart, *overlay("prod-keda"), *built(tmp_path, "prod", ["http-route"])):
+        if manifest["kind"] in ("HTTPRoute", "ScaledObject"):
+            checked += 1
+            assert faults(manifest) == [], manifest["metadata"]["name"]
+    scaled = of_kind(overlay("prod-keda"), "ScaledObject")
+    # The chart and kustomize have the same ones, and each has one route.
+    assert checked == 2 * (len(scaled) + 1)
+    # A misspelt field, which a cluster drops without a word, is found.
+    broken = json.loads(json.dumps(next(iter(scaled.values()))))
+    broken["spec"]["cooldownPeriods"] = 30
+    assert faults(broken) != []
 
 
 @pytest.mark.parametrize("service", ["email", "sms", "push"])
