@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 
 import aiohttp
@@ -92,8 +93,7 @@ class _Program:
         image: its name.
         module: what Python runs, to find the process by.
         arguments: behind the image's entry point, or in its place where they begin with ``python``.
-        url: answers when it is ready.
-        statuses: what an answer that says so may have.
+        url: answers 200 when it is ready.
     """
 
     name: str
@@ -102,7 +102,6 @@ class _Program:
     settings: dict[str, str]
     url: str
     arguments: tuple[str, ...] = ()
-    statuses: tuple[int, ...] = (200,)
     writable: tuple[Path, ...] = ()
 
 
@@ -116,11 +115,8 @@ def _programs(stack: Stack, files: Files) -> Iterator[_Program]:
     port = free_port(stack.ports.all())
     settings = {name: stack.environment[name] for name in ("MQTT_URL", "REDIS_URL", "REALTIME_JWT_SECRET")}
     settings["CONSOLE_TOKEN"] = secrets.token_urlsafe(32)
-    # Whoever asks without the token is told so by a console that is there.
-    asked = f"http://{LOOPBACK}:{port}/v1/categories"
-    yield _Program(
-        "console", "carillon", "carillon", settings, asked, ("console", "--port", str(port)), statuses=(401,)
-    )
+    asked = f"http://{LOOPBACK}:{port}/healthz"
+    yield _Program("console", "carillon", "carillon", settings, asked, ("console", "--port", str(port)))
     port = free_port(stack.ports.all())
     data = files.folder.parent / "sandbox"
     data.mkdir()
@@ -167,7 +163,7 @@ async def _started_once(buildah: Buildah, stack: Stack, program: _Program, files
 async def _answers(program: _Program) -> bool:
     try:
         async with aiohttp.ClientSession() as session, session.get(program.url) as answer:
-            return answer.status in program.statuses
+            return answer.status == HTTPStatus.OK
     except (aiohttp.ClientError, OSError):
         return False
 
