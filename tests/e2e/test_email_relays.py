@@ -146,7 +146,7 @@ async def test_a_rotated_password_pauses_the_channel_and_costs_no_mail(
         old, relays.first.password = relays.first.password, "second,pass/word"
         await send_many(system, range(MAILS // 3, MAILS))
         await eventually(lambda: is_paused(system, "smtp"), what="the pause")
-        await eventually(lambda: is_probed_slowly(relays.first), what="one probe a second")
+        await eventually(lambda: is_probed_slowly(relays.first), 30, "one probe a second")
         assert len(relays.first.mails) < MAILS
 
         process = 0

@@ -158,6 +158,11 @@ async def test_leaving_a_channel_out(tmp_path: Path) -> None:
         await stack.stop_service("router")
         await stack.stop_service("sms")
         await stack.start_service("router", settings={"CARILLON_WITHOUT": "sms"})
+        await eventually(says_so, 30)
+
+    async def says_so() -> bool:
+        services = (await CommandLine(stack.data)("status", "--json")).json["services"]
+        return bool(services["router"]["ready"] and services["sms"]["left_out"] and not services["sms"]["alive"])
 
     try:
         people = SAMPLE_DIRECTORY.read_text().replace(', {"platform": "web", "subscription": "sandbox"}', "")

@@ -1,8 +1,9 @@
 """One look at a real store: what it finds, what it costs, and what damaged records hide from it."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import pytest_asyncio
@@ -18,11 +19,13 @@ from shared.ledger.audit_results import RESULTS_KEPT, AuditResults, MadeBy
 from shared.ledger.lanes import read_lanes
 from shared.ledger.ledger import Ledger
 from shared.ledger.new_records import NewRecord
+from shared.runtime.alive import Alive, Processes
 from shared.store.keys import SHARDS, Keys, new_notification_id, shard_of_id
 from shared.store.replies import pairs
 from shared.store.store import Store
 from tests.conftest import EmptyStore
 from tests.records import accept, dead, delivery, now_ms
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.real_store
 
@@ -47,6 +50,28 @@ async def look(store: Store) -> Status:
     return await read_status(store, KEYS, without=NOBODY)
 
 
+@pytest_asyncio.fixture
+async def running(opened: Store) -> AsyncIterator[None]:
+    """A process of each service that says that it is alive."""
+    said = [
+        Alive(
+            opened, KEYS, service=service, process=f"{service}-1", checks={}, standings=list,
+            now=lambda: datetime.now(UTC),
+        )
+        for service in NOBODY
+    ]  # fmt: skip
+
+    async def all_there() -> bool:
+        return all((await Processes(opened, KEYS).of(NOBODY)).values())
+
+    tasks = [asyncio.create_task(each.work_forever(asyncio.Event())) for each in said]
+    await eventually(all_there)
+    yield
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 def told(status: Status) -> dict[str, str]:
     """The runbooks of all troubles, and what is said."""
     return {trouble.runbook: trouble.what for trouble in status.troubles}
@@ -60,6 +85,7 @@ async def test_an_empty_store_is_well(opened: Store) -> None:
     assert status.store.used_bytes > 0
 
 
+@pytest.mark.usefixtures("running")
 async def test_a_row_that_nobody_has_taken_up_is_overdue_and_one_that_waits_is_counted(
     opened: Store, ledger: Ledger
 ) -> None:
@@ -85,6 +111,7 @@ async def test_what_waits_is_told_by_priority_with_the_time_of_the_next(opened: 
     assert email.queues[Priority.CRITICAL].waits_s is None
 
 
+@pytest.mark.usefixtures("running")
 async def test_what_has_waited_for_long_is_a_trouble_of_its_channel(opened: Store, ledger: Ledger) -> None:
     base = KEYS.shard_of(await accept(ledger, delivery()))
     ((second, count),) = pairs(await opened.command("HGETALL", f"{base}:age:email"))
@@ -154,6 +181,7 @@ async def test_what_is_paused_by_hand_is_told_with_who_and_why(opened: Store) ->
     assert said.endswith(": the account is empty.")
 
 
+@pytest.mark.usefixtures("running")
 async def test_open_incidents_are_counted_and_are_no_trouble(opened: Store, ledger: Ledger) -> None:
     for number in range(3):
         alert = AlertDetails(type="disk", level="critical", requires_acknowledgment=True)
