@@ -90,7 +90,7 @@ class Running:
         """Tell whether the email service says that these are well."""
         processes = (await Processes(self.store, Keys()).of(["email"]))["email"]
         states = {each.provider: each.state for process in processes for each in process.standings}
-        return states == dict.fromkeys(providers, ProviderState.WELL)
+        return all(states.get(provider) is ProviderState.WELL for provider in providers)
 
     async def oldest_s(self) -> float:
         """Return since when the oldest mail waits, as the router says."""
@@ -163,6 +163,8 @@ def taken(relay: Relay, to: str) -> Callable[[], bool]:
 async def test_mails_go_through_the_other_relay_while_one_is_paused(running: Running) -> None:
     first, _ = await running.mail()
     await eventually(taken(running.relay, first), PATIENCE_S)
+    # While it is paused nobody asks it.
+    await eventually(lambda: running.are_well("smtp"), PATIENCE_S, "it is well")
     await running.pause("email/smtp")
     arrived = len(running.relay.mails)
     for priority in ("normal", "critical"):

@@ -240,4 +240,4 @@ async def test_a_look_costs_the_same_however_much_is_open(opened: Store, ledger:
     for _ in range(2):
         for shard in range(SHARDS):
             await accept(ledger, *(delivery(f"email:{number}") for number in range(50)), shard=shard)
-    assert abs(await cost() - full) < 50
+    assert await cost() < full * 1.5
