@@ -16,10 +16,10 @@ from shared.core.channels import LANES
 from shared.core.model import Priority
 from shared.ledger.audit import OVERDUE_AFTER
 from shared.ledger.schedule import shards_with
+from shared.store.first_come import comes_first
 from shared.store.keys import SHARDS, Keys
 from shared.store.replies import read_object
 from shared.store.store import Store, each, load_script
-from shared.store.turns import take_turn
 
 _lanes = load_script(__package__, "lanes", "ledger")
 _open_work = load_script(__package__, "open_work", "ledger")
@@ -89,7 +89,7 @@ class Lane:
 async def open_work_lately(store: Store, keys: Keys, within_ms: int) -> dict[str, OpenWork]:
     """Return what some caller has counted so lately, or count it."""
     kept = f"{keys.slots}:open_work"
-    if not await take_turn(store, keys, "counted", within_ms):
+    if not await comes_first(store, keys, "counted", within_ms):
         found = read_object(await store.command("GET", kept) or b"")
         if found:
             return {lane: OpenWork(*counts) for lane, counts in found.items()}

@@ -23,9 +23,9 @@ from shared.core.topics import Topics
 from shared.directory.liveness import Liveness
 from shared.directory.rulebook import Rulebook
 from shared.ledger.sources import Due, Looked, Noted, Phase, Sources, Standing, State, Untold
+from shared.store.first_come import comes_first
 from shared.store.keys import Keys
 from shared.store.store import Store
-from shared.store.turns import take_turn
 from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -155,7 +155,7 @@ async def watch_forever(
             await link.wait_up()
             is_full = False
             try:
-                if await take_turn(store, keys, "watched", _TURN_MS):
+                if await comes_first(store, keys, "watched", _TURN_MS):
                     is_full = await watch.look()
                 broken = False
             except StoreUnavailable:

@@ -41,10 +41,10 @@ from shared.directory.suppression import Suppressions
 from shared.ledger.failed_lately import FailedLately
 from shared.ledger.incidents import Incidents
 from shared.mqtt.reconnecting import BrokerLink
+from shared.store.first_come import comes_first
 from shared.store.keys import Keys
 from shared.store.replies import read_object
 from shared.store.store import Store
-from shared.store.turns import take_turn
 from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -158,7 +158,7 @@ class OnCallWatch:
         while True:
             await self._link.wait_up()
             try:
-                if await take_turn(self._store, self._keys, "oncall_watched", round(interval_s * _TURN * 1000)):
+                if await comes_first(self._store, self._keys, "oncall_watched", round(interval_s * _TURN * 1000)):
                     await self.look()
                 await self._show()
                 broken = False

@@ -25,9 +25,9 @@ from shared.ledger.jobs import jobs_of_due, settled
 from shared.ledger.lanes import open_work_lately
 from shared.ledger.schedule import DueRow, EndedRow, Schedule, Swept
 from shared.mqtt.reconnecting import BrokerLink
+from shared.store.first_come import comes_first
 from shared.store.keys import Keys, is_notification_id, shard_of_id
 from shared.store.store import Store
-from shared.store.turns import take_turn
 from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class _Sweeper:
             await self._link.wait_up()
             began_s = time.monotonic()
             try:
-                if is_calm and not await take_turn(self._schedule.store, self._schedule.keys, "swept", _TURN_MS):
+                if is_calm and not await comes_first(self._schedule.store, self._schedule.keys, "swept", _TURN_MS):
                     is_calm, round_s = await self._calm_round()
                     continue
                 swept = await self._schedule.sweep(MOST_PER_SHARD, timedelta(seconds=round_s), self._unheard)
