@@ -222,10 +222,14 @@ async def test_a_look_costs_the_same_however_much_is_open(opened: Store, ledger:
         (stats,) = await opened.info("stats")
         return int(stats["total_commands_processed"])
 
-    async def cost() -> int:
+    async def one() -> int:
         before = await commands()
         await look(opened)
         return await commands() - before
+
+    async def cost() -> int:
+        # What others ask the same server only adds to it.
+        return min([await one() for _ in range(3)])
 
     await look(opened)
     empty = await cost()
@@ -240,4 +244,4 @@ async def test_a_look_costs_the_same_however_much_is_open(opened: Store, ledger:
     for _ in range(2):
         for shard in range(SHARDS):
             await accept(ledger, *(delivery(f"email:{number}") for number in range(50)), shard=shard)
-    assert await cost() < full * 1.5
+    assert abs(await cost() - full) < 50
