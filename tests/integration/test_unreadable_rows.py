@@ -25,6 +25,7 @@ from shared.ledger.schedule import EndedRow
 from shared.store.keys import Keys, new_notification_id
 from shared.store.store import Store
 from tests.conftest import EmptyStore
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.real_store
 
@@ -41,7 +42,7 @@ class Ledgers:
         self.dead = DeadLetters(store, Keys())
         self.trace = Trace(store, Keys())
 
-    async def accept(self, *keys: str) -> str:
+    async def accept(self, *keys: str, notification_id: str | None = None) -> str:
         """Accept a notification with rows that are due."""
         rows = [
             NewRow(
@@ -57,7 +58,7 @@ class Ledgers:
             for key in keys
         ]
         notification = Notification(
-            id=new_notification_id(0), kind="email_send", priority=Priority.NORMAL,
+            id=notification_id or new_notification_id(0), kind="email_send", priority=Priority.NORMAL,
             accepted_ms=round(time.time() * 1000), content=Content(title="t", message="m"),
         )  # fmt: skip
         await self.ledger.accept(NewRecord(notification, rows, alert=AlertState.OPEN))
@@ -157,6 +158,31 @@ async def test_a_row_that_cannot_be_read_is_put_away_and_the_others_go_on(ledger
     (entry, *_) = [entry for entry in listed if entry.key == "email:bad"]
     assert await ledgers.dead.replay(entry, dry_run=True) in (Answer.UNREADABLE, Answer.UNKNOWN_RECIPIENT)
     assert await ledgers.dead.drop([entry]) == 1
+
+
+async def test_a_row_whose_time_nobody_knows_leaves_the_accounts_of_the_others_right(ledgers: Ledgers) -> None:
+    async def next_second() -> None:
+        async def second() -> int:
+            return int((await ledgers.store.command("TIME"))[0])
+
+        async def is_over() -> bool:
+            return await second() > now
+
+        now = await second()
+        await eventually(is_over)
+
+    bad = new_notification_id(0)
+    await next_second()
+    good = await ledgers.accept("email:0")
+    await next_second()
+    await ledgers.accept("email:bad", notification_id=bad)
+    await ledgers.store.command("DEL", ledgers.record(bad))
+    # All that is known of it is its minute, and only the other one is older there.
+    assert [(row.notification_id, row.reason) for row in await ledgers.ended()] == [(bad, Reason.UNREADABLE)]
+    (claim,) = await ledgers.ledger.claim([(good, "email:0")], LEASE)
+    assert await ledgers.ledger.finish(claim, Outcome(State.DELIVERED)) == "finished"
+    assert await ledgers.holds()
+    assert (await open_work(ledgers.ledger.store, ledgers.ledger.keys))["email"].count == 0
 
 
 @pytest.mark.parametrize("what", DAMAGES)

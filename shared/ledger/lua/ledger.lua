@@ -108,9 +108,25 @@ end
 -- The open rows of a lane are counted by the second in which they became due, and as a whole. The seconds that have any
 -- stand in base:since:LANE in their order, so that the oldest is found without reading all of them. The previous release
 -- knows base:age:LANE alone: open_work.lua makes the others right where it has written.
+--
+-- A row of which only the minute was known may have been counted out of another's second (born_of). The other one is then
+-- counted out of a second of its minute that has one too many.
+local function counted_in_minute(ages, second)
+  local first, seconds = second - second % 60, {}
+  for each = first, first + 59 do seconds[#seconds + 1] = number(each) end
+  for i, count in ipairs(redis.call('HMGET', ages, unpack(seconds))) do
+    if count_of(count) > 0 then return seconds[i] end
+  end
+end
+
 local function count_lane(lane, second, step)
   local ages, since = base .. ':age:' .. lane, base .. ':since:' .. lane
   local left = count_field(ages, second, step)
+  if left < 0 then
+    redis.call('HDEL', ages, second)
+    second = counted_in_minute(ages, second) or second
+    left = count_field(ages, second, step)
+  end
   if left <= 0 then
     redis.call('HDEL', ages, second)
     redis.call('ZREM', since, second)
