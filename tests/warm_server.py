@@ -36,8 +36,11 @@ _LATER = {
         "carillon.commands.signing",
         "carillon.commands.templates",
         "carillon.commands.tracing",
-    )
+    ),
+    "services.sms": ("twilio.rest.api",),
 }
+# What they write about themselves when they start, each time the same.
+_WRITTEN = {"services.realtime": ("services.realtime.description", "description")}
 
 _ORDER_BYTES = 1 << 18
 _FILES = 4
@@ -107,6 +110,9 @@ def _import(program: str) -> None:
     main = f"{program}.__main__" if hasattr(import_module(program), "__path__") else program
     for name in (main, *_LATER.get(program, ())):
         import_module(name)
+    if program in _WRITTEN:
+        module, function = _WRITTEN[program]
+        getattr(import_module(module), function)()
     # It is run under the name __main__ instead.
     del sys.modules[main]
 

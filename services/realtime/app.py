@@ -5,7 +5,6 @@ On shutdown every client is told to connect elsewhere before the server ends.
 """
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -26,28 +25,23 @@ from services.realtime.access.tickets import Tickets
 from services.realtime.access.tokens import Keys, SharedSecret, TokenVerifier
 from services.realtime.alertmanager import metrics as alertmanager_metrics
 from services.realtime.alertmanager.endpoint import AlertmanagerEndpoint
-from services.realtime.alertmanager.operations import ALERTMANAGER_OPERATIONS
 from services.realtime.bounces.mails import ReportedMails
 from services.realtime.bounces.providers import configured
 from services.realtime.bounces.suppressing import Suppressing, TakenReports
 from services.realtime.bounces.webhooks import Webhooks
+from services.realtime.description import description_routes
 from services.realtime.http.answer import AnswerPage
 from services.realtime.http.api import Api
-from services.realtime.http.api_page import api_page_routes
-from services.realtime.http.asyncapi import asyncapi_routes
 from services.realtime.http.choosing import Choosing
-from services.realtime.http.files import file_handler, page_routes
+from services.realtime.http.files import page_routes
 from services.realtime.http.incidents import IncidentCalls
 from services.realtime.http.oncall import OnCallCalls
-from services.realtime.http.openapi import describe
-from services.realtime.http.operations import OPERATIONS
 from services.realtime.http.silences import SilenceCalls
 from services.realtime.http.unsubscribe import Unsubscription
 from services.realtime.http.viewer import viewer_routes
 from services.realtime.node.node import RealtimeNode
 from services.realtime.publish import metrics
 from services.realtime.publish.endpoints import PublishEndpoints
-from services.realtime.publish.operations import PUBLISHER_OPERATIONS
 from services.realtime.publish.outcomes import Outcomes
 from services.realtime.publish.publisher_keys import PublisherKeys
 from services.realtime.publish.router_link import RouterLink
@@ -196,14 +190,11 @@ def build(
     app = web.Application(middlewares=[_answer_errors(origins)], client_max_size=BODY_BYTES)
     app.on_response_prepare.append(_protect)
     app.on_response_prepare.append(origins.sign)
-    description = describe((*OPERATIONS, *PUBLISHER_OPERATIONS, *ALERTMANAGER_OPERATIONS))
     demo = context.settings.realtime_demo_page == "on"
-    viewer = viewer_routes() if demo else []
     app.add_routes(
         [
             web.get("/v1/ws", sessions.websocket),
             web.get("/v1/events", sessions.events, allow_head=False),
-            web.get("/v1/openapi.json", file_handler(json.dumps(description).encode(), "application/json")),
             *api.routes(),
             *oncall.routes(),
             *incidents.routes(),
@@ -213,9 +204,8 @@ def build(
             *unsubscription,
             *answer_page,
             *webhooks,
-            *asyncapi_routes(),
-            *api_page_routes(description, viewer=bool(viewer)),
-            *viewer,
+            *description_routes(viewer=demo),
+            *(viewer_routes() if demo else ()),
             *page_routes(demo=demo, public_url=context.settings.realtime_public_url),
         ]
     )

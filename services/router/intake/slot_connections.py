@@ -118,7 +118,7 @@ class RouterIntake:
     async def idle(self) -> None:
         """Drain the sessions and have the broker forget them, so that nothing waits there for nobody."""
         # A router that has not been given a slot yet has no sessions.
-        forgotten = [await _leave(inflow, link) for inflow, link in zip(self._intakes, self._links, strict=False)]
+        forgotten = await asyncio.gather(*map(_leave, self._intakes, self._links))
         # Otherwise the lease is left to lapse, so that another router adopts what the broker still holds for us.
         if self._slot >= 0 and all(forgotten):
             await until_stored(lambda: self._slots.release(self._slot))
