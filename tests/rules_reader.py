@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from difflib import SequenceMatcher, get_close_matches
-from functools import cache
+from functools import cache, lru_cache
 from ipaddress import ip_address
 from math import isfinite
 from operator import gt, le, lt
@@ -269,12 +269,7 @@ class Rules:
         )
 
     def _nearest(self, name: str, known: Iterable[str], close: float) -> str | None:
-        if len(name) > self._names["name_chars"]:
-            return None
-        by_letters = {_letters(each): each for each in known}
-        found = get_close_matches(_letters(name), by_letters, n=1, cutoff=close)
-        meant = by_letters[found[0]] if found else None
-        return meant if meant != name else None
+        return _nearest(name, tuple(known), close) if len(name) <= self._names["name_chars"] else None
 
     # Values
 
@@ -394,6 +389,14 @@ class Rules:
 
 def _no_constant(name: str) -> None:
     raise ValueError(name)
+
+
+@lru_cache(1024)
+def _nearest(name: str, known: tuple[str, ...], close: float) -> str | None:
+    by_letters = {_letters(each): each for each in known}
+    found = get_close_matches(_letters(name), by_letters, n=1, cutoff=close)
+    meant = by_letters[found[0]] if found else None
+    return meant if meant != name else None
 
 
 def _letters(name: str) -> str:

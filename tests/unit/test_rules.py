@@ -272,8 +272,8 @@ def test_every_value_in_every_place_gets_the_routers_answer(
         changed = deepcopy(payload)
         remove(changed, place)
         hold(topic, json.dumps(changed).encode())
+        changed = deepcopy(payload)
         for value in VALUES:
-            changed = deepcopy(payload)
             put(changed, place, value)
             hold(topic, json.dumps(changed).encode())
 

@@ -1,8 +1,11 @@
 """Which known name was meant by one that is not known, as the router says it."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any
+
+_REMEMBERED_MOST = 1024
 
 
 class Names:
@@ -21,15 +24,17 @@ class Names:
             said: fields that the payload has, so that they are not what is meant by another word.
         """
         others = (each for each in self._other_words.get(letters(name), ()) if each in known and each not in said)
-        return next(others, None) or self._nearest(name, known)
+        if found := next(others, None):
+            return found
+        return _nearest(name, tuple(known), self._close) if len(name) <= self._chars else None
 
-    def _nearest(self, name: str, known: Iterable[str]) -> str | None:
-        if len(name) > self._chars:
-            return None
-        by_letters = {letters(each): each for each in known}
-        found = get_close_matches(letters(name), by_letters, n=1, cutoff=self._close)
-        meant = by_letters[found[0]] if found else None
-        return meant if meant != name else None
+
+@lru_cache(_REMEMBERED_MOST)
+def _nearest(name: str, known: tuple[str, ...], close: float) -> str | None:
+    by_letters = {letters(each): each for each in known}
+    found = get_close_matches(letters(name), by_letters, n=1, cutoff=close)
+    meant = by_letters[found[0]] if found else None
+    return meant if meant != name else None
 
 
 def letters(name: str) -> str:
