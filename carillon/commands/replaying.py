@@ -15,6 +15,7 @@ from carillon.commands.output import AnswerIsNo, print_json, printable
 from carillon.commands.progress import ProgressLine
 from carillon.commands.settings import OperatorSettings
 from shared.ledger.dead_letters import Answer, DeadLetters, Entry, Wanted
+from shared.runtime.alive import Processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,8 @@ async def _replay(settings: OperatorSettings, order: _Order, expected: int, *, a
     outcome = _Outcome(expected, as_json=as_json, dry_run=order.dry_run)
     try:
         async with open_store(settings) as (store, keys):
-            letters = DeadLetters(store, keys)
+            without = settings.without | await Processes(store, keys).left_out()
+            letters = DeadLetters(store, keys, without)
             pages = letters.pages(order.wanted, order.limit)
             async for entry in _paced(pages, None if order.dry_run else order.rate_per_s):
                 outcome.add(entry, await letters.replay(entry, order.extend, dry_run=order.dry_run))

@@ -37,6 +37,7 @@ ANSWERS: Mapping[Answer, str] = {
     Answer.UNREADABLE: "its data is damaged",
     Answer.PREFERENCE_OFF: "the person has switched the channel off",
     Answer.NO_ADDRESS: "the person has no such address any more",
+    Answer.NOT_SERVED: "this system does without its channel",
     Answer.BOUNCED: "nothing arrives at its address",
     Answer.OPTED_OUT: "the person has unsubscribed or complained",
 }

@@ -29,7 +29,7 @@ from shared.ledger.audit_results import AuditResults
 from shared.ledger.dead_letters import DeadLetters
 from shared.ledger.incidents import Incidents
 from shared.ledger.lanes import read_lanes
-from shared.runtime.alive import Processes
+from shared.runtime.alive import Processes, left_out
 from shared.store.keys import Keys
 from shared.store.replies import read_object
 from shared.store.store import Store
@@ -65,7 +65,7 @@ async def read_status(store: Store, keys: Keys, *, without: Collection[str] = ()
         ),
     )
     last, periodic, gaps, kept, pauses = others
-    without = {*without, *(channel for each in processes[ROUTER_LANE] if each.is_alive for channel in each.without)}
+    without = {*without, *left_out(processes[ROUTER_LANE])}
     status = Status(
         at=at,
         services={name: Service(name, name in without, processes[name]) for name in SERVICES},

@@ -158,7 +158,8 @@ def build(
     )  # fmt: skip
     sessions = SessionEndpoints(node, guard, origins, client_frames, addresses=addresses, limits=limits)
     unwanted = Suppressions(context.store, context.keys, Channel.EMAIL, context.clock)
-    choosing = Choosing(context.directory, Catalogues(context.store, context.keys), unwanted, context.clock)
+    catalogues = Catalogues(context.store, context.keys)
+    choosing = Choosing(context.directory, catalogues, unwanted, context.clock, context.settings.without)
     api = Api(
         guard, node.changes, context.directory, context.ledger, context.clock,
         acting=node.acting, held=Held(context.store, context.keys),

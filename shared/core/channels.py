@@ -19,6 +19,8 @@ LANES: tuple[str, ...] = (ROUTER_LANE, *(channel.value for channel in Channel))
 
 # The setting that names the channels that a system does without.
 WITHOUT_VARIABLE = "CARILLON_WITHOUT"
+# Who decides that such a channel is not taken.
+WITHOUT_RULE = "system:without"
 
 
 def read_without(text: str) -> frozenset[Channel]:

@@ -16,7 +16,7 @@ Dropping is permanent: the record keeps its state and its trace, and nothing rep
 import asyncio
 import heapq
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -64,6 +64,8 @@ class Answer(StrEnum):
     """What the ledger holds of it is damaged."""
     PREFERENCE_OFF = "preference_off"
     NO_ADDRESS = "no_address"
+    NOT_SERVED = "not_served"
+    """This system does without its channel: it would wait for nobody."""
     BOUNCED = "bounced"
     """Its address is on the suppression list because nothing arrives there."""
     OPTED_OUT = "opted_out"
@@ -110,9 +112,14 @@ class Entry:
 
 
 class DeadLetters:
-    """The dead letters on one store."""
+    """The dead letters on one store.
 
-    def __init__(self, store: Store, keys: Keys) -> None:
+    Args:
+        without: channels that this system does without, which replays nothing there.
+    """
+
+    def __init__(self, store: Store, keys: Keys, without: Collection[str] = ()) -> None:
+        self._without = frozenset(without)
         self._store = store
         self._keys = keys
         self._directory = Directory(store, keys)
@@ -258,6 +265,8 @@ class DeadLetters:
             extend: a new deadline, from now; a later one is kept.
             dry_run: only say what would become of it.
         """
+        if entry.lane in self._without:
+            return Answer.NOT_SERVED
         status = await self._status(entry)
         if status is None:
             return Answer.RECORD_EXPIRED

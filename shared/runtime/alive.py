@@ -25,6 +25,7 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
+from shared.core.channels import ROUTER_LANE
 from shared.core.clock import from_epoch_ms, rfc3339
 from shared.core.errors import StoreUnavailable
 from shared.core.version import VERSION
@@ -196,6 +197,10 @@ class Processes:
         self._store = store
         self._keys = keys
 
+    async def left_out(self) -> frozenset[str]:
+        """Return the channels that this system does without, as its routers say."""
+        return left_out((await self.of([ROUTER_LANE]))[ROUTER_LANE])
+
     async def of(self, services: Iterable[str]) -> dict[str, list[Process]]:
         """Return the processes of each service, the longest running first; those silent for an hour are forgotten.
 
@@ -211,6 +216,11 @@ class Processes:
         now_ms = int(now[0]) * 1000 + int(now[1]) // 1000
         found = zip(names, answers[::2], answers[1::2], strict=True)
         return {name: _read(name, said, heard, now_ms) for name, said, heard in found}
+
+
+def left_out(routers: Iterable[Process]) -> frozenset[str]:
+    """Return the channels that the living among these routers leave out."""
+    return frozenset(channel for each in routers if each.is_alive for channel in each.without)
 
 
 def _read(service: str, said: Any, heard: Any, now_ms: int) -> list[Process]:  # noqa: ANN401 - of the store's types

@@ -291,6 +291,25 @@ async def test_someone_without_categories_sees_none(stack: Stack, browser: Brows
         await context.close()
 
 
+async def test_a_channel_that_is_left_out_is_not_shown(new_stack: Callable[..., Stack], browser: Browser) -> None:
+    stack = new_stack(("router", "realtime"), {"CARILLON_WITHOUT": "sms"})
+    await stack.start()
+    expect.set_options(timeout=DEADLINE_MS)
+    async with open_system(stack) as system:
+        for name, record in _CATEGORIES.items():
+            await system.publish(f"directory/category/{name}", record)
+        context = await browser.new_context()
+        page = await context.new_page()
+        await page.goto(f"{stack.realtime_url}/#token={token(system, await reader(system, preferences={'sms': True}))}")
+        channels = settings(page).locator(".channels")
+        await expect(channels).to_be_enabled()
+        await expect(channels.get_by_role("switch", name="E-mail")).to_be_visible()
+        await expect(channels.get_by_role("switch", name="SMS")).to_be_hidden()
+        await expect(card(page, "Comments").get_by_label("E-mail", exact=True)).to_be_visible()
+        await expect(card(page, "Comments").get_by_label("SMS")).to_have_count(0)
+        await context.close()
+
+
 async def test_a_server_of_the_release_before_is_asked_for_channels_alone(system: System, visit: Visit) -> None:
     channels = {"realtime": True, "email": True, "sms": False, "push": True}
     sent: list[Any] = []

@@ -131,6 +131,15 @@ async def test_what_dies_again_can_be_replayed_again_and_an_error_of_our_own_get
     assert await books.accounts() == Accounts(1, dead_lettered=1)
 
 
+async def test_on_a_channel_that_is_left_out_it_stays_dead(books: Books) -> None:
+    letter = await dead(books.ledger)
+    (entry,) = await books.listed()
+    letters = DeadLetters(books.store, Keys(), without=["email"])
+    assert await letters.replay(entry) is Answer.NOT_SERVED
+    assert await books.accounts() == Accounts(1, dead_lettered=1)
+    assert [each.notification_id for each in await books.listed()] == [letter]
+
+
 async def test_one_of_several_rows_is_reopened_and_the_others_stay_as_they_are(books: Books) -> None:
     letter = await accept(books.ledger, delivery("email:0"), delivery("email:1"))
     await end(books.ledger, letter, "email:0")

@@ -41,6 +41,13 @@ async def node(store: EmptyStore, broker: LocalServer, topic_prefix: str) -> Asy
         yield running
 
 
+@pytest_asyncio.fixture
+async def without_sms(store: EmptyStore, broker: LocalServer, topic_prefix: str) -> AsyncIterator[Realtime]:
+    async with realtime_node(store.url, broker.url, topic_prefix, carillon_without="sms") as running:
+        await catalogues_of(running).put_category("billing", Category.model_validate(RECORDS["billing"]))
+        yield running
+
+
 def catalogues_of(node: Realtime) -> Catalogues:
     return Catalogues(node.context.store, node.context.keys)
 
@@ -277,3 +284,18 @@ async def test_of_an_old_unsubscription_from_everything_the_other_categories_sta
         (Cause.COMPLAINT, None), (Cause.UNSUBSCRIBED, "comments"), (Cause.UNSUBSCRIBED, "security"),
         (Cause.UNSUBSCRIBED, "tips"),
     }  # fmt: skip
+
+
+async def test_a_channel_that_is_left_out_is_no_choice_and_what_was_chosen_for_it_stays(without_sms: Realtime) -> None:
+    node = without_sms
+    chosen = Preferences(sms=True, email=False, categories={"billing": CategoryChoice(sms=True)})
+    directory = node.context.directory
+    await directory.put(Person(user_id="user1", email=ADDRESS))
+    await directory.choose("user1", lambda _, before: before.model_copy(update={"preferences": chosen}))
+    answer = await shown(node)
+    assert (answer["sms"], answer["rules"]["sms"]) == (False, "system:without")
+    assert offered(answer)["billing"]["channels"]["sms"] == {"on": False, "fixed": False, "rule": "system:without"}
+    assert (answer["email"], answer["rules"]["email"]) == (False, "user:preference")
+    # The page sends back what the person has chosen for channels that are shown.
+    await choose(node, {"email": True, "categories": answer["categories"]})
+    assert await own(node) == Preferences(sms=True, email=True, categories={"billing": CategoryChoice(sms=True)})

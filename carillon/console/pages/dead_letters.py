@@ -20,6 +20,7 @@ from shared.core.errors import Reason
 from shared.ledger.dead_letters import DeadLetters, Wanted
 from shared.ledger.reader import DeadLetter, Trace
 from shared.ledger.trace_words import whom
+from shared.runtime.alive import Processes
 from shared.store.keys import is_notification_id
 
 _VERBS = {"replay": "Replay", "drop": "Drop"}
@@ -109,7 +110,7 @@ async def preview(visit: Visit) -> dict[str, Any]:
     verb = visit.params["verb"]
     if verb not in _VERBS:
         raise NotThere("Dead letters are replayed or dropped.")
-    letters = DeadLetters(visit.backend.store, visit.backend.keys)
+    letters = await _letters(visit)
     said = {name: visit.asked(name) for name in ("channel", "reason", "older", "id", "extend")}
     chosen = _chosen(said, await letters.now())
     extend = _length("extend", said["extend"])
@@ -130,6 +131,12 @@ async def preview(visit: Visit) -> dict[str, Any]:
     }
 
 
+async def _letters(visit: Visit) -> DeadLetters:
+    backend = visit.backend
+    without = backend.without | await Processes(backend.store, backend.keys).left_out()
+    return DeadLetters(backend.store, backend.keys, without)
+
+
 async def confirm(visit: Visit, form: Form) -> Done:
     """Replay or drop a bounded part of what was looked at."""
     verb = visit.params["verb"]
@@ -142,7 +149,7 @@ async def confirm(visit: Visit, form: Form) -> Done:
         raise Problem(400, "Not done", "Look at what is meant first.")
     chosen = Chosen(said["channel"], said["reason"], said["older"], said["id"], until)
     _check(chosen)
-    letters = DeadLetters(visit.backend.store, visit.backend.keys)
+    letters = await _letters(visit)
     pressed = await press(letters, chosen.wanted, _length("extend", said["extend"]), replay=verb == "replay")
     words = f"{pressed.done} {'replayed' if verb == 'replay' else 'dropped'}."
     if pressed.left_dead:

@@ -7,7 +7,7 @@ categories change, and a client sends back what it was shown.
 
 import asyncio
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, get_args
@@ -15,6 +15,7 @@ from typing import Annotated, Any, get_args
 from pydantic import ValidationError, WithJsonSchema
 
 from services.realtime.access.refusals import FieldProblem, from_validation, invalid
+from shared.core.channels import WITHOUT_RULE
 from shared.core.clock import Clock
 from shared.core.fields import Moment
 from shared.core.model import Channel
@@ -23,7 +24,7 @@ from shared.directory.catalogue import Catalogues
 from shared.directory.categories import KnownCategory
 from shared.directory.directory import Directory
 from shared.directory.people import OwnChoices, Person
-from shared.directory.preferences import CATEGORIES, RHYTHMS, CategoryChoice, Preferences
+from shared.directory.preferences import CATEGORIES, RHYTHMS, CategoryChoice, Choice, Preferences
 from shared.directory.quiet_hours import WINDOWS, QuietHours
 from shared.directory.suppression import Suppressions, digest, is_unsubscription
 from shared.directory.tenants import Tenant
@@ -78,9 +79,18 @@ class Choosing:
 
     Args:
         suppressions: the list of the email channel, which knows who has unsubscribed.
+        without: channels that this system does without, so that there is nothing to choose about them.
     """
 
-    def __init__(self, directory: Directory, catalogues: Catalogues, suppressions: Suppressions, clock: Clock) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        catalogues: Catalogues,
+        suppressions: Suppressions,
+        clock: Clock,
+        without: Collection[Channel] = (),
+    ) -> None:
+        self._without = frozenset(without)
         self._directory = directory
         self._catalogues = catalogues
         self._suppressions = suppressions
@@ -97,7 +107,8 @@ class Choosing:
             return None
         offered = catalogue.known_to(tenant)
         unsubscribed = await self._unsubscribed(person, offered)
-        return _Shown(person, offered, catalogue.tenant(tenant), unsubscribed, self._clock.now()).json()
+        now = self._clock.now()
+        return _Shown(person, offered, catalogue.tenant(tenant), unsubscribed, self._without, now).json()
 
     async def choose(self, user_id: str, tenant: str | None, body: Mapping[str, Any]) -> str | None:
         """Put what a person chooses in place of what was chosen before, and return what ``shown`` returns then.
@@ -111,7 +122,7 @@ class Choosing:
             raise from_validation(error) from None
         catalogue = await self._catalogues.for_tenant(tenant)
         offered = {known.name: known for known in catalogue.known_to(tenant)}
-        replacing = _Replacing(wanted, offered, catalogue.tenant(tenant), self._clock.now())
+        replacing = _Replacing(wanted, offered, catalogue.tenant(tenant), self._without, self._clock.now())
         person = await self._directory.choose(user_id, replacing.change)
         if person is None:
             return None
@@ -148,10 +159,11 @@ class _Shown:
     offered: Sequence[KnownCategory]
     tenant: Tenant | None
     unsubscribed: frozenset[str]
+    without: frozenset[Channel]
     now: datetime
 
     def json(self) -> str:
-        choices = {channel.value: self.person.choice(channel) for channel in Channel}
+        choices = {channel.value: self._choice(channel) for channel in Channel}
         quiet, until = quiet_hours_of(self.person, self.tenant), self.person.snooze_until
         zone = self.person.timezone or (self.tenant.timezone if self.tenant is not None else None) or "UTC"
         document = {
@@ -164,6 +176,9 @@ class _Shown:
             "offered": sorted(map(self._offer, self.offered), key=lambda each: str(each["title"]).casefold()),
         }
         return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+
+    def _choice(self, channel: Channel, name: str | None = None, known: KnownCategory | None = None) -> Choice:
+        return Choice(False, WITHOUT_RULE) if channel in self.without else self.person.choice(channel, name, known)
 
     def _own(self) -> dict[str, Any]:
         """Return the person's choices for the categories that are offered, as they may be sent back."""
@@ -182,8 +197,8 @@ class _Shown:
         record, name = known.record, known.name
         channels = {}
         for channel in Channel:
-            on, rule, _ = self.person.choice(channel, name, known)
-            if channel is Channel.EMAIL and name in self.unsubscribed:
+            on, rule, _ = self._choice(channel, name, known)
+            if channel is Channel.EMAIL and name in self.unsubscribed and rule != WITHOUT_RULE:
                 on, rule = False, "user:unsubscribed"
             channels[channel.value] = {"on": on, "fixed": record.policy == "required", "rule": rule}
         offer: dict[str, Any] = {
@@ -211,6 +226,7 @@ class _Replacing:
     wanted: OwnPreferences
     offered: Mapping[str, KnownCategory]
     tenant: Tenant | None
+    without: frozenset[Channel]
     now: datetime
 
     def change(self, person: Person, own: OwnChoices) -> OwnChoices:
@@ -257,7 +273,9 @@ class _Replacing:
             room = CATEGORIES - len(chosen)
             categories = {**dict(others[-room:] if room else ()), **chosen}
         channels = {channel.value: on for channel in Channel if (on := self.wanted.of(channel)) is not None}
-        return Preferences(**channels, categories=categories)
+        # What nobody is shown is kept for the time when there is such a channel again.
+        kept = {channel.value: before.of(channel) for channel in self.without}
+        return Preferences(**{**kept, **channels}, categories=categories)
 
     def _snooze(self, person: Person, own: OwnChoices) -> datetime | None:
         until = self.wanted.snooze_until

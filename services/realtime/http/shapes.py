@@ -544,7 +544,10 @@ class OnCall(BaseModel):
 
 
 class ChannelRules(BaseModel):
-    """Who has decided about each channel: `system:default`, `directory:preference` or `user:preference`."""
+    """Who has decided about each channel: `system:default`, `directory:preference` or `user:preference`.
+
+    `system:without` is a channel that this system does without, so that there is nothing to choose.
+    """
 
     realtime: str
     email: str
@@ -559,7 +562,8 @@ class ChannelOfCategory(BaseModel):
     fixed: bool = Field(description="The user cannot change it, because the category is required.")
     rule: str = Field(
         description="Who has decided: `system:default`, `category:NAME`, `tenant:NAME`, `directory:preference`, "
-        "`user:preference`, `directory:preference:NAME`, `user:preference:NAME` or `user:unsubscribed`."
+        "`user:preference`, `directory:preference:NAME`, `user:preference:NAME`, `user:unsubscribed` or "
+        "`system:without`."
     )
 
 

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { CHANNELS } from "./channel-switches.js";
+import { CHANNELS, isServed } from "./channel-switches.js";
 import { arrange, button, element, focusSoon } from "./dom.js";
 import { icon } from "./icons.js";
 
@@ -107,8 +107,8 @@ class CategoryCard {
   }
 
   /** @param {OfferedCategory} category */
-  #choices({ policy }) {
-    const chips = CHANNELS.map((channel) => {
+  #choices({ policy, channels }) {
+    const chips = CHANNELS.filter((channel) => isServed(channels[channel].rule)).map((channel) => {
       const box = element("input", { type: "checkbox" });
       box.addEventListener("change", () => void this.#choose({ [channel]: box.checked }));
       this.#boxes.set(channel, box);
@@ -152,5 +152,6 @@ class CategoryCard {
 /** @param {OfferedCategory} category */
 function shapeOf({ title, policy, channels, digest }) {
   const fixed = policy === "required" ? CHANNELS.map((channel) => channels[channel].on) : [];
-  return JSON.stringify([title, policy, fixed, digest?.choices]);
+  const served = CHANNELS.map((channel) => isServed(channels[channel].rule));
+  return JSON.stringify([title, policy, fixed, served, digest?.choices]);
 }

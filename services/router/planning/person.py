@@ -12,7 +12,6 @@ from services.router.planning.stages import (
     ALL_CHANNELS,
     HELD_MOST_MS,
     STAGES,
-    WITHOUT_RULE,
     Candidate,
     Decision,
     Fold,
@@ -25,6 +24,7 @@ from services.router.planning.stages import (
 )
 from services.router.planning.tasks import Fold as FoldTask
 from services.router.planning.tasks import People, Recheck, Task
+from shared.core.channels import WITHOUT_RULE
 from shared.core.errors import Reason
 from shared.core.model import Address, Channel, Content, Delivery, Feed, Notification, State, UserInbox
 from shared.directory.categories import KnownCategory

@@ -18,7 +18,7 @@ from services.router.planning.known import Flap, Known
 from services.router.planning.lookups import Lookups
 from services.router.planning.maintaining import maintenance_rows
 from services.router.planning.person import Texts, crowd_channels, left_out, plan_feed, plan_person
-from services.router.planning.stages import STAGES, WITHOUT_RULE, Stage, at_release, serving
+from services.router.planning.stages import STAGES, Stage, at_release, serving
 from services.router.planning.tasks import (
     Audience,
     Crowd,
@@ -34,6 +34,7 @@ from services.router.planning.tasks import (
 from services.router.planning.texts import Writer
 from services.router.templates.folder import Templates
 from services.router.templates.texts import Template
+from shared.core.channels import WITHOUT_RULE
 from shared.core.errors import Reason
 from shared.core.model import Channel, Delivery, Flapped, Notification, State
 from shared.core.topics import Kind

@@ -19,6 +19,7 @@ from hashlib import blake2b
 
 from services.router.planning.facts import Facts, Limit, UnusableKey, value_at
 from services.router.planning.tasks import People
+from shared.core.channels import WITHOUT_RULE
 from shared.core.errors import Reason
 from shared.core.model import Channel, Notification, Priority
 from shared.directory.categories import DigestSpec
@@ -31,8 +32,6 @@ MAY_WAIT = frozenset({Priority.LOW, Priority.NORMAL})
 
 ALL_CHANNELS = tuple(Channel)
 
-# Who decides that a channel is not taken that this system does without: CARILLON_WITHOUT.
-WITHOUT_RULE = "system:without"
 
 # A notification without a deadline waits so long at most: somebody may be away for good.
 HELD_MOST_MS = 31 * 24 * 3600 * 1000
