@@ -4,6 +4,7 @@ One mechanism for all of them: a hash for each kind, of name and JSON. A record 
 is logged: one bad record must not silence, or wake, anybody else.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Collection, Mapping
@@ -129,8 +130,11 @@ class Rulebook:
 
     async def delete(self, model: type[Record], name: str) -> bool:
         """Forget a record; return whether it was there."""
-        await self._store.command("HDEL", f"{self._key(model)}:matched", name)
-        return bool(await self._store.command("HDEL", self._key(model), name, lasting=True))
+        key = self._key(model)
+        # In one exchange: whoever cancels something waits for this, too.
+        matched = self._store.submit("HDEL", f"{key}:matched", name)
+        was_there, _ = await asyncio.gather(self._store.submit("HDEL", key, name, lasting=True), matched)
+        return bool(was_there)
 
 
 def _readable(model: type[R], texts: Mapping[str, bytes]) -> dict[str, R]:

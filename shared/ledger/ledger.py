@@ -263,8 +263,7 @@ class Ledger:
         answer = await self.store.script(_cancel, base, notification_id, self.record_retention_s, until, lasting=True)
         if answer[0] == b"unknown":
             return None
-        # After the mark no part is added any more.
-        parts = await self.parts(notification_id)
+        parts = [part.decode() for part in answer[2]]
         answers = [answer]
         for start in range(0, len(parts), CANCELLED_AT_ONCE):
             some = [
@@ -275,7 +274,7 @@ class Ledger:
         return Cancelled(
             tuple(
                 (lane.decode(), *told_as(lane.decode(), spec))
-                for _, _, *ended in answers
+                for _, _, _, *ended in answers
                 for lane, spec in pairs(ended)
             ),
             sum(int(still_open) for _, still_open, *_ in answers),

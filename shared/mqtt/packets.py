@@ -43,6 +43,9 @@ _VARIABLE_INTEGER = {0x0B}
 # What is kept of a packet that is larger than any should be: enough for its topic and ordinary properties.
 _HEAD_BYTES = 128 * 1024
 
+# What a publish takes in memory beside its own bytes, about: its object, and those of its topic and properties.
+_OWN_BYTES = 512
+
 # More of them than anybody needs are not read: each costs many times its bytes in memory.
 _USER_PROPERTIES_MOST = 100
 
@@ -174,7 +177,7 @@ def decode_publish(first_byte: int, body: bytes, length: int | None = None) -> I
     except struct.error as error:
         raise MalformedPacket("publish") from error
     incoming = Incoming(
-        topic, b"", mid, qos, is_repeated=bool(first_byte & _DUP), held_bytes=len(body), problem=problem
+        topic, b"", mid, qos, is_repeated=bool(first_byte & _DUP), held_bytes=len(body) + _OWN_BYTES, problem=problem
     )
     try:
         size, at = _variable_integer(body, at)

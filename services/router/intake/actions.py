@@ -4,6 +4,7 @@ The directory's suppression list is among them. Each action is carried out at on
 acknowledgement, cancellation or record again changes nothing.
 """
 
+import asyncio
 from collections.abc import Collection, Mapping
 
 from services.router.alerts.noise import MAINTENANCE_PREFIX
@@ -303,9 +304,11 @@ class Actions:
     async def _end_mutes(self, notification_id: str) -> None:
         """Look again at what a cancelled incident, or maintenance, has kept from telling."""
         maintenance = f"{MAINTENANCE_PREFIX}{notification_id}"
-        if await self._rulebook.delete(Silence, maintenance):
+        is_maintenance, _ = await asyncio.gather(
+            self._rulebook.delete(Silence, maintenance), self._muted.release(f"incident:{notification_id}")
+        )
+        if is_maintenance:
             await self._muted.release(f"silence:{maintenance}")
-        await self._muted.release(f"incident:{notification_id}")
 
     def _told_cancelled(self, notification_id: str, cancelled: Cancelled | None) -> list[Message]:
         """Count what a cancellation has ended, and return the events that tell of it."""

@@ -8,8 +8,8 @@ Promises:
   whatever was only half done.
 - A publish that is sent again is recognised by the publisher's idempotency key, or else by the packet that it came in.
 - A fault in one publish does not disturb the others.
-- Of one publisher, notifications and actions of one inflow never overtake each other, nor do two actions on one topic.
-  Two batches of notifications may.
+- Of one publisher, notifications and actions of one inflow never overtake each other, nor do two actions on one topic,
+  or about one thing. Two batches of notifications may, and so may actions about different things.
 - Publishers take turns by their shares, in what has been taken from the broker.
 - Inflows do not hold each other up: long work takes turns (``shared.runtime.turns``), and that of the general one steps
   back while another one has something in hand.
@@ -101,10 +101,19 @@ class _Batch:
 
     def __init__(self, taken: Sequence[Taken]) -> None:
         self.taken = taken
-        self.acts = any(one.draft is None and one.publish is not None for one in taken)
-        # The first copy may still be on its way to the store, in a batch of the connection before.
-        self.waits = self.acts or any(one.incoming.is_repeated for one in taken)
         self.stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._announces = any(one.draft is not None for one in taken)
+        self._subjects = {one.subject for one in taken if one.acts}
+        self._is_repeated = any(one.incoming.is_repeated for one in taken)
+
+    def follows(self, before: "_Batch") -> bool:
+        """Tell whether this one must wait until that one before it is stored."""
+        # The first copy may still be on its way to the store, in a batch of the connection before.
+        if self._is_repeated:
+            return True
+        if (self._announces and before._subjects) or (self._subjects and before._announces):  # noqa: SLF001
+            return True
+        return not self._subjects.isdisjoint(before._subjects)  # noqa: SLF001
 
 
 class Intake:
@@ -168,8 +177,8 @@ class Intake:
         """Handle what the connection brings until it breaks.
 
         While one batch is written, the next one is checked and planned. Batches of notifications may overtake each
-        other; one that changes the directory, or answers or cancels something, waits for all before it, and all after
-        it wait for it.
+        other; one that changes the directory, or answers or cancels something, waits for those of notifications before
+        it, and for those about the same. Notifications wait for it.
         """
         lost: BrokerUnavailable | None = None
         queue = self._queues[broker] = FairQueue(self._admission.share_of)
@@ -213,7 +222,10 @@ class Intake:
         task.add_done_callback(lambda _task: self._handled(broker, incoming))
 
     async def _line_up(self, broker: Broker, queue: FairQueue) -> None:
-        while some := broker.take_arrived(_ARRIVED_MOST):
+        # Not what arrives meanwhile: a flood would keep this going, and what has arrived before it waiting.
+        left = broker.waiting
+        while left > 0 and (some := broker.take_arrived(min(left, _ARRIVED_MOST))):
+            left -= len(some)
             for arrived in some:
                 if self._is_mine(arrived):
                     queue.add(self._topics.split(arrived.topic)[0], arrived)
@@ -232,10 +244,9 @@ class Intake:
                 await self._turns.take()
                 self._check(one)
         current = _Batch(taken)
+        # Those before them have been waited for, or need not be.
         self._before = [before for before in self._before if not before.stored.done()]
-        if current.waits or any(before.acts for before in self._before):
-            await asyncio.gather(*(before.stored for before in self._before))
-            self._before = []
+        await asyncio.gather(*(before.stored for before in self._before if current.follows(before)))
         self._before.append(current)
         return current
 

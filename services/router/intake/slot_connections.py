@@ -25,10 +25,11 @@ log = logging.getLogger(__name__)
 # How long the broker keeps a session whose router is gone; longer than any outage of all routers we want to survive.
 SESSION_EXPIRY_S = 6 * 3600
 
-# Publishes that the broker may have handed to an inflow and that are not acknowledged. Acknowledgements leave in the
-# order of arrival, so a publisher that waits its turn holds up those of the others; among so many, others go on
-# meanwhile. Their bytes are bounded by the inflow's budget.
-RECEIVE_MAXIMUM = 4000
+# Publishes that the broker may have handed to an inflow and that are not acknowledged. Publishers take turns in what
+# is handed over; what waits at the broker waits behind all of a flood. And acknowledgements leave in the order of
+# arrival, so one that waits its turn keeps others at the broker. So there are about as many as packet identifiers
+# tell apart. The inflow's budget bounds their bytes.
+RECEIVE_MAXIMUM = 60_000
 
 # A session counts as drained when nothing has come for this long after the unsubscribe was confirmed.
 DRAINED_AFTER_S = 0.5

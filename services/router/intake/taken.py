@@ -62,6 +62,16 @@ class Taken:
         return self.route.publisher if self.route else PLAIN_PUBLISHER
 
     @property
+    def acts(self) -> bool:
+        """Tell whether it changes, answers or ends something; once it is checked."""
+        return self.draft is None and self.publish is not None
+
+    @property
+    def subject(self) -> str:
+        """What an action is about: a user, an alert, a notification and the like, which its topic names last."""
+        return self.incoming.topic.rpartition("/")[2]
+
+    @property
     def is_refused(self) -> bool:
         """Tell whether it was refused."""
         return self.receipt.get("status") == "rejected"
@@ -73,19 +83,19 @@ class Taken:
 
 
 def waves(taken: Sequence[Taken]) -> Iterator[list[Taken]]:
-    """Split a batch where order matters: notifications and actions do not overtake each other, nor one topic itself."""
+    """Split a batch where order matters: between notifications and actions, and between actions about the same."""
     wave: list[Taken] = []
-    topics: set[str] = set()
+    subjects: set[str] = set()
     for one in taken:
         if one.is_refused:
             continue
         is_action = one.draft is None
         same_sort = not wave or (wave[-1].draft is None) == is_action
-        if not same_sort or (is_action and one.incoming.topic in topics):
+        if not same_sort or (is_action and one.subject in subjects):
             yield wave
-            wave, topics = [], set()
+            wave, subjects = [], set()
         wave.append(one)
-        topics.add(one.incoming.topic)
+        subjects.add(one.subject)
     if wave:
         yield wave
 

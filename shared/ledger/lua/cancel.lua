@@ -2,7 +2,8 @@
 -- when somebody claims them, because the mark is looked at there. Rows that take something back go on.
 --
 -- ARGV: id, retention s, until when in ms what was delivered may be taken back ('' where it is not).
--- Answer: {'unknown'} or {content, rows still open, then pairs of lane and spec of the rows that ended now}.
+-- Answer: {'unknown'} or {content, rows still open, the ids of its parts, then pairs of lane and spec of the rows that
+-- ended now}. After the mark no part is added any more.
 
 local id, retention_s, recall_until = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local record = record_key(id)
@@ -30,6 +31,10 @@ for key, row in pairs(rows_of(record) or {}) do
     ended[#ended + 1] = redis.call('HGET', record, 'd:' .. key) or ''
   end
 end
-local answer = {redis.call('HGET', record, 'c') or '', tonumber(redis.call('HGET', record, 'open') or 0)}
+local answer = {
+  redis.call('HGET', record, 'c') or '',
+  tonumber(redis.call('HGET', record, 'open') or 0),
+  redis.call('LRANGE', base .. ':parts:' .. id, 0, -1),
+}
 for _, text in ipairs(ended) do answer[#answer + 1] = text end
 return answer
