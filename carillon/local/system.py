@@ -30,7 +30,7 @@ from carillon.local.servers import ROOT
 from carillon.local.stack import Stack
 from carillon.local.supervisor import Supervisor
 from services.push.webpush.allowed_hosts import BROWSER_PUSH_HOSTS
-from shared.core.channels import WITHOUT_VARIABLE, read_without
+from shared.core.channels import WITHOUT_VARIABLE, Channel, read_without
 from shared.core.errors import CarillonError
 from shared.delivery import http_answer
 
@@ -250,7 +250,8 @@ class _Run:
 
     def _welcome(self, sign_in: str) -> None:
         stack = self._stack
-        inbox = {user: f"{stack.realtime_url}/#token={_token(stack, user)}" for user in (SAMPLE_USER, "admin1")}
+        people = (SAMPLE_USER, "admin1") if Channel.REALTIME in stack.services else ()
+        inbox = {user: f"{stack.realtime_url}/#token={_token(stack, user)}" for user in people}
         metrics = {name: f"{stack.ops_url(name)}/metrics" for name in stack.services}
         prometheus = f"{prometheus_url(stack.ports.prometheus)}/{DASHBOARDS}" if self._prometheus else None
         broker = stack.broker.url
