@@ -45,7 +45,7 @@ NPM = PATH="$(NODE_HOME)/bin:$$PATH" node "$(NODE_HOME)/lib/node_modules/npm/bin
 NPM_CLIENTS := inbox node
 
 SERVERS := mosquitto redis-server
-TEST_PROGRAMS := $(SERVERS) mosquitto_pub smtp-sink chromium prometheus prometheus-alertmanager
+TEST_PROGRAMS := $(SERVERS) mosquitto_pub smtp-sink chromium chromium-headless-shell prometheus prometheus-alertmanager
 # One file of each kind of integration test, those that take the least processor time.
 QUICK_TESTS := $(patsubst %,tests/integration/test_%.py,broker_roles directory ledger mqtt router_slots sandbox_smtp \
 	sms_provider store suppression)

@@ -218,10 +218,10 @@ async def test_forged_expired_and_other_peoples_links_all_get_the_same_page(syst
 
 
 async def test_the_button_of_a_push_to_a_browser_takes_the_alert_without_a_page(
-    system: System, trace: Trace, browser: Browser
+    system: System, trace: Trace, whole_browser: Browser
 ) -> None:
     user = await person(system)
-    async with browser_push.visit(system, browser, user) as page:
+    async with browser_push.visit(system, whole_browser, user) as page:
         await page.get_by_role("button", name="Turn on").click()
         await expect(page.get_by_role("button", name="Turn off")).to_be_visible()
         alert = await raised(system, trace, [user])

@@ -44,10 +44,10 @@ async def test_a_choice_that_is_not_saved_is_taken_back_and_said_so(stack: Stack
         await expect(sms).to_be_enabled()
 
 
-async def test_push_reaches_the_service_worker_and_a_click_the_page(stack: Stack, browser: Browser) -> None:
+async def test_push_reaches_the_service_worker_and_a_click_the_page(stack: Stack, whole_browser: Browser) -> None:
     async with open_system(stack) as system:
         user = await reader(system, "subscriber")
-        async with visit(system, browser, user) as page:
+        async with visit(system, whole_browser, user) as page:
             await page.get_by_role("button", name="Turn on").click()
             await expect(page.get_by_role("button", name="Turn off")).to_be_focused()
             await tell(system, user, "Pushed", priority="critical", data={"page": "orders"})
@@ -76,10 +76,10 @@ async def test_push_reaches_the_service_worker_and_a_click_the_page(stack: Stack
             await expect(page.get_by_role("button", name="Turn on")).to_be_visible()
 
 
-async def test_a_recalled_push_leaves_the_screen(stack: Stack, browser: Browser) -> None:
+async def test_a_recalled_push_leaves_the_screen(stack: Stack, whole_browser: Browser) -> None:
     async with open_system(stack) as system:
         user = await reader(system, "subscriber")
-        async with visit(system, browser, user) as page:
+        async with visit(system, whole_browser, user) as page:
             await page.get_by_role("button", name="Turn on").click()
             await expect(page.get_by_role("button", name="Turn off")).to_be_visible()
             await tell(system, user, "Kept")
@@ -110,18 +110,18 @@ async def test_a_recalled_push_leaves_the_screen(stack: Stack, browser: Browser)
             )
 
 
-async def test_push_that_cannot_be_read_is_shown_all_the_same(stack: Stack, browser: Browser) -> None:
-    async with open_system(stack) as system, visit(system, browser, await reader(system, "subscriber")) as page:
+async def test_push_that_cannot_be_read_is_shown_all_the_same(stack: Stack, whole_browser: Browser) -> None:
+    async with open_system(stack) as system, visit(system, whole_browser, await reader(system, "subscriber")) as page:
         await page.get_by_role("button", name="Turn on").click()
         await expect(page.get_by_role("button", name="Turn off")).to_be_visible()
         await push(page, "not JSON")
         assert [note["title"] for note in await shown(page)] == ["New notification"]
 
 
-async def test_signing_out_ends_the_pushes(stack: Stack, browser: Browser) -> None:
+async def test_signing_out_ends_the_pushes(stack: Stack, whole_browser: Browser) -> None:
     async with open_system(stack) as system:
         user = await reader(system, "subscriber")
-        async with visit(system, browser, user) as page:
+        async with visit(system, whole_browser, user) as page:
             await page.get_by_role("button", name="Turn on").click()
             await expect(page.get_by_role("button", name="Turn off")).to_be_visible()
             async with page.expect_response(lambda answer: answer.request.method == "DELETE") as removed:

@@ -13,7 +13,7 @@ from playwright.async_api import Page, async_playwright, expect
 from sandbox.kept import Effect
 from sandbox.server import Options, Sandbox, running
 
-CHROMIUM = shutil.which("chromium")
+CHROMIUM = shutil.which("chromium-headless-shell") or shutil.which("chromium")
 
 
 @pytest.fixture
