@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from services.realtime.access.addresses import Addresses
 from services.realtime.access.refusals import Refusal
+from services.realtime.publish import publisher_keys
 from services.realtime.publish.answers import answer_of, no_router
 from services.realtime.publish.places import Places
 from services.realtime.publish.properties import PROPERTIES_BYTES, properties_of
 from services.realtime.publish.publisher_keys import (
-    KEPT,
     KNOWN_S,
     NEW_KEYS_AT_ONCE,
     NEW_KEYS_PER_S,
@@ -148,12 +148,13 @@ async def test_one_address_has_few_unknown_keys_looked_up_and_known_ones_always(
     assert await directory.ask("good") == "shop"
 
 
-async def test_what_is_remembered_of_keys_is_bounded() -> None:
+async def test_what_is_remembered_of_keys_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publisher_keys, "KEPT", 300)
     directory = Directory()
-    for number in range(KEPT + 100):
+    for number in range(400):
         directory.now_s += 1 / NEW_KEYS_PER_S
         assert await directory.ask(f"wrong {number}") == 401
-    assert len(directory.keys._unknown) == KEPT
+    assert len(directory.keys._unknown) == 300
 
 
 async def test_a_key_of_nobody_in_particular_is_no_key() -> None:
