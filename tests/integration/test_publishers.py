@@ -4,6 +4,8 @@ import asyncio
 import json
 import os
 import sys
+import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,6 +18,7 @@ from carillon.broker.roles import SERVICES, Login
 from carillon.broker.rules import dynamic_security, new_password
 from carillon.local.ports import LOOPBACK, free_port
 from carillon.local.servers import ROOT, LocalServer, local_broker
+from services.router.intake.intake import URGENT_BATCH
 from shared.core.errors import BrokerUnavailable
 from shared.mqtt.address import BrokerAddress
 from shared.mqtt.connection import Broker
@@ -32,6 +35,7 @@ LOGINS = {
     "billing": "named-publisher",
     "orders": "named-publisher",
     "payments": "named-publisher",
+    "monitoring": "named-publisher",
     "legacy": "publisher",
     "operator": "admin",
 }
@@ -280,6 +284,36 @@ async def test_a_publisher_over_its_rate_is_refused_and_told_when_to_come_again(
         ] == "accepted"
         await until(billing, user, {"message": "Hello"}, "accepted")
     await set_record(running, "billing", "")
+
+
+async def test_a_flood_of_alerts_is_refused_quickly_and_holds_up_no_other_publishers_alert(running: Running) -> None:
+    let_in, refused = 300, 900
+    await set_record(running, "monitoring", {"rate": f"{let_in}/60s"})
+    answered: list[tuple[str, float]] = []
+
+    async def read(flood: Broker) -> None:
+        while len(answered) < let_in + refused:
+            for receipt in await flood.take(100):
+                flood.ack(receipt)
+                answered.append((json.loads(receipt.payload)["status"], time.perf_counter()))
+
+    async with running.login("monitoring") as flood, running.login("shop") as shop:
+        reading = asyncio.create_task(read(flood.broker), name="read")
+        topic = "from/monitoring/notifications/alerts/critical/disk"
+        answer_to = "receipts/monitoring/alerts"
+        body = json.dumps({"message": "Full"})
+        taken = [flood.broker.publish(topic, body, response_topic=answer_to) for _ in range(let_in + refused)]
+        await eventually(lambda: len(answered) > 0, 20, "the first answer")
+        before = len(answered)
+        await shop.ask("from/shop/notifications/alerts/critical/disk", {"message": "Full"})
+        waited_for = len(answered) - before
+        await asyncio.gather(*taken, reading)
+    assert Counter(status for status, _ in answered) == {"accepted": let_in, "rejected": refused}
+    # Those that were begun before, and the other half of its own batch.
+    assert waited_for < 6 * URGENT_BATCH
+    began_s, middle_s, end_s = answered[0][1], answered[let_in][1], answered[-1][1]
+    accepted_per_s, refused_per_s = let_in / (middle_s - began_s), refused / (end_s - middle_s)
+    assert refused_per_s > 2 * accepted_per_s
 
 
 async def test_a_repeated_key_counts_once_and_is_answered_over_the_rate(running: Running) -> None:

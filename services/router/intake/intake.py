@@ -77,6 +77,10 @@ log = logging.getLogger(__name__)
 # Batches that are being written or whose receipts are on their way while the next is being checked.
 BATCHES_IN_FLIGHT = 2
 
+# Whoever publishes next waits for the batches that were begun, and one of these is several times the work of a
+# notification.
+URGENT_BATCH = 25
+
 # A batch is done when it has so many bytes, however few publishes that is: a payload becomes some ten times as much on
 # its way to the ledger.
 BATCH_BYTES = 2 * 1024 * 1024
@@ -120,6 +124,7 @@ class Intake:
     """One inflow's intake of one router: on its own connection, and on those of the dead routers that it adopts.
 
     Args:
+        batch: publishes taken at a time; at most ``URGENT_BATCH`` of alerts and actions.
         inflow: what it handles; the general inflow's wildcard brings what is another's, too.
         admission: says who may publish, and how much.
         reject_unknown_fields: refuse what would be accepted with a warning that a field is not known.
@@ -165,7 +170,7 @@ class Intake:
         self._rejections = rejections
         self._clock = clock
         self._lifetime_s = lifetime_s
-        self._batch = batch
+        self._batch = min(batch, URGENT_BATCH) if inflow in (Inflow.ALERTS, Inflow.ACTIONS) else batch
         self._inflow = inflow
         self._admission = admission
         self._places = asyncio.Semaphore(BATCHES_IN_FLIGHT)
