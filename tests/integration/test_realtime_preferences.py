@@ -299,3 +299,22 @@ async def test_a_channel_that_is_left_out_is_no_choice_and_what_was_chosen_for_i
     # The page sends back what the person has chosen for channels that are shown.
     await choose(node, {"email": True, "categories": answer["categories"]})
     assert await own(node) == Preferences(sms=True, email=True, categories={"billing": CategoryChoice(sms=True)})
+
+
+async def test_a_client_that_sends_back_all_that_it_was_shown_changes_nothing_about_it(without_sms: Realtime) -> None:
+    node = without_sms
+    chosen = Preferences(sms=True, categories={"billing": CategoryChoice(sms=True)})
+    await catalogues_of(node).put_category(
+        "security", Category.model_validate({"policy": "required", "channels": {"sms": True}})
+    )
+    directory = node.context.directory
+    await directory.put(Person(user_id="user1", email=ADDRESS))
+    await directory.choose("user1", lambda _, before: before.model_copy(update={"preferences": chosen}))
+    answer = await shown(node)
+    categories = {
+        each["name"]: {channel: said["on"] for channel, said in each["channels"].items()} for each in answer["offered"]
+    }
+    await choose(node, answer | {"categories": categories})
+    kept = await own(node)
+    assert (kept.sms, kept.categories["billing"].sms) == (True, True)
+    assert kept.categories["security"].sms is None

@@ -1,7 +1,7 @@
-"""100 users against each other: nobody reads, marks, streams or acknowledges anything of another.
+"""200 users against each other: nobody reads, marks, streams or acknowledges anything of another.
 
 What is tried comes from the API's own description, so that a call which is added is tried, too: every ordered pair of
-users tries one of the calls that name something (in turn, each call a thousand times), over one connection for
+users tries one of the calls that name something (in turn, each call some thousands of times), over one connection for
 each user; and everybody sends every client frame that names something, in a session.
 """
 
@@ -27,7 +27,7 @@ from shared.ledger.new_records import NewRecord, NewRow
 from tests.conftest import EmptyStore
 from tests.realtime import ALERT, Client, Realtime, bearer, notification, realtime_node, token
 
-USERS = 100
+USERS = 200
 
 # Below what a client may send at once.
 FRAMES = 36

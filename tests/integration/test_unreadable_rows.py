@@ -74,6 +74,18 @@ class Ledgers:
             found += (await self.ledger.schedule.sweep(100, LATER)).ended
         return found
 
+    async def next_second(self) -> None:
+        """Wait until the store's clock shows another second."""
+
+        async def second() -> int:
+            return int((await self.store.command("TIME"))[0])
+
+        async def is_over() -> bool:
+            return await second() > now
+
+        now = await second()
+        await eventually(is_over)
+
     async def holds(self) -> bool:
         report = await Audit(self.store, Keys(), 86_400).run(timedelta(hours=1), Depth.RECORDS)
         return not report.findings
@@ -161,20 +173,10 @@ async def test_a_row_that_cannot_be_read_is_put_away_and_the_others_go_on(ledger
 
 
 async def test_a_row_whose_time_nobody_knows_leaves_the_accounts_of_the_others_right(ledgers: Ledgers) -> None:
-    async def next_second() -> None:
-        async def second() -> int:
-            return int((await ledgers.store.command("TIME"))[0])
-
-        async def is_over() -> bool:
-            return await second() > now
-
-        now = await second()
-        await eventually(is_over)
-
     bad = new_notification_id(0)
-    await next_second()
+    await ledgers.next_second()
     good = await ledgers.accept("email:0")
-    await next_second()
+    await ledgers.next_second()
     await ledgers.accept("email:bad", notification_id=bad)
     await ledgers.store.command("DEL", ledgers.record(bad))
     # All that is known of it is its minute, and only the other one is older there.
@@ -183,6 +185,19 @@ async def test_a_row_whose_time_nobody_knows_leaves_the_accounts_of_the_others_r
     assert await ledgers.ledger.finish(claim, Outcome(State.DELIVERED)) == "finished"
     assert await ledgers.holds()
     assert (await open_work(ledgers.ledger.store, ledgers.ledger.keys))["email"].count == 0
+
+
+async def test_a_damaged_count_of_one_second_takes_nothing_from_another(ledgers: Ledgers) -> None:
+    one = await ledgers.accept("email:0")
+    ages = f"{Keys().shard_of(one)}:age:email"
+    (second,) = await ledgers.store.command("HKEYS", ages)
+    await ledgers.next_second()
+    another = await ledgers.accept("email:0")
+    await ledgers.store.command("HSET", ages, second, "garbage")
+    for each in (one, another):
+        (claim,) = await ledgers.ledger.claim([(each, "email:0")], LEASE)
+        assert await ledgers.ledger.finish(claim, Outcome(State.DELIVERED)) == "finished"
+        assert await ledgers.holds()
 
 
 @pytest.mark.parametrize("what", DAMAGES)

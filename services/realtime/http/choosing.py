@@ -259,7 +259,7 @@ class _Replacing:
                 yield FieldProblem(f"{path}.digest", "this category has no digest")
             if known.record.policy != "required":
                 continue
-            for channel in Channel:
+            for channel in (each for each in Channel if each not in self.without):
                 on = person.choice(channel, name, known).on
                 if chosen.of(channel) not in (None, on, before.of(channel)):
                     yield FieldProblem(f"{path}.{channel}", "cannot be changed, because this category is required")
@@ -267,15 +267,23 @@ class _Replacing:
     def _preferences(self, before: Preferences) -> Preferences:
         categories = dict(before.categories)
         if "categories" in self.wanted.model_fields_set:
-            chosen = {name: choice for name, choice in self.wanted.categories.items() if choice != CategoryChoice()}
+            wanted = {name: self._kept(choice, categories.get(name)) for name, choice in self.wanted.categories.items()}
+            chosen = {name: choice for name, choice in wanted.items() if choice != CategoryChoice()}
             # Choices for other tenants' categories stay, those for categories that are gone as far as there is room.
             others = [each for each in categories.items() if each[0] not in self.offered and each[0] not in chosen]
             room = CATEGORIES - len(chosen)
             categories = {**dict(others[-room:] if room else ()), **chosen}
-        channels = {channel.value: on for channel in Channel if (on := self.wanted.of(channel)) is not None}
-        # What nobody is shown is kept for the time when there is such a channel again.
-        kept = {channel.value: before.of(channel) for channel in self.without}
-        return Preferences(**{**kept, **channels}, categories=categories)
+        channels = {
+            channel.value: on
+            for channel in Channel
+            if (on := (before if channel in self.without else self.wanted).of(channel)) is not None
+        }
+        return Preferences(**channels, categories=categories)
+
+    def _kept(self, choice: CategoryChoice, before: CategoryChoice | None) -> CategoryChoice:
+        """Keep what was chosen for channels that are left out: they are shown as off, and clients send that back."""
+        before = before or CategoryChoice()
+        return choice.model_copy(update={channel.value: before.of(channel) for channel in self.without})
 
     def _snooze(self, person: Person, own: OwnChoices) -> datetime | None:
         until = self.wanted.snooze_until

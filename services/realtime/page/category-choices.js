@@ -92,7 +92,7 @@ class CategoryCard {
   show({ channels, digest, unsubscribed }, own) {
     for (const [channel, box] of this.#boxes) box.checked = channels[channel].on;
     if (this.#digest) this.#digest.value = digest?.chosen ?? "";
-    this.#unsubscribed.hidden = !unsubscribed;
+    this.#unsubscribed.hidden = !unsubscribed || !isServed(channels.email.rule);
     this.#reset.hidden = !own || !Object.values(own).some((chosen) => chosen !== null);
   }
 

@@ -66,12 +66,12 @@ end
 -- Read a number; what is none, or damaged, is 0.
 local function count_of(text) return tonumber(text or 0) or 0 end
 
--- Count a field of a hash up or down; one that holds no number begins anew.
+-- Count a field of a hash up or down; one that holds no number begins anew, and then the second answer is true.
 local function count_field(key, field, step)
   local left = redis.pcall('HINCRBY', key, field, step)
   if type(left) ~= 'number' then
     redis.call('HSET', key, field, step)
-    return step
+    return step, true
   end
   return left
 end
@@ -121,8 +121,8 @@ end
 
 local function count_lane(lane, second, step)
   local ages, since = base .. ':age:' .. lane, base .. ':since:' .. lane
-  local left = count_field(ages, second, step)
-  if left < 0 then
+  local left, was_damaged = count_field(ages, second, step)
+  if left < 0 and not was_damaged then
     redis.call('HDEL', ages, second)
     second = counted_in_minute(ages, second) or second
     left = count_field(ages, second, step)
