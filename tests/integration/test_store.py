@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 from redis.exceptions import ResponseError
 
+from carillon.local.ports import free_port
 from carillon.local.servers import LocalServer
 from shared.core.errors import StoreUnavailable
 from shared.core.model import Channel, Content, Delivery, EmailAddress, Notification, Priority
@@ -293,7 +294,8 @@ async def test_what_waits_for_a_store_that_is_away_is_bounded(
 async def test_a_cluster_serves_the_ledger(new_store: NewStore) -> None:
     """One node that owns every slot: it refuses a script that leaves its hash tag."""
     server = new_store()
-    server.command += ["--cluster-enabled", "yes"]
+    # Its bus would listen 10,000 above, where the system hands out ports to whoever connects.
+    server.command += ["--cluster-enabled", "yes", "--cluster-port", str(free_port())]
     await server.start()
     async with Store(server.url) as node:
         await node.command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
