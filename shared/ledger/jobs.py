@@ -58,16 +58,12 @@ def jobs_of(topics: Topics, content: str, rows: Iterable[NewRow], up_to_ms: int 
     Args:
         up_to_ms: a time that has come; rows due until then are to be done at once, too.
     """
-
-    def destination(new: NewRow) -> tuple[str, Priority]:
-        return new.row.lane, new.row.priority
-
-    def is_handed_over(new: NewRow) -> bool:
-        return new.state is State.PENDING and new.row.due_ms <= up_to_ms and not new.waits
-
-    now = sorted(filter(is_handed_over, rows), key=destination)
-    for (lane, priority), group in groupby(now, key=destination):
-        yield from _packed(topics.jobs(lane, priority), content, [new.spec for new in group])
+    by_topic: dict[str, list[str]] = {}
+    for new in rows:
+        if new.state is State.PENDING and new.row.due_ms <= up_to_ms and not new.waits:
+            by_topic.setdefault(topics.jobs(new.row.lane, new.row.priority), []).append(new.spec)
+    for topic, specs in by_topic.items():
+        yield from _packed(topic, content, specs)
 
 
 def jobs_of_due(topics: Topics, due: Sequence[DueRow]) -> Iterator[TracedMessage]:

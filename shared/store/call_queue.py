@@ -106,34 +106,29 @@ class Script:
 class Call:
     """One command, or one script with its arguments, and the future of its answer.
 
+    What cannot be sent is answered at once, and disturbs no other.
+
     Attributes:
-        size_bytes: about what it takes to send it.
-        packed: what is sent, when its turn has come.
+        words: its first two: a script's key, or a command's name and key.
+        packed: what is sent.
         is_urgent: it waits for no call that is not.
     """
 
-    __slots__ = ("arguments", "future", "is_urgent", "packed", "redirected", "script", "size_bytes")
+    __slots__ = ("future", "is_urgent", "packed", "redirected", "script", "words")
 
     def __init__(
         self, future: "asyncio.Future[Any]", script: Script | None, arguments: tuple[type_of_arg, ...]
     ) -> None:
         self.future = future
         self.script = script
-        self.arguments = arguments
+        self.words = arguments[:2]
         self.redirected = 0
         self.is_urgent = _is_urgent.get()
-        self.size_bytes = sum(len(each) for each in arguments if isinstance(each, (str, bytes)))
         self.packed = b""
-
-    def pack(self) -> bool:
-        """Write what is sent; when that is not possible the caller is told why, and the answer is False."""
-        command = self.arguments if self.script is None else ("EVALSHA", self.script.sha, 1, *self.arguments)
         try:
-            self.packed = _packed(command)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with this one disturbs no other
+            self.packed = _packed(arguments if script is None else ("EVALSHA", script.sha, 1, *arguments))
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it
             self.fail(error)
-            return False
-        return True
 
     def fail(self, error: Exception) -> None:
         """Tell the caller, if it still waits."""
@@ -241,7 +236,7 @@ class CallQueue:
             call.fail(StoreUnavailable(_TOO_MUCH_WAITS))
             return
         self._waiting.append(call)
-        self._waiting_bytes += call.size_bytes
+        self._waiting_bytes += len(call.packed)
         self._wake.set()
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name="store-calls")
@@ -273,15 +268,15 @@ class CallQueue:
                 self._in_hand = ()
 
     def _next(self) -> list[Call]:
-        """Take the calls of one exchange, without those that cannot be sent and those that nobody waits for."""
+        """Take the calls of one exchange, without those that are answered already or that nobody waits for."""
         calls: list[Call] = []
         size_bytes = 0
         while self._waiting and len(calls) < PIPELINE_LIMIT and size_bytes < EXCHANGE_BYTES:
             call = self._waiting.popleft()
-            self._waiting_bytes -= call.size_bytes
-            if not call.future.done() and call.pack():
+            self._waiting_bytes -= len(call.packed)
+            if not call.future.done():
                 calls.append(call)
-                size_bytes += call.size_bytes
+                size_bytes += len(call.packed)
         return calls
 
     async def _flush(self, calls: Sequence[Call]) -> None:

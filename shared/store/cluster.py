@@ -110,10 +110,10 @@ class Cluster:
         await asyncio.gather(*(server.close() for server in (*self._servers.values(), *self._retired)))
 
     def _owner(self, call: Call) -> Server | None:
-        name = call.arguments[0]
+        name = call.words[0]
         if call.script is None and name in _KEYLESS:
             return next((owner for owner in self._owners if owner), None)
-        key = name if call.script else call.arguments[1]
+        key = name if call.script else call.words[1]
         return self._owners[key_slot(key if isinstance(key, bytes) else str(key).encode())]
 
     def _ask_again(self) -> None:

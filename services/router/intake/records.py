@@ -1,10 +1,11 @@
 """What is written of a publish that is accepted: its record, and the first lines of an incident. Pure."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from services.router.intake.taken import Taken
 from services.router.payloads import notifications
+from services.router.payloads.mails import EmailBatch
 from services.router.payloads.rejection import FieldProblem, Rejected, RejectionCode, invalid_payload
 from services.router.planning.compose import Draft
 from services.router.planning.tasks import WAITS, Plan, Task
@@ -89,9 +90,11 @@ def check_ending(draft: Draft) -> None:
         raise invalid_payload((FieldProblem("dedup_key", "required, to say which alert is over"),))
 
 
-def priorities(publish: notifications.Notification) -> frozenset[Priority]:
+def priorities(publish: notifications.Notification) -> Iterable[Priority]:
     """Say how urgent a publish is, with each mail of a batch."""
-    return frozenset({publish.priority, *(mail.priority for mail in getattr(publish, "emails", ()))})
+    if not isinstance(publish, EmailBatch):
+        return (publish.priority,)
+    return {publish.priority, *(mail.priority for mail in publish.emails)}
 
 
 def tenant_of(publisher: str, record: Publisher, said: str | None) -> str | None:

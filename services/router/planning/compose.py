@@ -149,12 +149,11 @@ class _Times:
         return due_ms if due_ms > self.now_ms else 0
 
     def deadline_ms(self, said: Envelope) -> int | None:
-        asked = []
-        if said.expires_at is not None:
-            asked.append(epoch_ms(said.expires_at))
-        if said.ttl_s is not None:
-            asked.append(self.now_ms + round(said.ttl_s * 1000))
-        return min(asked, default=None)
+        at_ms = None if said.expires_at is None else epoch_ms(said.expires_at)
+        if said.ttl_s is None:
+            return at_ms
+        after_ms = self.now_ms + round(said.ttl_s * 1000)
+        return after_ms if at_ms is None else min(at_ms, after_ms)
 
     def expires_ms(self, said: Envelope) -> int:
         deadline_ms = self.deadline_ms(said)
