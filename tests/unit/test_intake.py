@@ -7,6 +7,7 @@ import pytest
 from services.router.intake.taken import Taken, envelope_of, waves
 from services.router.payloads.parse import Publish
 from services.router.payloads.rejection import Rejected, RejectionCode
+from shared.core.topics import Topics
 from shared.mqtt.packets import Incoming
 
 
@@ -25,16 +26,27 @@ def test_what_was_handed_over_with_no_time_left_has_expired() -> None:
     assert caught.value.code is RejectionCode.EXPIRED
 
 
-def action(topic: str) -> Taken:
-    taken = Taken(Incoming(f"notifications/{topic}", b"{}", 1, 1), None)
-    taken.publish = cast("Publish", "an action")
-    return taken
+def waves_of(*topics: str) -> list[list[str]]:
+    """Return the topics of the actions that are carried out side by side."""
+    taken = [Taken(Incoming(topic, b"{}", 1, 1), Topics().parse(topic)) for topic in topics]
+    for one in taken:
+        assert one.route is not None
+        one.publish = cast("Publish", "an action")
+    return [[one.incoming.topic for one in wave] for wave in waves(taken)]
 
 
 def test_actions_about_one_thing_are_carried_out_one_after_the_other_and_others_side_by_side() -> None:
-    topics = ["alerts/acknowledge/a", "cancel/b", "alerts/resolve/a", "cancel/c"]
-    found = [[one.incoming.topic for one in wave] for wave in waves([action(topic) for topic in topics])]
-    assert found == [
-        ["notifications/alerts/acknowledge/a", "notifications/cancel/b"],
-        ["notifications/alerts/resolve/a", "notifications/cancel/c"],
+    alerts, cancel = "notifications/alerts", "notifications/cancel"
+    assert waves_of(f"{alerts}/acknowledge/a", f"{cancel}/b", f"{alerts}/resolve/a", f"{cancel}/c") == [
+        [f"{alerts}/acknowledge/a", f"{cancel}/b"],
+        [f"{alerts}/resolve/a", f"{cancel}/c"],
+    ]
+
+
+def test_what_a_source_says_is_carried_out_in_order_and_beside_what_others_say() -> None:
+    # A beat behind the death would bring back what is gone, for as long as its time is.
+    assert waves_of("liveness/a", "liveness/b/death", "liveness/a/death", "liveness/c/death", "liveness/a/birth") == [
+        ["liveness/a", "liveness/b/death"],
+        ["liveness/a/death", "liveness/c/death"],
+        ["liveness/a/birth"],
     ]

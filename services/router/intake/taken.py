@@ -68,8 +68,9 @@ class Taken:
 
     @property
     def subject(self) -> str:
-        """What an action is about: a user, an alert, a notification and the like, which its topic names last."""
-        return self.incoming.topic.rpartition("/")[2]
+        """What an action is about: the user, alert, notification, source or the like that its topic names."""
+        params = self.route.params if self.route else {}
+        return next(iter(params.values()), self.incoming.topic)
 
     @property
     def is_refused(self) -> bool:
