@@ -47,7 +47,7 @@ from shared.mqtt.reconnecting import BrokerLink
 from shared.runtime.service import Context, run, work_until_stopped
 from shared.runtime.settings import load_or_exit
 from shared.runtime.turns import Turns
-from shared.store.store import urgently
+from shared.store.store import Line, on_line
 from shared.store.windows import Windows
 from shared.telemetry import metrics
 
@@ -86,14 +86,15 @@ async def route(context: Context[RouterSettings]) -> None:
         quiet_hours=settings.router_quiet_hours,
         release_within_s=settings.router_release_within_s,
     )
-    # Ordinary work steps back for what is urgent, which takes turns of its own.
-    turns, urgent_turns = Turns(), Turns()
+    # Publishes and tasks take turns among their own, so that a publish does not wait for each of many tasks. Both step
+    # back for what is urgent.
+    turns, task_turns, urgent_turns = Turns(), Turns(), Turns()
     planner = Planner(
         lookups,
         templates,
         alert_template=alert_template(templates, settings.router_alert_template),
         without=settings.without,
-        turns=turns,
+        turns=task_turns,
     )
     inbox = Inbox(context.store, context.keys, settings.inbox_limit, settings.inbox_retention)
     mirror = FeedMirror(Feed(context.store, context.keys, settings.inbox_retention))
@@ -122,7 +123,7 @@ async def route(context: Context[RouterSettings]) -> None:
 
     @contextmanager
     def urgent() -> Iterator[None]:
-        with turns.urgent(), urgently():
+        with turns.urgent(), task_turns.urgent(), on_line(Line.URGENT):
             yield
 
     admission = Admission(context.store, context.keys, settings.router_publisher_rate)
@@ -169,6 +170,7 @@ async def route(context: Context[RouterSettings]) -> None:
         concurrency=settings.router_task_concurrency,
         # A task's rows are written with its end, so one that is done again does nothing twice.
         claims_ahead=True,
+        line=Line.TASKS,
         lease=settings.delivery_lease_margin,
     )
     performer.link = worker.links[-1]

@@ -34,6 +34,7 @@ from shared.mqtt.connection import Broker
 from shared.mqtt.packets import Incoming
 from shared.mqtt.reconnecting import BrokerLink, Serve
 from shared.store.keys import is_notification_id
+from shared.store.store import Line, on_line
 from shared.store.until_stored import until_stored
 from shared.telemetry import metrics
 
@@ -87,6 +88,7 @@ class Worker(Generic[RowT]):
         lease: for how long a claim holds; longer than ``perform`` may take.
         claims_ahead: see ``shared.delivery.capacity``. All rows that a dead worker had claimed are in doubt, begun or
             not. So this is for lanes where a doubt costs nothing.
+        line: how its calls go to the store.
     """
 
     def __init__(
@@ -103,8 +105,10 @@ class Worker(Generic[RowT]):
         concurrency: int,
         lease: timedelta,
         claims_ahead: bool = False,
+        line: Line = Line.USUAL,
     ) -> None:
         self._lane = lane
+        self._line = line
         self._job_type = job_type
         self._perform = perform
         self._report = report
@@ -144,9 +148,10 @@ class Worker(Generic[RowT]):
 
     async def run(self) -> None:
         """Work until cancelled; what is in hand then is left to ``idle`` and ``abandon``."""
-        async with asyncio.TaskGroup() as group:
-            for link in self.links:
-                group.create_task(link.run(), name=f"lane-{link.client_id}")
+        with on_line(self._line):
+            async with asyncio.TaskGroup() as group:
+                for link in self.links:
+                    group.create_task(link.run(), name=f"lane-{link.client_id}")
 
     async def stop_intake(self) -> None:
         """Take no new jobs from the broker."""

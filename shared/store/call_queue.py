@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
+from enum import StrEnum
 from time import monotonic
 from typing import Any, Protocol
 
@@ -46,6 +47,8 @@ log = logging.getLogger(__name__)
 
 # One exchange carries at most this many calls, so that a burst does not hold the server's single thread for long.
 PIPELINE_LIMIT = 500
+# Long work's scripts take up to a millisecond each, and the server looks at no other connection meanwhile.
+TASKS_PIPELINE_LIMIT = 16
 
 # And about so many bytes; one call may have more.
 EXCHANGE_BYTES = 4 * 1024 * 1024
@@ -80,17 +83,28 @@ CLOSED = "closed"
 
 type_of_arg = str | bytes | int | float
 
-_is_urgent: ContextVar[bool] = ContextVar("store_is_urgent", default=False)
+
+class Line(StrEnum):
+    """Which calls travel together; what is on another line is sent beside them."""
+
+    USUAL = "usual"
+    URGENT = "urgent"
+    """It waits for no large exchange of the others."""
+    TASKS = "tasks"
+    """Long work, for whose large exchanges the others do not wait."""
+
+
+_line: ContextVar[Line] = ContextVar("store_line", default=Line.USUAL)
 
 
 @contextmanager
-def urgently() -> Iterator[None]:
-    """Send the calls of this task, and of tasks that it starts, beside all others, until the end of the context."""
-    before = _is_urgent.set(True)
+def on_line(line: Line) -> Iterator[None]:
+    """Send the calls of this task, and of tasks that it starts, on that line, until the end of the context."""
+    before = _line.set(line)
     try:
         yield
     finally:
-        _is_urgent.reset(before)
+        _line.reset(before)
 
 
 class Script:
@@ -111,10 +125,10 @@ class Call:
     Attributes:
         words: its first two: a script's key, or a command's name and key.
         packed: what is sent.
-        is_urgent: it waits for no call that is not.
+        line: with which others it travels.
     """
 
-    __slots__ = ("future", "is_urgent", "packed", "redirected", "script", "words")
+    __slots__ = ("future", "line", "packed", "redirected", "script", "words")
 
     def __init__(
         self, future: "asyncio.Future[Any]", script: Script | None, arguments: tuple[type_of_arg, ...]
@@ -123,7 +137,7 @@ class Call:
         self.script = script
         self.words = arguments[:2]
         self.redirected = 0
-        self.is_urgent = _is_urgent.get()
+        self.line = _line.get()
         self.packed = b""
         try:
             self.packed = _packed(arguments if script is None else ("EVALSHA", script.sha, 1, *arguments))
@@ -200,6 +214,7 @@ class CallQueue:
         marker: a key of this server that nothing else uses, for the barrier.
         redirect: takes a call that another server must answer; False when it has not.
         broken: told of every exchange that failed, before its callers are.
+        pipeline_limit: so many calls are sent in one exchange.
     """
 
     def __init__(
@@ -211,8 +226,10 @@ class CallQueue:
         marker: str = "",
         redirect: Callable[[Call, ResponseError], bool] = _keep,
         broken: Callable[[], None] = lambda: None,
+        pipeline_limit: int = PIPELINE_LIMIT,
     ) -> None:
         self.marker = marker
+        self._pipeline_limit = pipeline_limit
         self._pool = pool
         self._availability = availability
         self._barrier = barrier
@@ -271,7 +288,7 @@ class CallQueue:
         """Take the calls of one exchange, without those that are answered already or that nobody waits for."""
         calls: list[Call] = []
         size_bytes = 0
-        while self._waiting and len(calls) < PIPELINE_LIMIT and size_bytes < EXCHANGE_BYTES:
+        while self._waiting and len(calls) < self._pipeline_limit and size_bytes < EXCHANGE_BYTES:
             call = self._waiting.popleft()
             self._waiting_bytes -= len(call.packed)
             if not call.future.done():
@@ -454,8 +471,8 @@ def means_away(answer: Exception) -> bool:
 class Server:
     """One server with its connections: one for calls that are answered at once, one for those that must last.
 
-    Urgent calls have two of their own. The server reads some 16 KiB of one connection and then looks at the others
-    (Redis, ``PROTO_IOBUF_LEN``), so they wait for a small part of a large exchange.
+    Each line has two of its own. The server reads some 16 KiB of one connection and then looks at the others (Redis,
+    ``PROTO_IOBUF_LEN``), so a call waits for a small part of another line's large exchange.
 
     Args: see ``CallQueue``.
     """
@@ -472,7 +489,7 @@ class Server:
     ) -> None:
         self._pool = pool
 
-        def queue(barrier: Barrier | None, *, lasting: bool) -> CallQueue:
+        def queue(line: Line, barrier: Barrier | None, *, lasting: bool) -> CallQueue:
             return CallQueue(
                 pool,
                 availability,
@@ -480,15 +497,16 @@ class Server:
                 marker=marker,
                 redirect=(lambda call, answer: redirect(call, answer, lasting)) if redirect else _keep,
                 broken=broken,
+                pipeline_limit=TASKS_PIPELINE_LIMIT if line is Line.TASKS else PIPELINE_LIMIT,
             )
 
-        # By whether a call is urgent.
-        self._quick = [queue(None, lasting=False) for _ in range(2)]
-        self._lasting = [queue(barrier, lasting=True) for _ in range(2)] if barrier else self._quick
+        # Each connects when it is first used.
+        self._quick = {line: queue(line, None, lasting=False) for line in Line}
+        self._lasting = {line: queue(line, barrier, lasting=True) for line in Line} if barrier else self._quick
 
     def put(self, call: Call, *, lasting: bool) -> None:
         """Send a call with the next exchange."""
-        (self._lasting if lasting else self._quick)[call.is_urgent].put(call)
+        (self._lasting if lasting else self._quick)[call.line].put(call)
 
     async def everywhere(self, call: Callable[[str], Call], *, lasting: bool) -> list[Any]:
         """Send a call, and return its answer as the only one."""
@@ -499,16 +517,16 @@ class Server:
     @property
     def marker(self) -> str:
         """A key of this server that nothing else uses."""
-        return self._lasting[0].marker
+        return self._lasting[Line.USUAL].marker
 
     def mark_with(self, marker: str) -> None:
         """Use another key for the barrier."""
-        for queue in self._lasting:
+        for queue in self._lasting.values():
             queue.marker = marker
 
     async def close(self) -> None:
         """End everything."""
-        for queue in (*self._quick, *self._lasting):
+        for queue in (*self._quick.values(), *self._lasting.values()):
             await queue.close()
         with suppress(RedisError, OSError):
             await self._pool.aclose()

@@ -3,8 +3,8 @@
 Promises that a call returns the store's answer or raises StoreUnavailable. After StoreUnavailable nobody knows whether
 it happened, so everything written through here is safe to repeat. There are two kinds of calls, lasting or not. Calls
 of one kind to one server are sent in the order in which they were submitted. It does not retry:
-``shared.store.until_stored`` decides when to try again. What is called ``urgently`` is sent beside the rest: it is
-another kind of call again.
+``shared.store.until_stored`` decides when to try again. What is called on another line (``on_line``) is sent beside the
+rest: it is another kind of call again.
 
 If ``REDIS_WAIT_REPLICAS`` is set, a lasting call is answered only when that many replicas have what it wrote, so that
 it survives the loss of the master. A call is lasting if somebody is promised its result: the receipt of a publish, or
@@ -19,10 +19,10 @@ from typing import Any, Self
 
 from redis.exceptions import ResponseError
 
-from shared.store.call_queue import PIPELINE_LIMIT, Barrier, Call, Script, type_of_arg, urgently
+from shared.store.call_queue import PIPELINE_LIMIT, Barrier, Call, Line, Script, on_line, type_of_arg
 from shared.store.url import servers_of
 
-__all__ = ["PIPELINE_LIMIT", "Script", "Store", "each", "load_script", "urgently"]
+__all__ = ["PIPELINE_LIMIT", "Line", "Script", "Store", "each", "load_script", "on_line"]
 
 
 @cache

@@ -20,7 +20,7 @@ from shared.ledger.ledger import Ledger, Verdict
 from shared.ledger.new_records import NewRecord, NewRow
 from shared.store import call_queue as module
 from shared.store.keys import Keys, new_notification_id
-from shared.store.store import PIPELINE_LIMIT, Script, Store, urgently
+from shared.store.store import PIPELINE_LIMIT, Line, Script, Store, on_line
 from tests.conftest import EmptyStore
 from tests.waiting import eventually
 
@@ -54,11 +54,11 @@ async def test_what_is_submitted_together_travels_together(opened: Store, store:
     assert sum(database in line for line in clients) == 1
 
 
-async def test_what_is_urgent_waits_for_nothing_else(opened: Store) -> None:
-    with urgently():
-        assert await opened.command("PING") == b"PONG"
-    blocked, behind = opened.submit("BLPOP", "list", 0), opened.submit("PING")
-    with urgently():
+@pytest.mark.parametrize(("held_up", "beside"), [(Line.USUAL, Line.URGENT), (Line.TASKS, Line.USUAL)])
+async def test_a_line_waits_for_no_other(opened: Store, held_up: Line, beside: Line) -> None:
+    with on_line(held_up):
+        blocked, behind = opened.submit("BLPOP", "list", 0), opened.submit("PING")
+    with on_line(beside):
         assert await opened.command("PING") == b"PONG"
         assert not blocked.done()
         assert not behind.done()

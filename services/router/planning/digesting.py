@@ -66,6 +66,7 @@ class Digesting:
             return [_folded(notification, what, added.digest_id, task.expires_ms)]
         pushes = what.channel is Channel.PUSH
         known = await self.planner.lookups.of_people(notification, [what.user_id], counts=False, pushes=pushes)
+        await self.planner.turns.take()
         known = replace(known, now_ms=max(known.now_ms, task.due_ms))
         category, person = known.category(notification), known.people.get(what.user_id)
         if person is not None and category is not None and added is None:
@@ -95,6 +96,8 @@ class Digesting:
         off = await self.digests.called_off(closed.members)
         if off:
             await self.digests.leave_out(digest.id, sorted(off))
+        # Many close at one time, and the answers of the store come to them at once.
+        await self.planner.turns.take()
         count = closed.count - len(off)
         if count <= 0:
             return Outcome(State.SUPPRESSED, Reason.DIGEST_EMPTY, provider="router")

@@ -29,7 +29,7 @@ from services.router.planning.telling import is_step, tell_planned, told_lines
 from shared.core.clock import Clock, epoch_ms
 from shared.core.errors import Reason
 from shared.core.incidents import AlertState
-from shared.core.model import Notification, State
+from shared.core.model import Notification, Priority, State
 from shared.core.topics import Topics
 from shared.ledger.answering import Answering
 from shared.ledger.claims import Claim, Outcome
@@ -78,6 +78,9 @@ class Performer:
 
     async def perform(self, notification: Notification, task: Task, claim: Claim) -> Outcome:
         """Plan what the task says."""
+        # Many are claimed at once. A critical one, such as a level of an escalation, waits for no turn.
+        if task.priority is not Priority.CRITICAL:
+            await self._planner.turns.take()
         with tracing.span(
             "plan", "internal", notification.trace, task=task.what.do, notification_id=notification.id
         ) as span:

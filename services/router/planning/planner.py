@@ -55,7 +55,7 @@ class Planner:
         stages: what decides about each channel of each person.
         alert_template: what alerts are written with; None for the built-in texts.
         without: channels that this system does without.
-        turns: taken by what is planned for many people; None for its own.
+        turns: taken by what is planned at a later time, or for many people; None for its own.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Planner:
         without: Collection[Channel] = (),
         turns: Turns | None = None,
     ) -> None:
-        self._turns = turns or Turns()
+        self.turns = turns or Turns()
         self.lookups = lookups
         self.templates = templates
         self.without = frozenset(without)
@@ -265,6 +265,8 @@ class Planner:
         """Plan a channel that was held until now, with the facts of this moment."""
         pushes = what.channel is Channel.PUSH
         known = await self.lookups.of_people(notification, [what.user_id], counts=False, pushes=pushes)
+        # The answers of the store come to many tasks at once.
+        await self.turns.take()
         # A clock that is behind the store's must not find it to be early.
         known = replace(known, now_ms=max(known.now_ms, due_ms))
         return self.channel_rows(notification, what, known, at_release(self.stages))
@@ -344,7 +346,7 @@ class Planner:
         lifetime_ms, texts = expires_ms - max(notification.accepted_ms, due_ms), self.texts(notification, known)
         planned: list[NewRow] = []
         for user_id in told_ids:
-            await self._turns.take()
+            await self.turns.take()
             planned += self.people_rows(
                 notification,
                 People(user_ids=(user_id,)),
