@@ -223,5 +223,5 @@ class Filler:
         async def heard() -> bool:
             return bool((await processes.of([Channel.EMAIL])).get("email"))
 
-        await eventually(heard, 10, "the process")
+        await eventually(heard, 30, "the process")
         says.cancel()

@@ -5,7 +5,7 @@ from playwright.async_api import Locator, Page, expect
 from tests.system import System
 from tests.waiting import eventually
 
-DEADLINE_MS = 15_000
+DEADLINE_MS = 30_000
 
 
 def token(system: System, user: str) -> str:

@@ -145,10 +145,10 @@ class SentinelSet:
         """Start everything."""
         await self.master.start()
         await self.replica.start()
-        await eventually(partial(follows, self.replica), within_s=20, what="the replica following")
+        await eventually(partial(follows, self.replica), within_s=30, what="the replica following")
         await asyncio.gather(*(sentinel.start() for sentinel in self.sentinels))
         for sentinel in self.sentinels:
-            await eventually(partial(_knows_all, sentinel), within_s=20, what="Sentinels that agree")
+            await eventually(partial(_knows_all, sentinel), within_s=30, what="Sentinels that agree")
 
     async def stop(self) -> None:
         """End everything."""
@@ -160,7 +160,7 @@ class SentinelSet:
             await eventually(
                 partial(_names, sentinel, self._known_port(self.replica)), within_s=30, what="the promotion"
             )
-        await eventually(partial(is_master, self.replica), within_s=10, what="the replica being master")
+        await eventually(partial(is_master, self.replica), within_s=30, what="the replica being master")
 
     async def rejoin(self) -> None:
         """Make the old master the new one's replica, and run it if it does not run.
@@ -169,7 +169,7 @@ class SentinelSet:
         """
         await self.master.start()
         await ask(self.master, "REPLICAOF", LOOPBACK, self._known_port(self.replica))
-        await eventually(partial(follows, self.master), within_s=20, what="the old master following")
+        await eventually(partial(follows, self.master), within_s=30, what="the old master following")
         self.master, self.replica = self.replica, self.master
 
     def _sentinel(self, data: Path) -> LocalServer:
@@ -252,7 +252,7 @@ class ClusterSet:
             name = (await ask(master, "CLUSTER", "MYID")).decode()
             await ask(replica, "CLUSTER", "REPLICATE", name)
         for replica in self.replicas:
-            await eventually(partial(follows, replica), within_s=20, what="replicas following")
+            await eventually(partial(follows, replica), within_s=30, what="replicas following")
         await self._everybody(_is_whole, "a cluster that is whole")
 
     async def stop(self) -> None:
@@ -267,7 +267,7 @@ class ClusterSet:
     async def rejoin(self, number: int) -> None:
         """Start a master that was replaced, as the replica of the one that replaced it."""
         await self.masters[number].start()
-        await eventually(partial(follows, self.masters[number]), within_s=20, what="the old master following")
+        await eventually(partial(follows, self.masters[number]), within_s=30, what="the old master following")
         self.masters[number], self.replicas[number] = self.replicas[number], self.masters[number]
 
     async def _everybody(self, condition: Callable[[LocalServer], Awaitable[bool]], what: str) -> None:

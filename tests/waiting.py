@@ -16,15 +16,15 @@ _POLL_SHARE = 0.05
 
 @overload
 async def eventually(
-    condition: Callable[[], Awaitable[AnswerT | None]], within_s: float = 10, what: str = ""
+    condition: Callable[[], Awaitable[AnswerT | None]], within_s: float = 30, what: str = ""
 ) -> AnswerT: ...
 
 
 @overload
-async def eventually(condition: Callable[[], AnswerT | None], within_s: float = 10, what: str = "") -> AnswerT: ...
+async def eventually(condition: Callable[[], AnswerT | None], within_s: float = 30, what: str = "") -> AnswerT: ...
 
 
-async def eventually(condition: Callable[[], Any], within_s: float = 10, what: str = "") -> Any:
+async def eventually(condition: Callable[[], Any], within_s: float = 30, what: str = "") -> Any:
     """Ask again and again until the condition is true, and return what it answered.
 
     Args:

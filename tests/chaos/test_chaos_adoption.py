@@ -45,7 +45,7 @@ async def test_one_dead_router_after_the_other_is_adopted_while_publishes_go_on(
             await stack.start_service("router", 1)
             assert await slots(2)
             await stack.kill("router", 1)
-            await eventually(lambda: slots(1), within_s=15, what="the dead router's slot given back")
+            await eventually(lambda: slots(1), within_s=30, what="the dead router's slot given back")
         steady.cancel()
 
 

@@ -99,7 +99,7 @@ class Site:
         async def enough() -> bool:
             return await self.counted(**labels) >= before + count
 
-        await eventually(enough, 20, f"{count} more of {labels}")
+        await eventually(enough, 30, f"{count} more of {labels}")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -141,7 +141,7 @@ async def test_everything_balances(attentive: System) -> None:
     async def is_balanced() -> bool:
         return (await carillon("audit")).status == 0
 
-    await eventually(is_balanced, 10, "a balanced audit")
+    await eventually(is_balanced, 30, "a balanced audit")
 
 
 async def test_explain_says_it_before_and_writes_nothing(attentive: System) -> None:
@@ -241,7 +241,7 @@ async def test_what_is_held_moves_with_the_end_of_quiet_time(attentive: System) 
         (waits,) = [task for task in tasks if task["state"] == "pending"] or [None]
         return waits is not None and waits["next_at"] > rfc3339(until + timedelta(minutes=30))
 
-    await eventually(is_moved, 20, "the release at the new end")
+    await eventually(is_moved, 30, "the release at the new end")
     # The person is back, and says so.
     said: dict[str, Any] = {"quiet_hours": {"windows": []}}
     status, _ = await attentive.call("PUT", "/v1/preferences", person, json=said)

@@ -64,14 +64,14 @@ async def test_everything_goes_on_when_a_replica_takes_over(
         assert (await check(system))["replicas"] == "ok"
 
         await cluster.masters[0].kill()
-        await eventually(lambda: _is(system, store="not ready"), within_s=10, what="a router that is not ready")
+        await eventually(lambda: _is(system, store="not ready"), within_s=30, what="a router that is not ready")
         assert await metric(system, "carillon_store_up") == 0
         await cluster.promoted(0)
         await cluster.masters[0].start()
 
         await everybody_is_told()
-        await eventually(lambda: _is(system, store="ok", replicas="ok"), within_s=20, what="a router that is ready")
-        await eventually(lambda: _up(system), within_s=20, what="the metric")
+        await eventually(lambda: _is(system, store="ok", replicas="ok"), within_s=30, what="a router that is ready")
+        await eventually(lambda: _up(system), within_s=30, what="the metric")
         audited = await CommandLine(stack.data)("audit", "--deep")
         assert audited.status == 0, audited
 

@@ -63,7 +63,7 @@ async def opened(system: System, console: Served, **said: Any) -> Alert:
     async def told() -> bool:
         return any(each.what == "delivered" for each in await alert.timeline())
 
-    await eventually(told, 20, "the first delivery")
+    await eventually(told, 30, "the first delivery")
     return alert
 
 

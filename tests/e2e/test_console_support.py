@@ -281,12 +281,12 @@ async def test_a_provider_is_paused_and_resumed_by_clicks(console: Served, brows
         async def paused() -> list[str]:
             return [str(each.target) for each in await by_hand.paused()]
 
-        await eventually(lambda: _has(paused, "sms/twilio", there=True), 10, "the pause")
+        await eventually(lambda: _has(paused, "sms/twilio", there=True), 30, "the pause")
         await expect(smtp).to_contain_text(reason)
         await smtp.locator("summary").click()
         await smtp.get_by_role("button", name="Resume", exact=True).click()
         await expect(page.locator("main")).to_contain_text("sends again")
-        await eventually(lambda: _has(paused, "sms/twilio", there=False), 10, "the end of the pause")
+        await eventually(lambda: _has(paused, "sms/twilio", there=False), 30, "the end of the pause")
         await page.get_by_role("link", name="Dead letters", exact=True).click()
         await expect(page.get_by_role("heading", name="Dead letters", exact=True)).to_be_visible()
 

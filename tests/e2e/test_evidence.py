@@ -106,7 +106,7 @@ async def second_told(incidents: Incidents, incident: str) -> list[Entry]:
         timeline = await incidents.timeline(incident)
         return timeline if any(entry.said.get("level") == "1" and entry.what == "told" for entry in timeline) else None
 
-    found: list[Entry] = await eventually(told, 20, "the second level told")
+    found: list[Entry] = await eventually(told, 30, "the second level told")
     return found
 
 

@@ -62,4 +62,4 @@ async def test_a_printed_command_puts_something_into_the_inbox(
         _, inbox = await system.call("GET", "/v1/inbox", SAMPLE_USER)
         return any(sign in entry["message"] for entry in inbox["notifications"])
 
-    await eventually(arrived, 10, f"what {name} has published")
+    await eventually(arrived, 30, f"what {name} has published")

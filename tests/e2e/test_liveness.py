@@ -75,7 +75,7 @@ async def test_a_client_that_is_killed_opens_an_incident_and_its_return_resolves
             entries = await inbox_of(system, user)
             return entries[0] if entries else None
 
-        entry = await eventually(told, 15, "the incident in the inbox")
+        entry = await eventually(told, 30, "the incident in the inbox")
         assert entry["message"].startswith(f"{source} is gone: its connection broke.")
         second = await connect(system, source, 2)
         assert (await system.publish(f"liveness/{source}/birth", {"session": 2})).status == "accepted"
@@ -86,7 +86,7 @@ async def test_a_client_that_is_killed_opens_an_incident_and_its_return_resolves
                 incident = await incidents.get(entry["alert"]["id"])
                 return incident if incident is not None and incident.word == "resolved" else None
 
-            incident = await eventually(over, 15, "the end of the incident")
+            incident = await eventually(over, 30, "the end of the incident")
             assert incident.publisher == LIVENESS_PUBLISHER
             assert incident.alert.labels == {"source": source}
             first_line, *_ = await incidents.timeline(incident.id)

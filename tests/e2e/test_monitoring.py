@@ -124,7 +124,7 @@ async def test_an_escalation_is_exhausted_when_its_last_step_comes_and_nobody_ha
 
         # The one that was answered was accepted first, so its last step has come as well. Alerts of other tests may be
         # left to their end meanwhile: each has a line of its own.
-        await eventually(counted, 15)
+        await eventually(counted, 30)
         assert told().count(str(alerts["unanswered"])) == 1
         assert alerts["answered"] not in told()
 

@@ -286,7 +286,7 @@ async def presses(broker: Broker, notification_id: str | None) -> list[dict[str,
     """Take what has come, and what still comes within a second, of one notification."""
     found: list[dict[str, Any]] = []
     try:
-        async with asyncio.timeout(10) as limit:
+        async with asyncio.timeout(30) as limit:
             while True:
                 for incoming in await broker.take(100):
                     broker.ack(incoming)

@@ -45,7 +45,7 @@ async def all_ended(system: System, notification_id: str | None) -> None:
             record = await trace.record(str(notification_id))
             return record is not None and record.open_rows == 0
 
-        await eventually(ended, 20, "the end of the notification")
+        await eventually(ended, 30, "the end of the notification")
 
 
 async def test_a_recalled_notification_leaves_the_inbox_and_is_replaced_on_devices(system: System) -> None:

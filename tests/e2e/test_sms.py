@@ -56,7 +56,7 @@ async def ended(trace: Trace, notification_id: str | None) -> TracedRow:
         rows = [row async for row in trace.rows(str(notification_id))]
         return rows[0] if rows and rows[0].state.is_end else None
 
-    found: TracedRow = await eventually(row, 10, "the end of a delivery")
+    found: TracedRow = await eventually(row, 30, "the end of a delivery")
     return found
 
 

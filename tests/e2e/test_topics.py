@@ -59,7 +59,7 @@ class Events:
     async def of(self, notification_id: str | None, count: int) -> list[dict[str, Any]]:
         """Wait for that many steps of one notification."""
         found: list[dict[str, Any]] = []
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while True:
                 found = [
                     json.loads(one.payload) for one in self._seen if one.topic.endswith(f"/events/{notification_id}")
@@ -316,7 +316,7 @@ async def test_email_batch_is_one_mail_each_and_one_receipt(system: System) -> N
         mails = [one for one in await system.sandbox.outbox(channel="email") if one["to"].startswith(tag)]
         return mails if len(mails) >= 120 else None
 
-    mails: list[dict[str, Any]] = await eventually(all_there, 20)
+    mails: list[dict[str, Any]] = await eventually(all_there, 30)
     assert sorted((one["to"], one["title"], one["body"].strip()) for one in mails) == sorted(
         (each["to"], each["subject"], each["body"]) for each in emails
     )
@@ -409,7 +409,7 @@ async def test_a_gateways_session_is_answered_with_what_is_pending_and_told_of_w
         await gateway.subscribe(reply_to)
 
         async def reply() -> dict[str, Any]:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 (incoming,) = await gateway.take(1)
             gateway.ack(incoming)
             assert incoming.correlation == b"s1"

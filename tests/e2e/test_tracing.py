@@ -53,7 +53,7 @@ async def spans(collector: Collector, trace_id: str, name: str, count: int = 1) 
         found = collector.of(trace_id, name)
         return found if len(found) >= count else None
 
-    found: list[Seen] = await eventually(enough, 10, f"{count} spans {name}")
+    found: list[Seen] = await eventually(enough, 30, f"{count} spans {name}")
     return found
 
 
@@ -121,7 +121,7 @@ async def test_later_attempts_belong_to_the_trace_of_their_notification(
         async def arrived() -> Seen | None:
             return next((span for span in collector.of(TRACE_ID, "attempt") if not span.failed), None)
 
-        last = await eventually(arrived, 10, "the attempt that succeeded")
+        last = await eventually(arrived, 30, "the attempt that succeeded")
     (accept,) = collector.of(TRACE_ID, "accept")
     deliveries = collector.of(TRACE_ID, "deliver")
     assert last.attributes["carillon.attempt"] == len(deliveries)
@@ -130,7 +130,7 @@ async def test_later_attempts_belong_to_the_trace_of_their_notification(
 
 async def taken(broker: Broker, count: int) -> list[Incoming]:
     found: list[Incoming] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(found) < count:
             found += await broker.take(10)
     return found

@@ -173,7 +173,7 @@ async def test_a_refusal_for_the_rate_has_its_shape(system: tuple[Talk, Broker])
         said = await talk.say("realtime_user_from", {"message": "m"})
         return said["status"] == "rejected" and bool(said["error"]["retry_after_s"])
 
-    await eventually(limited, 20, "a refusal")
+    await eventually(limited, 30, "a refusal")
     await talk.put_record(RECORD)
 
 
@@ -192,5 +192,5 @@ async def test_every_event_has_its_shape(system: tuple[Talk, Broker]) -> None:
             seen.add(step["state"])
         return {"accepted", "delivered"} <= seen
 
-    await eventually(told, 20, "the steps of both")
+    await eventually(told, 30, "the steps of both")
     assert seen <= {"accepted", "delivered", "suppressed", "expired", "dead_lettered"}

@@ -64,7 +64,7 @@ async def test_incident_is_listed_answered_shown_and_exported(command: CommandLi
         shown = (await command("incident", "show", incident, "--json")).json
         return any(each["what"] == "delivered" and each.get("recipient") == "eve" for each in shown["timeline"])
 
-    await eventually(is_eves, within_s=20, what="the delivery to whom it was handed on")
+    await eventually(is_eves, within_s=30, what="the delivery to whom it was handed on")
     ran = await command("incident", "resolve", incident, "--user", "eve", "--json")
     assert (ran.status, ran.json["alert_id"]) == (0, incident)
 

@@ -109,7 +109,7 @@ async def test_mail_waits_while_email_is_paused_and_comes_when_it_is_resumed(run
         assert (smtp["channel"], smtp["provider"], smtp["paused_by_hand"]) == ("email", "smtp", True)
         return bool(smtp["state"] == "well")
 
-    await eventually(is_well, 20, "what the process says")
+    await eventually(is_well, 30, "what the process says")
     [entry] = (await running.command("provider", "list", "--json")).json["paused"]
     heads, channel, provider = (await running.command("provider", "list")).out.splitlines()
     assert heads.split() == ["target", "by", "hand", "until", "by", "why", "health"]

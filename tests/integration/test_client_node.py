@@ -102,7 +102,7 @@ async def test_an_alert_is_acknowledged_and_resolved_and_a_notification_cancelle
                 return False
             return bool(receipt["status"] == "accepted")
 
-        await eventually(acknowledged, 20, "an acknowledgement")
+        await eventually(acknowledged, 30, "an acknowledgement")
         assert (await client.call("resolve", alert["alert_id"]))["status"] == "accepted"
         later = await client.call("sendUser", "user123", {"message": "Later", "send_at": 4_000_000_000})
         cancelled = await client.call("cancel", later["notification_id"], {"recall": True})

@@ -79,7 +79,7 @@ async def shapes(served: Served, browser: Browser, texts: tuple[str, ...]) -> di
             await look("explain")
         # That it would be noticed: the same kind of text as markup runs, and has a shape of its own.
         await window.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=xss()>')")
-        await eventually(lambda: window.evaluate("globalThis.executed === 1"), 10, "the control runs")
+        await eventually(lambda: window.evaluate("globalThis.executed === 1"), 30, "the control runs")
         assert "img onerror src" in await window.evaluate(_SHAPES)
     return found
 

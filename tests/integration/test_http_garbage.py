@@ -128,7 +128,7 @@ async def answer_to(port: int, request: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(request)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             return await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError as ended:
         return ended.partial

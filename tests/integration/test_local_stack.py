@@ -163,7 +163,7 @@ async def test_what_dies_is_started_again(new_stack: NewStack, name: str) -> Non
     assert first is not None
     async with watched(stack) as (said, _):
         os.kill(first, signal.SIGKILL)
-        await eventually(lambda: f"{name} runs again" in said, within_s=20)
+        await eventually(lambda: f"{name} runs again" in said, within_s=30)
     assert child.alive
     assert child.pid != first
     assert said[0] == f"{name} ended with status -9. Its last lines:"

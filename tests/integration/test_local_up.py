@@ -240,7 +240,7 @@ async def test_nothing_is_left_when_up_itself_is_killed(run_up: Callable[..., Ch
     assert "inbox of" not in run.log.read_text()
     assert run.pid is not None
     os.kill(run.pid, signal.SIGKILL)
-    await eventually(lambda: nothing_is_left(ports), within_s=20, what="every port free again")
+    await eventually(lambda: nothing_is_left(ports), within_s=30, what="every port free again")
 
 
 async def test_an_interrupted_start_leaves_nothing(run_up: Callable[..., Child], ports: Ports, tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ async def until(login: Connected, topic: str, payload: object, status: str) -> d
         receipt = await login.ask(topic, payload)
         return bool(receipt["status"] == status)
 
-    await eventually(answered, 20, f"to be {status}")
+    await eventually(answered, 30, f"to be {status}")
     return receipt
 
 
@@ -245,7 +245,7 @@ async def test_a_record_limits_topics_priority_and_unknown_fields(running: Runni
     user = "from/billing/notifications/realtime/user/user123"
     async with running.login("billing") as billing:
         refused = await until(billing, "from/billing/notifications/email/send", {"message": "x"}, "rejected")
-        await eventually(lambda: _is_limited(billing), 20)
+        await eventually(lambda: _is_limited(billing), 30)
         refused = await billing.ask("from/billing/notifications/email/send", {"message": "x"})
         assert problem(refused) == ("unauthorized", "may")
         assert refused["error"]["fields"][0]["problem"] == "does not allow notifications/email/send"
@@ -303,7 +303,7 @@ async def test_a_flood_of_alerts_is_refused_quickly_and_holds_up_no_other_publis
         answer_to = "receipts/monitoring/alerts"
         body = json.dumps({"message": "Full"})
         taken = [flood.broker.publish(topic, body, response_topic=answer_to) for _ in range(let_in + refused)]
-        await eventually(lambda: len(answered) > 0, 20, "the first answer")
+        await eventually(lambda: len(answered) > 0, 30, "the first answer")
         before = len(answered)
         await shop.ask("from/shop/notifications/alerts/critical/disk", {"message": "Full"})
         waited_for = len(answered) - before

@@ -126,7 +126,7 @@ async def test_body_that_drips_in_is_refused(node: Realtime) -> None:
             f"PUT /v1/preferences HTTP/1.1\r\nHost: carillon\r\nAuthorization: Bearer {token('user1')}\r\n"
             "Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{".encode()
         )
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert (await slow.reader.readline()).startswith(b"HTTP/1.1 408")
 
 
@@ -294,7 +294,7 @@ async def test_header_that_is_no_text_is_refused(node: Realtime, name: str) -> N
                 raw.writer.write(
                     b"GET %s HTTP/1.1\r\n%s%s: %s\r\nConnection: close\r\n\r\n" % (path, host, name.encode(), value)
                 )
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(30):
                     status = (await raw.reader.readline()).split()[1]
                 assert status in (b"200", b"400", b"401", b"403", b"404"), (path, value)
 

@@ -251,7 +251,7 @@ async def test_server_that_never_ends_its_answer_is_given_up_in_time(monkeypatch
         verifying(server.url) as verifier,
     ):
         server.pause_s = 0.05
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             with pytest.raises(KeysUnavailable):
                 await verifier.verify(signed(RSA_KEY, "RS256", "rsa"))
 

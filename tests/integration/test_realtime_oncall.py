@@ -1,5 +1,7 @@
 """Who is on call over HTTP: for those who have to do with it, and for calendar programs."""
 
+import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
@@ -114,9 +116,10 @@ async def test_link_opens_nothing_else(node: Realtime) -> None:
 
 async def test_requests_with_one_link_are_limited_and_others_go_on(node: Realtime) -> None:
     path = link_path(SECRET, "disk")
-    statuses = [(await _status(node, path))[0] for _ in range(60)]
-    assert statuses[:50] == [200] * 50
-    assert 429 in statuses
+    # Together, because the limit counts by the minute.
+    statuses = Counter(status for status, _ in await asyncio.gather(*(_status(node, path) for _ in range(70))))
+    assert statuses[200] >= 50
+    assert statuses[429] > 0
     async with node.client.get(f"{node.url}/v1/oncall/disk.ics", headers=bearer("boss")) as answer:
         assert answer.status == 200
 

@@ -166,7 +166,7 @@ async def test_a_gateways_session_is_told_what_comes_back(node: Realtime, topic_
         sent = await node.to_user("user1", "later")
         await node.call("POST", f"/v1/inbox/{sent.id}/snooze", "user1", json={"for": 1})
         told: list[dict[str, Any]] = []
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while [frame["type"] for frame in told].count("notification") < 2:
                 for incoming in await gateway.take(10):
                     told.append(json.loads(incoming.payload))
@@ -207,7 +207,7 @@ class Subscriber:
 
     async def next(self, count: int) -> list[tuple[str, dict[str, Any]]]:
         found: list[tuple[str, dict[str, Any]]] = []
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(found) < count:
                 for incoming in await self._broker.take(10):
                     found.append((incoming.topic.removeprefix(self._prefix), json.loads(incoming.payload)))

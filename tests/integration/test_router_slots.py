@@ -25,7 +25,7 @@ async def test_who_gives_his_slot_back_has_not_lost_it(store: EmptyStore) -> Non
         slot = await slots.take()
         keeping = asyncio.create_task(slots.keep(slot), name="keep")
         await slots.release(slot)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await keeping
 
 
@@ -34,7 +34,7 @@ async def test_who_finds_his_slot_taken_has_lost_it(store: EmptyStore) -> None:
         slots = Slots(opened, Keys().slots, "one")
         slot = await slots.take()
         await opened.command("HSET", f"{Keys().slots}:owners", str(slot), "two|9999999999999")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             with pytest.raises(SlotLost):
                 await slots.keep(slot)
 

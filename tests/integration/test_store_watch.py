@@ -84,7 +84,7 @@ async def test_a_store_that_evicts_is_refused_at_start_unless_that_is_allowed(
     port = free_port()
     allowed = await start_router(broker, server.url, REDIS_ALLOW_EVICTION="true", OPS_PORT=str(port))
     try:
-        await eventually(lambda: _is_ready(port), within_s=20)
+        await eventually(lambda: _is_ready(port), within_s=30)
     finally:
         allowed.terminate()
         await asyncio.wait_for(allowed.communicate(), 30)

@@ -166,7 +166,7 @@ async def bench_on(
             asyncio.create_task(sweep_forever(ledger.schedule, topics, worker.links[-1], SystemClock()), name="sweeper")
         )
         try:
-            await eventually(lambda: worker.is_up, within_s=20)
+            await eventually(lambda: worker.is_up, within_s=30)
             yield bench
             # A worker or sweeper that failed is the news.
             assert not [task for task in running if task.done()]
@@ -265,7 +265,7 @@ async def test_a_poisonous_row_is_a_dead_letter_after_5_tries_and_disturbs_no_ot
     bench.open_gate.set()
     bench.outcomes["email:poison"] = [ZeroDivisionError("poison") for _ in range(9)]
     await bench.accept("email:0", "email:poison", "email:1")
-    await eventually(lambda: bench.ends()["email:poison", State.DEAD_LETTERED], within_s=20)
+    await eventually(lambda: bench.ends()["email:poison", State.DEAD_LETTERED], within_s=30)
     assert bench.times() == {"email:0": 1, "email:1": 1, "email:poison": 5}
     assert bench.ends() == {
         ("email:0", State.DELIVERED): 1,
@@ -285,7 +285,7 @@ async def test_an_accident_after_many_attempts_is_no_dead_letter(bench: Bench, m
     away = Outcome(State.PENDING, Reason.NETWORK, timedelta(milliseconds=1), word=AttemptOutcome.RETRY)
     bench.outcomes["email:0"] = [*[away] * 6, ZeroDivisionError("accident")]
     await bench.accept("email:0")
-    await eventually(lambda: bench.ends()["email:0", State.DELIVERED], within_s=20)
+    await eventually(lambda: bench.ends()["email:0", State.DELIVERED], within_s=30)
     assert bench.times() == {"email:0": 8}
 
 
@@ -466,7 +466,7 @@ async def test_what_a_drain_abandons_is_driven_again_in_doubt(
         await eventually(lambda: bench.performed)
         await bench.worker.abandon()
         bench.open_gate.set()
-        await eventually(lambda: bench.ends()["email:0", State.DELIVERED], within_s=20)
+        await eventually(lambda: bench.ends()["email:0", State.DELIVERED], within_s=30)
         (_, first), (_, second) = bench.performed
         assert (second.attempt, second.in_doubt, second.token > first.token) == (2, True, True)
 
@@ -484,7 +484,7 @@ async def test_a_broken_connection_neither_loses_nor_repeats_work(
         await eventually(lambda: not bench.worker.is_up)
         await server.start()
         # The lanes come back although every place is taken and 31 rows wait for one.
-        await eventually(lambda: bench.worker.is_up, within_s=20)
+        await eventually(lambda: bench.worker.is_up, within_s=30)
         assert bench.in_hand[Priority.HIGH] == 9
         bench.open_gate.set()
         await eventually(lambda: len(bench.ends()) == 40, within_s=30)

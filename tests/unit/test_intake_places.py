@@ -79,7 +79,7 @@ async def test_what_has_arrived_is_handled_while_more_arrives() -> None:
     admission = _EverybodyAlike()
     serving = asyncio.create_task(_intake(admission).serve(cast("Broker", _Flooded(_MINE))), name="serve")
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await admission.asked.wait()
     finally:
         serving.cancel()
@@ -91,7 +91,7 @@ async def test_sessions_that_bring_nothing_do_not_hold_up_others() -> None:
     idle, busy = [_Connection() for _ in range(BATCHES_IN_FLIGHT)], _Connection(_NOT_MINE)
     tasks = [asyncio.create_task(intake.serve(cast("Broker", each)), name="serve") for each in (*idle, busy)]
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await busy.acknowledged.wait()
     finally:
         for task in tasks:

@@ -56,7 +56,7 @@ def live_session(sink: HeldSink, room: ByteBudget | None = None) -> Session:
 
 
 async def until_idle(session: Session) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await session.written()
 
 
