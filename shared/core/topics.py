@@ -179,6 +179,7 @@ class Topics:
         self._with_parameter: dict[str, tuple[Kind, str]] = {}
         self._with_end: dict[tuple[str, str], tuple[Kind, str]] = {}
         self._beats = f"{prefix}{_BEATS}/"
+        self._own = (f"{prefix}notifications/events/", f"{prefix}notifications/actions/")
         for kind, pattern in _PATTERNS.items():
             stem, brace, parameter = (prefix + pattern).partition("{")
             name, _, end = parameter.partition("}")
@@ -302,7 +303,7 @@ class Topics:
 
     def is_event(self, topic: str) -> bool:
         """Tell whether this is an event or a pressed action, published by us and seen through the intake's wildcard."""
-        return topic.startswith((f"{self._prefix}notifications/events/", f"{self._prefix}notifications/actions/"))
+        return topic.startswith(self._own)
 
     def event(self, notification_id: str) -> str:
         """Build the topic of a notification's later steps."""

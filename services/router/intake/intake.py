@@ -26,6 +26,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from typing import Any
 
 from services.router.intake.actions import Actions
@@ -95,6 +96,7 @@ HANDOVER_TIMEOUT_S = 5.0
 
 # So many of what has arrived are put in order without a look at the time: less than a millisecond.
 _ARRIVED_MOST = 200
+_TOPICS_KNOWN = 10_000
 
 UNKNOWN = "unknown"
 NOTHING_OPEN = "no open alert has it"
@@ -177,6 +179,8 @@ class Intake:
         self._before: list[_Batch] = []
         self._in_hand: Counter[Broker] = Counter()
         self._queues: dict[Broker, FairQueue] = {}
+        # A flood comes on few topics, and all of it is put in order before the first of it is taken.
+        self._publisher_of = lru_cache(_TOPICS_KNOWN)(self._find_publisher)
 
     async def serve(self, broker: Broker) -> None:
         """Handle what the connection brings until it breaks.
@@ -232,10 +236,11 @@ class Intake:
         while left > 0 and (some := broker.take_arrived(min(left, _ARRIVED_MOST))):
             left -= len(some)
             for arrived in some:
-                if self._is_mine(arrived):
-                    queue.add(self._topics.split(arrived.topic)[0], arrived)
-                else:
+                publisher = self._publisher_of(arrived.topic, arrived.response_topic is not None)
+                if publisher is None:
                     broker.ack(arrived)
+                else:
+                    queue.add(publisher, arrived)
             await self._turns.take()
 
     async def _in_order(self, broker: Broker, batch: Sequence[Incoming]) -> "_Batch":
@@ -261,12 +266,17 @@ class Intake:
             return broker not in self._in_hand and not self._queues.get(broker)
         return not self._in_hand and not any(self._queues.values())
 
-    def _is_mine(self, incoming: Incoming) -> bool:
+    def _find_publisher(self, topic: str, asks: bool) -> str | None:
+        """Return who publishes on a topic; None where that is nothing to this inflow.
+
+        Args:
+            asks: for a receipt.
+        """
         # Only the general inflow's filters name what is another inflow's.
-        if self._inflow is Inflow.GENERAL and self._topics.inflow(incoming.topic) is not Inflow.GENERAL:
-            return False
+        if self._inflow is Inflow.GENERAL and self._topics.inflow(topic) is not Inflow.GENERAL:
+            return None
         # Our own events come back here and want no answer; what asks for one is a stranger's.
-        return not self._topics.is_event(incoming.topic) or incoming.response_topic is not None
+        return None if self._topics.is_event(topic) and not asks else self._topics.split(topic)[0]
 
     async def _handle(self, broker: Broker, batch: "_Batch") -> None:
         with self._urgent():
