@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 # One exchange carries at most this many calls, so that a burst does not hold the server's single thread for long.
 PIPELINE_LIMIT = 500
 # Long work's scripts take up to a millisecond each, and the server looks at no other connection meanwhile.
-TASKS_PIPELINE_LIMIT = 16
+TASKS_PIPELINE_LIMIT = 8
 
 # And about so many bytes; one call may have more.
 EXCHANGE_BYTES = 4 * 1024 * 1024
