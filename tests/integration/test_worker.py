@@ -32,7 +32,7 @@ from shared.ledger.new_records import GRACE_MS, NewRecord, NewRow
 from shared.mqtt.address import BrokerAddress
 from shared.mqtt.connection import Broker
 from shared.store.keys import Keys, new_notification_id
-from shared.store.store import Store
+from shared.store.store import Line, Store, on_line
 from shared.telemetry.metrics import redriven_deliveries, series
 from tests.conftest import EmptyStore
 from tests.waiting import eventually
@@ -133,7 +133,13 @@ class Bench:
 
 @asynccontextmanager
 async def bench_on(
-    broker_url: str, store_url: str, prefix: str, *, concurrency: int = 20, lease: timedelta = LEASE
+    broker_url: str,
+    store_url: str,
+    prefix: str,
+    *,
+    concurrency: int = 20,
+    lease: timedelta = LEASE,
+    line: Line = Line.USUAL,
 ) -> AsyncIterator[Bench]:
     address = BrokerAddress.parse(broker_url)
     topics = Topics(prefix)
@@ -159,6 +165,7 @@ async def bench_on(
             client_id=name,
             concurrency=concurrency,
             lease=lease,
+            line=line,
         )
         bench = Bench(ledger, topics, publisher, worker)
         running = [asyncio.create_task(worker.run(), name="worker")]
@@ -511,3 +518,19 @@ async def test_a_store_that_goes_away_and_comes_back_neither_loses_nor_repeats_w
         await eventually(lambda: len(bench.ends()) == 3, within_s=30)
         assert bench.times() == {"email:0": 1, "email:1": 1, "email:2": 1}
         assert await bench.open_rows() == 0
+
+
+async def test_a_worker_with_a_line_of_its_own_waits_for_no_other_call(
+    broker: LocalServer, store: EmptyStore, topic_prefix: str
+) -> None:
+    async with bench_on(broker.url, store.url, topic_prefix, line=Line.TASKS) as bench:
+        bench.open_gate.set()
+        record = bench.record("email:1")
+        await bench.ledger.accept(record)
+        blocked = bench.ledger.store.submit("BLPOP", "list", 0)
+        await bench.publish(record)
+        await eventually(lambda: bench.ends() == {("email:1", State.DELIVERED): 1})
+        assert not blocked.done()
+        with on_line(Line.URGENT):
+            await bench.ledger.store.command("RPUSH", "list", "x")
+        await blocked
