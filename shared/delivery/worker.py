@@ -88,7 +88,7 @@ class Worker(Generic[RowT]):
         lease: for how long a claim holds; longer than ``perform`` may take.
         claims_ahead: see ``shared.delivery.capacity``. All rows that a dead worker had claimed are in doubt, begun or
             not. So this is for lanes where a doubt costs nothing.
-        line: how its calls go to the store.
+        line: how its calls go to the store; those of critical rows, which must not wait for the others, as usual.
     """
 
     def __init__(
@@ -148,9 +148,9 @@ class Worker(Generic[RowT]):
 
     async def run(self) -> None:
         """Work until cancelled; what is in hand then is left to ``idle`` and ``abandon``."""
-        with on_line(self._line):
-            async with asyncio.TaskGroup() as group:
-                for link in self.links:
+        async with asyncio.TaskGroup() as group:
+            for priority, link in zip(Priority, self.links, strict=True):
+                with on_line(Line.USUAL if priority is Priority.CRITICAL else self._line):
                     group.create_task(link.run(), name=f"lane-{link.client_id}")
 
     async def stop_intake(self) -> None:

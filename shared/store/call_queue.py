@@ -47,7 +47,8 @@ log = logging.getLogger(__name__)
 
 # One exchange carries at most this many calls, so that a burst does not hold the server's single thread for long.
 PIPELINE_LIMIT = 500
-# Long work's scripts take up to a millisecond each, and the server looks at no other connection meanwhile.
+# The server looks at no other connection while it runs what has come on one, and a script of long work may take some
+# milliseconds. Fewer calls at a time would mean more exchanges (docs/explanation/performance.md).
 TASKS_PIPELINE_LIMIT = 8
 
 # And about so many bytes; one call may have more.
@@ -85,7 +86,7 @@ type_of_arg = str | bytes | int | float
 
 
 class Line(StrEnum):
-    """Which calls travel together; what is on another line is sent beside them."""
+    """Which calls travel together; those of another line are sent beside them."""
 
     USUAL = "usual"
     URGENT = "urgent"

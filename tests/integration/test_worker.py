@@ -520,14 +520,19 @@ async def test_a_store_that_goes_away_and_comes_back_neither_loses_nor_repeats_w
         assert await bench.open_rows() == 0
 
 
+@pytest.mark.parametrize(
+    ("held_up", "priority"), [(Line.USUAL, Priority.NORMAL), (Line.TASKS, Priority.CRITICAL)], ids=["usual", "critical"]
+)
 async def test_a_worker_with_a_line_of_its_own_waits_for_no_other_call(
-    broker: LocalServer, store: EmptyStore, topic_prefix: str
+    broker: LocalServer, store: EmptyStore, topic_prefix: str, held_up: Line, priority: Priority
 ) -> None:
+    """And its critical rows do not wait for its others."""
     async with bench_on(broker.url, store.url, topic_prefix, line=Line.TASKS) as bench:
         bench.open_gate.set()
-        record = bench.record("email:1")
+        record = bench.record("email:1", priority=priority)
         await bench.ledger.accept(record)
-        blocked = bench.ledger.store.submit("BLPOP", "list", 0)
+        with on_line(held_up):
+            blocked = bench.ledger.store.submit("BLPOP", "list", 0)
         await bench.publish(record)
         await eventually(lambda: bench.ends() == {("email:1", State.DELIVERED): 1})
         assert not blocked.done()

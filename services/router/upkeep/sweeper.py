@@ -27,7 +27,7 @@ from shared.ledger.schedule import DueRow, EndedRow, Schedule, Swept
 from shared.mqtt.reconnecting import BrokerLink
 from shared.store.first_come import comes_first
 from shared.store.keys import Keys, is_notification_id, shard_of_id
-from shared.store.store import Line, Store, on_line
+from shared.store.store import Store
 from shared.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -68,10 +68,9 @@ _COUNT_LASTS = 0.9
 async def sweep_forever(schedule: Schedule, topics: Topics, link: BrokerLink, clock: Clock) -> None:
     """Publish rows when they are due and have room, and tell of those that time has ended, until cancelled."""
     sweeper = _Sweeper(schedule, topics, link, clock)
-    with on_line(Line.TASKS):
-        async with asyncio.TaskGroup() as group:
-            group.create_task(sweeper.sweep_forever(), name="sweep")
-            group.create_task(sweeper.refill_forever(), name="refill")
+    async with asyncio.TaskGroup() as group:
+        group.create_task(sweeper.sweep_forever(), name="sweep")
+        group.create_task(sweeper.refill_forever(), name="refill")
 
 
 class _Sweeper:
