@@ -3,8 +3,8 @@
 Promises:
 
 - Work that takes turns holds the event loop for a slice at most, and then for as long as one of its steps lasts.
-- Of all work that takes turns, one slice is done between two looks at the network, however many tasks there are. They
-  go on in the order in which they stepped back.
+- Of each sort of work, one slice is done between two looks at the network, however many tasks there are. They go on in
+  the order in which they stepped back.
 - While something urgent is in hand, the next slice waits for some steps of the event loop, in which that goes on.
 """
 
@@ -22,7 +22,7 @@ URGENT_STEPS = 10
 
 
 class Turns:
-    """The turns of one event loop.
+    """The turns of one sort of work on an event loop; another sort has its own.
 
     Args:
         slice_s: for how long work goes on before others get their turn.
