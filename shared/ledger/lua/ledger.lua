@@ -165,17 +165,22 @@ end
 -- When a row that waits is looked at again, as it stands in the schedule.
 local function look_again(expires) return number(math.min(expires, now + LOOK_AGAIN_MS)) end
 
--- Put a row where it waits for its turn. The caller enters it in the schedule.
-local function wait_in(line, member, publisher, share)
+-- Give a publisher's next row its turn, as text.
+local function turn_of(line, publisher, share)
   if not line.turns then
     line.turns, line.taken = {}, count_of(redis.call('HGET', line.fair, ''))
   end
-  line.turns[publisher] = line.turns[publisher] or count_of(redis.call('HGET', line.fair, publisher))
-  local turn = math.max(line.turns[publisher], line.taken) + 1 / share
+  local last = line.turns[publisher] or count_of(redis.call('HGET', line.fair, publisher))
+  local turn = math.max(last, line.taken) + 1 / share
   line.turns[publisher], line.waits = turn, true
-  local text = string.format('%.17g', turn)
-  redis.call('ZADD', line.ready, text, member)
-  redis.call('HSET', line.fair, publisher, text)
+  return string.format('%.17g', turn)
+end
+
+-- Put a row where it waits for its turn. The caller enters it in the schedule.
+local function wait_in(line, member, publisher, share)
+  local turn = turn_of(line, publisher, share)
+  redis.call('ZADD', line.ready, turn, member)
+  redis.call('HSET', line.fair, publisher, turn)
 end
 
 -- Return a publisher and its share as they are kept in a record. Most rows are of the plain publisher, with a share of 1.
@@ -643,46 +648,61 @@ local MOST_ARGS = 1000
 local function every() return true end
 
 local function add_rows(id, record, at, upto, wanted, fields, publisher, waiting, before)
-  local opened, last_ms, tallies, ages, schedules = 0, 0, {}, {}, {}
+  local opened, last_ms, tallies, ages, schedules, handed, lined_up = 0, 0, {}, {}, {}, {}, {}
   local function bump(counts, key, field)
-    counts[key] = counts[key] or {}
-    counts[key][field] = (counts[key][field] or 0) + 1
+    local of_key = counts[key]
+    if not of_key then
+      of_key = {}
+      counts[key] = of_key
+    end
+    of_key[field] = (of_key[field] or 0) + 1
   end
+  local function enter(sets, key, score, member)
+    local of_key = sets[key]
+    if not of_key then
+      of_key = {}
+      sets[key] = of_key
+    end
+    local used = #of_key
+    of_key[used + 1] = score
+    of_key[used + 2] = member
+  end
+  -- Most rows are due at once, and so what says when is written once.
+  local at_once = {number(now), number(math.floor(now / 60000)), number(math.floor(now / 1000))}
   for i = at, upto, ROW_ARGS do
-    local lane, key, priority, state, reason = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
-    local due, expires = tonumber(ARGV[i + 5]), tonumber(ARGV[i + 6])
-    local grace, spec = tonumber(ARGV[i + 7]), ARGV[i + 8]
+    local lane, key, priority, state, reason, due, expires, grace, spec = unpack(ARGV, i, i + ROW_ARGS - 1)
     if wanted(key) then
-      -- A due time of 0 means now. The grace of a row that is handed over gives its job time to arrive.
-      local immediate = due <= now
-      local born = immediate and now or due
-      fields[#fields + 1] = 's:' .. key
-      fields[#fields + 1] = row_text({
-        state = state, lane = lane, priority = priority, token = 0, attempts = 0, redrives = 0,
-        due = born, born = born, expires = expires, reason = reason,
-      })
-      fields[#fields + 1] = 'd:' .. key
-      fields[#fields + 1] = spec
-      local minute = number(math.floor(born / 60000))
+      -- A due time of 0 means now.
+      local due_ms, born, minute, second = tonumber(due), unpack(at_once)
+      local immediate = due_ms <= now
+      if not immediate then
+        born, minute, second = due, number(math.floor(due_ms / 60000)), number(math.floor(due_ms / 1000))
+      end
+      local used = #fields
+      fields[used + 1] = 's:' .. key
+      -- As row_text writes it: nobody has had it yet.
+      fields[used + 2] = state .. '|' .. lane .. '|' .. priority .. '|0|0|0|' .. born .. '|' .. born .. '|' .. expires
+        .. '|' .. reason
+      fields[used + 3] = 'd:' .. key
+      fields[used + 4] = spec
       bump(tallies, minute, lane .. '|created')
       if state == 'p' then
-        bump(ages, lane, number(math.floor(born / 1000)))
-        local member, look_at = id .. '|' .. key, number(due)
+        bump(ages, lane, second)
+        local member, look_at = id .. '|' .. key, due
         if immediate then
           local line = line_of(lane, priority, publisher.window)
           if line.room > 0 and not line.waits then
+            -- The grace of a row that is handed over gives its job time to arrive.
             look_at, line.room = number(now + grace), line.room - 1
-            redis.call('ZADD', line.out, look_at, member)
+            enter(handed, line.out, look_at, member)
           else
             look_at = look_again(expires)
-            wait_in(line, member, publisher.name, publisher.share)
+            enter(lined_up, line, turn_of(line, publisher.name, publisher.share), member)
             waiting[#waiting + 1] = before + (i - at) / ROW_ARGS
           end
         end
-        schedules[lane] = schedules[lane] or {}
-        table.insert(schedules[lane], look_at)
-        table.insert(schedules[lane], member)
-        opened, last_ms = opened + 1, math.max(last_ms, lane == 'router' and born or expires)
+        enter(schedules, lane, look_at, member)
+        opened, last_ms = opened + 1, math.max(last_ms, lane == 'router' and tonumber(born) or tonumber(expires))
       else
         bump(tallies, minute, lane .. '|' .. STATE_WORDS[state])
       end
@@ -694,6 +714,11 @@ local function add_rows(id, record, at, upto, wanted, fields, publisher, waiting
     end
   end
   in_pieces('HSET', record, fields)
+  for out, members in pairs(handed) do in_pieces('ZADD', out, members) end
+  for line, members in pairs(lined_up) do
+    in_pieces('ZADD', line.ready, members)
+    redis.call('HSET', line.fair, publisher.name, members[#members - 1])
+  end
   for lane, schedule in pairs(schedules) do
     in_pieces('ZADD', base .. ':due:' .. lane, schedule)
     count_field(base .. ':open', lane, #schedule / 2)
