@@ -48,7 +48,7 @@ class RouterSettings(PlanningSettings):
     prefixes: ClassVar[tuple[str, ...]] = (*CommonSettings.prefixes, "ROUTER_", "TEMPLATES_")
 
     ops_port: int = Field(9100, ge=0, le=65535)
-    router_batch: int = Field(100, ge=1, le=1000, description="publishes taken at a time")
+    router_batch: int = Field(25, ge=1, le=1000, description="publishes taken at a time")
     router_alert_template: str | None = Field(
         None, description="template in TEMPLATES_DIR that alerts are written with; empty: the built-in texts"
     )

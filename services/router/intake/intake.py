@@ -75,11 +75,12 @@ from shared.telemetry import metrics, tracing
 log = logging.getLogger(__name__)
 
 
-# Batches that are being written or whose receipts are on their way while the next is being checked.
-BATCHES_IN_FLIGHT = 2
+# Batches that were begun and are not answered: one is checked while others ask the store, are written, or wait for the
+# broker to confirm their receipts. With fewer the router waits for the store.
+BATCHES_IN_FLIGHT = 4
 
-# Whoever publishes next waits for the batches that were begun, and one of these is several times the work of a
-# notification.
+# Whoever publishes next waits for the batches that were begun. An alert is several times the work of a notification, so
+# these are no larger, whatever the operator sets.
 URGENT_BATCH = 25
 
 # A batch is done when it has so many bytes, however few publishes that is: a payload becomes some ten times as much on
