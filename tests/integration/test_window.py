@@ -284,6 +284,21 @@ async def test_only_what_was_handed_over_and_not_claimed_is_handed_over_again(
     assert (await size(opened, "out"), await size(opened, "ready")) == (WINDOW, 20)
 
 
+async def test_what_a_dead_worker_had_goes_before_what_waits(ledger: Ledger, opened: Store) -> None:
+    first = await fill(ledger)
+    for _ in range(20):
+        await accept(ledger)
+    # It has had its turn. Behind all that waits it would come minutes after the lease.
+    (held,) = await ledger.claim([(first[0], "email:0")], timedelta(milliseconds=1))
+    assert held.verdict == "claimed"
+    await asyncio.sleep(0.01)
+    assert [due.notification_id for due in (await ledger.schedule.sweep(10)).due] == [first[0]]
+    # Nobody else's turn is later for it.
+    turns = await opened.command("ZRANGE", f"{BASE}:ready:email:normal", 0, -1, "WITHSCORES")
+    assert _scores(turns) == list(range(1, 21))
+    await assert_balanced(opened, WINDOW + 20)
+
+
 async def test_what_becomes_due_waits_behind_what_waits(ledger: Ledger) -> None:
     first = await fill(ledger)
     scheduled = await accept(ledger, row(due_ms=now_ms() + 50))

@@ -183,6 +183,12 @@ local function wait_in(line, member, publisher, share)
   redis.call('HSET', line.fair, publisher, turn)
 end
 
+-- Put it before all others that wait.
+local function wait_first(line, member)
+  redis.call('ZADD', line.ready, count_of(redis.call('HGET', line.fair, '')), member)
+  line.waits = true
+end
+
 -- Return a publisher and its share as they are kept in a record. Most rows are of the plain publisher, with a share of 1.
 local function publisher_of(name, share)
   share = tonumber(share or 1) or 1

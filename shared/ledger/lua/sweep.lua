@@ -127,7 +127,12 @@ for i = 1, #found_due, 2 do
       line.room = line.room - 1
       hand_over(line, member, row, id, key, found, due, grace[row.priority], 0)
     elseif due <= now then
-      wait_in(line, member, publisher_of(found[6], found[7]))
+      if row.state == 's' then
+        -- A dead worker had it, so it has had its turn.
+        wait_first(line, member)
+      else
+        wait_in(line, member, publisher_of(found[6], found[7]))
+      end
       redis.call('ZADD', schedule, look_again(row.expires), member)
     end
   end
