@@ -5,7 +5,7 @@ A record that cannot be read counts as none, and is logged: what is about it is 
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -46,6 +46,10 @@ def _parsed(model: type[_R], record: bytes) -> _R | None:
 
 def _by_name(flat: Any) -> dict[str, bytes]:  # noqa: ANN401 - the store's answer
     return {name.decode(errors="replace"): record for name, record in pairs(flat)}
+
+
+def _there(names: Sequence[str], records: Sequence[bytes | None]) -> dict[str, bytes]:
+    return {name: record for name, record in zip(names, records, strict=True) if record is not None}
 
 
 @lru_cache(maxsize=10_000)
@@ -99,10 +103,13 @@ class Catalogues:
 
     async def look_up(self, categories: Collection[str], tenants: Collection[str]) -> Catalogue:
         """Read these, in one round trip."""
-        if not categories and not tenants:
+        asked = {key: list(names) for key, names in ((self._categories, categories), (self._tenants, tenants)) if names}
+        if not asked:
             return NO_CATALOGUE
-        found = await asyncio.gather(self._get(self._categories, categories), self._get(self._tenants, tenants))
-        return Catalogue(*found)
+        # Submitted here and in no tasks of their own, so that they leave with what the caller asks at the same time.
+        answers = await asyncio.gather(*(self._store.submit("HMGET", key, *names) for key, names in asked.items()))
+        found = {key: _there(names, answer) for (key, names), answer in zip(asked.items(), answers, strict=True)}
+        return Catalogue(found.get(self._categories, {}), found.get(self._tenants, {}))
 
     async def for_tenant(self, tenant: str | None) -> Catalogue:
         """Read every category and one tenant, in one round trip."""
@@ -123,8 +130,7 @@ class Catalogues:
         wanted = list(names)
         if not wanted:
             return {}
-        found = await self._store.command("HMGET", key, *wanted)
-        return {name: record for name, record in zip(wanted, found, strict=True) if record is not None}
+        return _there(wanted, await self._store.command("HMGET", key, *wanted))
 
     async def put_category(self, name: str, record: Category) -> None:
         """Write a category in place of the one before."""

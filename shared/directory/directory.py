@@ -342,9 +342,12 @@ class Directory:
 
     async def admins(self) -> list[str]:
         """Return the user ids with the role admin, in lexical order."""
-        ids = [_user_id(each) for each in await self._store.command("ZRANGE", self._keys.admins, 0, -1)]
-        people = await self.people(ids)
-        return [user_id for user_id in ids if user_id in people and people[user_id].is_admin]
+        ids = await self.admin_ids()
+        return admins_among(ids, await self.people(ids))
+
+    async def admin_ids(self) -> list[str]:
+        """Return the user ids that the index of admins names, in lexical order; what counts is each one's record."""
+        return [_user_id(each) for each in await self._store.command("ZRANGE", self._keys.admins, 0, -1)]
 
     async def oncall(self, alert_types: Iterable[str]) -> dict[str, OnCall]:
         """Return the on-call entry that serves each of these types; types without any are left out."""
@@ -396,6 +399,11 @@ class Directory:
     async def delete_oncall(self, alert_type: str) -> None:
         """Forget who answers for one type of alert."""
         await self._store.command("HDEL", self._keys.oncall, alert_type, lasting=True)
+
+
+def admins_among(user_ids: Iterable[str], people: Mapping[str, Person]) -> list[str]:
+    """Return those of these users who are admins, in the same order."""
+    return [user_id for user_id in user_ids if user_id in people and people[user_id].is_admin]
 
 
 def with_change(record: bytes | None, change: PersonChange, now: datetime) -> bytes:

@@ -22,11 +22,12 @@ from shared.core.topics import Kind
 from shared.directory.catalogue import Catalogues
 from shared.directory.categories import Category
 from shared.directory.directory import Directory
-from shared.directory.people import Person
+from shared.directory.people import OnCall, Person
 from shared.ledger.digests import Digests
 from shared.ledger.ledger import Ledger, Verdict
 from shared.ledger.new_records import NewRecord
 from shared.runtime.turns import Turns
+from shared.store import call_queue
 from shared.store.keys import Keys
 from shared.store.store import Store
 from tests.conftest import EmptyStore
@@ -87,6 +88,28 @@ WARNING = WarningAlert(alert_type="disk", message="x", dedup_key="db-1", categor
 def alert(packet: str) -> Draft:
     now_ms = epoch_ms(SystemClock().now())
     return compose(Kind.ALERT_WARNING, WARNING, now_ms=now_ms, lifetime_s=60, packet=packet)
+
+
+async def test_an_alert_waits_for_the_store_twice_before_it_is_planned(
+    opened: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = Directory(opened, Keys(), SystemClock())
+    await directory.put(Person(user_id="ada", roles=("admin",)))
+    await directory.put_oncall("disk", OnCall(alert_type="disk", users=("bob",)))
+    await directory.put(Person(user_id="bob", email="bob@example.com"))
+    planner, asked = a_planner(opened), 0
+    exchange = call_queue._PooledConnection.exchange
+
+    async def counting(line: Any, commands: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return await exchange(line, commands)
+
+    monkeypatch.setattr(call_queue._PooledConnection, "exchange", counting)
+    known = await planner.look_up([alert("first")])
+    assert (known.admins, known.oncall["disk"], set(known.people)) == (("ada",), ("bob",), {"ada", "bob"})
+    # Who may have to be told, and then all of them at once. Each time it may wait behind others' large exchanges.
+    assert asked == 2
 
 
 async def test_an_alert_that_repeats_an_open_one_is_not_counted(opened: Store) -> None:

@@ -17,8 +17,8 @@ _LOCAL_PARTS = (
 _DOMAINS = (
     "example.com", "EXAMPLE.com", "mail.example.com", "bücher.example.com", "xn--bcher-kva.example.com", "localhost",
     "user.test", "example.invalid", "com", "", ".", "example..com", "-a.example.com", "a_b.example.com", "[192.0.2.1]",
-    "192.0.2.1", "example.com.", " example.com", "d" * 63 + ".com", "d" * 64 + ".com", ".".join(["d" * 60] * 4) + ".com",
-    "xn--" + "d" * 40 + ".com", "example.com>", "a@example.com",
+    "192.0.2.1", "example.com.", " example.com", "d" * 63 + ".com", "d" * 64 + ".com",
+    ".".join(["d" * 60] * 4) + ".com", "xn--" + "d" * 40 + ".com", "example.com>", "a@example.com",
 )  # fmt: skip
 
 

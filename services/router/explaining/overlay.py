@@ -179,14 +179,11 @@ class OverlaidDirectory(Directory):
             known |= dict(zip(missing, await super().oncall_records(missing), strict=True))
         return [self._overlay.oncall.get(each, known[each]) for each in alert_types]
 
-    async def admins(self) -> list[str]:
-        """Return who is an admin, with the overlay's changes."""
+    async def admin_ids(self) -> list[str]:
+        """Return who may be an admin: whom the index names, and whom the overlay changes."""
         if self._snapshot.admins is None:
-            ids = await self._store.command("ZRANGE", self._keys.admins, 0, -1)
-            self._snapshot.admins = [each.decode(errors="replace") for each in ids]
-        ids = sorted({*self._snapshot.admins, *self._overlay.people})
-        people = await self.people(ids)
-        return [user_id for user_id in ids if user_id in people and people[user_id].is_admin]
+            self._snapshot.admins = await super().admin_ids()
+        return sorted({*self._snapshot.admins, *self._overlay.people})
 
 
 class OverlaidCatalogues(Catalogues):

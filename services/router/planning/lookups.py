@@ -33,9 +33,9 @@ from shared.core.durations import milliseconds
 from shared.core.model import Channel, Delivery, EmailAddress, Notification, PhoneNumber, Priority
 from shared.directory.catalogue import NO_CATALOGUE, Catalogue, Catalogues
 from shared.directory.categories import KnownCategory
-from shared.directory.directory import Directory
+from shared.directory.directory import Directory, admins_among
 from shared.directory.inhibitions import Inhibition
-from shared.directory.people import OnCall, Person
+from shared.directory.people import OnCall
 from shared.directory.policies import EscalationPolicy
 from shared.directory.quiet_hours import QuietHours
 from shared.directory.rulebook import Rulebook
@@ -305,18 +305,19 @@ class Lookups:
         tenants = {one.tenant for one in notifications if one.tenant is not None}
         catalogue = self._catalogues.look_up(named_in | set(categories), tenants)
         if not alert_types:
-            asked = self._people(sorted(user_ids), notifications, pushes=pushes)
-            (people, focused), found = await asyncio.gather(asked, catalogue)
+            in_order = sorted(user_ids)
+            people, focused, found = await asyncio.gather(
+                self.directory.people(in_order), self._focused(in_order, notifications, pushes=pushes), catalogue
+            )
             return self._known(Known(people, {}, {}, (), focused=focused, catalogue=found))
-        entries, found_admins, found, silences, inhibitions = await asyncio.gather(
+        entries, admin_ids, found, silences, inhibitions = await asyncio.gather(
             self.directory.oncall(alert_types),
-            self.directory.admins(),
+            self.directory.admin_ids(),
             catalogue,
             self.rulebook.all(Silence),
             self.rulebook.all(Inhibition),
         )
         open_incidents = await self._open_incidents() if inhibitions else NO_INCIDENTS
-        admins = tuple(found_admins)
         named = {entry.policy for entry in entries.values() if entry.policy is not None}
         policies = await self.rulebook.get(EscalationPolicy, sorted(named)) if named else {}
         of_types = {each: _policy_of(entries.get(each), policies) for each in alert_types}
@@ -330,9 +331,13 @@ class Lookups:
         ]
         told_of = (*targets, *targets_of(step for chain in escalations.values() for step in chain.once))
         groups = await self._members({each.group_id for each in told_of if isinstance(each, Members)})
-        user_ids = user_ids | set(admins) | {each.user_id for each in told_of if isinstance(each, User)}
+        user_ids = user_ids | set(admin_ids) | {each.user_id for each in told_of if isinstance(each, User)}
         user_ids |= {user_id for answers in (*turns, groups) for users in answers.values() for user_id in users}
-        people, focused = await self._people(sorted(user_ids), notifications)
+        in_order = sorted(user_ids)
+        people, focused = await asyncio.gather(
+            self.directory.people(in_order), self._focused(in_order, notifications, pushes=pushes)
+        )
+        admins = tuple(admins_among(admin_ids, people))
         oncall, second, everybody = turns
         known = Known(people, escalations, oncall, admins, focused=focused, catalogue=found)
         known = replace(known, second=second, everybody=everybody, groups=groups)
@@ -365,15 +370,13 @@ class Lookups:
             release_within_ms=self._release_within_ms,
         )
 
-    async def _people(
-        self, user_ids: Sequence[str], notifications: Sequence[Notification], *, pushes: bool = True
-    ) -> tuple[dict[str, Person], frozenset[str]]:
-        """Read records and, where it matters, who is looking, in one round trip."""
-        if not user_ids:
-            return {}, frozenset()
-        if self._presence is None or not pushes or not any(map(_may_wait, notifications)):
-            return await self.directory.people(user_ids), frozenset()
-        return await asyncio.gather(self.directory.people(user_ids), self._presence.focused(user_ids))
+    async def _focused(
+        self, user_ids: Sequence[str], notifications: Sequence[Notification], *, pushes: bool
+    ) -> frozenset[str]:
+        """Read who is looking, where it matters."""
+        if not user_ids or self._presence is None or not pushes or not any(map(_may_wait, notifications)):
+            return frozenset()
+        return await self._presence.focused(user_ids)
 
     async def _counted(
         self, known: Known, asked: Iterable[Named], counted: Mapping[Ask, Counted] = MappingProxyType({})
