@@ -37,6 +37,8 @@ class Cause(StrEnum):
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 
+_ASKED_AT_ONCE = 50
+
 # Between a cause and the category that it is about, in the name of an entry.
 _ABOUT = ":"
 
@@ -162,9 +164,15 @@ class Suppressions:
         return _read(await self._store.command("HGETALL", self._key(address_digest)))
 
     async def listed(self, address_digests: Collection[str]) -> dict[str, list[Entry]]:
-        """Return the reasons against those of the addresses that have any, in one round trip."""
+        """Return the reasons against those of the addresses that have any, in few round trips."""
         digests: Sequence[str] = list(address_digests)
-        found = await asyncio.gather(*(self._store.submit("HGETALL", self._key(each)) for each in digests))
+        asked = []
+        for number, each in enumerate(digests):
+            if number and number % _ASKED_AT_ONCE == 0:
+                # A batch has hundreds of addresses; others' work on the event loop goes on in between.
+                await asyncio.sleep(0)
+            asked.append(self._store.submit("HGETALL", self._key(each)))
+        found = await asyncio.gather(*asked)
         return {each: entries for each, answer in zip(digests, found, strict=True) if (entries := _read(answer))}
 
     async def check(

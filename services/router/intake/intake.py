@@ -253,7 +253,7 @@ class Intake:
         for one in taken:
             if not one.is_refused:
                 await self._turns.take()
-                self._check(one)
+                await self._check(one)
         current = _Batch(taken)
         # Those before them have been waited for, or need not be.
         self._before = [before for before in self._before if not before.stored.done()]
@@ -338,7 +338,7 @@ class Intake:
                 await self._turns.take()
                 self._refuse(one, too_many(wait_s))
 
-    def _check(self, taken: Taken) -> None:
+    async def _check(self, taken: Taken) -> None:
         """Read one publish; a refusal is already its receipt."""
         incoming, route, record = taken.incoming, taken.route, taken.record
         if route is None:
@@ -365,6 +365,8 @@ class Intake:
             if isinstance(taken.publish, notifications.Notification):
                 for priority in priorities(taken.publish):
                     check_priority(route.publisher, record, priority)
+                # Reading hundreds of mails takes milliseconds, and so does what follows.
+                await self._turns.take()
                 draft = compose(
                     route.kind,
                     taken.publish,
@@ -463,7 +465,11 @@ class Intake:
             records.append((one, one.draft, record_of(one, one.draft, rows, self._way(one))))
 
         async def write() -> list[Any]:
-            answers: list[Any] = await asyncio.gather(*[self._ledger.submit_accept(record) for _, _, record in records])
+            written = []
+            for _, _, record in records:
+                await self._turns.take()
+                written.append(self._ledger.submit_accept(record))
+            answers: list[Any] = await asyncio.gather(*written)
             return answers
 
         # Repeatable: an id that is there already was accepted by the try before.
