@@ -72,6 +72,7 @@ class Model:
         self.ends: Counter[tuple[str, str]] = Counter()
         self.handed: list[tuple[str, str]] = []
         self.held: list[Claim] = []
+        self.died: set[tuple[str, str]] = set()
 
     async def accept(self, rows: int, priority: Priority, publisher: str | None, due_ms: int = 0) -> None:
         notification = _notification(publisher)
@@ -102,7 +103,14 @@ class Model:
         rows = self.handed or self.rows
         if not rows:
             return None
-        row = rows.pop(index % len(rows)) if rows is self.handed else rows[index % len(rows)]
+        row = rows[index % len(rows)]
+        if lease is SHORT_LEASE:
+            if row in self.died:
+                # What has lapsed twice in a row is put off, by up to a minute.
+                return None
+            self.died.add(row)
+        if rows is self.handed:
+            rows.remove(row)
         (found,) = await self.ledger.claim([row], lease)
         if found.verdict in ("expired", "cancelled", "worker_died"):
             self.ends[row] += 1
