@@ -51,6 +51,8 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _TOPIC_SYNTAX = re.compile("[/+#]")
 # What is valid before an @ and stays as it is, whatever the domain. Some names with capitals do not (RFC 2142).
 _PLAIN_LOCAL_PART = re.compile(r"(?=.{1,64}\Z)[a-z0-9_+-]+(\.[a-z0-9_+-]+)*")
+# A domain that stays as it is, where it is valid.
+_PLAIN_DOMAIN = re.compile(r"(?!.*xn--)[a-z0-9-]+(\.[a-z0-9-]+)+")
 _DOMAINS_KNOWN = 10_000
 # ITU-T E.164, 6.2.1: at most 15 digits with the country code, none of which begins with 0.
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
@@ -118,9 +120,12 @@ def email_address(text: str) -> str:
     """
     single_line(text)
     local_part, _, domain = text.partition("@")
+    is_plain = _PLAIN_LOCAL_PART.fullmatch(local_part) and _PLAIN_DOMAIN.fullmatch(domain)
     # A batch has hundreds of addresses at few domains, and nearly all of a check is the domain's.
-    if _PLAIN_LOCAL_PART.fullmatch(local_part) and len(text) <= EMAIL_CHARS and _is_plain_domain(domain):
-        return text
+    if is_plain and len(text) <= EMAIL_CHARS:
+        if _is_domain(domain):
+            return text
+        raise PydanticCustomError("email_address", "not a valid email address")
     try:
         checked = _checked_address(text)
     except email_validator.EmailNotValidError:
@@ -143,13 +148,12 @@ def _checked_address(text: str) -> email_validator.ValidatedEmail:
 
 
 @lru_cache(_DOMAINS_KNOWN)
-def _is_plain_domain(domain: str) -> bool:
-    """Tell whether a domain is valid and stays as it is."""
+def _is_domain(domain: str) -> bool:
     try:
-        checked = _checked_address(f"a@{domain}")
+        _checked_address(f"a@{domain}")
     except email_validator.EmailNotValidError:
         return False
-    return checked.ascii_email == checked.normalized == f"a@{domain}"
+    return True
 
 
 def phone_number(text: str) -> str:
