@@ -22,7 +22,7 @@ class SandboxClient:
     async def play(
         self, provider: str, fault: Mapping[str, Any], *, to: str | None = None, times: int | None = 1
     ) -> None:
-        """Have a provider misbehave, for one recipient or all, so many times or until ``clear``."""
+        """Have a provider misbehave, for one recipient or all, so many times or until ``heal``."""
         rule = {"provider": provider, "times": times, "fault": dict(fault), **({"to": to} if to else {})}
         async with self._session() as session, session.post("/script", json=rule):
             pass
@@ -34,12 +34,16 @@ class SandboxClient:
             status: int = (await answer.json())["status"]
             return status
 
+    async def heal(self) -> None:
+        """End every fault. What arrived stays, so that nothing which comes at once is forgotten."""
+        async with self._session() as session, session.delete("/script"):
+            pass
+
     async def clear(self) -> None:
-        """Forget what arrived and what was to be played."""
-        async with self._session() as session:
-            for path in ("/script", "/outbox.json"):
-                async with session.delete(path):
-                    pass
+        """End every fault and forget what arrived."""
+        await self.heal()
+        async with self._session() as session, session.delete("/outbox.json"):
+            pass
 
     async def subscription(self, name: str) -> dict[str, Any]:
         """Return a browser's push subscription."""

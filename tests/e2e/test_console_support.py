@@ -193,7 +193,7 @@ async def test_whether_a_provider_is_down_and_what_is_stuck_behind_it(
             await expect(page.locator("main")).to_contain_text("It failed for now, and is tried again.")
             walk.answered(record_property)
         # It is at an end by itself, and the pages say so.
-        await system.sandbox.clear()
+        await system.sandbox.heal()
         await system.arrived(MAILS, 60, channel="email")
         async with console.window(browser, "viewer") as page:
             await expect(page.get_by_role("region", name="All is well")).to_be_visible(timeout=60_000)

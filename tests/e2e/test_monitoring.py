@@ -213,7 +213,7 @@ async def test_a_refused_login_and_a_dead_store_are_alerts_while_they_last(
         await system.sandbox.play("smtp", {"operator": True}, times=None)
         await system.publish("notifications/email/send", {"to": "a@example.com", "subject": "One", "body": "Two"})
         await eventually(lambda: watch.fires("ProviderPaused", provider="smtp", severity="page"), 30)
-        await system.sandbox.clear()
+        await system.sandbox.heal()
         await eventually(lambda: _silent(watch, "ProviderPaused"), 60)
         await system.arrived(to="a@example.com", within_s=60)
 

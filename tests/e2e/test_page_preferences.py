@@ -1,5 +1,6 @@
 """What people choose in `<carillon-preferences>`: categories, quiet hours, pauses; by keyboard, on a phone."""
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -222,6 +223,59 @@ async def test_quiet_hours_have_days_times_and_a_zone(system: System, visit: Vis
     await expect(parts.get_by_text("No quiet hours.")).to_be_visible()
     await expect(parts.get_by_role("button", name="Add quiet hours")).to_be_focused()
     assert (await chosen(system, user))["quiet_hours"] == {"timezone": "Europe/Paris", "windows": []}
+
+
+async def test_what_is_half_typed_is_not_written_over(system: System, visit: Visit) -> None:
+    user = await reader(system, "chooser")
+    page = await visit(user, timezone_id="America/New_York")
+    await settings(page).get_by_role("button", name="Add quiet hours").click()
+    window = card(page, "Quiet hours")
+    begins, zone = window.get_by_label("From"), settings(page).get_by_role("combobox", name="Time zone")
+    await expect(begins).to_be_focused()
+    await saved(page)
+    go_on = asyncio.Event()
+
+    async def slowly(route: Route) -> None:
+        if route.request.method == "PUT":
+            await go_on.wait()
+        await route.continue_()
+
+    async def save_slowly(day: str, type_: Callable[[], Awaitable[None]]) -> None:
+        """Let the answer to another choice come while somebody is typing."""
+        go_on.clear()
+        await window.get_by_role("checkbox", name=day).uncheck(no_wait_after=True)
+        await type_()
+        go_on.set()
+        await saved(page)
+
+    async def type_zone() -> None:
+        await zone.fill("europe/paris")
+
+    async def delete_hour() -> None:
+        await begins.focus()
+        await page.keyboard.press("Backspace")
+        await expect(begins).to_have_value("")
+
+    await page.route("**/v1/preferences", slowly)
+    await save_slowly("Saturday", type_zone)
+    await expect(zone).to_have_value("europe/paris")
+    # To look into another window takes nothing away; the field has the focus again when the person is back.
+    await zone.dispatch_event("blur")
+    await expect(zone).to_have_value("europe/paris")
+    await zone.press("Enter")
+    await expect(zone).to_have_value("Europe/Paris")
+    await save_slowly("Sunday", delete_hour)
+    await expect(begins).to_have_value("")
+    await page.keyboard.type("11")
+    await expect(begins).to_have_value("23:00")
+    # What is left half typed is taken back.
+    await delete_hour()
+    await zone.focus()
+    await expect(begins).to_have_value("23:00")
+    await saved(page)
+    hours = (await chosen(system, user))["quiet_hours"]
+    weekdays = ["monday", "tuesday", "wednesday", "thursday", "friday"]
+    assert hours == {"timezone": "Europe/Paris", "windows": [{"days": weekdays, "from": "23:00", "to": "07:00"}]}
 
 
 async def test_everything_is_paused_for_a_while_and_goes_on(system: System, visit: Visit) -> None:

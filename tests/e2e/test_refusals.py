@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -78,11 +77,6 @@ async def mails(system: System, numbers: range) -> None:
         await asyncio.gather(*(mail(system, number) for number in range(start, min(start + 20, numbers.stop))))
 
 
-async def behave(system: System) -> None:
-    async with aiohttp.ClientSession(system.sandbox.url, raise_for_status=True) as session:
-        await session.delete("/script")
-
-
 async def suppressed(stack: Stack, numbers: range) -> list[int]:
     async with Store(stack.store.url) as store:
         suppressions = Suppressions(store, Keys(), Channel.EMAIL, SystemClock())
@@ -108,7 +102,7 @@ async def test_a_relay_that_refuses_everybody_costs_no_mail(new_stack: NewStack,
         probes = (await metrics(system, "email"))["attempts operator"] - asked
         # One a second, and what was under way when the pause began.
         assert probes <= time.monotonic() - paused_s + 10
-        await behave(system)
+        await system.sandbox.heal()
         repaired_s = time.monotonic()
         await eventually(lambda: ended(system, "email", delivered=count), PATIENCE_S, "every mail")
         print(f"all delivered {time.monotonic() - repaired_s:.1f} s after the repair")  # noqa: T201
@@ -210,7 +204,7 @@ async def test_a_push_service_that_refuses_us_is_paused_alone(new_stack: NewStac
         await system.arrived(30, within_s=10)
         print(f"30 of 30 after {time.monotonic() - began_s:.1f} s")  # noqa: T201
         assert await ended(system, "push", delivered=30, dead_lettered=0, **{"paused webpush": 1})
-        await behave(system)
+        await system.sandbox.heal()
         await system.arrived(50, within_s=PATIENCE_S)
         await eventually(lambda: ended(system, "push", delivered=50, dead_lettered=0, **{"paused webpush": 0}))
 
@@ -249,7 +243,7 @@ async def test_a_few_strange_tokens_stop_no_push_and_all_of_them_cost_none(
         await system.sandbox.play(provider, fault, times=None)
         await send(range(count, count + 60))
         await eventually(lambda: ended(system, "push", **{f"paused {provider}": 1}), PATIENCE_S, "the pause")
-        await behave(system)
+        await system.sandbox.heal()
         await eventually(lambda: ended(system, "push", delivered=count + 57, dead_lettered=3), PATIENCE_S)
 
 

@@ -7,6 +7,7 @@
 
 import { arrange, button, element, focusSoon } from "./dom.js";
 import { icon } from "./icons.js";
+import { TypedField } from "./typed-field.js";
 
 /** @import { PreferencesLabels } from "./labels.js" */
 /** @import { OwnPreferences, Preferences, QuietHours as Hours, QuietWindow, Weekday } from "./types.js" */
@@ -47,9 +48,9 @@ export class QuietHours {
     this.#none = element("p", {}, labels.quietNone);
     this.#add = button(labels.addWindow, "plain add", () => void this.#addWindow());
     const options = zones().map((zone) => element("option", { value: zone }));
-    this.#zone = element("input", { type: "text", class: "zone", list: "zones", autocomplete: "off", spellcheck: "false" });
-    this.#zone.addEventListener("change", () => this.#zoneChosen());
-    this.#zoneRow = element("label", { class: "zone-row" }, labels.timezone, this.#zone);
+    const zone = { type: "text", class: "zone", list: "zones", autocomplete: "off", spellcheck: "false" };
+    this.#zone = new TypedField(zone, (typed) => this.#zoneChosen(typed));
+    this.#zoneRow = element("label", { class: "zone-row" }, labels.timezone, this.#zone.input);
     this.element = element("section", { class: "quiet-hours", part: "quiet-hours", hidden: true });
     this.element.append(
       element("h3", {}, labels.quietTitle), element("p", {}, labels.quietAbout), this.#none, this.#list, this.#add,
@@ -74,8 +75,7 @@ export class QuietHours {
     this.#none.hidden = windows.length > 0;
     this.#zoneRow.hidden = !windows.length;
     this.#add.hidden = windows.length >= MOST_WINDOWS;
-    const zone = preferences.quiet_hours?.timezone ?? preferences.timezone;
-    if (this.#zone.value !== zone) this.#zone.value = zone;
+    this.#zone.show(preferences.quiet_hours?.timezone ?? preferences.timezone);
     // A server of the release before knows none.
     this.element.hidden = preferences.quiet_hours === undefined;
   }
@@ -111,8 +111,9 @@ export class QuietHours {
     if (await this.#change((windows) => windows.filter((_, at) => at !== index))) focusSoon(this.#add);
   }
 
-  #zoneChosen() {
-    const zone = zones().find((known) => known.toLowerCase() === this.#zone.value.trim().toLowerCase());
+  /** @param {string} typed */
+  #zoneChosen(typed) {
+    const zone = zones().find((known) => known.toLowerCase() === typed.trim().toLowerCase());
     if (zone) void this.#change((windows) => windows, zone);
     else if (this.#shown) this.show(this.#shown);
   }
@@ -122,8 +123,8 @@ class WindowRow {
   #changed;
   /** @type {Map<Weekday, HTMLInputElement>} */
   #days = new Map();
-  #from = element("input", { type: "time", required: true });
-  #to = element("input", { type: "time", required: true });
+  #from = new TypedField({ type: "time", required: true }, () => this.#save());
+  #to = new TypedField({ type: "time", required: true }, () => this.#save());
   #nextDay;
   #legend = element("legend", { class: "hidden-text" });
 
@@ -147,10 +148,9 @@ class WindowRow {
       this.#days.set(day, box);
       return element("label", { class: "day" }, box, short.format(at));
     });
-    for (const input of [this.#from, this.#to]) input.addEventListener("change", () => this.#save());
     this.#nextDay = element("span", { class: "next-day" }, labels.nextDay);
-    const from = element("label", {}, labels.from, this.#from);
-    const to = element("label", {}, labels.to, this.#to);
+    const from = element("label", {}, labels.from, this.#from.input);
+    const to = element("label", {}, labels.to, this.#to.input);
     const remove = button(labels.removeWindow, "quiet remove", act.removed, icon("close"));
     this.element = element("fieldset", { class: "card window" });
     this.element.append(
@@ -167,14 +167,13 @@ class WindowRow {
   show({ days = WEEKDAYS, from, to }, name) {
     this.#legend.textContent = name;
     for (const [day, box] of this.#days) box.checked = days.includes(day);
-    // Somebody may be typing: what is right already is left alone.
-    if (this.#from.value !== from) this.#from.value = from;
-    if (this.#to.value !== to) this.#to.value = to;
+    this.#from.show(from);
+    this.#to.show(to);
     this.#nextDay.hidden = to > from;
   }
 
   focus() {
-    focusSoon(this.#from);
+    focusSoon(this.#from.input);
   }
 
   #chosenDays() {
@@ -182,10 +181,8 @@ class WindowRow {
   }
 
   #save() {
-    const from = this.#from.value;
-    const to = this.#to.value;
-    // Half of a time while somebody is typing.
-    if (!from || !to) return;
+    const from = this.#from.input.value;
+    const to = this.#to.input.value;
     const days = this.#chosenDays();
     this.#nextDay.hidden = to > from;
     this.#changed(days.length < WEEKDAYS.length ? { days, from, to } : { from, to });
