@@ -278,6 +278,42 @@ async def test_what_is_half_typed_is_not_written_over(system: System, visit: Vis
     assert hours == {"timezone": "Europe/Paris", "windows": [{"days": weekdays, "from": "23:00", "to": "07:00"}]}
 
 
+async def test_a_slow_answer_takes_the_focus_from_nobody(system: System, visit: Visit) -> None:
+    user = await reader(system, "chooser")
+    page = await visit(user, timezone_id="America/New_York")
+    parts = settings(page)
+    zone = parts.get_by_role("combobox", name="Time zone")
+    await parts.get_by_role("button", name="Add quiet hours").click()
+    await expect(card(page, "Quiet hours").get_by_label("From")).to_be_focused()
+    await card(page, "Comments").get_by_role("checkbox", name="SMS").check()
+    await saved(page)
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly(route: Route) -> None:
+        if route.request.method == "PUT":
+            asked.set()
+            await go_on.wait()
+        await route.continue_()
+
+    await page.route("**/v1/preferences", slowly)
+    for button in (
+        parts.get_by_role("button", name="Add quiet hours"),
+        card(page, "Quiet hours 1").get_by_role("button", name="Remove"),
+        card(page, "Comments").get_by_role("button", name="Back to the usual setting"),
+    ):
+        asked.clear()
+        go_on.clear()
+        await button.click()
+        await asked.wait()
+        await zone.fill("europe/pa")
+        go_on.set()
+        await saved(page)
+        # What gives the focus does so in the turn after the answer.
+        await page.evaluate("() => new Promise((done) => setTimeout(() => setTimeout(done)))")
+        await expect(zone).to_be_focused()
+        await expect(zone).to_have_value("europe/pa")
+
+
 async def test_everything_is_paused_for_a_while_and_goes_on(system: System, visit: Visit) -> None:
     user = await reader(system, "chooser")
     page = await visit(user)

@@ -18,12 +18,14 @@ from tests.conftest import EmptyStore
 from tests.realtime import Realtime, bearer, realtime_node
 
 SECRET = "a secret of thirty-two characters"
-YESTERDAY = (datetime.now(UTC) - timedelta(days=1)).date().isoformat()
+# Far enough from now that no handoff comes while the tests run, at whatever time of day that is.
+BEGAN = datetime.now(UTC) - timedelta(hours=36)
+START = {"start": BEGAN.date().isoformat(), "handoff": f"{BEGAN:%H:%M}"}
 ENTRY = {
     "alert_type": "disk",
     "layers": [
-        {"users": ["user1", "gone"], "rotation": "daily", "start": YESTERDAY, "handoff": "00:00"},
-        {"users": ["user2"], "rotation": "weekly", "start": YESTERDAY, "handoff": "00:00"},
+        {"users": ["user1", "gone"], "rotation": "daily", **START},
+        {"users": ["user2"], "rotation": "weekly", **START},
     ],
 }
 
@@ -46,7 +48,7 @@ async def test_people_of_the_entry_and_admins_see_who_is_on_call(node: Realtime,
     assert status == 200
     OnCallShape.model_validate(shown)
     now, later = shown["now"]["users"], shown["next"]["users"]
-    # The first day was yesterday, so that today is the second.
+    # It is the second day.
     assert now == [{"user_id": "gone", "known": False}]
     assert shown["now"]["gap"]
     assert later == [{"user_id": "user1", "known": True, "name": "One; or 1"}]

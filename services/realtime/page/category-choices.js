@@ -6,7 +6,7 @@
  */
 
 import { CHANNELS, isServed } from "./channel-switches.js";
-import { arrange, button, element, focusSoon } from "./dom.js";
+import { arrange, button, element, focusAfter } from "./dom.js";
 import { icon } from "./icons.js";
 
 /** @import { PreferencesLabels } from "./labels.js" */
@@ -71,7 +71,7 @@ class CategoryCard {
     this.#save = save;
     this.#shape = shapeOf(category);
     this.#unsubscribed = element("p", { class: "unsubscribed" }, labels.unsubscribed);
-    this.#reset = button(labels.reset, "quiet reset", () => void this.#backToUsual());
+    this.#reset = button(labels.reset, "quiet reset", () => this.#backToUsual());
     this.element = element("fieldset", { class: "card" });
     this.element.append(element("legend", {}, element("bdi", {}, category.title)));
     if (category.policy === "required") this.element.append(...this.#fixed(category));
@@ -137,15 +137,14 @@ class CategoryCard {
     }));
   }
 
-  async #backToUsual() {
+  #backToUsual() {
     const name = this.#name;
-    const saved = await this.#save(({ categories }) => {
+    const saved = this.#save(({ categories }) => {
       const { [name]: _, ...others } = categories;
       return { categories: others };
     });
     // The button is gone, and with it the focus.
-    const first = /** @type {HTMLElement | null} */ (this.element.querySelector("input, select"));
-    if (saved) focusSoon(first);
+    void focusAfter(saved, () => this.element.querySelector(/** @type {"input"} */ ("input, select")));
   }
 }
 

@@ -45,6 +45,28 @@ export function focusSoon(target) {
 }
 
 /**
+ * Give the focus to what follows from a press, once that has succeeded; whoever has gone on to something else meanwhile
+ * keeps it.
+ *
+ * @param {Promise<boolean>} work What was begun by the press.
+ * @param {() => HTMLElement | null | undefined} next
+ */
+export async function focusAfter(work, next) {
+  const pressed = focused();
+  if (!(await work)) return;
+  const now = focused();
+  // What was pressed may be gone; then nothing has the focus.
+  if (now === pressed || now === document.body) focusSoon(next());
+}
+
+/** What has the focus, also within a shadow tree. */
+function focused() {
+  let found = document.activeElement ?? document.body;
+  while (found.shadowRoot?.activeElement) found = found.shadowRoot.activeElement;
+  return found;
+}
+
+/**
  * Make these the children of an element. Those that stay in their order are not touched, and the one that holds the focus
  * is never moved: what is taken out for a moment loses the focus, and a key that is held down on it is lost.
  *

@@ -15,7 +15,7 @@ import { CarillonElement } from "./carillon-element.js";
 import { CategoryChoices } from "./category-choices.js";
 import { CHANNELS, ChannelSwitches } from "./channel-switches.js";
 import { define } from "./custom-element.js";
-import { button, element, setLanguage } from "./dom.js";
+import { button, element, focusAfter, setLanguage } from "./dom.js";
 import { Pause } from "./pause.js";
 import { PREFERENCES_STYLE } from "./preferences-style.js";
 import { QuietHours } from "./quiet-hours.js";
@@ -175,16 +175,24 @@ export class CarillonPreferences extends CarillonElement {
     const labels = this.labels;
     /** @type {HTMLElement[]} */
     const parts = [element("h3", {}, labels.browserTitle), element("p", {}, labels.browser[state])];
-    if (state === "off") parts.push(button(labels.enable, "primary enable", () => void this.#switchBrowser(true)));
-    if (state === "on") parts.push(button(labels.disable, "quiet disable", () => void this.#switchBrowser(false)));
+    if (state === "off") parts.push(button(labels.enable, "primary enable", () => this.#pressed(true)));
+    if (state === "on") parts.push(button(labels.disable, "quiet disable", () => this.#pressed(false)));
     this.#browser.dataset.state = state;
     this.#browser.replaceChildren(...parts);
   }
 
   /** @param {boolean} on */
+  #pressed(on) {
+    void focusAfter(this.#switchBrowser(on), () => this.#browser.querySelector("button"));
+  }
+
+  /**
+   * @param {boolean} on
+   * @returns {Promise<boolean>} Whether it shows what became of it.
+   */
   async #switchBrowser(on) {
     const webPush = this.#webPush;
-    if (!webPush) return;
+    if (!webPush) return false;
     for (const pressed of this.#browser.querySelectorAll("button")) pressed.disabled = true;
     /** @type {WebPushState} */
     let state = on ? "off" : "on";
@@ -192,10 +200,10 @@ export class CarillonPreferences extends CarillonElement {
       if (on) state = await webPush.enable();
       else await webPush.disable().then(() => (state = "off"));
     });
-    if (webPush !== this.#webPush) return;
+    if (webPush !== this.#webPush) return false;
     this.#showBrowser(state);
-    this.#browser.querySelector("button")?.focus();
     this.dispatchEvent(new CustomEvent("carillon-webpush", { detail: { state }, bubbles: true, composed: true }));
+    return true;
   }
 
   /**

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { arrange, button, element, focusSoon } from "./dom.js";
+import { arrange, button, element, focusAfter } from "./dom.js";
 import { icon } from "./icons.js";
 import { TypedField } from "./typed-field.js";
 
@@ -46,7 +46,7 @@ export class QuietHours {
     this.#locale = locale;
     this.#save = save;
     this.#none = element("p", {}, labels.quietNone);
-    this.#add = button(labels.addWindow, "plain add", () => void this.#addWindow());
+    this.#add = button(labels.addWindow, "plain add", () => this.#addWindow());
     const options = zones().map((zone) => element("option", { value: zone }));
     const zone = { type: "text", class: "zone", list: "zones", autocomplete: "off", spellcheck: "false" };
     this.#zone = new TypedField(zone, (typed) => this.#zoneChosen(typed));
@@ -66,7 +66,7 @@ export class QuietHours {
     for (const [index, window] of windows.entries()) {
       this.#rows[index] ??= new WindowRow(this.#labels, this.#locale, {
         changed: (changed) => void this.#replace(index, changed),
-        removed: () => void this.#remove(index),
+        removed: () => this.#remove(index),
       });
       const name = windows.length > 1 ? `${this.#labels.quietTitle} ${index + 1}` : this.#labels.quietTitle;
       this.#rows[index].show(window, name);
@@ -94,8 +94,8 @@ export class QuietHours {
     });
   }
 
-  async #addWindow() {
-    if (await this.#change((windows) => [...windows, NIGHT])) this.#rows.at(-1)?.focus();
+  #addWindow() {
+    void focusAfter(this.#change((windows) => [...windows, NIGHT]), () => this.#rows.at(-1)?.first);
   }
 
   /**
@@ -107,8 +107,8 @@ export class QuietHours {
   }
 
   /** @param {number} index */
-  async #remove(index) {
-    if (await this.#change((windows) => windows.filter((_, at) => at !== index))) focusSoon(this.#add);
+  #remove(index) {
+    void focusAfter(this.#change((windows) => windows.filter((_, at) => at !== index)), () => this.#add);
   }
 
   /** @param {string} typed */
@@ -172,8 +172,9 @@ class WindowRow {
     this.#nextDay.hidden = to > from;
   }
 
-  focus() {
-    focusSoon(this.#from.input);
+  /** What is chosen first. */
+  get first() {
+    return this.#from.input;
   }
 
   #chosenDays() {
