@@ -23,7 +23,7 @@ from tests.conftest import EmptyStore
 from tests.realtime import Client, Realtime, bearer, realtime_node, token
 from tests.waiting import eventually
 
-DEADLINE_S = 0.5
+DEADLINE_S = 1.0
 # For calls of which a whole answer is expected.
 _IN_TIME = aiohttp.ClientTimeout(total=10)
 
@@ -37,13 +37,12 @@ def short_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.realtime.sockets.endpoints.PING_EVERY_S", DEADLINE_S)
 
 
+# Only where a test waits for one: a busy machine may take as long for an honest request.
+SOON = pytest.mark.usefixtures("short_deadlines")
+
+
 @pytest_asyncio.fixture
-async def node(
-    short_deadlines: None,  # noqa: ARG001 - before the server starts
-    store: EmptyStore,
-    broker: LocalServer,
-    topic_prefix: str,
-) -> AsyncIterator[Realtime]:
+async def node(store: EmptyStore, broker: LocalServer, topic_prefix: str) -> AsyncIterator[Realtime]:
     async with realtime_node(store.url, broker.url, topic_prefix) as running:
         yield running
 
@@ -99,27 +98,31 @@ def upgrade(user_id: str) -> bytes:
 # Deadlines.
 
 
+@SOON
 async def test_connection_that_says_nothing_is_cut(node: Realtime) -> None:
     async with wire(node) as silent:
-        assert await silent.ended(within_s=5) >= DEADLINE_S * 0.8
+        assert await silent.ended(within_s=30) >= DEADLINE_S * 0.8
 
 
+@SOON
 async def test_request_that_drips_in_is_cut_at_the_same_deadline(node: Realtime) -> None:
     async with wire(node) as slow:
         dripping = asyncio.create_task(slow.drip(upgrade("user1")))
-        assert await slow.ended(within_s=5) < DEADLINE_S * 4
+        assert await slow.ended(within_s=30) < DEADLINE_S * 4
         await dripping
 
 
+@SOON
 async def test_second_request_may_not_drip_in_either(node: Realtime) -> None:
     async with wire(node) as slow:
         slow.writer.write(b"GET /v1/openapi.json HTTP/1.1\r\nHost: carillon\r\n\r\n")
         assert (await slow.reader.readline()).startswith(b"HTTP/1.1 200")
         dripping = asyncio.create_task(slow.drip(upgrade("user1")))
-        assert await slow.ended(within_s=5) < DEADLINE_S * 8
+        assert await slow.ended(within_s=30) < DEADLINE_S * 8
         await dripping
 
 
+@SOON
 async def test_body_that_drips_in_is_refused(node: Realtime) -> None:
     async with wire(node) as slow:
         slow.writer.write(
@@ -130,16 +133,18 @@ async def test_body_that_drips_in_is_refused(node: Realtime) -> None:
             assert (await slow.reader.readline()).startswith(b"HTTP/1.1 408")
 
 
+@SOON
 async def test_socket_that_does_not_answer_pings_is_cut_and_its_session_ends(node: Realtime) -> None:
     async with wire(node) as dead:
         dead.writer.write(upgrade("user1"))
         assert (await dead.reader.readline()).startswith(b"HTTP/1.1 101")
         await eventually(lambda: node.node.hub.users.get("user1"), what="the session")
         # It reads, so only the missing pongs tell that nobody is there.
-        await dead.ended(within_s=10)
+        await dead.ended(within_s=30)
     await eventually(lambda: not node.node.hub.users, what="the session's end")
 
 
+@SOON
 async def test_session_whose_client_answers_outlives_all_deadlines(node: Realtime) -> None:
     async with node.session("user1") as client:
         await client.next("hello")
