@@ -5,6 +5,8 @@ Promises:
 - Work that takes turns holds the event loop for a slice at most, and then for as long as one of its steps lasts.
 - Of each sort of work, one slice is done between two looks at the network, however many tasks there are. They go on in
   the order in which they stepped back.
+- Work of a sort of which nothing waits goes on at once after the loop has looked at the network: what is light never
+  stands behind the slices of other sorts at each of its own steps.
 - While something urgent is in hand, the next slice waits for some steps of the event loop, in which that goes on.
 """
 
@@ -33,6 +35,7 @@ class Turns:
         self._slice_s = slice_s
         self._now = now
         self._began_s = now()
+        self._has_looked = False
         self._urgent = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
@@ -49,6 +52,9 @@ class Turns:
         """Return at once, or when it is one's turn again if the slice is over."""
         if self._now() - self._began_s < self._slice_s:
             return
+        if self._has_looked and not self._waiting and not self._urgent:
+            self._begin()
+            return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         if len(self._waiting) == 1:
@@ -62,9 +68,16 @@ class Turns:
         if steps > 1 and self._urgent:
             asyncio.get_running_loop().call_soon(self._next, steps - 1)
             return
-        self._began_s = self._now()
         turn = self._waiting.popleft()
         if not turn.done():
             turn.set_result(None)
+        self._begin()
         if self._waiting:
             self._step_back()
+
+    def _begin(self) -> None:
+        self._began_s, self._has_looked = self._now(), False
+        asyncio.get_running_loop().call_soon(self._look)
+
+    def _look(self) -> None:
+        self._has_looked = True

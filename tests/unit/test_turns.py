@@ -73,6 +73,17 @@ async def test_work_that_is_within_its_slice_goes_on(desk: Desk) -> None:
     assert desk.looks_s == []
 
 
+async def test_light_work_does_not_wait_because_others_have_worked_meanwhile(desk: Desk) -> None:
+    desk.now_s = SLICE_S
+    await desk.work(steps=1)
+    for _ in range(3):
+        await asyncio.sleep(0)
+        desk.now_s += SLICE_S
+        async with desk.watched():
+            await desk.work(steps=2)
+    assert desk.looks_s == []
+
+
 @pytest.mark.parametrize("is_urgent", [True, False])
 async def test_what_is_urgent_takes_many_steps_while_other_work_takes_one_slice(desk: Desk, is_urgent: bool) -> None:
     async def urgent() -> float:
