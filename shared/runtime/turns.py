@@ -3,10 +3,10 @@
 Promises:
 
 - Work that takes turns holds the event loop for a slice at most, and then for as long as one of its steps lasts.
-- Of each sort of work, one slice is done between two looks at the network, however many tasks there are. They go on in
-  the order in which they stepped back.
-- Work of a sort of which nothing waits goes on at once after the loop has looked at the network: what is light never
-  stands behind the slices of other sorts at each of its own steps.
+- Of each sort of work, one slice is done between two looks at the network while others of its sort wait, and two at
+  most where none did. They go on in the order in which they stepped back.
+- Where none waits, a slice begins at once after a look, also if the last one has just ended. So light work never waits
+  for slices of other sorts.
 - While something urgent is in hand, the next slice waits for some steps of the event loop, in which that goes on.
 """
 

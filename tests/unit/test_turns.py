@@ -84,6 +84,16 @@ async def test_light_work_does_not_wait_because_others_have_worked_meanwhile(des
     assert desk.looks_s == []
 
 
+async def test_many_that_begin_after_a_look_do_two_slices_at_most_before_the_next_one(desk: Desk) -> None:
+    desk.now_s = SLICE_S
+    await desk.work("before", steps=1)
+    async with desk.watched():
+        await asyncio.sleep(0)
+        await asyncio.gather(*(desk.work(f"work{number}", 4) for number in range(5)))
+    assert SLICE_S <= desk.longest_s <= 2 * SLICE_S
+    assert len(desk.done) == 1 + 5 * 4
+
+
 @pytest.mark.parametrize("is_urgent", [True, False])
 async def test_what_is_urgent_takes_many_steps_while_other_work_takes_one_slice(desk: Desk, is_urgent: bool) -> None:
     async def urgent() -> float:
