@@ -5,8 +5,8 @@ Promises:
 - Work that takes turns holds the event loop for a slice at most, and then for as long as one of its steps lasts.
 - Of each sort of work, one slice is done between two looks at the network while others of its sort wait, and two at
   most where none did. They go on in the order in which they stepped back.
-- Where none waits, a slice begins at once after a look, also if the last one has just ended. So light work never waits
-  for slices of other sorts.
+- Where none waits and nothing urgent is in hand, a slice begins at once after a look, also if the last one has just
+  ended. So light work does not wait for a slice of another sort at each of its steps.
 - While something urgent is in hand, the next slice waits for some steps of the event loop, in which that goes on.
 """
 

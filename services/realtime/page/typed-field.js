@@ -8,7 +8,7 @@
 import { element } from "./dom.js";
 
 export class TypedField {
-  /** What the field is for, as far as anybody knows. */
+  /** What the field shows when nobody is typing. */
   #known = "";
   #typing = false;
 
